@@ -1,0 +1,1 @@
+"""Typed configuration: dataclasses, recipes in YAML, dotted overrides, a dump of what was resolved."""

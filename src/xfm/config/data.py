@@ -1,0 +1,111 @@
+"""Configuration of the data. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Augmentation(StrEnum):
+    """How training pictures are varied.
+
+    published: RandomResizedCrop(0.2-1), flip, RandAugment(2, 7).
+    mild: RandomResizedCrop(0.8-1), mild colour, no flip: for captions that state counts, places or colours.
+    none: squash to the square.
+    """
+
+    PUBLISHED = "published"
+    MILD = "mild"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """One corpus of a stream.
+
+    Attributes:
+        path: shards (`dir/*.tar`), a JSON-lines file, or a folder holding either.
+        weight: share of the stream's samples relative to the other corpora.
+    """
+
+    path: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """One kind of data: how many samples a step takes, and from which corpora.
+
+    Attributes:
+        batch_size: samples per step and process; 0 leaves the stream out. For regions: pictures.
+        corpora: the weighted corpora.
+        augmentation: how pictures are varied (ignored for text).
+    """
+
+    batch_size: int = 0
+    corpora: list[CorpusConfig] = field(default_factory=list)
+    augmentation: Augmentation = Augmentation.PUBLISHED
+
+
+@dataclass(frozen=True)
+class TokenMaskConfig:
+    """Masking of tokens.
+
+    Attributes:
+        probability: share of the tokens to mask (special tokens count in the length).
+        max_masks: most masks in a sequence.
+        max_tokens: longest sequence in tokens, special tokens included.
+        skipgram: probability that a visited word starts a run of 2..skipgram_size words.
+        skipgram_size: longest run, in words.
+        whole_word: mask all pieces of a word together.
+    """
+
+    probability: float
+    max_masks: int
+    max_tokens: int
+    skipgram: float = 0.2
+    skipgram_size: int = 3
+    whole_word: bool = True
+
+
+@dataclass(frozen=True)
+class PatchMaskConfig:
+    """Block-wise masking of patches.
+
+    Attributes:
+        patches: masked patches per picture (75 of 196 in the published run).
+        min_block: smallest block in patches.
+        on_pairs: whether MIM also takes the pairs' pictures.
+    """
+
+    patches: int = 75
+    min_block: int = 16
+    on_pairs: bool = True
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Data of a pre-training run.
+
+    Attributes:
+        text, image, pair, region: the four streams.
+        tokenizer: `tokenizer.json` of the vocabulary.
+        max_words: longest caption in words.
+        max_regions: most region rows per picture.
+        caption_mask: masking of captions and phrases.
+        text_mask: masking of plain text.
+        patch_mask: masking of patches.
+        max_bad: bad records after which the run stops.
+        workers: loader processes; 0 loads in the training process.
+    """
+
+    text: StreamConfig = field(default_factory=StreamConfig)
+    image: StreamConfig = field(default_factory=StreamConfig)
+    pair: StreamConfig = field(default_factory=StreamConfig)
+    region: StreamConfig = field(default_factory=StreamConfig)
+    tokenizer: str = "tokenizer.json"
+    max_words: int = 30
+    max_regions: int = 5
+    caption_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.5, 15, 30))
+    text_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.15, 20, 128))
+    patch_mask: PatchMaskConfig = field(default_factory=PatchMaskConfig)
+    max_bad: int = 100
+    workers: int = 2

@@ -1,0 +1,179 @@
+"""Configuration of the evaluation. Nothing here imports torch."""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from xfm.config.training import Precision
+from xfm.errors import UserError
+
+
+class Part(StrEnum):
+    """The parts of an evaluation; each can run, and is cached, alone."""
+
+    RETRIEVAL = "retrieval"
+    HARD = "hard"
+    MASKED_TOKENS = "masked_tokens"
+    CATEGORY = "category"
+    DIGITS = "digits"
+    ENTAILMENT = "entailment"
+    PARAPHRASE = "paraphrase"
+    VQA = "vqa"
+    REASONING = "reasoning"
+    GROUNDING = "grounding"
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """A short fine-tuning and the rows it sees.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: rows per step.
+        lr: peak learning rate of the pre-trained parts.
+        new_lr_multiplier: multiplier for newly initialised parts (the task's head).
+        weight_decay: decay of matrices.
+        warmup: share of the steps with a rising learning rate; it falls linearly to 0 afterwards.
+        train_rows: training rows used at most; 0 takes all.
+        test_rows: rows of each test split used at most; 0 takes all.
+    """
+
+    steps: int = 250
+    batch_size: int = 64
+    lr: float = 3e-4
+    new_lr_multiplier: float = 3.0
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    train_rows: int = 0
+    test_rows: int = 2000
+
+    def __post_init__(self) -> None:
+        _require(self.steps > 0, "steps must be positive")
+        _require(self.batch_size > 0, "batch_size must be positive")
+        _require(0.0 <= self.warmup < 1.0, "warmup is a share of the steps and must lie in [0, 1)")
+        _require(self.train_rows >= 0 and self.test_rows >= 0, "train_rows and test_rows cannot be negative")
+
+    def scaled(self, scale: float) -> "FineTuneConfig":
+        """The same with steps and test rows multiplied by `scale`."""
+        return replace(
+            self,
+            steps=_shrink(self.steps, scale, least=2),
+            test_rows=_shrink(self.test_rows, scale, least=40),
+        )
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Linear probe and k-NN on frozen features.
+
+    Attributes:
+        inverse_penalty: scikit-learn's C of the logistic regression on standardised features.
+        neighbours: k of the cosine k-NN.
+        pixel_side: side in pixels to which pictures are shrunk for the raw-pixel baseline.
+        train_rows, test_rows: rows used at most; 0 takes all.
+    """
+
+    inverse_penalty: float = 0.01
+    neighbours: int = 10
+    pixel_side: int = 24
+    train_rows: int = 4000
+    test_rows: int = 2000
+
+    def scaled(self, scale: float) -> "ProbeConfig":
+        """The same with the numbers of rows multiplied by `scale`."""
+        return replace(
+            self,
+            train_rows=_shrink(self.train_rows, scale, least=100),
+            test_rows=_shrink(self.test_rows, scale, least=60),
+        )
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """Zero-shot retrieval.
+
+    Attributes:
+        rows: captions used at most for each split; 0 takes all.
+        shortlist: candidates per query, by contrastive score, that the matching head re-ranks.
+        hard_rows: rows of the hard split used at most; 0 takes all.
+        bootstrap: resamples of the interval around the gain from re-ranking.
+    """
+
+    rows: int = 1000
+    shortlist: int = 16
+    hard_rows: int = 1000
+    bootstrap: int = 2000
+
+    def __post_init__(self) -> None:
+        _require(self.shortlist > 0, "shortlist must be positive")
+
+    def scaled(self, scale: float) -> "RetrievalConfig":
+        """The same with the numbers of rows multiplied by `scale`."""
+        return replace(
+            self,
+            rows=_shrink(self.rows, scale, least=50),
+            hard_rows=_shrink(self.hard_rows, scale, least=50),
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Everything an evaluation can be told.
+
+    Attributes:
+        seed: seed of masks, samples, heads and the order of fine-tuning rows.
+        precision: arithmetic of the forward passes.
+        device: `auto` takes the GPU where there is one.
+        scale: multiplies steps and rows of everything below; 1 is the full evaluation, 0.05 a smoke run.
+        parts: the parts to run.
+        batch_size: pictures or texts per forward pass without gradients.
+        masked_rows: captions whose words are masked.
+        retrieval, probe: zero-shot retrieval; probes on frozen features.
+        entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings.
+    """
+
+    seed: int = 0
+    precision: Precision = Precision.AUTO
+    device: str = "auto"
+    scale: float = 1.0
+    parts: list[Part] = field(default_factory=lambda: list(Part))
+    batch_size: int = 128
+    masked_rows: int = 1000
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    entailment: FineTuneConfig = field(default_factory=FineTuneConfig)
+    paraphrase: FineTuneConfig = field(default_factory=FineTuneConfig)
+    vqa: FineTuneConfig = field(default_factory=FineTuneConfig)
+    reasoning: FineTuneConfig = field(default_factory=FineTuneConfig)
+    grounding: FineTuneConfig = field(default_factory=FineTuneConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.scale > 0, "scale must be positive")
+        _require(self.batch_size > 0, "batch_size must be positive")
+
+    def resolved(self) -> "EvaluationConfig":
+        """The configuration with `scale` worked into every number; its own scale is then 1."""
+        scale = self.scale
+        return replace(
+            self,
+            scale=1.0,
+            masked_rows=_shrink(self.masked_rows, scale, least=50),
+            retrieval=self.retrieval.scaled(scale),
+            probe=self.probe.scaled(scale),
+            entailment=self.entailment.scaled(scale),
+            paraphrase=self.paraphrase.scaled(scale),
+            vqa=self.vqa.scaled(scale),
+            reasoning=self.reasoning.scaled(scale),
+            grounding=self.grounding.scaled(scale),
+        )
+
+
+def _shrink(number: int, scale: float, least: int) -> int:
+    """`number` times `scale`, at least `least` but never more than `number` asked for; 0 (all) stays 0."""
+    if number == 0 or scale == 1.0:
+        return number
+    return max(min(number, least), round(number * scale))
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(f"evaluation configuration: {message}")

@@ -1,0 +1,125 @@
+"""Configuration of the model. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Positions(StrEnum):
+    """Absolute positions of the vision encoder."""
+
+    NONE = "none"
+    SINE_2D = "sine-2d"
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """BEiT-2 style vision encoder.
+
+    Attributes:
+        image_size: side of the square input in pixels.
+        patch_size: side of a patch in pixels; divides image_size.
+        width: width of the hidden states.
+        depth: number of blocks.
+        heads: attention heads; divides width.
+        mlp_ratio: width of the feed-forward part relative to width.
+        layer_scale: initial value of both LayerScale vectors.
+        drop_path: drop-path rate of the last block, rising linearly from 0.
+        positions: absolute positions added to the patches (none in the published model).
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    layer_scale: float = 0.1
+    drop_path: float = 0.1
+    positions: Positions = Positions.NONE
+
+    def __post_init__(self) -> None:
+        _require(self.image_size % self.patch_size == 0, "vision.patch_size must divide vision.image_size")
+        _require(self.width % self.heads == 0, "vision.heads must divide vision.width")
+        _require(
+            self.positions is Positions.NONE or self.width % 4 == 0,
+            "vision.width must be a multiple of 4 for 2-D sine positions",
+        )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """Number of patches P."""
+        return self.grid**2
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """RoBERTa language encoder.
+
+    Attributes:
+        vocab_size: number of tokens; the mask token is the last.
+        width: width of the hidden states.
+        depth: number of layers.
+        heads: attention heads; divides width.
+        mlp_width: width of the feed-forward part.
+        max_positions: rows of the position table (two more than the longest text).
+        dropout: dropout of hidden states and attention.
+    """
+
+    vocab_size: int = 50265
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    max_positions: int = 514
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.width % self.heads == 0, "language.heads must divide language.width")
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Fusion encoder: the width is the language encoder's, keys and values take the vision encoder's.
+
+    Attributes:
+        depth: number of layers, each with self-attention, cross-attention and feed-forward.
+        heads: attention heads; divides the language width.
+        mlp_width: width of the feed-forward part.
+        dropout: dropout of hidden states and attention.
+    """
+
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole model.
+
+    Attributes:
+        vision, language, fusion: the three encoders.
+        projection: width E of the contrastive space.
+        temperature: initial contrastive temperature.
+    """
+
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    projection: int = 256
+    temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        _require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
+        _require(0.001 <= self.temperature <= 0.5, "temperature must lie in [0.001, 0.5]")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

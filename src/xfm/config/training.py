@@ -1,0 +1,75 @@
+"""Configuration of training. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward pass. `auto` is bf16 where the device is good at it."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the summed losses (1 in the published model)."""
+
+    mlm: float = 1.0
+    itc: float = 1.0
+    itm: float = 1.0
+    imlm: float = 1.0
+    mim: float = 1.0
+    box_l1: float = 1.0
+    box_giou: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with warm-up and linear decay.
+
+    Attributes:
+        lr: peak learning rate.
+        new_lr_multiplier: multiplier for newly initialised parts (heads, and fusion when the encoders are loaded).
+        betas: AdamW's moments.
+        weight_decay: decay of matrices; vectors, scalars and position tables have none.
+        warmup: steps of linear warm-up; the first step already moves.
+        clip: largest gradient norm over all parameters.
+    """
+
+    lr: float = 1e-4
+    new_lr_multiplier: float = 2.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    warmup: int = 2500
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training run.
+
+    Attributes:
+        steps: optimiser steps.
+        accumulate: batches per optimiser step.
+        seed: seed of everything random.
+        precision: arithmetic of the forward pass.
+        optim: optimiser and schedule.
+        weights: weights of the losses.
+        save_every: steps between checkpoints.
+        keep: checkpoints kept; older ones are deleted.
+        log_every: steps between log lines.
+        max_bad_steps: NaN or infinite losses in a row after which the run stops.
+    """
+
+    steps: int = 200_000
+    accumulate: int = 1
+    seed: int = 0
+    precision: Precision = Precision.AUTO
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+    save_every: int = 1000
+    keep: int = 2
+    log_every: int = 10
+    max_bad_steps: int = 5

@@ -1,0 +1,95 @@
+"""Configuration of the embedded world. Nothing here imports more than the standard library."""
+
+from dataclasses import dataclass, field, fields, replace
+
+
+@dataclass(frozen=True)
+class TaskSizes:
+    """Rows of each task file.
+
+    Attributes:
+        retrieval: rows of each retrieval split (seen, combinations, objects); captions are distinct.
+        hard: retrieval rows with distractor captions of the same objects.
+        vqa_train, vqa_test: questions; the test size holds for each split.
+        reasoning_train, reasoning_test: statements about two pictures.
+        grounding_train, grounding_test: referring phrases.
+        entailment_train, entailment_test: pairs of texts, balanced.
+        paraphrase_train, paraphrase_test: pairs of texts, balanced.
+        category_train, category_test: pictures of single objects; the objects of the two do not overlap.
+        masked_token: captions with a right and a wrong picture.
+    """
+
+    retrieval: int = 1000
+    hard: int = 500
+    vqa_train: int = 6000
+    vqa_test: int = 1000
+    reasoning_train: int = 4000
+    reasoning_test: int = 1000
+    grounding_train: int = 4000
+    grounding_test: int = 1000
+    entailment_train: int = 6000
+    entailment_test: int = 1000
+    paraphrase_train: int = 6000
+    paraphrase_test: int = 1000
+    category_train: int = 3000
+    category_test: int = 1000
+    masked_token: int = 1000
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """The embedded world: how much of everything.
+
+    Attributes:
+        seed: seed of everything random.
+        image_size: side of the square pictures in pixels (at least 64).
+        quality: JPEG quality, 1 to 95.
+        vocab_size: entries of the trained tokenizer.
+        scenes: pictures of one to five objects with captions and boxes.
+        singles: pictures of one object with captions and boxes.
+        pictures: pictures of one object without text.
+        text_lines: lines of plain text.
+        objects: most objects to use, 0 for all (a smaller world learns faster).
+        heldout_objects: objects that no training picture shows.
+        heldout_pairs: held-out pairs of objects, in thousandths of all pairs.
+        shard_size: pictures per shard.
+        scale: multiplies the numbers of pictures, lines and task rows (a smoke run uses 0.02).
+        workers: processes that build; 0 takes one per core, up to 8. Does not change the result.
+        tasks: rows of the task files.
+    """
+
+    seed: int = 0
+    image_size: int = 96
+    quality: int = 90
+    vocab_size: int = 3000
+    scenes: int = 16000
+    singles: int = 4000
+    pictures: int = 3000
+    text_lines: int = 30000
+    objects: int = 0
+    heldout_objects: int = 60
+    heldout_pairs: int = 80
+    shard_size: int = 1000
+    scale: float = 1.0
+    workers: int = 0
+    tasks: TaskSizes = field(default_factory=TaskSizes)
+
+    def resolved(self) -> "WorldConfig":
+        """The same world with `scale` worked into the numbers and set to 1.
+
+        Every scaled number is a multiple of 4 and at least 8, except that 0 stays 0.
+        """
+
+        def scaled(count: int) -> int:
+            return count if not count or self.scale == 1 else max(8, round(count * self.scale / 4) * 4)
+
+        sizes = {f.name: scaled(getattr(self.tasks, f.name)) for f in fields(self.tasks)}
+        return replace(
+            self,
+            scenes=scaled(self.scenes),
+            singles=scaled(self.singles),
+            pictures=scaled(self.pictures),
+            text_lines=scaled(self.text_lines),
+            scale=1.0,
+            tasks=replace(self.tasks, **sizes),
+        )

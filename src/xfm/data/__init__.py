@@ -1,0 +1,1 @@
+"""Data: sources on disk, transforms, masks, batches. Nothing heavy is imported here."""

@@ -1,0 +1,208 @@
+"""Byte-level BPE tokenizer with RoBERTa's special tokens (spec, "Tokens" and "Captions").
+
+`<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` last; no prefix space; two texts as `<s>a</s></s>b</s>`.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+import torch
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
+
+from xfm.data.schema import Tokens
+from xfm.errors import UserError
+
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
+MASK_TOKEN = "<mask>"
+_SIGNS = str.maketrans({sign: " " for sign in ",.'!?\"()*#:;~-/"})
+
+
+def normalise_caption(text: str, max_words: int = 30) -> str:
+    """Lower-case, turn the signs of the spec to spaces, collapse spaces, keep `max_words` words.
+
+    Returns an empty string when nothing but signs and spaces is left.
+    """
+    return " ".join(text.lower().translate(_SIGNS).split()[:max_words])
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """Texts as padded tokens.
+
+    Attributes:
+        ids: [R, T] int64, padded on the right to the longest row.
+        mask: [R, T] bool, True at real tokens.
+        word_ids: [R, T] int64, the word that each token is a piece of; -1 at special tokens and padding.
+            In pairs the second text's words go on counting after the first's.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    word_ids: Tensor
+
+    @property
+    def tokens(self) -> Tokens:
+        """Ids and mask as the schema's Tokens."""
+        return Tokens(self.ids, self.mask)
+
+
+class Tokenizer:
+    """A `tokenizers.Tokenizer` whose special tokens have been checked.
+
+    Raises:
+        UserError: when a special token is missing or not at its place.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer.json") -> None:
+        self._backend = backend
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        for place, token in enumerate(SPECIAL_TOKENS):
+            found = backend.token_to_id(token)
+            if found != place:
+                raise UserError(
+                    f"{name}: token {token} must have id {place} but has {found}; "
+                    "train the vocabulary with `xfm.data.tokenizer.train_tokenizer`."
+                )
+        self.vocab_size: int = backend.get_vocab_size()
+        if backend.token_to_id(MASK_TOKEN) != self.vocab_size - 1:
+            raise UserError(
+                f"{name}: token {MASK_TOKEN} must have the last id {self.vocab_size - 1} but has "
+                f"{backend.token_to_id(MASK_TOKEN)}; train the vocabulary with "
+                "`xfm.data.tokenizer.train_tokenizer`."
+            )
+        self.bos, self.pad, self.eos, self.unk = range(4)
+        self.mask: int = self.vocab_size - 1
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Tokenizer":
+        """Read a `tokenizer.json`.
+
+        Raises:
+            UserError: when the file is missing or is not a tokenizer.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.")
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust side raises bare Exception
+            raise UserError(
+                f"{path}: not a tokenizer.json ({error}); write it again or restore it."
+            ) from error
+        return cls(backend, str(path))
+
+    def save(self, path: Path | str) -> None:
+        """Write a `tokenizer.json`, replacing an older one in one go."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_text(self.to_json(), encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def to_json(self) -> str:
+        """The tokenizer as the text of a `tokenizer.json`."""
+        return json.dumps(json.loads(self._backend.to_str()), ensure_ascii=False, indent=1) + "\n"
+
+    def __getstate__(self) -> str:
+        return self._backend.to_str()
+
+    def __setstate__(self, state: str) -> None:
+        self.__init__(tokenizers.Tokenizer.from_str(state))
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of the five special tokens."""
+        return frozenset((self.bos, self.pad, self.eos, self.unk, self.mask))
+
+    def encode_batch(self, texts: Sequence[str], max_tokens: int) -> EncodedBatch:
+        """`<s>text</s>` for every text, cut at `max_tokens` tokens, special tokens included.
+
+        Returns:
+            ids, mask and word ids, each [len(texts), longest].
+        """
+        return self._encode(list(texts), max_tokens)
+
+    def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
+        """`<s>a</s></s>b</s>` for every pair, cut at `max_tokens` tokens by shortening the longer text first.
+
+        Returns:
+            ids, mask and word ids, each [len(a), longest].
+        """
+        return self._encode(list(zip(a, b, strict=True)), max_tokens)
+
+    def encode_lists(self, texts: Sequence[str], max_tokens: int) -> list[tuple[list[int], list[int | None]]]:
+        """Ids and word ids of every text as lists, not padded: what masking works on."""
+        self._truncate(max_tokens)
+        return [(encoding.ids, encoding.word_ids) for encoding in self._backend.encode_batch(list(texts))]
+
+    def decode(self, ids: Tensor | Sequence[int]) -> str:
+        """The text of one row of ids, special tokens left out."""
+        rows = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        return self._backend.decode(rows, skip_special_tokens=True)
+
+    def id_to_token(self, index: int) -> str | None:
+        """The vocabulary item at `index` in byte-level letters, None beyond the vocabulary."""
+        return self._backend.id_to_token(index)
+
+    def _truncate(self, max_tokens: int) -> None:
+        self._backend.enable_truncation(max_length=max_tokens, strategy="longest_first")
+
+    def _encode(self, inputs: list, max_tokens: int) -> EncodedBatch:
+        self._truncate(max_tokens)
+        encodings = self._backend.encode_batch(inputs)
+        longest = max((len(encoding) for encoding in encodings), default=0)
+        ids = np.full((len(encodings), longest), self.pad, dtype=np.int64)
+        words = np.full((len(encodings), longest), -1, dtype=np.int64)
+        for row, encoding in enumerate(encodings):
+            length = len(encoding)
+            ids[row, :length] = encoding.ids
+            words[row, :length] = _flat_words(encoding)
+        lengths = np.array([len(encoding) for encoding in encodings], dtype=np.int64)
+        mask = np.arange(longest)[None, :] < lengths[:, None]
+        return EncodedBatch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(words))
+
+
+def _flat_words(encoding: tokenizers.Encoding) -> list[int]:
+    words = [-1 if word is None else word for word in encoding.word_ids]
+    if encoding.n_sequences < 2:
+        return words
+    sequences = encoding.sequence_ids
+    first = 1 + max((w for w, s in zip(words, sequences, strict=True) if s == 0), default=-1)
+    return [w + first if s == 1 else w for w, s in zip(words, sequences, strict=True)]
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Train a byte-level BPE vocabulary of at most `vocab_size` items, special tokens included.
+
+    Texts go in as the model will see them: normalise captions first. The result depends on the texts alone.
+
+    Raises:
+        ValueError: when `vocab_size` cannot hold the 256 bytes and the five special tokens.
+    """
+    smallest = 256 + len(SPECIAL_TOKENS) + 1
+    if vocab_size < smallest:
+        raise ValueError(f"vocab_size must be at least {smallest} (256 bytes and the special tokens)")
+    backend = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 1,  # the mask token comes last
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    backend.add_special_tokens([MASK_TOKEN])
+    backend.post_processor = processors.RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
+    )
+    return Tokenizer(backend)

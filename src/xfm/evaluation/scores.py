@@ -1,0 +1,89 @@
+"""Scores: a value beside chance and a baseline; how they are stored."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xfm.errors import UserError
+
+SPLITS_RETRIEVAL = ("seen", "combinations", "objects")
+SPLITS = ("seen", "combinations")
+REQUIRED_KEYS: tuple[str, ...] = (
+    *(
+        f"retrieval/{split}/{direction}_r1{rerank}"
+        for split in SPLITS_RETRIEVAL
+        for direction in ("text", "image")
+        for rerank in ("", "_rerank")
+    ),
+    "retrieval/hard/text_r1",
+    *(f"grounding/{split}/acc50" for split in SPLITS),
+    *(f"vqa/{split}/accuracy" for split in SPLITS),
+    *(f"reasoning/{split}/accuracy" for split in SPLITS),
+    "entailment/test/accuracy",
+    "paraphrase/test/accuracy",
+    "category/test/probe_accuracy",
+    "category/test/knn_accuracy",
+    "digits/test/probe_accuracy",
+    *(f"masked_token/test/accuracy_{given}" for given in ("right_image", "wrong_image", "no_image")),
+)
+"""Keys that every complete `metrics.json` holds."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of an evaluation.
+
+    Attributes:
+        value: the model's score, a fraction from 0 to 1 (differences from -1 to 1).
+        chance: what no information gives; see the part's documentation for the exact rule.
+        baseline: the best single-modality baseline, or None where there is none.
+        n: number of test cases.
+        seed: seed of everything random behind the number.
+    """
+
+    value: float
+    chance: float
+    baseline: float | None
+    n: int
+    seed: int
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON so that `path` always holds either the old or the new content, never half of it.
+
+    Raises:
+        UserError: the file cannot be written (disk full, no permission).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+
+
+def write_scores(path: Path, scores: Mapping[str, Score]) -> None:
+    """Write `metrics.json`: a flat object, key `task/split/metric`, value a `Score` as an object."""
+    write_json(path, {key: asdict(score) for key, score in scores.items()})
+
+
+def read_scores(path: Path) -> dict[str, Score]:
+    """Read `metrics.json`.
+
+    Raises:
+        UserError: the file is missing or is not a metrics file.
+    """
+    try:
+        content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return {key: Score(**fields) for key, fields in content.items()}
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; run `xfm evaluate` first") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a metrics file ({error}); run `xfm evaluate` again") from error

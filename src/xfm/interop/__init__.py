@@ -1,0 +1,1 @@
+"""Other formats of weights: the published checkpoints."""

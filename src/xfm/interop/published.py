@@ -1,0 +1,150 @@
+"""Key names of the published X-FM checkpoints, in both directions.
+
+Every published tensor is one native tensor up to its shape, except that queries, keys and values are packed
+here: a native tensor is then the concatenation of several published ones. As the translation is linear and
+exact, it also carries gradients over.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xfm.config.model import ModelConfig
+
+_NORM = ("weight", "bias")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One native tensor.
+
+    Attributes:
+        native: its name in `XFM.state_dict()`.
+        published: the published tensors that it concatenates along its first axis.
+        leading: axes of length one that the published shape has in front (a negative count: the native
+            shape has them instead).
+    """
+
+    native: str
+    published: tuple[str, ...]
+    leading: int = 0
+
+    def to_native(self, parts: list[Tensor]) -> Tensor:
+        """The native tensor of the published ones."""
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return (
+            whole.reshape(whole.shape[self.leading :])
+            if self.leading >= 0
+            else whole.reshape(1, *whole.shape)
+        )
+
+    def to_published(self, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The published names and tensors of the native one."""
+        shape = (*[1] * self.leading, *whole.shape) if self.leading >= 0 else whole.shape[1:]
+        return zip(
+            self.published, whole.reshape(shape).chunk(len(self.published)) if shape else [whole.reshape(())]
+        )
+
+
+def layout(config: ModelConfig) -> list[Entry]:
+    """Every tensor of a pre-training model."""
+    entries = [Entry("temperature", ("temp",), leading=-1)]
+    entries += _same("vision_proj", "vision_proj") + _same("text_proj", "text_proj")
+    for head in ("itm_head", "bbox_head"):
+        entries += [entry for part in (0, 1, 3) for entry in _same(f"{head}.{part}", f"{head}.{part}")]
+    entries += _vision(config.vision.depth)
+    entries += _text("language", "text_encoder.roberta", config.language.depth, cross=False)
+    entries += _text("fusion", "fusion_encoder.roberta", config.fusion.depth, cross=True)
+    return (
+        entries + _token_head("language_head", "text_encoder") + _token_head("fusion_head", "fusion_encoder")
+    )
+
+
+def from_published(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """A native state of a published one.
+
+    Raises:
+        KeyError: a published tensor is missing.
+    """
+    return {
+        entry.native: entry.to_native([state[name] for name in entry.published]) for entry in layout(config)
+    }
+
+
+def to_published(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """Published tensors (or gradients) of those native ones that `state` has."""
+    return {
+        name: part
+        for entry in layout(config)
+        if entry.native in state
+        for name, part in entry.to_published(state[entry.native])
+    }
+
+
+def _same(native: str, published: str) -> list[Entry]:
+    return [Entry(f"{native}.{kind}", (f"{published}.{kind}",)) for kind in _NORM]
+
+
+def _packed(native: str, published: tuple[str, ...]) -> list[Entry]:
+    return [Entry(f"{native}.{kind}", tuple(f"{name}.{kind}" for name in published)) for kind in _NORM]
+
+
+def _vision(depth: int) -> list[Entry]:
+    entries = [
+        Entry("vision.cls", ("vision_encoder.cls_token",), leading=2),
+        Entry("vision.mask_vector", ("vision_encoder.mask_token",), leading=2),
+        *_same("vision.patch_embed", "vision_encoder.patch_embed.proj"),
+        *_same("vision.norm", "vision_encoder.fc_norm"),
+    ]
+    for i in range(depth):
+        ours, theirs = f"vision.blocks.{i}", f"vision_encoder.blocks.{i}"
+        attention = {
+            "q_bias": "q_bias",
+            "v_bias": "v_bias",
+            "relative_position_table": "relative_position_bias_table",
+            "qkv.weight": "qkv.weight",
+        }
+        entries += [Entry(f"{ours}.attention.{a}", (f"{theirs}.attn.{b}",)) for a, b in attention.items()]
+        entries += [Entry(f"{ours}.gamma{n}", (f"{theirs}.gamma_{n}",)) for n in (1, 2)]
+        entries += _same(f"{ours}.attention.out", f"{theirs}.attn.proj")
+        for part, name in {"norm1": "norm1", "norm2": "norm2", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}.items():
+            entries += _same(f"{ours}.{part}", f"{theirs}.{name}")
+    return entries
+
+
+def _text(native: str, published: str, depth: int, cross: bool) -> list[Entry]:
+    ours, theirs = f"{native}.embeddings", f"{published}.embeddings"
+    entries = [
+        Entry(f"{ours}.words.weight", (f"{theirs}.word_embeddings.weight",)),
+        Entry(f"{ours}.positions.weight", (f"{theirs}.position_embeddings.weight",)),
+        Entry(f"{ours}.token_type", (f"{theirs}.token_type_embeddings.weight",), leading=1),
+        *_same(f"{ours}.norm", f"{theirs}.LayerNorm"),
+    ]
+    for i in range(depth):
+        ours, theirs = f"{native}.layers.{i}", f"{published}.encoder.layer.{i}"
+        inner = tuple(f"{theirs}.attention.self.{part}" for part in ("query", "key", "value"))
+        entries += _packed(f"{ours}.attention.qkv", inner)
+        entries += _output(f"{ours}.attention", f"{theirs}.attention.output")
+        if cross:
+            entries += _same(f"{ours}.cross_attention.query", f"{theirs}.crossattention.self.query")
+            inner = tuple(f"{theirs}.crossattention.self.{part}" for part in ("key", "value"))
+            entries += _packed(f"{ours}.cross_attention.key_value", inner)
+            entries += _output(f"{ours}.cross_attention", f"{theirs}.crossattention.output")
+        entries += _same(f"{ours}.feed_forward.fc1", f"{theirs}.intermediate.dense")
+        entries += _same(f"{ours}.feed_forward.fc2", f"{theirs}.output.dense")
+        entries += _same(f"{ours}.feed_forward.norm", f"{theirs}.output.LayerNorm")
+    return entries
+
+
+def _output(native: str, published: str) -> list[Entry]:
+    return _same(f"{native}.out", f"{published}.dense") + _same(f"{native}.norm", f"{published}.LayerNorm")
+
+
+def _token_head(native: str, published: str) -> list[Entry]:
+    return [
+        Entry(f"{native}.bias", (f"{published}.lm_head.bias",)),
+        *_same(f"{native}.dense", f"{published}.lm_head.dense"),
+        *_same(f"{native}.norm", f"{published}.lm_head.layer_norm"),
+    ]

@@ -1,0 +1,64 @@
+"""Scaled dot-product attention, computed by what the device does well.
+
+Both ways give the same numbers (a test compares them): the fused kernel on GPUs and in inference, plain
+matrix products where a backward pass runs on a CPU, because the fused backward is about twice as slow there.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MASKED = -1e9  # a masked score; underflows to exactly zero after the softmax
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """Softmax(query key^T / sqrt(d) + bias) value.
+
+    Args:
+        query: [B, H, Q, d] float.
+        key, value: [B, H, K, d] float.
+        bias: broadcastable to [B, H, Q, K], added to the scaled scores; None adds nothing.
+        dropout: probability of dropping an attention weight.
+
+    Returns:
+        [B, H, Q, d], of the queries' dtype.
+    """
+    if fused_is_faster(query):
+        bias = None if bias is None else bias.to(query.dtype)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+    return attend_plain(query, key, value, bias, dropout)
+
+
+def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+    """`attend` as three matrix operations; arguments and result as there."""
+    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))  # [B, H, Q, K]
+    if bias is not None:
+        scores = scores + bias
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    if dropout > 0:
+        weights = F.dropout(weights, dropout)
+    return torch.matmul(weights, value)
+
+
+def fused_is_faster(query: Tensor) -> bool:
+    """Whether the fused kernel is the faster way for this device and mode."""
+    return query.is_cuda or not torch.is_grad_enabled()
+
+
+def split_heads(states: Tensor, heads: int) -> Tensor:
+    """[B, L, H * d] -> [B, H, L, d]."""
+    batch, length, width = states.shape
+    return states.view(batch, length, heads, width // heads).transpose(1, 2)
+
+
+def join_heads(states: Tensor) -> Tensor:
+    """[B, H, L, d] -> [B, L, H * d]."""
+    batch, heads, length, width = states.shape
+    return states.transpose(1, 2).reshape(batch, length, heads * width)
+
+
+def padding_bias(mask: Tensor) -> Tensor:
+    """[B, K] bool, True at visible keys -> [B, 1, 1, K] float32 to add to scores."""
+    return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, MASKED)[:, None, None, :]

@@ -1,0 +1,94 @@
+"""Where gradients go: a table objective x encoder, applied in one place.
+
+The first idea of X-FM is a column of this table: the fusion losses do not reach the language encoder. An
+ablation is another table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from torch import Tensor
+
+
+class Encoder(StrEnum):
+    """The three encoders."""
+
+    LANGUAGE = "language"
+    VISION = "vision"
+    FUSION = "fusion"
+
+
+class Objective(StrEnum):
+    """The six pre-training objectives."""
+
+    MLM = "mlm"
+    ITC = "itc"
+    ITM = "itm"
+    IMLM = "imlm"
+    MIM = "mim"
+    BBP = "bbp"
+
+
+INPUTS: Mapping[Objective, frozenset[Encoder]] = MappingProxyType(
+    {
+        Objective.MLM: frozenset({Encoder.LANGUAGE}),
+        Objective.ITC: frozenset({Encoder.LANGUAGE, Encoder.VISION}),
+        Objective.ITM: frozenset(Encoder),
+        Objective.IMLM: frozenset(Encoder),
+        Objective.MIM: frozenset({Encoder.VISION}),
+        Objective.BBP: frozenset(Encoder),
+    }
+)
+"""The encoders whose output each objective uses: only these can be reached at all."""
+
+
+@dataclass(frozen=True)
+class GradientPolicy:
+    """Which encoders each objective's gradient reaches.
+
+    Attributes:
+        reaches: a set of encoders for every objective, a subset of `INPUTS`. Language and vision lie behind
+            fusion in ITM, IMLM and BBP, so they can be reached there only if fusion is.
+    """
+
+    reaches: Mapping[Objective, frozenset[Encoder]]
+
+    def __post_init__(self) -> None:
+        for objective in Objective:
+            cells = self.reaches.get(objective)
+            if cells is None:
+                raise ValueError(f"the gradient policy has no row for {objective}")
+            if impossible := cells - INPUTS[objective]:
+                raise ValueError(f"{objective} does not use {', '.join(sorted(impossible))}")
+            if cells and Encoder.FUSION in INPUTS[objective] and Encoder.FUSION not in cells:
+                raise ValueError(f"{objective} reaches {', '.join(sorted(cells))} through fusion: add fusion")
+
+    def allows(self, objective: Objective, encoder: Encoder) -> bool:
+        """Whether the gradient of `objective` reaches `encoder`."""
+        return encoder in self.reaches[objective]
+
+    def gate(self, objective: Objective, encoder: Encoder, output: Tensor) -> Tensor:
+        """The encoder's output as the objective may use it: as it is, or without its gradient."""
+        return output if self.allows(objective, encoder) else output.detach()
+
+
+_FUSED = frozenset({Encoder.VISION, Encoder.FUSION})
+
+PRETRAINING = GradientPolicy(
+    MappingProxyType(
+        {
+            Objective.MLM: frozenset({Encoder.LANGUAGE}),
+            Objective.ITC: frozenset({Encoder.LANGUAGE, Encoder.VISION}),
+            Objective.ITM: _FUSED,
+            Objective.IMLM: _FUSED,
+            Objective.MIM: frozenset({Encoder.VISION}),
+            Objective.BBP: _FUSED,
+        }
+    )
+)
+"""The published pre-training: text states are detached in ITM, IMLM and BBP (paper section 3.2)."""
+
+FINE_TUNING = GradientPolicy(INPUTS)
+"""Fine-tuning: nothing is detached."""

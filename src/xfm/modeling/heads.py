@@ -1,0 +1,34 @@
+"""Heads on top of the encoders."""
+
+import torch
+from torch import Tensor, nn
+
+from xfm.modeling.layers import EPS
+
+
+class MLPHead(nn.Sequential):
+    """Linear(D, 2D), LayerNorm, GELU, Linear(2D, out): matching, boxes and every classification head."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(
+            nn.Linear(width, 2 * width),
+            nn.LayerNorm(2 * width, eps=EPS),
+            nn.GELU(),
+            nn.Linear(2 * width, out),
+        )
+
+
+class TokenHead(nn.Module):
+    """Dense, GELU, LayerNorm, then the product with the word embeddings (shared, not copied) plus a bias."""
+
+    def __init__(self, words: nn.Embedding) -> None:
+        super().__init__()
+        width = words.embedding_dim
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.bias = nn.Parameter(torch.zeros(words.num_embeddings))
+
+    def forward(self, states: Tensor, words: nn.Embedding) -> Tensor:
+        """[N, D] states and the tied embedding -> [N, V] logits."""
+        hidden = self.norm(nn.functional.gelu(self.dense(states)))
+        return nn.functional.linear(hidden, words.weight, self.bias)

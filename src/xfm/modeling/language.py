@@ -1,0 +1,46 @@
+"""RoBERTa language encoder."""
+
+from torch import Tensor, nn
+
+from xfm.config.model import LanguageConfig
+from xfm.modeling.attention import padding_bias
+from xfm.modeling.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
+
+
+class LanguageLayer(nn.Module):
+    """Self-attention, then feed-forward; post-norm after each."""
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config.width, config.heads, config.dropout)
+        self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout)
+
+    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
+        """[R, T, D] with a [R, 1, 1, T] bias -> [R, T, D]."""
+        return self.feed_forward(self.attention(states, bias))
+
+
+class LanguageEncoder(nn.Module):
+    """Token ids to hidden states."""
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config.vocab_size, config.width, config.max_positions, config.dropout)
+        self.layers = nn.ModuleList(LanguageLayer(config) for _ in range(config.depth))
+        initialise_normal(self)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode text.
+
+        Args:
+            ids: [R, T] int64.
+            mask: [R, T] bool, True at real tokens.
+
+        Returns:
+            [R, T, D]; rows of padding are computed too and mean nothing.
+        """
+        states, bias = self.embeddings(ids), padding_bias(mask)
+        for layer in self.layers:
+            states = layer(states, bias)
+        return states

@@ -1,0 +1,76 @@
+"""Parts that the language encoder, the fusion encoder and the decoder share: post-norm, erf GELU."""
+
+import torch
+from torch import Tensor, nn
+
+from xfm.modeling.attention import attend, join_heads, split_heads
+
+EPS = 1e-5
+
+
+class Embeddings(nn.Module):
+    """Word, position and token-type embeddings of RoBERTa, then LayerNorm and dropout."""
+
+    def __init__(self, vocab_size: int, width: int, max_positions: int, dropout: float, pad: int = 1) -> None:
+        super().__init__()
+        self.pad = pad
+        self.words = nn.Embedding(vocab_size, width)
+        self.positions = nn.Embedding(max_positions, width)
+        self.token_type = nn.Parameter(torch.zeros(width))
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def position_ids(self, ids: Tensor) -> Tensor:
+        """[R, T] ids -> [R, T] positions: pad + running count of real tokens; pad tokens take row pad."""
+        real = ids.ne(self.pad)
+        return self.pad + real.cumsum(dim=1) * real
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[R, T] int64 -> [R, T, D]."""
+        states = self.words(ids) + self.token_type + self.positions(self.position_ids(ids))
+        return self.dropout(self.norm(states))
+
+
+class SelfAttention(nn.Module):
+    """Self-attention with residual and post-norm."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout_rate = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
+        """[R, T, D] with a bias broadcastable to [R, H, T, T] -> [R, T, D]."""
+        query, key, value = (split_heads(t, self.heads) for t in self.qkv(states).chunk(3, dim=-1))
+        attended = attend(query, key, value, bias, self.dropout_rate if self.training else 0.0)
+        return self.norm(states + self.dropout(self.out(join_heads(attended))))
+
+
+class FeedForward(nn.Module):
+    """Two-layer feed-forward part with residual and post-norm."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[R, T, D] -> [R, T, D]."""
+        hidden = nn.functional.gelu(self.fc1(states))
+        return self.norm(states + self.dropout(self.fc2(hidden)))
+
+
+def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
+    """RoBERTa's initialisation: N(0, std) matrices, zero biases, unit LayerNorms."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, std=std)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+        if isinstance(part, Embeddings):
+            nn.init.normal_(part.token_type, std=std)

@@ -1,0 +1,1 @@
+"""The six pre-training objectives: pure functions of the model's outputs and the batch."""

@@ -1,0 +1,118 @@
+"""One pre-training step: every objective that the batch allows, summed."""
+
+import torch
+from torch import Tensor
+
+from xfm.config.training import LossWeights
+from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch
+from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
+from xfm.modeling.xfm import XFM
+from xfm.objectives.losses import Losses
+from xfm.objectives.mim import mim_loss
+from xfm.objectives.tokens import masked_token_loss
+from xfm.objectives.vision_text import Gather, pair_rows, region_rows, vision_text_losses
+
+Named = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+def one_process(tensor: Tensor) -> Tensor:
+    """The gather of a single process: the tensor itself."""
+    return tensor
+
+
+def pretraining_losses(
+    model: XFM,
+    batch: Batch,
+    policy: GradientPolicy,
+    weights: LossWeights,
+    generator: torch.Generator,
+    gather: Gather = one_process,
+) -> Losses:
+    """All losses of a batch.
+
+    Args:
+        model: the model; its temperature is clamped in place.
+        batch: any of text, image, pair and region batches.
+        policy: where gradients go.
+        weights: weights of the summed losses.
+        generator: draws the hard negatives; on the model's device.
+        gather: concatenates a tensor over all processes, with gradient.
+
+    Returns:
+        Parts and metrics are named "source/loss", as in "pair/itc".
+    """
+    model.clamp_temperature()
+    parts: dict[str, Tensor] = {}
+    metrics: dict[str, Tensor] = {}
+
+    def add(source: str, named: Named) -> None:
+        parts.update({f"{source}/{name}": value for name, value in named[0].items()})
+        metrics.update({f"{source}/{name}": value for name, value in named[1].items()})
+
+    if batch.text is not None:
+        add("text", text_losses(model, batch.text, policy))
+    pair_states, region_states = encode_images(model, batch.pair, batch.region)
+    for source, named in mim_losses(model, batch.image, batch.pair, pair_states, policy).items():
+        add(source, ({"mim": named}, {}))
+    if batch.pair is not None and pair_states is not None:
+        add("pair", vision_text_losses(model, pair_rows(batch.pair, pair_states), policy, generator, gather))
+    if batch.region is not None and region_states is not None:
+        rows = region_rows(batch.region, region_states)
+        boxed = (~batch.region.is_image).nonzero().squeeze(1)
+        boxes = (boxed, batch.region.boxes[boxed])
+        add("region", vision_text_losses(model, rows, policy, generator, gather, boxes))
+    if not parts:
+        raise ValueError("the batch holds nothing to learn from")
+    total = torch.stack(
+        [getattr(weights, name.rpartition("/")[2]) * part for name, part in parts.items()]
+    ).sum()
+    return Losses(total, parts, metrics | {"temperature": model.temperature.detach()})
+
+
+def text_losses(model: XFM, batch: TextBatch, policy: GradientPolicy) -> Named:
+    """MLM on plain text: the language encoder alone."""
+    states = model.encode_text(batch.masked.ids, batch.tokens.mask)
+    states = policy.gate(Objective.MLM, Encoder.LANGUAGE, states)
+    loss, right = masked_token_loss(states, batch.masked, model.language_logits)
+    return {"mlm": loss}, {"mlm_accuracy": right}
+
+
+def encode_images(
+    model: XFM, pair: PairBatch | None, region: RegionBatch | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """The unmasked pass of the pairs' and the regions' pictures, together."""
+    pixels = [batch.pixels for batch in (pair, region) if batch is not None]
+    if not pixels:
+        return None, None
+    states = model.encode_image(torch.cat(pixels))
+    split = 0 if pair is None else len(pair.pixels)
+    return (None if pair is None else states[:split]), (None if region is None else states[split:])
+
+
+def mim_losses(
+    model: XFM,
+    image: ImageBatch | None,
+    pair: PairBatch | None,
+    pair_states: Tensor | None,
+    policy: GradientPolicy,
+) -> dict[str, Tensor]:
+    """MIM on pictures and, where they carry patch masks, on the pairs' pictures: one masked pass for both.
+
+    The pairs' target is the unmasked pass that the other objectives use anyway; pictures without text need
+    one more, which has no gradient.
+    """
+    sources: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # pixels, patch mask, target
+    if image is not None:
+        with torch.no_grad():
+            sources["image"] = (image.pixels, image.patch_mask, model.encode_image(image.pixels))
+    if pair is not None and pair.patch_mask is not None and pair_states is not None:
+        sources["pair"] = (pair.pixels, pair.patch_mask, pair_states.detach())
+    if not sources:
+        return {}
+    pixels, masks, targets = zip(*sources.values(), strict=True)
+    predicted = model.encode_image(torch.cat(pixels), torch.cat(masks))
+    predicted = policy.gate(Objective.MIM, Encoder.VISION, predicted).split([len(p) for p in pixels])
+    return {
+        name: mim_loss(states, target, mask)
+        for name, states, target, mask in zip(sources, predicted, targets, masks, strict=True)
+    }

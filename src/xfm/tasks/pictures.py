@@ -1,0 +1,68 @@
+"""Pictures of a task: decoded and resized once, encoded once per batch whatever number of rows share them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xfm.data.tasks import eval_pixels, load_image
+from xfm.modeling.folder import Preprocessing
+
+DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
+
+
+class Pictures:
+    """Pictures by path as the model takes them.
+
+    A picture is decoded and resized when it is first asked for, and kept as uint8 while all of them fit into
+    `limit` bytes; after that it is read again each time.
+
+    Args:
+        preprocessing: size, mean, deviation and interpolation of the model.
+        limit: bytes of pictures to keep.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
+        self.preprocessing = preprocessing
+        side = preprocessing.image_size
+        self._capacity = limit // (3 * side * side)
+        self._kept: dict[Path, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def uint8(self, path: Path) -> Tensor:
+        """The picture squashed to the model's square, [3, S, S] uint8.
+
+        Raises:
+            UserError: the file is missing or does not decode.
+        """
+        kept = self._kept.get(path)
+        if kept is None:
+            kept = squash(load_image(path), self.preprocessing)
+            if len(self._kept) < self._capacity:
+                self._kept[path] = kept
+        return kept
+
+    def pixels(self, paths: Sequence[Path]) -> Tensor:
+        """[N, 3, S, S] float32, normalised, of N paths."""
+        return normalise(torch.stack([self.uint8(path) for path in paths]), self.preprocessing)
+
+    def distinct(self, paths: Sequence[Path]) -> tuple[Tensor, Tensor]:
+        """Each distinct picture once, in the order of first appearance, and where each row's picture is.
+
+        Returns:
+            Pixels [I, 3, S, S] as from `pixels`, and [N] int64 indices into them.
+        """
+        places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
+        return self.pixels(list(places)), torch.tensor([places[path] for path in paths], dtype=torch.int64)
+
+    def blank(self, rows: int) -> tuple[Tensor, Tensor]:
+        """One picture of the mean colour for all `rows` rows: what a blanked baseline sees.
+
+        Returns:
+            Pixels [1, 3, S, S] (zeros after normalisation), and [N] int64 zeros.
+        """
+        side = self.preprocessing.image_size
+        return torch.zeros(1, 3, side, side), torch.zeros(rows, dtype=torch.int64)

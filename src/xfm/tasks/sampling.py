@@ -1,0 +1,40 @@
+"""The order in which a fine-tuning sees its rows: a pure function of seed and position."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
+
+
+def row_order(groups: Sequence[Hashable], seed: int, position: int, per_group: int) -> Iterator[int]:
+    """Endless order of row numbers: each epoch is a permutation in which rows of a group stay together.
+
+    Rows of a group (questions about one picture) follow each other in chunks of at most `per_group`, so that a
+    batch encodes few pictures for many rows; the chunks are shuffled, and so are the rows of a group.
+
+    Args:
+        groups: group of each row; None stands alone.
+        seed: seed of the permutations.
+        position: where in the endless order to begin.
+        per_group: longest chunk of a group.
+
+    Yields:
+        Row numbers in [0, len(groups)).
+    """
+    if not groups:
+        raise ValueError("there are no rows to draw from")
+    epoch, offset = divmod(position, len(groups))
+    while True:
+        yield from _epoch(groups, seed, epoch, per_group)[offset:]
+        epoch, offset = epoch + 1, 0
+
+
+def _epoch(groups: Sequence[Hashable], seed: int, epoch: int, per_group: int) -> list[int]:
+    """The permutation of one epoch."""
+    rng = np.random.default_rng((seed, epoch))
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for row in rng.permutation(len(groups)).tolist():
+        group = groups[row]
+        members[("alone", row) if group is None else ("group", group)].append(row)
+    chunks = [rows[i : i + per_group] for rows in members.values() for i in range(0, len(rows), per_group)]
+    return [row for chunk in rng.permutation(len(chunks)).tolist() for row in chunks[chunk]]

@@ -1,0 +1,87 @@
+"""Two texts, one label (entailment, paraphrase): language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xfm.data.schema import Tokens, TensorFields
+from xfm.evaluation.metrics import accuracy
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.heads import MLPHead
+from xfm.modeling.xfm import XFM
+from xfm.objectives.losses import Losses
+from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses
+from xfm.tasks.rows import TextPair, read_text_pairs
+
+
+@dataclass(frozen=True)
+class TextPairBatch(TensorFields):
+    """Text pairs as one sequence each. `tokens` is [R, T]; `labels` is [R] int64, 1 for true."""
+
+    tokens: Tokens
+    labels: Tensor
+
+
+class TextPairModule(nn.Module):
+    """The language encoder with a two-way head on token 0; vision and fusion are left behind."""
+
+    def __init__(self, model: XFM) -> None:
+        super().__init__()
+        self.language = copy.deepcopy(model.language)
+        self.head = MLPHead(model.config.language.width, 2)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """[R, T] tokens -> [R, 2] logits."""
+        return self.head(self.language(tokens.ids, tokens.mask)[:, 0])
+
+
+class TextPairTask(Task[TextPair, TextPairBatch, bool]):
+    """Does text a entail (or paraphrase) text b?
+
+    The baseline blanks the first text: it sees `<s>b</s>` only, in the same training.
+    """
+
+    name: ClassVar[str] = "text pair"
+    columns: ClassVar[tuple[str, ...]] = ("text_a", "text_b", "label")
+    primary: ClassVar[str] = "accuracy"
+    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.FIRST_TEXT})
+    module: TextPairModule
+
+    def __init__(self, pretrained: Pretrained, train: Sequence[TextPair], settings: TaskSettings) -> None:
+        super().__init__(settings, train)
+        self.tokenizer = pretrained.tokenizer
+        with seeded(settings.seed):
+            self.module = TextPairModule(pretrained.model).to(settings.device)
+
+    @classmethod
+    def read(cls, path: Path) -> list[TextPair]:
+        """Rows `{"text_a", "text_b", "label": true | false}`."""
+        return read_text_pairs(path)
+
+    def collate(self, rows: Sequence[TextPair]) -> TextPairBatch:
+        """Tokens and labels of the rows."""
+        limit = self.settings.max_tokens
+        second = [row.text_b for row in rows]
+        if self.settings.blanked is Blanked.FIRST_TEXT:
+            encoded = self.tokenizer.encode_batch(second, limit)
+        else:
+            encoded = self.tokenizer.encode_pairs([row.text_a for row in rows], second, limit)
+        return TextPairBatch(encoded.tokens, torch.tensor([int(row.label) for row in rows]))
+
+    def loss(self, batch: TextPairBatch, generator: torch.Generator) -> Losses:
+        """Cross-entropy."""
+        return classification_losses(self.module(batch.tokens), batch.labels)
+
+    def predict_batch(self, batch: TextPairBatch) -> list[bool]:
+        """True where the pair is judged to hold."""
+        return self.module(batch.tokens).argmax(-1).bool().tolist()
+
+    def metrics(self, rows: Sequence[TextPair], predictions: Sequence[bool]) -> dict[str, float]:
+        """Accuracy."""
+        return {"accuracy": accuracy(np.array(predictions), np.array([row.label for row in rows]))}

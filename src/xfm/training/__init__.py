@@ -1,0 +1,1 @@
+"""Training: one loop for pre-training and fine-tuning, its optimiser, checkpoints, logs and processes."""

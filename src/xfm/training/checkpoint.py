@@ -1,0 +1,239 @@
+"""Checkpoints: what a run needs to continue exactly, in files without pickles.
+
+checkpoints/step-00001000/
+  model.safetensors        parameters and buffers by name
+  optimizer.safetensors    AdamW's moments by parameter name
+  random-00000.safetensors random states, one file a process
+  state.json               step, settings, versions
+  manifest.json            checksums
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from xfm.errors import UserError
+from xfm.training.storage import damage, write_folder
+
+FORMAT = 1
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class CheckpointState:
+    """What `state.json` says.
+
+    Attributes:
+        step: steps done; the next step, and with it the position of the data streams.
+        settings: the run's resolved configuration.
+        world: processes of the run.
+    """
+
+    step: int
+    settings: Mapping[str, Any]
+    world: int = 1
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Folder of the checkpoint of a step inside a run folder."""
+    return folder / "checkpoints" / f"step-{step:08d}"
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a run folder, oldest first; whether they are whole is not looked at."""
+    found = [p for p in (folder / "checkpoints").glob("step-*") if _NAME.fullmatch(p.name) and p.is_dir()]
+    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint of a run folder, and a sentence for every damaged one that was passed over.
+
+    Raises:
+        UserError: there are checkpoints and all of them are damaged.
+    """
+    notes: list[str] = []
+    for path in reversed(list_checkpoints(folder)):
+        reason = damage(path)
+        if reason is None:
+            return path, notes
+        notes.append(f"{path} cannot be used: {reason}")
+    if notes:
+        raise UserError(
+            f"{'; '.join(notes)}; no checkpoint is left to resume from: restore one from a copy, or delete {folder} "
+            "and start again"
+        )
+    return None, notes
+
+
+def unique_state(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name; one that is shared appears under its first name only."""
+    seen: set[int] = set()
+    state: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            state[name] = tensor
+    return state
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    random_states: list[dict[str, Tensor]],
+    state: CheckpointState,
+) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: its folder, from `checkpoint_path`.
+        model: the bare module (not wrapped for several processes).
+        optimizer: built by `build_optimizer` for this model.
+        random_states: one for each process, in the order of the ranks.
+        state: step and settings.
+
+    Raises:
+        UserError: the disk is full; older checkpoints stay as they are.
+    """
+    weights = _stored(unique_state(model))
+    moments = _stored(dict(_optimizer_tensors(optimizer)))
+    payload = {
+        "format": FORMAT,
+        "step": state.step,
+        "world": state.world,
+        "torch": torch.__version__,
+        "settings": dict(state.settings),
+    }
+
+    def write(folder: Path) -> None:
+        save_file(weights, folder / "model.safetensors")
+        save_file(moments, folder / "optimizer.safetensors")
+        for rank, random_state in enumerate(random_states):
+            save_file(random_state, folder / f"random-{rank:05d}.safetensors")
+        (folder / "state.json").write_text(json.dumps(payload, indent=1), encoding="utf-8")
+
+    needed = sum(t.numel() * t.element_size() for t in [*weights.values(), *moments.values()])
+    write_folder(path, write, needed)
+
+
+def prune_checkpoints(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints of a run folder (at least one stays)."""
+    for path in list_checkpoints(folder)[: -max(1, keep)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read_state(path: Path) -> CheckpointState:
+    """Step and settings of a checkpoint.
+
+    Raises:
+        UserError: the folder is not a checkpoint of this program, or of a newer format.
+    """
+    try:
+        payload = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
+        world = int(payload["world"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder such as "
+            "runs/NAME/checkpoints/step-00001000"
+        ) from error
+    if written > FORMAT:
+        raise UserError(f"{path} was written by a newer xfm (format {written}): upgrade xfm to read it")
+    return CheckpointState(step, settings, world)
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, rank: int = 0
+) -> tuple[CheckpointState, dict[str, Tensor] | None]:
+    """Load a checkpoint into a model and its optimiser.
+
+    Args:
+        path: a checkpoint's folder.
+        model: receives the weights; its names and shapes must be those of the checkpoint.
+        optimizer: receives the moments; None loads the weights only.
+        rank: the process whose random states are wanted.
+
+    Returns:
+        The state, and the random states of the rank (None if the run had fewer processes).
+
+    Raises:
+        UserError: damaged, foreign, or of another model; the message names the file or the parameter.
+    """
+    state = read_state(path)
+    if reason := damage(path):
+        raise UserError(f"{path} cannot be used: {reason}; take an older checkpoint of the same run")
+    load_weights(path / "model.safetensors", model)
+    if optimizer is not None:
+        _load_optimizer(path / "optimizer.safetensors", optimizer)
+    random_file = path / f"random-{rank:05d}.safetensors"
+    return state, _read_tensors(random_file) if random_file.exists() else None
+
+
+@torch.no_grad()
+def load_weights(file: Path, model: nn.Module) -> None:
+    """Copy the tensors of a safetensors file into the model's parameters and buffers of the same names.
+
+    Raises:
+        UserError: unreadable file, or names or shapes that are not the model's.
+    """
+    stored, own = _read_tensors(file), unique_state(model)
+    if differing := sorted(stored.keys() ^ own.keys()):
+        side = "lacks" if differing[0] in own else "has an unknown"
+        raise UserError(f"{file} {side} tensor {differing[0]}: it belongs to another model configuration")
+    for name, tensor in own.items():
+        if tensor.shape != stored[name].shape:
+            raise UserError(
+                f"{file}: {name} has shape {list(stored[name].shape)}, this model needs {list(tensor.shape)}: "
+                "use the configuration that the file was trained with"
+            )
+        tensor.copy_(stored[name])
+
+
+def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Detached copies on the CPU where needed; safetensors wants contiguous memory that nothing shares."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            for key, value in optimizer.state.get(parameter, {}).items():
+                yield f"{name}|{key}", value
+
+
+def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
+    stored = _read_tensors(file)
+    parameters = {
+        name: (parameter, group["fused"])
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+    }
+    optimizer.state.clear()
+    for key, value in stored.items():
+        name, _, kind = key.rpartition("|")
+        if name not in parameters:
+            raise UserError(
+                f"{file}: {name} is not trained in this run: use the configuration of the checkpoint"
+            )
+        parameter, fused = parameters[name]
+        # The fused kernel keeps its step counter on the parameter's device, the others on the CPU.
+        stays = kind == "step" and not fused
+        optimizer.state[parameter][kind] = value if stays else value.to(parameter.device)
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{file} cannot be read ({error}): restore it from a copy or name another folder"
+        ) from error

@@ -1,0 +1,147 @@
+"""Ranks, collectives and wrapping for several processes, in one place.
+
+A single process needs none of it: every function then does nothing or returns its input. `torchrun` sets the
+environment that `processes` reads. Wrapping is DDP today; FSDP2 takes the place of `wrap` and of the state
+functions in `checkpoint.py`, nothing else knows.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among its peers.
+
+    Attributes:
+        rank: index of the process.
+        world: number of processes.
+        device: where the process computes.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes logs and checkpoints."""
+        return self.rank == 0
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` is the GPU of this process where there is one, the CPU otherwise; any other name is taken as it is."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+@contextlib.contextmanager
+def processes(device: str = "auto") -> Iterator[Process]:
+    """Join the process group that torchrun describes, and leave it at the end.
+
+    NCCL on GPUs, gloo on CPUs. Without torchrun, or inside a group that exists already, nothing is set up. The
+    group is always destroyed: gloo aborts at exit otherwise.
+    """
+    where = pick_device(device)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    starts = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
+    if starts:
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    try:
+        yield Process(rank(), world(), where)
+    finally:
+        if starts:
+            dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Index of this process, 0 without a process group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world() -> int:
+    """Number of processes, 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if world() > 1:
+        dist.barrier()
+
+
+def largest(values: Tensor) -> Tensor:
+    """Elementwise maximum over the processes (in place)."""
+    if world() > 1:
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values
+
+
+def mean(values: Tensor) -> Tensor:
+    """Elementwise mean over the processes (in place)."""
+    if world() > 1:
+        dist.all_reduce(values)
+        values /= world()
+    return values
+
+
+def from_first(value: Any) -> Any:
+    """The first process's picklable value, on every process."""
+    if world() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(world())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        grad = grads[0].contiguous()
+        dist.all_reduce(grad)
+        return grad[rank() * ctx.count : (rank() + 1) * ctx.count]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows of all processes in the order of the ranks, with the gradient of remote rows.
+
+    The published code drops that gradient, so that encoder gradients are 1 / world of the right value.
+
+    Args:
+        rows: [B, ...], B equal on every process.
+
+    Returns:
+        [world * B, ...]. The backward pass sums what every process computed for a row.
+    """
+    if world() == 1:
+        return rows
+    return _Gather.apply(rows)  # pyright: ignore[reportReturnType]
+
+
+def wrap(module: nn.Module, device: torch.device) -> nn.Module:
+    """Average the gradients of a step over the processes; the module as it is when there is one.
+
+    A batch may lack a kind of data, hence parameters may be unused in a step.
+    """
+    if world() == 1:
+        return module
+    ids = [device] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)

@@ -1,0 +1,169 @@
+"""Progress bar, JSON lines and TensorBoard of a run."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from xfm.training.storage import write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+LOG_FILE = "log.jsonl"
+
+
+@dataclass
+class Window:
+    """Means since the last logged step, kept on the device so that no step waits for the host.
+
+    Attributes:
+        sums: running sums by name, scalars.
+        counts: how many values went into each.
+        samples: samples seen.
+        started: clock of the window's begin, in seconds.
+    """
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    samples: int = 0
+    steps: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add scalars of one batch."""
+        for name, value in values.items():
+            value = value.detach().double().reshape(())
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """The means by name."""
+        if not self.sums:
+            return {}
+        sums = torch.stack([total.cpu() for total in self.sums.values()]).tolist()
+        return {name: total / self.counts[name] for name, total in zip(self.sums, sums, strict=True)}
+
+    def rates(self) -> tuple[float, float]:
+        """Steps a second and samples a second."""
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        return self.steps / seconds, self.samples / seconds
+
+
+class RunLog:
+    """Writes what happens to the terminal, `log.jsonl` and TensorBoard.
+
+    A line of `log.jsonl` is one object: `step` (steps done), `loss`, `losses` and `metrics` by name (means since
+    the line before), `lr`, `grad_norm`, `steps_per_s`, `samples_per_s`, `seconds` since the run or its
+    continuation began. Lines with `event` say what else happened: `skipped_step`, `bad_record`, `resumed`.
+    """
+
+    def __init__(
+        self, folder: Path | None, steps: int, start: int, *, progress: bool = True, tensorboard: bool = True
+    ) -> None:
+        self._started = time.perf_counter()
+        self._file = None
+        self._board: SummaryWriter | None = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            drop_lines_after(folder / LOG_FILE, start)
+            self._file = (folder / LOG_FILE).open("a", encoding="utf-8")
+            self._board = _open_board(folder / "tensorboard", start) if tensorboard else None
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=steps,
+            initial=start,
+            disable=not progress,
+            unit="step",
+            dynamic_ncols=terminal,
+            mininterval=0.5 if terminal else 30.0,
+        )
+
+    def step(
+        self, step: int, window: Window, lr: float, every: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Log the means of a window that ends with `step` steps done, and return the line."""
+        means = window.means()
+        steps_per_s, samples_per_s = window.rates()
+        line: dict[str, Any] = {
+            "step": step,
+            "loss": means.pop("loss", None),
+            "losses": {k.removeprefix("losses/"): v for k, v in means.items() if k.startswith("losses/")},
+            "metrics": {k.removeprefix("metrics/"): v for k, v in means.items() if k.startswith("metrics/")},
+            "lr": lr,
+            "grad_norm": means.get("grad_norm"),
+            "steps_per_s": steps_per_s,
+            "samples_per_s": samples_per_s,
+            "seconds": time.perf_counter() - self._started,
+            **(every or {}),
+        }
+        self._write(line)
+        self._show(line)
+        return line
+
+    def event(self, step: int, event: str, message: str, **details: Any) -> None:
+        """Log something out of the ordinary, on the terminal too."""
+        self._write({"step": step, "event": event, "message": message, **details})
+        if not self._bar.disable:
+            self._bar.write(message, file=sys.stderr)
+
+    def advance(self) -> None:
+        """Move the bar by one step."""
+        self._bar.update()
+
+    def close(self) -> None:
+        """Finish the bar and close the files."""
+        self._bar.close()
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+    def _show(self, line: Mapping[str, Any]) -> None:
+        shown = {"loss": line["loss"], **line["losses"], "lr": line["lr"], "samples/s": line["samples_per_s"]}
+        self._bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items() if value is not None})
+        if self._board is None:
+            return
+        scalars = {"loss": line["loss"], "lr": line["lr"], "grad_norm": line["grad_norm"]}
+        scalars |= {f"losses/{name}": value for name, value in line["losses"].items()}
+        scalars |= {f"metrics/{name}": value for name, value in line["metrics"].items()}
+        scalars["speed/samples_per_s"] = line["samples_per_s"]
+        for name, value in scalars.items():
+            if value is not None:
+                self._board.add_scalar(name, value, line["step"])
+
+
+def drop_lines_after(path: Path, step: int) -> None:
+    """Cut a log back to a step, so that a continued run does not log its steps twice; a torn line goes too."""
+    if not path.exists():
+        return
+    kept: list[str] = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if line["step"] <= step:
+            kept.append(text + "\n")
+    write_text(path, "".join(kept))
+
+
+def _open_board(folder: Path, start: int) -> "SummaryWriter | None":
+    """TensorBoard's writer; importing it takes over a second, and a run does not need it."""
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
