@@ -10,7 +10,7 @@ from tests.golden.recorded import Recorded
 from xfm.config.training import LossWeights
 from xfm.data.schema import Batch
 from xfm.interop.published import from_published, layout, to_published
-from xfm.modeling.fusion import FusionQuery, ImageBank
+from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.gradients import PRETRAINING, Encoder, GradientPolicy, Objective
 from xfm.modeling.xfm import XFM
 from xfm.objectives import vision_text
@@ -103,16 +103,17 @@ def test_vision_text_states(recorded: Recorded, model: XFM, prefix: str) -> None
         image = model.encode_image(batch.pixels)
         check(recorded, "region_vision_full", image)
         rows = region_rows(batch, image)
-        slots = rows.slots[rows.slot_index]
         check(
-            recorded, "region_vision_out", torch.cat([slots[:, None], rows.patches[rows.image_index]], dim=1)
+            recorded,
+            "region_vision_out",
+            torch.cat([rows.slot0[:, None], rows.bank.patches[rows.image]], dim=1),
         )
     else:
         batch = recorded.pair_batch().pair
         assert batch is not None
         rows = pair_rows(batch, model.encode_image(batch.pixels))
     text = model.encode_text(rows.tokens.ids, rows.tokens.mask)
-    image_features = model.project_image(rows.slots[rows.slot_index])
+    image_features = model.project_image(rows.slot0)
     text_features = model.project_text(text[:, 0])
     if prefix:
         check(recorded, "region_text_out", text)
@@ -130,16 +131,15 @@ def test_vision_text_states(recorded: Recorded, model: XFM, prefix: str) -> None
         check(recorded, "itm_fusion_neg", torch.cat(unmatched))
     check(recorded, f"{prefix}itm_logits", model.match_logits(torch.cat([matched, *unmatched])))
     masked_text = model.encode_text(rows.masked.ids, rows.tokens.mask)
-    bank = ImageBank(rows.patches, rows.slots)
-    query = FusionQuery(masked_text, rows.tokens.mask, rows.image_index, rows.slot_index, rows.visible)
-    filled = model.fusion(query, bank)
+    query = FusionQuery(masked_text, rows.tokens.mask, rows.image, rows.slot, rows.visible)
+    filled = model.fusion(query, rows.bank)
     picked = filled[torch.arange(len(filled))[:, None], rows.masked.positions]
     logits = model.fusion_logits(picked.flatten(0, 1)).view(*picked.shape[:2], -1)
     check(recorded, f"{prefix}mlm_logits_fusion", logits)
     if not prefix:
         check(recorded, "mlm_fusion_hidden", filled)
         return
-    hidden = model.fusion(FusionQuery(text, rows.tokens.mask, rows.image_index, rows.image_index), bank)
+    hidden = model.fusion(FusionQuery(text, rows.tokens.mask, rows.image), rows.bank)
     check(recorded, "region_bbox_fusion_hidden", hidden)
     boxes = model.boxes(hidden)
     check(recorded, "region_bbox_coord", boxes)

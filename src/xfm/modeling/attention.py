@@ -33,13 +33,14 @@ def attend(
 
 def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
     """`attend` as three matrix operations; arguments and result as there."""
-    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))  # [B, H, Q, K]
-    if bias is not None:
-        scores = scores + bias
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
-    if dropout > 0:
-        weights = F.dropout(weights, dropout)
-    return torch.matmul(weights, value)
+    with torch.autocast(query.device.type, enabled=False):  # it would run the softmax in a slower float32
+        scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))  # [B, H, Q, K]
+        if bias is not None:
+            scores = scores + bias.to(scores.dtype)
+        weights = torch.softmax(scores, dim=-1)
+        if dropout > 0:
+            weights = F.dropout(weights, dropout)
+        return torch.matmul(weights, value)
 
 
 def fused_is_faster(query: Tensor) -> bool:

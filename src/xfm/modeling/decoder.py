@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from xfm.modeling.attention import MASKED, padding_bias
-from xfm.modeling.fusion import CrossAttention, FusionLayer
+from xfm.modeling.fusion import FusionLayer
+from xfm.modeling.grouping import group_queries
 from xfm.modeling.layers import initialise_normal
 from xfm.modeling.xfm import XFM
 
@@ -56,17 +57,13 @@ class Decoder(nn.Module):
             [N, L, V]; position l predicts token l + 1.
         """
         length = ids.shape[1]
+        if memory_index is None:
+            memory_index = torch.arange(len(ids), device=ids.device)
         later = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
         bias = padding_bias(mask).masked_fill(later, MASKED)  # [N, 1, L, L]
-        memory_bias = padding_bias(memory_mask)
-        if memory_index is not None:
-            memory_bias = memory_bias.index_select(0, memory_index)
+        groups = group_queries(memory_index, len(memory), length)
+        memory_bias = groups.bias(memory_mask.index_select(0, memory_index))
         states = self.embeddings(ids)
         for layer in self.layers:
-            assert isinstance(layer, FusionLayer)
-            cross: CrossAttention = layer.cross_attention
-            key_value = cross.key_value(memory)
-            if memory_index is not None:
-                key_value = key_value.index_select(0, memory_index)
-            states = layer(states, bias, key_value, memory_bias)
+            states = layer(states, bias, memory, groups, memory_bias)
         return self.head(states, self.embeddings.words)

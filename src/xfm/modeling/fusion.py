@@ -7,39 +7,61 @@ from torch import Tensor, nn
 
 from xfm.config.model import FusionConfig, LanguageConfig
 from xfm.modeling.attention import attend, join_heads, padding_bias, split_heads
+from xfm.modeling.grouping import Groups, group_queries
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
 
 
 @dataclass(frozen=True)
 class ImageBank:
-    """Picture states that fusion queries point into, each encoded (and turned to keys and values) once.
+    """Picture states that fusion queries point into: each is encoded, and turned to keys and values, once.
 
     Attributes:
-        patches: [I, P, Dv] patch vectors of I pictures.
-        slots: [S, Dv] slot-0 vectors: of whole pictures or of regions.
+        slots: [I, S, Dv] slot-0 vectors of each picture: of the whole in column 0, of its regions in the others.
+        patches: [I, P, Dv] patch vectors.
     """
 
-    patches: Tensor
     slots: Tensor
+    patches: Tensor
+
+    @property
+    def keys(self) -> Tensor:
+        """[I, S + P, Dv] everything that can be attended to."""
+        return torch.cat([self.slots, self.patches], dim=1)
+
+    def detach(self) -> "ImageBank":
+        """The same states without their gradient."""
+        return ImageBank(self.slots.detach(), self.patches.detach())
 
 
 @dataclass(frozen=True)
 class FusionQuery:
-    """Q texts, each fused with one picture of a bank.
+    """Q texts, each fused with one picture of a bank or with a region of it.
 
     Attributes:
         text: [Q, T, Dt] states of the language encoder.
         text_mask: [Q, T] bool.
-        image_index: [Q] int64 into the bank's patches.
-        slot_index: [Q] int64 into the bank's slots.
-        visible: [Q, P] bool, the patches that may be attended to; None for all. Slot 0 always is visible.
+        image: [Q] int64, the picture.
+        slot: [Q] int64, which of the picture's slots stands in slot 0; None for the whole picture's.
+        visible: [Q, P] bool, the patches that may be attended to; None for all.
     """
 
     text: Tensor
     text_mask: Tensor
-    image_index: Tensor
-    slot_index: Tensor
+    image: Tensor
+    slot: Tensor | None = None
     visible: Tensor | None = None
+
+    def visible_keys(self, bank: ImageBank) -> Tensor | None:
+        """[Q, S + P] bool keys that each query sees, or None where it sees all."""
+        slots, patches = bank.slots.shape[1], bank.patches.shape[1]
+        if slots == 1 and self.visible is None:
+            return None
+        queries = len(self.image)
+        keys = self.image.new_zeros(queries, slots + patches, dtype=torch.bool)
+        slot = torch.zeros_like(self.image) if self.slot is None else self.slot
+        keys[torch.arange(queries, device=slot.device), slot] = True
+        keys[:, slots:] = True if self.visible is None else self.visible
+        return keys
 
 
 class CrossAttention(nn.Module):
@@ -54,12 +76,24 @@ class CrossAttention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, key_value: Tensor, bias: Tensor | None) -> Tensor:
-        """[Q, T, D] states and [Q, K, 2 D] keys and values -> [Q, T, D]."""
+    def forward(self, states: Tensor, source: Tensor, groups: Groups, bias: Tensor | None) -> Tensor:
+        """Attend.
+
+        Args:
+            states: [Q, T, D].
+            source: [M, K, Ds], the memories that keys and values come from.
+            groups: which memory each query attends to.
+            bias: what `groups.bias` made of the visible keys.
+
+        Returns:
+            [Q, T, D].
+        """
+        key_value = groups.share(self.key_value(source))
         key, value = (split_heads(t, self.heads) for t in key_value.chunk(2, dim=-1))
-        query = split_heads(self.query(states), self.heads)
+        query = split_heads(groups.gather(self.query(states)), self.heads)
         attended = attend(query, key, value, bias, self.dropout_rate if self.training else 0.0)
-        return self.norm(states + self.dropout(self.out(join_heads(attended))))
+        attended = groups.scatter(join_heads(attended))
+        return self.norm(states + self.dropout(self.out(attended)))
 
 
 class FusionLayer(nn.Module):
@@ -71,9 +105,12 @@ class FusionLayer(nn.Module):
         self.cross_attention = CrossAttention(width, source_width, config.heads, config.dropout)
         self.feed_forward = FeedForward(width, config.mlp_width, config.dropout)
 
-    def forward(self, states: Tensor, bias: Tensor, key_value: Tensor, cross_bias: Tensor | None) -> Tensor:
-        """[Q, T, D] -> [Q, T, D]; key_value as `CrossAttention` takes it."""
-        return self.feed_forward(self.cross_attention(self.attention(states, bias), key_value, cross_bias))
+    def forward(
+        self, states: Tensor, bias: Tensor, source: Tensor, groups: Groups, cross_bias: Tensor | None
+    ) -> Tensor:
+        """[Q, T, D] -> [Q, T, D]; the rest as `CrossAttention` takes it."""
+        states = self.cross_attention(self.attention(states, bias), source, groups, cross_bias)
+        return self.feed_forward(states)
 
 
 class FusionEncoder(nn.Module):
@@ -86,12 +123,9 @@ class FusionEncoder(nn.Module):
     def __init__(self, config: FusionConfig, language: LanguageConfig, image_width: int) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(
-            language.vocab_size, language.width, language.max_positions, config.dropout
-        )
-        self.layers = nn.ModuleList(
-            FusionLayer(config, language.width, image_width) for _ in range(config.depth)
-        )
+        width = language.width
+        self.embeddings = Embeddings(language.vocab_size, width, language.max_positions, config.dropout)
+        self.layers = nn.ModuleList(FusionLayer(config, width, image_width) for _ in range(config.depth))
         initialise_normal(self)
 
     def forward(self, query: FusionQuery, bank: ImageBank) -> Tensor:
@@ -100,21 +134,9 @@ class FusionEncoder(nn.Module):
         Returns:
             [Q, T, Dt] hidden states; token 0 stands for the pair.
         """
-        states, bias = query.text, padding_bias(query.text_mask)
-        cross_bias = None
-        if query.visible is not None:
-            slot0 = query.visible.new_ones(query.visible.shape[0], 1)
-            cross_bias = padding_bias(torch.cat([slot0, query.visible], dim=1))
+        groups = group_queries(query.image, len(bank.patches), query.text.shape[1])
+        cross_bias = groups.bias(query.visible_keys(bank))
+        states, bias, keys = query.text, padding_bias(query.text_mask), bank.keys
         for layer in self.layers:
-            assert isinstance(layer, FusionLayer)
-            project = layer.cross_attention.key_value
-            slots, patches = project(bank.slots), project(bank.patches)  # once per picture, not per query
-            key_value = torch.cat(
-                [
-                    slots.index_select(0, query.slot_index)[:, None],
-                    patches.index_select(0, query.image_index),
-                ],
-                dim=1,
-            )  # [Q, 1 + P, 2 Dt]
-            states = layer(states, bias, key_value, cross_bias)
+            states = layer(states, bias, keys, groups, cross_bias)
         return states

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.modeling.attention import attend, join_heads, split_heads
+from xfm.modeling.precision import working_dtype
 
 EPS = 1e-5
 
@@ -28,7 +29,7 @@ class Embeddings(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """[R, T] int64 -> [R, T, D]."""
         states = self.words(ids) + self.token_type + self.positions(self.position_ids(ids))
-        return self.dropout(self.norm(states))
+        return working_dtype(self.dropout(self.norm(states)))
 
 
 class SelfAttention(nn.Module):

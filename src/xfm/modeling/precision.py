@@ -4,6 +4,7 @@ import contextlib
 from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
 from xfm.config.training import Precision
 
@@ -13,6 +14,12 @@ def bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def working_dtype(states: Tensor) -> Tensor:
+    """The states in the dtype that the matrix products run in, so that no layer converts them back and forth."""
+    device = states.device.type
+    return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
 
 def autocast(precision: Precision, device: torch.device | str) -> AbstractContextManager[object]:

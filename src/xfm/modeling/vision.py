@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xfm.config.model import Positions, VisionConfig
 from xfm.modeling.attention import attend, join_heads, split_heads
+from xfm.modeling.precision import working_dtype
 
 EPS = 1e-6
 
@@ -95,9 +96,10 @@ class VisionBlock(nn.Module):
 
     def forward(self, states: Tensor, index: Tensor) -> Tensor:
         """[B, 1 + P, D] -> [B, 1 + P, D]."""
-        states = states + self.drop_path(self.gamma1 * self.attention(self.norm1(states), index))
-        hidden = nn.functional.gelu(self.fc1(self.norm2(states)))
-        return states + self.drop_path(self.gamma2 * self.fc2(hidden))
+        attended = self.attention(self.norm1(states), index)
+        states = states + self.drop_path(self.gamma1.to(attended.dtype) * attended)
+        hidden = self.fc2(nn.functional.gelu(self.fc1(self.norm2(states))))
+        return states + self.drop_path(self.gamma2.to(hidden.dtype) * hidden)
 
 
 class VisionEncoder(nn.Module):
@@ -141,7 +143,7 @@ class VisionEncoder(nn.Module):
         if self.positions is not None:
             patches = patches + self.positions
         cls = self.cls.to(patches.dtype).expand(patches.shape[0], 1, -1)
-        return torch.cat([cls, patches], dim=1)
+        return working_dtype(torch.cat([cls, patches], dim=1))
 
     def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """Encode pictures.

@@ -58,16 +58,15 @@ class XFM(nn.Module):
             text_mask: [Q, T] bool.
             image: [B, 1 + P, Dv] from `encode_image`.
             image_index: [Q] int64, the picture of each text; by default text q goes with picture q.
-            visible: [Q, 1 + P] bool, the slots that may be attended to; by default all. Slot 0 always may.
+            visible: [Q, P] bool, the patches that may be attended to; by default all. Slot 0 always may.
 
         Returns:
             [Q, T, Dt]; token 0 stands for the pair.
         """
         if image_index is None:
             image_index = torch.arange(text.shape[0], device=text.device)
-        patches_visible = None if visible is None else visible[:, 1:]
-        query = FusionQuery(text, text_mask, image_index, image_index, patches_visible)
-        return self.fusion(query, ImageBank(patches=image[:, 1:], slots=image[:, 0]))
+        query = FusionQuery(text, text_mask, image_index, visible=visible)
+        return self.fusion(query, ImageBank(slots=image[:, :1], patches=image[:, 1:]))
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""

@@ -29,47 +29,61 @@ class Rows:
     """R texts and the pictures, or regions of pictures, that they describe.
 
     Attributes:
-        patches: [I, P, Dv] patch vectors.
-        slots: [S, Dv] slot-0 vectors: first those of the I whole pictures, then others.
-        image_index, slot_index: [R] int64, picture and slot 0 of each row.
+        bank: states of the I pictures.
+        image: [R] int64, the picture of each row.
+        slot: [R] int64, the slot of that picture that stands for the row; None for the whole picture's.
         visible: [R, P] bool, or None where rows see all patches.
         tokens, masked: texts.
         image_identity, text_identity: [R] int64, see `same_identity`.
     """
 
-    patches: Tensor
-    slots: Tensor
-    image_index: Tensor
-    slot_index: Tensor
+    bank: ImageBank
+    image: Tensor
+    slot: Tensor | None
     visible: Tensor | None
     tokens: Tokens
     masked: MaskedTokens
     image_identity: Tensor
     text_identity: Tensor
 
+    @property
+    def slot0(self) -> Tensor:
+        """[R, Dv] what stands for the picture or region of each row."""
+        return self.bank.slots[:, 0] if self.slot is None else self.bank.slots[self.image, self.slot]
+
 
 def pair_rows(batch: PairBatch, image: Tensor) -> Rows:
     """Rows of a pair batch with its pictures' states [B, 1 + P, Dv]."""
-    index = torch.arange(len(image), device=image.device)
     return Rows(
-        image[:, 1:], image[:, 0], index, index, None,
-        batch.tokens, batch.masked, batch.image_identity, batch.text_identity,
-    )  # fmt: skip
+        bank=ImageBank(slots=image[:, :1], patches=image[:, 1:]),
+        image=torch.arange(len(image), device=image.device),
+        slot=None,
+        visible=None,
+        tokens=batch.tokens,
+        masked=batch.masked,
+        image_identity=batch.image_identity,
+        text_identity=batch.text_identity,
+    )
 
 
 def region_rows(batch: RegionBatch, image: Tensor) -> Rows:
-    """Rows of a region batch; slot 0 of a row is the mean of the patch vectors inside its region."""
-    patches, rows = image[:, 1:], len(batch.image_index)
-    inside = torch.zeros(rows, len(image), patches.shape[1], dtype=patches.dtype, device=image.device)
-    weight = batch.visible / batch.visible.sum(1, keepdim=True)
-    inside[torch.arange(rows, device=image.device), batch.image_index] = weight.to(patches.dtype)
-    means = inside.flatten(1) @ patches.flatten(0, 1)  # [R, I * P] x [I * P, Dv]
-    slots = torch.cat([image[:, 0], means])
-    slot_index = len(image) + torch.arange(rows, device=image.device)
+    """Rows of a region batch with its pictures' states; a region's slot is the mean of the patches inside it."""
+    patches, index = image[:, 1:], batch.image_index
+    earlier = (index[:, None] == index).tril(-1)
+    slot = 1 + earlier.sum(1)  # rows of a picture take its slots 1, 2, ...
+    weights = patches.new_zeros(len(image), 1 + int(slot.max()), patches.shape[1], dtype=torch.float32)
+    weights[index, slot] = batch.visible / batch.visible.sum(1, keepdim=True)
+    means = weights[:, 1:].to(patches.dtype) @ patches  # [I, S - 1, P] x [I, P, Dv]
     return Rows(
-        patches, slots, batch.image_index, slot_index, batch.visible,
-        batch.tokens, batch.masked, batch.image_identity, batch.text_identity,
-    )  # fmt: skip
+        bank=ImageBank(slots=torch.cat([image[:, :1], means], dim=1), patches=patches),
+        image=index,
+        slot=slot,
+        visible=batch.visible,
+        tokens=batch.tokens,
+        masked=batch.masked,
+        image_identity=batch.image_identity,
+        text_identity=batch.text_identity,
+    )
 
 
 def contrast(
@@ -85,11 +99,10 @@ def contrast(
         The loss, the local [R, R] image x text similarities over temperature (no gradient) and the share of
         texts whose picture is ranked first.
     """
-    slots = policy.gate(Objective.ITC, Encoder.VISION, rows.slots).index_select(0, rows.slot_index)
-    image_features = model.project_image(slots)
+    image_features = model.project_image(policy.gate(Objective.ITC, Encoder.VISION, rows.slot0))
     text_features = model.project_text(policy.gate(Objective.ITC, Encoder.LANGUAGE, text)[:, 0])
     same = same_identity(gather(rows.image_identity), gather(rows.text_identity))
-    with torch.autocast(slots.device.type, enabled=False):  # cosines over a small temperature want float32
+    with torch.autocast(text.device.type, enabled=False):  # cosines over a small temperature want float32
         similarity = gather(image_features) @ gather(text_features).t() / model.temperature
         loss = contrastive_loss(similarity, same)
         local = (image_features.detach() @ text_features.detach().t()) / model.temperature.detach()
@@ -105,17 +118,32 @@ class Query:
     fusion: FusionQuery
 
 
-def _query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor, regions: Tensor | None) -> Query:
-    """The query of texts[q] with the region of row regions[q], or with the whole picture of its own row."""
-    if regions is None:
-        image_index = slot_index = rows.image_index.index_select(0, texts)
-        visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, texts))
-    else:
-        image_index = rows.image_index.index_select(0, regions)
-        slot_index = rows.slot_index.index_select(0, regions)
-        visible = None if rows.visible is None else rows.visible.index_select(0, regions)
+def _query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor, regions: Tensor) -> Query:
+    """The query of texts[q] with the region (in a pair batch, the picture) of row regions[q]."""
+    slot = None if rows.slot is None else rows.slot.index_select(0, regions)
+    visible = None if rows.visible is None else rows.visible.index_select(0, regions)
+    return _asked(rows, objective, text, texts, rows.image.index_select(0, regions), slot, visible)
+
+
+def _whole_query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor) -> Query:
+    """The query of texts[q] with the whole picture of its own row."""
+    image = rows.image.index_select(0, texts)
+    slot = None if rows.slot is None else torch.zeros_like(image)
+    visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, texts))
+    return _asked(rows, objective, text, texts, image, slot, visible)
+
+
+def _asked(
+    rows: Rows,
+    objective: Objective,
+    text: Tensor,
+    texts: Tensor,
+    image: Tensor,
+    slot: Tensor | None,
+    visible: Tensor | None,
+) -> Query:
     mask = rows.tokens.mask.index_select(0, texts)
-    return Query(objective, FusionQuery(text.index_select(0, texts), mask, image_index, slot_index, visible))
+    return Query(objective, FusionQuery(text.index_select(0, texts), mask, image, slot, visible))
 
 
 def fuse_all(model: XFM, rows: Rows, queries: list[Query], policy: GradientPolicy) -> list[Tensor]:
@@ -132,25 +160,26 @@ def fuse_all(model: XFM, rows: Rows, queries: list[Query], policy: GradientPolic
         if not asked:
             continue
         parts = [queries[i].fusion for i in asked]
-        visible = None if rows.visible is None else torch.cat([_present(p.visible) for p in parts])
-        joined = FusionQuery(
-            torch.cat([p.text for p in parts]),
-            torch.cat([p.text_mask for p in parts]),
-            torch.cat([p.image_index for p in parts]),
-            torch.cat([p.slot_index for p in parts]),
-            visible,
-        )
-        bank = ImageBank(rows.patches, rows.slots)
-        if not reaches_vision:
-            bank = ImageBank(bank.patches.detach(), bank.slots.detach())
-        fused = model.fusion(joined, bank).split([len(p.text) for p in parts])
+        bank = rows.bank if reaches_vision else rows.bank.detach()
+        fused = model.fusion(join(parts), bank).split([len(part.text) for part in parts])
         answers.update(zip(asked, fused, strict=True))
     return [policy.gate(q.objective, Encoder.FUSION, answers[i]) for i, q in enumerate(queries)]
 
 
-def _present(visible: Tensor | None) -> Tensor:
-    assert visible is not None
-    return visible
+def join(queries: list[FusionQuery]) -> FusionQuery:
+    """Queries on one bank as one query; either all or none of them have slots, and likewise visible patches."""
+
+    def cat(parts: list[Tensor | None]) -> Tensor | None:
+        present = [part for part in parts if part is not None]
+        return torch.cat(present) if present else None
+
+    return FusionQuery(
+        text=torch.cat([q.text for q in queries]),
+        text_mask=torch.cat([q.text_mask for q in queries]),
+        image=torch.cat([q.image for q in queries]),
+        slot=cat([q.slot for q in queries]),
+        visible=cat([q.visible for q in queries]),
+    )
 
 
 def matching_queries(rows: Rows, text: Tensor, negatives: Negatives) -> list[Query]:
@@ -189,9 +218,8 @@ def vision_text_losses(
     queries = matching_queries(rows, policy.gate(Objective.ITM, Encoder.LANGUAGE, text), negatives)
     queries.append(_query(rows, Objective.IMLM, masked_text, own, own))
     if boxes is not None:
-        queries.append(
-            _query(rows, Objective.BBP, policy.gate(Objective.BBP, Encoder.LANGUAGE, text), boxes[0], None)
-        )
+        located_text = policy.gate(Objective.BBP, Encoder.LANGUAGE, text)
+        queries.append(_whole_query(rows, Objective.BBP, located_text, boxes[0]))
     matched, wrong_image, wrong_text, filled, *located = fuse_all(model, rows, queries, policy)
 
     logits = model.match_logits(torch.cat([matched[:, :1], wrong_image[:, :1], wrong_text[:, :1]]))
