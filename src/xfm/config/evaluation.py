@@ -127,6 +127,7 @@ class EvaluationConfig:
         parts: the parts to run.
         batch_size: pictures or texts per forward pass without gradients.
         masked_rows: captions whose words are masked.
+        masked_share: share of a caption's content words that is masked.
         retrieval, probe: zero-shot retrieval; probes on frozen features.
         entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings.
     """
@@ -138,6 +139,7 @@ class EvaluationConfig:
     parts: list[Part] = field(default_factory=lambda: list(Part))
     batch_size: int = 128
     masked_rows: int = 1000
+    masked_share: float = 0.3
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     entailment: FineTuneConfig = field(default_factory=FineTuneConfig)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -145,9 +146,9 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             self.module.train(was_training)
         return predictions
 
-    def new_parameters(self) -> frozenset[str]:
-        """Names of the module's parameters that were not pre-trained: they take the larger learning rate."""
-        return frozenset(name for name, _ in self.module.named_parameters() if name.startswith("head."))
+    def is_new(self, name: str) -> bool:
+        """Whether the module's parameter of that name was not pre-trained: it takes the larger learning rate."""
+        return name.startswith("head.")
 
 
 def classification_losses(logits: Tensor, labels: Tensor) -> Losses:
@@ -160,3 +161,11 @@ def classification_losses(logits: Tensor, labels: Tensor) -> Losses:
     loss = nn.functional.cross_entropy(logits.float(), labels)
     right = (logits.detach().argmax(-1) == labels).float().mean()
     return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": right})
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws inside (a head's initialisation) depend on `seed` alone and leave torch's state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

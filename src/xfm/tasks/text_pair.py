@@ -16,7 +16,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.heads import MLPHead
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses
+from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses, seeded
 from xfm.tasks.rows import TextPair, read_text_pairs
 
 

@@ -68,8 +68,8 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
         notes.append(f"{path} cannot be used: {reason}")
     if notes:
         raise UserError(
-            f"{'; '.join(notes)}; no checkpoint is left to resume from: restore one from a copy, or delete {folder} "
-            "and start again"
+            f"{'; '.join(notes)}; no checkpoint is left to resume from: restore one from a copy, or "
+            f"delete {folder} and start again"
         )
     return None, notes
 
@@ -143,8 +143,8 @@ def read_state(path: Path) -> CheckpointState:
         world = int(payload["world"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder such as "
-            "runs/NAME/checkpoints/step-00001000"
+            f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder "
+            "such as runs/NAME/checkpoints/step-00001000"
         ) from error
     if written > FORMAT:
         raise UserError(f"{path} was written by a newer xfm (format {written}): upgrade xfm to read it")
@@ -179,21 +179,33 @@ def load_checkpoint(
 
 
 @torch.no_grad()
-def load_weights(file: Path, model: nn.Module) -> None:
-    """Copy the tensors of a safetensors file into the model's parameters and buffers of the same names.
+def load_weights(file: Path, module: nn.Module, prefix: str = "") -> None:
+    """Copy the tensors of a safetensors file into the module's parameters and buffers of the same names.
+
+    Args:
+        file: the file.
+        module: the receiver.
+        prefix: take only the tensors whose names start so, without the prefix: `vision.` for an encoder.
 
     Raises:
-        UserError: unreadable file, or names or shapes that are not the model's.
+        UserError: unreadable file, or names or shapes that are not the module's.
     """
-    stored, own = _read_tensors(file), unique_state(model)
+    stored = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in _read_tensors(file).items()
+        if name.startswith(prefix)
+    }
+    own = unique_state(module)
     if differing := sorted(stored.keys() ^ own.keys()):
         side = "lacks" if differing[0] in own else "has an unknown"
-        raise UserError(f"{file} {side} tensor {differing[0]}: it belongs to another model configuration")
+        raise UserError(
+            f"{file} {side} tensor {prefix}{differing[0]}: it belongs to another model configuration"
+        )
     for name, tensor in own.items():
         if tensor.shape != stored[name].shape:
             raise UserError(
-                f"{file}: {name} has shape {list(stored[name].shape)}, this model needs {list(tensor.shape)}: "
-                "use the configuration that the file was trained with"
+                f"{file}: {prefix}{name} has shape {list(stored[name].shape)}, this model needs "
+                f"{list(tensor.shape)}: use the configuration that the file was trained with"
             )
         tensor.copy_(stored[name])
 

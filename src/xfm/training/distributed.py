@@ -37,7 +37,7 @@ class Process:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is the GPU of this process where there is one, the CPU otherwise; any other name is taken as it is."""
+    """`auto` is this process's GPU where there is one and the CPU otherwise; other names are taken as they are."""
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():
@@ -49,8 +49,8 @@ def pick_device(name: str = "auto") -> torch.device:
 def processes(device: str = "auto") -> Iterator[Process]:
     """Join the process group that torchrun describes, and leave it at the end.
 
-    NCCL on GPUs, gloo on CPUs. Without torchrun, or inside a group that exists already, nothing is set up. The
-    group is always destroyed: gloo aborts at exit otherwise.
+    NCCL on GPUs, gloo on CPUs. Without torchrun, or inside a group that exists already, nothing is set up.
+    The group is always destroyed: gloo aborts at exit otherwise.
     """
     where = pick_device(device)
     if where.type == "cuda":
@@ -105,6 +105,15 @@ def from_first(value: Any) -> Any:
     return box[0]
 
 
+def collect(value: Any) -> list[Any]:
+    """The picklable values of all processes, in the order of the ranks."""
+    if world() == 1:
+        return [value]
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return values
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -134,6 +143,13 @@ def gather_rows(rows: Tensor) -> Tensor:
     if world() == 1:
         return rows
     return _Gather.apply(rows)  # pyright: ignore[reportReturnType]
+
+
+def synchronised(module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    """A context for one of several accumulated batches: gradients are averaged after the last one only."""
+    if last or not isinstance(module, nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext()
+    return module.no_sync()
 
 
 def wrap(module: nn.Module, device: torch.device) -> nn.Module:

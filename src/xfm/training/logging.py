@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from xfm.training import distributed
 from xfm.training.storage import write_text
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ class Window:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """The means by name."""
+        """The means by name, over all processes."""
         if not self.sums:
             return {}
-        sums = torch.stack([total.cpu() for total in self.sums.values()]).tolist()
+        sums = distributed.mean(torch.stack(list(self.sums.values()))).tolist()
         return {name: total / self.counts[name] for name, total in zip(self.sums, sums, strict=True)}
 
     def rates(self) -> tuple[float, float]:
@@ -60,8 +61,8 @@ class Window:
 class RunLog:
     """Writes what happens to the terminal, `log.jsonl` and TensorBoard.
 
-    A line of `log.jsonl` is one object: `step` (steps done), `loss`, `losses` and `metrics` by name (means since
-    the line before), `lr`, `grad_norm`, `steps_per_s`, `samples_per_s`, `seconds` since the run or its
+    A line of `log.jsonl` is one object: `step` (steps done), `loss`, `losses` and `metrics` by name (means
+    since the line before), `lr`, `grad_norm`, `steps_per_s`, `samples_per_s`, `seconds` since the run or its
     continuation began. Lines with `event` say what else happened: `skipped_step`, `bad_record`, `resumed`.
     """
 
@@ -146,7 +147,7 @@ class RunLog:
 
 
 def drop_lines_after(path: Path, step: int) -> None:
-    """Cut a log back to a step, so that a continued run does not log its steps twice; a torn line goes too."""
+    """Cut a log back to a step, so that a continued run logs no step twice; a torn line goes too."""
     if not path.exists():
         return
     kept: list[str] = []

@@ -1,4 +1,4 @@
-"""Random states of Python, numpy and torch as plain tensors, so that a run can go on exactly where it stopped."""
+"""Random states of Python, numpy and torch as plain tensors, so that a run goes on exactly where it stopped."""
 
 import random
 
@@ -47,7 +47,7 @@ def random_state(generator: torch.Generator) -> dict[str, Tensor]:
 
 
 def restore_random_state(state: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Put back what `random_state` returned. A state of another kind of device leaves the generator as seeded."""
+    """Put back what `random_state` returned; the generator of another kind of device stays as seeded."""
     version, *words = state["python"].tolist()
     gauss = state["python_gauss"].tolist()
     random.setstate((version, tuple(words), gauss[0] if gauss else None))

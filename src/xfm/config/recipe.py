@@ -1,0 +1,136 @@
+"""A recipe: everything that a pre-training run needs. Nothing here imports torch."""
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+from xfm.config.data import CorpusConfig, DataConfig, StreamConfig
+from xfm.config.model import ModelConfig
+from xfm.config.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class InitConfig:
+    """Weights that a run begins with; what none of them gives is initialised at random.
+
+    Attributes:
+        model: model folder whose whole model is taken.
+        vision: model folder whose vision encoder is taken.
+        language: model folder whose language encoder is taken.
+    """
+
+    model: str | None = None
+    vision: str | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the run with streams of its own; a stream that is not given is the recipe's.
+
+    Attributes:
+        until: share of the run's steps, above 0 and at most 1, at which the phase ends.
+        text: replaces `data.text`.
+        image: replaces `data.image`.
+        pair: replaces `data.pair`.
+        region: replaces `data.region`.
+    """
+
+    until: float
+    text: StreamConfig | None = None
+    image: StreamConfig | None = None
+    pair: StreamConfig | None = None
+    region: StreamConfig | None = None
+
+    def data(self, data: DataConfig) -> DataConfig:
+        """The recipe's data with this phase's streams."""
+        return replace(
+            data,
+            text=self.text or data.text,
+            image=self.image or data.image,
+            pair=self.pair or data.pair,
+            region=self.region or data.region,
+        )
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A phase in steps.
+
+    Attributes:
+        start: first step.
+        stop: the step after the last.
+        data: its data, paths resolved.
+    """
+
+    start: int
+    stop: int
+    data: DataConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A pre-training run.
+
+    Attributes:
+        name: the recipe's name, kept in the model's provenance.
+        description: what the recipe is for and what it needs.
+        root: folder that the relative paths of the data start from.
+        init: weights to begin with.
+        model: the model.
+        data: the data.
+        training: the training.
+        curriculum: phases before the recipe's own data takes over, in the order of `until`.
+    """
+
+    name: str = "custom"
+    description: str = ""
+    root: str = "."
+    init: InitConfig = field(default_factory=InitConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    curriculum: list[Phase] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        ends = [0.0, *(phase.until for phase in self.curriculum)]
+        if any(end <= before for before, end in pairwise(ends)) or ends[-1] > 1:
+            raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
+        longest = max(self.data.caption_mask.max_tokens, self.data.text_mask.max_tokens)
+        if longest + 2 > self.model.language.max_positions:
+            raise ValueError(
+                f"model.language.max_positions must be at least {longest + 2} for texts of {longest} tokens"
+            )
+        if not self.init.model and self.data.patch_mask.patches > self.model.vision.patches:
+            raise ValueError(
+                f"data.patch_mask.patches must not exceed the picture's {self.model.vision.patches} patches"
+            )
+
+    def stretches(self) -> list[Stretch]:
+        """The run's phases in steps, the last one with the recipe's own data; none is empty."""
+        steps, start, found = self.training.steps, 0, []
+        for until, data in [
+            *((phase.until, phase.data(self.data)) for phase in self.curriculum),
+            (1.0, self.data),
+        ]:
+            stop = round(until * steps)
+            if stop > start:
+                found.append(Stretch(start, stop, resolve_paths(data, Path(self.root))))
+                start = stop
+        return found
+
+
+def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
+    """The same data with every relative path below `root`."""
+
+    def stream(config: StreamConfig) -> StreamConfig:
+        return replace(config, corpora=[CorpusConfig(str(root / c.path), c.weight) for c in config.corpora])
+
+    return replace(
+        data,
+        tokenizer=str(root / data.tokenizer),
+        text=stream(data.text),
+        image=stream(data.image),
+        pair=stream(data.pair),
+        region=stream(data.region),
+    )

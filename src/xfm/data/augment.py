@@ -1,0 +1,116 @@
+"""Colour and RandAugment operations on uint8 tensors, with draws from the sample's own generator."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+MILD_RANGE = 0.15
+_APPLY = 0.5
+_LARGEST = 10
+Operation = Callable[[Tensor, float, float], Tensor]
+
+
+def mild_colour(rng: np.random.Generator, pixels: Tensor) -> Tensor:
+    """Change brightness and contrast by up to 15 %; hues stay, so that a caption's colours still hold.
+
+    Args:
+        rng: the sample's generator.
+        pixels: [3, H, W] uint8.
+
+    Returns:
+        [3, H, W] uint8.
+    """
+    brightness, contrast = (1 + MILD_RANGE * (2 * rng.random(2) - 1)).tolist()
+    levels = brightness * (128 + contrast * (np.arange(256) - 128.0))
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return torch.from_numpy(np.take(table, pixels.numpy()))
+
+
+def _affine(pixels: Tensor, angle: float = 0, dx: float = 0, dy: float = 0, shear: Sequence[float] = (0, 0)):
+    return F.affine(
+        pixels,
+        angle=angle,
+        translate=[dx, dy],
+        scale=1.0,
+        shear=list(shear),
+        interpolation=InterpolationMode.BILINEAR,
+        fill=[128.0, 128.0, 128.0],
+    )
+
+
+def _identity(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return pixels
+
+
+def _autocontrast(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return F.autocontrast(pixels)
+
+
+def _equalize(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return F.equalize(pixels)
+
+
+def _brightness(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return F.adjust_brightness(pixels, 0.1 + 1.8 * level)
+
+
+def _sharpness(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return F.adjust_sharpness(pixels, 0.1 + 1.8 * level)
+
+
+def _shear_x(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return _affine(pixels, shear=(math.degrees(math.atan(0.3 * level * sign)), 0))
+
+
+def _shear_y(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return _affine(pixels, shear=(0, math.degrees(math.atan(0.3 * level * sign))))
+
+
+def _translate_x(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return _affine(pixels, dx=round(pixels.shape[2] * level * sign * 10 / 224))
+
+
+def _translate_y(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return _affine(pixels, dy=round(pixels.shape[1] * level * sign * 10 / 224))
+
+
+def _rotate(pixels: Tensor, level: float, sign: float) -> Tensor:
+    return _affine(pixels, angle=30 * level * sign)
+
+
+COLOUR: tuple[Operation, ...] = (_identity, _autocontrast, _equalize, _brightness, _sharpness)
+"""What regions get: nothing that moves a pixel."""
+GEOMETRIC: tuple[Operation, ...] = (_shear_x, _shear_y, _translate_x, _translate_y, _rotate)
+
+
+def rand_augment(
+    rng: np.random.Generator,
+    pixels: Tensor,
+    operations: Sequence[Operation],
+    count: int = 2,
+    magnitude: int = 7,
+) -> Tensor:
+    """RandAugment (arXiv 1909.13719) as the published recipe uses it: RandAugment(2, 7).
+
+    `count` operations are drawn with repetition and each is applied with probability 0.5 at `magnitude` of 10.
+
+    Args:
+        rng: the sample's generator.
+        pixels: [3, H, W] uint8.
+        operations: what to draw from: `COLOUR + GEOMETRIC`, or `COLOUR` for pictures with boxes.
+        count: operations drawn.
+        magnitude: 0 (weakest) to 10.
+
+    Returns:
+        [3, H, W] uint8.
+    """
+    for which, apply, sign in rng.random((count, 3)).tolist():
+        if apply < _APPLY:
+            operation = operations[int(which * len(operations))]
+            pixels = operation(pixels, magnitude / _LARGEST, 1.0 if sign < 0.5 else -1.0)
+    return pixels

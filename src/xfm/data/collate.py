@@ -1,0 +1,123 @@
+"""Samples of one step -> the tensors of schema.py."""
+
+import hashlib
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xfm.config.data import TokenMaskConfig
+from xfm.data.masking import IGNORED, mask_tokens
+from xfm.data.schema import MaskedTokens, Tokens
+from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import Box
+
+_TOLERANCE = 1e-6  # of a patch: scaling a box must not make it touch one more
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """One text to tokenise and mask, and the generator that masks it."""
+
+    text: str
+    rng: np.random.Generator
+
+
+def identity(*parts: bytes) -> int:
+    """A 64-bit identity of some bytes, the same in every process (so that ranks can compare theirs)."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return int.from_bytes(digest.digest(), "little", signed=True)
+
+
+def text_identity(text: str) -> int:
+    """Identity of a normalised text."""
+    return identity(text.encode("utf-8", "surrogatepass"))
+
+
+def box_identity(picture: int, box: Box) -> int:
+    """Identity of (picture, box); the box in pixels of the stored picture."""
+    return identity(struct.pack("<q4d", picture, *box))
+
+
+def collate_tokens(
+    rows: Sequence[TextRow], config: TokenMaskConfig, tokenizer: Tokenizer
+) -> tuple[Tokens, MaskedTokens]:
+    """Tokenise all rows in one call, mask each with its own generator, pad.
+
+    Returns:
+        Tokens [R, T] and their masked copies with M = the most masks in a row.
+    """
+    encoded = tokenizer.encode_lists([row.text for row in rows], config.max_tokens)
+    masked = [
+        mask_tokens(row.rng, ids, words, config, tokenizer)
+        for row, (ids, words) in zip(rows, encoded, strict=True)
+    ]
+    length = max(len(ids) for ids, _ in encoded)
+    most = max(1, *(len(positions) for _, positions, _ in masked))
+    ids = _padded([ids for ids, _ in encoded], length, tokenizer.pad)
+    lengths = np.array([len(ids) for ids, _ in encoded])
+    mask = torch.from_numpy(np.arange(length)[None, :] < lengths[:, None])
+    return Tokens(ids, mask), MaskedTokens(
+        ids=_padded([ids for ids, _, _ in masked], length, tokenizer.pad),
+        positions=_padded([positions for _, positions, _ in masked], most, 0),
+        labels=_padded([labels for _, _, labels in masked], most, IGNORED),
+    )
+
+
+def _padded(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
+    padding = [value] * length
+    return torch.from_numpy(np.array([[*row, *padding[len(row) :]] for row in rows], dtype=np.int64))
+
+
+def stack_pixels(pictures: Sequence[Tensor]) -> Tensor:
+    """[3, S, S] uint8 each -> [B, 3, S, S] uint8, contiguous."""
+    stacked = torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8)
+    for target, picture in zip(stacked, pictures, strict=True):
+        target.copy_(picture)
+    return stacked
+
+
+def patch_span(start: float, length: float, patch: int, grid: int) -> tuple[int, int]:
+    """First patch and end (exclusive) that [start, start + length] px touches; at least one, inside the grid."""
+    first = min(max(math.floor(start / patch + _TOLERANCE), 0), grid - 1)
+    return first, min(max(math.ceil((start + length) / patch - _TOLERANCE), first + 1), grid)
+
+
+def visible_patches(boxes: Sequence[Box | None], patch: int, grid: int) -> Tensor:
+    """The patches that each box touches (spec, "Regions"); all of them where the box is None.
+
+    Args:
+        boxes: left, top, width, height in pixels of the shown square.
+        patch: side of a patch in pixels.
+        grid: patches along a side.
+
+    Returns:
+        [R, grid * grid] bool, row-major.
+    """
+    visible = np.zeros((len(boxes), grid, grid), dtype=bool)
+    for row, box in zip(visible, boxes, strict=True):
+        if box is None:
+            row[...] = True
+            continue
+        left, right = patch_span(box[0], box[2], patch, grid)
+        top, bottom = patch_span(box[1], box[3], patch, grid)
+        row[top:bottom, left:right] = True
+    return torch.from_numpy(visible.reshape(len(boxes), -1))
+
+
+def box_targets(boxes: Sequence[Box | None], size: int) -> Tensor:
+    """Boxes (left, top, width, height in pixels of the square; None: all of it) as targets.
+
+    Returns:
+        [R, 4] float32, (cx, cy, w, h) as fractions of the side.
+    """
+    whole = (0.0, 0.0, float(size), float(size))
+    filled = np.array([box or whole for box in boxes], dtype=np.float64).reshape(-1, 4)
+    filled[:, :2] += filled[:, 2:] / 2
+    return torch.from_numpy((filled / size).astype(np.float32))

@@ -1,0 +1,229 @@
+"""Pre-training batches through torch's DataLoader: in order, restartable at any step, whatever the workers."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from xfm.config.data import DataConfig, StreamConfig
+from xfm.data.builder import BatchBuilder, CorpusStream, UnusableError
+from xfm.data.mixture import Mixture
+from xfm.data.records import SampleKind
+from xfm.data.rng import Stream, mix
+from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
+from xfm.data.sources import Source, open_source
+from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import normalise
+from xfm.errors import UserError
+
+_log = logging.getLogger(__name__)
+_Pictures = TypeVar("_Pictures", ImageBatch, PairBatch, RegionBatch)
+_KINDS = {
+    Stream.TEXT: SampleKind.TEXT,
+    Stream.IMAGE: SampleKind.IMAGE,
+    Stream.PAIR: SampleKind.PAIR,
+    Stream.REGION: SampleKind.REGION,
+}
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a worker sends instead of a batch that could not be assembled."""
+
+    skipped: tuple[BadRecord, ...]
+
+
+class _Steps(Dataset[Batch | _Failure]):
+    """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self._builder = builder
+
+    def __getitem__(self, step: int) -> Batch | _Failure:
+        try:
+            return self._builder(step)
+        except UnusableError as error:
+            return _Failure(error.skipped)
+
+
+class PretrainingData:
+    """The pre-training batches of one process.
+
+    Batch `step` is a pure function of (config, seed, rank, world, step): a run that stops may start again at any
+    step, with any number of workers.  The positions of a stream that a step takes follow one another over the ranks:
+    step * world * batch + rank * batch + i.
+
+    Args:
+        config: the data configuration.
+        image_size: side of the pictures in pixels.
+        patch_size: side of a patch in pixels.
+        seed: seed of everything random.
+        rank, world: this process and the number of processes.
+
+    Raises:
+        UserError: when a corpus, a shard or the tokenizer is missing or broken, or a setting cannot be met.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        image_size: int,
+        patch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.config = config
+        self.tokenizer = Tokenizer.load(config.tokenizer)
+        streams = _open_streams(config, seed)
+        _check_masks(config, streams, image_size // patch_size)
+        self.sizes = {s.stream.name.lower(): sum(s.mixture.sizes) for s in streams}
+        """Records of each stream."""
+        self.bad: dict[str, BadRecord] = {}
+        """Bad records met so far, by origin."""
+        self._builder = BatchBuilder(
+            config,
+            streams,
+            self.tokenizer,
+            image_size=image_size,
+            patch_size=patch_size,
+            seed=seed,
+            rank=rank,
+            world=world,
+        )
+
+    def batches(self, start: int, stop: int, device: torch.device | str | None = None) -> Iterator[Batch]:
+        """The batches of steps start..stop-1 in order.
+
+        Args:
+            start: first step.
+            stop: step after the last.
+            device: where the batches go; None leaves them on the CPU. Pixels travel as bytes and are normalised there.
+
+        Raises:
+            UserError: when more than `config.max_bad` records are bad, or a loader process dies.
+        """
+        pin = device is not None and torch.device(device).type == "cuda"
+        if self.config.workers:
+            # Workers are forked; a tokenizer that has used threads before would complain or hang.
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        loader = DataLoader(
+            _Steps(self._builder),
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=self.config.workers,
+            collate_fn=_unchanged,
+            worker_init_fn=_start_worker,
+            pin_memory=pin,
+            # Of its own: making an iterator draws a number, and the global generator must stay as resumed.
+            generator=torch.Generator(),
+        )
+        for found in self._received(loader):
+            self._note(found.skipped)
+            if isinstance(found, _Failure):
+                last = found.skipped[-1]
+                raise UserError(
+                    f"All of {len(found.skipped)} records in a row are bad; the last is {last.origin} "
+                    f"({last.reason}): mend or remove them."
+                )
+            yield _on_device(found, device)
+
+    def _received(self, loader: DataLoader) -> Iterator[Batch | _Failure]:
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
+                raise
+            raise UserError(
+                f"A loader process died ({str(error).splitlines()[0]}), most likely for want of memory or of "
+                "/dev/shm: lower data.workers or the batch sizes."
+            ) from error
+
+    def _note(self, skipped: tuple[BadRecord, ...]) -> None:
+        """Log every bad record once, and stop when there are too many."""
+        for bad in skipped:
+            if str(bad.origin) in self.bad:
+                continue
+            self.bad[str(bad.origin)] = bad
+            _log.warning("skipped %s: %s", bad.origin, bad.reason)
+            if len(self.bad) > self.config.max_bad:
+                raise UserError(
+                    f"{len(self.bad)} bad records, more than data.max_bad={self.config.max_bad} allows; the last is "
+                    f"{bad.origin} ({bad.reason}): mend or remove them, or raise data.max_bad."
+                )
+
+
+def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
+    settings = {
+        Stream.TEXT: config.text,
+        Stream.IMAGE: config.image,
+        Stream.PAIR: config.pair,
+        Stream.REGION: config.region,
+    }
+    streams = [
+        _open_stream(stream, setting, seed) for stream, setting in settings.items() if setting.batch_size
+    ]
+    if not streams:
+        raise UserError("Every batch size of the data is 0: set data.text.batch_size or another stream's.")
+    return streams
+
+
+def _open_stream(stream: Stream, setting: StreamConfig, seed: int) -> CorpusStream:
+    name = f"data.{stream.name.lower()}"
+    if setting.batch_size < 0:
+        raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
+    if not setting.corpora:
+        raise UserError(
+            f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name a corpus."
+        )
+    for corpus in setting.corpora:
+        if not corpus.weight > 0:
+            raise UserError(
+                f"{name}.corpora: the weight of {corpus.path} is {corpus.weight}: give more than 0."
+            )
+    sources: list[Source] = [open_source(corpus.path, _KINDS[stream]) for corpus in setting.corpora]
+    mixture = Mixture(
+        [len(source) for source in sources],
+        [corpus.weight for corpus in setting.corpora],
+        mix(seed, int(stream)),
+    )
+    return CorpusStream(stream, setting.batch_size, sources, mixture, setting.augmentation)
+
+
+def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:
+    masked = {Stream.IMAGE, *([Stream.PAIR] if config.patch_mask.on_pairs else [])}
+    if config.patch_mask.patches > grid * grid and any(s.stream in masked for s in streams):
+        raise UserError(
+            f"data.patch_mask.patches is {config.patch_mask.patches} but a picture has {grid * grid} patches: "
+            f"give at most {grid * grid} (the published share is {round(grid * grid * 75 / 196)})."
+        )
+
+
+def _unchanged(value: Batch | _Failure) -> Batch | _Failure:
+    return value
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to handle
+
+
+def _on_device(batch: Batch, device: torch.device | str | None) -> Batch:
+    if device is not None:
+        batch = batch.to(device)
+    return replace(
+        batch,
+        image=_normalised(batch.image),
+        pair=_normalised(batch.pair),
+        region=_normalised(batch.region),
+    )
+
+
+def _normalised(part: _Pictures | None) -> _Pictures | None:
+    return None if part is None else replace(part, pixels=normalise(part.pixels))

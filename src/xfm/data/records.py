@@ -1,0 +1,192 @@
+"""Raw records and their translation into samples; everything that is wrong with one becomes a BadRecordError.
+
+Records come from files that nobody has checked. They are parsed as JSON, text and pictures within size limits and
+never evaluated.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture
+from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
+from xfm.data.tokenizer import normalise_caption
+
+Sample = TextSample | ImageSample | PairSample | RegionSample
+# A box may stick out this far (rounding by annotation tools) and is then clipped.
+OVERHANG = 1.0
+
+
+class SampleKind(StrEnum):
+    """What a source yields."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    PAIR = "pair"
+    REGION = "region"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Largest record that is read.
+
+    Attributes:
+        pixels: pixels of a picture.
+        picture_bytes: bytes of an encoded picture.
+        annotation_bytes: bytes of a record's JSON or text.
+    """
+
+    pixels: int = MAX_PIXELS
+    picture_bytes: int = 64 << 20
+    annotation_bytes: int = 4 << 20
+
+
+class BadRecordError(Exception):
+    """A record that cannot be used: where it is and why."""
+
+    def __init__(self, origin: Origin, reason: str) -> None:
+        super().__init__(f"{origin}: {reason}")
+        self.origin = origin
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record as it lies on disk.
+
+    Attributes:
+        origin: shard and key, or file and row.
+        picture: the encoded picture, None in text.
+        annotation: the decoded JSON object, {"caption": ..} or {"text": ..} of a .txt member, or {}.
+    """
+
+    origin: Origin
+    picture: bytes | None
+    annotation: Mapping[str, Any]
+
+
+def parse_annotation(data: bytes, origin: Origin) -> dict[str, Any]:
+    """A JSON object from bytes.
+
+    Raises:
+        BadRecordError: when it is not valid JSON or not an object.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BadRecordError(origin, f"the JSON is invalid ({error})") from None
+    if not isinstance(value, dict):
+        raise BadRecordError(origin, f"the JSON is a {type(value).__name__}, not an object")
+    return value
+
+
+def to_sample(record: Record, kind: SampleKind, limits: Limits) -> Sample:
+    """Decode and check a record as a sample of `kind`.
+
+    Raises:
+        BadRecordError: naming the record and what is wrong with it.
+    """
+    return _PARSERS[kind](record, limits)
+
+
+def _text(record: Record, limits: Limits) -> TextSample:
+    text = record.annotation.get("text")
+    if not isinstance(text, str):
+        raise BadRecordError(record.origin, 'the field "text" is missing or not a string')
+    if not text.strip():
+        raise BadRecordError(record.origin, "the text is empty")
+    return TextSample(text, record.origin)
+
+
+def _pixels(record: Record, limits: Limits):
+    if record.picture is None:
+        raise BadRecordError(record.origin, "the picture is missing")
+    try:
+        return decode_picture(record.picture, limits.pixels)
+    except PictureError as error:
+        raise BadRecordError(record.origin, str(error)) from None
+
+
+def _image(record: Record, limits: Limits) -> ImageSample:
+    return ImageSample(_pixels(record, limits), record.origin)
+
+
+def _captions(record: Record) -> tuple[str, ...]:
+    found = record.annotation.get("captions", record.annotation.get("caption", []))
+    captions = [found] if isinstance(found, str) else found
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise BadRecordError(record.origin, 'the field "captions" is not a list of strings')
+    if not all(normalise_caption(caption, 1) for caption in captions):
+        raise BadRecordError(record.origin, "a caption is empty")
+    return tuple(captions)
+
+
+def _pair(record: Record, limits: Limits) -> PairSample:
+    captions = _captions(record)
+    if not captions:
+        raise BadRecordError(record.origin, "there is no caption")
+    return PairSample(_pixels(record, limits), captions, record.origin)
+
+
+def _region(record: Record, limits: Limits) -> RegionSample:
+    captions = _captions(record)
+    entries = record.annotation.get("regions", [])
+    if not isinstance(entries, list):
+        raise BadRecordError(record.origin, 'the field "regions" is not a list')
+    if not entries and not captions:
+        raise BadRecordError(record.origin, "there is neither a caption nor a region")
+    pixels = _pixels(record, limits)
+    height, width = pixels.shape[1:]
+    regions = tuple(
+        _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
+    )
+    return RegionSample(pixels, captions, regions, record.origin)
+
+
+def _annotation(entry: object, number: int, width: int, height: int, origin: Origin) -> RegionAnnotation:
+    if not isinstance(entry, dict):
+        raise BadRecordError(origin, f"region {number} is not an object")
+    phrase = entry.get("phrase")
+    if not isinstance(phrase, str) or not normalise_caption(phrase, 1):
+        raise BadRecordError(origin, f"the phrase of region {number} is missing or empty")
+    try:
+        return RegionAnnotation(phrase, check_box(entry.get("box"), width, height))
+    except ValueError as error:
+        raise BadRecordError(origin, f"the box of region {number} {error}") from None
+
+
+def check_box(box: object, width: int, height: int) -> tuple[float, float, float, float]:
+    """A box [left, top, width, height] in pixels, clipped to its picture of `width` x `height` pixels.
+
+    Raises:
+        ValueError: when it is not four numbers, has no area, or sticks out by more than one pixel. The message
+            continues a sentence whose subject is the box.
+    """
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        raise ValueError("is not four numbers [left, top, width, height]")
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in box):
+        raise ValueError("is not four numbers [left, top, width, height]")
+    x, y, w, h = map(float, box)
+    shown = f"[{x:g}, {y:g}, {w:g}, {h:g}]"
+    if w <= 0 or h <= 0:
+        raise ValueError(f"{shown} has no area")
+    right, bottom = x + w, y + h
+    if min(x, y) < -OVERHANG or right > width + OVERHANG or bottom > height + OVERHANG:
+        raise ValueError(f"{shown} lies outside its picture of {width} x {height} pixels")
+    if min(x, y) >= 0 and right <= width and bottom <= height:
+        return x, y, w, h
+    x, y, right, bottom = max(x, 0.0), max(y, 0.0), min(right, width), min(bottom, height)
+    if right <= x or bottom <= y:
+        raise ValueError(f"{shown} lies outside its picture of {width} x {height} pixels")
+    return x, y, right - x, bottom - y
+
+
+_PARSERS = {
+    SampleKind.TEXT: _text,
+    SampleKind.IMAGE: _image,
+    SampleKind.PAIR: _pair,
+    SampleKind.REGION: _region,
+}

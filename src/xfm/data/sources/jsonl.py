@@ -1,0 +1,99 @@
+"""JSON lines, with pictures in a folder beside them."""
+
+import mmap
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
+from xfm.data.schema import Origin
+from xfm.data.sources.base import FILES, RecordSource
+from xfm.errors import UserError
+
+_CHUNK = 1 << 24
+
+
+class JsonLinesSource(RecordSource):
+    """One JSON-lines file; `"image"` is a path relative to it.
+
+    Raises:
+        UserError: when the file is missing or holds no rows.
+    """
+
+    def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
+        super().__init__(kind, limits)
+        self.path = path
+        self._starts, self._ends, self._lines = _index(path)
+        if not len(self._starts):
+            raise UserError(f"{path}: the file holds no rows; check the path or prepare it again.")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def record(self, index: int) -> Record:
+        """The record at `index`; raises BadRecordError."""
+        origin = Origin(str(self.path), str(self._lines[index]))
+        start, end = int(self._starts[index]), int(self._ends[index])
+        if end - start > self.limits.annotation_bytes:
+            raise BadRecordError(
+                origin,
+                f"the row has {end - start} bytes, more than the limit of {self.limits.annotation_bytes}",
+            )
+        try:
+            data = FILES.read(self.path, start, end - start)
+        except OSError as error:
+            raise BadRecordError(origin, f"the file cannot be read ({error.strerror})") from None
+        annotation = parse_annotation(data, origin)
+        picture = None if self.kind is SampleKind.TEXT else self._picture(annotation, origin)
+        return Record(origin, picture, annotation)
+
+    def _picture(self, annotation: Mapping[str, Any], origin: Origin) -> bytes:
+        name = annotation.get("image")
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise BadRecordError(origin, 'the field "image" is missing or not a path')
+        return read_picture(self.path.parent / name, origin, self.limits.picture_bytes)
+
+
+def read_picture(path: Path, origin: Origin, limit: int) -> bytes:
+    """The bytes of a picture file.
+
+    Raises:
+        BadRecordError: when it is missing, not a regular file, or larger than `limit`.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadRecordError(origin, f"{path} is not a file")
+        if status.st_size > limit:
+            raise BadRecordError(origin, f"{path} has {status.st_size} bytes, more than the limit of {limit}")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRecordError(origin, f"the picture {path} cannot be read ({error.strerror})") from None
+
+
+def _index(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Byte where each row that is not blank starts and ends, and its line number from 1."""
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size == 0:
+                return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                breaks = [
+                    np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == 10) + at
+                    for at in range(0, size, _CHUNK)
+                ]
+                ends = np.concatenate(breaks).astype(np.int64)
+                if not len(ends) or ends[-1] != size - 1:
+                    ends = np.append(ends, size)
+                starts = np.concatenate([[0], ends[:-1] + 1])
+                short = np.flatnonzero(ends - starts < 64)
+                blank = [i for i in short.tolist() if not data[int(starts[i]) : int(ends[i])].strip()]
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
+    keep = np.ones(len(starts), bool)
+    keep[blank] = False
+    return starts[keep], ends[keep], np.flatnonzero(keep) + 1

@@ -1,0 +1,210 @@
+"""Tar shards in the WebDataset layout, with random access.
+
+Headers are scanned once when the shard is opened; members are then read at their offsets. Nothing is extracted,
+and links and devices are ignored. Formats: ustar, GNU long names, pax (path and size).
+"""
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
+from xfm.data.schema import Origin
+from xfm.data.sources.base import FILES, RecordSource
+from xfm.errors import UserError
+
+BLOCK = 512
+PICTURES = ("jpg", "jpeg", "png", "webp")
+_PICTURE, _JSON, _TEXT = range(3)
+_COLUMN = {**dict.fromkeys(PICTURES, _PICTURE), "json": _JSON, "txt": _TEXT}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A regular file in a tar: its name, and where its bytes lie."""
+
+    name: str
+    offset: int
+    size: int
+
+
+def scan_members(path: Path) -> Iterator[Member]:
+    """The regular files of a tar in order.
+
+    Raises:
+        UserError: when the file is missing, truncated or not a tar.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if size < BLOCK:
+                raise _truncated(path, size)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield from _scan(path, data, size)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
+
+
+def _scan(path: Path, data: mmap.mmap, end: int) -> Iterator[Member]:
+    place = 0
+    long_name: str | None = None
+    pax: dict[str, str] = {}
+    while True:
+        header = data[place : place + BLOCK]
+        if len(header) < BLOCK:
+            raise _truncated(path, place)
+        if not any(header):
+            return
+        size = _size(header, pax)
+        if size is None:
+            raise UserError(f"{path}: not a tar header at byte {place}; download or prepare the shard again.")
+        kind, start = header[156:157], place + BLOCK
+        if start + size > end:
+            raise _truncated(path, start)
+        place = start + -(-size // BLOCK) * BLOCK
+        if kind == b"L":
+            long_name = data[start : start + size].rstrip(b"\0").decode("utf-8", "replace")
+        elif kind == b"x":
+            pax = _pax(data[start : start + size])
+        elif kind in (b"g", b"K"):
+            continue
+        else:
+            if kind in (b"0", b"\0", b"7"):
+                yield Member(long_name or pax.get("path") or _name(header), start, size)
+            long_name, pax = None, {}
+
+
+def _truncated(path: Path, place: int) -> UserError:
+    return UserError(
+        f"{path}: the shard is truncated (it ends after byte {place} without the end of the archive); "
+        "download or prepare it again."
+    )
+
+
+def _size(header: bytes, pax: dict[str, str]) -> int | None:
+    """Size of the member, or None when the block is not a header."""
+    try:
+        if _number(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
+            return None
+        size = int(pax["size"]) if "size" in pax else _number(header[124:136])
+    except ValueError:
+        return None
+    return size if size >= 0 else None
+
+
+def _number(field: bytes) -> int:
+    if field[0] & 0x80:  # base 256, for sizes of 8 GiB and more
+        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+    return int(field.rstrip(b"\0 ").strip() or b"0", 8)
+
+
+def _name(header: bytes) -> str:
+    name = header[:100].split(b"\0", 1)[0]
+    prefix = header[345:500].split(b"\0", 1)[0] if header[257:263] == b"ustar\0" else b""
+    return (prefix + b"/" + name if prefix else name).decode("utf-8", "replace")
+
+
+def _pax(data: bytes) -> dict[str, str]:
+    found = {}
+    while data:
+        length, _, rest = data.partition(b" ")
+        if not length.isdigit() or not 0 < int(length) <= len(data):
+            break
+        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        data = data[int(length) :]
+    return found
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Key and extension of a member: the base name is cut at its first dot, as WebDataset does."""
+    folder, base = str(PurePosixPath(name).parent), PurePosixPath(name).name
+    stem, _, extension = base.partition(".")
+    return (stem if folder == "." else f"{folder}/{stem}"), extension.lower()
+
+
+class TarSource(RecordSource):
+    """One tar shard.
+
+    Raises:
+        UserError: when the shard is missing, truncated, not a tar, or holds nothing of the kind.
+    """
+
+    def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
+        super().__init__(kind, limits)
+        self.path = path
+        keys, spans = _index(path, kind)
+        if not keys:
+            raise UserError(
+                f"{path}: the shard holds no {kind} records; check the path and the members' names."
+            )
+        # One string and two arrays instead of objects: forked workers share them without copying.
+        self._keys = "\n".join(keys)
+        self._key_ends = np.cumsum([len(key) + 1 for key in keys])
+        self._spans = spans
+
+    def __len__(self) -> int:
+        return len(self._key_ends)
+
+    def origin(self, index: int) -> Origin:
+        """Shard and key of a record."""
+        start = int(self._key_ends[index - 1]) if index else 0
+        return Origin(str(self.path), self._keys[start : int(self._key_ends[index]) - 1])
+
+    def record(self, index: int) -> Record:
+        """The record at `index`; raises BadRecordError when a member is missing or too large."""
+        origin = self.origin(index)
+        if self.kind is SampleKind.TEXT:
+            return Record(origin, None, self._annotation(index, origin, "text"))
+        picture = self._member(index, _PICTURE, origin, self.limits.picture_bytes, "picture")
+        if picture is None:
+            raise BadRecordError(origin, "the picture is missing")
+        annotation = {} if self.kind is SampleKind.IMAGE else self._annotation(index, origin, "caption")
+        return Record(origin, picture, annotation)
+
+    def _annotation(self, index: int, origin: Origin, text_field: str) -> dict:
+        data = self._member(index, _JSON, origin, self.limits.annotation_bytes, "JSON")
+        if data is not None:
+            return parse_annotation(data, origin)
+        data = self._member(index, _TEXT, origin, self.limits.annotation_bytes, "text")
+        if data is None:
+            raise BadRecordError(origin, "the JSON or text beside the picture is missing")
+        try:
+            return {text_field: data.decode("utf-8")}
+        except UnicodeDecodeError:
+            raise BadRecordError(origin, "the text is not UTF-8") from None
+
+    def _member(self, index: int, column: int, origin: Origin, limit: int, name: str) -> bytes | None:
+        offset, size = self._spans[index, column].tolist()
+        if offset == 0:
+            return None
+        if size > limit:
+            raise BadRecordError(origin, f"the {name} has {size} bytes, more than the limit of {limit}")
+        try:
+            data = FILES.read(self.path, offset, size)
+        except OSError as error:
+            raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
+        if len(data) < size:
+            raise BadRecordError(origin, "the shard ends inside the record")
+        return data
+
+
+def _index(path: Path, kind: SampleKind) -> tuple[list[str], np.ndarray]:
+    """Keys, and [N, 3, 2] int64 offsets and sizes of picture, JSON and text (offset 0: none)."""
+    keys: list[str] = []
+    rows: list[list[int]] = []
+    for member in scan_members(path):
+        key, extension = split_name(member.name)
+        column = _COLUMN.get(extension)
+        if column is None or (kind is SampleKind.TEXT and column == _PICTURE):
+            continue
+        if not keys or keys[-1] != key:
+            keys.append(key.replace("\n", " ") if "\n" in key else key)
+            rows.append([0] * 6)
+        if rows[-1][2 * column]:
+            raise UserError(f"{path}: key {key} has two members of one kind; give every record its own key.")
+        rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size]
+    return keys, np.array(rows, dtype=np.int64).reshape(-1, 3, 2)

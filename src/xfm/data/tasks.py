@@ -1,0 +1,182 @@
+"""Rows of the task files (JSON lines), their pictures, and pixels as evaluation sees them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture
+from xfm.data.records import Limits, check_box
+from xfm.data.transforms import Normalisation, View, normalise, show
+from xfm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Row(Mapping[str, Any]):
+    """One row of a task file: a mapping of its fields that knows where it stands.
+
+    The typed getters raise UserError, naming file, row and field, when a value has another type.
+
+    Attributes:
+        values: the fields.
+        file: the JSON-lines file.
+        number: line number from 1.
+    """
+
+    values: Mapping[str, Any]
+    file: Path
+    number: int
+
+    def __getitem__(self, field: str) -> Any:
+        return self.values[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def error(self, field: str, problem: str) -> UserError:
+        """A UserError about one field of this row."""
+        return UserError(f'{self.file}:{self.number}: the field "{field}" {problem}; mend the row.')
+
+    def text(self, field: str) -> str:
+        """A string that is not blank."""
+        value = self.values.get(field)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(field, "is missing, empty or not a string")
+        return value
+
+    def texts(self, field: str) -> list[str]:
+        """A list of at least one string."""
+        value = self.values.get(field)
+        if (
+            not isinstance(value, list)
+            or not value
+            or not all(isinstance(v, str) and v.strip() for v in value)
+        ):
+            raise self.error(field, "is not a list of strings")
+        return value
+
+    def flag(self, field: str) -> bool:
+        """True or false."""
+        value = self.values.get(field)
+        if not isinstance(value, bool):
+            raise self.error(field, "is not true or false")
+        return value
+
+    def path(self, field: str) -> Path:
+        """A file, relative to the folder of the JSON-lines file."""
+        return self.file.parent / self.text(field)
+
+    def paths(self, field: str) -> list[Path]:
+        """Files, relative to the folder of the JSON-lines file."""
+        return [self.file.parent / name for name in self.texts(field)]
+
+    def box(self, field: str, width: int, height: int) -> tuple[float, float, float, float]:
+        """A box [left, top, width, height] in pixels, inside a picture of `width` x `height` pixels."""
+        try:
+            return check_box(self.values.get(field), width, height)
+        except ValueError as error:
+            raise self.error(field, str(error)) from None
+
+
+def read_rows(path: Path | str, required: Sequence[str] = ()) -> list[Row]:
+    """The rows of a JSON-lines file; blank lines are left out.
+
+    Args:
+        path: the file.
+        required: fields that every row must have.
+
+    Raises:
+        UserError: when the file is missing or empty, or a row is not a JSON object or lacks a field.
+    """
+    path = Path(path)
+    rows = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    rows.append(_row(path, number, line, required))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); save it as UTF-8.") from error
+    if not rows:
+        raise UserError(f"{path}: the file holds no rows; check the path or prepare it again.")
+    return rows
+
+
+def _row(path: Path, number: int, line: str, required: Sequence[str]) -> Row:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}:{number}: the row is not valid JSON ({error}); mend the row.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}:{number}: the row is not a JSON object; mend the row.")
+    row = Row(values, path, number)
+    for field in required:
+        if field not in values:
+            raise row.error(field, "is missing")
+    return row
+
+
+def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read and decode a JPEG, PNG or WebP file.
+
+    Returns:
+        [3, H, W] uint8.
+
+    Raises:
+        UserError: when the file is missing, too large or does not decode.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > Limits().picture_bytes:
+            raise UserError(f"{path}: not a file of at most {Limits().picture_bytes} bytes; give a picture.")
+        return decode_picture(path.read_bytes(), max_pixels)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the picture ({error.strerror}); check the path.") from error
+    except PictureError as error:
+        raise UserError(f"{path}: {error}; replace the file.") from error
+
+
+class PreprocessingLike(Protocol):
+    """What evaluation needs to know about a model's pixels (modeling's `Preprocessing` is one)."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        ...
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Mean of the channels, for pixels between 0 and 1."""
+        ...
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Standard deviation of the channels."""
+        ...
+
+
+def eval_pixels(images: Sequence[Tensor], preprocessing: PreprocessingLike) -> Tensor:
+    """Pictures as evaluation sees them: squashed to a square (bicubic, antialiased) and normalised.
+
+    Args:
+        images: [3, H, W] uint8 each; sizes may differ.
+        preprocessing: side, mean and standard deviation.
+
+    Returns:
+        [B, 3, S, S] float32.
+    """
+    size = preprocessing.image_size
+    pixels = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
+    for target, image in zip(pixels, images, strict=True):
+        target.copy_(show(image, View(0, 0, image.shape[2], image.shape[1]), size))
+    return normalise(pixels, Normalisation(preprocessing.mean, preprocessing.std))

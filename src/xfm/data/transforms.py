@@ -1,0 +1,231 @@
+"""Crops, flips and resizing of uint8 pictures, with the boxes that move along; normalisation.
+
+All draws come from the sample's own numpy generator; torch's global random state is never touched.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from xfm.config.data import Augmentation
+from xfm.data.augment import COLOUR, GEOMETRIC, mild_colour, rand_augment
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_SIDES = re.compile(r"\b(?:left|right)(?:most|hand|wards?)?\b", re.IGNORECASE)
+_PUBLISHED_SCALE, _PUBLISHED_RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
+_MILD_SCALE, _MILD_RATIO = (0.8, 1.0), (0.9, 1 / 0.9)
+
+Box = tuple[float, float, float, float]
+
+
+class View(NamedTuple):
+    """The part of a stored picture that is shown: left, top, width, height in its pixels, and whether mirrored."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    flip: bool = False
+
+
+def names_a_side(texts: Iterable[str]) -> bool:
+    """Whether one of the texts says left or right as a word, so that its picture must not be mirrored."""
+    return any(_SIDES.search(text) for text in texts)
+
+
+def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentation, may_flip: bool) -> View:
+    """The view of a picture without boxes.
+
+    Args:
+        rng: the sample's generator.
+        size: width and height of the stored picture.
+        mode: published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at least 0.8 of the area with nearly the
+            picture's own aspect, never mirrored; none: all of it.
+        may_flip: False when a text of the picture names a side.
+    """
+    return _VIEWS[mode](rng, size[0], size[1], may_flip)
+
+
+def region_view(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    boxes: Sequence[Box],
+    mode: Augmentation,
+    may_flip: bool,
+) -> View:
+    """The view of a picture with boxes.
+
+    published: each side of the crop is uniform between the picture's side and that of one box, drawn at random, which
+    is kept entirely. mild: a crop of at least 0.8 of the area that keeps every box entirely. none: all of it.
+
+    Args:
+        rng: the sample's generator.
+        size: width and height of the stored picture.
+        boxes: left, top, width, height in its pixels; with none, as `picture_view`.
+        mode: how pictures are varied.
+        may_flip: False when a text of the picture names a side.
+    """
+    if not boxes or mode is Augmentation.NONE:
+        return picture_view(rng, size, mode, may_flip)
+    width, height = size
+    if mode is Augmentation.MILD:
+        left, right = min(box[0] for box in boxes), max(box[0] + box[2] for box in boxes)
+        top, bottom = min(box[1] for box in boxes), max(box[1] + box[3] for box in boxes)
+        return _mild_around(rng, width, height, (left, top, right, bottom))
+    which, *draws, flip = rng.random(6).tolist()
+    x, y, w, h = boxes[int(which * len(boxes))]
+    left, right = _between(draws[0], 0, math.floor(x)), _between(draws[1], math.ceil(x + w), width)
+    top, bottom = _between(draws[2], 0, math.floor(y)), _between(draws[3], math.ceil(y + h), height)
+    return View(left, top, right - left, bottom - top, may_flip and flip < 0.5)
+
+
+def _between(draw: float, low: int, high: int) -> int:
+    return low + int(draw * (high - low + 1))
+
+
+def _whole(rng: np.random.Generator, width: int, height: int, may_flip: bool) -> View:
+    return View(0, 0, width, height)
+
+
+def _mild(rng: np.random.Generator, width: int, height: int, may_flip: bool) -> View:
+    return _mild_around(rng, width, height, None)
+
+
+def _mild_around(rng: np.random.Generator, width: int, height: int, keep: Box | None) -> View:
+    """A crop of 0.8-1 of the area; `keep` (left, top, right, bottom) stays inside."""
+    scale, ratio, across, down = rng.random(4).tolist()
+    scale = _MILD_SCALE[0] + (_MILD_SCALE[1] - _MILD_SCALE[0]) * scale
+    # Relative to the picture's own aspect: the squash to a square distorts no more than it does in evaluation.
+    ratio = math.exp(math.log(_MILD_RATIO[0]) * (1 - 2 * ratio))
+    new_width = min(width, math.ceil(width * math.sqrt(scale * ratio)))
+    # When one side is capped by the picture, the other makes up for it.
+    new_height = min(height, math.ceil(scale * width * height / new_width))
+    new_width = min(width, max(new_width, math.ceil(scale * width * height / new_height)))
+    low_x, high_x, low_y, high_y = 0, width - new_width, 0, height - new_height
+    if keep is not None:
+        left, top, right, bottom = (
+            math.floor(keep[0]),
+            math.floor(keep[1]),
+            math.ceil(keep[2]),
+            math.ceil(keep[3]),
+        )
+        new_width, new_height = max(new_width, right - left), max(new_height, bottom - top)
+        low_x, high_x = max(0, right - new_width), min(left, width - new_width)
+        low_y, high_y = max(0, bottom - new_height), min(top, height - new_height)
+    return View(_between(across, low_x, high_x), _between(down, low_y, high_y), new_width, new_height)
+
+
+def _published(rng: np.random.Generator, width: int, height: int, may_flip: bool) -> View:
+    """RandomResizedCrop as torchvision draws it: ten attempts, then the largest centred crop in the range."""
+    draws = rng.random((10, 4)).tolist()
+    flip = bool(rng.random() < 0.5) and may_flip
+    low, high = math.log(_PUBLISHED_RATIO[0]), math.log(_PUBLISHED_RATIO[1])
+    for scale_draw, ratio_draw, across, down in draws:
+        area = (
+            width * height * (_PUBLISHED_SCALE[0] + (_PUBLISHED_SCALE[1] - _PUBLISHED_SCALE[0]) * scale_draw)
+        )
+        ratio = math.exp(low + (high - low) * ratio_draw)
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return View(_between(across, 0, width - w), _between(down, 0, height - h), w, h, flip)
+    aspect = min(max(width / height, _PUBLISHED_RATIO[0]), _PUBLISHED_RATIO[1])
+    w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
+    return View((width - w) // 2, (height - h) // 2, max(w, 1), max(h, 1), flip)
+
+
+_VIEWS = {Augmentation.PUBLISHED: _published, Augmentation.MILD: _mild, Augmentation.NONE: _whole}
+
+
+def show(pixels: Tensor, view: View, size: int) -> Tensor:
+    """Crop, mirror and squash to a square with antialiased bicubic interpolation.
+
+    Args:
+        pixels: [3, H, W] uint8.
+        view: the part to show.
+        size: side S of the result.
+
+    Returns:
+        [3, S, S] uint8.
+    """
+    left, top, width, height, flip = view
+    part = pixels[:, top : top + height, left : left + width]
+    if flip:
+        part = part.flip(-1)
+    if width == size and height == size:
+        return part
+    return interpolate(part[None], size=(size, size), mode="bicubic", antialias=True)[0]
+
+
+def move_boxes(boxes: Sequence[Box], view: View, size: int) -> list[Box | None]:
+    """Boxes in the pixels of the shown square.
+
+    A box is kept if more than half of its area lies in the view, and is then clipped to it; otherwise None.
+
+    Args:
+        boxes: left, top, width, height in pixels of the stored picture.
+        view: the part shown.
+        size: side of the square.
+    """
+    moved: list[Box | None] = []
+    across, down = size / view.width, size / view.height
+    for x, y, w, h in boxes:
+        left, right = max(x - view.left, 0.0), min(x + w - view.left, float(view.width))
+        top, bottom = max(y - view.top, 0.0), min(y + h - view.top, float(view.height))
+        if right <= left or bottom <= top or (right - left) * (bottom - top) <= 0.5 * w * h:
+            moved.append(None)
+            continue
+        if view.flip:
+            left, right = view.width - right, view.width - left
+        moved.append((left * across, top * down, (right - left) * across, (bottom - top) * down))
+    return moved
+
+
+def recolour(rng: np.random.Generator, pixels: Tensor, mode: Augmentation, has_boxes: bool) -> Tensor:
+    """The augmentation after the crop: RandAugment(2, 7), of colour only with boxes; mild colour; or nothing.
+
+    Args:
+        rng: the sample's generator.
+        pixels: [3, S, S] uint8.
+        mode: how pictures are varied.
+        has_boxes: leave out what moves pixels.
+
+    Returns:
+        [3, S, S] uint8.
+    """
+    if mode is Augmentation.PUBLISHED:
+        return rand_augment(rng, pixels, COLOUR if has_boxes else COLOUR + GEOMETRIC)
+    return mild_colour(rng, pixels) if mode is Augmentation.MILD else pixels
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of the three channels, for pixels between 0 and 1; CLIP's by default."""
+
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+
+def normalise(pixels: Tensor, normalisation: Normalisation | None = None) -> Tensor:
+    """(pixels / 255 - mean) / std.
+
+    Args:
+        pixels: [B, 3, H, W] uint8, on any device.
+        normalisation: CLIP's when None.
+
+    Returns:
+        [B, 3, H, W] float32 on the same device.
+    """
+    normalisation = normalisation or Normalisation()
+    mean = torch.tensor(normalisation.mean, dtype=torch.float64).view(1, 3, 1, 1)
+    std = torch.tensor(normalisation.std, dtype=torch.float64).view(1, 3, 1, 1)
+    scale = (1 / (255 * std)).to(pixels.device, torch.float32)
+    shift = (-mean / std).to(pixels.device, torch.float32)
+    return pixels.to(torch.float32).mul_(scale).add_(shift)

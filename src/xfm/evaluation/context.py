@@ -1,0 +1,126 @@
+"""What every part of an evaluation works with, and what it returns."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xfm.config.evaluation import EvaluationConfig
+from xfm.errors import UserError
+from xfm.evaluation.features import Encoder, ImageFeatures, encode_images
+from xfm.evaluation.scores import Score
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.xfm import XFM
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.pictures import Pictures
+
+T = TypeVar("T")
+
+
+@dataclass
+class PartResult:
+    """What a part of an evaluation found.
+
+    Attributes:
+        scores: by key `task/split/metric`.
+        baselines: for a key, every baseline by name; the best of them is the score's `baseline`.
+        examples: cases for the report by name, as plain JSON values (see `examples`).
+        curves: training losses of fine-tunings by name, one value a step.
+        seconds: wall-clock time, filled in by the runner.
+    """
+
+    scores: dict[str, Score] = field(default_factory=dict)
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(
+        self, key: str, value: float, chance: float, n: int, seed: int, baselines: dict[str, float] | None = None
+    ) -> None:
+        """Record a score; the best of the named baselines becomes its baseline."""
+        best = max(baselines.values()) if baselines else None
+        self.scores[key] = Score(float(value), float(chance), None if best is None else float(best), n, seed)
+        if baselines:
+            self.baselines[key] = {name: float(number) for name, number in baselines.items()}
+
+
+@dataclass(frozen=True)
+class Context:
+    """A model under evaluation, a world to evaluate it on, and how.
+
+    Attributes:
+        pretrained: the model folder's content; the model is in evaluation mode on `device`.
+        world: the world's folder.
+        config: resolved, its scale is 1.
+        device: where everything runs.
+        pictures: shared by all parts, so that each picture is decoded once.
+        progress: show bars.
+    """
+
+    pretrained: Pretrained
+    world: Path
+    config: EvaluationConfig
+    device: torch.device
+    pictures: Pictures
+    progress: bool = False
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model as the zero-shot parts use it."""
+        return self.encoder_of(self.pretrained.model)
+
+    def encoder_of(self, model: XFM) -> Encoder:
+        """Another model of the same configuration, used likewise."""
+        config = self.config
+        return Encoder(
+            model, self.pretrained.tokenizer, config.precision, self.device, config.batch_size, self.progress
+        )
+
+    def rows(self, read: Callable[[Path], list[T]], task: str, split: str, limit: int) -> list[T]:
+        """Rows of a task file, at most `limit` of them (0: all), drawn by the seed and kept in their order.
+
+        Raises:
+            UserError: the file is missing, empty or wrong.
+        """
+        path = self.world / "tasks" / task / f"{split}.jsonl"
+        if not path.exists():
+            raise UserError(f"{path} is missing: build the world again with `xfm prepare`")
+        rows = read(path)
+        if not rows:
+            raise UserError(f"{path} holds no rows: build the world again with `xfm prepare`")
+        if limit and len(rows) > limit:
+            chosen = np.random.default_rng(self.config.seed).choice(len(rows), limit, replace=False)
+            rows = [rows[place] for place in sorted(chosen.tolist())]
+        return rows
+
+    def settings(self, batch_size: int, blanked: Blanked = Blanked.NOTHING) -> TaskSettings:
+        """Settings of a fine-tuning."""
+        return TaskSettings(
+            blanked=blanked,
+            batch_size=batch_size,
+            seed=self.config.seed,
+            precision=self.config.precision,
+            device=str(self.device),
+        )
+
+    def pixel_batches(self, paths: Sequence[Path]) -> Iterator[Tensor]:
+        """Batches [B, 3, S, S] of the pictures, in order."""
+        size = self.config.batch_size
+        for start in range(0, len(paths), size):
+            yield self.pictures.pixels(paths[start : start + size])
+
+    def encode(self, paths: Sequence[Path]) -> tuple[ImageFeatures, Tensor]:
+        """Each distinct picture encoded once, and [N] int64 places of the paths among them."""
+        places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
+        distinct = list(places)
+        features = encode_images(self.encoder, self.pixel_batches(distinct), len(distinct))
+        return features, torch.tensor([places[path] for path in paths])
+
+    def relative(self, path: Path) -> str:
+        """A picture's path relative to the world, for examples."""
+        return path.relative_to(self.world).as_posix() if path.is_relative_to(self.world) else str(path)

@@ -1,0 +1,82 @@
+"""Grounding after a short fine-tuning, against the best constant box and the same fine-tuning without phrases."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xfm.evaluation.constant_box import best_constant_box
+from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.examples import GroundingExample, pick_examples, plain
+from xfm.evaluation.fine_tuned import fine_tuned
+from xfm.evaluation.metrics import Array, accuracy_at_iou, iou_matrix, paired_iou
+from xfm.evaluation.scores import SPLITS
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.rows import Reference
+
+SHOWN = 10
+SAMPLED_BOXES = 2000  # training boxes behind chance and the constant box
+
+
+def run_grounding(context: Context) -> PartResult:
+    """Accuracy at IoU 0.5 and mean IoU, on scenes of at least four objects.
+
+    Chance is the accuracy of a training box drawn at random. `acc50_zero_shot` is the pre-trained box head
+    before any fine-tuning.
+    """
+    config, result, seed = context.config.grounding, PartResult(), context.config.seed
+    train = context.rows(GroundingTask.read, "grounding", "train", config.train_rows)
+    tests = {split: context.rows(GroundingTask.read, "grounding", split, config.test_rows) for split in SPLITS}
+
+    def build(settings: TaskSettings) -> GroundingTask:
+        return GroundingTask(context.pretrained, context.pictures, train, settings)
+
+    untuned = build(context.settings(config.batch_size))
+    zero_shot = {split: untuned.metrics(rows, untuned.predict(rows)) for split, rows in tests.items()}
+    tuned = fine_tuned(context, build, config, tests)
+    phrase_blind = fine_tuned(context, build, config, tests, Blanked.TEXT)
+    chosen = np.random.default_rng(seed).permutation(len(train))[:SAMPLED_BOXES]
+    sample = _boxes([train[place] for place in chosen.tolist()])
+    constant = best_constant_box(sample)
+    for split, rows in tests.items():
+        true = _boxes(rows)
+        repeated = np.repeat(constant[None], len(rows), axis=0)
+        overlap = iou_matrix(sample, true)
+        floors = {
+            "acc50": {
+                "best constant box": accuracy_at_iou(repeated, true),
+                "blank phrase": phrase_blind.metrics[split]["acc50"],
+            },
+            "mean_iou": {
+                "best constant box": float(paired_iou(repeated, true).mean()),
+                "blank phrase": phrase_blind.metrics[split]["mean_iou"],
+            },
+        }
+        chances = {"acc50": float((overlap >= 0.5).mean()), "mean_iou": float(overlap.mean())}
+        for metric, value in tuned.metrics[split].items():
+            result.add(f"grounding/{split}/{metric}", value, chances[metric], len(rows), seed, floors[metric])
+            result.add(f"grounding/{split}/{metric}_zero_shot", zero_shot[split][metric], chances[metric], len(rows), seed)
+        result.examples[split] = plain(_examples(context, rows, tuned.predictions[split]))
+    result.curves = {"grounding": tuned.losses, "grounding, blank phrase": phrase_blind.losses}
+    return result
+
+
+def _boxes(rows: Sequence[Reference]) -> Array:
+    """[N, 4] true boxes (left, top, right, bottom) as fractions."""
+    return np.array([row.box for row in rows], dtype=np.float64)
+
+
+def _examples(
+    context: Context, rows: Sequence[Reference], predicted: Sequence[tuple[float, float, float, float]]
+) -> list[GroundingExample]:
+    overlap = paired_iou(np.array(predicted), _boxes(rows))
+    return [
+        GroundingExample(
+            context.relative(rows[place].image),
+            rows[place].phrase,
+            rows[place].box,
+            predicted[place],
+            float(overlap[place]),
+        )
+        for place in pick_examples((overlap >= 0.5).tolist(), SHOWN, context.config.seed)
+    ]

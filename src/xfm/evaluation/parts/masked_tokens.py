@@ -1,0 +1,85 @@
+"""Masked words of captions, given the right picture, a wrong one, a blank one, none."""
+
+from itertools import groupby
+
+import torch
+
+from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.examples import MaskedExample, pick_examples, plain
+from xfm.evaluation.features import encode_images
+from xfm.evaluation.masked_tokens import MaskedCaptions, mask_captions, predict_masked
+from xfm.evaluation.metrics import Array, accuracy, majority_accuracy
+from xfm.tasks.rows import MaskedRow, read_masked
+
+SHOWN = 8
+
+
+def run_masked_tokens(context: Context) -> PartResult:
+    """Accuracy over masked tokens of content words; the masks are the same for all conditions.
+
+    `accuracy_no_image` asks the language encoder and its own token head, which never see a picture;
+    `accuracy_blank_image` asks the fusion encoder with a picture of the mean colour. Chance is the share of the
+    most frequent masked token. The baseline of the right picture is the best of the other conditions.
+    """
+    config, result = context.config, PartResult()
+    rows = context.rows(read_masked, "masked_token", "test", config.masked_rows)
+    tokenizer = context.pretrained.tokenizer
+    masked = mask_captions(tokenizer, [row.caption for row in rows], config.masked_share, config.seed)
+    targets = masked.targets.numpy()
+    images, index = context.encode([row.image for row in rows] + [row.wrong_image for row in rows])
+    blank, blank_index = context.pictures.blank(len(rows))
+    predicted = {
+        "right_image": predict_masked(context.encoder, masked, images, index[: len(rows)]),
+        "wrong_image": predict_masked(context.encoder, masked, images, index[len(rows) :]),
+        "blank_image": predict_masked(
+            context.encoder, masked, encode_images(context.encoder, [blank], 1), blank_index
+        ),
+        "no_image": predict_masked(context.encoder, masked),
+    }
+    accuracies = {name: accuracy(found, targets) for name, found in predicted.items()}
+    others = {name.replace("_", " "): value for name, value in accuracies.items() if name != "right_image"}
+    chance = majority_accuracy(targets)
+    for name, value in accuracies.items():
+        baselines = others if name == "right_image" else None
+        result.add(f"masked_token/test/accuracy_{name}", value, chance, len(targets), config.seed, baselines)
+    result.examples["masked_token"] = plain(_examples(context, rows, masked, predicted))
+    return result
+
+
+def _examples(
+    context: Context, rows: list[MaskedRow], masked: MaskedCaptions, predicted: dict[str, Array]
+) -> list[MaskedExample]:
+    """Some captions with what each condition predicted."""
+    tokenizer = context.pretrained.tokenizer
+    owners, targets = masked.rows_of_targets().numpy(), masked.targets.numpy()
+
+    def words(ids: Array) -> list[str]:
+        return [tokenizer.decode([token]).strip() for token in ids.tolist()]
+
+    examples: list[MaskedExample] = []
+    right = [bool((predicted["right_image"] == targets)[owners == row].all()) for row in range(len(rows))]
+    for place in pick_examples(right, SHOWN, context.config.seed):
+        ids, mask = masked.tokens.ids[place], masked.tokens.mask[place]
+        here = owners == place
+        examples.append(
+            MaskedExample(
+                image=context.relative(rows[place].image),
+                wrong_image=context.relative(rows[place].wrong_image),
+                caption=_with_gaps(context, ids[mask]),
+                words=words(targets[here]),
+                right_image_words=words(predicted["right_image"][here]),
+                wrong_image_words=words(predicted["wrong_image"][here]),
+                no_image_words=words(predicted["no_image"][here]),
+            )
+        )
+    return examples
+
+
+def _with_gaps(context: Context, ids: torch.Tensor) -> str:
+    """A masked caption as text, every run of mask tokens shown as a gap."""
+    tokenizer = context.pretrained.tokenizer
+    pieces = [
+        " ____" if gap else tokenizer.decode(list(run))
+        for gap, run in groupby(ids.tolist(), key=lambda token: token == tokenizer.mask)
+    ]
+    return "".join(pieces).strip()

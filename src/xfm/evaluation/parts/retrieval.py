@@ -1,0 +1,108 @@
+"""Zero-shot retrieval over unseen scenes, and against hard distractors."""
+
+import numpy as np
+import torch
+
+from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain
+from xfm.evaluation.features import encode_texts, tokenize_captions
+from xfm.evaluation.metrics import Array
+from xfm.evaluation.retrieval import evaluate_scores, hard_ranks, matching_logits, score_all
+from xfm.evaluation.scores import SPLITS_RETRIEVAL
+from xfm.tasks.rows import Captioned, read_captioned
+
+SHOWN = 6  # examples of each direction
+SHOWN_CANDIDATES = 5
+
+
+def run_retrieval(context: Context) -> PartResult:
+    """R@1/5/10 of both directions on each split, by contrastive score and re-ranked, without any training.
+
+    Chance is the expected recall of a random order. Held-out-object retrieval is near chance by construction:
+    the names of those objects are learned from text only, so that nothing ties them to their looks.
+    """
+    result = PartResult()
+    for split in SPLITS_RETRIEVAL:
+        rows = context.rows(read_captioned, "retrieval", split, context.config.retrieval.rows)
+        _retrieve(context, result, split, rows)
+    return result
+
+
+def _retrieve(context: Context, result: PartResult, split: str, rows: list[Captioned]) -> None:
+    config, seed = context.config.retrieval, context.config.seed
+    images, index = context.encode([row.image for row in rows])
+    texts = encode_texts(context.encoder, tokenize_captions(context.pretrained.tokenizer, [r.caption for r in rows]))
+    positives = _positives(index.numpy(), [row.caption for row in rows], len(images.vectors))
+    scores = score_all(context.encoder, images, texts, config.shortlist)
+    found = evaluate_scores(scores, positives, config.bootstrap, seed)
+    counts = {"text": len(images.vectors), "image": len(rows)}
+    for name, value in found.recalls.items():
+        direction, chance = name.split("_")[0], found.chances[name.removesuffix("_rerank")]
+        result.add(f"retrieval/{split}/{name}", value, chance, counts[direction], seed)
+    pooled = sum(counts.values())
+    for name, value in (("", found.gain.value), ("_low", found.gain.low), ("_high", found.gain.high)):
+        result.add(f"retrieval/{split}/rerank_gain{name}", value, 0.0, pooled, seed)
+    paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
+    captions = [row.caption for row in rows]
+    result.examples[f"{split}/image"] = plain(
+        _examples(scores.image_rerank.T, positives.T, found.image_ranks, captions, paths, seed)
+    )
+    result.examples[f"{split}/text"] = plain(
+        _examples(scores.text_rerank, positives, found.text_ranks, paths, captions, seed)
+    )
+
+
+def _positives(index: Array, captions: list[str], images: int) -> Array:
+    """[I, R] bool: a text belongs to its own picture and to the pictures of equal captions."""
+    positives = np.zeros((images, len(captions)), dtype=bool)
+    positives[index, np.arange(len(captions))] = True
+    owners: dict[str, list[int]] = {}
+    for picture, caption in zip(index.tolist(), captions, strict=True):
+        owners.setdefault(caption, []).append(picture)
+    for row, caption in enumerate(captions):
+        positives[owners[caption], row] = True
+    return positives
+
+
+def _examples(
+    scores: Array, positives: Array, ranks: Array, queries: list[str], candidates: list[str], seed: int
+) -> list[RetrievalExample]:
+    """Some queries with their best candidates."""
+    examples: list[RetrievalExample] = []
+    for query in pick_examples((ranks == 0).tolist(), SHOWN, seed):
+        best = np.argsort(-scores[query])[:SHOWN_CANDIDATES]
+        shown = [Candidate(candidates[place], bool(positives[query, place])) for place in best]
+        examples.append(RetrievalExample(queries[query], shown, int(ranks[query]) + 1))
+    return examples
+
+
+def run_hard(context: Context) -> PartResult:
+    """Does a picture prefer its caption to those with the same objects in another relation?
+
+    `text_r1` is by contrastive score, `text_r1_rerank` by matching logit. Chance is the mean of 1 / (1 + number
+    of distractors).
+    """
+    result, encoder, seed = PartResult(), context.encoder, context.config.seed
+    rows = context.rows(read_captioned, "retrieval", "hard", context.config.retrieval.hard_rows)
+    images, index = context.encode([row.image for row in rows])
+    sizes = [1 + len(row.distractors) for row in rows]
+    captions = [text for row in rows for text in (row.caption, *row.distractors)]
+    texts = encode_texts(encoder, tokenize_captions(context.pretrained.tokenizer, captions))
+    picture = np.repeat(index.numpy(), sizes)  # [R]
+    pairs = np.stack([picture, np.arange(len(captions))], axis=1)
+    itc = (images.vectors[torch.from_numpy(picture)] * texts.vectors).sum(-1).double().cpu().numpy()
+    itm = matching_logits(encoder, images, texts, pairs)
+    ends = np.cumsum(sizes)[:-1]
+    by_itc, by_itm, chance = hard_ranks(np.split(itc, ends), np.split(itm, ends))
+    result.add("retrieval/hard/text_r1", by_itc.mean(), chance, len(rows), seed)
+    result.add("retrieval/hard/text_r1_rerank", by_itm.mean(), chance, len(rows), seed)
+    for place in pick_examples(by_itm.tolist(), SHOWN, seed):
+        logits = np.split(itm, ends)[place]
+        row, order = rows[place], np.argsort(-logits)
+        options = (row.caption, *row.distractors)
+        shown = [Candidate(options[option], bool(option == 0)) for option in order[:SHOWN_CANDIDATES]]
+        rank = int((logits[1:] >= logits[0]).sum()) + 1
+        result.examples.setdefault("hard", []).extend(
+            plain([RetrievalExample(context.relative(row.image), shown, rank)])
+        )
+    return result

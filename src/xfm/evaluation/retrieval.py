@@ -1,0 +1,195 @@
+"""Zero-shot retrieval between pictures and captions: contrastive scores, then re-ranking by the matching head.
+
+Every picture and caption is encoded once. The contrastive score of a pair is the product of the two unit
+vectors; the `shortlist` best candidates of each query are ranked again by the matching logit of the pair (column
+1, spec: retrieval score); below the shortlist the contrastive order stays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xfm.evaluation.features import Encoder, ImageFeatures, TextFeatures
+from xfm.evaluation.metrics import (
+    Interval,
+    chance_recall_at,
+    paired_bootstrap,
+    ranks_of_best_positive,
+    recall_at,
+)
+from xfm.modeling.precision import autocast
+
+CUTOFFS = (1, 5, 10)
+
+
+@torch.inference_mode()
+def matching_logits(
+    encoder: Encoder, images: ImageFeatures, texts: TextFeatures, pairs: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Matching logit (column 1) of chosen pairs.
+
+    Args:
+        encoder: the model.
+        images, texts: encoded pictures and texts.
+        pairs: [N, 2] int64, (picture, text).
+
+    Returns:
+        [N] float64, in the order of `pairs`. Pairs are fused in the order of their pictures, so that a pass
+        turns few pictures into keys and values for many texts.
+    """
+    logits = np.empty(len(pairs))
+    order = np.argsort(pairs[:, 0], kind="stable")
+    with autocast(encoder.precision, encoder.device):
+        for part in encoder.chunks(len(pairs), 4 * encoder.batch_size, "re-ranking"):
+            rows = order[part]
+            picture, place = torch.from_numpy(pairs[rows, 0]).to(encoder.device).unique(return_inverse=True)
+            text = torch.from_numpy(pairs[rows, 1]).to(encoder.device)
+            mask = texts.mask[text]
+            length = int(mask.sum(dim=1).max())
+            fused = encoder.model.fuse(
+                texts.states[text, :length], mask[:, :length], images.states[picture], place
+            )
+            logits[rows] = encoder.model.match_logits(fused)[:, 1].double().cpu().numpy()
+    return logits
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of all pictures with all texts.
+
+    Attributes:
+        itc: [I, R] float64 contrastive scores (cosines).
+        text_rerank: [I, R] float64: for each picture the re-ranked texts.
+        image_rerank: [I, R] float64: for each text (column) the re-ranked pictures.
+    """
+
+    itc: NDArray[np.float64]
+    text_rerank: NDArray[np.float64]
+    image_rerank: NDArray[np.float64]
+
+
+def score_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shortlist: int) -> Scores:
+    """Contrastive scores of all pairs, and both directions re-ranked.
+
+    A pair that is on the shortlist of its picture and of its text is fused once.
+
+    Args:
+        encoder: the model.
+        images: I pictures.
+        texts: R texts.
+        shortlist: candidates of each query that are re-ranked.
+    """
+    itc = (images.vectors @ texts.vectors.T).double().cpu().numpy()  # [I, R]
+    for_image = _top(itc, shortlist)
+    for_text = _top(itc.T, shortlist).T
+    pairs = np.argwhere(for_image | for_text)  # [N, 2]
+    itm = np.full_like(itc, np.nan)
+    itm[pairs[:, 0], pairs[:, 1]] = matching_logits(encoder, images, texts, pairs)
+    return Scores(itc, merge_ranking(itc, itm, for_image), merge_ranking(itc.T, itm.T, for_text.T).T)
+
+
+def merge_ranking(
+    itc: NDArray[np.float64], itm: NDArray[np.float64], shortlisted: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """One score matrix whose rows are ordered by `itm` on the shortlist and by `itc` below it.
+
+    Args:
+        itc: [Q, C] contrastive scores.
+        itm: [Q, C] matching logits; only those on the shortlist are looked at.
+        shortlisted: [Q, C] bool.
+
+    Returns:
+        [Q, C]; only the order within a row has a meaning.
+    """
+    lowest = np.where(shortlisted, itm, np.inf).min(axis=1, keepdims=True)  # [Q, 1]
+    highest = np.where(shortlisted, -np.inf, itc).max(axis=1, keepdims=True)
+    highest = np.where(np.isfinite(highest), highest, 0.0)
+    return np.where(shortlisted, itm, itc - highest + lowest - 1.0)
+
+
+def _top(scores: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
+    """[Q, C] bool: the `k` best candidates of each row."""
+    k = min(k, scores.shape[1])
+    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    chosen = np.zeros(scores.shape, dtype=bool)
+    np.put_along_axis(chosen, best, True, axis=1)
+    return chosen
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """Retrieval in both directions.
+
+    Attributes:
+        recalls: R@1/5/10 by key: `text_r1` (text retrieval: the query is a picture), `image_r1`, with
+            `_rerank` for the re-ranked order.
+        chances: the same keys without `_rerank`: a random order.
+        gain: re-ranked R@1 minus contrastive R@1, both directions pooled, with its 95 % interval.
+        text_ranks, image_ranks: [I] and [R] re-ranked ranks of the best positive.
+    """
+
+    recalls: dict[str, float]
+    chances: dict[str, float]
+    gain: Interval
+    text_ranks: NDArray[np.int64]
+    image_ranks: NDArray[np.int64]
+
+
+def evaluate_scores(scores: Scores, positives: NDArray[np.bool_], resamples: int, seed: int) -> RetrievalResult:
+    """Recalls of both directions and the interval of the gain from re-ranking.
+
+    Args:
+        scores: of all pairs.
+        positives: [I, R] bool, which text belongs to which picture; each row and column has one at least.
+        resamples: of the bootstrap. The unit that is resampled is a picture with its texts, because both
+            directions of a pair fail together.
+        seed: of the bootstrap.
+    """
+    recalls: dict[str, float] = {}
+    chances: dict[str, float] = {}
+    hits: dict[str, NDArray[np.bool_]] = {}
+    ranks: dict[str, NDArray[np.int64]] = {}
+    views = {
+        "text": (scores.itc, scores.text_rerank, positives),
+        "image": (scores.itc.T, scores.image_rerank.T, positives.T),
+    }
+    for direction, (itc, reranked, relevant) in views.items():
+        for suffix, matrix in (("", itc), ("_rerank", reranked)):
+            found = ranks_of_best_positive(matrix, relevant)
+            hits[direction + suffix], ranks[direction + suffix] = found == 0, found
+            recalls |= {f"{direction}_r{k}{suffix}": recall_at(found, k) for k in CUTOFFS}
+        chances |= {f"{direction}_r{k}": chance_recall_at(relevant, k) for k in CUTOFFS}
+    gain = _pooled_gain(hits, positives, resamples, seed)
+    return RetrievalResult(recalls, chances, gain, ranks["text_rerank"], ranks["image_rerank"])
+
+
+def _pooled_gain(
+    hits: dict[str, NDArray[np.bool_]], positives: NDArray[np.bool_], resamples: int, seed: int
+) -> Interval:
+    """Gain per query, summed over a picture and its texts, then averaged as a pooled R@1 would be."""
+    text_gain = hits["text_rerank"].astype(float) - hits["text"]  # [I]
+    image_gain = hits["image_rerank"].astype(float) - hits["image"]  # [R]
+    owner = positives.argmax(axis=0)  # [R], a picture of each text
+    per_picture = text_gain + np.bincount(owner, weights=image_gain, minlength=len(text_gain))
+    queries = sum(positives.shape)
+    return paired_bootstrap(per_picture * len(per_picture) / queries, resamples, seed)
+
+
+def hard_ranks(
+    itc: Sequence[NDArray[np.float64]], itm: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], float]:
+    """Which pictures prefer their own caption to its distractors.
+
+    Args:
+        itc, itm: for each picture [1 + n] scores of the true caption (first) and its n distractors.
+
+    Returns:
+        [N] bool by contrastive score, [N] bool by matching logit, and chance: the mean of 1 / (1 + n). A tie is
+        a failure.
+    """
+    by_itc = np.array([bool((scores[0] > scores[1:]).all()) for scores in itc])
+    by_itm = np.array([bool((scores[0] > scores[1:]).all()) for scores in itm])
+    return by_itc, by_itm, float(np.mean([1.0 / len(scores) for scores in itc]))

@@ -1,0 +1,117 @@
+"""Ranking a fixed answer list by sequence likelihood, exactly and without scoring every answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xfm.data.tokenizer import Tokenizer
+from xfm.modeling.decoder import Decoder
+
+
+class AnswerList:
+    """The answers that a model may give.
+
+    Args:
+        answers: distinct answers, as normalised texts.
+        tokenizer: the model's tokenizer.
+        max_tokens: longest answer in tokens, begin and end token included.
+
+    Attributes:
+        answers: the answers.
+        ids: [A, L] int64 `<s> answer </s>`, padded.
+        mask: [A, L] bool.
+    """
+
+    def __init__(self, answers: Sequence[str], tokenizer: Tokenizer, max_tokens: int = 16) -> None:
+        if not answers:
+            raise ValueError("the answer list is empty")
+        self.answers = tuple(answers)
+        encoded = tokenizer.encode_batch(self.answers, max_tokens)
+        self.ids, self.mask = encoded.ids, encoded.mask
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def to(self, device: torch.device | str) -> "AnswerList":
+        """The same list with its tensors on `device` (in place)."""
+        self.ids, self.mask = self.ids.to(device), self.mask.to(device)
+        return self
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The best answer of each question.
+
+    Attributes:
+        index: [N] int64 into the answer list.
+        log_likelihood: [N] float, natural logarithm of the whole answer's probability, end token included.
+    """
+
+    index: Tensor
+    log_likelihood: Tensor
+
+
+def rank_answers(
+    decoder: Decoder,
+    answers: AnswerList,
+    memory: Tensor,
+    memory_mask: Tensor,
+    shortlist: int = 8,
+    chunk: int = 2048,
+) -> Ranked:
+    """The answer of highest sequence likelihood for each question.
+
+    One decoder pass gives the probability of every answer's first token; the `shortlist` best answers by it
+    are scored whole. An answer is never likelier than its first token, so only answers whose first token is
+    likelier than the best whole answer so far can still win: those are scored in a second round, and the
+    result is the exact best of the list. The first token counts once (the published code counts it twice).
+
+    Args:
+        decoder: in evaluation mode.
+        answers: on the memory's device.
+        memory: [N, S, D] fused questions.
+        memory_mask: [N, S] bool.
+        shortlist: answers scored in the first round.
+        chunk: decoder rows per pass.
+    """
+    questions = memory.shape[0]
+    begin = answers.ids[:1, :1].expand(questions, 1)  # [N, 1]
+    logits = decoder(begin, torch.ones_like(begin, dtype=torch.bool), memory, memory_mask)[:, 0]
+    first = logits.float().log_softmax(-1)[:, answers.ids[:, 1]]  # [N, A]
+    totals = torch.full_like(first, -torch.inf)
+
+    def score(rows: Tensor, columns: Tensor) -> None:
+        for part in torch.arange(len(rows), device=rows.device).split(chunk):
+            r, c = rows[part], columns[part]
+            rest = _rest_log_likelihood(decoder, answers.ids[c], answers.mask[c], memory, memory_mask, r)
+            totals[r, c] = first[r, c] + rest
+
+    best_first = first.topk(min(shortlist, len(answers)), dim=1).indices  # [N, K]
+    rows = torch.arange(questions, device=memory.device)[:, None].expand_as(best_first)
+    score(rows.flatten(), best_first.flatten())
+    open_pairs = (first > totals.amax(dim=1, keepdim=True)) & totals.isinf()
+    score(*open_pairs.nonzero(as_tuple=True))
+    likelihood, index = totals.max(dim=1)
+    return Ranked(index, likelihood)
+
+
+def _rest_log_likelihood(
+    decoder: Decoder, ids: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor, memory_index: Tensor
+) -> Tensor:
+    """Log-likelihood of the tokens after the first of each answer.
+
+    Args:
+        ids: [M, L] int64 with the begin token in front.
+        mask: [M, L] bool.
+        memory: [N, S, D]; memory_mask: [N, S]; memory_index: [M] int64.
+
+    Returns:
+        [M] float.
+    """
+    length = int(mask.sum(dim=1).max())
+    ids, mask = ids[:, :length], mask[:, :length]
+    logits = decoder(ids[:, :-1], mask[:, :-1], memory, memory_mask, memory_index)[:, 1:]  # [M, L - 2, V]
+    chosen = logits.float().log_softmax(-1).gather(-1, ids[:, 2:, None]).squeeze(-1)
+    return (chosen * mask[:, 2:]).sum(dim=1)

@@ -1,0 +1,111 @@
+"""Two-picture reasoning: the text fused with each picture, both token-0 vectors -> MLP (spec: NLVR2)."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xfm.data.schema import TensorFields, Tokens
+from xfm.data.tokenizer import normalise_caption
+from xfm.evaluation.metrics import accuracy
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.heads import MLPHead
+from xfm.modeling.xfm import XFM
+from xfm.objectives.losses import Losses
+from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses, seeded
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import PicturePair, read_picture_pairs
+
+
+@dataclass(frozen=True)
+class ReasoningBatch(TensorFields):
+    """Sentences about two pictures.
+
+    Attributes:
+        pixels: [I, 3, S, S] float32 distinct pictures.
+        left, right: [R] int64, the pictures of each sentence.
+        tokens: [R, T] sentences.
+        labels: [R] int64, 1 for true.
+    """
+
+    pixels: Tensor
+    left: Tensor
+    right: Tensor
+    tokens: Tokens
+    labels: Tensor
+
+
+class ReasoningModule(nn.Module):
+    """The model with a two-way head on the concatenated token-0 vectors of both fusions."""
+
+    def __init__(self, model: XFM) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        self.head = MLPHead(2 * model.config.language.width, 2)
+
+    def forward(self, batch: ReasoningBatch) -> Tensor:
+        """[R, 2] logits."""
+        text = self.model.encode_text(batch.tokens.ids, batch.tokens.mask)
+        image = self.model.encode_image(batch.pixels)
+        both = torch.cat([batch.left, batch.right])  # [2R]
+        fused = self.model.fuse(text.repeat(2, 1, 1), batch.tokens.mask.repeat(2, 1), image, both)[:, 0]
+        return self.head(torch.cat(fused.chunk(2), dim=-1))
+
+
+class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
+    """Is the sentence true of the two pictures?
+
+    The baseline blanks the pictures: the same training sees the text only.
+    """
+
+    name: ClassVar[str] = "reasoning"
+    columns: ClassVar[tuple[str, ...]] = ("images", "text", "label")
+    primary: ClassVar[str] = "accuracy"
+    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.PICTURE})
+    module: ReasoningModule
+
+    def __init__(
+        self, pretrained: Pretrained, pictures: Pictures, train: Sequence[PicturePair], settings: TaskSettings
+    ) -> None:
+        super().__init__(settings, train)
+        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
+        with seeded(settings.seed):
+            self.module = ReasoningModule(pretrained.model).to(settings.device)
+
+    @classmethod
+    def read(cls, path: Path) -> list[PicturePair]:
+        """Rows `{"images": [left, right], "text", "label": true | false}`."""
+        return read_picture_pairs(path)
+
+    def group(self, row: PicturePair) -> object:
+        """Sentences about the same two pictures belong together."""
+        return None if self.settings.blanked is Blanked.PICTURE else row.images
+
+    def collate(self, rows: Sequence[PicturePair]) -> ReasoningBatch:
+        """Pictures, sentences and labels of the rows."""
+        if self.settings.blanked is Blanked.PICTURE:
+            pixels, index = self.pictures.blank(2 * len(rows))
+        else:
+            lefts, rights = [row.images[0] for row in rows], [row.images[1] for row in rows]
+            pixels, index = self.pictures.distinct(lefts + rights)
+        texts = [normalise_caption(row.text, max_words=self.settings.max_tokens) for row in rows]
+        tokens = self.tokenizer.encode_batch(texts, self.settings.max_tokens).tokens
+        labels = torch.tensor([int(row.label) for row in rows])
+        return ReasoningBatch(pixels, index[: len(rows)], index[len(rows) :], tokens, labels)
+
+    def loss(self, batch: ReasoningBatch, generator: torch.Generator) -> Losses:
+        """Cross-entropy."""
+        return classification_losses(self.module(batch), batch.labels)
+
+    def predict_batch(self, batch: ReasoningBatch) -> list[bool]:
+        """True where the sentence is judged true."""
+        return self.module(batch).argmax(-1).bool().tolist()
+
+    def metrics(self, rows: Sequence[PicturePair], predictions: Sequence[bool]) -> dict[str, float]:
+        """Accuracy."""
+        return {"accuracy": accuracy(np.array(predictions), np.array([row.label for row in rows]))}

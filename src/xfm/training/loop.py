@@ -1,0 +1,293 @@
+"""The training loop of pre-training and of every fine-tuning."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from xfm.config.plain import to_plain
+from xfm.config.training import TrainingConfig
+from xfm.data.schema import Batch, TensorFields
+from xfm.errors import UserError
+from xfm.modeling.precision import autocast
+from xfm.objectives.losses import Losses
+from xfm.training import distributed
+from xfm.training.logging import LOG_FILE, RunLog, Window
+from xfm.training.optim import build_optimizer, set_rate
+from xfm.training.randomness import seed_all, seeded_generator
+from xfm.training.run_folder import RunFolder
+from xfm.training.signals import Interrupted, StopRequest
+from xfm.training.storage import is_disk_full
+
+B = TypeVar("B", bound=TensorFields)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        step: optimiser steps done, skipped ones included.
+        skipped: steps skipped since the run or its continuation began, because the loss was NaN or infinite.
+        seconds: time since then.
+        last: the last logged line (see `RunLog`), empty if nothing was logged.
+    """
+
+    step: int
+    skipped: int
+    seconds: float
+    last: Mapping[str, Any] = field(default_factory=dict)
+
+
+def batch_origins(batch: TensorFields) -> Sequence[object]:
+    """Where the samples of a batch came from, one entry a sample; empty where the batch does not know."""
+    return getattr(batch, "origins", ())
+
+
+def train(
+    model: nn.Module,
+    losses: Callable[[B, torch.Generator], Losses],
+    batches: Callable[[int, int], Iterator[B]],
+    config: TrainingConfig,
+    folder: Path | None = None,
+    *,
+    is_new: Callable[[str], bool] = lambda name: False,
+    settings: Mapping[str, Any] | None = None,
+    origins: Callable[[B], Sequence[object]] = batch_origins,
+    resume: bool = False,
+    progress: bool = True,
+    tensorboard: bool = True,
+    device: str = "auto",
+) -> TrainResult:
+    """Train a model in place.
+
+    Everything random follows from `config.seed` and the batches; a run that was stopped and resumed computes
+    the same numbers as one that was not (on CPU bit for bit).
+
+    Args:
+        model: moved to the device; parameters with `requires_grad` False stay as they are.
+        losses: losses of a batch on the device; it calls the model. The generator lies on the device too.
+        batches: the batches `start` (included) to `stop` (excluded) of the run; must give the same batch for
+            the same index whenever it is called. With accumulation a step takes `config.accumulate` of them.
+        config: steps, schedule, precision and so on.
+        folder: run folder for `config.yaml`, `log.jsonl`, `tensorboard/`, `checkpoints/`; None keeps nothing.
+        is_new: whether the parameter of that name learns at `new_lr_multiplier` times the rate.
+        settings: the resolved configuration as plain values; kept in the folder and compared when resuming.
+        origins: where a batch's samples came from, one entry a sample, for messages and samples per second.
+        resume: continue from the folder's newest whole checkpoint.
+        progress: show a bar on the terminal.
+        tensorboard: write TensorBoard's files too.
+        device: `auto`, or a torch device.
+
+    Returns:
+        How the run ended.
+
+    Raises:
+        UserError: nothing to resume, another configuration, damaged checkpoints, a full disk, or
+            `config.max_bad_steps` NaN or infinite losses in a row.
+        Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
+    """
+    plain = json.loads(json.dumps(to_plain(settings if settings is not None else {"training": config})))
+    with distributed.processes(device) as process:
+        place = None if folder is None else RunFolder(folder, plain, process)
+        loop = _Loop(model, losses, batches, config, place, is_new, origins, process)
+        start = loop.prepare(resume)
+        try:
+            loop.open_log(start, progress, tensorboard)
+            with StopRequest() as stop:
+                return loop.run(start, stop)
+        except OSError as error:
+            if is_disk_full(error):
+                raise UserError(
+                    f"{folder}: the disk is full; free some space and run again with --resume, "
+                    "the checkpoints are unharmed"
+                ) from error
+            raise
+        finally:
+            loop.close()
+
+
+class _Objective(nn.Module, Generic[B]):
+    """Model and losses as one module, whose forward pass DDP can follow."""
+
+    def __init__(self, model: nn.Module, losses: Callable[[B, torch.Generator], Losses]) -> None:
+        super().__init__()
+        self.model = model
+        self.losses = losses
+
+    def forward(self, batch: B, generator: torch.Generator) -> Losses:
+        return self.losses(batch, generator)
+
+
+class _Loop(Generic[B]):
+    """State of a run; `train` says what the arguments mean."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        losses: Callable[[B, torch.Generator], Losses],
+        batches: Callable[[int, int], Iterator[B]],
+        config: TrainingConfig,
+        folder: RunFolder | None,
+        is_new: Callable[[str], bool],
+        origins: Callable[[B], Sequence[object]],
+        process: distributed.Process,
+    ) -> None:
+        self.model = model.to(process.device).train()
+        self.batches, self.config, self.folder = batches, config, folder
+        self.origins, self.process = origins, process
+        self.optimizer = build_optimizer(model, config.optim, is_new)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        seed_all(config.seed + process.rank)
+        self.generator = seeded_generator(config.seed + process.rank, process.device)
+        self.objective = distributed.wrap(_Objective(model, losses), process.device)
+        self.window = Window()
+        self.skipped = self.bad_in_a_row = 0
+        self.log: RunLog | None = None
+        self.notes: list[str] = []
+
+    def prepare(self, resume: bool) -> int:
+        """Check the folder, load the checkpoint to continue from, and return the first step."""
+        if self.folder is None:
+            return 0
+        if not resume:
+            self.folder.begin()
+            return 0
+        start, self.notes = self.folder.resume(self.model, self.optimizer, self.generator)
+        return start
+
+    def open_log(self, start: int, progress: bool, tensorboard: bool) -> None:
+        """Open bar and files on the first process, and tell what happened before."""
+        first = self.process.is_first
+        self.log = RunLog(
+            self.folder.path if self.folder is not None and first else None,
+            self.config.steps,
+            start,
+            progress=progress and first,
+            tensorboard=tensorboard,
+        )
+        for note in self.notes:
+            self.log.event(start, "resumed", note)
+
+    def close(self) -> None:
+        """Close bar and files."""
+        if self.log is not None:
+            self.log.close()
+
+    def run(self, start: int, stop: StopRequest) -> TrainResult:
+        """All steps from `start`."""
+        assert self.log is not None
+        config, began = self.config, time.perf_counter()
+        stream = self.batches(start * config.accumulate, config.steps * config.accumulate)
+        last: Mapping[str, Any] = {}
+        saved = start  # nothing to save before the first step
+        self.window = Window()
+        for step in range(start, config.steps):
+            rate = set_rate(self.optimizer, config.optim, step, config.steps)
+            micro = self._fetch(step, stream, stop)
+            stopping = micro is None or self._step(step, micro, stop)
+            done = step if micro is None else step + 1
+            if done > step:
+                self.log.advance()
+            if self.window.steps and (done % config.log_every == 0 or done == config.steps or stopping):
+                last = self.log.step(done, self.window, rate)
+                self.window = Window()
+            due = config.save_every > 0 and done % config.save_every == 0
+            if self.folder and (stopping or due or done == config.steps) and done != saved:
+                self.folder.save(done, config.keep, self.model, self.optimizer, self.generator)
+                saved = done
+            if stopping and done < config.steps:
+                raise Interrupted(self._farewell(done))
+        return TrainResult(config.steps, self.skipped, time.perf_counter() - began, last)
+
+    def _fetch(self, step: int, stream: Iterator[B], stop: StopRequest) -> list[B] | None:
+        """The batches of a step; None if the loader ended because the run is being stopped.
+
+        Loading never touches the random state of the training: torch's DataLoader draws a seed when it
+        starts, which a resumed run does at another step.
+        """
+        try:
+            with torch.random.fork_rng(devices=[]):
+                micro = [next(stream) for _ in range(self.config.accumulate)]
+        except RuntimeError:
+            if stop.received:  # Ctrl-C reaches loader processes that were not forked, too
+                return None
+            raise
+        for batch in micro:
+            self._report_bad_records(step, batch)
+        return micro
+
+    def _report_bad_records(self, step: int, batch: B) -> None:
+        assert self.log is not None
+        for record in batch.skipped if isinstance(batch, Batch) else ():
+            message = f"Bad record {record.origin} left out: {record.reason}"
+            self.log.event(step, "bad_record", message, key=str(record.origin))
+
+    def _step(self, step: int, micro: Sequence[B], stop: StopRequest) -> bool:
+        """One optimiser step, skipped if the loss is NaN or infinite; whether to stop afterwards."""
+        self.optimizer.zero_grad(set_to_none=True)
+        results: list[Losses] = []
+        for index, batch in enumerate(micro):
+            last = index + 1 == len(micro)
+            with distributed.synchronised(self.objective, last):
+                with autocast(self.config.precision, self.process.device):
+                    result: Losses = self.objective(batch.to(self.process.device), self.generator)
+                (result.total / len(micro)).backward()
+            results.append(result)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.optim.clip or float("inf"))
+        total = torch.stack([result.total.detach() for result in results]).sum()
+        bad = not bool(torch.isfinite(total + norm))
+        flags = distributed.largest(
+            torch.tensor([bad, stop.received], dtype=torch.int32, device=total.device)
+        )
+        bad, stopping = (bool(flag) for flag in flags.tolist())
+        if bad:
+            self._skip(step, micro, results, norm)
+        else:
+            self.optimizer.step()
+            self.bad_in_a_row = 0
+            self._note(micro, results, norm)
+        return stopping
+
+    def _note(self, micro: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:
+        for result in results:
+            self.window.add({"loss": result.total})
+            self.window.add({f"losses/{name}": value for name, value in result.parts.items()})
+            self.window.add({f"metrics/{name}": value for name, value in result.metrics.items()})
+        self.window.add({"grad_norm": norm})
+        self.window.samples += sum(len(self.origins(batch)) for batch in micro) * self.process.world
+        self.window.steps += 1
+
+    def _skip(self, step: int, micro: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:
+        """Leave the model as it is, log the batch, and stop the run after too many in a row."""
+        assert self.log is not None
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        self.bad_in_a_row += 1
+        keys = [str(origin) for batch in micro for origin in self.origins(batch)]
+        values = {name: value.item() for result in results for name, value in result.parts.items()}
+        broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
+        cause = ", ".join(broken) or f"gradient norm {norm.item()}"
+        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        message = f"Step {step} skipped: {cause}; its batch: {shown or 'of unknown origin'}"
+        self.log.event(step, "skipped_step", message, keys=keys)
+        if self.bad_in_a_row >= self.config.max_bad_steps:
+            where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""
+            raise UserError(
+                f"{self.bad_in_a_row} steps in a row had a NaN or infinite loss, the last was step {step} "
+                f"({cause}) on {shown or 'a batch of unknown origin'}{where}: lower training.optim.lr, or look at "
+                "these records"
+            )
+
+    def _farewell(self, step: int) -> str:
+        if self.folder is None:
+            return f"stopped after step {step}"
+        return (
+            f"stopped after step {step}, everything is saved in {self.folder.path}; run the same command with "
+            "--resume to continue"
+        )

@@ -1,0 +1,138 @@
+"""A run's folder: beginning or resuming in it, and saving into it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from xfm.config.plain import first_difference
+from xfm.errors import UserError
+from xfm.training import distributed
+from xfm.training.checkpoint import (
+    CheckpointState,
+    checkpoint_path,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    prune_checkpoints,
+    read_state,
+    save_checkpoint,
+)
+from xfm.training.logging import LOG_FILE
+from xfm.training.randomness import random_state, restore_random_state
+from xfm.training.storage import write_text
+
+CONFIG_FILE = "config.yaml"
+
+MAY_CHANGE = frozenset(
+    {
+        "name",
+        "description",
+        "root",
+        "data.workers",
+        "data.max_bad",
+        "training.save_every",
+        "training.keep",
+        "training.log_every",
+        "training.max_bad_steps",
+    }
+)
+"""Settings that a resumed run may change: none of them alters what is computed."""
+
+
+class RunFolder:
+    """Configuration, log and checkpoints of a run.
+
+    Args:
+        path: the folder.
+        settings: the run's resolved configuration as plain values.
+        process: this process; the first one writes.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], process: distributed.Process) -> None:
+        self.path, self.settings, self.process = path, settings, process
+
+    def begin(self) -> None:
+        """Start a new run.
+
+        Raises:
+            UserError: the folder holds a run already.
+        """
+        if found := list_checkpoints(self.path):
+            raise UserError(
+                f"{self.path} already holds a run ({found[-1].name}): continue it with --resume or choose "
+                "another folder"
+            )
+        distributed.barrier()  # every process has looked before the first one writes
+        self._write_settings()
+
+    def resume(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    ) -> tuple[int, list[str]]:
+        """Load the newest whole checkpoint, random states included.
+
+        Returns:
+            The next step, and sentences about what was found.
+
+        Raises:
+            UserError: no run in the folder, only damaged checkpoints, or one of another configuration.
+        """
+        path, notes = distributed.from_first(self._newest() if self.process.is_first else None)
+        if path is None:
+            self._write_settings()
+            return 0, notes
+        self._check_settings(path)
+        state, randomness = load_checkpoint(path, model, optimizer, self.process.rank)
+        if randomness is not None:
+            restore_random_state(randomness, generator)
+        return state.step, [*notes, f"Resuming from {path} at step {state.step}."]
+
+    def save(
+        self,
+        step: int,
+        keep: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+    ) -> Path:
+        """Write the checkpoint of a step and delete all but the newest `keep`.
+
+        Raises:
+            UserError: the disk is full (on every process).
+        """
+        path = checkpoint_path(self.path, step)
+        states = distributed.collect(random_state(generator))
+        problem = None
+        if self.process.is_first:
+            try:
+                state = CheckpointState(step, self.settings, self.process.world)
+                save_checkpoint(path, model, optimizer, states, state)
+                prune_checkpoints(self.path, keep)
+            except UserError as error:
+                problem = str(error)
+        if (problem := distributed.from_first(problem)) is not None:
+            raise UserError(problem)
+        return path
+
+    def _newest(self) -> tuple[Path | None, list[str]]:
+        if not (self.path / LOG_FILE).exists() and not list_checkpoints(self.path):
+            raise UserError(f"{self.path} holds no run to resume: check the folder, or leave out --resume")
+        path, notes = latest_checkpoint(self.path)
+        return path, notes if path else [f"{self.path} has no checkpoint yet: starting at step 0."]
+
+    def _check_settings(self, path: Path) -> None:
+        difference = first_difference(read_state(path).settings, self.settings, MAY_CHANGE)
+        if difference is not None:
+            name, old, new = difference
+            raise UserError(
+                f"{path} belongs to another configuration: {name} was {old} and is now {new}; "
+                "use the old value, or start a new run in another folder"
+            )
+
+    def _write_settings(self) -> None:
+        if self.process.is_first:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self.path / CONFIG_FILE, yaml.safe_dump(dict(self.settings), sort_keys=False))

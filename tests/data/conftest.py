@@ -1,0 +1,113 @@
+"""Small shards of random pictures, phrases and boxes, made anew for every session."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xfm.config.data import (
+    Augmentation,
+    CorpusConfig,
+    DataConfig,
+    PatchMaskConfig,
+    StreamConfig,
+    TokenMaskConfig,
+)
+from xfm.data.tokenizer import Tokenizer, train_tokenizer
+
+NOUNS = ["cat", "dog", "house", "tree", "car", "fish", "umbrella", "caterpillar", "volcano", "strawberry"]
+COLOURS = ["red", "green", "blue", "yellow"]
+
+
+def picture_bytes(rng: np.random.Generator, width: int, height: int, format: str = "JPEG") -> bytes:
+    noise = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    picture.save(buffer, format, quality=90)
+    return buffer.getvalue()
+
+
+def region_record(rng: np.random.Generator, width: int, height: int) -> dict:
+    regions = []
+    for _ in range(rng.integers(1, 7)):
+        w, h = rng.integers(8, width // 2), rng.integers(8, height // 2)
+        x, y = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
+        phrase = f"the {rng.choice(COLOURS)} {rng.choice(NOUNS)}"
+        regions.append({"phrase": phrase, "box": [int(x), int(y), int(w), int(h)]})
+    captions = [
+        f"A {r['phrase'][4:]} near a {rng.choice(NOUNS)}, number {rng.integers(99)}." for r in regions[:3]
+    ]
+    return {"captions": captions, "regions": regions}
+
+
+def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def region_members(
+    rng: np.random.Generator, count: int, first: int = 0, size: tuple[int, int] = (96, 96)
+) -> dict[str, bytes]:
+    members: dict[str, bytes] = {}
+    for key in range(first, first + count):
+        members[f"{key:05d}.jpg"] = picture_bytes(rng, *size)
+        members[f"{key:05d}.json"] = json.dumps(region_record(rng, *size)).encode()
+    return members
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A folder with shards and a tokenizer."""
+
+    folder: Path
+    tokenizer: Tokenizer
+
+    def config(self, **changes: object) -> DataConfig:
+        regions = str(self.folder / "scenes-*.tar")
+
+        def stream(batch_size: int, path: str) -> StreamConfig:
+            return StreamConfig(batch_size, [CorpusConfig(path)], Augmentation.MILD)
+
+        settings: dict = {
+            "text": stream(6, str(self.folder / "text.jsonl")),
+            "image": stream(3, regions),
+            "pair": stream(4, regions),
+            "region": stream(5, regions),
+            "tokenizer": str(self.folder / "tokenizer.json"),
+            "patch_mask": PatchMaskConfig(24, 4),
+            "text_mask": TokenMaskConfig(0.15, 20, 48),
+            "workers": 0,
+        }
+        return DataConfig(**{**settings, **changes})
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(7)
+    texts = []
+    for shard in range(2):
+        members = region_members(rng, 20, first=20 * shard)
+        write_tar(folder / f"scenes-{shard:05d}.tar", members)
+        texts += [json.loads(v)["captions"][0] for k, v in members.items() if k.endswith("json")]
+    with (folder / "text.jsonl").open("w") as file:
+        for i, text in enumerate(texts):
+            file.write(json.dumps({"text": " ".join([text] * (1 + i % 9))}) + "\n")
+    tokenizer = train_tokenizer(texts, 400)
+    tokenizer.save(folder / "tokenizer.json")
+    return Corpus(folder, tokenizer)
+
+
+@pytest.fixture
+def make_tar(tmp_path: Path) -> Callable[[Mapping[str, bytes]], Path]:
+    return lambda members: write_tar(tmp_path / "shard-00000.tar", members)

@@ -1,0 +1,60 @@
+"""Tiny models and random batches for tests."""
+
+import torch
+
+from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, Positions, VisionConfig
+from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
+from xfm.modeling.xfm import XFM
+
+VOCAB = 50
+
+
+def tiny_config(vision_width: int = 24, positions: Positions = Positions.NONE) -> ModelConfig:
+    """Widths of vision and language differ on purpose."""
+    return ModelConfig(
+        vision=VisionConfig(32, 8, vision_width, 2, 4, drop_path=0.0, layer_scale=0.5, positions=positions),
+        language=LanguageConfig(VOCAB, 32, 2, 4, 48, 24, dropout=0.0),
+        fusion=FusionConfig(2, 2, 48, dropout=0.0),
+        projection=12,
+    )
+
+
+def tiny_model(**kwargs: object) -> XFM:
+    torch.manual_seed(1)
+    return XFM(tiny_config(**kwargs))  # type: ignore[arg-type]
+
+
+def random_tokens(rows: int, length: int = 7) -> tuple[Tokens, MaskedTokens]:
+    lengths = torch.randint(4, length + 1, (rows,))
+    mask = torch.arange(length) < lengths[:, None]
+    ids = torch.randint(4, VOCAB - 1, (rows, length)).masked_fill(~mask, 1)
+    ids[:, 0] = 0
+    positions = torch.ones(rows, 2, dtype=torch.int64)
+    positions[:, 1] = 2
+    labels = ids.gather(1, positions)
+    labels[::2, 1] = -100
+    masked = ids.clone()
+    masked[:, 1] = VOCAB - 1
+    return Tokens(ids, mask), MaskedTokens(masked, positions, labels)
+
+
+def random_batch(pairs: int = 4, pictures: int = 3, rows: int = 6) -> Batch:
+    tokens, masked = random_tokens(pairs)
+    own = torch.arange(pairs)
+    pair = PairBatch(torch.randn(pairs, 3, 32, 32), tokens, masked, own, own, torch.rand(pairs, 16) < 0.4)
+    tokens, masked = random_tokens(rows)
+    visible = torch.rand(rows, 16) < 0.3
+    visible[:, 0] = True
+    region = RegionBatch(
+        pixels=torch.randn(pictures, 3, 32, 32),
+        image_index=torch.arange(rows) % pictures,
+        visible=visible,
+        boxes=torch.rand(rows, 4) * 0.4 + 0.2,
+        is_image=torch.arange(rows) < 1,
+        tokens=tokens,
+        masked=masked,
+        image_identity=torch.arange(rows),
+        text_identity=torch.arange(rows),
+    )
+    image = ImageBatch(torch.randn(2, 3, 32, 32), torch.rand(2, 16) < 0.4)
+    return Batch(step=0, text=TextBatch(*random_tokens(3, 9)), image=image, pair=pair, region=region)

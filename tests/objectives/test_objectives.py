@@ -1,0 +1,216 @@
+"""The objectives as pure functions, against references and laws."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.ops import box_iou, generalized_box_iou
+
+from tests.modeling.build import random_batch, tiny_model
+from xfm.config.training import LossWeights
+from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.data.schema import Batch, MaskedTokens
+from xfm.modeling.gradients import PRETRAINING
+from xfm.objectives.bbox import box_losses, corners, generalised_iou
+from xfm.objectives.identity import same_identity
+from xfm.objectives.itc import contrastive_loss, multi_positive_loss
+from xfm.objectives.itm import draw_negatives, matching_loss, sampling_weights
+from xfm.objectives.mim import mim_loss
+from xfm.objectives.step import pretraining_losses
+from xfm.objectives.tokens import masked_token_loss
+
+
+def test_duplicates_leave_the_denominators() -> None:
+    similarity = torch.randn(5, 5)
+    image, text = torch.tensor([0, 1, 0, 3, 4]), torch.tensor([9, 8, 7, 6, 8])
+    same = same_identity(image, text)
+    assert same.nonzero().tolist() == [[0, 0], [0, 2], [1, 1], [1, 4], [2, 0], [2, 2], [3, 3], [4, 1], [4, 4]]
+    by_row = []
+    for scores in (similarity, similarity.t()):
+        for row in range(5):
+            others = [scores[row, j] for j in range(5) if j != row and not same[row, j]]
+            by_row.append(torch.logsumexp(torch.stack([scores[row, row], *others]), 0) - scores[row, row])
+    expected = torch.stack(by_row).view(2, 5).mean(1).sum() / 2
+    torch.testing.assert_close(contrastive_loss(similarity, same), expected)
+
+
+def test_contrast_without_duplicates_is_clips_loss() -> None:
+    similarity = torch.randn(6, 6)
+    target = torch.arange(6)
+    expected = (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.t(), target)) / 2
+    torch.testing.assert_close(contrastive_loss(similarity, torch.eye(6, dtype=torch.bool)), expected)
+    torch.testing.assert_close(multi_positive_loss(similarity, torch.eye(6, dtype=torch.bool)), expected)
+
+
+def test_multi_positive_targets_are_uniform() -> None:
+    similarity = torch.randn(4, 4)
+    group = torch.tensor([0, 0, 1, 2])
+    positive = group[:, None] == group
+    expected = []
+    for scores in (similarity, similarity.t()):
+        logp = scores.log_softmax(1)
+        expected += [-logp[r][positive[r]].mean() for r in range(4)]
+    torch.testing.assert_close(multi_positive_loss(similarity, positive), torch.stack(expected).mean())
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8), st.integers(0, 99))
+def test_negatives_are_never_duplicates(rows: list[tuple[int, int]], seed: int) -> None:
+    image, text = torch.tensor(rows).t()
+    same = same_identity(image, text)
+    negatives = draw_negatives(torch.randn(len(rows), len(rows)), same, torch.Generator().manual_seed(seed))
+    for row in range(len(rows)):
+        if negatives.valid[row]:
+            assert not same[negatives.image[row], row]
+            assert not same[row, negatives.text[row]]
+        else:
+            assert same[row].all()
+            assert negatives.image[row] == negatives.text[row] == row
+
+
+def test_negatives_follow_the_sampling_weights() -> None:
+    similarity = torch.randn(4, 4) * 2
+    same = torch.eye(4, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(3)
+    drawn = torch.stack([draw_negatives(similarity, same, generator).text for _ in range(4000)])
+    frequency = F.one_hot(drawn, 4).float().mean(0)
+    weights = sampling_weights(similarity, same)
+    torch.testing.assert_close(frequency, weights / weights.sum(1, keepdim=True), rtol=0, atol=0.03)
+
+
+def test_matching_leaves_out_rows_without_negatives() -> None:
+    logits = torch.randn(6, 2)
+    valid = torch.tensor([True, False])
+    kept = [0, 1, 2, 4]
+    expected = F.cross_entropy(logits[kept], torch.tensor([1, 1, 0, 0]))
+    torch.testing.assert_close(matching_loss(logits, valid)[0], expected)
+
+
+def test_matching_accuracy() -> None:
+    target = torch.tensor([1, 1, 0, 0, 0, 0])
+    logits = F.one_hot(target, 2).float() * 5
+    assert matching_loss(logits, torch.ones(2, dtype=torch.bool))[1] == 1
+    assert matching_loss(-logits, torch.ones(2, dtype=torch.bool))[1] == 0
+
+
+boxes = st.lists(
+    st.tuples(*[st.floats(0.05, 0.95)] * 2, *[st.floats(0.02, 0.9)] * 2), min_size=1, max_size=6
+).map(lambda rows: torch.tensor(rows, dtype=torch.float64))
+
+
+@settings(deadline=None, max_examples=100)
+@given(boxes, boxes)
+def test_iou_equals_torchvision(first: torch.Tensor, second: torch.Tensor) -> None:
+    iou, giou = generalised_iou(first[:, None], second)
+    torch.testing.assert_close(iou, box_iou(corners(first), corners(second)))
+    torch.testing.assert_close(giou, generalized_box_iou(corners(first), corners(second)))
+
+
+def test_degenerate_boxes_stay_finite_and_touch_no_other_row() -> None:
+    predicted = torch.tensor([[0.5, 0.5, -0.1, 0.2], [0.4, 0.4, 0.2, 0.2]], requires_grad=True)
+    target = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2]])
+    _, giou_loss, _ = box_losses(predicted, target)
+    giou_loss.backward()
+    assert torch.isfinite(giou_loss)
+    assert torch.isfinite(predicted.grad).all()  # type: ignore[arg-type]
+    alone = 1 - generalised_iou(predicted[1:], target[1:])[1]
+    assert giou_loss > alone / 2  # the second row's loss is still there
+
+
+def test_no_boxes_no_loss() -> None:
+    assert [float(x) for x in box_losses(torch.zeros(0, 4), torch.zeros(0, 4))] == [0, 0, 0]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    boxes, st.sampled_from(list(BoxFormat)), st.sampled_from(list(BoxFormat)), st.sampled_from(list(BoxUnit))
+)
+def test_box_conversions_undo_each_other(
+    data: torch.Tensor, a: BoxFormat, b: BoxFormat, unit: BoxUnit
+) -> None:
+    first = Boxes(data, a, BoxUnit.FRACTION)
+    there = first.to_format(b).to_unit(unit, 40, 30)
+    back = there.to_unit(BoxUnit.FRACTION, 40, 30).to_format(a)
+    torch.testing.assert_close(back.data, data)
+
+
+def test_boxes_must_have_four_columns() -> None:
+    with pytest.raises(ValueError, match=r"\[N, 4\]"):
+        Boxes(torch.zeros(3, 5), BoxFormat.XYXY, BoxUnit.PIXEL)
+
+
+def test_masked_tokens_ignore_padding() -> None:
+    states, logits = torch.randn(3, 6, 8), torch.nn.Linear(8, 11)
+    positions = torch.tensor([[1, 2], [3, 0], [0, 0]])
+    labels = torch.tensor([[4, 5], [6, -100], [-100, -100]])
+    loss, right = masked_token_loss(states, MaskedTokens(torch.zeros(3, 6), positions, labels), logits)
+    picked = torch.stack([states[0, 1], states[0, 2], states[1, 3]])
+    torch.testing.assert_close(loss, F.cross_entropy(logits(picked), torch.tensor([4, 5, 6])))
+    assert 0 <= right <= 1
+    nothing = MaskedTokens(torch.zeros(3, 6), positions, torch.full_like(labels, -100))
+    assert masked_token_loss(states, nothing, logits)[0] == 0
+
+
+def test_mim_teaches_only_through_the_masked_pass() -> None:
+    predicted, target = (torch.randn(2, 5, 3, requires_grad=True) for _ in range(2))
+    mask = torch.tensor([[True, False, False, True], [False, False, True, False]])
+    loss = mim_loss(predicted, target, mask)
+    loss.backward()
+    assert target.grad is None
+    assert predicted.grad is not None
+    assert (predicted.grad[:, 1:][~mask] == 0).all()
+    error = (predicted - target).detach().square()
+    torch.testing.assert_close(loss.detach(), error[:, 1:][mask].mean() + error[:, 0].mean())
+
+
+def test_total_is_the_weighted_sum() -> None:
+    model, batch = tiny_model(), random_batch()
+    weights = LossWeights(mlm=2.0, itc=0.5, box_l1=5.0)
+    losses = pretraining_losses(model, batch, PRETRAINING, weights, torch.Generator())
+    scale = {"mlm": 2.0, "itc": 0.5, "box_l1": 5.0}
+    expected = sum(
+        scale.get(name.partition("/")[2], 1.0) * part.item() for name, part in losses.parts.items()
+    )
+    assert losses.total.item() == pytest.approx(expected, rel=1e-5)
+    assert all(math.isfinite(value.item()) for value in losses.metrics.values())
+
+
+def test_absent_sources_have_no_losses() -> None:
+    model, batch = tiny_model(), random_batch()
+    losses = pretraining_losses(
+        model, Batch(0, text=batch.text), PRETRAINING, LossWeights(), torch.Generator()
+    )
+    assert set(losses.parts) == {"text/mlm"}
+    with pytest.raises(ValueError, match="nothing to learn"):
+        pretraining_losses(model, Batch(0), PRETRAINING, LossWeights(), torch.Generator())
+
+
+def test_temperature_is_clamped() -> None:
+    model = tiny_model()
+    torch.nn.init.constant_(model.temperature, 7.0)
+    losses = pretraining_losses(model, random_batch(), PRETRAINING, LossWeights(), torch.Generator())
+    assert losses.metrics["temperature"] == 0.5
+
+
+def test_each_pass_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vision runs unmasked for pairs and regions together, once for targets without gradient, once masked."""
+    model, calls = tiny_model(), []
+    forward = model.vision.forward
+    monkeypatch.setattr(
+        model.vision,
+        "forward",
+        lambda pixels, mask=None: (calls.append((len(pixels), mask is not None)), forward(pixels, mask))[1],
+    )
+    fused = []
+    fuse = model.fusion.forward
+    monkeypatch.setattr(
+        model.fusion, "forward", lambda query, bank: (fused.append(len(query.text)), fuse(query, bank))[1]
+    )
+    pretraining_losses(
+        model, random_batch(pairs=4, pictures=3, rows=6), PRETRAINING, LossWeights(), torch.Generator()
+    )
+    assert sorted(calls) == [(2, False), (6, True), (7, False)]
+    assert fused == [4 * 4, 4 * 6 + 5]
