@@ -1,1 +1,54 @@
-"""X-FM."""
+"""X-FM: one general foundation model for language, vision and vision-language (arXiv 2301.05065).
+
+Nothing heavy is imported before it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xfm.config.load import load_recipe as load_recipe
+    from xfm.config.model import ModelConfig as ModelConfig
+    from xfm.config.recipe import Recipe as Recipe
+    from xfm.data.boxes import Boxes as Boxes
+    from xfm.data.boxes import BoxFormat as BoxFormat
+    from xfm.data.boxes import BoxUnit as BoxUnit
+    from xfm.data.tokenizer import Tokenizer as Tokenizer
+    from xfm.errors import UserError as UserError
+    from xfm.evaluation.run import evaluate as evaluate
+    from xfm.modeling.folder import load_model as load_model
+    from xfm.modeling.folder import save_model as save_model
+    from xfm.modeling.gradients import GradientPolicy as GradientPolicy
+    from xfm.modeling.xfm import XFM as XFM
+    from xfm.quickstart import quickstart as quickstart
+    from xfm.training.pretrain import pretrain as pretrain
+
+_HOMES = {
+    "Boxes": "xfm.data.boxes",
+    "BoxFormat": "xfm.data.boxes",
+    "BoxUnit": "xfm.data.boxes",
+    "GradientPolicy": "xfm.modeling.gradients",
+    "ModelConfig": "xfm.config.model",
+    "Recipe": "xfm.config.recipe",
+    "Tokenizer": "xfm.data.tokenizer",
+    "UserError": "xfm.errors",
+    "XFM": "xfm.modeling.xfm",
+    "evaluate": "xfm.evaluation.run",
+    "load_model": "xfm.modeling.folder",
+    "load_recipe": "xfm.config.load",
+    "pretrain": "xfm.training.pretrain",
+    "quickstart": "xfm.quickstart",
+    "save_model": "xfm.modeling.folder",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xfm' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

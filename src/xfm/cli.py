@@ -27,11 +27,13 @@ class Command:
 
     Attributes:
         summary: one line for `xfm --help`.
-        run: takes the options after the verb.
+        parser: builds the verb's parser; the options decide which defaults it shows.
+        run: does the work with what was parsed.
     """
 
     summary: str
-    run: Callable[[Sequence[str]], None]
+    parser: "Callable[[Sequence[str]], ArgumentParser]"
+    run: "Callable[[Namespace], None]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,13 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    parser = _top_parser()
     if not arguments:
-        parser.print_help()
+        _top_parser().print_help()
         return 0
-    chosen = parser.parse_args(arguments)
     try:
-        COMMANDS[chosen.command].run(chosen.options)
+        command, chosen = parse_command(arguments)
+        command.run(chosen)
     except UserError as error:
         if debug:
             raise
@@ -55,6 +56,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nxfm: {interrupt or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
+    """The command that arguments name, and its options; nothing is run.
+
+    Raises:
+        UserError: unknown option or wrong value.
+        SystemExit: help was asked for, or there is no such command.
+    """
+    from xfm.config.options import parse_options, tidy_help
+
+    top = _top_parser().parse_args(arguments)
+    command = COMMANDS[top.command]
+    parser = command.parser(top.options)
+    if "-h" in top.options or "--help" in top.options:
+        tidy_help(parser)
+    return command, parse_options(parser, top.options)
 
 
 def _top_parser() -> argparse.ArgumentParser:
@@ -79,17 +97,8 @@ def _top_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parse(parser: "ArgumentParser", options: Sequence[str]) -> "Namespace":
-    from xfm.config.load import parse_options, tidy_help
-
-    if "-h" in options or "--help" in options:
-        tidy_help(parser)
-    return parse_options(parser, options)
-
-
-def quickstart(options: Sequence[str]) -> None:
-    """Everything from data to report."""
-    from xfm.config.load import new_parser
+def _quickstart_parser(options: Sequence[str]) -> "ArgumentParser":
+    from xfm.config.options import new_parser
 
     parser = new_parser(
         prog="xfm quickstart",
@@ -105,15 +114,17 @@ def quickstart(options: Sequence[str]) -> None:
         "--budget", type=float, default=25.0, help="minutes for all stages; scales the schedule"
     )
     parser.add_argument("--smoke", action="store_true", help="the same path on a tiny budget")
-    chosen = _parse(parser, options)
+    return parser
+
+
+def _quickstart(chosen: "Namespace") -> None:
     from xfm.quickstart import quickstart as run
 
     run(Path(chosen.folder), chosen.budget, chosen.smoke)
 
 
-def prepare(options: Sequence[str]) -> None:
-    """Build data sets."""
-    from xfm.config.load import add_fields, assemble, new_parser
+def _prepare_parser(options: Sequence[str]) -> "ArgumentParser":
+    from xfm.config.options import add_fields, new_parser
     from xfm.config.world import WorldConfig
 
     prefix = "XFM_PREPARE"
@@ -130,31 +141,22 @@ def prepare(options: Sequence[str]) -> None:
     )
     parser.add_argument("--folder", type=str, default="worlds/emoji", help="folder to write the world to")
     add_fields(parser, WorldConfig)
-    chosen = _parse(parser, options)
+    return parser
+
+
+def _prepare(chosen: "Namespace") -> None:
+    from xfm.config.options import assemble
+    from xfm.config.world import WorldConfig
     from xfm.data.worlds.emoji import build_world
 
     build_world(Path(chosen.folder), assemble(WorldConfig, chosen))
     print(f"The world is in {chosen.folder}.")
 
 
-def pretrain(options: Sequence[str]) -> None:
-    """Pre-train a recipe."""
-    from xfm.config.load import assemble
-    from xfm.config.recipe import Recipe
-
-    chosen = _parse(_pretrain_parser(options), options)
-    recipe = assemble(Recipe, chosen)
-    folder = Path(chosen.folder or Path("runs") / recipe.name)
-    from xfm.training.pretrain import pretrain as run
-
-    model = run(recipe, folder, resume=chosen.resume, progress=not chosen.quiet, device=chosen.device)
-    if os.environ.get("RANK", "0") == "0":
-        print(f"The model is in {model}; evaluate it with `xfm evaluate {model} --world {recipe.root}`.")
-
-
 def _pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm pretrain`; their defaults are the values of the recipe that the options name."""
-    from xfm.config.load import RECIPE_ENV, add_fields, new_parser, read_recipe, recipe_names
+    from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
+    from xfm.config.options import add_fields, new_parser
     from xfm.config.recipe import Recipe
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -164,9 +166,9 @@ def _pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
         RECIPE_ENV,
         prog="xfm pretrain",
         usage="xfm pretrain [--recipe NAME] [--folder FOLDER] [--resume] [--FIELD VALUE ...]",
-        description="Pre-train a recipe: text, pictures, pairs and regions in, one model out. The run folder holds\n"
-        "the resolved config.yaml, log.jsonl, tensorboard/, checkpoints/ and the finished model/.\n"
-        f"The values below are those of the recipe {recipe}.",
+        description="Pre-train a recipe: text, pictures, pairs and regions in, one model out. The run\n"
+        "folder holds the resolved config.yaml, log.jsonl, tensorboard/, checkpoints/ and the\n"
+        f"finished model/. The values below are those of the recipe {recipe}.",
         epilog="examples:\n"
         "  xfm pretrain --recipe nano\n"
         "  xfm pretrain --recipe small --folder runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
@@ -184,19 +186,31 @@ def _pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
     return parser
 
 
-def evaluate(options: Sequence[str]) -> None:
-    """Evaluate a model."""
+def _pretrain(chosen: "Namespace") -> None:
+    from xfm.config.options import assemble
+    from xfm.config.recipe import Recipe
+
+    recipe = assemble(Recipe, chosen)
+    folder = Path(chosen.folder or Path("runs") / recipe.name)
+    from xfm.training.pretrain import pretrain as run
+
+    model = run(recipe, folder, resume=chosen.resume, progress=not chosen.quiet, device=chosen.device)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"The model is in {model}; evaluate it with `xfm evaluate {model} --world {recipe.root}`.")
+
+
+def _evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.evaluation import EvaluationConfig
-    from xfm.config.load import add_fields, assemble, new_parser
+    from xfm.config.options import add_fields, new_parser
 
     prefix = "XFM_EVALUATE"
     parser = new_parser(
         prefix,
         prog="xfm evaluate",
         usage="xfm evaluate MODEL [--world FOLDER] [--out FOLDER] [--FIELD VALUE ...]",
-        description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of one\n"
-        "modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Writes metrics.json and\n"
-        "report.html.",
+        description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
+        "one modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Writes\n"
+        "metrics.json and report.html.",
         epilog="examples:\n"
         "  xfm evaluate runs/nano/model --world worlds/emoji\n"
         "  xfm evaluate runs/nano/model --parts '[retrieval, vqa]' --scale 0.2\n"
@@ -208,36 +222,45 @@ def evaluate(options: Sequence[str]) -> None:
         "--out", type=str, default=None, help="folder for the results; the model's parent if not given"
     )
     add_fields(parser, EvaluationConfig)
-    chosen = _parse(parser, options)
+    return parser
+
+
+def _evaluate(chosen: "Namespace") -> None:
+    from xfm.config.evaluation import EvaluationConfig
+    from xfm.config.options import assemble
+
     model = Path(chosen.model)
     from xfm.evaluation.run import evaluate as run
 
     run(model, Path(chosen.world), Path(chosen.out or model.parent), assemble(EvaluationConfig, chosen))
 
 
-def info(options: Sequence[str]) -> None:
-    """Say what a model folder, checkpoint, run or recipe is."""
-    from xfm.config.load import new_parser, recipe_names
+def _info_parser(options: Sequence[str]) -> "ArgumentParser":
+    from xfm.config.load import recipe_names
+    from xfm.config.options import new_parser
 
     parser = new_parser(
         prog="xfm info",
-        description="Print configuration, parameters of each part and provenance of a model folder, a checkpoint or\n"
-        f"a run folder, or every field of a recipe ({', '.join(recipe_names())}).",
+        description="Print configuration, parameters of each part and provenance of a model folder, a\n"
+        f"checkpoint or a run folder, or every field of a recipe ({', '.join(recipe_names())}).",
         epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info base",
     )
     parser.add_argument("path", type=str, help="folder or recipe")
-    chosen = _parse(parser, options)
+    return parser
+
+
+def _info(chosen: "Namespace") -> None:
     from xfm.info import describe
 
     print(describe(chosen.path))
 
 
 COMMANDS = {
-    "quickstart": Command("everything from data to report in one command", quickstart),
-    "prepare": Command("build the embedded data", prepare),
-    "pretrain": Command("pre-train a recipe, or resume", pretrain),
-    "evaluate": Command("score a model and write the report", evaluate),
-    "info": Command("describe a model, checkpoint, run or recipe", info),
+    "quickstart": Command("everything from data to report in one command", _quickstart_parser, _quickstart),
+    "prepare": Command("build the embedded data", _prepare_parser, _prepare),
+    "pretrain": Command("pre-train a recipe, or resume", _pretrain_parser, _pretrain),
+    "evaluate": Command("score a model and write the report", _evaluate_parser, _evaluate),
+    "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),
 }
 
 if __name__ == "__main__":

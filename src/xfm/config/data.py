@@ -90,6 +90,8 @@ class DataConfig:
         tokenizer: `tokenizer.json` of the vocabulary.
         max_words: longest caption in words.
         max_regions: most region rows per picture.
+        caption_rows: whether a caption of the whole picture is a row of a region batch too. Phrases are
+            padded to its length: where the same captions come as pairs anyway, leaving it out is faster.
         caption_mask: masking of captions and phrases.
         text_mask: masking of plain text.
         patch_mask: masking of patches.
@@ -104,6 +106,7 @@ class DataConfig:
     tokenizer: str = "tokenizer.json"
     max_words: int = 30
     max_regions: int = 5
+    caption_rows: bool = True
     caption_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.5, 15, 30))
     text_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.15, 20, 128))
     patch_mask: PatchMaskConfig = field(default_factory=PatchMaskConfig)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from xfm.config.training import Precision
-from xfm.errors import UserError
 
 
 class Part(StrEnum):
@@ -178,4 +177,4 @@ def _shrink(number: int, scale: float, least: int) -> int:
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise UserError(f"evaluation configuration: {message}")
+        raise ValueError(message)

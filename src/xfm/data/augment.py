@@ -97,7 +97,8 @@ def rand_augment(
 ) -> Tensor:
     """RandAugment (arXiv 1909.13719) as the published recipe uses it: RandAugment(2, 7).
 
-    `count` operations are drawn with repetition and each is applied with probability 0.5 at `magnitude` of 10.
+    `count` operations are drawn with repetition and each is applied with probability 0.5 at `magnitude` of
+    10.
 
     Args:
         rng: the sample's generator.

@@ -84,7 +84,7 @@ def stack_pixels(pictures: Sequence[Tensor]) -> Tensor:
 
 
 def patch_span(start: float, length: float, patch: int, grid: int) -> tuple[int, int]:
-    """First patch and end (exclusive) that [start, start + length] px touches; at least one, inside the grid."""
+    """First patch and end (exclusive) that start..start + length px touches: at least one, in the grid."""
     first = min(max(math.floor(start / patch + _TOLERANCE), 0), grid - 1)
     return first, min(max(math.ceil((start + length) / patch - _TOLERANCE), first + 1), grid)
 

@@ -1,22 +1,23 @@
-"""Pre-training batches through torch's DataLoader: in order, restartable at any step, whatever the workers."""
+"""Pre-training batches through torch's DataLoader: in order, restartable anywhere, whatever the workers."""
 
 import logging
 import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from xfm.config.data import DataConfig, StreamConfig
-from xfm.data.builder import BatchBuilder, CorpusStream, UnusableError
+from xfm.data.builder import BatchBuilder, Share
 from xfm.data.mixture import Mixture
 from xfm.data.records import SampleKind
 from xfm.data.rng import Stream, mix
 from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
 from xfm.data.sources import Source, open_source
+from xfm.data.streams import CorpusStream, UnusableError
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import normalise
 from xfm.errors import UserError
@@ -54,9 +55,9 @@ class _Steps(Dataset[Batch | _Failure]):
 class PretrainingData:
     """The pre-training batches of one process.
 
-    Batch `step` is a pure function of (config, seed, rank, world, step): a run that stops may start again at any
-    step, with any number of workers.  The positions of a stream that a step takes follow one another over the ranks:
-    step * world * batch + rank * batch + i.
+    Batch `step` is a pure function of (config, seed, rank, world, step): a run that stops may start again at
+    any step, with any number of workers. The positions of a stream that a step takes follow one another over
+    the ranks: step * world * batch + rank * batch + i.
 
     Args:
         config: the data configuration.
@@ -87,14 +88,7 @@ class PretrainingData:
         self.bad: dict[str, BadRecord] = {}
         """Bad records met so far, by origin."""
         self._builder = BatchBuilder(
-            config,
-            streams,
-            self.tokenizer,
-            image_size=image_size,
-            patch_size=patch_size,
-            seed=seed,
-            rank=rank,
-            world=world,
+            config, streams, self.tokenizer, image_size, patch_size, Share(rank, world)
         )
 
     def batches(self, start: int, stop: int, device: torch.device | str | None = None) -> Iterator[Batch]:
@@ -103,7 +97,9 @@ class PretrainingData:
         Args:
             start: first step.
             stop: step after the last.
-            device: where the batches go; None leaves them on the CPU. Pixels travel as bytes and are normalised there.
+            device: where the batches go; None leaves them on the CPU. Pixels travel as bytes and are
+                normalised
+                there.
 
         Raises:
             UserError: when more than `config.max_bad` records are bad, or a loader process dies.
@@ -153,8 +149,8 @@ class PretrainingData:
             _log.warning("skipped %s: %s", bad.origin, bad.reason)
             if len(self.bad) > self.config.max_bad:
                 raise UserError(
-                    f"{len(self.bad)} bad records, more than data.max_bad={self.config.max_bad} allows; the last is "
-                    f"{bad.origin} ({bad.reason}): mend or remove them, or raise data.max_bad."
+                    f"{len(self.bad)} bad records, more than data.max_bad={self.config.max_bad} allows; "
+                    f"the last is {bad.origin} ({bad.reason}): mend or remove them, or raise data.max_bad."
                 )
 
 
@@ -166,45 +162,43 @@ def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
         Stream.REGION: config.region,
     }
     streams = [
-        _open_stream(stream, setting, seed) for stream, setting in settings.items() if setting.batch_size
+        _open_stream(stream, setting, seed, config.max_bad + 1)
+        for stream, setting in settings.items()
+        if setting.batch_size
     ]
     if not streams:
         raise UserError("Every batch size of the data is 0: set data.text.batch_size or another stream's.")
     return streams
 
 
-def _open_stream(stream: Stream, setting: StreamConfig, seed: int) -> CorpusStream:
+def _open_stream(stream: Stream, setting: StreamConfig, seed: int, attempts: int) -> CorpusStream:
     name = f"data.{stream.name.lower()}"
     if setting.batch_size < 0:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
     if not setting.corpora:
-        raise UserError(
-            f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name a corpus."
-        )
+        raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:
         if not corpus.weight > 0:
-            raise UserError(
-                f"{name}.corpora: the weight of {corpus.path} is {corpus.weight}: give more than 0."
-            )
+            raise UserError(f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give more than 0.")
     sources: list[Source] = [open_source(corpus.path, _KINDS[stream]) for corpus in setting.corpora]
     mixture = Mixture(
         [len(source) for source in sources],
         [corpus.weight for corpus in setting.corpora],
         mix(seed, int(stream)),
     )
-    return CorpusStream(stream, setting.batch_size, sources, mixture, setting.augmentation)
+    return CorpusStream(stream, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts)
 
 
 def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:
     masked = {Stream.IMAGE, *([Stream.PAIR] if config.patch_mask.on_pairs else [])}
     if config.patch_mask.patches > grid * grid and any(s.stream in masked for s in streams):
         raise UserError(
-            f"data.patch_mask.patches is {config.patch_mask.patches} but a picture has {grid * grid} patches: "
-            f"give at most {grid * grid} (the published share is {round(grid * grid * 75 / 196)})."
+            f"data.patch_mask.patches is {config.patch_mask.patches} but a picture has {grid * grid}: "
+            f"give at most that (the published share is {round(grid * grid * 75 / 196)})."
         )
 
 
-def _unchanged(value: Batch | _Failure) -> Batch | _Failure:
+def _unchanged(value: Any) -> Any:
     return value
 
 

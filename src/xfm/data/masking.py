@@ -1,4 +1,4 @@
-"""Masks: block-wise patch masks (BEiT, arXiv 2106.08254, algorithm 1) and whole-word skip-gram token masks."""
+"""Block-wise patch masks (BEiT, arXiv 2106.08254, algorithm 1) and whole-word skip-gram token masks."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ IGNORED = -100
 def mask_patches(rng: np.random.Generator, grid: int, config: PatchMaskConfig) -> np.ndarray:
     """Mask exactly `config.patches` patches of a grid x grid picture, in rectangles.
 
-    Rectangles have an area between `config.min_block` and what is left to mask and an aspect between 0.3 and 1/0.3;
-    when ten in a row do not fit, the rest is filled with single patches.
+    Rectangles have an area between `config.min_block` and what is left to mask and an aspect between 0.3 and
+    1/0.3; when ten in a row do not fit, the rest is filled with single patches.
 
     Returns:
         [grid * grid] bool, row-major, True at masked patches.
@@ -73,11 +73,12 @@ def mask_tokens(
 ) -> tuple[list[int], list[int], list[int]]:
     """Mask the tokens of one sequence: choose words, then replace 80 % / 10 % / 10 %.
 
-    Words are visited in random order; with probability `config.skipgram` a visited word brings the next one or more
-    along, up to a run of `config.skipgram_size`. Special tokens are never chosen. With `config.whole_word` all pieces
-    of a word are masked or none, so the count may stay below `masked_count` when no word fits into the rest; only when
-    every word is longer than the whole count is one of them masked in part. Otherwise every token is a word of its
-    own and the count is exact (or every token, in very short sequences).
+    Words are visited in random order; with probability `config.skipgram` a visited word brings the next one
+    or more along, up to a run of `config.skipgram_size`. Special tokens are never chosen. With
+    `config.whole_word` all pieces of a word are masked or none, so the count may stay below `masked_count`
+    when no word fits into the rest; only when every word is longer than the whole count is one of them masked
+    in part. Otherwise every token is a word of its own and the count is exact (or every token, in very short
+    sequences).
 
     The chosen tokens become the mask token (80 %), a random token that is not special (10 %), or stay (10 %).
 

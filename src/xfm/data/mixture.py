@@ -1,9 +1,9 @@
 """A weighted mixture of corpora with random access: position -> (corpus, index).
 
-Which corpus: positions come in blocks of 10,000 in which every corpus has a fixed number of places, shuffled by
-(seed, block). Which record: the n-th place of a corpus takes the n-th record of a shuffled epoch, so that an epoch
-shows every record once. Both are pure functions of (seed, position); nothing is stored, and a run may start
-anywhere.
+Which corpus: positions come in blocks of 10,000 in which every corpus has a fixed number of places, shuffled
+by (seed, block). Which record: the n-th place of a corpus takes the n-th record of a shuffled epoch, so that
+an epoch shows every record once. Both are pure functions of (seed, position); nothing is stored, and a run
+may start anywhere.
 """
 
 from collections.abc import Sequence
@@ -38,8 +38,8 @@ def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
 def shuffled(rank: int, size: int, key: int) -> int:
     """The image of `rank` under a pseudo-random permutation of 0..size-1 chosen by `key`.
 
-    A Feistel network on the smallest even number of bits that holds `size`, walked until it lands inside (Black and
-    Rogaway 2002, "Ciphers with arbitrary finite domains"): constant memory whatever the size.
+    A Feistel network on the smallest even number of bits that holds `size`, walked until it lands inside
+    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"): constant memory whatever the size.
     """
     if size < 2:
         return 0

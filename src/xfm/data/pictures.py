@@ -1,11 +1,10 @@
 """Decoding of untrusted pictures: JPEG, PNG and WebP to uint8 tensors, with a limit on their size.
 
-The size is read from the file's header before anything is decoded, so that a small file that claims to be huge
-costs nothing.
+The size is read from the file's header before anything is decoded, so that a small file that claims to be
+huge costs nothing.
 """
 
 import struct
-import warnings
 
 import torch
 from torch import Tensor
@@ -92,21 +91,26 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
         raise PictureError(f"the picture is empty ({width} x {height} pixels)")
     if width * height > max_pixels:
         raise PictureError(f"the picture has {width} x {height} pixels, more than the limit of {max_pixels}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns that the bytes are read-only; they are only read
-        buffer = torch.frombuffer(data, dtype=torch.uint8)
+    buffer = torch.frombuffer(
+        bytearray(data), dtype=torch.uint8
+    )  # a copy, as torch wants memory it may write to
     try:
-        if data.startswith(_JPEG):
-            pixels = decode_jpeg(buffer, mode=ImageReadMode.RGB)
-        elif data.startswith(_PNG):
-            pixels = decode_png(buffer, mode=ImageReadMode.RGB)
-        else:
-            pixels = decode_webp(buffer, mode=ImageReadMode.RGB)
+        pixels = _decode(data, buffer)
     except RuntimeError as error:
         raise PictureError(f"the picture does not decode ({_first_line(error)})") from None
     if pixels.dtype != torch.uint8:  # 16-bit PNG
         pixels = (pixels.to(torch.int32) >> 8).to(torch.uint8)
     return pixels
+
+
+def _decode(data: bytes, buffer: Tensor) -> Tensor:
+    if data.startswith(_JPEG):
+        pixels = decode_jpeg(buffer, mode=ImageReadMode.RGB)
+        assert isinstance(pixels, Tensor)  # a list comes back for a list of pictures only
+        return pixels
+    if data.startswith(_PNG):
+        return decode_png(buffer, mode=ImageReadMode.RGB)
+    return decode_webp(buffer, mode=ImageReadMode.RGB)
 
 
 def _first_line(error: Exception) -> str:

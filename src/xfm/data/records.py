@@ -1,7 +1,7 @@
 """Raw records and their translation into samples; everything that is wrong with one becomes a BadRecordError.
 
-Records come from files that nobody has checked. They are parsed as JSON, text and pictures within size limits and
-never evaluated.
+Records come from files that nobody has checked. They are parsed as JSON, text and pictures within size limits
+and never evaluated.
 """
 
 import json
@@ -9,7 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
+
+from torch import Tensor
 
 from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
@@ -92,16 +94,27 @@ def to_sample(record: Record, kind: SampleKind, limits: Limits) -> Sample:
     return _PARSERS[kind](record, limits)
 
 
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is a string that UTF-8 can hold (JSON may smuggle in half a surrogate pair)."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _text(record: Record, limits: Limits) -> TextSample:
     text = record.annotation.get("text")
-    if not isinstance(text, str):
+    if not _is_text(text):
         raise BadRecordError(record.origin, 'the field "text" is missing or not a string')
     if not text.strip():
         raise BadRecordError(record.origin, "the text is empty")
     return TextSample(text, record.origin)
 
 
-def _pixels(record: Record, limits: Limits):
+def _pixels(record: Record, limits: Limits) -> Tensor:
     if record.picture is None:
         raise BadRecordError(record.origin, "the picture is missing")
     try:
@@ -117,7 +130,7 @@ def _image(record: Record, limits: Limits) -> ImageSample:
 def _captions(record: Record) -> tuple[str, ...]:
     found = record.annotation.get("captions", record.annotation.get("caption", []))
     captions = [found] if isinstance(found, str) else found
-    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+    if not isinstance(captions, list) or not all(map(_is_text, captions)):
         raise BadRecordError(record.origin, 'the field "captions" is not a list of strings')
     if not all(normalise_caption(caption, 1) for caption in captions):
         raise BadRecordError(record.origin, "a caption is empty")
@@ -150,7 +163,7 @@ def _annotation(entry: object, number: int, width: int, height: int, origin: Ori
     if not isinstance(entry, dict):
         raise BadRecordError(origin, f"region {number} is not an object")
     phrase = entry.get("phrase")
-    if not isinstance(phrase, str) or not normalise_caption(phrase, 1):
+    if not _is_text(phrase) or not normalise_caption(phrase, 1):
         raise BadRecordError(origin, f"the phrase of region {number} is missing or empty")
     try:
         return RegionAnnotation(phrase, check_box(entry.get("box"), width, height))
@@ -162,14 +175,20 @@ def check_box(box: object, width: int, height: int) -> tuple[float, float, float
     """A box [left, top, width, height] in pixels, clipped to its picture of `width` x `height` pixels.
 
     Raises:
-        ValueError: when it is not four numbers, has no area, or sticks out by more than one pixel. The message
+        ValueError: when it is not four numbers, has no area, or sticks out by more than one pixel. The
+            message
             continues a sentence whose subject is the box.
     """
     if not isinstance(box, list | tuple) or len(box) != 4:
         raise ValueError("is not four numbers [left, top, width, height]")
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in box):
+    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in box):
         raise ValueError("is not four numbers [left, top, width, height]")
-    x, y, w, h = map(float, box)
+    try:
+        x, y, w, h = map(float, box)
+    except OverflowError:  # a whole number beyond any float
+        raise ValueError("is not four finite numbers [left, top, width, height]") from None
+    if not math.isfinite(x + y + w + h):
+        raise ValueError("is not four finite numbers [left, top, width, height]")
     shown = f"[{x:g}, {y:g}, {w:g}, {h:g}]"
     if w <= 0 or h <= 0:
         raise ValueError(f"{shown} has no area")

@@ -22,23 +22,23 @@ class Row(Mapping[str, Any]):
     The typed getters raise UserError, naming file, row and field, when a value has another type.
 
     Attributes:
-        values: the fields.
+        fields: the fields.
         file: the JSON-lines file.
         number: line number from 1.
     """
 
-    values: Mapping[str, Any]
+    fields: Mapping[str, Any]
     file: Path
     number: int
 
     def __getitem__(self, field: str) -> Any:
-        return self.values[field]
+        return self.fields[field]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
+        return iter(self.fields)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.fields)
 
     def error(self, field: str, problem: str) -> UserError:
         """A UserError about one field of this row."""
@@ -46,14 +46,14 @@ class Row(Mapping[str, Any]):
 
     def text(self, field: str) -> str:
         """A string that is not blank."""
-        value = self.values.get(field)
+        value = self.fields.get(field)
         if not isinstance(value, str) or not value.strip():
             raise self.error(field, "is missing, empty or not a string")
         return value
 
     def texts(self, field: str) -> list[str]:
         """A list of at least one string."""
-        value = self.values.get(field)
+        value = self.fields.get(field)
         if (
             not isinstance(value, list)
             or not value
@@ -64,7 +64,7 @@ class Row(Mapping[str, Any]):
 
     def flag(self, field: str) -> bool:
         """True or false."""
-        value = self.values.get(field)
+        value = self.fields.get(field)
         if not isinstance(value, bool):
             raise self.error(field, "is not true or false")
         return value
@@ -80,7 +80,7 @@ class Row(Mapping[str, Any]):
     def box(self, field: str, width: int, height: int) -> tuple[float, float, float, float]:
         """A box [left, top, width, height] in pixels, inside a picture of `width` x `height` pixels."""
         try:
-            return check_box(self.values.get(field), width, height)
+            return check_box(self.fields.get(field), width, height)
         except ValueError as error:
             raise self.error(field, str(error)) from None
 
@@ -98,7 +98,7 @@ def read_rows(path: Path | str, required: Sequence[str] = ()) -> list[Row]:
     path = Path(path)
     rows = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     rows.append(_row(path, number, line, required))

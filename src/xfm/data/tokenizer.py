@@ -20,7 +20,7 @@ from xfm.errors import UserError
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK_TOKEN = "<mask>"
-_SIGNS = str.maketrans({sign: " " for sign in ",.'!?\"()*#:;~-/"})
+_SIGNS = str.maketrans(dict.fromkeys(",.'!?\"()*#:;~-/", " "))
 
 
 def normalise_caption(text: str, max_words: int = 30) -> str:
@@ -110,10 +110,11 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """The tokenizer as the text of a `tokenizer.json`."""
+        self._backend.no_truncation()  # what the last call needed is no part of the tokenizer
         return json.dumps(json.loads(self._backend.to_str()), ensure_ascii=False, indent=1) + "\n"
 
     def __getstate__(self) -> str:
-        return self._backend.to_str()
+        return self.to_json()
 
     def __setstate__(self, state: str) -> None:
         self.__init__(tokenizers.Tokenizer.from_str(state))
@@ -201,7 +202,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    backend.add_special_tokens([MASK_TOKEN])
+    # As RoBERTa's, it swallows the space in front: in "a <mask> dog" it stands where " red" would.
+    backend.add_special_tokens([tokenizers.AddedToken(MASK_TOKEN, lstrip=True, special=True)])
     backend.post_processor = processors.RobertaProcessing(
         ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
     )

@@ -27,7 +27,7 @@ Box = tuple[float, float, float, float]
 
 
 class View(NamedTuple):
-    """The part of a stored picture that is shown: left, top, width, height in its pixels, and whether mirrored."""
+    """The part of a stored picture that is shown, in its pixels, and whether it is mirrored."""
 
     left: int
     top: int
@@ -47,8 +47,8 @@ def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmenta
     Args:
         rng: the sample's generator.
         size: width and height of the stored picture.
-        mode: published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at least 0.8 of the area with nearly the
-            picture's own aspect, never mirrored; none: all of it.
+        mode: published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at least 0.8 of the area with
+            nearly the picture's own aspect, never mirrored; none: all of it.
         may_flip: False when a text of the picture names a side.
     """
     return _VIEWS[mode](rng, size[0], size[1], may_flip)
@@ -63,8 +63,9 @@ def region_view(
 ) -> View:
     """The view of a picture with boxes.
 
-    published: each side of the crop is uniform between the picture's side and that of one box, drawn at random, which
-    is kept entirely. mild: a crop of at least 0.8 of the area that keeps every box entirely. none: all of it.
+    published: each side of the crop is uniform between the picture's side and that of one box, drawn at
+    random, which is kept entirely. mild: a crop of at least 0.8 of the area that keeps every box entirely.
+    none: all of it.
 
     Args:
         rng: the sample's generator.
@@ -103,7 +104,8 @@ def _mild_around(rng: np.random.Generator, width: int, height: int, keep: Box | 
     """A crop of 0.8-1 of the area; `keep` (left, top, right, bottom) stays inside."""
     scale, ratio, across, down = rng.random(4).tolist()
     scale = _MILD_SCALE[0] + (_MILD_SCALE[1] - _MILD_SCALE[0]) * scale
-    # Relative to the picture's own aspect: the squash to a square distorts no more than it does in evaluation.
+    # Relative to the picture's own aspect: the squash to a square distorts no more than it does in
+    # evaluation.
     ratio = math.exp(math.log(_MILD_RATIO[0]) * (1 - 2 * ratio))
     new_width = min(width, math.ceil(width * math.sqrt(scale * ratio)))
     # When one side is capped by the picture, the other makes up for it.

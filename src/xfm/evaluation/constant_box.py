@@ -14,8 +14,8 @@ REFINEMENTS = (1 / 24, 1 / 48)  # then each of the four numbers is moved by thes
 def best_constant_box(boxes: Array, threshold: float = 0.5) -> NDArray[np.float64]:
     """The one box that reaches the threshold on most of the given boxes.
 
-    A grid search over centre and size, then coordinate-wise refinement of the winner. Of equally good boxes the
-    one with the larger mean IoU wins.
+    A grid search over centre and size, then coordinate-wise refinement of the winner. Of equally good boxes
+    the one with the larger mean IoU wins.
 
     Args:
         boxes: [N, 4] (left, top, right, bottom) as fractions of the picture's sides.
@@ -28,7 +28,7 @@ def best_constant_box(boxes: Array, threshold: float = 0.5) -> NDArray[np.float6
     best = candidates[int(np.argmax(constant_box_scores(candidates, boxes, threshold)))]
     for step in REFINEMENTS:
         while True:
-            moves = best + step * np.array([m for m in product((-1, 0, 1), repeat=4)])
+            moves = best + step * np.array(list(product((-1, 0, 1), repeat=4)))
             moves = np.clip(moves, 0.0, 1.0)
             moves = moves[(moves[:, 2] > moves[:, 0]) & (moves[:, 3] > moves[:, 1])]
             scores = constant_box_scores(np.concatenate([best[None], moves]), boxes, threshold)
@@ -44,7 +44,9 @@ def grid_boxes() -> NDArray[np.float64]:
     return np.array([(left, top, right, bottom) for left, right in spans for top, bottom in spans])
 
 
-def constant_box_scores(candidates: Array, boxes: Array, threshold: float, chunk: int = 512) -> NDArray[np.float64]:
+def constant_box_scores(
+    candidates: Array, boxes: Array, threshold: float, chunk: int = 512
+) -> NDArray[np.float64]:
     """[M] share of the boxes that each candidate reaches, plus its mean IoU / 10^6 to break ties."""
     scores = np.empty(len(candidates))
     for start in range(0, len(candidates), chunk):

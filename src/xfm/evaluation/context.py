@@ -40,7 +40,13 @@ class PartResult:
     seconds: float = 0.0
 
     def add(
-        self, key: str, value: float, chance: float, n: int, seed: int, baselines: dict[str, float] | None = None
+        self,
+        key: str,
+        value: float,
+        chance: float,
+        n: int,
+        seed: int,
+        baselines: dict[str, float] | None = None,
     ) -> None:
         """Record a score; the best of the named baselines becomes its baseline."""
         best = max(baselines.values()) if baselines else None

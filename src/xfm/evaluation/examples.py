@@ -91,7 +91,7 @@ class MaskedExample:
 
 
 def pick_examples(right: Sequence[bool], count: int, seed: int) -> list[int]:
-    """Places of about half right and half wrong cases, drawn by the seed; more of one where the other lacks."""
+    """Places of half right and half wrong cases, drawn by the seed; more of one where the other lacks."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(right)).tolist()
     good = [place for place in order if right[place]]

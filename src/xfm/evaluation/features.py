@@ -1,7 +1,8 @@
 """Pictures and texts encoded once, in batches, for everything that is evaluated without training."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,9 +31,16 @@ class Encoder:
     model: XFM
     tokenizer: Tokenizer
     precision: Precision = Precision.AUTO
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 128
     progress: bool = False
+
+    def heads(self) -> AbstractContextManager[object]:
+        """Context for projections and heads: always float32.
+
+        They cost next to nothing, and scores rounded to bf16 would tie with each other.
+        """
+        return torch.autocast(self.device.type, enabled=False)
 
     def chunks(self, count: int, size: int, what: str) -> Iterator[slice]:
         """Slices of at most `size` that cover `count` items, with a bar."""
@@ -88,7 +96,8 @@ def encode_images(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> Ima
     with bar, autocast(encoder.precision, encoder.device):
         for batch in pixels:
             encoded = model.encode_image(batch.to(encoder.device))
-            vectors.append(model.project_image(encoded[:, 0]))
+            with encoder.heads():
+                vectors.append(model.project_image(encoded[:, 0].float()))
             states.append(encoded.to(storage_dtype()))
             bar.update(len(batch))
     return ImageFeatures(torch.cat(states), torch.cat(vectors))
@@ -102,7 +111,8 @@ def encode_texts(encoder: Encoder, tokens: Tokens) -> TextFeatures:
         for part in encoder.chunks(len(tokens.ids), encoder.batch_size, "texts"):
             mask = tokens.mask[part].to(encoder.device)
             encoded = model.encode_text(tokens.ids[part].to(encoder.device), mask)
-            vectors.append(model.project_text(encoded[:, 0]))
+            with encoder.heads():
+                vectors.append(model.project_text(encoded[:, 0].float()))
             states.append(encoded.to(storage_dtype()))
     return TextFeatures(torch.cat(states), tokens.mask.to(encoder.device), torch.cat(vectors))
 

@@ -1,7 +1,8 @@
 """Masked-token accuracy of captions, given the right picture, a wrong one, a blank one, and none.
 
-All pieces of some content words are replaced by the mask token, the same for every condition. With a picture the
-fusion encoder and its token head predict them (IMLM); with none the language encoder and its own head do (MLM).
+All pieces of some content words are replaced by the mask token, the same for every condition. With a picture
+the fusion encoder and its token head predict them (IMLM); with none the language encoder and its own head do
+(MLM).
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,11 @@ from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.evaluation.features import Encoder, ImageFeatures
 from xfm.modeling.precision import autocast
 
-FUNCTION_WORDS = frozenset(
-    "a an and are as at be by can for from has have in is it its just of on onto or s see sits so some that the "
-    "their them there these they this to up we which while with you".split()
-)
+_FUNCTION_WORDS = """
+a an and are as at be by can for from has have in is it its just of on onto or s see sits so some that the
+their them there these they this to up we which while with you
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that are never masked: they can be guessed from grammar alone."""
 
 IGNORED = -100
@@ -63,7 +65,11 @@ def mask_captions(
     encoded = tokenizer.encode_batch([normalise_caption(caption) for caption in captions], max_tokens)
     chosen = torch.zeros_like(encoded.mask)
     for row, (ids, words) in enumerate(zip(encoded.ids, encoded.word_ids, strict=True)):
-        content = [word for word in words.unique().tolist() if word >= 0 and _is_content(tokenizer, ids[words == word])]
+        content = [
+            word
+            for word in words.unique().tolist()
+            if word >= 0 and _is_content(tokenizer, ids[words == word])
+        ]
         if content:
             count = max(1, round(share * len(content)))
             picked = np.random.default_rng((seed, row)).choice(content, count, replace=False)
@@ -96,15 +102,19 @@ def predict_masked(
     model, found = encoder.model, []
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(masked.labels), encoder.batch_size, "masked tokens"):
-            ids, mask = masked.tokens.ids[part].to(encoder.device), masked.tokens.mask[part].to(encoder.device)
+            ids, mask = (
+                masked.tokens.ids[part].to(encoder.device),
+                masked.tokens.mask[part].to(encoder.device),
+            )
             places = masked.labels[part].to(encoder.device) != IGNORED
             states = model.encode_text(ids, mask)
-            if images is None:
-                logits = model.language_logits(states[places])
-            else:
+            head = model.language_logits
+            if images is not None:
                 assert index is not None, "pictures need an index"
                 picture, place = index[part].to(encoder.device).unique(return_inverse=True)
-                fused = model.fuse(states, mask, images.states[picture], place)
-                logits = model.fusion_logits(fused[places])
+                states = model.fuse(states, mask, images.states[picture], place)
+                head = model.fusion_logits
+            with encoder.heads():
+                logits = head(states[places].float())
             found.append(logits.argmax(-1).cpu())
     return torch.cat(found).numpy()

@@ -57,7 +57,9 @@ def linear_probe(train: Split, test: Split, inverse_penalty: float, seed: int = 
 
 
 def nearest_neighbours(train: Split, test: Split, k: int) -> Array:
-    """Labels by the majority of the `k` training rows of largest cosine; ties go to the larger sum of cosines.
+    """Labels by the majority of the `k` training rows of largest cosine.
+
+    Ties go to the class of the larger sum of cosines.
 
     Args:
         train: the reference rows.
@@ -101,7 +103,9 @@ def image_features(encoder: Encoder, pixels: Iterable[torch.Tensor], count: int)
     return encode_images(encoder, pixels, count).states[:, 0].float().cpu().numpy()
 
 
-def text_features(encoder: Encoder, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> NDArray[np.float32]:
+def text_features(
+    encoder: Encoder, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+) -> NDArray[np.float32]:
     """Token 0 of the language encoder, [N, Dt] float32, of batches of ids and masks [R, T]."""
     found: list[torch.Tensor] = []
     with torch.inference_mode(), autocast(encoder.precision, encoder.device):
@@ -135,13 +139,14 @@ def raw_pixels(pictures: torch.Tensor, side: int) -> NDArray[np.float32]:
 
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """scikit-learn's 1,797 handwritten digits: [N, 8, 8] in [0, 1] and [N] labels, in their published order."""
+    """scikit-learn's 1,797 digits: [N, 8, 8] in [0, 1] and [N] labels, in their published order."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    return (bunch.images / 16.0).astype(np.float32), bunch.target.astype(np.int64)
+    values, labels = load_digits(return_X_y=True)  # [N, 64] from 0 to 16
+    images = np.asarray(values, dtype=np.float32).reshape(-1, 8, 8) / 16.0
+    return images, np.asarray(labels, dtype=np.int64)
 
 
 DIGITS_TRAIN = 1000
-"""The first 1,000 digits train and the other 797 test, in the published order: not shuffled, because neighbours
-in that order come from one writer."""
+"""The first 1,000 digits train and the other 797 test, in the published order: not shuffled, because
+neighbours in that order come from one writer."""

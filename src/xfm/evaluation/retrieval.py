@@ -1,8 +1,8 @@
-"""Zero-shot retrieval between pictures and captions: contrastive scores, then re-ranking by the matching head.
+"""Zero-shot retrieval between pictures and captions: contrastive scores, then the matching head.
 
 Every picture and caption is encoded once. The contrastive score of a pair is the product of the two unit
-vectors; the `shortlist` best candidates of each query are ranked again by the matching logit of the pair (column
-1, spec: retrieval score); below the shortlist the contrastive order stays.
+vectors; the `shortlist` best candidates of each query are ranked again by the matching logit of the pair
+(column 1, spec: retrieval score); below the shortlist the contrastive order stays.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,8 @@ def matching_logits(
             fused = encoder.model.fuse(
                 texts.states[text, :length], mask[:, :length], images.states[picture], place
             )
-            logits[rows] = encoder.model.match_logits(fused)[:, 1].double().cpu().numpy()
+            with encoder.heads():
+                logits[rows] = encoder.model.match_logits(fused.float())[:, 1].cpu().numpy()
     return logits
 
 
@@ -138,7 +139,9 @@ class RetrievalResult:
     image_ranks: NDArray[np.int64]
 
 
-def evaluate_scores(scores: Scores, positives: NDArray[np.bool_], resamples: int, seed: int) -> RetrievalResult:
+def evaluate_scores(
+    scores: Scores, positives: NDArray[np.bool_], resamples: int, seed: int
+) -> RetrievalResult:
     """Recalls of both directions and the interval of the gain from re-ranking.
 
     Args:
@@ -187,8 +190,8 @@ def hard_ranks(
         itc, itm: for each picture [1 + n] scores of the true caption (first) and its n distractors.
 
     Returns:
-        [N] bool by contrastive score, [N] bool by matching logit, and chance: the mean of 1 / (1 + n). A tie is
-        a failure.
+        [N] bool by contrastive score, [N] bool by matching logit, and chance: the mean of 1 / (1 + n). A tie
+        is a failure.
     """
     by_itc = np.array([bool((scores[0] > scores[1:]).all()) for scores in itc])
     by_itm = np.array([bool((scores[0] > scores[1:]).all()) for scores in itm])

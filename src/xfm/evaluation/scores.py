@@ -52,7 +52,12 @@ class Score:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON so that `path` always holds either the old or the new content, never half of it.
+    """Write JSON as `write_text` writes text."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that `path` always holds either the old or the new content, never half of it.
 
     Raises:
         UserError: the file cannot be written (disk full, no permission).
@@ -60,7 +65,7 @@ def write_json(path: Path, content: object) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -83,8 +83,8 @@ def rank_answers(
     totals = torch.full_like(first, -torch.inf)
 
     def score(rows: Tensor, columns: Tensor) -> None:
-        for part in torch.arange(len(rows), device=rows.device).split(chunk):
-            r, c = rows[part], columns[part]
+        for start in range(0, len(rows), chunk):
+            r, c = rows[start : start + chunk], columns[start : start + chunk]
             rest = _rest_log_likelihood(decoder, answers.ids[c], answers.mask[c], memory, memory_mask, r)
             totals[r, c] = first[r, c] + rest
 

@@ -72,20 +72,23 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         columns: fields that each line of its data files must have.
         primary: the metric that chooses between models; greater is better.
         blankable: the inputs that a baseline may blank.
-        module: everything that is trained or used in prediction.
     """
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     primary: ClassVar[str]
     blankable: ClassVar[frozenset[Blanked]]
-    module: nn.Module
 
     def __init__(self, settings: TaskSettings, train: Sequence[Row]) -> None:
         if settings.blanked not in self.blankable | {Blanked.NOTHING}:
             raise ValueError(f"{self.name} has no {settings.blanked} that could be blanked")
         self.settings = settings
         self.train_rows = list(train)
+
+    @property
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """Everything that is trained or used in prediction, a copy of the pre-trained model among it."""
 
     @classmethod
     @abstractmethod
@@ -147,7 +150,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         return predictions
 
     def is_new(self, name: str) -> bool:
-        """Whether the module's parameter of that name was not pre-trained: it takes the larger learning rate."""
+        """Whether the module's parameter of that name was not pre-trained and learns at the larger rate."""
         return name.startswith("head.")
 
 

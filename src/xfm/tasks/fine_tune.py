@@ -24,7 +24,9 @@ class FineTuning:
     seconds: float
 
 
-def fine_tune(task: Task[Row, BatchT, Prediction], config: FineTuneConfig, progress: bool = False) -> FineTuning:
+def fine_tune(
+    task: Task[Row, BatchT, Prediction], config: FineTuneConfig, progress: bool = False
+) -> FineTuning:
     """Train `task.module` in place on the task's training rows; nothing is written to disk.
 
     Args:
@@ -67,5 +69,10 @@ def training_config(config: FineTuneConfig, seed: int, precision: Precision) -> 
         warmup=round(config.steps * config.warmup),
     )
     return TrainingConfig(
-        steps=config.steps, seed=seed, precision=precision, optim=optim, save_every=0, log_every=max(1, config.steps // 10)
+        steps=config.steps,
+        seed=seed,
+        precision=precision,
+        optim=optim,
+        save_every=0,
+        log_every=max(1, config.steps // 10),
     )

@@ -66,7 +66,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
     columns: ClassVar[tuple[str, ...]] = ("image", "phrase", "box")
     primary: ClassVar[str] = "acc50"
     blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.TEXT})
-    module: GroundingModule
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Reference], settings: TaskSettings
@@ -74,7 +73,12 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         super().__init__(settings, train)
         self.tokenizer, self.pictures = pretrained.tokenizer, pictures
         with seeded(settings.seed):
-            self.module = GroundingModule(pretrained.model).to(settings.device)
+            self._module = GroundingModule(pretrained.model).to(settings.device)
+
+    @property
+    def module(self) -> GroundingModule:
+        """What is trained."""
+        return self._module
 
     @classmethod
     def read(cls, path: Path) -> list[Reference]:

@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xfm.data.tasks import eval_pixels, load_image
+from xfm.data.tasks import load_image
+from xfm.data.transforms import Normalisation, View, show
+from xfm.data.transforms import normalise as normalise_pixels
 from xfm.modeling.folder import Preprocessing
 
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
@@ -66,3 +68,13 @@ class Pictures:
         """
         side = self.preprocessing.image_size
         return torch.zeros(1, 3, side, side), torch.zeros(rows, dtype=torch.int64)
+
+
+def squash(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """A picture squashed to the model's square (bicubic, antialiased): [3, H, W] -> [3, S, S] uint8."""
+    return show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.image_size)
+
+
+def normalise(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """[N, 3, S, S] uint8 -> float32 pixels as the model takes them."""
+    return normalise_pixels(pictures, Normalisation(preprocessing.mean, preprocessing.std))

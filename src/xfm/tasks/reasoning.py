@@ -67,7 +67,6 @@ class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
     columns: ClassVar[tuple[str, ...]] = ("images", "text", "label")
     primary: ClassVar[str] = "accuracy"
     blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.PICTURE})
-    module: ReasoningModule
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, train: Sequence[PicturePair], settings: TaskSettings
@@ -75,7 +74,12 @@ class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
         super().__init__(settings, train)
         self.tokenizer, self.pictures = pretrained.tokenizer, pictures
         with seeded(settings.seed):
-            self.module = ReasoningModule(pretrained.model).to(settings.device)
+            self._module = ReasoningModule(pretrained.model).to(settings.device)
+
+    @property
+    def module(self) -> ReasoningModule:
+        """What is trained."""
+        return self._module
 
     @classmethod
     def read(cls, path: Path) -> list[PicturePair]:

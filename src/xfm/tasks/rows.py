@@ -1,1 +1,165 @@
-"""Typed rows of the task files (JSON lines; image paths are relative to the file)."""
+"""Typed rows of the task files (JSON lines; picture paths are relative to the file)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from xfm.data.pictures import PictureError, picture_size
+from xfm.data.tasks import Row, read_rows
+from xfm.errors import UserError
+
+T = TypeVar("T")
+Corners = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class TextPair:
+    """Two texts and whether the relation holds."""
+
+    text_a: str
+    text_b: str
+    label: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a picture; `kind` groups the questions in reports."""
+
+    image: Path
+    question: str
+    answer: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class PicturePair:
+    """A sentence about two pictures and whether it is true."""
+
+    images: tuple[Path, Path]
+    text: str
+    label: bool
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A phrase and the box it refers to: left, top, right, bottom as fractions of the picture's sides."""
+
+    image: Path
+    phrase: str
+    box: Corners
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A picture with its caption and, in the hard split, captions that do not fit."""
+
+    image: Path
+    caption: str
+    distractors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MaskedRow:
+    """A caption with its picture and a picture of other things."""
+
+    image: Path
+    caption: str
+    wrong_image: Path
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A picture and its category."""
+
+    image: Path
+    label: str
+
+
+def read_text_pairs(path: Path) -> list[TextPair]:
+    """Rows `{"text_a", "text_b", "label": true | false}`."""
+    return _read(
+        path,
+        ("text_a", "text_b", "label"),
+        lambda row: TextPair(row.text("text_a"), row.text("text_b"), row.flag("label")),
+    )
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Rows `{"image", "question", "answer"}` and optionally `"kind"` (all one kind without)."""
+
+    def question(row: Row) -> Question:
+        kind = row.text("kind") if "kind" in row else "all"
+        return Question(row.path("image"), row.text("question"), row.text("answer"), kind)
+
+    return _read(path, ("image", "question", "answer"), question)
+
+
+def read_picture_pairs(path: Path) -> list[PicturePair]:
+    """Rows `{"images": [left, right], "text", "label": true | false}`."""
+
+    def pair(row: Row) -> PicturePair:
+        images = row.paths("images")
+        if len(images) != 2:
+            raise row.error("images", "must name two pictures")
+        return PicturePair((images[0], images[1]), row.text("text"), row.flag("label"))
+
+    return _read(path, ("images", "text", "label"), pair)
+
+
+def read_references(path: Path) -> list[Reference]:
+    """Rows `{"image", "phrase", "box": [left, top, width, height]}`, the box in the picture's pixels."""
+
+    def reference(row: Row) -> Reference:
+        image = row.path("image")
+        width, height = _size(image)
+        left, top, w, h = row.box("box", width, height)
+        corners = (left / width, top / height, (left + w) / width, (top + h) / height)
+        return Reference(image, row.text("phrase"), corners)
+
+    return _read(path, ("image", "phrase", "box"), reference)
+
+
+def read_captioned(path: Path) -> list[Captioned]:
+    """Rows `{"image", "caption"}` and, in the hard split, `"distractors": [..]`."""
+
+    def captioned(row: Row) -> Captioned:
+        distractors = tuple(row.texts("distractors")) if "distractors" in row else ()
+        return Captioned(row.path("image"), row.text("caption"), distractors)
+
+    return _read(path, ("image", "caption"), captioned)
+
+
+def read_masked(path: Path) -> list[MaskedRow]:
+    """Rows `{"image", "caption", "wrong_image"}`."""
+    return _read(
+        path,
+        ("image", "caption", "wrong_image"),
+        lambda row: MaskedRow(row.path("image"), row.text("caption"), row.path("wrong_image")),
+    )
+
+
+def read_labelled(path: Path) -> list[Labelled]:
+    """Rows `{"image", "label"}`."""
+    return _read(path, ("image", "label"), lambda row: Labelled(row.path("image"), row.text("label")))
+
+
+def _read(path: Path, required: Sequence[str], convert: Callable[[Row], T]) -> list[T]:
+    """All rows, converted."""
+    return [convert(row) for row in read_rows(path, required)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture in pixels, from its header.
+
+    Raises:
+        UserError: the file is missing or is no picture.
+    """
+    try:
+        return picture_size(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the picture ({error.strerror}); check the path.") from error
+    except PictureError as error:
+        raise UserError(f"{path}: {error}; replace the file.") from error

@@ -9,8 +9,8 @@ import numpy as np
 def row_order(groups: Sequence[Hashable], seed: int, position: int, per_group: int) -> Iterator[int]:
     """Endless order of row numbers: each epoch is a permutation in which rows of a group stay together.
 
-    Rows of a group (questions about one picture) follow each other in chunks of at most `per_group`, so that a
-    batch encodes few pictures for many rows; the chunks are shuffled, and so are the rows of a group.
+    Rows of a group (questions about one picture) follow each other in chunks of at most `per_group`, so that
+    a batch encodes few pictures for many rows; the chunks are shuffled, and so are the rows of a group.
 
     Args:
         groups: group of each row; None stands alone.

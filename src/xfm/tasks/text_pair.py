@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xfm.data.schema import Tokens, TensorFields
+from xfm.data.schema import TensorFields, Tokens
 from xfm.evaluation.metrics import accuracy
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.heads import MLPHead
@@ -51,13 +51,17 @@ class TextPairTask(Task[TextPair, TextPairBatch, bool]):
     columns: ClassVar[tuple[str, ...]] = ("text_a", "text_b", "label")
     primary: ClassVar[str] = "accuracy"
     blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.FIRST_TEXT})
-    module: TextPairModule
 
     def __init__(self, pretrained: Pretrained, train: Sequence[TextPair], settings: TaskSettings) -> None:
         super().__init__(settings, train)
         self.tokenizer = pretrained.tokenizer
         with seeded(settings.seed):
-            self.module = TextPairModule(pretrained.model).to(settings.device)
+            self._module = TextPairModule(pretrained.model).to(settings.device)
+
+    @property
+    def module(self) -> TextPairModule:
+        """What is trained."""
+        return self._module
 
     @classmethod
     def read(cls, path: Path) -> list[TextPair]:

@@ -69,7 +69,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
     columns: ClassVar[tuple[str, ...]] = ("image", "question", "answer", "kind")
     primary: ClassVar[str] = "accuracy"
     blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.PICTURE})
-    module: VqaModule
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Question], settings: TaskSettings
@@ -80,7 +79,12 @@ class VqaTask(Task[Question, VqaBatch, str]):
         self.answers = AnswerList([answer for answer, _ in counts.most_common()], self.tokenizer)
         self.answers.to(settings.device)
         with seeded(settings.seed):
-            self.module = VqaModule(pretrained.model).to(settings.device)
+            self._module = VqaModule(pretrained.model).to(settings.device)
+
+    @property
+    def module(self) -> VqaModule:
+        """What is trained."""
+        return self._module
 
     @classmethod
     def read(cls, path: Path) -> list[Question]:

@@ -37,7 +37,7 @@ class Process:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is this process's GPU where there is one and the CPU otherwise; other names are taken as they are."""
+    """`auto` is this process's GPU where there is one and the CPU otherwise; any other name is itself."""
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():
@@ -117,16 +117,26 @@ def collect(value: Any) -> list[Any]:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.count = len(rows)
-        parts = [torch.empty_like(rows) for _ in range(world())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
+        counts = _row_counts(rows)
+        ctx.start, ctx.count = sum(counts[: rank()]), len(rows)
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        grad = grads[0].contiguous()
+        grad = grads[0].clone()
         dist.all_reduce(grad)
-        return grad[rank() * ctx.count : (rank() + 1) * ctx.count]
+        return grad[ctx.start : ctx.start + ctx.count]
+
+
+def _row_counts(rows: Tensor) -> list[int]:
+    own = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.empty_like(own) for _ in range(world())]
+    dist.all_gather(counts, own)
+    return [int(count) for count in counts]
 
 
 def gather_rows(rows: Tensor) -> Tensor:
@@ -135,10 +145,10 @@ def gather_rows(rows: Tensor) -> Tensor:
     The published code drops that gradient, so that encoder gradients are 1 / world of the right value.
 
     Args:
-        rows: [B, ...], B equal on every process.
+        rows: [B, ...]; B may differ between processes, as it does for regions.
 
     Returns:
-        [world * B, ...]. The backward pass sums what every process computed for a row.
+        [sum of B, ...]. The backward pass sums what every process computed for a row.
     """
     if world() == 1:
         return rows

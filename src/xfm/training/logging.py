@@ -109,10 +109,10 @@ class RunLog:
         self._show(line)
         return line
 
-    def event(self, step: int, event: str, message: str, **details: Any) -> None:
-        """Log something out of the ordinary, on the terminal too."""
+    def event(self, step: int, event: str, message: str, *, show: bool = True, **details: Any) -> None:
+        """Log something out of the ordinary, if wanted on the terminal too."""
         self._write({"step": step, "event": event, "message": message, **details})
-        if not self._bar.disable:
+        if show and not self._bar.disable:
             self._bar.write(message, file=sys.stderr)
 
     def advance(self) -> None:

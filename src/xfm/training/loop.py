@@ -18,6 +18,7 @@ from xfm.modeling.precision import autocast
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
 from xfm.training.logging import LOG_FILE, RunLog, Window
+from xfm.training.memory import keep_freed_memory
 from xfm.training.optim import build_optimizer, set_rate
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.run_folder import RunFolder
@@ -184,6 +185,7 @@ class _Loop(Generic[B]):
         assert self.log is not None
         config, began = self.config, time.perf_counter()
         stream = self.batches(start * config.accumulate, config.steps * config.accumulate)
+        keep_freed_memory()
         last: Mapping[str, Any] = {}
         saved = start  # nothing to save before the first step
         self.window = Window()
@@ -226,7 +228,7 @@ class _Loop(Generic[B]):
         assert self.log is not None
         for record in batch.skipped if isinstance(batch, Batch) else ():
             message = f"Bad record {record.origin} left out: {record.reason}"
-            self.log.event(step, "bad_record", message, key=str(record.origin))
+            self.log.event(step, "bad_record", message, show=False, key=str(record.origin))
 
     def _step(self, step: int, micro: Sequence[B], stop: StopRequest) -> bool:
         """One optimiser step, skipped if the loss is NaN or infinite; whether to stop afterwards."""
@@ -280,14 +282,14 @@ class _Loop(Generic[B]):
             where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""
             raise UserError(
                 f"{self.bad_in_a_row} steps in a row had a NaN or infinite loss, the last was step {step} "
-                f"({cause}) on {shown or 'a batch of unknown origin'}{where}: lower training.optim.lr, or look at "
-                "these records"
+                f"({cause}) on {shown or 'a batch of unknown origin'}{where}: lower training.optim.lr, or "
+                "look at these records"
             )
 
     def _farewell(self, step: int) -> str:
         if self.folder is None:
             return f"stopped after step {step}"
         return (
-            f"stopped after step {step}, everything is saved in {self.folder.path}; run the same command with "
-            "--resume to continue"
+            f"stopped after step {step}, everything is saved in {self.folder.path}; run the same command "
+            "with --resume to continue"
         )

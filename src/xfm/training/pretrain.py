@@ -61,7 +61,7 @@ def pretrain(
     with distributed.processes(device) as process:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
-        data = CurriculumData(recipe, process.rank, process.world)
+        data = CurriculumData(recipe, process)
         seed_all(recipe.training.seed)
         model = build_model(recipe)
 
@@ -94,14 +94,14 @@ class CurriculumData:
 
     Args:
         recipe: the recipe.
-        rank: index of this process.
-        world: number of processes.
+        process: this process; batches go to its device.
 
     Raises:
         UserError: a corpus of any stretch is missing or damaged, or the tokenizer does not fit the model.
     """
 
-    def __init__(self, recipe: Recipe, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, recipe: Recipe, process: distributed.Process) -> None:
+        self.device = process.device
         self.stretches = recipe.stretches()
         self.accumulate = recipe.training.accumulate
         path = Path(self.stretches[-1].data.tokenizer)
@@ -114,7 +114,7 @@ class CurriculumData:
         vision, seed = recipe.model.vision, recipe.training.seed
         self._sets = [
             PretrainingData(
-                stretch.data, vision.image_size, vision.patch_size, seed + phase, rank=rank, world=world
+                stretch.data, vision.image_size, vision.patch_size, seed + phase, process.rank, process.world
             )
             for phase, stretch in enumerate(self.stretches)
         ]
@@ -125,7 +125,7 @@ class CurriculumData:
             first = max(start, stretch.start * self.accumulate)
             last = min(stop, stretch.stop * self.accumulate)
             if first < last:
-                yield from data.batches(first, last)
+                yield from data.batches(first, last, self.device)
 
 
 def build_model(recipe: Recipe) -> XFM:

@@ -1,4 +1,4 @@
-"""Random states of Python, numpy and torch as plain tensors, so that a run goes on exactly where it stopped."""
+"""Random states of Python, numpy and torch as plain tensors, so that a run can go on exactly."""
 
 import random
 

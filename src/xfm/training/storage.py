@@ -113,6 +113,11 @@ def _replace(partial: Path, target: Path) -> None:
     aside = target.parent / f".{target.name}.old-{os.getpid()}"
     if target.exists():
         os.replace(target, aside)
-    os.replace(partial, target)
+    try:
+        os.replace(partial, target)
+    except OSError:
+        if aside.exists():
+            os.rename(aside, target)
+        raise
     _sync_path(target.parent)
     shutil.rmtree(aside, ignore_errors=True)

@@ -59,7 +59,7 @@ def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None 
 
 
 def resolve_files(path: Path | str) -> list[Path]:
-    """The shards and JSON-lines files that a corpus path stands for, in order; none for a folder without them.
+    """The shards and JSON-lines files that a corpus path stands for, in order; none for a bare folder.
 
     Raises:
         UserError: when a named file is missing or has an unknown ending.

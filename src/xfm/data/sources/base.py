@@ -1,5 +1,6 @@
 """What every source can do, and how files are opened lazily and read in pieces."""
 
+import errno
 import os
 from bisect import bisect_right
 from collections import OrderedDict
@@ -71,50 +72,74 @@ class ConcatSource(RecordSource):
         return self._parts[part].record(index - (self._ends[part - 1] if part else 0))
 
 
+class StoredFile:
+    """A file as it was when it was indexed; a change is noticed when it is opened again.
+
+    Raises:
+        OSError: when it does not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stamp = _stamp(path.stat())
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.stamp[1]
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class FilePool:
     """Descriptors of files that are read with `os.pread`, opened when first used.
 
     pread does not move a shared position, so descriptors that a forked process inherits stay usable. At most
-    `limit` are open; a pickled pool starts empty.
+    `limit` are open.
     """
 
     def __init__(self, limit: int = 128) -> None:
         self._limit = limit
-        self._open: OrderedDict[Path, int] = OrderedDict()
+        self._open: OrderedDict[tuple[Path, tuple[int, int, int]], int] = OrderedDict()
 
-    def read(self, path: Path, offset: int, size: int) -> bytes:
-        """Up to `size` bytes at `offset`; fewer at the end of the file."""
-        descriptor = self._open.get(path)
-        if descriptor is None:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-            self._open[path] = descriptor
-            if len(self._open) > self._limit:
-                os.close(self._open.popitem(last=False)[1])
-        else:
-            self._open.move_to_end(path)
+    def read(self, file: StoredFile, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes at `offset`.
+
+        Raises:
+            OSError: when the file cannot be read, ends early, or is not the one that was indexed.
+        """
+        descriptor = self._descriptor(file)
         pieces = []
         while size > 0:
             piece = os.pread(descriptor, size, offset)
             if not piece:
-                break
+                raise OSError(errno.EIO, "it ends early: it was cut after it had been opened")
             pieces.append(piece)
             offset += len(piece)
             size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _descriptor(self, file: StoredFile) -> int:
+        key = (file.path, file.stamp)
+        descriptor = self._open.get(key)
+        if descriptor is not None:
+            self._open.move_to_end(key)
+            return descriptor
+        descriptor = os.open(file.path, os.O_RDONLY)
+        if _stamp(os.fstat(descriptor)) != file.stamp:
+            os.close(descriptor)
+            raise OSError(errno.ESTALE, "it was changed after it had been opened")
+        self._open[key] = descriptor
+        if len(self._open) > self._limit:
+            os.close(self._open.popitem(last=False)[1])
+        return descriptor
+
     def close(self) -> None:
         """Close every descriptor."""
         while self._open:
             os.close(self._open.popitem()[1])
-
-    def __del__(self) -> None:
-        self.close()
-
-    def __getstate__(self) -> int:
-        return self._limit
-
-    def __setstate__(self, state: int) -> None:
-        self.__init__(state)
 
 
 FILES = FilePool()

@@ -10,10 +10,12 @@ import numpy as np
 
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
-from xfm.data.sources.base import FILES, RecordSource
+from xfm.data.sources.base import FILES, RecordSource, StoredFile
 from xfm.errors import UserError
 
 _CHUNK = 1 << 24
+_NEWLINE = 10
+_SHORTEST_ROW = 16
 
 
 class JsonLinesSource(RecordSource):
@@ -26,7 +28,11 @@ class JsonLinesSource(RecordSource):
     def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
         super().__init__(kind, limits)
         self.path = path
-        self._starts, self._ends, self._lines = _index(path)
+        try:
+            self._file = StoredFile(path)
+            self._starts, self._ends, self._lines = _index(self._file)
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
         if not len(self._starts):
             raise UserError(f"{path}: the file holds no rows; check the path or prepare it again.")
 
@@ -37,13 +43,11 @@ class JsonLinesSource(RecordSource):
         """The record at `index`; raises BadRecordError."""
         origin = Origin(str(self.path), str(self._lines[index]))
         start, end = int(self._starts[index]), int(self._ends[index])
-        if end - start > self.limits.annotation_bytes:
-            raise BadRecordError(
-                origin,
-                f"the row has {end - start} bytes, more than the limit of {self.limits.annotation_bytes}",
-            )
+        limit = self.limits.annotation_bytes
+        if end - start > limit:
+            raise BadRecordError(origin, f"the row has {end - start} bytes, more than the limit of {limit}")
         try:
-            data = FILES.read(self.path, start, end - start)
+            data = FILES.read(self._file, start, end - start)
         except OSError as error:
             raise BadRecordError(origin, f"the file cannot be read ({error.strerror})") from None
         annotation = parse_annotation(data, origin)
@@ -74,26 +78,22 @@ def read_picture(path: Path, origin: Origin, limit: int) -> bytes:
         raise BadRecordError(origin, f"the picture {path} cannot be read ({error.strerror})") from None
 
 
-def _index(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _index(file: StoredFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Byte where each row that is not blank starts and ends, and its line number from 1."""
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            if size == 0:
-                return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                breaks = [
-                    np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == 10) + at
-                    for at in range(0, size, _CHUNK)
-                ]
-                ends = np.concatenate(breaks).astype(np.int64)
-                if not len(ends) or ends[-1] != size - 1:
-                    ends = np.append(ends, size)
-                starts = np.concatenate([[0], ends[:-1] + 1])
-                short = np.flatnonzero(ends - starts < 64)
-                blank = [i for i in short.tolist() if not data[int(starts[i]) : int(ends[i])].strip()]
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
-    keep = np.ones(len(starts), bool)
-    keep[blank] = False
+    size = file.size
+    if size == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        breaks = [
+            np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == _NEWLINE) + at
+            for at in range(0, size, _CHUNK)
+        ]
+        ends = np.concatenate(breaks).astype(np.int64)
+        if not len(ends) or ends[-1] != size - 1:
+            ends = np.append(ends, size)
+        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
+        # Rows of a few bytes only can be blank, unless somebody means harm: then they are bad records.
+        short = np.flatnonzero(ends - starts < _SHORTEST_ROW).tolist()
+        keep = np.ones(len(starts), bool)
+        keep[[row for row in short if not data[int(starts[row]) : int(ends[row])].strip()]] = False
     return starts[keep], ends[keep], np.flatnonzero(keep) + 1

@@ -1,7 +1,7 @@
 """Tar shards in the WebDataset layout, with random access.
 
-Headers are scanned once when the shard is opened; members are then read at their offsets. Nothing is extracted,
-and links and devices are ignored. Formats: ustar, GNU long names, pax (path and size).
+Headers are scanned once when the shard is opened; members are then read at their offsets. Nothing is
+extracted, and links and devices are ignored. Formats: ustar, GNU long names, pax (path and size).
 """
 
 import mmap
@@ -13,7 +13,7 @@ import numpy as np
 
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
-from xfm.data.sources.base import FILES, RecordSource
+from xfm.data.sources.base import FILES, RecordSource, StoredFile
 from xfm.errors import UserError
 
 BLOCK = 512
@@ -31,21 +31,16 @@ class Member:
     size: int
 
 
-def scan_members(path: Path) -> Iterator[Member]:
+def scan_members(file: StoredFile) -> Iterator[Member]:
     """The regular files of a tar in order.
 
     Raises:
-        UserError: when the file is missing, truncated or not a tar.
+        UserError: when it is truncated or not a tar.
     """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            if size < BLOCK:
-                raise _truncated(path, size)
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                yield from _scan(path, data, size)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
+    if file.size < BLOCK:
+        raise _truncated(file.path, file.size)
+    with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield from _scan(file.path, data, file.size)
 
 
 def _scan(path: Path, data: mmap.mmap, end: int) -> Iterator[Member]:
@@ -136,11 +131,13 @@ class TarSource(RecordSource):
     def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
         super().__init__(kind, limits)
         self.path = path
-        keys, spans = _index(path, kind)
+        try:
+            self._file = StoredFile(path)
+            keys, spans = _index(self._file, kind)
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
         if not keys:
-            raise UserError(
-                f"{path}: the shard holds no {kind} records; check the path and the members' names."
-            )
+            raise UserError(f"{path}: the shard holds no {kind} records; check the path and the names in it.")
         # One string and two arrays instead of objects: forked workers share them without copying.
         self._keys = "\n".join(keys)
         self._key_ends = np.cumsum([len(key) + 1 for key in keys])
@@ -184,19 +181,16 @@ class TarSource(RecordSource):
         if size > limit:
             raise BadRecordError(origin, f"the {name} has {size} bytes, more than the limit of {limit}")
         try:
-            data = FILES.read(self.path, offset, size)
+            return FILES.read(self._file, offset, size)
         except OSError as error:
             raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
-        if len(data) < size:
-            raise BadRecordError(origin, "the shard ends inside the record")
-        return data
 
 
-def _index(path: Path, kind: SampleKind) -> tuple[list[str], np.ndarray]:
+def _index(file: StoredFile, kind: SampleKind) -> tuple[list[str], np.ndarray]:
     """Keys, and [N, 3, 2] int64 offsets and sizes of picture, JSON and text (offset 0: none)."""
     keys: list[str] = []
     rows: list[list[int]] = []
-    for member in scan_members(path):
+    for member in scan_members(file):
         key, extension = split_name(member.name)
         column = _COLUMN.get(extension)
         if column is None or (kind is SampleKind.TEXT and column == _PICTURE):
@@ -205,6 +199,8 @@ def _index(path: Path, kind: SampleKind) -> tuple[list[str], np.ndarray]:
             keys.append(key.replace("\n", " ") if "\n" in key else key)
             rows.append([0] * 6)
         if rows[-1][2 * column]:
-            raise UserError(f"{path}: key {key} has two members of one kind; give every record its own key.")
+            raise UserError(
+                f"{file.path}: key {key} has two members of a kind; give each record its own key."
+            )
         rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size]
     return keys, np.array(rows, dtype=np.int64).reshape(-1, 3, 2)

@@ -1,4 +1,4 @@
-"""Grounding after a short fine-tuning, against the best constant box and the same fine-tuning without phrases."""
+"""Grounding after a short fine-tuning; baselines: the best constant box, training without phrases."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,9 @@ def run_grounding(context: Context) -> PartResult:
     """
     config, result, seed = context.config.grounding, PartResult(), context.config.seed
     train = context.rows(GroundingTask.read, "grounding", "train", config.train_rows)
-    tests = {split: context.rows(GroundingTask.read, "grounding", split, config.test_rows) for split in SPLITS}
+    tests = {
+        split: context.rows(GroundingTask.read, "grounding", split, config.test_rows) for split in SPLITS
+    }
 
     def build(settings: TaskSettings) -> GroundingTask:
         return GroundingTask(context.pretrained, context.pictures, train, settings)
@@ -55,7 +57,13 @@ def run_grounding(context: Context) -> PartResult:
         chances = {"acc50": float((overlap >= 0.5).mean()), "mean_iou": float(overlap.mean())}
         for metric, value in tuned.metrics[split].items():
             result.add(f"grounding/{split}/{metric}", value, chances[metric], len(rows), seed, floors[metric])
-            result.add(f"grounding/{split}/{metric}_zero_shot", zero_shot[split][metric], chances[metric], len(rows), seed)
+            result.add(
+                f"grounding/{split}/{metric}_zero_shot",
+                zero_shot[split][metric],
+                chances[metric],
+                len(rows),
+                seed,
+            )
         result.examples[split] = plain(_examples(context, rows, tuned.predictions[split]))
     result.curves = {"grounding": tuned.losses, "grounding, blank phrase": phrase_blind.losses}
     return result

@@ -18,8 +18,8 @@ def run_masked_tokens(context: Context) -> PartResult:
     """Accuracy over masked tokens of content words; the masks are the same for all conditions.
 
     `accuracy_no_image` asks the language encoder and its own token head, which never see a picture;
-    `accuracy_blank_image` asks the fusion encoder with a picture of the mean colour. Chance is the share of the
-    most frequent masked token. The baseline of the right picture is the best of the other conditions.
+    `accuracy_blank_image` asks the fusion encoder with a picture of the mean colour. Chance is the share of
+    the most frequent masked token. The baseline of the right picture is the best of the other conditions.
     """
     config, result = context.config, PartResult()
     rows = context.rows(read_masked, "masked_token", "test", config.masked_rows)

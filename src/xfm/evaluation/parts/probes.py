@@ -42,7 +42,9 @@ def run_digits(context: Context) -> PartResult:
     test_rows = context.config.probe.test_rows or len(labels)
     keep = np.r_[0:DIGITS_TRAIN, DIGITS_TRAIN : min(len(labels), DIGITS_TRAIN + test_rows)]
     grey = torch.from_numpy(images[keep] * 255).round().to(torch.uint8)  # [N, 8, 8]
-    pictures = torch.stack([squash(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey])
+    pictures = torch.stack(
+        [squash(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey]
+    )
     return _probe(context, "digits", pictures, labels[keep], DIGITS_TRAIN)
 
 
@@ -67,7 +69,9 @@ def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, t
         source: (Split(values[:train], labels[:train]), Split(values[train:], labels[train:]))
         for source, values in features.items()
     }
-    probes = {source: probe_accuracy(*split, config.inverse_penalty, seed) for source, split in splits.items()}
+    probes = {
+        source: probe_accuracy(*split, config.inverse_penalty, seed) for source, split in splits.items()
+    }
     neighbours = {source: neighbour_accuracy(*split, config.neighbours) for source, split in splits.items()}
     chance = majority_accuracy(labels[train:])
     for metric, values in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):

@@ -18,7 +18,9 @@ def run_reasoning(context: Context) -> PartResult:
     """Accuracy of true / false; chance is the share of the larger class."""
     config, result, seed = context.config.reasoning, PartResult(), context.config.seed
     train = context.rows(ReasoningTask.read, "reasoning", "train", config.train_rows)
-    tests = {split: context.rows(ReasoningTask.read, "reasoning", split, config.test_rows) for split in SPLITS}
+    tests = {
+        split: context.rows(ReasoningTask.read, "reasoning", split, config.test_rows) for split in SPLITS
+    }
 
     def build(settings: TaskSettings) -> ReasoningTask:
         return ReasoningTask(context.pretrained, context.pictures, train, settings)

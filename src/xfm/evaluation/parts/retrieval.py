@@ -31,7 +31,9 @@ def run_retrieval(context: Context) -> PartResult:
 def _retrieve(context: Context, result: PartResult, split: str, rows: list[Captioned]) -> None:
     config, seed = context.config.retrieval, context.config.seed
     images, index = context.encode([row.image for row in rows])
-    texts = encode_texts(context.encoder, tokenize_captions(context.pretrained.tokenizer, [r.caption for r in rows]))
+    texts = encode_texts(
+        context.encoder, tokenize_captions(context.pretrained.tokenizer, [r.caption for r in rows])
+    )
     positives = _positives(index.numpy(), [row.caption for row in rows], len(images.vectors))
     scores = score_all(context.encoder, images, texts, config.shortlist)
     found = evaluate_scores(scores, positives, config.bootstrap, seed)
@@ -79,8 +81,8 @@ def _examples(
 def run_hard(context: Context) -> PartResult:
     """Does a picture prefer its caption to those with the same objects in another relation?
 
-    `text_r1` is by contrastive score, `text_r1_rerank` by matching logit. Chance is the mean of 1 / (1 + number
-    of distractors).
+    `text_r1` is by contrastive score, `text_r1_rerank` by matching logit. Chance is the mean of 1 / (1 +
+    number of distractors).
     """
     result, encoder, seed = PartResult(), context.encoder, context.config.seed
     rows = context.rows(read_captioned, "retrieval", "hard", context.config.retrieval.hard_rows)

@@ -48,7 +48,9 @@ def _text_pairs(context: Context, name: str, config: FineTuneConfig) -> PartResu
     chance, n = majority_accuracy(labels), len(test)
     value, floor = (outcome.metrics["test"]["accuracy"] for outcome in (tuned, baseline))
     result.add(f"{name}/test/accuracy", value, chance, n, seed, {HYPOTHESIS: floor})
-    value, floor = (_probe(context, train, test, blanked) for blanked in (Blanked.NOTHING, Blanked.FIRST_TEXT))
+    value, floor = (
+        _probe(context, train, test, blanked) for blanked in (Blanked.NOTHING, Blanked.FIRST_TEXT)
+    )
     result.add(f"{name}/test/probe_accuracy", value, chance, n, seed, {HYPOTHESIS: floor})
     result.curves = {name: tuned.losses, f"{name}, {HYPOTHESIS}": baseline.losses}
     predicted = tuned.predictions["test"]

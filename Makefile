@@ -1,0 +1,80 @@
+# `make` lists the commands. Each one sets up what it needs in .venv; Python 3.11+ and make are enough.
+
+VENV   ?= .venv
+# The first of these that is new enough; `make PYTHON=...` chooses another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# PyPI's torch for Linux is the CUDA build. For the CPU build (200 MB instead of 3 GB), where that index can be
+# reached: make TORCH_INDEX=https://download.pytorch.org/whl/cpu ...
+TORCH_INDEX ?=
+SMOKE  ?=
+BUDGET ?=
+FOLDER ?=
+# More options for pytest: make test PYTEST='-k resume'
+PYTEST ?=
+
+BIN   := $(VENV)/bin
+HASH  := $(shell cksum < pyproject.toml | tr -d ' ')
+DEV   := $(VENV)/.dev-$(HASH)
+USER  := $(VENV)/.quickstart-$(HASH)
+# The development set-up has everything that a quickstart needs.
+READY := $(if $(wildcard $(DEV)),$(DEV),$(USER))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv quickstart test unit lint types format docs-check wheel clean
+.DELETE_ON_ERROR:
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  variables: SMOKE=1 BUDGET=minutes FOLDER=run-folder PYTHON=python3.12 TORCH_INDEX=url PYTEST=options'
+
+quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMOKE=1: the same in minutes)
+	$(BIN)/xfm quickstart $(if $(SMOKE),--smoke) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FOLDER),--folder $(FOLDER))
+
+test: lint types unit ## lint, types, and all tests with coverage
+
+unit: $(DEV) ## the tests alone, on all cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered \
+		--cov-fail-under=85 $(PYTEST)
+
+lint: $(DEV) ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV) ## static types
+	$(BIN)/pyright
+
+format: $(DEV) ## rewrite the files in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs-check: $(DEV) ## commands, imports and links of the documentation
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_docs.py
+
+wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@for file in xfm/py.typed xfm/recipes/nano.yaml LICENSE; do \
+		$(BIN)/python -m zipfile -l dist/xfm-*.whl | grep -q "$$file" || { echo "$$file is not in the wheel"; exit 1; }; \
+	done
+
+venv: $(DEV) ## set up .venv for development
+
+clean: ## delete .venv and what tools left behind (runs/ and worlds/ stay)
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .coverage src/*.egg-info
+
+$(DEV): EXTRA := dev
+$(USER): EXTRA := quickstart
+$(DEV) $(USER): | $(BIN)/python
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) torch torchvision)
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
+	@rm -f $(VENV)/.$(EXTRA)-*
+	@touch $@
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo 'xfm needs Python 3.11 or newer: install it, or name it with make PYTHON=...'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv) and run make again"; \
+		exit 1; }
+	@echo 'Setting up $(VENV) and installing; this takes some minutes the first time.'
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,106 @@
+"""Region batches: a picture gives a caption row and region rows (spec, "Regions")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from xfm.config.data import Augmentation, DataConfig
+from xfm.data.collate import (
+    TextRow,
+    box_identity,
+    box_targets,
+    collate_tokens,
+    stack_pixels,
+    text_identity,
+    visible_patches,
+)
+from xfm.data.schema import RegionBatch, RegionSample
+from xfm.data.streams import Item
+from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.data.transforms import Box, move_boxes, names_a_side, recolour, region_view, show
+
+
+@dataclass
+class _Rows:
+    """The rows of a batch while it grows; a box is None where the text describes the whole picture."""
+
+    texts: list[TextRow] = field(default_factory=list)
+    boxes: list[Box | None] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)
+    identities: list[int] = field(default_factory=list)
+
+    def add(self, text: TextRow, image: int, box: Box | None, identity: int) -> None:
+        self.texts.append(text)
+        self.boxes.append(box)
+        self.images.append(image)
+        self.identities.append(identity)
+
+
+def collate_regions(
+    items: Sequence[Item[RegionSample]],
+    config: DataConfig,
+    mode: Augmentation,
+    tokenizer: Tokenizer,
+    size: int,
+    patch: int,
+) -> RegionBatch:
+    """Transform the pictures, choose the rows, tokenise, mask and stack.
+
+    A picture gives at most `config.max_regions` rows: one of its captions, drawn at random, when it has any
+    and `config.caption_rows` asks for it;
+    and regions that survive the crop, drawn at random, in the rows that are left. With `max_regions` 1 the
+    row is a region where there is one.
+
+    Args:
+        items: the samples.
+        config: the data configuration.
+        mode: how pictures are varied.
+        tokenizer: the vocabulary.
+        size: side of the pictures in pixels.
+        patch: side of a patch in pixels.
+
+    Returns:
+        The batch, pixels as uint8.
+    """
+    rows = _Rows()
+    pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
+    tokens, masked = collate_tokens(rows.texts, config.caption_mask, tokenizer)
+    return RegionBatch(
+        pixels=stack_pixels(pictures),
+        image_index=torch.tensor(rows.images),
+        visible=visible_patches(rows.boxes, patch, size // patch),
+        boxes=box_targets(rows.boxes, size),
+        is_image=torch.tensor([box is None for box in rows.boxes]),
+        tokens=tokens,
+        masked=masked,
+        image_identity=torch.tensor(rows.identities),
+        text_identity=torch.tensor([text_identity(row.text) for row in rows.texts]),
+    )
+
+
+def _add_picture(
+    rows: _Rows, item: Item[RegionSample], image: int, config: DataConfig, mode: Augmentation, size: int
+) -> Tensor:
+    """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
+    sample, rng = item.sample, item.rng
+    height, width = sample.pixels.shape[1:]
+    boxes = [region.box for region in sample.regions]
+    texts = (*sample.captions, *(region.phrase for region in sample.regions))
+    view = region_view(rng, (width, height), boxes, mode, may_flip=not names_a_side(texts))
+    moved = move_boxes(boxes, view, size)
+    room = config.max_regions
+    if config.caption_rows and sample.captions and (room > 1 or not boxes):
+        caption = sample.captions[int(rng.random() * len(sample.captions))]
+        text = TextRow(normalise_caption(caption, config.max_words), rng)
+        rows.add(text, image, None, box_identity(item.picture, (0, 0, width, height)))
+        room -= 1
+    kept = [i for i, box in enumerate(moved) if box is not None]
+    if len(kept) > room:
+        kept = rng.permutation(kept)[:room].tolist()
+    for i in kept:
+        region = sample.regions[i]
+        text = TextRow(normalise_caption(region.phrase, config.max_words), rng)
+        rows.add(text, image, moved[i], box_identity(item.picture, region.box))
+    return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

@@ -1,0 +1,88 @@
+"""A stream of samples: its corpora in a deterministic order, with bad records replaced."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from xfm.config.data import Augmentation
+from xfm.data.collate import identity
+from xfm.data.mixture import Mixture
+from xfm.data.records import BadRecordError, Record, to_sample
+from xfm.data.rng import Stream, sample_generator
+from xfm.data.schema import BadRecord
+from xfm.data.sources import Sample, Source
+
+S = TypeVar("S", bound=Sample, covariant=True)
+
+
+class UnusableError(Exception):
+    """Every record that could have been taken is bad; carries the bad records."""
+
+    def __init__(self, skipped: Sequence[BadRecord]) -> None:
+        super().__init__(f"{len(skipped)} bad records")
+        self.skipped = tuple(skipped)
+
+
+@dataclass(frozen=True)
+class Item(Generic[S]):
+    """A sample of a batch.
+
+    Attributes:
+        sample: the decoded record.
+        rng: the generator of everything that is drawn for it.
+        picture: identity of its encoded picture, 0 without one.
+    """
+
+    sample: S
+    rng: np.random.Generator
+    picture: int
+
+
+@dataclass(frozen=True)
+class CorpusStream:
+    """One kind of data.
+
+    Attributes:
+        stream: which.
+        batch_size: samples per step and process.
+        sources: the corpora.
+        mixture: the order in which they are visited.
+        augmentation: how pictures are varied.
+        seed: seed of the samples' generators.
+        attempts: bad records in a row after which no replacement is looked for.
+    """
+
+    stream: Stream
+    batch_size: int
+    sources: Sequence[Source]
+    mixture: Mixture
+    augmentation: Augmentation
+    seed: int
+    attempts: int
+
+    def items(self, first: int, skipped: list[BadRecord]) -> list[Item[Sample]]:
+        """The `batch_size` samples from position `first` on; bad records are noted in `skipped`.
+
+        Raises:
+            UnusableError: when `attempts` records in a row are bad.
+        """
+        return [self._item(position, skipped) for position in range(first, first + self.batch_size)]
+
+    def _item(self, position: int, skipped: list[BadRecord]) -> Item[Sample]:
+        record, sample = self._read(position, skipped)
+        picture = 0 if record.picture is None else identity(record.picture)
+        return Item(sample, sample_generator(self.seed, self.stream, position), picture)
+
+    def _read(self, position: int, skipped: list[BadRecord]) -> tuple[Record, Sample]:
+        """The record at `position`, or the next good one of its corpus in the order on disk."""
+        corpus, index = self.mixture.locate(position)
+        source = self.sources[corpus]
+        for attempt in range(min(self.attempts, len(source))):
+            try:
+                record = source.record((index + attempt) % len(source))
+                return record, to_sample(record, source.kind, source.limits)
+            except BadRecordError as error:
+                skipped.append(BadRecord(error.origin, error.reason))
+        raise UnusableError(skipped)

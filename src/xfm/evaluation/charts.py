@@ -1,0 +1,119 @@
+"""Curves as inline SVG that follows the page's colours."""
+
+import io
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+INK = "#010203"  # stands for the text colour of the page until the SVG is written
+PALETTE = ("#3b7dd8", "#e0803c", "#3fa36c", "#b65fb0", "#c9a227", "#5b8a8f")
+MAX_POINTS = 400
+
+Curve = tuple[Sequence[float], Sequence[float]]
+"""Steps and values."""
+
+
+def read_log(path: Path) -> dict[str, Curve]:
+    """Curves of a run's `log.jsonl`: `loss`, each of `losses`, and `lr`.
+
+    Lines that are torn or hold an event are skipped; a missing file gives no curves.
+    """
+    curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    if not path.exists():
+        return {}
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+            step, values = float(line["step"]), {"loss": line["loss"], **line["losses"]}
+        except (ValueError, KeyError, TypeError):
+            continue
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                curves[name][0].append(step)
+                curves[name][1].append(float(value))
+    return dict(curves)
+
+
+def small_multiples(panels: Mapping[str, Mapping[str, Curve]], columns: int = 4, smooth: bool = False) -> str:
+    """Panels of curves as one SVG.
+
+    Args:
+        panels: title -> label -> curve. A panel with one curve has no legend.
+        columns: panels in a row.
+        smooth: draw a running mean over a pale raw curve (fine-tuning logs every step).
+
+    Returns:
+        An `<svg>` element; its ink is `currentColor`, so it reads on a light and a dark page.
+    """
+    from matplotlib.figure import Figure
+
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.1 * columns, 2.2 * rows), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (title, curves) in zip(axes, panels.items(), strict=False):
+        axis.patch.set_alpha(0)
+        axis.set_title(title, fontsize=9, color=INK, loc="left")
+        axis.tick_params(labelsize=7, colors=INK, length=2)
+        axis.grid(True, color=INK, alpha=0.12, linewidth=0.6)
+        for side, spine in axis.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(INK)
+            spine.set_alpha(0.4)
+        for colour, (label, curve) in zip(PALETTE, curves.items(), strict=False):
+            steps, values = thin(curve)
+            if smooth:
+                axis.plot(steps, values, color=colour, linewidth=0.7, alpha=0.25)
+                values = running_mean(values)
+            axis.plot(steps, values, color=colour, linewidth=1.3, label=label)
+        if len(curves) > 1:
+            axis.legend(fontsize=7, frameon=False, labelcolor=INK)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    return _svg(figure)
+
+
+def thin(curve: Curve) -> Curve:
+    """At most `MAX_POINTS` points of a curve, as means of equal stretches."""
+    steps, values = np.asarray(curve[0], dtype=float), np.asarray(curve[1], dtype=float)
+    if len(steps) <= MAX_POINTS:
+        return steps.tolist(), values.tolist()
+    edges = np.linspace(0, len(steps), MAX_POINTS + 1).astype(int)[:-1]
+    counts = np.diff(np.append(edges, len(steps)))
+    return (np.add.reduceat(steps, edges) / counts).tolist(), (
+        np.add.reduceat(values, edges) / counts
+    ).tolist()
+
+
+def running_mean(values: Sequence[float], share: float = 0.08) -> list[float]:
+    """Centred running mean over a share of the curve; shorter windows at the ends."""
+    width = max(1, round(len(values) * share))
+    kernel = np.ones(2 * (width // 2) + 1)
+    filled = np.convolve(np.asarray(values, dtype=float), kernel, mode="full")
+    counts = np.convolve(np.ones(len(values)), kernel, mode="full")
+    half = len(kernel) // 2
+    end = half + len(values)
+    return (filled[half:end] / counts[half:end]).tolist()
+
+
+def _svg(figure: object) -> str:
+    """A figure as an `<svg>` element without prologue, timestamps or fixed ink."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    assert isinstance(figure, Figure)
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "xfm", "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    # No addresses in the page: the namespaces are implied for SVG inside HTML.
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # two charts on a page would repeat them
+    return text.replace("xlink:href", "href").replace(INK, "currentColor")

@@ -1,0 +1,144 @@
+"""What the scores mean, in words: how the report groups and names the keys of `metrics.json`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xfm.evaluation.scores import Score
+
+SPLIT_NAMES = {
+    "seen": "unseen scenes of seen objects",
+    "combinations": "held-out combinations",
+    "objects": "held-out objects",
+    "hard": "hard distractors",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """A task of the report.
+
+    Attributes:
+        task: first part of the keys.
+        title: heading.
+        explanation: how it is measured and what chance and baseline are.
+    """
+
+    task: str
+    title: str
+    explanation: str
+
+
+GROUPS = (
+    Group(
+        "retrieval",
+        "Image-text retrieval, zero-shot",
+        "No training. Pictures and captions are ranked by the contrastive score, then the best candidates "
+        "again by the matching head (re-ranked). Chance is a random order. Retrieval of held-out objects "
+        "is near chance by construction: no training picture shows them and no caption of a picture names "
+        "them, so nothing ties their names to their looks. Hard distractors are captions with the same "
+        "objects in another relation.",
+    ),
+    Group(
+        "vqa",
+        "Visual question answering",
+        "A short fine-tuning, then the answer list is ranked by likelihood. Baseline: the same fine- "
+        "tuning with the picture blanked. Chance: the most frequent training answer of the question's "
+        "kind.",
+    ),
+    Group(
+        "reasoning",
+        "Two-picture reasoning",
+        "A short fine-tuning: is the sentence true of both pictures? Baseline: the same fine-tuning on "
+        "text only. Chance: the larger class.",
+    ),
+    Group(
+        "grounding",
+        "Visual grounding",
+        "A short fine-tuning on referring phrases; scenes of at least four objects. A box counts as right "
+        "from IoU 0.5. Baseline: the better of the best constant box and the same fine-tuning with the "
+        "phrase blanked. Chance: a training box drawn at random.",
+    ),
+    Group(
+        "masked_token",
+        "Masked words of captions",
+        "No training. Content words are masked; with a picture the fusion encoder predicts them, with "
+        "none the language encoder alone. Baseline of the right picture: the best of the other "
+        "conditions. Chance: the most frequent masked token.",
+    ),
+    Group(
+        "entailment",
+        "Caption entailment",
+        "Language encoder only: a short fine-tuning, and a linear probe on the frozen encoder. Baseline: "
+        "the same training on the second text alone (hypothesis only). Chance: the larger class.",
+    ),
+    Group("paraphrase", "Caption paraphrase", "As entailment: do both texts say the same?"),
+    Group(
+        "category",
+        "Category of unseen objects",
+        "Vision encoder only, frozen: linear probe and k-NN; the probe never saw the test objects. "
+        "Baseline: the better of raw pixels and a randomly initialised encoder. Chance: the largest "
+        "category.",
+    ),
+    Group(
+        "digits",
+        "Handwritten digits",
+        "scikit-learn's digits, enlarged; frozen vision encoder, baselines as for the category.",
+    ),
+)
+
+_METRICS = {
+    "acc50": "accuracy at IoU 0.5",
+    "acc50_zero_shot": "accuracy at IoU 0.5, before fine-tuning",
+    "mean_iou": "mean IoU",
+    "mean_iou_zero_shot": "mean IoU, before fine-tuning",
+    "accuracy": "accuracy",
+    "probe_accuracy": "accuracy of the linear probe",
+    "knn_accuracy": "accuracy of k-NN",
+    "accuracy_right_image": "given the right picture",
+    "accuracy_wrong_image": "given a wrong picture",
+    "accuracy_blank_image": "given a blank picture",
+    "accuracy_no_image": "given no picture (language encoder)",
+    "rerank_gain": "gain of R@1 from re-ranking, both directions",
+    "rerank_gain_low": "the gain's 95 % interval, lower end",
+    "rerank_gain_high": "the gain's 95 % interval, upper end",
+}
+_DIRECTIONS = {"text": "picture → caption", "image": "caption → picture"}
+
+
+def metric_name(key: str) -> str:
+    """The metric of a key in words: `retrieval/seen/text_r1_rerank` -> picture → caption, R@1, re-ranked."""
+    task, _, metric = key.split("/", 2)
+    if metric in _METRICS:
+        return _METRICS[metric]
+    parts = metric.split("_")
+    if task == "retrieval" and parts[0] in _DIRECTIONS and parts[1:2] and parts[1][1:].isdigit():
+        suffix = ", re-ranked" if parts[-1] == "rerank" else ""
+        return f"{_DIRECTIONS[parts[0]]}, R@{parts[1][1:]}{suffix}"
+    if metric.startswith("accuracy_"):
+        return f"questions “{metric.removeprefix('accuracy_').replace('_', ' ')}”"
+    return metric.replace("_", " ")
+
+
+def split_name(key: str) -> str:
+    """The split of a key in words."""
+    split = key.split("/")[1]
+    return SPLIT_NAMES.get(split, split)
+
+
+def is_headline(key: str) -> bool:
+    """Whether the key belongs into the short table of its group; the others fold away."""
+    metric = key.split("/", 2)[2]
+    extras = ("r5", "r10", "_low", "_high", "zero_shot", "mean_iou")
+    return not any(extra in metric for extra in extras)
+
+
+def grouped(scores: Mapping[str, Score]) -> list[tuple[Group, dict[str, Score]]]:
+    """The scores by group, in the report's order; tasks without a group come last under their own name."""
+    known = {group.task for group in GROUPS}
+    others = dict.fromkeys(key.split("/")[0] for key in scores if key.split("/")[0] not in known)
+    groups = [*GROUPS, *(Group(task, task, "") for task in others)]
+    found = [
+        (group, {key: s for key, s in scores.items() if key.split("/")[0] == group.task}) for group in groups
+    ]
+    return [(group, members) for group, members in found if members]

@@ -1,0 +1,175 @@
+"""Everything in one command: embedded world, pre-training from scratch, evaluation, report."""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xfm.config.evaluation import EvaluationConfig
+from xfm.config.load import load_recipe
+from xfm.config.recipe import Recipe
+from xfm.config.world import WorldConfig
+from xfm.errors import UserError
+
+FULL_BUDGET = 25.0
+"""Minutes that the schedule is made for on two cores."""
+
+SMOKE_BUDGET, SMOKE_SCALE = 3.0, 0.02
+PLAN_FILE = "quickstart.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a quickstart does; kept in its folder, so that a run that was stopped goes on with it.
+
+    Attributes:
+        budget: minutes for everything.
+        smoke: the same path on a tiny world.
+        world: folder of the world.
+        steps: pre-training steps that fit the budget on this machine.
+        step_seconds: the measured time of a step, averaged over the curriculum.
+    """
+
+    budget: float
+    smoke: bool
+    world: str
+    steps: int
+    step_seconds: float
+
+
+def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -> Path:
+    """Build the world, pre-train `nano`, evaluate it and write the report.
+
+    A run that was stopped continues. A finished run, or one with another budget, is moved aside.
+
+    Args:
+        folder: run folder.
+        budget: minutes for everything; the schedule is fitted to what is left after building the world,
+            by the measured speed of this machine.
+        smoke: walk the same path on a tiny world and a tiny schedule.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        UserError: the budget is too small, or a stage failed.
+    """
+    from xfm.data.worlds.emoji import build_world
+    from xfm.evaluation.run import evaluate
+    from xfm.training.pretrain import MODEL_FOLDER, pretrain
+
+    if not 1 <= budget <= 24 * 60:
+        raise UserError(f"--budget {budget:g}: give the minutes for all stages, between 1 and 1440")
+    began = time.perf_counter()
+    world = Path("worlds/emoji-smoke" if smoke else "worlds/emoji")
+    print(f"1/4 The embedded world: {world}", flush=True)
+    build_world(world, WorldConfig(scale=SMOKE_SCALE) if smoke else WorldConfig())
+
+    plan = _unfinished(folder, budget, smoke)
+    resume = plan is not None
+    if plan is None:
+        _move_aside(folder)
+        seconds = (SMOKE_BUDGET if smoke else budget) * 60 - (time.perf_counter() - began)
+        plan = make_plan(budget, smoke, world, seconds)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(folder / PLAN_FILE, plan)
+    recipe = _recipe(world, smoke, plan.steps)
+    print(f"2/4 Pre-training {recipe.name} from scratch: {plan.steps} steps", flush=True)
+    model = folder / MODEL_FOLDER
+    if not model.exists():
+        pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
+    print("3/4 Evaluating", flush=True)
+    scores = evaluate(model, world, folder, _evaluation(plan.budget, smoke))
+    report = folder / "report.html"
+    minutes = (time.perf_counter() - began) / 60
+    print(f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n    Report:  {report}")
+    print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
+    return report
+
+
+def make_plan(budget: float, smoke: bool, world: Path, seconds: float) -> Plan:
+    """Fit the number of pre-training steps to the time.
+
+    Args:
+        budget: minutes for everything.
+        smoke: whether this is a smoke run.
+        world: the world's folder.
+        seconds: what is left for pre-training and evaluation.
+    """
+    share = 0.35 if smoke else PRETRAINING_SHARE
+    step_seconds = measure_step(_recipe(world, smoke, steps=100))
+    steps = max(4, int(share * seconds / step_seconds))
+    return Plan(budget, smoke, str(world), steps, round(step_seconds, 4))
+
+
+PRETRAINING_SHARE = 0.62
+"""Of the time after building the world; the rest is for the evaluation."""
+
+
+def measure_step(recipe: Recipe, steps: int = 6) -> float:
+    """Mean seconds of a training step over the recipe's curriculum, measured on a model that is thrown away."""
+    import torch
+
+    from xfm.data.schema import Batch
+    from xfm.modeling.gradients import PRETRAINING
+    from xfm.objectives.losses import Losses
+    from xfm.objectives.step import pretraining_losses
+    from xfm.training import distributed
+    from xfm.training.loop import train
+    from xfm.training.pretrain import CurriculumData, build_model
+
+    process = distributed.Process(rank=0, world=1, device=torch.device("cpu"))
+    data, model, total = CurriculumData(recipe, process), build_model(recipe), 0.0
+    for stretch in data.stretches:
+        arrivals: list[float] = []
+
+        def batches(start: int, stop: int, first: int = stretch.start, times: list[float] = arrivals) -> Iterator[Batch]:
+            for batch in data.batches(first + start, first + stop):
+                times.append(time.perf_counter())
+                yield batch
+
+        def losses(batch: Batch, generator: torch.Generator) -> Losses:
+            return pretraining_losses(model, batch, PRETRAINING, recipe.training.weights, generator)
+
+        train(model, losses, batches, replace(recipe.training, steps=steps), progress=False)
+        spans = [later - earlier for earlier, later in zip(arrivals[1:], arrivals[2:], strict=False)]
+        total += statistics.median(spans) * (stretch.stop - stretch.start)
+    return total / recipe.training.steps
+
+
+def _recipe(world: Path, smoke: bool, steps: int) -> Recipe:
+    options = ["--root", str(world), "--training.steps", str(steps)]
+    if smoke:
+        options += ["--training.optim.warmup", "2"]
+    return load_recipe("nano", options)
+
+
+def _evaluation(budget: float, smoke: bool) -> EvaluationConfig:
+    return EvaluationConfig(scale=0.02 if smoke else min(1.0, budget / FULL_BUDGET))
+
+
+def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
+    path = folder / PLAN_FILE
+    if not path.is_file() or (folder / "report.html").exists():
+        return None
+    plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
+    return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
+
+
+def _move_aside(folder: Path) -> None:
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    os.replace(folder, aside)
+    print(f"    The run that was in {folder} is now in {aside}.", flush=True)
+
+
+def _write_json(path: Path, plan: Plan) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(plan.__dict__, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,101 @@
+"""Tensors of a batch: spans of patches, box targets, identities, padding."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xfm.config.data import TokenMaskConfig
+from xfm.data.collate import (
+    TextRow,
+    box_identity,
+    box_targets,
+    collate_tokens,
+    identity,
+    patch_span,
+    stack_pixels,
+    text_identity,
+    visible_patches,
+)
+from xfm.data.tokenizer import train_tokenizer
+
+
+@given(st.integers(0, 95), st.integers(1, 96), st.sampled_from([6, 8, 12, 16, 96]))
+def test_patch_span_of_whole_pixels(start, length, patch):
+    end = min(start + length, 96)
+    first, last = patch_span(start, end - start, patch, 96 // patch)
+    assert (first, last) == (start // patch, math.ceil(end / patch))
+
+
+@given(st.floats(-5, 110), st.floats(0, 110))
+def test_patch_span_is_never_empty_nor_outside(start, length):
+    first, last = patch_span(start, length, 12, 8)
+    assert 0 <= first < last <= 8
+
+
+def test_patch_span_forgives_rounding():
+    scale = 96 / 87
+    assert patch_span(10 * scale * 87 / 80, 12 / scale * scale, 12, 8)[1] == 2
+    assert patch_span(24 + 1e-9, 12, 12, 8) == (2, 3)
+    assert patch_span(24 - 1e-9, 12, 12, 8) == (2, 3)
+
+
+def test_visible_patches():
+    visible = visible_patches([None, (0, 0, 12, 12), (11, 23, 2, 26)], 12, 8).view(3, 8, 8)
+    assert visible[0].all()
+    assert visible[1].nonzero().tolist() == [[0, 0]]
+    assert visible[2].nonzero().tolist() == [[r, c] for r in (1, 2, 3, 4) for c in (0, 1)]
+
+
+def test_box_targets():
+    targets = box_targets([None, (24.0, 48.0, 48.0, 12.0)], 96)
+    assert targets.dtype == torch.float32
+    assert targets.tolist() == [[0.5, 0.5, 1, 1], [0.5, 0.5625, 0.5, 0.125]]
+    assert box_targets([], 96).shape == (0, 4)
+
+
+def test_identities():
+    assert identity(b"ab", b"c") == identity(b"abc") != identity(b"abd")
+    assert -(2**63) <= identity(b"x") < 2**63
+    assert box_identity(3, (0, 0, 5, 5)) == box_identity(3, (0.0, 0.0, 5.0, 5.0))
+    assert len({box_identity(p, (x, 0, 5, 5)) for p in (3, 4) for x in (0, 1)}) == 4
+    assert text_identity("a cat") == text_identity("a cat") != text_identity("a dog")
+
+
+def test_collate_tokens_pads():
+    tokenizer = train_tokenizer(["a red cat sits here"] * 3, 300)
+    rows = [TextRow(text, np.random.default_rng(0)) for text in ("a", "a red cat sits here", "", "cat " * 90)]
+    tokens, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), tokenizer)
+    assert tokens.ids.shape == tokens.mask.shape == masked.ids.shape == (4, 30)
+    assert tokens.mask.sum(1).tolist()[2:] == [2, 30]
+    assert (tokens.ids[~tokens.mask] == tokenizer.pad).all()
+    assert masked.positions.shape == masked.labels.shape == (4, 15)
+    for row in range(4):
+        kept = masked.labels[row] != -100
+        positions = masked.positions[row][kept]
+        assert torch.equal(tokens.ids[row][positions], masked.labels[row][kept])
+        assert (masked.positions[row][~kept] == 0).all()
+        untouched = torch.ones(30, dtype=torch.bool)
+        untouched[positions] = False
+        assert torch.equal(tokens.ids[row][untouched], masked.ids[row][untouched])
+    assert (masked.labels[2] == -100).all()
+    assert (masked.labels != -100).sum(1).tolist()[3] == 15
+
+
+def test_stack_pixels_copies_any_layout():
+    picture = torch.randint(0, 256, (8, 8, 3), dtype=torch.uint8)
+    stacked = stack_pixels([picture.permute(2, 0, 1), picture.permute(2, 0, 1).flip(-1)])
+    assert stacked.is_contiguous()
+    assert torch.equal(stacked[0], picture.permute(2, 0, 1))
+    assert torch.equal(stacked[1].flip(-1), stacked[0])
+
+
+@pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
+def test_collate_tokens_without_masks_has_one_column(texts):
+    tokenizer = train_tokenizer(["a b"], 300)
+    rows = [TextRow("", np.random.default_rng(0)) for _ in texts]
+    _, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), tokenizer)
+    assert masked.labels.tolist() == [[-100]] * len(texts)

@@ -1,0 +1,116 @@
+"""Decoding against Pillow, and pictures that mean harm."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from xfm.data.pictures import PictureError, decode_picture, picture_size
+
+
+def encode(array: np.ndarray, format: str, mode: str = "RGB", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).convert(mode).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def smooth(width: int, height: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def pillow(data: bytes) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).copy()).permute(2, 0, 1)
+
+
+CASES = [
+    ("JPEG", "RGB", {"quality": 90}),
+    ("JPEG", "RGB", {"quality": 80, "progressive": True}),
+    ("JPEG", "L", {}),
+    ("PNG", "RGB", {}),
+    ("PNG", "L", {}),
+    ("PNG", "P", {}),
+    ("PNG", "RGBA", {}),
+    ("WEBP", "RGB", {"quality": 80}),
+    ("WEBP", "RGB", {"lossless": True}),
+    ("WEBP", "RGBA", {"lossless": True}),
+]
+
+
+@pytest.mark.parametrize(("format", "mode", "options"), CASES)
+def test_equals_pillow(format, mode, options):
+    data = encode(smooth(50, 34), format, mode, **options)
+    assert picture_size(data) == (50, 34)
+    pixels = decode_picture(data)
+    assert pixels.shape == (3, 34, 50)
+    assert pixels.dtype == torch.uint8
+    difference = (pixels.int() - pillow(data).int()).abs()
+    assert difference.max() <= (4 if format == "JPEG" else 1)  # decoders differ by rounding
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(CASES))
+def test_sizes_from_headers(width, height, case):
+    format, mode, options = case
+    data = encode(np.zeros((height, width, 3), np.uint8), format, mode, **options)
+    assert picture_size(data) == (width, height) == Image.open(io.BytesIO(data)).size
+
+
+def test_cmyk_and_16_bit():
+    assert decode_picture(encode(smooth(20, 10), "JPEG", "CMYK")).shape == (3, 10, 20)
+    buffer = io.BytesIO()
+    Image.fromarray((np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)).save(buffer, "PNG")
+    pixels = decode_picture(buffer.getvalue())
+    assert pixels.dtype == torch.uint8
+    assert pixels[0].flatten().tolist() == [(i * 1000) >> 8 for i in range(64)]
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("keep", [0, 3, 20, 60, 0.5, 0.9])
+def test_truncated(format, keep):
+    data = encode(smooth(90, 70), format)
+    data = data[: keep if isinstance(keep, int) else int(len(data) * keep)]
+    with pytest.raises(PictureError):
+        decode_picture(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"GIF89a" + bytes(50), b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\0\x02x"]
+)
+def test_not_pictures(data):
+    with pytest.raises(PictureError):
+        decode_picture(data)
+
+
+def test_too_large_is_refused_before_decoding():
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+    with pytest.raises(PictureError, match="100000 x 100000 pixels, more than the limit"):
+        decode_picture(bomb)
+    data = encode(smooth(20, 20), "JPEG")
+    with pytest.raises(PictureError, match="20 x 20 pixels, more than the limit of 399"):
+        decode_picture(data, max_pixels=399)
+    assert decode_picture(data, max_pixels=400).shape == (3, 20, 20)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.data())
+def test_damaged_bytes_never_do_worse_than_an_error(format, data):
+    picture = bytearray(encode(smooth(24, 24), format))
+    for _ in range(data.draw(st.integers(1, 6))):
+        picture[data.draw(st.integers(0, len(picture) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        pixels = decode_picture(bytes(picture), max_pixels=10_000)
+    except PictureError:
+        return
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape[0] == 3

@@ -1,0 +1,152 @@
+"""Every way in which a record can be bad gives a reason that names what is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.conftest import picture_bytes
+from xfm.data.records import (
+    BadRecordError,
+    Limits,
+    Record,
+    SampleKind,
+    check_box,
+    parse_annotation,
+    to_sample,
+)
+from xfm.data.schema import Origin, PairSample, RegionSample
+
+ORIGIN = Origin("shard-00003.tar", "000123")
+PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
+GOOD = {"captions": ["A cat."], "regions": [{"phrase": "the cat", "box": [1, 2, 10, 20]}]}
+
+
+def sample(annotation: dict, kind: SampleKind = SampleKind.REGION, picture: bytes | None = PICTURE):
+    return to_sample(Record(ORIGIN, picture, annotation), kind, Limits())
+
+
+def region(**changes: object) -> dict:
+    return {**GOOD, "regions": [{**GOOD["regions"][0], **changes}]}
+
+
+def test_good_records():
+    found = sample(GOOD)
+    assert isinstance(found, RegionSample)
+    assert found.pixels.shape == (3, 30, 40)
+    assert found.regions[0].box == (1, 2, 10, 20)
+    assert sample({"captions": ["a"], "regions": []}).regions == ()
+    assert sample({"regions": GOOD["regions"]}).captions == ()
+    for annotation in ({"captions": ["a b", "c"]}, {"caption": "a b"}, {"caption": ["a b"]}):
+        pair = sample(annotation, SampleKind.PAIR)
+        assert isinstance(pair, PairSample)
+        assert pair.captions[0].startswith("a")
+    assert sample({}, SampleKind.IMAGE).pixels.shape == (3, 30, 40)
+    assert sample({"text": "Hi."}, SampleKind.TEXT, None).text == "Hi."
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        ({}, "neither a caption nor a region"),
+        ({"captions": ["a", " "]}, "a caption is empty"),
+        ({"captions": ["a", "?!"]}, "a caption is empty"),
+        ({"captions": {"a": 1}}, '"captions" is not a list of strings'),
+        ({"captions": ["a", 3]}, '"captions" is not a list of strings'),
+        ({"captions": ["half a pair: \ud83d"]}, '"captions" is not a list of strings'),
+        ({"captions": ["a"], "regions": {}}, '"regions" is not a list'),
+        ({"regions": ["x"]}, "region 0 is not an object"),
+        (region(phrase=" .,"), "phrase of region 0 is missing or empty"),
+        (region(phrase=None), "phrase of region 0 is missing or empty"),
+        (region(phrase="\udc00"), "phrase of region 0 is missing or empty"),
+        (region(box=None), "box of region 0 is not four numbers"),
+        (region(box=[1, 2, 3]), "box of region 0 is not four numbers"),
+        (region(box=[1, 2, 3, "4"]), "box of region 0 is not four numbers"),
+        (region(box=[1, 2, 3, True]), "box of region 0 is not four numbers"),
+        (region(box=[1, 2, float("nan"), 4]), "box of region 0 is not four finite numbers"),
+        (region(box=[1, 2, float("inf"), 4]), "box of region 0 is not four finite numbers"),
+        (region(box=[1, 2, 10**400, 4]), "box of region 0 is not four finite numbers"),
+        (region(box=[5, 5, -3, 4]), r"box of region 0 \[5, 5, -3, 4\] has no area"),
+        (region(box=[5, 5, 3, 0]), r"box of region 0 \[5, 5, 3, 0\] has no area"),
+        (region(box=[50, 5, 3, 3]), "lies outside its picture of 40 x 30 pixels"),
+        (region(box=[30, 5, 12, 3]), "lies outside its picture of 40 x 30 pixels"),
+        (region(box=[-2, 5, 12, 3]), "lies outside its picture"),
+        (region(box=[3, 28, 12, 4]), "lies outside its picture"),
+    ],
+)
+def test_bad_regions(annotation, reason):
+    with pytest.raises(BadRecordError, match=reason) as caught:
+        sample(annotation)
+    assert caught.value.origin == ORIGIN
+    assert str(caught.value).startswith("shard-00003.tar:000123: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "annotation", "picture", "reason"),
+    [
+        (SampleKind.PAIR, {}, PICTURE, "there is no caption"),
+        (SampleKind.PAIR, {"captions": []}, PICTURE, "there is no caption"),
+        (SampleKind.PAIR, {"caption": ""}, PICTURE, "a caption is empty"),
+        (SampleKind.PAIR, {"caption": "a"}, b"no picture", "not a JPEG, PNG or WebP"),
+        (SampleKind.IMAGE, {}, None, "picture is missing"),
+        (SampleKind.IMAGE, {}, PICTURE[:300], "does not decode"),
+        (SampleKind.TEXT, {}, None, '"text" is missing or not a string'),
+        (SampleKind.TEXT, {"text": 3}, None, '"text" is missing or not a string'),
+        (SampleKind.TEXT, {"text": "\ud800"}, None, '"text" is missing or not a string'),
+        (SampleKind.TEXT, {"text": " \n"}, None, "the text is empty"),
+    ],
+)
+def test_bad_others(kind, annotation, picture, reason):
+    with pytest.raises(BadRecordError, match=reason):
+        sample(annotation, kind, picture)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"{", "JSON is invalid"),
+        (b"\xff\xfe\xfa", "JSON is invalid"),
+        (b"[" * 100_000, "JSON is invalid"),
+        (b"1" * 10_000, "JSON is invalid"),
+        (b"[1]", "JSON is a list, not an object"),
+        (b"null", "JSON is a NoneType, not an object"),
+    ],
+)
+def test_bad_json(data, reason):
+    with pytest.raises(BadRecordError, match=reason):
+        parse_annotation(data, ORIGIN)
+
+
+def test_small_overhang_is_clipped():
+    assert check_box([-0.5, -1, 10, 10], 40, 30) == (0, 0, 9.5, 9)
+    assert check_box([31, 21, 10, 10], 40, 30) == (31, 21, 9, 9)
+    with pytest.raises(ValueError, match="outside"):
+        check_box([40, 5, 1, 1], 40, 30)  # nothing of it is left
+    with pytest.raises(ValueError, match="outside"):
+        check_box([-1, 5, 1, 1], 40, 30)
+
+
+@settings(deadline=None, max_examples=120)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    ),
+    st.sampled_from(["captions", "caption", "regions", "text", "box", "phrase"]),
+    st.sampled_from(SampleKind),
+)
+def test_any_json_is_a_sample_or_a_bad_record(value, field, kind):
+    annotation = json.loads(json.dumps(GOOD))
+    if field in ("box", "phrase"):
+        annotation["regions"][0][field] = value
+    else:
+        annotation[field] = value
+    try:
+        sample(annotation, kind)
+    except BadRecordError as error:
+        reason = error.reason
+    else:
+        return
+    assert reason

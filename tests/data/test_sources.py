@@ -1,0 +1,297 @@
+"""Sources: random access to every layout, and files that are missing, cut or hostile."""
+
+import io
+import json
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.conftest import picture_bytes, region_members, write_tar
+from xfm.data.records import BadRecordError, Limits, SampleKind
+from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
+from xfm.data.sources import open_source, resolve_files
+from xfm.data.sources.base import FilePool, StoredFile
+from xfm.data.sources.tar import BLOCK, scan_members, split_name
+from xfm.errors import UserError
+
+PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
+REGION = {"captions": ["a cat"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
+
+
+def test_one_shard_gives_every_kind(corpus):
+    path = corpus.folder / "scenes-00001.tar"
+    with tarfile.open(path) as tar:
+        expected = {m.name: tar.extractfile(m).read() for m in tar}
+    source = open_source(path, "region")
+    assert len(source) == 20
+    for index in (0, 7, 19, 7):
+        sample = source.read(index)
+        assert isinstance(sample, RegionSample)
+        assert sample.origin.shard == str(path)
+        annotation = json.loads(expected[f"{sample.origin.key}.json"])
+        assert sample.captions == tuple(annotation["captions"])
+        assert [list(r.box) for r in sample.regions] == [r["box"] for r in annotation["regions"]]
+        assert source.record(index).picture == expected[f"{sample.origin.key}.jpg"]
+    assert isinstance(open_source(path, "pair").read(3), PairSample)
+    assert isinstance(open_source(path, "image").read(3), ImageSample)
+
+
+def test_folders_patterns_and_ranges(corpus):
+    folder = corpus.folder
+    for path in (folder / "scenes-*.tar", folder / "scenes-{00000..00001}.tar"):
+        source = open_source(path, "region")
+        assert len(source) == 40
+        keys = [source.read(i).origin.key for i in (0, 19, 20, 39)]
+        assert keys == ["00000", "00019", "00020", "00039"]
+    assert [p.name for p in resolve_files(folder)] == ["scenes-00000.tar", "scenes-00001.tar", "text.jsonl"]
+    assert isinstance(open_source(folder / "text.jsonl", "text").read(39), TextSample)
+
+
+def test_json_lines_with_pictures(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(PICTURE)
+    row = json.dumps({"image": "images/a.jpg", **REGION, "caption": "naïve 猫"}, ensure_ascii=False)
+    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + f"{row}\r\n\r\n  \n{row}".encode())
+    source = open_source(tmp_path / "rows.jsonl", "region")
+    assert len(source) == 2
+    assert [source.read(i).origin.key for i in range(2)] == ["1", "4"]  # line numbers
+    assert source.read(1).pixels.shape == (3, 30, 40)
+    assert len(open_source(tmp_path, "image")) == 2
+
+
+def test_folder_of_pictures(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("z.PNG", "b/a.jpg", "b/notes.txt"):
+        format = "PNG" if name.endswith("PNG") else "JPEG"
+        (tmp_path / name).write_bytes(picture_bytes(np.random.default_rng(0), 8, 8, format))
+    source = open_source(tmp_path, SampleKind.IMAGE)
+    assert [source.read(i).origin.key for i in range(len(source))] == ["b/a.jpg", "z.PNG"]
+    with pytest.raises(UserError, match="no pair data there"):
+        open_source(tmp_path, SampleKind.PAIR)
+
+
+def test_text_members_and_captions_in_text(make_tar):
+    path = make_tar({"a.jpg": PICTURE, "a.txt": b"A cat.", "b.jpg": PICTURE, "b.txt": b"\xff"})
+    pairs = open_source(path, "pair")
+    assert pairs.read(0).captions == ("A cat.",)
+    with pytest.raises(BadRecordError, match="b: the text is not UTF-8"):
+        pairs.read(1)
+    texts = open_source(path, "text")
+    assert texts.read(0).text == "A cat."
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_tar_format(tmp_path, format):
+    names = [
+        "short",
+        "d/" * 40 + "deep",
+        "dir/ünï-猫",
+        *(["x" * 140] if format != tarfile.USTAR_FORMAT else []),
+    ]
+    with tarfile.open(tmp_path / "a.tar", "w", format=format) as tar:
+        tar.addfile(_directory("folder"))
+        link = tarfile.TarInfo("evil.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        for i, name in enumerate(names):
+            info = tarfile.TarInfo(name + ".txt")
+            info.size = 1 + 700 * i
+            info.mtime = 1.5  # a pax header in the pax format
+            tar.addfile(info, io.BytesIO(b"t" * info.size))
+    source = open_source(tmp_path / "a.tar", "text")
+    assert [source.read(i).origin.key for i in range(len(source))] == names
+    assert [len(source.read(i).text) for i in range(len(source))] == [1 + 700 * i for i in range(len(names))]
+
+
+def _directory(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.DIRTYPE
+    return info
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.text(st.sampled_from("ab/._é"), min_size=1, max_size=130), st.binary(max_size=1500))
+    )
+)
+def test_scan_equals_tarfile(tmp_path_factory, members):
+    path = tmp_path_factory.mktemp("tar") / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with tarfile.open(path) as tar:
+        expected = [(m.name.strip("/"), m.offset_data, m.size) for m in tar]
+    found = [(m.name.strip("/"), m.offset, m.size) for m in scan_members(StoredFile(path))]
+    assert found == expected
+
+
+def test_split_name():
+    assert split_name("000001.jpg") == ("000001", "jpg")
+    assert split_name("dir/b.c.JPG") == ("dir/b", "c.jpg")
+    assert split_name("./a.json") == ("a", "json")
+
+
+# ------------------------------------------------------------------ bad records
+def test_missing_members_are_bad_records(make_tar):
+    members = {"a.jpg": PICTURE, "b.json": json.dumps(REGION).encode(), "c.jpg": PICTURE, "c.json": b"{"}
+    source = open_source(make_tar(members), "region")
+    assert len(source) == 3
+    for index, reason in enumerate(
+        ["the JSON or text beside", "the picture is missing", "the JSON is invalid"]
+    ):
+        with pytest.raises(BadRecordError, match=reason) as caught:
+            source.read(index)
+        assert caught.value.origin.key == "abc"[index]
+
+
+def test_limits(make_tar, tmp_path):
+    path = make_tar({"a.jpg": PICTURE, "a.json": json.dumps(REGION).encode()})
+    for limits, reason in [
+        (Limits(picture_bytes=100), "the picture has .* bytes, more than the limit of 100"),
+        (Limits(annotation_bytes=10), "the JSON has .* bytes, more than the limit of 10"),
+        (Limits(pixels=1000), "40 x 30 pixels, more than the limit of 1000"),
+    ]:
+        with pytest.raises(BadRecordError, match=reason):
+            open_source(path, "region", limits).read(0)
+    (tmp_path / "a.jpg").write_bytes(PICTURE)
+    (tmp_path / "a.jsonl").write_text(json.dumps({"image": "a.jpg", "caption": "long " * 9}) + "\n")
+    with pytest.raises(BadRecordError, match="the row has .* bytes, more than the limit of 20"):
+        open_source(tmp_path / "a.jsonl", "pair", Limits(annotation_bytes=20)).read(0)
+    with pytest.raises(BadRecordError, match="more than the limit of 30"):
+        open_source(tmp_path / "a.jsonl", "pair", Limits(picture_bytes=30)).read(0)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"caption": "a"}, '"image" is missing'),
+        ({"image": 3, "caption": "a"}, '"image" is missing or not a path'),
+        ({"image": "a\0b", "caption": "a"}, '"image" is missing or not a path'),
+        ({"image": "absent.jpg", "caption": "a"}, "absent.jpg cannot be read"),
+        ({"image": ".", "caption": "a"}, "is not a file"),
+        ({"image": "/dev/zero", "caption": "a"}, "is not a file"),
+    ],
+)
+def test_bad_picture_paths(tmp_path, row, reason):
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    with pytest.raises(BadRecordError, match=reason) as caught:
+        open_source(tmp_path / "a.jsonl", "pair").read(0)
+    assert caught.value.origin.key == "1"
+
+
+# ------------------------------------------------------------------ bad shards
+def test_missing_shards_are_named(tmp_path, corpus):
+    for path, message in [
+        (tmp_path / "absent.tar", "absent.tar: no such shard or file"),
+        (tmp_path / "part-{000..002}.tar", "part-000.tar: no such shard"),
+        (tmp_path / "*.tar", r"\*.tar: no region data there"),
+        (tmp_path, "no region data there"),
+        (corpus.folder / "tokenizer.json", "unknown ending"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            open_source(path, "region")
+
+
+def test_a_gap_between_shards_is_told(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    for shard in (0, 2):
+        write_tar(tmp_path / f"scenes-{shard:05d}.tar", region_members(rng, 1))
+    assert len(open_source(tmp_path / "*.tar", "region")) == 2
+    assert "shard 1 is missing" in caplog.text
+    with pytest.raises(UserError, match=r"scenes-00001.tar: no such shard"):
+        open_source(tmp_path / "scenes-{00000..00002}.tar", "region")
+
+
+@pytest.mark.parametrize("keep", [0, 100, BLOCK, 3 * BLOCK + 17, -2 * BLOCK])
+def test_truncated_shards_are_named(tmp_path, keep):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for i in range(3):
+            info = tarfile.TarInfo(f"{i}.txt")
+            info.size = 600
+            tar.addfile(info, io.BytesIO(b"t" * 600))
+    data = (tmp_path / "a.tar").read_bytes().rstrip(b"\0") + bytes(BLOCK)  # less the padding of the archive
+    whole = 3 * 3 * BLOCK
+    cut = data[:whole] if keep < 0 else data[:keep]
+    (tmp_path / "cut-00000.tar").write_bytes(cut)
+    with pytest.raises(UserError, match=r"cut-00000.tar: the shard is truncated.*prepare it again"):
+        open_source(tmp_path / "cut-00000.tar", "text")
+
+
+def test_other_broken_shards(tmp_path, make_tar):
+    (tmp_path / "noise.tar").write_bytes(np.random.default_rng(0).bytes(4096))
+    with pytest.raises(UserError, match=r"noise.tar: not a tar header at byte 0"):
+        open_source(tmp_path / "noise.tar", "text")
+    with pytest.raises(UserError, match="holds no text records"):
+        open_source(make_tar({"a.bin": b"x"}), "text")
+    path = make_tar({"a.jpg": PICTURE, "a.png": PICTURE})
+    with pytest.raises(UserError, match="key a has two members of a kind"):
+        open_source(path, "image")
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    with pytest.raises(UserError, match=r"empty.jsonl: the file holds no rows"):
+        open_source(tmp_path / "empty.jsonl", "text")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(UserError, match="holds no rows"):
+        open_source(tmp_path / "empty.jsonl", "text")
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_damaged_shards_never_do_worse_than_an_error(tmp_path_factory, data):
+    path = write_tar(tmp_path_factory.mktemp("tar") / "a.tar", {"a.txt": b"one", "b.txt": b"two" * 300})
+    damaged = bytearray(path.read_bytes()[: 5 * BLOCK])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.sampled_from([0, 124, 136, 148, 156, 257, BLOCK])) + data.draw(
+            st.integers(0, 20)
+        )
+        damaged[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(damaged)
+    try:
+        source = open_source(path, "text")
+        for index in range(len(source)):
+            source.read(index)
+    except (UserError, BadRecordError) as error:
+        message = str(error)
+    else:
+        return
+    assert "a.tar" in message
+
+
+def test_a_shard_that_changes_is_noticed(make_tar):
+    members = {"a.txt": b"first"}
+    source = open_source(make_tar(members), "text")
+    fresh = pickle.loads(pickle.dumps(source))
+    path = make_tar({"a.txt": b"other"})
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(BadRecordError, match="changed after it had been opened"):
+        fresh.read(0)
+    assert open_source(path, "text").read(0).text == "other"
+
+
+def test_pools_close_what_was_used_least(tmp_path):
+    files = []
+    for i in range(5):
+        (tmp_path / str(i)).write_bytes(bytes([i]) * 4)
+        files.append(StoredFile(tmp_path / str(i)))
+    pool = FilePool(limit=2)
+    for _ in range(2):
+        assert [pool.read(file, 1, 2) for file in files] == [bytes([i]) * 2 for i in range(5)]
+    assert len(pool._open) == 2
+    with pytest.raises(OSError, match="ends early"):
+        pool.read(files[0], 3, 9)
+    pool.close()
+    assert not pool._open
+
+
+def test_sources_survive_pickling(corpus):
+    source = open_source(corpus.folder / "scenes-*.tar", "region")
+    copy = pickle.loads(pickle.dumps(source))
+    assert torch.equal(copy.read(25).pixels, source.read(25).pixels)

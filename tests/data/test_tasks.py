@@ -1,0 +1,113 @@
+"""Task files: rows that know where they stand, pictures, and evaluation's pixels."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import v2
+
+from tests.data.conftest import picture_bytes
+from xfm.data.pictures import decode_picture
+from xfm.data.tasks import eval_pixels, load_image, read_rows
+from xfm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    image_size: int = 48
+    mean: tuple[float, float, float] = (0.5, 0.4, 0.3)
+    std: tuple[float, float, float] = (0.2, 0.3, 0.4)
+
+
+def test_rows(tmp_path):
+    row = {"image": "images/a.jpg", "images": ["a", "b"], "text": "Hi", "label": True, "box": [1, 2, 3, 4]}
+    (tmp_path / "rows.jsonl").write_text(
+        "\n" + json.dumps(row) + "\n\n" + json.dumps(row), encoding="utf-8-sig"
+    )
+    rows = read_rows(tmp_path / "rows.jsonl", ["image", "text"])
+    assert [r.number for r in rows] == [2, 4]
+    first = rows[0]
+    assert dict(first) == row
+    assert first["text"] == first.text("text") == "Hi"
+    assert first.path("image") == tmp_path / "images" / "a.jpg"
+    assert first.paths("images") == [tmp_path / "a", tmp_path / "b"]
+    assert first.flag("label") is True
+    assert first.box("box", 10, 10) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"rows.jsonl:2: the row is not valid JSON"),
+        ("[1]", r"rows.jsonl:2: the row is not a JSON object"),
+        ('{"caption": "a"}', r'rows.jsonl:2: the field "image" is missing; mend the row'),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, line, message):
+    (tmp_path / "rows.jsonl").write_text('{"image": "a"}\n' + line + "\n")
+    with pytest.raises(UserError, match=message):
+        read_rows(tmp_path / "rows.jsonl", ["image"])
+
+
+def test_bad_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="absent.jsonl: cannot read the file"):
+        read_rows(tmp_path / "absent.jsonl")
+    (tmp_path / "a.jsonl").write_text("\n")
+    with pytest.raises(UserError, match="holds no rows"):
+        read_rows(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_bytes(b"\xff\xff\xff")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_rows(tmp_path / "a.jsonl")
+
+
+def test_bad_fields_are_named(tmp_path):
+    row = {"text": " ", "texts": ["a", 3], "none": [], "label": 1, "box": [9, 9, 5, 5]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    row = read_rows(tmp_path / "a.jsonl")[0]
+    for read, field in [
+        (row.text, "text"),
+        (row.text, "absent"),
+        (row.texts, "texts"),
+        (row.texts, "none"),
+        (row.flag, "label"),
+        (lambda field: row.box(field, 10, 10), "box"),
+        (lambda field: row.box(field, 10, 10), "absent"),
+    ]:
+        with pytest.raises(UserError, match=rf'a\.jsonl:1: the field "{field}" .*; mend the row'):
+            read(field)
+
+
+def test_load_image(tmp_path):
+    data = picture_bytes(np.random.default_rng(0), 40, 30)
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert torch.equal(load_image(tmp_path / "a.jpg"), decode_picture(data))
+    (tmp_path / "b.jpg").write_bytes(data[:200])
+    with pytest.raises(UserError, match=r"b\.jpg: the picture.*replace the file"):
+        load_image(tmp_path / "b.jpg")
+    with pytest.raises(UserError, match=r"absent\.jpg: cannot read the picture"):
+        load_image(tmp_path / "absent.jpg")
+    with pytest.raises(UserError, match="not a file"):
+        load_image(tmp_path)
+    with pytest.raises(UserError, match="limit of 10"):
+        load_image(tmp_path / "a.jpg", max_pixels=10)
+
+
+def test_eval_pixels_equal_torchvision():
+    rng = np.random.default_rng(0)
+    images = [decode_picture(picture_bytes(rng, *size)) for size in [(40, 30), (48, 48), (200, 100)]]
+    transform = v2.Compose(
+        [
+            v2.Resize((48, 48), interpolation=InterpolationMode.BICUBIC, antialias=True),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(Preprocessing.mean, Preprocessing.std),
+        ]
+    )
+    pixels = eval_pixels(images, Preprocessing())
+    assert pixels.shape == (3, 3, 48, 48)
+    torch.testing.assert_close(
+        pixels, torch.stack([transform(image) for image in images]), atol=5e-6, rtol=1e-5
+    )
+    assert eval_pixels([], Preprocessing()).shape == (0, 3, 48, 48)

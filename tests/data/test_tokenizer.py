@@ -1,0 +1,136 @@
+"""The tokenizer against transformers' RoBERTa tokenizer built on the same file."""
+
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import RobertaTokenizerFast
+
+from xfm.data.tokenizer import MASK_TOKEN, SPECIAL_TOKENS, Tokenizer, normalise_caption, train_tokenizer
+from xfm.errors import UserError
+
+# Latin with accents, Greek, Cyrillic, Arabic, Devanagari, CJK, Hangul, emoji, signs, spaces of several kinds.
+SCRIPTS = "azAZ09 éñß Ωλ Жя مرح नमस् 你好日本 한글 😀👩‍🚀 .,!?'-_/()<>\t\n\u00a0\u3000"
+texts = st.one_of(
+    st.text(st.sampled_from(SCRIPTS), max_size=60),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    corpus = [
+        "a red cat sits left of a dog",
+        "the blue house is above the green tree",
+        "你好 мир, it's ok",
+    ] * 9
+    return train_tokenizer(corpus, 330)
+
+
+@pytest.fixture(scope="module")
+def reference(tokenizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    tokenizer.save(path)
+    return RobertaTokenizerFast(tokenizer_file=str(path))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(texts, min_size=1, max_size=4), st.integers(2, 40))
+def test_single_texts_equal_roberta(tokenizer, reference, rows, length):
+    ours = tokenizer.encode_batch(rows, length)
+    theirs = reference(rows, truncation=True, max_length=length, padding=True, return_tensors="pt")
+    assert torch.equal(ours.ids, theirs["input_ids"])
+    assert torch.equal(ours.mask, theirs["attention_mask"].bool())
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=3), st.integers(4, 40))
+def test_pairs_equal_roberta(tokenizer, reference, rows, length):
+    first, second = [a for a, _ in rows], [b for _, b in rows]
+    ours = tokenizer.encode_pairs(first, second, length)
+    theirs = reference(
+        first, second, truncation="longest_first", max_length=length, padding=True, return_tensors="pt"
+    )
+    assert torch.equal(ours.ids, theirs["input_ids"])
+    assert torch.equal(ours.mask, theirs["attention_mask"].bool())
+
+
+@settings(deadline=None, max_examples=100)
+@given(texts)
+def test_decode_gives_the_text_back(tokenizer, text):
+    encoded = tokenizer.encode_batch([text], 1000)
+    if not any(token in text for token in (*SPECIAL_TOKENS, MASK_TOKEN)):
+        assert tokenizer.decode(encoded.ids[0]) == text
+
+
+def test_layout_of_special_tokens(tokenizer):
+    assert (tokenizer.bos, tokenizer.pad, tokenizer.eos, tokenizer.unk) == (0, 1, 2, 3)
+    assert tokenizer.vocab_size <= 330
+    assert tokenizer.mask == tokenizer.vocab_size - 1
+    single = tokenizer.encode_batch(["a red cat", "a"], 30)
+    assert single.ids[0, 0] == 0
+    assert single.ids[0, single.mask[0].sum() - 1] == 2
+    assert single.ids[1].tolist()[2:] == [2, *[1] * (single.ids.shape[1] - 3)]
+    pair = tokenizer.encode_pairs(["a"], ["a"], 30)
+    letter = int(single.ids[1, 1])
+    assert pair.ids[0].tolist() == [0, letter, 2, 2, letter, 2]
+    assert tokenizer.encode_batch(["a <mask>"], 9).ids[0].tolist() == [0, letter, tokenizer.mask, 2]
+
+
+def test_word_ids(tokenizer):
+    encoded = tokenizer.encode_batch(["zebra cat"], 30)
+    words = encoded.word_ids[0].tolist()
+    assert words[0] == words[-1] == -1
+    assert sorted(set(words)) == [-1, 0, 1]
+    pair = tokenizer.encode_pairs(["zebra cat"], ["dog"], 30)
+    assert sorted(set(pair.word_ids[0].tolist())) == [-1, 0, 1, 2]
+
+
+def test_longer_text_is_cut_first(tokenizer):
+    pair = tokenizer.encode_pairs(["zebra " * 9], ["a"], 12)
+    assert pair.ids.shape == (1, 12)
+    assert pair.ids[0, -2] == tokenizer.encode_batch(["a"], 9).ids[0, 1]
+
+
+def test_training_is_deterministic_and_files_round_trip(tokenizer, tmp_path):
+    again = train_tokenizer(["a red cat sits left of a dog"] * 9, 300)
+    assert again.to_json() == train_tokenizer(["a red cat sits left of a dog"] * 9, 300).to_json()
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["tokenizer.json"]
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert loaded.to_json() == tokenizer.to_json() == pickle.loads(pickle.dumps(tokenizer)).to_json()
+
+
+def test_no_texts(tokenizer):
+    encoded = tokenizer.encode_batch([], 30)
+    assert encoded.ids.shape == (0, 0)
+
+
+def test_normalise_caption():
+    assert normalise_caption("  A dog's ball -- (red/blue);  LEFT! ") == "a dog s ball red blue left"
+    assert normalise_caption(",.'!?\"()*#:;~-/") == ""
+    assert normalise_caption("a b c d", max_words=2) == "a b"
+    assert normalise_caption("a_b & c@d") == "a_b & c@d"
+
+
+def test_broken_files_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.json.*no such tokenizer"):
+        Tokenizer.load(tmp_path / "absent.json")
+    (tmp_path / "broken.json").write_text("{}")
+    with pytest.raises(UserError, match=r"broken\.json.*not a tokenizer"):
+        Tokenizer.load(tmp_path / "broken.json")
+
+
+def test_foreign_vocabularies_are_refused(tmp_path):
+    import tokenizers
+
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
+    backend.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "more"])
+    with pytest.raises(UserError, match="<mask> must have the last id 5 but has 4"):
+        Tokenizer(backend)
+    with pytest.raises(UserError, match="<s> must have id 0"):
+        Tokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()))
+    with pytest.raises(ValueError, match="at least 261"):
+        train_tokenizer(["a"], 100)

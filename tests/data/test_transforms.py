@@ -1,0 +1,244 @@
+"""Crops, flips and boxes against torchvision's transforms v2; what each mode promises."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode, v2
+
+from xfm.config.data import Augmentation
+from xfm.data.augment import COLOUR, GEOMETRIC, MILD_RANGE, mild_colour, rand_augment
+from xfm.data.transforms import (
+    CLIP_MEAN,
+    CLIP_STD,
+    Normalisation,
+    View,
+    move_boxes,
+    names_a_side,
+    normalise,
+    picture_view,
+    recolour,
+    region_view,
+    show,
+)
+
+
+def generator(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=seed))
+
+
+def picture(seed: int, width: int, height: int) -> torch.Tensor:
+    return torch.from_numpy(generator(seed).integers(0, 256, (3, height, width), dtype=np.uint8))
+
+
+@st.composite
+def boxes_in_pictures(draw):
+    width, height = draw(st.integers(8, 300)), draw(st.integers(8, 300))
+    boxes = []
+    for _ in range(draw(st.integers(1, 5))):
+        w, h = draw(st.integers(1, width)), draw(st.integers(1, height))
+        boxes.append((float(draw(st.integers(0, width - w))), float(draw(st.integers(0, height - h))), w, h))
+    return (width, height), boxes
+
+
+@st.composite
+def views(draw):
+    (width, height), boxes = draw(boxes_in_pictures())
+    w, h = draw(st.integers(1, width)), draw(st.integers(1, height))
+    left, top = draw(st.integers(0, width - w)), draw(st.integers(0, height - h))
+    return (width, height), boxes, View(left, top, w, h, draw(st.booleans()))
+
+
+@settings(deadline=None, max_examples=60)
+@given(views(), st.integers(8, 120))
+def test_boxes_and_pixels_equal_torchvision(case, size):
+    (width, height), boxes, view = case
+    pixels = tv_tensors.Image(picture(0, width, height))
+    theirs = tv_tensors.BoundingBoxes(
+        torch.tensor(boxes, dtype=torch.float64), format="XYWH", canvas_size=(height, width)
+    )
+
+    def apply(x):
+        x = v2.functional.crop(x, view.top, view.left, view.height, view.width)
+        x = v2.functional.horizontal_flip(x) if view.flip else x
+        return v2.functional.resize(x, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+
+    assert torch.equal(show(pixels.as_subclass(torch.Tensor), view, size), apply(pixels))
+    moved = move_boxes(boxes, view, size)
+    expected = v2.functional.clamp_bounding_boxes(apply(theirs))
+    scale = size * size / (view.width * view.height)
+    for (_, _, w, h), ours, other in zip(boxes, moved, expected.tolist(), strict=True):
+        kept = other[2] * other[3] / (w * h * scale)
+        if abs(kept - 0.5) > 1e-5:
+            assert (ours is not None) == (kept > 0.5)
+        if ours is not None:
+            assert ours == pytest.approx(other, abs=1e-6 * size)
+
+
+@settings(deadline=None, max_examples=200)
+@given(boxes_in_pictures(), st.integers(0, 999), st.sampled_from(Augmentation))
+def test_region_views_keep_a_box(case, seed, mode):
+    size, boxes = case
+    view = region_view(generator(seed), size, boxes, mode, may_flip=True)
+    assert view.width > 0
+    assert view.height > 0
+    assert 0 <= view.left <= view.left + view.width <= size[0]
+    assert 0 <= view.top <= view.top + view.height <= size[1]
+    inside = [
+        view.left <= x
+        and view.top <= y
+        and x + w <= view.left + view.width
+        and y + h <= view.top + view.height
+        for x, y, w, h in boxes
+    ]
+    if mode is Augmentation.PUBLISHED:
+        assert any(inside)
+    else:
+        assert all(inside)
+        assert not view.flip
+    if mode is Augmentation.NONE:
+        assert view == View(0, 0, *size)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 999))
+def test_mild_views_are_large_and_keep_the_aspect(width, height, seed):
+    view = picture_view(generator(seed), (width, height), Augmentation.MILD, may_flip=True)
+    assert not view.flip
+    assert 0 <= view.left <= view.left + view.width <= width
+    assert 0 <= view.top <= view.top + view.height <= height
+    assert view.width * view.height >= 0.8 * width * height
+    if min(width, height) > 20:
+        distortion = (view.width / view.height) / (width / height)
+        assert 0.75 < distortion < 1 / 0.75
+
+
+def test_published_views_have_the_distribution_of_random_resized_crop():
+    """Areas, aspects and places agree with torchvision's draws (means and spreads of two samples)."""
+    torch.manual_seed(0)
+    pixels, count = torch.zeros(3, 120, 160), 3000
+    crop = v2.RandomResizedCrop(9, scale=(0.2, 1.0))
+    drawn = [crop.make_params([pixels]) for _ in range(count)]
+    theirs = np.array([[p["left"], p["top"], p["width"], p["height"]] for p in drawn], dtype=float)
+    rng = generator(1)
+    views = [picture_view(rng, (160, 120), Augmentation.PUBLISHED, may_flip=True) for _ in range(count)]
+    ours = np.array([view[:4] for view in views], dtype=float)
+
+    def facts(boxes):
+        left, top, width, height = boxes.T
+        return np.stack([width * height, np.log(width / height), left, top])
+
+    mine, other = facts(ours), facts(theirs)
+    spread = np.sqrt((mine.var(1) + other.var(1)) / count)
+    assert (np.abs(mine.mean(1) - other.mean(1)) < 4 * spread).all()
+    assert mine.std(1) == pytest.approx(other.std(1), rel=0.06)
+    assert np.mean([view.flip for view in views]) == pytest.approx(0.5, abs=0.04)
+
+
+def test_published_view_of_a_strip_is_the_largest_centred_crop():
+    view = picture_view(generator(0), (1000, 10), Augmentation.PUBLISHED, may_flip=False)
+    assert view == View(493, 0, 13, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a cat on the left", True),
+        ("RIGHT of it", True),
+        ("left-hand side", True),
+        ("the leftmost dog", True),
+        ("rightwards, then up", True),
+        ("a bright aleft copyright cleft", False),
+        ("upright", False),
+        ("above", False),
+    ],
+)
+def test_sides_are_whole_words(text, expected):
+    assert names_a_side(["nothing", text]) is expected
+
+
+@pytest.mark.parametrize("mode", list(Augmentation))
+def test_never_flipped_when_a_side_is_named(mode):
+    for seed in range(200):
+        assert not picture_view(generator(seed), (96, 96), mode, may_flip=False).flip
+        assert not region_view(generator(seed), (96, 96), [(4, 4, 9, 9)], mode, may_flip=False).flip
+
+
+def test_mild_colour_keeps_hues_and_range():
+    grey = torch.arange(256, dtype=torch.uint8).repeat(3, 1).reshape(3, 16, 16)
+    for seed in range(50):
+        out = mild_colour(generator(seed), grey)
+        assert out.dtype == torch.uint8
+        assert torch.equal(out[0], out[1])  # grey stays grey
+        assert (out[0].flatten().diff().int() >= 0).all()  # and dark stays darker
+        assert abs(int(out[0, 8, 0]) - 128) <= 128 * MILD_RANGE + 1
+    red = torch.tensor([200, 30, 40], dtype=torch.uint8).reshape(3, 1, 1)
+    out = mild_colour(generator(1), red).flatten().tolist()
+    assert out[0] > out[2] >= out[1]
+
+
+def test_mild_colour_equals_torchvision_on_brightness():
+    """With the draws fixed, it is contrast around mid-grey followed by torchvision's brightness."""
+    pixels = picture(3, 20, 10)
+    b, c = (1 + MILD_RANGE * (2 * generator(9).random(2) - 1)).tolist()
+    contrast = (128 + c * (pixels.double() - 128)) / 255
+    expected = (contrast * b * 255).round().clamp(0, 255).to(torch.uint8)
+    assert torch.equal(mild_colour(generator(9), pixels), expected)
+
+
+@pytest.mark.parametrize("operation", COLOUR + GEOMETRIC, ids=lambda f: f.__name__)
+def test_operations_keep_shape_and_type(operation):
+    pixels = picture(0, 24, 24)
+    for sign in (-1.0, 1.0):
+        out = operation(pixels, 0.7, sign)
+        assert out.shape == pixels.shape
+        assert out.dtype == torch.uint8
+
+
+def test_geometric_operations_move_the_way_they_say():
+    dot = torch.full((3, 21, 21), 128, dtype=torch.uint8)
+    dot[:, 10, 10] = 255
+    by_name = {f.__name__: f for f in GEOMETRIC}
+    moved = by_name["_translate_x"](dot, 1.0, 1.0)
+    assert moved[0].argmax() == 10 * 21 + 10 + 1  # 10 of 224 px
+    moved = by_name["_translate_y"](dot, 1.0, -1.0)
+    assert moved[0].argmax() == 9 * 21 + 10
+    corner = torch.zeros((3, 21, 21), dtype=torch.uint8)
+    assert (by_name["_rotate"](corner, 1.0, 1.0)[:, 0, 0] == 128).all()  # filled with grey
+
+
+def test_rand_augment_draws_everything_and_only_from_its_generator():
+    pixels = picture(2, 24, 24)
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    seen = {rand_augment(generator(s), pixels, COLOUR + GEOMETRIC).numpy().tobytes() for s in range(300)}
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len(seen) > 60
+    same = [rand_augment(generator(4), pixels, COLOUR) for _ in range(2)]
+    assert torch.equal(*same)
+    # Applied with probability 0.5, and the identity in 1 of 5 cases: nothing happens in 0.6 ** 2.
+    untouched = np.mean(
+        [torch.equal(rand_augment(generator(s), pixels, COLOUR), pixels) for s in range(1000)]
+    )
+    assert untouched == pytest.approx(0.36, abs=0.06)
+
+
+def test_recolour_by_mode():
+    pixels = picture(2, 24, 24)
+    assert recolour(generator(0), pixels, Augmentation.NONE, has_boxes=True) is pixels
+    assert not torch.equal(recolour(generator(0), pixels, Augmentation.MILD, has_boxes=True), pixels)
+    outs = [recolour(generator(s), pixels, Augmentation.PUBLISHED, has_boxes=False) for s in range(30)]
+    assert any(not torch.equal(out, pixels) for out in outs)
+
+
+@pytest.mark.parametrize("normalisation", [None, Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
+def test_normalise_equals_torchvision(normalisation):
+    pixels = torch.stack([picture(0, 30, 20), picture(1, 30, 20)])
+    chosen = normalisation or Normalisation(CLIP_MEAN, CLIP_STD)
+    expected = v2.functional.normalize(pixels.float() / 255, list(chosen.mean), list(chosen.std))
+    out = normalise(pixels, normalisation)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, expected, atol=2e-6, rtol=1e-6)
+    assert pixels.dtype == torch.uint8

@@ -1,0 +1,146 @@
+"""Retrieval on a random model equals a computation pair by pair."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from xfm.config.training import Precision
+from xfm.data.schema import Tokens
+from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.evaluation.metrics import ranks_of_best_positive
+from xfm.evaluation.retrieval import (
+    Scores,
+    evaluate_scores,
+    hard_ranks,
+    matching_logits,
+    merge_ranking,
+    score_all,
+)
+from xfm.modeling.folder import Pretrained
+
+CAPTIONS = ["a red square", "a blue square left of a green square", "where", "yes it is", "a yellow square no"]
+
+
+@pytest.fixture
+def encoder(pretrained: Pretrained) -> Encoder:
+    return Encoder(pretrained.model, pretrained.tokenizer, Precision.FP32, batch_size=2)
+
+
+@pytest.fixture
+def inputs(pretrained: Pretrained) -> tuple[torch.Tensor, Tokens]:
+    return torch.randn(4, 3, 32, 32), tokenize_captions(pretrained.tokenizer, CAPTIONS)
+
+
+@torch.no_grad()
+def brute_force(
+    pretrained: Pretrained, pixels: torch.Tensor, tokens: Tokens
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Contrastive score and matching logit of every pair, one pair at a time, without padding."""
+    model = pretrained.model
+    itc, itm = np.empty((len(pixels), len(tokens.ids))), np.empty((len(pixels), len(tokens.ids)))
+    for i, picture in enumerate(pixels):
+        for r, (ids, mask) in enumerate(zip(tokens.ids, tokens.mask, strict=True)):
+            ids, mask = ids[mask][None], mask[mask][None]
+            itc[i, r] = (model.embed_image(picture[None]) * model.embed_text(ids, mask)).sum()
+            fused = model.fuse(model.encode_text(ids, mask), mask, model.encode_image(picture[None]))
+            itm[i, r] = model.itm_head(fused[:, 0])[0, 1]
+    return itc, itm
+
+
+def test_scores_equal_brute_force(
+    pretrained: Pretrained, encoder: Encoder, inputs: tuple[torch.Tensor, Tokens]
+) -> None:
+    pixels, tokens = inputs
+    itc, itm = brute_force(pretrained, pixels, tokens)
+    images = encode_images(encoder, pixels.split(3), len(pixels))
+    texts = encode_texts(encoder, tokens)
+    for shortlist in (1, 3, 99):
+        scores = score_all(encoder, images, texts, shortlist)
+        np.testing.assert_allclose(scores.itc, itc, atol=1e-5)
+        for found, by_itc, by_itm in (
+            (scores.text_rerank, itc, itm),
+            (scores.image_rerank.T, itc.T, itm.T),
+        ):
+            for query in range(len(found)):
+                best = sorted(range(found.shape[1]), key=lambda c: -by_itc[query, c])
+                short = sorted(best[:shortlist], key=lambda c: -by_itm[query, c])
+                assert np.argsort(-found[query]).tolist() == short + best[shortlist:]
+
+
+def test_chosen_pairs_come_back_in_their_order(
+    pretrained: Pretrained, encoder: Encoder, inputs: tuple[torch.Tensor, Tokens]
+) -> None:
+    pixels, tokens = inputs
+    _, itm = brute_force(pretrained, pixels, tokens)
+    pairs = np.array([[3, 0], [0, 4], [3, 2], [1, 1], [0, 0], [2, 3], [3, 0]] * 3)
+    found = matching_logits(encoder, encode_images(encoder, [pixels], 4), encode_texts(encoder, tokens), pairs)
+    np.testing.assert_allclose(found, itm[pairs[:, 0], pairs[:, 1]], atol=1e-5)
+
+
+def test_states_are_kept_in_bf16_in_bf16_arithmetic(
+    pretrained: Pretrained, inputs: tuple[torch.Tensor, Tokens]
+) -> None:
+    pixels, tokens = inputs
+    encoder = Encoder(pretrained.model, pretrained.tokenizer, Precision.BF16)
+    images, texts = encode_images(encoder, [pixels], 4), encode_texts(encoder, tokens)
+    assert images.states.dtype is texts.states.dtype is torch.bfloat16
+    assert images.vectors.dtype is texts.vectors.dtype is torch.float32
+    itc, itm = brute_force(pretrained, pixels, tokens)
+    scores = score_all(encoder, images, texts, 99)
+    np.testing.assert_allclose(scores.itc, itc, atol=0.05)
+    np.testing.assert_allclose(scores.text_rerank, itm, atol=0.05)
+
+
+def test_recalls_of_both_directions() -> None:
+    rng = np.random.default_rng(0)
+    itc, text, image = rng.random((3, 20, 20))
+    positives = np.eye(20, dtype=bool)
+    found = evaluate_scores(Scores(itc, text, image), positives, resamples=200, seed=0)
+    for name, matrix, k in (
+        ("text_r1", itc, 1),
+        ("image_r5", itc.T, 5),
+        ("text_r10_rerank", text, 10),
+        ("image_r1_rerank", image.T, 1),
+    ):
+        order = np.argsort(-matrix, axis=1)
+        assert found.recalls[name] == np.mean([row in order[row, :k] for row in range(20)])
+    pooled = [found.recalls[f"{d}_r1_rerank"] - found.recalls[f"{d}_r1"] for d in ("text", "image")]
+    assert found.gain.value == pytest.approx(np.mean(pooled))
+    assert found.gain.low <= found.gain.value <= found.gain.high
+    assert found.chances == pytest.approx(
+        {f"{d}_r{k}": k / 20 for d in ("text", "image") for k in (1, 5, 10)}
+    )
+
+
+def test_gain_pools_queries_when_pictures_have_several_captions() -> None:
+    rng = np.random.default_rng(1)
+    itc, text, image = rng.random((3, 6, 18))
+    positives = np.repeat(np.eye(6, dtype=bool), 3, axis=1)
+    found = evaluate_scores(Scores(itc, text, image), positives, resamples=50, seed=0)
+    hits = {
+        "before": [ranks_of_best_positive(m, p) == 0 for m, p in ((itc, positives), (itc.T, positives.T))],
+        "after": [ranks_of_best_positive(m, p) == 0 for m, p in ((text, positives), (image.T, positives.T))],
+    }
+    before, after = (np.concatenate(hits[name]).mean() for name in ("before", "after"))
+    assert found.gain.value == pytest.approx(after - before)
+
+
+def test_a_perfect_reranker_gains_significantly() -> None:
+    rng = np.random.default_rng(2)
+    itc = rng.random((100, 100)) + 0.3 * np.eye(100)
+    itm = np.eye(100)
+    short = np.ones((100, 100), dtype=bool)
+    scores = Scores(itc, merge_ranking(itc, itm, short), merge_ranking(itc.T, itm.T, short).T)
+    found = evaluate_scores(scores, np.eye(100, dtype=bool), resamples=300, seed=0)
+    assert found.recalls["text_r1_rerank"] == found.recalls["image_r1_rerank"] == 1.0
+    assert found.gain.low > 0
+
+
+def test_hard_distractors() -> None:
+    itc = [np.array([0.9, 0.1]), np.array([0.2, 0.3, 0.1]), np.array([0.5, 0.5])]
+    itm = [np.array([0.0, 1.0]), np.array([3.0, 2.0, 1.0]), np.array([2.0, 1.0])]
+    by_itc, by_itm, chance = hard_ranks(itc, itm)
+    assert by_itc.tolist() == [True, False, False]
+    assert by_itm.tolist() == [False, True, True]
+    assert chance == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 3)

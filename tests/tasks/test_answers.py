@@ -1,0 +1,53 @@
+"""Ranking by shortlist equals ranking by the likelihood of every answer."""
+
+import pytest
+import torch
+
+from xfm.modeling.decoder import Decoder
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.answers import AnswerList, rank_answers
+
+ANSWERS = ["red", "reddish", "red square", "square", "yes", "no", "where it is", "it is no square", "a", "blue"]
+
+
+@pytest.fixture
+def decoder(pretrained: Pretrained) -> Decoder:
+    decoder = Decoder.from_fusion(pretrained.model).eval()
+    with torch.no_grad():  # sharpen it, so that answers differ in likelihood
+        decoder.embeddings.words.weight.mul_(40)
+    return decoder
+
+
+@torch.no_grad()
+def log_likelihood(decoder: Decoder, ids: list[int], memory: torch.Tensor) -> float:
+    """Sum of the log-probabilities of all tokens after the begin token, one step at a time."""
+    total = 0.0
+    for length in range(1, len(ids)):
+        prefix = torch.tensor([ids[:length]])
+        everything = torch.ones(1, memory.shape[0], dtype=torch.bool)
+        logits = decoder(prefix, torch.ones_like(prefix, dtype=torch.bool), memory[None], everything)
+        total += logits[0, -1].log_softmax(-1)[ids[length]].item()
+    return total
+
+
+@pytest.mark.parametrize("shortlist", [1, 3, 50])
+@pytest.mark.parametrize("chunk", [2, 1000])
+def test_ranking_is_exact(pretrained: Pretrained, decoder: Decoder, shortlist: int, chunk: int) -> None:
+    answers = AnswerList(ANSWERS, pretrained.tokenizer)
+    memory = torch.randn(7, 5, 32)
+    mask = torch.arange(5) < torch.tensor([5, 3, 1, 4, 5, 2, 5])[:, None]
+    with torch.no_grad():
+        found = rank_answers(decoder, answers, memory, mask, shortlist, chunk)
+    for row in range(7):
+        scores = [
+            log_likelihood(decoder, ids[real].tolist(), memory[row, mask[row]])
+            for ids, real in zip(answers.ids, answers.mask, strict=True)
+        ]
+        best = max(range(len(scores)), key=scores.__getitem__)
+        assert found.index[row] == best
+        assert found.log_likelihood[row].item() == pytest.approx(scores[best], abs=1e-4)
+
+
+def test_an_empty_list_is_refused(pretrained: Pretrained) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        AnswerList([], pretrained.tokenizer)

@@ -1,0 +1,153 @@
+"""Order of rows, pictures, rows of files, settings."""
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms import v2
+
+from tests.evaluation.tiny import tiny_pretrained
+from xfm.config.evaluation import FineTuneConfig
+from xfm.config.training import Precision
+from xfm.data.tasks import eval_pixels, load_image
+from xfm.errors import UserError
+from xfm.modeling.folder import Preprocessing, Pretrained
+from xfm.tasks.base import TaskSettings, seeded
+from xfm.tasks.fine_tune import fine_tune, training_config
+from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import read_captioned, read_labelled, read_masked, read_questions
+from xfm.tasks.sampling import row_order
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=1, max_size=20),
+    st.integers(0, 50),
+    st.integers(1, 4),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_epoch_is_a_permutation_that_keeps_groups_together(
+    groups: list[int | None], position: int, per_group: int
+) -> None:
+    count = len(groups)
+    order = list(islice(row_order(groups, 3, 0, per_group), 3 * count))
+    for epoch in range(3):
+        assert sorted(order[epoch * count : (epoch + 1) * count]) == list(range(count))
+    assert list(islice(row_order(groups, 3, position, per_group), 10)) == list(
+        islice(row_order(groups, 3, 0, per_group), position, position + 10)
+    )
+    sizes = Counter(group for group in groups if group is not None)
+    for group, size in sizes.items():
+        places = [p for p, row in enumerate(order[:count]) if groups[row] == group]
+        breaks = sum(later != earlier + 1 for earlier, later in zip(places, places[1:], strict=False))
+        assert breaks <= -(-size // per_group) - 1
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        next(row_order([], 0, 0, 1))
+
+
+def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> None:
+    rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
+    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, TaskSettings(batch_size=5))
+    whole, later = list(task.batches(0, 9)), list(task.batches(6, 9))
+    for ours, theirs in zip(whole[6:], later, strict=True):
+        assert torch.equal(ours.boxes, theirs.boxes)
+        assert torch.equal(ours.pixels[ours.image_index], theirs.pixels[theirs.image_index])
+
+
+def test_fine_tuning_follows_from_the_seed(tiny_world: Path) -> None:
+    losses = []
+    for _ in range(2):
+        pretrained = tiny_pretrained()
+        rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
+        settings = TaskSettings(batch_size=4, precision=Precision.FP32)
+        task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, settings)
+        losses.append(fine_tune(task, FineTuneConfig(steps=4, batch_size=4)).losses)
+        torch.rand(5)
+    assert losses[0] == losses[1]
+
+
+def test_training_mode_is_restored_after_prediction(pretrained: Pretrained, tiny_world: Path) -> None:
+    rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
+    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, TaskSettings())
+    task.module.train()
+    first = task.predict(rows, batch_size=5)
+    assert task.module.training
+    torch.testing.assert_close(torch.tensor(first), torch.tensor(task.predict(rows)), atol=5e-3, rtol=0)
+
+
+def test_warm_up_is_a_share_of_the_steps() -> None:
+    config = training_config(FineTuneConfig(steps=200, warmup=0.1, lr=1e-3), 3, Precision.FP32)
+    assert (config.steps, config.seed, config.optim.warmup, config.optim.lr) == (200, 3, 20, 1e-3)
+
+
+def test_seeded_draws_leave_the_state_alone() -> None:
+    before = torch.get_rng_state()
+    with seeded(5):
+        first = torch.rand(3)
+    assert torch.equal(before, torch.get_rng_state())
+    with seeded(5):
+        assert torch.equal(first, torch.rand(3))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    pixels = torch.randint(0, 255, (3, 50, 40), dtype=torch.uint8)
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def test_pixels_are_those_of_evaluation(picture: Path) -> None:
+    preprocessing = Preprocessing(32)
+    found = Pictures(preprocessing).pixels([picture])
+    torch.testing.assert_close(found, eval_pixels([load_image(picture)], preprocessing))
+    resize = v2.Resize((32, 32), interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
+    reference = resize(load_image(picture))[None] / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
+    torch.testing.assert_close(found, (reference - mean) / std, atol=0.02, rtol=0)
+
+
+def test_pictures_are_read_once_while_they_fit(picture: Path) -> None:
+    roomy, tight = Pictures(Preprocessing(8)), Pictures(Preprocessing(8), limit=100)
+    before = [store.pixels([picture, picture]) for store in (roomy, tight)]
+    assert (len(roomy), len(tight)) == (1, 0)
+    picture.unlink()
+    assert torch.equal(before[0], roomy.pixels([picture, picture]))
+    with pytest.raises(UserError, match=r"a.png"):
+        tight.pixels([picture])
+
+
+def test_distinct_pictures(picture: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "b.png")
+    store = Pictures(Preprocessing(8))
+    paths = [tmp_path / "b.png", picture, tmp_path / "b.png"]
+    pixels, index = store.distinct(paths)
+    assert index.tolist() == [0, 1, 0]
+    assert torch.equal(pixels[index], store.pixels(paths))
+
+
+def test_missing_fields_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"image": "a.png"}\n')
+    for read, field in (
+        (read_captioned, "caption"),
+        (read_masked, "caption"),
+        (read_labelled, "label"),
+        (read_questions, "question"),
+    ):
+        with pytest.raises(UserError, match=f'rows.jsonl:1: the field "{field}" is missing'):
+            read(path)
+
+
+def test_kind_and_distractors_are_optional(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"image": "a.png", "question": "what?", "answer": "it", "caption": "c"}\n')
+    assert read_questions(path)[0].kind == "all"
+    assert read_captioned(path)[0].distractors == ()

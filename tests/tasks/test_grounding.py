@@ -1,0 +1,96 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.ops import box_iou, generalized_box_iou_loss
+
+from xfm.config.evaluation import FineTuneConfig
+from xfm.config.training import Precision
+from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.errors import UserError
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.fine_tune import fine_tune
+from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Reference
+
+SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
+
+
+@pytest.fixture
+def rows(tiny_world: Path) -> list[Reference]:
+    return GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
+
+
+@pytest.fixture
+def pictures(pretrained: Pretrained) -> Pictures:
+    return Pictures(pretrained.preprocessing)
+
+
+def test_boxes_are_corners_as_fractions(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"image": "a.png", "phrase": "it", "box": [10, 5, 20, 10]}))
+    (row,) = GroundingTask.read(path)
+    assert row.box == (0.25, 0.25, 0.75, 0.75)
+
+
+@pytest.mark.parametrize("box", [[10, 5, 40, 10], [1, 2, 3], [5, 5, 0, 4]])
+def test_a_box_outside_its_picture_is_named(tmp_path: Path, box: list[int]) -> None:
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"image": "a.png", "phrase": "it", "box": box}))
+    with pytest.raises(UserError, match=r"rows.jsonl:1: the field \"box\""):
+        GroundingTask.read(path)
+
+
+def test_overfits_a_handful_of_rows(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
+) -> None:
+    few = rows[:8]
+    task = GroundingTask(pretrained, pictures, few, SETTINGS)
+    tuning = fine_tune(task, FineTuneConfig(steps=150, batch_size=8, lr=3e-3))
+    assert tuning.losses[-1] < 0.3 * tuning.losses[0]
+    assert task.metrics(few, task.predict(few))["acc50"] == 1.0
+
+
+def test_loss_is_l1_plus_giou(pretrained: Pretrained, pictures: Pictures, rows: list[Reference]) -> None:
+    task = GroundingTask(pretrained, pictures, rows, SETTINGS)
+    batch = task.collate(rows[:6])
+    with torch.no_grad():
+        losses, predicted = task.loss(batch, torch.Generator()), task.module(batch)
+
+    def corners(boxes: torch.Tensor) -> torch.Tensor:
+        return Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data
+
+    l1 = (predicted - batch.boxes).abs().sum(dim=1).mean()
+    giou = generalized_box_iou_loss(corners(predicted), corners(batch.boxes), reduction="mean")
+    torch.testing.assert_close(losses.total, l1 + giou)
+
+
+def test_metrics_are_torchvisions(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
+) -> None:
+    task = GroundingTask(pretrained, pictures, rows, SETTINGS)
+    rng = np.random.default_rng(0)
+    predicted = [tuple(np.clip(np.array(row.box) + rng.normal(0, 0.08, 4), 0, 1).tolist()) for row in rows]
+    iou = box_iou(torch.tensor(predicted), torch.tensor([row.box for row in rows])).diag()
+    found = task.metrics(rows, predicted)  # type: ignore[arg-type]
+    assert found["acc50"] == pytest.approx((iou >= 0.5).float().mean().item())
+    assert found["mean_iou"] == pytest.approx(iou.mean().item(), abs=1e-6)
+
+
+def test_the_blanked_baseline_never_sees_the_phrase(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
+) -> None:
+    blind = GroundingTask(pretrained, pictures, rows, replace(SETTINGS, blanked=Blanked.TEXT))
+    other = [replace(row, phrase="yes it is where") for row in rows]
+    assert blind.predict(rows) == blind.predict(other)
+    assert blind.collate(rows).tokens.ids.shape == (len(rows), 2)  # <s></s>
+    task = GroundingTask(pretrained, pictures, rows, SETTINGS)
+    assert task.predict(rows) != task.predict(other)

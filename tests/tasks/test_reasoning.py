@@ -1,0 +1,74 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from xfm.config.evaluation import FineTuneConfig
+from xfm.config.training import Precision
+from xfm.errors import UserError
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.fine_tune import fine_tune
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.reasoning import ReasoningTask
+from xfm.tasks.rows import PicturePair
+
+SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
+
+
+@pytest.fixture
+def rows(tiny_world: Path) -> list[PicturePair]:
+    return ReasoningTask.read(tiny_world / "tasks/reasoning/train.jsonl")
+
+
+@pytest.fixture
+def pictures(pretrained: Pretrained) -> Pictures:
+    return Pictures(pretrained.preprocessing)
+
+
+def test_overfits_a_handful_of_rows(
+    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
+) -> None:
+    few = rows[:8]
+    task = ReasoningTask(pretrained, pictures, few, SETTINGS)
+    tuning = fine_tune(task, FineTuneConfig(steps=120, batch_size=8, lr=3e-3))
+    assert tuning.losses[-1] < 0.2 * tuning.losses[0]
+    assert task.metrics(few, task.predict(few)) == {"accuracy": 1.0}
+
+
+def test_both_pictures_count_and_keep_their_sides(
+    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
+) -> None:
+    task = ReasoningTask(pretrained, pictures, rows, SETTINGS)
+    first, last = rows[0], rows[-3]
+    with torch.no_grad():
+        logits = task.module(task.collate([first]))
+        for images in ((first.images[1], first.images[0]), (last.images[0], first.images[1])):
+            other = task.module(task.collate([replace(first, images=images)]))
+            assert not torch.allclose(logits, other, atol=1e-5)
+        model, batch = task.module.model, task.collate([first])
+        text = model.encode_text(batch.tokens.ids, batch.tokens.mask)
+        left, right = (
+            model.fuse(text, batch.tokens.mask, model.encode_image(batch.pixels[place]))[:, 0]
+            for place in (batch.left, batch.right)
+        )
+        torch.testing.assert_close(logits, task.module.head(torch.cat([left, right], dim=-1)))
+
+
+def test_text_only_never_opens_a_picture(
+    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
+) -> None:
+    blind = ReasoningTask(pretrained, pictures, rows, replace(SETTINGS, blanked=Blanked.PICTURE))
+    nowhere = (Path("/a.jpg"), Path("/b.jpg"))
+    moved = [replace(row, images=nowhere) for row in rows]
+    assert blind.predict(rows) == blind.predict(moved)
+    assert len(pictures) == 0
+    assert blind.collate(rows).pixels.shape == (1, 3, 32, 32)
+
+
+def test_one_picture_is_not_enough(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"images": ["a.jpg"], "text": "a", "label": true}\n')
+    with pytest.raises(UserError, match=r"rows.jsonl:1: the field \"images\" must name two pictures"):
+        ReasoningTask.read(path)

@@ -1,0 +1,93 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from xfm.config.evaluation import FineTuneConfig
+from xfm.config.training import Precision
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.fine_tune import fine_tune
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Question
+from xfm.tasks.vqa import VqaTask, kind_key
+
+SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
+
+
+@pytest.fixture
+def rows(tiny_world: Path) -> list[Question]:
+    return VqaTask.read(tiny_world / "tasks/vqa/train.jsonl")
+
+
+@pytest.fixture
+def pictures(pretrained: Pretrained) -> Pictures:
+    return Pictures(pretrained.preprocessing)
+
+
+def build(pretrained: Pretrained, pictures: Pictures, rows: list[Question], **settings: object) -> VqaTask:
+    return VqaTask(pretrained, pictures, rows, replace(SETTINGS, **settings))  # type: ignore[arg-type]
+
+
+def test_overfits_a_handful_of_rows(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:
+    few = rows[:8]
+    task = build(pretrained, pictures, few)
+    tuning = fine_tune(task, FineTuneConfig(steps=120, batch_size=8, lr=3e-3))
+    assert tuning.losses[-1] < 0.1 * tuning.losses[0]
+    assert task.predict(few) == [row.answer for row in few]
+    metrics = task.metrics(few, task.predict(few))
+    assert metrics == {"accuracy": 1.0, "accuracy_which_left": 1.0, "accuracy_which_right": 1.0}
+
+
+def test_nothing_is_detached(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:
+    task = build(pretrained, pictures, rows)
+    task.loss(task.collate(rows[:4]), torch.Generator()).total.backward()
+    model = task.module.model
+    for part in (model.language.embeddings, model.vision.patch_embed, model.fusion.layers[0].attention):
+        assert all(p.grad is not None and p.grad.any() for n, p in part.named_parameters() if n != "qkv.bias")
+
+
+def test_the_blanked_baseline_never_opens_a_picture(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
+) -> None:
+    blind = build(pretrained, pictures, rows, blanked=Blanked.PICTURE)
+    moved = [replace(row, image=Path("/nonexistent.jpg")) for row in rows]
+    assert blind.predict(moved) == blind.predict(rows)
+    assert len(pictures) == 0
+    batch = blind.collate(rows)
+    assert batch.pixels.shape == (1, 3, 32, 32)  # one blank picture for all rows
+    assert not batch.pixels.any()
+    torch.testing.assert_close(
+        blind.loss(batch, torch.Generator()).total, blind.loss(blind.collate(moved), torch.Generator()).total
+    )
+
+
+def test_the_task_itself_sees_the_picture(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
+) -> None:
+    task = build(pretrained, pictures, rows)
+    other = [replace(row, image=rows[-1].image) for row in rows[:4]]
+    ours, theirs = task.collate(rows[:4]), task.collate(other)
+    assert not torch.allclose(task.module.fuse(ours), task.module.fuse(theirs), atol=1e-3)
+
+
+def test_a_picture_is_encoded_once_for_all_its_questions(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
+) -> None:
+    task = build(pretrained, pictures, rows)
+    for batch in task.batches(0, 6):
+        assert len(batch.pixels) == 4  # eight rows, two of each picture
+        assert batch.image_index.max() == 3
+
+
+def test_answers_come_from_the_training_rows(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
+) -> None:
+    task = build(pretrained, pictures, [*rows, replace(rows[0], answer="Yes!")])
+    assert set(task.answers.answers) == {"red", "green", "blue", "yellow", "yes"}
+
+
+def test_kinds_become_keys() -> None:
+    assert kind_key("how many") == "how_many"
+    assert kind_key("Yes/No") == "yes_no"

@@ -1,0 +1,57 @@
+"""Imports go one way, along the flow of the data, and the configuration imports nothing heavy."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "xfm"
+ORDER = [
+    {"errors"},
+    {"config"},
+    {"data"},
+    {"modeling"},
+    {"interop"},
+    {"objectives"},
+    {"training"},
+    {"tasks"},
+    {"evaluation"},
+    {"inference"},
+    {"serving"},
+    {"quickstart", "info"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_imports_a_later_stage(path):
+    own = part_of(path)
+    assert own in LEVEL, f"say in ORDER where {own} stands"
+    for module in imported(path):
+        package, _, rest = module.partition(".")
+        if package == "xfm" and rest:
+            other = rest.split(".")[0]
+            assert other == own or LEVEL[other] < LEVEL[own], f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_configuration_is_light(path):
+    if part_of(path) in {"config", "errors"}:
+        assert not {module.split(".")[0] for module in imported(path)} & HEAVY

@@ -1,0 +1,91 @@
+"""What two processes compute; test_distributed.py starts it with torchrun and compares.
+
+Usage: distributed_worker.py FOLDER
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tests.modeling.build import random_batch, tiny_model
+from tests.training.support import Line, Numbers, config, numbers
+from xfm.config.training import LossWeights
+from xfm.data.schema import Batch
+from xfm.modeling.gradients import PRETRAINING
+from xfm.objectives.losses import Losses
+from xfm.objectives.step import pretraining_losses
+from xfm.training import distributed
+from xfm.training.loop import train
+
+
+def half(rank: int, world: int):
+    """Batches of one process: its share of the rows."""
+
+    def batches(start: int, stop: int) -> Iterator[Numbers]:
+        for batch in numbers(start, stop):
+            rows = slice(rank * 8 // world, (rank + 1) * 8 // world)
+            yield Numbers(batch.x[rows], batch.y[rows], batch.origins[rows])
+
+    return batches
+
+
+def contrastive_gradient(rank: int, world: int) -> list[float]:
+    """Gradient of a loss over all rows; each process encodes some, and DDP takes the mean over processes."""
+    torch.manual_seed(0)
+    encoder, x, y = nn.Linear(3, 4), torch.randn(8, 3), torch.randn(8, 4)
+    bounds = [0, 8] if world == 1 else [0, 3, 8]  # shares need not be equal
+    rows = slice(bounds[rank], bounds[rank + 1])
+    everyone = distributed.gather_rows(encoder(x[rows]))
+    nn.functional.cross_entropy(everyone @ y.t(), torch.arange(8)).backward()
+    assert encoder.weight.grad is not None
+    return distributed.mean(encoder.weight.grad).flatten().tolist()
+
+
+def pretraining_step(world: int) -> float:
+    """A step of the real model with one kind of data missing, so that some parameters have no gradient."""
+    model = tiny_model()
+
+    def losses(batch: Batch, generator: torch.Generator) -> Losses:
+        return pretraining_losses(
+            model, batch, PRETRAINING, LossWeights(), generator, distributed.gather_rows
+        )
+
+    def batches(start: int, stop: int) -> Iterator[Batch]:
+        for step in range(start, stop):
+            torch.manual_seed(step)
+            yield replace(random_batch(), text=None)
+
+    train(model, losses, batches, config(2), progress=False, device="cpu")
+    return sum(p.detach().double().abs().sum().item() for p in model.parameters())
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    with distributed.processes("cpu") as process:
+        rank, world = process.rank, process.world
+        found: dict[str, object] = {
+            "world": world,
+            "gathered": distributed.gather_rows(torch.tensor([[rank]])).flatten().tolist(),
+            "collected": distributed.collect(rank),
+            "from_first": distributed.from_first(f"rank {rank}"),
+            "largest": distributed.largest(torch.tensor([rank, -rank])).tolist(),
+            "contrastive": contrastive_gradient(rank, world),
+            "pretraining": distributed.collect(pretraining_step(world)),
+        }
+        model = Line()
+        training = config(6, save_every=3, keep=5)
+        options = {"progress": False, "tensorboard": False, "device": "cpu"}
+        train(model, model.losses, half(rank, world), training, folder / "run", **options)  # type: ignore[arg-type]
+        found["weights"] = model.layer.weight.flatten().tolist()
+        if process.is_first:
+            (folder / "found.json").write_text(json.dumps(found))
+        distributed.barrier()
+
+
+if __name__ == "__main__":
+    main()

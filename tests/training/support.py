@@ -1,0 +1,116 @@
+"""Tiny runs for the tests of the loop."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tests.modeling.build import random_batch, tiny_config
+from xfm.config.training import LossWeights, OptimConfig, Precision, TrainingConfig
+from xfm.data.schema import Batch, Origin, TensorFields
+from xfm.modeling.gradients import PRETRAINING
+from xfm.modeling.xfm import XFM
+from xfm.objectives.losses import Losses
+from xfm.objectives.step import pretraining_losses
+from xfm.training.logging import LOG_FILE
+from xfm.training.loop import TrainResult, train
+
+
+@dataclass(frozen=True)
+class Numbers(TensorFields):
+    """Inputs and targets of a linear model."""
+
+    x: Tensor
+    y: Tensor
+    origins: tuple[str, ...] = ()
+
+
+def numbers(start: int, stop: int) -> Iterator[Numbers]:
+    for step in range(start, stop):
+        generator = torch.Generator().manual_seed(step)
+        x = torch.randn(8, 3, generator=generator)
+        yield Numbers(x, x.sum(1, keepdim=True), tuple(f"shard.tar:{step}-{row}" for row in range(8)))
+
+
+class Line(nn.Module):
+    """A linear model with its loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.layer = nn.Linear(3, 1)
+
+    def losses(self, batch: Numbers, generator: torch.Generator) -> Losses:
+        error = (self.layer(batch.x) - batch.y).square().mean()
+        return Losses(error, {"square": error}, {"noise": torch.rand((), generator=generator)})
+
+
+def config(steps: int = 10, **changes: object) -> TrainingConfig:
+    plain = TrainingConfig(
+        steps=steps,
+        precision=Precision.FP32,
+        optim=OptimConfig(lr=1e-2, warmup=2),
+        save_every=0,
+        log_every=1,
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def run_line(folder: Path | None, training: TrainingConfig, **options: object) -> TrainResult:
+    model = Line()
+    options = {"progress": False, "tensorboard": False, **options}
+    return train(model, model.losses, numbers, training, folder, **options)  # type: ignore[arg-type]
+
+
+def model_with_dropout() -> XFM:
+    torch.manual_seed(1)
+    plain = tiny_config()
+    return XFM(
+        replace(
+            plain,
+            vision=replace(plain.vision, drop_path=0.3),
+            language=replace(plain.language, dropout=0.2),
+            fusion=replace(plain.fusion, dropout=0.2),
+        )
+    )
+
+
+def model_batches(start: int, stop: int) -> Iterator[Batch]:
+    for step in range(start, stop):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1000 + step)
+            batch = random_batch()
+        yield replace(batch, step=step, origins=(Origin("shard.tar", f"{step:05d}"),))
+
+
+def run_model(
+    folder: Path | None,
+    training: TrainingConfig,
+    batches: Callable[[int, int], Iterator[Batch]] = model_batches,
+    **options: object,
+) -> XFM:
+    """Train a tiny real model: dropout, drop-path and drawn negatives use every random state."""
+    model = model_with_dropout()
+
+    def losses(batch: Batch, generator: torch.Generator) -> Losses:
+        return pretraining_losses(model, batch, PRETRAINING, LossWeights(), generator)
+
+    options = {"progress": False, "tensorboard": False, **options}
+    train(model, losses, batches, training, folder, **options)  # type: ignore[arg-type]
+    return model
+
+
+def logged(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / LOG_FILE).read_text().splitlines()]
+
+
+def logged_losses(folder: Path) -> dict[int, tuple]:
+    """Everything computed in a step, by step."""
+    return {
+        line["step"]: (line["loss"], line["losses"], line["metrics"], line["grad_norm"], line["lr"])
+        for line in logged(folder)
+        if "event" not in line
+    }

@@ -1,0 +1,238 @@
+import errno
+import json
+import os
+import random
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tests.modeling.build import tiny_model
+from xfm.config.training import OptimConfig
+from xfm.errors import UserError
+from xfm.training import storage
+from xfm.training.checkpoint import (
+    CheckpointState,
+    checkpoint_path,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    load_weights,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from xfm.training.optim import build_optimizer
+from xfm.training.randomness import random_state, restore_random_state, seeded_generator
+from xfm.training.storage import damage
+
+
+class Tied(nn.Module):
+    """Input and output embeddings share a matrix, and there is a buffer."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.words = nn.Embedding(7, width)
+        self.out = nn.Linear(width, 7)
+        self.out.weight = self.words.weight
+        self.register_buffer("count", torch.zeros(()))
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        self.out(self.words(torch.arange(7))).square().sum().backward()
+        self.count += 1
+        optimizer.step()
+
+
+def trained(steps: int = 3) -> tuple[Tied, torch.optim.Optimizer]:
+    model = Tied()
+    optimizer = build_optimizer(model, OptimConfig(lr=0.1))
+    for _ in range(steps):
+        model.step(optimizer)
+    return model, optimizer
+
+
+def save(folder, step: int = 1, model: nn.Module | None = None, optimizer=None):
+    if model is None or optimizer is None:
+        model, optimizer = trained()
+    path = checkpoint_path(folder, step)
+    state = random_state(seeded_generator(0, torch.device("cpu")))
+    save_checkpoint(path, model, optimizer, [state], CheckpointState(step, {"lr": 0.1}))
+    return path
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_round_trip_continues_identically(tmp_path, fused):
+    def optimizer_of(model):
+        optimizer = build_optimizer(model, OptimConfig(lr=0.1))
+        for group in optimizer.param_groups:
+            group["fused"] = fused
+            group["foreach"] = not fused
+        return optimizer
+
+    torch.manual_seed(0)
+    model = Tied()
+    optimizer = optimizer_of(model)
+    for _ in range(3):
+        model.step(optimizer)
+    path = save(tmp_path, 3, model, optimizer)
+    other = Tied()
+    other_optimizer = optimizer_of(other)
+    state, randomness = load_checkpoint(path, other, other_optimizer)
+    assert (state.step, dict(state.settings)) == (3, {"lr": 0.1})
+    assert randomness is not None
+    model.step(optimizer)
+    other.step(other_optimizer)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+    assert other.out.weight is other.words.weight
+
+
+def test_random_states_come_back(tmp_path):
+    generator = seeded_generator(5, torch.device("cpu"))
+
+    def draw() -> tuple:
+        return (
+            random.random(),
+            random.gauss(0, 1),
+            np.random.standard_normal(),  # noqa: NPY002
+            torch.rand(2).tolist(),
+            torch.rand(2, generator=generator).tolist(),
+        )
+
+    draw()  # leaves half a pair of Gaussians behind
+    file = tmp_path / "random.safetensors"
+    save_file(random_state(generator), file)
+    expected = draw()
+    from safetensors.torch import load_file
+
+    restore_random_state(load_file(file), generator)
+    assert draw() == expected
+
+
+def test_files_hold_no_pickle(tmp_path):
+    path = save(tmp_path)
+    assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
+    assert damage(path) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+)
+@pytest.mark.parametrize("how", ["truncate", "flip", "delete"])
+def test_damage_is_noticed(tmp_path, name, how):
+    model, optimizer = trained()
+    good, bad = save(tmp_path, 1, model, optimizer), save(tmp_path, 2, model, optimizer)
+    file = bad / name
+    data = bytearray(file.read_bytes())
+    if how == "delete":
+        file.unlink()
+    else:
+        data[len(data) // 2] ^= 0xFF
+        file.write_bytes(data[: len(data) // 2] if how == "truncate" else data)
+    found, notes = latest_checkpoint(tmp_path)
+    assert found == good
+    assert len(notes) == 1
+    assert name in notes[0]
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(bad, model, optimizer)
+    assert str(bad) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    folder = checkpoint_path(tmp_path, 1)
+    folder.mkdir(parents=True)
+    torch.save({"model": 1}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"is not a checkpoint of xfm"):
+        load_checkpoint(folder, Tied())
+    with pytest.raises(UserError, match=r"no checkpoint is left to resume from"):
+        latest_checkpoint(tmp_path)
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    path = save(tmp_path)
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps(state | {"format": 99}))
+    with pytest.raises(UserError, match="newer xfm"):
+        load_checkpoint(path, Tied())
+
+
+def test_another_model_is_refused(tmp_path):
+    path = save(tmp_path)
+    with pytest.raises(UserError, match=r"words.weight has shape \[7, 4\], this model needs \[7, 5\]"):
+        load_checkpoint(path, Tied(5))
+    with pytest.raises(UserError, match=r"model.safetensors (lacks|has an unknown) tensor"):
+        load_checkpoint(path, nn.Linear(2, 2))
+    model = Tied()
+    model.words.requires_grad_(False)
+    with pytest.raises(UserError, match=r"words.weight is not trained in this run"):
+        load_checkpoint(path, model, build_optimizer(model, OptimConfig()))
+
+
+def test_part_of_a_file(tmp_path):
+    source, target = tiny_model(), tiny_model()
+    with torch.no_grad():
+        source.vision.cls.fill_(7)
+        source.temperature.fill_(0.3)
+    save_file(source.state_dict(), tmp_path / "model.safetensors")
+    load_weights(tmp_path / "model.safetensors", target.vision, "vision.")
+    assert (target.vision.cls == 7).all()
+    assert target.temperature.item() != pytest.approx(0.3)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_weights(tmp_path / "missing.safetensors", target)
+
+
+def test_pruning_keeps_the_newest(tmp_path):
+    for step in (1, 20, 3):
+        save(tmp_path, step)
+    (tmp_path / "checkpoints" / "notes").mkdir()
+    prune_checkpoints(tmp_path, 2)
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000003", "step-00000020"]
+    prune_checkpoints(tmp_path, 0)
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000020"]
+
+
+@pytest.mark.parametrize("when", ["before", "while writing", "while syncing", "at the rename"])
+def test_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch, when):
+    previous = save(tmp_path, 1)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise full
+
+    def fail_in_rust(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    if when == "before":
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
+    elif when == "while writing":
+        monkeypatch.setattr("xfm.training.checkpoint.save_file", fail_in_rust)
+    elif when == "while syncing":
+        monkeypatch.setattr(storage.os, "fsync", fail)
+    else:
+        monkeypatch.setattr(storage.os, "replace", fail)
+    with pytest.raises(UserError, match=r"step-00000002: the disk is full.*--resume"):
+        save(tmp_path, 2)
+    assert list_checkpoints(tmp_path) == [previous]
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [previous.name]
+    assert damage(previous) is None
+
+
+def test_a_checkpoint_is_replaced_whole(tmp_path):
+    first = save(tmp_path, 1)
+    model, optimizer = trained(5)
+    save(tmp_path, 1, model, optimizer)
+    other = Tied()
+    load_checkpoint(first, other)
+    assert torch.equal(other.words.weight, model.words.weight)
+    assert [p.name for p in first.parent.iterdir()] == [first.name]
+
+
+def test_leftovers_of_a_killed_save_are_ignored(tmp_path):
+    path = save(tmp_path, 1)
+    shutil.copytree(path, path.parent / ".step-00000002.partial-123")
+    assert list_checkpoints(tmp_path) == [path]

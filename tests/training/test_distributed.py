@@ -1,0 +1,93 @@
+"""Two processes (gloo on the CPU) compute what one computes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.training.distributed_worker import contrastive_gradient
+from tests.training.support import config, logged_losses, run_line
+from xfm.training import distributed
+from xfm.training.checkpoint import checkpoint_path, list_checkpoints
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    root = WORKER.parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, str(WORKER), str(folder)],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture
+def found(two: Path) -> dict:
+    return json.loads((two / "found.json").read_text())
+
+
+def test_collectives(found):
+    assert found["world"] == 2
+    assert found["gathered"] == [0, 1]
+    assert found["collected"] == [0, 1]
+    assert found["from_first"] == "rank 0"
+    assert found["largest"] == [1, 0]
+
+
+def test_gathering_keeps_the_gradient_of_remote_rows(found):
+    """The published code drops it and gets 1 / world of the right value."""
+    assert found["contrastive"] == pytest.approx(contrastive_gradient(0, 1), rel=1e-5)
+
+
+def test_processes_stay_in_step_when_parameters_are_unused(found):
+    first, second = found["pretraining"]
+    assert first == second
+
+
+def test_two_halves_are_one_batch(found, two, tmp_path):
+    run_line(tmp_path, config(6))
+    alone = {step: line[0] for step, line in logged_losses(tmp_path).items()}
+    together = {step: line[0] for step, line in logged_losses(two / "run").items()}
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_moves_to_another_number_of_processes(two, tmp_path):
+    """Saved by two processes, resumed by one: the losses of the uninterrupted run."""
+    shutil.copytree(two / "run", tmp_path / "run")
+    assert [p.name for p in list_checkpoints(tmp_path / "run")] == ["step-00000003", "step-00000006"]
+    before = logged_losses(tmp_path / "run")
+    shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
+    run_line(tmp_path / "run", config(6, save_every=3, keep=5), resume=True)
+    after = logged_losses(tmp_path / "run")
+    assert {k: v[0] for k, v in after.items()} == pytest.approx(
+        {k: v[0] for k, v in before.items()}, rel=1e-5
+    )
+
+
+def test_a_single_process_needs_nothing():
+    with distributed.processes("cpu") as process:
+        assert (process.rank, process.world, process.is_first) == (0, 1, True)
+    rows = torch.ones(2, 3)
+    assert distributed.gather_rows(rows) is rows
+    assert distributed.from_first("x") == "x"
+    assert distributed.collect(3) == [3]
+    module = nn.Linear(1, 1)
+    assert distributed.wrap(module, torch.device("cpu")) is module
+    distributed.barrier()
+    assert distributed.pick_device("cpu") == torch.device("cpu")

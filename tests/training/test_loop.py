@@ -1,0 +1,243 @@
+"""The loop: exact resume, skipped steps, interruption, logs."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+
+from tests.training import support
+from tests.training.support import (
+    Numbers,
+    config,
+    logged,
+    logged_losses,
+    model_batches,
+    numbers,
+    run_line,
+    run_model,
+)
+from xfm.config.training import OptimConfig, Precision
+from xfm.data.schema import Batch
+from xfm.errors import UserError
+from xfm.objectives.losses import Losses
+from xfm.training.checkpoint import checkpoint_path, list_checkpoints
+from xfm.training.loop import train
+from xfm.training.signals import Interrupted
+
+
+def stopping_at(step: int, number: int = signal.SIGINT):
+    """Batches that send this process a signal while the given one is loaded."""
+
+    def batches(start: int, stop: int) -> Iterator[Batch]:
+        for index, batch in enumerate(model_batches(start, stop), start):
+            if index == step:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    return batches
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_resume_is_bit_for_bit(tmp_path, precision):
+    training = config(18, precision=precision, save_every=6, keep=10, accumulate=2)
+    whole = run_model(tmp_path / "whole", training)
+    with pytest.raises(Interrupted):
+        run_model(tmp_path / "parts", training, stopping_at(14))  # in step 7
+    assert [p.name for p in list_checkpoints(tmp_path / "parts")] == ["step-00000006", "step-00000008"]
+    resumed = run_model(tmp_path / "parts", training, resume=True)
+    first, second = logged_losses(tmp_path / "whole"), logged_losses(tmp_path / "parts")
+    assert list(first) == list(range(1, 19))
+    assert first == second
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_crash_resumes_from_the_last_checkpoint(tmp_path):
+    training = config(9, save_every=4)
+
+    def crashing(start: int, stop: int) -> Iterator[Batch]:
+        yield from islice(model_batches(start, stop), 6)
+        raise RuntimeError("power cut")
+
+    run_model(tmp_path / "whole", training)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_model(tmp_path / "parts", training, crashing)
+    run_model(tmp_path / "parts", training, resume=True)
+    assert logged_losses(tmp_path / "whole") == logged_losses(tmp_path / "parts")
+    assert [line["step"] for line in logged(tmp_path / "parts") if "event" not in line] == list(range(1, 10))
+
+
+def test_falls_back_to_the_previous_checkpoint(tmp_path):
+    training = config(9, save_every=3, keep=5)
+    run_model(tmp_path, training)
+    before = logged_losses(tmp_path)
+    with (checkpoint_path(tmp_path, 9) / "model.safetensors").open("r+b") as stream:
+        stream.truncate(1000)
+    run_model(tmp_path, training, resume=True)
+    assert logged_losses(tmp_path) == before
+    notes = [line["message"] for line in logged(tmp_path) if line.get("event") == "resumed"]
+    assert "model.safetensors is truncated or altered" in notes[0]
+    assert "step-00000006 at step 6" in notes[1]
+
+
+def test_only_damaged_checkpoints_is_a_user_error(tmp_path):
+    run_line(tmp_path, config(4))
+    (checkpoint_path(tmp_path, 4) / "state.json").unlink()
+    with pytest.raises(UserError, match=r"state.json is missing; no checkpoint is left"):
+        run_line(tmp_path, config(4), resume=True)
+
+
+def test_finished_run_resumes_to_nothing(tmp_path):
+    run_line(tmp_path, config(4))
+    result = run_line(tmp_path, config(4), resume=True)
+    assert (result.step, result.skipped, result.last) == (4, 0, {})
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_say_how_to_go_on(tmp_path, number):
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=r"stopped after step 3.*--resume"):
+        run_model(tmp_path, config(9), stopping_at(2, number))
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000003"]
+    assert signal.getsignal(number) is before
+
+
+def test_second_ctrl_c_stops_at_once(tmp_path):
+    def batches(start: int, stop: int) -> Iterator[Numbers]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield from numbers(start, stop)
+
+    model = support.Line()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(model, model.losses, batches, config(4), tmp_path, progress=False, tensorboard=False)
+    assert not isinstance(caught.value, Interrupted)
+    assert not list_checkpoints(tmp_path)
+
+
+class Poisoned(support.Line):
+    """A model whose loss or gradient is broken in some steps."""
+
+    def __init__(self, bad: set[int], value: float = float("nan"), gradient: bool = False) -> None:
+        super().__init__()
+        self.bad, self.value, self.gradient, self.step = bad, value, gradient, -1
+
+    def losses(self, batch: Numbers, generator: torch.Generator) -> Losses:
+        self.step += 1
+        result = super().losses(batch, generator)
+        if self.step not in self.bad:
+            return result
+        if self.gradient:  # sqrt(0) is finite, its gradient is not
+            return Losses(
+                result.total + (self.layer.weight - self.layer.weight).square().sum().sqrt(), result.parts
+            )
+        return Losses(result.total * self.value, {"square": result.total * self.value})
+
+
+@pytest.mark.parametrize(("value", "gradient"), [(float("nan"), False), (float("inf"), False), (1.0, True)])
+def test_bad_steps_are_skipped(tmp_path, value, gradient):
+    model = Poisoned({1, 2, 5}, value, gradient)
+    result = train(
+        model, model.losses, numbers, config(8, max_bad_steps=3), tmp_path, progress=False, tensorboard=False
+    )
+    assert result.skipped == 3
+    assert all(p.isfinite().all() for p in model.parameters())
+    skipped = [line for line in logged(tmp_path) if line.get("event") == "skipped_step"]
+    assert [line["step"] for line in skipped] == [1, 2, 5]
+    assert skipped[0]["keys"] == [f"shard.tar:1-{row}" for row in range(8)]
+    assert sorted(logged_losses(tmp_path)) == [1, 4, 5, 7, 8]  # steps done when a good one ended
+
+
+def test_a_skipped_step_leaves_the_model_alone(tmp_path):
+    model = Poisoned({0})
+    before = model.layer.weight.clone()
+    train(model, model.losses, numbers, config(1), None, progress=False)
+    assert torch.equal(model.layer.weight, before)
+
+
+def test_too_many_bad_steps_stop_with_the_keys(tmp_path):
+    model = Poisoned({3, 4, 5, 6})
+    training = config(20, max_bad_steps=3, save_every=2)
+    with pytest.raises(
+        UserError, match=r"3 steps in a row.*step 5 \(square nan\) on shard.tar:5-0, shard.tar:5-1"
+    ):
+        train(model, model.losses, numbers, training, tmp_path, progress=False, tensorboard=False)
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000002", "step-00000004"]
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_accumulation_is_the_mean_over_batches():
+    """Two accumulated batches move the model as one batch of both does."""
+
+    def joined(start: int, stop: int) -> Iterator[Numbers]:
+        for step in range(start, stop):
+            a, b = numbers(2 * step, 2 * step + 2)
+            yield Numbers(torch.cat([a.x, b.x]), torch.cat([a.y, b.y]))
+
+    apart, together = support.Line(), support.Line()
+    train(apart, apart.losses, numbers, config(5, accumulate=2), progress=False)
+    train(together, together.losses, joined, config(5), progress=False)
+    torch.testing.assert_close(apart.layer.weight, together.layer.weight)
+
+
+def test_equals_a_plain_loop_of_torch():
+    """Reference: AdamW without groups, clipping and LambdaLR, as torch's documentation writes a loop."""
+    training = config(12, optim=OptimConfig(lr=0.05, warmup=4, weight_decay=0.0, clip=0.5))
+    ours, reference = support.Line(), support.Line()
+    train(ours, ours.losses, numbers, training, progress=False)
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=0.05, betas=(0.9, 0.98), weight_decay=0.0)
+    factors = [0.25, 0.5, 0.75, 1.0] + [(12 - step) / 8 for step in range(4, 13)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[step])
+    for batch in numbers(0, 12):
+        optimizer.zero_grad()
+        reference.losses(batch, torch.Generator()).total.backward()
+        torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
+        optimizer.step()
+        schedule.step()
+    torch.testing.assert_close(ours.layer.weight, reference.layer.weight)
+
+
+def test_log_has_everything(tmp_path):
+    run_line(tmp_path, config(7, log_every=3))
+    lines = logged(tmp_path)
+    assert [line["step"] for line in lines] == [3, 6, 7]
+    first = lines[0]
+    assert first["losses"].keys() == {"square"}
+    assert first["metrics"].keys() == {"noise"}
+    assert first["loss"] == first["losses"]["square"]
+    assert first["samples_per_s"] == pytest.approx(8 * first["steps_per_s"])
+    assert first["grad_norm"] > 0
+    assert first["lr"] == pytest.approx(1e-2)
+    assert (tmp_path / "config.yaml").exists()
+
+
+def test_another_configuration_is_refused(tmp_path):
+    run_line(tmp_path, config(4))
+    other = config(4, optim=OptimConfig(lr=0.5, warmup=2))
+    with pytest.raises(UserError, match=r"training.optim.lr was 0.01 and is now 0.5"):
+        run_line(tmp_path, other, resume=True)
+    run_line(tmp_path, replace(config(4), log_every=7, keep=9), resume=True)  # these may change
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path):
+    run_line(tmp_path, config(2))
+    with pytest.raises(UserError, match=r"already holds a run.*--resume"):
+        run_line(tmp_path, config(2))
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(UserError, match="holds no run to resume"):
+        run_line(tmp_path / "typo", config(2), resume=True)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_seed_decides_everything(tmp_path):
+    for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
+        run_model(tmp_path / name, config(2, seed=seed))
+    a, b, c = (logged_losses(tmp_path / name) for name in "abc")
+    assert a == b
+    assert a != c

@@ -1,0 +1,104 @@
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import get_linear_schedule_with_warmup
+
+from tests.modeling.build import tiny_model
+from xfm.config.training import OptimConfig
+from xfm.training.optim import build_optimizer, is_decayed, parameter_groups, rate_factor, set_rate
+
+
+def test_no_vector_scalar_or_position_table_is_decayed():
+    for name, parameter in tiny_model().named_parameters():
+        table = "positions" in name or "relative_position" in name
+        assert is_decayed(name, parameter) == (parameter.ndim >= 2 and not table), name
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "decayed"),
+    [
+        ("temperature", (1,), False),
+        ("vision.cls", (1, 1, 8), False),
+        ("vision.pos_embed", (1, 5, 8), False),
+        ("text.embeddings.position_embeddings.weight", (5, 8), False),
+        ("blocks.0.attn.relative_position_bias_table", (5, 2), False),
+        ("embeddings.words.weight", (5, 8), True),
+        ("patch_embed.weight", (8, 3, 4, 4), True),
+        ("position_head.weight", (5, 8), True),
+    ],
+)
+def test_decay_by_name_and_shape(name, shape, decayed):
+    assert is_decayed(name, torch.zeros(shape)) is decayed
+
+
+def test_groups_cover_every_trained_parameter_once():
+    model = tiny_model()
+    model.language.requires_grad_(False)
+    config = OptimConfig(lr=1.0, new_lr_multiplier=2.0, weight_decay=0.5)
+    groups = parameter_groups(model, config, lambda name: name.startswith("itm_head"))
+    rates = {name: group["lr_scale"] for group in groups for name in group["names"]}
+    decays = {name: group["weight_decay"] for group in groups for name in group["names"]}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert rates.keys() == trained
+    assert sum(len(group["params"]) for group in groups) == len(trained)
+    assert rates["itm_head.0.weight"] == 2.0
+    assert rates["bbox_head.0.weight"] == 1.0
+    assert decays["itm_head.0.weight"] == 0.5
+    assert decays["temperature"] == 0.0
+
+
+def test_multiplier_scales_the_rate():
+    model = tiny_model()
+    config = OptimConfig(lr=1e-3, new_lr_multiplier=3.0, warmup=2)
+    optimizer = build_optimizer(model, config, lambda name: name.startswith("itm_head"))
+    assert set_rate(optimizer, config, 0, 10) == pytest.approx(5e-4)
+    assert {group["lr"] for group in optimizer.param_groups} == {5e-4, 1.5e-3}
+
+
+def test_fused_equals_the_reference():
+    """The kernel that is chosen on this device against torch's plain loop."""
+    ours, reference = tiny_model(), tiny_model()
+    config = OptimConfig(lr=1e-2, weight_decay=0.1)
+    chosen = build_optimizer(ours, config)
+    assert chosen.param_groups[0]["fused"]
+    plain = torch.optim.AdamW(
+        parameter_groups(reference, config), lr=1e-2, betas=config.betas, foreach=False, fused=False
+    )
+    for step in range(3):
+        torch.manual_seed(step)
+        for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        chosen.step()
+        plain.step()
+    for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@given(steps=st.integers(1, 500), warmup=st.integers(0, 600))
+def test_schedule_rises_then_falls_to_zero(steps, warmup):
+    factors = [rate_factor(step, steps, warmup) for step in range(steps + 1)]
+    assert all(0 < factor <= 1 for factor in factors[:-1])
+    top = min(warmup, steps)
+    assert all(a < b for a, b in pairwise(factors[:top]))
+    assert all(a > b for a, b in pairwise(factors[top:]))
+    if warmup < steps:
+        assert factors[-1] == 0
+        assert factors[max(0, warmup - 1)] == pytest.approx(1)
+
+
+def test_schedule_equals_transformers_except_in_the_warm_up():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=5, num_training_steps=20)
+    theirs = []
+    for _ in range(20):
+        theirs.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    ours = [rate_factor(step, 20, 5) for step in range(20)]
+    assert ours[5:] == pytest.approx(theirs[5:])
+    assert ours[:5] == pytest.approx(theirs[1:6])  # theirs begins with a step of rate 0

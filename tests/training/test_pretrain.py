@@ -1,0 +1,165 @@
+"""Pre-training from files to a model folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.corpus import tiny_recipe, write_corpus
+from tests.training.support import logged, logged_losses
+from xfm.config.load import dump_recipe
+from xfm.config.recipe import InitConfig, Phase
+from xfm.config.training import OptimConfig
+from xfm.errors import UserError
+from xfm.modeling.folder import load_model
+from xfm.training.checkpoint import checkpoint_path
+from xfm.training.distributed import Process
+from xfm.training.pretrain import CurriculumData, build_model, is_new_part, pretrain
+
+ALONE = Process(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    pretrain(tiny_recipe(corpus, save_every=3, keep=9), folder, progress=False)
+    return folder
+
+
+def test_run_folder(run):
+    assert {p.name for p in run.iterdir()} == {
+        "config.yaml",
+        "log.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "model",
+    }
+    loaded = load_model(run / "model")
+    assert loaded.preprocessing.image_size == 32
+    assert loaded.provenance["recipe"] == "tiny"
+    assert loaded.provenance["steps"] == 6
+    assert loaded.tokenizer.vocab_size <= 300
+    stored = build_model(replace(tiny_recipe(run), init=InitConfig(model=str(run / "model"))))
+    for a, b in zip(stored.parameters(), loaded.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_curriculum_changes_the_streams(run):
+    lines = {line["step"]: line["losses"].keys() for line in logged(run) if "event" not in line}
+    assert all(lines[step] == {"text/mlm"} for step in (1, 2))
+    for step in (3, 4, 5, 6):
+        assert {"text/mlm", "image/mim", "pair/mim", "pair/itc", "region/box_giou"} <= lines[step]
+
+
+def test_curriculum_data_is_a_function_of_the_step(corpus):
+    recipe = tiny_recipe(corpus)
+    whole = list(CurriculumData(recipe, ALONE).batches(0, 6))
+    rest = list(CurriculumData(recipe, ALONE).batches(1, 5))
+    assert [batch.step for batch in whole] == list(range(6))
+    assert [batch.origins for batch in rest] == [batch.origins for batch in whole[1:5]]
+    accumulated = CurriculumData(tiny_recipe(corpus, accumulate=2), ALONE).batches(0, 12)
+    assert [batch.pair is None for batch in accumulated] == [True] * 4 + [False] * 8
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_resume_from_disk_is_bit_for_bit(run, corpus, tmp_path, workers):
+    """The next steps of a run restarted in a new process, with another number of loader processes."""
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
+    recipe = tiny_recipe(corpus, save_every=3, keep=9)
+    recipe = replace(recipe, data=replace(recipe.data, workers=workers))
+    pretrain(recipe, tmp_path / "run", resume=True, progress=False)
+    assert logged_losses(tmp_path / "run") == logged_losses(run)
+
+
+def test_which_parts_are_new(corpus):
+    recipe = tiny_recipe(corpus)
+    loaded = replace(recipe, init=InitConfig(vision="v", language="l"))
+    whole = replace(recipe, init=InitConfig(model="m"))
+    for name, _ in build_model(recipe).named_parameters():
+        head = "head" in name or "proj" in name
+        assert is_new_part(name, recipe) == head, name
+        assert is_new_part(name, loaded) == (head or name.startswith("fusion.")), name
+        assert not is_new_part(name, whole)
+
+
+def test_encoders_from_other_models(run, corpus):
+    recipe = replace(
+        tiny_recipe(corpus), init=InitConfig(vision=str(run / "model"), language=str(run / "model"))
+    )
+    model, source = build_model(recipe), load_model(run / "model").model
+    assert torch.equal(model.vision.cls, source.vision.cls)
+    assert torch.equal(model.language.embeddings.words.weight, source.language.embeddings.words.weight)
+    assert not torch.equal(model.text_proj.weight, source.text_proj.weight)
+
+
+def test_bad_input_is_one_sentence(corpus, tmp_path):
+    recipe = tiny_recipe(corpus)
+    small = replace(recipe.model, language=replace(recipe.model.language, vocab_size=100))
+    with pytest.raises(UserError, match=r"tokenizer.json has \d+ tokens, the model only 100"):
+        pretrain(replace(recipe, model=small), tmp_path / "a", progress=False)
+    later = [Phase(until=0.5), Phase(until=0.9, text=replace(recipe.data.text, corpora=[]))]
+    with pytest.raises(UserError, match="corpora"):  # of a later phase: told before the first step
+        pretrain(replace(recipe, curriculum=later), tmp_path / "b", progress=False)
+    with pytest.raises(UserError, match="tokenizer"):
+        pretrain(replace(recipe, root=str(tmp_path)), tmp_path / "c", progress=False)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_bad_record_is_logged_and_left_out(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    shard = corpus / "scenes-00000.tar"
+    data = shard.read_bytes()
+    shard.write_bytes(data.replace(b"PNG", b"XXX", 1))  # the first picture does not decode
+    pretrain(tiny_recipe(corpus, steps=12), tmp_path / "run", progress=False)
+    bad = [line for line in logged(tmp_path / "run") if line.get("event") == "bad_record"]
+    assert bad
+    assert "scenes-00000.tar" in bad[0]["key"]
+    assert "00000" in bad[0]["key"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ctrl_c_on_the_command_line(corpus, tmp_path, workers):
+    """A real process group gets SIGINT as from a terminal: saved, one line, status 130, resumes."""
+    recipe = tiny_recipe(corpus, steps=100_000, optim=OptimConfig(lr=1e-4, warmup=10))
+    recipe = replace(recipe, data=replace(recipe.data, workers=workers))
+    (tmp_path / "tiny.yaml").write_text(dump_recipe(recipe))
+    command = [sys.executable, "-m", "xfm.cli", "pretrain", "--recipe", str(tmp_path / "tiny.yaml")]
+    command += ["--folder", str(tmp_path / "run"), "--quiet"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and len(log.read_text().splitlines()) >= 3):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    last = err.strip().splitlines()[-1]
+    assert "Traceback" not in err
+    assert "--resume" in last
+    saved = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])["step"]
+    assert f"stopped after step {saved}" in last
+    assert checkpoint_path(tmp_path / "run", saved).is_dir()
