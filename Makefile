@@ -16,9 +16,9 @@ PYTEST ?=
 BIN   := $(VENV)/bin
 HASH  := $(shell cksum < pyproject.toml | tr -d ' ')
 DEV   := $(VENV)/.dev-$(HASH)
-USER  := $(VENV)/.quickstart-$(HASH)
-# The development set-up has everything that a quickstart needs.
-READY := $(if $(wildcard $(DEV)),$(DEV),$(USER))
+RUN   := $(VENV)/.quickstart-$(HASH)
+# The development set-up has all that a quickstart needs.
+READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
 .PHONY: help venv quickstart test unit lint types format docs-check wheel clean
@@ -64,8 +64,8 @@ clean: ## delete .venv and what tools left behind (runs/ and worlds/ stay)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .coverage src/*.egg-info
 
 $(DEV): EXTRA := dev
-$(USER): EXTRA := quickstart
-$(DEV) $(USER): | $(BIN)/python
+$(RUN): EXTRA := quickstart
+$(DEV) $(RUN): | $(BIN)/python
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) torch torchvision)
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
 	@rm -f $(VENV)/.$(EXTRA)-*

@@ -109,6 +109,7 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
     assert main([*options, "--resume", "--training.optim.lr", "1"]) == 2
     assert "training.optim.lr was 0.01 and is now 1.0" in capsys.readouterr().err
     assert main([*options, "--resume"]) == 0
+    assert main(["pretrain", "--folder", str(folder), "--resume", "--quiet"]) == 0  # its own recipe
     capsys.readouterr()
     for path, expected in [
         (folder / "model", "recipe: tiny"),

@@ -159,9 +159,7 @@ def _pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.options import add_fields, new_parser
     from xfm.config.recipe import Recipe
 
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE", "nano"))
-    recipe = first.parse_known_args(options)[0].recipe or "nano"
+    recipe = _chosen_recipe(options)
     parser = new_parser(
         RECIPE_ENV,
         prog="xfm pretrain",
@@ -172,18 +170,38 @@ def _pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
         epilog="examples:\n"
         "  xfm pretrain --recipe nano\n"
         "  xfm pretrain --recipe small --folder runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
-        "  xfm pretrain --recipe my.yaml --folder runs/mine --resume\n"
+        "  xfm pretrain --folder runs/mine --resume\n"
         "  torchrun --nproc-per-node 8 -m xfm.cli pretrain --recipe base\n"
         f"  {RECIPE_ENV}_TRAINING__STEPS=100 xfm pretrain      any option from the environment",
     )
     known = ", ".join(recipe_names())
     parser.add_argument("--recipe", type=str, default=recipe, help=f"one of {known}, or a YAML file")
     parser.add_argument("--folder", type=str, default=None, help="run folder; runs/NAME if not given")
-    parser.add_argument("--resume", action="store_true", help="continue the run in the folder exactly")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the run in the folder exactly, with its own recipe"
+    )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--compile", action="store_true", help="run the encoders through torch.compile (for GPUs)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
     return parser
+
+
+def _chosen_recipe(options: Sequence[str]) -> str:
+    """The recipe that the options name; to resume, the folder's own configuration is enough."""
+    from xfm.config.load import RECIPE_ENV
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
+    first.add_argument("--folder", nargs="?")
+    first.add_argument("--resume", action="store_true")
+    known = first.parse_known_args(options)[0]
+    if known.recipe:
+        return known.recipe
+    kept = Path(known.folder or "runs/nano") / "config.yaml"
+    return str(kept) if known.resume and kept.is_file() else "nano"
 
 
 def _pretrain(chosen: "Namespace") -> None:
@@ -194,7 +212,14 @@ def _pretrain(chosen: "Namespace") -> None:
     folder = Path(chosen.folder or Path("runs") / recipe.name)
     from xfm.training.pretrain import pretrain as run
 
-    model = run(recipe, folder, resume=chosen.resume, progress=not chosen.quiet, device=chosen.device)
+    model = run(
+        recipe,
+        folder,
+        resume=chosen.resume,
+        progress=not chosen.quiet,
+        device=chosen.device,
+        compiled=chosen.compile,
+    )
     if os.environ.get("RANK", "0") == "0":
         print(f"The model is in {model}; evaluate it with `xfm evaluate {model} --world {recipe.root}`.")
 

@@ -132,7 +132,7 @@ def measure_step(recipe: Recipe, steps: int = 6) -> float:
                 yield batch
 
         def losses(batch: Batch, generator: torch.Generator) -> Losses:
-            return pretraining_losses(model, batch, PRETRAINING, recipe.training.weights, generator)
+            return pretraining_losses(model, batch, PRETRAINING, data.weights(batch.step), generator)
 
         train(model, losses, batches, replace(recipe.training, steps=steps), progress=False)
         spans = [later - earlier for earlier, later in zip(arrivals[1:], arrivals[2:], strict=False)]

@@ -7,7 +7,7 @@ from xfm.config.plain import first_difference, to_plain
 plain = st.recursive(
     st.none() | st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
-    max_leaves=8,
+    max_leaves=5,
 )
 
 

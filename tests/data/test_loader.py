@@ -1,16 +1,27 @@
 """Batches are a pure function of the step: whatever the workers, the restart and the sharding."""
 
-from dataclasses import fields
+import multiprocessing
+import os
+import random
+import signal
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from xfm.config.data import Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
+from xfm.data.builder import BatchBuilder
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch, TensorFields
+from xfm.errors import UserError
+
+STREAMS = ("text", "image", "pair", "region")
 
 
 def same(a: object, b: object) -> bool:
+    """Whether two batches agree bit for bit."""
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, TensorFields):
@@ -18,14 +29,185 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
-def batches(config, start: int, stop: int, **options) -> list[Batch]:
-    return list(PretrainingData(config, 96, 12, seed=3, **options).batches(start, stop))
+def batches(config: DataConfig, start: int, stop: int, **options) -> list[Batch]:
+    return list(PretrainingData(config, 96, 12, **{"seed": 3, **options}).batches(start, stop))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_restart_and_workers_do_not_matter(corpus, workers):
-    reference = batches(corpus.config(), 0, 6)
-    again = batches(corpus.config(workers=workers), 2, 6)
-    assert [b.step for b in again] == [2, 3, 4, 5]
-    assert all(same(a, b) for a, b in zip(reference[2:], again, strict=True))
-    assert not same(reference[0], reference[1])
+def published(corpus) -> DataConfig:
+    config = corpus.config()
+    changes = {name: replace(getattr(config, name), augmentation=Augmentation.PUBLISHED) for name in STREAMS}
+    return replace(config, **changes)
+
+
+# ------------------------------------------------------------------ determinism
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["mild", "published"])
+def test_restart_and_workers_do_not_matter(corpus, workers, mode):
+    config = corpus.config() if mode == "mild" else published(corpus)
+    reference = batches(config, 0, 7)
+    for start, stop in ((0, 3), (2, 7), (5, 6)):
+        again = batches(replace(config, workers=workers), start, stop)
+        assert [b.step for b in again] == list(range(start, stop))
+        assert all(same(a, b) for a, b in zip(reference[start:stop], again, strict=True))
+    assert not same(reference[0], replace(reference[1], step=0))
+
+
+def test_seeds_differ(corpus):
+    assert batches(corpus.config(), 0, 1)[0].origins != batches(corpus.config(), 0, 1, seed=4)[0].origins
+
+
+def test_an_endless_run_may_start_anywhere(corpus):
+    late = 10**9
+    assert same(batches(corpus.config(), late, late + 2)[1], batches(corpus.config(), late + 1, late + 2)[0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ranks_share_the_stream_of_one_process(corpus, workers):
+    config = replace(corpus.config(), workers=workers)
+    double = {
+        name: replace(getattr(config, name), batch_size=2 * getattr(config, name).batch_size)
+        for name in STREAMS
+    }
+    whole = batches(replace(config, **double), 0, 4)
+    parts = [batches(config, 0, 4, rank=rank, world=2) for rank in range(2)]
+    for step in range(4):
+        for name in ("image", "pair", "region"):
+            halves = [getattr(part[step], name).pixels for part in parts]
+            assert torch.equal(torch.cat(halves), getattr(whole[step], name).pixels)
+        assert torch.equal(
+            torch.cat([part[step].region.image_identity for part in parts]), whole[step].region.image_identity
+        )
+        assert sorted(str(o) for part in parts for o in part[step].origins) == sorted(
+            map(str, whole[step].origins)
+        )
+
+
+def test_an_epoch_shows_every_record_once(corpus):
+    config = DataConfig(
+        region=StreamConfig(8, [CorpusConfig(str(corpus.folder / "scenes-*.tar"))], Augmentation.NONE),
+        tokenizer=str(corpus.folder / "tokenizer.json"),
+        workers=0,
+    )
+    for epoch in range(2):
+        origins = [o.key for b in batches(config, 5 * epoch, 5 * epoch + 5) for o in b.origins]
+        assert sorted(origins) == [f"{key:05d}" for key in range(40)]
+
+
+def test_mixtures_follow_the_weights(corpus):
+    paths = [str(corpus.folder / f"scenes-0000{i}.tar") for i in range(2)]
+    stream = StreamConfig(20, [CorpusConfig(paths[0], 3), CorpusConfig(paths[1], 1)], Augmentation.NONE)
+    config = DataConfig(
+        pair=stream,
+        tokenizer=str(corpus.folder / "tokenizer.json"),
+        patch_mask=PatchMaskConfig(on_pairs=False),
+        workers=0,
+    )
+    shards = [o.shard for b in batches(config, 0, 20) for o in b.origins]
+    assert shards.count(paths[0]) / len(shards) == pytest.approx(0.75, abs=0.07)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_global_random_states_are_left_alone(corpus, workers):
+    torch.manual_seed(1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    batches(replace(published(corpus), workers=workers), 0, 2)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert before[2] == random.getstate()
+
+
+# ------------------------------------------------------------------ contents
+def test_contents(corpus):
+    config = corpus.config()
+    batch = batches(config, 0, 1)[0]
+    assert batch.text.tokens.ids.shape[0] == 6
+    assert batch.text.tokens.ids.shape[1] <= 48
+    for part, size in ((batch.image, 3), (batch.pair, 4), (batch.region, 5)):
+        assert part.pixels.shape == (size, 3, 96, 96)
+        assert part.pixels.dtype == torch.float32
+        assert -2.2 < part.pixels.min() < part.pixels.max() < 2.7
+    assert batch.image.patch_mask.sum(1).tolist() == [24] * 3
+    assert batch.pair.patch_mask.sum(1).tolist() == [24] * 4
+    assert len(batch.origins) == 6 + 3 + 4 + 5
+    assert batch.skipped == ()
+    for tokens, masked in ((p.tokens, p.masked) for p in (batch.text, batch.pair, batch.region)):
+        kept = masked.labels != -100
+        assert kept.any(1).all()
+        assert torch.equal(tokens.ids.gather(1, masked.positions)[kept], masked.labels[kept])
+        assert (tokens.ids[:, 0] == 0).all()
+        assert (tokens.ids.gather(1, tokens.mask.sum(1, keepdim=True) - 1) == 2).all()
+
+
+def test_captions_are_normalised_and_text_is_not(corpus):
+    tokenizer = corpus.tokenizer
+    batch = batches(corpus.config(), 0, 1)[0]
+    captions = [tokenizer.decode(row) for row in batch.pair.tokens.ids]
+    assert all(c == c.lower() and "," not in c and "." not in c for c in captions)
+    assert any("." in tokenizer.decode(row) for row in batch.text.tokens.ids)
+
+
+def test_mim_may_leave_pairs_out(corpus):
+    config = replace(corpus.config(), patch_mask=PatchMaskConfig(24, 4, on_pairs=False))
+    assert batches(config, 0, 1)[0].pair.patch_mask is None
+
+
+def test_batches_can_be_sent_to_a_device(corpus):
+    data = PretrainingData(corpus.config(), 96, 12, 3)
+    assert same(next(data.batches(0, 1, device="cpu")), batches(corpus.config(), 0, 1)[0])
+    meta = next(data.batches(0, 1, device="meta"))
+    assert meta.pair.pixels.device.type == meta.region.boxes.device.type == "meta"
+    assert data.sizes == {"text": 40, "image": 40, "pair": 40, "region": 40}
+
+
+# ------------------------------------------------------------------ processes
+def test_no_warning_of_forks(corpus, monkeypatch, capfd):
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    data = PretrainingData(replace(corpus.config(), workers=2), 96, 12, 3)
+    data.tokenizer.encode_batch(["a cat"] * 64, 9)  # threads in this process
+    list(data.batches(0, 3))
+    assert "tokenizers" not in capfd.readouterr().err
+
+
+def test_workers_use_one_thread(corpus, monkeypatch):
+    build = BatchBuilder.__call__
+
+    def checked(self, step):
+        assert torch.get_num_threads() == 1
+        assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return build(self, step)
+
+    monkeypatch.setattr(BatchBuilder, "__call__", checked)
+    assert len(batches(replace(corpus.config(), workers=1), 0, 1)) == 1
+
+
+def test_stopping_early_leaves_no_process_behind(corpus):
+    found = PretrainingData(replace(corpus.config(), workers=2), 96, 12, 3).batches(0, 50)
+    next(found)
+    assert len(multiprocessing.active_children()) == 2
+    found.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_dying_worker_is_explained(corpus, monkeypatch):
+    monkeypatch.setattr(BatchBuilder, "__call__", lambda self, step: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match=r"loader process died.*lower data.workers"):
+        batches(replace(corpus.config(), workers=1), 0, 1)
+
+
+# ------------------------------------------------------------------ settings
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({name: StreamConfig() for name in STREAMS}, "Every batch size of the data is 0"),
+        ({"text": StreamConfig(3)}, r"data\.text\.corpora is empty"),
+        ({"text": StreamConfig(-1)}, r"data\.text\.batch_size is -1"),
+        ({"text": StreamConfig(3, [CorpusConfig("absent.jsonl")])}, r"absent\.jsonl: no such shard or file"),
+        ({"text": StreamConfig(3, [CorpusConfig("x", weight=0)])}, "x has weight 0: give more than 0"),
+        ({"patch_mask": PatchMaskConfig(75, 16)}, r"75 but a picture has 64: .*share is 24"),
+        ({"tokenizer": "absent.json"}, r"absent\.json: no such tokenizer"),
+    ],
+)
+def test_settings_that_cannot_be_met(corpus, changes, message):
+    with pytest.raises(UserError, match=message):
+        PretrainingData(corpus.config(**changes), 96, 12, 0)

@@ -86,7 +86,7 @@ def test_masked_count():
 @pytest.mark.parametrize("case", TEXT_CASES, ids=lambda c: f"{c['n_tokens']}-{c['skipgram_prb']}")
 @pytest.mark.parametrize("whole", [True, False])
 def test_token_statistics_equal_the_published(tokenizer, case, whole):
-    """With one piece a word, whole words or not make no difference; the end token is a word like the others."""
+    """With one piece a word, whole words make no difference; the end token is a word like the others."""
     config = TokenMaskConfig(
         case["mask_prob"], case["max_masks"], 200, case["skipgram_prb"], case["skipgram_size"], whole
     )

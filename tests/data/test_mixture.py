@@ -53,7 +53,7 @@ def test_shuffled_handles_huge_corpora():
     assert 0 <= min(places) < max(places) < size
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 @given(
     st.lists(st.tuples(st.integers(1, 300), st.floats(0.1, 10)), min_size=1, max_size=4),
     st.integers(0, 2**31),

@@ -130,7 +130,7 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
             tar.addfile(info, io.BytesIO(data))
     with tarfile.open(path) as tar:
         expected = [(m.name.strip("/"), m.offset_data, m.size) for m in tar]
-    found = [(m.name.strip("/"), m.offset, m.size) for m in scan_members(StoredFile(path))]
+    found = [(m.name.strip("/"), m.offset, m.size) for m in scan_members(StoredFile.of(path))]
     assert found == expected
 
 
@@ -164,7 +164,7 @@ def test_limits(make_tar, tmp_path):
             open_source(path, "region", limits).read(0)
     (tmp_path / "a.jpg").write_bytes(PICTURE)
     (tmp_path / "a.jsonl").write_text(json.dumps({"image": "a.jpg", "caption": "long " * 9}) + "\n")
-    with pytest.raises(BadRecordError, match="the row has .* bytes, more than the limit of 20"):
+    with pytest.raises(BadRecordError, match=r"the row has .* bytes, more than the limit of 20"):
         open_source(tmp_path / "a.jsonl", "pair", Limits(annotation_bytes=20)).read(0)
     with pytest.raises(BadRecordError, match="more than the limit of 30"):
         open_source(tmp_path / "a.jsonl", "pair", Limits(picture_bytes=30)).read(0)
@@ -280,7 +280,7 @@ def test_pools_close_what_was_used_least(tmp_path):
     files = []
     for i in range(5):
         (tmp_path / str(i)).write_bytes(bytes([i]) * 4)
-        files.append(StoredFile(tmp_path / str(i)))
+        files.append(StoredFile.of(tmp_path / str(i)))
     pool = FilePool(limit=2)
     for _ in range(2):
         assert [pool.read(file, 1, 2) for file in files] == [bytes([i]) * 2 for i in range(5)]

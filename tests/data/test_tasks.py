@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import picture_bytes
 from xfm.data.pictures import decode_picture
@@ -53,7 +52,7 @@ def test_bad_rows_are_named(tmp_path, line, message):
 
 
 def test_bad_files_are_named(tmp_path):
-    with pytest.raises(UserError, match="absent.jsonl: cannot read the file"):
+    with pytest.raises(UserError, match=r"absent\.jsonl: cannot read the file"):
         read_rows(tmp_path / "absent.jsonl")
     (tmp_path / "a.jsonl").write_text("\n")
     with pytest.raises(UserError, match="holds no rows"):

@@ -20,7 +20,12 @@ def test_masks_cover_whole_content_words(pretrained: Pretrained, share: float) -
     tokenizer = pretrained.tokenizer
     masked = mask_captions(tokenizer, CAPTIONS, share, seed=0)
     plain = tokenizer.encode_batch(
-        ["a red square left of a blue square", "the yellow square it is", "a purplish rhombus", "it is of the"],
+        [
+            "a red square left of a blue square",
+            "the yellow square it is",
+            "a purplish rhombus",
+            "it is of the",
+        ],
         40,
     )
     chosen = masked.labels != IGNORED
@@ -29,7 +34,7 @@ def test_masks_cover_whole_content_words(pretrained: Pretrained, share: float) -
     for ids, words, gaps in zip(plain.ids, plain.word_ids, chosen, strict=True):
         spelled = {w: tokenizer.decode(ids[words == w]).strip() for w in words.unique().tolist() if w >= 0}
         content = [w for w, text in spelled.items() if text not in FUNCTION_WORDS]
-        hit = {w for w in words[gaps].tolist()}
+        hit = set(words[gaps].tolist())
         assert hit <= set(content)
         assert len(hit) == (max(1, round(share * len(content))) if content else 0)
         for word in hit:

@@ -19,7 +19,13 @@ from xfm.evaluation.retrieval import (
 )
 from xfm.modeling.folder import Pretrained
 
-CAPTIONS = ["a red square", "a blue square left of a green square", "where", "yes it is", "a yellow square no"]
+CAPTIONS = [
+    "a red square",
+    "a blue square left of a green square",
+    "where",
+    "yes it is",
+    "a yellow square no",
+]
 
 
 @pytest.fixture
@@ -74,7 +80,9 @@ def test_chosen_pairs_come_back_in_their_order(
     pixels, tokens = inputs
     _, itm = brute_force(pretrained, pixels, tokens)
     pairs = np.array([[3, 0], [0, 4], [3, 2], [1, 1], [0, 0], [2, 3], [3, 0]] * 3)
-    found = matching_logits(encoder, encode_images(encoder, [pixels], 4), encode_texts(encoder, tokens), pairs)
+    found = matching_logits(
+        encoder, encode_images(encoder, [pixels], 4), encode_texts(encoder, tokens), pairs
+    )
     np.testing.assert_allclose(found, itm[pairs[:, 0], pairs[:, 1]], atol=1e-5)
 
 

@@ -41,7 +41,9 @@ def tiny_tokenizer() -> Tokenizer:
 
 def save_tiny_model(folder: Path, seed: int = 1) -> Path:
     pretrained = tiny_pretrained(seed)
-    save_model(folder, pretrained.model, pretrained.tokenizer, pretrained.preprocessing, pretrained.provenance)
+    save_model(
+        folder, pretrained.model, pretrained.tokenizer, pretrained.preprocessing, pretrained.provenance
+    )
     return folder
 
 
@@ -82,7 +84,12 @@ def _rows(scenes: list[tuple[str, str]], names: list[str]) -> dict[str, dict[str
     retrieval = [{"image": n, "caption": c} for n, c in pairs]
     hard = [{"image": n, "caption": c, "distractors": [s]} for (n, c), s in zip(pairs, swapped, strict=True)]
     questions = [
-        {"image": n, "question": f"what colour is the {side} square?", "answer": colour, "kind": f"which {side}"}
+        {
+            "image": n,
+            "question": f"what colour is the {side} square?",
+            "answer": colour,
+            "kind": f"which {side}",
+        }
         for n, scene in zip(names, scenes, strict=True)
         for side, colour in zip(("left", "right"), scene, strict=True)
     ]
@@ -95,15 +102,19 @@ def _rows(scenes: list[tuple[str, str]], names: list[str]) -> dict[str, dict[str
         {"image": n, "phrase": f"the {side} square", "box": BOXES[side]} for n in names for side in BOXES
     ]
     texts = [
-        {"text_a": c, "text_b": f"a {left} square", "label": True} for c, (left, _) in zip(captions, scenes, strict=True)
+        {"text_a": c, "text_b": f"a {left} square", "label": True}
+        for c, (left, _) in zip(captions, scenes, strict=True)
     ] + [
         {"text_a": c, "text_b": f"a {other} square", "label": False}
         for c, scene in zip(captions, scenes, strict=True)
         for other in [next(colour for colour in COLOURS if colour not in scene)]
     ]
-    labelled = [{"image": n, "label": left, "object": left} for n, (left, _) in zip(names, scenes, strict=True)]
+    labelled = [
+        {"image": n, "label": left, "object": left} for n, (left, _) in zip(names, scenes, strict=True)
+    ]
     masked = [
-        {"image": n, "caption": c, "wrong_image": names[(i + 5) % len(names)]} for i, (n, c) in enumerate(pairs)
+        {"image": n, "caption": c, "wrong_image": names[(i + 5) % len(names)]}
+        for i, (n, c) in enumerate(pairs)
     ]
     three = ("train", "seen", "combinations")
     return {

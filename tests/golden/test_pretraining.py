@@ -13,13 +13,13 @@ from xfm.interop.published import from_published, layout, to_published
 from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.gradients import PRETRAINING, Encoder, GradientPolicy, Objective
 from xfm.modeling.xfm import XFM
-from xfm.objectives import vision_text
+from xfm.objectives import fused, vision_text
 from xfm.objectives.bbox import generalised_iou
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itm import Negatives, sampling_weights
 from xfm.objectives.mim import mim_loss
+from xfm.objectives.rows import pair_rows, region_rows
 from xfm.objectives.step import pretraining_losses
-from xfm.objectives.vision_text import pair_rows, region_rows
 
 STATES = {"rtol": 0, "atol": 2e-5}
 LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.IMLM: frozenset(Encoder)})
@@ -124,8 +124,8 @@ def test_vision_text_states(recorded: Recorded, model: XFM, prefix: str) -> None
     check(recorded, f"{prefix}weights_i2t", sampling_weights(similarity, same))
     check(recorded, f"{prefix}weights_t2i", sampling_weights(similarity.t(), same))
 
-    queries = vision_text.matching_queries(rows, text, recorded_negatives(recorded, prefix))
-    matched, *unmatched = vision_text.fuse_all(model, rows, queries, PRETRAINING)
+    queries = fused.matching_queries(rows, text, recorded_negatives(recorded, prefix))
+    matched, *unmatched = fused.fuse_all(model, rows, queries, PRETRAINING)
     check(recorded, f"{prefix}itm_fusion_pos", matched)
     if not prefix:
         check(recorded, "itm_fusion_neg", torch.cat(unmatched))

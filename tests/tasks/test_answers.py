@@ -7,7 +7,18 @@ from xfm.modeling.decoder import Decoder
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.answers import AnswerList, rank_answers
 
-ANSWERS = ["red", "reddish", "red square", "square", "yes", "no", "where it is", "it is no square", "a", "blue"]
+ANSWERS = [
+    "red",
+    "reddish",
+    "red square",
+    "square",
+    "yes",
+    "no",
+    "where it is",
+    "it is no square",
+    "a",
+    "blue",
+]
 
 
 @pytest.fixture
@@ -46,6 +57,22 @@ def test_ranking_is_exact(pretrained: Pretrained, decoder: Decoder, shortlist: i
         best = max(range(len(scores)), key=scores.__getitem__)
         assert found.index[row] == best
         assert found.log_likelihood[row].item() == pytest.approx(scores[best], abs=1e-4)
+
+
+def test_an_undecided_decoder_is_cut_off(pretrained: Pretrained, decoder: Decoder) -> None:
+    answers = AnswerList(ANSWERS, pretrained.tokenizer)
+    memory, mask = torch.randn(3, 4, 32), torch.ones(3, 4, dtype=torch.bool)
+    rows = 0
+
+    def count(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal rows
+        rows += len(inputs[0])
+
+    decoder.register_forward_pre_hook(count)
+    with torch.no_grad():
+        decoder.embeddings.words.weight.zero_()  # every answer is as likely as every other of its length
+        rank_answers(decoder, answers, memory, mask, shortlist=2, limit=5)
+    assert rows == 3 + 3 * 5
 
 
 def test_an_empty_list_is_refused(pretrained: Pretrained) -> None:

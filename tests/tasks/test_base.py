@@ -1,7 +1,7 @@
 """Order of rows, pictures, rows of files, settings."""
 
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,7 @@ def test_every_epoch_is_a_permutation_that_keeps_groups_together(
     sizes = Counter(group for group in groups if group is not None)
     for group, size in sizes.items():
         places = [p for p, row in enumerate(order[:count]) if groups[row] == group]
-        breaks = sum(later != earlier + 1 for earlier, later in zip(places, places[1:], strict=False))
+        breaks = sum(later != earlier + 1 for earlier, later in pairwise(places))
         assert breaks <= -(-size // per_group) - 1
 
 

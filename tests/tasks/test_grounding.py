@@ -73,9 +73,7 @@ def test_loss_is_l1_plus_giou(pretrained: Pretrained, pictures: Pictures, rows: 
     torch.testing.assert_close(losses.total, l1 + giou)
 
 
-def test_metrics_are_torchvisions(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
-) -> None:
+def test_metrics_are_torchvisions(pretrained: Pretrained, pictures: Pictures, rows: list[Reference]) -> None:
     task = GroundingTask(pretrained, pictures, rows, SETTINGS)
     rng = np.random.default_rng(0)
     predicted = [tuple(np.clip(np.array(row.box) + rng.normal(0, 0.08, 4), 0, 1).tolist()) for row in rows]

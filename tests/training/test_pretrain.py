@@ -14,6 +14,7 @@ import torch
 
 from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.support import logged, logged_losses
+from xfm.config.data import CorpusConfig
 from xfm.config.load import dump_recipe
 from xfm.config.recipe import InitConfig, Phase
 from xfm.config.training import OptimConfig
@@ -86,6 +87,11 @@ def test_resume_from_disk_is_bit_for_bit(run, corpus, tmp_path, workers):
     assert logged_losses(tmp_path / "run") == logged_losses(run)
 
 
+def test_compiling_keeps_the_names(corpus):
+    plain, compiled = build_model(tiny_recipe(corpus)), build_model(tiny_recipe(corpus), compiled=True)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+
+
 def test_which_parts_are_new(corpus):
     recipe = tiny_recipe(corpus)
     loaded = replace(recipe, init=InitConfig(vision="v", language="l"))
@@ -115,6 +121,11 @@ def test_bad_input_is_one_sentence(corpus, tmp_path):
     later = [Phase(until=0.5), Phase(until=0.9, text=replace(recipe.data.text, corpora=[]))]
     with pytest.raises(UserError, match="corpora"):  # of a later phase: told before the first step
         pretrain(replace(recipe, curriculum=later), tmp_path / "b", progress=False)
+    lost = replace(
+        recipe, data=replace(recipe.data, text=replace(recipe.data.text, corpora=[CorpusConfig("x-*.tar")]))
+    )
+    with pytest.raises(UserError, match=r"x-\*\.tar"):
+        pretrain(lost, tmp_path / "d", progress=False)
     with pytest.raises(UserError, match="tokenizer"):
         pretrain(replace(recipe, root=str(tmp_path)), tmp_path / "c", progress=False)
     assert not any(tmp_path.iterdir())
@@ -132,9 +143,9 @@ def test_a_bad_record_is_logged_and_left_out(tmp_path):
     assert "00000" in bad[0]["key"]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_ctrl_c_on_the_command_line(corpus, tmp_path, workers):
-    """A real process group gets SIGINT as from a terminal: saved, one line, status 130, resumes."""
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 1)])
+def test_interrupted_on_the_command_line(corpus, tmp_path, number, workers):
+    """A process group gets a signal, as from a terminal or a scheduler: saved, one line, status 130."""
     recipe = tiny_recipe(corpus, steps=100_000, optim=OptimConfig(lr=1e-4, warmup=10))
     recipe = replace(recipe, data=replace(recipe.data, workers=workers))
     (tmp_path / "tiny.yaml").write_text(dump_recipe(recipe))
@@ -154,7 +165,7 @@ def test_ctrl_c_on_the_command_line(corpus, tmp_path, workers):
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     last = err.strip().splitlines()[-1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xfm.config.data import CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import ModelConfig
-from xfm.config.training import TrainingConfig
+from xfm.config.training import LossWeights, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Phase:
         image: replaces `data.image`.
         pair: replaces `data.pair`.
         region: replaces `data.region`.
+        weights: replaces `training.weights`; what has weight 0 is not computed, so that a phase of contrast
+            alone sees many more pictures in the same time.
     """
 
     until: float
@@ -41,6 +43,7 @@ class Phase:
     image: StreamConfig | None = None
     pair: StreamConfig | None = None
     region: StreamConfig | None = None
+    weights: LossWeights | None = None
 
     def data(self, data: DataConfig) -> DataConfig:
         """The recipe's data with this phase's streams."""
@@ -61,11 +64,13 @@ class Stretch:
         start: first step.
         stop: the step after the last.
         data: its data, paths resolved.
+        weights: weights of its losses.
     """
 
     start: int
     stop: int
     data: DataConfig
+    weights: LossWeights
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,14 @@ class Recipe:
     def stretches(self) -> list[Stretch]:
         """The run's phases in steps, the last one with the recipe's own data; none is empty."""
         steps, start, found = self.training.steps, 0, []
-        for until, data in [
-            *((phase.until, phase.data(self.data)) for phase in self.curriculum),
-            (1.0, self.data),
+        weights = self.training.weights
+        for until, data, weight in [
+            *((phase.until, phase.data(self.data), phase.weights or weights) for phase in self.curriculum),
+            (1.0, self.data, weights),
         ]:
             stop = round(until * steps)
             if stop > start:
-                found.append(Stretch(start, stop, resolve_paths(data, Path(self.root))))
+                found.append(Stretch(start, stop, resolve_paths(data, Path(self.root)), weight))
                 start = stop
         return found
 

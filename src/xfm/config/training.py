@@ -14,7 +14,17 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the summed losses (1 in the published model)."""
+    """Weights of the summed losses (1 in the published model).
+
+    Attributes:
+        mlm: masked tokens of plain text.
+        itc: image-text contrast.
+        itm: image-text matching.
+        imlm: masked tokens given the picture.
+        mim: masked patches.
+        box_l1: absolute error of predicted boxes.
+        box_giou: generalised IoU of predicted boxes.
+    """
 
     mlm: float = 1.0
     itc: float = 1.0

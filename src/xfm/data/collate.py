@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xfm.config.data import TokenMaskConfig
+from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.masking import IGNORED, mask_tokens
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.data.tokenizer import Tokenizer
@@ -118,6 +119,6 @@ def box_targets(boxes: Sequence[Box | None], size: int) -> Tensor:
         [R, 4] float32, (cx, cy, w, h) as fractions of the side.
     """
     whole = (0.0, 0.0, float(size), float(size))
-    filled = np.array([box or whole for box in boxes], dtype=np.float64).reshape(-1, 4)
-    filled[:, :2] += filled[:, 2:] / 2
-    return torch.from_numpy((filled / size).astype(np.float32))
+    data = torch.tensor([box or whole for box in boxes], dtype=torch.float64).reshape(-1, 4)
+    corners = Boxes(data, BoxFormat.XYWH, BoxUnit.PIXEL)
+    return corners.to_format(BoxFormat.CXCYWH).to_unit(BoxUnit.FRACTION, size, size).data.float()

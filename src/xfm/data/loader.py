@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -206,6 +207,15 @@ def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to handle
+    signal.signal(signal.SIGTERM, _pass_over_once)
+
+
+def _pass_over_once(number: int, frame: FrameType | None) -> None:
+    """A scheduler signals the whole process group; the training process needs its loaders to finish the step.
+
+    A second SIGTERM ends the worker: it is the loader's own, for a worker that hangs at the end.
+    """
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _on_device(batch: Batch, device: torch.device | str | None) -> Batch:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from xfm.data.rng import mix
+from xfm.data.rng import mix, scatter
 
 BLOCK = 10_000
 _ROUNDS = 6
@@ -43,15 +43,21 @@ def shuffled(rank: int, size: int, key: int) -> int:
     """
     if size < 2:
         return 0
+    keys = _round_keys(key)
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     low = (1 << half) - 1
     while True:
         left, right = rank >> half, rank & low
         for turn in range(_ROUNDS):
-            left, right = right, left ^ (mix(key, turn, right) & low)
+            left, right = right, left ^ (scatter(right ^ keys[turn]) & low)
         rank = left << half | right
         if rank < size:
             return rank
+
+
+@lru_cache(maxsize=256)
+def _round_keys(key: int) -> tuple[int, ...]:
+    return tuple(mix(key, turn) for turn in range(_ROUNDS))
 
 
 class Mixture:

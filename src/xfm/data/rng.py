@@ -9,6 +9,7 @@ from enum import IntEnum
 import numpy as np
 
 _MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Stream(IntEnum):
@@ -20,14 +21,19 @@ class Stream(IntEnum):
     REGION = 3
 
 
+def scatter(state: int) -> int:
+    """A well-spread 64-bit hash of one integer (splitmix64, Steele et al. 2014)."""
+    state = state + _GOLDEN & _MASK
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
+    return state ^ (state >> 31)
+
+
 def mix(*values: int) -> int:
-    """A well-spread 64-bit hash of integers (splitmix64 finaliser, chained)."""
-    state = 0x9E3779B97F4A7C15
+    """A well-spread 64-bit hash of several integers; their order matters."""
+    state = _GOLDEN
     for value in values:
-        state = (state ^ (value & _MASK)) + 0x9E3779B97F4A7C15 & _MASK
-        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
-        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
-        state ^= state >> 31
+        state = scatter(state ^ (value & _MASK))
     return state
 
 

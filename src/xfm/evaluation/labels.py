@@ -32,7 +32,7 @@ class Group:
 GROUPS = (
     Group(
         "retrieval",
-        "Image-text retrieval, zero-shot",
+        "Image-text retrieval",
         "No training. Pictures and captions are ranked by the contrastive score, then the best candidates "
         "again by the matching head (re-ranked). Chance is a random order. Retrieval of held-out objects "
         "is near chance by construction: no training picture shows them and no caption of a picture names "
@@ -41,7 +41,7 @@ GROUPS = (
     ),
     Group(
         "vqa",
-        "Visual question answering",
+        "Question answering",
         "A short fine-tuning, then the answer list is ranked by likelihood. Baseline: the same fine- "
         "tuning with the picture blanked. Chance: the most frequent training answer of the question's "
         "kind.",
@@ -54,14 +54,14 @@ GROUPS = (
     ),
     Group(
         "grounding",
-        "Visual grounding",
+        "Grounding",
         "A short fine-tuning on referring phrases; scenes of at least four objects. A box counts as right "
         "from IoU 0.5. Baseline: the better of the best constant box and the same fine-tuning with the "
         "phrase blanked. Chance: a training box drawn at random.",
     ),
     Group(
         "masked_token",
-        "Masked words of captions",
+        "Masked words",
         "No training. Content words are masked; with a picture the fusion encoder predicts them, with "
         "none the language encoder alone. Baseline of the right picture: the best of the other "
         "conditions. Chance: the most frequent masked token.",
@@ -100,8 +100,6 @@ _METRICS = {
     "accuracy_blank_image": "given a blank picture",
     "accuracy_no_image": "given no picture (language encoder)",
     "rerank_gain": "gain of R@1 from re-ranking, both directions",
-    "rerank_gain_low": "the gain's 95 % interval, lower end",
-    "rerank_gain_high": "the gain's 95 % interval, upper end",
 }
 _DIRECTIONS = {"text": "picture → caption", "image": "caption → picture"}
 
@@ -129,16 +127,23 @@ def split_name(key: str) -> str:
 def is_headline(key: str) -> bool:
     """Whether the key belongs into the short table of its group; the others fold away."""
     metric = key.split("/", 2)[2]
-    extras = ("r5", "r10", "_low", "_high", "zero_shot", "mean_iou")
+    extras = ("r5", "r10", "zero_shot", "mean_iou")
     return not any(extra in metric for extra in extras)
+
+
+def is_bound(key: str) -> bool:
+    """Whether the key is an end of another score's interval."""
+    return key.endswith(("_low", "_high"))
+
+
+def group_of(key: str) -> Group:
+    """The group of a key; a task that no group names is one of its own."""
+    task = key.split("/")[0]
+    return next((group for group in GROUPS if group.task == task), Group(task, task, ""))
 
 
 def grouped(scores: Mapping[str, Score]) -> list[tuple[Group, dict[str, Score]]]:
     """The scores by group, in the report's order; tasks without a group come last under their own name."""
-    known = {group.task for group in GROUPS}
-    others = dict.fromkeys(key.split("/")[0] for key in scores if key.split("/")[0] not in known)
-    groups = [*GROUPS, *(Group(task, task, "") for task in others)]
-    found = [
-        (group, {key: s for key, s in scores.items() if key.split("/")[0] == group.task}) for group in groups
-    ]
+    groups = dict.fromkeys([*GROUPS, *(group_of(key) for key in scores)])
+    found = [(group, {key: s for key, s in scores.items() if group_of(key) == group}) for group in groups]
     return [(group, members) for group, members in found if members]

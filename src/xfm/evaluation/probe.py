@@ -132,10 +132,13 @@ def raw_pixels(pictures: torch.Tensor, side: int) -> NDArray[np.float32]:
     Returns:
         [N, 3 * side * side] float32.
     """
-    small = torch.nn.functional.interpolate(
-        pictures.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
-    )
-    return small.flatten(1).numpy()
+    small = [
+        torch.nn.functional.interpolate(
+            part.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
+        )
+        for part in pictures.split(256)
+    ]
+    return torch.cat(small).flatten(1).numpy()
 
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -12,7 +12,15 @@ from xfm.errors import UserError
 from xfm.evaluation.charts import Curve, read_log, small_multiples
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.embed import Thumbnails
-from xfm.evaluation.labels import Group, grouped, is_headline, metric_name, split_name
+from xfm.evaluation.labels import (
+    Group,
+    group_of,
+    grouped,
+    is_bound,
+    is_headline,
+    metric_name,
+    split_name,
+)
 from xfm.evaluation.metrics import wilson_interval
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_text
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
@@ -36,30 +44,33 @@ class Line:
 
     Attributes:
         key: of `metrics.json`.
-        split, metric: in words.
+        task, split, metric: in words.
         score: the numbers.
-        low, high: 95 % interval of the value, None for differences.
+        low, high: 95 % interval of the value, None where it is not known.
         gain: value minus the better of chance and baseline.
+        verdict: `up` or `down` where the interval lies above or below that, else `level`.
         baselines: every baseline by name.
     """
 
     key: str
+    task: str
     split: str
     metric: str
     score: Score
     low: float | None
     high: float | None
     gain: float
+    verdict: str
     baselines: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A group of the score table: lines that are shown, and lines that fold away."""
+    """A group of the score table: lines that are shown, and lines that fold away, each by split."""
 
     group: Group
-    lines: list[Line]
-    more: list[Line]
+    lines: dict[str, list[Line]]
+    more: dict[str, list[Line]]
 
 
 def write_report(out: Path, log: Path | None = None, world: Path | None = None) -> Path:
@@ -74,7 +85,7 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
         The report's path.
 
     Raises:
-        UserError: there are no results, or the packages of the report are missing.
+        UserError: there are no results.
     """
     scores = read_scores(out / METRICS)
     details = _details(out / DETAILS)
@@ -106,11 +117,7 @@ def _render(
     log: Path,
 ) -> str:
     """The page."""
-    try:
-        import matplotlib  # noqa: F401  only to say early what is missing
-        from jinja2 import Environment, FunctionLoader, StrictUndefined
-    except ImportError as error:
-        raise UserError(f"the report needs {error.name}: pip install 'xfm[report]'") from error
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def load(name: str) -> str:
         return (resources.files("xfm.evaluation") / "templates" / name).read_text(encoding="utf-8")
@@ -127,7 +134,8 @@ def _render(
     pretraining = read_log(log)
     return environment.get_template("report.html").render(
         sections=sections(scores, parts),
-        headlines=[_line(key, scores[key], parts) for key in HEADLINES if key in scores],
+        headlines=[_line(key, scores, parts) for key in HEADLINES if key in scores],
+        licences=licences(thumbnails.world),
         missing=[key for key in REQUIRED_KEYS if key not in scores],
         facts=facts(details, scores),
         details=json.dumps(details, indent=2, ensure_ascii=False),
@@ -139,30 +147,50 @@ def _render(
 
 
 def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> list[Section]:
-    """The score table, grouped."""
+    """The score table, grouped by task and split."""
     found: list[Section] = []
     for group, members in grouped(scores):
-        lines = [_line(key, score, parts) for key, score in members.items()]
-        shown = [line for line in lines if is_headline(line.key)]
-        found.append(Section(group, shown, [line for line in lines if not is_headline(line.key)]))
+        shown: dict[str, list[Line]] = {}
+        more: dict[str, list[Line]] = {}
+        for key in members:
+            if not is_bound(key):
+                line = _line(key, scores, parts)
+                (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
+        found.append(Section(group, shown, more))
     return found
 
 
-def _line(key: str, score: Score, parts: Mapping[Part, PartResult]) -> Line:
+def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> Line:
+    score = scores[key]
     baselines = next((found.baselines[key] for found in parts.values() if key in found.baselines), {})
-    is_share = "gain" not in key and "mean_iou" not in key and 0 <= score.value <= 1
-    interval = wilson_interval(score.value, score.n) if is_share and score.n else None
-    floor = max(score.chance, score.baseline if score.baseline is not None else score.chance)
+    floor = max(score.chance, score.chance if score.baseline is None else score.baseline)
+    low, high = _interval(key, scores)
+    verdict = "level"
+    if low is not None and high is not None:
+        verdict = "up" if low > floor else "down" if high < floor else "level"
     return Line(
         key,
+        group_of(key).title,
         split_name(key),
         metric_name(key),
         score,
-        interval.low if interval else None,
-        interval.high if interval else None,
+        low,
+        high,
         score.value - floor,
+        verdict,
         baselines,
     )
+
+
+def _interval(key: str, scores: Mapping[str, Score]) -> tuple[float | None, float | None]:
+    """The stored interval of a score that has one, the Wilson interval of a share, or nothing."""
+    score, low, high = scores[key], scores.get(f"{key}_low"), scores.get(f"{key}_high")
+    if low is not None and high is not None:
+        return low.value, high.value
+    if "mean_iou" in key or not 0 <= score.value <= 1:
+        return None, None
+    interval = wilson_interval(score.value, score.n)
+    return interval.low, interval.high
 
 
 def facts(details: Mapping[str, Any], scores: Mapping[str, Score]) -> list[tuple[str, str]]:
@@ -180,11 +208,20 @@ def facts(details: Mapping[str, Any], scores: Mapping[str, Score]) -> list[tuple
         "World": _joined(details.get("world"), (provenance.get("world") or {}).get("seed"), "", "seed "),
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
-        "Machine": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
+        "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
         f"torch {details.get('torch', '?')}",
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
     }
     return [(name, text) for name, text in rows.items() if text]
+
+
+def licences(world: Path) -> list[str]:
+    """What the world's manifest says about the licences of its pictures and texts."""
+    try:
+        found = json.loads((world / "world.json").read_text(encoding="utf-8")).get("licences") or {}
+        return [f"{name}: {text}" for name, text in found.items()]
+    except (OSError, ValueError, AttributeError):
+        return []
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:
@@ -213,8 +250,9 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def points(value: float) -> str:
-    """0.1234 -> +12.3."""
-    return f"{100 * value:+.1f}"
+    """0.1234 -> +12.3, and 0.0 without a sign."""
+    rounded = round(100 * value, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
 
 
 def readable_seconds(seconds: float) -> str:

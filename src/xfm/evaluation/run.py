@@ -4,8 +4,11 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -20,6 +23,7 @@ from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
 from xfm.modeling.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
+from xfm.training.signals import Interrupted
 
 CACHE_FORMAT = 1  # raise it when a part starts to compute something else
 
@@ -44,15 +48,17 @@ def evaluate(
         Scores by key `task/split/metric`.
 
     Raises:
-        UserError: the model or the world cannot be read, or the results cannot be written.
+        UserError: the model or the world cannot be read, the results cannot be written, or a package is missing.
+        Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
+    require_packages()
     resolved = config.resolved()
+    weights = weights_digest(model_folder)
     pretrained = load_model(model_folder)
     device = pick_device(config.device)
     pretrained.model.to(device).eval()
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
     context = Context(pretrained, world, resolved, device, Pictures(pretrained.preprocessing), bars)
-    weights = weights_digest(model_folder)
     scores: dict[str, Score] = {}
     seconds: dict[str, float] = {}
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
@@ -64,22 +70,45 @@ def evaluate(
             if progress:
                 bar.write(f"evaluated {part.value} in {result.seconds:.1f} s", file=sys.stderr)
             write_scores(out / METRICS, scores)
-    details = {
+    write_json(out / DETAILS, describe(context, model_folder, weights, config, seconds))
+    write_report(out)
+    return scores
+
+
+def require_packages() -> None:
+    """Say at once, not after minutes, which package of the evaluation is missing."""
+    needed = {"sklearn": "scikit-learn", "jinja2": "jinja2", "matplotlib": "matplotlib"}
+    missing = [name for module, name in needed.items() if find_spec(module) is None]
+    if missing:
+        raise UserError(f"the evaluation needs {', '.join(missing)}: pip install 'xfm[report]'")
+
+
+def describe(
+    context: Context, model_folder: Path, weights: str, config: EvaluationConfig, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """What was run, for `evaluation.json` and the report.
+
+    Args:
+        context: the evaluation.
+        model_folder: the model's folder.
+        weights: from `weights_digest`.
+        config: as it was given, before its scale was worked in.
+        seconds: wall-clock time of each part; of a part from the cache, when it was run.
+    """
+    pretrained = context.pretrained
+    return {
         "model": str(model_folder),
-        "world": str(world),
+        "world": str(context.world),
         "weights_sha256": weights,
         "provenance": pretrained.provenance,
         "model_config": asdict(pretrained.model.config),
         "parameters": sum(p.numel() for p in pretrained.model.parameters()),
         "config": asdict(config),
-        "device": str(device),
+        "device": str(context.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "seconds": seconds,
+        "seconds": dict(seconds),
     }
-    write_json(out / DETAILS, details)
-    write_report(out)
-    return scores
 
 
 def run_part(context: Context, part: Part, out: Path, key: str) -> PartResult:
@@ -89,7 +118,13 @@ def run_part(context: Context, part: Part, out: Path, key: str) -> PartResult:
     if cached is not None:
         return cached
     began = time.perf_counter()
-    result = PARTS[part](context)
+    try:
+        result = PARTS[part](context)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            f"Stopped while evaluating {part.value}; what was finished is in {path.parent}: run the same command "
+            "again to continue."
+        ) from interrupt
     result.seconds = time.perf_counter() - began
     write_json(path, {"fingerprint": key, **asdict(result)})
     return result

@@ -1,5 +1,6 @@
 """Scores: a value beside chance and a baseline; how they are stored."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -68,7 +69,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
         ) from error

@@ -126,7 +126,7 @@ class FusionEncoder(nn.Module):
         width = language.width
         self.embeddings = Embeddings(language.vocab_size, width, language.max_positions, config.dropout)
         self.layers = nn.ModuleList(FusionLayer(config, width, image_width) for _ in range(config.depth))
-        initialise_normal(self)
+        initialise_normal(self, config.init_std)
 
     def forward(self, query: FusionQuery, bank: ImageBank) -> Tensor:
         """Fuse.

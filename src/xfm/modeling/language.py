@@ -28,7 +28,7 @@ class LanguageEncoder(nn.Module):
         self.config = config
         self.embeddings = Embeddings(config.vocab_size, config.width, config.max_positions, config.dropout)
         self.layers = nn.ModuleList(LanguageLayer(config) for _ in range(config.depth))
-        initialise_normal(self)
+        initialise_normal(self, config.init_std)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode text.

@@ -111,7 +111,7 @@ class VisionEncoder(nn.Module):
         self.patch_embed = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size)
         self.cls = nn.Parameter(torch.zeros(config.width))
         self.mask_vector = nn.Parameter(torch.zeros(config.width))
-        rates = torch.linspace(0, config.drop_path, config.depth).tolist()
+        rates = [config.drop_path * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(VisionBlock(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(config.width, eps=EPS)
         self.register_buffer("index", relative_position_index(config.grid), persistent=False)
@@ -125,7 +125,7 @@ class VisionEncoder(nn.Module):
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=self.config.init_std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for vector in (self.cls, self.mask_vector):

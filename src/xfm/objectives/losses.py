@@ -1,8 +1,31 @@
 """What a step of any objective returns."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Named:
+    """Losses and metrics by name.
+
+    Attributes:
+        losses: scalars with gradient.
+        metrics: scalars without.
+    """
+
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def merge(parts: Iterable["Named"], prefix: str = "") -> "Named":
+        """All of them together, with a prefix to their names."""
+        merged = Named()
+        for part in parts:
+            merged.losses.update({prefix + name: value for name, value in part.losses.items()})
+            merged.metrics.update({prefix + name: value for name, value in part.metrics.items()})
+        return merged
 
 
 @dataclass(frozen=True)

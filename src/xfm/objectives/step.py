@@ -7,12 +7,11 @@ from xfm.config.training import LossWeights
 from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
 from xfm.modeling.xfm import XFM
-from xfm.objectives.losses import Losses
+from xfm.objectives.losses import Losses, Named
 from xfm.objectives.mim import mim_loss
+from xfm.objectives.rows import pair_rows, region_rows
 from xfm.objectives.tokens import masked_token_loss
-from xfm.objectives.vision_text import Gather, pair_rows, region_rows, vision_text_losses
-
-Named = tuple[dict[str, Tensor], dict[str, Tensor]]
+from xfm.objectives.vision_text import Gather, vision_text_losses
 
 
 def one_process(tensor: Tensor) -> Tensor:
@@ -34,7 +33,7 @@ def pretraining_losses(
         model: the model; its temperature is clamped in place.
         batch: any of text, image, pair and region batches.
         policy: where gradients go.
-        weights: weights of the summed losses.
+        weights: weights of the summed losses; what has weight 0 is not computed (ITC always is).
         generator: draws the hard negatives; on the model's device.
         gather: concatenates a tensor over all processes, with gradient.
 
@@ -42,31 +41,28 @@ def pretraining_losses(
         Parts and metrics are named "source/loss", as in "pair/itc".
     """
     model.clamp_temperature()
-    parts: dict[str, Tensor] = {}
-    metrics: dict[str, Tensor] = {}
-
-    def add(source: str, named: Named) -> None:
-        parts.update({f"{source}/{name}": value for name, value in named[0].items()})
-        metrics.update({f"{source}/{name}": value for name, value in named[1].items()})
-
-    if batch.text is not None:
-        add("text", text_losses(model, batch.text, policy))
+    found: list[Named] = []
+    if batch.text is not None and weights.mlm:
+        found.append(Named.merge([text_losses(model, batch.text, policy)], "text/"))
     pair_states, region_states = encode_images(model, batch.pair, batch.region)
-    for source, named in mim_losses(model, batch.image, batch.pair, pair_states, policy).items():
-        add(source, ({"mim": named}, {}))
+    if weights.mim:
+        found.append(mim_losses(model, batch.image, batch.pair, pair_states, policy))
     if batch.pair is not None and pair_states is not None:
-        add("pair", vision_text_losses(model, pair_rows(batch.pair, pair_states), policy, generator, gather))
+        rows = pair_rows(batch.pair, pair_states)
+        pair = vision_text_losses(model, rows, policy, weights, generator, gather)
+        found.append(Named.merge([pair], "pair/"))
     if batch.region is not None and region_states is not None:
         rows = region_rows(batch.region, region_states)
         boxed = (~batch.region.is_image).nonzero().squeeze(1)
         boxes = (boxed, batch.region.boxes[boxed])
-        add("region", vision_text_losses(model, rows, policy, generator, gather, boxes))
-    if not parts:
+        region = vision_text_losses(model, rows, policy, weights, generator, gather, boxes)
+        found.append(Named.merge([region], "region/"))
+    named = Named.merge(found)
+    if not named.losses:
         raise ValueError("the batch holds nothing to learn from")
-    total = torch.stack(
-        [getattr(weights, name.rpartition("/")[2]) * part for name, part in parts.items()]
-    ).sum()
-    return Losses(total, parts, metrics | {"temperature": model.temperature.detach()})
+    weighted = [getattr(weights, name.rpartition("/")[2]) * part for name, part in named.losses.items()]
+    metrics = named.metrics | {"temperature": model.temperature.detach()}
+    return Losses(torch.stack(weighted).sum(), named.losses, metrics)
 
 
 def text_losses(model: XFM, batch: TextBatch, policy: GradientPolicy) -> Named:
@@ -74,7 +70,7 @@ def text_losses(model: XFM, batch: TextBatch, policy: GradientPolicy) -> Named:
     states = model.encode_text(batch.masked.ids, batch.tokens.mask)
     states = policy.gate(Objective.MLM, Encoder.LANGUAGE, states)
     loss, right = masked_token_loss(states, batch.masked, model.language_logits)
-    return {"mlm": loss}, {"mlm_accuracy": right}
+    return Named({"mlm": loss}, {"mlm_accuracy": right})
 
 
 def encode_images(
@@ -95,7 +91,7 @@ def mim_losses(
     pair: PairBatch | None,
     pair_states: Tensor | None,
     policy: GradientPolicy,
-) -> dict[str, Tensor]:
+) -> Named:
     """MIM on pictures and, where they carry patch masks, on the pairs' pictures: one masked pass for both.
 
     The pairs' target is the unmasked pass that the other objectives use anyway; pictures without text need
@@ -108,11 +104,13 @@ def mim_losses(
     if pair is not None and pair.patch_mask is not None and pair_states is not None:
         sources["pair"] = (pair.pixels, pair.patch_mask, pair_states.detach())
     if not sources:
-        return {}
+        return Named()
     pixels, masks, targets = zip(*sources.values(), strict=True)
     predicted = model.encode_image(torch.cat(pixels), torch.cat(masks))
     predicted = policy.gate(Objective.MIM, Encoder.VISION, predicted).split([len(p) for p in pixels])
-    return {
-        name: mim_loss(states, target, mask)
-        for name, states, target, mask in zip(sources, predicted, targets, masks, strict=True)
-    }
+    return Named(
+        {
+            f"{name}/mim": mim_loss(states, target, mask)
+            for name, states, target, mask in zip(sources, predicted, targets, masks, strict=True)
+        }
+    )

@@ -59,21 +59,25 @@ def rank_answers(
     memory: Tensor,
     memory_mask: Tensor,
     shortlist: int = 8,
+    limit: int = 64,
     chunk: int = 2048,
 ) -> Ranked:
     """The answer of highest sequence likelihood for each question.
 
     One decoder pass gives the probability of every answer's first token; the `shortlist` best answers by it
     are scored whole. An answer is never likelier than its first token, so only answers whose first token is
-    likelier than the best whole answer so far can still win: those are scored in a second round, and the
-    result is the exact best of the list. The first token counts once (the published code counts it twice).
+    likelier than the best whole answer so far can still win: those are scored in a second round. The result is
+    the exact best of the list wherever at most `limit` answers came into question, which a trained decoder
+    stays far below; an untrained one, for which all answers are alike, is cut off there. The first token counts
+    once (the published code counts it twice).
 
     Args:
         decoder: in evaluation mode.
         answers: on the memory's device.
         memory: [N, S, D] fused questions.
         memory_mask: [N, S] bool.
-        shortlist: answers scored in the first round.
+        shortlist: answers of each question scored in the first round.
+        limit: answers of each question scored at most, those of the likeliest first tokens.
         chunk: decoder rows per pass.
     """
     questions = memory.shape[0]
@@ -88,11 +92,12 @@ def rank_answers(
             rest = _rest_log_likelihood(decoder, answers.ids[c], answers.mask[c], memory, memory_mask, r)
             totals[r, c] = first[r, c] + rest
 
-    best_first = first.topk(min(shortlist, len(answers)), dim=1).indices  # [N, K]
-    rows = torch.arange(questions, device=memory.device)[:, None].expand_as(best_first)
-    score(rows.flatten(), best_first.flatten())
-    open_pairs = (first > totals.amax(dim=1, keepdim=True)) & totals.isinf()
-    score(*open_pairs.nonzero(as_tuple=True))
+    order = first.topk(min(max(shortlist, limit), len(answers)), dim=1).indices  # [N, K], likeliest first
+    rows = torch.arange(questions, device=memory.device)[:, None].expand_as(order)
+    score(rows[:, :shortlist].flatten(), order[:, :shortlist].flatten())
+    contenders = first.gather(1, order) > totals.amax(dim=1, keepdim=True)
+    contenders[:, :shortlist] = False
+    score(rows[contenders], order[contenders])
     likelihood, index = totals.max(dim=1)
     return Ranked(index, likelihood)
 

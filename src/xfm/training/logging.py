@@ -134,7 +134,8 @@ class RunLog:
 
     def _show(self, line: Mapping[str, Any]) -> None:
         shown = {"loss": line["loss"], **line["losses"], "lr": line["lr"], "samples/s": line["samples_per_s"]}
-        self._bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items() if value is not None})
+        texts = {name: f"{value:.3g}" for name, value in shown.items() if value is not None}
+        self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
         if self._board is None:
             return
         scalars = {"loss": line["loss"], "lr": line["lr"], "grad_norm": line["grad_norm"]}

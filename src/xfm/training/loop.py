@@ -216,8 +216,8 @@ class _Loop(Generic[B]):
         try:
             with torch.random.fork_rng(devices=[]):
                 micro = [next(stream) for _ in range(self.config.accumulate)]
-        except RuntimeError:
-            if stop.received:  # Ctrl-C reaches loader processes that were not forked, too
+        except (RuntimeError, UserError):
+            if stop.received:  # the signal may have reached and ended the loader processes, too
                 return None
             raise
         for batch in micro:

@@ -9,8 +9,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 def keep_freed_memory() -> bool:
     """Ask glibc to keep freed memory instead of giving it back to the system.
 
-    A CPU training step allocates and frees the same large tensors over and over. By default glibc maps each one
-    afresh, and the system zeroes its pages every time: a third of a step of a small model went there.
+    A CPU training step allocates and frees the same large tensors over and over. By default glibc maps each
+    one afresh, and the system zeroes its pages every time: a third of a small model's step went there.
 
     Returns:
         Whether the C library took the settings (only glibc has them).

@@ -10,6 +10,7 @@ import torch
 
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
+from xfm.config.training import LossWeights
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
@@ -36,6 +37,7 @@ def pretrain(
     progress: bool = True,
     device: str = "auto",
     policy: GradientPolicy = PRETRAINING,
+    compiled: bool = False,
 ) -> Path:
     """Pre-train a model and save it.
 
@@ -48,6 +50,7 @@ def pretrain(
         progress: show a bar on the terminal.
         device: `auto`, or a torch device.
         policy: where gradients go.
+        compiled: run the encoders through torch.compile, which takes minutes and is meant for GPUs.
 
     Returns:
         The model folder.
@@ -63,10 +66,10 @@ def pretrain(
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         data = CurriculumData(recipe, process)
         seed_all(recipe.training.seed)
-        model = build_model(recipe)
+        model = build_model(recipe, compiled)
 
         def losses(batch: Batch, generator: torch.Generator) -> Losses:
-            weights = recipe.training.weights
+            weights = data.weights(batch.step)
             return pretraining_losses(model, batch, policy, weights, generator, distributed.gather_rows)
 
         result = train(
@@ -119,6 +122,10 @@ class CurriculumData:
             for phase, stretch in enumerate(self.stretches)
         ]
 
+    def weights(self, batch: int) -> LossWeights:
+        """Weights of the losses of the batch with that index."""
+        return next(s.weights for s in self.stretches if batch < s.stop * self.accumulate)
+
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded) of the run."""
         for stretch, data in zip(self.stretches, self._sets, strict=True):
@@ -128,8 +135,8 @@ class CurriculumData:
                 yield from data.batches(first, last, self.device)
 
 
-def build_model(recipe: Recipe) -> XFM:
-    """The recipe's model with the weights that it begins with."""
+def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
+    """The recipe's model with the weights that it begins with, and its encoders compiled if wanted."""
     model, init = XFM(recipe.model), recipe.init
     if init.model is not None:
         load_weights(Path(init.model) / WEIGHTS, model)
@@ -137,6 +144,9 @@ def build_model(recipe: Recipe) -> XFM:
         load_weights(Path(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
         load_weights(Path(init.language) / WEIGHTS, model.language, "language.")
+    if compiled:
+        for encoder in (model.vision, model.language, model.fusion):
+            encoder.compile()
     return model
 
 

@@ -5,6 +5,7 @@ import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
@@ -72,25 +73,32 @@ class ConcatSource(RecordSource):
         return self._parts[part].record(index - (self._ends[part - 1] if part else 0))
 
 
+@dataclass(frozen=True)
 class StoredFile:
     """A file as it was when it was indexed; a change is noticed when it is opened again.
 
-    Raises:
-        OSError: when it does not exist.
+    Attributes:
+        path: where it lies.
+        inode, size, modified: what tells one version from another.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.stamp = _stamp(path.stat())
+    path: Path
+    inode: int
+    size: int
+    modified: int
 
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return self.stamp[1]
+    @classmethod
+    def of(cls, path: Path) -> "StoredFile":
+        """The file as it is now; raises OSError when it does not exist."""
+        return cls._from(path, path.stat())
 
+    def is_now(self, status: os.stat_result) -> bool:
+        """Whether an opened file is this version."""
+        return self._from(self.path, status) == self
 
-def _stamp(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    @classmethod
+    def _from(cls, path: Path, status: os.stat_result) -> "StoredFile":
+        return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class FilePool:
@@ -102,7 +110,7 @@ class FilePool:
 
     def __init__(self, limit: int = 128) -> None:
         self._limit = limit
-        self._open: OrderedDict[tuple[Path, tuple[int, int, int]], int] = OrderedDict()
+        self._open: OrderedDict[StoredFile, int] = OrderedDict()
 
     def read(self, file: StoredFile, offset: int, size: int) -> bytes:
         """Exactly `size` bytes at `offset`.
@@ -122,16 +130,15 @@ class FilePool:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _descriptor(self, file: StoredFile) -> int:
-        key = (file.path, file.stamp)
-        descriptor = self._open.get(key)
+        descriptor = self._open.get(file)
         if descriptor is not None:
-            self._open.move_to_end(key)
+            self._open.move_to_end(file)
             return descriptor
         descriptor = os.open(file.path, os.O_RDONLY)
-        if _stamp(os.fstat(descriptor)) != file.stamp:
+        if not file.is_now(os.fstat(descriptor)):
             os.close(descriptor)
             raise OSError(errno.ESTALE, "it was changed after it had been opened")
-        self._open[key] = descriptor
+        self._open[file] = descriptor
         if len(self._open) > self._limit:
             os.close(self._open.popitem(last=False)[1])
         return descriptor

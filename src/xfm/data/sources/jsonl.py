@@ -29,7 +29,7 @@ class JsonLinesSource(RecordSource):
         super().__init__(kind, limits)
         self.path = path
         try:
-            self._file = StoredFile(path)
+            self._file = StoredFile.of(path)
             self._starts, self._ends, self._lines = _index(self._file)
         except OSError as error:
             raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error

@@ -7,6 +7,7 @@ extracted, and links and devices are ignored. Formats: ustar, GNU long names, pa
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -132,41 +133,36 @@ class TarSource(RecordSource):
         super().__init__(kind, limits)
         self.path = path
         try:
-            self._file = StoredFile(path)
-            keys, spans = _index(self._file, kind)
+            self._file = StoredFile.of(path)
+            self._index = index_shard(self._file)
         except OSError as error:
             raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
-        if not keys:
+        # For text, pictures that have none beside them are no records.
+        wanted = (_JSON, _TEXT) if kind is SampleKind.TEXT else (_PICTURE, _JSON, _TEXT)
+        self._rows = np.flatnonzero(self._index.spans[:, wanted, 0].any(1))
+        if not len(self._rows):
             raise UserError(f"{path}: the shard holds no {kind} records; check the path and the names in it.")
-        # One string and two arrays instead of objects: forked workers share them without copying.
-        self._keys = "\n".join(keys)
-        self._key_ends = np.cumsum([len(key) + 1 for key in keys])
-        self._spans = spans
 
     def __len__(self) -> int:
-        return len(self._key_ends)
-
-    def origin(self, index: int) -> Origin:
-        """Shard and key of a record."""
-        start = int(self._key_ends[index - 1]) if index else 0
-        return Origin(str(self.path), self._keys[start : int(self._key_ends[index]) - 1])
+        return len(self._rows)
 
     def record(self, index: int) -> Record:
         """The record at `index`; raises BadRecordError when a member is missing or too large."""
-        origin = self.origin(index)
+        row = int(self._rows[index])
+        origin = Origin(str(self.path), self._index.key(row))
         if self.kind is SampleKind.TEXT:
-            return Record(origin, None, self._annotation(index, origin, "text"))
-        picture = self._member(index, _PICTURE, origin, self.limits.picture_bytes, "picture")
+            return Record(origin, None, self._annotation(row, origin, "text"))
+        picture = self._member(row, _PICTURE, origin, self.limits.picture_bytes, "picture")
         if picture is None:
             raise BadRecordError(origin, "the picture is missing")
-        annotation = {} if self.kind is SampleKind.IMAGE else self._annotation(index, origin, "caption")
+        annotation = {} if self.kind is SampleKind.IMAGE else self._annotation(row, origin, "caption")
         return Record(origin, picture, annotation)
 
-    def _annotation(self, index: int, origin: Origin, text_field: str) -> dict:
-        data = self._member(index, _JSON, origin, self.limits.annotation_bytes, "JSON")
+    def _annotation(self, row: int, origin: Origin, text_field: str) -> dict:
+        data = self._member(row, _JSON, origin, self.limits.annotation_bytes, "JSON")
         if data is not None:
             return parse_annotation(data, origin)
-        data = self._member(index, _TEXT, origin, self.limits.annotation_bytes, "text")
+        data = self._member(row, _TEXT, origin, self.limits.annotation_bytes, "text")
         if data is None:
             raise BadRecordError(origin, "the JSON or text beside the picture is missing")
         try:
@@ -174,8 +170,8 @@ class TarSource(RecordSource):
         except UnicodeDecodeError:
             raise BadRecordError(origin, "the text is not UTF-8") from None
 
-    def _member(self, index: int, column: int, origin: Origin, limit: int, name: str) -> bytes | None:
-        offset, size = self._spans[index, column].tolist()
+    def _member(self, row: int, column: int, origin: Origin, limit: int, name: str) -> bytes | None:
+        offset, size = self._index.spans[row, column].tolist()
         if offset == 0:
             return None
         if size > limit:
@@ -186,21 +182,48 @@ class TarSource(RecordSource):
             raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
 
 
-def _index(file: StoredFile, kind: SampleKind) -> tuple[list[str], np.ndarray]:
-    """Keys, and [N, 3, 2] int64 offsets and sizes of picture, JSON and text (offset 0: none)."""
+@dataclass(frozen=True)
+class ShardIndex:
+    """Where the records of a shard lie: one string and two arrays, which forked workers share uncopied.
+
+    Attributes:
+        keys: the keys, one a line.
+        key_ends: [N] int64, end of each key in `keys`, line break included.
+        spans: [N, 3, 2] int64, offset and size of the picture, the JSON and the text; offset 0 where there is
+            none.
+    """
+
+    keys: str
+    key_ends: np.ndarray
+    spans: np.ndarray
+
+    def key(self, row: int) -> str:
+        """The key of a record."""
+        start = int(self.key_ends[row - 1]) if row else 0
+        return self.keys[start : int(self.key_ends[row]) - 1]
+
+
+@lru_cache(maxsize=4096)
+def index_shard(file: StoredFile) -> ShardIndex:
+    """Index a shard; once for each version of it, whatever it is read as.
+
+    Raises:
+        UserError: when it is truncated, not a tar, or a key has two pictures, JSONs or texts.
+    """
     keys: list[str] = []
     rows: list[list[int]] = []
     for member in scan_members(file):
         key, extension = split_name(member.name)
         column = _COLUMN.get(extension)
-        if column is None or (kind is SampleKind.TEXT and column == _PICTURE):
+        if column is None:
             continue
         if not keys or keys[-1] != key:
-            keys.append(key.replace("\n", " ") if "\n" in key else key)
+            keys.append(key.replace("\n", " "))
             rows.append([0] * 6)
         if rows[-1][2 * column]:
             raise UserError(
                 f"{file.path}: key {key} has two members of a kind; give each record its own key."
             )
         rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size]
-    return keys, np.array(rows, dtype=np.int64).reshape(-1, 3, 2)
+    ends = np.cumsum([len(key) + 1 for key in keys], dtype=np.int64)
+    return ShardIndex("\n".join(keys), ends, np.array(rows, dtype=np.int64).reshape(-1, 3, 2))

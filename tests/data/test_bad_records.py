@@ -1,0 +1,95 @@
+"""Bad records are replaced, reported, counted, and stop the run when there are too many."""
+
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.conftest import Corpus, region_members, write_tar
+from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
+from xfm.data.loader import PretrainingData
+from xfm.errors import UserError
+
+BAD = {
+    "00003": "does not decode",
+    "00004": "JSON is invalid",
+    "00009": "a caption is empty",
+    "00015": "outside",
+}
+
+
+@pytest.fixture(scope="module")
+def spoilt(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    """Twenty records, four of them bad."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    members = region_members(np.random.default_rng(7), 20)
+    members["00003.jpg"] = members["00003.jpg"][:500]
+    members["00004.json"] = b"{'single': quotes}"
+    members["00009.json"] = json.dumps({**json.loads(members["00009.json"]), "captions": [""]}).encode()
+    outside = {"regions": [{"phrase": "a", "box": [200, 0, 5, 5]}]}
+    members["00015.json"] = json.dumps(outside).encode()
+    path = write_tar(folder / "spoilt-00000.tar", members)
+    return DataConfig(
+        region=StreamConfig(4, [CorpusConfig(str(path))], Augmentation.NONE),
+        tokenizer=str(corpus.folder / "tokenizer.json"),
+        workers=0,
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_replaced_by_the_next_and_reported(spoilt, workers, caplog):
+    data = PretrainingData(replace(spoilt, workers=workers), 96, 12, 0)
+    with caplog.at_level(logging.WARNING):
+        found = list(data.batches(0, 10))  # two epochs
+    assert all(batch.region.pixels.shape[0] == 4 for batch in found)
+    keys = [origin.key for batch in found for origin in batch.origins]
+    assert not set(keys) & set(BAD)
+    assert keys.count("00005") == 2 * 3  # for itself, for 00003 (whose next is bad too) and for 00004
+    skipped = {bad.origin.key: bad.reason for batch in found for bad in batch.skipped}
+    assert set(skipped) == set(BAD)
+    assert all(BAD[key] in reason for key, reason in skipped.items())
+    assert {bad.origin.key for bad in data.bad.values()} == set(BAD)
+    for key in BAD:  # once, though met in both epochs
+        assert sum(f"spoilt-00000.tar:{key}:" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_other_samples_stay_as_they_were(spoilt, corpus):
+    clean = replace(
+        spoilt, region=replace(spoilt.region, corpora=[CorpusConfig(str(corpus.folder / "scenes-00000.tar"))])
+    )
+    for a, b in zip(
+        PretrainingData(spoilt, 96, 12, 0).batches(0, 5),
+        PretrainingData(clean, 96, 12, 0).batches(0, 5),
+        strict=True,
+    ):
+        for i, (x, y) in enumerate(zip(a.origins, b.origins, strict=True)):
+            if y.key not in BAD:
+                assert x.key == y.key
+                assert torch.equal(a.region.pixels[i], b.region.pixels[i])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_too_many_stop_the_run(spoilt, workers):
+    data = PretrainingData(replace(spoilt, max_bad=3, workers=workers), 96, 12, 0)
+    with pytest.raises(UserError) as caught:
+        list(data.batches(0, 10))
+    last = list(data.bad.values())[-1]
+    message = str(caught.value)
+    assert message.startswith("4 bad records, more than data.max_bad=3 allows")
+    assert f"{last.origin} ({last.reason})" in message
+    assert "raise data.max_bad" in message
+
+
+def test_as_many_as_allowed_do_not(spoilt):
+    assert len(list(PretrainingData(replace(spoilt, max_bad=4), 96, 12, 0).batches(0, 20))) == 20
+
+
+@pytest.mark.parametrize("max_bad", [1, 100])
+def test_a_corpus_without_a_good_record(spoilt, tmp_path, max_bad):
+    path = write_tar(tmp_path / "a.tar", {f"{i}.jpg": b"nothing" for i in range(5)})
+    config = replace(spoilt, region=StreamConfig(2, [CorpusConfig(str(path))]), max_bad=max_bad)
+    with pytest.raises(UserError, match=r"a\.tar:\d.*mend or remove them"):
+        list(PretrainingData(config, 96, 12, 0).batches(0, 1))

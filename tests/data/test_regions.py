@@ -1,0 +1,177 @@
+"""Rows of region batches, and what pairs and long texts draw."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.data.conftest import Corpus, picture_bytes, write_tar
+from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
+from xfm.data.builder import passage
+from xfm.data.loader import PretrainingData
+from xfm.data.schema import RegionBatch
+from xfm.data.sources import open_source
+from xfm.data.transforms import normalise
+
+SIZE = (120, 60)
+
+
+def region_batch(corpus: Corpus, tmp_path, records: list[dict], mode=Augmentation.NONE, step=0, **changes):
+    """The batch of one epoch over records, which all have the same picture unless they name another."""
+    rng = np.random.default_rng(0)
+    pictures = [picture_bytes(rng, *SIZE) for _ in range(4)]
+    members = {}
+    for i, record in enumerate(records):
+        members[f"{i}.jpg"] = pictures[record.pop("picture", 0)]
+        members[f"{i}.json"] = json.dumps(record).encode()
+    path = write_tar(tmp_path / "a.tar", members)
+    config = DataConfig(
+        region=StreamConfig(len(records), [CorpusConfig(str(path))], mode),
+        tokenizer=str(corpus.folder / "tokenizer.json"),
+        workers=0,
+    )
+    batch = next(PretrainingData(replace(config, **changes), 96, 12, 1).batches(step, step + 1))
+    return batch.region
+
+
+def rows_of(batch: RegionBatch, tokenizer) -> list[tuple[str, list[float]]]:
+    return [
+        (tokenizer.decode(ids), box.tolist()) for ids, box in zip(batch.tokens.ids, batch.boxes, strict=True)
+    ]
+
+
+def test_boxes_and_patches(corpus, tmp_path):
+    regions = [
+        {"phrase": "The cat!", "box": [0, 0, 15, 7.5]},
+        {"phrase": "the dog", "box": [60, 30, 60, 30]},
+    ]
+    batch = region_batch(corpus, tmp_path, [{"captions": ["A cat"], "regions": regions}])
+    assert rows_of(batch, corpus.tokenizer) == [
+        ("a cat", [0.5, 0.5, 1.0, 1.0]),
+        ("the cat", [0.0625, 0.0625, 0.125, 0.125]),
+        ("the dog", [0.75, 0.75, 0.5, 0.5]),
+    ]
+    assert batch.is_image.tolist() == [True, False, False]
+    assert batch.image_index.tolist() == [0, 0, 0]
+    visible = batch.visible.view(3, 8, 8)
+    assert visible[0].all()
+    assert visible[1].nonzero().tolist() == [[0, 0]]
+    assert visible[2].nonzero().tolist() == [[r, c] for r in range(4, 8) for c in range(4, 8)]
+
+
+def test_at_most_five_rows_with_the_caption(corpus, tmp_path):
+    regions = [{"phrase": f"cat {i}", "box": [10 * i, 0, 10, 10]} for i in range(9)]
+    record = {"captions": ["one", "two", "three"], "regions": regions}
+    batch = region_batch(corpus, tmp_path, [dict(record), {"regions": regions}, {"captions": ["one"]}])
+    counts = batch.image_index.bincount().tolist()
+    assert sorted(counts) == [1, 5, 5]
+    assert batch.is_image.sum() == 2
+    assert batch.image_index.tolist() == sorted(batch.image_index.tolist())
+
+
+def test_captions_and_regions_are_drawn_evenly(corpus, tmp_path):
+    regions = [{"phrase": f"p{i}", "box": [10 * i, 0, 10, 10]} for i in range(8)]
+    record = {"captions": ["c0", "c1", "c2"], "regions": regions}
+    batch = region_batch(corpus, tmp_path, [dict(record) for _ in range(600)])
+    texts = [text for text, _ in rows_of(batch, corpus.tokenizer)]
+    for name, count, rows in (("c", 3, 600), ("p", 8, 2400)):
+        drawn = [texts.count(f"{name}{i}") for i in range(count)]
+        assert sum(drawn) == rows
+        assert max(drawn) - min(drawn) < 6 * (rows / count) ** 0.5
+
+
+def test_one_row_is_a_region_where_there_is_one(corpus, tmp_path):
+    record = {"captions": ["one"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
+    batch = region_batch(corpus, tmp_path, [record, {"captions": ["one"]}], max_regions=1)
+    assert sorted(batch.is_image.tolist()) == [False, True]
+
+
+def test_identities(corpus, tmp_path):
+    """Equal for the same picture and box only; a region of the whole picture equals the caption row."""
+    one = {"captions": ["same text"], "regions": [{"phrase": "same text", "box": [5, 5, 20, 20]}]}
+    two = {"captions": ["Same, text."], "regions": [{"phrase": "x", "box": [5, 5, 20, 21]}]}
+    whole = {"captions": [], "regions": [{"phrase": "x", "box": [0, 0, *SIZE]}]}
+    records = [one, two, whole, {**one, "picture": 1}]
+    batch = region_batch(corpus, tmp_path, [json.loads(json.dumps(r)) for r in records])
+    rows = list(
+        zip(batch.image_identity.tolist(), batch.text_identity.tolist(), batch.is_image.tolist(), strict=True)
+    )
+    assert len(rows) == 7
+    captions = [image for image, _, is_image in rows if is_image]
+    assert len(set(captions)) == 2  # two pictures
+    assert len({image for image, _, _ in rows}) == 5  # and three boxes
+    texts = [text for _, text, is_image in rows if is_image]
+    assert len(set(texts)) == 1
+    assert sum(text == texts[0] for _, text, _ in rows) == 5
+
+
+@pytest.mark.parametrize("mode", list(Augmentation))
+@pytest.mark.parametrize("words", ["a cat left of it", "nothing"])
+def test_flips(corpus, tmp_path, mode, words):
+    """Never mirrored when a caption or phrase names a side; otherwise in the published mode only."""
+    regions = [{"phrase": "it", "box": [0, 0, 20, 60]}, {"phrase": words, "box": [0, 0, 120, 60]}]
+    flipped = 0
+    for step in range(20):
+        batch = region_batch(corpus, tmp_path, [{"regions": regions}], mode, step)
+        box = batch.boxes[0]
+        flipped += bool(len(batch.boxes) == 2 and box[0] > 0.5 and box[2] < 0.4)
+    assert (flipped > 0) == (mode is Augmentation.PUBLISHED and words == "nothing")
+
+
+def test_boxes_follow_the_pixels(corpus, tmp_path):
+    """A white square on black is found where its box says, in every mode."""
+    picture = np.zeros((60, 120, 3), np.uint8)
+    picture[20:44, 30:66] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    annotation = {"regions": [{"phrase": "square", "box": [30, 20, 36, 24]}]}
+    path = write_tar(
+        tmp_path / "b.tar", {"a.png": buffer.getvalue(), "a.json": json.dumps(annotation).encode()}
+    )
+    for mode in Augmentation:
+        config = DataConfig(
+            region=StreamConfig(1, [CorpusConfig(str(path))], mode),
+            tokenizer=str(corpus.folder / "tokenizer.json"),
+            workers=0,
+        )
+        for batch in PretrainingData(config, 96, 12, 5).batches(0, 40):
+            bright = (batch.region.pixels[0].mean(0) > 0.2).nonzero()
+            if len(bright) in (0, 96 * 96):
+                continue  # a colour operation made the picture uniform, or the crop is the square
+            low, high = bright.min(0).values / 96, (bright.max(0).values + 1) / 96
+            cx, cy, w, h = batch.region.boxes[0].tolist()
+            expected = [cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2]
+            assert [*low.tolist(), *high.tolist()] == pytest.approx(expected, abs=2.5 / 96)
+
+
+def test_passages_of_long_texts():
+    rng = np.random.default_rng(0)
+    short = "word " * 20
+    assert passage(rng, short, 128) == short
+    words = [f"w{i:04d}" for i in range(3000)]
+    long = " ".join(words)
+    starts = []
+    for _ in range(300):
+        text = passage(rng, long, 64)
+        assert text in long
+        assert text.split()[0] in words
+        assert len(text) >= 4 * 64 - 8
+        starts.append(int(text[1:5]))
+    assert min(starts) < 100
+    assert max(starts) > 2800
+    assert len(passage(rng, "x" * 10_000, 16)) <= 256
+
+
+def test_without_augmentation_a_picture_of_the_right_size_is_untouched(corpus):
+    config = corpus.config(
+        region=StreamConfig(3, [CorpusConfig(str(corpus.folder / "*.tar"))], Augmentation.NONE)
+    )
+    batch = next(PretrainingData(config, 96, 12, 0).batches(0, 1))
+    source = open_source(corpus.folder / "*.tar", "region")
+    by_key = {sample.origin.key: sample for sample in map(source.read, range(len(source)))}
+    stored = [by_key[origin.key].pixels for origin in batch.origins[-3:]]
+    assert torch.equal(batch.region.pixels, normalise(torch.stack(stored)))

@@ -1,0 +1,201 @@
+"""The whole evaluation of a tiny random model on a tiny world."""
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.tiny import save_tiny_model
+from xfm.config.evaluation import EvaluationConfig, FineTuneConfig, Part
+from xfm.errors import UserError
+from xfm.evaluation import run
+from xfm.evaluation.parts import PARTS
+from xfm.evaluation.run import evaluate, fingerprint
+from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_json, write_scores
+from xfm.evaluation.stored import read_part
+from xfm.training.signals import Interrupted
+
+CONFIG = EvaluationConfig(scale=0.01)
+
+
+@pytest.fixture(scope="module")
+def results(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    model = save_tiny_model(folder / "model")
+    evaluate(model, tiny_world, folder, CONFIG, progress=False)
+    return folder
+
+
+@pytest.fixture
+def copy(results: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(results, tmp_path / "run")
+
+
+def test_every_required_key_has_a_complete_score(results: Path) -> None:
+    scores = read_scores(results / "metrics.json")
+    assert set(REQUIRED_KEYS) <= set(scores)
+    for key, content in json.loads((results / "metrics.json").read_text()).items():
+        assert set(content) == {"value", "chance", "baseline", "n", "seed"}
+        assert len(key.split("/")) == 3
+        low = -1.0 if "gain" in key else 0.0
+        assert low <= content["value"] <= 1.0
+        assert 0.0 <= content["chance"] <= 1.0
+        assert content["baseline"] is None or 0.0 <= content["baseline"] <= 1.0
+        assert content["n"] > 0
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "vqa/seen/accuracy",
+        "reasoning/combinations/accuracy",
+        "grounding/seen/acc50",
+        "entailment/test/accuracy",
+        "category/test/knn_accuracy",
+        "digits/test/probe_accuracy",
+        "masked_token/test/accuracy_right_image",
+    ],
+)
+def test_scores_that_need_a_baseline_have_one(results: Path, key: str) -> None:
+    assert read_scores(results / "metrics.json")[key].baseline is not None
+
+
+def test_all_parts_are_listed(results: Path) -> None:
+    assert set(PARTS) == set(Part)
+    details = json.loads((results / "evaluation.json").read_text())
+    assert set(details["seconds"]) == {part.value for part in Part}
+    assert details["provenance"] == {"recipe": "tiny"}
+
+
+def test_retrieval_equals_its_definition(results: Path, tiny_world: Path) -> None:
+    """A random model on twelve scenes: recalls are multiples of 1 / 12 and chance is k / 12."""
+    scores = read_scores(results / "metrics.json")
+    for k in (1, 5, 10):
+        score = scores[f"retrieval/seen/text_r{k}"]
+        assert score.chance == pytest.approx(k / 12)
+        assert (12 * score.value) == pytest.approx(round(12 * score.value))
+        assert score.n == 12
+    assert scores["retrieval/hard/text_r1"].chance == 0.5
+
+
+def test_finished_parts_are_not_run_again(
+    copy: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_scores(copy / "metrics.json")
+    for part in Part:
+        monkeypatch.delitem(PARTS, part)
+    assert evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False) == before
+
+
+def test_an_interrupted_evaluation_goes_on(
+    tmp_path: Path, results: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, parts=[Part.RETRIEVAL, Part.HARD])
+    monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
+    with pytest.raises(Interrupted, match="Stopped while evaluating hard"):
+        evaluate(results / "model", tiny_world, tmp_path, config, progress=False)
+    assert "retrieval/seen/text_r1" in read_scores(tmp_path / "metrics.json")
+    monkeypatch.undo()
+    monkeypatch.setitem(PARTS, Part.RETRIEVAL, _interrupt)
+    scores = evaluate(results / "model", tiny_world, tmp_path, config, progress=False)
+    assert {"retrieval/seen/text_r1", "retrieval/hard/text_r1"} <= set(scores)
+
+
+def _interrupt(_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_damaged_part_is_run_again(copy: Path, tiny_world: Path) -> None:
+    before = read_scores(copy / "metrics.json")
+    part = copy / "parts" / "hard.json"
+    part.write_text(part.read_text()[:100])
+    assert read_part(part) is None
+    assert evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False) == before
+
+
+def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
+    config = EvaluationConfig()
+
+    def of(part: Part, config: EvaluationConfig, weights: str = "w") -> str:
+        return fingerprint(part, weights, tiny_world, config)
+
+    other_vqa = replace(config, vqa=FineTuneConfig(steps=3))
+    assert of(Part.VQA, config) != of(Part.VQA, other_vqa)
+    assert of(Part.GROUNDING, config) == of(Part.GROUNDING, other_vqa)
+    assert of(Part.GROUNDING, config) == of(Part.GROUNDING, replace(config, parts=[Part.VQA]))
+    assert of(Part.GROUNDING, config) != of(Part.GROUNDING, replace(config, seed=1))
+    assert of(Part.GROUNDING, config) != of(Part.GROUNDING, config, weights="v")
+    assert of(Part.RETRIEVAL, config) != of(Part.HARD, config)
+
+
+def test_scale_shrinks_steps_and_rows() -> None:
+    small = EvaluationConfig(scale=0.02).resolved()
+    assert small.scale == 1
+    assert small.vqa.steps < 10
+    assert small.retrieval.rows == 50
+    assert EvaluationConfig().resolved() == EvaluationConfig()
+
+
+@pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"batch_size": 0}])
+def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        EvaluationConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_missing_packages_are_named_at_once(
+    tmp_path: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "find_spec", lambda name: None if name == "sklearn" else object())
+    with pytest.raises(UserError, match=r"needs scikit-learn: pip install 'xfm\[report\]'"):
+        evaluate(tmp_path / "nowhere", tiny_world, tmp_path, CONFIG, progress=False)
+
+
+def test_a_missing_model_is_named(tmp_path: Path, tiny_world: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        evaluate(tmp_path / "nowhere", tiny_world, tmp_path, CONFIG, progress=False)
+
+
+def test_a_missing_task_file_is_named(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"seen.jsonl is missing: build the world"):
+        evaluate(results / "model", tmp_path / "world", tmp_path, CONFIG, progress=False)
+
+
+def test_scores_are_written_whole(tmp_path: Path) -> None:
+    scores = {"a/b/c": Score(0.5, 0.1, None, 10, 0)}
+    write_scores(tmp_path / "deep" / "metrics.json", scores)
+    assert read_scores(tmp_path / "deep" / "metrics.json") == scores
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["metrics.json"]
+
+
+def test_unreadable_scores_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_scores(tmp_path / "metrics.json")
+    (tmp_path / "metrics.json").write_text("[1]")
+    with pytest.raises(UserError, match="not a metrics file"):
+        read_scores(tmp_path / "metrics.json")
+
+
+def test_a_full_disk_is_one_sentence_and_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match=r"cannot write .*a.json: No space left on device; free some space"):
+        write_json(path, {"new": 2})
+    monkeypatch.undo()
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_impossible_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        write_json(tmp_path / "file" / "below.json", {})
