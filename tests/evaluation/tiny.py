@@ -16,6 +16,12 @@ from xfm.modeling.xfm import XFM
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (230, 210, 40)}
 SIDE = 32
+MANIFEST = {
+    "format": 1,
+    "seed": 0,
+    "objects": {"seen": [{"name": colour} for colour in COLOURS], "heldout": [{"name": "black"}]},
+    "licences": {"pictures": "coloured squares, public domain"},
+}
 
 
 def tiny_pretrained(seed: int = 1) -> Pretrained:
@@ -73,7 +79,7 @@ def write_world(folder: Path) -> Path:
             path = folder / "tasks" / task / f"{split}.jsonl"
             path.parent.mkdir(exist_ok=True)
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "world.json").write_text(json.dumps({"format": 1, "seed": 0}))
+    (folder / "world.json").write_text(json.dumps(MANIFEST))
     return folder
 
 

@@ -63,4 +63,4 @@ def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_unbalanced_queries_are_copied() -> None:
     assert isinstance(grouping.group_queries(torch.zeros(2, dtype=torch.int64), 100, 4), Copied)
-    assert isinstance(grouping.group_queries(torch.arange(8) % 4, 4, 4), grouping.SideBySide)
+    assert isinstance(grouping.group_queries(torch.arange(16) % 4, 4, 4), grouping.SideBySide)

@@ -17,6 +17,9 @@ from xfm.data.schema import MaskedTokens, Tokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Box
 
+LENGTH_STEP = 8
+"""Texts are padded to a multiple of this many tokens, so that few shapes occur: kernels are built per shape."""
+
 _TOLERANCE = 1e-6  # of a patch: scaling a box must not make it touch one more
 
 
@@ -52,14 +55,16 @@ def collate_tokens(
     """Tokenise all rows in one call, mask each with its own generator, pad.
 
     Returns:
-        Tokens [R, T] and their masked copies with M = the most masks in a row.
+        Tokens [R, T] and their masked copies with M = the most masks in a row; T is a multiple of
+        `LENGTH_STEP`, or the longest text allowed.
     """
     encoded = tokenizer.encode_lists([row.text for row in rows], config.max_tokens)
     masked = [
         mask_tokens(row.rng, ids, words, config, tokenizer)
         for row, (ids, words) in zip(rows, encoded, strict=True)
     ]
-    length = max(len(ids) for ids, _ in encoded)
+    longest = max(len(ids) for ids, _ in encoded)
+    length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max(config.max_tokens, longest))
     most = max(1, *(len(positions) for _, positions, _ in masked))
     ids = _padded([ids for ids, _ in encoded], length, tokenizer.pad)
     lengths = np.array([len(ids) for ids, _ in encoded])

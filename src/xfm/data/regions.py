@@ -22,6 +22,10 @@ from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import Box, move_boxes, names_a_side, recolour, region_view, show
 
 
+ROW_STEP = 12
+"""Large batches have a multiple of this many rows: kernels are built per shape, and rows vary by the picture."""
+
+
 @dataclass
 class _Rows:
     """The rows of a batch while it grows; a box is None where the text describes the whole picture."""
@@ -36,6 +40,12 @@ class _Rows:
         self.boxes.append(box)
         self.images.append(image)
         self.identities.append(identity)
+
+    def trim(self) -> None:
+        """Leave out up to `ROW_STEP` - 1 rows at the end, so that few numbers of rows occur."""
+        if extra := len(self.texts) % ROW_STEP if len(self.texts) > ROW_STEP**2 else 0:
+            for column in (self.texts, self.boxes, self.images, self.identities):
+                del column[-extra:]
 
 
 def collate_regions(
@@ -66,6 +76,7 @@ def collate_regions(
     """
     rows = _Rows()
     pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
+    rows.trim()
     tokens, masked = collate_tokens(rows.texts, config.caption_mask, tokenizer)
     return RegionBatch(
         pixels=stack_pixels(pictures),

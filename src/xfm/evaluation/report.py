@@ -131,13 +131,13 @@ def _render(
     )
     environment.filters |= {"percent": percent, "points": points, "seconds": readable_seconds}
     environment.globals["picture"] = thumbnails.uri
-    pretraining = read_log(log)
+    pretraining, manifest = read_log(log), read_manifest(thumbnails.world)
     return environment.get_template("report.html").render(
         sections=sections(scores, parts),
         headlines=[_line(key, scores, parts) for key in HEADLINES if key in scores],
-        licences=licences(thumbnails.world),
+        licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],
         missing=[key for key in REQUIRED_KEYS if key not in scores],
-        facts=facts(details, scores),
+        facts=facts(details, scores, manifest),
         details=json.dumps(details, indent=2, ensure_ascii=False),
         seconds=details.get("seconds", {}),
         pretraining_chart=_pretraining_chart(pretraining),
@@ -193,7 +193,9 @@ def _interval(key: str, scores: Mapping[str, Score]) -> tuple[float | None, floa
     return interval.low, interval.high
 
 
-def facts(details: Mapping[str, Any], scores: Mapping[str, Score]) -> list[tuple[str, str]]:
+def facts(
+    details: Mapping[str, Any], scores: Mapping[str, Score], manifest: Mapping[str, Any]
+) -> list[tuple[str, str]]:
     """What was run, as label and text."""
     provenance: dict[str, Any] = details.get("provenance") or {}
     config: dict[str, Any] = details.get("config") or {}
@@ -205,7 +207,8 @@ def facts(details: Mapping[str, Any], scores: Mapping[str, Score]) -> list[tuple
         "Recipe": _joined(provenance.get("recipe"), provenance.get("steps"), " steps"),
         "Weights used": began or "none: trained from scratch",
         "Parameters": f"{details['parameters']:,}" if "parameters" in details else "",
-        "World": _joined(details.get("world"), (provenance.get("world") or {}).get("seed"), "", "seed "),
+        "World": _joined(details.get("world"), manifest.get("seed"), "", "seed "),
+        "Objects": _world_in_words(manifest),
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
@@ -215,13 +218,21 @@ def facts(details: Mapping[str, Any], scores: Mapping[str, Score]) -> list[tuple
     return [(name, text) for name, text in rows.items() if text]
 
 
-def licences(world: Path) -> list[str]:
-    """What the world's manifest says about the licences of its pictures and texts."""
+def read_manifest(world: Path) -> dict[str, Any]:
+    """The world's manifest; empty where there is none."""
     try:
-        found = json.loads((world / "world.json").read_text(encoding="utf-8")).get("licences") or {}
-        return [f"{name}: {text}" for name, text in found.items()]
-    except (OSError, ValueError, AttributeError):
-        return []
+        found = json.loads((world / "world.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _world_in_words(manifest: Mapping[str, Any]) -> str:
+    """How many objects training shows, and how many it never does."""
+    objects = manifest.get("objects")
+    if not isinstance(objects, dict) or not {"seen", "heldout"} <= set(objects):
+        return ""
+    return f"{len(objects['seen'])} objects in training pictures, {len(objects['heldout'])} held out"
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:

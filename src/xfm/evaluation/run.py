@@ -48,7 +48,7 @@ def evaluate(
         Scores by key `task/split/metric`.
 
     Raises:
-        UserError: the model or the world cannot be read, the results cannot be written, or a package is missing.
+        UserError: the model or the world cannot be read, results cannot be written, or a package is missing.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     require_packages()
@@ -122,8 +122,8 @@ def run_part(context: Context, part: Part, out: Path, key: str) -> PartResult:
         result = PARTS[part](context)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
-            f"Stopped while evaluating {part.value}; what was finished is in {path.parent}: run the same command "
-            "again to continue."
+            f"Stopped while evaluating {part.value}; what was finished is in {path.parent}: "
+            "run the same command again to continue."
         ) from interrupt
     result.seconds = time.perf_counter() - began
     write_json(path, {"fingerprint": key, **asdict(result)})

@@ -17,6 +17,9 @@ from xfm.modeling.attention import padding_bias
 MOST_PADDING = 3.0
 """Side by side pays while the padded places are at most this many times the queries."""
 
+SIZE_STEP = 4
+"""Rows of queries are padded to a multiple of this, so that few shapes occur: kernels are built per shape."""
+
 
 class Groups(Protocol):
     """A layout of Q queries of T tokens over M memories of K keys."""
@@ -110,6 +113,8 @@ def group_queries(memory: Tensor, memories: int, tokens: int) -> Groups:
     """The layout for Q queries of `tokens` tokens, given the memory [Q] of each."""
     if memory.is_cuda or len(memory) == 0:
         return Copied(memory)
+    if len(memory) <= 2 * memories:  # nothing is shared
+        return Copied(memory)
     side_by_side = lay_side_by_side(memory, memories, tokens)
     padded = side_by_side.memories * side_by_side.size
     return side_by_side if padded <= MOST_PADDING * len(memory) else Copied(memory)
@@ -118,7 +123,7 @@ def group_queries(memory: Tensor, memories: int, tokens: int) -> Groups:
 def lay_side_by_side(memory: Tensor, memories: int, tokens: int) -> SideBySide:
     """`SideBySide` for Q >= 1 queries."""
     counts = torch.bincount(memory, minlength=memories)
-    size = int(counts.max())
+    size = -(-int(counts.max()) // SIZE_STEP) * SIZE_STEP
     order = memory.argsort(stable=True)
     first = counts.cumsum(0) - counts  # where each memory's queries start in that order
     ordered = memory[order]

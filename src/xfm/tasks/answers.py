@@ -66,10 +66,10 @@ def rank_answers(
 
     One decoder pass gives the probability of every answer's first token; the `shortlist` best answers by it
     are scored whole. An answer is never likelier than its first token, so only answers whose first token is
-    likelier than the best whole answer so far can still win: those are scored in a second round. The result is
-    the exact best of the list wherever at most `limit` answers came into question, which a trained decoder
-    stays far below; an untrained one, for which all answers are alike, is cut off there. The first token counts
-    once (the published code counts it twice).
+    likelier than the best whole answer so far can still win: those are scored in a second round. The result
+    is the exact best of the list wherever at most `limit` answers came into question, which a trained decoder
+    stays far below; an untrained one, for which all answers are alike, is cut off there. The first token
+    counts once (the published code counts it twice).
 
     Args:
         decoder: in evaluation mode.

@@ -1,7 +1,7 @@
 """Two-picture reasoning: the text fused with each picture, both token-0 vectors -> MLP (spec: NLVR2)."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -86,9 +86,9 @@ class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
         """Rows `{"images": [left, right], "text", "label": true | false}`."""
         return read_picture_pairs(path)
 
-    def group(self, row: PicturePair) -> object:
-        """Sentences about the same two pictures belong together."""
-        return None if self.settings.blanked is Blanked.PICTURE else row.images
+    def group(self, row: PicturePair) -> Hashable:
+        """Sentences about the same two pictures belong together (in the baseline too)."""
+        return row.images
 
     def collate(self, rows: Sequence[PicturePair]) -> ReasoningBatch:
         """Pictures, sentences and labels of the rows."""

@@ -18,7 +18,7 @@ from xfm.modeling.precision import autocast
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
 from xfm.training.logging import LOG_FILE, RunLog, Window
-from xfm.training.memory import keep_freed_memory
+from xfm.training.memory import prepare_process
 from xfm.training.optim import build_optimizer, set_rate
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.run_folder import RunFolder
@@ -185,7 +185,7 @@ class _Loop(Generic[B]):
         assert self.log is not None
         config, began = self.config, time.perf_counter()
         stream = self.batches(start * config.accumulate, config.steps * config.accumulate)
-        keep_freed_memory()
+        prepare_process()
         last: Mapping[str, Any] = {}
         saved = start  # nothing to save before the first step
         self.window = Window()
