@@ -38,8 +38,8 @@ class Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
-    # torch's threads wait for each other by spinning. Bounded, that costs nothing on a free machine, and on one
-    # where loaders or others need the cores too a step took 2 s instead of 18 (two cores). Read when torch loads.
+    # torch's threads wait for each other by spinning. Bounded, that costs nothing on a free machine; where
+    # others needed the two cores too, a step took 2 s instead of 18. The library reads it when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig
@@ -19,6 +19,7 @@ def test_dataclasses_enums_and_tuples_become_plain():
     }
 
 
+@settings(deadline=None)
 @given(plain, plain)
 def test_a_difference_is_one(a, b):
     assert to_plain(a) == a

@@ -1,5 +1,6 @@
 """The loop: exact resume, skipped steps, interruption, logs."""
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from xfm.data.schema import Batch
 from xfm.errors import UserError
 from xfm.objectives.losses import Losses
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints
+from xfm.training.logging import RunLog
 from xfm.training.loop import train
 from xfm.training.signals import Interrupted
 
@@ -213,6 +215,19 @@ def test_log_has_everything(tmp_path):
     assert first["grad_norm"] > 0
     assert first["lr"] == pytest.approx(1e-2)
     assert (tmp_path / "config.yaml").exists()
+
+
+def test_disk_full_under_the_log(tmp_path, monkeypatch):
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    training = config(9, save_every=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLog, "advance", fail)
+        with pytest.raises(UserError, match=r"the disk is full; free some space.*--resume"):
+            run_line(tmp_path, training)
+    run_line(tmp_path, training, resume=True)
+    assert max(logged_losses(tmp_path)) == 9
 
 
 def test_another_configuration_is_refused(tmp_path):

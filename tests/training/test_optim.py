@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import get_linear_schedule_with_warmup
 
@@ -78,6 +78,7 @@ def test_fused_equals_the_reference():
         torch.testing.assert_close(a, b)
 
 
+@settings(deadline=None)
 @given(steps=st.integers(1, 500), warmup=st.integers(0, 600))
 def test_schedule_rises_then_falls_to_zero(steps, warmup):
     factors = [rate_factor(step, steps, warmup) for step in range(steps + 1)]
@@ -88,6 +89,12 @@ def test_schedule_rises_then_falls_to_zero(steps, warmup):
     if warmup < steps:
         assert factors[-1] == 0
         assert factors[max(0, warmup - 1)] == pytest.approx(1)
+
+
+def test_the_peak_is_held():
+    held = [rate_factor(step, 105, 5, hold=0.4) for step in range(106)]
+    assert held[4:45] == [1.0] * 41
+    assert held[45:] == pytest.approx([(105 - step) / 60 for step in range(45, 106)])
 
 
 def test_schedule_equals_transformers_except_in_the_warm_up():

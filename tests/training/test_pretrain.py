@@ -17,7 +17,7 @@ from tests.training.support import logged, logged_losses
 from xfm.config.data import CorpusConfig
 from xfm.config.load import dump_recipe
 from xfm.config.recipe import InitConfig, Phase
-from xfm.config.training import OptimConfig
+from xfm.config.training import LossWeights, OptimConfig
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model
 from xfm.training.checkpoint import checkpoint_path
@@ -72,6 +72,16 @@ def test_curriculum_data_is_a_function_of_the_step(corpus):
     assert [batch.origins for batch in rest] == [batch.origins for batch in whole[1:5]]
     accumulated = CurriculumData(tiny_recipe(corpus, accumulate=2), ALONE).batches(0, 12)
     assert [batch.pair is None for batch in accumulated] == [True] * 4 + [False] * 8
+
+
+def test_a_phase_may_weigh_the_losses(corpus, tmp_path):
+    recipe = tiny_recipe(corpus)
+    contrast = LossWeights(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
+    recipe = replace(recipe, curriculum=[Phase(until=0.5, weights=contrast)])
+    pretrain(recipe, tmp_path / "run", progress=False)
+    lines = {line["step"]: line["losses"] for line in logged(tmp_path / "run") if "event" not in line}
+    assert lines[3].keys() == {"pair/itc", "region/itc"}
+    assert {"text/mlm", "pair/itc", "region/box_giou"} <= lines[4].keys()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -160,13 +170,13 @@ def test_interrupted_on_the_command_line(corpus, tmp_path, number, workers):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     log = tmp_path / "run" / "log.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (log.exists() and len(log.read_text().splitlines()) >= 3):
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     last = err.strip().splitlines()[-1]
     assert "Traceback" not in err

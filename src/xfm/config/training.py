@@ -37,7 +37,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW with warm-up and linear decay.
+    """AdamW with warm-up and linear decay, by choice after a stretch at the peak.
 
     Attributes:
         lr: peak learning rate.
@@ -45,6 +45,7 @@ class OptimConfig:
         betas: AdamW's moments.
         weight_decay: decay of matrices; vectors, scalars and position tables have none.
         warmup: steps of linear warm-up; the first step already moves.
+        hold: share of the steps after the warm-up that stay at the peak before the decay starts.
         clip: largest gradient norm over all parameters.
     """
 
@@ -53,6 +54,7 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     warmup: int = 2500
+    hold: float = 0.0
     clip: float = 1.0
 
 

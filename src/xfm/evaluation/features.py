@@ -13,6 +13,7 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
+from xfm.tasks.shapes import padded_tokens
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class TextFeatures:
 
 def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int = 40) -> Tokens:
     """Captions as the model reads them: normalised, [R, T]."""
-    return tokenizer.encode_batch([normalise_caption(text) for text in texts], max_tokens).tokens
+    encoded = tokenizer.encode_batch([normalise_caption(text) for text in texts], max_tokens)
+    return padded_tokens(encoded, tokenizer)
 
 
 @torch.inference_mode()

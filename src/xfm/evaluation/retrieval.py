@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xfm.data.collate import LENGTH_STEP
 from xfm.evaluation.features import Encoder, ImageFeatures, TextFeatures
 from xfm.evaluation.metrics import (
     Interval,
@@ -21,8 +22,10 @@ from xfm.evaluation.metrics import (
     recall_at,
 )
 from xfm.modeling.precision import autocast
+from xfm.tasks.shapes import round_up
 
 CUTOFFS = (1, 5, 10)
+PICTURE_STEP = 16  # pictures of a pass are rounded up to a multiple: kernels are built per shape
 
 
 @torch.inference_mode()
@@ -46,9 +49,10 @@ def matching_logits(
         for part in encoder.chunks(len(pairs), 4 * encoder.batch_size, "re-ranking"):
             rows = order[part]
             picture, place = torch.from_numpy(pairs[rows, 0]).to(encoder.device).unique(return_inverse=True)
+            picture = torch.nn.functional.pad(picture, (0, -len(picture) % PICTURE_STEP))  # few shapes
             text = torch.from_numpy(pairs[rows, 1]).to(encoder.device)
             mask = texts.mask[text]
-            length = int(mask.sum(dim=1).max())
+            length = round_up(int(mask.sum(dim=1).max()), LENGTH_STEP)
             fused = encoder.model.fuse(
                 texts.states[text, :length], mask[:, :length], images.states[picture], place
             )

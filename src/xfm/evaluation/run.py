@@ -23,6 +23,7 @@ from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
 from xfm.modeling.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
+from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
 CACHE_FORMAT = 1  # raise it when a part starts to compute something else
@@ -52,6 +53,7 @@ def evaluate(
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     require_packages()
+    prepare_process()
     resolved = config.resolved()
     weights = weights_digest(model_folder)
     pretrained = load_model(model_folder)

@@ -21,6 +21,7 @@ from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, Task, TaskSettings, seeded
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Reference, read_references
+from xfm.tasks.shapes import padded_tokens
 
 Corners = tuple[float, float, float, float]
 
@@ -94,7 +95,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         pixels, index = self.pictures.distinct([row.image for row in rows])
         blanked = self.settings.blanked is Blanked.TEXT
         texts = ["" if blanked else normalise_caption(row.phrase) for row in rows]
-        tokens = self.tokenizer.encode_batch(texts, self.settings.max_tokens).tokens
+        tokens = padded_tokens(self.tokenizer.encode_batch(texts, self.settings.max_tokens), self.tokenizer)
         corners = Boxes(torch.tensor([row.box for row in rows]), BoxFormat.XYXY, BoxUnit.FRACTION)
         return GroundingBatch(pixels, index, tokens, corners.to_format(BoxFormat.CXCYWH).data)
 

@@ -10,7 +10,9 @@ from xfm.data.tasks import load_image
 from xfm.data.transforms import Normalisation, View, show
 from xfm.data.transforms import normalise as normalise_pixels
 from xfm.modeling.folder import Preprocessing
+from xfm.tasks.shapes import round_up
 
+COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
 
 
@@ -55,10 +57,14 @@ class Pictures:
         """Each distinct picture once, in the order of first appearance, and where each row's picture is.
 
         Returns:
-            Pixels [I, 3, S, S] as from `pixels`, and [N] int64 indices into them.
+            Pixels [I, 3, S, S] as from `pixels`, filled up with blank pictures to a multiple of `COUNT_STEP`;
+            and [N] int64 indices into them.
         """
         places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
-        return self.pixels(list(places)), torch.tensor([places[path] for path in paths], dtype=torch.int64)
+        pixels = self.pixels(list(places))
+        filled = pixels.new_zeros(round_up(len(pixels), COUNT_STEP), *pixels.shape[1:])
+        filled[: len(pixels)] = pixels
+        return filled, torch.tensor([places[path] for path in paths], dtype=torch.int64)
 
     def blank(self, rows: int) -> tuple[Tensor, Tensor]:
         """One picture of the mean colour for all `rows` rows: what a blanked baseline sees.

@@ -20,6 +20,7 @@ from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses, seeded
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import PicturePair, read_picture_pairs
+from xfm.tasks.shapes import padded_tokens
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
             lefts, rights = [row.images[0] for row in rows], [row.images[1] for row in rows]
             pixels, index = self.pictures.distinct(lefts + rights)
         texts = [normalise_caption(row.text, max_words=self.settings.max_tokens) for row in rows]
-        tokens = self.tokenizer.encode_batch(texts, self.settings.max_tokens).tokens
+        tokens = padded_tokens(self.tokenizer.encode_batch(texts, self.settings.max_tokens), self.tokenizer)
         labels = torch.tensor([int(row.label) for row in rows])
         return ReasoningBatch(pixels, index[: len(rows)], index[len(rows) :], tokens, labels)
 

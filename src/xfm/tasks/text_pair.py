@@ -18,6 +18,7 @@ from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses, seeded
 from xfm.tasks.rows import TextPair, read_text_pairs
+from xfm.tasks.shapes import padded_tokens
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ class TextPairTask(Task[TextPair, TextPairBatch, bool]):
             encoded = self.tokenizer.encode_batch(second, limit)
         else:
             encoded = self.tokenizer.encode_pairs([row.text_a for row in rows], second, limit)
-        return TextPairBatch(encoded.tokens, torch.tensor([int(row.label) for row in rows]))
+        return TextPairBatch(
+            padded_tokens(encoded, self.tokenizer), torch.tensor([int(row.label) for row in rows])
+        )
 
     def loss(self, batch: TextPairBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy."""

@@ -20,6 +20,9 @@ from xfm.tasks.answers import AnswerList, rank_answers
 from xfm.tasks.base import Blanked, Task, TaskSettings, seeded
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question, read_questions
+from xfm.tasks.shapes import padded_tokens
+
+ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,12 @@ class VqaTask(Task[Question, VqaBatch, str]):
         limit = self.settings.max_tokens
         question = self.tokenizer.encode_batch([normalise_caption(row.question) for row in rows], limit)
         answer = self.tokenizer.encode_batch([normalise_caption(row.answer) for row in rows], limit)
-        return VqaBatch(pixels, index, question.tokens, answer.tokens)
+        return VqaBatch(
+            pixels,
+            index,
+            padded_tokens(question, self.tokenizer),
+            padded_tokens(answer, self.tokenizer, ANSWER_STEP),
+        )
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy of the answer's tokens, summed over an answer, averaged over the questions."""

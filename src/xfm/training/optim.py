@@ -64,8 +64,8 @@ def build_optimizer(
     )
 
 
-def rate_factor(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then linear decay to 0 at `steps`.
+def rate_factor(step: int, steps: int, warmup: int, hold: float = 0.0) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, the peak, then linear decay to 0 at `steps`.
 
     The first step already moves (factor 1 / warmup); the published code starts at 0.
 
@@ -73,15 +73,17 @@ def rate_factor(step: int, steps: int, warmup: int) -> float:
         step: index of the step, from 0.
         steps: length of the run.
         warmup: steps of warm-up; 0 starts at the peak.
+        hold: share of the steps after the warm-up that stay at the peak.
     """
     if step < warmup:
         return (step + 1) / warmup
-    return max(0.0, (steps - step) / max(1, steps - warmup))
+    falling = max(1.0, (1 - hold) * (steps - warmup))
+    return min(1.0, max(0.0, (steps - step) / falling))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int) -> float:
     """Set every group's learning rate for a step and return that of the known parts."""
-    rate = config.lr * rate_factor(step, steps, config.warmup)
+    rate = config.lr * rate_factor(step, steps, config.warmup, config.hold)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
     return rate
