@@ -4,15 +4,20 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
+
+if TYPE_CHECKING:
+    from xfm.data.schema import Batch
 
 FULL_BUDGET = 25.0
 """Minutes that the schedule is made for on two cores."""
@@ -110,7 +115,7 @@ PRETRAINING_SHARE = 0.62
 
 
 def measure_step(recipe: Recipe, steps: int = 6) -> float:
-    """Mean seconds of a training step over the recipe's curriculum, measured on a model that is thrown away."""
+    """Mean seconds of a step over the recipe's curriculum, measured on a model that is thrown away."""
     import torch
 
     from xfm.data.schema import Batch
@@ -123,21 +128,32 @@ def measure_step(recipe: Recipe, steps: int = 6) -> float:
 
     process = distributed.Process(rank=0, world=1, device=torch.device("cpu"))
     data, model, total = CurriculumData(recipe, process), build_model(recipe), 0.0
+    config = replace(recipe.training, steps=steps)
+
+    def losses(batch: Batch, generator: torch.Generator) -> Losses:
+        return pretraining_losses(model, batch, PRETRAINING, data.weights(batch.step), generator)
+
     for stretch in data.stretches:
-        arrivals: list[float] = []
-
-        def batches(start: int, stop: int, first: int = stretch.start, times: list[float] = arrivals) -> Iterator[Batch]:
-            for batch in data.batches(first + start, first + stop):
-                times.append(time.perf_counter())
-                yield batch
-
-        def losses(batch: Batch, generator: torch.Generator) -> Losses:
-            return pretraining_losses(model, batch, PRETRAINING, data.weights(batch.step), generator)
-
-        train(model, losses, batches, replace(recipe.training, steps=steps), progress=False)
-        spans = [later - earlier for earlier, later in zip(arrivals[1:], arrivals[2:], strict=False)]
+        clock = _Clock(data.batches, stretch.start)
+        train(model, losses, clock.batches, config, progress=False)
+        # The first step sets up loader and kernels.
+        spans = [later - earlier for earlier, later in pairwise(clock.times[1:])]
         total += statistics.median(spans) * (stretch.stop - stretch.start)
     return total / recipe.training.steps
+
+
+class _Clock:
+    """Passes batches on, from `first` of the stream, and notes when each was asked for."""
+
+    def __init__(self, stream: "Callable[[int, int], Iterator[Batch]]", first: int) -> None:
+        self.stream, self.first = stream, first
+        self.times: list[float] = []
+
+    def batches(self, start: int, stop: int) -> "Iterator[Batch]":
+        """The batches of steps `start` to `stop`."""
+        for batch in self.stream(self.first + start, self.first + stop):
+            self.times.append(time.perf_counter())
+            yield batch
 
 
 def _recipe(world: Path, smoke: bool, steps: int) -> Recipe:

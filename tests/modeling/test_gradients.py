@@ -43,7 +43,7 @@ def test_every_cell(policy: GradientPolicy) -> None:
             for encoder in Encoder:
                 gradients = [p.grad for p in getattr(model, encoder).parameters() if p.grad is not None]
                 reached = any(bool(g.abs().sum() > 0) for g in gradients)
-                # The words of the fusion encoder are the tied output matrix of IMLM's head: they learn anyway.
+                # Fusion's words are the tied output matrix of IMLM's head: they learn anyway.
                 if encoder is Encoder.FUSION and objective is Objective.IMLM:
                     gradients = [p.grad for p in model.fusion.layers.parameters() if p.grad is not None]
                     reached = any(bool(g.abs().sum() > 0) for g in gradients)

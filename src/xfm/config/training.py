@@ -41,7 +41,8 @@ class OptimConfig:
 
     Attributes:
         lr: peak learning rate.
-        new_lr_multiplier: multiplier for newly initialised parts (heads, and fusion when the encoders are loaded).
+        new_lr_multiplier: multiplier for newly initialised parts: heads, and fusion when the encoders are
+            loaded.
         betas: AdamW's moments.
         weight_decay: decay of matrices; vectors, scalars and position tables have none.
         warmup: steps of linear warm-up; the first step already moves.

@@ -18,7 +18,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Box
 
 LENGTH_STEP = 8
-"""Texts are padded to a multiple of this many tokens, so that few shapes occur: kernels are built per shape."""
+"""Texts are padded to a multiple of this many tokens: kernels are built per shape, so few should occur."""
 
 _TOLERANCE = 1e-6  # of a patch: scaling a box must not make it touch one more
 

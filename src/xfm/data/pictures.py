@@ -4,11 +4,15 @@ The size is read from the file's header before anything is decoded, so that a sm
 huge costs nothing.
 """
 
+import io
 import struct
+import zlib
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, decode_png, decode_webp
+from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
 MAX_PIXELS = 64_000_000
 _JPEG = b"\xff\xd8\xff"
@@ -109,8 +113,21 @@ def _decode(data: bytes, buffer: Tensor) -> Tensor:
         assert isinstance(pixels, Tensor)  # a list comes back for a list of pictures only
         return pixels
     if data.startswith(_PNG):
-        return decode_png(buffer, mode=ImageReadMode.RGB)
+        return _decode_png(data)
     return decode_webp(buffer, mode=ImageReadMode.RGB)
+
+
+def _decode_png(data: bytes) -> Tensor:
+    """Pillow checks every chunk; torchvision's decoder has crashed the process on damaged ones."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            if picture.mode.startswith("I"):  # 16-bit grey, which convert() would clip
+                grey = torch.from_numpy(np.array(picture, dtype=np.int32) >> 8).to(torch.uint8)
+                return grey.expand(3, -1, -1).contiguous()
+            pixels = np.array(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+        raise PictureError(f"the picture does not decode ({_first_line(error)})") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _first_line(error: Exception) -> str:

@@ -21,9 +21,8 @@ from xfm.data.streams import Item
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import Box, move_boxes, names_a_side, recolour, region_view, show
 
-
 ROW_STEP = 12
-"""Large batches have a multiple of this many rows: kernels are built per shape, and rows vary by the picture."""
+"""Large batches have a multiple of this many rows: kernels are built per shape, so few should occur."""
 
 
 @dataclass

@@ -42,10 +42,10 @@ class Entry:
 
     def to_published(self, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
         """The published names and tensors of the native one."""
-        shape = (*[1] * self.leading, *whole.shape) if self.leading >= 0 else whole.shape[1:]
-        return zip(
-            self.published, whole.reshape(shape).chunk(len(self.published)) if shape else [whole.reshape(())]
-        )
+        if self.leading < 0:
+            return iter([(self.published[0], whole.reshape(whole.shape[1:]))])
+        parts = whole.reshape(*[1] * self.leading, *whole.shape).chunk(len(self.published))
+        return zip(self.published, parts, strict=True)
 
 
 def layout(config: ModelConfig) -> list[Entry]:

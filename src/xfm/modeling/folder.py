@@ -4,14 +4,16 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, Positions, VisionConfig
+from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.modeling.xfm import XFM
@@ -20,6 +22,8 @@ WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,83 +52,176 @@ class Pretrained:
     provenance: dict[str, Any]
 
 
-def model_config_from_dict(values: dict[str, Any]) -> ModelConfig:
-    """The configuration of a `config.json`."""
-    vision = dict(values["vision"])
-    vision["positions"] = Positions(vision["positions"])
-    return ModelConfig(
-        vision=VisionConfig(**vision),
-        language=LanguageConfig(**values["language"]),
-        fusion=FusionConfig(**values["fusion"]),
-        **{name: value for name, value in values.items() if name not in {"vision", "language", "fusion"}},
-    )
-
-
 def save_model(
-    folder: Path, model: XFM, tokenizer: Tokenizer, preprocessing: Preprocessing, provenance: dict[str, Any]
+    folder: Path | str,
+    model: XFM,
+    tokenizer: Tokenizer,
+    preprocessing: Preprocessing,
+    provenance: dict[str, Any],
 ) -> None:
-    """Write a model folder, replacing one that exists; the old one stays whole until the new one is."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
+
+    Args:
+        folder: the model folder; a folder of something else is never replaced.
+        model, tokenizer, preprocessing: what belongs together.
+        provenance: where the model comes from, as JSON can hold it; anything else is written as text.
+
+    Raises:
+        UserError: the disk is full, the place is not writable, or something else lies there. What was there
+            before is unharmed.
+    """
+    folder = Path(folder)
+    target = folder.resolve()  # through a link, so that the link stays
+    _refuse_foreign(folder)
+    part: Path | None = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
         save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
-        _write_json(part / CONFIG, asdict(model.config))
+        _write_json(part / CONFIG, to_plain(model.config))
         tokenizer.save(part / TOKENIZER)
-        _write_json(part / PREPROCESSING, asdict(preprocessing))
+        _write_json(part / PREPROCESSING, to_plain(preprocessing))
         _write_json(part / PROVENANCE, provenance)
         part.chmod(0o755)
-        if folder.exists():
-            old = part.with_name(part.name + "-old")
-            os.replace(folder, old)
-            os.replace(part, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(part, folder)
-    except OSError as error:
+        _replace(part, target)
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
+        reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
-            f"{folder}: the model could not be saved ({error.strerror}); free some space and retry"
+            f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
+            "what was there before is unharmed"
         ) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
 
 
-def load_model(folder: Path) -> Pretrained:
+def load_model(folder: Path | str) -> Pretrained:
     """Read a model folder.
+
+    Returns:
+        The model in evaluation mode on the CPU, and what belongs to it.
 
     Raises:
         UserError: a file is missing, truncated or of another model.
     """
-    try:
-        config = model_config_from_dict(_read_json(folder / CONFIG))
-        preprocessing = Preprocessing(**_read_json(folder / PREPROCESSING))
-    except (KeyError, TypeError, ValueError) as error:
+    folder = Path(folder)
+    config = from_plain(ModelConfig, _read_json(folder / CONFIG), folder / CONFIG)
+    preprocessing = from_plain(Preprocessing, _read_json(folder / PREPROCESSING), folder / PREPROCESSING)
+    if preprocessing.image_size != config.vision.image_size:
         raise UserError(
-            f"{folder}: the model's configuration is not one of this version ({error})"
-        ) from error
-    model = XFM(config)
-    try:
-        missing, unexpected = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder / WEIGHTS} is missing; point to a folder that holds a saved model"
-        ) from error
-    except SafetensorError as error:
-        raise UserError(
-            f"{folder / WEIGHTS} is truncated or not a safetensors file; copy it again"
-        ) from error
-    except RuntimeError as error:
-        raise UserError(
-            f"{folder / WEIGHTS} holds tensors of another shape than {CONFIG} says: {error}"
-        ) from error
-    if missing or unexpected:
-        raise UserError(
-            f"{folder / WEIGHTS} does not fit {CONFIG}: {len(missing)} tensors are missing and "
-            f"{len(unexpected)} are unknown (first: {[*missing, *unexpected][0]}); use the files of one save"
+            f"{folder / PREPROCESSING}: image_size is {preprocessing.image_size}, but {CONFIG} says "
+            f"{config.vision.image_size}; use the files of one save"
         )
-    return Pretrained(
-        model.eval(), Tokenizer.load(folder / TOKENIZER), preprocessing, _read_json(folder / PROVENANCE)
-    )
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    if tokenizer.vocab_size > config.language.vocab_size:
+        raise UserError(
+            f"{folder / TOKENIZER} has {tokenizer.vocab_size} tokens, but {CONFIG} says "
+            f"{config.language.vocab_size}; use the files of one save"
+        )
+    model = XFM(config)
+    _load_weights(folder / WEIGHTS, model)
+    return Pretrained(model.eval(), tokenizer, preprocessing, _read_json(folder / PROVENANCE))
+
+
+def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
+    """What `to_plain` made a plain value of: the inverse for the types of a model folder.
+
+    A field that is not there takes its default, so that folders of older versions stay readable.
+
+    Args:
+        kind: a dataclass, an enum, `tuple[float, ...]` of some length, int, float or str.
+        values: the plain value.
+        path: the file it was read from.
+        name: dotted name of the value in the file.
+
+    Raises:
+        UserError: an unknown field, or a value of another type or out of range.
+    """
+    if is_dataclass(kind):
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: {name or 'the file'} must be an object; copy the file again")
+        types = get_type_hints(kind)
+        known = {f.name: types[f.name] for f in fields(kind)}
+        prefix = f"{name}." if name else ""
+        if unknown := sorted(values.keys() - known.keys()):
+            raise UserError(
+                f"{path}: unknown field {prefix}{unknown[0]}; the model is of another version of xfm, "
+                "upgrade or save it again"
+            )
+        arguments = {key: from_plain(known[key], value, path, prefix + key) for key, value in values.items()}
+        try:
+            return kind(**arguments)
+        except (ValueError, ArithmeticError) as error:
+            raise UserError(f"{path} does not describe a model ({error}); copy the file again") from error
+    converted = _scalar(kind, values)
+    if converted is None:
+        raise UserError(f"{path}: {name} cannot be {values!r}; copy the file again")
+    return converted
+
+
+def _scalar(kind: Any, value: Any) -> Any:
+    """The value as `kind`, None if it is none."""
+    if get_origin(kind) is tuple:
+        parts = get_args(kind)
+        if not isinstance(value, list) or len(value) != len(parts):
+            return None
+        items = tuple(_scalar(part, item) for part, item in zip(parts, value, strict=True))
+        return None if None in items else items
+    if issubclass(kind, Enum):
+        return next((member for member in kind if member.value == value), None)
+    if kind is float and type(value) is int:
+        return float(value)
+    return value if type(value) is kind else None
+
+
+def _load_weights(path: Path, model: XFM) -> None:
+    """Copy a file's tensors into the model; names and shapes must be the model's."""
+    try:
+        stored = load_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
+    own = model.state_dict()
+    if differing := sorted(stored.keys() ^ own.keys()):
+        missing = sum(name in own for name in differing)
+        raise UserError(
+            f"{path} does not fit {CONFIG}: {missing} tensors are missing and {len(differing) - missing} "
+            f"are unknown (first: {differing[0]}); use the files of one save"
+        )
+    for name, tensor in own.items():
+        if tensor.shape != stored[name].shape:
+            raise UserError(
+                f"{path}: {name} has shape {list(stored[name].shape)}, but {CONFIG} says "
+                f"{list(tensor.shape)}; use the files of one save"
+            )
+    model.load_state_dict(stored)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Only a model folder or an empty one may be replaced."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
+    if any(folder.iterdir()) and not (folder / CONFIG).exists():
+        raise UserError(f"{folder} holds something else than a model; name another folder for it")
+
+
+def _replace(part: Path, target: Path) -> None:
+    """Rename over `target`; a folder cannot be replaced in one call, so the old one steps aside first."""
+    if not target.exists():
+        os.replace(part, target)
+        return
+    aside = part.with_name(part.name + "-old")
+    os.replace(target, aside)
+    try:
+        os.replace(part, target)
+    except BaseException:
+        os.rename(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -136,7 +233,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object; copy it again")

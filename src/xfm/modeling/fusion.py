@@ -16,7 +16,7 @@ class ImageBank:
     """Picture states that fusion queries point into: each is encoded, and turned to keys and values, once.
 
     Attributes:
-        slots: [I, S, Dv] slot-0 vectors of each picture: of the whole in column 0, of its regions in the others.
+        slots: [I, S, Dv] slot-0 vectors of each picture: of the whole in column 0, of regions in the others.
         patches: [I, P, Dv] patch vectors.
     """
 

@@ -1,9 +1,9 @@
 """Many queries on few memories: how cross-attention shares keys and values.
 
-In a training step some five texts per region attend to the same picture. Copying the picture's keys and values
-for each is what the fused GPU kernels want; on a CPU those copies cost more than the attention itself, so there
-the queries of a picture are laid side by side and attend to its keys and values where they are. Both give the
-same numbers (a test compares them).
+In a training step some five texts per region attend to the same picture. Copying the picture's keys and
+values for each is what the fused GPU kernels want; on a CPU those copies cost more than the attention itself,
+so there the queries of a picture are laid side by side and attend to its keys and values where they are. Both
+give the same numbers (a test compares them).
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ def bf16_is_fast(device: torch.device) -> bool:
 
 
 def working_dtype(states: Tensor) -> Tensor:
-    """The states in the dtype that the matrix products run in, so that no layer converts them back and forth."""
+    """The states in the dtype of the matrix products, so that no layer converts them back and forth."""
     device = states.device.type
     return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 

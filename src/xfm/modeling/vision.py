@@ -105,6 +105,9 @@ class VisionBlock(nn.Module):
 class VisionEncoder(nn.Module):
     """Pictures to patch vectors with their mean in slot 0."""
 
+    index: Tensor
+    positions: Tensor | None
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,7 +31,8 @@ def masked_token_loss(
     rows, slots = masked.labels.ne(IGNORED).nonzero(as_tuple=True)
     count = len(rows)
     rows, slots = (F.pad(index, (0, -count % COUNT_STEP)) for index in (rows, slots))
-    labels = masked.labels[rows, slots].index_fill(0, torch.arange(count, len(rows), device=rows.device), IGNORED)
+    labels = masked.labels[rows, slots]
+    labels[count:] = IGNORED
     predicted = logits(states[rows, masked.positions[rows, slots]]).float()  # [N, V]
     loss = F.cross_entropy(predicted, labels, reduction="sum", ignore_index=IGNORED) / max(count, 1)
     right = (predicted.detach().argmax(-1) == labels).float().sum() / max(count, 1)
