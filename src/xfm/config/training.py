@@ -24,6 +24,9 @@ class LossWeights:
         mim: masked patches.
         box_l1: absolute error of predicted boxes.
         box_giou: generalised IoU of predicted boxes.
+        negative_floor: not a weight of a loss but of ITM's negatives: added to every candidate's probability.
+            The published 1e-5 draws the hardest; from scratch, matching starts sooner when easy ones are
+            among them.
     """
 
     mlm: float = 1.0
@@ -33,6 +36,7 @@ class LossWeights:
     mim: float = 1.0
     box_l1: float = 1.0
     box_giou: float = 1.0
+    negative_floor: float = 1e-5
 
 
 @dataclass(frozen=True)

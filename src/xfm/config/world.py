@@ -66,7 +66,7 @@ class WorldConfig:
     singles: int = 4000
     pictures: int = 3000
     text_lines: int = 30000
-    objects: int = 0
+    objects: int = 670
     heldout_objects: int = 60
     heldout_pairs: int = 80
     shard_size: int = 1000

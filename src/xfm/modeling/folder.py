@@ -99,6 +99,9 @@ def save_model(
 def load_model(folder: Path | str) -> Pretrained:
     """Read a model folder.
 
+    Args:
+        folder: a folder written by `save_model`.
+
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it.
 

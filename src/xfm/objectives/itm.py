@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FLOOR = 1e-5  # keeps every admissible negative possible
+FLOOR = 1e-5
+"""Added to every candidate's probability, so that each can be drawn (the published value)."""
 
 
 @dataclass(frozen=True)
@@ -24,33 +25,37 @@ class Negatives:
     valid: Tensor
 
 
-def sampling_weights(similarity: Tensor, same: Tensor) -> Tensor:
+def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> Tensor:
     """Unnormalised probabilities of the negatives of each row.
 
     Args:
         similarity: [R, R] cosines divided by the temperature; row r holds the candidates of r.
         same: [R, R] bool, pairs that are never drawn.
+        floor: added to every candidate's probability; the larger, the easier the negatives.
 
     Returns:
-        [R, R]: softmax(similarity) + 1e-5, zero where `same`.
+        [R, R]: softmax(similarity) + floor, zero where `same`.
     """
-    return (similarity.softmax(dim=1) + FLOOR).masked_fill(same, 0.0)
+    return (similarity.softmax(dim=1) + floor).masked_fill(same, 0.0)
 
 
 @torch.no_grad()
-def draw_negatives(similarity: Tensor, same: Tensor, generator: torch.Generator) -> Negatives:
+def draw_negatives(
+    similarity: Tensor, same: Tensor, generator: torch.Generator, floor: float = FLOOR
+) -> Negatives:
     """Draw one negative picture per text and one negative text per picture.
 
     Args:
         similarity: [R, R] image x text cosines divided by the temperature.
         same: [R, R] bool from `same_identity`.
         generator: random generator of the similarity's device.
+        floor: see `sampling_weights`.
     """
     valid = ~same.all(dim=1)
     diagonal = torch.diag(~valid)  # a row without any candidate draws itself and is left out of the loss
 
     def draw(scores: Tensor) -> Tensor:
-        weights = sampling_weights(scores, same) + diagonal
+        weights = sampling_weights(scores, same, floor) + diagonal
         return torch.multinomial(weights, 1, generator=generator).squeeze(1)
 
     return Negatives(image=draw(similarity.t()), text=draw(similarity), valid=valid)

@@ -67,7 +67,7 @@ def vision_text_losses(
     asked: list[Asked] = []
     if weights.itm:
         same = same_identity(rows.image_identity, rows.text_identity)
-        negatives = draw_negatives(similarity, same, generator)
+        negatives = draw_negatives(similarity, same, generator, weights.negative_floor)
         asked.append(ask_matching(model, rows, text, negatives, policy))
     if weights.imlm:
         asked.append(ask_filling(model, rows, policy))

@@ -1,0 +1,105 @@
+"""bf16 where it is wanted, and close enough to float32."""
+
+import pytest
+import torch
+
+from tests.modeling.build import random_batch, tiny_model
+from xfm.config.training import LossWeights, Precision
+from xfm.modeling import precision
+from xfm.modeling.gradients import PRETRAINING
+from xfm.modeling.precision import autocast, bf16_is_fast, working_dtype
+from xfm.objectives.step import pretraining_losses
+
+
+@pytest.fixture(params=[False, True], ids=["slow bf16", "fast bf16"])
+def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Pretend a device that is good, or not, at bf16."""
+    monkeypatch.setattr(precision, "bf16_is_fast", lambda device: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("wanted", Precision)
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_products_run_in_the_wanted_dtype(wanted: Precision, device: str | torch.device, fast: bool) -> None:
+    is_bf16 = wanted is Precision.BF16 or (wanted is Precision.AUTO and fast)
+    layer, inputs = torch.nn.Linear(4, 3), torch.randn(2, 4)
+    with autocast(wanted, device):
+        assert torch.is_autocast_enabled("cpu") == is_bf16
+        assert layer(inputs).dtype == (torch.bfloat16 if is_bf16 else torch.float32)
+    assert not torch.is_autocast_enabled("cpu")
+    assert layer(inputs).dtype == torch.float32
+
+
+def test_only_devices_with_bf16_in_hardware_are_fast() -> None:
+    assert isinstance(bf16_is_fast(torch.device("cpu")), bool)
+    assert not bf16_is_fast(torch.device("meta"))
+
+
+def test_states_take_the_dtype_of_the_products() -> None:
+    states = torch.randn(3, 4, requires_grad=True)
+    assert working_dtype(states) is states
+    with autocast(Precision.BF16, "cpu"):
+        lowered = working_dtype(states)
+        assert lowered.dtype == torch.bfloat16
+        assert working_dtype(lowered) is lowered
+        with torch.autocast("cpu", enabled=False):
+            assert working_dtype(states) is states
+    lowered.sum().backward()
+    assert states.grad is not None
+    assert states.grad.dtype == torch.float32
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found.float() - expected).norm() / expected.norm()).item()
+
+
+@torch.no_grad()
+def test_bf16_states_are_close_to_float32() -> None:
+    model, batch = tiny_model().eval(), random_batch()
+    pair = batch.pair
+    assert pair is not None
+
+    def states() -> dict[str, torch.Tensor]:
+        image = model.encode_image(pair.pixels, pair.patch_mask)
+        text = model.encode_text(pair.tokens.ids, pair.tokens.mask)
+        fused = model.fuse(text, pair.tokens.mask, image)
+        return {
+            "image": image,
+            "text": text,
+            "fused": fused,
+            "features": model.embed_image(pair.pixels),
+            "logits": model.fusion_logits(fused[:, 1]),
+            "boxes": model.boxes(fused),
+        }
+
+    expected = states()
+    assert all(value.dtype == torch.float32 for value in expected.values())
+    with autocast(Precision.BF16, "cpu"):
+        found = states()
+    assert found["text"].dtype == found["fused"].dtype == torch.bfloat16
+    assert found["features"].dtype == found["boxes"].dtype == torch.float32
+    for name, value in found.items():
+        assert 0 < relative_error(value, expected[name]) < 0.03, name
+
+
+def test_bf16_losses_and_gradients_are_close_to_float32() -> None:
+    model, batch = tiny_model(), random_batch()
+
+    def step() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        model.zero_grad()
+        generator = torch.Generator().manual_seed(0)
+        losses = pretraining_losses(model, batch, PRETRAINING, LossWeights(), generator)
+        losses.total.backward()
+        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return {name: part.detach() for name, part in losses.parts.items()}, gradients
+
+    expected_losses, expected = step()
+    with autocast(Precision.BF16, "cpu"):
+        found_losses, found = step()
+    for name, loss in found_losses.items():
+        assert loss.dtype == torch.float32, name
+        assert loss.item() == pytest.approx(expected_losses[name].item(), rel=0.03, abs=0.01), name
+    assert found.keys() == expected.keys()
+    assert all(gradient.dtype == torch.float32 for gradient in found.values())
+    joined, joined_expected = (torch.cat([g.flatten() for g in gs.values()]) for gs in (found, expected))
+    assert torch.cosine_similarity(joined, joined_expected, dim=0) > 0.99

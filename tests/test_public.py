@@ -1,0 +1,117 @@
+"""The public names: few, documented, and free until they are used."""
+
+import ast
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import xfm
+
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "tokenizers", "safetensors", "jsonargparse", "PIL", "yaml"}
+
+
+def run(program: str) -> list:
+    """What a fresh interpreter prints as JSON."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def public(name: str) -> object:
+    return getattr(import_module(xfm._HOMES[name]), name)
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    loaded = run("import json, sys, xfm; dir(xfm); print(json.dumps(sorted(sys.modules)))")
+    assert {module.split(".")[0] for module in loaded} & HEAVY == set()
+    assert [module for module in loaded if module.startswith("xfm")] == ["xfm"]
+
+
+def test_configuration_and_errors_import_no_torch() -> None:
+    loaded = run(
+        "import json, sys, xfm; xfm.UserError, xfm.ModelConfig, xfm.Recipe; "
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    assert "torch" not in loaded
+
+
+def test_the_names_are_few_and_listed() -> None:
+    assert len(xfm.__all__) <= 16
+    assert sorted(xfm.__all__) == list(xfm.__all__)
+    assert set(xfm.__all__) <= set(dir(xfm))
+
+
+@pytest.mark.parametrize("name", xfm.__all__)
+def test_every_name_resolves_to_what_its_home_defines(name: str) -> None:
+    value = public(name)
+    assert value.__name__ == name  # type: ignore[attr-defined]
+    assert value.__module__ == xfm._HOMES[name], "the home must define it, not import it"
+
+
+@pytest.mark.parametrize("name", xfm.__all__)
+def test_every_name_is_documented(name: str) -> None:
+    value = public(name)
+    text = value.__doc__ or ""
+    assert text.strip().splitlines()[0].endswith((".", ")")), "a sentence to begin with"
+    if dataclasses.is_dataclass(value):
+        wanted = [field.name for field in dataclasses.fields(value) if field.init]
+    elif inspect.isfunction(value):
+        wanted = list(inspect.signature(value).parameters)
+    else:
+        wanted = []
+        for member in vars(value).values():
+            if inspect.isfunction(member) and not member.__name__.startswith("_"):
+                assert member.__doc__, f"{name}.{member.__name__}"
+    missing = [word for word in wanted if word not in text]
+    assert missing == []
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    """The imports under TYPE_CHECKING are those of the lazy table."""
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(Path(xfm.__file__).read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xfm.")
+        for alias in node.names
+        if alias.asname == alias.name
+    }
+    assert seen == xfm._HOMES
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.xfail(
+                name == "quickstart", strict=True, reason="the module of that name hides the function"
+            ),
+        )
+        for name in xfm.__all__
+    ],
+)
+def test_no_module_hides_a_name(name: str) -> None:
+    """Importing `xfm.NAME` as a module would replace the public object by the module."""
+    assert find_spec(f"xfm.{name}") is None
+
+
+def test_names_stay_the_same_object() -> None:
+    names = [name for name in xfm.__all__ if name != "quickstart"]
+    same = run(
+        f"import json, xfm; names = {names}; "
+        "print(json.dumps([getattr(xfm, n) is getattr(xfm, n) for n in names]))"
+    )
+    assert same == [True] * len(names)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = xfm.nothing  # type: ignore[attr-defined]
+    with pytest.raises(ImportError):
+        exec("from xfm import nothing")

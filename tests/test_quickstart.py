@@ -1,0 +1,231 @@
+"""The plan of a quickstart, and what becomes of an earlier one's folder; CI runs the stages themselves."""
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.training.corpus import tiny_recipe, write_corpus
+from xfm.config.evaluation import EvaluationConfig
+from xfm.config.recipe import Recipe
+from xfm.config.world import WorldConfig
+from xfm.errors import UserError
+from xfm.quickstart import (
+    PLAN_FILE,
+    Plan,
+    _move_aside,
+    _unfinished,
+    _write_json,
+    make_plan,
+    measure_step,
+    quickstart,
+)
+
+MODULE = import_module("xfm.quickstart")
+PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", steps=40, step_seconds=0.5)
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+
+@dataclass
+class Stages:
+    """Records what the stages are asked for; the first `failing` trainings are stopped half-way."""
+
+    failing: int = 0
+    worlds: list[tuple[Path, WorldConfig]] = field(default_factory=list)
+    trainings: list[tuple[Recipe, bool]] = field(default_factory=list)
+    evaluations: list[EvaluationConfig] = field(default_factory=list)
+
+    def build_world(self, world: Path, config: WorldConfig) -> None:
+        self.worlds.append((world, config))
+
+    def pretrain(self, recipe: Recipe, folder: Path, resume: bool) -> None:
+        self.trainings.append((recipe, resume))
+        (folder / "config.yaml").write_text("kept")
+        if len(self.trainings) <= self.failing:
+            raise KeyboardInterrupt
+        (folder / "model").mkdir()
+
+    def evaluate(self, model: Path, world: Path, folder: Path, config: EvaluationConfig) -> dict:
+        assert model.is_dir()
+        self.evaluations.append(config)
+        (folder / "report.html").write_text(f"report {len(self.evaluations)}")
+        return {}
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    stages = Stages()
+    monkeypatch.setattr("xfm.data.worlds.emoji.build_world", stages.build_world)
+    monkeypatch.setattr("xfm.training.pretrain.pretrain", stages.pretrain)
+    monkeypatch.setattr("xfm.evaluation.run.evaluate", stages.evaluate)
+    monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.5)
+    return stages
+
+
+# ---------------------------------------------------------------- budget and plan
+@pytest.mark.parametrize("budget", [0, 0.99, -5, 1441, math.inf, math.nan])
+def test_a_budget_out_of_range(tmp_path: Path, stages: Stages, budget: float) -> None:
+    with pytest.raises(UserError, match=rf"--budget {budget:g}: give the minutes .* between 1 and 1440"):
+        quickstart(tmp_path / "run", budget)
+    assert stages.worlds == []
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_more_time_gives_more_steps(smoke: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (0.05, 2.0):
+        monkeypatch.setattr(MODULE, "measure_step", lambda recipe, step=step: step)
+        plans = {seconds: make_plan(5, smoke, Path("world"), seconds) for seconds in (200.0, 400.0, 4000.0)}
+        steps = [plan.steps for plan in plans.values()]
+        assert steps == sorted(set(steps))
+        for seconds, plan in plans.items():
+            assert plan.steps * step < seconds, "training must leave time to evaluate"
+            assert (plan.budget, plan.smoke, plan.world, plan.step_seconds) == (5, smoke, "world", step)
+
+
+def test_no_time_left_still_gives_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.5)
+    assert make_plan(1, False, Path("world"), -30.0).steps == 4
+
+
+def test_the_measured_recipe_is_the_one_that_is_trained(tmp_path: Path, stages: Stages) -> None:
+    measured: list[Recipe] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE, "measure_step", lambda recipe: measured.append(recipe) or 0.5)
+        quickstart(tmp_path / "run", 5)
+    (trained, _), (probe,) = stages.trainings[0], measured
+    assert trained.name == "nano"
+    assert replace(probe.training, steps=trained.training.steps) == trained.training
+    assert (probe.model, probe.data, probe.curriculum) == (trained.model, trained.data, trained.curriculum)
+
+
+def test_a_step_is_measured_over_the_curriculum(tmp_path: Path) -> None:
+    recipe = tiny_recipe(write_corpus(tmp_path / "corpus"), steps=12)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    threads = torch.get_num_threads()
+    assert 0 < measure_step(recipe, steps=4) < 30
+    assert torch.get_num_threads() == threads
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+# ---------------------------------------------------------------- the way through the stages
+@pytest.mark.parametrize("smoke", [False, True])
+def test_every_stage_once(tmp_path: Path, stages: Stages, smoke: bool) -> None:
+    folder = tmp_path / "runs" / "quickstart"
+    assert quickstart(folder, 5, smoke) == folder / "report.html"
+    (world, config), (recipe, resume) = stages.worlds[0], stages.trainings[0]
+    plan = json.loads((folder / PLAN_FILE).read_text())
+    assert (plan["budget"], plan["smoke"], plan["world"]) == (5, smoke, str(world))
+    assert (recipe.training.steps, recipe.root, resume) == (plan["steps"], str(world), False)
+    assert (config.scale < 1) == smoke
+    assert 0 < stages.evaluations[0].scale < 1  # five minutes are less than the full budget
+    assert len(stages.worlds) == len(stages.trainings) == len(stages.evaluations) == 1
+
+
+def test_a_stopped_run_goes_on_with_its_plan(
+    tmp_path: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    stages.failing = 1
+    with pytest.raises(KeyboardInterrupt):
+        quickstart(folder, 5)
+    plan = (folder / PLAN_FILE).read_text()
+    monkeypatch.setattr(MODULE, "measure_step", lambda recipe: pytest.fail("the plan is made already"))
+    quickstart(folder, 5)
+    assert [resume for _, resume in stages.trainings] == [False, True]
+    assert stages.trainings[0][0] == stages.trainings[1][0]
+    assert (folder / PLAN_FILE).read_text() == plan
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_stopped_before_its_training_begins_anew(tmp_path: Path, stages: Stages) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    _write_json(folder / PLAN_FILE, PLAN)
+    quickstart(folder, 5)
+    (recipe, resume) = stages.trainings[0]
+    assert (recipe.training.steps, resume) == (PLAN.steps, False)
+
+
+def test_a_trained_model_is_not_trained_again(tmp_path: Path, stages: Stages) -> None:
+    folder = tmp_path / "run"
+    (folder / "model").mkdir(parents=True)
+    _write_json(folder / PLAN_FILE, PLAN)
+    quickstart(folder, 5)
+    assert (len(stages.trainings), len(stages.evaluations)) == (0, 1)
+
+
+@pytest.mark.parametrize(("budget", "smoke"), [(6, False), (5, True)])
+def test_an_unfinished_run_of_another_kind_is_moved_aside(
+    tmp_path: Path, stages: Stages, budget: float, smoke: bool
+) -> None:
+    folder = tmp_path / "run"
+    stages.failing = 1
+    with pytest.raises(KeyboardInterrupt):
+        quickstart(folder, 5)
+    before = content(folder)
+    quickstart(folder, budget, smoke)
+    assert content(tmp_path / "run.1") == before
+    assert [resume for _, resume in stages.trainings] == [False, False]
+    assert json.loads((folder / PLAN_FILE).read_text())["budget"] == budget
+
+
+def test_finished_runs_are_kept(tmp_path: Path, stages: Stages) -> None:
+    for _ in range(3):
+        quickstart(tmp_path / "run", 5)
+    reports = {path.parent.name: path.read_text() for path in tmp_path.rglob("report.html")}
+    assert reports == {"run.1": "report 1", "run.2": "report 2", "run": "report 3"}
+
+
+def test_something_else_in_the_folder_is_moved_aside(tmp_path: Path, stages: Stages) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    quickstart(tmp_path / "run", 5)
+    assert content(tmp_path / "run.1") == {"notes.txt": "mine"}
+
+
+# ---------------------------------------------------------------- parts
+def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
+    assert _unfinished(tmp_path, 5, False) is None
+    _write_json(tmp_path / PLAN_FILE, PLAN)
+    assert [path.name for path in tmp_path.iterdir()] == [PLAN_FILE]
+    assert _unfinished(tmp_path, 5, False) == PLAN
+    assert _unfinished(tmp_path, 5, True) is None
+    assert _unfinished(tmp_path, 7, False) is None
+    (tmp_path / "report.html").touch()
+    assert _unfinished(tmp_path, 5, False) is None
+
+
+@given(st.lists(st.integers(1, 6), max_size=4), st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_moving_aside_loses_nothing(
+    tmp_path_factory: pytest.TempPathFactory, taken: list[int], moves: int
+) -> None:
+    root = tmp_path_factory.mktemp("runs")
+    for number in set(taken):
+        (root / f"run.{number}").mkdir()
+        (root / f"run.{number}" / "mark").write_text(f"older {number}")
+    for number in range(moves):
+        (root / "run").mkdir()
+        (root / "run" / "mark").write_text(f"run {number}")
+        _move_aside(root / "run")
+        assert not (root / "run").exists()
+    kept = sorted(path.read_text() for path in root.glob("run.*/mark"))
+    assert kept == sorted([f"older {n}" for n in set(taken)] + [f"run {n}" for n in range(moves)])
+
+
+def test_nothing_is_no_reason_to_move(tmp_path: Path) -> None:
+    _move_aside(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    _move_aside(tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
