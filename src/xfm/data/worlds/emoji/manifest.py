@@ -1,0 +1,110 @@
+"""The manifest of a world, `world.json`: what it was built from and what it holds."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from xfm.config.world import WorldConfig
+from xfm.errors import UserError
+
+FORMAT = 1
+NAME = "world.json"
+
+
+class FileEntry(TypedDict):
+    """Size in bytes and SHA-256 of one file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class WorldManifest:
+    """What a world was built from and what it holds.
+
+    Attributes:
+        format: version of the layout.
+        fingerprint: hash of everything that decides the content; equal fingerprints, equal worlds.
+        seed: seed of the generator.
+        image_size: side of the pictures in pixels.
+        config: the resolved configuration.
+        packages: versions of the packages that the content comes from; `pillow` decides the pixels.
+        licences: licence of the art and of the facts.
+        objects: per split ("seen", "heldout"): name, category, colour and code of every object.
+        heldout_pairs: number of held-out pairs of objects.
+        counts: records of every part.
+        files: every shard, JSON-lines file and the tokenizer.
+        pictures: number of task pictures, and one hash over their names and contents.
+    """
+
+    format: int
+    fingerprint: str
+    seed: int
+    image_size: int
+    config: dict[str, Any]
+    packages: dict[str, str]
+    licences: dict[str, str]
+    objects: dict[str, list[dict[str, Any]]]
+    heldout_pairs: int
+    counts: dict[str, int]
+    files: dict[str, FileEntry]
+    pictures: dict[str, Any]
+
+    def to_json(self) -> str:
+        """The manifest as indented JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def load(cls, folder: Path) -> "WorldManifest":
+        """Read `folder`/world.json.
+
+        Raises:
+            UserError: the file is missing or is not a manifest of this format.
+        """
+        path = folder / NAME
+        try:
+            fields = json.loads(path.read_text("utf-8"))
+            manifest = cls(**fields)
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist: build the world with `xfm prepare`.") from None
+        except (ValueError, TypeError, OSError) as error:
+            raise UserError(f"{path} is not a readable manifest ({error}): build the world again.") from None
+        if manifest.format != FORMAT:
+            raise UserError(
+                f"{path} has format {manifest.format}, this version reads {FORMAT}: build it again."
+            )
+        return manifest
+
+    def missing(self, folder: Path) -> list[str]:
+        """Files that are absent from `folder` or have another size; tasks/images if pictures are absent."""
+        lacking = [
+            name
+            for name, entry in self.files.items()
+            if not (folder / name).is_file() or (folder / name).stat().st_size != entry["size"]
+        ]
+        images = folder / "tasks" / "images"
+        if not images.is_dir() or len(os.listdir(images)) != self.pictures["count"]:
+            lacking.append("tasks/images")
+        return lacking
+
+
+def fingerprint(config: WorldConfig, packages: dict[str, str]) -> str:
+    """Hash of everything that decides the content of a resolved configuration's world."""
+    fields = dataclasses.asdict(config)
+    del fields["workers"]
+    parts = {"format": FORMAT, "config": fields, "packages": packages, "generator": _generator()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _generator() -> str:
+    """Hash of the generator's source: another generator, another world."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_text("utf-8").encode())
+    return digest.hexdigest()
