@@ -3,8 +3,8 @@
     python benchmarks/encoders.py [--rounds 7] [--width 192] [--json encoders.json]
 
 Ours and the peer alternate within one process, both in bf16 where the processor has it; the ratio is the
-median over the rounds of peer / ours, so that above 1 ours is faster. A last line times the fusion encoder with
-the queries of a picture side by side against a copy of keys and values for every query.
+median over the rounds of peer / ours, so that above 1 ours is faster. A last line times the fusion encoder
+with the queries of a picture side by side against a copy of keys and values for every query.
 """
 
 import argparse
