@@ -84,25 +84,14 @@ def test_type_checkers_see_the_same_names() -> None:
     assert seen == xfm._HOMES
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                name == "quickstart", strict=True, reason="the module of that name hides the function"
-            ),
-        )
-        for name in xfm.__all__
-    ],
-)
+@pytest.mark.parametrize("name", xfm.__all__)
 def test_no_module_hides_a_name(name: str) -> None:
     """Importing `xfm.NAME` as a module would replace the public object by the module."""
     assert find_spec(f"xfm.{name}") is None
 
 
 def test_names_stay_the_same_object() -> None:
-    names = [name for name in xfm.__all__ if name != "quickstart"]
+    names = list(xfm.__all__)
     same = run(
         f"import json, xfm; names = {names}; "
         "print(json.dumps([getattr(xfm, n) is getattr(xfm, n) for n in names]))"

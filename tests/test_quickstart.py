@@ -229,3 +229,20 @@ def test_nothing_is_no_reason_to_move(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     _move_aside(tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("text", ["{", '{"budget": 25.0}', "[]"])
+def test_a_damaged_plan_moves_the_folder_aside(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / PLAN_FILE).write_text(text)
+    assert _unfinished(tmp_path / "run", 25.0, False) is None
+
+
+def test_a_file_or_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="is a file"):
+        quickstart(tmp_path / "file")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="holds the current folder"):
+        _move_aside(Path("."))
+    assert (tmp_path / "file").read_text() == "mine"

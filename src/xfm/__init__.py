@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from xfm.modeling.folder import save_model as save_model
     from xfm.modeling.gradients import GradientPolicy as GradientPolicy
     from xfm.modeling.xfm import XFM as XFM
-    from xfm.quickstart import quickstart as quickstart
     from xfm.training.pretrain import pretrain as pretrain
 
 _HOMES = {
@@ -37,7 +36,6 @@ _HOMES = {
     "load_model": "xfm.modeling.folder",
     "load_recipe": "xfm.config.load",
     "pretrain": "xfm.training.pretrain",
-    "quickstart": "xfm.quickstart",
     "save_model": "xfm.modeling.folder",
 }
 

@@ -68,6 +68,8 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
     if not 1 <= budget <= 24 * 60:
         raise UserError(f"--budget {budget:g}: give the minutes for all stages, between 1 and 1440")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--folder {folder} is a file; name a folder, which may be new")
     began = time.perf_counter()
     world = Path("worlds/emoji-smoke" if smoke else "worlds/emoji")
     print(f"1/4 The embedded world: {world}", flush=True)
@@ -171,13 +173,19 @@ def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
     path = folder / PLAN_FILE
     if not path.is_file() or (folder / "report.html").exists():
         return None
-    plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):  # damaged: the folder is moved aside
+        return None
     return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
 
 
 def _move_aside(folder: Path) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
+    folder = folder.resolve()
+    if folder in Path.cwd().resolve().parents or folder == Path.cwd().resolve():
+        raise UserError(f"--folder {folder} holds the current folder; choose one below it")
     number = 1
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
