@@ -17,7 +17,7 @@ SMALL = WorldConfig(scale=0.01, workers=1, vocab_size=1000)
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     folder = tmp_path_factory.mktemp("studio")
     (folder / "tasks" / "images").mkdir(parents=True)
-    return Studio(WorldConfig().resolved(), folder)
+    return Studio(WorldConfig(objects=0).resolved(), folder)
 
 
 @pytest.fixture(scope="session")
