@@ -25,8 +25,7 @@ class LossWeights:
         box_l1: absolute error of predicted boxes.
         box_giou: generalised IoU of predicted boxes.
         negative_floor: not a weight of a loss but of ITM's negatives: added to every candidate's probability.
-            The published 1e-5 draws the hardest; from scratch, matching starts sooner when easy ones are
-            among them.
+            The published 1e-5 draws the hardest; a larger floor puts easy ones among them.
     """
 
     mlm: float = 1.0
