@@ -22,7 +22,7 @@ from xfm.tasks.fine_tune import fine_tune, training_config
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import read_captioned, read_labelled, read_masked, read_questions
-from xfm.tasks.sampling import row_order
+from xfm.tasks.sampling import components, row_order
 
 
 @given(
@@ -46,6 +46,13 @@ def test_every_epoch_is_a_permutation_that_keeps_groups_together(
         places = [p for p, row in enumerate(order[:count]) if groups[row] == group]
         breaks = sum(later != earlier + 1 for earlier, later in pairwise(places))
         assert breaks <= -(-size // per_group) - 1
+
+
+def test_components_connect_what_rows_share() -> None:
+    found = components([("a", "b"), ("c", "d"), ("b", "e"), ("f", "f"), ("d", "c")])
+    assert found["a"] == found["b"] == found["e"]
+    assert found["c"] == found["d"]
+    assert len({found[thing] for thing in "acf"}) == 3
 
 
 def test_no_rows_are_refused() -> None:

@@ -56,6 +56,15 @@ def test_both_pictures_count_and_keep_their_sides(
         torch.testing.assert_close(logits, task.module.head(torch.cat([left, right], dim=-1)))
 
 
+def test_sentences_about_shared_pictures_stand_together(
+    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
+) -> None:
+    alone = [replace(row, images=(row.images[0], row.images[0])) for row in rows]  # two sentences a picture
+    task = ReasoningTask(pretrained, pictures, alone, SETTINGS)
+    for batch in task.batches(0, 6):
+        assert len(batch.pixels) == 4
+
+
 def test_text_only_never_opens_a_picture(
     pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
 ) -> None:

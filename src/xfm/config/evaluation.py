@@ -29,17 +29,17 @@ class FineTuneConfig:
         steps: optimiser steps.
         batch_size: rows per step.
         lr: peak learning rate of the pre-trained parts.
-        new_lr_multiplier: multiplier for newly initialised parts (the task's head).
+        new_lr_multiplier: multiplier for newly initialised parts (the task's head; the decoder of answers).
         weight_decay: decay of matrices.
         warmup: share of the steps with a rising learning rate; it falls linearly to 0 afterwards.
         train_rows: training rows used at most; 0 takes all.
         test_rows: rows of each test split used at most; 0 takes all.
     """
 
-    steps: int = 250
+    steps: int = 300
     batch_size: int = 64
-    lr: float = 3e-4
-    new_lr_multiplier: float = 3.0
+    lr: float = 1e-4
+    new_lr_multiplier: float = 5.0
     weight_decay: float = 0.01
     warmup: float = 0.1
     train_rows: int = 0
@@ -141,11 +141,11 @@ class EvaluationConfig:
     masked_share: float = 0.3
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
-    entailment: FineTuneConfig = field(default_factory=FineTuneConfig)
-    paraphrase: FineTuneConfig = field(default_factory=FineTuneConfig)
-    vqa: FineTuneConfig = field(default_factory=FineTuneConfig)
-    reasoning: FineTuneConfig = field(default_factory=FineTuneConfig)
-    grounding: FineTuneConfig = field(default_factory=FineTuneConfig)
+    entailment: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=500, lr=2e-4))
+    paraphrase: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=500, lr=2e-4))
+    vqa: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(lr=1.5e-4, new_lr_multiplier=10.0))
+    reasoning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=400))
+    grounding: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=150))
 
     def __post_init__(self) -> None:
         _require(self.scale > 0, "scale must be positive")

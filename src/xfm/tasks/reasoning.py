@@ -20,6 +20,7 @@ from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses, seeded
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import PicturePair, read_picture_pairs
+from xfm.tasks.sampling import components
 from xfm.tasks.shapes import padded_tokens
 
 
@@ -74,6 +75,7 @@ class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
     ) -> None:
         super().__init__(settings, train)
         self.tokenizer, self.pictures = pretrained.tokenizer, pictures
+        self._components = components(row.images for row in train)
         with seeded(settings.seed):
             self._module = ReasoningModule(pretrained.model).to(settings.device)
 
@@ -88,8 +90,8 @@ class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
         return read_picture_pairs(path)
 
     def group(self, row: PicturePair) -> Hashable:
-        """Sentences about the same two pictures belong together (in the baseline too)."""
-        return row.images
+        """Sentences that share pictures, directly or not, belong together (in the baseline too)."""
+        return self._components[row.images[0]]
 
     def collate(self, rows: Sequence[PicturePair]) -> ReasoningBatch:
         """Pictures, sentences and labels of the rows."""

@@ -1,9 +1,33 @@
 """The order in which a fine-tuning sees its rows: a pure function of seed and position."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
+
+
+def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
+    """Numbers of the groups of things that rows connect, directly or through other rows.
+
+    Args:
+        rows: the things (pictures) that each row uses.
+
+    Returns:
+        The group's number for each thing; rows share nothing with rows of other groups.
+    """
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(thing: Hashable) -> Hashable:
+        while parent.setdefault(thing, thing) != thing:
+            parent[thing] = parent[parent[thing]]  # halve the path
+            thing = parent[thing]
+        return thing
+
+    for first, *others in rows:
+        for other in others:
+            parent[root(other)] = root(first)
+    numbers = {top: number for number, top in enumerate(dict.fromkeys(root(thing) for thing in list(parent)))}
+    return {thing: numbers[root(thing)] for thing in list(parent)}
 
 
 def row_order(groups: Sequence[Hashable], seed: int, position: int, per_group: int) -> Iterator[int]:

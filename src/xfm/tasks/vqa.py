@@ -98,6 +98,10 @@ class VqaTask(Task[Question, VqaBatch, str]):
         """Questions about one picture belong together (in the baseline too: it sees the same batches)."""
         return row.image
 
+    def is_new(self, name: str) -> bool:
+        """The decoder counts as new: it starts from fusion's weights, but has never written an answer."""
+        return name.startswith("decoder.")
+
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
         """Pictures, questions and answers of the rows."""
         if self.settings.blanked is Blanked.PICTURE:
