@@ -10,11 +10,13 @@ from xfm.data.schema import Tokens
 from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.evaluation.metrics import ranks_of_best_positive
 from xfm.evaluation.retrieval import (
+    Reranked,
     Scores,
     evaluate_scores,
-    hard_ranks,
     matching_logits,
     merge_ranking,
+    prefers_first,
+    rerank_scores,
     score_all,
 )
 from xfm.modeling.folder import Pretrained
@@ -42,15 +44,15 @@ def inputs(pretrained: Pretrained) -> tuple[torch.Tensor, Tokens]:
 def brute_force(
     pretrained: Pretrained, pixels: torch.Tensor, tokens: Tokens
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Contrastive score and matching logit of every pair, one pair at a time, without padding."""
+    """Contrastive score and matching logits of every pair, one pair at a time, without padding."""
     model = pretrained.model
-    itc, itm = np.empty((len(pixels), len(tokens.ids))), np.empty((len(pixels), len(tokens.ids)))
+    itc, itm = np.empty((len(pixels), len(tokens.ids))), np.empty((len(pixels), len(tokens.ids), 2))
     for i, picture in enumerate(pixels):
         for r, (ids, mask) in enumerate(zip(tokens.ids, tokens.mask, strict=True)):
             ids, mask = ids[mask][None], mask[mask][None]
             itc[i, r] = (model.embed_image(picture[None]) * model.embed_text(ids, mask)).sum()
             fused = model.fuse(model.encode_text(ids, mask), mask, model.encode_image(picture[None]))
-            itm[i, r] = model.itm_head(fused[:, 0])[0, 1]
+            itm[i, r] = model.itm_head(fused[:, 0])[0].numpy()
     return itc, itm
 
 
@@ -64,9 +66,13 @@ def test_scores_equal_brute_force(
     for shortlist in (1, 3, 99):
         scores = score_all(encoder, images, texts, shortlist)
         np.testing.assert_allclose(scores.itc, itc, atol=1e-5)
+        matching = itm[..., 1]
+        combined = itc / pretrained.model.temperature.item() + itm[..., 1] - itm[..., 0]
         for found, by_itc, by_itm in (
-            (scores.text_rerank, itc, itm),
-            (scores.image_rerank.T, itc.T, itm.T),
+            (scores.matching.text, itc, matching),
+            (scores.matching.image.T, itc.T, matching.T),
+            (scores.rerank.text, itc, combined),
+            (scores.rerank.image.T, itc.T, combined.T),
         ):
             for query in range(len(found)):
                 best = sorted(range(found.shape[1]), key=lambda c: -by_itc[query, c])
@@ -97,19 +103,22 @@ def test_states_are_kept_in_bf16_in_bf16_arithmetic(
     itc, itm = brute_force(pretrained, pixels, tokens)
     scores = score_all(encoder, images, texts, 99)
     np.testing.assert_allclose(scores.itc, itc, atol=0.05)
-    np.testing.assert_allclose(scores.text_rerank, itm, atol=0.05)
+    np.testing.assert_allclose(scores.matching.text, itm[..., 1], atol=0.05)
 
 
 def test_recalls_of_both_directions() -> None:
     rng = np.random.default_rng(0)
-    itc, text, image = rng.random((3, 20, 20))
+    itc, text, image, matching = rng.random((4, 20, 20))
     positives = np.eye(20, dtype=bool)
-    found = evaluate_scores(Scores(itc, text, image), positives, resamples=200, seed=0)
+    scores = Scores(itc, Reranked(text, image), Reranked(matching, matching))
+    found = evaluate_scores(scores, positives, resamples=200, seed=0)
     for name, matrix, k in (
         ("text_r1", itc, 1),
         ("image_r5", itc.T, 5),
         ("text_r10_rerank", text, 10),
         ("image_r1_rerank", image.T, 1),
+        ("text_r5_matching", matching, 5),
+        ("image_r1_matching", matching.T, 1),
     ):
         order = np.argsort(-matrix, axis=1)
         assert found.recalls[name] == np.mean([row in order[row, :k] for row in range(20)])
@@ -125,7 +134,9 @@ def test_gain_pools_queries_when_pictures_have_several_captions() -> None:
     rng = np.random.default_rng(1)
     itc, text, image = rng.random((3, 6, 18))
     positives = np.repeat(np.eye(6, dtype=bool), 3, axis=1)
-    found = evaluate_scores(Scores(itc, text, image), positives, resamples=50, seed=0)
+    found = evaluate_scores(
+        Scores(itc, Reranked(text, image), Reranked(itc, itc)), positives, resamples=50, seed=0
+    )
     hits = {
         "before": [ranks_of_best_positive(m, p) == 0 for m, p in ((itc, positives), (itc.T, positives.T))],
         "after": [ranks_of_best_positive(m, p) == 0 for m, p in ((text, positives), (image.T, positives.T))],
@@ -139,16 +150,24 @@ def test_a_perfect_reranker_gains_significantly() -> None:
     itc = rng.random((100, 100)) + 0.3 * np.eye(100)
     itm = np.eye(100)
     short = np.ones((100, 100), dtype=bool)
-    scores = Scores(itc, merge_ranking(itc, itm, short), merge_ranking(itc.T, itm.T, short).T)
-    found = evaluate_scores(scores, np.eye(100, dtype=bool), resamples=300, seed=0)
+    perfect = Reranked(merge_ranking(itc, itm, short), merge_ranking(itc.T, itm.T, short).T)
+    found = evaluate_scores(Scores(itc, perfect, perfect), np.eye(100, dtype=bool), resamples=300, seed=0)
     assert found.recalls["text_r1_rerank"] == found.recalls["image_r1_rerank"] == 1.0
     assert found.gain.low > 0
 
 
+def test_the_corrected_order_is_right_when_negatives_follow_itc() -> None:
+    """With an ideal matching head (log-odds of truth against ITC's draws) the rule gives the true order."""
+    rng = np.random.default_rng(3)
+    temperature = 0.1
+    cosines, truth = rng.uniform(-1, 1, (2, 50))
+    believed = cosines / temperature - np.logaddexp.reduce(cosines / temperature)
+    odds = np.log(truth + 1) - believed
+    logits = np.stack([rng.normal(size=50), np.zeros(50)], axis=-1)
+    logits[:, 1] = logits[:, 0] + odds
+    assert np.argsort(rerank_scores(cosines, logits, temperature)).tolist() == np.argsort(truth).tolist()
+
+
 def test_hard_distractors() -> None:
-    itc = [np.array([0.9, 0.1]), np.array([0.2, 0.3, 0.1]), np.array([0.5, 0.5])]
-    itm = [np.array([0.0, 1.0]), np.array([3.0, 2.0, 1.0]), np.array([2.0, 1.0])]
-    by_itc, by_itm, chance = hard_ranks(itc, itm)
-    assert by_itc.tolist() == [True, False, False]
-    assert by_itm.tolist() == [False, True, True]
-    assert chance == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 3)
+    scores = [np.array([0.9, 0.1]), np.array([0.2, 0.3, 0.1]), np.array([0.5, 0.5])]
+    assert prefers_first(scores).tolist() == [True, False, False]

@@ -44,8 +44,10 @@ def stopping_at(step: int, number: int = signal.SIGINT):
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-def test_resume_is_bit_for_bit(tmp_path, precision):
-    training = config(18, precision=precision, save_every=6, keep=10, accumulate=2)
+@pytest.mark.parametrize("muon_lr", [0.0, 0.02])
+def test_resume_is_bit_for_bit(tmp_path, precision, muon_lr):
+    optim = OptimConfig(lr=1e-2, muon_lr=muon_lr, warmup=2)
+    training = config(18, precision=precision, save_every=6, keep=10, accumulate=2, optim=optim)
     whole = run_model(tmp_path / "whole", training)
     with pytest.raises(Interrupted):
         run_model(tmp_path / "parts", training, stopping_at(14))  # in step 7

@@ -109,3 +109,55 @@ def test_schedule_equals_transformers_except_in_the_warm_up():
     ours = [rate_factor(step, 20, 5) for step in range(20)]
     assert ours[5:] == pytest.approx(theirs[5:])
     assert ours[:5] == pytest.approx(theirs[1:6])  # theirs begins with a step of rate 0
+
+
+def test_muon_takes_the_matrices_of_linear_layers_only():
+    model = tiny_model()
+    config = OptimConfig(lr=1e-3, muon_lr=4e-3, new_lr_multiplier=2.0)
+    adamw, muon = build_optimizer(model, config, lambda name: name.startswith("itm_head")).members
+    by_muon = {name for group in muon.param_groups for name in group["names"]}
+    by_adamw = {name for group in adamw.param_groups for name in group["names"]}
+    assert not by_muon & by_adamw
+    assert by_muon | by_adamw == {name for name, _ in model.named_parameters()}
+    assert "vision.blocks.0.fc1.weight" in by_muon
+    assert "itm_head.0.weight" in by_muon
+    shapes = dict(model.named_parameters())
+    for name in by_adamw:
+        assert shapes[name].ndim != 2 or any(
+            word in name for word in ("embeddings", "relative_position_table", "positions", "_head.")
+        ), name
+
+
+def test_muon_and_adamw_have_their_own_rates():
+    config = OptimConfig(lr=1e-3, muon_lr=4e-3, new_lr_multiplier=2.0, warmup=2)
+    optimizer = build_optimizer(tiny_model(), config, lambda name: name.startswith("itm_head"))
+    assert set_rate(optimizer, config, 0, 10) == pytest.approx(5e-4)
+    for member, rate in zip(optimizer.members, (5e-4, 2e-3), strict=True):
+        assert {round(group["lr"] / rate, 6) for group in member.param_groups} == {1.0, 2.0}
+
+
+def test_composite_equals_its_members_alone():
+    ours, reference = tiny_model(), tiny_model()
+    config = OptimConfig(lr=1e-2, muon_lr=3e-2, weight_decay=0.1)
+    chosen = build_optimizer(ours, config)
+    shown = dict(reference.named_parameters())
+    names = [[name for group in m.param_groups for name in group["names"]] for m in chosen.members]
+    groups = [
+        {"params": [shown[name] for name in own if is_decayed(name, shown[name]) == decayed],
+         "weight_decay": 0.1 if decayed else 0.0}
+        for own in names
+        for decayed in (False, True)
+    ]  # fmt: skip
+    adamw = torch.optim.AdamW(groups[:2], lr=1e-2, betas=config.betas)
+    muon = torch.optim.Muon([g for g in groups[2:] if g["params"]], lr=3e-2, adjust_lr_fn="match_rms_adamw")
+    for step in range(3):
+        torch.manual_seed(step)
+        for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        for optimizer in (chosen, adamw, muon):
+            optimizer.step()
+    for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    chosen.zero_grad(set_to_none=True)
+    assert all(p.grad is None for p in ours.parameters())

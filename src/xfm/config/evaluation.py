@@ -124,6 +124,8 @@ class EvaluationConfig:
         device: `auto` takes the GPU where there is one.
         scale: multiplies steps and rows of everything below; 1 is the full evaluation, 0.05 a smoke run.
         parts: the parts to run.
+        validation: score the validation splits in place of the tests, to choose settings by; only parts that
+            have one can run.
         batch_size: pictures or texts per forward pass without gradients.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
@@ -136,6 +138,7 @@ class EvaluationConfig:
     device: str = "auto"
     scale: float = 1.0
     parts: list[Part] = field(default_factory=lambda: list(Part))
+    validation: bool = False
     batch_size: int = 128
     masked_rows: int = 1000
     masked_share: float = 0.3

@@ -40,10 +40,13 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW with warm-up and linear decay, by choice after a stretch at the peak.
+    """AdamW, by choice with Muon for the matrices; warm-up, by choice a stretch at the peak, linear decay.
 
     Attributes:
         lr: peak learning rate.
+        muon_lr: peak learning rate of Muon (Jordan et al., 2024) for the matrices of linear layers; the rest
+            stays with AdamW. 0 leaves the matrices to AdamW, too (as published). Its steps are scaled to the
+            size of AdamW's, so that a few times `lr` is a good start.
         new_lr_multiplier: multiplier for newly initialised parts: heads, and fusion when the encoders are
             loaded.
         betas: AdamW's moments.
@@ -54,6 +57,7 @@ class OptimConfig:
     """
 
     lr: float = 1e-4
+    muon_lr: float = 0.0
     new_lr_multiplier: float = 2.0
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01

@@ -17,6 +17,7 @@ class TaskSizes:
         paraphrase_train, paraphrase_test: pairs of texts, balanced.
         category_train, category_test: pictures of single objects; the objects of the two do not overlap.
         masked_token: captions with a right and a wrong picture.
+        validation: rows of each task's validation file, for choosing settings without looking at the tests.
     """
 
     retrieval: int = 1000
@@ -34,6 +35,7 @@ class TaskSizes:
     category_train: int = 3000
     category_test: int = 1000
     masked_token: int = 1000
+    validation: int = 500
 
 
 @dataclass(frozen=True)

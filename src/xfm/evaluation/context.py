@@ -104,6 +104,10 @@ class Context:
             rows = [rows[place] for place in sorted(chosen.tolist())]
         return rows
 
+    def splits(self, tests: tuple[str, ...]) -> tuple[str, ...]:
+        """The splits to score: `tests`, or the validation split if that was asked for."""
+        return ("validation",) if self.config.validation else tests
+
     def settings(self, batch_size: int, blanked: Blanked = Blanked.NOTHING) -> TaskSettings:
         """Settings of a fine-tuning."""
         return TaskSettings(

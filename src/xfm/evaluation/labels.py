@@ -11,6 +11,7 @@ SPLIT_NAMES = {
     "objects": "held-out objects",
     "hard": "hard distractors",
     "test": "test",
+    "validation": "validation",
 }
 
 
@@ -34,10 +35,10 @@ GROUPS = (
         "retrieval",
         "Image-text retrieval",
         "No training. Pictures and captions are ranked by the contrastive score, then the best candidates "
-        "again by the matching head (re-ranked). Chance is a random order. Retrieval of held-out objects "
-        "is near chance by construction: no training picture shows them and no caption of a picture names "
-        "them, so nothing ties their names to their looks. Hard distractors are captions with the same "
-        "objects in another relation.",
+        "again by the contrastive score plus the matching head's odds (re-ranked). Chance is a random "
+        "order. Retrieval of held-out objects is near chance by construction: no training picture shows "
+        "them and no caption of a picture names them, so nothing ties their names to their looks. Hard "
+        "distractors are captions with the same objects in another relation.",
     ),
     Group(
         "vqa",
@@ -101,6 +102,7 @@ _METRICS = {
     "accuracy_no_image": "given no picture (language encoder)",
     "rerank_gain": "gain of R@1 from re-ranking, both directions",
 }
+_RULES = {"rerank": ", re-ranked", "matching": ", by the matching logit alone"}
 _DIRECTIONS = {"text": "picture → caption", "image": "caption → picture"}
 
 
@@ -111,7 +113,7 @@ def metric_name(key: str) -> str:
         return _METRICS[metric]
     parts = metric.split("_")
     if task == "retrieval" and parts[0] in _DIRECTIONS and parts[1:2] and parts[1][1:].isdigit():
-        suffix = ", re-ranked" if parts[-1] == "rerank" else ""
+        suffix = _RULES.get(parts[-1], "")
         return f"{_DIRECTIONS[parts[0]]}, R@{parts[1][1:]}{suffix}"
     if metric.startswith("accuracy_"):
         return f"questions “{metric.removeprefix('accuracy_').replace('_', ' ')}”"
@@ -127,7 +129,7 @@ def split_name(key: str) -> str:
 def is_headline(key: str) -> bool:
     """Whether the key belongs into the short table of its group; the others fold away."""
     metric = key.split("/", 2)[2]
-    extras = ("r5", "r10", "zero_shot", "mean_iou")
+    extras = ("r5", "r10", "matching", "zero_shot", "mean_iou")
     return not any(extra in metric for extra in extras)
 
 

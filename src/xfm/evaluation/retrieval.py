@@ -1,8 +1,13 @@
 """Zero-shot retrieval between pictures and captions: contrastive scores, then the matching head.
 
 Every picture and caption is encoded once. The contrastive score of a pair is the product of the two unit
-vectors; the `shortlist` best candidates of each query are ranked again by the matching logit of the pair
-(column 1, spec: retrieval score); below the shortlist the contrastive order stays.
+vectors; the `shortlist` best candidates of each query are ranked again with the matching head; below the
+shortlist the contrastive order stays. Two rules are computed:
+
+- `rerank`: similarity over temperature plus the log-odds of a match. ITM's negatives are drawn in proportion
+  to the softmax of the similarities, so that the log-odds estimate how much likelier a pair is than ITC
+  believes; the sum is the logarithm of the corrected probability, up to a constant of the query.
+- `matching`: the matching logit alone (column 1, spec: retrieval score), as published.
 """
 
 from collections.abc import Sequence
@@ -32,7 +37,7 @@ PICTURE_STEP = 16  # pictures of a pass are rounded up to a multiple: kernels ar
 def matching_logits(
     encoder: Encoder, images: ImageFeatures, texts: TextFeatures, pairs: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Matching logit (column 1) of chosen pairs.
+    """Matching logits of chosen pairs.
 
     Args:
         encoder: the model.
@@ -40,10 +45,10 @@ def matching_logits(
         pairs: [N, 2] int64, (picture, text).
 
     Returns:
-        [N] float64, in the order of `pairs`. Pairs are fused in the order of their pictures, so that a pass
-        turns few pictures into keys and values for many texts.
+        [N, 2] float64 (unmatched, matched), in the order of `pairs`. Pairs are fused in the order of
+        their pictures, so that a pass turns few pictures into keys and values for many texts.
     """
-    logits = np.empty(len(pairs))
+    logits = np.empty((len(pairs), 2))
     order = np.argsort(pairs[:, 0], kind="stable")
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(pairs), 4 * encoder.batch_size, "re-ranking"):
@@ -57,8 +62,21 @@ def matching_logits(
                 texts.states[text, :length], mask[:, :length], images.states[picture], place
             )
             with encoder.heads():
-                logits[rows] = encoder.model.match_logits(fused.float())[:, 1].cpu().numpy()
+                logits[rows] = encoder.model.match_logits(fused.float()).cpu().numpy()
     return logits
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """Scores of all pictures with all texts; only the order has a meaning.
+
+    Attributes:
+        text: [I, R] float64: for each picture (row) the re-ranked texts.
+        image: [I, R] float64: for each text (column) the re-ranked pictures.
+    """
+
+    text: NDArray[np.float64]
+    image: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,13 +85,19 @@ class Scores:
 
     Attributes:
         itc: [I, R] float64 contrastive scores (cosines).
-        text_rerank: [I, R] float64: for each picture the re-ranked texts.
-        image_rerank: [I, R] float64: for each text (column) the re-ranked pictures.
+        rerank, matching: re-ranked by either rule, see the module.
     """
 
     itc: NDArray[np.float64]
-    text_rerank: NDArray[np.float64]
-    image_rerank: NDArray[np.float64]
+    rerank: Reranked
+    matching: Reranked
+
+
+def rerank_scores(
+    cosines: NDArray[np.float64], logits: NDArray[np.float64], temperature: float
+) -> NDArray[np.float64]:
+    """The rule `rerank` (see the module) of [N] cosines and [N, 2] matching logits: [N]."""
+    return cosines / temperature + logits[..., 1] - logits[..., 0]
 
 
 def score_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shortlist: int) -> Scores:
@@ -91,28 +115,33 @@ def score_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shor
     for_image = _top(itc, shortlist)
     for_text = _top(itc.T, shortlist).T
     pairs = np.argwhere(for_image | for_text)  # [N, 2]
-    itm = np.full_like(itc, np.nan)
-    itm[pairs[:, 0], pairs[:, 1]] = matching_logits(encoder, images, texts, pairs)
-    return Scores(itc, merge_ranking(itc, itm, for_image), merge_ranking(itc.T, itm.T, for_text.T).T)
+    logits = np.full((*itc.shape, 2), np.nan)
+    logits[pairs[:, 0], pairs[:, 1]] = matching_logits(encoder, images, texts, pairs)
+
+    def merged(scores: NDArray[np.float64]) -> Reranked:
+        return Reranked(merge_ranking(itc, scores, for_image), merge_ranking(itc.T, scores.T, for_text.T).T)
+
+    combined = rerank_scores(itc, logits, encoder.model.temperature.item())
+    return Scores(itc, merged(combined), merged(logits[..., 1]))
 
 
 def merge_ranking(
-    itc: NDArray[np.float64], itm: NDArray[np.float64], shortlisted: NDArray[np.bool_]
+    itc: NDArray[np.float64], better: NDArray[np.float64], shortlisted: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """One score matrix whose rows are ordered by `itm` on the shortlist and by `itc` below it.
+    """One score matrix whose rows are ordered by `better` on the shortlist and by `itc` below it.
 
     Args:
         itc: [Q, C] contrastive scores.
-        itm: [Q, C] matching logits; only those on the shortlist are looked at.
+        better: [Q, C] scores; only those on the shortlist are looked at.
         shortlisted: [Q, C] bool.
 
     Returns:
         [Q, C]; only the order within a row has a meaning.
     """
-    lowest = np.where(shortlisted, itm, np.inf).min(axis=1, keepdims=True)  # [Q, 1]
+    lowest = np.where(shortlisted, better, np.inf).min(axis=1, keepdims=True)  # [Q, 1]
     highest = np.where(shortlisted, -np.inf, itc).max(axis=1, keepdims=True)
     highest = np.where(np.isfinite(highest), highest, 0.0)
-    return np.where(shortlisted, itm, itc - highest + lowest - 1.0)
+    return np.where(shortlisted, better, itc - highest + lowest - 1.0)
 
 
 def _top(scores: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
@@ -130,8 +159,8 @@ class RetrievalResult:
 
     Attributes:
         recalls: R@1/5/10 by key: `text_r1` (text retrieval: the query is a picture), `image_r1`, with
-            `_rerank` for the re-ranked order.
-        chances: the same keys without `_rerank`: a random order.
+            `_rerank` and `_matching` for the re-ranked orders.
+        chances: the same keys without suffix: a random order.
         gain: re-ranked R@1 minus contrastive R@1, both directions pooled, with its 95 % interval.
         text_ranks, image_ranks: [I] and [R] re-ranked ranks of the best positive.
     """
@@ -159,12 +188,13 @@ def evaluate_scores(
     chances: dict[str, float] = {}
     hits: dict[str, NDArray[np.bool_]] = {}
     ranks: dict[str, NDArray[np.int64]] = {}
+    rerank, matching = scores.rerank, scores.matching
     views = {
-        "text": (scores.itc, scores.text_rerank, positives),
-        "image": (scores.itc.T, scores.image_rerank.T, positives.T),
+        "text": (scores.itc, rerank.text, matching.text, positives),
+        "image": (scores.itc.T, rerank.image.T, matching.image.T, positives.T),
     }
-    for direction, (itc, reranked, relevant) in views.items():
-        for suffix, matrix in (("", itc), ("_rerank", reranked)):
+    for direction, (*matrices, relevant) in views.items():
+        for suffix, matrix in zip(("", "_rerank", "_matching"), matrices, strict=True):
             found = ranks_of_best_positive(matrix, relevant)
             hits[direction + suffix], ranks[direction + suffix] = found == 0, found
             recalls |= {f"{direction}_r{k}{suffix}": recall_at(found, k) for k in CUTOFFS}
@@ -185,18 +215,13 @@ def _pooled_gain(
     return paired_bootstrap(per_picture * len(per_picture) / queries, resamples, seed)
 
 
-def hard_ranks(
-    itc: Sequence[NDArray[np.float64]], itm: Sequence[NDArray[np.float64]]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], float]:
+def prefers_first(scores: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
     """Which pictures prefer their own caption to its distractors.
 
     Args:
-        itc, itm: for each picture [1 + n] scores of the true caption (first) and its n distractors.
+        scores: for each picture [1 + n] scores of the true caption (first) and its n distractors.
 
     Returns:
-        [N] bool by contrastive score, [N] bool by matching logit, and chance: the mean of 1 / (1 + n). A tie
-        is a failure.
+        [N] bool; a tie is a failure.
     """
-    by_itc = np.array([bool((scores[0] > scores[1:]).all()) for scores in itc])
-    by_itm = np.array([bool((scores[0] > scores[1:]).all()) for scores in itm])
-    return by_itc, by_itm, float(np.mean([1.0 / len(scores) for scores in itc]))
+    return np.array([bool((own[0] > own[1:]).all()) for own in scores])

@@ -2,7 +2,7 @@
 
 checkpoints/step-00001000/
   model.safetensors        parameters and buffers by name
-  optimizer.safetensors    AdamW's moments by parameter name
+  optimizer.safetensors    the optimiser's moments by parameter name
   random-00000.safetensors random states, one file a process
   state.json               step, settings, versions
   manifest.json            checksums
@@ -225,7 +225,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, 
 def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
     stored = _read_tensors(file)
     parameters = {
-        name: (parameter, group["fused"])
+        name: (parameter, group.get("fused"))
         for group in optimizer.param_groups
         for name, parameter in zip(group["names"], group["params"], strict=True)
     }

@@ -1,7 +1,8 @@
-"""AdamW with decay groups and a multiplier for new parts; warm-up and linear decay."""
+"""AdamW with decay groups and a multiplier for new parts, by choice Muon for matrices; warm-up and decay."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 
 def parameter_groups(
     model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Groups for torch's optimisers: decayed or not, by known or new parts.
 
     Args:
@@ -34,34 +35,87 @@ def parameter_groups(
     Returns:
         At most four groups, each with `params`, `names`, `weight_decay` and `lr_scale`.
     """
-    groups: dict[tuple[bool, bool], dict[str, object]] = {}
-    members: dict[tuple[bool, bool], list[tuple[str, Tensor]]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            members.setdefault((is_decayed(name, parameter), is_new(name)), []).append((name, parameter))
-    for (decayed, new), named in sorted(members.items()):
-        groups[decayed, new] = {
-            "params": [parameter for _, parameter in named],
-            "names": [name for name, _ in named],
-            "weight_decay": config.weight_decay if decayed else 0.0,
-            "lr_scale": config.new_lr_multiplier if new else 1.0,
-        }
-    return list(groups.values())
+    return _groups(_trained(model), config, is_new)
+
+
+FEWEST_OUTPUTS = 8
+
+
+def matrix_names(model: nn.Module) -> set[str]:
+    """Names of the weights that Muon can train: matrices of linear layers.
+
+    Not embeddings or filters, nor layers with few outputs: those are the last of a head.
+    """
+    return {
+        f"{name}.weight" if name else "weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features >= FEWEST_OUTPUTS
+    }
 
 
 def build_optimizer(
     model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
-) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`: fused where every parameter's device has it, multi-tensor otherwise.
+) -> torch.optim.Optimizer:
+    """AdamW over `parameter_groups`; with `config.muon_lr` Muon for the matrices of linear layers."""
+    trained = _trained(model)
+    if not config.muon_lr:
+        return _adamw(_groups(trained, config, is_new), config)
+    matrices = {name: trained[name] for name in sorted(trained.keys() & matrix_names(model))}
+    others = {name: p for name, p in trained.items() if name not in matrices}
+    groups = _groups(matrices, config, is_new)
+    for group in groups:
+        group["lr_scale"] *= config.muon_lr / config.lr
+    muon = torch.optim.Muon(groups, lr=config.muon_lr, adjust_lr_fn="match_rms_adamw")
+    return Composite([_adamw(_groups(others, config, is_new), config), muon])
+
+
+class Composite(torch.optim.Optimizer):
+    """Several optimisers of different parameters as one; groups and state are theirs."""
+
+    def __init__(self, members: Sequence[torch.optim.Optimizer]) -> None:
+        super().__init__([group for member in members for group in member.param_groups], {})
+        self.members = members
+        for member in members:
+            member.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step of each."""
+        for member in self.members:
+            member.step()
+
+
+def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
+    """Fused where every parameter's device has it, multi-tensor otherwise.
 
     torch chooses and supports the fused kernel on CUDA, CPU, MPS and XPU.
     """
-    groups = parameter_groups(model, config, is_new)
-    devices = {p.device.type for p in model.parameters() if p.requires_grad}
+    devices = {p.device.type for group in groups for p in group["params"]}
     fused = bool(devices) and devices <= {"cuda", "cpu", "mps", "xpu"}
     return torch.optim.AdamW(
         groups, lr=config.lr, betas=config.betas, fused=fused or None, foreach=None if fused else True
     )
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _groups(
+    named: Mapping[str, Tensor], config: OptimConfig, is_new: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    members: dict[tuple[bool, bool], dict[str, Tensor]] = {}
+    for name, parameter in named.items():
+        members.setdefault((is_decayed(name, parameter), is_new(name)), {})[name] = parameter
+    return [
+        {
+            "params": list(group.values()),
+            "names": list(group),
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            "lr_scale": config.new_lr_multiplier if new else 1.0,
+        }
+        for (decayed, new), group in sorted(members.items(), key=lambda item: item[0])
+    ]
 
 
 def rate_factor(step: int, steps: int, warmup: int, hold: float = 0.0) -> float:

@@ -27,7 +27,8 @@ def run_grounding(context: Context) -> PartResult:
     config, result, seed = context.config.grounding, PartResult(), context.config.seed
     train = context.rows(GroundingTask.read, "grounding", "train", config.train_rows)
     tests = {
-        split: context.rows(GroundingTask.read, "grounding", split, config.test_rows) for split in SPLITS
+        split: context.rows(GroundingTask.read, "grounding", split, config.test_rows)
+        for split in context.splits(SPLITS)
     }
 
     def build(settings: TaskSettings) -> GroundingTask:

@@ -22,7 +22,8 @@ def run_masked_tokens(context: Context) -> PartResult:
     the most frequent masked token. The baseline of the right picture is the best of the other conditions.
     """
     config, result = context.config, PartResult()
-    rows = context.rows(read_masked, "masked_token", "test", config.masked_rows)
+    (split,) = context.splits(("test",))
+    rows = context.rows(read_masked, "masked_token", split, config.masked_rows)
     tokenizer = context.pretrained.tokenizer
     masked = mask_captions(tokenizer, [row.caption for row in rows], config.masked_share, config.seed)
     targets = masked.targets.numpy()
@@ -41,7 +42,9 @@ def run_masked_tokens(context: Context) -> PartResult:
     chance = majority_accuracy(targets)
     for name, value in accuracies.items():
         baselines = others if name == "right_image" else None
-        result.add(f"masked_token/test/accuracy_{name}", value, chance, len(targets), config.seed, baselines)
+        result.add(
+            f"masked_token/{split}/accuracy_{name}", value, chance, len(targets), config.seed, baselines
+        )
     result.examples["masked_token"] = plain(_examples(context, rows, masked, predicted))
     return result
 

@@ -19,7 +19,8 @@ def run_reasoning(context: Context) -> PartResult:
     config, result, seed = context.config.reasoning, PartResult(), context.config.seed
     train = context.rows(ReasoningTask.read, "reasoning", "train", config.train_rows)
     tests = {
-        split: context.rows(ReasoningTask.read, "reasoning", split, config.test_rows) for split in SPLITS
+        split: context.rows(ReasoningTask.read, "reasoning", split, config.test_rows)
+        for split in context.splits(SPLITS)
     }
 
     def build(settings: TaskSettings) -> ReasoningTask:

@@ -7,7 +7,13 @@ from xfm.evaluation.context import Context, PartResult
 from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain
 from xfm.evaluation.features import encode_texts, tokenize_captions
 from xfm.evaluation.metrics import Array
-from xfm.evaluation.retrieval import evaluate_scores, hard_ranks, matching_logits, score_all
+from xfm.evaluation.retrieval import (
+    evaluate_scores,
+    matching_logits,
+    prefers_first,
+    rerank_scores,
+    score_all,
+)
 from xfm.evaluation.scores import SPLITS_RETRIEVAL
 from xfm.tasks.rows import Captioned, read_captioned
 
@@ -22,7 +28,7 @@ def run_retrieval(context: Context) -> PartResult:
     the names of those objects are learned from text only, so that nothing ties them to their looks.
     """
     result = PartResult()
-    for split in SPLITS_RETRIEVAL:
+    for split in context.splits(SPLITS_RETRIEVAL):
         rows = context.rows(read_captioned, "retrieval", split, context.config.retrieval.rows)
         _retrieve(context, result, split, rows)
     return result
@@ -39,7 +45,7 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
     found = evaluate_scores(scores, positives, config.bootstrap, seed)
     counts = {"text": len(images.vectors), "image": len(rows)}
     for name, value in found.recalls.items():
-        direction, chance = name.split("_")[0], found.chances[name.removesuffix("_rerank")]
+        direction, chance = name.split("_")[0], found.chances["_".join(name.split("_")[:2])]
         result.add(f"retrieval/{split}/{name}", value, chance, counts[direction], seed)
     pooled = sum(counts.values())
     for name, value in (("", found.gain.value), ("_low", found.gain.low), ("_high", found.gain.high)):
@@ -47,10 +53,10 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
     paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
     captions = [row.caption for row in rows]
     result.examples[f"{split}/image"] = plain(
-        _examples(scores.image_rerank.T, positives.T, found.image_ranks, captions, paths, seed)
+        _examples(scores.rerank.image.T, positives.T, found.image_ranks, captions, paths, seed)
     )
     result.examples[f"{split}/text"] = plain(
-        _examples(scores.text_rerank, positives, found.text_ranks, paths, captions, seed)
+        _examples(scores.rerank.text, positives, found.text_ranks, paths, captions, seed)
     )
 
 
@@ -81,8 +87,8 @@ def _examples(
 def run_hard(context: Context) -> PartResult:
     """Does a picture prefer its caption to those with the same objects in another relation?
 
-    `text_r1` is by contrastive score, `text_r1_rerank` by matching logit. Chance is the mean of 1 / (1 +
-    number of distractors).
+    `text_r1` is by contrastive score, `text_r1_rerank` and `text_r1_matching` with the matching head. Chance
+    is the mean of 1 / (1 + number of distractors).
     """
     result, encoder, seed = PartResult(), context.encoder, context.config.seed
     rows = context.rows(read_captioned, "retrieval", "hard", context.config.retrieval.hard_rows)
@@ -93,17 +99,24 @@ def run_hard(context: Context) -> PartResult:
     picture = np.repeat(index.numpy(), sizes)  # [R]
     pairs = np.stack([picture, np.arange(len(captions))], axis=1)
     itc = (images.vectors[torch.from_numpy(picture)] * texts.vectors).sum(-1).double().cpu().numpy()
-    itm = matching_logits(encoder, images, texts, pairs)
+    logits = matching_logits(encoder, images, texts, pairs)
+    rules = {
+        "text_r1": itc,
+        "text_r1_rerank": rerank_scores(itc, logits, encoder.model.temperature.item()),
+        "text_r1_matching": logits[:, 1],
+    }
+    chance = float(np.mean([1.0 / size for size in sizes]))
     ends = np.cumsum(sizes)[:-1]
-    by_itc, by_itm, chance = hard_ranks(np.split(itc, ends), np.split(itm, ends))
-    result.add("retrieval/hard/text_r1", by_itc.mean(), chance, len(rows), seed)
-    result.add("retrieval/hard/text_r1_rerank", by_itm.mean(), chance, len(rows), seed)
-    for place in pick_examples(by_itm.tolist(), SHOWN, seed):
-        logits = np.split(itm, ends)[place]
-        row, order = rows[place], np.argsort(-logits)
+    by_rule = {name: np.split(scores, ends) for name, scores in rules.items()}
+    for name, scores in by_rule.items():
+        result.add(f"retrieval/hard/{name}", prefers_first(scores).mean(), chance, len(rows), seed)
+    reranked = by_rule["text_r1_rerank"]
+    for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):
+        scores = reranked[place]
+        row, order = rows[place], np.argsort(-scores)
         options = (row.caption, *row.distractors)
         shown = [Candidate(options[option], bool(option == 0)) for option in order[:SHOWN_CANDIDATES]]
-        rank = int((logits[1:] >= logits[0]).sum()) + 1
+        rank = int((scores[1:] >= scores[0]).sum()) + 1
         result.examples.setdefault("hard", []).extend(
             plain([RetrievalExample(context.relative(row.image), shown, rank)])
         )

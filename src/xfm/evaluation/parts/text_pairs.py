@@ -36,24 +36,25 @@ def _text_pairs(context: Context, name: str, config: FineTuneConfig) -> PartResu
     """
     result, seed = PartResult(), context.config.seed
     train = context.rows(TextPairTask.read, name, "train", config.train_rows)
-    test = context.rows(TextPairTask.read, name, "test", config.test_rows)
+    (split,) = context.splits(("test",))
+    test = context.rows(TextPairTask.read, name, split, config.test_rows)
     labels = np.array([row.label for row in test])
 
     def build(settings: TaskSettings) -> TextPairTask:
         return TextPairTask(context.pretrained, train, settings)
 
-    tests = {"test": test}
+    tests = {split: test}
     tuned = fine_tuned(context, build, config, tests)
     baseline = fine_tuned(context, build, config, tests, Blanked.FIRST_TEXT)
     chance, n = majority_accuracy(labels), len(test)
-    value, floor = (outcome.metrics["test"]["accuracy"] for outcome in (tuned, baseline))
-    result.add(f"{name}/test/accuracy", value, chance, n, seed, {HYPOTHESIS: floor})
+    value, floor = (outcome.metrics[split]["accuracy"] for outcome in (tuned, baseline))
+    result.add(f"{name}/{split}/accuracy", value, chance, n, seed, {HYPOTHESIS: floor})
     value, floor = (
         _probe(context, train, test, blanked) for blanked in (Blanked.NOTHING, Blanked.FIRST_TEXT)
     )
-    result.add(f"{name}/test/probe_accuracy", value, chance, n, seed, {HYPOTHESIS: floor})
+    result.add(f"{name}/{split}/probe_accuracy", value, chance, n, seed, {HYPOTHESIS: floor})
     result.curves = {name: tuned.losses, f"{name}, {HYPOTHESIS}": baseline.losses}
-    predicted = tuned.predictions["test"]
+    predicted = tuned.predictions[split]
     right = [row.label == guess for row, guess in zip(test, predicted, strict=True)]
     result.examples[name] = plain(
         [

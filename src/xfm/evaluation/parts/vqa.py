@@ -23,7 +23,9 @@ def run_vqa(context: Context) -> PartResult:
     """
     config, result, seed = context.config.vqa, PartResult(), context.config.seed
     train = context.rows(VqaTask.read, "vqa", "train", config.train_rows)
-    tests = {split: context.rows(VqaTask.read, "vqa", split, config.test_rows) for split in SPLITS}
+    tests = {
+        split: context.rows(VqaTask.read, "vqa", split, config.test_rows) for split in context.splits(SPLITS)
+    }
 
     def build(settings: TaskSettings) -> VqaTask:
         return VqaTask(context.pretrained, context.pictures, train, settings)

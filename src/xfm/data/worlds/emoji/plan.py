@@ -6,6 +6,15 @@ from xfm.data.worlds.emoji.units import Part, Unit
 
 TEXT_SLICE = 5000  # lines per unit
 TASK_SLICE = 1000  # rows per unit
+VALIDATED = (
+    Part.RETRIEVAL,
+    Part.VQA,
+    Part.REASONING,
+    Part.GROUNDING,
+    Part.ENTAILMENT,
+    Part.PARAPHRASE,
+    Part.MASKED_TOKEN,
+)
 
 
 def plan(config: WorldConfig) -> list[Unit]:
@@ -37,6 +46,8 @@ def plan(config: WorldConfig) -> list[Unit]:
     ):
         rows += [(part, train, trained, TASK_SLICE), (part, Split.TEST, tested, TASK_SLICE)]
     rows.append((Part.MASKED_TOKEN, Split.TEST, tasks.masked_token, 10**9))
+    # One unit each: the captions of a retrieval split are distinct, wrong pictures are another row's.
+    rows += [(part, Split.VALIDATION, tasks.validation, 10**9) for part in VALIDATED]
     return [
         Unit(part, split, index, min(size, total - index * size))
         for part, split, total, size in rows

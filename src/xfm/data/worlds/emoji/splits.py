@@ -11,12 +11,13 @@ from xfm.data.worlds.emoji.scene import SceneSampler
 class Split(StrEnum):
     """Parts of the task files.
 
-    train, seen, test, hard: seen objects in allowed combinations, in scenes of their own.
+    train, validation, seen, test, hard: seen objects in allowed combinations, in scenes of their own.
     combinations: scenes that hold at least one held-out pair of objects.
     objects: scenes of held-out objects only.
     """
 
     TRAIN = "train"
+    VALIDATION = "validation"
     SEEN = "seen"
     TEST = "test"
     HARD = "hard"
