@@ -29,6 +29,7 @@ class FineTuneConfig:
         steps: optimiser steps.
         batch_size: rows per step.
         lr: peak learning rate of the pre-trained parts.
+        muon_lr: peak learning rate of Muon for their matrices, see `OptimConfig`; 0 leaves them to AdamW.
         new_lr_multiplier: multiplier for newly initialised parts (the task's head; the decoder of answers).
         weight_decay: decay of matrices.
         warmup: share of the steps with a rising learning rate; it falls linearly to 0 afterwards.
@@ -39,6 +40,7 @@ class FineTuneConfig:
     steps: int = 300
     batch_size: int = 64
     lr: float = 1e-4
+    muon_lr: float = 0.0
     new_lr_multiplier: float = 5.0
     weight_decay: float = 0.01
     warmup: float = 0.1

@@ -64,6 +64,7 @@ def training_config(config: FineTuneConfig, seed: int, precision: Precision) -> 
     """The loop's configuration of a short fine-tuning."""
     optim = OptimConfig(
         lr=config.lr,
+        muon_lr=config.muon_lr,
         new_lr_multiplier=config.new_lr_multiplier,
         weight_decay=config.weight_decay,
         warmup=round(config.steps * config.warmup),
