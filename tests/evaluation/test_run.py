@@ -145,6 +145,17 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
         EvaluationConfig(**wrong)  # type: ignore[arg-type]
 
 
+def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, validation=True)
+    scores = evaluate(results / "model", tiny_world, tmp_path, config, progress=False)
+    assert {key.split("/")[1] for key in scores} == {"validation"}
+    assert {key.split("/")[0] for key in scores} == {
+        "retrieval", "masked_token", "entailment", "paraphrase", "vqa", "reasoning", "grounding"
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="none of hard has a validation split"):
+        replace(config, parts=[Part.HARD])
+
+
 def test_missing_packages_are_named_at_once(
     tmp_path: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,14 +122,15 @@ def _rows(scenes: list[tuple[str, str]], names: list[str]) -> dict[str, dict[str
         {"image": n, "caption": c, "wrong_image": names[(i + 5) % len(names)]}
         for i, (n, c) in enumerate(pairs)
     ]
-    three = ("train", "seen", "combinations")
+    four = ("train", "validation", "seen", "combinations")
+    three = ("train", "validation", "test")
     return {
-        "retrieval": {"seen": retrieval, "combinations": retrieval, "objects": retrieval, "hard": hard},
-        "vqa": dict.fromkeys(three, questions),
-        "reasoning": dict.fromkeys(three, sentences),
-        "grounding": dict.fromkeys(three, phrases),
-        "entailment": dict.fromkeys(("train", "test"), texts),
-        "paraphrase": dict.fromkeys(("train", "test"), texts),
+        "retrieval": dict.fromkeys((*four[1:], "objects"), retrieval) | {"hard": hard},
+        "vqa": dict.fromkeys(four, questions),
+        "reasoning": dict.fromkeys(four, sentences),
+        "grounding": dict.fromkeys(four, phrases),
+        "entailment": dict.fromkeys(three, texts),
+        "paraphrase": dict.fromkeys(three, texts),
         "category": dict.fromkeys(("train", "test"), labelled),
-        "masked_token": {"test": masked},
+        "masked_token": dict.fromkeys(three[1:], masked),
     }

@@ -30,9 +30,17 @@ def test_products_run_in_the_wanted_dtype(wanted: Precision, device: str | torch
     assert layer(inputs).dtype == torch.float32
 
 
-def test_only_devices_with_bf16_in_hardware_are_fast() -> None:
-    assert isinstance(bf16_is_fast(torch.device("cpu")), bool)
+@pytest.mark.parametrize(("gain", "is_fast"), [(0.5, False), (1.1, False), (1.6, True), (6.0, True)])
+def test_bf16_must_be_worthwhile_on_a_cpu(gain: float, is_fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_cpu_gain", lambda: gain)
+    assert bf16_is_fast(torch.device("cpu")) is is_fast
     assert not bf16_is_fast(torch.device("meta"))
+
+
+def test_the_gain_is_measured_once() -> None:
+    gain = precision._cpu_gain()
+    assert precision._cpu_gain() == gain
+    assert gain > 0 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else gain == 0
 
 
 def test_states_take_the_dtype_of_the_products() -> None:

@@ -21,6 +21,10 @@ class Part(StrEnum):
     GROUNDING = "grounding"
 
 
+WITHOUT_VALIDATION = frozenset({Part.HARD, Part.CATEGORY, Part.DIGITS})
+"""Parts with test splits only."""
+
+
 @dataclass(frozen=True)
 class FineTuneConfig:
     """A short fine-tuning and the rows it sees.
@@ -126,8 +130,8 @@ class EvaluationConfig:
         device: `auto` takes the GPU where there is one.
         scale: multiplies steps and rows of everything below; 1 is the full evaluation, 0.05 a smoke run.
         parts: the parts to run.
-        validation: score the validation splits in place of the tests, to choose settings by; only parts that
-            have one can run.
+        validation: score the validation splits in place of the tests, to choose settings by; parts that have
+            none are left out.
         batch_size: pictures or texts per forward pass without gradients.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
@@ -155,13 +159,18 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         _require(self.scale > 0, "scale must be positive")
         _require(self.batch_size > 0, "batch_size must be positive")
+        _require(bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split")
+
+    def _parts_to_run(self) -> list[Part]:
+        return [part for part in self.parts if not (self.validation and part in WITHOUT_VALIDATION)]
 
     def resolved(self) -> "EvaluationConfig":
-        """The configuration with `scale` worked into every number; its own scale is then 1."""
+        """The configuration with `scale` worked into every number, and without parts that cannot run."""
         scale = self.scale
         return replace(
             self,
             scale=1.0,
+            parts=self._parts_to_run(),
             masked_rows=_shrink(self.masked_rows, scale, least=50),
             retrieval=self.retrieval.scaled(scale),
             probe=self.probe.scaled(scale),
