@@ -21,7 +21,6 @@ from xfm.quickstart import (
     Plan,
     _move_aside,
     _unfinished,
-    _write_json,
     make_plan,
     measure_step,
     quickstart,
@@ -151,7 +150,7 @@ def test_a_stopped_run_goes_on_with_its_plan(
 def test_a_run_stopped_before_its_training_begins_anew(tmp_path: Path, stages: Stages) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    _write_json(folder / PLAN_FILE, PLAN)
+    PLAN.write(folder)
     quickstart(folder, 5)
     (recipe, resume) = stages.trainings[0]
     assert (recipe.training.steps, resume) == (PLAN.steps, False)
@@ -160,7 +159,7 @@ def test_a_run_stopped_before_its_training_begins_anew(tmp_path: Path, stages: S
 def test_a_trained_model_is_not_trained_again(tmp_path: Path, stages: Stages) -> None:
     folder = tmp_path / "run"
     (folder / "model").mkdir(parents=True)
-    _write_json(folder / PLAN_FILE, PLAN)
+    PLAN.write(folder)
     quickstart(folder, 5)
     assert (len(stages.trainings), len(stages.evaluations)) == (0, 1)
 
@@ -197,7 +196,7 @@ def test_something_else_in_the_folder_is_moved_aside(tmp_path: Path, stages: Sta
 # ---------------------------------------------------------------- parts
 def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
     assert _unfinished(tmp_path, 5, False) is None
-    _write_json(tmp_path / PLAN_FILE, PLAN)
+    PLAN.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [PLAN_FILE]
     assert _unfinished(tmp_path, 5, False) == PLAN
     assert _unfinished(tmp_path, 5, True) is None

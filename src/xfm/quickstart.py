@@ -5,7 +5,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from xfm.config.load import load_recipe
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
+from xfm.files import write_text
 
 if TYPE_CHECKING:
     from xfm.data.schema import Batch
@@ -43,6 +44,10 @@ class Plan:
     world: str
     steps: int
     step_seconds: float
+
+    def write(self, folder: Path) -> None:
+        """Keep the plan in the run folder."""
+        write_text(folder / PLAN_FILE, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -> Path:
@@ -82,7 +87,7 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
         seconds = (SMOKE_BUDGET if smoke else budget) * 60 - (time.perf_counter() - began)
         plan = make_plan(budget, smoke, world, seconds)
         folder.mkdir(parents=True, exist_ok=True)
-        _write_json(folder / PLAN_FILE, plan)
+        plan.write(folder)
     recipe = _recipe(world, smoke, plan.steps)
     print(f"2/4 Pre-training {recipe.name} from scratch: {plan.steps} steps", flush=True)
     model = folder / MODEL_FOLDER
@@ -191,9 +196,3 @@ def _move_aside(folder: Path) -> None:
         number += 1
     os.replace(folder, aside)
     print(f"    The run that was in {folder} is now in {aside}.", flush=True)
-
-
-def _write_json(path: Path, plan: Plan) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(plan.__dict__, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)

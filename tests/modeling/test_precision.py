@@ -31,7 +31,7 @@ def test_products_run_in_the_wanted_dtype(wanted: Precision, device: str | torch
 
 
 @pytest.mark.parametrize(("gain", "is_fast"), [(0.5, False), (1.1, False), (1.6, True), (6.0, True)])
-def test_bf16_must_be_worthwhile_on_a_cpu(gain: float, is_fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_must_be_worthwhile(gain: float, is_fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_cpu_gain", lambda: gain)
     assert bf16_is_fast(torch.device("cpu")) is is_fast
     assert not bf16_is_fast(torch.device("meta"))

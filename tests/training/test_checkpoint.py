@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.modeling.build import tiny_model
+from xfm import files
 from xfm.config.training import OptimConfig
 from xfm.errors import UserError
-from xfm.training import storage
 from xfm.training.checkpoint import (
     CheckpointState,
     checkpoint_path,
@@ -212,9 +212,9 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch, when):
     elif when == "while writing":
         monkeypatch.setattr("xfm.training.checkpoint.save_file", fail_in_rust)
     elif when == "while syncing":
-        monkeypatch.setattr(storage.os, "fsync", fail)
+        monkeypatch.setattr(files.os, "fsync", fail)
     else:
-        monkeypatch.setattr(storage.os, "replace", fail)
+        monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(UserError, match=r"step-00000002: the disk is full.*--resume"):
         save(tmp_path, 2)
     assert list_checkpoints(tmp_path) == [previous]

@@ -159,7 +159,9 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         _require(self.scale > 0, "scale must be positive")
         _require(self.batch_size > 0, "batch_size must be positive")
-        _require(bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split")
+        _require(
+            bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
+        )
 
     def _parts_to_run(self) -> list[Part]:
         return [part for part in self.parts if not (self.validation and part in WITHOUT_VALIDATION)]

@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
+from xfm.files import write_text
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK_TOKEN = "<mask>"
@@ -100,13 +100,7 @@ class Tokenizer:
 
     def save(self, path: Path | str) -> None:
         """Write a `tokenizer.json`, replacing an older one in one go."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_text(self.to_json(), encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(Path(path), self.to_json())
 
     def to_json(self) -> str:
         """The tokenizer as the text of a `tokenizer.json`."""

@@ -22,7 +22,7 @@ from xfm.evaluation.labels import (
     split_name,
 )
 from xfm.evaluation.metrics import wilson_interval
-from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_text
+from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
 
 REPORT = "report.html"
@@ -98,7 +98,7 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
     world = world or Path(details.get("world", "."))
     log = log or Path(details.get("model", out)).parent / "log.jsonl"
     page = _render(scores, details, parts, Thumbnails(world), log)
-    write_text(out / REPORT, page)
+    write_output(out / REPORT, page)
     return out / REPORT
 
 

@@ -20,6 +20,7 @@ from xfm.evaluation.parts import PARTS
 from xfm.evaluation.report import write_report
 from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
+from xfm.files import file_digest
 from xfm.modeling.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
@@ -143,7 +144,7 @@ def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig)
         "format": CACHE_FORMAT,
         "part": part.value,
         "weights": weights,
-        "world": _digest(manifest) if manifest.exists() else str(world.resolve()),
+        "world": file_digest(manifest) if manifest.exists() else str(world.resolve()),
         "settings": settings,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -157,9 +158,4 @@ def weights_digest(folder: Path) -> str:
         raise UserError(
             f"{folder} is not a model folder: {missing[0]} is missing; give one that pre-training wrote"
         )
-    return hashlib.sha256("".join(_digest(folder / name) for name in names).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256("".join(file_digest(folder / name) for name in names).encode()).hexdigest()

@@ -1,14 +1,13 @@
 """Scores: a value beside chance and a baseline; how they are stored."""
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
+from xfm.files import write_text
 
 SPLITS_RETRIEVAL = ("seen", "combinations", "objects")
 SPLITS = ("seen", "combinations")
@@ -53,24 +52,20 @@ class Score:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON as `write_text` writes text."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """Write JSON as `write_output` writes text."""
+    write_output(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_output(path: Path, text: str) -> None:
     """Write a file so that `path` always holds either the old or the new content, never half of it.
 
     Raises:
         UserError: the file cannot be written (disk full, no permission).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
         ) from error

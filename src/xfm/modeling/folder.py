@@ -1,7 +1,6 @@
 """A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance."""
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass, fields, is_dataclass
@@ -16,6 +15,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
+from xfm.files import replace_folder, sync_folder
 from xfm.modeling.xfm import XFM
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
@@ -84,7 +84,8 @@ def save_model(
         _write_json(part / PREPROCESSING, to_plain(preprocessing))
         _write_json(part / PROVENANCE, provenance)
         part.chmod(0o755)
-        _replace(part, target)
+        sync_folder(part)
+        replace_folder(part, target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
@@ -210,21 +211,6 @@ def _refuse_foreign(folder: Path) -> None:
         raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
     if any(folder.iterdir()) and not (folder / CONFIG).exists():
         raise UserError(f"{folder} holds something else than a model; name another folder for it")
-
-
-def _replace(part: Path, target: Path) -> None:
-    """Rename over `target`; a folder cannot be replaced in one call, so the old one steps aside first."""
-    if not target.exists():
-        os.replace(part, target)
-        return
-    aside = part.with_name(part.name + "-old")
-    os.replace(target, aside)
-    try:
-        os.replace(part, target)
-    except BaseException:
-        os.rename(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_json(path: Path, value: Any) -> None:

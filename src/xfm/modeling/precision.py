@@ -10,7 +10,6 @@ from torch import Tensor
 
 from xfm.config.training import Precision
 
-
 WORTHWHILE_GAIN = 1.3
 """Below this, bf16's rounding and conversions cost more than its products save."""
 
@@ -27,7 +26,7 @@ def bf16_is_fast(device: torch.device) -> bool:
 
 @functools.cache
 def _cpu_gain(side: int = 512, repeats: int = 7) -> float:
-    """Time of a product in fp32 over its time in bf16, the best of some alternations; measured once a process."""
+    """Time of a product in fp32 over its time in bf16, best of some alternations, once a process."""
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return 0.0
     best = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))

@@ -14,6 +14,7 @@ from xfm.config.plain import to_plain
 from xfm.config.training import TrainingConfig
 from xfm.data.schema import Batch, TensorFields
 from xfm.errors import UserError
+from xfm.files import is_disk_full
 from xfm.modeling.precision import autocast
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
@@ -23,7 +24,6 @@ from xfm.training.optim import build_optimizer, set_rate
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.run_folder import RunFolder
 from xfm.training.signals import Interrupted, StopRequest
-from xfm.training.storage import is_disk_full
 
 B = TypeVar("B", bound=TensorFields)
 

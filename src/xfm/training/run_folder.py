@@ -10,6 +10,7 @@ from torch import nn
 
 from xfm.config.plain import first_difference
 from xfm.errors import UserError
+from xfm.files import write_text
 from xfm.training import distributed
 from xfm.training.checkpoint import (
     CheckpointState,
@@ -23,7 +24,6 @@ from xfm.training.checkpoint import (
 )
 from xfm.training.logging import LOG_FILE
 from xfm.training.randomness import random_state, restore_random_state
-from xfm.training.storage import write_text
 
 CONFIG_FILE = "config.yaml"
 

@@ -21,10 +21,11 @@ from xfm.data.worlds.emoji.catalog import ART_LICENCE, Catalog, ObjectType, pack
 from xfm.data.worlds.emoji.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
 from xfm.data.worlds.emoji.plan import plan
 from xfm.data.worlds.emoji.splits import Split
-from xfm.data.worlds.emoji.storage import file_digest, write_lines, write_text
+from xfm.data.worlds.emoji.storage import write_lines
 from xfm.data.worlds.emoji.task_units import MAKERS
 from xfm.data.worlds.emoji.units import Made, Part, Studio, Unit
 from xfm.errors import UserError
+from xfm.files import file_digest, replace_folder, write_text
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
@@ -61,7 +62,7 @@ def build_world(folder: Path, config: WorldConfig, progress: bool = True) -> Wor
         return present
     with _building(folder) as draft, _disk_errors(folder):
         manifest = _fill(draft, resolved, packages, mark, progress)
-        _put_in_place(draft, folder)
+        replace_folder(draft, folder)
     return manifest
 
 
@@ -132,20 +133,6 @@ def _alive(folder: Path) -> bool:
     except OSError:
         return True
     return True
-
-
-def _put_in_place(draft: Path, folder: Path) -> None:
-    """Replace `folder` by the draft; a folder cannot be replaced at once unless it is empty."""
-    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-    if folder.exists():
-        os.replace(folder, old)
-    try:
-        os.replace(draft, folder)
-    except BaseException:
-        if old.exists():
-            os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,7 @@
 """Writes shards, JSON lines and pictures byte for byte the same on every run."""
 
-import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -49,16 +47,3 @@ def write_lines(path: Path, records: Iterable[Record]) -> int:
             file.write(to_json(record) + "\n")
             count += 1
     return count
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file through a temporary name."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
