@@ -25,7 +25,7 @@ from xfm.config.training import OptimConfig, Precision
 from xfm.data.schema import Batch
 from xfm.errors import UserError
 from xfm.objectives.losses import Losses
-from xfm.training.checkpoint import checkpoint_path, list_checkpoints
+from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 from xfm.training.logging import RunLog
 from xfm.training.loop import train
 from xfm.training.signals import Interrupted
@@ -58,6 +58,22 @@ def test_resume_is_bit_for_bit(tmp_path, precision, muon_lr):
     assert first == second
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("decided", [Precision.FP32, Precision.BF16])
+def test_a_resumed_run_keeps_the_precision_that_was_decided(tmp_path, decided, monkeypatch):
+    def decide(fast: bool) -> None:
+        monkeypatch.setattr("xfm.modeling.precision.bf16_is_fast", lambda device: fast)
+
+    training = config(12, precision=Precision.AUTO, save_every=4)
+    decide(decided is Precision.BF16)
+    run_model(tmp_path / "whole", training)
+    with pytest.raises(Interrupted):
+        run_model(tmp_path / "parts", training, stopping_at(6))
+    decide(decided is not Precision.BF16)  # another machine, or another measurement
+    run_model(tmp_path / "parts", training, resume=True)
+    assert read_state(list_checkpoints(tmp_path / "parts")[-1]).precision is decided
+    assert logged_losses(tmp_path / "whole") == logged_losses(tmp_path / "parts")
 
 
 def test_crash_resumes_from_the_last_checkpoint(tmp_path):

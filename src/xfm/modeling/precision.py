@@ -46,8 +46,16 @@ def working_dtype(states: Tensor) -> Tensor:
     return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
 
+def resolve(precision: Precision, device: torch.device | str) -> Precision:
+    """The precision with `auto` decided for the device."""
+    if precision is not Precision.AUTO:
+        return precision
+    return Precision.BF16 if bf16_is_fast(torch.device(device)) else Precision.FP32
+
+
 def autocast(precision: Precision, device: torch.device | str) -> AbstractContextManager[object]:
     """A context in which matrix products run in the wanted precision."""
     device = torch.device(device)
-    wants_bf16 = precision is Precision.BF16 or (precision is Precision.AUTO and bf16_is_fast(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16) if wants_bf16 else contextlib.nullcontext()
+    if resolve(precision, device) is Precision.BF16:
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.training.storage import damage, write_folder
 
@@ -36,11 +37,13 @@ class CheckpointState:
         step: steps done; the next step, and with it the position of the data streams.
         settings: the run's resolved configuration.
         world: processes of the run.
+        precision: arithmetic of the run, decided: a resumed run must not measure again and change it.
     """
 
     step: int
     settings: Mapping[str, Any]
     world: int = 1
+    precision: Precision = Precision.FP32
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -110,6 +113,7 @@ def save_checkpoint(
         "format": FORMAT,
         "step": state.step,
         "world": state.world,
+        "precision": state.precision.value,
         "torch": torch.__version__,
         "settings": dict(state.settings),
     }
@@ -140,7 +144,7 @@ def read_state(path: Path) -> CheckpointState:
     try:
         payload = json.loads((path / "state.json").read_text(encoding="utf-8"))
         step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
-        world = int(payload["world"])
+        world, precision = int(payload["world"]), Precision(payload["precision"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder "
@@ -148,7 +152,7 @@ def read_state(path: Path) -> CheckpointState:
         ) from error
     if written > FORMAT:
         raise UserError(f"{path} was written by a newer xfm (format {written}): upgrade xfm to read it")
-    return CheckpointState(step, settings, world)
+    return CheckpointState(step, settings, world, precision)
 
 
 def load_checkpoint(

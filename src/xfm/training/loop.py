@@ -15,7 +15,7 @@ from xfm.config.training import TrainingConfig
 from xfm.data.schema import Batch, TensorFields
 from xfm.errors import UserError
 from xfm.files import is_disk_full
-from xfm.modeling.precision import autocast
+from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
 from xfm.training.logging import LOG_FILE, RunLog, Window
@@ -142,6 +142,7 @@ class _Loop(Generic[B]):
         self.model = model.to(process.device).train()
         self.batches, self.config, self.folder = batches, config, folder
         self.origins, self.process = origins, process
+        self.precision = distributed.from_first(resolve(config.precision, process.device))
         self.optimizer = build_optimizer(model, config.optim, is_new)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         seed_all(config.seed + process.rank)
@@ -159,8 +160,11 @@ class _Loop(Generic[B]):
         if not resume:
             self.folder.begin()
             return 0
-        start, self.notes = self.folder.resume(self.model, self.optimizer, self.generator)
-        return start
+        state, self.notes = self.folder.resume(self.model, self.optimizer, self.generator)
+        if state is None:
+            return 0
+        self.precision = state.precision
+        return state.step
 
     def open_log(self, start: int, progress: bool, tensorboard: bool) -> None:
         """Open bar and files on the first process, and tell what happened before."""
@@ -201,7 +205,9 @@ class _Loop(Generic[B]):
                 self.window = Window()
             due = config.save_every > 0 and done % config.save_every == 0
             if self.folder and (stopping or due or done == config.steps) and done != saved:
-                self.folder.save(done, config.keep, self.model, self.optimizer, self.generator)
+                self.folder.save(
+                    done, self.precision, config.keep, self.model, self.optimizer, self.generator
+                )
                 saved = done
             if stopping and done < config.steps:
                 raise Interrupted(self._farewell(done))
@@ -237,7 +243,7 @@ class _Loop(Generic[B]):
         for index, batch in enumerate(micro):
             last = index + 1 == len(micro)
             with distributed.synchronised(self.objective, last):
-                with autocast(self.config.precision, self.process.device):
+                with autocast(self.precision, self.process.device):
                     result: Losses = self.objective(batch.to(self.process.device), self.generator)
                 (result.total / len(micro)).backward()
             results.append(result)

@@ -9,6 +9,7 @@ import yaml
 from torch import nn
 
 from xfm.config.plain import first_difference
+from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import write_text
 from xfm.training import distributed
@@ -71,11 +72,11 @@ class RunFolder:
 
     def resume(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
-    ) -> tuple[int, list[str]]:
+    ) -> tuple[CheckpointState | None, list[str]]:
         """Load the newest whole checkpoint, random states included.
 
         Returns:
-            The next step, and sentences about what was found.
+            Its state, None where there is no checkpoint yet, and sentences about what was found.
 
         Raises:
             UserError: no run in the folder, only damaged checkpoints, or one of another configuration.
@@ -83,16 +84,17 @@ class RunFolder:
         path, notes = distributed.from_first(self._newest() if self.process.is_first else None)
         if path is None:
             self._write_settings()
-            return 0, notes
+            return None, notes
         self._check_settings(path)
         state, randomness = load_checkpoint(path, model, optimizer, self.process.rank)
         if randomness is not None:
             restore_random_state(randomness, generator)
-        return state.step, [*notes, f"Resuming from {path} at step {state.step}."]
+        return state, [*notes, f"Resuming from {path} at step {state.step}."]
 
     def save(
         self,
         step: int,
+        precision: Precision,
         keep: int,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
@@ -108,7 +110,7 @@ class RunFolder:
         problem = None
         if self.process.is_first:
             try:
-                state = CheckpointState(step, self.settings, self.process.world)
+                state = CheckpointState(step, self.settings, self.process.world, precision)
                 save_checkpoint(path, model, optimizer, states, state)
                 prune_checkpoints(self.path, keep)
             except UserError as error:
