@@ -22,15 +22,15 @@ class TaskSizes:
 
     retrieval: int = 1000
     hard: int = 500
-    vqa_train: int = 6000
+    vqa_train: int = 12000
     vqa_test: int = 1000
-    reasoning_train: int = 4000
+    reasoning_train: int = 10000
     reasoning_test: int = 1000
-    grounding_train: int = 4000
+    grounding_train: int = 10000
     grounding_test: int = 1000
-    entailment_train: int = 6000
+    entailment_train: int = 20000
     entailment_test: int = 1000
-    paraphrase_train: int = 6000
+    paraphrase_train: int = 20000
     paraphrase_test: int = 1000
     category_train: int = 3000
     category_test: int = 1000
