@@ -274,7 +274,7 @@ def test_damaged_manifests_are_named(tmp_path: Path) -> None:
 
 def test_scale_and_fingerprint() -> None:
     config = WorldConfig(scale=0.1).resolved()
-    assert (config.scenes, config.tasks.vqa_train, config.scale) == (1600, 600, 1.0)
+    assert (config.scenes, config.tasks.vqa_train, config.scale) == (1600, 1200, 1.0)
     assert WorldConfig().resolved() == WorldConfig()
     packages = {"pillow": "1"}
     assert fingerprint(config, packages) == fingerprint(replace(config, workers=7), packages)
