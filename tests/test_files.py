@@ -2,25 +2,12 @@
 
 import errno
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.failing import fail_rename
 from xfm.files import file_digest, is_disk_full, replace_folder, sync_folder, write_text
-
-
-def failing_rename(monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
-    rename, calls = os.replace, 0
-
-    def sometimes(source: Path, target: Path) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == failing:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rename(source, target)
-
-    monkeypatch.setattr(os, "replace", sometimes)
 
 
 def folder(path: Path, text: str) -> Path:
@@ -38,7 +25,7 @@ def test_text_that_cannot_be_put_in_place_leaves_the_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_text(tmp_path / "a", "old")
-    failing_rename(monkeypatch, 1)
+    fail_rename(monkeypatch, 1)
     with pytest.raises(OSError, match="Input/output"):
         write_text(tmp_path / "a", "new")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
@@ -60,10 +47,17 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
     target, draft = folder(tmp_path / "target", "old"), folder(tmp_path / "draft", "new")
-    failing_rename(monkeypatch, failing)
+    fail_rename(monkeypatch, failing)
     with pytest.raises(OSError, match="Input/output"):
         replace_folder(draft, target)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["draft", "target"]
+    assert (target / "content").read_text() == "old"
+
+
+def test_a_folder_stays_if_there_is_no_new_one(tmp_path: Path) -> None:
+    target = folder(tmp_path / "target", "old")
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "no draft", target)
     assert (target / "content").read_text() == "old"
 
 

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from tests.evaluation.tiny import tiny_pretrained
+from tests.failing import fail_rename
 from xfm.config.model import Positions
 from xfm.data.tokenizer import train_tokenizer
 from xfm.errors import UserError
@@ -120,16 +121,8 @@ def test_a_linked_folder_is_replaced_behind_its_link(saved: Path) -> None:
 
 @pytest.mark.parametrize("failing", [1, 2, 3])  # the tokenizer's own, the old folder's, the new folder's
 def test_a_failing_rename(saved: Path, failing: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, rename, calls = content(saved), os.replace, 0
-
-    def sometimes(source: Path, target: Path) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == failing:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rename(source, target)
-
-    monkeypatch.setattr(os, "replace", sometimes)
+    before = content(saved)
+    fail_rename(monkeypatch, failing)
     message = sentence(lambda: save(saved, tiny_pretrained(seed=2)))
     assert str(saved) in message
     assert "Input/output error" in message

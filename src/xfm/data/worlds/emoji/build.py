@@ -25,7 +25,7 @@ from xfm.data.worlds.emoji.storage import write_lines
 from xfm.data.worlds.emoji.task_units import MAKERS
 from xfm.data.worlds.emoji.units import Made, Part, Studio, Unit
 from xfm.errors import UserError
-from xfm.files import file_digest, replace_folder, write_text
+from xfm.files import file_digest, is_disk_full, replace_folder, write_text
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
@@ -140,7 +140,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise UserError(
                 f"the disk of {folder} is full: free some space or lower world.scale; "
                 "what was there before is unchanged."
