@@ -17,7 +17,7 @@ from tests.training.support import logged, logged_losses
 from xfm.config.data import CorpusConfig
 from xfm.config.load import dump_recipe
 from xfm.config.recipe import InitConfig, Phase
-from xfm.config.training import LossWeights, OptimConfig
+from xfm.config.training import LossConfig, OptimConfig
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model
 from xfm.training.checkpoint import checkpoint_path
@@ -76,7 +76,7 @@ def test_curriculum_data_is_a_function_of_the_step(corpus):
 
 def test_a_phase_may_weigh_the_losses(corpus, tmp_path):
     recipe = tiny_recipe(corpus)
-    contrast = LossWeights(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
+    contrast = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
     recipe = replace(recipe, curriculum=[Phase(until=0.5, weights=contrast)])
     pretrain(recipe, tmp_path / "run", progress=False)
     lines = {line["step"]: line["losses"] for line in logged(tmp_path / "run") if "event" not in line}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xfm.config.data import CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import ModelConfig
-from xfm.config.training import LossWeights, TrainingConfig
+from xfm.config.training import LossConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Phase:
     image: StreamConfig | None = None
     pair: StreamConfig | None = None
     region: StreamConfig | None = None
-    weights: LossWeights | None = None
+    weights: LossConfig | None = None
 
     def data(self, data: DataConfig) -> DataConfig:
         """The recipe's data with this phase's streams."""
@@ -70,7 +70,7 @@ class Stretch:
     start: int
     stop: int
     data: DataConfig
-    weights: LossWeights
+    weights: LossConfig
 
 
 @dataclass(frozen=True)

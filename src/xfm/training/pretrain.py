@@ -10,7 +10,7 @@ import torch
 
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
-from xfm.config.training import LossWeights
+from xfm.config.training import LossConfig
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
@@ -122,7 +122,7 @@ class CurriculumData:
             for phase, stretch in enumerate(self.stretches)
         ]
 
-    def weights(self, batch: int) -> LossWeights:
+    def weights(self, batch: int) -> LossConfig:
         """Weights of the losses of the batch with that index."""
         return next(s.weights for s in self.stretches if batch < s.stop * self.accumulate)
 
