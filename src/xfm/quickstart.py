@@ -138,7 +138,7 @@ def measure_step(recipe: Recipe, steps: int = 10) -> float:
     config = replace(recipe.training, steps=steps)
 
     def losses(batch: Batch, generator: torch.Generator) -> Losses:
-        return pretraining_losses(model, batch, PRETRAINING, data.weights(batch.step), generator)
+        return pretraining_losses(model, batch, PRETRAINING, data.stretch(batch.step).weights, generator)
 
     for stretch in data.stretches:
         clock = _Clock(data.batches, stretch.start)
