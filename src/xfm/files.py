@@ -20,13 +20,13 @@ def file_digest(path: Path) -> str:
 
 
 # ---------------------------------------------------------------- paths that a file names
-def path_below(folder: Path, name: str) -> Path | None:
-    """`folder`/`name`, or None where that is no path, or leaves the folder once links are followed.
+def path_below(folder: Path, name: str, within: Path | None = None) -> Path | None:
+    """`folder`/`name`, or None where that is no path, or leaves `within` (`folder` itself) by `..` or by a link.
 
     Whoever may write a list of pictures must not choose among all files of the machine.
     """
     try:
-        inside = Path(os.path.realpath(folder / name)).is_relative_to(_real(folder))
+        inside = Path(os.path.realpath(folder / name)).is_relative_to(_real(within or folder))
     except ValueError:  # a NUL, or half a surrogate pair
         return None
     return folder / name if inside else None

@@ -6,7 +6,7 @@ from enum import StrEnum
 from xfm.config.ranges import check_range
 
 MAX_WIDTH, MAX_DEPTH, MAX_ROWS = 65_536, 1000, 10_000_000
-"""Far above any model: they stop numbers of a damaged or hostile file before a model of that size is begun."""
+"""Far above any model: numbers of a damaged or hostile file stop before such a model is begun."""
 
 
 class Positions(StrEnum):

@@ -201,7 +201,8 @@ def _compare(path: Path, stored: dict[str, list[int]], own: dict[str, list[int]]
     for name, shape in own.items():
         if shape != stored[name]:
             raise UserError(
-                f"{path}: {name} has shape {stored[name]}, but {CONFIG} says {shape}; use the files of one save"
+                f"{path}: {name} has shape {stored[name]}, but {CONFIG} says {shape}; "
+                "use the files of one save"
             )
 
 

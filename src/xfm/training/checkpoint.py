@@ -132,7 +132,7 @@ def save_checkpoint(
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints of a run folder (at least one stays), and unfinished ones."""
+    """Delete all but the newest `keep` checkpoints of a run folder (at least one stays), and drafts."""
     if (folder / "checkpoints").is_dir():
         clear_leftovers(folder / "checkpoints", _NAME.pattern)
     for path in list_checkpoints(folder)[: -max(1, keep)]:

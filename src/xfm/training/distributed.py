@@ -62,7 +62,7 @@ def pick_device(name: str = "auto") -> torch.device:
     index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
     if index >= (count := torch.accelerator.device_count()):
         raise UserError(
-            f"device {name}: this machine has {count}, numbered from 0; give auto or a lower number"
+            f"device {name}: this machine has {count}, numbered from 0; give auto or one of them"
         )
     return torch.device(device.type, index)
 

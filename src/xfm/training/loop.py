@@ -229,7 +229,7 @@ class _Loop(Generic[B]):
         return micro
 
     def _log_event(self, step: int, event: str, message: str, **details: Any) -> None:
-        """Log with the steps done, as lines are: a run that goes on after `step` logs the event no second time."""
+        """Log with the steps done, as lines are: a run that goes on after `step` logs nothing twice."""
         assert self.log is not None
         self.log.event(step + 1, event, message, **details)
 
@@ -284,8 +284,8 @@ class _Loop(Generic[B]):
             where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""
             raise UserError(
                 f"{self.bad_in_a_row} steps in a row had a NaN or infinite loss, the last was step "
-                f"{step + 1} ({cause}) on {shown or 'a batch of unknown origin'}{where}: lower training.optim.lr, or "
-                "look at these records"
+                f"{step + 1} ({cause}) on {shown or 'a batch of unknown origin'}{where}: lower "
+                "training.optim.lr, or look at these records"
             )
 
     def _farewell(self, step: int) -> str:
