@@ -122,7 +122,11 @@ def test_sizes_of_pictures(tmp_path):
     (tmp_path / "a.jpg").write_bytes(picture_bytes(np.random.default_rng(0), 40, 30))
     assert image_size(tmp_path / "a.jpg") == (40, 30)
     os.mkfifo(tmp_path / "pipe.jpg")
-    for name, message in (("pipe.jpg", "is not a file"), ("a.jsonl", "cannot be read"), ("a\0", "not a path")):
+    for name, message in (
+        ("pipe.jpg", "is not a file"),
+        ("a.jsonl", "cannot be read"),
+        ("a\0", "not a path"),
+    ):
         for use in (image_size, load_image):
             with pytest.raises(UserError, match=f"{message}.*; replace the file, or check the path"):
                 use(tmp_path / name)

@@ -183,14 +183,18 @@ def _open_stream(
         raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:
         if not 0 < corpus.weight < math.inf:
-            raise UserError(f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0.")
+            raise UserError(
+                f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
+            )
     sources: list[Source] = [open_source(corpus.path, _KINDS[stream]) for corpus in setting.corpora]
     mixture = Mixture(
         [len(source) for source in sources],
         [corpus.weight for corpus in setting.corpora],
         mix(seed, int(stream)),
     )
-    return CorpusStream(stream, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions)
+    return CorpusStream(
+        stream, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
+    )
 
 
 def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:

@@ -61,9 +61,7 @@ def pick_device(name: str = "auto") -> torch.device:
         raise UserError(f"device {name}: torch finds none on this machine; give auto or cpu")
     index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
     if index >= (count := torch.accelerator.device_count()):
-        raise UserError(
-            f"device {name}: this machine has {count}, numbered from 0; give auto or one of them"
-        )
+        raise UserError(f"device {name}: this machine has {count}, numbered from 0; give auto or one of them")
     return torch.device(device.type, index)
 
 

@@ -110,7 +110,9 @@ def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
     pattern = str(folder / "*" if place == folder else place)
     for listed in _listed(folder):
         if listed.suffix in _READERS and fnmatch(str(listed), pattern) and listed not in files:
-            raise UserError(f"{listed}: the file is missing, its world lists it; build it again with `xfm prepare`.")
+            raise UserError(
+                f"{listed}: the file is missing, its world lists it; build it again with `xfm prepare`."
+            )
 
 
 def _listed(folder: Path) -> list[Path]:
