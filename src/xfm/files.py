@@ -21,7 +21,7 @@ def file_digest(path: Path) -> str:
 
 # ---------------------------------------------------------------- paths that a file names
 def path_below(folder: Path, name: str, within: Path | None = None) -> Path | None:
-    """`folder`/`name`, or None where that is no path, or leaves `within` (`folder` itself) by `..` or by a link.
+    """`folder`/`name`, or None where that is no path, or leaves `within` (the folder) by `..` or a link.
 
     Whoever may write a list of pictures must not choose among all files of the machine.
     """

@@ -53,8 +53,8 @@ class Plan:
 def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -> Path:
     """Build the world, pre-train `nano`, evaluate it and write the report.
 
-    A run that was stopped continues. A finished run, or one with another budget, is moved aside; a folder that
-    holds something else is never touched.
+    A run that was stopped continues. A finished run, or one with another budget, is moved aside; a folder
+    that holds something else is never touched.
 
     Args:
         folder: run folder.
@@ -200,7 +200,8 @@ def _check_folder(folder: Path, world: Path) -> None:
         raise UserError(f"--folder {folder} and the world {world} hold one another; choose another folder")
     if _is_used(folder) and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
         raise UserError(
-            f"--folder {folder} holds something else than a run ({PLAN_FILE} or config.yaml); choose a new folder"
+            f"--folder {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
+            "choose a new folder"
         )
 
 

@@ -234,7 +234,7 @@ def test_a_shard_of_a_world_is_missed(tmp_path, lost):
     assert [len(open_source(path, "region")) for path in (folder, folder / "scenes-*.tar")] == [4, 3]
     (folder / lost).unlink()
     for path in (folder, folder / f"{lost[:7]}*.tar"):
-        with pytest.raises(UserError, match=rf"{lost}: the file is missing, its world lists it"):
+        with pytest.raises(UserError, match=rf"{lost}: the file is missing; build its world again"):
             open_source(path, "region")
     for text in ("[]", '{"files": 3}', "{"):  # not ours to judge
         (tmp_path / "world.json").write_text(text)

@@ -1,8 +1,8 @@
 """Decoding of untrusted pictures: JPEG, PNG and WebP to uint8 tensors, with a limit on their size.
 
 The size is read from the file's header before anything is decoded, so that a small file that claims to be
-huge costs nothing. The headers are read as decoders read them: a parser of one's own sees another size where a
-file means harm.
+huge costs nothing. Headers are read as decoders read them: where a file means harm, a parser of one's own sees
+another size.
 """
 
 import io
@@ -74,8 +74,8 @@ def _open(data: bytes) -> ImageFile:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    # Pillow takes memory for the canvas to tell the size. The three layouts leave the decoder no other reading:
-    # it refuses an extended file whose canvas is not the picture's.
+    # Pillow takes memory for the canvas to tell the size. The three layouts leave the decoder no other
+    # reading: it refuses an extended file whose canvas is not the picture's.
     chunk = data[12:16]
     if chunk == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)

@@ -136,7 +136,7 @@ def run_part(context: Context, part: Part, out: Path, key: str) -> PartResult:
 
 
 def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
-    """Digest of all that a part's result depends on: weights, world, task files, and the settings it reads."""
+    """Digest of all that a part's result depends on: weights, world, its task files and settings."""
     manifest = world / "world.json"
     tasks = world / "tasks" / _TASKS.get(part, part.value)
     settings = asdict(config)

@@ -104,15 +104,13 @@ def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
         for (low, before), (high, after) in pairwise(found):
             if high > low + 1:
                 raise UserError(
-                    f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it again, "
-                    "or name the files that you want one by one."
+                    f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
+                    "again, or name the files that you want one by one."
                 )
     pattern = str(folder / "*" if place == folder else place)
     for listed in _listed(folder):
         if listed.suffix in _READERS and fnmatch(str(listed), pattern) and listed not in files:
-            raise UserError(
-                f"{listed}: the file is missing, its world lists it; build it again with `xfm prepare`."
-            )
+            raise UserError(f"{listed}: the file is missing; build its world again with `xfm prepare`.")
 
 
 def _listed(folder: Path) -> list[Path]:

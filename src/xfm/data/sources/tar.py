@@ -110,9 +110,10 @@ def _name(header: bytes) -> str:
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    """The fields of a pax header, `LENGTH KEY=VALUE` and a line break each; raises ValueError for anything else.
+    """The fields of a pax header: `LENGTH KEY=VALUE` and a line break each, padded with zeros.
 
-    They may be padded with zeros.
+    Raises:
+        ValueError: for anything else.
     """
     data, found, place = data.rstrip(b"\0"), {}, 0
     while place < len(data):
