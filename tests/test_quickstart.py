@@ -1,4 +1,4 @@
-"""The plan of a quickstart, and what becomes of an earlier one's folder; CI runs the stages themselves."""
+"""The way of a quickstart: once for real, otherwise with recorded stages; its plan, and an earlier one's folder."""
 
 import json
 import math
@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.config.evaluation import EvaluationConfig
+from xfm.config.model import FusionConfig, ModelConfig, VisionConfig
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
+from xfm.evaluation.scores import REQUIRED_KEYS, read_scores
+from xfm.modeling.folder import load_model
 from xfm.quickstart import (
     PLAN_FILE,
     Plan,
     _move_aside,
+    _recipe,
     _unfinished,
     make_plan,
     measure_step,
@@ -207,6 +211,38 @@ def test_a_folder_around_or_in_the_world_is_refused(
         quickstart(Path(name), 5)
     assert stages.worlds == []
     assert (tmp_path / "worlds" / PLAN_FILE).exists()
+
+
+def test_the_stages_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """World, training, evaluation and report for real, as small as they can be."""
+    full = _recipe
+
+    def narrow(world: Path, smoke: bool, steps: int) -> Recipe:
+        recipe = full(world, smoke, steps)
+        return replace(
+            recipe,
+            model=ModelConfig(
+                vision=VisionConfig(96, 16, 32, 1, 2),
+                language=replace(recipe.model.language, width=32, depth=1, heads=2, mlp_width=32),
+                fusion=FusionConfig(1, 2, 32),
+                projection=8,
+            ),
+        )
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MODULE, "SMOKE_SCALE", 0.002)
+    monkeypatch.setattr(MODULE, "SMOKE_BUDGET", 0.01)  # leaves the fewest steps
+    monkeypatch.setattr(MODULE, "_recipe", narrow)
+    monkeypatch.setattr(MODULE, "_evaluation", lambda budget, smoke: EvaluationConfig(scale=0.001))
+    report = quickstart(Path("runs/quickstart"), smoke=True)
+    assert report == Path("runs/quickstart/report.html")
+    assert "</html>" in report.read_text()
+    assert set(REQUIRED_KEYS) <= set(read_scores(report.with_name("metrics.json")))
+    assert load_model(report.with_name("model")).provenance["recipe"] == "nano"
+    assert (tmp_path / "worlds" / "emoji-smoke" / "world.json").exists()
+    assert str(report) in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- parts

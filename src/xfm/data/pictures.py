@@ -1,8 +1,8 @@
 """Decoding of untrusted pictures: JPEG, PNG and WebP to uint8 tensors, with a limit on their size.
 
 The size is read from the file's header before anything is decoded, so that a small file that claims to be
-huge costs nothing. Headers are read as decoders read them: where a file means harm, a parser of one's own sees
-another size.
+huge costs nothing. Headers are read as decoders read them: where a file means harm, a parser of one's own
+sees another size.
 """
 
 import io
