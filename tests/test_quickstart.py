@@ -1,4 +1,4 @@
-"""The way of a quickstart: once for real, otherwise with recorded stages; its plan, and an earlier one's folder."""
+"""A quickstart: once for real, otherwise with recorded stages; its plan, and the folder of an earlier one."""
 
 import json
 import math
