@@ -109,15 +109,6 @@ def test_an_event_is_logged_once(tmp_path):
     assert [(line["key"], line["step"]) for line in bad] == [(f"shard.tar:{n}", n + 1) for n in range(10)]
 
 
-@pytest.mark.parametrize("place", ["file", "file/run", "/dev/null/run", "/proc/run"])
-@pytest.mark.parametrize("resume", [False, True])
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, place, resume):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=r"cannot be written|holds no run to resume"):
-        run_line(tmp_path / place, config(2), resume=resume)
-    assert (tmp_path / "file").read_text() == "mine"
-
-
 def test_falls_back_to_the_previous_checkpoint(tmp_path):
     training = config(9, save_every=3, keep=5)
     run_model(tmp_path, training)

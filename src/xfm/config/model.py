@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from xfm.config.ranges import check_range
 
-MAX_WIDTH, MAX_DEPTH, MAX_ROWS = 65_536, 1000, 10_000_000
+MAX_WIDTH, MAX_DEPTH, MAX_ROWS, MAX_GRID = 65_536, 1000, 10_000_000, 256
 """Far above any model: numbers of a damaged or hostile file stop before such a model is begun."""
 
 
@@ -55,6 +55,7 @@ class VisionConfig:
         check_range("vision.init_std", self.init_std, 0)
         check_range("vision.layer_scale", self.layer_scale, 0)
         _require(self.image_size % self.patch_size == 0, "vision.patch_size must divide vision.image_size")
+        check_range("vision.image_size / vision.patch_size", self.grid, 1, MAX_GRID)
         _require(self.width % self.heads == 0, "vision.heads must divide vision.width")
         _require(
             self.positions is Positions.NONE or self.width % 4 == 0,
