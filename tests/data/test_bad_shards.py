@@ -116,8 +116,8 @@ def with_pax(path, fields: bytes, name: str = "a.txt", kind: bytes = b"x"):
         (b"0 path=x\n", 0),
         (b"-9 path=x\n", 0),
         (b"path=x\n", 0),
-        (b"12 size=-5\n", 2 * BLOCK),
-        (b"12 size=1x\n", 2 * BLOCK),
+        (b"11 size=-5\n", 2 * BLOCK),
+        (b"11 size=1x\n", 2 * BLOCK),
         (b"6 a=b\n" * 200_000, 0),  # more than any field needs
     ],
 )

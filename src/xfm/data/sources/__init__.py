@@ -107,7 +107,7 @@ def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
                     f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
                     "again, or name the files that you want one by one."
                 )
-    pattern = str(folder / "*" if place == folder else place)
+    pattern = f"{glob.escape(str(folder))}/*" if place == folder else str(place)
     for listed in _listed(folder):
         if listed.suffix in _READERS and fnmatch(str(listed), pattern) and listed not in files:
             raise UserError(f"{listed}: the file is missing; build its world again with `xfm prepare`.")
