@@ -2,16 +2,19 @@
 
 import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.evaluation.tiny import save_tiny_model
 from xfm.config.evaluation import EvaluationConfig, FineTuneConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation import run
+from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.run import evaluate, fingerprint
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_json, write_scores
@@ -131,6 +134,56 @@ def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
     assert of(Part.RETRIEVAL, config) != of(Part.HARD, config)
 
 
+@pytest.mark.parametrize(
+    ("file", "parts"),
+    [
+        ("vqa/train", {Part.VQA}),
+        ("retrieval/hard", {Part.RETRIEVAL, Part.HARD}),
+        ("masked_token/test", {Part.MASKED_TOKENS}),
+        ("category/test", {Part.CATEGORY}),
+        ("entailment/train", {Part.ENTAILMENT}),
+    ],
+)
+def test_fingerprints_follow_the_task_files(
+    tiny_world: Path, tmp_path: Path, file: str, parts: set[Part]
+) -> None:
+    """A world may be edited or copied in part while its manifest stays."""
+    world = shutil.copytree(tiny_world, tmp_path / "world")
+    before = {part: fingerprint(part, "w", world, CONFIG) for part in Part}
+    path = world / "tasks" / f"{file}.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+    assert {part for part in Part if fingerprint(part, "w", world, CONFIG) != before[part]} == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[]",
+        '{"fingerprint": "k", "scores": []}',
+        '{"fingerprint": "k", "scores": {"a/b/c": 3}}',
+        '{"fingerprint": "k", "scores": {}, "curves": [], "seconds": 1}',
+        "[" * 50_000,
+    ],
+)
+def test_a_part_of_other_types_counts_for_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "part.json").write_text(text)
+    assert read_part(tmp_path / "part.json", "k") is None
+
+
+def test_thumbnails_show_the_world_alone(tiny_world: Path, tmp_path: Path) -> None:
+    world = shutil.copytree(tiny_world, tmp_path / "world")
+    images = world / "tasks" / "images"
+    shutil.copy(images / "0.png", tmp_path / "outside.png")
+    Image.new("RGB", (8, 8)).save(images / "a.bmp")
+    os.mkfifo(images / "pipe.png")
+    thumbnails = Thumbnails(world)
+    assert thumbnails.uri("tasks/images/0.png").startswith("data:image/jpeg;base64,")
+    refused = ("../outside.png", str(tmp_path / "outside.png"), "a\0", "\ud800.png")
+    for path in (*refused, *(f"tasks/images/{name}" for name in ("a.bmp", "pipe.png", "absent.png"))):
+        assert thumbnails.uri(path) == ""
+
+
 def test_scale_shrinks_steps_and_rows() -> None:
     small = EvaluationConfig(scale=0.02).resolved()
     assert small.scale == 1
@@ -198,7 +251,7 @@ def test_a_full_disk_is_one_sentence_and_harms_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"cannot write .*a.json: No space left on device; free some space"):
         write_json(path, {"new": 2})
     monkeypatch.undo()

@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.ranges import check_range
+
+MAX_WIDTH, MAX_DEPTH, MAX_ROWS, MAX_GRID = 65_536, 1000, 10_000_000, 256
+"""Far above any model: numbers of a damaged or hostile file stop before such a model is begun."""
+
 
 class Positions(StrEnum):
     """Absolute positions of the vision encoder."""
@@ -41,7 +46,16 @@ class VisionConfig:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
+        check_range("vision.image_size", self.image_size, 1, MAX_WIDTH)
+        check_range("vision.patch_size", self.patch_size, 1, MAX_WIDTH)
+        check_range("vision.width", self.width, 1, MAX_WIDTH)
+        _check_layers("vision", self.depth, self.heads)
+        check_range("vision.mlp_ratio", self.mlp_ratio, 1 / MAX_WIDTH, 1000)
+        check_range("vision.drop_path", self.drop_path, 0, 1)
+        check_range("vision.init_std", self.init_std, 0)
+        check_range("vision.layer_scale", self.layer_scale, 0)
         _require(self.image_size % self.patch_size == 0, "vision.patch_size must divide vision.image_size")
+        check_range("vision.image_size / vision.patch_size", self.grid, 1, MAX_GRID)
         _require(self.width % self.heads == 0, "vision.heads must divide vision.width")
         _require(
             self.positions is Positions.NONE or self.width % 4 == 0,
@@ -84,6 +98,13 @@ class LanguageConfig:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
+        check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
+        check_range("language.width", self.width, 1, MAX_WIDTH)
+        _check_layers("language", self.depth, self.heads)
+        check_range("language.mlp_width", self.mlp_width, 1, MAX_ROWS)
+        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
+        check_range("language.dropout", self.dropout, 0, 1)
+        check_range("language.init_std", self.init_std, 0)
         _require(self.width % self.heads == 0, "language.heads must divide language.width")
 
 
@@ -105,6 +126,12 @@ class FusionConfig:
     dropout: float = 0.1
     init_std: float = 0.02
 
+    def __post_init__(self) -> None:
+        _check_layers("fusion", self.depth, self.heads)
+        check_range("fusion.mlp_width", self.mlp_width, 1, MAX_ROWS)
+        check_range("fusion.dropout", self.dropout, 0, 1)
+        check_range("fusion.init_std", self.init_std, 0)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -124,7 +151,13 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
+        check_range("projection", self.projection, 1, MAX_WIDTH)
         _require(0.001 <= self.temperature <= 0.5, "temperature must lie in [0.001, 0.5]")
+
+
+def _check_layers(name: str, depth: int, heads: int) -> None:
+    check_range(f"{name}.depth", depth, 1, MAX_DEPTH)
+    check_range(f"{name}.heads", heads, 1, MAX_WIDTH)
 
 
 def _require(condition: bool, message: str) -> None:

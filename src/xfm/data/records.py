@@ -13,9 +13,10 @@ from typing import Any, TypeGuard
 
 from torch import Tensor
 
-from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture
+from xfm.data.pictures import MAX_BYTES, MAX_PIXELS, PictureError, decode_picture
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
 from xfm.data.tokenizer import normalise_caption
+from xfm.errors import printable
 
 Sample = TextSample | ImageSample | PairSample | RegionSample
 # A box may stick out this far (rounding by annotation tools) and is then clipped.
@@ -42,7 +43,7 @@ class Limits:
     """
 
     pixels: int = MAX_PIXELS
-    picture_bytes: int = 64 << 20
+    picture_bytes: int = MAX_BYTES
     annotation_bytes: int = 4 << 20
 
 
@@ -50,9 +51,9 @@ class BadRecordError(Exception):
     """A record that cannot be used: where it is and why."""
 
     def __init__(self, origin: Origin, reason: str) -> None:
-        super().__init__(f"{origin}: {reason}")
         self.origin = origin
-        self.reason = reason
+        self.reason = printable(reason)
+        super().__init__(f"{origin}: {self.reason}")
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,7 @@ def check_box(box: object, width: int, height: int) -> tuple[float, float, float
 
     Raises:
         ValueError: when it is not four numbers, has no area, or sticks out by more than one pixel. The
-            message
-            continues a sentence whose subject is the box.
+            message continues a sentence whose subject is the box.
     """
     if not isinstance(box, list | tuple) or len(box) != 4:
         raise ValueError("is not four numbers [left, top, width, height]")

@@ -28,6 +28,8 @@ from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
 CACHE_FORMAT = 1  # raise it when a part starts to compute something else
+_TASKS = {Part.HARD: "retrieval", Part.MASKED_TOKENS: "masked_token"}
+"""Folders of task files whose name is not the part's."""
 
 
 def evaluate(
@@ -134,8 +136,9 @@ def run_part(context: Context, part: Part, out: Path, key: str) -> PartResult:
 
 
 def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
-    """Digest of all that a part's result depends on: weights, world, and the settings that the part reads."""
+    """Digest of all that a part's result depends on: weights, world, its task files and settings."""
     manifest = world / "world.json"
+    tasks = world / "tasks" / _TASKS.get(part, part.value)
     settings = asdict(config)
     fine_tunings = {name for name in settings if name in {p.value for p in Part}} - {"retrieval"}
     for name in ("parts", "batch_size", "device", *(fine_tunings - {part.value})):
@@ -145,6 +148,7 @@ def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig)
         "part": part.value,
         "weights": weights,
         "world": file_digest(manifest) if manifest.exists() else str(world.resolve()),
+        "tasks": {path.name: file_digest(path) for path in sorted(tasks.glob("*.jsonl")) if path.is_file()},
         "settings": settings,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

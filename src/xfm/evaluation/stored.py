@@ -22,6 +22,8 @@ def read_part(path: Path, key: str | None = None) -> PartResult | None:
         if content.pop("fingerprint") != key and key is not None:
             return None
         content["scores"] = {name: Score(**fields) for name, fields in content["scores"].items()}
-        return PartResult(**content)
-    except (OSError, ValueError, KeyError, TypeError):
+        result = PartResult(**content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    tables = (result.baselines, result.examples, result.curves)
+    return result if all(isinstance(table, dict) for table in tables) else None

@@ -181,8 +181,9 @@ def describe_run(recipe: Recipe, steps: int) -> dict[str, Any]:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(recipe),
     }
-    manifest = Path(recipe.root) / "world.json"
-    if manifest.is_file():
-        world = json.loads(manifest.read_text(encoding="utf-8"))
+    try:
+        world = json.loads((Path(recipe.root) / "world.json").read_text(encoding="utf-8"))
         described["world"] = {key: world[key] for key in ("seed", "licences") if key in world}
+    except (OSError, ValueError, TypeError, RecursionError):  # no world, or its manifest is damaged
+        pass
     return described

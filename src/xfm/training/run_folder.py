@@ -11,7 +11,7 @@ from torch import nn
 from xfm.config.plain import first_difference
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.files import write_text
+from xfm.files import write_text, writing
 from xfm.training import distributed
 from xfm.training.checkpoint import (
     CheckpointState,
@@ -136,5 +136,6 @@ class RunFolder:
 
     def _write_settings(self) -> None:
         if self.process.is_first:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / CONFIG_FILE, yaml.safe_dump(dict(self.settings), sort_keys=False))
+            with writing(self.path, "or choose another folder"):
+                self.path.mkdir(parents=True, exist_ok=True)
+                write_text(self.path / CONFIG_FILE, yaml.safe_dump(dict(self.settings), sort_keys=False))

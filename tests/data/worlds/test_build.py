@@ -203,17 +203,18 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_leftovers_of_a_killed_build_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".w.building-999999999").mkdir()
-    mine = tmp_path / ".other.building-1"
+    (tmp_path / ".w.partial-999999999").mkdir()
+    mine = tmp_path / ".other.partial-1"
     mine.mkdir()
-    with build._building(tmp_path / "w"):
-        pass
-    assert list(tmp_path.iterdir()) == [mine]
-    # Killed between moving the old world away and the new one in: the old one comes back.
-    (tmp_path / ".w.old-999999999").mkdir()
-    with build._building(tmp_path / "w"):
-        pass
+    build_world(tmp_path / "w", replace(SMALL, scale=0.002), progress=False)
     assert sorted(tmp_path.iterdir()) == [mine, tmp_path / "w"]
+
+
+@pytest.mark.parametrize("place", ["/dev/null/w", "/proc/w", "file/w"])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"w cannot be written \(.*choose another folder"):
+        build_world(tmp_path / place, replace(SMALL, scale=0.002), progress=False)
 
 
 def test_a_dead_process_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +236,7 @@ def test_a_dead_process_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("number", "sentence"), [(errno.ENOSPC, "disk of .* is full"), (errno.EACCES, "cannot be written")]
+    ("number", "sentence"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot be written")]
 )
 def test_disk_errors_are_one_sentence(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, sentence: str

@@ -1,13 +1,9 @@
 """Builds a world: plans the units, runs them in processes, writes the files, and puts the folder in place."""
 
-import contextlib
-import errno
 import hashlib
 import multiprocessing
 import os
-import shutil
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
@@ -25,7 +21,7 @@ from xfm.data.worlds.emoji.storage import write_lines
 from xfm.data.worlds.emoji.task_units import MAKERS
 from xfm.data.worlds.emoji.units import Made, Part, Studio, Unit
 from xfm.errors import UserError
-from xfm.files import file_digest, is_disk_full, replace_folder, write_text
+from xfm.files import drafting, file_digest, replace_folder, write_text, writing
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
@@ -49,20 +45,22 @@ def build_world(folder: Path, config: WorldConfig, progress: bool = True) -> Wor
 
     Raises:
         UserError: a package of the `world` extra is missing, a number is out of range, `folder` holds
-            something else, or the disk is full.
+            something else or cannot be written, or the disk is full.
     """
     resolved = config.resolved()
     _check(resolved)
     packages = package_versions()
     mark = fingerprint(resolved, packages)
-    present = _present(folder)
-    if present is not None and present.fingerprint == mark and not present.missing(folder):
-        if progress:
-            print(f"The world in {folder} is up to date: nothing to build.")
-        return present
-    with _building(folder) as draft, _disk_errors(folder):
-        manifest = _fill(draft, resolved, packages, mark, progress)
-        replace_folder(draft, folder)
+    with writing(folder, "or lower world.scale; what was there before is unchanged"):
+        present = _present(folder)
+        if present is not None and present.fingerprint == mark and not present.missing(folder):
+            if progress:
+                print(f"The world in {folder} is up to date: nothing to build.")
+            return present
+        with drafting(folder) as draft:
+            (draft / "tasks" / "images").mkdir(parents=True)
+            manifest = _fill(draft, resolved, packages, mark, progress)
+            replace_folder(draft, folder)
     return manifest
 
 
@@ -102,54 +100,6 @@ def _present(folder: Path) -> WorldManifest | None:
         return WorldManifest.load(folder)
     except UserError:  # of an earlier format, or damaged: built again
         return None
-
-
-@contextlib.contextmanager
-def _building(folder: Path) -> Iterator[Path]:
-    """A draft folder beside the target, removed at the end whatever happens."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for stale in folder.parent.glob(f".{folder.name}.old-*"):
-        if not _alive(stale) and not folder.exists():
-            os.replace(stale, folder)  # stopped while a new world took the place of this one
-    for purpose in ("building", "old"):
-        for stale in folder.parent.glob(f".{folder.name}.{purpose}-*"):
-            if not _alive(stale):
-                shutil.rmtree(stale, ignore_errors=True)
-    draft = folder.with_name(f".{folder.name}.building-{os.getpid()}")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        (draft / "tasks" / "images").mkdir(parents=True)
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _alive(folder: Path) -> bool:
-    """Whether the process whose id ends the folder's name is running."""
-    try:
-        os.kill(int(folder.name.rpartition("-")[2]), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            raise UserError(
-                f"the disk of {folder} is full: free some space or lower world.scale; "
-                "what was there before is unchanged."
-            ) from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(
-                f"{folder} cannot be written ({error.strerror}): choose another folder."
-            ) from None
-        raise
 
 
 # ---------------------------------------------------------------- running
