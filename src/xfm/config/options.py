@@ -245,6 +245,9 @@ def _dataclass_of(kind: Any) -> type | None:
 
 
 def _item_type(kind: Any) -> Any:
+    """The type of the items of `list[T]` or `list[T] | None`."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = next((part for part in get_args(kind) if get_origin(part) in (list, tuple)), None)
     return next(iter(get_args(kind)), None)
 
 
