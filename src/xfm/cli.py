@@ -18,6 +18,9 @@ from xfm.errors import UserError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from xfm.config.evaluation import EvaluationConfig
+    from xfm.config.recipe import Recipe
+
 FAILED, INTERRUPTED = 2, 130
 
 
@@ -143,6 +146,7 @@ def _prepare_parser(options: Sequence[str]) -> "ArgumentParser":
         f"  {prefix}_SCENES=8000 xfm prepare        any option from the environment",
     )
     parser.add_argument("--folder", type=str, default="worlds/emoji", help="folder to write the world to")
+    parser.add_argument("--force", action="store_true", help="replace a world of other settings")
     add_fields(parser, WorldConfig)
     return parser
 
@@ -152,7 +156,7 @@ def _prepare(chosen: "Namespace") -> None:
     from xfm.config.world import WorldConfig
     from xfm.data.worlds.emoji import build_world
 
-    build_world(Path(chosen.folder), assemble(WorldConfig, chosen))
+    build_world(Path(chosen.folder), assemble(WorldConfig, chosen), force=chosen.force)
     print(f"The world is in {chosen.folder}.")
 
 
@@ -193,18 +197,20 @@ def _pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
 
 
 def _chosen_recipe(options: Sequence[str]) -> str:
-    """The recipe that the options name; to resume, the folder's own configuration is enough."""
-    from xfm.config.load import RECIPE_ENV
+    """The recipe that the options name; to resume, the configuration that the run's folder keeps."""
+    from xfm.config.load import RECIPE_ENV, read_recipe
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
-    first.add_argument("--folder", nargs="?")
+    first.add_argument("--folder", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_FOLDER"))
     first.add_argument("--resume", action="store_true")
     known = first.parse_known_args(options)[0]
-    if known.recipe:
-        return known.recipe
-    kept = Path(known.folder or "runs/nano") / "config.yaml"
-    return str(kept) if known.resume and kept.is_file() else "nano"
+    recipe = known.recipe or "nano"
+    if not known.resume:
+        return recipe
+    folder = Path(known.folder or Path("runs") / read_recipe(recipe).get("name", "custom"))
+    kept = folder / "config.yaml"
+    return str(kept) if kept.is_file() else recipe
 
 
 def _pretrain(chosen: "Namespace") -> None:
@@ -213,6 +219,9 @@ def _pretrain(chosen: "Namespace") -> None:
 
     recipe = assemble(Recipe, chosen)
     folder = Path(chosen.folder or Path("runs") / recipe.name)
+    first = os.environ.get("RANK", "0") == "0"
+    for sentence in _notes(recipe, chosen) if first else ():
+        print(f"Note: {sentence}.", flush=True)
     from xfm.training.pretrain import pretrain as run
 
     model = run(
@@ -223,8 +232,23 @@ def _pretrain(chosen: "Namespace") -> None:
         device=chosen.device,
         compiled=chosen.compile,
     )
-    if os.environ.get("RANK", "0") == "0":
-        print(f"The model is in {model}; evaluate it with `xfm evaluate {model} --world {recipe.root}`.")
+    if first:
+        has_tasks = (Path(recipe.root) / "tasks").is_dir()
+        hint = f"; evaluate it with `xfm evaluate {model} --world {recipe.root}`" if has_tasks else ""
+        print(f"The model is in {model}{hint}.")
+
+
+def _notes(recipe: "Recipe", chosen: "Namespace") -> list[str]:
+    """What to know before a run: options that do not hold in every phase, a recipe that is not read."""
+    from xfm.config.load import read_recipe
+    from xfm.config.options import parse
+
+    options = ["--recipe", chosen.recipe, *(["--folder", chosen.folder] if chosen.folder else [])]
+    source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
+    notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
+    if source != chosen.recipe:
+        notes.append(f"the run goes on with its own {source}; --recipe {chosen.recipe} is not read")
+    return notes
 
 
 def _evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -244,10 +268,14 @@ def _evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm evaluate runs/nano/model --parts '[retrieval, vqa]' --scale 0.2\n"
         f"  {prefix}_SCALE=0.2 xfm evaluate runs/nano/model      any option from the environment",
     )
-    parser.add_argument("model", type=str, help="model folder, such as runs/nano/model")
+    parser.add_argument("model", type=str, help="model folder such as runs/nano/model, or a finished run's")
     parser.add_argument("--world", type=str, default="worlds/emoji", help="folder that `xfm prepare` wrote")
     parser.add_argument(
-        "--out", type=str, default=None, help="folder for the results; the model's parent if not given"
+        "--out",
+        type=str,
+        default=None,
+        help="folder for the results; if not given, the run's, or one below it such as evaluation-validation "
+        "for another split or scale",
     )
     add_fields(parser, EvaluationConfig)
     return parser
@@ -257,10 +285,33 @@ def _evaluate(chosen: "Namespace") -> None:
     from xfm.config.evaluation import EvaluationConfig
     from xfm.config.options import assemble
 
-    model = Path(chosen.model)
+    model, config = _model_folder(Path(chosen.model)), assemble(EvaluationConfig, chosen)
+    out = Path(chosen.out or _results_folder(model, config))
+    from xfm.evaluation.report import REPORT
     from xfm.evaluation.run import evaluate as run
+    from xfm.evaluation.stored import METRICS
+    from xfm.evaluation.summary import summary
 
-    run(model, Path(chosen.world), Path(chosen.out or model.parent), assemble(EvaluationConfig, chosen))
+    scores = run(model, Path(chosen.world), out, config)
+    print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
+
+
+def _model_folder(path: Path) -> Path:
+    """The model folder that is meant: itself, or the one of a run's folder."""
+    if (path / "config.json").exists():
+        return path
+    if (path / "model").is_dir():
+        return path / "model"
+    if (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not finished: `xfm pretrain --folder {path} --resume` goes on with it")
+    return path
+
+
+def _results_folder(model: Path, config: "EvaluationConfig") -> Path:
+    """Where results go by default: only the full evaluation on the tests beside the model."""
+    other = ["validation"] if config.validation else []
+    other += [] if config.scale == 1 else [f"scale-{config.scale:g}"]
+    return model.parent / "-".join(["evaluation", *other]) if other else model.parent
 
 
 def _info_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -273,14 +324,19 @@ def _info_parser(options: Sequence[str]) -> "ArgumentParser":
         f"checkpoint or a run folder, or every field of a recipe ({', '.join(recipe_names())}).",
         epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info base",
     )
-    parser.add_argument("path", type=str, help="folder or recipe")
+    parser.add_argument("path", type=str, nargs="+", help="folder or recipe; several are shown in turn")
     return parser
 
 
 def _info(chosen: "Namespace") -> None:
     from xfm.info import describe
 
-    print(describe(chosen.path))
+    for path in chosen.path:
+        if os.sep in path and not Path(path).exists():
+            raise UserError(
+                f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"
+            )
+    print("\n---\n".join(describe(path) for path in chosen.path))
 
 
 COMMANDS = {

@@ -113,7 +113,10 @@ def test_a_recipe_based_on_another(tmp_path):
         (["--training.steps", "many"], "training.steps: Expected a .*int.*Got value: many"),
         (["--training.precision", "fp16"], "'fp16' is none of auto, fp32, bf16"),
         (["--model.vision.width", "190"], "vision.heads must divide vision.width"),
-        (["--data.pair.corpora", '[{"pth": "x"}]'], "data.pair.corpora.*'pth' is not accepted"),
+        (
+            ["--data.pair.corpora", '[{"pth": "x"}]'],
+            "unknown field data.pair.corpora.0.pth; did you mean path",
+        ),
         (["--data.text_mask.max_tokens", "9999"], "max_positions must be at least 10001"),
         (["--data.patch_mask.patches", "9999"], "patch_mask.patches must not exceed the picture's"),
         (["--training.log_every", "0"], "training.log_every must be at least 1"),

@@ -18,6 +18,7 @@ from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
 from xfm.config.model import Positions
 from xfm.config.plain import to_plain
+from xfm.config.spelling import list_form, respell
 from xfm.config.training import Precision
 from xfm.errors import UserError
 
@@ -28,7 +29,15 @@ _PROBLEMS = (ArgumentError, ValueError, TypeError, KeyError)
 
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """jsonargparse's help with the line breaks of descriptions and examples kept."""
+    """Texts and values; line breaks of descriptions and examples are kept, Python's types left out."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = re.sub(r",? see `[A-Z]\w+`", "", action.help or "")
+        text = text if text.endswith("...") else text.removesuffix(".")
+        value = action.default
+        if "--help" in action.option_strings or value in (None, argparse.SUPPRESS):
+            return text
+        return f"{text} (default: {str(value).lower() if isinstance(value, bool) else value})"
 
 
 def parse(
@@ -105,20 +114,41 @@ def add_fields(
 
 
 def tidy_help(parser: ArgumentParser) -> None:
-    """Make the help easy to read: values as in a recipe, and environment variables left to the epilog.
+    """Make the help easy to read: values as in a recipe, headings that name the fields, no parser's extras.
 
-    Call it when help is printed; the parser cannot parse afterwards.
+    Environment variables are left to the epilog. Call it when help is printed; the parser cannot parse
+    afterwards.
     """
     parser.default_env = False
     for action in parser._actions:
         kind, default = getattr(action, "_typehint", None), action.default
-        if kind in _ENUMS:
+        if _is_extra(action):
+            action.help = argparse.SUPPRESS
+        elif kind in _ENUMS:
             action.metavar = "{" + ",".join(str(member.value) for member in kind) + "}"
             action.default = to_plain(default)
-        elif isinstance(default, list):
-            action.default = yaml.safe_dump(
-                _from_namespaces(default), default_flow_style=True, width=10**6
-            ).strip()
+        elif get_origin(kind) is list:
+            action.option_strings = action.option_strings[:1]  # without `--parts+`
+            action.metavar = list_form(get_args(kind)[0])
+            action.default = _listed_default(default)
+    for group in parser._action_groups:
+        places = {action.dest.rpartition(".")[0] for action in group._group_actions if not _is_extra(action)}
+        if len(places) == 1 and (place := places.pop()):
+            group.title = f"{place} - {group.title}"
+
+
+def _is_extra(action: argparse.Action) -> bool:
+    """Whether an option is the parser's own, none of a field: `--model FILE`, `--data.pair.corpora.help`."""
+    return action.metavar == "CONFIG" or any(option.endswith(".help") for option in action.option_strings)
+
+
+def _listed_default(default: list[Any]) -> str:
+    """A list's default as it is written, or how long it is where nobody could read that."""
+    items = _from_namespaces(default)
+    if all(isinstance(item, str) for item in items):
+        return ", ".join(items)
+    text = yaml.safe_dump(items, default_flow_style=True, width=10**6).strip()
+    return text if len(text) < 200 else f"{len(items)} entries, shown by `xfm info`"
 
 
 def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
@@ -128,9 +158,13 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
         UserError: unknown option or wrong value.
     """
     try:
-        return parser.instantiate(parser.parse_args(list(options)))
+        return parser.instantiate(parser.parse_args(respell(parser, options)))
     except _PROBLEMS as error:
-        raise UserError(_sentence(error, known_options(parser))) from error
+        message = _sentence(error, known_options(parser))
+        example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)
+        if example and "arguments are required" in message:
+            message += f"; for example: {example[1]}"
+        raise UserError(message) from error
 
 
 def assemble(kind: type[C], parsed: Namespace) -> C:
@@ -142,8 +176,14 @@ def assemble(kind: type[C], parsed: Namespace) -> C:
 
 
 def known_options(parser: ArgumentParser) -> list[str]:
-    """Every long option of a parser."""
-    return [option for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+    """Every long option of a parser that stands in its help."""
+    return [
+        option
+        for action in parser._actions
+        if action.help != argparse.SUPPRESS and not _is_extra(action)
+        for option in action.option_strings
+        if option.startswith("--") and not option.endswith("+")
+    ]
 
 
 def check_fields(kind: type, values: Any, source: str, name: str = "") -> None:
@@ -202,6 +242,10 @@ def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
     if match := re.search(r"unrecognized arguments: (\S+)", text):
         option = match[1].split("=")[0]
         return f"unknown option {match[1]}; {suggest(option, options)}"
+    text = re.sub(r"Not of type \w+: ", "", text)
+    # Lists in the environment; those among the options are checked before.
+    text = re.sub(r"Expected a <class 'list'>\. Got value: ", "give a list such as [a, b], not ", text)
+    text = re.sub(r"Problem with given class_path ('[^']*').*", r"give fields in braces, not \1", text)
     return re.sub(r'Parser key "([^"]+)":', r"\1:", text)
 
 

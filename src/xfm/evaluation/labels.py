@@ -15,6 +15,19 @@ SPLIT_NAMES = {
 }
 
 
+HEADLINES = (
+    "retrieval/seen/text_r1_rerank",
+    "retrieval/seen/image_r1_rerank",
+    "vqa/seen/accuracy",
+    "reasoning/seen/accuracy",
+    "grounding/seen/acc50",
+    "masked_token/test/accuracy_right_image",
+    "entailment/test/accuracy",
+    "category/test/probe_accuracy",
+)
+"""Scores that say most in few; a validation run has them for its own split."""
+
+
 @dataclass(frozen=True)
 class Group:
     """A task of the report.
@@ -124,6 +137,17 @@ def split_name(key: str) -> str:
     """The split of a key in words."""
     split = key.split("/")[1]
     return SPLIT_NAMES.get(split, split)
+
+
+def headlines(scores: Mapping[str, Score]) -> list[str]:
+    """Keys of the headlines among the scores; where there are none, of all that the short tables hold."""
+    keys = [
+        found
+        for task, split, metric in (key.split("/") for key in HEADLINES)
+        for found in (f"{task}/{split}/{metric}", f"{task}/validation/{metric}")
+        if found in scores
+    ]
+    return keys or [key for key in scores if is_headline(key) and not is_bound(key)]
 
 
 def is_headline(key: str) -> bool:

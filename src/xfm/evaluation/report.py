@@ -16,6 +16,7 @@ from xfm.evaluation.labels import (
     Group,
     group_of,
     grouped,
+    headlines,
     is_bound,
     is_headline,
     metric_name,
@@ -24,18 +25,9 @@ from xfm.evaluation.labels import (
 from xfm.evaluation.metrics import wilson_interval
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
+from xfm.evaluation.summary import percent
 
 REPORT = "report.html"
-HEADLINES = (
-    "retrieval/seen/text_r1_rerank",
-    "retrieval/seen/image_r1_rerank",
-    "vqa/seen/accuracy",
-    "reasoning/seen/accuracy",
-    "grounding/seen/acc50",
-    "masked_token/test/accuracy_right_image",
-    "entailment/test/accuracy",
-    "category/test/probe_accuracy",
-)
 
 
 @dataclass(frozen=True)
@@ -89,11 +81,11 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
     """
     scores = read_scores(out / METRICS)
     details = _details(out / DETAILS)
+    files: dict[str, str] = details.get("files", {})
     parts = {
         part: found
         for part in Part
-        if part.value in details["seconds"]
-        and (found := read_part(out / PARTS_FOLDER / f"{part.value}.json"))
+        if part.value in files and (found := read_part(out / PARTS_FOLDER / files[part.value]))
     }
     world = world or Path(details.get("world", "."))
     log = log or Path(details.get("model", out)).parent / "log.jsonl"
@@ -134,7 +126,7 @@ def _render(
     pretraining, manifest = read_log(log), read_manifest(thumbnails.world)
     return environment.get_template("report.html").render(
         sections=sections(scores, parts),
-        headlines=[_line(key, scores, parts) for key in HEADLINES if key in scores],
+        headlines=[_line(key, scores, parts) for key in headlines(scores)],
         licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],
         missing=[key for key in REQUIRED_KEYS if key not in scores],
         facts=facts(details, scores, manifest),
@@ -253,11 +245,6 @@ def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
             label = name.partition(", ")[2] or "task"
             panels.setdefault(part.value, {})[label] = (list(range(1, len(values) + 1)), values)
     return small_multiples(panels, smooth=True) if panels else ""
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """0.1234 -> 12.3 %."""
-    return f"{100 * value:.{digits}f} %"
 
 
 def points(value: float) -> str:
