@@ -6,7 +6,8 @@ import pytest
 
 from xfm.config.data import CorpusConfig
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.config.options import add_fields, new_parser, parse, tidy_help
+from xfm.config.help import tidy_help
+from xfm.config.options import add_fields, new_parser, parse
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError

@@ -14,10 +14,11 @@ from xfm.evaluation.charts import read_log, running_mean, small_multiples, thin
 from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.examples import pick_examples
 from xfm.evaluation.labels import GROUPS, grouped, is_bound, loss_name, metric_name
-from xfm.evaluation.report import phase_ends, points, readable_seconds, rough, small_run, write_report
+from xfm.evaluation.numbers import percent, points, readable_seconds, rough
+from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.run import evaluate
 from xfm.evaluation.scores import REQUIRED_KEYS, Score
-from xfm.evaluation.summary import percent, summary
+from xfm.evaluation.summary import summary
 
 HOSTILE = '<script>alert("1 & 2")</script>'
 VOID = {"meta", "col", "img", "br", "link", "input", "hr"}

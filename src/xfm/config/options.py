@@ -10,15 +10,15 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
+from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.model import Positions
 from xfm.config.plain import to_plain
-from xfm.config.spelling import list_form, respell
+from xfm.config.spelling import respell
 from xfm.config.training import Precision
 from xfm.errors import UserError
 
@@ -26,18 +26,6 @@ C = TypeVar("C")
 
 _ENUMS: tuple[type[Enum], ...] = (Augmentation, Positions, Precision, Part)
 _PROBLEMS = (ArgumentError, ValueError, TypeError, KeyError)
-
-
-class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Texts and values; line breaks of descriptions and examples are kept, Python's types left out."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = re.sub(r",? see `[A-Z]\w+`", "", action.help or "")
-        text = text if text.endswith("...") else text.removesuffix(".")
-        value = action.default
-        if "--help" in action.option_strings or value in (None, argparse.SUPPRESS):
-            return text
-        return f"{text} (default: {str(value).lower() if isinstance(value, bool) else value})"
 
 
 def parse(
@@ -75,7 +63,7 @@ def new_parser(env_prefix: str | None = None, **texts: Any) -> ArgumentParser:
     return ArgumentParser(
         exit_on_error=False,
         allow_abbrev=False,
-        formatter_class=_HelpFormatter,
+        formatter_class=HelpFormatter,
         env_prefix=env_prefix or False,
         default_env=bool(env_prefix),
         **texts,
@@ -113,44 +101,6 @@ def add_fields(
     parser.set_defaults(dict(_flatten(kind, complete)))
 
 
-def tidy_help(parser: ArgumentParser) -> None:
-    """Make the help easy to read: values as in a recipe, headings that name the fields, no parser's extras.
-
-    Environment variables are left to the epilog. Call it when help is printed; the parser cannot parse
-    afterwards.
-    """
-    parser.default_env = False
-    for action in parser._actions:
-        kind, default = getattr(action, "_typehint", None), action.default
-        if _is_extra(action):
-            action.help = argparse.SUPPRESS
-        elif kind in _ENUMS:
-            action.metavar = "{" + ",".join(str(member.value) for member in kind) + "}"
-            action.default = to_plain(default)
-        elif get_origin(kind) is list:
-            action.option_strings = action.option_strings[:1]  # without `--parts+`
-            action.metavar = list_form(get_args(kind)[0])
-            action.default = _listed_default(default)
-    for group in parser._action_groups:
-        places = {action.dest.rpartition(".")[0] for action in group._group_actions if not _is_extra(action)}
-        if len(places) == 1 and (place := places.pop()):
-            group.title = f"{place} - {group.title}"
-
-
-def _is_extra(action: argparse.Action) -> bool:
-    """Whether an option is the parser's own, none of a field: `--model FILE`, `--data.pair.corpora.help`."""
-    return action.metavar == "CONFIG" or any(option.endswith(".help") for option in action.option_strings)
-
-
-def _listed_default(default: list[Any]) -> str:
-    """A list's default as it is written, or how long it is where nobody could read that."""
-    items = _from_namespaces(default)
-    if all(isinstance(item, str) for item in items):
-        return ", ".join(items)
-    text = yaml.safe_dump(items, default_flow_style=True, width=10**6).strip()
-    return text if len(text) < 200 else f"{len(items)} entries, shown by `xfm info`"
-
-
 def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
     """Environment and options with a parser of `new_parser`; nested dataclasses are built.
 
@@ -158,7 +108,7 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
         UserError: unknown option or wrong value.
     """
     try:
-        return parser.instantiate(parser.parse_args(respell(parser, options)))
+        return parser.instantiate(parser.parse_args(respell(parser, options, check_fields)))
     except _PROBLEMS as error:
         message = _sentence(error, known_options(parser))
         example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)
@@ -180,7 +130,7 @@ def known_options(parser: ArgumentParser) -> list[str]:
     return [
         option
         for action in parser._actions
-        if action.help != argparse.SUPPRESS and not _is_extra(action)
+        if action.help != argparse.SUPPRESS and not is_extra(action)
         for option in action.option_strings
         if option.startswith("--") and not option.endswith("+")
     ]
@@ -268,17 +218,6 @@ def _flatten(kind: type, values: Mapping[str, Any], name: str = "") -> Iterator[
             yield from _flatten(types[key], value, f"{name}{key}.")  # pyright: ignore
         else:
             yield f"{name}{key}", value
-
-
-def _from_namespaces(value: Any) -> Any:
-    """Plain values of what jsonargparse keeps as a list's default."""
-    if isinstance(value, Namespace):
-        return (
-            _from_namespaces(value["init_args"])
-            if "init_args" in value
-            else {key: _from_namespaces(item) for key, item in vars(value).items()}
-        )
-    return [_from_namespaces(item) for item in value] if isinstance(value, list) else to_plain(value)
 
 
 def _dataclass_of(kind: Any) -> type | None:

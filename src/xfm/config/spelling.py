@@ -1,6 +1,6 @@
 """What people write on the command line, brought to the form that jsonargparse takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
 
@@ -12,11 +12,18 @@ from xfm.errors import UserError
 _BOOLEANS = frozenset({"true", "false", "yes", "no"})
 
 
-def respell(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
+def respell(
+    parser: ArgumentParser, options: Sequence[str], check: Callable[[Any, Any, str, str], None]
+) -> list[str]:
     """Options as the parser takes them.
 
     `--batch-size` is `--batch_size`, a switch alone is true (`--validation`), and a list of names needs no
     brackets (`--parts vqa,hard`).
+
+    Args:
+        parser: the parser.
+        options: as they were written.
+        check: refuses fields that a type does not have, see `check_fields`.
 
     Raises:
         UserError: a list of records, such as corpora, is given as something else.
@@ -33,7 +40,7 @@ def respell(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
         if kind is bool and not equals:
             equals, value = "=", rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
         elif get_origin(kind) is list and (equals or rest):
-            equals, value = "=", _listed(name, get_args(kind)[0], value if equals else rest.pop(0))
+            equals, value = "=", _listed(name, kind, value if equals else rest.pop(0), check)
         found.append(f"{name}{equals}{value}")
     return found
 
@@ -46,10 +53,9 @@ def list_form(item: type) -> str:
     return "[{" + ", ".join(f"{name}: {name.upper()}" for name in needed) + "}]"
 
 
-def _listed(name: str, item: type, value: str) -> str:
+def _listed(name: str, kind: Any, value: str, check: Callable[[Any, Any, str, str], None]) -> str:
     """The value of a list option with brackets."""
-    from xfm.config.options import check_fields
-
+    (item,) = get_args(kind)
     try:
         content: Any = yaml.safe_load(value)
     except yaml.YAMLError:
@@ -59,5 +65,5 @@ def _listed(name: str, item: type, value: str) -> str:
     content = [content] if isinstance(content, Mapping) else content
     if not isinstance(content, list) or not all(isinstance(entry, Mapping) for entry in content):
         raise UserError(f"{name}: give a list in quotes such as '{list_form(item)}', not {value}")
-    check_fields(list[item], content, "options", name.lstrip("-").rstrip("+"))
+    check(kind, content, "options", name.lstrip("-").rstrip("+"))
     return value if value.lstrip().startswith(("[", "-")) else f"[{value}]"

@@ -27,9 +27,9 @@ from xfm.evaluation.labels import (
     split_name,
 )
 from xfm.evaluation.metrics import wilson_interval
+from xfm.evaluation.numbers import percent, points, readable_seconds, rough
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
-from xfm.evaluation.summary import percent
 
 REPORT = "report.html"
 ENOUGH = 200
@@ -283,20 +283,3 @@ def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
             label = name.partition(", ")[2] or "task"
             panels.setdefault(part_name(part.value), {})[label] = (list(range(1, len(values) + 1)), values)
     return small_multiples(panels, smooth=True) if panels else ""
-
-
-def rough(value: float) -> str:
-    """0.2081 -> 21 %, and 0.001 -> 0.1 %."""
-    return percent(value, 0 if value >= 0.1 else 1)
-
-
-def points(value: float) -> str:
-    """0.1234 -> +12.3, and 0.0 without a sign."""
-    rounded = round(100 * value, 1)
-    return f"{rounded:+.1f}" if rounded else "0.0"
-
-
-def readable_seconds(seconds: float) -> str:
-    """75.2 -> 1 min 15 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

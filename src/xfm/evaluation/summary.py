@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from xfm.evaluation.labels import group_of, headlines, metric_name
+from xfm.evaluation.numbers import percent
 from xfm.evaluation.scores import Score
 
 
@@ -21,8 +22,3 @@ def summary(scores: Mapping[str, Score]) -> str:
         )
         for row in rows
     )
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """0.1234 -> 12.3 %."""
-    return f"{100 * value:.{digits}f} %"
