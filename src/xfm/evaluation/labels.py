@@ -177,7 +177,7 @@ def headlines(scores: Mapping[str, Score]) -> list[str]:
         for found in (f"{task}/{split}/{metric}", f"{task}/validation/{metric}")
         if found in scores
     ]
-    return keys or [key for key in scores if is_headline(key) and not is_bound(key)]
+    return keys or [key for key in scores if is_headline(key) and not (is_bound(key) or is_difference(key))]
 
 
 def is_headline(key: str) -> bool:

@@ -35,7 +35,8 @@ def parts_to_keep(out: Path, weights: str, world: Path, config: EvaluationConfig
     try:
         details = json.loads((out / DETAILS).read_text(encoding="utf-8"))
         old, parts = details["config"], [Part(name) for name in details["seconds"]]
-        same_model = (details["weights_sha256"], details["world"]) == (weights, str(world))
+        same_world = Path(details["world"]).resolve() == world.resolve()
+        same_model = same_world and details["weights_sha256"] == weights
     except (OSError, ValueError, KeyError, TypeError):
         return []
     new = to_plain(config)
