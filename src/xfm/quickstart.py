@@ -70,6 +70,7 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
     """
     from xfm.data.worlds.emoji import build_world
     from xfm.evaluation.run import evaluate
+    from xfm.evaluation.summary import summary
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
     if not 1 <= budget <= 24 * 60:
@@ -98,7 +99,9 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
     scores = evaluate(model, world, folder, _evaluation(plan.budget, smoke))
     report = folder / "report.html"
     minutes = (time.perf_counter() - began) / 60
-    print(f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n    Report:  {report}")
+    print(
+        f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n    Report:  {report}"
+    )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
     return report
 

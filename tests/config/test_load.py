@@ -115,7 +115,10 @@ def test_a_recipe_based_on_another(tmp_path):
         (["--training.steps", "many"], "training.steps: Expected a .*int.*Got value: many"),
         (["--training.precision", "fp16"], "'fp16' is none of auto, fp32, bf16"),
         (["--model.vision.width", "190"], "vision.heads must divide vision.width"),
-        (["--data.pair.corpora", '[{"pth": "x"}]'], "data.pair.corpora.*'pth' is not accepted"),
+        (
+            ["--data.pair.corpora", '[{"pth": "x"}]'],
+            "unknown field data.pair.corpora.0.pth; did you mean path",
+        ),
         (["--data.text_mask.max_tokens", "9999"], "max_positions must be at least 10001"),
         (["--data.patch_mask.patches", "9999"], "patch_mask.patches must not exceed the picture's"),
         (["--training.log_every", "0"], "training.log_every must be at least 1"),
@@ -259,6 +262,61 @@ def test_phases_in_steps():
     assert recipe.stretches()[1].data.pair.corpora[0].path == "/data/scenes-*.tar"
     with pytest.raises(ValueError, match="until"):
         replace(recipe, curriculum=[Phase(until=math.nextafter(1, 2))])
+
+
+def test_the_phases_of_nano():
+    """Batch sizes of text, image, pair and region, and what the losses weigh, stretch by stretch."""
+    recipe = load_recipe("nano")
+    found = []
+    for s in recipe.stretches():
+        streams = (s.data.text, s.data.image, s.data.pair, s.data.region)
+        weights = s.weights
+        boxes = (weights.box_l1, weights.box_giou)
+        found.append(
+            (
+                (s.start, s.stop, s.inherit_words),
+                tuple(stream.batch_size for stream in streams),
+                (weights.mlm, weights.itc, weights.itm, weights.imlm, weights.mim, *boxes),
+            )
+        )
+        for stream, shards in zip(streams, ("text.jsonl", "pictures-*", "scenes-*", "scenes-*"), strict=True):
+            assert shards in stream.corpora[0].path
+            assert stream.augmentation is Augmentation.NONE or stream is s.data.text
+        assert not weights.itm or weights.negative_floor == (0.01 if s.stop < 1300 else 1e-4)
+    assert found == [
+        ((0, 754, False), (24, 0, 96, 0), (1, 1, 0, 0, 0, 0, 0)),
+        ((754, 1105, True), (24, 0, 48, 12), (1, 1, 1, 2, 0, 1, 1)),
+        ((1105, 1300, False), (24, 8, 48, 12), (1, 1, 1, 2, 1, 1, 1)),
+    ]
+
+
+def test_options_hold_in_every_phase_that_does_not_set_them_itself():
+    options = ["--data.pair.corpora", '[{"path": "/own.tar"}]', "--training.weights.itc", "3"]
+    options += ["--data.pair.batch_size", "4", "--data.pair.augmentation", "mild"]
+    recipe, nano = load_recipe("nano", options), load_recipe("nano")
+    stretches = recipe.stretches()
+    assert [s.data.pair.batch_size for s in stretches] == [96, 4, 4]
+    assert {s.data.pair.corpora[0].path for s in stretches} == {"/own.tar"}
+    assert {s.data.pair.augmentation for s in stretches} == {Augmentation.MILD}
+    assert {s.weights.itc for s in stretches} == {3.0}
+    assert recipe.overruled(nano) == [
+        "data.pair.batch_size 4: the phase until 0.58 of the steps keeps its own 96 (see curriculum)"
+    ]
+    assert nano.overruled(nano) == []
+
+
+def test_a_phase_may_change_one_field(tmp_path):
+    phases = [{"until": 0.5, "pair": {"augmentation": "mild"}, "weights": {"itm": 0.5}}]
+    recipe = load_recipe(write(tmp_path / "r.yaml", base="nano", curriculum=phases))
+    first, last = recipe.stretches()
+    assert first.data.pair == replace(last.data.pair, augmentation=Augmentation.MILD)
+    assert first.weights == replace(last.weights, itm=0.5)
+    assert recipe.curriculum[0].pair is not None
+    assert recipe.curriculum[0].pair.augmentation is Augmentation.MILD
+    assert "PUBLISHED" not in dump_recipe(recipe)
+    wrong = [{"until": 0.5, "pair": {"corpora": [{"pth": "x"}]}}]
+    with pytest.raises(UserError, match=r"unknown field curriculum.0.pair.corpora.0.pth"):
+        load_recipe(write(tmp_path / "w.yaml", base="nano", curriculum=wrong))
 
 
 def test_absolute_paths_stay():

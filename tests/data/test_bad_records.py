@@ -113,5 +113,7 @@ def test_pictures_without_regions_give_no_row(spoilt, tmp_path, workers):
 def test_a_corpus_without_a_good_record(spoilt, tmp_path, max_bad):
     path = write_tar(tmp_path / "a.tar", {f"{i}.jpg": b"nothing" for i in range(5)})
     config = replace(spoilt, region=StreamConfig(2, [CorpusConfig(str(path))]), max_bad=max_bad)
-    with pytest.raises(UserError, match=r"a\.tar:\d.*mend or remove them"):
+    with pytest.raises(
+        UserError, match=r"a\.tar:\d.*mend or remove them(, or check the field names|, or raise)"
+    ):
         list(PretrainingData(config, 96, 12, 0).batches(0, 1))

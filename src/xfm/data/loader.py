@@ -127,7 +127,7 @@ class PretrainingData:
                 last = found.skipped[-1]
                 raise UserError(
                     f"All of {len(found.skipped)} records in a row are bad; the last is {last.origin} "
-                    f"({last.reason}): mend or remove them."
+                    f"({last.reason}): mend or remove them, or check the field names."
                 )
             yield _on_device(found, device)
 

@@ -108,11 +108,20 @@ def _is_text(value: object) -> TypeGuard[str]:
 
 def _text(record: Record, limits: Limits) -> TextSample:
     text = record.annotation.get("text")
+    if text is None:
+        raise BadRecordError(record.origin, f'there is no field "text"; {_fields(record)}')
     if not _is_text(text):
-        raise BadRecordError(record.origin, 'the field "text" is missing or not a string')
+        raise BadRecordError(record.origin, 'the field "text" is not a string')
     if not text.strip():
         raise BadRecordError(record.origin, "the text is empty")
     return TextSample(text, record.origin)
+
+
+def _fields(record: Record) -> str:
+    """The fields that a record has, for messages; long ones are cut."""
+    names = [name if len(name) <= 30 else f"{name[:30]}..." for name in record.annotation]
+    more = ", ..." if len(names) > 8 else ""
+    return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
 
 
 def _pixels(record: Record, limits: Limits) -> Tensor:
@@ -138,10 +147,18 @@ def _captions(record: Record) -> tuple[str, ...]:
     return tuple(captions)
 
 
+def _without_text(record: Record, *names: str) -> str:
+    """Why a record has none of these fields' texts: they are absent, or empty."""
+    if {*names, "caption"} & set(record.annotation):
+        return f"there is no {' and no '.join(name.removesuffix('s') for name in names)}"
+    wanted = " or ".join(f'"{name}"' for name in names)
+    return f"there is no field {wanted}; {_fields(record)}"
+
+
 def _pair(record: Record, limits: Limits) -> PairSample:
     captions = _captions(record)
     if not captions:
-        raise BadRecordError(record.origin, "there is no caption")
+        raise BadRecordError(record.origin, _without_text(record, "captions"))
     return PairSample(_pixels(record, limits), captions, record.origin)
 
 
@@ -151,7 +168,7 @@ def _region(record: Record, limits: Limits) -> RegionSample:
     if not isinstance(entries, list):
         raise BadRecordError(record.origin, 'the field "regions" is not a list')
     if not entries and not captions:
-        raise BadRecordError(record.origin, "there is neither a caption nor a region")
+        raise BadRecordError(record.origin, _without_text(record, "captions", "regions"))
     pixels = _pixels(record, limits)
     height, width = pixels.shape[1:]
     regions = tuple(

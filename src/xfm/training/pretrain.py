@@ -23,6 +23,7 @@ from xfm.training import distributed
 from xfm.training.checkpoint import load_weights
 from xfm.training.loop import train
 from xfm.training.randomness import seed_all
+from xfm.training.run_folder import require_run
 
 MODEL_FOLDER = "model"
 
@@ -60,6 +61,8 @@ def pretrain(
 
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
+    if resume:
+        require_run(folder)  # before anything about the data
     with distributed.processes(device) as process:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
@@ -111,6 +114,11 @@ class CurriculumData:
         self.stretches = recipe.stretches()
         self.accumulate = recipe.training.accumulate
         path = Path(self.stretches[-1].data.tokenizer)
+        if not Path(recipe.root).is_dir() and not path.exists():
+            raise UserError(
+                f"{recipe.root} does not exist: set --root to the folder of the data, or build the "
+                f"embedded world there with `xfm prepare --folder {recipe.root}`"
+            )
         self.tokenizer = Tokenizer.load(path)
         if self.tokenizer.vocab_size > recipe.model.language.vocab_size:
             raise UserError(

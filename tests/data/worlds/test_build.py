@@ -176,12 +176,15 @@ def test_same_configuration_is_not_built_again(world: World, capsys: pytest.Capt
     assert "up to date" in capsys.readouterr().out
 
 
-def test_another_configuration_replaces_the_world(tmp_path: Path) -> None:
+def test_another_configuration_replaces_the_world_on_request(tmp_path: Path) -> None:
     sizes = dict.fromkeys(TaskSizes.__dataclass_fields__, 4)
     config = WorldConfig(scenes=8, singles=4, pictures=4, text_lines=20, vocab_size=400, workers=1,
                          tasks=TaskSizes(**sizes))  # fmt: skip
     first = build_world(tmp_path / "w", config, progress=False)
-    second = build_world(tmp_path / "w", replace(config, seed=1), progress=False)
+    with pytest.raises(UserError, match=r"w holds a world with seed 0, not 1: .* `xfm prepare --force`"):
+        build_world(tmp_path / "w", replace(config, seed=1), progress=False)
+    assert WorldManifest.load(tmp_path / "w") == first
+    second = build_world(tmp_path / "w", replace(config, seed=1), progress=False, force=True)
     assert first.fingerprint != second.fingerprint
     assert first.files != second.files
     assert WorldManifest.load(tmp_path / "w").seed == 1

@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from xfm.config.plain import first_difference
 from xfm.config.world import WorldConfig
 from xfm.data.worlds.emoji.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
 from xfm.data.worlds.emoji.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
@@ -29,7 +30,9 @@ _FACTS_LICENCE = "randfacts, MIT licence"
 _studio: Studio | None = None
 
 
-def build_world(folder: Path, config: WorldConfig, progress: bool = True) -> WorldManifest:
+def build_world(
+    folder: Path, config: WorldConfig, progress: bool = True, force: bool = False
+) -> WorldManifest:
     """Build the embedded world in `folder`, or keep the one that is there if it is the same.
 
     The world appears at once when everything is written; until then, and after an interruption, `folder` is
@@ -39,13 +42,14 @@ def build_world(folder: Path, config: WorldConfig, progress: bool = True) -> Wor
         folder: where to put it; its parent is created.
         config: how much of everything.
         progress: show a progress bar and say what was done.
+        force: replace a world of other settings.
 
     Returns:
         The manifest, also in `folder`/world.json.
 
     Raises:
         UserError: a package of the `world` extra is missing, a number is out of range, `folder` holds
-            something else or cannot be written, or the disk is full.
+            something else or a world of other settings, or cannot be written, or the disk is full.
     """
     resolved = config.resolved()
     _check(resolved)
@@ -57,6 +61,8 @@ def build_world(folder: Path, config: WorldConfig, progress: bool = True) -> Wor
             if progress:
                 print(f"The world in {folder} is up to date: nothing to build.")
             return present
+        if present is not None and not force:
+            _check_same(folder, present, resolved)
         with drafting(folder) as draft:
             (draft / "tasks" / "images").mkdir(parents=True)
             manifest = _fill(draft, resolved, packages, mark, progress)
@@ -84,6 +90,17 @@ def _check(config: WorldConfig) -> None:
 
 
 # ---------------------------------------------------------------- folders
+def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> None:
+    """Refuse to replace a world of other settings; one of an earlier version may be built again."""
+    difference = first_difference(present.config, asdict(config), frozenset({"workers"}))
+    if difference is not None:
+        name, old, new = difference
+        raise UserError(
+            f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace it with "
+            "`xfm prepare --force` and these settings."
+        )
+
+
 def _present(folder: Path) -> WorldManifest | None:
     """The manifest of the world in `folder`; refuses a folder that holds something else."""
     if not folder.exists():
