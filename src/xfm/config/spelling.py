@@ -60,7 +60,7 @@ def _listed(name: str, kind: Any, value: str, check: Callable[[Any, Any, str, st
         content: Any = yaml.safe_load(value)
     except yaml.YAMLError:
         content = value
-    if not is_dataclass(item):
+    if not (isinstance(item, type) and is_dataclass(item)):
         return value if isinstance(content, list) else f"[{value}]"
     content = [content] if isinstance(content, Mapping) else content
     if not isinstance(content, list) or not all(isinstance(entry, Mapping) for entry in content):
