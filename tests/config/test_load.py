@@ -265,29 +265,25 @@ def test_phases_in_steps():
 
 
 def test_the_phases_of_nano():
-    """Batch sizes of text, image, pair and region, and what the losses weigh, stretch by stretch."""
-    recipe = load_recipe("nano")
-    found = []
-    for s in recipe.stretches():
-        streams = (s.data.text, s.data.image, s.data.pair, s.data.region)
-        weights = s.weights
-        boxes = (weights.box_l1, weights.box_giou)
-        found.append(
-            (
-                (s.start, s.stop, s.inherit_words),
-                tuple(stream.batch_size for stream in streams),
-                (weights.mlm, weights.itc, weights.itm, weights.imlm, weights.mim, *boxes),
-            )
-        )
-        for stream, shards in zip(streams, ("text.jsonl", "pictures-*", "scenes-*", "scenes-*"), strict=True):
+    """Contrast and masked text first, then fusion with ever harder negatives, at last all six objectives."""
+    first, *middle, last = load_recipe("nano").stretches()
+    assert (first.weights.mlm, first.weights.itc) == (1, 1)
+    fusion = ("itm", "imlm", "mim", "box_l1", "box_giou")
+    assert not any(getattr(first.weights, name) for name in fusion)
+    assert all(getattr(last.weights, name) for name in fusion)
+    assert [stretch.inherit_words for stretch in (first, *middle, last)] == [False, True, False, False]
+    floors = [stretch.weights.negative_floor for stretch in (*middle, last)]
+    assert floors == sorted(floors, reverse=True)
+    for stretch in (first, *middle, last):
+        data = stretch.data
+        assert (data.image.batch_size > 0) == bool(stretch.weights.mim)
+        for stream, shards in zip(
+            (data.text, data.image, data.pair, data.region),
+            ("text.jsonl", "pictures-*", "scenes-*", "scenes-*"),
+            strict=True,
+        ):
             assert shards in stream.corpora[0].path
-            assert stream.augmentation is Augmentation.NONE or stream is s.data.text
-        assert not weights.itm or weights.negative_floor == (0.01 if s.stop < 1300 else 1e-4)
-    assert found == [
-        ((0, 754, False), (24, 0, 96, 0), (1, 1, 0, 0, 0, 0, 0)),
-        ((754, 1105, True), (24, 0, 48, 12), (1, 1, 1, 2, 0, 1, 1)),
-        ((1105, 1300, False), (24, 8, 48, 12), (1, 1, 1, 2, 1, 1, 1)),
-    ]
+            assert stream.augmentation is Augmentation.NONE or stream is data.text
 
 
 def test_options_hold_in_every_phase_that_does_not_set_them_itself():
@@ -295,12 +291,15 @@ def test_options_hold_in_every_phase_that_does_not_set_them_itself():
     options += ["--data.pair.batch_size", "4", "--data.pair.augmentation", "mild"]
     recipe, nano = load_recipe("nano", options), load_recipe("nano")
     stretches = recipe.stretches()
-    assert [s.data.pair.batch_size for s in stretches] == [96, 4, 4]
+    assert nano.curriculum[0].pair is not None
+    own = nano.curriculum[0].pair.batch_size
+    assert [s.data.pair.batch_size for s in stretches] == [own, 4, 4, 4]
     assert {s.data.pair.corpora[0].path for s in stretches} == {"/own.tar"}
     assert {s.data.pair.augmentation for s in stretches} == {Augmentation.MILD}
     assert {s.weights.itc for s in stretches} == {3.0}
     assert recipe.overruled(nano) == [
-        "data.pair.batch_size 4: the phase until 0.58 of the steps keeps its own 96 (see curriculum)"
+        f"data.pair.batch_size 4: the phase until {nano.curriculum[0].until:g} of the steps keeps its own "
+        f"{own} (see curriculum)"
     ]
     assert nano.overruled(nano) == []
 

@@ -14,7 +14,7 @@ from xfm.data.loader import PretrainingData
 from xfm.errors import UserError
 
 BAD = {
-    "00003": "does not decode",
+    "00003": "header is broken",
     "00004": "JSON is invalid",
     "00009": "a caption is empty",
     "00015": "outside",
@@ -105,7 +105,7 @@ def test_pictures_without_regions_give_no_row(spoilt, tmp_path, workers):
     for key in ("00001", "00003"):
         del members[f"{key}.jpg"]
     write_tar(tmp_path / "a.tar", members)
-    with pytest.raises(UserError, match='the field "regions" is empty'):
+    with pytest.raises(UserError, match="All of 4 records in a row are bad"):
         list(PretrainingData(replace(config, caption_rows=False, max_bad=5), 96, 12, 0).batches(0, 1))
 
 

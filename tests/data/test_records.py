@@ -93,7 +93,7 @@ def test_bad_regions(annotation, reason):
         (SampleKind.PAIR, {"caption": ""}, PICTURE, "a caption is empty"),
         (SampleKind.PAIR, {"caption": "a"}, b"no picture", "not a JPEG, PNG or WebP"),
         (SampleKind.IMAGE, {}, None, "picture is missing"),
-        (SampleKind.IMAGE, {}, PICTURE[:300], "does not decode"),
+        (SampleKind.IMAGE, {}, PICTURE[:300], "header is broken"),
         (SampleKind.TEXT, {"caption": "a"}, None, 'there is no field "text"; it has caption'),
         (SampleKind.TEXT, {"text": 3}, None, 'the field "text" is not a string'),
         (SampleKind.TEXT, {"text": "\ud800"}, None, 'the field "text" is not a string'),
