@@ -4,6 +4,7 @@ import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -167,6 +168,7 @@ def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Tensor:
     return _used(Path(path), lambda data: decode_picture(data, max_pixels))
 
 
+@lru_cache(maxsize=1 << 16)  # many rows share a picture
 def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height in pixels of a JPEG, PNG or WebP file, from its header.
 
