@@ -85,8 +85,8 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
     resume = plan is not None
     if plan is None:
         _move_aside(folder)
-        seconds = (SMOKE_BUDGET if smoke else budget) * 60 - (time.perf_counter() - began)
-        plan = make_plan(budget, smoke, world, seconds)
+        deadline = began + (SMOKE_BUDGET if smoke else budget) * 60
+        plan = make_plan(budget, smoke, world, deadline)
         with writing(folder, "and run again"):
             folder.mkdir(parents=True, exist_ok=True)
             plan.write(folder)
@@ -106,23 +106,27 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
     return report
 
 
-def make_plan(budget: float, smoke: bool, world: Path, seconds: float) -> Plan:
+def make_plan(budget: float, smoke: bool, world: Path, deadline: float) -> Plan:
     """Fit the number of pre-training steps to the time.
 
     Args:
         budget: minutes for everything.
         smoke: whether this is a smoke run.
         world: the world's folder.
-        seconds: what is left for pre-training and evaluation.
+        deadline: when everything shall be done, on the clock of `time.perf_counter`.
     """
     share = 0.35 if smoke else PRETRAINING_SHARE
     step_seconds = measure_step(_recipe(world, smoke, steps=100))
-    steps = max(4, int(share * seconds / step_seconds))
+    # The evaluation takes no longer in a larger budget: what is above the full one is for pre-training.
+    above = max(0.0, budget - FULL_BUDGET) * 60
+    seconds = share * (deadline - time.perf_counter() - above) + above
+    steps = max(4, int(seconds / step_seconds))
     return Plan(budget, smoke, str(world), steps, round(step_seconds, 4))
 
 
-PRETRAINING_SHARE = 0.53
-"""Of the time after building the world; the rest is for the evaluation."""
+PRETRAINING_SHARE = 0.57
+"""Of the time, up to the full budget, after building the world and measuring a step; the rest is for the
+evaluation."""
 
 
 def measure_step(recipe: Recipe, steps: int = 10) -> float:
