@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,18 @@ from xfm.config.training import LossWeights
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import Normalisation
 from xfm.errors import UserError
-from xfm.modeling.folder import WEIGHTS, Preprocessing, save_model
+from xfm.modeling.folder import (
+    FRESH,
+    TOKENIZER,
+    WEIGHTS,
+    Preprocessing,
+    load_model,
+    read_config,
+    read_provenance,
+    save_model,
+)
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
@@ -61,10 +72,11 @@ def pretrain(
 
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
+    recipe, preprocessing, fresh = begin(recipe)
     with distributed.processes(device) as process:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
-        data = CurriculumData(recipe, process)
+        data = CurriculumData(recipe, process, preprocessing)
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
@@ -78,18 +90,36 @@ def pretrain(
             data.batches,
             recipe.training,
             folder,
-            is_new=lambda name: is_new_part(name, recipe),
+            is_new=lambda name: is_new_part(name, recipe, fresh),
             settings=to_plain(recipe),
             resume=resume,
             progress=progress,
             device=str(process.device),
         )
         if process.is_first:
-            preprocessing = Preprocessing(recipe.model.vision.image_size)
             provenance = describe_run(recipe, result.step)
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance)
         distributed.barrier()
     return folder / MODEL_FOLDER
+
+
+def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
+    """The recipe with what the model folder that it begins with decides.
+
+    Returns:
+        The recipe with the folder's configuration and tokenizer; how pictures become pixels; and the beginnings
+        of the names of parameters that no one has trained yet (those of a fresh `xfm init`).
+
+    Raises:
+        UserError: the folder is no model.
+    """
+    folder = recipe.init.model
+    if folder is None:
+        return recipe, Preprocessing(recipe.model.vision.image_size), ()
+    config, preprocessing = read_config(folder, recipe.init.image_size)
+    tokenizer = str((Path(folder) / TOKENIZER).resolve())
+    recipe = replace(recipe, model=config, data=replace(recipe.data, tokenizer=tokenizer))
+    return recipe, preprocessing, tuple(read_provenance(folder).get(FRESH, ()))
 
 
 class CurriculumData:
@@ -98,12 +128,15 @@ class CurriculumData:
     Args:
         recipe: the recipe.
         process: this process; batches go to its device.
+        preprocessing: mean and deviation of the pixels; CLIP's when None.
 
     Raises:
         UserError: a corpus of any stretch is missing or damaged, or the tokenizer does not fit the model.
     """
 
-    def __init__(self, recipe: Recipe, process: distributed.Process) -> None:
+    def __init__(
+        self, recipe: Recipe, process: distributed.Process, preprocessing: Preprocessing | None = None
+    ) -> None:
         self.device = process.device
         self.stretches = recipe.stretches()
         self.accumulate = recipe.training.accumulate
@@ -115,9 +148,18 @@ class CurriculumData:
                 f"{recipe.model.language.vocab_size}: set model.language.vocab_size to at least that"
             )
         vision, seed = recipe.model.vision, recipe.training.seed
+        if vision.image_width not in (None, vision.image_size):
+            raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
+        pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
         self._sets = [
             PretrainingData(
-                stretch.data, vision.image_size, vision.patch_size, seed + phase, process.rank, process.world
+                stretch.data,
+                vision.image_size,
+                vision.patch_size,
+                seed + phase,
+                process.rank,
+                process.world,
+                pixels,
             )
             for phase, stretch in enumerate(self.stretches)
         ]
@@ -137,9 +179,8 @@ class CurriculumData:
 
 def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     """The recipe's model with the weights that it begins with, and its encoders compiled if wanted."""
-    model, init = XFM(recipe.model), recipe.init
-    if init.model is not None:
-        load_weights(Path(init.model) / WEIGHTS, model)
+    init = recipe.init
+    model = XFM(recipe.model) if init.model is None else load_model(init.model, init.image_size).model
     if init.vision is not None:
         load_weights(Path(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
@@ -150,15 +191,20 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     return model
 
 
-def is_new_part(name: str, recipe: Recipe) -> bool:
+def is_new_part(name: str, recipe: Recipe, fresh: tuple[str, ...] = ()) -> bool:
     """Whether a parameter is newly initialised while others are not, or belongs to a head.
+
+    Args:
+        name: of the parameter.
+        recipe: says what the run begins with.
+        fresh: beginnings of the names that are new in the model folder that it begins with.
 
     The published multiplier misses the randomly initialised fusion encoder; here it has its share whenever an
     encoder is loaded.
     """
     init = recipe.init
     if init.model is not None:
-        return False
+        return name.startswith(fresh)
     encoders_loaded = init.vision is not None or init.language is not None
     return name.startswith(_HEADS) or (encoders_loaded and name.startswith("fusion."))
 
