@@ -35,7 +35,10 @@ class _Pictures:
     def _check_sides(self) -> None:
         for name, side in (("image_size", self.image_size), ("image_width", self.image_width)):
             fits = side is None or (side > 0 and side % self.patch_size == 0)
-            _require(fits, f"vision.patch_size {self.patch_size} must divide vision.{name}")
+            _require(
+                fits,
+                f"vision.patch_size must divide vision.{name} (here {side})",
+            )
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
 from xfm.config.model import Positions
 from xfm.config.plain import to_plain
-from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.config.training import Precision
+from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError
 
 C = TypeVar("C")

@@ -1,7 +1,7 @@
 """Fields that are one of several dataclasses, such as the native encoder or one of another library.
 
-Which one a mapping means is seen from its keys. Options are generated per field of a dataclass, so a parser is
-given a stand-in in which every such field has the one type that the recipe chose.
+Which one a mapping means is seen from its keys. Options are generated per field of a dataclass, so a parser
+is given a stand-in in which every such field has the one type that the recipe chose.
 """
 
 from collections.abc import Mapping

@@ -71,7 +71,9 @@ class Tokenizer:
         self._backend.no_padding()
         self._backend.no_truncation()
         empty = backend.encode("")
-        frame = [index for index, special in zip(empty.ids, empty.special_tokens_mask, strict=True) if special]
+        frame = [
+            index for index, special in zip(empty.ids, empty.special_tokens_mask, strict=True) if special
+        ]
         if len(frame) != 2:
             raise UserError(
                 f"{name}: a text must stand between a first and a last token, such as <s> and </s> or "

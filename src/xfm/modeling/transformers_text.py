@@ -9,7 +9,14 @@ from xfm.config.model import TransformersTextConfig
 from xfm.errors import UserError
 
 # What would load code or other weights, or belongs to the place where the file came from.
-_DROPPED = ("auto_map", "quantization_config", "attn_implementation", "_attn_implementation", "dtype", "torch_dtype")
+_DROPPED = (
+    "auto_map",
+    "quantization_config",
+    "attn_implementation",
+    "_attn_implementation",
+    "dtype",
+    "torch_dtype",
+)
 
 
 class TransformersText(nn.Module):
