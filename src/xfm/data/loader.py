@@ -20,7 +20,7 @@ from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
 from xfm.data.sources import Source, open_source
 from xfm.data.streams import CorpusStream, UnusableError
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import normalise
+from xfm.data.transforms import Normalisation, normalise
 from xfm.errors import UserError
 
 _log = logging.getLogger(__name__)

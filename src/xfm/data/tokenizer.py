@@ -1,4 +1,4 @@
-"""Tokenizers: our own byte-level BPE with RoBERTa's special tokens (spec, "Tokens"), or that of another model.
+"""Our own byte-level BPE with RoBERTa's special tokens (spec, "Tokens"), or the tokenizer of another model.
 
 Ours has `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` last; no prefix space; two texts as
 `<s>a</s></s>b</s>`. Of another one, `[CLS]` and `[SEP]` for example, the roles are found in the file.
@@ -88,7 +88,7 @@ class Tokenizer:
         if missing := [role for role in ("pad", "mask") if role not in roles]:
             raise UserError(
                 f"{name}: there is no special token <{missing[0]}> or [{missing[0].upper()}]; take the "
-                "tokenizer of a masked language model, or train one with `xfm.data.tokenizer.train_tokenizer`."
+                "tokenizer of a masked language model, or train one (`xfm.data.tokenizer.train_tokenizer`)."
             )
         self.pad, self.mask, self.unk = roles["pad"], roles["mask"], roles.get("unk")
         special = (self.bos, self.eos, self.pad, self.mask, self.unk)
@@ -133,7 +133,7 @@ class Tokenizer:
         self.__init__(tokenizers.Tokenizer.from_str(state))
 
     def encode_batch(self, texts: Sequence[str], max_tokens: int) -> EncodedBatch:
-        """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens` tokens, special tokens included.
+        """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`, special tokens included.
 
         Returns:
             ids, mask and word ids, each [len(texts), longest].
@@ -141,7 +141,9 @@ class Tokenizer:
         return self._encode(list(texts), max_tokens)
 
     def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
-        """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair, cut at `max_tokens` tokens by shortening the longer text first.
+        """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair.
+
+        It is cut at `max_tokens` tokens by shortening the longer text first.
 
         Returns:
             ids, mask and word ids, each [len(a), longest].

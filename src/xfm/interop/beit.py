@@ -119,7 +119,7 @@ def _depth(state: Mapping[str, Tensor]) -> int:
 
 
 def _complete_block(state: dict[str, Tensor], block: str, shared: Tensor | None, file: Path) -> None:
-    """Pack queries, keys and values; a shared table for a block without its own; LayerScale of one for none."""
+    """Pack queries, keys and values; share the table where a block has none; no LayerScale is one of ones."""
     parts = [state.pop(f"{block}attention.{part}", None) for part in ("query", "key", "value")]
     if all(part is not None for part in parts):
         state[f"{block}attention.qkv.weight"] = torch.cat([part for part in parts if part is not None])

@@ -44,8 +44,8 @@ def read_timm(name: str, reference: str) -> VisionPart:
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
         raise UserError(
-            f"timm cannot load {name} ({first_line(error)}); check the name and the connection, or give a folder "
-            "with its config.json and model.safetensors"
+            f"timm cannot load {name} ({first_line(error)}); check the name and the connection, or give a "
+            "folder with its config.json and model.safetensors"
         ) from error
     check_trunk(trunk, name)
     cfg = trunk.pretrained_cfg
@@ -53,12 +53,10 @@ def read_timm(name: str, reference: str) -> VisionPart:
     own, wanted = trunk.state_dict(), encoder.trunk.state_dict()
     for key, tensor in wanted.items():
         if key not in own or own[key].shape != tensor.shape:
-            raise UserError(
-                f"{name} is not timm's {cfg['architecture']}: {key} differs; take a standard model"
-            )
+            raise UserError(f"{name} is no plain {cfg['architecture']}: {key} differs; take a standard model")
     encoder.trunk.load_state_dict(own)
     preprocessing = Preprocessing(encoder.config.image_size, tuple(cfg["mean"]), tuple(cfg["std"]))
-    provenance = {"reference": reference, "licence": cfg.get("license")}
+    provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
     return VisionPart(encoder.eval(), preprocessing, provenance, fresh=("mask_vector",))
 
 
@@ -92,7 +90,7 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
         trunk = transformers.AutoModel.from_pretrained(folder, trust_remote_code=False, dtype="float32")
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise UserError(
-            f"transformers cannot load {name} ({first_line(error)}); check the folder, or upgrade transformers"
+            f"transformers cannot load {name} ({first_line(error)}); check the folder, or upgrade it"
         ) from error
     tokenizer = _tokenizer(folder, transformers)
     settings = trunk.config.to_dict()
@@ -107,7 +105,12 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
     own = trunk.state_dict()
     state = {key: own[key] for key in encoder.trunk.state_dict() if key in own}
     fill(encoder.trunk, state, folder)
-    return LanguagePart(encoder.eval(), tokenizer, {"reference": reference, "licence": read_licence(folder)})
+    provenance = {
+        "reference": reference,
+        "licence": read_licence(folder),
+        "transformers": transformers.__version__,
+    }
+    return LanguagePart(encoder.eval(), tokenizer, provenance)
 
 
 def _longest(trunk: Any) -> int:

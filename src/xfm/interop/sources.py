@@ -1,4 +1,4 @@
-"""Weights and settings of other models, from a folder, a file or the Hugging Face hub; nothing is executed."""
+"""Weights and settings of other models: a folder, a file or the Hugging Face hub; nothing is executed."""
 
 import argparse
 import json
@@ -80,11 +80,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     for name in _NESTED:
         if isinstance(stored, Mapping) and isinstance(stored.get(name), Mapping):
             stored = stored[name]
-    tensors = (
-        {name: t for name, t in stored.items() if isinstance(t, Tensor)}
-        if isinstance(stored, Mapping)
-        else {}
-    )
+    named = stored.items() if isinstance(stored, Mapping) else ()
+    tensors = {name: t for name, t in named if isinstance(t, Tensor)}
     if not tensors:
         raise UserError(f"{path} holds no tensors by name; give a file of weights")
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}

@@ -51,9 +51,9 @@ def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
     )
     # It swallows the space in front: in "a <mask> dog" it stands where " red" would.
     backend.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False, special=True)])
-    first, last = (backend.token_to_id(token) for token in ("<s>", "</s>"))
+    last, first = _placed(backend, "</s>"), _placed(backend, "<s>")
     backend.post_processor = processors.RobertaProcessing(
-        ("</s>", last), ("<s>", first), trim_offsets=True, add_prefix_space=prefix
+        last, first, trim_offsets=True, add_prefix_space=prefix
     )
     return backend
 
@@ -71,6 +71,12 @@ def _word_piece(folder: Path) -> tokenizers.Tokenizer:
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
     backend.add_special_tokens(["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"])
-    first, last = (backend.token_to_id(token) for token in ("[CLS]", "[SEP]"))
-    backend.post_processor = processors.BertProcessing(("[SEP]", last), ("[CLS]", first))
+    backend.post_processor = processors.BertProcessing(_placed(backend, "[SEP]"), _placed(backend, "[CLS]"))
     return backend
+
+
+def _placed(backend: tokenizers.Tokenizer, token: str) -> tuple[str, int]:
+    """A special token, which has been added, with its id."""
+    index = backend.token_to_id(token)
+    assert index is not None
+    return token, index

@@ -14,7 +14,7 @@ class TimmVision(nn.Module):
     """Pictures to patch vectors; slot 0 is what the model itself pools (cls, mean or attention pooling).
 
     Patches of the input are masked behind the patch embedding, so that positions (absolute, relative or
-    rotary), registers and everything else stay timm's. Registers and the cls token are left out of the patches.
+    rotary), registers and everything else stay timm's. Registers and the cls token are no patches.
     """
 
     def __init__(self, config: TimmVisionConfig) -> None:
@@ -69,7 +69,7 @@ def create_trunk(config: TimmVisionConfig) -> Any:
     timm = import_timm()
     if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
         raise UserError(
-            f"timm {timm.__version__} has no model {config.architecture}; see timm.list_models(), or upgrade timm"
+            f"timm {timm.__version__} has no model {config.architecture}; see timm.list_models(), or upgrade it"
         )
     try:
         trunk = timm.create_model(
@@ -101,7 +101,8 @@ def check_trunk(trunk: Any, name: str) -> None:
     needed = ("patch_embed", "blocks", "num_prefix_tokens", "fc_norm", "set_input_size", "forward_head")
     if missing := [part for part in needed if not hasattr(trunk, part)]:
         raise UserError(
-            f"{name} is no plain vision transformer (it has no {missing[0]}); take one, such as vit_base_patch16_224"
+            f"{name} is no plain vision transformer (it has no {missing[0]}); "
+            "take one, such as vit_base_patch16_224"
         )
 
 

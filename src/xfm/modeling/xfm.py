@@ -39,7 +39,7 @@ class XFM(nn.Module):
         self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
 
     def resize(self, image_size: int, image_width: int | None = None) -> None:
-        """Take pictures of another size from now on; tables of relative positions, or positions, are resampled.
+        """Take pictures of another size from now on; relative-position tables, or positions, are resampled.
 
         Args:
             image_size: side of the square in pixels, or the height.

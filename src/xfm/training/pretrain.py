@@ -107,8 +107,8 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
     """The recipe with what the model folder that it begins with decides.
 
     Returns:
-        The recipe with the folder's configuration and tokenizer; how pictures become pixels; and the beginnings
-        of the names of parameters that no one has trained yet (those of a fresh `xfm init`).
+        The recipe with the folder's configuration and tokenizer; how pictures become pixels; and the
+        beginnings of the names of parameters that no one has trained yet (those of a fresh `xfm init`).
 
     Raises:
         UserError: the folder is no model.
