@@ -50,11 +50,15 @@ def read_vision(reference: str) -> VisionPart:
     """
     if reference.startswith(TIMM):
         return read_timm(reference.removeprefix(TIMM), reference)
-    name = reference
-    if "/" not in reference and reference.startswith("beit") and not Path(reference).exists():
-        tag = _DEFAULT_TAGS.get(reference)
-        name = f"timm/{reference}.{tag}" if tag else f"timm/{reference}"
+    name = reference if Path(reference).exists() else beit_repository(reference)
     return read_beit(fetch(name, [*WEIGHT_FILES, *SETTING_FILES]), reference)
+
+
+def beit_repository(name: str) -> str:
+    """The hub's repository of a BEiT that is called by timm's name, with a tag or without; others stay."""
+    if "/" in name or not name.startswith("beit"):
+        return name
+    return f"timm/{name}.{_DEFAULT_TAGS[name]}" if name in _DEFAULT_TAGS else f"timm/{name}"
 
 
 def read_language(reference: str) -> LanguagePart:

@@ -46,9 +46,7 @@ def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
     )
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(
-        [AddedToken(token, normalized=True, special=True) for token in ("<s>", "<pad>", "</s>", "<unk>")]
-    )
+    backend.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
     # It swallows the space in front: in "a <mask> dog" it stands where " red" would.
     backend.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False, special=True)])
     last, first = _placed(backend, "</s>"), _placed(backend, "<s>")

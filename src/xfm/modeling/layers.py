@@ -24,7 +24,7 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def position_ids(self, ids: Tensor) -> Tensor:
-        """[R, T] ids -> [R, T] positions: real tokens count from the first up, padding takes the row before."""
+        """[R, T] ids -> [R, T] positions: real tokens count up from the first, pads take the row before."""
         real = ids.ne(self.pad)
         return (self.first - 1 + real.cumsum(dim=1) * real).clamp_(min=0)
 

@@ -69,7 +69,8 @@ def create_trunk(config: TimmVisionConfig) -> Any:
     timm = import_timm()
     if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
         raise UserError(
-            f"timm {timm.__version__} has no model {config.architecture}; see timm.list_models(), or upgrade it"
+            f"timm {timm.__version__} has no model {config.architecture}; "
+            "see timm.list_models(), or upgrade it"
         )
     try:
         trunk = timm.create_model(
