@@ -153,7 +153,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
 
 
 def test_what_is_fresh_and_what_is_not(tmp_path):
-    """Weights of the parts arrive; the rest is drawn from the recipe's seed and learns at the new parts' rate."""
+    """Weights of the parts arrive; the rest is drawn from the recipe's seed and learns as new parts do."""
     language = write_language("roberta", tmp_path / "language")
     vision = write_timm("beitv2_base_patch16_224", tmp_path / "vision")
     recipe = load_recipe("nano")
@@ -204,11 +204,12 @@ def test_bad_references_are_one_sentence(language, vision, words, tmp_path, caps
         language = write_language("bert", tmp_path / "language")
     recipe = "nano"
     if vision == "WIDE":
-        vision, recipe = write_timm("beitv2_base_patch16_224", tmp_path / "vision"), "five.yaml"
-        (tmp_path / recipe).write_text(
-            "base: nano\nmodel: {language: {width: 190, heads: 5}, fusion: {heads: 5}}\n"
+        vision, recipe = (
+            write_timm("beitv2_base_patch16_224", tmp_path / "vision"),
+            str(tmp_path / "five.yaml"),
         )
-        recipe = str(tmp_path / recipe)
+        five = {"language": {"width": 190, "heads": 5}, "fusion": {"heads": 5}}
+        Path(recipe).write_text(yaml.safe_dump({"base": "nano", "model": five}))
     arguments = [
         "init",
         "--language",

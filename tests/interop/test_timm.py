@@ -44,7 +44,7 @@ def test_equal_to_timm(name, dtype, tmp_path):
     trunk = save(name, tmp_path / "model").to(dtype)
     part = read_vision(f"timm:{tmp_path / 'model'}")
     sizes = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 2, "heads": 3}
-    assert part.config == TimmVisionConfig(name, **sizes)
+    assert part.config == TimmVisionConfig(architecture=name, **sizes)
     assert part.preprocessing.mean == tuple(trunk.pretrained_cfg["mean"])
     pixels = torch.randn(2, 3, 32, 32, dtype=dtype)
     found = part.encoder.to(dtype)(pixels)
@@ -120,9 +120,9 @@ def test_bad_input_is_one_sentence(tmp_path):
             read_vision(f"timm:{name}")
         assert "\n" not in str(found.value)
     for config, words in (
-        (TimmVisionConfig("hf-hub:someone/something"), "has no model hf-hub"),
-        (TimmVisionConfig("resnet18"), "cannot build resnet18"),
-        (TimmVisionConfig("vit_base_patch16_224", width=50, heads=3), "cannot build vit_base"),
+        (TimmVisionConfig(architecture="hf-hub:someone/something"), "has no model hf-hub"),
+        (TimmVisionConfig(architecture="resnet18"), "cannot build resnet18"),
+        (TimmVisionConfig(architecture="vit_base_patch16_224", width=50, heads=3), "cannot build vit_base"),
     ):
         with pytest.raises(UserError, match=words):
             XFM(ModelConfig(vision=config))

@@ -59,7 +59,7 @@ def test_equal_to_transformers(kind, dtype, tmp_path):
     trunk = save(kind, tmp_path / "model").to(dtype)
     part = read_language(f"hf:{tmp_path / 'model'}")
     assert (part.config.width, part.config.max_positions) == (48, 60)
-    encoded = part.tokenizer.encode_batch(texts(30, seed=3), 60)
+    encoded = part.tokenizer.encode_batch(texts(200, seed=3), 60)
     assert encoded.ids.shape[1] == 60
     expected = trunk(input_ids=encoded.ids, attention_mask=encoded.mask.long()).last_hidden_state
     found = part.encoder.to(dtype)(encoded.ids, encoded.mask)

@@ -35,9 +35,13 @@ def test_laws(old, new):
     found = resample_table(table, old, new)
     assert len(found) == (2 * new[0] - 1) * (2 * new[1] - 1) + 3
     assert torch.equal(found[-3:], table[-3:])
-    # The offset of nothing and the constant table stay; rows and columns are exchangeable.
-    centre = offsets(found, new)[new[0] - 1, new[1] - 1]
-    torch.testing.assert_close(centre, offsets(table, old)[old[0] - 1, old[1] - 1])
+    # The nearest offsets and the constant table stay; rows and columns are exchangeable.
+    reach = [min(1, n - 1, m - 1) for n, m in zip(old, new, strict=True)]
+    for down in range(-reach[0], reach[0] + 1):
+        for across in range(-reach[1], reach[1] + 1):
+            near = offsets(found, new)[new[0] - 1 + down, new[1] - 1 + across]
+            expected = offsets(table, old)[old[0] - 1 + down, old[1] - 1 + across]
+            torch.testing.assert_close(near, expected, rtol=1e-5, atol=1e-5)
     constant = resample_table(torch.full_like(table, 0.7), old, new)
     torch.testing.assert_close(constant, torch.full_like(found, 0.7))
     turned = torch.cat([offsets(table, old).transpose(0, 1).flatten(0, 1), table[-3:]])
@@ -60,15 +64,14 @@ def test_a_table_of_another_grid_is_refused():
         resample_table(random_table((4, 4)), (4, 5), (6, 6))
 
 
-def test_going_up_and_down_loses_little():
-    """The documented loss of 224 -> 384 -> 224 px: smooth tables come back to within a few percent."""
+def test_going_up_and_back_changes_all_but_the_nearest_offsets():
+    """As documented: 224 -> 384 -> 224 px is no round trip, so the folder of the first size must be kept."""
     old, new = (14, 14), (24, 24)
-    down, across = torch.meshgrid(torch.linspace(-1, 1, 27), torch.linspace(-1, 1, 27), indexing="ij")
-    smooth = torch.exp(-4 * (down**2 + across**2)).flatten()[:, None]
-    table = torch.cat([smooth, torch.zeros(3, 1)])
+    table = random_table(old)
     back = resample_table(resample_table(table, old, new), new, old)
-    error = (back - table).abs().max()
-    assert 1e-6 < error < 0.2
+    near, changed = (slice(12, 15), slice(12, 15)), (offsets(back, old) - offsets(table, old)).abs().amax(-1)
+    assert changed[near].max() < 1e-5
+    assert changed[0].min() > 1e-3
 
 
 @settings(deadline=None, max_examples=20)

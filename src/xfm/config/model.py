@@ -15,12 +15,24 @@ class Positions(StrEnum):
     SINE_2D = "sine-2d"
 
 
-class _Pictures:
-    """What every vision encoder says of its input."""
+@dataclass(frozen=True)
+class PictureConfig:
+    """What every vision encoder says of its input.
 
-    image_size: int
-    image_width: int | None
-    patch_size: int
+    Attributes:
+        image_size: side of the square input in pixels.
+        patch_size: side of a patch in pixels; divides image_size and image_width.
+        image_width: width of an input that is not square; image_size is then its height.
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    image_width: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name, side in (("image_size", self.image_size), ("image_width", self.image_width)):
+            fits = side is None or (side > 0 and side % self.patch_size == 0)
+            _require(fits, f"vision.patch_size must divide vision.{name} (here {side})")
 
     @property
     def grid(self) -> Grid:
@@ -32,22 +44,12 @@ class _Pictures:
         """Number of patches P."""
         return prod(self.grid)
 
-    def _check_sides(self) -> None:
-        for name, side in (("image_size", self.image_size), ("image_width", self.image_width)):
-            fits = side is None or (side > 0 and side % self.patch_size == 0)
-            _require(
-                fits,
-                f"vision.patch_size must divide vision.{name} (here {side})",
-            )
-
 
 @dataclass(frozen=True)
-class VisionConfig(_Pictures):
+class VisionConfig(PictureConfig):
     """BEiT-2 style vision encoder.
 
     Attributes:
-        image_size: side of the square input in pixels.
-        patch_size: side of a patch in pixels; divides image_size and image_width.
         width: width of the hidden states.
         depth: number of blocks.
         heads: attention heads; divides width.
@@ -58,11 +60,8 @@ class VisionConfig(_Pictures):
         init_std: spread of the initial weights. 0.02 suits a width of 768 with pre-trained weights; narrow
             models from scratch learn faster with about 1 / sqrt(width).
         norm_eps: epsilon of the LayerNorms.
-        image_width: width of an input that is not square; image_size is then its height.
     """
 
-    image_size: int = 224
-    patch_size: int = 16
     width: int = 768
     depth: int = 12
     heads: int = 12
@@ -72,10 +71,9 @@ class VisionConfig(_Pictures):
     positions: Positions = Positions.NONE
     init_std: float = 0.02
     norm_eps: float = 1e-6
-    image_width: int | None = None
 
     def __post_init__(self) -> None:
-        self._check_sides()
+        super().__post_init__()
         _require(self.width % self.heads == 0, "vision.heads must divide vision.width")
         _require(
             self.positions is Positions.NONE or self.width % 4 == 0,
@@ -84,31 +82,22 @@ class VisionConfig(_Pictures):
 
 
 @dataclass(frozen=True)
-class TimmVisionConfig(_Pictures):
+class TimmVisionConfig(PictureConfig):
     """A vision transformer of timm in the vision encoder's place (`xfm init --vision timm:NAME`).
 
     Attributes:
         architecture: timm's name of the model, without a tag.
-        image_size: side of the square input in pixels.
-        patch_size: side of a patch in pixels; divides image_size.
         width: width of the hidden states.
         depth: number of blocks.
         heads: attention heads.
         drop_path: drop-path rate of the last block, rising linearly from 0.
-        image_width: width of an input that is not square; image_size is then its height.
     """
 
-    architecture: str
-    image_size: int = 224
-    patch_size: int = 16
+    architecture: str = field(kw_only=True)
     width: int = 768
     depth: int = 12
     heads: int = 12
     drop_path: float = 0.0
-    image_width: int | None = None
-
-    def __post_init__(self) -> None:
-        self._check_sides()
 
 
 @dataclass(frozen=True)
