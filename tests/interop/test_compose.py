@@ -66,7 +66,9 @@ def write_language(kind: str, folder: Path) -> str:
                 f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")
             }
             ids |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
-            model = ModernBertModel(ModernBertConfig(len(tokenizer), num_hidden_layers=2, **ids, **TEXT))
+            model = ModernBertModel(
+                ModernBertConfig(vocab_size=len(tokenizer), num_hidden_layers=2, **ids, **TEXT)
+            )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
@@ -220,6 +222,7 @@ def test_bad_references_are_one_sentence(language, vision, words, tmp_path, caps
         recipe,
         str(tmp_path / "out"),
     ]
+    capsys.readouterr()  # what writing the models has said
     assert main(arguments) == 2
     message = capsys.readouterr().err
     assert words in message

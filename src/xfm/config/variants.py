@@ -55,8 +55,7 @@ def chosen_variants(kind: type, values: Mapping[str, Any]) -> type:
 def plain_defaults(kind: type) -> dict[str, Any]:
     """The defaults of a dataclass or stand-in as plain values; fields without one are left out."""
     if not hasattr(kind, "stands_for"):
-        required = any(f.default is MISSING and f.default_factory is MISSING for f in fields(kind) if f.init)
-        return {} if required else to_plain(kind())
+        return {} if _has_required(kind) else to_plain(kind())
     types = get_type_hints(kind)
     found: dict[str, Any] = {}
     for f in fields(kind):
@@ -81,6 +80,10 @@ def _is_dataclass_type(kind: Any) -> bool:
     return isinstance(kind, type) and is_dataclass(kind)
 
 
+def _has_required(kind: Any) -> bool:
+    return any(f.default is MISSING and f.default_factory is MISSING for f in fields(kind) if f.init)
+
+
 def _default(f: Field[Any], kind: Any) -> Any:
     """The field's own default, unless it is of another variant than the one chosen."""
     if f.default is not MISSING:
@@ -88,6 +91,6 @@ def _default(f: Field[Any], kind: Any) -> Any:
     if f.default_factory is MISSING:
         return field()
     if hasattr(kind, "stands_for"):
-        return field(default_factory=kind)
+        return field() if _has_required(kind) else field(default_factory=kind)
     same = type(f.default_factory()) is kind or not is_dataclass(kind)
     return field(default_factory=f.default_factory) if same else field()

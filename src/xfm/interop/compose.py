@@ -91,14 +91,16 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     Raises:
         UserError: a reference cannot be read, or the recipe's fusion encoder does not fit the widths.
     """
-    words, eyes = read_language(language), read_vision(vision)
-    try:
-        vision_config: AnyVisionConfig = replace(eyes.config, drop_path=recipe.model.vision.drop_path)
-        config = replace(recipe.model, vision=vision_config, language=words.config)
-    except ValueError as error:
-        raise UserError(f"{language} and {vision} do not fit the recipe {recipe.name}: {error}") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
+        words, eyes = read_language(language), read_vision(vision)
+        try:
+            vision_config: AnyVisionConfig = replace(eyes.config, drop_path=recipe.model.vision.drop_path)
+            config = replace(recipe.model, vision=vision_config, language=words.config)
+        except ValueError as error:
+            raise UserError(
+                f"{language} and {vision} do not fit the recipe {recipe.name}: {error}"
+            ) from error
         model = XFM(config)
     model.vision.load_state_dict(eyes.encoder.state_dict())
     model.language.load_state_dict(words.encoder.state_dict())

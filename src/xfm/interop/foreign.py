@@ -41,6 +41,8 @@ def read_timm(name: str, reference: str) -> VisionPart:
             f"timm {timm.__version__} has no model {name}; see timm.list_models(), or upgrade timm"
         )
     try:
+        if source is name:  # before anything is downloaded
+            check_trunk(timm.create_model(name, pretrained=False), name)
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
         raise UserError(
