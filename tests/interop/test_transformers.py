@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import (
@@ -117,6 +118,12 @@ def test_bad_input_is_one_sentence(tmp_path):
         with pytest.raises(UserError, match=words) as found:
             XFM(ModelConfig(language=replace(config, settings=settings, width=768)))
         assert "\n" not in str(found.value)
+    stored = load_file(tmp_path / "model" / "model.safetensors")
+    lost = "encoder.layer.1.output.dense.weight"
+    part = {name: tensor for name, tensor in stored.items() if name != lost}
+    save_file(part, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=f"lacks the weights of {lost}"):
+        read_language(f"hf:{tmp_path / 'model'}")
     edit_json(tmp_path / "model" / "config.json", model_type="no-such-kind")
     with pytest.raises(UserError, match="transformers cannot load"):
         read_language(f"hf:{tmp_path / 'model'}")

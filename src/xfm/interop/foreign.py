@@ -11,7 +11,6 @@ from xfm.interop.parts import LanguagePart, VisionPart
 from xfm.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
-    WEIGHT_FILES,
     fetch,
     fill,
     read_licence,
@@ -19,7 +18,7 @@ from xfm.interop.sources import (
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.timm_vision import TimmVision, check_trunk, import_timm
-from xfm.modeling.transformers_text import TransformersText, first_line, import_transformers
+from xfm.modeling.transformers_text import DROPPED, TransformersText, first_line, import_transformers
 
 
 def read_timm(name: str, reference: str) -> VisionPart:
@@ -87,15 +86,19 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
             is no text encoder.
     """
     transformers = import_transformers()
-    folder = fetch(name, [*WEIGHT_FILES, *SETTING_FILES, *TOKENIZER_FILES])
+    folder = fetch(name, [*SETTING_FILES, *TOKENIZER_FILES])
     try:
-        trunk = transformers.AutoModel.from_pretrained(folder, trust_remote_code=False, dtype="float32")
+        trunk, loaded = transformers.AutoModel.from_pretrained(
+            folder, trust_remote_code=False, dtype="float32", output_loading_info=True
+        )
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise UserError(
             f"transformers cannot load {name} ({first_line(error)}); check the folder, or upgrade it"
         ) from error
+    if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
+        raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
     tokenizer = _tokenizer(folder, transformers)
-    settings = trunk.config.to_dict()
+    settings = {key: value for key, value in trunk.config.to_dict().items() if key not in DROPPED}
     config = TransformersTextConfig(
         settings=json.dumps(settings, sort_keys=True),
         vocab_size=trunk.get_input_embeddings().num_embeddings,

@@ -9,13 +9,14 @@ from xfm.config.model import TransformersTextConfig
 from xfm.errors import UserError
 
 # What would load code or other weights, or belongs to the place where the file came from.
-_DROPPED = (
+DROPPED = (
     "auto_map",
     "quantization_config",
     "attn_implementation",
     "_attn_implementation",
     "dtype",
     "torch_dtype",
+    "_name_or_path",
 )
 
 
@@ -57,7 +58,7 @@ def create_trunk(settings: str) -> Any:
     transformers = import_transformers()
     try:
         values = json.loads(settings)
-        for key in _DROPPED:
+        for key in DROPPED:
             values.pop(key, None)
         config = transformers.AutoConfig.for_model(**values)
         trunk = transformers.AutoModel.from_config(config, trust_remote_code=False)
