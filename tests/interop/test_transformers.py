@@ -95,9 +95,11 @@ def test_no_code_of_a_folder_is_run(tmp_path, monkeypatch):
     edit_json(
         tmp_path / "model" / "config.json",
         auto_map={"AutoModel": "wreck.Model", "AutoConfig": "wreck.Config"},
+        attn_implementation="someone/kernel",
     )
     part = read_language(f"hf:{tmp_path / 'model'}")
     settings = json.loads(part.config.settings)
+    assert not {"auto_map", "attn_implementation", "_attn_implementation"} & settings.keys()
     hostile = settings | {"_attn_implementation": "someone/kernel", "auto_map": {"AutoModel": "wreck.Model"}}
     encoded = part.tokenizer.encode_batch(texts(2), 20)
     model = compose(replace(part)).language
