@@ -55,7 +55,7 @@ def test_the_files_that_the_page_names_exist() -> None:
     [
         ("data/sources/__init__.py", "_READERS = {"),
         ("cli.py", "COMMANDS = {"),
-        ("config/training.py", "class LossWeights"),
+        ("config/training.py", "class LossConfig"),
         ("objectives/fused.py", "def ask_matching("),
         ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
         ("modeling/gradients.py", "INPUTS: Mapping"),

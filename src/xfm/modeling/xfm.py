@@ -118,6 +118,12 @@ class XFM(nn.Module):
         return self.bbox_head(fused[:, 0]).float().sigmoid()
 
     @torch.no_grad()
+    def inherit_words(self) -> None:
+        """Copy the language encoder's embeddings and token head to the fusion encoder's."""
+        self.fusion.embeddings.load_state_dict(self.language.embeddings.state_dict())
+        self.fusion_head.load_state_dict(self.language_head.state_dict())
+
+    @torch.no_grad()
     def clamp_temperature(self) -> None:
         """Keep the temperature in [0.001, 0.5]; called once before every step."""
         self.temperature.clamp_(*TEMPERATURE_RANGE)
