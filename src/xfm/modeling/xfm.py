@@ -10,6 +10,7 @@ from xfm.config.model import LanguageConfig, ModelConfig
 from xfm.modeling.encoders import build_language, build_vision
 from xfm.modeling.fusion import FusionEncoder, FusionQuery, ImageBank
 from xfm.modeling.heads import MLPHead, TokenHead
+from xfm.modeling.language import LanguageEncoder
 from xfm.modeling.layers import EPS
 
 TEMPERATURE_RANGE = (0.001, 0.5)
@@ -119,9 +120,25 @@ class XFM(nn.Module):
 
     @torch.no_grad()
     def inherit_words(self) -> None:
-        """Copy the language encoder's embeddings and token head to the fusion encoder's."""
-        self.fusion.embeddings.load_state_dict(self.language.embeddings.state_dict())
+        """Copy the language encoder's embeddings and token head to the fusion encoder's.
+
+        Of an encoder of transformers it is the word matrix and the head.
+
+        Raises:
+            ValueError: its words have another width than its states.
+        """
+        if not self.words_fit:
+            raise ValueError("the language encoder's words have another width than its states")
+        if isinstance(self.language, LanguageEncoder):
+            self.fusion.embeddings.load_state_dict(self.language.embeddings.state_dict())
+        else:
+            self.fusion.embeddings.words.load_state_dict(self.language.words.state_dict())
         self.fusion_head.load_state_dict(self.language_head.state_dict())
+
+    @property
+    def words_fit(self) -> bool:
+        """Whether `inherit_words` is possible."""
+        return self.language.words.embedding_dim == self.config.language.width
 
     @torch.no_grad()
     def clamp_temperature(self) -> None:

@@ -188,6 +188,11 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
         load_weights(Path(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
         load_weights(Path(init.language) / WEIGHTS, model.language, "language.")
+    if not model.words_fit and any(stretch.inherit_words for stretch in recipe.stretches()):
+        raise UserError(
+            "inherit_words needs word vectors as wide as the language encoder's states, but this one's are "
+            "not: set it to false, in the curriculum too"
+        )
     if compiled:
         for encoder in (model.vision, model.language, model.fusion):
             encoder.compile()
