@@ -33,6 +33,7 @@ from xfm.training.pretrain import begin, is_new_part
 WIDTH = 192  # nano's
 IMAGE = {"img_size": 96, "patch_size": 16, "embed_dim": WIDTH, "num_heads": 4, "num_classes": 0}
 TEXT = {"hidden_size": WIDTH, "num_attention_heads": 4, "intermediate_size": 384}
+SHORT = {"warmup": 2}
 MASKED_LM = TEXT | {"num_hidden_layers": 2, "max_position_embeddings": 130}
 
 
@@ -82,15 +83,8 @@ def write_recipe(path: Path, world: Path) -> Path:
         "root": str(world),
         "model": {"fusion": {"depth": 2}},
         "data": {"text": few, "image": few, "pair": few, "region": few, "workers": 0},
-        "training": {
-            "steps": 12,
-            "precision": "fp32",
-            "log_every": 1,
-            "save_every": 6,
-            "optim": {"warmup": 2},
-        },
-        "curriculum": [],
-        "inherit_words": True,
+        "training": {"steps": 12, "precision": "fp32", "log_every": 1, "save_every": 6, "optim": SHORT},
+        "curriculum": [{"until": 1.0, "inherit_words": True}],
     }
     path.write_text(yaml.safe_dump(recipe))
     return path
@@ -111,22 +105,11 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     parts = [hf + write_language(language, tmp_path / "language")]
     parts.append(of_timm + write_timm(vision, tmp_path / "vision"))
     composed, run = tmp_path / "composed", tmp_path / "run"
-    assert (
-        main(["init", "--language", parts[0], "--vision", parts[1], "--recipe", str(recipe), str(composed)])
-        == 0
-    )
+    arguments = ["--language", parts[0], "--vision", parts[1], "--recipe", str(recipe)]
+    assert main(["init", *arguments, str(composed)]) == 0
     assert str(composed) in capsys.readouterr().out
-    arguments = [
-        "pretrain",
-        "--recipe",
-        str(recipe),
-        "--init.model",
-        str(composed),
-        "--folder",
-        str(run),
-        "--quiet",
-    ]
-    assert main(arguments) == 0
+    arguments = ["--recipe", str(recipe), "--init.model", str(composed), "--folder", str(run)]
+    assert main(["pretrain", *arguments, "--quiet"]) == 0
 
     start, trained = load_model(composed), load_model(run / "model")
     assert isinstance(start.model.config.language, words)
