@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.cli import COMMANDS, main
 from xfm.config.load import dump_recipe
@@ -72,12 +74,23 @@ def test_bare_command_lists_the_verbs(capsys):
             "unknown option --training.step; did you mean --training.steps",
         ),
         (["prepare", "--scens", "3"], "unknown option --scens; did you mean --scenes"),
-        (["evaluate"], "the following arguments are required: model"),
+        (["evaluate"], "required: model; for example: xfm evaluate runs/nano/model --world worlds/emoji"),
         (["info", "nowhere"], "unknown recipe nowhere"),
+        (["info", "no/where"], "no/where does not exist: name a model folder"),
+        (
+            ["pretrain", "--root", "no/where"],
+            "no/where does not exist: set --root to the folder of the data, or",
+        ),
+        (["pretrain", "--resume", "--root", "no/where"], "runs/nano holds no run to resume"),
+        (
+            ["evaluate", "no/where", "--world", "no/world"],
+            "no/world is no world (no world.json): give the folder",
+        ),
         (["quickstart", "--budget", "soon"], "budget"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(capsys, arguments, message):
+def test_mistakes_are_one_line_and_status_2(capsys, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -102,12 +115,22 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
     folder = tmp_path / "run"
     options = ["pretrain", "--recipe", str(recipe), "--folder", str(folder), "--quiet"]
     assert main(options) == 0
-    assert f"xfm evaluate {folder / 'model'}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"The model is in {folder / 'model'}." in shown  # there are no tasks to evaluate it on
+    assert "Note:" not in shown
     assert main(options) == 2
     assert "--resume" in capsys.readouterr().err
     assert main([*options, "--resume", "--training.optim.lr", "1"]) == 2
     assert "training.optim.lr was 0.01 and is now 1.0" in capsys.readouterr().err
+    assert main([*options, "--resume", "--training.steps", "9"]) == 2
+    assert "a run of 3 steps, and its schedule with it; it cannot have 9" in (
+        error := capsys.readouterr().err
+    )
+    assert f"--init.model {folder}/model" in error
     assert main([*options, "--resume"]) == 0
+    other = ["pretrain", "--recipe", "nano", "--folder", str(folder), "--resume", "--quiet"]
+    assert main(other) == 0
+    assert f"with its own {folder / 'config.yaml'}; --recipe nano is not read" in capsys.readouterr().out
     assert main(["pretrain", "--folder", str(folder), "--resume", "--quiet"]) == 0  # its own recipe
     capsys.readouterr()
     for path, expected in [
@@ -121,6 +144,55 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
         assert "total:" in shown
     assert main(["info", str(recipe)]) == 0
     assert capsys.readouterr().out.strip() == recipe.read_text().strip()
+    assert main(["info", str(recipe), str(folder)]) == 0
+    assert re.search("name: tiny\n.*\n---\nrun: ", capsys.readouterr().out, re.DOTALL)
+
+
+def test_a_phase_that_overrules_an_option_says_so(recipe, tmp_path, capsys):
+    options = ["pretrain", "--recipe", str(recipe), "--folder", str(tmp_path / "run"), "--quiet"]
+    (tmp_path / "corpus" / "tasks").mkdir()
+    assert main([*options, "--data.pair.batch-size", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert "Note: data.pair.batch_size 5: the phase until 0.333333 of the steps keeps its own 0" in shown
+    assert f"evaluate it with `xfm evaluate {tmp_path / 'run' / 'model'}" in shown
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    save_tiny_model(folder / "model")
+    return folder
+
+
+def evaluate_hard(folder: Path, world: Path, *options: str) -> int:
+    settings = ["--parts", "hard", "--retrieval.hard-rows", "10"]
+    return main(["evaluate", str(folder), "--world", str(world), *settings, *options])
+
+
+def test_evaluate_takes_a_run_and_shows_its_scores(run_folder, tmp_path, capsys):
+    world = write_world(tmp_path / "world")
+    assert evaluate_hard(run_folder, world) == 0
+    shown = capsys.readouterr().out
+    assert re.search(
+        r"^Image-text retrieval: picture → caption, R@1 +\d+.\d % +50.0 % +- +10$", shown, re.MULTILINE
+    )
+    assert f"Report:  {run_folder / 'report.html'}\nScores:  {run_folder / 'metrics.json'}" in shown
+    before = (run_folder / "metrics.json").read_bytes()
+    assert evaluate_hard(run_folder / "model", world, "--scale", "0.5") == 0
+    assert (run_folder / "evaluation-scale-0.5" / "report.html").exists()
+    other = ["--parts", "entailment", "--validation", "--entailment.steps", "2"]
+    assert evaluate_hard(run_folder, world, *other) == 0
+    assert (run_folder / "evaluation-validation" / "metrics.json").exists()
+    assert (run_folder / "metrics.json").read_bytes() == before
+    capsys.readouterr()
+    assert evaluate_hard(run_folder, world, *other, "--out", str(run_folder)) == 2
+    assert "holds an evaluation with validation False, this one has True" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_is_not_evaluated(tmp_path, capsys):
+    (tmp_path / "config.yaml").touch()
+    assert evaluate_hard(tmp_path, tmp_path) == 2
+    assert f"is not finished: `xfm pretrain --folder {tmp_path} --resume`" in capsys.readouterr().err
 
 
 def test_info_of_other_things(tmp_path, capsys):

@@ -2,12 +2,25 @@
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.failing import fail_rename
-from xfm.files import file_digest, is_disk_full, replace_folder, sync_folder, write_text
+from xfm.errors import UserError
+from xfm.files import (
+    drafting,
+    file_digest,
+    is_disk_full,
+    path_below,
+    replace_folder,
+    sync_folder,
+    write_text,
+    writing,
+)
+
+DEAD = 999_999_999  # more than any process id
 
 
 def folder(path: Path, text: str) -> Path:
@@ -29,6 +42,72 @@ def test_text_that_cannot_be_put_in_place_leaves_the_old(
     with pytest.raises(OSError, match="Input/output"):
         write_text(tmp_path / "a", "new")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_text_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, real=real: (calls.append(n), real(*a))[1])
+    write_text(tmp_path / "a", "one")
+    assert calls == ["fsync", "replace"]
+
+
+def test_text_follows_no_link_that_waits_for_it(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / f".a.partial-{os.getpid()}").symlink_to(tmp_path / "theirs")
+    write_text(tmp_path / "a", "mine")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a": "mine", "theirs": "theirs"}
+
+
+@pytest.mark.parametrize("target", [True, False])
+def test_what_killed_processes_left_goes(tmp_path: Path, target: bool) -> None:
+    """A folder that had stepped aside comes back where no new one took its place."""
+    folder(tmp_path / f".a.partial-{DEAD}", "half")
+    folder(tmp_path / f".a.partial-{os.getpid()}", "half")
+    folder(tmp_path / f".a.old-{DEAD}", "old")
+    kept = {f".a.partial-{os.getppid()}", f".ab.partial-{DEAD}", ".a.partial-x", "a.partial-1"}
+    for name in kept:
+        folder(tmp_path / name, "not ours")
+    if target:
+        folder(tmp_path / "a", "new")
+    with drafting(tmp_path / "a") as draft:
+        assert list(draft.iterdir()) == []
+        assert {p.name for p in tmp_path.iterdir()} == {*kept, "a", draft.name}
+    assert {p.name for p in tmp_path.iterdir()} == {*kept, "a"}
+    assert (tmp_path / "a" / "content").read_text() == ("new" if target else "old")
+
+
+def test_paths_stay_below_their_folder(tmp_path: Path) -> None:
+    inside = folder(tmp_path / "in", "x")
+    (inside / "out").symlink_to(tmp_path)
+    (inside / "loop").symlink_to(inside / "loop")
+    for name in ("content", "./content", "deep/../content", "absent/file", str(inside / "content")):
+        assert path_below(inside, name) == inside / name
+    for name in ("..", "../in2/x", "/etc/passwd", "out/x", "a\0b", "\ud800", "deep/../../x"):
+        assert path_below(inside, name) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            r"a: the disk is full .*; free .* or wait",
+        ),
+        (RuntimeError("I/O error (os error 28)"), "a: the disk is full"),
+        (PermissionError(errno.EACCES, "Denied", "x"), r"a cannot be written \(Denied: x\); choose another"),
+    ],
+)
+def test_what_keeps_a_place_from_being_written_is_one_sentence(error: Exception, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence), writing(Path("a"), "or wait"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ConnectionResetError(errno.ECONNRESET, "x")])
+def test_other_errors_pass(error: Exception) -> None:
+    with pytest.raises(type(error)), writing(Path("a"), "or wait"):
+        raise error
 
 
 @pytest.mark.parametrize("old", [True, False])

@@ -18,7 +18,7 @@ ORDER = [
     {"tasks", "evaluation"},
     {"inference"},
     {"serving"},
-    {"quickstart", "info"},
+    {"quickstart", "info", "commands"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

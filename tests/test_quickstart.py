@@ -1,8 +1,8 @@
-"""The plan of a quickstart, and what becomes of an earlier one's folder; CI runs the stages themselves."""
+"""A quickstart: once for real, otherwise with recorded stages; its plan, and the folder of an earlier one."""
 
 import json
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.config.evaluation import EvaluationConfig
+from xfm.config.model import FusionConfig, ModelConfig, VisionConfig
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
+from xfm.evaluation.scores import REQUIRED_KEYS, read_scores
+from xfm.modeling.folder import load_model
 from xfm.quickstart import (
     PLAN_FILE,
     Plan,
     _move_aside,
+    _recipe,
     _unfinished,
     make_plan,
     measure_step,
@@ -186,11 +190,59 @@ def test_finished_runs_are_kept(tmp_path: Path, stages: Stages) -> None:
     assert reports == {"run.1": "report 1", "run.2": "report 2", "run": "report 3"}
 
 
-def test_something_else_in_the_folder_is_moved_aside(tmp_path: Path, stages: Stages) -> None:
+def test_something_else_in_the_folder_stays_where_it_is(tmp_path: Path, stages: Stages) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    quickstart(tmp_path / "run", 5)
-    assert content(tmp_path / "run.1") == {"notes.txt": "mine"}
+    with pytest.raises(UserError, match=r"run holds something else than a run .*; choose a new folder"):
+        quickstart(tmp_path / "run", 5)
+    assert content(tmp_path) == {"run/notes.txt": "mine"}
+    assert stages.worlds == []
+
+
+@pytest.mark.parametrize("name", ["worlds", "worlds/emoji", "worlds/emoji/run", "runs/../worlds", "link"])
+def test_a_folder_around_or_in_the_world_is_refused(
+    tmp_path: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "worlds" / "emoji").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "worlds")
+    (tmp_path / "worlds" / PLAN_FILE).touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"--folder {name} and the world worlds/emoji hold one another"):
+        quickstart(Path(name), 5)
+    assert stages.worlds == []
+    assert (tmp_path / "worlds" / PLAN_FILE).exists()
+
+
+def test_the_stages_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """World, training, evaluation and report for real, as small as they can be."""
+    full = _recipe
+
+    def narrow(world: Path, smoke: bool, steps: int) -> Recipe:
+        recipe = full(world, smoke, steps)
+        return replace(
+            recipe,
+            model=ModelConfig(
+                vision=VisionConfig(96, 16, 32, 1, 2),
+                language=replace(recipe.model.language, width=32, depth=1, heads=2, mlp_width=32),
+                fusion=FusionConfig(1, 2, 32),
+                projection=8,
+            ),
+        )
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MODULE, "SMOKE_SCALE", 0.002)
+    monkeypatch.setattr(MODULE, "SMOKE_BUDGET", 0.01)  # leaves the fewest steps
+    monkeypatch.setattr(MODULE, "_recipe", narrow)
+    monkeypatch.setattr(MODULE, "_evaluation", lambda budget, smoke: EvaluationConfig(scale=0.001))
+    report = quickstart(Path("runs/quickstart"), smoke=True)
+    assert report == Path("runs/quickstart/report.html")
+    assert "</html>" in report.read_text()
+    assert set(REQUIRED_KEYS) <= set(read_scores(report.with_name("metrics.json")))
+    assert load_model(report.with_name("model")).provenance["recipe"] == "nano"
+    assert (tmp_path / "worlds" / "emoji-smoke" / "world.json").exists()
+    assert str(report) in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- parts
@@ -230,7 +282,18 @@ def test_nothing_is_no_reason_to_move(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("text", ["{", '{"budget": 25.0}', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"budget": 25.0}',
+        "[]",
+        "[" * 50_000,
+        json.dumps(asdict(PLAN) | {"budget": 25.0, "steps": "many"}),
+        json.dumps(asdict(PLAN) | {"budget": 25.0, "steps": -1}),
+        json.dumps(asdict(PLAN) | {"budget": 25.0, "steps": 2.5}),
+    ],
+)
 def test_a_damaged_plan_moves_the_folder_aside(tmp_path: Path, text: str) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / PLAN_FILE).write_text(text)
@@ -241,7 +304,9 @@ def test_a_file_or_the_current_folder_is_refused(tmp_path: Path, monkeypatch: py
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="is a file"):
         quickstart(tmp_path / "file")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="holds the current folder"):
-        _move_aside(Path("."))
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    for folder in (".", ".."):
+        with pytest.raises(UserError, match="holds the current folder"):
+            quickstart(Path(folder))
     assert (tmp_path / "file").read_text() == "mine"

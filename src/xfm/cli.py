@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
         UserError: unknown option or wrong value.
         SystemExit: help was asked for, or there is no such command.
     """
-    from xfm.config.options import parse_options, tidy_help
+    from xfm.config.help import tidy_help
+    from xfm.config.options import parse_options
 
     top = _top_parser().parse_args(arguments)
     command = COMMANDS[top.command]
@@ -144,6 +146,7 @@ def _prepare_parser(options: Sequence[str]) -> "ArgumentParser":
         f"  {prefix}_SCENES=8000 xfm prepare        any option from the environment",
     )
     parser.add_argument("--folder", type=str, default="worlds/emoji", help="folder to write the world to")
+    parser.add_argument("--force", action="store_true", help="replace a world of other settings")
     add_fields(parser, WorldConfig)
     return parser
 
@@ -153,115 +156,8 @@ def _prepare(chosen: "Namespace") -> None:
     from xfm.config.world import WorldConfig
     from xfm.data.worlds.emoji import build_world
 
-    build_world(Path(chosen.folder), assemble(WorldConfig, chosen))
+    build_world(Path(chosen.folder), assemble(WorldConfig, chosen), force=chosen.force)
     print(f"The world is in {chosen.folder}.")
-
-
-def _pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
-    """The options of `xfm pretrain`; their defaults are the values of the recipe that the options name."""
-    from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
-    from xfm.config.options import add_fields, new_parser
-    from xfm.config.recipe import Recipe
-
-    recipe = _chosen_recipe(options)
-    parser = new_parser(
-        RECIPE_ENV,
-        prog="xfm pretrain",
-        usage="xfm pretrain [--recipe NAME] [--folder FOLDER] [--resume] [--FIELD VALUE ...]",
-        description="Pre-train a recipe: text, pictures, pairs and regions in, one model out. The run\n"
-        "folder holds the resolved config.yaml, log.jsonl, tensorboard/, checkpoints/ and the\n"
-        f"finished model/. The values below are those of the recipe {recipe}.",
-        epilog="examples:\n"
-        "  xfm pretrain --recipe nano\n"
-        "  xfm pretrain --recipe small --folder runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
-        "  xfm pretrain --folder runs/mine --resume\n"
-        "  torchrun --nproc-per-node 8 -m xfm.cli pretrain --recipe base\n"
-        f"  {RECIPE_ENV}_TRAINING__STEPS=100 xfm pretrain      any option from the environment",
-    )
-    known = ", ".join(recipe_names())
-    parser.add_argument("--recipe", type=str, default=recipe, help=f"one of {known}, or a YAML file")
-    parser.add_argument("--folder", type=str, default=None, help="run folder; runs/NAME if not given")
-    parser.add_argument(
-        "--resume", action="store_true", help="continue the run in the folder exactly, with its own recipe"
-    )
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument(
-        "--compile", action="store_true", help="run the encoders through torch.compile (for GPUs)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
-    return parser
-
-
-def _chosen_recipe(options: Sequence[str]) -> str:
-    """The recipe that the options name; to resume, the folder's own configuration is enough."""
-    from xfm.config.load import RECIPE_ENV
-
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
-    first.add_argument("--folder", nargs="?")
-    first.add_argument("--resume", action="store_true")
-    known = first.parse_known_args(options)[0]
-    if known.recipe:
-        return known.recipe
-    kept = Path(known.folder or "runs/nano") / "config.yaml"
-    return str(kept) if known.resume and kept.is_file() else "nano"
-
-
-def _pretrain(chosen: "Namespace") -> None:
-    from xfm.config.options import assemble
-    from xfm.config.recipe import Recipe
-
-    recipe = assemble(Recipe, chosen)
-    folder = Path(chosen.folder or Path("runs") / recipe.name)
-    from xfm.training.pretrain import pretrain as run
-
-    model = run(
-        recipe,
-        folder,
-        resume=chosen.resume,
-        progress=not chosen.quiet,
-        device=chosen.device,
-        compiled=chosen.compile,
-    )
-    if os.environ.get("RANK", "0") == "0":
-        print(f"The model is in {model}; evaluate it with `xfm evaluate {model} --world {recipe.root}`.")
-
-
-def _evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
-    from xfm.config.evaluation import EvaluationConfig
-    from xfm.config.options import add_fields, new_parser
-
-    prefix = "XFM_EVALUATE"
-    parser = new_parser(
-        prefix,
-        prog="xfm evaluate",
-        usage="xfm evaluate MODEL [--world FOLDER] [--out FOLDER] [--FIELD VALUE ...]",
-        description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
-        "one modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Writes\n"
-        "metrics.json and report.html.",
-        epilog="examples:\n"
-        "  xfm evaluate runs/nano/model --world worlds/emoji\n"
-        "  xfm evaluate runs/nano/model --parts '[retrieval, vqa]' --scale 0.2\n"
-        f"  {prefix}_SCALE=0.2 xfm evaluate runs/nano/model      any option from the environment",
-    )
-    parser.add_argument("model", type=str, help="model folder, such as runs/nano/model")
-    parser.add_argument("--world", type=str, default="worlds/emoji", help="folder that `xfm prepare` wrote")
-    parser.add_argument(
-        "--out", type=str, default=None, help="folder for the results; the model's parent if not given"
-    )
-    add_fields(parser, EvaluationConfig)
-    return parser
-
-
-def _evaluate(chosen: "Namespace") -> None:
-    from xfm.config.evaluation import EvaluationConfig
-    from xfm.config.options import assemble
-
-    model = Path(chosen.model)
-    from xfm.evaluation.run import evaluate as run
-
-    run(model, Path(chosen.world), Path(chosen.out or model.parent), assemble(EvaluationConfig, chosen))
 
 
 def _info_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -274,14 +170,19 @@ def _info_parser(options: Sequence[str]) -> "ArgumentParser":
         f"checkpoint or a run folder, or every field of a recipe ({', '.join(recipe_names())}).",
         epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info base",
     )
-    parser.add_argument("path", type=str, help="folder or recipe")
+    parser.add_argument("path", type=str, nargs="+", help="folder or recipe; several are shown in turn")
     return parser
 
 
 def _info(chosen: "Namespace") -> None:
     from xfm.info import describe
 
-    print(describe(chosen.path))
+    for path in chosen.path:
+        if os.sep in path and not Path(path).exists():
+            raise UserError(
+                f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"
+            )
+    print("\n---\n".join(describe(path) for path in chosen.path))
 
 
 def _of_module(summary: str, module: str, name: str) -> Command:
@@ -297,8 +198,8 @@ COMMANDS = {
     "quickstart": Command("everything from data to report in one command", _quickstart_parser, _quickstart),
     "prepare": Command("build the embedded data", _prepare_parser, _prepare),
     "init": _of_module("compose a model of encoders with weights", "xfm.interop.init_command", "init"),
-    "pretrain": Command("pre-train a recipe, or resume", _pretrain_parser, _pretrain),
-    "evaluate": Command("score a model and write the report", _evaluate_parser, _evaluate),
+    "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain),
+    "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),
 }
 

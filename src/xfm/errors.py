@@ -6,3 +6,16 @@ class UserError(Exception):
 
     The command line prints the message on one line and exits with status 2.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """The text with control characters, line breaks and half surrogates as escapes.
+
+    Names from files that nobody has checked end up in messages, and a terminal obeys what is in them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

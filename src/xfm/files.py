@@ -1,11 +1,16 @@
-"""Files and folders that are replaced whole or not at all."""
+"""Files and folders that are replaced whole or not at all, and paths that other files name."""
 
 import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+
+from xfm.errors import UserError
 
 
 def file_digest(path: Path) -> str:
@@ -14,6 +19,25 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+# ---------------------------------------------------------------- paths that a file names
+def path_below(folder: Path, name: str, within: Path | None = None) -> Path | None:
+    """`folder`/`name`, or None where that is no path, or leaves `within` (the folder) by `..` or a link.
+
+    Whoever may write a list of pictures must not choose among all files of the machine.
+    """
+    try:
+        inside = Path(os.path.realpath(folder / name)).is_relative_to(_real(within or folder))
+    except ValueError:  # a NUL, or half a surrogate pair
+        return None
+    return folder / name if inside else None
+
+
+@lru_cache(maxsize=64)
+def _real(folder: Path) -> str:
+    return os.path.realpath(folder)
+
+
+# ---------------------------------------------------------------- writing
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that the disk or the quota is full (safetensors reports it as text)."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -21,11 +45,37 @@ def is_disk_full(error: BaseException) -> bool:
     return "os error 28" in str(error) or "No space left on device" in str(error)
 
 
+@contextlib.contextmanager
+def writing(place: Path, remedy: str) -> Iterator[None]:
+    """Turn what keeps `place` from being written into one sentence.
+
+    Args:
+        place: file or folder that the block writes.
+        remedy: what to do when the disk is full, besides making room.
+
+    Raises:
+        UserError: the disk is full, something is in the way, or the place is not writable.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_disk_full(error):
+            raise UserError(f"{place}: the disk is full ({error}); free some space {remedy}") from error
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+            reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+            raise UserError(f"{place} cannot be written ({reason}); choose another folder") from error
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, the same bytes on every system; `path` holds the old or the new text, never half."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.unlink(missing_ok=True)  # of a process with this id that was killed
+        with partial.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -33,11 +83,59 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+@contextlib.contextmanager
+def drafting(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target` for a new version of it, which `replace_folder` puts in place.
+
+    What killed processes left of earlier versions is cleared away first; the draft goes at the end, whatever
+    happens.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(target.parent, re.escape(target.name))
+    draft = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    try:
+        draft.mkdir()
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def clear_leftovers(parent: Path, names: str) -> None:
+    """Remove the drafts of killed processes; a folder that one of them had moved aside comes back.
+
+    Args:
+        parent: the folder that holds the targets.
+        names: regular expression of the targets' names.
+    """
+    pattern = re.compile(rf"\.(?P<name>{names})\.(?P<what>partial|old)-(?P<process>\d+)")
+    for path in [*parent.iterdir()]:
+        if not (match := pattern.fullmatch(path.name)) or _is_running(int(match["process"])):
+            continue
+        target = parent / match["name"]
+        if match["what"] == "old" and not target.exists():
+            os.replace(path, target)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether another process with that id is running."""
+    if process == os.getpid():  # in a container, the killed process often had the same id
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def replace_folder(draft: Path, target: Path) -> None:
     """Rename `draft` to `target`; a folder cannot be replaced in one call, so an old one steps aside first.
 
     Both must have the same parent. If the process dies in between, the old folder is found beside the target
-    as `.NAME.old-PID`.
+    as `.NAME.old-PID`; the next `drafting` of the target brings it back.
     """
     aside = target.with_name(f".{target.name}.old-{os.getpid()}")
     if target.exists():

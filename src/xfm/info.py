@@ -55,13 +55,23 @@ def _describe_checkpoint(folder: Path) -> str:
 def _describe_run(folder: Path) -> str:
     checkpoints = sorted(p.name for p in (folder / "checkpoints").glob("step-*"))
     parts: dict[str, Any] = {"run": str(folder), "checkpoints": checkpoints}
-    log = folder / "log.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    logged = [line for line in map(json.loads, lines) if "event" not in line]
-    if logged:
-        parts["last logged"] = logged[-1]
+    if (logged := _last_logged(folder / "log.jsonl")) is not None:
+        parts["last logged"] = logged
     text = _yaml(parts)
     return f"{text}\n{_describe_model(folder / 'model')}" if (folder / "model").is_dir() else text
+
+
+def _last_logged(log: Path) -> dict[str, Any] | None:
+    """The last line about steps; one that was being written when its run was killed does not count."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    for text in reversed(lines):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and "event" not in line:
+            return line
+    return None
 
 
 def parameter_counts(file: Path) -> dict[str, int]:
@@ -85,9 +95,12 @@ def parameter_counts(file: Path) -> dict[str, int]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is missing or not JSON: restore it from a copy") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} does not hold a JSON object: restore it from a copy")
+    return value
 
 
 def _yaml(value: Any) -> str:

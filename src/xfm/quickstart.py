@@ -15,7 +15,7 @@ from xfm.config.load import load_recipe
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
-from xfm.files import write_text
+from xfm.files import write_text, writing
 
 if TYPE_CHECKING:
     from xfm.data.schema import Batch
@@ -53,7 +53,8 @@ class Plan:
 def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -> Path:
     """Build the world, pre-train `nano`, evaluate it and write the report.
 
-    A run that was stopped continues. A finished run, or one with another budget, is moved aside.
+    A run that was stopped continues. A finished run, or one with another budget, is moved aside; a folder
+    that holds something else is never touched.
 
     Args:
         folder: run folder.
@@ -65,18 +66,18 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
         Path of the report.
 
     Raises:
-        UserError: the budget is too small, or a stage failed.
+        UserError: the budget is out of range, the folder is not one for a run, or a stage failed.
     """
     from xfm.data.worlds.emoji import build_world
     from xfm.evaluation.run import evaluate
+    from xfm.evaluation.summary import summary
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
     if not 1 <= budget <= 24 * 60:
         raise UserError(f"--budget {budget:g}: give the minutes for all stages, between 1 and 1440")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--folder {folder} is a file; name a folder, which may be new")
-    began = time.perf_counter()
     world = Path("worlds/emoji-smoke" if smoke else "worlds/emoji")
+    _check_folder(folder, world)
+    began = time.perf_counter()
     print(f"1/4 The embedded world: {world}", flush=True)
     build_world(world, WorldConfig(scale=SMOKE_SCALE) if smoke else WorldConfig())
 
@@ -86,8 +87,9 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
         _move_aside(folder)
         seconds = (SMOKE_BUDGET if smoke else budget) * 60 - (time.perf_counter() - began)
         plan = make_plan(budget, smoke, world, seconds)
-        folder.mkdir(parents=True, exist_ok=True)
-        plan.write(folder)
+        with writing(folder, "and run again"):
+            folder.mkdir(parents=True, exist_ok=True)
+            plan.write(folder)
     recipe = _recipe(world, smoke, plan.steps)
     print(f"2/4 Pre-training {recipe.name} from scratch: {plan.steps} steps", flush=True)
     model = folder / MODEL_FOLDER
@@ -97,7 +99,9 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
     scores = evaluate(model, world, folder, _evaluation(plan.budget, smoke))
     report = folder / "report.html"
     minutes = (time.perf_counter() - began) / 60
-    print(f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n    Report:  {report}")
+    print(
+        f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n    Report:  {report}"
+    )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
     return report
 
@@ -117,7 +121,7 @@ def make_plan(budget: float, smoke: bool, world: Path, seconds: float) -> Plan:
     return Plan(budget, smoke, str(world), steps, round(step_seconds, 4))
 
 
-PRETRAINING_SHARE = 0.57
+PRETRAINING_SHARE = 0.53
 """Of the time after building the world; the rest is for the evaluation."""
 
 
@@ -181,17 +185,38 @@ def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
         return None
     try:
         plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):  # damaged: the folder is moved aside
+    except (OSError, ValueError, TypeError, RecursionError):  # damaged: the folder is moved aside
+        return None
+    if type(plan.steps) is not int or plan.steps < 1:
         return None
     return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
 
 
+def _check_folder(folder: Path, world: Path) -> None:
+    """Refuse a folder that must not be moved aside later, before anything is built."""
+    real, here, data = folder.resolve(), Path.cwd().resolve(), world.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--folder {folder} is a file; name a folder, which may be new")
+    if here.is_relative_to(real):
+        raise UserError(f"--folder {folder} holds the current folder; choose one below it")
+    if data.is_relative_to(real) or real.is_relative_to(data):
+        raise UserError(f"--folder {folder} and the world {world} hold one another; choose another folder")
+    if _is_used(folder) and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
+        raise UserError(
+            f"--folder {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
+            "choose a new folder"
+        )
+
+
+def _is_used(folder: Path) -> bool:
+    return folder.exists() and any(folder.iterdir())
+
+
 def _move_aside(folder: Path) -> None:
-    if not folder.exists() or not any(folder.iterdir()):
+    """Give the folder of an earlier run, from `_check_folder`, another name."""
+    if not _is_used(folder):
         return
     folder = folder.resolve()
-    if folder in Path.cwd().resolve().parents or folder == Path.cwd().resolve():
-        raise UserError(f"--folder {folder} holds the current folder; choose one below it")
     number = 1
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1

@@ -1,7 +1,5 @@
 """Recipes: every one builds, overrides, environment, messages."""
 
-import math
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +11,10 @@ from tests.training.corpus import tiny_recipe
 from xfm.config.data import Augmentation
 from xfm.config.load import dump_recipe, load_recipe, read_recipe, recipe_names
 from xfm.config.model import Positions
-from xfm.config.recipe import Phase, Recipe
+from xfm.config.options import parse
+from xfm.config.recipe import Recipe
 from xfm.config.training import Precision
+from xfm.config.world import WorldConfig
 from xfm.errors import UserError
 from xfm.modeling.xfm import XFM
 
@@ -113,7 +113,10 @@ def test_a_recipe_based_on_another(tmp_path):
         (["--training.steps", "many"], "training.steps: Expected a .*int.*Got value: many"),
         (["--training.precision", "fp16"], "'fp16' is none of auto, fp32, bf16"),
         (["--model.vision.width", "190"], "vision.heads must divide vision.width"),
-        (["--data.pair.corpora", '[{"pth": "x"}]'], "data.pair.corpora.*'pth' is not accepted"),
+        (
+            ["--data.pair.corpora", '[{"pth": "x"}]'],
+            "unknown field data.pair.corpora.0.pth; did you mean path",
+        ),
         (["--data.text_mask.max_tokens", "9999"], "max_positions must be at least 10001"),
         (["--data.patch_mask.patches", "9999"], "patch_mask.patches must not exceed the picture's"),
         (["--training.log_every", "0"], "training.log_every must be at least 1"),
@@ -163,15 +166,89 @@ def test_unreadable_recipes(tmp_path):
         load_recipe(tmp_path / "list.yaml")
 
 
-def test_phases_in_steps():
-    recipe = tiny_recipe(Path("/data"), steps=9)
-    recipe = replace(recipe, curriculum=[*recipe.curriculum, Phase(until=0.34), Phase(until=1.0)])
-    spans = [(s.start, s.stop) for s in recipe.stretches()]
-    assert spans == [(0, 3), (3, 9)]  # what rounds to nothing is left out
-    assert recipe.stretches()[0].data.pair.batch_size == 0
-    assert recipe.stretches()[1].data.pair.corpora[0].path == "/data/scenes-*.tar"
-    with pytest.raises(ValueError, match="until"):
-        replace(recipe, curriculum=[Phase(until=math.nextafter(1, 2))])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: 2020-13-45", r"not valid YAML \(month must be in 1..12\)"),
+        ("[" * 5000, "not valid YAML"),
+        ("a\0b: 1", "not valid YAML"),
+        ("description: &a [*a]", "a value holds itself"),
+        ('base: "a\\0.yaml"', "not valid YAML"),
+        ('base: "\\ud800.yaml"', "not valid YAML"),
+    ],
+)
+def test_hostile_recipes(tmp_path, text, message):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_recipe(tmp_path / "r.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_recipes_of_one_name_in_two_folders(tmp_path):
+    """A loop is one of files, not of names."""
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "a.yaml", base="sub/b.yaml")
+    write(tmp_path / "sub" / "b.yaml", base="a.yaml")
+    write(tmp_path / "sub" / "a.yaml", base="nano", name="found")
+    assert load_recipe(tmp_path / "a.yaml").name == "found"
+    write(tmp_path / "sub" / "a.yaml", base="../sub/../a.yaml")
+    with pytest.raises(UserError, match="form a loop"):
+        load_recipe(tmp_path / "a.yaml")
+
+
+OUT_OF_RANGE = {
+    "data.workers": -1,
+    "data.max_bad": -1,
+    "data.max_words": 0,
+    "data.max_regions": 0,
+    "data.patch_mask.patches": -1,
+    "data.patch_mask.min_block": 0,
+    "data.caption_mask.probability": -1,
+    "data.text_mask.probability": 1.5,
+    "data.caption_mask.max_tokens": 1,
+    "data.caption_mask.max_masks": -1,
+    "data.text_mask.skipgram": 2,
+    "data.text_mask.skipgram_size": 0,
+    "training.optim.warmup": -3,
+    "training.optim.hold": 2,
+    "training.optim.lr": ".nan",
+    "training.optim.muon_lr": -1,
+    "training.optim.clip": ".inf",
+    "training.optim.betas": "[0.9, 1.5]",
+    "training.weights.itm": -1,
+    "model.vision.patch_size": 0,
+    "model.vision.heads": 0,
+    "model.vision.depth": -1,
+    "model.vision.drop_path": 5,
+    "model.language.dropout": 5,
+    "model.language.vocab_size": 10**13,
+    "model.language.width": -192,
+    "model.fusion.mlp_width": 0,
+    "model.projection": 0,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE.items())
+def test_numbers_out_of_range_are_named(name, value):
+    with pytest.raises(UserError, match=rf"{name.split('.', 1)[1]} is .*: choose a number") as caught:
+        load_recipe("nano", [f"--{name}={value}"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("workers", -3),
+        ("scale", -1),
+        ("scale", 0),
+        ("scale", ".nan"),
+        ("singles", -5),
+        ("tasks.vqa_train", -4),
+    ],
+)
+def test_numbers_of_a_world_out_of_range_are_named(name, value):
+    with pytest.raises(UserError, match=rf"{name} is .*: choose a number"):
+        parse(WorldConfig, [f"--{name}={value}"])
 
 
 def test_absolute_paths_stay():

@@ -14,7 +14,7 @@ from xfm.data.loader import PretrainingData
 from xfm.errors import UserError
 
 BAD = {
-    "00003": "does not decode",
+    "00003": "header is broken",
     "00004": "JSON is invalid",
     "00009": "a caption is empty",
     "00015": "outside",
@@ -87,9 +87,33 @@ def test_as_many_as_allowed_do_not(spoilt):
     assert len(list(PretrainingData(replace(spoilt, max_bad=4), 96, 12, 0).batches(0, 20))) == 20
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_pictures_without_regions_give_no_row(spoilt, tmp_path, workers):
+    """With captions as rows they are good records; without, there would be nothing to learn from."""
+    members = region_members(np.random.default_rng(1), 4)
+    for key in ("00000", "00002"):
+        members[f"{key}.json"] = b'{"captions": ["a dog"], "regions": []}'
+    stream = StreamConfig(4, [CorpusConfig(str(write_tar(tmp_path / "a.tar", members)))], Augmentation.NONE)
+    config = replace(spoilt, region=stream, workers=workers)
+    assert not next(PretrainingData(config, 96, 12, 0).batches(0, 1)).skipped
+    batch = next(PretrainingData(replace(config, caption_rows=False), 96, 12, 0).batches(0, 1))
+    reasons = {bad.origin.key: bad.reason for bad in batch.skipped}
+    assert reasons == dict.fromkeys(
+        ("00000", "00002"), 'the field "regions" is empty, and data.caption_rows is false'
+    )
+    assert not batch.region.is_image.any()
+    for key in ("00001", "00003"):
+        del members[f"{key}.jpg"]
+    write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(UserError, match="All of 4 records in a row are bad"):
+        list(PretrainingData(replace(config, caption_rows=False, max_bad=5), 96, 12, 0).batches(0, 1))
+
+
 @pytest.mark.parametrize("max_bad", [1, 100])
 def test_a_corpus_without_a_good_record(spoilt, tmp_path, max_bad):
     path = write_tar(tmp_path / "a.tar", {f"{i}.jpg": b"nothing" for i in range(5)})
     config = replace(spoilt, region=StreamConfig(2, [CorpusConfig(str(path))]), max_bad=max_bad)
-    with pytest.raises(UserError, match=r"a\.tar:\d.*mend or remove them"):
+    with pytest.raises(
+        UserError, match=r"a\.tar:\d.*mend or remove them(, or check the field names|, or raise)"
+    ):
         list(PretrainingData(config, 96, 12, 0).batches(0, 1))

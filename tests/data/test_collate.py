@@ -91,6 +91,14 @@ def test_stack_pixels_copies_any_layout():
     assert torch.equal(stacked[1].flip(-1), stacked[0])
 
 
+def test_no_rows_at_all():
+    tokens, masked = collate_tokens([], TokenMaskConfig(0.5, 15, 30), train_tokenizer(["a b"], 300))
+    assert len(tokens.ids) == len(tokens.mask) == len(masked.positions) == len(masked.labels) == 0
+    assert {tokens.ids.dtype, masked.ids.dtype, masked.labels.dtype} == {torch.int64}
+    assert visible_patches([], 12, 8).shape == (0, 64)
+    assert box_targets([], 96).shape == (0, 4)
+
+
 @pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
 def test_collate_tokens_without_masks_has_one_column(texts):
     tokenizer = train_tokenizer(["a b"], 300)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -100,6 +101,45 @@ def test_too_large_is_refused_before_decoding():
     with pytest.raises(PictureError, match="20 x 20 pixels, more than the limit of 399"):
         decode_picture(data, max_pixels=399)
     assert decode_picture(data, max_pixels=400).shape == (3, 20, 20)
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def size_chunk(width: int, height: int) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+
+
+def test_a_jpeg_that_hides_its_size():
+    """FF 00 is no marker: a parser that takes it for one jumps over the real size to a second, small one."""
+    data = encode(smooth(64, 64), "JPEG")
+    place = data.index(b"\xff\xc0") + 5
+    real = (data[:place] + struct.pack(">HH", 12_000, 12_000) + data[place + 4 :])[2:]
+    decoy = b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 8, 8) + bytes(20)
+    evil = b"\xff\xd8\xff\x00" + struct.pack(">H", len(real) + 2) + real + decoy
+    with pytest.raises(PictureError, match=r"12000 x 12000 pixels, more than the limit|header is broken"):
+        decode_picture(evil)
+
+
+@pytest.mark.parametrize("side", [10_000, 30_000])
+def test_a_png_of_two_sizes(side):
+    data = png(size_chunk(1, 1), size_chunk(side, side), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    with pytest.raises(PictureError, match=f"{side} x {side} pixels, more than the limit"):
+        decode_picture(data)
+
+
+def test_the_limit_is_the_caller_s_alone():
+    """Pillow's own limits are neither an error nor a warning."""
+    data = png(size_chunk(20_000, 20_000), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PictureError, match="does not decode"):
+            decode_picture(data, max_pixels=10**9)
 
 
 @settings(deadline=None, max_examples=300)

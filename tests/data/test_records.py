@@ -50,7 +50,8 @@ def test_good_records():
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
-        ({}, "neither a caption nor a region"),
+        ({}, 'there is no field "captions" or "regions"; it has no fields'),
+        ({"captions": []}, "there is no caption and no region"),
         ({"captions": ["a", " "]}, "a caption is empty"),
         ({"captions": ["a", "?!"]}, "a caption is empty"),
         ({"captions": {"a": 1}}, '"captions" is not a list of strings'),
@@ -86,15 +87,16 @@ def test_bad_regions(annotation, reason):
 @pytest.mark.parametrize(
     ("kind", "annotation", "picture", "reason"),
     [
-        (SampleKind.PAIR, {}, PICTURE, "there is no caption"),
+        (SampleKind.PAIR, {}, PICTURE, 'there is no field "captions"; it has no fields'),
+        (SampleKind.PAIR, {"text": "a", "x": 1}, PICTURE, 'no field "captions"; it has text, x'),
         (SampleKind.PAIR, {"captions": []}, PICTURE, "there is no caption"),
         (SampleKind.PAIR, {"caption": ""}, PICTURE, "a caption is empty"),
         (SampleKind.PAIR, {"caption": "a"}, b"no picture", "not a JPEG, PNG or WebP"),
         (SampleKind.IMAGE, {}, None, "picture is missing"),
-        (SampleKind.IMAGE, {}, PICTURE[:300], "does not decode"),
-        (SampleKind.TEXT, {}, None, '"text" is missing or not a string'),
-        (SampleKind.TEXT, {"text": 3}, None, '"text" is missing or not a string'),
-        (SampleKind.TEXT, {"text": "\ud800"}, None, '"text" is missing or not a string'),
+        (SampleKind.IMAGE, {}, PICTURE[:300], "header is broken"),
+        (SampleKind.TEXT, {"caption": "a"}, None, 'there is no field "text"; it has caption'),
+        (SampleKind.TEXT, {"text": 3}, None, 'the field "text" is not a string'),
+        (SampleKind.TEXT, {"text": "\ud800"}, None, 'the field "text" is not a string'),
         (SampleKind.TEXT, {"text": " \n"}, None, "the text is empty"),
     ],
 )

@@ -1,6 +1,7 @@
 """Task files: rows that know where they stand, pictures, and evaluation's pixels."""
 
 import json
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import picture_bytes
 from xfm.data.pictures import decode_picture
-from xfm.data.tasks import eval_pixels, load_image, read_rows
+from xfm.data.tasks import eval_pixels, image_size, load_image, read_rows
 from xfm.errors import UserError
 
 
@@ -79,6 +80,60 @@ def test_bad_fields_are_named(tmp_path):
             read(field)
 
 
+def test_rows_have_an_end(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n' + b" " * (5 << 20))
+    with pytest.raises(UserError, match=r"a\.jsonl:2: the row has more than 4194304 bytes; mend the row"):
+        read_rows(tmp_path / "a.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(UserError, match=r"pipe\.jsonl: cannot read the file \(it is missing or not a file"):
+        read_rows(tmp_path / "pipe.jsonl")
+
+
+def test_paths_stay_near_their_file(tmp_path):
+    """In the file's folder, or in one beside it."""
+    tasks = tmp_path / "tasks"
+    (tasks / "vqa").mkdir(parents=True)
+    (tmp_path / "secret.jpg").touch()
+    (tasks / "link").symlink_to(tmp_path)
+    good = ["a.jpg", "deep/a.jpg", "../images/a.jpg", str(tasks / "images" / "a.jpg")]
+    bad = ["../../secret.jpg", "/etc/passwd", "../link/secret.jpg", "a\0b", "\ud800"]
+    fields = {"good": good, "bad": bad} | {f"bad{n}": name for n, name in enumerate(bad)}
+    (tasks / "vqa" / "a.jsonl").write_text(json.dumps(fields))
+    row = read_rows(tasks / "vqa" / "a.jsonl")[0]
+    assert row.paths("good") == [tasks / "vqa" / name for name in good]
+    for n in range(len(bad)):
+        with pytest.raises(UserError, match=rf'"bad{n}" is not a path below the folder above'):
+            row.path(f"bad{n}")
+    with pytest.raises(UserError, match='"bad" is not a path'):
+        row.paths("bad")
+
+
+def test_relative_task_files(tmp_path, monkeypatch):
+    (tmp_path / "vqa").mkdir()
+    monkeypatch.chdir(tmp_path / "vqa")
+    (tmp_path / "vqa" / "a.jsonl").write_text('{"image": "../images/a.jpg", "out": "../../a.jpg"}')
+    row = read_rows("a.jsonl")[0]
+    assert str(row.path("image")) == "../images/a.jpg"
+    with pytest.raises(UserError, match="is not a path below"):
+        row.path("out")
+
+
+def test_sizes_of_pictures(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(picture_bytes(np.random.default_rng(0), 40, 30))
+    assert image_size(tmp_path / "a.jpg") == (40, 30)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name, message in (
+        ("pipe.jpg", "is not a file"),
+        ("a.jsonl", "cannot be read"),
+        ("a\0", "not a path"),
+    ):
+        for use in (image_size, load_image):
+            with pytest.raises(UserError, match=f"{message}.*; replace the file, or check the path"):
+                use(tmp_path / name)
+    with pytest.raises(UserError, match="is not a path"):
+        load_image("\ud800.jpg")
+
+
 def test_load_image(tmp_path):
     data = picture_bytes(np.random.default_rng(0), 40, 30)
     (tmp_path / "a.jpg").write_bytes(data)
@@ -86,7 +141,7 @@ def test_load_image(tmp_path):
     (tmp_path / "b.jpg").write_bytes(data[:200])
     with pytest.raises(UserError, match=r"b\.jpg: the picture.*replace the file"):
         load_image(tmp_path / "b.jpg")
-    with pytest.raises(UserError, match=r"absent\.jpg: cannot read the picture"):
+    with pytest.raises(UserError, match=r"absent\.jpg cannot be read"):
         load_image(tmp_path / "absent.jpg")
     with pytest.raises(UserError, match="not a file"):
         load_image(tmp_path)

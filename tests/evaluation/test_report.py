@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
-from xfm.config.evaluation import EvaluationConfig
+from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
-from xfm.evaluation.charts import read_log, running_mean, small_multiples, thin
+from xfm.evaluation.charts import PALETTE, read_log, running_mean, small_multiples, thin
 from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.examples import pick_examples
-from xfm.evaluation.labels import GROUPS, grouped, is_bound, metric_name
-from xfm.evaluation.report import percent, points, readable_seconds, write_report
+from xfm.evaluation.labels import GROUPS, grouped, is_bound, loss_name, metric_name
+from xfm.evaluation.numbers import percent, points, readable_seconds, rough
+from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.run import evaluate
 from xfm.evaluation.scores import REQUIRED_KEYS, Score
+from xfm.evaluation.summary import summary
 
 HOSTILE = '<script>alert("1 & 2")</script>'
 VOID = {"meta", "col", "img", "br", "link", "input", "hr"}
@@ -162,6 +164,92 @@ def test_running_mean_keeps_constants_and_length() -> None:
     assert running_mean(values)[50] == pytest.approx(50)
 
 
+def test_a_curve_of_one_point_is_visible() -> None:
+    point = f"fill: {PALETTE[0]}"  # lines are stroked, points filled
+    assert point in small_multiples({"a": {"a": ([7.0], [2.0])}})
+    assert point not in small_multiples({"a": {"a": (list(range(50)), [1.0] * 50)}})
+
+
+def test_panels_share_their_steps_and_show_whole_ones() -> None:
+    curves = {"a": ([1, 2, 3], [1.0, 2.0, 3.0]), "b": ([3], [1.0])}
+    chart = small_multiples({name: {name: curve} for name, curve in curves.items()}, last=3, marks=[2])
+    ticks = [text for text in re.findall(r">([\d.]+)</text>", chart) if "." not in text]
+    assert ticks.count("3") >= 2
+    assert "0.5" not in re.findall(r">([\d.]+)</text>", small_multiples({"a": {"a": ([1, 2], [7.0, 9.0])}}))
+    assert chart.count("stroke-dasharray: ") == 2  # the mark, in both panels
+
+
+def test_phases_are_marked(results: Path, tmp_path: Path) -> None:
+    settings = {"training": {"steps": 20}, "curriculum": [{"until": 0.5}, {"until": 1.0}]}
+    assert phase_ends({"provenance": {"settings": settings}}) == [10]
+    assert phase_ends({"provenance": {"recipe": "tiny"}}) == []
+    folder = shutil.copytree(results, tmp_path / "run")
+    details = json.loads((folder / "evaluation.json").read_text())
+    details["provenance"]["settings"] = settings
+    (folder / "evaluation.json").write_text(json.dumps(details))
+    page = write_report(folder, log=results / "log.jsonl").read_text()
+    assert "a phase of the curriculum ends (step 10)" in page
+    assert "pairs: contrast (ITC)" not in page
+    assert [loss_name(name) for name in ("pair/itc", "region/imlm", "text/mlm", "image/mim", "new/x")] == [
+        "pairs: contrast (ITC)",
+        "regions: masked words given the picture (IMLM)",
+        "masked words of plain text (MLM)",
+        "masked patches of pictures (MIM)",
+        "new/x",
+    ]
+
+
+def test_a_small_run_looks_small(results: Path) -> None:
+    page = (results / "report.html").read_text()
+    assert (
+        "its scale is 0.01, where 1 is the full evaluation and some of the scores below rest on only" in page
+    )
+    assert "12 cases" in page  # of retrieval
+    assert small_run({"vqa/seen/accuracy": Score(0.5, 0.1, None, 1000, 0)}, 1.0) == ""
+    assert "only 199 cases" in small_run({"vqa/seen/accuracy": Score(0.5, 0.1, None, 199, 0)}, 1.0)
+
+
+def test_names_are_words(results: Path) -> None:
+    page = (results / "report.html").read_text()
+    visible = re.sub(r"<code>.*?</code>|<pre>.*?</pre>|<svg.*?</svg>", "", page, flags=re.DOTALL)
+    for raw in (r"Grounding: seen", r"<td>vqa</td>", r"wrong image", r"masked_tokens", "fine- tuning"):
+        assert not re.search(raw, visible), raw
+    assert "Grounding: unseen scenes of seen objects" in visible
+    assert "wrong picture" in visible
+
+
+def test_a_gain_is_in_points_and_has_no_bar(results: Path) -> None:
+    page = (results / "report.html").read_text()
+    (row,) = re.findall(r"<tr>(?:(?!</tr>).)*retrieval/seen/rerank_gain</code>.*?</tr>", page, re.DOTALL)
+    assert re.search(r"<b>[+-]?\d+\.\d points</b>", row)
+    assert "<svg" not in row
+    assert "%" not in row
+
+
+def test_a_validation_report_says_so(results: Path, tiny_world: Path, tmp_path: Path) -> None:
+    config = EvaluationConfig(scale=0.01, validation=True, parts=[Part.MASKED_TOKENS, Part.RETRIEVAL])
+    scores = evaluate(results / "model", tiny_world, tmp_path, config, progress=False)
+    page = (tmp_path / "report.html").read_text()
+    assert "on validation cases that no training saw" in page
+    assert "on test cases" not in page
+    assert "Retrieval: validation" in page
+    assert re.search("Masked words: given the right picture +[0-9]", summary(scores))
+
+
+def test_the_summary_lines_up() -> None:
+    scores = {
+        "vqa/seen/accuracy": Score(0.5, 0.1, 0.25, 1000, 0),
+        "retrieval/seen/text_r1_rerank": Score(1.0, 0.001, None, 50, 0),
+        "retrieval/seen/text_r5": Score(1.0, 0.001, None, 50, 0),
+    }
+    assert summary(scores).splitlines() == [
+        "                                                           score  chance  baseline      n",
+        "Image-text retrieval: picture → caption, R@1, re-ranked  100.0 %   0.1 %         -     50",
+        "Question answering: accuracy                              50.0 %  10.0 %    25.0 %  1,000",
+    ]
+    assert "R@1" in summary({"retrieval/hard/text_r1": scores["vqa/seen/accuracy"]})
+
+
 def test_examples_show_right_and_wrong_cases() -> None:
     right = [True] * 30 + [False] * 30
     places = pick_examples(right, 10, seed=0)
@@ -192,6 +280,7 @@ def test_an_unreadable_picture_is_left_out(tmp_path: Path) -> None:
 
 def test_numbers_read_well() -> None:
     assert percent(0.1234) == "12.3 %"
+    assert (rough(0.2081), rough(0.0012)) == ("21 %", "0.1 %")
     assert points(0.1234) == "+12.3"
     assert points(-0.00001) == "0.0"
     assert readable_seconds(75.2) == "1 min 15 s"

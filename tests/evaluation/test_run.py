@@ -2,20 +2,23 @@
 
 import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.evaluation.tiny import save_tiny_model
-from xfm.config.evaluation import EvaluationConfig, FineTuneConfig, Part
+from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation import run
+from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.parts import PARTS
-from xfm.evaluation.run import evaluate, fingerprint
+from xfm.evaluation.run import evaluate
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_json, write_scores
-from xfm.evaluation.stored import read_part
+from xfm.evaluation.stored import parts_to_keep, read_part
 from xfm.training.signals import Interrupted
 
 CONFIG = EvaluationConfig(scale=0.01)
@@ -110,25 +113,72 @@ def _interrupt(_: object) -> None:
 
 def test_a_damaged_part_is_run_again(copy: Path, tiny_world: Path) -> None:
     before = read_scores(copy / "metrics.json")
-    part = copy / "parts" / "hard.json"
+    (part,) = (copy / "parts").glob("hard-*.json")
     part.write_text(part.read_text()[:100])
     assert read_part(part) is None
     assert evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False) == before
 
 
-def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
-    config = EvaluationConfig()
+def test_a_part_alone_joins_the_others(copy: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_scores(copy / "metrics.json")
+    some = replace(CONFIG, parts=[Part.HARD], batch_size=3)
+    assert evaluate(copy / "model", tiny_world, copy, some, progress=False) == before
+    assert read_scores(copy / "metrics.json") == before
+    for path in (copy / "parts").glob("hard-*.json"):
+        path.unlink()
+    monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
+    with pytest.raises(Interrupted, match="what was finished is in"):
+        evaluate(copy / "model", tiny_world, copy, some, progress=False)
+    assert read_scores(copy / "metrics.json") == before
 
-    def of(part: Part, config: EvaluationConfig, weights: str = "w") -> str:
-        return fingerprint(part, weights, tiny_world, config)
 
-    other_vqa = replace(config, vqa=FineTuneConfig(steps=3))
-    assert of(Part.VQA, config) != of(Part.VQA, other_vqa)
-    assert of(Part.GROUNDING, config) == of(Part.GROUNDING, other_vqa)
-    assert of(Part.GROUNDING, config) == of(Part.GROUNDING, replace(config, parts=[Part.VQA]))
-    assert of(Part.GROUNDING, config) != of(Part.GROUNDING, replace(config, seed=1))
-    assert of(Part.GROUNDING, config) != of(Part.GROUNDING, config, weights="v")
-    assert of(Part.RETRIEVAL, config) != of(Part.HARD, config)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": 0.02}, "with scale 0.01, this one has 0.02"),
+        ({"validation": True}, "with validation False, this one has True"),
+        ({"seed": 1, "parts": [Part.HARD]}, "with seed 0, this one has 1"),
+    ],
+)
+def test_an_evaluation_is_not_replaced_by_another(
+    copy: Path, tiny_world: Path, change: dict[str, object], message: str
+) -> None:
+    before = {path.name: path.read_bytes() for path in copy.rglob("*.json")}
+    with pytest.raises(UserError, match=f"{message}: give another folder with --out"):
+        evaluate(copy / "model", tiny_world, copy, replace(CONFIG, **change), progress=False)
+    assert {path.name: path.read_bytes() for path in copy.rglob("*.json")} == before
+
+
+def test_another_model_replaces_only_what_it_has(copy: Path, tiny_world: Path) -> None:
+    shutil.rmtree(copy / "model")
+    save_tiny_model(copy / "model", seed=2)
+    with pytest.raises(UserError, match=r"of another model or world that also has retrieval, masked_tokens"):
+        evaluate(copy / "model", tiny_world, copy, replace(CONFIG, parts=[Part.HARD]), progress=False)
+    everything = parts_to_keep(copy, "other", tiny_world, CONFIG)
+    assert everything == []
+
+
+def test_nothing_is_promised_where_nothing_was_finished(
+    results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
+    with pytest.raises(Interrupted, match="Stopped while evaluating hard; no part was finished before: run"):
+        evaluate(
+            results / "model", tiny_world, tmp_path / "o", replace(CONFIG, parts=[Part.HARD]), progress=False
+        )
+
+
+def test_thumbnails_show_the_world_alone(tiny_world: Path, tmp_path: Path) -> None:
+    world = shutil.copytree(tiny_world, tmp_path / "world")
+    images = world / "tasks" / "images"
+    shutil.copy(images / "0.png", tmp_path / "outside.png")
+    Image.new("RGB", (8, 8)).save(images / "a.bmp")
+    os.mkfifo(images / "pipe.png")
+    thumbnails = Thumbnails(world)
+    assert thumbnails.uri("tasks/images/0.png").startswith("data:image/jpeg;base64,")
+    refused = ("../outside.png", str(tmp_path / "outside.png"), "a\0", "\ud800.png")
+    for path in (*refused, *(f"tasks/images/{name}" for name in ("a.bmp", "pipe.png", "absent.png"))):
+        assert thumbnails.uri(path) == ""
 
 
 def test_scale_shrinks_steps_and_rows() -> None:
@@ -170,6 +220,7 @@ def test_a_missing_model_is_named(tmp_path: Path, tiny_world: Path) -> None:
 
 
 def test_a_missing_task_file_is_named(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "world" / "tasks").mkdir(parents=True)
     with pytest.raises(UserError, match=r"seen.jsonl is missing: build the world"):
         evaluate(results / "model", tmp_path / "world", tmp_path, CONFIG, progress=False)
 
@@ -198,7 +249,7 @@ def test_a_full_disk_is_one_sentence_and_harms_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"cannot write .*a.json: No space left on device; free some space"):
         write_json(path, {"new": 2})
     monkeypatch.undo()

@@ -87,7 +87,7 @@ def test_another_size_is_what_timm_makes_of_it(name, tmp_path):
     assert encoder.config.image_size == 48
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES[:3])
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @torch.no_grad()
 def test_a_model_folder_keeps_it(name, tmp_path):
     save(name, tmp_path / "timm")

@@ -233,7 +233,11 @@ def test_invalid_json_is_named(saved: Path, name: str, text: str) -> None:
         (lambda v: v["language"].update(depth=True), "language.depth cannot be True"),
         (lambda v: v["vision"].update(positions="rotary"), "vision.positions cannot be 'rotary'"),
         (lambda v: v["vision"].update(patch_size=7), "patch_size must divide"),
-        (lambda v: v["vision"].update(heads=0), "zero"),
+        (lambda v: v["vision"].update(heads=0), "vision.heads is 0"),
+        (lambda v: v["language"].update(vocab_size=10**13), "language.vocab_size is 1"),
+        (lambda v: v["fusion"].update(depth=10**9), "fusion.depth is 1"),
+        (lambda v: v["vision"].update(image_size=2048, patch_size=1), "patch_size is 2048"),
+        (lambda v: v["vision"].update(mlp_ratio=float("nan")), "vision.mlp_ratio is nan"),
         (lambda v: v.update(temperature=3), "temperature must lie in"),
         (lambda v: v.update(fusion=None), "fusion must be an object"),
     ],
@@ -269,6 +273,16 @@ def test_tensors_of_other_shapes_are_named(saved: Path) -> None:
     message = sentence(lambda: load_model(saved))
     assert f"{saved / 'model.safetensors'}: vision_proj.weight has shape [16, 32]" in message
     assert "[24, 32]" in message
+
+
+def test_a_claimed_size_takes_no_memory(saved: Path) -> None:
+    """The file's tensors are compared first: this configuration asks for 2.5 TB."""
+
+    def claim(values: dict[str, Any]) -> None:
+        values["language"].update(vocab_size=10**7, width=65_536, heads=1)
+
+    edit(saved / "config.json", claim)
+    assert "but config.json says [65536" in sentence(lambda: load_model(saved)).replace("[10000000, ", "[")
 
 
 @pytest.mark.parametrize("depth", [1, 3])

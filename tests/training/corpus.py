@@ -19,7 +19,7 @@ from xfm.config.data import (
     TokenMaskConfig,
 )
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
-from xfm.config.recipe import Phase, Recipe
+from xfm.config.recipe import Phase, PhaseStream, Recipe
 from xfm.data.tokenizer import train_tokenizer
 
 NOUNS = ["cat", "dog", "house", "tree", "car", "fish"]
@@ -64,7 +64,7 @@ def tiny_recipe(root: Path, steps: int = 6, **training: object) -> Recipe:
         fusion=FusionConfig(1, 2, 32),
         projection=8,
     )
-    nothing = StreamConfig()
+    nothing = PhaseStream(batch_size=0)
     return Recipe(
         name="tiny",
         root=str(root),

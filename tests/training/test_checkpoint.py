@@ -22,6 +22,7 @@ from xfm.training.checkpoint import (
     load_checkpoint,
     load_weights,
     prune_checkpoints,
+    read_state,
     save_checkpoint,
 )
 from xfm.training.optim import build_optimizer
@@ -232,7 +233,28 @@ def test_a_checkpoint_is_replaced_whole(tmp_path):
     assert [p.name for p in first.parent.iterdir()] == [first.name]
 
 
-def test_leftovers_of_a_killed_save_are_ignored(tmp_path):
+def test_leftovers_of_killed_saves_go(tmp_path):
     path = save(tmp_path, 1)
-    shutil.copytree(path, path.parent / ".step-00000002.partial-123")
+    for name in (".step-00000001.partial-999999999", ".step-00000002.partial-999999999", ".notes.partial-1"):
+        shutil.copytree(path, path.parent / name)
     assert list_checkpoints(tmp_path) == [path]
+    prune_checkpoints(tmp_path, 2)
+    assert {p.name for p in path.parent.iterdir()} == {path.name, ".notes.partial-1"}
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"sha256": ["a"]}', '{"sha256": {}}', '{"sha256": 3}', "[]", '{"sha256": {"../x": "0"}}']
+)
+def test_a_manifest_that_vouches_for_nothing(tmp_path, manifest):
+    path = save(tmp_path)
+    (path / "manifest.json").write_text(manifest)
+    with pytest.raises(UserError, match=r"manifest.json .*no checkpoint is left"):
+        latest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '{"step": []}', "[" * 50_000, '{"step": 1e999, "format": 1}'])
+def test_a_state_of_another_type(tmp_path, text):
+    path = save(tmp_path)
+    (path / "state.json").write_text(text)
+    with pytest.raises(UserError, match="is not a checkpoint of xfm"):
+        read_state(path)

@@ -16,7 +16,7 @@ def test_window_means_over_what_was_seen():
 
 def test_continued_log_repeats_no_step(tmp_path):
     path = tmp_path / LOG_FILE
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n[]\n7\n{}\n{"step": "1"}\n{"st')
     drop_lines_after(path, 2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
     drop_lines_after(tmp_path / "none.jsonl", 2)

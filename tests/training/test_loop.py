@@ -22,7 +22,7 @@ from tests.training.support import (
     run_model,
 )
 from xfm.config.training import OptimConfig, Precision
-from xfm.data.schema import Batch
+from xfm.data.schema import BadRecord, Batch, Origin
 from xfm.errors import UserError
 from xfm.objectives.losses import Losses
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
@@ -89,6 +89,24 @@ def test_crash_resumes_from_the_last_checkpoint(tmp_path):
     run_model(tmp_path / "parts", training, resume=True)
     assert logged_losses(tmp_path / "whole") == logged_losses(tmp_path / "parts")
     assert [line["step"] for line in logged(tmp_path / "parts") if "event" not in line] == list(range(1, 10))
+
+
+def test_an_event_is_logged_once(tmp_path):
+    """A bad record of a step that is done again after resuming, and one of the last step that is not."""
+
+    def batches(start: int, stop: int) -> Iterator[Batch]:
+        for step, batch in enumerate(model_batches(start, stop), start):
+            if step == 9 and not (tmp_path / "crashed").exists():
+                (tmp_path / "crashed").touch()
+                raise RuntimeError("power cut")
+            yield replace(batch, skipped=(BadRecord(Origin("shard.tar", str(step)), "it is spoilt"),))
+
+    training = config(10, save_every=4)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_model(tmp_path, training, batches)
+    run_model(tmp_path, training, batches, resume=True)
+    bad = [line for line in logged(tmp_path) if line.get("event") == "bad_record"]
+    assert [(line["key"], line["step"]) for line in bad] == [(f"shard.tar:{n}", n + 1) for n in range(10)]
 
 
 def test_falls_back_to_the_previous_checkpoint(tmp_path):
@@ -167,7 +185,7 @@ def test_bad_steps_are_skipped(tmp_path, value, gradient):
     assert result.skipped == 3
     assert all(p.isfinite().all() for p in model.parameters())
     skipped = [line for line in logged(tmp_path) if line.get("event") == "skipped_step"]
-    assert [line["step"] for line in skipped] == [1, 2, 5]
+    assert [line["step"] for line in skipped] == [2, 3, 6]  # counted as in the other lines
     assert skipped[0]["keys"] == [f"shard.tar:1-{row}" for row in range(8)]
     assert sorted(logged_losses(tmp_path)) == [1, 4, 5, 7, 8]  # steps done when a good one ended
 
@@ -183,7 +201,7 @@ def test_too_many_bad_steps_stop_with_the_keys(tmp_path):
     model = Poisoned({3, 4, 5, 6})
     training = config(20, max_bad_steps=3, save_every=2)
     with pytest.raises(
-        UserError, match=r"3 steps in a row.*step 5 \(square nan\) on shard.tar:5-0, shard.tar:5-1"
+        UserError, match=r"3 steps in a row.*step 6 \(square nan\) on shard.tar:5-0, shard.tar:5-1"
     ):
         train(model, model.losses, numbers, training, tmp_path, progress=False, tensorboard=False)
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000002", "step-00000004"]
@@ -242,7 +260,7 @@ def test_disk_full_under_the_log(tmp_path, monkeypatch):
     training = config(9, save_every=3)
     with monkeypatch.context() as patch:
         patch.setattr(RunLog, "advance", fail)
-        with pytest.raises(UserError, match=r"the disk is full; free some space.*--resume"):
+        with pytest.raises(UserError, match=r"the disk is full .*free some space.*--resume"):
             run_line(tmp_path, training)
     run_line(tmp_path, training, resume=True)
     assert max(logged_losses(tmp_path)) == 9

@@ -16,8 +16,8 @@ from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.support import logged, logged_losses
 from xfm.config.data import CorpusConfig
 from xfm.config.load import dump_recipe
-from xfm.config.recipe import InitConfig, Phase
-from xfm.config.training import LossConfig, OptimConfig
+from xfm.config.recipe import InitConfig, Phase, PhaseStream, PhaseWeights
+from xfm.config.training import OptimConfig
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint
@@ -76,7 +76,7 @@ def test_curriculum_data_is_a_function_of_the_step(corpus):
 
 def test_a_phase_may_weigh_the_losses(corpus, tmp_path):
     recipe = tiny_recipe(corpus)
-    contrast = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
+    contrast = PhaseWeights(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
     recipe = replace(recipe, curriculum=[Phase(until=0.5, weights=contrast)])
     pretrain(recipe, tmp_path / "run", progress=False)
     lines = {line["step"]: line["losses"] for line in logged(tmp_path / "run") if "event" not in line}
@@ -86,7 +86,7 @@ def test_a_phase_may_weigh_the_losses(corpus, tmp_path):
 
 def test_a_phase_may_begin_with_the_language_encoders_words(corpus, tmp_path):
     recipe = tiny_recipe(corpus, save_every=3, keep=9)
-    no_fusion = LossConfig(itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
+    no_fusion = PhaseWeights(itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
     phases = [Phase(until=0.5, weights=no_fusion), Phase(1.0, weights=no_fusion, inherit_words=True)]
     recipe = replace(recipe, curriculum=phases)
     pretrain(recipe, tmp_path / "run", progress=False)
@@ -148,7 +148,7 @@ def test_bad_input_is_one_sentence(corpus, tmp_path):
     small = replace(recipe.model, language=replace(recipe.model.language, vocab_size=100))
     with pytest.raises(UserError, match=r"tokenizer.json has \d+ tokens, the model only 100"):
         pretrain(replace(recipe, model=small), tmp_path / "a", progress=False)
-    later = [Phase(until=0.5), Phase(until=0.9, text=replace(recipe.data.text, corpora=[]))]
+    later = [Phase(until=0.5), Phase(until=0.9, text=PhaseStream(corpora=[]))]
     with pytest.raises(UserError, match="corpora"):  # of a later phase: told before the first step
         pretrain(replace(recipe, curriculum=later), tmp_path / "b", progress=False)
     lost = replace(

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.ranges import check_range
+
 
 class Augmentation(StrEnum):
     """How training pictures are varied.
@@ -112,3 +114,17 @@ class DataConfig:
     patch_mask: PatchMaskConfig = field(default_factory=PatchMaskConfig)
     max_bad: int = 100
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        check_range("data.max_words", self.max_words, 1)
+        check_range("data.max_regions", self.max_regions, 1)
+        check_range("data.max_bad", self.max_bad, 0)
+        check_range("data.workers", self.workers, 0, 1024)
+        check_range("data.patch_mask.patches", self.patch_mask.patches, 0)
+        check_range("data.patch_mask.min_block", self.patch_mask.min_block, 1)
+        for name, mask in (("data.caption_mask", self.caption_mask), ("data.text_mask", self.text_mask)):
+            check_range(f"{name}.probability", mask.probability, 0, 1)
+            check_range(f"{name}.skipgram", mask.skipgram, 0, 1)
+            check_range(f"{name}.skipgram_size", mask.skipgram_size, 1)
+            check_range(f"{name}.max_masks", mask.max_masks, 0)
+            check_range(f"{name}.max_tokens", mask.max_tokens, 3)

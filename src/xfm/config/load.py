@@ -61,13 +61,19 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
     name: str | None = str(recipe)
     folder = Path()
     while name is not None:
-        if name in seen:
-            raise UserError(f"recipe {recipe}: base recipes form a loop ({' -> '.join([*seen, name])})")
-        seen.append(name)
-        content, folder = _read_yaml(name, folder)
+        path = _locate(name, folder)
+        content = _read_yaml(path)
+        real = os.path.realpath(str(path))
+        if real in seen:
+            raise UserError(f"recipe {recipe}: base recipes form a loop ({' -> '.join([*seen, real])})")
+        seen.append(real)
+        folder = path.parent if isinstance(path, Path) else folder
         base = content.pop("base", None)
-        check_fields(Recipe, content, f"recipe {name}")
-        values = merge(content, values)
+        try:
+            check_fields(Recipe, content, f"recipe {name}")
+            values = merge(content, values)
+        except RecursionError:
+            raise UserError(f"recipe {name}: a value holds itself (see its `&` and `*`): mend it") from None
         name = None if base is None else str(base)
     return values
 
@@ -76,23 +82,27 @@ def _shipped() -> Traversable:
     return resources.files("xfm") / "recipes"
 
 
-def _read_yaml(name: str, folder: Path) -> tuple[dict[str, Any], Path]:
-    """Content of a recipe by name, or by path relative to `folder`; and the folder of its own base."""
+def _locate(name: str, folder: Path) -> Path | Traversable:
+    """A recipe of the package by its name, or a file by its path relative to `folder`."""
     is_path = name.endswith((".yaml", ".yml")) or os.sep in name
     if not is_path and name not in recipe_names():
         raise UserError(
             f"unknown recipe {name}; {suggest(name, recipe_names())} (or give the path of a YAML file)"
         )
-    path = folder / name if is_path else _shipped() / f"{name}.yaml"
+    return folder / name if is_path else _shipped() / f"{name}.yaml"
+
+
+def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
+    """Content of a recipe."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"recipe {path} cannot be read ({error.strerror}): check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: the 45th of January
         where = re.sub(r"\s+", " ", str(error))
         raise UserError(f"recipe {path} is not valid YAML ({where}): mend that line") from error
     if not isinstance(content, dict):
         raise UserError(
             f"recipe {path} must be a mapping of fields, such as `training:`; see `xfm info nano`"
         )
-    return content, path.parent if isinstance(path, Path) and is_path else folder
+    return content

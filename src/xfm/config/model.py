@@ -4,8 +4,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
+from xfm.config.ranges import check_range
+
 Grid = tuple[int, int]
 """Rows and columns of patches."""
+
+MAX_WIDTH, MAX_DEPTH, MAX_ROWS, MAX_GRID = 65_536, 1000, 10_000_000, 256
+"""Far above any model: numbers of a damaged or hostile file stop before such a model is begun."""
 
 
 class Positions(StrEnum):
@@ -30,9 +35,13 @@ class PictureConfig:
     image_width: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        for name, side in (("image_size", self.image_size), ("image_width", self.image_width)):
-            fits = side is None or (side > 0 and side % self.patch_size == 0)
-            _require(fits, f"vision.patch_size must divide vision.{name} (here {side})")
+        check_range("vision.patch_size", self.patch_size, 1, MAX_WIDTH)
+        sides = {"image_size": self.image_size, "image_width": self.image_width}
+        for name, side in sides.items():
+            if side is not None:
+                check_range(f"vision.{name}", side, 1, MAX_WIDTH)
+                _require(side % self.patch_size == 0, f"vision.patch_size must divide vision.{name}")
+                check_range(f"vision.{name} / vision.patch_size", side // self.patch_size, 1, MAX_GRID)
 
     @property
     def grid(self) -> Grid:
@@ -74,6 +83,13 @@ class VisionConfig(PictureConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_range("vision.width", self.width, 1, MAX_WIDTH)
+        _check_layers("vision", self.depth, self.heads)
+        check_range("vision.mlp_ratio", self.mlp_ratio, 1 / MAX_WIDTH, 1000)
+        check_range("vision.drop_path", self.drop_path, 0, 1)
+        check_range("vision.init_std", self.init_std, 0)
+        check_range("vision.layer_scale", self.layer_scale, 0)
+        check_range("vision.norm_eps", self.norm_eps, 0, 1)
         _require(self.width % self.heads == 0, "vision.heads must divide vision.width")
         _require(
             self.positions is Positions.NONE or self.width % 4 == 0,
@@ -98,6 +114,12 @@ class TimmVisionConfig(PictureConfig):
     depth: int = 12
     heads: int = 12
     drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("vision.width", self.width, 1, MAX_WIDTH)
+        _check_layers("vision", self.depth, self.heads)
+        check_range("vision.drop_path", self.drop_path, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -135,8 +157,19 @@ class LanguageConfig:
     separator: int = 2
 
     def __post_init__(self) -> None:
+        check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
+        check_range("language.width", self.width, 1, MAX_WIDTH)
+        _check_layers("language", self.depth, self.heads)
+        check_range("language.mlp_width", self.mlp_width, 1, MAX_ROWS)
+        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
+        check_range("language.dropout", self.dropout, 0, 1)
+        check_range("language.init_std", self.init_std, 0)
         _require(self.width % self.heads == 0, "language.heads must divide language.width")
         _require(self.segments in (1, 2), "language.segments must be 1 or 2")
+        check_range("language.norm_eps", self.norm_eps, 0, 1)
+        check_range("language.first_position", self.first_position, 0, self.max_positions - 1)
+        for name, token in (("pad", self.pad), ("separator", self.separator)):
+            check_range(f"language.{name}", token, 0, self.vocab_size - 1)
 
 
 @dataclass(frozen=True)
@@ -156,6 +189,12 @@ class TransformersTextConfig:
     width: int
     max_positions: int
     pad: int
+
+    def __post_init__(self) -> None:
+        check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
+        check_range("language.width", self.width, 1, MAX_WIDTH)
+        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
+        check_range("language.pad", self.pad, 0, self.vocab_size - 1)
 
     @property
     def first_position(self) -> int:
@@ -191,6 +230,12 @@ class FusionConfig:
     dropout: float = 0.1
     init_std: float = 0.02
 
+    def __post_init__(self) -> None:
+        _check_layers("fusion", self.depth, self.heads)
+        check_range("fusion.mlp_width", self.mlp_width, 1, MAX_ROWS)
+        check_range("fusion.dropout", self.dropout, 0, 1)
+        check_range("fusion.init_std", self.init_std, 0)
+
 
 AnyVisionConfig = VisionConfig | TimmVisionConfig
 AnyLanguageConfig = LanguageConfig | TransformersTextConfig
@@ -216,7 +261,13 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
+        check_range("projection", self.projection, 1, MAX_WIDTH)
         _require(0.001 <= self.temperature <= 0.5, "temperature must lie in [0.001, 0.5]")
+
+
+def _check_layers(name: str, depth: int, heads: int) -> None:
+    check_range(f"{name}.depth", depth, 1, MAX_DEPTH)
+    check_range(f"{name}.heads", heads, 1, MAX_WIDTH)
 
 
 def _require(condition: bool, message: str) -> None:

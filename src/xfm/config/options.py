@@ -10,14 +10,14 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
+from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.model import Positions
-from xfm.config.plain import to_plain
+from xfm.config.spelling import respell
 from xfm.config.training import Precision
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError
@@ -26,10 +26,6 @@ C = TypeVar("C")
 
 _ENUMS: tuple[type[Enum], ...] = (Augmentation, Positions, Precision, Part)
 _PROBLEMS = (ArgumentError, ValueError, TypeError, KeyError)
-
-
-class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """jsonargparse's help with the line breaks of descriptions and examples kept."""
 
 
 def parse(
@@ -67,7 +63,7 @@ def new_parser(env_prefix: str | None = None, **texts: Any) -> ArgumentParser:
     return ArgumentParser(
         exit_on_error=False,
         allow_abbrev=False,
-        formatter_class=_HelpFormatter,
+        formatter_class=HelpFormatter,
         env_prefix=env_prefix or False,
         default_env=bool(env_prefix),
         **texts,
@@ -107,23 +103,6 @@ def add_fields(
     parser.set_defaults(dict(_flatten(shape, complete)))
 
 
-def tidy_help(parser: ArgumentParser) -> None:
-    """Make the help easy to read: values as in a recipe, and environment variables left to the epilog.
-
-    Call it when help is printed; the parser cannot parse afterwards.
-    """
-    parser.default_env = False
-    for action in parser._actions:
-        kind, default = getattr(action, "_typehint", None), action.default
-        if kind in _ENUMS:
-            action.metavar = "{" + ",".join(str(member.value) for member in kind) + "}"
-            action.default = to_plain(default)
-        elif isinstance(default, list):
-            action.default = yaml.safe_dump(
-                _from_namespaces(default), default_flow_style=True, width=10**6
-            ).strip()
-
-
 def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
     """Environment and options with a parser of `new_parser`; nested dataclasses are built.
 
@@ -131,9 +110,13 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
         UserError: unknown option or wrong value.
     """
     try:
-        return parser.instantiate(parser.parse_args(list(options)))
+        return parser.instantiate(parser.parse_args(respell(parser, options, check_fields)))
     except _PROBLEMS as error:
-        raise UserError(_sentence(error, known_options(parser))) from error
+        message = _sentence(error, known_options(parser))
+        example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)
+        if example and "arguments are required" in message:
+            message += f"; for example: {example[1]}"
+        raise UserError(message) from error
 
 
 def assemble(kind: type[C], parsed: Namespace) -> C:
@@ -145,8 +128,14 @@ def assemble(kind: type[C], parsed: Namespace) -> C:
 
 
 def known_options(parser: ArgumentParser) -> list[str]:
-    """Every long option of a parser."""
-    return [option for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+    """Every long option of a parser that stands in its help."""
+    return [
+        option
+        for action in parser._actions
+        if action.help != argparse.SUPPRESS and not is_extra(action)
+        for option in action.option_strings
+        if option.startswith("--") and not option.endswith("+")
+    ]
 
 
 def check_fields(kind: type, values: Any, source: str, name: str = "") -> None:
@@ -205,6 +194,10 @@ def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
     if match := re.search(r"unrecognized arguments: (\S+)", text):
         option = match[1].split("=")[0]
         return f"unknown option {match[1]}; {suggest(option, options)}"
+    text = re.sub(r"Not of type \w+: ", "", text)
+    # Lists in the environment; those among the options are checked before.
+    text = re.sub(r"Expected a <class 'list'>\. Got value: ", "give a list such as [a, b], not ", text)
+    text = re.sub(r"Problem with given class_path ('[^']*').*", r"give fields in braces, not \1", text)
     return re.sub(r'Parser key "([^"]+)":', r"\1:", text)
 
 
@@ -229,17 +222,6 @@ def _flatten(kind: type, values: Mapping[str, Any], name: str = "") -> Iterator[
             yield f"{name}{key}", value
 
 
-def _from_namespaces(value: Any) -> Any:
-    """Plain values of what jsonargparse keeps as a list's default."""
-    if isinstance(value, Namespace):
-        return (
-            _from_namespaces(value["init_args"])
-            if "init_args" in value
-            else {key: _from_namespaces(item) for key, item in vars(value).items()}
-        )
-    return [_from_namespaces(item) for item in value] if isinstance(value, list) else to_plain(value)
-
-
 def _dataclass_of(kind: Any) -> type | None:
     """The dataclass behind `T` or `T | None`, None for other types."""
     if get_origin(kind) in (Union, UnionType):
@@ -248,6 +230,9 @@ def _dataclass_of(kind: Any) -> type | None:
 
 
 def _item_type(kind: Any) -> Any:
+    """The type of the items of `list[T]` or `list[T] | None`."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = next((part for part in get_args(kind) if get_origin(part) in (list, tuple)), None)
     return next(iter(get_args(kind)), None)
 
 

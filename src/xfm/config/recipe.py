@@ -1,12 +1,17 @@
 """A recipe: everything that a pre-training run needs. Nothing here imports torch."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 
-from xfm.config.data import CorpusConfig, DataConfig, StreamConfig
+from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
 from xfm.config.training import LossConfig, TrainingConfig
+
+C = TypeVar("C", StreamConfig, LossConfig)
 
 
 @dataclass(frozen=True)
@@ -28,16 +33,50 @@ class InitConfig:
 
 
 @dataclass(frozen=True)
+class PhaseStream:
+    """What a phase changes of a stream; what is not given stays the recipe's.
+
+    Attributes:
+        batch_size: samples per step and process; 0 leaves the stream out.
+        corpora: the weighted corpora.
+        augmentation: how pictures are varied.
+    """
+
+    batch_size: int | None = None
+    corpora: list[CorpusConfig] | None = None
+    augmentation: Augmentation | None = None
+
+
+@dataclass(frozen=True)
+class PhaseWeights:
+    """What a phase changes of the losses' weights (see `LossConfig`); what is not given stays the recipe's.
+
+    Attributes:
+        mlm, itc, itm, imlm, mim, box_l1, box_giou: weights of the losses.
+        negative_floor: floor of the draw of ITM's negatives.
+    """
+
+    mlm: float | None = None
+    itc: float | None = None
+    itm: float | None = None
+    imlm: float | None = None
+    mim: float | None = None
+    box_l1: float | None = None
+    box_giou: float | None = None
+    negative_floor: float | None = None
+
+
+@dataclass(frozen=True)
 class Phase:
-    """A stretch of the run with streams of its own; a stream that is not given is the recipe's.
+    """A stretch of the run that changes streams or weights; what it does not give stays the recipe's.
 
     Attributes:
         until: share of the run's steps, above 0 and at most 1, at which the phase ends.
-        text: replaces `data.text`.
-        image: replaces `data.image`.
-        pair: replaces `data.pair`.
-        region: replaces `data.region`.
-        weights: replaces `training.weights`; what has weight 0 is not computed, so that a phase of contrast
+        text: changes of `data.text`.
+        image: changes of `data.image`.
+        pair: changes of `data.pair`.
+        region: changes of `data.region`.
+        weights: changes of `training.weights`; what has weight 0 is not computed, so that a phase of contrast
             alone sees many more pictures in the same time.
         inherit_words: at its start the fusion encoder takes over the language encoder's embeddings and token
             head, so that IMLM need not learn from pictures what masked text has taught about words. For the
@@ -45,22 +84,37 @@ class Phase:
     """
 
     until: float
-    text: StreamConfig | None = None
-    image: StreamConfig | None = None
-    pair: StreamConfig | None = None
-    region: StreamConfig | None = None
-    weights: LossConfig | None = None
+    text: PhaseStream | None = None
+    image: PhaseStream | None = None
+    pair: PhaseStream | None = None
+    region: PhaseStream | None = None
+    weights: PhaseWeights | None = None
     inherit_words: bool = False
 
     def data(self, data: DataConfig) -> DataConfig:
-        """The recipe's data with this phase's streams."""
+        """The recipe's data with this phase's changes."""
         return replace(
             data,
-            text=self.text or data.text,
-            image=self.image or data.image,
-            pair=self.pair or data.pair,
-            region=self.region or data.region,
+            text=_changed(data.text, self.text),
+            image=_changed(data.image, self.image),
+            pair=_changed(data.pair, self.pair),
+            region=_changed(data.region, self.region),
         )
+
+    def losses(self, weights: LossConfig) -> LossConfig:
+        """The recipe's weights with this phase's changes."""
+        return _changed(weights, self.weights)
+
+
+def _changed(config: C, change: PhaseStream | PhaseWeights | None) -> C:
+    return replace(config, **dict(_given(change)))
+
+
+def _given(change: PhaseStream | PhaseWeights | None) -> Iterator[tuple[str, Any]]:
+    """Names and values of the fields that a change gives."""
+    for f in fields(change) if change is not None else ():
+        if (value := getattr(change, f.name)) is not None:
+            yield f.name, value
 
 
 @dataclass(frozen=True)
@@ -126,13 +180,37 @@ class Recipe:
     def stretches(self) -> list[Stretch]:
         """The run's phases in steps, the last one with the recipe's own data; none is empty."""
         steps, start, found = self.training.steps, 0, []
-        weights = self.training.weights
         for phase in [*self.curriculum, Phase(1.0)]:
             stop = round(phase.until * steps)
             if stop > start:
                 data = resolve_paths(phase.data(self.data), Path(self.root))
-                found.append(Stretch(start, stop, data, phase.weights or weights, phase.inherit_words))
+                weights = phase.losses(self.training.weights)
+                found.append(Stretch(start, stop, data, weights, phase.inherit_words))
                 start = stop
+        return found
+
+    def overruled(self, before: "Recipe") -> list[str]:
+        """Sentences on settings that differ from those of `before` and yet not hold in every phase.
+
+        Args:
+            before: the recipe without the changes, such as those of the command line.
+        """
+        data, old = self.data, before.data
+        found: list[str] = []
+        for phase in self.curriculum:
+            for place, change, now, was in (
+                ("data.text", phase.text, data.text, old.text),
+                ("data.image", phase.image, data.image, old.image),
+                ("data.pair", phase.pair, data.pair, old.pair),
+                ("data.region", phase.region, data.region, old.region),
+                ("training.weights", phase.weights, self.training.weights, before.training.weights),
+            ):
+                found += [
+                    f"{place}.{name} {to_plain(getattr(now, name))}: the phase until {phase.until:g} of the "
+                    f"steps keeps its own {to_plain(value)} (see curriculum)"
+                    for name, value in _given(change)
+                    if getattr(now, name) not in (getattr(was, name), value)
+                ]
         return found
 
 

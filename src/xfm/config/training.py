@@ -1,7 +1,9 @@
 """Configuration of training. Nothing here imports torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+
+from xfm.config.ranges import check_range
 
 
 class Precision(StrEnum):
@@ -37,6 +39,10 @@ class LossConfig:
     box_giou: float = 1.0
     negative_floor: float = 1e-5
 
+    def __post_init__(self) -> None:
+        for term in fields(self):
+            check_range(f"weights.{term.name}", getattr(self, term.name), 0)
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -64,6 +70,13 @@ class OptimConfig:
     warmup: int = 2500
     hold: float = 0.0
     clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "warmup", "clip"):
+            check_range(f"optim.{name}", getattr(self, name), 0)
+        check_range("optim.hold", self.hold, 0, 1)
+        for beta in self.betas:
+            check_range("optim.betas", beta, 0, 1)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass, field, fields, replace
 
+from xfm.config.ranges import check_range
+
+MOST = 100_000_000
+"""Records of one kind."""
+
 
 @dataclass(frozen=True)
 class TaskSizes:
@@ -36,6 +41,10 @@ class TaskSizes:
     category_test: int = 1000
     masked_token: int = 1000
     validation: int = 500
+
+    def __post_init__(self) -> None:
+        for size in fields(self):
+            check_range(f"tasks.{size.name}", getattr(self, size.name), 0, MOST)
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,12 @@ class WorldConfig:
     scale: float = 1.0
     workers: int = 0
     tasks: TaskSizes = field(default_factory=TaskSizes)
+
+    def __post_init__(self) -> None:
+        for name in ("scenes", "singles", "pictures", "text_lines", "objects", "heldout_objects"):
+            check_range(name, getattr(self, name), 0, MOST)
+        check_range("workers", self.workers, 0, 1024)
+        check_range("scale", self.scale, 1e-9, 1000)
 
     def resolved(self) -> "WorldConfig":
         """The same world with `scale` worked into the numbers and set to 1.

@@ -63,11 +63,11 @@ def collate_tokens(
         mask_tokens(row.rng, ids, words, config, tokenizer)
         for row, (ids, words) in zip(rows, encoded, strict=True)
     ]
-    longest = max(len(ids) for ids, _ in encoded)
+    longest = max((len(ids) for ids, _ in encoded), default=1)
     length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max(config.max_tokens, longest))
-    most = max(1, *(len(positions) for _, positions, _ in masked))
+    most = max([1, *(len(positions) for _, positions, _ in masked)])
     ids = _padded([ids for ids, _ in encoded], length, tokenizer.pad)
-    lengths = np.array([len(ids) for ids, _ in encoded])
+    lengths = np.array([len(ids) for ids, _ in encoded], dtype=np.int64)
     mask = torch.from_numpy(np.arange(length)[None, :] < lengths[:, None])
     return Tokens(ids, mask), MaskedTokens(
         ids=_padded([ids for ids, _, _ in masked], length, tokenizer.pad),
@@ -78,7 +78,8 @@ def collate_tokens(
 
 def _padded(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
     padding = [value] * length
-    return torch.from_numpy(np.array([[*row, *padding[len(row) :]] for row in rows], dtype=np.int64))
+    filled = np.array([[*row, *padding[len(row) :]] for row in rows], dtype=np.int64)
+    return torch.from_numpy(filled.reshape(len(rows), length))
 
 
 def stack_pixels(pictures: Sequence[Tensor]) -> Tensor:
@@ -114,7 +115,7 @@ def visible_patches(boxes: Sequence[Box | None], patch: int, grid: int) -> Tenso
         left, right = patch_span(box[0], box[2], patch, grid)
         top, bottom = patch_span(box[1], box[3], patch, grid)
         row[top:bottom, left:right] = True
-    return torch.from_numpy(visible.reshape(len(boxes), -1))
+    return torch.from_numpy(visible.reshape(len(boxes), grid * grid))
 
 
 def box_targets(boxes: Sequence[Box | None], size: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Pre-training batches through torch's DataLoader: in order, restartable anywhere, whatever the workers."""
 
 import logging
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ class PretrainingData:
                 last = found.skipped[-1]
                 raise UserError(
                     f"All of {len(found.skipped)} records in a row are bad; the last is {last.origin} "
-                    f"({last.reason}): mend or remove them."
+                    f"({last.reason}): mend or remove them, or check the field names."
                 )
             yield _on_device(found, device, self._normalisation)
 
@@ -166,7 +167,7 @@ def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
         Stream.REGION: config.region,
     }
     streams = [
-        _open_stream(stream, setting, seed, config.max_bad + 1)
+        _open_stream(stream, setting, seed, config.max_bad + 1, not config.caption_rows)
         for stream, setting in settings.items()
         if setting.batch_size
     ]
@@ -175,22 +176,28 @@ def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
     return streams
 
 
-def _open_stream(stream: Stream, setting: StreamConfig, seed: int, attempts: int) -> CorpusStream:
+def _open_stream(
+    stream: Stream, setting: StreamConfig, seed: int, attempts: int, needs_regions: bool
+) -> CorpusStream:
     name = f"data.{stream.name.lower()}"
     if setting.batch_size < 0:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
     if not setting.corpora:
         raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:
-        if not corpus.weight > 0:
-            raise UserError(f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give more than 0.")
+        if not 0 < corpus.weight < math.inf:
+            raise UserError(
+                f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
+            )
     sources: list[Source] = [open_source(corpus.path, _KINDS[stream]) for corpus in setting.corpora]
     mixture = Mixture(
         [len(source) for source in sources],
         [corpus.weight for corpus in setting.corpora],
         mix(seed, int(stream)),
     )
-    return CorpusStream(stream, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts)
+    return CorpusStream(
+        stream, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
+    )
 
 
 def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:

@@ -1,29 +1,54 @@
 """Decoding of untrusted pictures: JPEG, PNG and WebP to uint8 tensors, with a limit on their size.
 
 The size is read from the file's header before anything is decoded, so that a small file that claims to be
-huge costs nothing.
+huge costs nothing. Headers are read as decoders read them: where a file means harm, a parser of one's own
+sees another size.
 """
 
 import io
+import stat
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 64 << 20
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Start-of-frame markers: C0-CF without DHT (C4), JPG (C8) and DAC (CC).
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+_BROKEN = (OSError, SyntaxError, ValueError, struct.error, zlib.error, OverflowError)
+"""What Pillow raises for damaged files."""
 
 
 class PictureError(Exception):
     """A picture that cannot be used; the message says why."""
+
+
+def read_picture(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The bytes of a picture file.
+
+    Raises:
+        PictureError: when it cannot be read, is no regular file (a pipe would block), or is larger than
+            `limit` bytes.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError(f"{path} is not a file")
+        if status.st_size > limit:
+            raise PictureError(f"{path} has {status.st_size} bytes, more than the limit of {limit}")
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"the picture {path} cannot be read ({error.strerror})") from None
+    except ValueError:  # a NUL or half a surrogate pair
+        raise PictureError(f"{path} is not a path") from None
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
@@ -33,37 +58,24 @@ def picture_size(data: bytes) -> tuple[int, int]:
         PictureError: for another format or a broken header.
     """
     try:
-        if data.startswith(_JPEG):
-            return _jpeg_size(data)
-        if data.startswith(_PNG) and data[12:16] == b"IHDR":
-            width, height = struct.unpack_from(">II", data, 16)
-            return width, height
+        if data.startswith((_JPEG, _PNG)):
+            with _open(data) as picture:
+                return picture.size
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp_size(data)
-    except (struct.error, IndexError):
+    except (*_BROKEN, IndexError):
         raise PictureError("the picture's header is broken") from None
     raise PictureError("the picture is not a JPEG, PNG or WebP")
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    place = 2
-    while place < len(data):
-        if data[place] != 0xFF:
-            break
-        marker = data[place + 1]
-        if marker == 0xFF:  # fill byte
-            place += 1
-        elif marker in _STANDALONE:
-            place += 2
-        elif marker in _FRAMES:
-            height, width = struct.unpack_from(">HH", data, place + 5)
-            return width, height
-        else:
-            place += 2 + struct.unpack_from(">H", data, place + 2)[0]
-    raise PictureError("the picture's header is broken")
+def _open(data: bytes) -> ImageFile:
+    """A JPEG or PNG of which Pillow has read the header only. `Image.open` would add a limit of its own."""
+    return (PngImageFile if data.startswith(_PNG) else JpegImageFile)(io.BytesIO(data))
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
+    # Pillow takes memory for the canvas to tell the size. The three layouts leave the decoder no other
+    # reading: it refuses an extended file whose canvas is not the picture's.
     chunk = data[12:16]
     if chunk == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
@@ -102,6 +114,8 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
         pixels = _decode(data, buffer)
     except RuntimeError as error:
         raise PictureError(f"the picture does not decode ({_first_line(error)})") from None
+    if tuple(pixels.shape[1:]) != (height, width):
+        raise PictureError(f"the picture's header is broken (it claims {width} x {height} pixels)")
     if pixels.dtype != torch.uint8:  # 16-bit PNG
         pixels = (pixels.to(torch.int32) >> 8).to(torch.uint8)
     return pixels
@@ -120,12 +134,12 @@ def _decode(data: bytes, buffer: Tensor) -> Tensor:
 def _decode_png(data: bytes) -> Tensor:
     """Pillow checks every chunk; torchvision's decoder has crashed the process on damaged ones."""
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+        with _open(data) as picture:
             if picture.mode.startswith("I"):  # 16-bit grey, which convert() would clip
                 grey = torch.from_numpy(np.array(picture, dtype=np.int32) >> 8).to(torch.uint8)
                 return grey.expand(3, -1, -1).contiguous()
             pixels = np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+    except _BROKEN as error:
         raise PictureError(f"the picture does not decode ({_first_line(error)})") from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 

@@ -13,9 +13,10 @@ from typing import Any, TypeGuard
 
 from torch import Tensor
 
-from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture
+from xfm.data.pictures import MAX_BYTES, MAX_PIXELS, PictureError, decode_picture
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
 from xfm.data.tokenizer import normalise_caption
+from xfm.errors import printable
 
 Sample = TextSample | ImageSample | PairSample | RegionSample
 # A box may stick out this far (rounding by annotation tools) and is then clipped.
@@ -42,7 +43,7 @@ class Limits:
     """
 
     pixels: int = MAX_PIXELS
-    picture_bytes: int = 64 << 20
+    picture_bytes: int = MAX_BYTES
     annotation_bytes: int = 4 << 20
 
 
@@ -50,9 +51,9 @@ class BadRecordError(Exception):
     """A record that cannot be used: where it is and why."""
 
     def __init__(self, origin: Origin, reason: str) -> None:
-        super().__init__(f"{origin}: {reason}")
         self.origin = origin
-        self.reason = reason
+        self.reason = printable(reason)
+        super().__init__(f"{origin}: {self.reason}")
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,20 @@ def _is_text(value: object) -> TypeGuard[str]:
 
 def _text(record: Record, limits: Limits) -> TextSample:
     text = record.annotation.get("text")
+    if text is None:
+        raise BadRecordError(record.origin, f'there is no field "text"; {_fields(record)}')
     if not _is_text(text):
-        raise BadRecordError(record.origin, 'the field "text" is missing or not a string')
+        raise BadRecordError(record.origin, 'the field "text" is not a string')
     if not text.strip():
         raise BadRecordError(record.origin, "the text is empty")
     return TextSample(text, record.origin)
+
+
+def _fields(record: Record) -> str:
+    """The fields that a record has, for messages; long ones are cut."""
+    names = [name if len(name) <= 30 else f"{name[:30]}..." for name in record.annotation]
+    more = ", ..." if len(names) > 8 else ""
+    return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
 
 
 def _pixels(record: Record, limits: Limits) -> Tensor:
@@ -137,10 +147,18 @@ def _captions(record: Record) -> tuple[str, ...]:
     return tuple(captions)
 
 
+def _without_text(record: Record, *names: str) -> str:
+    """Why a record has none of these fields' texts: they are absent, or empty."""
+    if {*names, "caption"} & set(record.annotation):
+        return f"there is no {' and no '.join(name.removesuffix('s') for name in names)}"
+    wanted = " or ".join(f'"{name}"' for name in names)
+    return f"there is no field {wanted}; {_fields(record)}"
+
+
 def _pair(record: Record, limits: Limits) -> PairSample:
     captions = _captions(record)
     if not captions:
-        raise BadRecordError(record.origin, "there is no caption")
+        raise BadRecordError(record.origin, _without_text(record, "captions"))
     return PairSample(_pixels(record, limits), captions, record.origin)
 
 
@@ -150,7 +168,7 @@ def _region(record: Record, limits: Limits) -> RegionSample:
     if not isinstance(entries, list):
         raise BadRecordError(record.origin, 'the field "regions" is not a list')
     if not entries and not captions:
-        raise BadRecordError(record.origin, "there is neither a caption nor a region")
+        raise BadRecordError(record.origin, _without_text(record, "captions", "regions"))
     pixels = _pixels(record, limits)
     height, width = pixels.shape[1:]
     regions = tuple(
@@ -176,8 +194,7 @@ def check_box(box: object, width: int, height: int) -> tuple[float, float, float
 
     Raises:
         ValueError: when it is not four numbers, has no area, or sticks out by more than one pixel. The
-            message
-            continues a sentence whose subject is the box.
+            message continues a sentence whose subject is the box.
     """
     if not isinstance(box, list | tuple) or len(box) != 4:
         raise ValueError("is not four numbers [left, top, width, height]")

@@ -79,14 +79,14 @@ def collate_regions(
     tokens, masked = collate_tokens(rows.texts, config.caption_mask, tokenizer)
     return RegionBatch(
         pixels=stack_pixels(pictures),
-        image_index=torch.tensor(rows.images),
+        image_index=torch.tensor(rows.images, dtype=torch.int64),
         visible=visible_patches(rows.boxes, patch, size // patch),
         boxes=box_targets(rows.boxes, size),
-        is_image=torch.tensor([box is None for box in rows.boxes]),
+        is_image=torch.tensor([box is None for box in rows.boxes], dtype=torch.bool),
         tokens=tokens,
         masked=masked,
-        image_identity=torch.tensor(rows.identities),
-        text_identity=torch.tensor([text_identity(row.text) for row in rows.texts]),
+        image_identity=torch.tensor(rows.identities, dtype=torch.int64),
+        text_identity=torch.tensor([text_identity(row.text) for row in rows.texts], dtype=torch.int64),
     )
 
 

@@ -7,17 +7,19 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from xfm.errors import printable
+
 
 # ---------------------------------------------------------------- samples
 @dataclass(frozen=True)
 class Origin:
-    """Where a record came from, for messages: shard or file, and key or row."""
+    """Where a record came from, for messages: shard or file, and key or row. Its text is safe to print."""
 
     shard: str
     key: str
 
     def __str__(self) -> str:
-        return f"{self.shard}:{self.key}"
+        return printable(f"{self.shard}:{self.key}")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
 from xfm.data.records import BadRecordError, Record, to_sample
 from xfm.data.rng import Stream, sample_generator
-from xfm.data.schema import BadRecord
+from xfm.data.schema import BadRecord, RegionSample
 from xfm.data.sources import Sample, Source
 
 S = TypeVar("S", bound=Sample, covariant=True)
@@ -52,6 +52,7 @@ class CorpusStream:
         augmentation: how pictures are varied.
         seed: seed of the samples' generators.
         attempts: bad records in a row after which no replacement is looked for.
+        needs_regions: whether a picture without regions gives no row, and is a bad record.
     """
 
     stream: Stream
@@ -61,6 +62,7 @@ class CorpusStream:
     augmentation: Augmentation
     seed: int
     attempts: int
+    needs_regions: bool = False
 
     def items(self, first: int, skipped: list[BadRecord]) -> list[Item[Sample]]:
         """The `batch_size` samples from position `first` on; bad records are noted in `skipped`.
@@ -82,7 +84,12 @@ class CorpusStream:
         for attempt in range(min(self.attempts, len(source))):
             try:
                 record = source.record((index + attempt) % len(source))
-                return record, to_sample(record, source.kind, source.limits)
+                sample = to_sample(record, source.kind, source.limits)
+                if self.needs_regions and isinstance(sample, RegionSample) and not sample.regions:
+                    raise BadRecordError(
+                        record.origin, 'the field "regions" is empty, and data.caption_rows is false'
+                    )
+                return record, sample
             except BadRecordError as error:
                 skipped.append(BadRecord(error.origin, error.reason))
         raise UnusableError(skipped)

@@ -1,18 +1,24 @@
 """Rows of the task files (JSON lines), their pictures, and pixels as evaluation sees them."""
 
+import errno
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture
+from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture, picture_size, read_picture
 from xfm.data.records import Limits, check_box
 from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.errors import UserError
+from xfm.files import path_below
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,22 @@ class Row(Mapping[str, Any]):
         return value
 
     def path(self, field: str) -> Path:
-        """A file, relative to the folder of the JSON-lines file."""
-        return self.file.parent / self.text(field)
+        """A file, relative to the folder of the JSON-lines file and at most one folder above it.
+
+        So the folders of several tasks share a folder of pictures beside them.
+        """
+        return self._below(field, self.text(field))
 
     def paths(self, field: str) -> list[Path]:
-        """Files, relative to the folder of the JSON-lines file."""
-        return [self.file.parent / name for name in self.texts(field)]
+        """Files, each as `path` has it."""
+        return [self._below(field, name) for name in self.texts(field)]
+
+    def _below(self, field: str, name: str) -> Path:
+        folder = self.file.parent
+        path = path_below(folder, name, within=folder / "..")
+        if path is None:
+            raise self.error(field, "is not a path below the folder above the file's")
+        return path
 
     def box(self, field: str, width: int, height: int) -> tuple[float, float, float, float]:
         """A box [left, top, width, height] in pixels, inside a picture of `width` x `height` pixels."""
@@ -98,10 +114,10 @@ def read_rows(path: Path | str, required: Sequence[str] = ()) -> list[Row]:
     path = Path(path)
     rows = []
     try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    rows.append(_row(path, number, line, required))
+        for number, line in enumerate(_lines(path), start=1):
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if text.strip():
+                rows.append(_row(path, number, text, required))
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
@@ -109,6 +125,21 @@ def read_rows(path: Path | str, required: Sequence[str] = ()) -> list[Row]:
     if not rows:
         raise UserError(f"{path}: the file holds no rows; check the path or prepare it again.")
     return rows
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a regular file (a pipe would block), as long as a row may be."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "it is missing or not a file")
+    limit = Limits().annotation_bytes
+    with path.open("rb") as file:
+        for number in count(1):
+            line = file.readline(limit + 1)
+            if len(line) > limit:
+                raise UserError(f"{path}:{number}: the row has more than {limit} bytes; mend the row.")
+            if not line:
+                return
+            yield line
 
 
 def _row(path: Path, number: int, line: str, required: Sequence[str]) -> Row:
@@ -134,16 +165,24 @@ def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Tensor:
     Raises:
         UserError: when the file is missing, too large or does not decode.
     """
-    path = Path(path)
+    return _used(Path(path), lambda data: decode_picture(data, max_pixels))
+
+
+@lru_cache(maxsize=1 << 16)  # many rows share a picture
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height in pixels of a JPEG, PNG or WebP file, from its header.
+
+    Raises:
+        UserError: when the file is missing, too large or no picture.
+    """
+    return _used(Path(path), picture_size)
+
+
+def _used(path: Path, use: Callable[[bytes], T]) -> T:
     try:
-        size = path.stat().st_size
-        if not path.is_file() or size > Limits().picture_bytes:
-            raise UserError(f"{path}: not a file of at most {Limits().picture_bytes} bytes; give a picture.")
-        return decode_picture(path.read_bytes(), max_pixels)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the picture ({error.strerror}); check the path.") from error
+        return use(read_picture(path))
     except PictureError as error:
-        raise UserError(f"{path}: {error}; replace the file.") from error
+        raise UserError(f"{path}: {error}; replace the file, or check the path.") from error
 
 
 class PreprocessingLike(Protocol):

@@ -12,6 +12,7 @@ import numpy as np
 INK = "#010203"  # stands for the text colour of the page until the SVG is written
 PALETTE = ("#3b7dd8", "#e0803c", "#3fa36c", "#b65fb0", "#c9a227", "#5b8a8f")
 MAX_POINTS = 400
+FEW = 6  # shorter curves show their points
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
@@ -38,18 +39,27 @@ def read_log(path: Path) -> dict[str, Curve]:
     return dict(curves)
 
 
-def small_multiples(panels: Mapping[str, Mapping[str, Curve]], columns: int = 4, smooth: bool = False) -> str:
+def small_multiples(
+    panels: Mapping[str, Mapping[str, Curve]],
+    columns: int = 4,
+    smooth: bool = False,
+    last: float | None = None,
+    marks: Sequence[float] = (),
+) -> str:
     """Panels of curves as one SVG.
 
     Args:
         panels: title -> label -> curve. A panel with one curve has no legend.
         columns: panels in a row.
         smooth: draw a running mean over a pale raw curve (fine-tuning logs every step).
+        last: the step at which every panel ends; None ends each with its curves.
+        marks: steps at which every panel has a vertical line.
 
     Returns:
         An `<svg>` element; its ink is `currentColor`, so it reads on a light and a dark page.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.1 * columns, 2.2 * rows), layout="constrained")
@@ -64,8 +74,14 @@ def small_multiples(panels: Mapping[str, Mapping[str, Curve]], columns: int = 4,
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(INK)
             spine.set_alpha(0.4)
+        axis.set_xlim(0, last or max((max(steps, default=0) for steps, _ in curves.values()), default=0) or 1)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        for mark in marks:
+            axis.axvline(mark, color=INK, alpha=0.45, linewidth=0.8, linestyle=(0, (3, 3)))
         for colour, (label, curve) in zip(PALETTE, curves.items(), strict=False):
             steps, values = thin(curve)
+            if len(steps) < FEW:  # a line needs two points, and is hard to see with a few
+                axis.plot(steps, values, color=colour, marker="o", markersize=3, linestyle="", clip_on=False)
             if smooth:
                 axis.plot(steps, values, color=colour, linewidth=0.7, alpha=0.25)
                 values = running_mean(values)

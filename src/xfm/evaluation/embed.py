@@ -4,7 +4,11 @@ import base64
 import io
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from xfm.data.tasks import load_image
+from xfm.errors import UserError
+from xfm.files import path_below
 
 MAX_SIDE = 224  # larger pictures are shrunk: the report shows thumbnails
 
@@ -21,18 +25,19 @@ class Thumbnails:
         self._known: dict[str, str] = {}
 
     def uri(self, path: str) -> str:
-        """A JPEG data URI, empty where the picture cannot be read: the page then shows its path."""
+        """A JPEG data URI, empty where the world holds no such picture: the page then shows its path."""
         if path not in self._known:
-            self._known[path] = _encode(self.world / path)
+            file = path_below(self.world, path)
+            self._known[path] = "" if file is None else _encode(file)
         return self._known[path]
 
 
 def _encode(path: Path) -> str:
     try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-    except (OSError, UnidentifiedImageError):
+        pixels = load_image(path)  # [3, H, W] uint8
+    except UserError:
         return ""
+    small = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=88)

@@ -15,6 +15,19 @@ SPLIT_NAMES = {
 }
 
 
+HEADLINES = (
+    "retrieval/seen/text_r1_rerank",
+    "retrieval/seen/image_r1_rerank",
+    "vqa/seen/accuracy",
+    "reasoning/seen/accuracy",
+    "grounding/seen/acc50",
+    "masked_token/test/accuracy_right_image",
+    "entailment/test/accuracy",
+    "category/test/probe_accuracy",
+)
+"""Scores that say most in few; a validation run has them for its own split."""
+
+
 @dataclass(frozen=True)
 class Group:
     """A task of the report.
@@ -43,15 +56,14 @@ GROUPS = (
     Group(
         "vqa",
         "Question answering",
-        "A short fine-tuning, then the answer list is ranked by likelihood. Baseline: the same fine- "
-        "tuning with the picture blanked. Chance: the most frequent training answer of the question's "
-        "kind.",
+        "A short fine-tuning, then the answer list is ranked by likelihood. Baseline: the same fine-tuning "
+        "with the picture blanked. Chance: the most frequent training answer of the question's kind.",
     ),
     Group(
         "reasoning",
         "Two-picture reasoning",
-        "A short fine-tuning: is the sentence true of both pictures? Baseline: the same fine-tuning on "
-        "text only. Chance: the larger class.",
+        "A short fine-tuning: is the sentence true of the two pictures together? Baseline: the same "
+        "fine-tuning on text only. Chance: the larger class.",
     ),
     Group(
         "grounding",
@@ -88,6 +100,7 @@ GROUPS = (
     ),
 )
 
+_PARTS = {"hard": "Image-text retrieval, hard distractors", "masked_tokens": "Masked words"}
 _METRICS = {
     "acc50": "accuracy at IoU 0.5",
     "acc50_zero_shot": "accuracy at IoU 0.5, before fine-tuning",
@@ -102,6 +115,18 @@ _METRICS = {
     "accuracy_no_image": "given no picture (language encoder)",
     "rerank_gain": "gain of R@1 from re-ranking, both directions",
 }
+_LOSSES = {
+    "loss": "total: the weighted sum",
+    "text/mlm": "masked words of plain text (MLM)",
+    "image/mim": "masked patches of pictures (MIM)",
+    "pair/mim": "masked patches of pairs (MIM)",
+    "itc": "contrast (ITC)",
+    "itm": "matching (ITM)",
+    "imlm": "masked words given the picture (IMLM)",
+    "box_l1": "boxes, absolute error",
+    "box_giou": "boxes, 1 - GIoU",
+}
+_STREAMS = {"pair": "pairs", "region": "regions"}
 _RULES = {"rerank": ", re-ranked", "matching": ", by the matching logit alone"}
 _DIRECTIONS = {"text": "picture → caption", "image": "caption → picture"}
 
@@ -120,10 +145,39 @@ def metric_name(key: str) -> str:
     return metric.replace("_", " ")
 
 
+def loss_name(name: str) -> str:
+    """A pre-training loss in words: `pair/itc` -> pairs: contrast (ITC)."""
+    if name in _LOSSES:
+        return _LOSSES[name]
+    stream, _, loss = name.partition("/")
+    return f"{_STREAMS[stream]}: {_LOSSES[loss]}" if stream in _STREAMS and loss in _LOSSES else name
+
+
+def part_name(part: str) -> str:
+    """A part of the evaluation in words."""
+    return _PARTS.get(part) or group_of(f"{part}/").title
+
+
+def is_difference(key: str) -> bool:
+    """Whether the score is a difference of two shares, not a share."""
+    return key.endswith("_gain")
+
+
 def split_name(key: str) -> str:
     """The split of a key in words."""
     split = key.split("/")[1]
     return SPLIT_NAMES.get(split, split)
+
+
+def headlines(scores: Mapping[str, Score]) -> list[str]:
+    """Keys of the headlines among the scores; where there are none, of all that the short tables hold."""
+    keys = [
+        found
+        for task, split, metric in (key.split("/") for key in HEADLINES)
+        for found in (f"{task}/{split}/{metric}", f"{task}/validation/{metric}")
+        if found in scores
+    ]
+    return keys or [key for key in scores if is_headline(key) and not (is_bound(key) or is_difference(key))]
 
 
 def is_headline(key: str) -> bool:

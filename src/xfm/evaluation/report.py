@@ -1,7 +1,7 @@
 """`report.html`: one self-contained page with scores, curves and examples."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,29 +13,27 @@ from xfm.evaluation.charts import Curve, read_log, small_multiples
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.labels import (
+    SPLIT_NAMES,
     Group,
     group_of,
     grouped,
+    headlines,
     is_bound,
+    is_difference,
     is_headline,
+    loss_name,
     metric_name,
+    part_name,
     split_name,
 )
 from xfm.evaluation.metrics import wilson_interval
+from xfm.evaluation.numbers import percent, points, readable_seconds, rough
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
 
 REPORT = "report.html"
-HEADLINES = (
-    "retrieval/seen/text_r1_rerank",
-    "retrieval/seen/image_r1_rerank",
-    "vqa/seen/accuracy",
-    "reasoning/seen/accuracy",
-    "grounding/seen/acc50",
-    "masked_token/test/accuracy_right_image",
-    "entailment/test/accuracy",
-    "category/test/probe_accuracy",
-)
+ENOUGH = 200
+"""Cases below which a score is called rough: its interval is more than ten points wide."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class Line:
         score: the numbers.
         low, high: 95 % interval of the value, None where it is not known.
         gain: value minus the better of chance and baseline.
+        is_difference: whether the value is a difference of two shares, in points.
         verdict: `up` or `down` where the interval lies above or below that, else `level`.
         baselines: every baseline by name.
     """
@@ -60,6 +59,7 @@ class Line:
     low: float | None
     high: float | None
     gain: float
+    is_difference: bool
     verdict: str
     baselines: dict[str, float]
 
@@ -89,11 +89,11 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
     """
     scores = read_scores(out / METRICS)
     details = _details(out / DETAILS)
+    files: dict[str, str] = details.get("files", {})
     parts = {
         part: found
         for part in Part
-        if part.value in details["seconds"]
-        and (found := read_part(out / PARTS_FOLDER / f"{part.value}.json"))
+        if part.value in files and (found := read_part(out / PARTS_FOLDER / files[part.value]))
     }
     world = world or Path(details.get("world", "."))
     log = log or Path(details.get("model", out)).parent / "log.jsonl"
@@ -130,17 +130,23 @@ def _render(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "points": points, "seconds": readable_seconds}
+    environment.filters |= {"rough": rough, "split_title": lambda split: SPLIT_NAMES.get(split, split)}
+    environment.filters |= {"part_title": part_name}
     environment.globals["picture"] = thumbnails.uri
+    config: dict[str, Any] = details.get("config") or {}
     pretraining, manifest = read_log(log), read_manifest(thumbnails.world)
     return environment.get_template("report.html").render(
         sections=sections(scores, parts),
-        headlines=[_line(key, scores, parts) for key in HEADLINES if key in scores],
+        headlines=[_line(key, scores, parts) for key in headlines(scores)],
         licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],
         missing=[key for key in REQUIRED_KEYS if key not in scores],
         facts=facts(details, scores, manifest),
         details=json.dumps(details, indent=2, ensure_ascii=False),
         seconds=details.get("seconds", {}),
-        pretraining_chart=_pretraining_chart(pretraining),
+        pretraining_chart=_pretraining_chart(pretraining, phase_ends(details)),
+        phase_ends=phase_ends(details),
+        validation=bool(config.get("validation")),
+        small=small_run(scores, config.get("scale", 1.0)),
         tuning_chart=_tuning_chart(parts),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},
     )
@@ -177,6 +183,7 @@ def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult
         low,
         high,
         score.value - floor,
+        is_difference(key),
         verdict,
         baselines,
     )
@@ -241,8 +248,31 @@ def _joined(first: object, second: object, unit: str = "", before: str = "") -> 
     )
 
 
-def _pretraining_chart(curves: Mapping[str, Curve]) -> str:
-    return small_multiples({name: {name: curve} for name, curve in curves.items()}) if curves else ""
+def phase_ends(details: Mapping[str, Any]) -> list[int]:
+    """Steps of the pre-training at which a phase of its curriculum ended; none where it is not known."""
+    settings: dict[str, Any] = (details.get("provenance") or {}).get("settings") or {}
+    try:
+        steps = settings["training"]["steps"]
+        ends = [round(phase["until"] * steps) for phase in settings["curriculum"]]
+    except (KeyError, TypeError):
+        return []
+    return [end for end in dict.fromkeys(ends) if 0 < end < steps]
+
+
+def small_run(scores: Mapping[str, Score], scale: float) -> str:
+    """Why the scores of this evaluation are rough; empty where they are not."""
+    fewest = min((scores[key].n for key in headlines(scores)), default=ENOUGH)
+    reasons = [f"its scale is {scale:g}, where 1 is the full evaluation"] if scale < 1 else []
+    reasons += [f"some of the scores below rest on only {fewest} cases"] if fewest < ENOUGH else []
+    return " and ".join(reasons)
+
+
+def _pretraining_chart(curves: Mapping[str, Curve], ends: Sequence[int]) -> str:
+    if not curves:
+        return ""
+    last = max(max(steps) for steps, _ in curves.values())
+    panels = {loss_name(name): {name: curve} for name, curve in curves.items()}
+    return small_multiples(panels, columns=3, last=last, marks=ends)
 
 
 def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
@@ -251,22 +281,5 @@ def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
     for part, found in parts.items():
         for name, values in found.curves.items():
             label = name.partition(", ")[2] or "task"
-            panels.setdefault(part.value, {})[label] = (list(range(1, len(values) + 1)), values)
+            panels.setdefault(part_name(part.value), {})[label] = (list(range(1, len(values) + 1)), values)
     return small_multiples(panels, smooth=True) if panels else ""
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """0.1234 -> 12.3 %."""
-    return f"{100 * value:.{digits}f} %"
-
-
-def points(value: float) -> str:
-    """0.1234 -> +12.3, and 0.0 without a sign."""
-    rounded = round(100 * value, 1)
-    return f"{rounded:+.1f}" if rounded else "0.0"
-
-
-def readable_seconds(seconds: float) -> str:
-    """75.2 -> 1 min 15 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

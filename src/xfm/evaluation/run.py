@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from xfm.evaluation.context import Context, PartResult
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.report import write_report
 from xfm.evaluation.scores import Score, write_json, write_scores
-from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
+from xfm.evaluation.stored import DETAILS, METRICS, part_path, parts_to_keep, read_part
 from xfm.files import file_digest
 from xfm.modeling.folder import load_model
 from xfm.tasks.pictures import Pictures
@@ -28,6 +28,8 @@ from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
 CACHE_FORMAT = 1  # raise it when a part starts to compute something else
+_TASKS = {Part.HARD: "retrieval", Part.MASKED_TOKENS: "masked_token"}
+"""Folders of task files whose name is not the part's."""
 
 
 def evaluate(
@@ -36,8 +38,9 @@ def evaluate(
     """Evaluate a model folder on a world, and write `metrics.json` and `report.html`.
 
     Every finished part is kept in `out/parts`, under a fingerprint of model, world and configuration, so that
-    an evaluation that was interrupted goes on where it stopped. `metrics.json` is written anew after each
-    part and `evaluation.json` says what was run and how long each part took.
+    an evaluation that was interrupted goes on where it stopped, and one of some parts joins those that were
+    finished before. `metrics.json` is written anew after each part and `evaluation.json` says what was run
+    and how long each part took.
 
     Args:
         model_folder: a folder written by `save_model`.
@@ -50,32 +53,44 @@ def evaluate(
         Scores by key `task/split/metric`.
 
     Raises:
-        UserError: the model or the world cannot be read, results cannot be written, or a package is missing.
+        UserError: the model or the world cannot be read, results cannot be written, a package is missing, or
+            `out` holds an evaluation of other settings that would be lost.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     require_packages()
     prepare_process()
     resolved = config.resolved()
+    if not any((world / name).exists() for name in ("world.json", "tasks")):
+        raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
+    kept = parts_to_keep(out, weights, world, config)
     pretrained = load_model(model_folder)
     device = pick_device(config.device)
     pretrained.model.to(device).eval()
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
     context = Context(pretrained, world, resolved, device, Pictures(pretrained.preprocessing), bars)
-    scores: dict[str, Score] = {}
-    seconds: dict[str, float] = {}
+    keys = {part: fingerprint(part, weights, world, resolved) for part in Part}
+    paths = {part: part_path(out, part, key) for part, key in keys.items()}
+    results = {part: found for part in kept if (found := read_part(paths[part], keys[part]))}
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
             bar.set_description(part.value)
-            result = run_part(context, part, out, fingerprint(part, weights, world, resolved))
-            scores |= result.scores
-            seconds[part.value] = round(result.seconds, 2)
+            results[part] = run_part(context, part, paths[part], keys[part])
             if progress:
-                bar.write(f"evaluated {part.value} in {result.seconds:.1f} s", file=sys.stderr)
-            write_scores(out / METRICS, scores)
-    write_json(out / DETAILS, describe(context, model_folder, weights, config, seconds))
+                bar.write(f"evaluated {part.value} in {results[part].seconds:.1f} s", file=sys.stderr)
+            results = {part: results[part] for part in Part if part in results}  # in one order
+            write_scores(out / METRICS, _scores(results))
+    seconds = {part.value: round(found.seconds, 2) for part, found in results.items()}
+    files = {part.value: paths[part].name for part in results}
+    run = replace(config, parts=list(results))
+    details = describe(context, model_folder, weights, run, seconds)
+    write_json(out / DETAILS, {**details, "files": files})
     write_report(out)
-    return scores
+    return _scores(results)
+
+
+def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:
+    return {key: score for found in results.values() for key, score in found.scores.items()}
 
 
 def require_packages() -> None:
@@ -114,9 +129,8 @@ def describe(
     }
 
 
-def run_part(context: Context, part: Part, out: Path, key: str) -> PartResult:
-    """One part, from its cache if it was run with the same fingerprint before."""
-    path = out / PARTS_FOLDER / f"{part.value}.json"
+def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
+    """One part, from its file if it was run with the same fingerprint before."""
     cached = read_part(path, key)
     if cached is not None:
         return cached
@@ -124,9 +138,10 @@ def run_part(context: Context, part: Part, out: Path, key: str) -> PartResult:
     try:
         result = PARTS[part](context)
     except KeyboardInterrupt as interrupt:
+        done = any(path.parent.glob("*.json"))
+        found = f"what was finished is in {path.parent}" if done else "no part was finished before"
         raise Interrupted(
-            f"Stopped while evaluating {part.value}; what was finished is in {path.parent}: "
-            "run the same command again to continue."
+            f"Stopped while evaluating {part.value}; {found}: run the same command again to continue."
         ) from interrupt
     result.seconds = time.perf_counter() - began
     write_json(path, {"fingerprint": key, **asdict(result)})
@@ -134,8 +149,9 @@ def run_part(context: Context, part: Part, out: Path, key: str) -> PartResult:
 
 
 def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
-    """Digest of all that a part's result depends on: weights, world, and the settings that the part reads."""
+    """Digest of all that a part's result depends on: weights, world, its task files and settings."""
     manifest = world / "world.json"
+    tasks = world / "tasks" / _TASKS.get(part, part.value)
     settings = asdict(config)
     fine_tunings = {name for name in settings if name in {p.value for p in Part}} - {"retrieval"}
     for name in ("parts", "batch_size", "device", *(fine_tunings - {part.value})):
@@ -145,6 +161,7 @@ def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig)
         "part": part.value,
         "weights": weights,
         "world": file_digest(manifest) if manifest.exists() else str(world.resolve()),
+        "tasks": {path.name: file_digest(path) for path in sorted(tasks.glob("*.jsonl")) if path.is_file()},
         "settings": settings,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,30 +1,28 @@
 """A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance."""
 
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.variants import variant
 from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
-from xfm.files import replace_folder, sync_folder
+from xfm.files import drafting, replace_folder, sync_folder
 from xfm.modeling.xfm import XFM
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
 FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 T = TypeVar("T")
 
@@ -83,28 +81,22 @@ def save_model(
     folder = Path(folder)
     target = folder.resolve()  # through a link, so that the link stays
     _refuse_foreign(folder)
-    part: Path | None = None
+    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
-        save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
-        _write_json(part / CONFIG, to_plain(model.config))
-        tokenizer.save(part / TOKENIZER)
-        _write_json(part / PREPROCESSING, to_plain(preprocessing))
-        _write_json(part / PROVENANCE, provenance)
-        part.chmod(0o755)
-        sync_folder(part)
-        replace_folder(part, target)
+        with drafting(target) as part:
+            save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+            _write_json(part / CONFIG, to_plain(model.config))
+            tokenizer.save(part / TOKENIZER)
+            _write_json(part / PREPROCESSING, to_plain(preprocessing))
+            _write_json(part / PROVENANCE, provenance)
+            sync_folder(part)
+            replace_folder(part, target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
             f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
             "what was there before is unharmed"
         ) from error
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def load_model(
@@ -136,8 +128,7 @@ def load_model(
                 f"{folder / TOKENIZER} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but "
                 f"{CONFIG} says {wanted} {what}; use the files of one save"
             )
-    model = XFM(config)
-    _load_weights(folder / WEIGHTS, model)
+    model = _load_weights(folder / WEIGHTS, config)
     if image_size is not None:
         _, preprocessing = read_config(folder, image_size, image_width)
         model.resize(image_size, image_width)
@@ -237,28 +228,40 @@ def _scalar(kind: Any, value: Any) -> Any:
     return value if type(value) is kind else None
 
 
-def _load_weights(path: Path, model: XFM) -> None:
-    """Copy a file's tensors into the model; names and shapes must be the model's."""
+def _load_weights(path: Path, config: ModelConfig) -> XFM:
+    """The model of a configuration with a file's tensors, whose names and shapes must be the model's.
+
+    They are compared before memory is taken: a configuration may claim any size, a file has what it has.
+    """
+    with torch.device("meta"):
+        own = XFM(config).state_dict()
     try:
-        stored = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        _compare(path, shapes, {name: list(tensor.shape) for name, tensor in own.items()})
+        model = XFM(config)
+        model.load_state_dict(load_file(path))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
-    own = model.state_dict()
+    return model
+
+
+def _compare(path: Path, stored: dict[str, list[int]], own: dict[str, list[int]]) -> None:
+    """Refuse a file whose names and shapes are not the model's."""
     if differing := sorted(stored.keys() ^ own.keys()):
         missing = sum(name in own for name in differing)
         raise UserError(
             f"{path} does not fit {CONFIG}: {missing} tensors are missing and {len(differing) - missing} "
             f"are unknown (first: {differing[0]}); use the files of one save"
         )
-    for name, tensor in own.items():
-        if tensor.shape != stored[name].shape:
+    for name, shape in own.items():
+        if shape != stored[name]:
             raise UserError(
-                f"{path}: {name} has shape {list(stored[name].shape)}, but {CONFIG} says "
-                f"{list(tensor.shape)}; use the files of one save"
+                f"{path}: {name} has shape {stored[name]}, but {CONFIG} says {shape}; "
+                "use the files of one save"
             )
-    model.load_state_dict(stored)
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -9,6 +9,7 @@ from xfm.config.model import AnyLanguageConfig, FusionConfig
 from xfm.modeling.attention import attend, join_heads, padding_bias, split_heads
 from xfm.modeling.grouping import Groups, group_queries
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
+from xfm.modeling.packing import PADDED, Layout, lay_out
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,26 @@ class CrossAttention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, source: Tensor, groups: Groups, bias: Tensor | None) -> Tensor:
+    def forward(
+        self, states: Tensor, source: Tensor, groups: Groups, bias: Tensor | None, layout: Layout = PADDED
+    ) -> Tensor:
         """Attend.
 
         Args:
-            states: [Q, T, D].
+            states: [Q, T, D], or as `layout` packs it.
             source: [M, K, Ds], the memories that keys and values come from.
             groups: which memory each query attends to.
             bias: what `groups.bias` made of the visible keys.
+            layout: of the states.
 
         Returns:
-            [Q, T, D].
+            The states' shape.
         """
         key_value = groups.share(self.key_value(source))
         key, value = (split_heads(t, self.heads) for t in key_value.chunk(2, dim=-1))
-        query = split_heads(groups.gather(self.query(states)), self.heads)
+        query = split_heads(groups.gather(layout.unpack(self.query(states))), self.heads)
         attended = attend(query, key, value, bias, self.dropout_rate if self.training else 0.0)
-        attended = groups.scatter(join_heads(attended))
+        attended = layout.pack(groups.scatter(join_heads(attended)))
         return self.norm(states + self.dropout(self.out(attended)))
 
 
@@ -106,11 +110,17 @@ class FusionLayer(nn.Module):
         self.feed_forward = FeedForward(width, config.mlp_width, config.dropout)
 
     def forward(
-        self, states: Tensor, bias: Tensor, source: Tensor, groups: Groups, cross_bias: Tensor | None
+        self,
+        states: Tensor,
+        bias: Tensor,
+        source: Tensor,
+        groups: Groups,
+        cross_bias: Tensor | None,
+        layout: Layout = PADDED,
     ) -> Tensor:
-        """[Q, T, D] -> [Q, T, D]; the rest as `CrossAttention` takes it."""
-        states = self.cross_attention(self.attention(states, bias), source, groups, cross_bias)
-        return self.feed_forward(states)
+        """[Q, T, D], or as `layout` packs it -> the same shape; the rest as `CrossAttention` takes it."""
+        states = self.attention(states, bias, layout)
+        return self.feed_forward(self.cross_attention(states, source, groups, cross_bias, layout))
 
 
 class FusionEncoder(nn.Module):
@@ -136,7 +146,8 @@ class FusionEncoder(nn.Module):
         """
         groups = group_queries(query.image, len(bank.patches), query.text.shape[1])
         cross_bias = groups.bias(query.visible_keys(bank))
-        states, bias, keys = query.text, padding_bias(query.text_mask), bank.keys
+        layout, bias, keys = lay_out(query.text_mask, self.training), padding_bias(query.text_mask), bank.keys
+        states = layout.pack(query.text)
         for layer in self.layers:
-            states = layer(states, bias, keys, groups, cross_bias)
-        return states
+            states = layer(states, bias, keys, groups, cross_bias, layout)
+        return layout.unpack(states)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from xfm.config.model import LanguageConfig
 from xfm.modeling.attention import padding_bias
 from xfm.modeling.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
+from xfm.modeling.packing import Layout, lay_out
 
 
 class LanguageLayer(nn.Module):
@@ -15,9 +16,9 @@ class LanguageLayer(nn.Module):
         self.attention = SelfAttention(config.width, config.heads, config.dropout, config.norm_eps)
         self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout, config.norm_eps)
 
-    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
-        """[R, T, D] with a [R, 1, 1, T] bias -> [R, T, D]."""
-        return self.feed_forward(self.attention(states, bias))
+    def forward(self, states: Tensor, bias: Tensor, layout: Layout) -> Tensor:
+        """[R, T, D] as `layout` packs it, with a [R, 1, 1, T] bias -> the same shape."""
+        return self.feed_forward(self.attention(states, bias, layout))
 
 
 class LanguageEncoder(nn.Module):
@@ -43,9 +44,10 @@ class LanguageEncoder(nn.Module):
             mask: [R, T] bool, True at real tokens.
 
         Returns:
-            [R, T, D]; rows of padding are computed too and mean nothing.
+            [R, T, D]; rows of padding mean nothing.
         """
-        states, bias = self.embeddings(ids), padding_bias(mask)
+        layout, bias = lay_out(mask, self.training), padding_bias(mask)
+        states = layout.pack(self.embeddings(ids))
         for layer in self.layers:
-            states = layer(states, bias)
-        return states
+            states = layer(states, bias, layout)
+        return layout.unpack(states)

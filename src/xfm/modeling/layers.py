@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xfm.config.model import AnyLanguageConfig
 from xfm.modeling.attention import attend, join_heads, split_heads
+from xfm.modeling.packing import PADDED, Layout
 from xfm.modeling.precision import working_dtype
 
 EPS = 1e-5
@@ -52,11 +53,13 @@ class SelfAttention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
-        """[R, T, D] with a bias broadcastable to [R, H, T, T] -> [R, T, D]."""
-        query, key, value = (split_heads(t, self.heads) for t in self.qkv(states).chunk(3, dim=-1))
+    def forward(self, states: Tensor, bias: Tensor, layout: Layout = PADDED) -> Tensor:
+        """[R, T, D], or as `layout` packs it, with a bias broadcastable to [R, H, T, T] -> the same shape."""
+        qkv = layout.unpack(self.qkv(states)).chunk(3, dim=-1)
+        query, key, value = (split_heads(t, self.heads) for t in qkv)
         attended = attend(query, key, value, bias, self.dropout_rate if self.training else 0.0)
-        return self.norm(states + self.dropout(self.out(join_heads(attended))))
+        attended = layout.pack(join_heads(attended))
+        return self.norm(states + self.dropout(self.out(attended)))
 
 
 class FeedForward(nn.Module):
@@ -70,7 +73,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
-        """[R, T, D] -> [R, T, D]."""
+        """[..., D] -> [..., D]."""
         hidden = nn.functional.gelu(self.fc1(states))
         return self.norm(states + self.dropout(self.fc2(hidden)))
 

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from xfm.data.pictures import PictureError, picture_size
-from xfm.data.tasks import Row, read_rows
-from xfm.errors import UserError
+from xfm.data.tasks import Row, image_size, read_rows
 
 T = TypeVar("T")
 Corners = tuple[float, float, float, float]
@@ -113,7 +110,7 @@ def read_references(path: Path) -> list[Reference]:
 
     def reference(row: Row) -> Reference:
         image = row.path("image")
-        width, height = _size(image)
+        width, height = image_size(image)
         left, top, w, h = row.box("box", width, height)
         corners = (left / width, top / height, (left + w) / width, (top + h) / height)
         return Reference(image, row.text("phrase"), corners)
@@ -148,18 +145,3 @@ def read_labelled(path: Path) -> list[Labelled]:
 def _read(path: Path, required: Sequence[str], convert: Callable[[Row], T]) -> list[T]:
     """All rows, converted."""
     return [convert(row) for row in read_rows(path, required)]
-
-
-@lru_cache(maxsize=1 << 16)
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture in pixels, from its header.
-
-    Raises:
-        UserError: the file is missing or is no picture.
-    """
-    try:
-        return picture_size(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the picture ({error.strerror}); check the path.") from error
-    except PictureError as error:
-        raise UserError(f"{path}: {error}; replace the file.") from error

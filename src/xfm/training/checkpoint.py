@@ -23,10 +23,12 @@ from torch import Tensor, nn
 
 from xfm.config.training import Precision
 from xfm.errors import UserError
+from xfm.files import clear_leftovers
 from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
+_FILES = frozenset({"model.safetensors", "optimizer.safetensors", "state.json"})
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     """
     notes: list[str] = []
     for path in reversed(list_checkpoints(folder)):
-        reason = damage(path)
+        reason = damage(path, _FILES)
         if reason is None:
             return path, notes
         notes.append(f"{path} cannot be used: {reason}")
@@ -130,7 +132,9 @@ def save_checkpoint(
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints of a run folder (at least one stays)."""
+    """Delete all but the newest `keep` checkpoints of a run folder (at least one stays), and drafts."""
+    if (folder / "checkpoints").is_dir():
+        clear_leftovers(folder / "checkpoints", _NAME.pattern)
     for path in list_checkpoints(folder)[: -max(1, keep)]:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -145,7 +149,7 @@ def read_state(path: Path) -> CheckpointState:
         payload = json.loads((path / "state.json").read_text(encoding="utf-8"))
         step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
         world, precision = int(payload["world"]), Precision(payload["precision"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder "
             "such as runs/NAME/checkpoints/step-00001000"
@@ -173,7 +177,7 @@ def load_checkpoint(
         UserError: damaged, foreign, or of another model; the message names the file or the parameter.
     """
     state = read_state(path)
-    if reason := damage(path):
+    if reason := damage(path, _FILES):
         raise UserError(f"{path} cannot be used: {reason}; take an older checkpoint of the same run")
     load_weights(path / "model.safetensors", model)
     if optimizer is not None:

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from xfm.errors import UserError
+
 
 @dataclass(frozen=True)
 class Process:
@@ -37,12 +39,30 @@ class Process:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is this process's GPU where there is one and the CPU otherwise; any other name is itself."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
+    """The device of a name.
+
+    Args:
+        name: `auto` (this process's GPU where there is one, and the CPU otherwise), `cpu`, `cuda` (this
+            process's GPU), or a numbered device such as `cuda:1`.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name}: unknown; give auto, cpu, cuda or cuda:0") from None
+    if device.type == "cpu":
+        return device
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None or accelerator.type != device.type:
+        raise UserError(f"device {name}: torch finds none on this machine; give auto or cpu")
+    index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+    if index >= (count := torch.accelerator.device_count()):
+        raise UserError(f"device {name}: this machine has {count}, numbered from 0; give auto or one of them")
+    return torch.device(device.type, index)
 
 
 @contextlib.contextmanager

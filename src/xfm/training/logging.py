@@ -148,17 +148,16 @@ class RunLog:
 
 
 def drop_lines_after(path: Path, step: int) -> None:
-    """Cut a log back to a step, so that a continued run logs no step twice; a torn line goes too."""
+    """Cut a log back to a step, so that a continued run logs no step twice; torn and foreign lines go too."""
     if not path.exists():
         return
     kept: list[str] = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            line = json.loads(text)
-        except ValueError:
+            if json.loads(text)["step"] <= step:
+                kept.append(text + "\n")
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
-        if line["step"] <= step:
-            kept.append(text + "\n")
     write_text(path, "".join(kept))
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,7 +15,7 @@ from xfm.config.plain import to_plain
 from xfm.config.training import TrainingConfig
 from xfm.data.schema import Batch, TensorFields
 from xfm.errors import UserError
-from xfm.files import is_disk_full
+from xfm.files import writing
 from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
@@ -24,6 +25,7 @@ from xfm.training.optim import build_optimizer, set_rate
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.run_folder import RunFolder
 from xfm.training.signals import Interrupted, StopRequest
+from xfm.training.storage import SAVED_BEFORE
 
 B = TypeVar("B", bound=TensorFields)
 
@@ -97,18 +99,12 @@ def train(
     with distributed.processes(device) as process:
         place = None if folder is None else RunFolder(folder, plain, process)
         loop = _Loop(model, losses, batches, config, place, is_new, origins, process)
-        start = loop.prepare(resume)
         try:
-            loop.open_log(start, progress, tensorboard)
-            with StopRequest() as stop:
-                return loop.run(start, stop)
-        except OSError as error:
-            if is_disk_full(error):
-                raise UserError(
-                    f"{folder}: the disk is full; free some space and run again with --resume, "
-                    "the checkpoints are unharmed"
-                ) from error
-            raise
+            with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
+                start = loop.prepare(resume)
+                loop.open_log(start, progress, tensorboard)
+                with StopRequest() as stop:
+                    return loop.run(start, stop)
         finally:
             loop.close()
 
@@ -227,14 +223,15 @@ class _Loop(Generic[B]):
                 return None
             raise
         for batch in micro:
-            self._report_bad_records(step, batch)
+            for record in batch.skipped if isinstance(batch, Batch) else ():
+                message = f"Bad record {record.origin} left out: {record.reason}"
+                self._log_event(step, "bad_record", message, show=False, key=str(record.origin))
         return micro
 
-    def _report_bad_records(self, step: int, batch: B) -> None:
+    def _log_event(self, step: int, event: str, message: str, **details: Any) -> None:
+        """Log with the steps done, as lines are: a run that goes on after `step` logs nothing twice."""
         assert self.log is not None
-        for record in batch.skipped if isinstance(batch, Batch) else ():
-            message = f"Bad record {record.origin} left out: {record.reason}"
-            self.log.event(step, "bad_record", message, show=False, key=str(record.origin))
+        self.log.event(step + 1, event, message, **details)
 
     def _step(self, step: int, micro: Sequence[B], stop: StopRequest) -> bool:
         """One optimiser step, skipped if the loss is NaN or infinite; whether to stop afterwards."""
@@ -273,7 +270,6 @@ class _Loop(Generic[B]):
 
     def _skip(self, step: int, micro: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:
         """Leave the model as it is, log the batch, and stop the run after too many in a row."""
-        assert self.log is not None
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped += 1
         self.bad_in_a_row += 1
@@ -282,14 +278,14 @@ class _Loop(Generic[B]):
         broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
         cause = ", ".join(broken) or f"gradient norm {norm.item()}"
         shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-        message = f"Step {step} skipped: {cause}; its batch: {shown or 'of unknown origin'}"
-        self.log.event(step, "skipped_step", message, keys=keys)
+        message = f"Step {step + 1} skipped: {cause}; its batch: {shown or 'of unknown origin'}"
+        self._log_event(step, "skipped_step", message, keys=keys)
         if self.bad_in_a_row >= self.config.max_bad_steps:
             where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""
             raise UserError(
-                f"{self.bad_in_a_row} steps in a row had a NaN or infinite loss, the last was step {step} "
-                f"({cause}) on {shown or 'a batch of unknown origin'}{where}: lower training.optim.lr, or "
-                "look at these records"
+                f"{self.bad_in_a_row} steps in a row had a NaN or infinite loss, the last was step "
+                f"{step + 1} ({cause}) on {shown or 'a batch of unknown origin'}{where}: lower "
+                "training.optim.lr, or look at these records"
             )
 
     def _farewell(self, step: int) -> str:

@@ -34,6 +34,7 @@ from xfm.training import distributed
 from xfm.training.checkpoint import load_weights
 from xfm.training.loop import train
 from xfm.training.randomness import seed_all
+from xfm.training.run_folder import require_run
 
 MODEL_FOLDER = "model"
 
@@ -71,6 +72,8 @@ def pretrain(
 
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
+    if resume:
+        require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
     with distributed.processes(device) as process:
         if process.device.type == "cuda":
@@ -144,6 +147,11 @@ class CurriculumData:
         self.stretches = recipe.stretches()
         self.accumulate = recipe.training.accumulate
         path = Path(self.stretches[-1].data.tokenizer)
+        if not Path(recipe.root).is_dir() and not path.exists():
+            raise UserError(
+                f"{recipe.root} does not exist: set --root to the folder of the data, or build the "
+                f"embedded world there with `xfm prepare --folder {recipe.root}`"
+            )
         self.tokenizer = Tokenizer.load(path)
         if self.tokenizer.vocab_size > recipe.model.language.vocab_size:
             raise UserError(
@@ -232,8 +240,9 @@ def describe_run(recipe: Recipe, steps: int) -> dict[str, Any]:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(recipe),
     }
-    manifest = Path(recipe.root) / "world.json"
-    if manifest.is_file():
-        world = json.loads(manifest.read_text(encoding="utf-8"))
+    try:
+        world = json.loads((Path(recipe.root) / "world.json").read_text(encoding="utf-8"))
         described["world"] = {key: world[key] for key in ("seed", "licences") if key in world}
+    except (OSError, ValueError, TypeError, RecursionError):  # no world, or its manifest is damaged
+        pass
     return described

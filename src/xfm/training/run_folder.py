@@ -11,7 +11,7 @@ from torch import nn
 from xfm.config.plain import first_difference
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.files import write_text
+from xfm.files import write_text, writing
 from xfm.training import distributed
 from xfm.training.checkpoint import (
     CheckpointState,
@@ -42,6 +42,16 @@ MAY_CHANGE = frozenset(
     }
 )
 """Settings that a resumed run may change: none of them alters what is computed."""
+
+
+def require_run(folder: Path) -> None:
+    """Refuse to resume where no run was begun.
+
+    Raises:
+        UserError: the folder holds neither log nor checkpoints.
+    """
+    if not (folder / LOG_FILE).exists() and not list_checkpoints(folder):
+        raise UserError(f"{folder} holds no run to resume: check the folder, or leave out --resume")
 
 
 class RunFolder:
@@ -120,8 +130,7 @@ class RunFolder:
         return path
 
     def _newest(self) -> tuple[Path | None, list[str]]:
-        if not (self.path / LOG_FILE).exists() and not list_checkpoints(self.path):
-            raise UserError(f"{self.path} holds no run to resume: check the folder, or leave out --resume")
+        require_run(self.path)
         path, notes = latest_checkpoint(self.path)
         return path, notes if path else [f"{self.path} has no checkpoint yet: starting at step 0."]
 
@@ -129,6 +138,11 @@ class RunFolder:
         difference = first_difference(read_state(path).settings, self.settings, MAY_CHANGE)
         if difference is not None:
             name, old, new = difference
+            if name == "training.steps":
+                raise UserError(
+                    f"{self.path} is a run of {old} steps, and its schedule with it; it cannot have {new}. "
+                    f"Train on in another folder from its weights: --init.model {self.path}/model"
+                )
             raise UserError(
                 f"{path} belongs to another configuration: {name} was {old} and is now {new}; "
                 "use the old value, or start a new run in another folder"
@@ -136,5 +150,6 @@ class RunFolder:
 
     def _write_settings(self) -> None:
         if self.process.is_first:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / CONFIG_FILE, yaml.safe_dump(dict(self.settings), sort_keys=False))
+            with writing(self.path, "or choose another folder"):
+                self.path.mkdir(parents=True, exist_ok=True)
+                write_text(self.path / CONFIG_FILE, yaml.safe_dump(dict(self.settings), sort_keys=False))

@@ -2,16 +2,16 @@
 
 import errno
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
-from xfm.errors import UserError
-from xfm.files import file_digest, is_disk_full, replace_folder, sync_folder
+from xfm.errors import printable
+from xfm.files import drafting, file_digest, path_below, replace_folder, sync_folder, writing
 
 MANIFEST = "manifest.json"
+SAVED_BEFORE = "and run again with --resume, what was saved before is unharmed"
 
 
 def write_folder(target: Path, write: Callable[[Path], None], needed: int = 0) -> None:
@@ -25,40 +25,36 @@ def write_folder(target: Path, write: Callable[[Path], None], needed: int = 0) -
         needed: bytes that will be written, to notice a full disk before starting; 0 skips the check.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or the place cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f".{target.name}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with writing(target, SAVED_BEFORE), drafting(target) as draft:
         free = shutil.disk_usage(target.parent).free
         if free < needed:
             raise OSError(errno.ENOSPC, f"{needed >> 20} MiB needed, {free >> 20} MiB free")
-        partial.mkdir()
-        write(partial)
-        _write_manifest(partial)
-        sync_folder(partial)
-        replace_folder(partial, target)
-    except Exception as error:
-        if is_disk_full(error):
-            raise UserError(
-                f"{target}: the disk is full ({error}); free some space and run again with --resume, "
-                "what was saved before is unharmed"
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write(draft)
+        _write_manifest(draft)
+        sync_folder(draft)
+        replace_folder(draft, target)
 
 
-def damage(folder: Path) -> str | None:
-    """What is wrong with a folder written by `write_folder`, in a few words, or None when it is whole."""
+def damage(folder: Path, required: Set[str] = frozenset()) -> str | None:
+    """What is wrong with a folder written by `write_folder`, in a few words, or None when it is whole.
+
+    Args:
+        folder: the folder.
+        required: files without which it is not whole, whatever its manifest says.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files: dict[str, str] = manifest["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        files: dict[str, str] = dict(manifest["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is missing or unreadable"
+    if unlisted := sorted(required - files.keys()):
+        return f"{MANIFEST} does not list {unlisted[0]}"
     for name, digest in files.items():
-        path = folder / name
+        path = path_below(folder, name)
+        if path is None:
+            return f"{MANIFEST} lists {printable(name)}, which lies elsewhere"
         if not path.is_file():
             return f"{name} is missing"
         if file_digest(path) != digest:

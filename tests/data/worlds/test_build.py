@@ -176,12 +176,15 @@ def test_same_configuration_is_not_built_again(world: World, capsys: pytest.Capt
     assert "up to date" in capsys.readouterr().out
 
 
-def test_another_configuration_replaces_the_world(tmp_path: Path) -> None:
+def test_another_configuration_replaces_the_world_on_request(tmp_path: Path) -> None:
     sizes = dict.fromkeys(TaskSizes.__dataclass_fields__, 4)
     config = WorldConfig(scenes=8, singles=4, pictures=4, text_lines=20, vocab_size=400, workers=1,
                          tasks=TaskSizes(**sizes))  # fmt: skip
     first = build_world(tmp_path / "w", config, progress=False)
-    second = build_world(tmp_path / "w", replace(config, seed=1), progress=False)
+    with pytest.raises(UserError, match=r"w holds a world with seed 0, not 1: .* `xfm prepare --force`"):
+        build_world(tmp_path / "w", replace(config, seed=1), progress=False)
+    assert WorldManifest.load(tmp_path / "w") == first
+    second = build_world(tmp_path / "w", replace(config, seed=1), progress=False, force=True)
     assert first.fingerprint != second.fingerprint
     assert first.files != second.files
     assert WorldManifest.load(tmp_path / "w").seed == 1
@@ -203,17 +206,18 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_leftovers_of_a_killed_build_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".w.building-999999999").mkdir()
-    mine = tmp_path / ".other.building-1"
+    (tmp_path / ".w.partial-999999999").mkdir()
+    mine = tmp_path / ".other.partial-1"
     mine.mkdir()
-    with build._building(tmp_path / "w"):
-        pass
-    assert list(tmp_path.iterdir()) == [mine]
-    # Killed between moving the old world away and the new one in: the old one comes back.
-    (tmp_path / ".w.old-999999999").mkdir()
-    with build._building(tmp_path / "w"):
-        pass
+    build_world(tmp_path / "w", replace(SMALL, scale=0.002), progress=False)
     assert sorted(tmp_path.iterdir()) == [mine, tmp_path / "w"]
+
+
+@pytest.mark.parametrize("place", ["/dev/null/w", "/proc/w", "file/w"])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"w cannot be written \(.*choose another folder"):
+        build_world(tmp_path / place, replace(SMALL, scale=0.002), progress=False)
 
 
 def test_a_dead_process_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +239,7 @@ def test_a_dead_process_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("number", "sentence"), [(errno.ENOSPC, "disk of .* is full"), (errno.EACCES, "cannot be written")]
+    ("number", "sentence"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot be written")]
 )
 def test_disk_errors_are_one_sentence(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, sentence: str

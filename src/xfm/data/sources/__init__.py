@@ -1,8 +1,10 @@
 """Sources of samples on disk: tar shards, JSON lines with an image folder, folders of either."""
 
 import glob
-import logging
+import json
 import re
+from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 
 from xfm.data.records import BadRecordError, Limits, Record, Sample, SampleKind
@@ -27,7 +29,7 @@ __all__ = [
 _READERS = {".tar": TarSource, ".jsonl": JsonLinesSource}
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
-_log = logging.getLogger(__name__)
+_MANIFEST = "world.json"
 
 
 def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None = None) -> Source:
@@ -62,7 +64,8 @@ def resolve_files(path: Path | str) -> list[Path]:
     """The shards and JSON-lines files that a corpus path stands for, in order; none for a bare folder.
 
     Raises:
-        UserError: when a named file is missing or has an unknown ending.
+        UserError: when a named file is missing or has an unknown ending, or a folder or pattern lacks a file:
+            there is a gap in the numbers of its files, or the world that they belong to lists more.
     """
     text = str(path)
     span = _RANGE.search(text)
@@ -70,25 +73,51 @@ def resolve_files(path: Path | str) -> list[Path]:
         first, last = span.groups()
         names = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
         return [file for n in names for file in resolve_files(text[: span.start()] + n + text[span.end() :])]
-    if Path(text).is_dir():
-        files = sorted(file for ending in _READERS for file in Path(text).glob(f"*{ending}"))
-    elif glob.has_magic(text) and not Path(text).exists():
+    place = Path(text)
+    if place.is_dir():
+        files = sorted(file for ending in _READERS for file in place.glob(f"*{ending}"))
+        _check_complete(place, files, place)
+    elif glob.has_magic(text) and not place.exists():
         files = sorted(Path(name) for name in glob.glob(text))
+        _check_complete(place, files, place.parent)
     else:
-        files = [Path(text)]
-        if not files[0].is_file():
+        files = [place]
+        if not place.is_file():
             raise UserError(f"{text}: no such shard or file; check the path, or make it with `xfm prepare`.")
     for file in files:
         if file.suffix not in _READERS:
             raise UserError(f"{file}: unknown ending; give .tar shards (not compressed) or .jsonl files.")
-    _warn_of_gaps(files)
     return files
 
 
-def _warn_of_gaps(files: list[Path]) -> None:
+def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
+    """Refuse a folder or pattern of which a file is missing.
+
+    Args:
+        place: the folder or pattern.
+        files: what is there.
+        folder: the folder of the files.
+    """
     matches = [match for match in (_NUMBERED.match(str(file)) for file in files) if match]
     for stem in {match.group(1) for match in matches}:
-        numbers = sorted(int(match.group(2)) for match in matches if match.group(1) == stem)
-        absent = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
-        if absent and len(numbers) > 1:
-            _log.warning("%s*: shard %d is missing between its neighbours; reading the rest", stem, absent[0])
+        found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)
+        for (low, before), (high, after) in pairwise(found):
+            if high > low + 1:
+                raise UserError(
+                    f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
+                    "again, or name the files that you want one by one."
+                )
+    pattern = f"{glob.escape(str(folder))}/*" if place == folder else str(place)
+    for listed in _listed(folder):
+        if listed.suffix in _READERS and fnmatch(str(listed), pattern) and listed not in files:
+            raise UserError(f"{listed}: the file is missing; build its world again with `xfm prepare`.")
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The files that an embedded world's manifest lists in a folder of it; none for other folders."""
+    world = folder.parent
+    try:
+        names = json.loads((world / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        return [world / name for name in names if world / Path(name).parent == folder]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []

@@ -6,7 +6,7 @@ from pathlib import Path
 from xfm.data.records import Limits, Record, SampleKind
 from xfm.data.schema import Origin
 from xfm.data.sources.base import RecordSource
-from xfm.data.sources.jsonl import read_picture
+from xfm.data.sources.jsonl import picture_bytes
 from xfm.data.sources.tar import PICTURES
 
 
@@ -30,4 +30,4 @@ class FolderSource(RecordSource):
         """The record at `index`; raises BadRecordError."""
         name = self._names[index]
         origin = Origin(str(self.folder), name)
-        return Record(origin, read_picture(self.folder / name, origin, self.limits.picture_bytes), {})
+        return Record(origin, picture_bytes(self.folder / name, origin, self.limits.picture_bytes), {})

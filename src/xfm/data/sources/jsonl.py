@@ -1,17 +1,18 @@
 """JSON lines, with pictures in a folder beside them."""
 
 import mmap
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xfm.data.pictures import PictureError, read_picture
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StoredFile
 from xfm.errors import UserError
+from xfm.files import path_below
 
 _CHUNK = 1 << 24
 _NEWLINE = 10
@@ -19,7 +20,7 @@ _SHORTEST_ROW = 16
 
 
 class JsonLinesSource(RecordSource):
-    """One JSON-lines file; `"image"` is a path relative to it.
+    """One JSON-lines file; `"image"` is a path relative to it that stays below its folder.
 
     Raises:
         UserError: when the file is missing or holds no rows.
@@ -56,26 +57,20 @@ class JsonLinesSource(RecordSource):
 
     def _picture(self, annotation: Mapping[str, Any], origin: Origin) -> bytes:
         name = annotation.get("image")
-        if not isinstance(name, str) or not name or "\0" in name:
+        if not isinstance(name, str) or not name:
             raise BadRecordError(origin, 'the field "image" is missing or not a path')
-        return read_picture(self.path.parent / name, origin, self.limits.picture_bytes)
+        path = path_below(self.path.parent, name)
+        if path is None:
+            raise BadRecordError(origin, 'the field "image" is not a path below the folder of the file')
+        return picture_bytes(path, origin, self.limits.picture_bytes)
 
 
-def read_picture(path: Path, origin: Origin, limit: int) -> bytes:
-    """The bytes of a picture file.
-
-    Raises:
-        BadRecordError: when it is missing, not a regular file, or larger than `limit`.
-    """
+def picture_bytes(path: Path, origin: Origin, limit: int) -> bytes:
+    """The bytes of a picture file; raises BadRecordError where `read_picture` raises PictureError."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BadRecordError(origin, f"{path} is not a file")
-        if status.st_size > limit:
-            raise BadRecordError(origin, f"{path} has {status.st_size} bytes, more than the limit of {limit}")
-        return path.read_bytes()
-    except OSError as error:
-        raise BadRecordError(origin, f"the picture {path} cannot be read ({error.strerror})") from None
+        return read_picture(path, limit)
+    except PictureError as error:
+        raise BadRecordError(origin, str(error)) from None
 
 
 def _index(file: StoredFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,6 +20,8 @@ from xfm.errors import UserError
 BLOCK = 512
 PICTURES = ("jpg", "jpeg", "png", "webp")
 _PICTURE, _JSON, _TEXT = range(3)
+_NOTES = (b"L", b"K", b"x", b"g")
+_MAX_NOTE = 1 << 20  # bytes of a long name or of pax fields; real ones have some hundred
 _COLUMN = {**dict.fromkeys(PICTURES, _PICTURE), "json": _JSON, "txt": _TEXT}
 
 
@@ -54,23 +56,27 @@ def _scan(path: Path, data: mmap.mmap, end: int) -> Iterator[Member]:
             raise _truncated(path, place)
         if not any(header):
             return
-        size = _size(header, pax)
-        if size is None:
-            raise UserError(f"{path}: not a tar header at byte {place}; download or prepare the shard again.")
-        kind, start = header[156:157], place + BLOCK
+        size, kind, start = _size(header, pax), header[156:157], place + BLOCK
+        if size is None or (kind in _NOTES and size > _MAX_NOTE):
+            raise _no_header(path, place)
         if start + size > end:
             raise _truncated(path, start)
-        place = start + -(-size // BLOCK) * BLOCK
         if kind == b"L":
             long_name = data[start : start + size].rstrip(b"\0").decode("utf-8", "replace")
         elif kind == b"x":
-            pax = _pax(data[start : start + size])
-        elif kind in (b"g", b"K"):
-            continue
-        else:
+            try:
+                pax = _pax(data[start : start + size])
+            except ValueError:
+                raise _no_header(path, place) from None
+        elif kind not in _NOTES:
             if kind in (b"0", b"\0", b"7"):
                 yield Member(long_name or pax.get("path") or _name(header), start, size)
             long_name, pax = None, {}
+        place = start + -(-size // BLOCK) * BLOCK
+
+
+def _no_header(path: Path, place: int) -> UserError:
+    return UserError(f"{path}: not a tar header at byte {place}; download or prepare the shard again.")
 
 
 def _truncated(path: Path, place: int) -> UserError:
@@ -104,14 +110,20 @@ def _name(header: bytes) -> str:
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    found = {}
-    while data:
-        length, _, rest = data.partition(b" ")
-        if not length.isdigit() or not 0 < int(length) <= len(data):
-            break
-        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+    """The fields of a pax header: `LENGTH KEY=VALUE` and a line break each, padded with zeros.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    data, found, place = data.rstrip(b"\0"), {}, 0
+    while place < len(data):
+        space = data.index(b" ", place)
+        end = place + int(data[place:space])
+        if not space < end <= len(data):
+            raise ValueError("a length is wrong")
+        key, _, value = data[space + 1 : end - 1].partition(b"=")
         found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
-        data = data[int(length) :]
+        place = end
     return found
 
 
@@ -187,7 +199,7 @@ class ShardIndex:
     """Where the records of a shard lie: one string and two arrays, which forked workers share uncopied.
 
     Attributes:
-        keys: the keys, one a line.
+        keys: the keys, each followed by a line break.
         key_ends: [N] int64, end of each key in `keys`, line break included.
         spans: [N, 3, 2] int64, offset and size of the picture, the JSON and the text; offset 0 where there is
             none.
@@ -218,7 +230,7 @@ def index_shard(file: StoredFile) -> ShardIndex:
         if column is None:
             continue
         if not keys or keys[-1] != key:
-            keys.append(key.replace("\n", " "))
+            keys.append(key)
             rows.append([0] * 6)
         if rows[-1][2 * column]:
             raise UserError(

@@ -38,7 +38,11 @@ def run_masked_tokens(context: Context) -> PartResult:
         "no_image": predict_masked(context.encoder, masked),
     }
     accuracies = {name: accuracy(found, targets) for name, found in predicted.items()}
-    others = {name.replace("_", " "): value for name, value in accuracies.items() if name != "right_image"}
+    others = {
+        name.replace("_image", " picture"): value
+        for name, value in accuracies.items()
+        if name != "right_image"
+    }
     chance = majority_accuracy(targets)
     for name, value in accuracies.items():
         baselines = others if name == "right_image" else None

@@ -1,13 +1,9 @@
 """Builds a world: plans the units, runs them in processes, writes the files, and puts the folder in place."""
 
-import contextlib
-import errno
 import hashlib
 import multiprocessing
 import os
-import shutil
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
@@ -16,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from xfm.config.plain import first_difference
 from xfm.config.world import WorldConfig
 from xfm.data.worlds.emoji.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
 from xfm.data.worlds.emoji.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
@@ -25,7 +22,7 @@ from xfm.data.worlds.emoji.storage import write_lines
 from xfm.data.worlds.emoji.task_units import MAKERS
 from xfm.data.worlds.emoji.units import Made, Part, Studio, Unit
 from xfm.errors import UserError
-from xfm.files import file_digest, is_disk_full, replace_folder, write_text
+from xfm.files import drafting, file_digest, replace_folder, write_text, writing
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
@@ -33,7 +30,9 @@ _FACTS_LICENCE = "randfacts, MIT licence"
 _studio: Studio | None = None
 
 
-def build_world(folder: Path, config: WorldConfig, progress: bool = True) -> WorldManifest:
+def build_world(
+    folder: Path, config: WorldConfig, progress: bool = True, force: bool = False
+) -> WorldManifest:
     """Build the embedded world in `folder`, or keep the one that is there if it is the same.
 
     The world appears at once when everything is written; until then, and after an interruption, `folder` is
@@ -43,26 +42,31 @@ def build_world(folder: Path, config: WorldConfig, progress: bool = True) -> Wor
         folder: where to put it; its parent is created.
         config: how much of everything.
         progress: show a progress bar and say what was done.
+        force: replace a world of other settings.
 
     Returns:
         The manifest, also in `folder`/world.json.
 
     Raises:
         UserError: a package of the `world` extra is missing, a number is out of range, `folder` holds
-            something else, or the disk is full.
+            something else or a world of other settings, or cannot be written, or the disk is full.
     """
     resolved = config.resolved()
     _check(resolved)
     packages = package_versions()
     mark = fingerprint(resolved, packages)
-    present = _present(folder)
-    if present is not None and present.fingerprint == mark and not present.missing(folder):
-        if progress:
-            print(f"The world in {folder} is up to date: nothing to build.")
-        return present
-    with _building(folder) as draft, _disk_errors(folder):
-        manifest = _fill(draft, resolved, packages, mark, progress)
-        replace_folder(draft, folder)
+    with writing(folder, "or lower world.scale; what was there before is unchanged"):
+        present = _present(folder)
+        if present is not None and present.fingerprint == mark and not present.missing(folder):
+            if progress:
+                print(f"The world in {folder} is up to date: nothing to build.")
+            return present
+        if present is not None and not force:
+            _check_same(folder, present, resolved)
+        with drafting(folder) as draft:
+            (draft / "tasks" / "images").mkdir(parents=True)
+            manifest = _fill(draft, resolved, packages, mark, progress)
+            replace_folder(draft, folder)
     return manifest
 
 
@@ -86,6 +90,17 @@ def _check(config: WorldConfig) -> None:
 
 
 # ---------------------------------------------------------------- folders
+def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> None:
+    """Refuse to replace a world of other settings; one of an earlier version may be built again."""
+    difference = first_difference(present.config, asdict(config), frozenset({"workers"}))
+    if difference is not None:
+        name, old, new = difference
+        raise UserError(
+            f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace it with "
+            "`xfm prepare --force` and these settings."
+        )
+
+
 def _present(folder: Path) -> WorldManifest | None:
     """The manifest of the world in `folder`; refuses a folder that holds something else."""
     if not folder.exists():
@@ -102,54 +117,6 @@ def _present(folder: Path) -> WorldManifest | None:
         return WorldManifest.load(folder)
     except UserError:  # of an earlier format, or damaged: built again
         return None
-
-
-@contextlib.contextmanager
-def _building(folder: Path) -> Iterator[Path]:
-    """A draft folder beside the target, removed at the end whatever happens."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for stale in folder.parent.glob(f".{folder.name}.old-*"):
-        if not _alive(stale) and not folder.exists():
-            os.replace(stale, folder)  # stopped while a new world took the place of this one
-    for purpose in ("building", "old"):
-        for stale in folder.parent.glob(f".{folder.name}.{purpose}-*"):
-            if not _alive(stale):
-                shutil.rmtree(stale, ignore_errors=True)
-    draft = folder.with_name(f".{folder.name}.building-{os.getpid()}")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        (draft / "tasks" / "images").mkdir(parents=True)
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _alive(folder: Path) -> bool:
-    """Whether the process whose id ends the folder's name is running."""
-    try:
-        os.kill(int(folder.name.rpartition("-")[2]), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            raise UserError(
-                f"the disk of {folder} is full: free some space or lower world.scale; "
-                "what was there before is unchanged."
-            ) from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(
-                f"{folder} cannot be written ({error.strerror}): choose another folder."
-            ) from None
-        raise
 
 
 # ---------------------------------------------------------------- running

@@ -72,7 +72,7 @@ class WorldManifest:
             manifest = cls(**fields)
         except FileNotFoundError:
             raise UserError(f"{path} does not exist: build the world with `xfm prepare`.") from None
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, RecursionError) as error:
             raise UserError(f"{path} is not a readable manifest ({error}): build the world again.") from None
         if manifest.format != FORMAT:
             raise UserError(

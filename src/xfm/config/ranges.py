@@ -1,0 +1,15 @@
+"""Checks of numbers in a configuration; a message names the field. Nothing here imports torch."""
+
+import math
+
+
+def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Refuse a number that does not lie in [low, high]; NaN never does, infinity is never wanted.
+
+    Raises:
+        ValueError: names the field and what it may be.
+    """
+    if low <= value <= high and value < math.inf:
+        return
+    allowed = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+    raise ValueError(f"{name} is {value}: choose a number {allowed}")

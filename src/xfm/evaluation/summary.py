@@ -1,0 +1,24 @@
+"""The scores of an evaluation in a few lines of text, for the terminal."""
+
+from collections.abc import Mapping
+
+from xfm.evaluation.labels import group_of, headlines, metric_name
+from xfm.evaluation.numbers import percent
+from xfm.evaluation.scores import Score
+
+
+def summary(scores: Mapping[str, Score]) -> str:
+    """A table of the report's headlines: score, chance, baseline and number of cases."""
+    rows = [("", "score", "chance", "baseline", "n")]
+    for key in headlines(scores):
+        score = scores[key]
+        baseline = "-" if score.baseline is None else percent(score.baseline)
+        name = f"{group_of(key).title}: {metric_name(key)}"
+        rows.append((name, percent(score.value), percent(score.chance), baseline, f"{score.n:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )

@@ -1,0 +1,48 @@
+"""What `xfm info` says about files that are torn or hold something else."""
+
+import contextlib
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xfm.errors import UserError
+from xfm.info import describe, parameter_counts
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+)
+
+
+def test_a_torn_log(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 1, "loss": 2}\n{"step": 1, "event": "resumed"}\n[3]\n{"step": 2, "lo')
+    assert "last logged:\n  step: 1\n  loss: 2" in describe(str(tmp_path))
+    log.write_bytes(b'\xff\xfe\n{"st')
+    assert "last logged" not in describe(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["state.json", "config.json"])
+@pytest.mark.parametrize("text", ["[1]", "3", "{", "[" * 50_000])
+def test_json_of_another_type_is_named(tmp_path: Path, name: str, text: str) -> None:
+    for file in ("provenance.json", "model.safetensors"):
+        (tmp_path / file).write_bytes(struct.pack("<Q", 2) + b"{}" if file.endswith("s") else b"{}")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{name} (is missing or not JSON|does not hold a JSON object)"):
+        describe(str(tmp_path))
+
+
+@given(JSON | st.dictionaries(st.text(max_size=5), st.fixed_dictionaries({"shape": JSON}), max_size=2))
+@settings(max_examples=100, deadline=None)
+def test_any_header_is_one_sentence(tmp_path_factory: pytest.TempPathFactory, header: object) -> None:
+    path = tmp_path_factory.mktemp("header") / "model.safetensors"
+    data = json.dumps(header).encode()
+    for length in (len(data), 2**63, len(data) // 2):
+        path.write_bytes(struct.pack("<Q", length) + data)
+        with contextlib.suppress(UserError):
+            assert parameter_counts(path)["total"] == 0
