@@ -26,6 +26,7 @@ from xfm.cli import main
 from xfm.config.load import load_recipe
 from xfm.config.model import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
 from xfm.config.world import WorldConfig
+from xfm.errors import UserError
 from xfm.interop.compose import compose
 from xfm.modeling.folder import load_model
 from xfm.training.pretrain import begin, is_new_part
@@ -117,6 +118,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     assert trained.model.config == start.model.config
     assert trained.preprocessing == start.preprocessing
     assert trained.tokenizer.to_json() == start.tokenizer.to_json()
+    assert trained.provenance["composed"] == start.provenance["composed"]
     steps = [line["losses"] for line in logged(run) if "event" not in line]
     objectives = {name.split("/")[1] for losses in steps for name in losses}
     assert objectives == {"mlm", "itc", "itm", "imlm", "mim", "box_l1", "box_giou"}
@@ -166,6 +168,9 @@ def test_what_is_fresh_and_what_is_not(tmp_path):
         "fusion", "fusion_head", "vision_proj", "text_proj", "temperature", "itm_head", "bbox_head", "vision"
     }  # fmt: skip
     assert {name for name in new if name.startswith("vision.")} == {"vision.mask_vector"}
+    options = ["--init.model", str(tmp_path / "model"), "--data.text_mask.max_tokens", "129"]
+    with pytest.raises(UserError, match="max_positions must be at least 131"):
+        begin(load_recipe("nano", [*options, "--model.language.max_positions", "200"]))
     larger, preprocessing, _ = begin(
         load_recipe("nano", ["--init.model", str(tmp_path / "model"), "--init.image_size", "128"])
     )

@@ -117,14 +117,17 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
         beginnings of the names of parameters that no one has trained yet (those of a fresh `xfm init`).
 
     Raises:
-        UserError: the folder is no model.
+        UserError: the folder is no model, or the recipe's texts are too long for it.
     """
     folder = recipe.init.model
     if folder is None:
         return recipe, Preprocessing(recipe.model.vision.image_size), ()
     config, preprocessing = read_config(folder, recipe.init.image_size)
     tokenizer = str((Path(folder) / TOKENIZER).resolve())
-    recipe = replace(recipe, model=config, data=replace(recipe.data, tokenizer=tokenizer))
+    try:
+        recipe = replace(recipe, model=config, data=replace(recipe.data, tokenizer=tokenizer))
+    except ValueError as error:
+        raise UserError(f"init.model {folder} does not fit the recipe: {error}") from error
     return recipe, preprocessing, tuple(read_provenance(folder).get(FRESH, ()))
 
 
@@ -157,6 +160,11 @@ class CurriculumData:
             raise UserError(
                 f"{path} has {self.tokenizer.vocab_size} tokens, the model only "
                 f"{recipe.model.language.vocab_size}: set model.language.vocab_size to at least that"
+            )
+        if self.tokenizer.pad != recipe.model.language.pad:
+            raise UserError(
+                f"{path} pads with token {self.tokenizer.pad}, the model with {recipe.model.language.pad}: "
+                "set model.language.pad to that of the tokenizer"
             )
         vision, seed = recipe.model.vision, recipe.training.seed
         if vision.image_width not in (None, vision.image_size):
@@ -240,6 +248,9 @@ def describe_run(recipe: Recipe, steps: int) -> dict[str, Any]:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(recipe),
     }
+    composed = read_provenance(recipe.init.model).get("composed") if recipe.init.model else None
+    if composed:  # the sources and licences of the weights that the run began with
+        described["composed"] = composed
     try:
         world = json.loads((Path(recipe.root) / "world.json").read_text(encoding="utf-8"))
         described["world"] = {key: world[key] for key in ("seed", "licences") if key in world}
