@@ -51,6 +51,8 @@ def test_equal_to_transformers(kind, saved, tmp_path):
     if saved:
         folder = tmp_path / "saved"
         reference.save_pretrained(folder)
+        # As read back: scores may change in their last digit on the way through the file, and ties with them.
+        reference = type(reference).from_pretrained(str(folder))
     elif kind is unigram:
         pytest.skip("transformers itself writes no other file of this kind")
     tokenizer = read_tokenizer(folder)
