@@ -151,14 +151,14 @@ class EvaluationConfig:
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     entailment: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=900, lr=2e-4, muon_lr=1e-3)
+        default_factory=lambda: FineTuneConfig(steps=800, lr=2e-4, muon_lr=1e-3)
     )
     paraphrase: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=400, lr=2e-4, muon_lr=1e-3)
+        default_factory=lambda: FineTuneConfig(steps=250, lr=2e-4, muon_lr=1e-3)
     )
-    vqa: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(lr=1.5e-4, new_lr_multiplier=10.0))
-    reasoning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=180, muon_lr=5e-4))
-    grounding: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=200, muon_lr=5e-4))
+    vqa: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=240, lr=1.5e-4, new_lr_multiplier=10.0))
+    reasoning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=130, muon_lr=5e-4))
+    grounding: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=120, muon_lr=5e-4))
 
     def __post_init__(self) -> None:
         _require(self.scale > 0, "scale must be positive")
