@@ -121,7 +121,7 @@ def make_plan(budget: float, smoke: bool, world: Path, seconds: float) -> Plan:
     return Plan(budget, smoke, str(world), steps, round(step_seconds, 4))
 
 
-PRETRAINING_SHARE = 0.59
+PRETRAINING_SHARE = 0.53
 """Of the time after building the world; the rest is for the evaluation."""
 
 

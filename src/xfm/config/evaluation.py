@@ -156,7 +156,9 @@ class EvaluationConfig:
     paraphrase: FineTuneConfig = field(
         default_factory=lambda: FineTuneConfig(steps=250, lr=2e-4, muon_lr=1e-3)
     )
-    vqa: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=240, lr=1.5e-4, new_lr_multiplier=10.0))
+    vqa: FineTuneConfig = field(
+        default_factory=lambda: FineTuneConfig(steps=240, lr=1.5e-4, new_lr_multiplier=10.0)
+    )
     reasoning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=130, muon_lr=5e-4))
     grounding: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=120, muon_lr=5e-4))
 
