@@ -1,13 +1,12 @@
 """Tokenisation equals transformers' on 10,000 strings in many scripts, from every kind of file."""
 
+import pickle
 from pathlib import Path
 
 import pytest
-import tokenizers
 from transformers import BertTokenizerFast, RobertaTokenizerFast, XLMRobertaTokenizerFast
 
 from tests.interop.foreign import texts, unigram_pieces, write_byte_level, write_word_piece
-from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.interop.vocabularies import read_tokenizer
 
@@ -51,8 +50,6 @@ def test_equal_to_transformers(kind, saved, tmp_path):
     if saved:
         folder = tmp_path / "saved"
         reference.save_pretrained(folder)
-        # As read back: scores may change in their last digit on the way through the file, and ties with them.
-        reference = type(reference).from_pretrained(str(folder))
     elif kind is unigram:
         pytest.skip("transformers itself writes no other file of this kind")
     tokenizer = read_tokenizer(folder)

@@ -110,7 +110,7 @@ class Tokenizer:
         if not path.is_file():
             raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.")
         try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
+            backend = parse_tokenizer(path.read_text(encoding="utf-8"))
         except Exception as error:  # the Rust side raises bare Exception
             raise UserError(
                 f"{path}: not a tokenizer.json ({error}); write it again or restore it."
@@ -130,7 +130,7 @@ class Tokenizer:
         return self.to_json()
 
     def __setstate__(self, state: str) -> None:
-        self.__init__(tokenizers.Tokenizer.from_str(state))
+        self.__init__(parse_tokenizer(state))
 
     def encode_batch(self, texts: Sequence[str], max_tokens: int) -> EncodedBatch:
         """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`, special tokens included.
@@ -189,6 +189,24 @@ def _flat_words(encoding: tokenizers.Encoding) -> list[int]:
     sequences = encoding.sequence_ids
     first = 1 + max((w for w, s in zip(words, sequences, strict=True) if s == 0), default=-1)
     return [w + first if s == 1 else w for w, s in zip(words, sequences, strict=True)]
+
+
+def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
+    """The tokenizer that the text of a `tokenizer.json` describes.
+
+    The scores of a unigram model are read digit for digit, as transformers does: the library's own reader may
+    miss the last one, and pieces of equal likelihood are then chosen otherwise.
+
+    Raises:
+        Exception: the text is no tokenizer.
+    """
+    backend = tokenizers.Tokenizer.from_str(text)
+    if isinstance(backend.model, models.Unigram):
+        stored = json.loads(text)["model"]
+        pieces = [(piece, score) for piece, score in stored["vocab"]]
+        fallback = bool(stored.get("byte_fallback"))
+        backend.model = models.Unigram(pieces, stored.get("unk_id"), fallback)
+    return backend
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
