@@ -72,10 +72,8 @@ def test_equal_to_transformers(kind, saved, tmp_path):
     ]
     assert len(reference) == tokenizer.vocab_size
     assert not set(tokenizer.ordinary_ids.tolist()) & set(reference.all_special_ids)
-    again = Tokenizer(tokenizers.Tokenizer.from_str(tokenizer.to_json()))
-    assert (
-        again.encode_batch(rows[:50], 40).ids.tolist() == tokenizer.encode_batch(rows[:50], 40).ids.tolist()
-    )
+    again = pickle.loads(pickle.dumps(tokenizer))
+    assert again.encode_batch(rows, 40).ids.tolist() == ours.ids.tolist()
 
 
 def test_random_tokens_of_masking_are_no_special_ones(tmp_path):
