@@ -35,18 +35,18 @@ def fetch(reference: str, patterns: Sequence[str]) -> Path:
         return Path(reference)
     from huggingface_hub import snapshot_download
 
+    safe, pickled = WEIGHT_FILES
     try:
-        for weights in WEIGHT_FILES:  # the second only where there is no first
-            folder = Path(snapshot_download(reference, allow_patterns=[weights, *patterns]))
-            if (folder / weights).exists():
-                break
+        folder = Path(snapshot_download(reference, allow_patterns=[safe, *patterns]))
+        if not (folder / safe).exists():
+            folder = Path(snapshot_download(reference, allow_patterns=[pickled, *patterns]))
+        return folder
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{reference} is neither a path here nor can it be read from the hub ({reason}); check the name, "
             "or give the folder of a downloaded copy"
         ) from error
-    return folder
 
 
 def weights_file(path: Path) -> Path:
