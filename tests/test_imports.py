@@ -52,6 +52,15 @@ def test_nothing_imports_a_later_stage(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_optional_libraries_are_imported_late(path):
+    """What an extra brings is imported by the function that needs it, so that the core works without it."""
+    top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+    assert not {name.split(".")[0] for name in names} & {"timm", "transformers"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_configuration_is_light(path):
     if part_of(path) in {"config", "errors"}:
         assert not {module.split(".")[0] for module in imported(path)} & HEAVY

@@ -1,4 +1,4 @@
-"""The command line: `xfm quickstart | prepare | pretrain | evaluate | info`.
+"""The command line: `xfm quickstart | prepare | init | pretrain | evaluate | info`.
 
 Only the parser of the command at hand is built, and torch is imported when a command runs, so that
 `--help` is quick.
@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
 from xfm.errors import UserError
@@ -184,9 +185,19 @@ def _info(chosen: "Namespace") -> None:
     print("\n---\n".join(describe(path) for path in chosen.path))
 
 
+def _of_module(summary: str, module: str, name: str) -> Command:
+    """A verb whose functions are in a module that is imported when they are called."""
+
+    def later(function: str) -> Callable[[Any], Any]:
+        return lambda argument: getattr(import_module(module), function)(argument)
+
+    return Command(summary, later(f"{name}_parser"), later(name))
+
+
 COMMANDS = {
     "quickstart": Command("everything from data to report in one command", _quickstart_parser, _quickstart),
     "prepare": Command("build the embedded data", _prepare_parser, _prepare),
+    "init": _of_module("compose a model of encoders with weights", "xfm.interop.init_command", "init"),
     "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain),
     "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),

@@ -17,7 +17,7 @@ from xfm.errors import UserError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    image_size: int = 48
+    shape: tuple[int, int] = (48, 48)
     mean: tuple[float, float, float] = (0.5, 0.4, 0.3)
     std: tuple[float, float, float] = (0.2, 0.3, 0.4)
 

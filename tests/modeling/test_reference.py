@@ -63,11 +63,11 @@ def test_vision_equals_beit() -> None:
 
 def test_relative_position_index_is_beits() -> None:
     attention = timm.models.beit.Attention(8, num_heads=2, window_size=(5, 5))
-    assert torch.equal(relative_position_index(5), attention.relative_position_index)
+    assert torch.equal(relative_position_index((5, 5)), attention.relative_position_index)
 
 
 def test_sine_positions_tell_places_apart() -> None:
-    positions = sine_positions(8, 64)
+    positions = sine_positions((8, 8), 64)
     assert positions.shape == (64, 64)
     distances = torch.cdist(positions, positions)
     assert distances[~torch.eye(64, dtype=torch.bool)].min() > 0.5

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import prod
 
 from xfm.config.ranges import check_range
+
+Grid = tuple[int, int]
+"""Rows and columns of patches."""
 
 MAX_WIDTH, MAX_DEPTH, MAX_ROWS, MAX_GRID = 65_536, 1000, 10_000_000, 256
 """Far above any model: numbers of a damaged or hostile file stop before such a model is begun."""
@@ -17,12 +21,44 @@ class Positions(StrEnum):
 
 
 @dataclass(frozen=True)
-class VisionConfig:
-    """BEiT-2 style vision encoder.
+class PictureConfig:
+    """What every vision encoder says of its input.
 
     Attributes:
         image_size: side of the square input in pixels.
-        patch_size: side of a patch in pixels; divides image_size.
+        patch_size: side of a patch in pixels; divides image_size and image_width.
+        image_width: width of an input that is not square; image_size is then its height.
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    image_width: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_range("vision.patch_size", self.patch_size, 1, MAX_WIDTH)
+        sides = {"image_size": self.image_size, "image_width": self.image_width}
+        for name, side in sides.items():
+            if side is not None:
+                check_range(f"vision.{name}", side, 1, MAX_WIDTH)
+                _require(side % self.patch_size == 0, f"vision.patch_size must divide vision.{name}")
+                check_range(f"vision.{name} / vision.patch_size", side // self.patch_size, 1, MAX_GRID)
+
+    @property
+    def grid(self) -> Grid:
+        """Rows and columns of patches."""
+        return self.image_size // self.patch_size, (self.image_width or self.image_size) // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """Number of patches P."""
+        return prod(self.grid)
+
+
+@dataclass(frozen=True)
+class VisionConfig(PictureConfig):
+    """BEiT-2 style vision encoder.
+
+    Attributes:
         width: width of the hidden states.
         depth: number of blocks.
         heads: attention heads; divides width.
@@ -32,10 +68,9 @@ class VisionConfig:
         positions: absolute positions added to the patches (none in the published model).
         init_std: spread of the initial weights. 0.02 suits a width of 768 with pre-trained weights; narrow
             models from scratch learn faster with about 1 / sqrt(width).
+        norm_eps: epsilon of the LayerNorms.
     """
 
-    image_size: int = 224
-    patch_size: int = 16
     width: int = 768
     depth: int = 12
     heads: int = 12
@@ -44,48 +79,67 @@ class VisionConfig:
     drop_path: float = 0.1
     positions: Positions = Positions.NONE
     init_std: float = 0.02
+    norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        check_range("vision.image_size", self.image_size, 1, MAX_WIDTH)
-        check_range("vision.patch_size", self.patch_size, 1, MAX_WIDTH)
+        super().__post_init__()
         check_range("vision.width", self.width, 1, MAX_WIDTH)
         _check_layers("vision", self.depth, self.heads)
         check_range("vision.mlp_ratio", self.mlp_ratio, 1 / MAX_WIDTH, 1000)
         check_range("vision.drop_path", self.drop_path, 0, 1)
         check_range("vision.init_std", self.init_std, 0)
         check_range("vision.layer_scale", self.layer_scale, 0)
-        _require(self.image_size % self.patch_size == 0, "vision.patch_size must divide vision.image_size")
-        check_range("vision.image_size / vision.patch_size", self.grid, 1, MAX_GRID)
+        check_range("vision.norm_eps", self.norm_eps, 0, 1)
         _require(self.width % self.heads == 0, "vision.heads must divide vision.width")
         _require(
             self.positions is Positions.NONE or self.width % 4 == 0,
             "vision.width must be a multiple of 4 for 2-D sine positions",
         )
 
-    @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch_size
 
-    @property
-    def patches(self) -> int:
-        """Number of patches P."""
-        return self.grid**2
+@dataclass(frozen=True)
+class TimmVisionConfig(PictureConfig):
+    """A vision transformer of timm in the vision encoder's place (`xfm init --vision timm:NAME`).
+
+    Attributes:
+        architecture: timm's name of the model, without a tag.
+        width: width of the hidden states.
+        depth: number of blocks.
+        heads: attention heads.
+        drop_path: drop-path rate of the last block, rising linearly from 0.
+    """
+
+    architecture: str = field(kw_only=True)
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("vision.width", self.width, 1, MAX_WIDTH)
+        _check_layers("vision", self.depth, self.heads)
+        check_range("vision.drop_path", self.drop_path, 0, 1)
 
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """RoBERTa language encoder.
+    """RoBERTa language encoder, and with the last five attributes also BERT.
 
     Attributes:
-        vocab_size: number of tokens; the mask token is the last.
+        vocab_size: number of tokens.
         width: width of the hidden states.
         depth: number of layers.
         heads: attention heads; divides width.
         mlp_width: width of the feed-forward part.
-        max_positions: rows of the position table (two more than the longest text).
+        max_positions: rows of the position table (first_position more than the longest text).
         dropout: dropout of hidden states and attention.
         init_std: spread of the initial weights, see `VisionConfig`.
+        norm_eps: epsilon of the LayerNorms.
+        pad: id of the padding token.
+        first_position: row of the position table that the first token takes (RoBERTa 2, BERT 0).
+        segments: segment vectors: 1 for all tokens alike, 2 when a pair's second text has its own (BERT).
+        separator: id of the token that ends the first segment.
     """
 
     vocab_size: int = 50265
@@ -96,6 +150,11 @@ class LanguageConfig:
     max_positions: int = 514
     dropout: float = 0.1
     init_std: float = 0.02
+    norm_eps: float = 1e-5
+    pad: int = 1
+    first_position: int = 2
+    segments: int = 1
+    separator: int = 2
 
     def __post_init__(self) -> None:
         check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
@@ -106,6 +165,51 @@ class LanguageConfig:
         check_range("language.dropout", self.dropout, 0, 1)
         check_range("language.init_std", self.init_std, 0)
         _require(self.width % self.heads == 0, "language.heads must divide language.width")
+        _require(self.segments in (1, 2), "language.segments must be 1 or 2")
+        check_range("language.norm_eps", self.norm_eps, 0, 1)
+        check_range("language.first_position", self.first_position, 0, self.max_positions - 1)
+        for name, token in (("pad", self.pad), ("separator", self.separator)):
+            check_range(f"language.{name}", token, 0, self.vocab_size - 1)
+
+
+@dataclass(frozen=True)
+class TransformersTextConfig:
+    """A text encoder of transformers in the language encoder's place (`xfm init --language hf:NAME`).
+
+    Attributes:
+        settings: what transformers' `config.json` says, as JSON text; it belongs to transformers.
+        vocab_size: number of tokens, rows of the word matrix.
+        width: width of the hidden states.
+        max_positions: longest text in tokens.
+        pad: id of the padding token.
+    """
+
+    settings: str
+    vocab_size: int
+    width: int
+    max_positions: int
+    pad: int
+
+    def __post_init__(self) -> None:
+        check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
+        check_range("language.width", self.width, 1, MAX_WIDTH)
+        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
+        check_range("language.pad", self.pad, 0, self.vocab_size - 1)
+
+    @property
+    def first_position(self) -> int:
+        """Row of the first token in the position table of a decoder on this vocabulary."""
+        return 0
+
+    @property
+    def segments(self) -> int:
+        """Segment vectors of such a decoder."""
+        return 1
+
+    @property
+    def separator(self) -> int:
+        """Without segments none is needed."""
+        return self.pad
 
 
 @dataclass(frozen=True)
@@ -133,18 +237,24 @@ class FusionConfig:
         check_range("fusion.init_std", self.init_std, 0)
 
 
+AnyVisionConfig = VisionConfig | TimmVisionConfig
+AnyLanguageConfig = LanguageConfig | TransformersTextConfig
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The whole model.
 
     Attributes:
-        vision, language, fusion: the three encoders.
+        vision: the native vision encoder, or one of timm.
+        language: the native language encoder, or one of transformers.
+        fusion: the fusion encoder.
         projection: width E of the contrastive space.
         temperature: initial contrastive temperature.
     """
 
-    vision: VisionConfig = field(default_factory=VisionConfig)
-    language: LanguageConfig = field(default_factory=LanguageConfig)
+    vision: AnyVisionConfig = field(default_factory=VisionConfig)
+    language: AnyLanguageConfig = field(default_factory=LanguageConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     projection: int = 256
     temperature: float = 0.07

@@ -17,9 +17,9 @@ from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
 from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.model import Positions
-from xfm.config.plain import to_plain
 from xfm.config.spelling import respell
 from xfm.config.training import Precision
+from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError
 
 C = TypeVar("C")
@@ -88,17 +88,19 @@ def add_fields(
         register_type(
             enum, serializer=_enum_value, deserializer=_enum_reader(enum), fail_already_registered=False
         )
-    parser.add_class_arguments(kind, as_group=False)
-    _document_shared(parser, kind)
-    complete = to_plain(kind())
     if values:
         check_fields(kind, values, source)
+    shape = chosen_variants(kind, values or {})
+    parser.add_class_arguments(shape, as_group=False)
+    _document_shared(parser, shape)
+    complete = plain_defaults(shape)
+    if values:
         complete = merge(complete, values)
         try:
             parser.parse_object(complete, env=False)
         except _PROBLEMS as error:
             raise UserError(f"{source}: {_sentence(error)}") from error
-    parser.set_defaults(dict(_flatten(kind, complete)))
+    parser.set_defaults(dict(_flatten(shape, complete)))
 
 
 def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
@@ -120,7 +122,7 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
 def assemble(kind: type[C], parsed: Namespace) -> C:
     """The dataclass from its fields in the result of `parse_options`."""
     try:
-        return kind(**{f.name: parsed[f.name] for f in fields(kind) if f.init})  # pyright: ignore
+        return kind(**{f.name: original(parsed[f.name]) for f in fields(kind) if f.init})  # pyright: ignore
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -151,7 +153,7 @@ def check_fields(kind: type, values: Any, source: str, name: str = "") -> None:
     if isinstance(values, list | tuple):
         for index, item in enumerate(values):
             check_fields(_item_type(kind), item, source, f"{name}.{index}")
-    inner = _dataclass_of(kind)
+    inner = _dataclass_of(variant(kind, values))
     if inner is None or values is None or isinstance(values, list | tuple):
         return
     if not isinstance(values, Mapping):

@@ -19,12 +19,15 @@ class InitConfig:
     """Weights that a run begins with; what none of them gives is initialised at random.
 
     Attributes:
-        model: model folder whose whole model is taken.
+        model: model folder whose whole model is taken, with its configuration, tokenizer and preprocessing in
+            place of the recipe's.
+        image_size: side in pixels of the pictures that this model is to take, if not its own.
         vision: model folder whose vision encoder is taken.
         language: model folder whose language encoder is taken.
     """
 
     model: str | None = None
+    image_size: int | None = None
     vision: str | None = None
     language: str | None = None
 
@@ -164,9 +167,10 @@ class Recipe:
         if min(self.training.steps, self.training.accumulate, self.training.log_every) < 1:
             raise ValueError("training.steps, training.accumulate and training.log_every must be at least 1")
         longest = max(self.data.caption_mask.max_tokens, self.data.text_mask.max_tokens)
-        if longest + 2 > self.model.language.max_positions:
+        needed = longest + self.model.language.first_position
+        if needed > self.model.language.max_positions:
             raise ValueError(
-                f"model.language.max_positions must be at least {longest + 2} for texts of {longest} tokens"
+                f"model.language.max_positions must be at least {needed} for texts of {longest} tokens"
             )
         if not self.init.model and self.data.patch_mask.patches > self.model.vision.patches:
             raise ValueError(

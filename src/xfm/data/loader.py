@@ -21,7 +21,7 @@ from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
 from xfm.data.sources import Source, open_source
 from xfm.data.streams import CorpusStream, UnusableError
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import normalise
+from xfm.data.transforms import Normalisation, normalise
 from xfm.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class PretrainingData:
         patch_size: side of a patch in pixels.
         seed: seed of everything random.
         rank, world: this process and the number of processes.
+        normalisation: of the pixels; CLIP's when None.
 
     Raises:
         UserError: when a corpus, a shard or the tokenizer is missing or broken, or a setting cannot be met.
@@ -80,8 +81,10 @@ class PretrainingData:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        normalisation: Normalisation | None = None,
     ) -> None:
         self.config = config
+        self._normalisation = normalisation or Normalisation()
         self.tokenizer = Tokenizer.load(config.tokenizer)
         streams = _open_streams(config, seed)
         _check_masks(config, streams, image_size // patch_size)
@@ -129,7 +132,7 @@ class PretrainingData:
                     f"All of {len(found.skipped)} records in a row are bad; the last is {last.origin} "
                     f"({last.reason}): mend or remove them, or check the field names."
                 )
-            yield _on_device(found, device)
+            yield _on_device(found, device, self._normalisation)
 
     def _received(self, loader: DataLoader) -> Iterator[Batch | _Failure]:
         try:
@@ -225,16 +228,18 @@ def _pass_over_once(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
 
 
-def _on_device(batch: Batch, device: torch.device | str | None) -> Batch:
+def _on_device(
+    batch: Batch, device: torch.device | str | None, normalisation: Normalisation | None = None
+) -> Batch:
     if device is not None:
         batch = batch.to(device)
     return replace(
         batch,
-        image=_normalised(batch.image),
-        pair=_normalised(batch.pair),
-        region=_normalised(batch.region),
+        image=_normalised(batch.image, normalisation),
+        pair=_normalised(batch.pair, normalisation),
+        region=_normalised(batch.region, normalisation),
     )
 
 
-def _normalised(part: _Pictures | None) -> _Pictures | None:
-    return None if part is None else replace(part, pixels=normalise(part.pixels))
+def _normalised(part: _Pictures | None, normalisation: Normalisation | None) -> _Pictures | None:
+    return None if part is None else replace(part, pixels=normalise(part.pixels, normalisation))

@@ -101,8 +101,8 @@ def mask_tokens(
         if draw < 0.8:
             masked[position] = tokenizer.mask
         elif draw < 0.9:
-            # Special tokens are the first four and the last: a random pad would shift the positions.
-            masked[position] = 4 + int((draw - 0.8) * 10 * (tokenizer.vocab_size - 5))
+            ordinary = tokenizer.ordinary_ids  # a random pad would shift the positions
+            masked[position] = int(ordinary[int((draw - 0.8) * 10 * len(ordinary))])
     return masked, chosen, [ids[position] for position in chosen]
 
 

@@ -189,8 +189,8 @@ class PreprocessingLike(Protocol):
     """What evaluation needs to know about a model's pixels (modeling's `Preprocessing` is one)."""
 
     @property
-    def image_size(self) -> int:
-        """Side of the square input in pixels."""
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
         ...
 
     @property
@@ -214,8 +214,8 @@ def eval_pixels(images: Sequence[Tensor], preprocessing: PreprocessingLike) -> T
     Returns:
         [B, 3, S, S] float32.
     """
-    size = preprocessing.image_size
-    pixels = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
+    size = preprocessing.shape
+    pixels = torch.empty((len(images), 3, *size), dtype=torch.uint8)
     for target, image in zip(pixels, images, strict=True):
         target.copy_(show(image, View(0, 0, image.shape[2], image.shape[1]), size))
     return normalise(pixels, Normalisation(preprocessing.mean, preprocessing.std))

@@ -1,6 +1,7 @@
-"""Byte-level BPE tokenizer with RoBERTa's special tokens (spec, "Tokens" and "Captions").
+"""Our own byte-level BPE with RoBERTa's special tokens (spec, "Tokens"), or the tokenizer of another model.
 
-`<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` last; no prefix space; two texts as `<s>a</s></s>b</s>`.
+Ours has `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` last; no prefix space; two texts as
+`<s>a</s></s>b</s>`. Of another one, `[CLS]` and `[SEP]` for example, the roles are found in the file.
 """
 
 import json
@@ -53,32 +54,50 @@ class EncodedBatch:
 
 
 class Tokenizer:
-    """A `tokenizers.Tokenizer` whose special tokens have been checked.
+    """A `tokenizers.Tokenizer` and the ids of its special tokens.
+
+    Attributes:
+        vocab_size: one more than the largest id.
+        bos, eos: what every text begins and ends with; the state of `bos` stands for the text.
+        pad, mask: the tokens of padding and of what is to be predicted.
+        unk: the token of what the vocabulary lacks, None where it lacks nothing.
 
     Raises:
-        UserError: when a special token is missing or not at its place.
+        UserError: when one of them is missing.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer.json") -> None:
         self._backend = backend
         self._backend.no_padding()
         self._backend.no_truncation()
-        for place, token in enumerate(SPECIAL_TOKENS):
-            found = backend.token_to_id(token)
-            if found != place:
-                raise UserError(
-                    f"{name}: token {token} must have id {place} but has {found}; "
-                    "train the vocabulary with `xfm.data.tokenizer.train_tokenizer`."
-                )
-        self.vocab_size: int = backend.get_vocab_size()
-        if backend.token_to_id(MASK_TOKEN) != self.vocab_size - 1:
+        empty = backend.encode("")
+        frame = [
+            index for index, special in zip(empty.ids, empty.special_tokens_mask, strict=True) if special
+        ]
+        if len(frame) != 2:
             raise UserError(
-                f"{name}: token {MASK_TOKEN} must have the last id {self.vocab_size - 1} but has "
-                f"{backend.token_to_id(MASK_TOKEN)}; train the vocabulary with "
-                "`xfm.data.tokenizer.train_tokenizer`."
+                f"{name}: a text must stand between a first and a last token, such as <s> and </s> or "
+                f"[CLS] and [SEP], but {len(frame)} are put around it; take the tokenizer of a text encoder."
             )
-        self.bos, self.pad, self.eos, self.unk = range(4)
-        self.mask: int = self.vocab_size - 1
+        self.bos, self.eos = frame
+        roles = {
+            token.content.strip("<>[]|").lower(): index
+            for index, token in backend.get_added_tokens_decoder().items()
+            if token.special
+        }
+        if missing := [role for role in ("pad", "mask") if role not in roles]:
+            raise UserError(
+                f"{name}: there is no special token <{missing[0]}> or [{missing[0].upper()}]; take the "
+                "tokenizer of a masked language model, or train one (`xfm.data.tokenizer.train_tokenizer`)."
+            )
+        self.pad, self.mask, self.unk = roles["pad"], roles["mask"], roles.get("unk")
+        special = (self.bos, self.eos, self.pad, self.mask, self.unk)
+        self.special_ids: frozenset[int] = frozenset(index for index in special if index is not None)
+        """Ids of those tokens."""
+        known = np.array(sorted(backend.get_vocab().values()))
+        self.vocab_size = int(known[-1]) + 1
+        self.ordinary_ids: np.ndarray = np.setdiff1d(known, list(self.special_ids))
+        """[N] int64, rising: the ids of all other tokens."""
 
     @classmethod
     def load(cls, path: Path | str) -> "Tokenizer":
@@ -91,7 +110,7 @@ class Tokenizer:
         if not path.is_file():
             raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.")
         try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
+            backend = parse_tokenizer(path.read_text(encoding="utf-8"))
         except Exception as error:  # the Rust side raises bare Exception
             raise UserError(
                 f"{path}: not a tokenizer.json ({error}); write it again or restore it."
@@ -111,15 +130,10 @@ class Tokenizer:
         return self.to_json()
 
     def __setstate__(self, state: str) -> None:
-        self.__init__(tokenizers.Tokenizer.from_str(state))
-
-    @property
-    def special_ids(self) -> frozenset[int]:
-        """Ids of the five special tokens."""
-        return frozenset((self.bos, self.pad, self.eos, self.unk, self.mask))
+        self.__init__(parse_tokenizer(state))
 
     def encode_batch(self, texts: Sequence[str], max_tokens: int) -> EncodedBatch:
-        """`<s>text</s>` for every text, cut at `max_tokens` tokens, special tokens included.
+        """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`, special tokens included.
 
         Returns:
             ids, mask and word ids, each [len(texts), longest].
@@ -127,7 +141,9 @@ class Tokenizer:
         return self._encode(list(texts), max_tokens)
 
     def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
-        """`<s>a</s></s>b</s>` for every pair, cut at `max_tokens` tokens by shortening the longer text first.
+        """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair.
+
+        It is cut at `max_tokens` tokens by shortening the longer text first.
 
         Returns:
             ids, mask and word ids, each [len(a), longest].
@@ -173,6 +189,24 @@ def _flat_words(encoding: tokenizers.Encoding) -> list[int]:
     sequences = encoding.sequence_ids
     first = 1 + max((w for w, s in zip(words, sequences, strict=True) if s == 0), default=-1)
     return [w + first if s == 1 else w for w, s in zip(words, sequences, strict=True)]
+
+
+def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
+    """The tokenizer that the text of a `tokenizer.json` describes.
+
+    The scores of a unigram model are read digit for digit, as transformers does: the library's own reader may
+    miss the last one, and pieces of equal likelihood are then chosen otherwise.
+
+    Raises:
+        Exception: the text is no tokenizer.
+    """
+    backend = tokenizers.Tokenizer.from_str(text)
+    if isinstance(backend.model, models.Unigram):
+        stored = json.loads(text)["model"]
+        pieces = [(piece, score) for piece, score in stored["vocab"]]
+        fallback = bool(stored.get("byte_fallback"))
+        backend.model = models.Unigram(pieces, stored.get("unk_id"), fallback)
+    return backend
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:

@@ -146,24 +146,25 @@ def _published(rng: np.random.Generator, width: int, height: int, may_flip: bool
 _VIEWS = {Augmentation.PUBLISHED: _published, Augmentation.MILD: _mild, Augmentation.NONE: _whole}
 
 
-def show(pixels: Tensor, view: View, size: int) -> Tensor:
-    """Crop, mirror and squash to a square with antialiased bicubic interpolation.
+def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
+    """Crop, mirror and squash to a square (or rectangle) with antialiased bicubic interpolation.
 
     Args:
         pixels: [3, H, W] uint8.
         view: the part to show.
-        size: side S of the result.
+        size: side S of the result, or its height and width.
 
     Returns:
         [3, S, S] uint8.
     """
+    shape = (size, size) if isinstance(size, int) else size
     left, top, width, height, flip = view
     part = pixels[:, top : top + height, left : left + width]
     if flip:
         part = part.flip(-1)
-    if width == size and height == size:
+    if (height, width) == shape:
         return part
-    return interpolate(part[None], size=(size, size), mode="bicubic", antialias=True)[0]
+    return interpolate(part[None], size=shape, mode="bicubic", antialias=True)[0]
 
 
 def move_boxes(boxes: Sequence[Box], view: View, size: int) -> list[Box | None]:

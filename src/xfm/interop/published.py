@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xfm.config.model import ModelConfig
+from xfm.config.model import LanguageConfig, ModelConfig, VisionConfig
 
 _NORM = ("weight", "bias")
 
@@ -49,13 +49,16 @@ class Entry:
 
 
 def layout(config: ModelConfig) -> list[Entry]:
-    """Every tensor of a pre-training model."""
+    """Every tensor of a pre-training model with the native encoders; others have no published names."""
+    vision, language = config.vision, config.language
+    if not (isinstance(vision, VisionConfig) and isinstance(language, LanguageConfig)):
+        raise ValueError("only models with the native encoders have the published layout")
     entries = [Entry("temperature", ("temp",), leading=-1)]
     entries += _same("vision_proj", "vision_proj") + _same("text_proj", "text_proj")
     for head in ("itm_head", "bbox_head"):
         entries += [entry for part in (0, 1, 3) for entry in _same(f"{head}.{part}", f"{head}.{part}")]
-    entries += _vision(config.vision.depth)
-    entries += _text("language", "text_encoder.roberta", config.language.depth, cross=False)
+    entries += _vision(vision.depth)
+    entries += _text("language", "text_encoder.roberta", language.depth, cross=False)
     entries += _text("fusion", "fusion_encoder.roberta", config.fusion.depth, cross=True)
     return (
         entries + _token_head("language_head", "text_encoder") + _token_head("fusion_head", "fusion_encoder")

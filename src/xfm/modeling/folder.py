@@ -1,9 +1,10 @@
 """A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance."""
 
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
+from xfm.config.variants import variant
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
@@ -20,6 +22,7 @@ from xfm.modeling.xfm import XFM
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
+FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
 
 T = TypeVar("T")
 
@@ -32,12 +35,19 @@ class Preprocessing:
         image_size: side of the square in pixels.
         mean, std: per channel, of values in [0, 1].
         interpolation: of the resizing.
+        image_width: width of pictures that are not square; image_size is then their height.
     """
 
     image_size: int
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     interpolation: str = "bicubic"
+    image_width: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image_size, self.image_width or self.image_size
 
 
 @dataclass(frozen=True)
@@ -89,11 +99,16 @@ def save_model(
         ) from error
 
 
-def load_model(folder: Path | str) -> Pretrained:
+def load_model(
+    folder: Path | str, image_size: int | None = None, image_width: int | None = None
+) -> Pretrained:
     """Read a model folder.
 
     Args:
         folder: a folder written by `save_model`.
+        image_size: side in pixels of the pictures that the model is to take, if not the stored one; the
+            tables of relative positions, or the positions, are resampled, and the preprocessing follows.
+        image_width: width of pictures that are not to be square; image_size is then their height.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it.
@@ -102,21 +117,59 @@ def load_model(folder: Path | str) -> Pretrained:
         UserError: a file is missing, truncated or of another model.
     """
     folder = Path(folder)
+    config, preprocessing = read_config(folder)
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    for found, wanted, what in (
+        (tokenizer.vocab_size <= config.language.vocab_size, config.language.vocab_size, "tokens"),
+        (tokenizer.pad == config.language.pad, config.language.pad, "as the padding token"),
+    ):
+        if not found:
+            raise UserError(
+                f"{folder / TOKENIZER} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but "
+                f"{CONFIG} says {wanted} {what}; use the files of one save"
+            )
+    model = _load_weights(folder / WEIGHTS, config)
+    if image_size is not None:
+        _, preprocessing = read_config(folder, image_size, image_width)
+        model.resize(image_size, image_width)
+    return Pretrained(model.eval(), tokenizer, preprocessing, read_provenance(folder))
+
+
+def read_config(
+    folder: Path | str, image_size: int | None = None, image_width: int | None = None
+) -> tuple[ModelConfig, Preprocessing]:
+    """Configuration and preprocessing of a model folder, for pictures of another size if one is given.
+
+    Raises:
+        UserError: a file is missing or of another model, or the model cannot take pictures of that size.
+    """
+    folder = Path(folder)
     config = from_plain(ModelConfig, _read_json(folder / CONFIG), folder / CONFIG)
     preprocessing = from_plain(Preprocessing, _read_json(folder / PREPROCESSING), folder / PREPROCESSING)
-    if preprocessing.image_size != config.vision.image_size:
-        raise UserError(
-            f"{folder / PREPROCESSING}: image_size is {preprocessing.image_size}, but {CONFIG} says "
-            f"{config.vision.image_size}; use the files of one save"
-        )
-    tokenizer = Tokenizer.load(folder / TOKENIZER)
-    if tokenizer.vocab_size > config.language.vocab_size:
-        raise UserError(
-            f"{folder / TOKENIZER} has {tokenizer.vocab_size} tokens, but {CONFIG} says "
-            f"{config.language.vocab_size}; use the files of one save"
-        )
-    model = _load_weights(folder / WEIGHTS, config)
-    return Pretrained(model.eval(), tokenizer, preprocessing, _read_json(folder / PROVENANCE))
+    for name in ("image_size", "image_width"):
+        ours, theirs = getattr(preprocessing, name), getattr(config.vision, name)
+        if ours != theirs:
+            raise UserError(
+                f"{folder / PREPROCESSING}: {name} is {ours}, but {CONFIG} says {theirs}; "
+                "use the files of one save"
+            )
+    if image_size is None:
+        return config, preprocessing
+    try:
+        vision = replace(config.vision, image_size=image_size, image_width=image_width)
+    except ValueError as error:
+        raise UserError(f"{folder} cannot take pictures of {image_size} pixels: {error}") from error
+    size = {"image_size": image_size, "image_width": image_width}
+    return replace(config, vision=vision), replace(preprocessing, **size)
+
+
+def read_provenance(folder: Path | str) -> dict[str, Any]:
+    """Where a model comes from, as `save_model` was told.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    return _read_json(Path(folder) / PROVENANCE)
 
 
 def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
@@ -125,7 +178,7 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
     A field that is not there takes its default, so that folders of older versions stay readable.
 
     Args:
-        kind: a dataclass, an enum, `tuple[float, ...]` of some length, int, float or str.
+        kind: a dataclass, an enum, `tuple[float, ...]` of some length, int, float or str, or a union of them.
         values: the plain value.
         path: the file it was read from.
         name: dotted name of the value in the file.
@@ -133,6 +186,9 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
     Raises:
         UserError: an unknown field, or a value of another type or out of range.
     """
+    if values is None and type(None) in get_args(kind):
+        return None  # pyright: ignore[reportReturnType]
+    kind = variant(kind, values)
     if is_dataclass(kind):
         if not isinstance(values, dict):
             raise UserError(f"{path}: {name or 'the file'} must be an object; copy the file again")
@@ -147,7 +203,7 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
         arguments = {key: from_plain(known[key], value, path, prefix + key) for key, value in values.items()}
         try:
             return kind(**arguments)
-        except (ValueError, ArithmeticError) as error:
+        except (ValueError, TypeError, ArithmeticError) as error:
             raise UserError(f"{path} does not describe a model ({error}); copy the file again") from error
     converted = _scalar(kind, values)
     if converted is None:
@@ -157,6 +213,8 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
 
 def _scalar(kind: Any, value: Any) -> Any:
     """The value as `kind`, None if it is none."""
+    if get_origin(kind) is UnionType:  # of plain types: `int | None`
+        return next((item for part in get_args(kind) if (item := _scalar(part, value)) is not None), None)
     if get_origin(kind) is tuple:
         parts = get_args(kind)
         if not isinstance(value, list) or len(value) != len(parts):

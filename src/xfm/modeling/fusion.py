@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import FusionConfig, LanguageConfig
+from xfm.config.model import AnyLanguageConfig, FusionConfig
 from xfm.modeling.attention import attend, join_heads, padding_bias, split_heads
 from xfm.modeling.grouping import Groups, group_queries
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
@@ -130,12 +130,12 @@ class FusionEncoder(nn.Module):
     of them is what a decoder that starts from this encoder looks tokens up in.
     """
 
-    def __init__(self, config: FusionConfig, language: LanguageConfig, image_width: int) -> None:
+    def __init__(self, config: FusionConfig, language: AnyLanguageConfig, image_width: int) -> None:
         super().__init__()
         self.config = config
-        width = language.width
-        self.embeddings = Embeddings(language.vocab_size, width, language.max_positions, config.dropout)
-        self.layers = nn.ModuleList(FusionLayer(config, width, image_width) for _ in range(config.depth))
+        self.embeddings = Embeddings(language, config.dropout)
+        layers = (FusionLayer(config, language.width, image_width) for _ in range(config.depth))
+        self.layers = nn.ModuleList(layers)
         initialise_normal(self, config.init_std)
 
     def forward(self, query: FusionQuery, bank: ImageBank) -> Tensor:

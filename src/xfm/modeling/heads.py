@@ -21,11 +21,10 @@ class MLPHead(nn.Sequential):
 class TokenHead(nn.Module):
     """Dense, GELU, LayerNorm, then the product with the word embeddings (shared, not copied) plus a bias."""
 
-    def __init__(self, words: nn.Embedding) -> None:
+    def __init__(self, width: int, words: nn.Embedding, eps: float = EPS) -> None:
         super().__init__()
-        width = words.embedding_dim
-        self.dense = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.dense = nn.Linear(width, words.embedding_dim)
+        self.norm = nn.LayerNorm(words.embedding_dim, eps=eps)
         self.bias = nn.Parameter(torch.zeros(words.num_embeddings))
 
     def forward(self, states: Tensor, words: nn.Embedding) -> Tensor:

@@ -1,4 +1,4 @@
-"""RoBERTa language encoder."""
+"""RoBERTa language encoder; BERT is the same with other settings."""
 
 from torch import Tensor, nn
 
@@ -13,8 +13,8 @@ class LanguageLayer(nn.Module):
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
-        self.attention = SelfAttention(config.width, config.heads, config.dropout)
-        self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout)
+        self.attention = SelfAttention(config.width, config.heads, config.dropout, config.norm_eps)
+        self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout, config.norm_eps)
 
     def forward(self, states: Tensor, bias: Tensor, layout: Layout) -> Tensor:
         """[R, T, D] as `layout` packs it, with a [R, 1, 1, T] bias -> the same shape."""
@@ -27,9 +27,14 @@ class LanguageEncoder(nn.Module):
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(config.vocab_size, config.width, config.max_positions, config.dropout)
+        self.embeddings = Embeddings(config, config.dropout, config.norm_eps)
         self.layers = nn.ModuleList(LanguageLayer(config) for _ in range(config.depth))
         initialise_normal(self, config.init_std)
+
+    @property
+    def words(self) -> nn.Embedding:
+        """The word matrix [V, D], to which the MLM head is tied."""
+        return self.embeddings.words
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode text.

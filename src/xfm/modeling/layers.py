@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from xfm.config.model import AnyLanguageConfig
 from xfm.modeling.attention import attend, join_heads, split_heads
 from xfm.modeling.packing import PADDED, Layout
 from xfm.modeling.precision import working_dtype
@@ -11,37 +12,45 @@ EPS = 1e-5
 
 
 class Embeddings(nn.Module):
-    """Word, position and token-type embeddings of RoBERTa, then LayerNorm and dropout."""
+    """Word, position and token-type embeddings of RoBERTa or BERT, then LayerNorm and dropout."""
 
-    def __init__(self, vocab_size: int, width: int, max_positions: int, dropout: float, pad: int = 1) -> None:
+    def __init__(self, config: AnyLanguageConfig, dropout: float, eps: float = EPS) -> None:
         super().__init__()
-        self.pad = pad
-        self.words = nn.Embedding(vocab_size, width)
-        self.positions = nn.Embedding(max_positions, width)
-        self.token_type = nn.Parameter(torch.zeros(width))
-        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.pad, self.first, self.separator = config.pad, config.first_position, config.separator
+        self.words = nn.Embedding(config.vocab_size, config.width)
+        self.positions = nn.Embedding(config.max_positions, config.width)
+        one = config.segments == 1
+        self.token_type = nn.Parameter(torch.zeros(config.width) if one else torch.zeros(2, config.width))
+        self.norm = nn.LayerNorm(config.width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
     def position_ids(self, ids: Tensor) -> Tensor:
-        """[R, T] ids -> [R, T] positions: pad + running count of real tokens; pad tokens take row pad."""
+        """[R, T] ids -> [R, T] positions: real tokens count up from the first, pads take the row before."""
         real = ids.ne(self.pad)
-        return self.pad + real.cumsum(dim=1) * real
+        return (self.first - 1 + real.cumsum(dim=1) * real).clamp_(min=0)
+
+    def token_types(self, ids: Tensor) -> Tensor:
+        """[R, T] ids -> [D] where all tokens are alike, else [R, T, D]: the second type after a separator."""
+        if self.token_type.ndim == 1:
+            return self.token_type
+        ends = ids.eq(self.separator)
+        return self.token_type[(ends.cumsum(dim=1) - ends.long()).clamp_(max=1)]
 
     def forward(self, ids: Tensor) -> Tensor:
         """[R, T] int64 -> [R, T, D]."""
-        states = self.words(ids) + self.token_type + self.positions(self.position_ids(ids))
+        states = self.words(ids) + self.token_types(ids) + self.positions(self.position_ids(ids))
         return working_dtype(self.dropout(self.norm(states)))
 
 
 class SelfAttention(nn.Module):
     """Self-attention with residual and post-norm."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, eps: float = EPS) -> None:
         super().__init__()
         self.heads, self.dropout_rate = heads, dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor, bias: Tensor, layout: Layout = PADDED) -> Tensor:
@@ -56,11 +65,11 @@ class SelfAttention(nn.Module):
 class FeedForward(nn.Module):
     """Two-layer feed-forward part with residual and post-norm."""
 
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+    def __init__(self, width: int, hidden: int, dropout: float, eps: float = EPS) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
-        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:

@@ -1,46 +1,56 @@
 """BEiT-2 style vision encoder: relative positions per block, mean-pooled slot 0 (paper section 3.1)."""
 
 import math
+from dataclasses import replace
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import Positions, VisionConfig
+from xfm.config.model import Grid, Positions, VisionConfig
 from xfm.modeling.attention import attend, join_heads, split_heads
 from xfm.modeling.precision import working_dtype
+from xfm.modeling.resample import resample_table
 
-EPS = 1e-6
 
-
-def relative_position_index(grid: int) -> Tensor:
+def relative_position_index(grid: Grid) -> Tensor:
     """Rows of the relative-position table for every pair of slots, cls first.
 
+    Args:
+        grid: n rows and m columns of patches.
+
     Returns:
-        [1 + P, 1 + P] int64, P = grid^2. For patches (r1, c1) -> (r2, c2) the row is
-        (r1 - r2 + grid - 1)(2 grid - 1) + (c1 - c2 + grid - 1); then cls -> patch, patch -> cls, cls -> cls.
+        [1 + P, 1 + P] int64, P = n m. For patches (r1, c1) -> (r2, c2) the row is
+        (r1 - r2 + n - 1)(2 m - 1) + (c1 - c2 + m - 1); then cls -> patch, patch -> cls, cls -> cls.
     """
-    side = 2 * grid - 1
-    rows, columns = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+    height, width = grid
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     rows, columns = rows.flatten(), columns.flatten()  # [P]
-    index = torch.empty(1 + grid**2, 1 + grid**2, dtype=torch.int64)
-    index[1:, 1:] = (rows[:, None] - rows + grid - 1) * side + (columns[:, None] - columns + grid - 1)
-    index[0, :], index[:, 0], index[0, 0] = side**2, side**2 + 1, side**2 + 2
+    down, across = rows[:, None] - rows + height - 1, columns[:, None] - columns + width - 1  # [P, P]
+    index = torch.empty(1 + len(rows), 1 + len(rows), dtype=torch.int64)
+    index[1:, 1:] = down * (2 * width - 1) + across
+    last = (2 * height - 1) * (2 * width - 1)
+    index[0, :], index[:, 0], index[0, 0] = last, last + 1, last + 2
     return index
 
 
-def sine_positions(grid: int, width: int) -> Tensor:
+def sine_positions(grid: Grid, width: int) -> Tensor:
     """Fixed 2-D sine positions: half of the channels code the row, half the column.
 
     Returns:
         [P, width] float32 in [-1, 1], row-major. Wavelengths run geometrically from 2 to 4 grids, so
         that the lowest frequencies are monotone over the picture and a linear layer can read coordinates.
     """
-    quarter = width // 4
-    wavelengths = torch.logspace(math.log10(2.0), math.log10(4.0 * grid), quarter)
-    angles = (torch.arange(grid) + 0.5)[:, None] * (2 * math.pi / wavelengths)  # [grid, quarter]
-    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # [grid, width / 2]
-    rows, columns = axis[:, None].expand(-1, grid, -1), axis[None].expand(grid, -1, -1)
+    rows, columns = (_sine_axis(length, width // 4) for length in grid)
+    rows, columns = torch.broadcast_tensors(rows[:, None], columns[None])
     return torch.cat([rows, columns], dim=-1).flatten(0, 1)
+
+
+def _sine_axis(length: int, quarter: int) -> Tensor:
+    """[length, 2 * quarter]."""
+    wavelengths = torch.logspace(math.log10(2.0), math.log10(4.0 * length), quarter)
+    angles = (torch.arange(length) + 0.5)[:, None] * (2 * math.pi / wavelengths)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class VisionAttention(nn.Module):
@@ -52,7 +62,8 @@ class VisionAttention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(config.width))
         self.v_bias = nn.Parameter(torch.zeros(config.width))
-        self.relative_position_table = nn.Parameter(torch.zeros((2 * config.grid - 1) ** 2 + 3, config.heads))
+        rows = prod(2 * side - 1 for side in config.grid) + 3
+        self.relative_position_table = nn.Parameter(torch.zeros(rows, config.heads))
         self.out = nn.Linear(config.width, config.width)
 
     def forward(self, states: Tensor, index: Tensor) -> Tensor:
@@ -85,9 +96,9 @@ class VisionBlock(nn.Module):
     def __init__(self, config: VisionConfig, drop_path: float) -> None:
         super().__init__()
         hidden = int(config.width * config.mlp_ratio)
-        self.norm1 = nn.LayerNorm(config.width, eps=EPS)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.attention = VisionAttention(config)
-        self.norm2 = nn.LayerNorm(config.width, eps=EPS)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.fc1 = nn.Linear(config.width, hidden)
         self.fc2 = nn.Linear(hidden, config.width)
         self.gamma1 = nn.Parameter(torch.full((config.width,), config.layer_scale))
@@ -116,13 +127,38 @@ class VisionEncoder(nn.Module):
         self.mask_vector = nn.Parameter(torch.zeros(config.width))
         rates = [config.drop_path * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(VisionBlock(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(config.width, eps=EPS)
-        self.register_buffer("index", relative_position_index(config.grid), persistent=False)
-        positions = (
-            sine_positions(config.grid, config.width) if config.positions is Positions.SINE_2D else None
-        )
-        self.register_buffer("positions", positions, persistent=False)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self._set_grid(config)
         self._initialise()
+
+    def _set_grid(self, config: VisionConfig) -> None:
+        """What the grid alone decides."""
+        device = self.cls.device
+        self.register_buffer("index", relative_position_index(config.grid).to(device), persistent=False)
+        sine = config.positions is Positions.SINE_2D
+        positions = sine_positions(config.grid, config.width).to(device) if sine else None
+        self.register_buffer("positions", positions, persistent=False)
+
+    @torch.no_grad()
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take pictures of another size from now on; the relative-position tables are resampled.
+
+        Args:
+            image_size: side of the square picture in pixels, or its height.
+            image_width: its width if it is not square.
+
+        Raises:
+            ValueError: the patch size does not divide it.
+        """
+        config = replace(self.config, image_size=image_size, image_width=image_width)
+        if config.grid != self.config.grid:
+            for block in self.blocks:
+                assert isinstance(block, VisionBlock)
+                attention = block.attention
+                table = resample_table(attention.relative_position_table, self.config.grid, config.grid)
+                attention.relative_position_table = nn.Parameter(table)
+        self.config = config
+        self._set_grid(config)
 
     @torch.no_grad()
     def _initialise(self) -> None:

@@ -1,14 +1,17 @@
 """The composition: three encoders, projections, temperature and heads."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xfm.config.model import ModelConfig
+from xfm.config.model import LanguageConfig, ModelConfig
+from xfm.modeling.encoders import build_language, build_vision
 from xfm.modeling.fusion import FusionEncoder, FusionQuery, ImageBank
 from xfm.modeling.heads import MLPHead, TokenHead
 from xfm.modeling.language import LanguageEncoder
-from xfm.modeling.vision import VisionEncoder
+from xfm.modeling.layers import EPS
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 
@@ -24,16 +27,31 @@ class XFM(nn.Module):
         super().__init__()
         self.config = config
         width, image_width = config.language.width, config.vision.width
-        self.vision = VisionEncoder(config.vision)
-        self.language = LanguageEncoder(config.language)
+        head_eps = config.language.norm_eps if isinstance(config.language, LanguageConfig) else EPS
+        self.vision = build_vision(config.vision)
+        self.language = build_language(config.language)
         self.fusion = FusionEncoder(config.fusion, config.language, image_width)
         self.vision_proj = nn.Linear(image_width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.itm_head = MLPHead(width, 2)
         self.bbox_head = MLPHead(width, 4)
-        self.language_head = TokenHead(self.language.embeddings.words)
-        self.fusion_head = TokenHead(self.fusion.embeddings.words)
+        self.language_head = TokenHead(width, self.language.words, head_eps)
+        self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
+
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take pictures of another size from now on; relative-position tables, or positions, are resampled.
+
+        Args:
+            image_size: side of the square in pixels, or the height.
+            image_width: the width of pictures that are not square.
+
+        Raises:
+            ValueError: the patch size does not divide it.
+        """
+        vision = replace(self.config.vision, image_size=image_size, image_width=image_width)
+        self.vision.resize(image_size, image_width)
+        self.config = replace(self.config, vision=vision)
 
     def encode_image(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
@@ -86,7 +104,7 @@ class XFM(nn.Module):
 
     def language_logits(self, states: Tensor) -> Tensor:
         """[N, Dt] states of the language encoder -> [N, V] token logits (MLM head)."""
-        return self.language_head(states, self.language.embeddings.words)
+        return self.language_head(states, self.language.words)
 
     def fusion_logits(self, states: Tensor) -> Tensor:
         """[N, Dt] states of the fusion encoder -> [N, V] token logits (IMLM head)."""
@@ -102,9 +120,25 @@ class XFM(nn.Module):
 
     @torch.no_grad()
     def inherit_words(self) -> None:
-        """Copy the language encoder's embeddings and token head to the fusion encoder's."""
-        self.fusion.embeddings.load_state_dict(self.language.embeddings.state_dict())
+        """Copy the language encoder's embeddings and token head to the fusion encoder's.
+
+        Of an encoder of transformers it is the word matrix and the head.
+
+        Raises:
+            ValueError: its words have another width than its states.
+        """
+        if not self.words_fit:
+            raise ValueError("the language encoder's words have another width than its states")
+        if isinstance(self.language, LanguageEncoder):
+            self.fusion.embeddings.load_state_dict(self.language.embeddings.state_dict())
+        else:
+            self.fusion.embeddings.words.load_state_dict(self.language.words.state_dict())
         self.fusion_head.load_state_dict(self.language_head.state_dict())
+
+    @property
+    def words_fit(self) -> bool:
+        """Whether `inherit_words` is possible."""
+        return self.language.words.embedding_dim == self.config.language.width
 
     @torch.no_grad()
     def clamp_temperature(self) -> None:

@@ -1,6 +1,7 @@
 """Pictures of a task: decoded and resized once, encoded once per batch whatever number of rows share them."""
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import torch
@@ -29,8 +30,7 @@ class Pictures:
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
         self.preprocessing = preprocessing
-        side = preprocessing.image_size
-        self._capacity = limit // (3 * side * side)
+        self._capacity = limit // (3 * prod(preprocessing.shape))
         self._kept: dict[Path, Tensor] = {}
 
     def __len__(self) -> int:
@@ -72,13 +72,12 @@ class Pictures:
         Returns:
             Pixels [1, 3, S, S] (zeros after normalisation), and [N] int64 zeros.
         """
-        side = self.preprocessing.image_size
-        return torch.zeros(1, 3, side, side), torch.zeros(rows, dtype=torch.int64)
+        return torch.zeros(1, 3, *self.preprocessing.shape), torch.zeros(rows, dtype=torch.int64)
 
 
 def squash(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     """A picture squashed to the model's square (bicubic, antialiased): [3, H, W] -> [3, S, S] uint8."""
-    return show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.image_size)
+    return show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.shape)
 
 
 def normalise(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:

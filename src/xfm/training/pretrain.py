@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,18 @@ from xfm.config.recipe import Recipe, Stretch
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import Normalisation
 from xfm.errors import UserError
-from xfm.modeling.folder import WEIGHTS, Preprocessing, save_model
+from xfm.modeling.folder import (
+    FRESH,
+    TOKENIZER,
+    WEIGHTS,
+    Preprocessing,
+    load_model,
+    read_config,
+    read_provenance,
+    save_model,
+)
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
@@ -63,10 +74,11 @@ def pretrain(
     """
     if resume:
         require_run(folder)  # before anything about the data
+    recipe, preprocessing, fresh = begin(recipe)
     with distributed.processes(device) as process:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
-        data = CurriculumData(recipe, process)
+        data = CurriculumData(recipe, process, preprocessing)
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
@@ -84,18 +96,39 @@ def pretrain(
             data.batches,
             recipe.training,
             folder,
-            is_new=lambda name: is_new_part(name, recipe),
+            is_new=lambda name: is_new_part(name, recipe, fresh),
             settings=to_plain(recipe),
             resume=resume,
             progress=progress,
             device=str(process.device),
         )
         if process.is_first:
-            preprocessing = Preprocessing(recipe.model.vision.image_size)
             provenance = describe_run(recipe, result.step)
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance)
         distributed.barrier()
     return folder / MODEL_FOLDER
+
+
+def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
+    """The recipe with what the model folder that it begins with decides.
+
+    Returns:
+        The recipe with the folder's configuration and tokenizer; how pictures become pixels; and the
+        beginnings of the names of parameters that no one has trained yet (those of a fresh `xfm init`).
+
+    Raises:
+        UserError: the folder is no model, or the recipe's texts are too long for it.
+    """
+    folder = recipe.init.model
+    if folder is None:
+        return recipe, Preprocessing(recipe.model.vision.image_size), ()
+    config, preprocessing = read_config(folder, recipe.init.image_size)
+    tokenizer = str((Path(folder) / TOKENIZER).resolve())
+    try:
+        recipe = replace(recipe, model=config, data=replace(recipe.data, tokenizer=tokenizer))
+    except ValueError as error:
+        raise UserError(f"init.model {folder} does not fit the recipe: {error}") from error
+    return recipe, preprocessing, tuple(read_provenance(folder).get(FRESH, ()))
 
 
 class CurriculumData:
@@ -104,12 +137,15 @@ class CurriculumData:
     Args:
         recipe: the recipe.
         process: this process; batches go to its device.
+        preprocessing: mean and deviation of the pixels; CLIP's when None.
 
     Raises:
         UserError: a corpus of any stretch is missing or damaged, or the tokenizer does not fit the model.
     """
 
-    def __init__(self, recipe: Recipe, process: distributed.Process) -> None:
+    def __init__(
+        self, recipe: Recipe, process: distributed.Process, preprocessing: Preprocessing | None = None
+    ) -> None:
         self.device = process.device
         self.stretches = recipe.stretches()
         self.accumulate = recipe.training.accumulate
@@ -125,10 +161,24 @@ class CurriculumData:
                 f"{path} has {self.tokenizer.vocab_size} tokens, the model only "
                 f"{recipe.model.language.vocab_size}: set model.language.vocab_size to at least that"
             )
+        if self.tokenizer.pad != recipe.model.language.pad:
+            raise UserError(
+                f"{path} pads with token {self.tokenizer.pad}, the model with {recipe.model.language.pad}: "
+                "set model.language.pad to that of the tokenizer"
+            )
         vision, seed = recipe.model.vision, recipe.training.seed
+        if vision.image_width not in (None, vision.image_size):
+            raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
+        pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
         self._sets = [
             PretrainingData(
-                stretch.data, vision.image_size, vision.patch_size, seed + phase, process.rank, process.world
+                stretch.data,
+                vision.image_size,
+                vision.patch_size,
+                seed + phase,
+                process.rank,
+                process.world,
+                pixels,
             )
             for phase, stretch in enumerate(self.stretches)
         ]
@@ -148,28 +198,37 @@ class CurriculumData:
 
 def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     """The recipe's model with the weights that it begins with, and its encoders compiled if wanted."""
-    model, init = XFM(recipe.model), recipe.init
-    if init.model is not None:
-        load_weights(Path(init.model) / WEIGHTS, model)
+    init = recipe.init
+    model = XFM(recipe.model) if init.model is None else load_model(init.model, init.image_size).model
     if init.vision is not None:
         load_weights(Path(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
         load_weights(Path(init.language) / WEIGHTS, model.language, "language.")
+    if not model.words_fit and any(stretch.inherit_words for stretch in recipe.stretches()):
+        raise UserError(
+            "inherit_words needs word vectors as wide as the language encoder's states, but this one's are "
+            "not: set it to false, in the curriculum too"
+        )
     if compiled:
         for encoder in (model.vision, model.language, model.fusion):
             encoder.compile()
     return model
 
 
-def is_new_part(name: str, recipe: Recipe) -> bool:
+def is_new_part(name: str, recipe: Recipe, fresh: tuple[str, ...] = ()) -> bool:
     """Whether a parameter is newly initialised while others are not, or belongs to a head.
+
+    Args:
+        name: of the parameter.
+        recipe: says what the run begins with.
+        fresh: beginnings of the names that are new in the model folder that it begins with.
 
     The published multiplier misses the randomly initialised fusion encoder; here it has its share whenever an
     encoder is loaded.
     """
     init = recipe.init
     if init.model is not None:
-        return False
+        return name.startswith(fresh)
     encoders_loaded = init.vision is not None or init.language is not None
     return name.startswith(_HEADS) or (encoders_loaded and name.startswith("fusion."))
 
@@ -189,6 +248,9 @@ def describe_run(recipe: Recipe, steps: int) -> dict[str, Any]:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(recipe),
     }
+    composed = read_provenance(recipe.init.model).get("composed") if recipe.init.model else None
+    if composed:  # the sources and licences of the weights that the run began with
+        described["composed"] = composed
     try:
         world = json.loads((Path(recipe.root) / "world.json").read_text(encoding="utf-8"))
         described["world"] = {key: world[key] for key in ("seed", "licences") if key in world}

@@ -1,0 +1,118 @@
+"""A model composed of other models' encoders and a fresh fusion encoder (`xfm init`).
+
+The one place where a reference becomes an encoder with weights, tokenizer and preprocessing:
+
+    roberta-base, FOLDER       native language encoder: RoBERTa, XLM-R, BERT
+    hf:NAME, hf:FOLDER         any text encoder of transformers
+    beitv2_base_patch16_224,
+    FOLDER, FILE.pth           native vision encoder: BEiT, BEiT-2
+    timm:NAME, timm:FOLDER     any vision transformer of timm
+"""
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from xfm.config.model import AnyVisionConfig
+from xfm.config.plain import to_plain
+from xfm.config.recipe import Recipe
+from xfm.errors import UserError
+from xfm.interop.beit import read_beit
+from xfm.interop.bert import read_bert
+from xfm.interop.foreign import read_timm, read_transformers
+from xfm.interop.parts import LanguagePart, VisionPart
+from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch
+from xfm.modeling.folder import FRESH, Pretrained
+from xfm.modeling.xfm import XFM
+
+TIMM, TRANSFORMERS = "timm:", "hf:"
+_FRESH = ("fusion.", "fusion_head.", "vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
+# timm's names of BEiTs without a tag stand for the weights that timm takes then.
+_DEFAULT_TAGS = {
+    "beit_base_patch16_224": "in22k_ft_in22k_in1k",
+    "beit_large_patch16_224": "in22k_ft_in22k_in1k",
+    "beitv2_base_patch16_224": "in1k_ft_in22k_in1k",
+    "beitv2_large_patch16_224": "in1k_ft_in22k_in1k",
+}
+
+
+def read_vision(reference: str) -> VisionPart:
+    """The vision encoder that a reference names.
+
+    Args:
+        reference: `timm:` and a name or folder for a vision transformer of timm; else a BEiT for the native
+            encoder: a file of weights, a folder, timm's name of it, or the name of a repository of the hub.
+
+    Raises:
+        UserError: nothing is found there, or something else.
+    """
+    if reference.startswith(TIMM):
+        return read_timm(reference.removeprefix(TIMM), reference)
+    name = reference if Path(reference).exists() else beit_repository(reference)
+    return read_beit(fetch(name, SETTING_FILES), reference)
+
+
+def beit_repository(name: str) -> str:
+    """The hub's repository of a BEiT that is called by timm's name, with a tag or without; others stay."""
+    if "/" in name or not name.startswith("beit"):
+        return name
+    return f"timm/{name}.{_DEFAULT_TAGS[name]}" if name in _DEFAULT_TAGS else f"timm/{name}"
+
+
+def read_language(reference: str) -> LanguagePart:
+    """The language encoder that a reference names.
+
+    Args:
+        reference: `hf:` and a name or folder for any text encoder of transformers; else a RoBERTa, XLM-R or
+            BERT for the native encoder: a folder, or the name of a repository of the hub.
+
+    Raises:
+        UserError: nothing is found there, or something else.
+    """
+    if reference.startswith(TRANSFORMERS):
+        return read_transformers(reference.removeprefix(TRANSFORMERS), reference)
+    return read_bert(fetch(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
+
+
+def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
+    """A model of two encoders with weights, and everything else fresh.
+
+    Args:
+        language, vision: references, see `read_language` and `read_vision`.
+        recipe: says how large the fusion encoder and the projections are, the vision encoder's drop-path, and
+            the seed.
+
+    Returns:
+        The model with the tokenizer of its language encoder and the preprocessing of its vision encoder. Its
+        provenance says where they come from, and which parameters are fresh.
+
+    Raises:
+        UserError: a reference cannot be read, or the recipe's fusion encoder does not fit the widths.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        words, eyes = read_language(language), read_vision(vision)
+        try:
+            vision_config: AnyVisionConfig = replace(eyes.config, drop_path=recipe.model.vision.drop_path)
+            config = replace(recipe.model, vision=vision_config, language=words.config)
+        except ValueError as error:
+            raise UserError(
+                f"{language} and {vision} do not fit the recipe {recipe.name}: {error}"
+            ) from error
+        model = XFM(config)
+    model.vision.load_state_dict(eyes.encoder.state_dict())
+    model.language.load_state_dict(words.encoder.state_dict())
+    if words.head:
+        model.language_head.load_state_dict(words.head)
+    fresh = [*_FRESH, *(f"vision.{name}" for name in eyes.fresh)]
+    provenance = {
+        "composed": {"language": words.source, "vision": eyes.source, "recipe": recipe.name},
+        "ignored": {"language": words.ignored, "vision": eyes.ignored},
+        FRESH: fresh if words.head else [*fresh, "language_head."],
+        "seed": recipe.training.seed,
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        "settings": to_plain(config),
+    }
+    return Pretrained(model.eval(), words.tokenizer, eyes.preprocessing, provenance)

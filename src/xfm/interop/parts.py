@@ -1,0 +1,62 @@
+"""What is taken over from another model: an encoder, and what feeds it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from xfm.config.model import AnyLanguageConfig, AnyVisionConfig
+from xfm.data.tokenizer import Tokenizer
+from xfm.modeling.folder import Preprocessing
+from xfm.modeling.language import LanguageEncoder
+from xfm.modeling.timm_vision import TimmVision
+from xfm.modeling.transformers_text import TransformersText
+from xfm.modeling.vision import VisionEncoder
+
+
+@dataclass(frozen=True)
+class VisionPart:
+    """A vision encoder with weights.
+
+    Attributes:
+        encoder: the encoder, in evaluation mode.
+        preprocessing: how pictures become its pixels.
+        fresh: names of its parameters that the source does not have.
+        source: where it comes from, for the provenance.
+        ignored: names of the source that it has no place for.
+    """
+
+    encoder: VisionEncoder | TimmVision
+    preprocessing: Preprocessing
+    source: dict[str, Any]
+    fresh: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> AnyVisionConfig:
+        """Its configuration."""
+        return self.encoder.config
+
+
+@dataclass(frozen=True)
+class LanguagePart:
+    """A language encoder with weights.
+
+    Attributes:
+        encoder: the encoder, in evaluation mode.
+        tokenizer: its vocabulary.
+        head: tensors of the MLM head by the names in `TokenHead`, empty where the source has none.
+        source: where it comes from, for the provenance.
+        ignored: names of the source that it has no place for.
+    """
+
+    encoder: LanguageEncoder | TransformersText
+    tokenizer: Tokenizer
+    source: dict[str, Any]
+    head: dict[str, Tensor] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> AnyLanguageConfig:
+        """Its configuration."""
+        return self.encoder.config

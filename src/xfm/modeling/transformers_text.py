@@ -1,0 +1,102 @@
+"""A text encoder of transformers behind the protocol of the language encoder."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from xfm.config.model import TransformersTextConfig
+from xfm.errors import UserError
+
+# What would load code or other weights, or belongs to the place where the file came from.
+_DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
+
+
+class TransformersText(nn.Module):
+    """Token ids to hidden states by any encoder of transformers; its pooler is left out."""
+
+    def __init__(self, config: TransformersTextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = create_trunk(config.settings)
+
+    @property
+    def words(self) -> nn.Embedding:
+        """The word matrix [V, D], to which the MLM head is tied."""
+        return self.trunk.get_input_embeddings()
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode text.
+
+        Args:
+            ids: [R, T] int64.
+            mask: [R, T] bool, True at real tokens.
+
+        Returns:
+            [R, T, D]; rows of padding are computed too and mean nothing.
+        """
+        return self.trunk(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+
+
+def create_trunk(settings: str) -> Any:
+    """The model that transformers' settings describe, randomly initialised; no code of other places is run.
+
+    Args:
+        settings: the content of a `config.json` of transformers.
+
+    Raises:
+        UserError: transformers is not installed, or cannot build it.
+    """
+    transformers = import_transformers()
+    try:
+        config = transformers.AutoConfig.for_model(**safe_settings(json.loads(settings)))
+        trunk = transformers.AutoModel.from_config(config, trust_remote_code=False)
+    except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
+        raise UserError(
+            f"transformers {transformers.__version__} cannot build the text encoder ({first_line(error)}); "
+            "upgrade transformers, or take another model"
+        ) from error
+    return checked_trunk(trunk)
+
+
+def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `config.json` without what asks for code of elsewhere, such as attention kernels."""
+    return {
+        key: value for key, value in values.items() if key not in _DROPPED and "_implementation" not in key
+    }
+
+
+def checked_trunk(trunk: Any) -> Any:
+    """The model without its pooler, whose weights nothing would train.
+
+    Raises:
+        UserError: it is no encoder of text alone.
+    """
+    config = trunk.config
+    if config.is_encoder_decoder or getattr(config, "is_decoder", False):
+        raise UserError(
+            f"{config.model_type} is no text encoder; take one, such as answerdotai/ModernBERT-base"
+        )
+    if getattr(trunk, "pooler", None) is not None:
+        trunk.pooler = None
+    return trunk
+
+
+def import_transformers() -> Any:
+    """The module transformers.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise UserError("this model needs transformers: pip install 'xfm[transformers]'") from error
+    return transformers
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

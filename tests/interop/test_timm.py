@@ -1,0 +1,135 @@
+"""Vision transformers of timm behind the encoder's protocol, against timm itself."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from timm.models._hub import save_for_hf
+
+from tests.evaluation.tiny import tiny_pretrained
+from tests.interop.foreign import assert_equal, edit_json, randomise
+from xfm.config.model import ModelConfig, TimmVisionConfig
+from xfm.errors import UserError
+from xfm.interop.compose import read_vision
+from xfm.modeling.folder import Preprocessing, load_model, save_model
+from xfm.modeling.xfm import XFM
+
+SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
+# Absolute positions with a cls token; rotary ones and registers; attention pooling; a norm in front;
+# relative positions; registers without a place of their own.
+ARCHITECTURES = [
+    "vit_base_patch16_224",
+    "vit_base_patch16_dinov3",
+    "vit_base_patch16_siglip_224",
+    "eva02_base_patch14_224",
+    "vit_base_patch16_clip_224",
+    "beitv2_base_patch16_224",
+    "vit_base_patch14_reg4_dinov2",
+    "vit_medium_patch16_reg4_gap_256",
+]
+
+
+def save(name: str, folder, **options):
+    torch.manual_seed(0)
+    trunk = randomise(timm.create_model(name, num_classes=0, **(SIZES | options)))
+    save_for_hf(trunk, folder, safe_serialization=True)
+    return trunk
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@torch.no_grad()
+def test_equal_to_timm(name, dtype, tmp_path):
+    trunk = save(name, tmp_path / "model").to(dtype)
+    part = read_vision(f"timm:{tmp_path / 'model'}")
+    sizes = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 2, "heads": 3}
+    assert part.config == TimmVisionConfig(architecture=name, **sizes)
+    assert part.preprocessing.mean == tuple(trunk.pretrained_cfg["mean"])
+    pixels = torch.randn(2, 3, 32, 32, dtype=dtype)
+    found = part.encoder.to(dtype)(pixels)
+    assert found.shape == (2, 17, 48)
+    assert_equal(found[:, 0], trunk(pixels))
+    states = trunk.forward_features(pixels)[:, trunk.num_prefix_tokens :]
+    assert_equal(found[:, 1:], trunk.fc_norm(states))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_masked_patches_are_not_seen(name, tmp_path):
+    """What lies under the mask changes nothing, what lies beside it does; the mask vector learns."""
+    save(name, tmp_path / "model")
+    encoder = read_vision(f"timm:{tmp_path / 'model'}").encoder
+    pixels = torch.randn(2, 3, 32, 32)
+    mask = torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[0, 1, 2], mask[1, 3, 0] = True, True
+    changed = pixels.clone()
+    changed[0, :, 8:16, 16:24] += 1
+    changed[1, :, 24:, :8] += 1
+    found = encoder(pixels, mask.flatten(1))
+    torch.testing.assert_close(encoder(changed, mask.flatten(1)), found)
+    assert (encoder(changed) - encoder(pixels)).abs().max() > 1e-4
+    assert (found - encoder(pixels)).abs().max() > 1e-4
+    found.square().mean().backward()
+    assert encoder.mask_vector.grad is not None
+    assert encoder.mask_vector.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@torch.no_grad()
+def test_another_size_is_what_timm_makes_of_it(name, tmp_path):
+    trunk = save(name, tmp_path / "model")
+    encoder = read_vision(f"timm:{tmp_path / 'model'}").encoder
+    encoder.resize(48)
+    trunk.set_input_size(img_size=(48, 48))
+    pixels = torch.randn(2, 3, 48, 48)
+    found = encoder(pixels, torch.zeros(2, 36, dtype=torch.bool))
+    assert_equal(found[:, 0], trunk(pixels))
+    assert encoder.config.image_size == 48
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@torch.no_grad()
+def test_a_model_folder_keeps_it(name, tmp_path):
+    save(name, tmp_path / "timm")
+    part, tiny = read_vision(f"timm:{tmp_path / 'timm'}"), tiny_pretrained()
+    config = ModelConfig(part.config, tiny.model.config.language, tiny.model.config.fusion, 16)
+    model = XFM(config).eval()
+    model.vision.load_state_dict(part.encoder.state_dict())
+    save_model(tmp_path / "model", model, tiny.tokenizer, Preprocessing(32), {})
+    loaded = load_model(tmp_path / "model")
+    assert loaded.model.config == config
+    pixels = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded.model.embed_image(pixels), model.embed_image(pixels))
+    larger = load_model(tmp_path / "model", 48)
+    model.resize(48)
+    pixels = torch.randn(2, 3, 48, 48)
+    torch.testing.assert_close(larger.model.embed_image(pixels), model.embed_image(pixels))
+    # A copy, as tasks take one, masks by itself.
+    twin, mask = copy.deepcopy(model.vision), torch.rand(2, 36) < 0.5
+    assert torch.equal(twin(pixels, mask), model.vision(pixels, mask))
+    assert not torch.equal(twin(pixels, mask), model.vision(pixels))
+
+
+def test_bad_input_is_one_sentence(tmp_path):
+    for name, words in (
+        ("vit_base_patch15_224", "has no model vit_base_patch15_224"),
+        ("hf-hub:someone/something", "has no model"),
+        (str(tmp_path), "timm cannot load"),
+    ):
+        with pytest.raises(UserError, match=words) as found:
+            read_vision(f"timm:{name}")
+        assert "\n" not in str(found.value)
+    for config, words in (
+        (TimmVisionConfig(architecture="hf-hub:someone/something"), "has no model hf-hub"),
+        (TimmVisionConfig(architecture="resnet18"), "cannot build resnet18"),
+        (TimmVisionConfig(architecture="vit_base_patch16_224", width=50, heads=3), "cannot build vit_base"),
+    ):
+        with pytest.raises(UserError, match=words):
+            XFM(ModelConfig(vision=config))
+    trunk = save("vit_base_patch16_224", tmp_path / "other", class_token=False, global_pool="avg")
+    assert trunk.cls_token is None
+    with pytest.raises(UserError, match="no plain vit_base_patch16_224"):
+        read_vision(f"timm:{tmp_path / 'other'}")
+    edit_json(tmp_path / "other" / "config.json", architecture="nothing_of_the_kind")
+    with pytest.raises(UserError, match="timm cannot load"):
+        read_vision(f"timm:{tmp_path / 'other'}")

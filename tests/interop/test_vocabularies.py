@@ -1,0 +1,94 @@
+"""Tokenisation equals transformers' on 10,000 strings in many scripts, from every kind of file."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from transformers import BertTokenizerFast, RobertaTokenizerFast, XLMRobertaTokenizerFast
+
+from tests.interop.foreign import texts, unigram_pieces, write_byte_level, write_word_piece
+from xfm.errors import UserError
+from xfm.interop.vocabularies import read_tokenizer
+
+COUNT = 10_000
+
+
+def byte_level(folder: Path):
+    return RobertaTokenizerFast.from_pretrained(str(write_byte_level(folder)))
+
+
+def byte_level_with_space(folder: Path):
+    write_byte_level(folder)
+    (folder / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
+    return RobertaTokenizerFast.from_pretrained(str(folder), add_prefix_space=True)
+
+
+def word_piece(folder: Path):
+    return BertTokenizerFast.from_pretrained(str(write_word_piece(folder)))
+
+
+def cased_word_piece(folder: Path):
+    return BertTokenizerFast.from_pretrained(str(write_word_piece(folder, lower=False)))
+
+
+def unigram(folder: Path):
+    folder.mkdir()
+    reference = XLMRobertaTokenizerFast(vocab=unigram_pieces())
+    reference.save_pretrained(folder)
+    return reference
+
+
+KINDS = [byte_level, byte_level_with_space, word_piece, cased_word_piece]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("kind", [*KINDS, unigram])
+def test_equal_to_transformers(kind, saved, tmp_path):
+    """The older files, and the `tokenizer.json` that transformers writes."""
+    reference = kind(tmp_path / "files")
+    folder = tmp_path / "files"
+    if saved:
+        folder = tmp_path / "saved"
+        reference.save_pretrained(folder)
+    elif kind is unigram:
+        pytest.skip("transformers itself writes no other file of this kind")
+    tokenizer = read_tokenizer(folder)
+    rows = texts(COUNT)
+    assert len(set(rows)) > 0.9 * COUNT
+    ours, theirs = tokenizer.encode_batch(rows, 40), reference(rows, truncation=True, max_length=40)
+    for i, expected in enumerate(theirs["input_ids"]):
+        assert ours.ids[i, : ours.mask[i].sum()].tolist() == expected, rows[i]
+    pairs = tokenizer.encode_pairs(rows[:500], rows[500:1000], 60)
+    expected = reference(rows[:500], rows[500:1000], truncation="longest_first", max_length=60)["input_ids"]
+    for i, ids in enumerate(expected):
+        assert pairs.ids[i, : pairs.mask[i].sum()].tolist() == ids
+    names = ("cls", "pad", "sep", "unk", "mask")
+    assert [getattr(reference, f"{name}_token_id") for name in names] == [
+        tokenizer.bos,
+        tokenizer.pad,
+        tokenizer.eos,
+        tokenizer.unk,
+        tokenizer.mask,
+    ]
+    assert len(reference) == tokenizer.vocab_size
+    assert not set(tokenizer.ordinary_ids.tolist()) & set(reference.all_special_ids)
+    again = pickle.loads(pickle.dumps(tokenizer))
+    assert again.encode_batch(rows, 40).ids.tolist() == ours.ids.tolist()
+
+
+def test_random_tokens_of_masking_are_no_special_ones(tmp_path):
+    tokenizer = read_tokenizer(write_word_piece(tmp_path / "bert"))
+    assert (tokenizer.pad, tokenizer.unk, tokenizer.bos, tokenizer.eos, tokenizer.mask) == (0, 2, 3, 4, 5)
+    assert tokenizer.ordinary_ids.tolist() == [1, *range(6, tokenizer.vocab_size)]
+
+
+def test_a_folder_without_a_vocabulary(tmp_path):
+    with pytest.raises(UserError, match=r"has no tokenizer\.json; give a folder"):
+        read_tokenizer(tmp_path)
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"")
+    with pytest.raises(UserError, match=r"AutoTokenizer\.from_pretrained"):
+        read_tokenizer(tmp_path)
+    (tmp_path / "vocab.json").write_text("{")
+    (tmp_path / "merges.txt").write_text("")
+    with pytest.raises(UserError, match="vocabulary cannot be read"):
+        read_tokenizer(tmp_path)

@@ -1,0 +1,138 @@
+"""Laws of resampling: constants and equal grids stay, axes are independent, other sizes load and run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.evaluation.tiny import tiny_pretrained
+from tests.modeling.build import tiny_model
+from xfm.config.model import Positions
+from xfm.errors import UserError
+from xfm.modeling.folder import load_model, save_model
+from xfm.modeling.resample import resample_table
+from xfm.modeling.vision import relative_position_index, sine_positions
+
+sides = st.integers(1, 9)
+grids = st.tuples(sides, sides)
+
+
+def random_table(grid: tuple[int, int], heads: int = 2) -> Tensor:
+    return torch.randn((2 * grid[0] - 1) * (2 * grid[1] - 1) + 3, heads)
+
+
+def offsets(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    return table[:-3].view(2 * grid[0] - 1, 2 * grid[1] - 1, -1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(grids, grids)
+def test_laws(old, new):
+    table = random_table(old)
+    found = resample_table(table, old, new)
+    assert len(found) == (2 * new[0] - 1) * (2 * new[1] - 1) + 3
+    assert torch.equal(found[-3:], table[-3:])
+    # The nearest offsets and the constant table stay; rows and columns are exchangeable.
+    reach = [min(1, n - 1, m - 1) for n, m in zip(old, new, strict=True)]
+    for down in range(-reach[0], reach[0] + 1):
+        for across in range(-reach[1], reach[1] + 1):
+            near = offsets(found, new)[new[0] - 1 + down, new[1] - 1 + across]
+            expected = offsets(table, old)[old[0] - 1 + down, old[1] - 1 + across]
+            torch.testing.assert_close(near, expected, rtol=1e-5, atol=1e-5)
+    constant = resample_table(torch.full_like(table, 0.7), old, new)
+    torch.testing.assert_close(constant, torch.full_like(found, 0.7))
+    turned = torch.cat([offsets(table, old).transpose(0, 1).flatten(0, 1), table[-3:]])
+    other = resample_table(turned, old[::-1], new[::-1])
+    torch.testing.assert_close(offsets(other, new[::-1]).transpose(0, 1), offsets(found, new))
+    if old == new:
+        assert torch.equal(found, table)
+
+
+def test_one_axis_of_another_length_leaves_the_other_alone():
+    """A table that depends on the row offset alone still does so on a wider grid, with the same values."""
+    rows = torch.randn(7, 1, 2).expand(7, 9, 2)
+    table = torch.cat([rows.reshape(-1, 2), torch.zeros(3, 2)])
+    wide = offsets(resample_table(table, (4, 5), (4, 8)), (4, 8))
+    torch.testing.assert_close(wide, rows[:, :1].expand(7, 15, 2))
+
+
+def test_a_table_of_another_grid_is_refused():
+    with pytest.raises(ValueError, match="52 rows does not belong to a grid of 4 x 5"):
+        resample_table(random_table((4, 4)), (4, 5), (6, 6))
+
+
+def test_going_up_and_back_changes_all_but_the_nearest_offsets():
+    """As documented: 224 -> 384 -> 224 px is no round trip, so the folder of the first size must be kept."""
+    old, new = (14, 14), (24, 24)
+    table = random_table(old)
+    back = resample_table(resample_table(table, old, new), new, old)
+    near, changed = (slice(12, 15), slice(12, 15)), (offsets(back, old) - offsets(table, old)).abs().amax(-1)
+    assert changed[near].max() < 1e-5
+    assert changed[0].min() > 1e-3
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+def test_index_of_a_grid_that_is_not_square(grid):
+    rows, columns = grid
+    index = relative_position_index(grid)[1:, 1:].view(rows, columns, rows, columns)
+    for r1, c1, r2, c2 in torch.cartesian_prod(*map(torch.arange, (rows, columns, rows, columns))).tolist():
+        assert index[r1, c1, r2, c2] == (r1 - r2 + rows - 1) * (2 * columns - 1) + (c1 - c2 + columns - 1)
+
+
+@pytest.mark.parametrize("size", [(48, None), (16, None), (32, 48), (32, None)])
+@pytest.mark.parametrize("positions", list(Positions))
+def test_a_model_of_another_size_is_the_one_built_for_it(size, positions):
+    """Resizing equals building for that size and loading resampled tables."""
+    model = tiny_model(positions=positions).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "relative_position_table" in name:
+                parameter.normal_()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    model.resize(*size)
+    fresh = type(model)(model.config).eval()
+    old, new = (4, 4), model.config.vision.grid
+    for name in before:
+        if "relative_position_table" in name:
+            before[name] = resample_table(before[name], old, new)
+    fresh.load_state_dict(before)
+    height, width = size[0], size[1] or size[0]
+    pixels = torch.randn(2, 3, height, width)
+    patch_mask = torch.rand(2, new[0] * new[1]) < 0.4
+    torch.testing.assert_close(model.encode_image(pixels, patch_mask), fresh.encode_image(pixels, patch_mask))
+    assert model.encode_image(pixels).shape == (2, 1 + new[0] * new[1], model.config.vision.width)
+
+
+def test_sine_positions_of_rows_and_columns():
+    wide = sine_positions((2, 5), 16).view(2, 5, 16)
+    assert torch.equal(wide[0, :, 8:], wide[1, :, 8:])
+    assert torch.equal(wide[:, 0, :8], wide[:, 4, :8])
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    tiny = tiny_pretrained()
+    save_model(tmp_path / "model", tiny.model, tiny.tokenizer, tiny.preprocessing, tiny.provenance)
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("size", [(64, None), (24, 40)])
+def test_a_folder_loads_at_another_size(saved, size, tmp_path):
+    loaded = load_model(saved, *size)
+    assert loaded.preprocessing.shape == (size[0], size[1] or size[0])
+    pixels = torch.randn(2, 3, *loaded.preprocessing.shape)
+    expected = loaded.model.embed_image(pixels)
+    save_model(tmp_path / "new", loaded.model, loaded.tokenizer, loaded.preprocessing, loaded.provenance)
+    again = load_model(tmp_path / "new")
+    assert again.preprocessing == loaded.preprocessing
+    assert torch.equal(again.model.embed_image(pixels), expected)
+    assert torch.equal(load_model(saved, 32).model.vision.cls, load_model(saved).model.vision.cls)
+
+
+def test_a_size_that_patches_do_not_divide(saved):
+    with pytest.raises(UserError, match=r"cannot take pictures of 30 pixels.*patch_size must divide"):
+        load_model(saved, 30)
