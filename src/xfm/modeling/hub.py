@@ -91,7 +91,7 @@ def push_to_hub(name: str, model: XFM, belongings: Belongings | None, private: b
             hub = HfApi(library_name="xfm")
             hub.create_repo(name, private=private, exist_ok=True)
             return str(hub.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # those of its HTTP client have no base that all versions share
             raise UserError(
                 f"{name}: the hub did not take the model ({_first_line(error)}); check the name, your rights "
                 "there (`hf auth login`) and the connection"

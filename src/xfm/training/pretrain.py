@@ -1,10 +1,12 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib.metadata import version
+from functools import partial
+from importlib.metadata import metadata, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,11 +23,13 @@ from xfm.modeling.folder import (
     FRESH,
     TOKENIZER,
     WEIGHTS,
+    Belongings,
     Preprocessing,
     load_model,
     read_config,
     read_provenance,
     save_model,
+    write_description,
 )
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
 from xfm.modeling.xfm import XFM
@@ -38,6 +42,7 @@ from xfm.training.randomness import seed_all
 
 MODEL_FOLDER = "model"
 
+_OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
 _HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
 
 
@@ -73,6 +78,7 @@ def pretrain(
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
     recipe, preprocessing, fresh = begin(recipe)
+    provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe))
     with distributed.processes(device) as process:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
@@ -83,6 +89,10 @@ def pretrain(
         def losses(batch: Batch, generator: torch.Generator) -> Losses:
             weights = data.weights(batch.step)
             return pretraining_losses(model, batch, policy, weights, generator, distributed.gather_rows)
+
+        def describe(folder: Path, steps: int) -> None:
+            belongings = Belongings(data.tokenizer, preprocessing, provenance(steps))
+            write_description(folder, model.config, belongings)
 
         result = train(
             model,
@@ -95,10 +105,12 @@ def pretrain(
             resume=resume,
             progress=progress,
             device=str(process.device),
+            describe=describe,
         )
         if process.is_first:
-            provenance = describe_run(recipe, result.step)
-            save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance)
+            save_model(
+                folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step)
+            )
         distributed.barrier()
     return folder / MODEL_FOLDER
 
@@ -209,23 +221,66 @@ def is_new_part(name: str, recipe: Recipe, fresh: tuple[str, ...] = ()) -> bool:
     return name.startswith(_HEADS) or (encoders_loaded and name.startswith("fusion."))
 
 
-def describe_run(recipe: Recipe, steps: int) -> dict[str, Any]:
-    """Provenance of the trained model: recipe, data, seeds and versions, and what the data's licences say."""
-    data = recipe.stretches()[-1].data
-    streams = {"text": data.text, "image": data.image, "pair": data.pair, "region": data.region}
+def origin_of(recipe: Recipe) -> dict[str, Any]:
+    """What stays true of the model that a run begins with: the parts that it was composed of, its licences."""
+    if recipe.init.model is None:
+        return {}
+    provenance = read_provenance(recipe.init.model)
+    return {key: provenance[key] for key in ("composed", "licences") if key in provenance}
+
+
+def describe_run(
+    recipe: Recipe,
+    steps: int,
+    policy: GradientPolicy = PRETRAINING,
+    origin: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Provenance of the trained model: recipe, position, data, policy, seeds and versions, and licences.
+
+    Args:
+        recipe: of the run.
+        steps: steps done; where every data stream stands follows from it.
+        policy: where gradients went.
+        origin: from `origin_of`.
+    """
+    world = _read_world(Path(recipe.root))
     described: dict[str, Any] = {
         "recipe": recipe.name,
         "steps": steps,
+        "position": {
+            "steps": steps,
+            "of": recipe.training.steps,
+            "batches": steps * recipe.training.accumulate,
+        },
         "seed": recipe.training.seed,
         "init": to_plain(recipe.init),
-        "data": {
-            name: [c.path for c in stream.corpora] for name, stream in streams.items() if stream.batch_size
+        "gradients": policy.table,
+        "data": _corpora(recipe),
+        "licences": {
+            "code": metadata("xfm")["License-Expression"],
+            "weights": recipe.licence,
+            "data": world.get("licences"),
         },
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(recipe),
     }
-    manifest = Path(recipe.root) / "world.json"
-    if manifest.is_file():
-        world = json.loads(manifest.read_text(encoding="utf-8"))
-        described["world"] = {key: world[key] for key in ("seed", "licences") if key in world}
-    return described
+    if world:
+        described["world"] = {key: world[key] for key in _OF_THE_WORLD if key in world}
+    return described | ({"began_with": dict(origin)} if origin else {})
+
+
+def _corpora(recipe: Recipe) -> dict[str, list[str]]:
+    """Paths of the corpora of every stream that the run uses, in any phase."""
+    found: dict[str, list[str]] = {}
+    for stretch in recipe.stretches():
+        for name in ("text", "image", "pair", "region"):
+            stream = getattr(stretch.data, name)
+            paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
+            found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def _read_world(root: Path) -> dict[str, Any]:
+    """The manifest of the embedded world, empty where the data is another."""
+    manifest = root / "world.json"
+    return json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
