@@ -22,7 +22,9 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "transformers_page", page)
     text = PAGE.read_text()
     for found in BLOCK.finditer(text):
-        line = text.count("\n", 0, found.start(1))  # empty lines in front keep the page's numbers in tracebacks
+        line = text.count(
+            "\n", 0, found.start(1)
+        )  # empty lines in front keep the page's numbers in tracebacks
         exec(compile("\n" * line + found[1], str(PAGE), "exec"), page.__dict__)
     page.with_scores("runs/nano/model", {"R@1": 0.5})  # type: ignore[attr-defined]
     assert "| R@1 | 0.5 |" in (tmp_path / "models" / "scored" / "README.md").read_text()

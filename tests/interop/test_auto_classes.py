@@ -52,11 +52,14 @@ def test_the_whole_model(folder: Path) -> None:
     assert torch.equal(out.text_states, ours.encode_text(ids, mask))
     assert torch.equal(out.image_states, ours.encode_image(pixels))
     assert torch.equal(out.image_embeds, ours.embed_image(pixels))
-    assert torch.equal(out.logits_per_text, (ours.embed_image(pixels) @ ours.embed_text(ids, mask).T / ours.temperature).T)
+    assert torch.equal(
+        out.logits_per_text, (ours.embed_image(pixels) @ ours.embed_text(ids, mask).T / ours.temperature).T
+    )
     index = torch.tensor([0, 1, 1])
     fused = model.fuse(out.text_states, mask, out.image_states, index)
     assert torch.equal(
-        model.match_logits(fused), ours.match_logits(ours.fuse(ours.encode_text(ids, mask), mask, ours.encode_image(pixels), index))
+        model.match_logits(fused),
+        ours.match_logits(ours.fuse(ours.encode_text(ids, mask), mask, ours.encode_image(pixels), index)),
     )
     assert set(model(input_ids=ids).keys()) == {"text_states", "text_embeds"}  # the mask is found
 
@@ -77,7 +80,9 @@ def test_there_and_back(folder: Path, tmp_path: Path) -> None:
     for name, tensor in old.model.state_dict().items():
         assert torch.equal(tensor, new.model.state_dict()[name]), name
     for text in TEXTS:
-        assert torch.equal(new.tokenizer.encode_batch([text], 20).ids, old.tokenizer.encode_batch([text], 20).ids)
+        assert torch.equal(
+            new.tokenizer.encode_batch([text], 20).ids, old.tokenizer.encode_batch([text], 20).ids
+        )
 
 
 def test_every_field_of_the_configuration_is_saved(folder: Path, tmp_path: Path) -> None:
@@ -108,7 +113,9 @@ def test_tokens_agree(folder: Path, tmp_path: Path) -> None:
         assert torch.equal(out["input_ids"], expected.ids)
         assert torch.equal(out["attention_mask"].bool(), expected.mask)
         assert set(out) == {"input_ids", "attention_mask"}
-        both = tokenizer(texts, texts[::-1], padding=True, truncation=True, max_length=24, return_tensors="pt")
+        both = tokenizer(
+            texts, texts[::-1], padding=True, truncation=True, max_length=24, return_tensors="pt"
+        )
         assert torch.equal(both["input_ids"], pairs.ids)
         assert (tokenizer.cls_token_id, tokenizer.sep_token_id) == (ours.bos, ours.eos)
         assert (tokenizer.pad_token_id, tokenizer.mask_token_id) == (ours.pad, ours.mask)

@@ -54,7 +54,9 @@ def fresh(kind: str, folder: Path) -> Any:
     return KINDS[kind].from_pretrained(folder, num_labels=4, trust_remote_code=False)
 
 
-def trained(model: Any, rows: Rows, place: Path, steps: int, batch: int = 12, accumulate: int = 1, **more: Any) -> Any:
+def trained(
+    model: Any, rows: Rows, place: Path, steps: int, batch: int = 12, accumulate: int = 1, **more: Any
+) -> Any:
     """A Trainer that has trained; SGD, so that the size of a gradient shows in the weights."""
     settings = transformers.TrainingArguments(
         output_dir=str(place), max_steps=steps, per_device_train_batch_size=batch,
@@ -135,7 +137,9 @@ def test_other_losses(labels: str, folder: Path) -> None:
     if labels == "regression":
         expected = (out.logits[:, 0] - target).square().mean()
     else:
-        expected = -(target * out.logits.sigmoid().log() + (1 - target) * (-out.logits).sigmoid().log()).mean()
+        expected = -(
+            target * out.logits.sigmoid().log() + (1 - target) * (-out.logits).sigmoid().log()
+        ).mean()
     torch.testing.assert_close(out.loss, expected)
 
 

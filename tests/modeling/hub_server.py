@@ -82,7 +82,9 @@ class Handler(BaseHTTPRequestHandler):
                 content = base64.b64decode(entry["value"]["content"])
                 self.server.files[found[1]][entry["value"]["path"]] = content
         commit = self.server.commit(found[1])
-        return self.answer({"commitUrl": f"{self.server.address}/{found[1]}/commit/{commit}", "commitOid": commit})
+        return self.answer(
+            {"commitUrl": f"{self.server.address}/{found[1]}/commit/{commit}", "commitOid": commit}
+        )
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -108,7 +110,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.unknown()
         content = self.server.files[found[1]].get(found[2])
         if content is None:
-            return self.send(b"", 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
+            return self.send(
+                b"", 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
+            )
         if self.command == "GET":
             self.server.downloaded.append(found[2])
         headers = {

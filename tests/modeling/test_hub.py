@@ -31,7 +31,9 @@ def python(code: str, endpoint: str, home: Path) -> str:
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
     }
     environment = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -118,13 +120,17 @@ def test_the_card(tmp_path: Path) -> None:
         "world": {"seed": 3},
         "scores": {"R@1": 0.477},
     }
-    card = model_card(
-        loaded.model.config, Belongings(loaded.tokenizer, loaded.preprocessing, provenance)
-    )
+    card = model_card(loaded.model.config, Belongings(loaded.tokenizer, loaded.preprocessing, provenance))
     header = yaml.safe_load(card.split("---")[1])
     assert header["license"] == "cc-by-4.0"
     assert header["library_name"] == "xfm"
-    for words in ("code: Apache-2.0", "weights: CC-BY-4.0", "pictures: CC-BY-4.0", "shards/*.tar", "| R@1 | 0.477 |"):
+    for words in (
+        "code: Apache-2.0",
+        "weights: CC-BY-4.0",
+        "pictures: CC-BY-4.0",
+        "shards/*.tar",
+        "| R@1 | 0.477 |",
+    ):
         assert words in card
     bare = model_card(loaded.model.config, loaded.belongings)
     assert "weights: not stated" in bare

@@ -108,9 +108,7 @@ def pretrain(
             describe=describe,
         )
         if process.is_first:
-            save_model(
-                folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step)
-            )
+            save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step))
         distributed.barrier()
     return folder / MODEL_FOLDER
 

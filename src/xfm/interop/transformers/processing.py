@@ -20,7 +20,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.errors import UserError
 from xfm.modeling.folder import PREPROCESSING, Preprocessing
-from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES
+from xfm.modeling.shared_format import CLASSES
 
 Picture = Image.Image | np.ndarray | Tensor
 
@@ -42,7 +42,14 @@ class XFMTokenizer(PreTrainedTokenizerFast):
         tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         backend = copy.deepcopy(tokenizer.backend_tokenizer)
         own = Tokenizer(backend, f"{pretrained_model_name_or_path}/tokenizer.json")
-        roles = {"cls": own.bos, "bos": own.bos, "sep": own.eos, "eos": own.eos, "pad": own.pad, "mask": own.mask}
+        roles = {
+            "cls": own.bos,
+            "bos": own.bos,
+            "sep": own.eos,
+            "eos": own.eos,
+            "pad": own.pad,
+            "mask": own.mask,
+        }
         for role, index in (roles | {"unk": own.unk}).items():
             if index is not None and getattr(tokenizer, f"{role}_token") is None:
                 setattr(tokenizer, f"{role}_token", own.id_to_token(index))
@@ -113,7 +120,9 @@ class XFMImageProcessor(BaseImageProcessor):
             pixels = to_uint8(picture)
             shown.append(show(pixels, View(0, 0, pixels.shape[2], pixels.shape[1]), shape))
         scale = Normalisation(self.preprocessing.mean, self.preprocessing.std)
-        return BatchFeature({"pixel_values": normalise(torch.stack(shown), scale)}, tensor_type=return_tensors)
+        return BatchFeature(
+            {"pixel_values": normalise(torch.stack(shown), scale)}, tensor_type=return_tensors
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What `preprocessor_config.json` says: the classes; the numbers are in `preprocessing.json`."""
