@@ -44,7 +44,7 @@ def _describe_model(folder: Path) -> str:
 
 
 def _model_facts(folder: Path) -> dict[str, Any]:
-    """Sizes, configuration, grid, preprocessing, licences and the rest of the provenance of a model folder."""
+    """Sizes, grid, preprocessing, licences, configuration and the rest of a model folder's provenance."""
     weights = folder / "model.safetensors"
     facts: dict[str, Any] = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
     provenance = _read_json(folder / "provenance.json")

@@ -93,7 +93,7 @@ def test_every_field_of_the_configuration_is_saved(folder: Path, tmp_path: Path)
     theirs = json.loads((tmp_path / "config" / "config.json").read_text())
     assert {name: theirs[name] for name in ours} == ours
     assert len(theirs["id2label"]) == 3
-    with pytest.raises(UserError, match="unknown field vision.colour"):
+    with pytest.raises(UserError, match=r"unknown field vision\.colour"):
         adapter.XFMConfig(vision={"colour": 1})
 
 

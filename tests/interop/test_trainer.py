@@ -115,7 +115,7 @@ def test_two_accumulated_batches_are_one_of_twice_the_size(kind: str, folder: Pa
 
 
 def test_the_best_checkpoint_is_loaded_whole(folder: Path, tmp_path: Path) -> None:
-    """The Trainer copies by bare names and passes over unknown ones: the names must be the same everywhere."""
+    """The Trainer copies by bare names and passes over unknown ones: names must be the same everywhere."""
     rows, model = Rows(folder, images=False), fresh("text", folder)
     before = {n: t.clone() for n, t in model.state_dict().items()}
     trainer = trained(model, rows, tmp_path / "run", steps=2, save="steps", save_steps=1)

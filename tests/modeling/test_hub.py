@@ -67,7 +67,8 @@ def test_there_and_back_over_http(tmp_path: Path) -> None:
     load = (
         "import torch, xfm\n"
         "model = xfm.XFM.from_pretrained('me/tiny')\n"
-        f"print(float(model.embed_image(torch.ones(1, 3, {SIDE}, {SIDE})).detach()[0, 0]), model.belongings.provenance)"
+        f"vector = model.embed_image(torch.ones(1, 3, {SIDE}, {SIDE})).detach()\n"
+        "print(float(vector[0, 0]), model.belongings.provenance)"
     )
     both = (
         "import torch, transformers, xfm.interop.transformers\n"

@@ -220,7 +220,7 @@ def is_new_part(name: str, recipe: Recipe, fresh: tuple[str, ...] = ()) -> bool:
 
 
 def origin_of(recipe: Recipe) -> dict[str, Any]:
-    """What stays true of the model that a run begins with: the parts that it was composed of, its licences."""
+    """What stays true of the model that a run begins with: its parts and their licences."""
     if recipe.init.model is None:
         return {}
     provenance = read_provenance(recipe.init.model)

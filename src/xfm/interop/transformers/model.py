@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import transformers
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class XFMPreTrainedModel(PreTrainedModel):
     # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
     # over all accumulated batches and forget to divide.
     accepts_loss_kwargs = False
-    _no_split_modules = ["LanguageLayer", "VisionBlock", "FusionLayer"]
+    _no_split_modules: ClassVar[list[str]] = ["LanguageLayer", "VisionBlock", "FusionLayer"]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ Picture = Image.Image | np.ndarray | Tensor
 class XFMTokenizer(PreTrainedTokenizerFast):
     """The tokenizer of a model folder; the roles of its special tokens are found in `tokenizer.json`."""
 
-    model_input_names = ["input_ids", "attention_mask"]
+    model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -65,7 +65,7 @@ class XFMImageProcessor(BaseImageProcessor):
         preprocessing: size, mean and deviation.
     """
 
-    model_input_names = ["pixel_values"]
+    model_input_names: ClassVar[list[str]] = ["pixel_values"]
 
     def __init__(self, **values: Any) -> None:
         """Take the fields of `Preprocessing`; transformers passes them by name."""

@@ -1,6 +1,6 @@
 """Task classes for transformers: an encoder and a head; the other parts stay behind."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ IGNORED = -100  # transformers' label of what is not to be predicted
 class XFMForSequenceClassification(XFMPreTrainedModel):
     """Language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
 
-    _keys_to_ignore_on_load_unexpected = [r"^(?!language\.|head\.)"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!language\.|head\.)"]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -63,7 +63,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
 
     main_input_name = "pixel_values"
     input_modalities = "image"
-    _keys_to_ignore_on_load_unexpected = [r"^(?!vision\.|head\.)"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!vision\.|head\.)"]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -95,7 +95,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
 class XFMForMaskedLM(XFMPreTrainedModel):
     """The language encoder with its MLM head, whose output matrix is the word matrix."""
 
-    _keys_to_ignore_on_load_unexpected = [r"^(?!language\.|language_head\.)"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!language\.|language_head\.)"]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -103,7 +103,7 @@ class XFMForMaskedLM(XFMPreTrainedModel):
         self.language = build_language(native)
         words = self.language.words
         self.language_head = TokenHead(native.width, words, getattr(native, "norm_eps", EPS))
-        # transformers wants to see the output matrix as a layer. It shares both tensors, and no file holds it.
+        # transformers wants to see the output matrix as a layer; its two tensors are those of others.
         self.word_logits = nn.Linear(words.embedding_dim, words.num_embeddings)
         matrix = next(name for name, tensor in self.named_parameters() if tensor is words.weight)
         self._tied_weights_keys = {"word_logits.weight": matrix, "word_logits.bias": "language_head.bias"}
