@@ -4,8 +4,8 @@ A model folder is read by `load_model` and by transformers' auto classes alike, 
 converted and no second copy can fall behind. It takes three things:
 
 - Tensors have the same names in both: `XFM` and the adapter's classes hold the same parts under the same
-  names, with no prefix. The Trainer of transformers loads checkpoints by bare names and passes over those that
-  it does not know, so a translation of names at the border would lose weights silently.
+  names, with no prefix. The Trainer of transformers loads checkpoints by bare names and passes over those
+  that it does not know, so a translation of names at the border would lose weights silently.
 - `config.json` says `model_type`, by which transformers finds the classes. A folder that transformers wrote
   also has settings of its own there (labels, dtype); they are passed over here.
 - `preprocessor_config.json` names the classes that prepare inputs and nothing else: sizes, mean and deviation
