@@ -55,7 +55,7 @@ def test_the_files_that_the_page_names_exist() -> None:
     [
         ("data/sources/__init__.py", "_READERS = {"),
         ("cli.py", "COMMANDS = {"),
-        ("config/training.py", "class LossWeights"),
+        ("config/training.py", "class LossConfig"),
         ("objectives/fused.py", "def ask_matching("),
         ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
         ("modeling/gradients.py", "INPUTS: Mapping"),
@@ -64,7 +64,11 @@ def test_the_files_that_the_page_names_exist() -> None:
         ("config/evaluation.py", "def resolved("),
         ("evaluation/parts/__init__.py", "PARTS: dict"),
         ("evaluation/fine_tuned.py", "def fine_tuned("),
-        ("modeling/xfm.py", "self.vision = VisionEncoder(config.vision)"),
+        ("modeling/encoders.py", "class VisionLike(Protocol)"),
+        ("modeling/encoders.py", "class LanguageLike(Protocol)"),
+        ("modeling/encoders.py", "def build_vision("),
+        ("config/model.py", "AnyVisionConfig = VisionConfig |"),
+        ("config/model.py", "AnyLanguageConfig = LanguageConfig |"),
     ],
 )
 def test_the_places_that_the_page_names_exist(file: str, words: str) -> None:

@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xfm.errors import UserError
 
@@ -156,46 +157,6 @@ def _prepare(chosen: "Namespace") -> None:
     print(f"The world is in {chosen.folder}.")
 
 
-def _init_parser(options: Sequence[str]) -> "ArgumentParser":
-    from xfm.config.load import recipe_names
-    from xfm.config.options import new_parser
-
-    parser = new_parser(
-        prog="xfm init",
-        usage="xfm init --language REFERENCE --vision REFERENCE [--recipe NAME] OUT",
-        description="Compose a model of two encoders that others have trained and a fresh fusion encoder,\n"
-        "with the tokenizer and the preprocessing of the two. Pre-train it with `--init.model OUT`.",
-        epilog="examples:\n"
-        "  xfm init --language roberta-base --vision beitv2_base_patch16_224 --recipe base models/base\n"
-        "  xfm init --language hf:answerdotai/ModernBERT-base --vision timm:vit_base_patch16_dinov3 OUT\n"
-        "  xfm pretrain --recipe base --init.model models/base",
-    )
-    parser.add_argument("out", type=str, help="model folder to write")
-    parser.add_argument(
-        "--language", type=str, required=True, help="RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME"
-    )
-    parser.add_argument(
-        "--vision", type=str, required=True, help="BEiT by folder, file or hub name, or timm:NAME"
-    )
-    known = ", ".join(recipe_names())
-    parser.add_argument(
-        "--recipe", type=str, default="base", help=f"whose fusion encoder: {known}, or a YAML file"
-    )
-    return parser
-
-
-def _init(chosen: "Namespace") -> None:
-    from xfm.config.load import load_recipe
-
-    recipe = load_recipe(chosen.recipe)
-    from xfm.interop.compose import compose
-    from xfm.modeling.folder import save_model
-
-    made = compose(chosen.language, chosen.vision, recipe)
-    save_model(chosen.out, made.model, made.tokenizer, made.preprocessing, made.provenance)
-    print(f"The model is in {chosen.out}; pre-train it with `xfm pretrain --init.model {chosen.out}`.")
-
-
 def _pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm pretrain`; their defaults are the values of the recipe that the options name."""
     from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
@@ -323,10 +284,19 @@ def _info(chosen: "Namespace") -> None:
     print(describe(chosen.path))
 
 
+def _of_module(summary: str, module: str, name: str) -> Command:
+    """A verb whose functions are in a module that is imported when they are called."""
+
+    def later(function: str) -> Callable[[Any], Any]:
+        return lambda argument: getattr(import_module(module), function)(argument)
+
+    return Command(summary, later(f"{name}_parser"), later(name))
+
+
 COMMANDS = {
     "quickstart": Command("everything from data to report in one command", _quickstart_parser, _quickstart),
     "prepare": Command("build the embedded data", _prepare_parser, _prepare),
-    "init": Command("compose a model of encoders with weights", _init_parser, _init),
+    "init": _of_module("compose a model of encoders with weights", "xfm.interop.init_command", "init"),
     "pretrain": Command("pre-train a recipe, or resume", _pretrain_parser, _pretrain),
     "evaluate": Command("score a model and write the report", _evaluate_parser, _evaluate),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),

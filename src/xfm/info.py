@@ -1,13 +1,13 @@
 """What a model folder, a checkpoint, a run folder or a recipe is, as text. Nothing here imports torch."""
 
 import json
-import struct
 from collections import Counter
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from xfm.errors import UserError
 from xfm.files import file_digest
@@ -100,15 +100,15 @@ def parameter_counts(file: Path) -> dict[str, int]:
     """Numbers in a safetensors file by the first part of their names, and their total; reads the header only.
 
     Raises:
-        UserError: the file is missing or not safetensors.
+        UserError: the file is missing, truncated or not safetensors.
     """
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, struct.error, MemoryError) as error:
-        raise UserError(f"{file} is missing or not a safetensors file: restore it from a copy") from error
+        with safe_open(file, framework="numpy") as weights:
+            shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise UserError(f"{file} is missing: point to a folder that holds a saved model") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} is truncated or not a safetensors file ({error}): copy it again") from error
     counts = Counter[str]()
     for name, shape in shapes.items():
         counts[name.split(".")[0]] += prod(shape)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.recorded import Recorded
-from xfm.config.training import LossWeights
+from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
 from xfm.interop.published import from_published, layout, to_published
 from xfm.modeling.fusion import FusionQuery
@@ -180,7 +180,7 @@ def loss_of(recorded: Recorded, model: XFM, case: str, monkeypatch: pytest.Monke
         else None
     )
     monkeypatch.setattr(vision_text, "draw_negatives", lambda *_: negatives)
-    losses = pretraining_losses(model, batch, policy, LossWeights(), torch.Generator())
+    losses = pretraining_losses(model, batch, policy, LossConfig(), torch.Generator())
     return losses.total if name == "total" else losses.parts[PART_NAMES[source][name.removeprefix("loss_")]]
 
 
@@ -221,7 +221,7 @@ def test_box_losses_of_all_rows(recorded: Recorded, model: XFM, monkeypatch: pyt
         batch, region=dataclasses.replace(batch.region, is_image=torch.zeros_like(batch.region.is_image))
     )
     monkeypatch.setattr(vision_text, "draw_negatives", lambda *_: recorded_negatives(recorded, "region_"))
-    parts = pretraining_losses(model, batch, PRETRAINING, LossWeights(), torch.Generator()).parts
+    parts = pretraining_losses(model, batch, PRETRAINING, LossConfig(), torch.Generator()).parts
     assert parts["region/box_l1"].item() == pytest.approx(
         recorded.scalars["region/loss_bbox_noisimage"], rel=2e-5
     )

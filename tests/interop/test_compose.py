@@ -90,6 +90,7 @@ def write_recipe(path: Path, world: Path) -> Path:
             "optim": {"warmup": 2},
         },
         "curriculum": [],
+        "inherit_words": True,
     }
     path.write_text(yaml.safe_dump(recipe))
     return path

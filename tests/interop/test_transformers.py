@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import (
@@ -85,6 +86,13 @@ def test_a_model_folder_keeps_it(kind, tmp_path):
     assert logits.shape == (5, part.config.vocab_size)
     logits.sum().backward()
     assert loaded.model.language.words.weight.grad is not None
+    assert model.words_fit == (kind != "electra")  # whose words are narrower
+    if model.words_fit:
+        model.inherit_words()
+        assert torch.equal(model.fusion.embeddings.words.weight, model.language.words.weight)
+    else:
+        with pytest.raises(ValueError, match="another width"):
+            model.inherit_words()
 
 
 def test_no_code_of_a_folder_is_run(tmp_path, monkeypatch):
@@ -94,9 +102,11 @@ def test_no_code_of_a_folder_is_run(tmp_path, monkeypatch):
     edit_json(
         tmp_path / "model" / "config.json",
         auto_map={"AutoModel": "wreck.Model", "AutoConfig": "wreck.Config"},
+        attn_implementation="someone/kernel",
     )
     part = read_language(f"hf:{tmp_path / 'model'}")
     settings = json.loads(part.config.settings)
+    assert not {"auto_map", "attn_implementation", "_attn_implementation"} & settings.keys()
     hostile = settings | {"_attn_implementation": "someone/kernel", "auto_map": {"AutoModel": "wreck.Model"}}
     encoded = part.tokenizer.encode_batch(texts(2), 20)
     model = compose(replace(part)).language
@@ -117,6 +127,12 @@ def test_bad_input_is_one_sentence(tmp_path):
         with pytest.raises(UserError, match=words) as found:
             XFM(ModelConfig(language=replace(config, settings=settings, width=768)))
         assert "\n" not in str(found.value)
+    stored = load_file(tmp_path / "model" / "model.safetensors")
+    lost = "encoder.layer.1.output.dense.weight"
+    part = {name: tensor for name, tensor in stored.items() if name != lost}
+    save_file(part, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=f"lacks the weights of {lost}"):
+        read_language(f"hf:{tmp_path / 'model'}")
     edit_json(tmp_path / "model" / "config.json", model_type="no-such-kind")
     with pytest.raises(UserError, match="transformers cannot load"):
         read_language(f"hf:{tmp_path / 'model'}")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.modeling.build import random_batch, tiny_model
-from xfm.config.training import LossWeights
+from xfm.config.training import LossConfig
 from xfm.modeling.gradients import FINE_TUNING, INPUTS, PRETRAINING, Encoder, GradientPolicy, Objective
 from xfm.objectives.step import pretraining_losses
 
@@ -34,7 +34,7 @@ MIXED = GradientPolicy(
 )
 def test_every_cell(policy: GradientPolicy) -> None:
     model = tiny_model()
-    losses = pretraining_losses(model, random_batch(), policy, LossWeights(), torch.Generator())
+    losses = pretraining_losses(model, random_batch(), policy, LossConfig(), torch.Generator())
     assert set(itertools.chain(*PARTS.values())) == set(losses.parts)
     for objective, names in PARTS.items():
         for name in names:
@@ -55,7 +55,7 @@ def test_every_cell(policy: GradientPolicy) -> None:
 def test_mlm_without_language_trains_the_head_alone() -> None:
     policy = GradientPolicy({**PRETRAINING.reaches, Objective.MLM: frozenset()})
     model = tiny_model()
-    losses = pretraining_losses(model, random_batch(), policy, LossWeights(), torch.Generator())
+    losses = pretraining_losses(model, random_batch(), policy, LossConfig(), torch.Generator())
     losses.parts["text/mlm"].backward()
     assert all(p.grad is None for p in model.language.layers.parameters())
     assert model.language_head.dense.weight.grad is not None

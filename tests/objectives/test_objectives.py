@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
 
 from tests.modeling.build import random_batch, tiny_model
-from xfm.config.training import LossWeights
+from xfm.config.training import LossConfig
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import Batch, MaskedTokens
 from xfm.modeling.gradients import PRETRAINING
@@ -168,7 +168,7 @@ def test_mim_teaches_only_through_the_masked_pass() -> None:
 
 def test_total_is_the_weighted_sum() -> None:
     model, batch = tiny_model(), random_batch()
-    weights = LossWeights(mlm=2.0, itc=0.5, box_l1=5.0)
+    weights = LossConfig(mlm=2.0, itc=0.5, box_l1=5.0)
     losses = pretraining_losses(model, batch, PRETRAINING, weights, torch.Generator())
     scale = {"mlm": 2.0, "itc": 0.5, "box_l1": 5.0}
     expected = sum(
@@ -181,17 +181,17 @@ def test_total_is_the_weighted_sum() -> None:
 def test_absent_sources_have_no_losses() -> None:
     model, batch = tiny_model(), random_batch()
     losses = pretraining_losses(
-        model, Batch(0, text=batch.text), PRETRAINING, LossWeights(), torch.Generator()
+        model, Batch(0, text=batch.text), PRETRAINING, LossConfig(), torch.Generator()
     )
     assert set(losses.parts) == {"text/mlm"}
     with pytest.raises(ValueError, match="nothing to learn"):
-        pretraining_losses(model, Batch(0), PRETRAINING, LossWeights(), torch.Generator())
+        pretraining_losses(model, Batch(0), PRETRAINING, LossConfig(), torch.Generator())
 
 
 def test_temperature_is_clamped() -> None:
     model = tiny_model()
     torch.nn.init.constant_(model.temperature, 7.0)
-    losses = pretraining_losses(model, random_batch(), PRETRAINING, LossWeights(), torch.Generator())
+    losses = pretraining_losses(model, random_batch(), PRETRAINING, LossConfig(), torch.Generator())
     assert losses.metrics["temperature"] == 0.5
 
 
@@ -210,7 +210,7 @@ def test_each_pass_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         model.fusion, "forward", lambda query, bank: (fused.append(len(query.text)), fuse(query, bank))[1]
     )
     pretraining_losses(
-        model, random_batch(pairs=4, pictures=3, rows=6), PRETRAINING, LossWeights(), torch.Generator()
+        model, random_batch(pairs=4, pictures=3, rows=6), PRETRAINING, LossConfig(), torch.Generator()
     )
     assert sorted(calls) == [(2, False), (6, True), (7, False)]
     assert fused == [4 * 4, 4 * 6 + 5]

@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.modeling.build import random_batch, tiny_model
 from tests.training.support import Line, Numbers, config, numbers
-from xfm.config.training import LossWeights
+from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
 from xfm.modeling.gradients import PRETRAINING
 from xfm.objectives.losses import Losses
@@ -51,9 +51,7 @@ def pretraining_step(world: int) -> float:
     model = tiny_model()
 
     def losses(batch: Batch, generator: torch.Generator) -> Losses:
-        return pretraining_losses(
-            model, batch, PRETRAINING, LossWeights(), generator, distributed.gather_rows
-        )
+        return pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator, distributed.gather_rows)
 
     def batches(start: int, stop: int) -> Iterator[Batch]:
         for step in range(start, stop):

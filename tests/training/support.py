@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.modeling.build import random_batch, tiny_config
-from xfm.config.training import LossWeights, OptimConfig, Precision, TrainingConfig
+from xfm.config.training import LossConfig, OptimConfig, Precision, TrainingConfig
 from xfm.data.schema import Batch, Origin, TensorFields
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.xfm import XFM
@@ -96,7 +96,7 @@ def run_model(
     model = model_with_dropout()
 
     def losses(batch: Batch, generator: torch.Generator) -> Losses:
-        return pretraining_losses(model, batch, PRETRAINING, LossWeights(), generator)
+        return pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator)
 
     options = {"progress": False, "tensorboard": False, **options}
     train(model, losses, batches, training, folder, **options)  # type: ignore[arg-type]

@@ -17,10 +17,10 @@ from tests.training.support import logged, logged_losses
 from xfm.config.data import CorpusConfig
 from xfm.config.load import dump_recipe
 from xfm.config.recipe import InitConfig, Phase
-from xfm.config.training import LossWeights, OptimConfig
+from xfm.config.training import LossConfig, OptimConfig
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model, save_model
-from xfm.training.checkpoint import checkpoint_path
+from xfm.training.checkpoint import checkpoint_path, load_checkpoint
 from xfm.training.distributed import Process
 from xfm.training.pretrain import CurriculumData, build_model, is_new_part, pretrain
 
@@ -113,12 +113,32 @@ def test_curriculum_data_is_a_function_of_the_step(corpus):
 
 def test_a_phase_may_weigh_the_losses(corpus, tmp_path):
     recipe = tiny_recipe(corpus)
-    contrast = LossWeights(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
+    contrast = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
     recipe = replace(recipe, curriculum=[Phase(until=0.5, weights=contrast)])
     pretrain(recipe, tmp_path / "run", progress=False)
     lines = {line["step"]: line["losses"] for line in logged(tmp_path / "run") if "event" not in line}
     assert lines[3].keys() == {"pair/itc", "region/itc"}
     assert {"text/mlm", "pair/itc", "region/box_giou"} <= lines[4].keys()
+
+
+def test_a_phase_may_begin_with_the_language_encoders_words(corpus, tmp_path):
+    recipe = tiny_recipe(corpus, save_every=3, keep=9)
+    no_fusion = LossConfig(itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
+    phases = [Phase(until=0.5, weights=no_fusion), Phase(1.0, weights=no_fusion, inherit_words=True)]
+    recipe = replace(recipe, curriculum=phases)
+    pretrain(recipe, tmp_path / "run", progress=False)
+    before, after = build_model(recipe), load_model(tmp_path / "run" / "model").model
+    load_checkpoint(checkpoint_path(tmp_path / "run", 3), before)
+    assert not torch.equal(before.fusion.embeddings.words.weight, before.language.embeddings.words.weight)
+    before.inherit_words()
+    for part in ("fusion.embeddings.", "fusion_head."):  # as the phase found them: nothing trains them here
+        copied = {name: value for name, value in after.state_dict().items() if name.startswith(part)}
+        assert copied
+        for name, value in copied.items():
+            assert torch.equal(value, before.state_dict()[name]), name
+    assert not torch.equal(
+        after.fusion.embeddings.words.weight, after.language.embeddings.words.weight
+    )  # a copy
 
 
 @pytest.mark.parametrize("workers", [0, 1])

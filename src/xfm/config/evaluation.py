@@ -151,7 +151,7 @@ class EvaluationConfig:
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     entailment: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=700, lr=2e-4, muon_lr=1e-3)
+        default_factory=lambda: FineTuneConfig(steps=900, lr=2e-4, muon_lr=1e-3)
     )
     paraphrase: FineTuneConfig = field(
         default_factory=lambda: FineTuneConfig(steps=400, lr=2e-4, muon_lr=1e-3)

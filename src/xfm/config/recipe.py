@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xfm.config.data import CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import ModelConfig
-from xfm.config.training import LossWeights, TrainingConfig
+from xfm.config.training import LossConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Phase:
         region: replaces `data.region`.
         weights: replaces `training.weights`; what has weight 0 is not computed, so that a phase of contrast
             alone sees many more pictures in the same time.
+        inherit_words: at its start the fusion encoder takes over the language encoder's embeddings and token
+            head, so that IMLM need not learn from pictures what masked text has taught about words. For the
+            phase with which fusion begins.
     """
 
     until: float
@@ -46,7 +49,8 @@ class Phase:
     image: StreamConfig | None = None
     pair: StreamConfig | None = None
     region: StreamConfig | None = None
-    weights: LossWeights | None = None
+    weights: LossConfig | None = None
+    inherit_words: bool = False
 
     def data(self, data: DataConfig) -> DataConfig:
         """The recipe's data with this phase's streams."""
@@ -68,12 +72,14 @@ class Stretch:
         stop: the step after the last.
         data: its data, paths resolved.
         weights: weights of its losses.
+        inherit_words: see `Phase`.
     """
 
     start: int
     stop: int
     data: DataConfig
-    weights: LossWeights
+    weights: LossConfig
+    inherit_words: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,13 +129,11 @@ class Recipe:
         """The run's phases in steps, the last one with the recipe's own data; none is empty."""
         steps, start, found = self.training.steps, 0, []
         weights = self.training.weights
-        for until, data, weight in [
-            *((phase.until, phase.data(self.data), phase.weights or weights) for phase in self.curriculum),
-            (1.0, self.data, weights),
-        ]:
-            stop = round(until * steps)
+        for phase in [*self.curriculum, Phase(1.0)]:
+            stop = round(phase.until * steps)
             if stop > start:
-                found.append(Stretch(start, stop, resolve_paths(data, Path(self.root)), weight))
+                data = resolve_paths(phase.data(self.data), Path(self.root))
+                found.append(Stretch(start, stop, data, phase.weights or weights, phase.inherit_words))
                 start = stop
         return found
 

@@ -13,8 +13,8 @@ class Precision(StrEnum):
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """Weights of the summed losses (1 in the published model).
+class LossConfig:
+    """Weights of the summed losses (1 in the published model), and the draw of ITM's negatives.
 
     Attributes:
         mlm: masked tokens of plain text.
@@ -24,8 +24,8 @@ class LossWeights:
         mim: masked patches.
         box_l1: absolute error of predicted boxes.
         box_giou: generalised IoU of predicted boxes.
-        negative_floor: not a weight of a loss but of ITM's negatives: added to every candidate's probability.
-            The published 1e-5 draws the hardest; a larger floor puts easy ones among them.
+        negative_floor: added to the probability of every candidate for ITM's negatives. The published 1e-5
+            draws the hardest; a larger floor puts easy ones among them.
     """
 
     mlm: float = 1.0
@@ -88,7 +88,7 @@ class TrainingConfig:
     seed: int = 0
     precision: Precision = Precision.AUTO
     optim: OptimConfig = field(default_factory=OptimConfig)
-    weights: LossWeights = field(default_factory=LossWeights)
+    weights: LossConfig = field(default_factory=LossConfig)
     save_every: int = 1000
     keep: int = 2
     log_every: int = 10

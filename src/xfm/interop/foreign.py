@@ -11,15 +11,20 @@ from xfm.interop.parts import LanguagePart, VisionPart
 from xfm.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
-    WEIGHT_FILES,
     fetch,
     fill,
     read_licence,
+    read_settings,
 )
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.timm_vision import TimmVision, check_trunk, import_timm
-from xfm.modeling.transformers_text import TransformersText, first_line, import_transformers
+from xfm.modeling.transformers_text import (
+    TransformersText,
+    first_line,
+    import_transformers,
+    safe_settings,
+)
 
 
 def read_timm(name: str, reference: str) -> VisionPart:
@@ -87,17 +92,25 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
             is no text encoder.
     """
     transformers = import_transformers()
-    folder = fetch(name, [*WEIGHT_FILES, *SETTING_FILES, *TOKENIZER_FILES])
+    folder = fetch(name, [*SETTING_FILES, *TOKENIZER_FILES])
     try:
-        trunk = transformers.AutoModel.from_pretrained(folder, trust_remote_code=False, dtype="float32")
+        settings = safe_settings(read_settings(folder / "config.json"))
+        trunk, loaded = transformers.AutoModel.from_pretrained(
+            folder,
+            config=transformers.AutoConfig.for_model(**settings),
+            trust_remote_code=False,
+            dtype="float32",
+            output_loading_info=True,
+        )
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise UserError(
             f"transformers cannot load {name} ({first_line(error)}); check the folder, or upgrade it"
         ) from error
+    if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
+        raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
     tokenizer = _tokenizer(folder, transformers)
-    settings = trunk.config.to_dict()
     config = TransformersTextConfig(
-        settings=json.dumps(settings, sort_keys=True),
+        settings=json.dumps(safe_settings(trunk.config.to_dict()), sort_keys=True),
         vocab_size=trunk.get_input_embeddings().num_embeddings,
         width=trunk.config.hidden_size,
         max_positions=_longest(trunk),

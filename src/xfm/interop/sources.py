@@ -26,7 +26,7 @@ def fetch(reference: str, patterns: Sequence[str]) -> Path:
 
     Args:
         reference: a path that exists, or the name of a repository, such as `FacebookAI/roberta-base`.
-        patterns: what is needed of the repository.
+        patterns: what is needed of the repository beside the weights.
 
     Raises:
         UserError: there is no such path, and the hub has no such repository or cannot be reached.
@@ -36,13 +36,17 @@ def fetch(reference: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(reference, allow_patterns=list(patterns)))
+        for weights in WEIGHT_FILES:  # the second only where there is no first
+            folder = Path(snapshot_download(reference, allow_patterns=[weights, *patterns]))
+            if (folder / weights).exists():
+                break
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{reference} is neither a path here nor can it be read from the hub ({reason}); check the name, "
             "or give the folder of a downloaded copy"
         ) from error
+    return folder
 
 
 def weights_file(path: Path) -> Path:

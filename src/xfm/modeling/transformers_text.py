@@ -1,6 +1,7 @@
 """A text encoder of transformers behind the protocol of the language encoder."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,14 +10,7 @@ from xfm.config.model import TransformersTextConfig
 from xfm.errors import UserError
 
 # What would load code or other weights, or belongs to the place where the file came from.
-_DROPPED = (
-    "auto_map",
-    "quantization_config",
-    "attn_implementation",
-    "_attn_implementation",
-    "dtype",
-    "torch_dtype",
-)
+_DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
 
 
 class TransformersText(nn.Module):
@@ -56,10 +50,7 @@ def create_trunk(settings: str) -> Any:
     """
     transformers = import_transformers()
     try:
-        values = json.loads(settings)
-        for key in _DROPPED:
-            values.pop(key, None)
-        config = transformers.AutoConfig.for_model(**values)
+        config = transformers.AutoConfig.for_model(**safe_settings(json.loads(settings)))
         trunk = transformers.AutoModel.from_config(config, trust_remote_code=False)
     except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise UserError(
@@ -67,6 +58,13 @@ def create_trunk(settings: str) -> Any:
             "upgrade transformers, or take another model"
         ) from error
     return checked_trunk(trunk)
+
+
+def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `config.json` without what asks for code of elsewhere, such as attention kernels."""
+    return {
+        key: value for key, value in values.items() if key not in _DROPPED and "_implementation" not in key
+    }
 
 
 def checked_trunk(trunk: Any) -> Any:

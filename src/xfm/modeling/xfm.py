@@ -214,3 +214,25 @@ class XFM(Composition, nn.Module):
         vision = replace(self.config.vision, image_size=image_size, image_width=image_width)
         self.vision.resize(image_size, image_width)
         self.config = replace(self.config, vision=vision)
+
+    @torch.no_grad()
+    def inherit_words(self) -> None:
+        """Copy the language encoder's embeddings and token head to the fusion encoder's.
+
+        Of an encoder of transformers it is the word matrix and the head.
+
+        Raises:
+            ValueError: its words have another width than its states.
+        """
+        if not self.words_fit:
+            raise ValueError("the language encoder's words have another width than its states")
+        if isinstance(self.language, LanguageEncoder):
+            self.fusion.embeddings.load_state_dict(self.language.embeddings.state_dict())
+        else:
+            self.fusion.embeddings.words.load_state_dict(self.language.words.state_dict())
+        self.fusion_head.load_state_dict(self.language_head.state_dict())
+
+    @property
+    def words_fit(self) -> bool:
+        """Whether `inherit_words` is possible."""
+        return self.language.words.embedding_dim == self.config.language.width

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xfm.config.training import LossWeights
+from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
 from xfm.modeling.xfm import XFM
@@ -23,7 +23,7 @@ def pretraining_losses(
     model: XFM,
     batch: Batch,
     policy: GradientPolicy,
-    weights: LossWeights,
+    weights: LossConfig,
     generator: torch.Generator,
     gather: Gather = one_process,
 ) -> Losses:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from xfm.config.training import LossWeights
+from xfm.config.training import LossConfig
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
 from xfm.modeling.xfm import XFM
 from xfm.objectives.fused import Asked, answer, ask_boxes, ask_filling, ask_matching
@@ -51,7 +51,7 @@ def vision_text_losses(
     model: XFM,
     rows: Rows,
     policy: GradientPolicy,
-    weights: LossWeights,
+    weights: LossConfig,
     generator: torch.Generator,
     gather: Gather,
     boxes: tuple[Tensor, Tensor] | None = None,

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from xfm.config.plain import to_plain
-from xfm.config.recipe import Recipe
-from xfm.config.training import LossWeights
+from xfm.config.recipe import Recipe, Stretch
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
@@ -87,8 +86,12 @@ def pretrain(
         model = build_model(recipe, compiled)
 
         def losses(batch: Batch, generator: torch.Generator) -> Losses:
-            weights = data.weights(batch.step)
-            return pretraining_losses(model, batch, policy, weights, generator, distributed.gather_rows)
+            stretch = data.stretch(batch.step)
+            if stretch.inherit_words and batch.step == stretch.start * data.accumulate:
+                model.inherit_words()
+            return pretraining_losses(
+                model, batch, policy, stretch.weights, generator, distributed.gather_rows
+            )
 
         def describe(folder: Path, steps: int) -> None:
             belongings = Belongings(data.tokenizer, preprocessing, provenance(steps))
@@ -174,9 +177,9 @@ class CurriculumData:
             for phase, stretch in enumerate(self.stretches)
         ]
 
-    def weights(self, batch: int) -> LossWeights:
-        """Weights of the losses of the batch with that index."""
-        return next(s.weights for s in self.stretches if batch < s.stop * self.accumulate)
+    def stretch(self, batch: int) -> Stretch:
+        """The stretch of the run that the batch with that index belongs to."""
+        return next(s for s in self.stretches if batch < s.stop * self.accumulate)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded) of the run."""
@@ -195,6 +198,11 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
         load_weights(Path(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
         load_weights(Path(init.language) / WEIGHTS, model.language, "language.")
+    if not model.words_fit and any(stretch.inherit_words for stretch in recipe.stretches()):
+        raise UserError(
+            "inherit_words needs word vectors as wide as the language encoder's states, but this one's are "
+            "not: set it to false, in the curriculum too"
+        )
     if compiled:
         for encoder in (model.vision, model.language, model.fusion):
             encoder.compile()
