@@ -1,13 +1,9 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import metadata, version
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import torch
 
@@ -22,13 +18,11 @@ from xfm.modeling.folder import (
     FRESH,
     TOKENIZER,
     WEIGHTS,
-    Belongings,
     Preprocessing,
     load_model,
     read_config,
     read_provenance,
     save_model,
-    write_description,
 )
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
 from xfm.modeling.xfm import XFM
@@ -37,11 +31,11 @@ from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
 from xfm.training.checkpoint import load_weights
 from xfm.training.loop import train
+from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
 
 MODEL_FOLDER = "model"
 
-_OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
 _HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
 
 
@@ -93,10 +87,6 @@ def pretrain(
                 model, batch, policy, stretch.weights, generator, distributed.gather_rows
             )
 
-        def describe(folder: Path, steps: int) -> None:
-            belongings = Belongings(data.tokenizer, preprocessing, provenance(steps))
-            write_description(folder, model.config, belongings)
-
         result = train(
             model,
             losses,
@@ -108,7 +98,7 @@ def pretrain(
             resume=resume,
             progress=progress,
             device=str(process.device),
-            describe=describe,
+            describe=checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance),
         )
         if process.is_first:
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step))
@@ -225,68 +215,3 @@ def is_new_part(name: str, recipe: Recipe, fresh: tuple[str, ...] = ()) -> bool:
         return name.startswith(fresh)
     encoders_loaded = init.vision is not None or init.language is not None
     return name.startswith(_HEADS) or (encoders_loaded and name.startswith("fusion."))
-
-
-def origin_of(recipe: Recipe) -> dict[str, Any]:
-    """What stays true of the model that a run begins with: its parts and their licences."""
-    if recipe.init.model is None:
-        return {}
-    provenance = read_provenance(recipe.init.model)
-    return {key: provenance[key] for key in ("composed", "licences") if key in provenance}
-
-
-def describe_run(
-    recipe: Recipe,
-    steps: int,
-    policy: GradientPolicy = PRETRAINING,
-    origin: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """Provenance of the trained model: recipe, position, data, policy, seeds and versions, and licences.
-
-    Args:
-        recipe: of the run.
-        steps: steps done; where every data stream stands follows from it.
-        policy: where gradients went.
-        origin: from `origin_of`.
-    """
-    world = _read_world(Path(recipe.root))
-    described: dict[str, Any] = {
-        "recipe": recipe.name,
-        "steps": steps,
-        "position": {
-            "steps": steps,
-            "of": recipe.training.steps,
-            "batches": steps * recipe.training.accumulate,
-        },
-        "seed": recipe.training.seed,
-        "init": to_plain(recipe.init),
-        "gradients": policy.table,
-        "data": _corpora(recipe),
-        "licences": {
-            "code": metadata("xfm")["License-Expression"],
-            "weights": recipe.licence,
-            "data": world.get("licences"),
-        },
-        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
-        "settings": to_plain(recipe),
-    }
-    if world:
-        described["world"] = {key: world[key] for key in _OF_THE_WORLD if key in world}
-    return described | ({"began_with": dict(origin)} if origin else {})
-
-
-def _corpora(recipe: Recipe) -> dict[str, list[str]]:
-    """Paths of the corpora of every stream that the run uses, in any phase."""
-    found: dict[str, list[str]] = {}
-    for stretch in recipe.stretches():
-        for name in ("text", "image", "pair", "region"):
-            stream = getattr(stretch.data, name)
-            paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
-            found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
-    return {name: paths for name, paths in found.items() if paths}
-
-
-def _read_world(root: Path) -> dict[str, Any]:
-    """The manifest of the embedded world, empty where the data is another."""
-    manifest = root / "world.json"
-    return json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
