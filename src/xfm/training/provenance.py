@@ -21,7 +21,7 @@ _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
 
 
 def checkpoint_describer(
-    model: XFM,
+    config: ModelConfig,
     tokenizer: Tokenizer,
     preprocessing: Preprocessing,
     provenance: Callable[[int], dict[str, Any]],
