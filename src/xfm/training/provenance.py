@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.data.tokenizer import Tokenizer
