@@ -56,6 +56,9 @@ class Handler(BaseHTTPRequestHandler):
     def unknown(self) -> None:
         self.send(b"{}", 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
 
+    def absent(self) -> None:
+        self.send(b"{}", 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = urlsplit(self.path).path
@@ -65,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'me'}/{asked['name']}"
             self.server.files.setdefault(name, {})
-            self.server.private[name] = bool(asked.get("private"))
+            self.server.private[name] = asked.get("visibility") == "private" or asked.get("private") is True
             return self.answer({"url": f"{self.server.address}/{name}", "id": name})
         found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
         if not found or found[1] not in self.server.files:
@@ -88,9 +91,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/[^/]+)?", path):
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/[^/]+(/.+)?)?", path):
             if found[1] not in self.server.files:
                 return self.unknown()
+            if found[3]:  # there are no folders
+                return self.absent()
             files = self.server.files[found[1]]
             if found[2] == "tree":
                 entries = [
