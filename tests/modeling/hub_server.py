@@ -115,9 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.unknown()
         content = self.server.files[found[1]].get(found[2])
         if content is None:
-            return self.send(
-                b"", 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
-            )
+            return self.absent()
         if self.command == "GET":
             self.server.downloaded.append(found[2])
         headers = {
