@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,12 @@ from torch import Tensor
 import xfm.interop.transformers as adapter
 from tests.evaluation.tiny import SIDE, draw, save_tiny_model, tiny_pretrained
 from tests.interop.foreign import randomise
+from tests.interop.test_transformers import compose, save
+from xfm.config.model import Positions, TimmVisionConfig
 from xfm.errors import UserError
+from xfm.interop.compose import read_language
 from xfm.modeling.folder import Pretrained, load_model, save_model
+from xfm.modeling.xfm import XFM
 from xfm.tasks.pictures import normalise, squash
 
 TEXTS = ["a red square left of a blue square", "no", "what colour is the <mask> square"]
@@ -184,6 +189,58 @@ def test_a_task_takes_its_part_of_the_model(folder: Path, kind: type, parts: set
         assert "weight" not in name or tensor.std() > 0 or tensor.ndim == 1, name
     other = auto(kind, folder, num_labels=3)
     assert not fresh or any(not torch.equal(t, other.get_parameter(n)) for n, t in fresh.items())
+
+
+@torch.no_grad()
+def assert_same_encoders(folder: Path, pixels: Tensor) -> None:
+    """`AutoModel` and `load_model` compute the same, buffers that no file holds included."""
+    loaded, model = load_model(folder), auto(transformers.AutoModel, folder)
+    tokens = loaded.tokenizer.encode_batch(TEXTS, 16)
+    out = model(input_ids=tokens.ids, attention_mask=tokens.mask, pixel_values=pixels)
+    assert torch.equal(out.image_states, loaded.model.encode_image(pixels))
+    assert torch.equal(out.text_states, loaded.model.encode_text(tokens.ids, tokens.mask))
+    kinds = (transformers.AutoModelForMaskedLM, transformers.AutoModelForImageClassification)
+    language, vision = (auto(kind, folder) for kind in kinds)
+    logits = language(input_ids=tokens.ids, attention_mask=tokens.mask).logits
+    torch.testing.assert_close(logits, loaded.model.language_logits(out.text_states))
+    assert torch.equal(vision.vision(pixels), out.image_states)
+
+
+@pytest.mark.parametrize("architecture", ["beitv2_base_patch16_224", "vit_base_patch16_dinov3"])
+def test_encoders_of_timm(architecture: str, tmp_path: Path) -> None:
+    """The first has a table of positions that no file holds, the second rotations."""
+    tiny = tiny_pretrained()
+    vision = TimmVisionConfig(
+        architecture=architecture, image_size=SIDE, patch_size=8, width=48, depth=2, heads=3
+    )
+    model = XFM(replace(tiny.model.config, vision=vision))
+    randomise(model)
+    save_model(tmp_path / "model", model, tiny.tokenizer, tiny.preprocessing, {})
+    assert_same_encoders(tmp_path / "model", torch.randn(2, 3, SIDE, SIDE))
+
+
+@pytest.mark.parametrize("kind", ["modernbert", "electra"])
+def test_encoders_of_transformers(kind: str, tmp_path: Path) -> None:
+    """The first has rotations, the second a word matrix of another width than its states."""
+    save(kind, tmp_path / "text")
+    part = read_language(f"hf:{tmp_path / 'text'}")
+    model = compose(part)
+    randomise(model)
+    save_model(tmp_path / "model", model, part.tokenizer, tiny_pretrained().preprocessing, {})
+    assert_same_encoders(tmp_path / "model", torch.randn(2, 3, SIDE, SIDE))
+
+
+@pytest.mark.parametrize("positions", list(Positions))
+def test_sizes_that_are_not_square(positions: Positions, tmp_path: Path) -> None:
+    tiny = tiny_pretrained()
+    vision = replace(tiny.model.config.vision, image_width=48, positions=positions)
+    model = XFM(replace(tiny.model.config, vision=vision))
+    randomise(model)
+    preprocessing = replace(tiny.preprocessing, image_width=48)
+    save_model(tmp_path / "model", model, tiny.tokenizer, preprocessing, {})
+    pixels = transformers.AutoImageProcessor.from_pretrained(tmp_path / "model")(draw("red", "blue"))
+    assert pixels["pixel_values"].shape == (1, 3, SIDE, 48)
+    assert_same_encoders(tmp_path / "model", pixels["pixel_values"])
 
 
 def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:

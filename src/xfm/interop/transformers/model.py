@@ -43,7 +43,7 @@ class XFMPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any
+        cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any
     ) -> Self:
         """As transformers' method, but every weight except those of a task's new head must be there.
 
@@ -99,8 +99,10 @@ class XFMPreTrainedModel(PreTrainedModel):
         )
 
 
-def _read_provenance(name: str | Path, place: dict[str, Any]) -> dict[str, Any]:
+def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str, Any]:
     """The provenance of a folder or repository, empty where it has none."""
+    if name is None:  # the weights were given as a dictionary
+        return {}
     quiet = ("missing_entries", "connection_errors", "gated_repo")
     path = cached_file(
         str(name), PROVENANCE, **place, **{f"_raise_exceptions_for_{what}": False for what in quiet}
