@@ -45,10 +45,9 @@ def _describe_model(folder: Path) -> str:
 
 def _model_facts(folder: Path) -> dict[str, Any]:
     """Sizes, grid, preprocessing, licences, configuration and the rest of a model folder's provenance."""
+    provenance, config = _read_json(folder / "provenance.json"), _read_json(folder / "config.json")
     weights = folder / "model.safetensors"
     facts: dict[str, Any] = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
-    provenance = _read_json(folder / "provenance.json")
-    config = _read_json(folder / "config.json")
     if grid := _grid(config.get("vision")):
         facts["grid"] = grid
     for name in ("preprocessing", "tokenizer"):
