@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.training.corpus import tiny_recipe, write_corpus
@@ -142,6 +143,15 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
         shown = capsys.readouterr().out
         assert expected in shown
         assert "total:" in shown
+        described = yaml.safe_load(shown)
+        assert described["grid"] == {"rows": 4, "columns": 4}
+        assert described["preprocessing"]["interpolation"] == "bicubic"
+        assert len(described["tokenizer"]["sha256"]) == 64
+        assert described["gradients"]["bbp"] == ["fusion", "vision"]
+        assert described["licences"]["code"] == "Apache-2.0"
+        assert described["position"]["steps"] == 3
+        assert described["data"]["pair"] == [f"{recipe.parent / 'corpus' / 'scenes-*.tar'}"]
+        assert described["config"]["model_type"] == "xfm"
     assert main(["info", str(recipe)]) == 0
     assert capsys.readouterr().out.strip() == recipe.read_text().strip()
     assert main(["info", str(recipe), str(folder)]) == 0

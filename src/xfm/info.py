@@ -10,6 +10,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from xfm.errors import UserError
+from xfm.files import file_digest
 
 
 def describe(path: str) -> str:
@@ -39,17 +40,47 @@ def describe(path: str) -> str:
 
 
 def _describe_model(folder: Path) -> str:
-    provenance = _read_json(folder / "provenance.json")
-    provenance = {key: value for key, value in provenance.items() if key != "settings"}
-    parts = {"model": str(folder), "parameters": parameter_counts(folder / "model.safetensors")}
-    return _yaml(parts | {"config": _read_json(folder / "config.json"), "provenance": provenance})
+    return _yaml({"model": str(folder), **_model_facts(folder)})
+
+
+def _model_facts(folder: Path) -> dict[str, Any]:
+    """Sizes, grid, preprocessing, licences, configuration and the rest of a model folder's provenance."""
+    provenance, config = _read_json(folder / "provenance.json"), _read_json(folder / "config.json")
+    weights = folder / "model.safetensors"
+    facts: dict[str, Any] = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
+    if grid := _grid(config.get("vision")):
+        facts["grid"] = grid
+    for name in ("preprocessing", "tokenizer"):
+        path = folder / f"{name}.json"
+        if name == "preprocessing" and path.is_file():
+            facts[name] = _read_json(path)
+        elif path.is_file():
+            facts[name] = {"file": path.name, "sha256": file_digest(path)}
+    for name in ("position", "gradients", "licences", "data"):
+        if name in provenance:
+            facts[name] = provenance[name]
+    others = {key: value for key, value in provenance.items() if key != "settings" and key not in facts}
+    return {**facts, "config": config, "provenance": others}
+
+
+def _grid(vision: Any) -> dict[str, int] | None:
+    """Rows and columns of patches."""
+    if not isinstance(vision, dict):
+        return None
+    side, patch = vision.get("image_size"), vision.get("patch_size")
+    if not (isinstance(side, int) and isinstance(patch, int) and patch > 0):
+        return None
+    across = vision.get("image_width") or side
+    return {"rows": side // patch, "columns": int(across) // patch}
 
 
 def _describe_checkpoint(folder: Path) -> str:
     state = _read_json(folder / "state.json")
     settings = state.pop("settings", {})
-    parts = {"checkpoint": str(folder), **state, "parameters": parameter_counts(folder / "model.safetensors")}
-    return _yaml(parts | {"settings": settings})
+    parts = {"checkpoint": str(folder), **state}
+    if (folder / "config.json").is_file():  # it is a whole model folder
+        return _yaml(parts | _model_facts(folder) | {"settings": settings})
+    return _yaml(parts | {"parameters": parameter_counts(folder / "model.safetensors"), "settings": settings})
 
 
 def _describe_run(folder: Path) -> str:

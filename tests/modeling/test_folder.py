@@ -23,6 +23,7 @@ from xfm.modeling.folder import Preprocessing, Pretrained, load_model, save_mode
 from xfm.modeling.xfm import XFM
 
 FILES = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json", "provenance.json")
+WRITTEN = sorted([*FILES, "preprocessor_config.json"])  # the last is for transformers
 
 
 def save(folder: Path | str, pretrained: Pretrained) -> None:
@@ -62,7 +63,7 @@ def test_round_trip(tmp_path: Path, as_text: bool) -> None:
     model = XFM(config)
     folder = tmp_path / "some" / "where" / "model"
     save_model(str(folder) if as_text else folder, model, old.tokenizer, preprocessing, provenance)
-    assert sorted(content(folder)) == sorted(FILES)
+    assert sorted(content(folder)) == WRITTEN
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
     new = load_model(str(folder) if as_text else folder)
@@ -103,7 +104,7 @@ def test_fields_that_are_not_there_take_their_defaults(saved: Path) -> None:
 def test_an_existing_folder_is_replaced(saved: Path) -> None:
     (saved / "notes.txt").write_text("of the old model")
     save(saved, tiny_pretrained(seed=2))
-    assert sorted(content(saved)) == sorted(FILES)
+    assert sorted(content(saved)) == WRITTEN
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
     expected = tiny_pretrained(seed=2).model.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in load_model(saved).model.state_dict().items())

@@ -19,7 +19,7 @@ from xfm.config.load import dump_recipe
 from xfm.config.recipe import InitConfig, Phase, PhaseStream, PhaseWeights
 from xfm.config.training import OptimConfig
 from xfm.errors import UserError
-from xfm.modeling.folder import load_model
+from xfm.modeling.folder import load_model, save_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint
 from xfm.training.distributed import Process
 from xfm.training.pretrain import CurriculumData, build_model, is_new_part, pretrain
@@ -55,6 +55,43 @@ def test_run_folder(run):
     stored = build_model(replace(tiny_recipe(run), init=InitConfig(model=str(run / "model"))))
     for a, b in zip(stored.parameters(), loaded.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_every_checkpoint_is_a_model_folder(run):
+    """It says all that a model folder says, of its own step."""
+    for steps in (3, 6):
+        loaded = load_model(checkpoint_path(run, steps))
+        provenance = loaded.provenance
+        assert provenance["position"] == {"steps": steps, "of": 6, "batches": steps}
+        assert provenance["gradients"]["itm"] == ["fusion", "vision"]
+        assert provenance["licences"]["code"] == "Apache-2.0"
+        assert provenance["licences"]["weights"] is None
+        assert provenance["data"]["text"] == provenance["data"]["text"][:1]  # of all phases, each path once
+    final = load_model(run / "model")
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, final.model.state_dict()[name]), name
+    assert loaded.tokenizer.to_json() == final.tokenizer.to_json()
+    assert loaded.preprocessing == final.preprocessing
+    assert loaded.provenance == final.provenance
+
+
+def test_what_a_composed_model_began_with_is_kept(run, corpus, tmp_path):
+    start = load_model(run / "model")
+    parts = {"language": {"reference": "words", "licence": "mit"}}
+    save_model(
+        tmp_path / "start",
+        start.model,
+        start.tokenizer,
+        start.preprocessing,
+        {"composed": parts, "fresh": []},
+    )
+    recipe = replace(
+        tiny_recipe(corpus, steps=1), init=InitConfig(model=str(tmp_path / "start")), licence="CC-BY-4.0"
+    )
+    folder = pretrain(recipe, tmp_path / "run", progress=False)
+    provenance = load_model(folder).provenance
+    assert provenance["began_with"] == {"composed": parts}
+    assert provenance["licences"]["weights"] == "CC-BY-4.0"
 
 
 def test_curriculum_changes_the_streams(run):

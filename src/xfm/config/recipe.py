@@ -143,6 +143,7 @@ class Recipe:
     Attributes:
         name: the recipe's name, kept in the model's provenance.
         description: what the recipe is for and what it needs.
+        licence: of the trained weights, as SPDX names it (Apache-2.0); kept in the model's provenance.
         root: folder that the relative paths of the data start from.
         init: weights to begin with.
         model: the model.
@@ -153,6 +154,7 @@ class Recipe:
 
     name: str = "custom"
     description: str = ""
+    licence: str | None = None
     root: str = "."
     init: InitConfig = field(default_factory=InitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

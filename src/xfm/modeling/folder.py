@@ -1,11 +1,9 @@
 """A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance."""
 
 import json
-from dataclasses import dataclass, fields, is_dataclass, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,18 +11,17 @@ from safetensors.torch import load_file, save_file
 
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
-from xfm.config.variants import variant
+from xfm.config.restore import from_plain
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, sync_folder
+from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
 from xfm.modeling.xfm import XFM
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
 FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,21 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Belongings:
+    """What a model cannot be used without, and where it comes from.
+
+    Attributes:
+        tokenizer: its vocabulary.
+        preprocessing: how pictures become pixels.
+        provenance: where the model comes from.
+    """
+
+    tokenizer: Tokenizer
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A loaded model folder."""
 
@@ -58,6 +70,11 @@ class Pretrained:
     tokenizer: Tokenizer
     preprocessing: Preprocessing
     provenance: dict[str, Any]
+
+    @property
+    def belongings(self) -> Belongings:
+        """All but the model."""
+        return Belongings(self.tokenizer, self.preprocessing, self.provenance)
 
 
 def save_model(
@@ -85,10 +102,7 @@ def save_model(
     try:
         with drafting(target) as part:
             save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
-            _write_json(part / CONFIG, to_plain(model.config))
-            tokenizer.save(part / TOKENIZER)
-            _write_json(part / PREPROCESSING, to_plain(preprocessing))
-            _write_json(part / PROVENANCE, provenance)
+            write_description(part, model.config, Belongings(tokenizer, preprocessing, provenance))
             sync_folder(part)
             replace_folder(part, target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
@@ -97,6 +111,15 @@ def save_model(
             f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
             "what was there before is unharmed"
         ) from error
+
+
+def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
+    """Write every file of a model folder but the weights."""
+    _write_json(folder / CONFIG, plain_config(config))
+    belongings.tokenizer.save(folder / TOKENIZER)
+    _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
+    _write_json(folder / PROVENANCE, belongings.provenance)
+    _write_json(folder / INPUT_CLASSES, CLASSES)
 
 
 def load_model(
@@ -144,7 +167,8 @@ def read_config(
         UserError: a file is missing or of another model, or the model cannot take pictures of that size.
     """
     folder = Path(folder)
-    config = from_plain(ModelConfig, _read_json(folder / CONFIG), folder / CONFIG)
+    values = own_fields(_read_json(folder / CONFIG), folder / CONFIG)
+    config = from_plain(ModelConfig, values, folder / CONFIG)
     preprocessing = from_plain(Preprocessing, _read_json(folder / PREPROCESSING), folder / PREPROCESSING)
     for name in ("image_size", "image_width"):
         ours, theirs = getattr(preprocessing, name), getattr(config.vision, name)
@@ -170,62 +194,6 @@ def read_provenance(folder: Path | str) -> dict[str, Any]:
         UserError: the file is missing or damaged.
     """
     return _read_json(Path(folder) / PROVENANCE)
-
-
-def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
-    """What `to_plain` made a plain value of: the inverse for the types of a model folder.
-
-    A field that is not there takes its default, so that folders of older versions stay readable.
-
-    Args:
-        kind: a dataclass, an enum, `tuple[float, ...]` of some length, int, float or str, or a union of them.
-        values: the plain value.
-        path: the file it was read from.
-        name: dotted name of the value in the file.
-
-    Raises:
-        UserError: an unknown field, or a value of another type or out of range.
-    """
-    if values is None and type(None) in get_args(kind):
-        return None  # pyright: ignore[reportReturnType]
-    kind = variant(kind, values)
-    if is_dataclass(kind):
-        if not isinstance(values, dict):
-            raise UserError(f"{path}: {name or 'the file'} must be an object; copy the file again")
-        types = get_type_hints(kind)
-        known = {f.name: types[f.name] for f in fields(kind)}
-        prefix = f"{name}." if name else ""
-        if unknown := sorted(values.keys() - known.keys()):
-            raise UserError(
-                f"{path}: unknown field {prefix}{unknown[0]}; the model is of another version of xfm, "
-                "upgrade or save it again"
-            )
-        arguments = {key: from_plain(known[key], value, path, prefix + key) for key, value in values.items()}
-        try:
-            return kind(**arguments)
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise UserError(f"{path} does not describe a model ({error}); copy the file again") from error
-    converted = _scalar(kind, values)
-    if converted is None:
-        raise UserError(f"{path}: {name} cannot be {values!r}; copy the file again")
-    return converted
-
-
-def _scalar(kind: Any, value: Any) -> Any:
-    """The value as `kind`, None if it is none."""
-    if get_origin(kind) is UnionType:  # of plain types: `int | None`
-        return next((item for part in get_args(kind) if (item := _scalar(part, value)) is not None), None)
-    if get_origin(kind) is tuple:
-        parts = get_args(kind)
-        if not isinstance(value, list) or len(value) != len(parts):
-            return None
-        items = tuple(_scalar(part, item) for part, item in zip(parts, value, strict=True))
-        return None if None in items else items
-    if issubclass(kind, Enum):
-        return next((member for member in kind if member.value == value), None)
-    if kind is float and type(value) is int:
-        return float(value)
-    return value if type(value) is kind else None
 
 
 def _load_weights(path: Path, config: ModelConfig) -> XFM:

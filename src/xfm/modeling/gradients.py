@@ -65,6 +65,11 @@ class GradientPolicy:
             if cells and Encoder.FUSION in INPUTS[objective] and Encoder.FUSION not in cells:
                 raise ValueError(f"{objective} reaches {', '.join(sorted(cells))} through fusion: add fusion")
 
+    @property
+    def table(self) -> dict[str, list[str]]:
+        """The table as plain values."""
+        return {objective.value: sorted(self.reaches[objective]) for objective in Objective}
+
     def allows(self, objective: Objective, encoder: Encoder) -> bool:
         """Whether the gradient of `objective` reaches `encoder`."""
         return encoder in self.reaches[objective]

@@ -27,7 +27,10 @@ class TokenHead(nn.Module):
         self.norm = nn.LayerNorm(words.embedding_dim, eps=eps)
         self.bias = nn.Parameter(torch.zeros(words.num_embeddings))
 
+    def hidden(self, states: Tensor) -> Tensor:
+        """[..., D] states -> [..., D], what is compared with the words."""
+        return self.norm(nn.functional.gelu(self.dense(states)))
+
     def forward(self, states: Tensor, words: nn.Embedding) -> Tensor:
         """[N, D] states and the tied embedding -> [N, V] logits."""
-        hidden = self.norm(nn.functional.gelu(self.dense(states)))
-        return nn.functional.linear(hidden, words.weight, self.bias)
+        return nn.functional.linear(self.hidden(states), words.weight, self.bias)

@@ -33,6 +33,14 @@ class TimmVision(nn.Module):
         masked = self._patch_mask.view(*patches.shape[:-1], 1)
         return torch.where(masked, self.mask_vector.to(patches.dtype), patches)
 
+    @torch.no_grad()
+    def compute_buffers(self) -> None:
+        """Compute what no file of weights holds: indices of positions, or rotations."""
+        fresh, stored = create_trunk(self.config), self.trunk.state_dict().keys()
+        for name, buffer in fresh.named_buffers():
+            if name not in stored:
+                self.trunk.get_buffer(name).copy_(buffer)
+
     def resize(self, image_size: int, image_width: int | None = None) -> None:
         """Take pictures of another size from now on; timm resamples what depends on it."""
         config = replace(self.config, image_size=image_size, image_width=image_width)

@@ -53,13 +53,24 @@ def _sine_axis(length: int, quarter: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+class BiasedLinear(nn.Linear):
+    """A linear layer whose bias is given with its input.
+
+    Called as a layer, not through its weight, so that what wraps layers (LoRA) also reaches this one.
+    """
+
+    def forward(self, input: Tensor, bias: Tensor) -> Tensor:
+        """[..., D] and [F] -> [..., F]."""
+        return nn.functional.linear(input, self.weight, bias)
+
+
 class VisionAttention(nn.Module):
     """Self-attention with biases on queries and values only, and a relative-position table."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.qkv = BiasedLinear(config.width, 3 * config.width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(config.width))
         self.v_bias = nn.Parameter(torch.zeros(config.width))
         rows = prod(2 * side - 1 for side in config.grid) + 3
@@ -69,7 +80,7 @@ class VisionAttention(nn.Module):
     def forward(self, states: Tensor, index: Tensor) -> Tensor:
         """[B, 1 + P, D] and the [1 + P, 1 + P] table rows -> [B, 1 + P, D]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        query, key, value = nn.functional.linear(states, self.qkv.weight, bias).chunk(3, dim=-1)
+        query, key, value = self.qkv(states, bias).chunk(3, dim=-1)
         relative = self.relative_position_table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
         attended = attend(*(split_heads(t, self.heads) for t in (query, key, value)), bias=relative[None])
         return self.out(join_heads(attended))
@@ -128,15 +139,15 @@ class VisionEncoder(nn.Module):
         rates = [config.drop_path * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(VisionBlock(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self._set_grid(config)
+        self.compute_buffers()
         self._initialise()
 
-    def _set_grid(self, config: VisionConfig) -> None:
-        """What the grid alone decides."""
-        device = self.cls.device
-        self.register_buffer("index", relative_position_index(config.grid).to(device), persistent=False)
-        sine = config.positions is Positions.SINE_2D
-        positions = sine_positions(config.grid, config.width).to(device) if sine else None
+    def compute_buffers(self) -> None:
+        """Compute what the grid alone decides, and what no file of weights holds."""
+        grid, like = self.config.grid, self.cls
+        self.register_buffer("index", relative_position_index(grid).to(like.device), persistent=False)
+        sine = self.config.positions is Positions.SINE_2D
+        positions = sine_positions(grid, self.config.width).to(like) if sine else None
         self.register_buffer("positions", positions, persistent=False)
 
     @torch.no_grad()
@@ -158,7 +169,7 @@ class VisionEncoder(nn.Module):
                 table = resample_table(attention.relative_position_table, self.config.grid, config.grid)
                 attention.relative_position_table = nn.Parameter(table)
         self.config = config
-        self._set_grid(config)
+        self.compute_buffers()
 
     @torch.no_grad()
     def _initialise(self) -> None:

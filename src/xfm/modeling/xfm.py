@@ -1,6 +1,8 @@
 """The composition: three encoders, projections, temperature and heads."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +14,36 @@ from xfm.modeling.fusion import FusionEncoder, FusionQuery, ImageBank
 from xfm.modeling.heads import MLPHead, TokenHead
 from xfm.modeling.language import LanguageEncoder
 from xfm.modeling.layers import EPS
+from xfm.modeling.timm_vision import TimmVision
+from xfm.modeling.transformers_text import TransformersText
+from xfm.modeling.vision import VisionEncoder
+
+if TYPE_CHECKING:
+    from xfm.modeling.folder import Belongings
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 
 
-class XFM(nn.Module):
-    """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads.
+class Composition:
+    """What the parts compute together, whoever holds them: `XFM`, or the adapter of transformers.
 
     In the shapes, B counts pictures, R texts, Q fused pairs; P is the number of patches, T a text's length,
     Dv and Dt are the vision and language widths, E is the projection's.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
+    vision: VisionEncoder | TimmVision
+    language: LanguageEncoder | TransformersText
+    fusion: FusionEncoder
+    vision_proj: nn.Linear
+    text_proj: nn.Linear
+    temperature: nn.Parameter
+    itm_head: MLPHead
+    bbox_head: MLPHead
+    language_head: TokenHead
+    fusion_head: TokenHead
+
+    def build(self, config: ModelConfig) -> None:
+        """Set every part, randomly initialised."""
         width, image_width = config.language.width, config.vision.width
         head_eps = config.language.norm_eps if isinstance(config.language, LanguageConfig) else EPS
         self.vision = build_vision(config.vision)
@@ -38,20 +56,6 @@ class XFM(nn.Module):
         self.bbox_head = MLPHead(width, 4)
         self.language_head = TokenHead(width, self.language.words, head_eps)
         self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
-
-    def resize(self, image_size: int, image_width: int | None = None) -> None:
-        """Take pictures of another size from now on; relative-position tables, or positions, are resampled.
-
-        Args:
-            image_size: side of the square in pixels, or the height.
-            image_width: the width of pictures that are not square.
-
-        Raises:
-            ValueError: the patch size does not divide it.
-        """
-        vision = replace(self.config.vision, image_size=image_size, image_width=image_width)
-        self.vision.resize(image_size, image_width)
-        self.config = replace(self.config, vision=vision)
 
     def encode_image(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
@@ -119,6 +123,99 @@ class XFM(nn.Module):
         return self.bbox_head(fused[:, 0]).float().sigmoid()
 
     @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Keep the temperature in [0.001, 0.5]; called once before every step."""
+        self.temperature.clamp_(*TEMPERATURE_RANGE)
+
+
+class XFM(Composition, nn.Module):
+    """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads.
+
+    Attributes:
+        config: the configuration.
+        belongings: tokenizer, preprocessing and provenance, if the model came from `from_pretrained`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.belongings: Belongings | None = None
+        self.build(config)
+
+    @classmethod
+    def from_pretrained(cls, reference: Path | str, revision: str | None = None) -> "XFM":
+        """The model of a folder, or of a repository of the Hugging Face hub; nothing in it is executed.
+
+        Args:
+            reference: a model folder, or the name of a repository that holds one: `owner/name`.
+            revision: branch, tag or commit of the repository.
+
+        Returns:
+            The model in evaluation mode on the CPU; tokenizer and preprocessing are its `belongings`.
+
+        Raises:
+            UserError: there is no such model, or its files are damaged.
+        """
+        from xfm.modeling.hub import load_pretrained
+
+        loaded = load_pretrained(reference, revision)
+        loaded.model.belongings = loaded.belongings
+        return loaded.model
+
+    def save_pretrained(self, folder: Path | str, belongings: "Belongings | None" = None) -> None:
+        """Write a model folder with a model card.
+
+        Args:
+            folder: the folder; a model that lies there is replaced.
+            belongings: tokenizer, preprocessing and provenance; those that the model came with if not given.
+
+        Raises:
+            UserError: the folder cannot be written, or there are no belongings.
+        """
+        from xfm.modeling.hub import save_pretrained
+
+        save_pretrained(folder, self, belongings or self.belongings)
+
+    def push_to_hub(
+        self,
+        name: str,
+        belongings: "Belongings | None" = None,
+        private: bool = True,
+        message: str = "Upload an X-FM model",
+    ) -> str:
+        """Upload the model with its card to a repository of the hub, which is made if it does not exist.
+
+        Args:
+            name: of the repository: `owner/name`.
+            belongings: as for `save_pretrained`.
+            private: whether a new repository is private.
+            message: of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UserError: the hub cannot be reached or refuses, or there are no belongings.
+        """
+        from xfm.modeling.hub import push_to_hub
+
+        return push_to_hub(name, self, belongings or self.belongings, private, message)
+
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take pictures of another size from now on; relative-position tables, or positions, are resampled.
+
+        Args:
+            image_size: side of the square in pixels, or the height.
+            image_width: the width of pictures that are not square.
+
+        Raises:
+            ValueError: the patch size does not divide it.
+        """
+        vision = replace(self.config.vision, image_size=image_size, image_width=image_width)
+        self.vision.resize(image_size, image_width)
+        self.config = replace(self.config, vision=vision)
+
+    @torch.no_grad()
     def inherit_words(self) -> None:
         """Copy the language encoder's embeddings and token head to the fusion encoder's.
 
@@ -139,8 +236,3 @@ class XFM(nn.Module):
     def words_fit(self) -> bool:
         """Whether `inherit_words` is possible."""
         return self.language.words.embedding_dim == self.config.language.width
-
-    @torch.no_grad()
-    def clamp_temperature(self) -> None:
-        """Keep the temperature in [0.001, 0.5]; called once before every step."""
-        self.temperature.clamp_(*TEMPERATURE_RANGE)

@@ -5,13 +5,14 @@ checkpoints/step-00001000/
   optimizer.safetensors    the optimiser's moments by parameter name
   random-00000.safetensors random states, one file a process
   state.json               step, settings, versions
+  config.json, ...         what else a model folder has, if the run gives it: then this is one, too
   manifest.json            checksums
 """
 
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     random_states: list[dict[str, Tensor]],
     state: CheckpointState,
+    describe: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all.
 
@@ -105,6 +107,7 @@ def save_checkpoint(
         optimizer: built by `build_optimizer` for this model.
         random_states: one for each process, in the order of the ranks.
         state: step and settings.
+        describe: writes further files into the folder.
 
     Raises:
         UserError: the disk is full; older checkpoints stay as they are.
@@ -121,11 +124,13 @@ def save_checkpoint(
     }
 
     def write(folder: Path) -> None:
-        save_file(weights, folder / "model.safetensors")
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         save_file(moments, folder / "optimizer.safetensors")
         for rank, random_state in enumerate(random_states):
             save_file(random_state, folder / f"random-{rank:05d}.safetensors")
         (folder / "state.json").write_text(json.dumps(payload, indent=1), encoding="utf-8")
+        if describe is not None:
+            describe(folder)
 
     needed = sum(t.numel() * t.element_size() for t in [*weights.values(), *moments.values()])
     write_folder(path, write, needed)

@@ -23,7 +23,7 @@ from xfm.training.logging import LOG_FILE, RunLog, Window
 from xfm.training.memory import prepare_process
 from xfm.training.optim import build_optimizer, set_rate
 from xfm.training.randomness import seed_all, seeded_generator
-from xfm.training.run_folder import RunFolder
+from xfm.training.run_folder import Describe, RunFolder
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.storage import SAVED_BEFORE
 
@@ -66,6 +66,7 @@ def train(
     progress: bool = True,
     tensorboard: bool = True,
     device: str = "auto",
+    describe: Describe | None = None,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -86,6 +87,7 @@ def train(
         progress: show a bar on the terminal.
         tensorboard: write TensorBoard's files too.
         device: `auto`, or a torch device.
+        describe: writes further files into each checkpoint.
 
     Returns:
         How the run ended.
@@ -97,7 +99,7 @@ def train(
     """
     plain = json.loads(json.dumps(to_plain(settings if settings is not None else {"training": config})))
     with distributed.processes(device) as process:
-        place = None if folder is None else RunFolder(folder, plain, process)
+        place = None if folder is None else RunFolder(folder, plain, process, describe)
         loop = _Loop(model, losses, batches, config, place, is_new, origins, process)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):

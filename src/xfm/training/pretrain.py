@@ -1,11 +1,9 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,6 +31,7 @@ from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
 from xfm.training.checkpoint import load_weights
 from xfm.training.loop import train
+from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
 from xfm.training.run_folder import require_run
 
@@ -75,6 +74,7 @@ def pretrain(
     if resume:
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
+    provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe))
     with distributed.processes(device) as process:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
@@ -101,10 +101,10 @@ def pretrain(
             resume=resume,
             progress=progress,
             device=str(process.device),
+            describe=checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance),
         )
         if process.is_first:
-            provenance = describe_run(recipe, result.step)
-            save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance)
+            save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step))
         distributed.barrier()
     return folder / MODEL_FOLDER
 
@@ -231,29 +231,3 @@ def is_new_part(name: str, recipe: Recipe, fresh: tuple[str, ...] = ()) -> bool:
         return name.startswith(fresh)
     encoders_loaded = init.vision is not None or init.language is not None
     return name.startswith(_HEADS) or (encoders_loaded and name.startswith("fusion."))
-
-
-def describe_run(recipe: Recipe, steps: int) -> dict[str, Any]:
-    """Provenance of the trained model: recipe, data, seeds and versions, and what the data's licences say."""
-    data = recipe.stretches()[-1].data
-    streams = {"text": data.text, "image": data.image, "pair": data.pair, "region": data.region}
-    described: dict[str, Any] = {
-        "recipe": recipe.name,
-        "steps": steps,
-        "seed": recipe.training.seed,
-        "init": to_plain(recipe.init),
-        "data": {
-            name: [c.path for c in stream.corpora] for name, stream in streams.items() if stream.batch_size
-        },
-        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
-        "settings": to_plain(recipe),
-    }
-    composed = read_provenance(recipe.init.model).get("composed") if recipe.init.model else None
-    if composed:  # the sources and licences of the weights that the run began with
-        described["composed"] = composed
-    try:
-        world = json.loads((Path(recipe.root) / "world.json").read_text(encoding="utf-8"))
-        described["world"] = {key: world[key] for key in ("seed", "licences") if key in world}
-    except (OSError, ValueError, TypeError, RecursionError):  # no world, or its manifest is damaged
-        pass
-    return described

@@ -1,8 +1,9 @@
 """A run's folder: beginning or resuming in it, and saving into it."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import yaml
@@ -32,6 +33,7 @@ MAY_CHANGE = frozenset(
     {
         "name",
         "description",
+        "licence",
         "root",
         "data.workers",
         "data.max_bad",
@@ -54,6 +56,14 @@ def require_run(folder: Path) -> None:
         raise UserError(f"{folder} holds no run to resume: check the folder, or leave out --resume")
 
 
+class Describe(Protocol):
+    """Writes further files into a checkpoint."""
+
+    def __call__(self, folder: Path, steps: int) -> None:
+        """Write them into its folder, given the steps done."""
+        ...
+
+
 class RunFolder:
     """Configuration, log and checkpoints of a run.
 
@@ -61,10 +71,17 @@ class RunFolder:
         path: the folder.
         settings: the run's resolved configuration as plain values.
         process: this process; the first one writes.
+        describe: writes further files into a checkpoint, given its folder and the steps done.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], process: distributed.Process) -> None:
-        self.path, self.settings, self.process = path, settings, process
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        process: distributed.Process,
+        describe: Describe | None = None,
+    ) -> None:
+        self.path, self.settings, self.process, self.describe = path, settings, process, describe
 
     def begin(self) -> None:
         """Start a new run.
@@ -121,7 +138,8 @@ class RunFolder:
         if self.process.is_first:
             try:
                 state = CheckpointState(step, self.settings, self.process.world, precision)
-                save_checkpoint(path, model, optimizer, states, state)
+                describe = None if self.describe is None else partial(self.describe, steps=step)
+                save_checkpoint(path, model, optimizer, states, state, describe)
                 prune_checkpoints(self.path, keep)
             except UserError as error:
                 problem = str(error)

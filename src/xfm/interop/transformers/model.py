@@ -1,0 +1,218 @@
+"""The whole model for transformers, and what its classes share."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, Self
+
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput, cached_file
+from transformers.utils.generic import can_return_tuple
+
+from xfm.errors import UserError
+from xfm.interop.transformers.configuration import XFMConfig
+from xfm.modeling.folder import PROVENANCE
+from xfm.modeling.timm_vision import TimmVision
+from xfm.modeling.vision import VisionEncoder
+from xfm.modeling.xfm import Composition
+
+HEAD = "head."
+_OF_THE_HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+class XFMPreTrainedModel(PreTrainedModel):
+    """What all classes share: parts under the names of a model folder, strict loading, provenance.
+
+    Attributes:
+        provenance: where the weights come from; saved with them.
+    """
+
+    config: XFMConfig
+    config_class = XFMConfig
+    base_model_prefix = "xfm"  # of no attribute: every class holds the parts themselves
+    # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
+    # over all accumulated batches and forget to divide.
+    accepts_loss_kwargs = False
+    _no_split_modules: ClassVar[list[str]] = ["LanguageLayer", "VisionBlock", "FusionLayer"]
+
+    def __init__(self, config: XFMConfig) -> None:
+        super().__init__(config)
+        self.provenance: dict[str, Any] = {}
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any
+    ) -> Self:
+        """As transformers' method, but every weight except those of a task's new head must be there.
+
+        Raises:
+            UserError: weights are missing.
+        """
+        wants_report = kwargs.pop("output_loading_info", False)
+        place = {key: kwargs[key] for key in _OF_THE_HUB if kwargs.get(key) is not None}
+        model, report = super().from_pretrained(
+            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+        )
+        if lacking := sorted(name for name in report["missing_keys"] if not name.startswith(HEAD)):
+            raise UserError(
+                f"{pretrained_model_name_or_path} lacks {len(lacking)} tensors of {cls.__name__} (first: "
+                f"{lacking[0]}); load it as the class that saved it, or name a folder of the whole model"
+            )
+        for module in model.modules():
+            if isinstance(module, VisionEncoder | TimmVision):
+                module.compute_buffers()  # transformers builds models without memory, and fills weights only
+        model.provenance = _read_provenance(pretrained_model_name_or_path, place)
+        return (model, report) if wants_report else model
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any
+    ) -> None:
+        """As transformers' method; the folder also says where the weights come from."""
+        if is_main_process:
+            folder = Path(save_directory)
+            folder.mkdir(parents=True, exist_ok=True)
+            saved = {"class": type(self).__name__, "transformers": transformers.__version__}
+            text = json.dumps({**self.provenance, "saved": saved}, indent=2, sort_keys=True, default=str)
+            (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
+    def init_weights(self) -> None:
+        """The parts initialise themselves when they are built; what remains is to tie."""
+        self.tie_weights(recompute_mapping=False)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """A head that the loaded folder does not have begins as it does in this package."""
+        if isinstance(module, nn.Linear | nn.LayerNorm):
+            module.reset_parameters()
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: the vocabulary belongs to two encoders and to the tokenizer of the folder.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "the vocabulary of an X-FM model cannot change its size; compose a model with another tokenizer "
+            "by `xfm init --language REFERENCE`"
+        )
+
+
+def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of a folder or repository, empty where it has none."""
+    if name is None:  # the weights were given as a dictionary
+        return {}
+    quiet = ("missing_entries", "connection_errors", "gated_repo")
+    path = cached_file(
+        str(name), PROVENANCE, **place, **{f"_raise_exceptions_for_{what}": False for what in quiet}
+    )
+    if path is None:
+        return {}
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
+    return found if isinstance(found, dict) else {}
+
+
+def refuse_unused(given: dict[str, Any]) -> None:
+    """Wrappers such as peft's pass arguments of other models; they may, as long as nothing is asked for.
+
+    Raises:
+        UserError: one of them has a value.
+    """
+    if asked := [name for name, value in given.items() if value is not None and value is not False]:
+        raise UserError(f"X-FM's classes for transformers do not take {asked[0]}; leave it out")
+
+
+def text_mask(input_ids: Tensor, attention_mask: Tensor | None, pad: int) -> Tensor:
+    """[R, T] bool, True at real tokens; all that are not padding where no mask is given."""
+    return input_ids.ne(pad) if attention_mask is None else attention_mask.bool()
+
+
+@dataclass
+class XFMOutput(ModelOutput):
+    """What `XFMModel` returns; what was not asked for is None.
+
+    Attributes:
+        logits_per_image: [B, R] similarities of every picture with every text, over the temperature.
+        logits_per_text: [R, B], its transpose.
+        text_states: [R, T, Dt] of the language encoder.
+        image_states: [B, 1 + P, Dv] of the vision encoder, the pooled vector first.
+        text_embeds: [R, E] unit vectors.
+        image_embeds: [B, E] unit vectors.
+    """
+
+    logits_per_image: Tensor | None = None
+    logits_per_text: Tensor | None = None
+    text_states: Tensor | None = None
+    image_states: Tensor | None = None
+    text_embeds: Tensor | None = None
+    image_embeds: Tensor | None = None
+
+
+class XFMModel(XFMPreTrainedModel, Composition):
+    """The three encoders with all pre-training heads; every method of `XFM` that computes is here too."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, config: XFMConfig) -> None:
+        super().__init__(config)
+        self.build(config.native)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The word matrix of the language encoder."""
+        return self.language.words
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        **unused: Any,
+    ) -> XFMOutput:
+        """Encode texts, pictures or both, and compare them if there are both.
+
+        Fusion takes a decision that this call cannot take, which text goes with which picture: give the
+        states to `fuse`, and what it returns to `match_logits` or `boxes`.
+
+        Args:
+            input_ids: [R, T] int64.
+            attention_mask: [R, T], 1 at real tokens.
+            pixel_values: [B, 3, H, W] float.
+            unused: what wrappers pass; must be None or False.
+        """
+        refuse_unused(unused)
+        text = image = text_embeds = image_embeds = logits = None
+        if input_ids is not None:
+            text = self.encode_text(input_ids, text_mask(input_ids, attention_mask, self.pad))
+            text_embeds = self.project_text(text[:, 0])
+        if pixel_values is not None:
+            image = self.encode_image(pixel_values)
+            image_embeds = self.project_image(image[:, 0])
+        if text_embeds is not None and image_embeds is not None:
+            logits = image_embeds @ text_embeds.T / self.temperature
+        return XFMOutput(
+            logits_per_image=logits,
+            logits_per_text=None if logits is None else logits.T,
+            text_states=text,
+            image_states=image,
+            text_embeds=text_embeds,
+            image_embeds=image_embeds,
+        )
+
+    @property
+    def pad(self) -> int:
+        """Id of the padding token."""
+        return self.language.config.pad
+
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """[R, T] -> unit vectors [R, E]."""
+        return self.embed_text(input_ids, text_mask(input_ids, attention_mask, self.pad))
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        """[B, 3, H, W] -> unit vectors [B, E]."""
+        return self.embed_image(pixel_values)

@@ -1,0 +1,187 @@
+"""Tokenizer, image processor and processor for transformers, on the files of a model folder."""
+
+import copy
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
+from transformers.image_processing_utils import BaseImageProcessor
+
+from xfm.config.plain import to_plain
+from xfm.config.restore import from_plain
+from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import Normalisation, View, normalise, show
+from xfm.errors import UserError
+from xfm.modeling.folder import PREPROCESSING, Preprocessing
+from xfm.modeling.shared_format import CLASSES
+
+Picture = Image.Image | np.ndarray | Tensor
+
+
+class XFMTokenizer(PreTrainedTokenizerFast):
+    """The tokenizer of a model folder; the roles of its special tokens are found in `tokenizer.json`."""
+
+    model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any
+    ) -> Self:
+        """As transformers' method.
+
+        Raises:
+            UserError: the tokenizer lacks a special token that the model needs.
+        """
+        tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        backend = copy.deepcopy(tokenizer.backend_tokenizer)
+        own = Tokenizer(backend, f"{pretrained_model_name_or_path}/tokenizer.json")
+        roles = {
+            "cls": own.bos,
+            "bos": own.bos,
+            "sep": own.eos,
+            "eos": own.eos,
+            "pad": own.pad,
+            "mask": own.mask,
+        }
+        for role, index in (roles | {"unk": own.unk}).items():
+            if index is not None and getattr(tokenizer, f"{role}_token") is None:
+                setattr(tokenizer, f"{role}_token", own.id_to_token(index))
+        return tokenizer
+
+
+class XFMImageProcessor(BaseImageProcessor):
+    """Pictures to pixels, exactly as everywhere in this package.
+
+    A picture is squashed to the model's size by antialiased bicubic interpolation and normalised.
+
+    Attributes:
+        preprocessing: size, mean and deviation.
+    """
+
+    model_input_names: ClassVar[list[str]] = ["pixel_values"]
+
+    def __init__(self, **values: Any) -> None:
+        """Take the fields of `Preprocessing`; transformers passes them by name."""
+        values = {name: value for name, value in values.items() if name not in CLASSES}
+        super().__init__()
+        self.preprocessing = from_plain(Preprocessing, values, Path(PREPROCESSING))
+
+    @classmethod
+    def get_image_processor_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The content of `preprocessing.json`, and the arguments that are left."""
+        kwargs["image_processor_filename"] = PREPROCESSING
+        return super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Height and width of the pixels."""
+        height, width = self.preprocessing.shape
+        return {"height": height, "width": width}
+
+    @property
+    def image_mean(self) -> list[float]:
+        """Mean of the channels."""
+        return list(self.preprocessing.mean)
+
+    @property
+    def image_std(self) -> list[float]:
+        """Deviation of the channels."""
+        return list(self.preprocessing.std)
+
+    def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: Picture | Sequence[Picture], return_tensors: str | None = "pt", **unused: Any
+    ) -> BatchFeature:
+        """Pixels of one picture or several.
+
+        Args:
+            images: PIL pictures, uint8 arrays [H, W, 3] or uint8 tensors [3, H, W].
+            return_tensors: as in transformers.
+            unused: settings of other models' processors; those of this one are the folder's.
+
+        Returns:
+            `pixel_values` [B, 3, H, W] float32.
+
+        Raises:
+            UserError: something that is no picture.
+        """
+        single = isinstance(images, Image.Image | np.ndarray | Tensor) and np.ndim(images) < 4  # pyright: ignore
+        pictures = [images] if single else images
+        shape, shown = self.preprocessing.shape, []
+        for picture in pictures:
+            pixels = to_uint8(picture)
+            shown.append(show(pixels, View(0, 0, pixels.shape[2], pixels.shape[1]), shape))
+        scale = Normalisation(self.preprocessing.mean, self.preprocessing.std)
+        return BatchFeature(
+            {"pixel_values": normalise(torch.stack(shown), scale)}, tensor_type=return_tensors
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `preprocessor_config.json` says: the classes; the numbers are in `preprocessing.json`."""
+        return dict(CLASSES)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.preprocessing})"
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Write `preprocessing.json`, and the file by which transformers finds this class."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(to_plain(self.preprocessing), indent=2, sort_keys=True)
+        (folder / PREPROCESSING).write_text(text + "\n", encoding="utf-8")
+        written = super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        return [*written, str(folder / PREPROCESSING)]
+
+
+class XFMProcessor(ProcessorMixin):
+    """Tokenizer and image processor in one.
+
+    Captions are used as they are given: what the model was pre-trained on had been through
+    `xfm.data.tokenizer.normalise_caption`.
+    """
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None) -> None:
+        super().__init__(image_processor, tokenizer)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `processor_config.json` says: the class; the parts have files of their own."""
+        return {"processor_class": type(self).__name__}
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Write the files of both parts."""
+        written = self.image_processor.save_pretrained(save_directory)
+        return [*written, *super().save_pretrained(save_directory, push_to_hub, **kwargs)]
+
+
+def to_uint8(picture: Picture) -> Tensor:
+    """A picture as a tensor [3, H, W] uint8.
+
+    Args:
+        picture: a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W].
+
+    Raises:
+        UserError: something else.
+    """
+    if isinstance(picture, Image.Image):
+        picture = np.array(picture.convert("RGB"))
+    if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[2] == 3:
+        picture = torch.from_numpy(picture).permute(2, 0, 1)
+    if not isinstance(picture, Tensor) or picture.dtype != torch.uint8 or picture.shape[:-2] != (3,):
+        kind = getattr(picture, "dtype", type(picture).__name__)
+        raise UserError(
+            f"a picture must be a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not "
+            f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
+        )
+    return picture.contiguous()

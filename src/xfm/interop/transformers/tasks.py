@@ -1,0 +1,169 @@
+"""Task classes for transformers: an encoder and a head; the other parts stay behind."""
+
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.modeling_outputs import ImageClassifierOutput, MaskedLMOutput, SequenceClassifierOutput
+from transformers.utils.generic import can_return_tuple
+
+from xfm.interop.transformers.configuration import XFMConfig
+from xfm.interop.transformers.model import XFMPreTrainedModel, refuse_unused, text_mask
+from xfm.modeling.encoders import build_language, build_vision
+from xfm.modeling.heads import MLPHead, TokenHead
+from xfm.modeling.layers import EPS
+
+IGNORED = -100  # transformers' label of what is not to be predicted
+
+
+class XFMForSequenceClassification(XFMPreTrainedModel):
+    """Language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
+
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!language\.|head\.)"]
+
+    def __init__(self, config: XFMConfig) -> None:
+        super().__init__(config)
+        language = config.native.language
+        self.language = build_language(language)
+        self.head = MLPHead(language.width, config.num_labels or 2)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The word matrix."""
+        return self.language.words
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **unused: Any,
+    ) -> SequenceClassifierOutput:
+        """Classify texts.
+
+        Args:
+            input_ids: [R, T] int64.
+            attention_mask: [R, T], 1 at real tokens.
+            labels: see `classification_loss`.
+            unused: what wrappers pass; must be None or False.
+
+        Returns:
+            The loss if there are labels, and logits [R, C].
+        """
+        refuse_unused(unused)
+        mask = text_mask(input_ids, attention_mask, self.language.config.pad)
+        logits = self.head(self.language(input_ids, mask)[:, 0])
+        loss = None if labels is None else classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
+
+
+class XFMForImageClassification(XFMPreTrainedModel):
+    """Vision slot 0 -> linear head (spec: fine-tuning, ImageNet)."""
+
+    main_input_name = "pixel_values"
+    input_modalities = "image"
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!vision\.|head\.)"]
+
+    def __init__(self, config: XFMConfig) -> None:
+        super().__init__(config)
+        vision = config.native.vision
+        self.vision = build_vision(vision)
+        self.head = nn.Linear(vision.width, config.num_labels or 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: Tensor, labels: Tensor | None = None, **unused: Any
+    ) -> ImageClassifierOutput:
+        """Classify pictures.
+
+        Args:
+            pixel_values: [B, 3, H, W] float.
+            labels: see `classification_loss`.
+            unused: what wrappers pass; must be None or False.
+
+        Returns:
+            The loss if there are labels, and logits [B, C].
+        """
+        refuse_unused(unused)
+        logits = self.head(self.vision(pixel_values)[:, 0])
+        loss = None if labels is None else classification_loss(logits, labels, self.config)
+        return ImageClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
+
+
+class XFMForMaskedLM(XFMPreTrainedModel):
+    """The language encoder with its MLM head, whose output matrix is the word matrix."""
+
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!language\.|language_head\.)"]
+
+    def __init__(self, config: XFMConfig) -> None:
+        super().__init__(config)
+        native = config.native.language
+        self.language = build_language(native)
+        words = self.language.words
+        self.language_head = TokenHead(native.width, words, getattr(native, "norm_eps", EPS))
+        # transformers wants to see the output matrix as a layer; its two tensors are those of others.
+        self.word_logits = nn.Linear(words.embedding_dim, words.num_embeddings)
+        matrix = next(name for name, tensor in self.named_parameters() if tensor is words.weight)
+        self._tied_weights_keys = {"word_logits.weight": matrix, "word_logits.bias": "language_head.bias"}
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The word matrix."""
+        return self.language.words
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """The output matrix: the word matrix again."""
+        return self.word_logits
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **unused: Any,
+    ) -> MaskedLMOutput:
+        """Predict tokens.
+
+        Args:
+            input_ids: [R, T] int64.
+            attention_mask: [R, T], 1 at real tokens.
+            labels: [R, T] int64, -100 where nothing is to be predicted.
+            unused: what wrappers pass; must be None or False.
+
+        Returns:
+            The loss if there are labels, and logits [R, T, V].
+        """
+        refuse_unused(unused)
+        mask = text_mask(input_ids, attention_mask, self.language.config.pad)
+        hidden = self.language_head.hidden(self.language(input_ids, mask))
+        logits = self.word_logits(hidden)
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+        return MaskedLMOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
+
+
+def classification_loss(logits: Tensor, labels: Tensor, config: XFMConfig) -> Tensor:
+    """The mean loss over a batch, of the kind that transformers' `problem_type` names.
+
+    Without one: squared error for one output, binary cross-entropy for float labels, else cross-entropy.
+
+    Args:
+        logits: [B, C] float.
+        labels: [B] int64 classes; [B] or [B, 1] float values for one output; [B, C] float 0 or 1 for several
+            labels a row.
+        config: has the problem type.
+    """
+    kind = config.problem_type
+    if kind is None:
+        single = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+        kind = "regression" if logits.shape[1] == 1 else single
+    logits = logits.float()
+    if kind == "regression":
+        return F.mse_loss(logits, labels.float().view_as(logits))
+    if kind == "multi_label_classification":
+        return F.binary_cross_entropy_with_logits(logits, labels.float())
+    return F.cross_entropy(logits, labels.flatten())

@@ -1,0 +1,80 @@
+"""The model card: what a model is, its licences, its data and its scores, as Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from xfm.config.model import ModelConfig
+from xfm.modeling.folder import Belongings
+
+CARD = "README.md"
+NOT_STATED = "not stated"
+
+
+def model_card(config: ModelConfig, belongings: Belongings) -> str:
+    """A card for a model folder.
+
+    Args:
+        config: of the model.
+        belongings: the provenance among them may have `licences` (of `code`, `weights`, `data`), `data`,
+            `world` and `scores` (names to numbers); what is missing is left out or `not stated`.
+    """
+    provenance, preprocessing = belongings.provenance, belongings.preprocessing
+    licences = _mapping(provenance.get("licences"))
+    header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", "vision-language"]}
+    if isinstance(weights := licences.get("weights"), str):
+        header["license"] = weights.lower()
+    rows = int(preprocessing.shape[0]), int(preprocessing.shape[1])
+    sections = [
+        f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
+        f"# X-FM model: {provenance.get('recipe', 'custom')}",
+        "One model for language, vision and vision-language ([arXiv 2301.05065]"
+        "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`.",
+        "```python\nimport xfm\n\nmodel = xfm.XFM.from_pretrained(NAME)\n```",
+        "With transformers: `import xfm.interop.transformers`, then `AutoModel.from_pretrained(NAME)`.",
+        "## The model",
+        f"- vision: {_part(config.vision)}, pictures of {rows[0]} x {rows[1]} pixels in "
+        f"{config.vision.grid[0]} x {config.vision.grid[1]} patches\n"
+        f"- language: {_part(config.language)}, {config.language.vocab_size} tokens\n"
+        f"- fusion: {config.fusion.depth} layers",
+        "## Licences",
+        f"- code: {licences.get('code', NOT_STATED)}\n- weights: {licences.get('weights', NOT_STATED)}\n"
+        f"- data: {_listed(licences.get('data'))}",
+        "## Training",
+        _fenced(
+            {
+                key: provenance[key]
+                for key in ("steps", "seed", "init", "composed", "began_with")
+                if key in provenance
+            }
+        ),
+        "## Data",
+        _fenced({key: provenance[key] for key in ("data", "world") if key in provenance}),
+    ]
+    if scores := _mapping(provenance.get("scores")):
+        table = "\n".join(f"| {name} | {value} |" for name, value in scores.items())
+        sections += ["## Scores", f"| what | score |\n|---|---|\n{table}"]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _part(config: Any) -> str:
+    kind = getattr(config, "architecture", type(config).__name__.removesuffix("Config"))
+    depth = getattr(config, "depth", None)
+    return f"{kind}, width {config.width}" + (f", {depth} layers" if depth else "")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {text}" for name, text in value.items()) or NOT_STATED
+    return str(value) if value else NOT_STATED
+
+
+def _fenced(value: Mapping[str, Any]) -> str:
+    if not value:
+        return NOT_STATED[0].upper() + NOT_STATED[1:] + "."
+    return f"```yaml\n{yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)}```"

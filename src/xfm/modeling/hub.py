@@ -1,0 +1,103 @@
+"""Model folders on the Hugging Face hub: a repository holds the files of a folder and a card."""
+
+import tempfile
+from pathlib import Path
+
+from xfm.errors import UserError
+from xfm.files import write_text
+from xfm.modeling.card import CARD, model_card
+from xfm.modeling.folder import (
+    CONFIG,
+    PREPROCESSING,
+    PROVENANCE,
+    TOKENIZER,
+    WEIGHTS,
+    Belongings,
+    Pretrained,
+    load_model,
+    save_model,
+)
+from xfm.modeling.shared_format import INPUT_CLASSES
+from xfm.modeling.xfm import XFM
+
+FILES = (CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, INPUT_CLASSES, CARD)
+"""What is downloaded, whatever else a repository holds: no code, no pickles."""
+
+
+def load_pretrained(reference: Path | str, revision: str | None = None) -> Pretrained:
+    """A model folder, or one in a repository of the hub; nothing in it is executed.
+
+    Args:
+        reference: a folder that exists, or the name of a repository: `owner/name`.
+        revision: branch, tag or commit of the repository.
+
+    Raises:
+        UserError: there is no such folder or repository, or its files are damaged.
+    """
+    return load_model(find_model(reference, revision))
+
+
+def find_model(reference: Path | str, revision: str | None = None) -> Path:
+    """The model folder of a reference; a repository is downloaded once, into the hub's cache.
+
+    Raises:
+        UserError: there is no such folder, and no such repository can be read.
+    """
+    if Path(reference).is_dir():
+        return Path(reference)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(reference), revision=revision, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:  # the hub's errors are of these kinds
+        raise UserError(
+            f"{reference} is no model folder here, and cannot be read from the hub ({_first_line(error)}); "
+            "check the path or the name, and the connection"
+        ) from error
+
+
+def save_pretrained(folder: Path | str, model: XFM, belongings: Belongings | None) -> None:
+    """Write a model folder with a card.
+
+    Args:
+        folder: the folder; a model that lies there is replaced.
+        model: the model.
+        belongings: tokenizer, preprocessing and provenance.
+
+    Raises:
+        UserError: the folder cannot be written, or there are no belongings.
+    """
+    if belongings is None:
+        raise UserError(
+            "the model has no tokenizer and preprocessing to be saved with: give `belongings`, such as those "
+            "of the folder that it was loaded from (`load_model(FOLDER).belongings`)"
+        )
+    save_model(folder, model, belongings.tokenizer, belongings.preprocessing, belongings.provenance)
+    write_text(Path(folder) / CARD, model_card(model.config, belongings))
+
+
+def push_to_hub(name: str, model: XFM, belongings: Belongings | None, private: bool, message: str) -> str:
+    """Upload a model with its card; see `XFM.push_to_hub`.
+
+    Raises:
+        UserError: the hub cannot be reached or refuses, or there are no belongings.
+    """
+    from huggingface_hub import HfApi
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        save_pretrained(folder, model, belongings)
+        try:
+            hub = HfApi(library_name="xfm")
+            hub.create_repo(name, private=private, exist_ok=True)
+            return str(hub.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
+        except Exception as error:  # those of its HTTP client have no base that all versions share
+            raise UserError(
+                f"{name}: the hub did not take the model ({_first_line(error)}); check the name, your rights "
+                "there (`hf auth login`) and the connection"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

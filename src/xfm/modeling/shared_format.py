@@ -1,0 +1,48 @@
+"""One folder for this package and for transformers.
+
+A model folder is read by `load_model` and by transformers' auto classes alike, so that nothing has to be
+converted and no second copy can fall behind. It takes three things:
+
+- Tensors have the same names in both: `XFM` and the adapter's classes hold the same parts under the same
+  names, with no prefix. The Trainer of transformers loads checkpoints by bare names and passes over those
+  that it does not know, so a translation of names at the border would lose weights silently.
+- `config.json` says `model_type`, by which transformers finds the classes. A folder that transformers wrote
+  also has settings of its own there (labels, dtype); they are passed over here.
+- `preprocessor_config.json` names the classes that prepare inputs and nothing else: sizes, mean and deviation
+  stay in `preprocessing.json`, and tokens in `tokenizer.json`.
+"""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
+from xfm.errors import UserError
+
+MODEL_TYPE = "xfm"
+INPUT_CLASSES = "preprocessor_config.json"
+CLASSES = {"image_processor_type": "XFMImageProcessor", "processor_class": "XFMProcessor"}
+_FROM_TRANSFORMERS = "transformers_version"
+
+
+def plain_config(config: ModelConfig) -> dict[str, Any]:
+    """What `config.json` says: every field of the configuration, and the kind of model."""
+    return {**to_plain(config), "model_type": MODEL_TYPE}
+
+
+def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The fields of `ModelConfig` in a `config.json`, whoever wrote it.
+
+    Unknown fields stay in, to be refused, unless transformers wrote the file: those are its settings.
+
+    Raises:
+        UserError: the file describes another kind of model.
+    """
+    kind = values.get("model_type", MODEL_TYPE)
+    if kind != MODEL_TYPE:
+        raise UserError(f"{path} describes a model of the kind {kind}, not {MODEL_TYPE}; name another folder")
+    known = {f.name for f in fields(ModelConfig)}
+    if _FROM_TRANSFORMERS in values:
+        return {name: value for name, value in values.items() if name in known}
+    return {name: value for name, value in values.items() if name != "model_type"}

@@ -1,0 +1,103 @@
+"""Where a trained model comes from: recipe, position, data, gradient policy, licences, versions."""
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
+from xfm.config.recipe import Recipe
+from xfm.data.tokenizer import Tokenizer
+from xfm.modeling.folder import Belongings, Preprocessing, read_provenance, write_description
+from xfm.modeling.gradients import PRETRAINING, GradientPolicy
+from xfm.training.run_folder import Describe
+
+CODE_LICENCE = "Apache-2.0"
+_OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
+
+
+def checkpoint_describer(
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    preprocessing: Preprocessing,
+    provenance: Callable[[int], dict[str, Any]],
+) -> Describe:
+    """Writes what makes a checkpoint a model folder; `provenance` takes the steps done."""
+
+    def describe(folder: Path, steps: int) -> None:
+        write_description(folder, config, Belongings(tokenizer, preprocessing, provenance(steps)))
+
+    return describe
+
+
+def origin_of(recipe: Recipe) -> dict[str, Any]:
+    """What stays true of the model that a run begins with: its parts and their licences."""
+    if recipe.init.model is None:
+        return {}
+    provenance = read_provenance(recipe.init.model)
+    return {key: provenance[key] for key in ("composed", "licences", "began_with") if key in provenance}
+
+
+def describe_run(
+    recipe: Recipe,
+    steps: int,
+    policy: GradientPolicy = PRETRAINING,
+    origin: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Provenance of the trained model: recipe, position, data, policy, seeds and versions, and licences.
+
+    Args:
+        recipe: of the run.
+        steps: steps done; where every data stream stands follows from it.
+        policy: where gradients went.
+        origin: from `origin_of`.
+    """
+    world = _read_world(Path(recipe.root))
+    described: dict[str, Any] = {
+        "recipe": recipe.name,
+        "steps": steps,
+        "position": {
+            "steps": steps,
+            "of": recipe.training.steps,
+            "batches": steps * recipe.training.accumulate,
+        },
+        "seed": recipe.training.seed,
+        "init": to_plain(recipe.init),
+        "gradients": policy.table,
+        "data": _corpora(recipe),
+        "licences": {
+            "code": CODE_LICENCE,
+            "weights": recipe.licence,
+            "data": world.get("licences"),
+        },
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        "settings": to_plain(recipe),
+    }
+    if world:
+        described["world"] = {key: world[key] for key in _OF_THE_WORLD if key in world}
+    return described | ({"began_with": dict(origin)} if origin else {})
+
+
+def _corpora(recipe: Recipe) -> dict[str, list[str]]:
+    """Paths of the corpora of every stream that the run uses, in any phase."""
+    found: dict[str, list[str]] = {}
+    for stretch in recipe.stretches():
+        for name in ("text", "image", "pair", "region"):
+            stream = getattr(stretch.data, name)
+            paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
+            found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def _read_world(root: Path) -> dict[str, Any]:
+    """The manifest of the embedded world, empty where the data is another or the manifest is damaged."""
+    try:
+        world = json.loads((root / "world.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return world if isinstance(world, dict) else {}

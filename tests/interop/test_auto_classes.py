@@ -1,0 +1,326 @@
+"""A model folder is one of transformers': the same numbers through its auto classes, there and back."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+import xfm.interop.transformers as adapter
+from tests.evaluation.tiny import SIDE, draw, save_tiny_model, tiny_pretrained
+from tests.interop.foreign import randomise
+from tests.interop.test_transformers import compose, save
+from xfm.config.model import Positions, TimmVisionConfig
+from xfm.errors import UserError
+from xfm.interop.compose import read_language
+from xfm.modeling.folder import Pretrained, load_model, save_model
+from xfm.modeling.xfm import XFM
+from xfm.tasks.pictures import normalise, squash
+
+TEXTS = ["a red square left of a blue square", "no", "what colour is the <mask> square"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved model whose every parameter has been moved away from its initial value."""
+    loaded = tiny_pretrained()
+    randomise(loaded.model)
+    save_model(tmp_path / "model", loaded.model, loaded.tokenizer, loaded.preprocessing, {"recipe": "tiny"})
+    return tmp_path / "model"
+
+
+def auto(kind: type, folder: Path, **kwargs: object) -> torch.nn.Module:
+    return kind.from_pretrained(folder, trust_remote_code=False, **kwargs).eval()  # type: ignore[attr-defined]
+
+
+def inputs(loaded: Pretrained) -> tuple[Tensor, Tensor, Tensor]:
+    tokens = loaded.tokenizer.encode_batch(TEXTS, 16)
+    return tokens.ids, tokens.mask, torch.randn(2, 3, SIDE, SIDE)
+
+
+@torch.no_grad()
+def test_the_whole_model(folder: Path) -> None:
+    loaded, model = load_model(folder), auto(transformers.AutoModel, folder)
+    assert isinstance(model, adapter.XFMModel)
+    assert model.config.native == loaded.model.config
+    ids, mask, pixels = inputs(loaded)
+    out = model(input_ids=ids, attention_mask=mask.long(), pixel_values=pixels)
+    ours = loaded.model
+    assert torch.equal(out.text_states, ours.encode_text(ids, mask))
+    assert torch.equal(out.image_states, ours.encode_image(pixels))
+    assert torch.equal(out.image_embeds, ours.embed_image(pixels))
+    assert torch.equal(
+        out.logits_per_text, (ours.embed_image(pixels) @ ours.embed_text(ids, mask).T / ours.temperature).T
+    )
+    index = torch.tensor([0, 1, 1])
+    fused = model.fuse(out.text_states, mask, out.image_states, index)
+    assert torch.equal(
+        model.match_logits(fused),
+        ours.match_logits(ours.fuse(ours.encode_text(ids, mask), mask, ours.encode_image(pixels), index)),
+    )
+    assert set(model(input_ids=ids).keys()) == {"text_states", "text_embeds"}  # the mask is found
+
+
+def test_there_and_back(folder: Path, tmp_path: Path) -> None:
+    """What transformers saves is a model folder, with the same weights, tokens, pixels and provenance."""
+    model = auto(transformers.AutoModel, folder)
+    model.save_pretrained(tmp_path / "again")  # type: ignore[operator]
+    transformers.AutoProcessor.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    old, new = load_model(folder), load_model(tmp_path / "again")
+    assert new.model.config == old.model.config
+    assert new.preprocessing == old.preprocessing
+    assert new.provenance["recipe"] == "tiny"
+    assert new.provenance["saved"]["class"] == "XFMModel"
+    assert {n: t.shape for n, t in load_file(folder / "model.safetensors").items()} == {
+        n: t.shape for n, t in load_file(tmp_path / "again" / "model.safetensors").items()
+    }
+    for name, tensor in old.model.state_dict().items():
+        assert torch.equal(tensor, new.model.state_dict()[name]), name
+    for text in TEXTS:
+        assert torch.equal(
+            new.tokenizer.encode_batch([text], 20).ids, old.tokenizer.encode_batch([text], 20).ids
+        )
+
+
+def test_every_field_of_the_configuration_is_saved(folder: Path, tmp_path: Path) -> None:
+    config = transformers.AutoConfig.from_pretrained(folder, num_labels=3)
+    assert isinstance(config, adapter.XFMConfig)
+    config.save_pretrained(tmp_path / "config")
+    ours = json.loads((folder / "config.json").read_text())
+    theirs = json.loads((tmp_path / "config" / "config.json").read_text())
+    assert {name: theirs[name] for name in ours} == ours
+    assert len(theirs["id2label"]) == 3
+    with pytest.raises(UserError, match=r"unknown field vision\.colour"):
+        adapter.XFMConfig(vision={"colour": 1})
+
+
+# ---------------------------------------------------------------- inputs
+def test_tokens_agree(folder: Path, tmp_path: Path) -> None:
+    ours = load_model(folder).tokenizer
+    first = transformers.AutoTokenizer.from_pretrained(folder)
+    assert isinstance(first, adapter.XFMTokenizer)
+    first.save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "config.json").write_bytes((folder / "config.json").read_bytes())
+    second = transformers.AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    texts = [*TEXTS, "", "  two  spaces ", "ünïcode 漢字 🙂", "a<mask>b </s> c"]
+    expected = ours.encode_batch(texts, 24)
+    pairs = ours.encode_pairs(texts, texts[::-1], 24)
+    for tokenizer in (first, second):
+        out = tokenizer(texts, padding=True, truncation=True, max_length=24, return_tensors="pt")
+        assert torch.equal(out["input_ids"], expected.ids)
+        assert torch.equal(out["attention_mask"].bool(), expected.mask)
+        assert set(out) == {"input_ids", "attention_mask"}
+        both = tokenizer(
+            texts, texts[::-1], padding=True, truncation=True, max_length=24, return_tensors="pt"
+        )
+        assert torch.equal(both["input_ids"], pairs.ids)
+        assert (tokenizer.cls_token_id, tokenizer.sep_token_id) == (ours.bos, ours.eos)
+        assert (tokenizer.pad_token_id, tokenizer.mask_token_id) == (ours.pad, ours.mask)
+
+
+@pytest.mark.parametrize("kind", ["pil", "array", "tensor"])
+def test_pixels_agree(folder: Path, kind: str, tmp_path: Path) -> None:
+    preprocessing = load_model(folder).preprocessing
+    picture = draw("red", "blue").resize((57, 40), Image.Resampling.NEAREST)
+    array = np.array(picture)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    given = {"pil": picture, "array": array, "tensor": tensor}[kind]
+    expected = normalise(squash(tensor, preprocessing)[None], preprocessing)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    assert isinstance(processor, adapter.XFMImageProcessor)
+    assert torch.equal(processor(given, return_tensors="pt")["pixel_values"], expected)
+    several = processor([given, given], return_tensors="np")["pixel_values"]
+    assert several.shape == (2, 3, SIDE, SIDE)
+    processor.save_pretrained(tmp_path / "images")
+    again = adapter.XFMImageProcessor.from_pretrained(tmp_path / "images")
+    assert again.preprocessing == preprocessing
+    assert processor.size == {"height": SIDE, "width": SIDE}
+
+
+def test_what_is_no_picture_is_refused(folder: Path) -> None:
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    for wrong in (np.zeros((4, 4, 3)), torch.zeros(3, 4, 4), np.zeros((4, 4), np.uint8)):
+        with pytest.raises(UserError, match="a picture must be"):
+            processor([wrong])
+
+
+def test_the_processor_is_both(folder: Path) -> None:
+    processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    assert isinstance(processor, adapter.XFMProcessor)
+    out = processor(images=[draw("red", "blue")], text=TEXTS, padding=True, return_tensors="pt")
+    assert set(out) == {"input_ids", "attention_mask", "pixel_values"}
+    model = auto(transformers.AutoModelForZeroShotImageClassification, folder)
+    assert model(**out).logits_per_image.shape == (1, len(TEXTS))
+
+
+def test_the_zero_shot_pipeline(folder: Path) -> None:
+    run = transformers.pipeline("zero-shot-image-classification", model=str(folder))
+    found = run(draw("red", "blue"), candidate_labels=["a red square", "a blue square"])
+    assert sum(entry["score"] for entry in found) == pytest.approx(1, abs=1e-4)
+
+
+# ---------------------------------------------------------------- loading
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        (transformers.AutoModelForSequenceClassification, {"language", "head"}),
+        (transformers.AutoModelForImageClassification, {"vision", "head"}),
+        (transformers.AutoModelForMaskedLM, {"language", "language_head", "word_logits"}),
+    ],
+)
+def test_a_task_takes_its_part_of_the_model(folder: Path, kind: type, parts: set[str]) -> None:
+    whole = load_model(folder).model.state_dict()
+    model = auto(kind, folder, num_labels=3)
+    assert {name.split(".")[0] for name, _ in model.named_modules() if name} == parts
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(("head.", "word_logits.")):
+            assert torch.equal(tensor, whole[name]), name
+    fresh = {n: t for n, t in model.named_parameters() if n.startswith("head.")}
+    for name, tensor in fresh.items():
+        if tensor.ndim == 2:  # a linear layer's usual beginning
+            bound = tensor.shape[1] ** -0.5
+            assert 0.4 * bound < tensor.std() < bound, name
+            assert tensor.abs().max() <= bound, name
+    other = auto(kind, folder, num_labels=3)
+    assert not fresh or any(not torch.equal(t, other.get_parameter(n)) for n, t in fresh.items())
+
+
+@torch.no_grad()
+def assert_same_encoders(folder: Path, pixels: Tensor) -> None:
+    """`AutoModel` and `load_model` compute the same, buffers that no file holds included."""
+    loaded, model = load_model(folder), auto(transformers.AutoModel, folder)
+    tokens = loaded.tokenizer.encode_batch(TEXTS, 16)
+    out = model(input_ids=tokens.ids, attention_mask=tokens.mask, pixel_values=pixels)
+    assert torch.equal(out.image_states, loaded.model.encode_image(pixels))
+    assert torch.equal(out.text_states, loaded.model.encode_text(tokens.ids, tokens.mask))
+    kinds = (transformers.AutoModelForMaskedLM, transformers.AutoModelForImageClassification)
+    language, vision = (auto(kind, folder) for kind in kinds)
+    logits = language(input_ids=tokens.ids, attention_mask=tokens.mask).logits
+    torch.testing.assert_close(logits, loaded.model.language_logits(out.text_states))
+    assert torch.equal(vision.vision(pixels), out.image_states)
+
+
+@pytest.mark.parametrize("architecture", ["beitv2_base_patch16_224", "vit_base_patch16_dinov3"])
+def test_encoders_of_timm(architecture: str, tmp_path: Path) -> None:
+    """The first has a table of positions that no file holds, the second rotations."""
+    tiny = tiny_pretrained()
+    vision = TimmVisionConfig(
+        architecture=architecture, image_size=SIDE, patch_size=8, width=48, depth=2, heads=3
+    )
+    model = XFM(replace(tiny.model.config, vision=vision))
+    randomise(model)
+    save_model(tmp_path / "model", model, tiny.tokenizer, tiny.preprocessing, {})
+    assert_same_encoders(tmp_path / "model", torch.randn(2, 3, SIDE, SIDE))
+
+
+@pytest.mark.parametrize("kind", ["modernbert", "electra"])
+def test_encoders_of_transformers(kind: str, tmp_path: Path) -> None:
+    """The first has rotations, the second a word matrix of another width than its states."""
+    save(kind, tmp_path / "text")
+    part = read_language(f"hf:{tmp_path / 'text'}")
+    model = compose(part)
+    randomise(model)
+    save_model(tmp_path / "model", model, part.tokenizer, tiny_pretrained().preprocessing, {})
+    assert_same_encoders(tmp_path / "model", torch.randn(2, 3, SIDE, SIDE))
+
+
+@pytest.mark.parametrize("positions", list(Positions))
+def test_sizes_that_are_not_square(positions: Positions, tmp_path: Path) -> None:
+    tiny = tiny_pretrained()
+    vision = replace(tiny.model.config.vision, image_width=48, positions=positions)
+    model = XFM(replace(tiny.model.config, vision=vision))
+    randomise(model)
+    preprocessing = replace(tiny.preprocessing, image_width=48)
+    save_model(tmp_path / "model", model, tiny.tokenizer, preprocessing, {})
+    pixels = transformers.AutoImageProcessor.from_pretrained(tmp_path / "model")(draw("red", "blue"))
+    assert pixels["pixel_values"].shape == (1, 3, SIDE, 48)
+    assert_same_encoders(tmp_path / "model", pixels["pixel_values"])
+
+
+def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
+    auto(transformers.AutoModelForSequenceClassification, folder).save_pretrained(tmp_path / "text")  # type: ignore
+    with pytest.raises(UserError, match=r"lacks \d+ tensors of XFMForImageClassification \(first: vision"):
+        auto(transformers.AutoModelForImageClassification, tmp_path / "text")
+    with pytest.raises(UserError, match="lacks"):
+        auto(transformers.AutoModel, tmp_path / "text")
+
+
+@torch.no_grad()
+def test_half_precision(folder: Path) -> None:
+    loaded = load_model(folder)
+    ids, mask, pixels = inputs(loaded)
+    model = auto(transformers.AutoModel, folder, dtype=torch.bfloat16)
+    out = model(input_ids=ids, attention_mask=mask, pixel_values=pixels.bfloat16())
+    close = torch.nn.functional.cosine_similarity(out.image_embeds, loaded.model.embed_image(pixels))
+    assert out.text_states.dtype == torch.bfloat16
+    assert (close > 0.99).all()
+
+
+def test_code_in_a_folder_is_not_run(folder: Path) -> None:
+    (folder / "evil.py").write_text(f"from pathlib import Path\nPath({str(folder / 'ran')!r}).touch()\n")
+    values = json.loads((folder / "config.json").read_text())
+    values["auto_map"] = {"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil"}
+    values["transformers_version"] = transformers.__version__
+    (folder / "config.json").write_text(json.dumps(values))
+    auto(transformers.AutoModel, folder)
+    load_model(folder)
+    assert not (folder / "ran").exists()
+
+
+def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path / "model")
+    values = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(values | {"model_type": "bert"}))
+    with pytest.raises(UserError, match="of the kind bert"):
+        load_model(tmp_path / "model")
+
+
+def test_arguments_of_other_models_are_refused(folder: Path) -> None:
+    model = auto(transformers.AutoModelForSequenceClassification, folder)
+    ids = torch.tensor([[0, 5, 2]])
+    model(input_ids=ids, inputs_embeds=None, output_attentions=False)
+    with pytest.raises(UserError, match="do not take output_attentions"):
+        model(input_ids=ids, output_attentions=True)
+    with pytest.raises(UserError, match="vocabulary"):
+        model.resize_token_embeddings(400)  # type: ignore[operator]
+
+
+# ---------------------------------------------------------------- tied weights
+def test_the_masked_language_model_is_tied(folder: Path, tmp_path: Path) -> None:
+    loaded = load_model(folder)
+    model = auto(transformers.AutoModelForMaskedLM, folder)
+    ids, mask, _ = inputs(loaded)
+    with torch.no_grad():
+        expected = loaded.model.language_logits(loaded.model.encode_text(ids, mask))
+        assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, expected)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight  # type: ignore[operator]
+    labels = torch.where(torch.rand(ids.shape) < 0.5, ids, -100)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+    optimizer.step()
+    model.save_pretrained(tmp_path / "mlm")  # type: ignore[operator]
+    stored = load_file(tmp_path / "mlm" / "model.safetensors")
+    assert set(stored) < set(loaded.model.state_dict())  # the names of a model folder, and no second copy
+    again = auto(transformers.AutoModelForMaskedLM, tmp_path / "mlm")
+    with torch.no_grad():
+        assert torch.equal(again(input_ids=ids).logits, model(input_ids=ids).logits)
+        assert not torch.equal(again(input_ids=ids, attention_mask=mask).logits, expected)
+
+
+def test_without_the_library_a_sentence_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['transformers'] = None\n"
+        "from xfm.errors import UserError\n"
+        "try: import xfm.interop.transformers\n"
+        "except UserError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'xfm[transformers]'" in done.stdout

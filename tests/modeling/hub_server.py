@@ -1,0 +1,141 @@
+"""As much of the Hugging Face hub as uploading and downloading a model takes, on this machine."""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+class Hub(ThreadingHTTPServer):
+    """Repositories as mappings of file names to bytes."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.private: dict[str, bool] = {}
+        self.downloaded: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def commit(self, repository: str) -> str:
+        text = repr(sorted(self.files[repository].items())).encode()
+        return hashlib.sha1(text).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The requests that huggingface_hub makes."""
+
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def answer(self, value: Any, status: int = 200) -> None:
+        self.send(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
+
+    def send(self, content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def unknown(self) -> None:
+        self.send(b"{}", 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+
+    def absent(self) -> None:
+        self.send(b"{}", 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = urlsplit(self.path).path
+        if path == "/api/validate-yaml":
+            return self.answer({"errors": [], "warnings": []})
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked.get('organization') or 'me'}/{asked['name']}"
+            self.server.files.setdefault(name, {})
+            self.server.private[name] = asked.get("visibility") == "private" or asked.get("private") is True
+            return self.answer({"url": f"{self.server.address}/{name}", "id": name})
+        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
+        if not found or found[1] not in self.server.files:
+            return self.unknown()
+        if found[2] == "preupload":
+            modes = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
+            return self.answer({"files": modes})
+        for line in body.splitlines():
+            entry = json.loads(line)
+            if entry["key"] == "file":
+                content = base64.b64decode(entry["value"]["content"])
+                self.server.files[found[1]][entry["value"]["path"]] = content
+        commit = self.server.commit(found[1])
+        return self.answer(
+            {"commitUrl": f"{self.server.address}/{found[1]}/commit/{commit}", "commitOid": commit}
+        )
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/[^/]+(/.+)?)?", path):
+            if found[1] not in self.server.files:
+                return self.unknown()
+            if found[3]:  # there are no folders
+                return self.absent()
+            files = self.server.files[found[1]]
+            if found[2] == "tree":
+                entries = [
+                    {"type": "file", "path": name, "size": len(text), "oid": hashlib.sha1(text).hexdigest()}
+                    for name, text in files.items()
+                ]
+                return self.answer(entries)
+            return self.answer(
+                {
+                    "id": found[1],
+                    "sha": self.server.commit(found[1]),
+                    "siblings": [{"rfilename": name} for name in files],
+                }
+            )
+        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
+        if not found or found[1] not in self.server.files:
+            return self.unknown()
+        content = self.server.files[found[1]].get(found[2])
+        if content is None:
+            return self.absent()
+        if self.command == "GET":
+            self.server.downloaded.append(found[2])
+        headers = {
+            "ETag": f'"{hashlib.sha1(content).hexdigest()}"',
+            "X-Repo-Commit": self.server.commit(found[1]),
+        }
+        return self.send(content, 200, headers)
+
+    do_HEAD = do_GET
+
+
+@contextmanager
+def running_hub() -> Iterator[Hub]:
+    """A hub that answers until the end of the block."""
+    hub = Hub()
+    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
+        thread.join()

@@ -1,0 +1,139 @@
+"""Models go to the hub and come back, with a card; nothing but a model folder's files is fetched."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.evaluation.tiny import SIDE, save_tiny_model, tiny_pretrained
+from tests.modeling.hub_server import running_hub
+from xfm.errors import UserError
+from xfm.modeling.card import model_card
+from xfm.modeling.folder import Belongings, load_model
+from xfm.modeling.hub import FILES
+from xfm.modeling.xfm import XFM
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def python(code: str, endpoint: str, home: Path) -> str:
+    """What a fresh interpreter prints that knows only this hub."""
+    environment = os.environ | {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_TOKEN": "hf_of_the_test",
+        "HF_HUB_DISABLE_XET": "1",
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    environment = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_local_folder(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path / "model")
+    model = XFM.from_pretrained(tmp_path / "model")
+    assert not model.training
+    model.save_pretrained(tmp_path / "again")
+    old, new = load_model(tmp_path / "model"), load_model(tmp_path / "again")
+    pixels = torch.randn(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        assert torch.equal(old.model.embed_image(pixels), new.model.embed_image(pixels))
+    assert new.provenance == old.provenance
+    assert (tmp_path / "again" / "README.md").is_file()
+    model.save_pretrained(tmp_path / "again")  # a card does not make it a folder of something else
+    assert copy.deepcopy(model).belongings is not None
+
+
+def test_a_model_without_belongings_says_what_is_needed(tmp_path: Path) -> None:
+    loaded = tiny_pretrained()
+    with pytest.raises(UserError, match="belongings"):
+        loaded.model.save_pretrained(tmp_path / "model")
+    loaded.model.save_pretrained(tmp_path / "model", loaded.belongings)
+    assert XFM.from_pretrained(tmp_path / "model").belongings is not None
+
+
+def test_there_and_back_over_http(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path / "model")
+    push = f"import xfm; print(xfm.XFM.from_pretrained({str(tmp_path / 'model')!r}).push_to_hub('me/tiny'))"
+    load = (
+        "import torch, xfm\n"
+        "model = xfm.XFM.from_pretrained('me/tiny')\n"
+        f"vector = model.embed_image(torch.ones(1, 3, {SIDE}, {SIDE})).detach()\n"
+        "print(float(vector[0, 0]), model.belongings.provenance)"
+    )
+    both = (
+        "import torch, transformers, xfm.interop.transformers\n"
+        "model = transformers.AutoModel.from_pretrained('me/tiny', trust_remote_code=False).eval()\n"
+        f"pixels = torch.ones(1, 3, {SIDE}, {SIDE})\n"
+        "transformers.AutoProcessor.from_pretrained('me/tiny')\n"
+        "print(float(model(pixel_values=pixels).image_embeds.detach()[0, 0]), model.provenance)"
+    )
+    with torch.no_grad():
+        expected = load_model(tmp_path / "model").model.embed_image(torch.ones(1, 3, SIDE, SIDE))[0, 0].item()
+    with running_hub() as hub:
+        address = python(push, hub.address, tmp_path / "home")
+        assert address.startswith(f"{hub.address}/me/tiny")
+        assert set(hub.files["me/tiny"]) >= set(FILES)
+        assert hub.private["me/tiny"]
+        hub.files["me/tiny"] |= {"evil.py": b"raise SystemExit", "pytorch_model.bin": b"pickle"}
+        for code in (load, both):
+            number, _, provenance = python(code, hub.address, tmp_path / "home").strip().partition(" ")
+            assert float(number) == pytest.approx(expected, abs=1e-6)
+            assert provenance == "{'recipe': 'tiny'}"
+        assert not {"evil.py", "pytorch_model.bin"} & set(hub.downloaded)
+    # The cache is enough once the hub is gone.
+    assert python(load, "http://127.0.0.1:9", tmp_path / "home").strip().endswith("{'recipe': 'tiny'}")
+
+
+def test_what_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
+    code = (
+        "import xfm\n"
+        "from xfm.errors import UserError\n"
+        f"model = xfm.XFM.from_pretrained({str(save_tiny_model(tmp_path / 'model'))!r})\n"
+        "for act in (lambda: xfm.XFM.from_pretrained('me/nothing'), lambda: model.push_to_hub('me/x')):\n"
+        "    try: act()\n"
+        "    except UserError as error: print(error)"
+    )
+    with running_hub() as hub:
+        (missing, *_) = python(code, hub.address, tmp_path / "home").splitlines()
+    assert "me/nothing is no model folder here" in missing
+    lines = python(code, "http://127.0.0.1:9", tmp_path / "home").splitlines()
+    assert len(lines) == 2
+    assert "me/x: the hub did not take the model" in lines[1]
+
+
+def test_the_card(tmp_path: Path) -> None:
+    loaded = tiny_pretrained()
+    provenance = {
+        "recipe": "nano",
+        "steps": 7,
+        "licences": {"code": "Apache-2.0", "weights": "CC-BY-4.0", "data": {"pictures": "CC-BY-4.0"}},
+        "data": {"pair": ["shards/*.tar"]},
+        "world": {"seed": 3},
+        "scores": {"R@1": 0.477},
+    }
+    card = model_card(loaded.model.config, Belongings(loaded.tokenizer, loaded.preprocessing, provenance))
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["license"] == "cc-by-4.0"
+    assert header["library_name"] == "xfm"
+    for words in (
+        "code: Apache-2.0",
+        "weights: CC-BY-4.0",
+        "pictures: CC-BY-4.0",
+        "shards/*.tar",
+        "| R@1 | 0.477 |",
+    ):
+        assert words in card
+    bare = model_card(loaded.model.config, loaded.belongings)
+    assert "weights: not stated" in bare
+    assert "Scores" not in bare
+    assert "license" not in yaml.safe_load(bare.split("---")[1])
