@@ -1,4 +1,4 @@
-"""The command line: `xfm quickstart | prepare | pretrain | evaluate | info`.
+"""The command line: `xfm quickstart | prepare | pretrain | evaluate | convert | export | info`.
 
 Only the parser of the command at hand is built, and torch is imported when a command runs, so that
 `--help` is quick.
@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xfm.errors import UserError
 
@@ -263,24 +264,13 @@ def _evaluate(chosen: "Namespace") -> None:
     run(model, Path(chosen.world), Path(chosen.out or model.parent), assemble(EvaluationConfig, chosen))
 
 
-def _info_parser(options: Sequence[str]) -> "ArgumentParser":
-    from xfm.config.load import recipe_names
-    from xfm.config.options import new_parser
+def _of_module(summary: str, module: str, name: str) -> Command:
+    """A verb whose functions are in a module that is imported when they are called."""
 
-    parser = new_parser(
-        prog="xfm info",
-        description="Print configuration, parameters of each part and provenance of a model folder, a\n"
-        f"checkpoint or a run folder, or every field of a recipe ({', '.join(recipe_names())}).",
-        epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info base",
-    )
-    parser.add_argument("path", type=str, help="folder or recipe")
-    return parser
+    def later(function: str) -> Callable[[Any], Any]:
+        return lambda argument: getattr(import_module(module), function)(argument)
 
-
-def _info(chosen: "Namespace") -> None:
-    from xfm.info import describe
-
-    print(describe(chosen.path))
+    return Command(summary, later(f"{name}_parser"), later(name))
 
 
 COMMANDS = {
@@ -288,7 +278,9 @@ COMMANDS = {
     "prepare": Command("build the embedded data", _prepare_parser, _prepare),
     "pretrain": Command("pre-train a recipe, or resume", _pretrain_parser, _pretrain),
     "evaluate": Command("score a model and write the report", _evaluate_parser, _evaluate),
-    "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),
+    "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
+    "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
+    "info": _of_module("describe a model, checkpoint, run or recipe", "xfm.info", "info"),
 }
 
 if __name__ == "__main__":

@@ -3,13 +3,37 @@
 import json
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from xfm.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def info_parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm info`."""
+    from xfm.config.load import recipe_names
+    from xfm.config.options import new_parser
+
+    parser = new_parser(
+        prog="xfm info",
+        description="Print configuration, parameters of each part and provenance of a model folder, a\n"
+        f"checkpoint or a run folder, or every field of a recipe ({', '.join(recipe_names())}).",
+        epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info base",
+    )
+    parser.add_argument("path", type=str, help="folder or recipe")
+    return parser
+
+
+def info(chosen: "Namespace") -> None:
+    """`xfm info`."""
+    print(describe(chosen.path))
 
 
 def describe(path: str) -> str:
@@ -41,7 +65,13 @@ def describe(path: str) -> str:
 def _describe_model(folder: Path) -> str:
     provenance = _read_json(folder / "provenance.json")
     provenance = {key: value for key, value in provenance.items() if key != "settings"}
-    parts = {"model": str(folder), "parameters": parameter_counts(folder / "model.safetensors")}
+    parts: dict[str, Any] = {
+        "model": str(folder),
+        "parameters": parameter_counts(folder / "model.safetensors"),
+    }
+    if (folder / "task.json").is_file():
+        added = parameter_counts(folder / "task.safetensors")
+        parts["task"] = _read_json(folder / "task.json") | {"parameters": added["total"]}
     return _yaml(parts | {"config": _read_json(folder / "config.json"), "provenance": provenance})
 
 

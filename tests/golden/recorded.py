@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
-from xfm.interop.published import from_published
+from xfm.interop.published.names import from_published
 from xfm.modeling.xfm import XFM
 
 

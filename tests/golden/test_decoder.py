@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.golden.recorded import Recorded
-from xfm.interop.published import to_published
+from xfm.interop.published.names import to_published
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.xfm import XFM
 

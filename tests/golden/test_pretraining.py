@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.golden.recorded import Recorded
 from xfm.config.training import LossWeights
 from xfm.data.schema import Batch
-from xfm.interop.published import from_published, layout, to_published
+from xfm.interop.published.names import from_published, layout, to_published
 from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.gradients import PRETRAINING, Encoder, GradientPolicy, Objective
 from xfm.modeling.xfm import XFM

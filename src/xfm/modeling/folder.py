@@ -1,4 +1,7 @@
-"""A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance."""
+"""A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance.
+
+A fine-tuned model's folder also has `task.json`, what it is for, and `task.safetensors`, what the task adds.
+"""
 
 import json
 import shutil
@@ -9,17 +12,22 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
+from xfm.config.task import TaskConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.files import replace_folder, sync_folder
+from xfm.modeling.task_models import TaskModel, build_task_model
+from xfm.modeling.weights import assign_tensors, read_tensors, without_weights
 from xfm.modeling.xfm import XFM
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
+TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -44,27 +52,52 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A loaded model folder."""
+    """A loaded model folder.
+
+    Attributes:
+        model: in evaluation mode.
+        given_tokenizer: the model's tokenizer, None if it was saved without one.
+        preprocessing: how pictures become pixels.
+        provenance: where the model comes from.
+        task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
+    """
 
     model: XFM
-    tokenizer: Tokenizer
+    given_tokenizer: Tokenizer | None
     preprocessing: Preprocessing
     provenance: dict[str, Any]
+    task: TaskModel | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            UserError: the model has none.
+        """
+        if self.given_tokenizer is None:
+            raise UserError(
+                "the model has no tokenizer, and texts need one; convert or load it again with --tokenizer "
+                "(in Python, tokenizer=), for published weights RoBERTa's"
+            )
+        return self.given_tokenizer
 
 
 def save_model(
     folder: Path | str,
     model: XFM,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     preprocessing: Preprocessing,
     provenance: dict[str, Any],
+    task: TaskModel | None = None,
 ) -> None:
     """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
 
     Args:
         folder: the model folder; a folder of something else is never replaced.
-        model, tokenizer, preprocessing: what belongs together.
+        model, tokenizer, preprocessing: what belongs together; without a tokenizer, texts cannot be encoded.
         provenance: where the model comes from, as JSON can hold it; anything else is written as text.
+        task: what the model was fine-tuned for; its parts take the place of the model's.
 
     Raises:
         UserError: the disk is full, the place is not writable, or something else lies there. What was there
@@ -77,12 +110,16 @@ def save_model(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
-        save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+        _write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}))
         _write_json(part / CONFIG, to_plain(model.config))
-        tokenizer.save(part / TOKENIZER)
+        if task is not None:
+            _write_tensors(part / TASK_WEIGHTS, task.added_state())
+            _write_json(part / TASK, to_plain(task.task))
+        if tokenizer is not None:
+            tokenizer.save(part / TOKENIZER)
         _write_json(part / PREPROCESSING, to_plain(preprocessing))
-        _write_json(part / PROVENANCE, provenance)
+        # A tokenizer that was never there is told from one that was lost.
+        _write_json(part / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
         part.chmod(0o755)
         sync_folder(part)
         replace_folder(part, target)
@@ -117,15 +154,39 @@ def load_model(folder: Path | str) -> Pretrained:
             f"{folder / PREPROCESSING}: image_size is {preprocessing.image_size}, but {CONFIG} says "
             f"{config.vision.image_size}; use the files of one save"
         )
-    tokenizer = Tokenizer.load(folder / TOKENIZER)
-    if tokenizer.vocab_size > config.language.vocab_size:
+    provenance = _read_json(folder / PROVENANCE)
+    absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
+    tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
+    check_vocabulary(tokenizer, config, folder / TOKENIZER)
+    with without_weights():
+        model = XFM(config)
+        task = _read_task(folder, model)
+    assign_tensors(model, _fitting(folder / WEIGHTS, model.state_dict(), CONFIG))
+    if task is not None:
+        added = _fitting(folder / TASK_WEIGHTS, task.added_state(), TASK)
+        assign_tensors(task, {**task.state_dict(), **added})
+        task.eval()
+    return Pretrained(model.eval(), tokenizer, preprocessing, provenance, task)
+
+
+def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:
+    """Refuse a tokenizer that knows more tokens than the model.
+
+    Raises:
+        UserError: names the tokenizer's file.
+    """
+    if tokenizer is not None and tokenizer.vocab_size > config.language.vocab_size:
         raise UserError(
-            f"{folder / TOKENIZER} has {tokenizer.vocab_size} tokens, but {CONFIG} says "
-            f"{config.language.vocab_size}; use the files of one save"
+            f"{path} has {tokenizer.vocab_size} tokens, but the model has "
+            f"{config.language.vocab_size}; use the tokenizer that the model was trained with"
         )
-    model = XFM(config)
-    _load_weights(folder / WEIGHTS, model)
-    return Pretrained(model.eval(), tokenizer, preprocessing, _read_json(folder / PROVENANCE))
+
+
+def _read_task(folder: Path, model: XFM) -> TaskModel | None:
+    """The task model that the folder describes, with shapes only."""
+    if not (folder / TASK).exists():
+        return None
+    return build_task_model(from_plain(TaskConfig, _read_json(folder / TASK), folder / TASK), model)
 
 
 def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
@@ -179,28 +240,26 @@ def _scalar(kind: Any, value: Any) -> Any:
     return value if type(value) is kind else None
 
 
-def _load_weights(path: Path, model: XFM) -> None:
-    """Copy a file's tensors into the model; names and shapes must be the model's."""
-    try:
-        stored = load_file(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
-    own = model.state_dict()
+def _fitting(path: Path, own: dict[str, Tensor], described: str) -> dict[str, Tensor]:
+    """A file's tensors; names and shapes must be those of `own`, which the file `described` gave."""
+    stored = read_tensors(path)
     if differing := sorted(stored.keys() ^ own.keys()):
         missing = sum(name in own for name in differing)
         raise UserError(
-            f"{path} does not fit {CONFIG}: {missing} tensors are missing and {len(differing) - missing} "
+            f"{path} does not fit {described}: {missing} tensors are missing and {len(differing) - missing} "
             f"are unknown (first: {differing[0]}); use the files of one save"
         )
     for name, tensor in own.items():
         if tensor.shape != stored[name].shape:
             raise UserError(
-                f"{path}: {name} has shape {list(stored[name].shape)}, but {CONFIG} says "
+                f"{path}: {name} has shape {list(stored[name].shape)}, but {described} says "
                 f"{list(tensor.shape)}; use the files of one save"
             )
-    model.load_state_dict(stored)
+    return {name: tensor.to(own[name].dtype) for name, tensor in stored.items()}
+
+
+def _write_tensors(path: Path, state: dict[str, Tensor]) -> None:
+    save_file({n: t.detach().contiguous().cpu() for n, t in state.items()}, path, metadata={"format": "pt"})
 
 
 def _refuse_foreign(folder: Path) -> None:

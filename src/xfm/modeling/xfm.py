@@ -23,10 +23,15 @@ class XFM(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        width, image_width = config.language.width, config.vision.width
         self.vision = VisionEncoder(config.vision)
         self.language = LanguageEncoder(config.language)
-        self.fusion = FusionEncoder(config.fusion, config.language, image_width)
+        self.fusion = FusionEncoder(config.fusion, config.language, config.vision.width)
+        self.reset_heads()
+
+    def reset_heads(self) -> None:
+        """Projections, temperature and heads as a new model has them."""
+        config = self.config
+        width, image_width = config.language.width, config.vision.width
         self.vision_proj = nn.Linear(image_width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))

@@ -1,0 +1,83 @@
+"""Tensors from safetensors files into modules, without a second copy of either."""
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from xfm.errors import UserError
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "BOOL": torch.bool,
+}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, each in memory of its own.
+
+    Nothing stays mapped to the file, so that it may be replaced or truncated while a model lives. At no time
+    is there more than one copy of the tensors in memory.
+
+    Raises:
+        UserError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            pass  # checks the header and the file's length
+        with path.open("rb", buffering=0) as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            tensors = {}
+            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+                flat = torch.empty(entry["data_offsets"][1] - entry["data_offsets"][0], dtype=torch.uint8)
+                file.seek(8 + length + entry["data_offsets"][0])
+                _fill(file, flat)
+                tensors[name] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
+            return tensors
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
+
+
+def _fill(file: FileIO, flat: Tensor) -> None:
+    view = memoryview(flat.numpy())  # pyright: ignore[reportArgumentType]
+    while view:
+        count = file.readinto(view)
+        if not count:
+            raise OSError("the file ends early")
+        view = view[count:]
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules built inside have shapes but no memory; `assign_tensors` gives them their tensors."""
+    with torch.device("meta"):
+        yield
+
+
+def assign_tensors(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Make the tensors the module's own, without a copy, and compute the buffers that are not saved.
+
+    Args:
+        module: built `without_weights`; names and shapes are the state's.
+        state: float32 tensors of every parameter; the module takes them as they are.
+    """
+    module.load_state_dict(state, assign=True)
+    for part in module.modules():
+        reset = getattr(part, "reset_buffers", None)
+        if reset is not None:
+            reset()
