@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.golden.compare import check, check_gradients, check_loss, gradients
 from tests.golden.recorded import Recorded
 from xfm.config.training import LossWeights
 from xfm.data.schema import Batch
@@ -16,27 +17,17 @@ from xfm.modeling.xfm import XFM
 from xfm.objectives import fused, vision_text
 from xfm.objectives.bbox import generalised_iou
 from xfm.objectives.identity import same_identity
-from xfm.objectives.itm import Negatives, sampling_weights
+from xfm.objectives.itm import sampling_weights
 from xfm.objectives.mim import mim_loss
 from xfm.objectives.rows import pair_rows, region_rows
 from xfm.objectives.step import pretraining_losses
 
-STATES = {"rtol": 0, "atol": 2e-5}
 LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.IMLM: frozenset(Encoder)})
 
 
 @pytest.fixture(scope="module")
 def model(recorded: Recorded) -> XFM:
     return recorded.model()
-
-
-def check(recorded: Recorded, name: str, value: Tensor) -> None:
-    torch.testing.assert_close(value, recorded.outputs[name], **STATES, msg=lambda m: f"{name}: {m}")
-
-
-def recorded_negatives(recorded: Recorded, prefix: str) -> Negatives:
-    image, text = (recorded.inputs[f"{prefix}{kind}_neg_idx"] for kind in ("image", "text"))
-    return Negatives(image, text, torch.ones(len(image), dtype=torch.bool))
 
 
 def test_layout_covers_the_checkpoint_and_round_trips(recorded: Recorded) -> None:
@@ -124,7 +115,7 @@ def test_vision_text_states(recorded: Recorded, model: XFM, prefix: str) -> None
     check(recorded, f"{prefix}weights_i2t", sampling_weights(similarity, same))
     check(recorded, f"{prefix}weights_t2i", sampling_weights(similarity.t(), same))
 
-    queries = fused.matching_queries(rows, text, recorded_negatives(recorded, prefix))
+    queries = fused.matching_queries(rows, text, recorded.negatives(prefix))
     matched, *unmatched = fused.fuse_all(model, rows, queries, PRETRAINING)
     check(recorded, f"{prefix}itm_fusion_pos", matched)
     if not prefix:
@@ -175,9 +166,7 @@ def loss_of(recorded: Recorded, model: XFM, case: str, monkeypatch: pytest.Monke
     batch: Batch = batches[source]()
     # The recorded random draw takes the place of ours.
     negatives = (
-        recorded_negatives(recorded, "region_" if source == "region" else "")
-        if source in ("image", "region")
-        else None
+        recorded.negatives("region_" if source == "region" else "") if source in ("image", "region") else None
     )
     monkeypatch.setattr(vision_text, "draw_negatives", lambda *_: negatives)
     losses = pretraining_losses(model, batch, policy, LossWeights(), torch.Generator())
@@ -188,24 +177,9 @@ def loss_of(recorded: Recorded, model: XFM, case: str, monkeypatch: pytest.Monke
 def test_losses_and_gradients(recorded: Recorded, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = recorded.model()
     loss = loss_of(recorded, model, case, monkeypatch)
-    assert loss.item() == pytest.approx(recorded.scalars[case], rel=2e-5, abs=2e-5)
-
+    check_loss(recorded, case, loss)
     loss.backward()
-    reached = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    ours = to_published(reached, recorded.config)
-    expected = {name: norm for name, (norm, _) in recorded.json("grads.json")["grads"][case].items()}
-    absent = set(recorded.json("grads.json")["none"][case])
-    largest = max(expected.values())
-    shift_invariant = {name for name in ours if name.endswith(".key.bias")}
-    for name, gradient in ours.items():
-        norm = gradient.norm().item()
-        if name in absent:
-            assert norm == 0, f"{case}: {name} must not be reached"
-        elif name in shift_invariant:
-            assert norm <= 1e-5 * largest, name
-        else:
-            assert norm == pytest.approx(expected[name], rel=1e-4, abs=1e-6 * largest), name
-    assert set(expected) <= set(ours), "a parameter that learns in the published model does not here"
+    check_gradients(recorded, case, gradients(model, recorded.config))
 
 
 def test_mim_without_slot0(recorded: Recorded, model: XFM) -> None:
@@ -220,7 +194,7 @@ def test_box_losses_of_all_rows(recorded: Recorded, model: XFM, monkeypatch: pyt
     batch = dataclasses.replace(
         batch, region=dataclasses.replace(batch.region, is_image=torch.zeros_like(batch.region.is_image))
     )
-    monkeypatch.setattr(vision_text, "draw_negatives", lambda *_: recorded_negatives(recorded, "region_"))
+    monkeypatch.setattr(vision_text, "draw_negatives", lambda *_: recorded.negatives("region_"))
     parts = pretraining_losses(model, batch, PRETRAINING, LossWeights(), torch.Generator()).parts
     assert parts["region/box_l1"].item() == pytest.approx(
         recorded.scalars["region/loss_bbox_noisimage"], rel=2e-5

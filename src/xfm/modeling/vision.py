@@ -117,17 +117,12 @@ class VisionEncoder(nn.Module):
         rates = [config.drop_path * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(VisionBlock(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(config.width, eps=EPS)
-        self.reset_buffers()
-        self._initialise()
-
-    def reset_buffers(self) -> None:
-        """Compute what follows from the configuration and is not saved."""
-        config = self.config
         self.register_buffer("index", relative_position_index(config.grid), persistent=False)
         positions = (
             sine_positions(config.grid, config.width) if config.positions is Positions.SINE_2D else None
         )
         self.register_buffer("positions", positions, persistent=False)
+        self._initialise()
 
     @torch.no_grad()
     def _initialise(self) -> None:

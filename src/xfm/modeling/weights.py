@@ -2,6 +2,7 @@
 
 import json
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
@@ -62,22 +63,35 @@ def _fill(file: FileIO, flat: Tensor) -> None:
         view = view[count:]
 
 
+_BUILDING = threading.Lock()
+
+
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Modules built inside have shapes but no memory; `assign_tensors` gives them their tensors."""
-    with torch.device("meta"):
-        yield
+    """Parameters of modules built inside have shapes but no memory; `assign_tensors` gives them tensors.
+
+    Buffers are computed as always. Other threads may build modules meanwhile; they are not concerned.
+    """
+    register, here = nn.Module.register_parameter, threading.get_ident()
+
+    def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and not param.is_meta and threading.get_ident() == here:
+            param = nn.Parameter(param.detach().to("meta"), param.requires_grad)
+        register(self, name, param)
+
+    with _BUILDING:
+        nn.Module.register_parameter = on_meta
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register
 
 
 def assign_tensors(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Make the tensors the module's own, without a copy, and compute the buffers that are not saved.
+    """Make the tensors the module's own, without a copy.
 
     Args:
         module: built `without_weights`; names and shapes are the state's.
-        state: float32 tensors of every parameter; the module takes them as they are.
+        state: tensors of every parameter and saved buffer; the module takes them as they are.
     """
     module.load_state_dict(state, assign=True)
-    for part in module.modules():
-        reset = getattr(part, "reset_buffers", None)
-        if reset is not None:
-            reset()

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
+from xfm.objectives.sequences import sequence_losses
 from xfm.tasks.answers import AnswerList, rank_answers
 from xfm.tasks.base import Blanked, Task, TaskSettings, seeded
 from xfm.tasks.pictures import Pictures
@@ -105,7 +106,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
             batch.pixels, batch.question, without_last, batch.image_index
         ).float()  # [R, L - 1, V]
         target, mask = batch.answer.ids[:, 1:], batch.answer.mask[:, 1:]
-        loss = nn.functional.cross_entropy(logits[mask], target[mask], reduction="sum") / len(target)
+        loss = sequence_losses(logits, batch.answer).mean()
         right = ((logits.detach().argmax(-1) == target) | ~mask).all(dim=1).float().mean()
         return Losses(total=loss, parts={"answer": loss}, metrics={"answer_right": right})
 

@@ -28,6 +28,7 @@ from xfm.training.randomness import seed_all
 MODEL_FOLDER = "model"
 
 _HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
+_PUBLISHED_NEW = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
 
 
 def pretrain(
@@ -153,10 +154,12 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
 def is_new_part(name: str, recipe: Recipe) -> bool:
     """Whether a parameter is newly initialised while others are not, or belongs to a head.
 
-    The published multiplier misses the randomly initialised fusion encoder; here it has its share whenever an
-    encoder is loaded.
+    The published multiplier misses the randomly initialised fusion encoder and the token heads; here they
+    have their share whenever an encoder is loaded, unless the published optimiser is asked for.
     """
     init = recipe.init
+    if recipe.training.optim.published:
+        return name.startswith(_PUBLISHED_NEW)
     if init.model is not None:
         return False
     encoders_loaded = init.vision is not None or init.language is not None

@@ -44,6 +44,8 @@ def spare(config: ModelConfig, task: TaskConfig | None = None) -> Spare:
     for stack, layers in stacks.items():
         copies[f"{stack}.lm_head.decoder.weight"] = f"{layers}.embeddings.word_embeddings.weight"
         copies[f"{stack}.lm_head.decoder.bias"] = f"{stack}.lm_head.bias"
+        if stack == "text_decoder":
+            continue  # it has no caption head
         head = f"{stack}.lm_cap_head"
         unused |= {f"{head}.{part}.{kind}" for part in ("dense", "layer_norm") for kind in ("weight", "bias")}
         unused |= {f"{head}.bias", f"{head}.decoder.weight", f"{head}.decoder.bias"}
