@@ -182,10 +182,29 @@ def test_losses_and_gradients(recorded: Recorded, case: str, monkeypatch: pytest
     check_gradients(recorded, case, gradients(model, recorded.config))
 
 
-def test_mim_without_slot0(recorded: Recorded, model: XFM) -> None:
+def test_the_terms_of_mim(recorded: Recorded) -> None:
     x, y = recorded.inputs, recorded.outputs
-    loss = mim_loss(y["vision_out_masked"], y["vision_out"], x["mim_mask"], slot0=False)
-    assert loss.item() == pytest.approx(recorded.scalars["variant/mim_cls_only_true/loss_mim"], rel=2e-5)
+    patches, both = (
+        mim_loss(y["vision_out_masked"], y["vision_out"], x["mim_mask"], slot0=slot0)
+        for slot0 in (False, True)
+    )
+    for name in ("image/loss_mim_patches", "variant/mim_cls_only_true/loss_mim"):
+        check_loss(recorded, name, patches)
+    check_loss(recorded, "image/loss_mim_cls", both - patches)
+
+
+def test_what_is_recorded_as_zero_is_not_computed(recorded: Recorded, model: XFM) -> None:
+    batches = {
+        "image": recorded.pair_batch,
+        "region": recorded.region_batch,
+        "imagenet": recorded.image_batch,
+    }
+    zeros = [name.split("/loss_") for name, value in recorded.scalars.items() if value == 0]
+    for source, name in zeros:
+        parts = pretraining_losses(
+            model, batches[source](), PRETRAINING, LossWeights(), torch.Generator()
+        ).parts
+        assert not [part for part in parts if part.endswith(f"/{name}")], (source, name)
 
 
 def test_box_losses_of_all_rows(recorded: Recorded, model: XFM, monkeypatch: pytest.MonkeyPatch) -> None:
