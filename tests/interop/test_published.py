@@ -205,6 +205,21 @@ def test_half_precision_becomes_single(tmp_path: Path) -> None:
     assert torch.equal(model.itm_head[0].weight, half["itm_head.0.weight"].float())
 
 
+def test_parameters_never_share_memory(tmp_path: Path) -> None:
+    """Whatever was tied, or a view of something larger, when the file was written."""
+    state = tiny_file(tmp_path / "a.th")
+    shared = "text_encoder.roberta.embeddings.word_embeddings.weight"
+    for stack in ("fusion_encoder.roberta.embeddings.word_embeddings", "fusion_encoder.lm_head.decoder"):
+        state[f"{stack}.weight"] = state[shared]
+    state["text_proj.bias"] = state["vision_proj.bias"]
+    state["itm_head.0.bias"] = torch.cat([state["itm_head.0.bias"], torch.ones(9)])[:-9]
+    write(tmp_path / "a.th", state)
+    model = convert(tmp_path / "a.th", choices()).model
+    places = [p.untyped_storage().data_ptr() for p in model.parameters()]
+    assert len(places) == len(set(places))
+    assert all(p.untyped_storage().nbytes() == p.nbytes for p in model.parameters())
+
+
 def test_safetensors_with_published_names(tmp_path: Path) -> None:
     state = tiny_file(tmp_path / "a.th")
     save_file({name: t.clone() for name, t in state.items()}, tmp_path / "a.safetensors")

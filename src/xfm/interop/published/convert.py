@@ -84,8 +84,10 @@ def convert(path: Path, choices: Choices) -> Converted:
     ignored = {name for name in file.state if name.startswith(choices.ignore)} if choices.ignore else set()
     state = _canonical_state(file, ignored)
     like, own_task, preprocessing = _own_settings(file, choices.like)
-    heads = choices.heads if choices.heads is not None else _heads_in(file.config)
-    config = model_config(str(path), state, like, None if OWN in file.config else heads)
+    heads = choices.heads
+    if heads is None and like is choices.like:  # not an export of ours
+        heads = _heads_in(file.config)
+    config = model_config(str(path), state, like, heads)
     task = _choose(path, task_candidates(str(path), state, config), choices.kind, own_task)
 
     entries = [Entry(e.native, tuple(map(canonical, e.published)), e.leading) for e in layout(config, task)]
@@ -101,7 +103,7 @@ def convert(path: Path, choices: Choices) -> Converted:
     report = _report(file, state, entries, leftover, ignored, task, shapes)
     unused = {name: state[name] for name in leftover.unused if name in state}
     file.state.clear()  # only `state` holds the tensors now: each goes when it has been packed
-    native = {entry.native: _native(entry, state) for entry in entries}
+    native = _native(entries, state)
     _fill(model, task_model, native)
     preprocessing = preprocessing or Preprocessing(config.vision.image_size)
     return Converted(model, task_model, preprocessing, report, unused)
@@ -265,9 +267,19 @@ def _place(native: str) -> str:
     return ".".join(native.split(".")[: 2 if native.startswith(TASK_PREFIX) else 1])
 
 
-def _native(entry: Entry, state: dict[str, Tensor]) -> Tensor:
-    """The native tensor; its published parts leave `state`."""
-    return entry.to_native([state.pop(name) for name in entry.published]).float()
+def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The native tensors, each in memory of its own; the published ones leave `state` as they are used."""
+    native: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for entry in entries:
+        tensor = entry.to_native([state.pop(name) for name in entry.published]).float().contiguous()
+        memory = tensor.untyped_storage()
+        # Tensors that were tied or cut from one when the file was written come back so.
+        if memory.data_ptr() in taken or memory.nbytes() > tensor.nbytes:
+            tensor = tensor.clone()
+        taken.add(tensor.untyped_storage().data_ptr())
+        native[entry.native] = tensor
+    return native
 
 
 def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> None:
