@@ -73,7 +73,7 @@ def test_code_is_not_run(tmp_path: Path, number: int, place: str, form: str) -> 
         "deep": {"model": {"temp": torch.ones(())}, "config": {"a": [{"b": (1, evil)}]}},
     }[place]
     if form == "pickle":
-        file.write_bytes(pickle.dumps(content))
+        file.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, file, _use_new_zipfile_serialization=form == "zip")
     message = sentence(file)
@@ -159,7 +159,8 @@ def test_any_bytes(tmp_path: Path, content: bytes) -> None:
         (torch.ones(2), "holds a Tensor"),
         ({"model": [1]}, "`model` is a list"),
         ({"model": {"temp": 3.0}}, "temp is no tensor"),
-        ({"model": {"a.weight": torch.eye(3).to_sparse()}}, "sparse"),
+        ({"model": {"a.weight": torch.eye(3).to_sparse()}}, "a.weight is sparse"),
+        ({"model": {"a.weight": torch.ones(1).expand(1 << 40)}}, "a.weight is expanded"),
         ({"model": {}}, "no published X-FM checkpoint"),
         (
             {"model": {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(2)}},

@@ -181,7 +181,6 @@ def test_the_report_accounts_for_every_tensor(tmp_path: Path) -> None:
     fresh = set(report.names(Fate.MISSING))
     assert fresh == {"temperature", "vision_proj", "text_proj", "itm_head", "bbox_head", "language_head"}
     rows = report.table().splitlines()
-    assert len({row.index("tensors") for row in rows if "tensors" in row}) == 1
     assert max(map(len, rows)) < 110
 
 

@@ -266,6 +266,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert "missing" in message
 
 
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.th").write_bytes(b"1")
+    assert "xfm convert" in sentence(lambda: load_model(tmp_path / "a.th"))
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("keep", [0.0, 0.4, 0.99])
 def test_a_truncated_file_is_named(saved: Path, name: str, keep: float) -> None:

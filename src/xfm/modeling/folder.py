@@ -147,6 +147,11 @@ def load_model(folder: Path | str) -> Pretrained:
         UserError: a file is missing, truncated or of another model.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise UserError(
+            f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
+            "Python by xfm.load"
+        )
     config = from_plain(ModelConfig, _read_json(folder / CONFIG), folder / CONFIG)
     preprocessing = from_plain(Preprocessing, _read_json(folder / PREPROCESSING), folder / PREPROCESSING)
     if preprocessing.image_size != config.vision.image_size:

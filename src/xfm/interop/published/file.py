@@ -57,10 +57,8 @@ def read_published(path: Path) -> PublishedFile:
     state = {str(name): value for name, value in model.items() if isinstance(value, Tensor)}
     if foreign := [name for name in model if str(name) not in state]:
         raise UserError(f"{path}: {foreign[0]} is no tensor, but `model` must hold nothing else")
-    if unusual := [
-        n for n, t in state.items() if t.layout is not torch.strided or t.is_quantized or t.is_meta
-    ]:
-        raise UserError(f"{path}: {unusual[0]} is a sparse, quantised or empty tensor; save a dense one")
+    for name, tensor in state.items():
+        _check_dense(path, name, tensor)
     config = content.get("config", {}) if "model" in content else {}
     return PublishedFile(path, state, _plain(config, path) if isinstance(config, Mapping) else {})
 
@@ -108,6 +106,14 @@ def _unpickle(path: Path) -> object:
         raise UserError(f"{path} is truncated or no checkpoint ({_one_line(error)}); get it again") from error
     except Exception as error:  # a damaged file makes the reader fail in any of its layers
         raise UserError(f"{path} is truncated or no checkpoint ({_one_line(error)}); get it again") from error
+
+
+def _check_dense(path: Path, name: str, tensor: Tensor) -> None:
+    """Every number must be in the file: a few bytes could otherwise stand for terabytes."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
+    if tensor.nbytes > tensor.untyped_storage().nbytes():
+        raise UserError(f"{path}: {name} is expanded from fewer values; save a dense tensor")
 
 
 def _one_line(error: BaseException) -> str:

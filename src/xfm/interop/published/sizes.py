@@ -12,6 +12,8 @@ from xfm.config.task import ImageHead, TaskConfig, TaskKind
 from xfm.errors import UserError
 
 State = Mapping[str, Tensor]
+MOST_PATCHES = 64
+"""Along a side: what attention over all pairs of patches can still hold."""
 
 
 class _Shapes:
@@ -109,9 +111,10 @@ def _ratio(hidden: int, width: int, like: float) -> float:
 def _grid(source: str, rows: int) -> int:
     """Side of the grid whose relative-position table has that many rows."""
     side = math.isqrt(max(rows - 3, 0))
-    if side**2 + 3 != rows or side % 2 == 0:
+    if side**2 + 3 != rows or side % 2 == 0 or side > 2 * MOST_PATCHES:
         raise UserError(
-            f"{source}: a relative-position table of {rows} rows belongs to no square grid; "
+            f"{source}: a relative-position table of {rows} rows belongs to no square grid "
+            f"of at most {MOST_PATCHES} patches a side; "
             "the file is damaged or of another architecture"
         )
     return (side + 1) // 2
