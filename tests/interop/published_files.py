@@ -55,5 +55,11 @@ def choices(kind: TaskKind | None = None, **changes: Any) -> Choices:
     return Choices(tiny_config(), kind, **changes)
 
 
+def native_state(pretrained: Pretrained) -> dict[str, Tensor]:
+    """Everything by its native name, what the task adds with `task.` in front."""
+    state, task = pretrained.model.state_dict(), pretrained.task
+    return state | ({f"task.{name}": t for name, t in task.added_state().items()} if task else {})
+
+
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

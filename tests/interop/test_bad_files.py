@@ -20,7 +20,7 @@ from xfm.errors import UserError
 from xfm.interop.published.convert import convert
 from xfm.interop.published.spare import spare
 
-FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def sentence(path: Path, kind: TaskKind | None = None) -> str:
@@ -236,6 +236,8 @@ def test_copies_and_constants_are_checked(tmp_path: Path, kind: TaskKind | None,
 def test_another_architecture(tmp_path: Path) -> None:
     from transformers import BertConfig, BertForMaskedLM
 
-    small = BertConfig(60, 16, 1, 2, 32)
+    small = BertConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
     torch.save({"model": BertForMaskedLM(small).state_dict()}, tmp_path / "bert.pt")
     assert "no published X-FM checkpoint" in sentence(tmp_path / "bert.pt")

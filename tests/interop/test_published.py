@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import xfm
 from tests.evaluation.tiny import tiny_tokenizer
-from tests.interop.published_files import KINDS, choices, same, tiny, tiny_file, write
+from tests.interop.published_files import KINDS, choices, native_state, same, tiny, tiny_file, write
 from tests.modeling.build import tiny_config
 from xfm.cli import main
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, Positions, VisionConfig
@@ -19,6 +19,7 @@ from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.interop.published.convert import canonical, convert
 from xfm.interop.published.export import export
+from xfm.interop.published.names import layout
 from xfm.interop.published.report import Fate
 from xfm.modeling.folder import load_model
 from xfm.modeling.task_models import ImageClassifier
@@ -36,16 +37,15 @@ def test_export_then_convert_is_the_identity(tmp_path: Path, kind: TaskKind | No
     assert new.model.config == old.model.config
     assert new.preprocessing == old.preprocessing
     assert not new.model.training
-    if old.task is None:
-        assert new.task is None
-        assert same(new.model.state_dict(), old.model.state_dict())
-        return
-    assert new.task is not None
-    assert new.task.task == old.task.task
-    assert same(new.task.state_dict(), old.task.state_dict())
-    shared = new.task.shared_state()
-    own = new.model.state_dict()
-    assert all(shared[name].data_ptr() == own[name].data_ptr() for name in shared), "the parts are shared"
+    described = None if old.task is None else old.task.task
+    assert (None if new.task is None else new.task.task) == described
+    ours, theirs = native_state(new), native_state(old)
+    held = {entry.native for entry in layout(old.model.config, described)}
+    assert ours.keys() == theirs.keys() >= held
+    assert all(torch.equal(ours[name], theirs[name]) for name in held)
+    if new.task is not None:
+        shared, own = new.task.shared_state(), new.model.state_dict()
+        assert all(shared[name].data_ptr() == own[name].data_ptr() for name in shared), "the parts are shared"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,7 +134,7 @@ def respelt(name: str, wrapped: bool, visual: bool, levels: frozenset[str]) -> s
     legacy=st.booleans(),
     bare=st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_variant_is_the_same_model(
     tmp_path: Path,
     kind: TaskKind | None,

@@ -121,7 +121,7 @@ def test_damage_of_a_task_is_named(tmp_path: Path, name: str, keep: float) -> No
     ("change", "words"),
     [
         ({"classes": 0}, "0 classes do not suit"),
-        ({"classes": 4}, "head.3.bias has shape [3]"),
+        ({"classes": 4}, "head.3.weight has shape [3, 64]"),
         ({"kind": "captioning"}, "kind cannot be 'captioning'"),
         ({"kind": "image-classification"}, "task.safetensors"),
         ({"kind": "vqa", "classes": 0}, "task.safetensors"),
