@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -73,26 +72,26 @@ def stored(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
 
 
-def peak() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def memory(field: str) -> int:
+    """Bytes of resident memory of this process: `VmRSS` now, `VmHWM` at most so far (Linux only).
 
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    `getrusage` would not do: a new process inherits the peak of the one that starts it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def load_once(path: Path) -> None:
     """Load in this process and print seconds and bytes. Every weight is read, so that nothing is put off."""
     _ = xfm.load, torch.zeros(1)
-    before = resident()
+    before = memory("VmRSS")
     began = time.perf_counter()
     model = xfm.load(path).model
     seconds = time.perf_counter() - began
-    extra = peak() - before
+    extra = memory("VmHWM") - before
     total = sum(p.detach().sum().item() for p in model.parameters())
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    print(json.dumps([seconds, max(extra, peak() - before), weights, total]))
+    print(json.dumps([seconds, max(extra, memory("VmHWM") - before), weights, total]))
 
 
 def measure(what: str, path: Path, rounds: int) -> Line:
