@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xfm.data.tokenizer import Tokenizer as Tokenizer
     from xfm.errors import UserError as UserError
     from xfm.evaluation.run import evaluate as evaluate
+    from xfm.interop.loading import load as load
     from xfm.modeling.folder import load_model as load_model
     from xfm.modeling.folder import save_model as save_model
     from xfm.modeling.gradients import GradientPolicy as GradientPolicy
@@ -33,6 +34,7 @@ _HOMES = {
     "UserError": "xfm.errors",
     "XFM": "xfm.modeling.xfm",
     "evaluate": "xfm.evaluation.run",
+    "load": "xfm.interop.loading",
     "load_model": "xfm.modeling.folder",
     "load_recipe": "xfm.config.load",
     "pretrain": "xfm.training.pretrain",

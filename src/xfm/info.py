@@ -48,6 +48,9 @@ def _model_facts(folder: Path) -> dict[str, Any]:
     provenance, config = _read_json(folder / "provenance.json"), _read_json(folder / "config.json")
     weights = folder / "model.safetensors"
     facts: dict[str, Any] = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
+    if (folder / "task.json").is_file():
+        added = parameter_counts(folder / "task.safetensors")
+        facts["task"] = _read_json(folder / "task.json") | {"parameters": added["total"]}
     if grid := _grid(config.get("vision")):
         facts["grid"] = grid
     for name in ("preprocessing", "tokenizer"):

@@ -1,4 +1,4 @@
-"""Reading a folder of recorded behaviour."""
+"""Reading a folder of recorded behaviour; every size comes from its config.json."""
 
 import json
 from dataclasses import dataclass
@@ -11,9 +11,25 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
-from xfm.interop.published import from_published
+from xfm.interop.published.names import from_published, layout
+from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.xfm import XFM
+from xfm.objectives.itm import Negatives
+
+TASKS = {
+    "cls_text": TaskKind.TEXT,
+    "cls_regress": TaskKind.TEXT,
+    "cls_image": TaskKind.IMAGE,
+    "cls_linearprobe": TaskKind.IMAGE,
+    "cls_multimodal": TaskKind.PAIR,
+    "nlvr": TaskKind.REASONING,
+    "retrieval": TaskKind.RETRIEVAL,
+    "grounding": TaskKind.GROUNDING,
+    "grounding_domain": TaskKind.GROUNDING,
+    "vqa": TaskKind.VQA,
+}
 
 
 @dataclass(frozen=True)
@@ -31,15 +47,26 @@ class Recorded:
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:
-        return self.arrays("inputs.safetensors") | self.arrays("images.safetensors")
+        files = ("inputs", "images", "downstream_inputs")
+        return {key: t for name in files for key, t in self.arrays(f"{name}.safetensors").items()}
 
     @cached_property
     def outputs(self) -> dict[str, Tensor]:
-        return self.arrays("outputs.safetensors")
+        return self.arrays("outputs.safetensors") | self.arrays("downstream_outputs.safetensors")
 
     @cached_property
     def scalars(self) -> dict[str, float]:
-        return self.json("scalars.json")
+        return self.json("scalars.json") | self.json("downstream_scalars.json")["losses"]
+
+    @cached_property
+    def gradients(self) -> dict[str, dict[str, Any]]:
+        """`grads` and `none` of pre-training and of the tasks."""
+        both = self.json("grads.json"), self.json("downstream_grads.json")
+        return {kind: both[0][kind] | both[1][kind] for kind in ("grads", "none")}
+
+    @cached_property
+    def checkpoint(self) -> dict[str, Tensor]:
+        return self.arrays("checkpoint.safetensors")
 
     @cached_property
     def config(self) -> ModelConfig:
@@ -73,30 +100,56 @@ class Recorded:
     def model(self) -> XFM:
         """The recorded model, in evaluation mode."""
         model = XFM(self.config)
-        model.load_state_dict(from_published(self.arrays("checkpoint.safetensors"), self.config))
+        model.load_state_dict(from_published(self.checkpoint, self.config))
         return model.eval()
 
-    def _texts(self, prefix: str) -> tuple[Tokens, MaskedTokens]:
+    def added_weights(self, task: str) -> dict[str, Tensor]:
+        """The parameters of a task model that its checkpoint does not have, by their published names."""
+        stored = self.arrays("downstream_weights.safetensors")
+        own = {n.removeprefix(f"{task}/"): t for n, t in stored.items() if n.startswith(f"{task}/")}
+        return own if own or task != "cls_linearprobe" else self.added_weights("cls_image")
+
+    def task_config(self, task: str) -> TaskConfig:
+        kind = TASKS[task]
+        added = self.added_weights(task)
+        last = max((int(name.split(".")[1]) for name in added if name.startswith("cls_head.")), default=0)
+        classes = len(added[f"cls_head.{last}.bias"]) if kind in CLASSIFIERS else 0
+        head = ImageHead.PUBLISHED if kind is TaskKind.IMAGE else ImageHead.LINEAR
+        return TaskConfig(kind, classes, head)
+
+    def task_model(self, task: str) -> TaskModel:
+        """A recorded task model as a user builds it on the recorded model, with the recorded head."""
+        config = self.task_config(task)
+        module = build_task_model(config, self.model())
+        added = self.added_weights(task)
+        for entry in layout(self.config, config):
+            if set(entry.published) <= added.keys():
+                value = entry.to_native([added.pop(name) for name in entry.published])
+                module.get_parameter(entry.native.removeprefix("task.")).data.copy_(value)
+        assert not added, f"{task}: {sorted(added)} have no place"
+        return module.eval()
+
+    def negatives(self, prefix: str = "") -> Negatives:
+        """The recorded hard negatives, which take the place of a draw."""
+        image, text = (self.inputs[f"{prefix}{kind}_neg_idx"] for kind in ("image", "text"))
+        return Negatives(image, text, torch.ones(len(image), dtype=torch.bool))
+
+    def tokens(self, prefix: str) -> Tokens:
+        return Tokens(self.inputs[f"{prefix}_ids"], self.inputs[f"{prefix}_atts"].bool())
+
+    def _masked(self, text: str, prefix: str) -> MaskedTokens:
         x = self.inputs
-        at = "" if prefix else "text_"
-        names = (f"{prefix}{at}ids", f"{prefix}{at}atts", f"{prefix}{at}ids_masked")
-        ids, mask, masked_ids = (x[name] for name in names)
-        tokens = Tokens(ids, mask.bool())
-        return tokens, MaskedTokens(
-            masked_ids,
-            x[f"{prefix.removesuffix('text_')}masked_pos"],
-            x[f"{prefix.removesuffix('text_')}masked_ids"],
-        )
+        return MaskedTokens(x[f"{text}_ids_masked"], x[f"{prefix}masked_pos"], x[f"{prefix}masked_ids"])
 
     def pair_batch(self) -> Batch:
-        tokens, masked = self._texts("")
+        tokens, masked = self.tokens("text"), self._masked("text", "")
         rows = torch.arange(len(tokens.ids))
         pair = PairBatch(self.inputs["image"], tokens, masked, rows, rows, self.inputs["mim_mask"])
         return Batch(step=0, pair=pair)
 
     def region_batch(self) -> Batch:
         x = self.inputs
-        tokens, masked = self._texts("region_text_")
+        tokens = self.tokens("region_text")
         rows = torch.arange(len(tokens.ids))
         region = RegionBatch(
             pixels=x["region_image"],
@@ -105,7 +158,7 @@ class Recorded:
             boxes=x["region_target_bbox"],
             is_image=x["region_is_image"].bool(),
             tokens=tokens,
-            masked=masked,
+            masked=self._masked("region_text", "region_"),
             image_identity=rows,
             text_identity=rows,
         )
@@ -117,5 +170,4 @@ class Recorded:
         )
 
     def text_batch(self) -> Batch:
-        tokens, masked = self._texts("textonly_")
-        return Batch(step=0, text=TextBatch(tokens, masked))
+        return Batch(step=0, text=TextBatch(self.tokens("textonly"), self._masked("textonly", "textonly_")))

@@ -27,9 +27,8 @@ WRITTEN = sorted([*FILES, "preprocessor_config.json"])  # the last is for transf
 
 
 def save(folder: Path | str, pretrained: Pretrained) -> None:
-    save_model(
-        folder, pretrained.model, pretrained.tokenizer, pretrained.preprocessing, pretrained.provenance
-    )
+    tokenizer = pretrained.given_tokenizer
+    save_model(folder, pretrained.model, tokenizer, pretrained.preprocessing, pretrained.provenance)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -200,6 +199,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     message = sentence(lambda: load_model(tmp_path / "nowhere"))
     assert str(tmp_path / "nowhere" / "config.json") in message
     assert "missing" in message
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.th").write_bytes(b"1")
+    assert "xfm convert" in sentence(lambda: load_model(tmp_path / "a.th"))
 
 
 @pytest.mark.parametrize("name", FILES)

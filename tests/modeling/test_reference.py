@@ -5,7 +5,7 @@ import torch
 from transformers import RobertaConfig, RobertaModel
 
 from tests.modeling.build import tiny_config, tiny_model
-from xfm.interop.published import to_published
+from xfm.interop.published.names import to_published
 from xfm.modeling.heads import MLPHead
 from xfm.modeling.vision import relative_position_index, sine_positions
 

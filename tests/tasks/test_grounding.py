@@ -63,7 +63,10 @@ def test_loss_is_l1_plus_giou(pretrained: Pretrained, pictures: Pictures, rows: 
     task = GroundingTask(pretrained, pictures, rows, SETTINGS)
     batch = task.collate(rows[:6])
     with torch.no_grad():
-        losses, predicted = task.loss(batch, torch.Generator()), task.module(batch)
+        losses, predicted = (
+            task.loss(batch, torch.Generator()),
+            task.module(batch.pixels, batch.tokens, batch.image_index),
+        )
 
     def corners(boxes: torch.Tensor) -> torch.Tensor:
         return Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data

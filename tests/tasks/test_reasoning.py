@@ -37,15 +37,20 @@ def test_overfits_a_handful_of_rows(
     assert task.metrics(few, task.predict(few)) == {"accuracy": 1.0}
 
 
+def logits_of(task: ReasoningTask, row: PicturePair) -> torch.Tensor:
+    batch = task.collate([row])
+    return task.module(batch.pixels, batch.left, batch.right, batch.tokens)
+
+
 def test_both_pictures_count_and_keep_their_sides(
     pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
 ) -> None:
     task = ReasoningTask(pretrained, pictures, rows, SETTINGS)
     first, last = rows[0], rows[-3]
     with torch.no_grad():
-        logits = task.module(task.collate([first]))
+        logits = logits_of(task, first)
         for images in ((first.images[1], first.images[0]), (last.images[0], first.images[1])):
-            other = task.module(task.collate([replace(first, images=images)]))
+            other = logits_of(task, replace(first, images=images))
             assert not torch.allclose(logits, other, atol=1e-5)
         model, batch = task.module.model, task.collate([first])
         text = model.encode_text(batch.tokens.ids, batch.tokens.mask)

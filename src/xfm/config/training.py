@@ -60,6 +60,8 @@ class OptimConfig:
         warmup: steps of linear warm-up; the first step already moves.
         hold: share of the steps after the warm-up that stay at the peak before the decay starts.
         clip: largest gradient norm over all parameters.
+        published: optimise exactly as the published code does: decay by its rules and after the step, warm-up
+            from rate 0; only its own heads learn faster. `muon_lr` and `hold` must be 0.
     """
 
     lr: float = 1e-4
@@ -70,8 +72,11 @@ class OptimConfig:
     warmup: int = 2500
     hold: float = 0.0
     clip: float = 1.0
+    published: bool = False
 
     def __post_init__(self) -> None:
+        if self.published and (self.muon_lr or self.hold):
+            raise ValueError("the published optimiser has no Muon and no hold: set muon_lr and hold to 0")
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "warmup", "clip"):
             check_range(f"optim.{name}", getattr(self, name), 0)
         check_range("optim.hold", self.hold, 0, 1)

@@ -1,4 +1,7 @@
-"""A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance."""
+"""A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance.
+
+A fine-tuned model's folder also has `task.json`, what it is for, and `task.safetensors`, what the task adds.
+"""
 
 import json
 from dataclasses import dataclass, replace
@@ -6,21 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from torch import Tensor, nn
 
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
+from xfm.config.task import TaskConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, sync_folder
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
+from xfm.modeling.task_models import TaskModel, build_task_model
+from xfm.modeling.weights import assign_tensors, read_tensors, require_same, without_weights, write_tensors
 from xfm.modeling.xfm import XFM
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
+TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
 FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
 
 
@@ -52,44 +59,78 @@ class Belongings:
     """What a model cannot be used without, and where it comes from.
 
     Attributes:
-        tokenizer: its vocabulary.
+        given_tokenizer: its vocabulary, None if it was saved without one.
         preprocessing: how pictures become pixels.
         provenance: where the model comes from.
     """
 
-    tokenizer: Tokenizer
-    preprocessing: Preprocessing
-    provenance: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A loaded model folder."""
-
-    model: XFM
-    tokenizer: Tokenizer
+    given_tokenizer: Tokenizer | None
     preprocessing: Preprocessing
     provenance: dict[str, Any]
 
     @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            UserError: the model has none.
+        """
+        if self.given_tokenizer is None:
+            raise UserError(
+                "the model has no tokenizer, and texts need one; convert or load it again with --tokenizer "
+                "(in Python, tokenizer=), for published weights RoBERTa's"
+            )
+        return self.given_tokenizer
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A loaded model folder.
+
+    Attributes:
+        model: in evaluation mode.
+        given_tokenizer: the model's tokenizer, None if it was saved without one.
+        preprocessing: how pictures become pixels.
+        provenance: where the model comes from.
+        task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
+    """
+
+    model: XFM
+    given_tokenizer: Tokenizer | None
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+    task: TaskModel | None = None
+
+    @property
     def belongings(self) -> Belongings:
         """All but the model."""
-        return Belongings(self.tokenizer, self.preprocessing, self.provenance)
+        return Belongings(self.given_tokenizer, self.preprocessing, self.provenance)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            UserError: the model has none.
+        """
+        return self.belongings.tokenizer
 
 
 def save_model(
     folder: Path | str,
     model: XFM,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     preprocessing: Preprocessing,
     provenance: dict[str, Any],
+    task: TaskModel | None = None,
 ) -> None:
     """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
 
     Args:
         folder: the model folder; a folder of something else is never replaced.
-        model, tokenizer, preprocessing: what belongs together.
+        model, tokenizer, preprocessing: what belongs together; without a tokenizer, texts cannot be encoded.
         provenance: where the model comes from, as JSON can hold it; anything else is written as text.
+        task: what the model was fine-tuned for; its parts take the place of the model's.
 
     Raises:
         UserError: the disk is full, the place is not writable, or something else lies there. What was there
@@ -98,11 +139,13 @@ def save_model(
     folder = Path(folder)
     target = folder.resolve()  # through a link, so that the link stays
     _refuse_foreign(folder)
-    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
     try:
         with drafting(target) as part:
-            save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+            write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}))
             write_description(part, model.config, Belongings(tokenizer, preprocessing, provenance))
+            if task is not None:
+                write_tensors(part / TASK_WEIGHTS, task.added_state())
+                _write_json(part / TASK, to_plain(task.task))
             sync_folder(part)
             replace_folder(part, target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
@@ -114,11 +157,14 @@ def save_model(
 
 
 def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
-    """Write every file of a model folder but the weights."""
+    """Write every file of a model folder but the weights and the task."""
     _write_json(folder / CONFIG, plain_config(config))
-    belongings.tokenizer.save(folder / TOKENIZER)
+    tokenizer, provenance = belongings.given_tokenizer, belongings.provenance
+    if tokenizer is not None:
+        tokenizer.save(folder / TOKENIZER)
     _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
-    _write_json(folder / PROVENANCE, belongings.provenance)
+    # A tokenizer that was never there is told from one that was lost.
+    _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
     _write_json(folder / INPUT_CLASSES, CLASSES)
 
 
@@ -140,22 +186,21 @@ def load_model(
         UserError: a file is missing, truncated or of another model.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise UserError(
+            f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
+            "Python by xfm.load"
+        )
     config, preprocessing = read_config(folder)
-    tokenizer = Tokenizer.load(folder / TOKENIZER)
-    for found, wanted, what in (
-        (tokenizer.vocab_size <= config.language.vocab_size, config.language.vocab_size, "tokens"),
-        (tokenizer.pad == config.language.pad, config.language.pad, "as the padding token"),
-    ):
-        if not found:
-            raise UserError(
-                f"{folder / TOKENIZER} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but "
-                f"{CONFIG} says {wanted} {what}; use the files of one save"
-            )
-    model = _load_weights(folder / WEIGHTS, config)
+    provenance = read_provenance(folder)
+    absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
+    tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
+    check_vocabulary(tokenizer, config, folder / TOKENIZER)
+    model, task = _load_weights(folder, config)
     if image_size is not None:
         _, preprocessing = read_config(folder, image_size, image_width)
         model.resize(image_size, image_width)
-    return Pretrained(model.eval(), tokenizer, preprocessing, read_provenance(folder))
+    return Pretrained(model.eval(), tokenizer, preprocessing, provenance, task)
 
 
 def read_config(
@@ -196,40 +241,54 @@ def read_provenance(folder: Path | str) -> dict[str, Any]:
     return _read_json(Path(folder) / PROVENANCE)
 
 
-def _load_weights(path: Path, config: ModelConfig) -> XFM:
-    """The model of a configuration with a file's tensors, whose names and shapes must be the model's.
+def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:
+    """Refuse a tokenizer that is not the model's.
+
+    Raises:
+        UserError: it knows more tokens than the model or pads with another; names the tokenizer's file.
+    """
+    if tokenizer is None:
+        return
+    for fits, wanted, what in (
+        (tokenizer.vocab_size <= config.language.vocab_size, config.language.vocab_size, "tokens"),
+        (tokenizer.pad == config.language.pad, config.language.pad, "as the padding token"),
+    ):
+        if not fits:
+            raise UserError(
+                f"{path} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but the model has "
+                f"{wanted} {what}; use the tokenizer that the model was trained with"
+            )
+
+
+def _load_weights(folder: Path, config: ModelConfig) -> tuple[XFM, TaskModel | None]:
+    """Model and task model of a folder with its tensors, whose names and shapes must be theirs.
 
     They are compared before memory is taken: a configuration may claim any size, a file has what it has.
     """
     with torch.device("meta"):
-        own = XFM(config).state_dict()
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        _compare(path, shapes, {name: list(tensor.shape) for name, tensor in own.items()})
+        require_same(folder / WEIGHTS, XFM(config).state_dict(), CONFIG)
+    with without_weights():
         model = XFM(config)
-        model.load_state_dict(load_file(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
-    return model
+        task = _read_task(folder, model)
+    _assign(model, model.state_dict(), folder / WEIGHTS)
+    if task is not None:
+        require_same(folder / TASK_WEIGHTS, task.added_state(), TASK)
+        _assign(task, task.added_state(), folder / TASK_WEIGHTS)
+        task.eval()
+    return model, task
 
 
-def _compare(path: Path, stored: dict[str, list[int]], own: dict[str, list[int]]) -> None:
-    """Refuse a file whose names and shapes are not the model's."""
-    if differing := sorted(stored.keys() ^ own.keys()):
-        missing = sum(name in own for name in differing)
-        raise UserError(
-            f"{path} does not fit {CONFIG}: {missing} tensors are missing and {len(differing) - missing} "
-            f"are unknown (first: {differing[0]}); use the files of one save"
-        )
-    for name, shape in own.items():
-        if shape != stored[name]:
-            raise UserError(
-                f"{path}: {name} has shape {stored[name]}, but {CONFIG} says {shape}; "
-                "use the files of one save"
-            )
+def _read_task(folder: Path, model: XFM) -> TaskModel | None:
+    """The task model that the folder describes, with shapes only."""
+    if not (folder / TASK).exists():
+        return None
+    return build_task_model(from_plain(TaskConfig, _read_json(folder / TASK), folder / TASK), model)
+
+
+def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
+    """Give the module the tensors of a file in the types of `own`; it keeps the others that it has."""
+    stored = {name: tensor.to(own[name].dtype) for name, tensor in read_tensors(path).items()}
+    assign_tensors(module, {**module.state_dict(), **stored})
 
 
 def _refuse_foreign(folder: Path) -> None:

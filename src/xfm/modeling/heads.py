@@ -1,5 +1,7 @@
 """Heads on top of the encoders."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,22 @@ class MLPHead(nn.Sequential):
             nn.GELU(),
             nn.Linear(2 * width, out),
         )
+
+
+class DeepHead(nn.Sequential):
+    """Four times (Linear, LayerNorm, GELU) of widths 2E, 4E, 2E and E, then Linear(E, out).
+
+    The published head of image classification.
+    """
+
+    def __init__(self, width: int, out: int) -> None:
+        widths = (width, 2 * width, 4 * width, 2 * width, width)
+        stages = [
+            part
+            for before, after in pairwise(widths)
+            for part in (nn.Linear(before, after), nn.LayerNorm(after, eps=EPS), nn.GELU())
+        ]
+        super().__init__(*stages, nn.Linear(width, out))
 
 
 class TokenHead(nn.Module):

@@ -10,6 +10,8 @@ from xfm.modeling.folder import (
     CONFIG,
     PREPROCESSING,
     PROVENANCE,
+    TASK,
+    TASK_WEIGHTS,
     TOKENIZER,
     WEIGHTS,
     Belongings,
@@ -20,7 +22,7 @@ from xfm.modeling.folder import (
 from xfm.modeling.shared_format import INPUT_CLASSES
 from xfm.modeling.xfm import XFM
 
-FILES = (CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, INPUT_CLASSES, CARD)
+FILES = (CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, TASK, TASK_WEIGHTS, INPUT_CLASSES, CARD)
 """What is downloaded, whatever else a repository holds: no code, no pickles."""
 
 
@@ -72,7 +74,7 @@ def save_pretrained(folder: Path | str, model: XFM, belongings: Belongings | Non
             "the model has no tokenizer and preprocessing to be saved with: give `belongings`, such as those "
             "of the folder that it was loaded from (`load_model(FOLDER).belongings`)"
         )
-    save_model(folder, model, belongings.tokenizer, belongings.preprocessing, belongings.provenance)
+    save_model(folder, model, belongings.given_tokenizer, belongings.preprocessing, belongings.provenance)
     write_text(Path(folder) / CARD, model_card(model.config, belongings))
 
 

@@ -44,11 +44,15 @@ class Composition:
 
     def build(self, config: ModelConfig) -> None:
         """Set every part, randomly initialised."""
-        width, image_width = config.language.width, config.vision.width
-        head_eps = config.language.norm_eps if isinstance(config.language, LanguageConfig) else EPS
         self.vision = build_vision(config.vision)
         self.language = build_language(config.language)
-        self.fusion = FusionEncoder(config.fusion, config.language, image_width)
+        self.fusion = FusionEncoder(config.fusion, config.language, config.vision.width)
+        self.reset_heads(config)
+
+    def reset_heads(self, config: ModelConfig) -> None:
+        """Set projections, temperature and heads as a new model has them."""
+        width, image_width = config.language.width, config.vision.width
+        head_eps = config.language.norm_eps if isinstance(config.language, LanguageConfig) else EPS
         self.vision_proj = nn.Linear(image_width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))

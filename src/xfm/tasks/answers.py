@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.modeling.decoder import Decoder
+from xfm.objectives.sequences import sequence_losses
 
 
 class AnswerList:
@@ -100,6 +102,51 @@ def rank_answers(
     score(rows[contenders], order[contenders])
     likelihood, index = totals.max(dim=1)
     return Ranked(index, likelihood)
+
+
+@dataclass(frozen=True)
+class PublishedRanking:
+    """What the published code makes of A answers for N questions.
+
+    Attributes:
+        kept: [N, K] int64, the answers of likeliest first token, best first.
+        first: [N, A] probabilities of every answer's first token.
+        losses: [N, K] summed cross-entropy of each kept answer, its first token included.
+        order: [N, K] int64, the kept answers, best first.
+        probabilities: [N, K] softmax over the scores, in that order.
+    """
+
+    kept: Tensor
+    first: Tensor
+    losses: Tensor
+    order: Tensor
+    probabilities: Tensor
+
+
+def rank_as_published(decoder: Decoder, answers: Tokens, memory: Tensor, shortlist: int) -> PublishedRanking:
+    """The published ranking, to reproduce its scores; `rank_answers` is the right one.
+
+    It counts the first token twice (score: its log-probability minus the whole answer's loss), attends the
+    padding of the questions, and looks no further than the shortlist.
+
+    Args:
+        decoder: in evaluation mode.
+        answers: [A, L] the list.
+        memory: [N, S, D] fused questions.
+        shortlist: answers of each question that are scored whole, K.
+    """
+    questions = memory.shape[0]
+    seen = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+    begin = answers.ids[:1, :1].expand(questions, 1)  # [N, 1]
+    logits = decoder(begin, torch.ones_like(begin, dtype=torch.bool), memory, seen)[:, 0]
+    first = logits.float().softmax(-1)[:, answers.ids[:, 1]]  # [N, A]
+    best, kept = first.topk(shortlist, dim=1)
+    chosen = Tokens(answers.ids[kept.flatten()], answers.mask[kept.flatten()])
+    owner = torch.arange(questions, device=memory.device).repeat_interleave(shortlist)
+    logits = decoder(chosen.ids, chosen.mask, memory, seen, owner)
+    losses = sequence_losses(logits, chosen).view(questions, shortlist)
+    probabilities, place = (best.log() - losses).softmax(-1).sort(dim=1, descending=True)
+    return PublishedRanking(kept, first, losses, kept.gather(1, place), probabilities)
 
 
 def _rest_log_likelihood(

@@ -166,6 +166,17 @@ def classification_losses(logits: Tensor, labels: Tensor) -> Losses:
     return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": right})
 
 
+def regression_losses(values: Tensor, targets: Tensor) -> Losses:
+    """Mean squared error of a head with one output.
+
+    Args:
+        values: [R, 1] float.
+        targets: [R] float.
+    """
+    loss = nn.functional.mse_loss(values.float()[:, 0], targets.float())
+    return Losses(total=loss, parts={"mse": loss})
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draws inside (a head's initialisation) depend on `seed` alone and leave torch's state as it was."""

@@ -8,14 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.metrics import paired_iou
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.xfm import XFM
+from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, Task, TaskSettings, seeded
@@ -43,20 +43,6 @@ class GroundingBatch(TensorFields):
     boxes: Tensor
 
 
-class GroundingModule(nn.Module):
-    """The pre-trained model with its own box head: nothing is new."""
-
-    def __init__(self, model: XFM) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model)
-
-    def forward(self, batch: GroundingBatch) -> Tensor:
-        """[R, 4] boxes (cx, cy, w, h) as fractions."""
-        text = self.model.encode_text(batch.tokens.ids, batch.tokens.mask)
-        image = self.model.encode_image(batch.pixels)
-        return self.model.boxes(self.model.fuse(text, batch.tokens.mask, image, batch.image_index))
-
-
 class GroundingTask(Task[Reference, GroundingBatch, Corners]):
     """Where is what the phrase refers to? Predictions are (left, top, right, bottom) as fractions.
 
@@ -74,10 +60,10 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         super().__init__(settings, train)
         self.tokenizer, self.pictures = pretrained.tokenizer, pictures
         with seeded(settings.seed):
-            self._module = GroundingModule(pretrained.model).to(settings.device)
+            self._module = Grounder(copy.deepcopy(pretrained.model)).to(settings.device)
 
     @property
-    def module(self) -> GroundingModule:
+    def module(self) -> Grounder:
         """What is trained."""
         return self._module
 
@@ -101,12 +87,14 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:
         """L1 summed over the four numbers, plus 1 - GIoU, both averaged over the phrases."""
-        l1, giou, iou = box_losses(self.module(batch), batch.boxes)
+        predicted = self.module(batch.pixels, batch.tokens, batch.image_index)
+        l1, giou, iou = box_losses(predicted, batch.boxes)
         return Losses(total=l1 + giou, parts={"box_l1": l1, "box_giou": giou}, metrics={"iou": iou})
 
     def predict_batch(self, batch: GroundingBatch) -> list[Corners]:
         """Corner boxes as fractions of the picture's sides."""
-        boxes = Boxes(self.module(batch).float(), BoxFormat.CXCYWH, BoxUnit.FRACTION)
+        predicted = self.module(batch.pixels, batch.tokens, batch.image_index).float()
+        boxes = Boxes(predicted, BoxFormat.CXCYWH, BoxUnit.FRACTION)
         return [tuple(box) for box in boxes.to_format(BoxFormat.XYXY).data.tolist()]
 
     def metrics(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:

@@ -8,14 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.metrics import accuracy
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.heads import MLPHead
-from xfm.modeling.xfm import XFM
+from xfm.modeling.task_models import Reasoner
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses, seeded
 from xfm.tasks.pictures import Pictures
@@ -42,23 +41,6 @@ class ReasoningBatch(TensorFields):
     labels: Tensor
 
 
-class ReasoningModule(nn.Module):
-    """The model with a two-way head on the concatenated token-0 vectors of both fusions."""
-
-    def __init__(self, model: XFM) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model)
-        self.head = MLPHead(2 * model.config.language.width, 2)
-
-    def forward(self, batch: ReasoningBatch) -> Tensor:
-        """[R, 2] logits."""
-        text = self.model.encode_text(batch.tokens.ids, batch.tokens.mask)
-        image = self.model.encode_image(batch.pixels)
-        both = torch.cat([batch.left, batch.right])  # [2R]
-        fused = self.model.fuse(text.repeat(2, 1, 1), batch.tokens.mask.repeat(2, 1), image, both)[:, 0]
-        return self.head(torch.cat(fused.chunk(2), dim=-1))
-
-
 class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
     """Is the sentence true of the two pictures?
 
@@ -77,10 +59,10 @@ class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
         self.tokenizer, self.pictures = pretrained.tokenizer, pictures
         self._components = components(row.images for row in train)
         with seeded(settings.seed):
-            self._module = ReasoningModule(pretrained.model).to(settings.device)
+            self._module = Reasoner(copy.deepcopy(pretrained.model)).to(settings.device)
 
     @property
-    def module(self) -> ReasoningModule:
+    def module(self) -> Reasoner:
         """What is trained."""
         return self._module
 
@@ -105,13 +87,17 @@ class ReasoningTask(Task[PicturePair, ReasoningBatch, bool]):
         labels = torch.tensor([int(row.label) for row in rows])
         return ReasoningBatch(pixels, index[: len(rows)], index[len(rows) :], tokens, labels)
 
+    def _logits(self, batch: ReasoningBatch) -> Tensor:
+        """[R, 2]."""
+        return self.module(batch.pixels, batch.left, batch.right, batch.tokens)
+
     def loss(self, batch: ReasoningBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy."""
-        return classification_losses(self.module(batch), batch.labels)
+        return classification_losses(self._logits(batch), batch.labels)
 
     def predict_batch(self, batch: ReasoningBatch) -> list[bool]:
         """True where the sentence is judged true."""
-        return self.module(batch).argmax(-1).bool().tolist()
+        return self._logits(batch).argmax(-1).bool().tolist()
 
     def metrics(self, rows: Sequence[PicturePair], predictions: Sequence[bool]) -> dict[str, float]:
         """Accuracy."""

@@ -8,13 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.data.schema import TensorFields, Tokens
 from xfm.evaluation.metrics import accuracy
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.heads import MLPHead
-from xfm.modeling.xfm import XFM
+from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, Task, TaskSettings, classification_losses, seeded
 from xfm.tasks.rows import TextPair, read_text_pairs
@@ -27,19 +26,6 @@ class TextPairBatch(TensorFields):
 
     tokens: Tokens
     labels: Tensor
-
-
-class TextPairModule(nn.Module):
-    """The language encoder with a two-way head on token 0; vision and fusion are left behind."""
-
-    def __init__(self, model: XFM) -> None:
-        super().__init__()
-        self.language = copy.deepcopy(model.language)
-        self.head = MLPHead(model.config.language.width, 2)
-
-    def forward(self, tokens: Tokens) -> Tensor:
-        """[R, T] tokens -> [R, 2] logits."""
-        return self.head(self.language(tokens.ids, tokens.mask)[:, 0])
 
 
 class TextPairTask(Task[TextPair, TextPairBatch, bool]):
@@ -57,10 +43,11 @@ class TextPairTask(Task[TextPair, TextPairBatch, bool]):
         super().__init__(settings, train)
         self.tokenizer = pretrained.tokenizer
         with seeded(settings.seed):
-            self._module = TextPairModule(pretrained.model).to(settings.device)
+            language = copy.deepcopy(pretrained.model.language)  # vision and fusion are left behind
+            self._module = TextClassifier(language, 2).to(settings.device)
 
     @property
-    def module(self) -> TextPairModule:
+    def module(self) -> TextClassifier:
         """What is trained."""
         return self._module
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.modeling.decoder import Decoder
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.xfm import XFM
+from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
+from xfm.objectives.sequences import sequence_losses
 from xfm.tasks.answers import AnswerList, rank_answers
 from xfm.tasks.base import Blanked, Task, TaskSettings, seeded
 from xfm.tasks.pictures import Pictures
@@ -42,26 +42,6 @@ class VqaBatch(TensorFields):
     answer: Tokens
 
 
-class VqaModule(nn.Module):
-    """The model and a decoder that starts from its fusion encoder."""
-
-    def __init__(self, model: XFM) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model)
-        self.decoder = Decoder.from_fusion(model)
-
-    def fuse(self, batch: VqaBatch) -> Tensor:
-        """[R, T, D] fused questions."""
-        text = self.model.encode_text(batch.question.ids, batch.question.mask)
-        image = self.model.encode_image(batch.pixels)
-        return self.model.fuse(text, batch.question.mask, image, batch.image_index)
-
-    def forward(self, batch: VqaBatch) -> Tensor:
-        """[R, L - 1, V] logits of the answers' tokens after the begin token."""
-        ids, mask = batch.answer.ids[:, :-1], batch.answer.mask[:, :-1]
-        return self.decoder(ids, mask, self.fuse(batch), batch.question.mask)
-
-
 class VqaTask(Task[Question, VqaBatch, str]):
     """Answers questions from the list of answers that its training rows hold.
 
@@ -82,10 +62,10 @@ class VqaTask(Task[Question, VqaBatch, str]):
         self.answers = AnswerList([answer for answer, _ in counts.most_common()], self.tokenizer)
         self.answers.to(settings.device)
         with seeded(settings.seed):
-            self._module = VqaModule(pretrained.model).to(settings.device)
+            self._module = Answerer(copy.deepcopy(pretrained.model)).to(settings.device)
 
     @property
-    def module(self) -> VqaModule:
+    def module(self) -> Answerer:
         """What is trained."""
         return self._module
 
@@ -120,15 +100,19 @@ class VqaTask(Task[Question, VqaBatch, str]):
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy of the answer's tokens, summed over an answer, averaged over the questions."""
-        logits = self.module(batch).float()  # [R, L - 1, V]
+        without_last = Tokens(batch.answer.ids[:, :-1], batch.answer.mask[:, :-1])
+        module = self.module
+        logits = module(
+            batch.pixels, batch.question, without_last, batch.image_index
+        ).float()  # [R, L - 1, V]
         target, mask = batch.answer.ids[:, 1:], batch.answer.mask[:, 1:]
-        loss = nn.functional.cross_entropy(logits[mask], target[mask], reduction="sum") / len(target)
+        loss = sequence_losses(logits, batch.answer).mean()
         right = ((logits.detach().argmax(-1) == target) | ~mask).all(dim=1).float().mean()
         return Losses(total=loss, parts={"answer": loss}, metrics={"answer_right": right})
 
     def predict_batch(self, batch: VqaBatch) -> list[str]:
         """The likeliest answer of the list for each question."""
-        memory = self.module.fuse(batch)
+        memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
         best = rank_answers(self.module.decoder, self.answers, memory, batch.question.mask)
         return [self.answers.answers[place] for place in best.index.tolist()]
 

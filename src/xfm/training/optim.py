@@ -8,6 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.training import OptimConfig
+from xfm.training.published_optim import (
+    PublishedAdamW,
+    is_decayed_as_published,
+    published_rate_factor,
+)
 
 _TABLE = re.compile(r"(^|\.)(positions?|pos_embed|position_embeddings?|relative_position\w*)(\.weight)?$")
 
@@ -56,8 +61,13 @@ def matrix_names(model: nn.Module) -> set[str]:
 def build_optimizer(
     model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
 ) -> torch.optim.Optimizer:
-    """AdamW over `parameter_groups`; with `config.muon_lr` Muon for the matrices of linear layers."""
+    """AdamW over `parameter_groups`; with `config.muon_lr` Muon for the matrices of linear layers.
+
+    With `config.published` it is the published code's AdamW instead.
+    """
     trained = _trained(model)
+    if config.published:
+        return PublishedAdamW(_groups(trained, config, is_new), config.lr, config.betas)
     if not config.muon_lr:
         return _adamw(_groups(trained, config, is_new), config)
     matrices = {name: trained[name] for name in sorted(trained.keys() & matrix_names(model))}
@@ -106,7 +116,8 @@ def _groups(
 ) -> list[dict[str, Any]]:
     members: dict[tuple[bool, bool], dict[str, Tensor]] = {}
     for name, parameter in named.items():
-        members.setdefault((is_decayed(name, parameter), is_new(name)), {})[name] = parameter
+        decayed = is_decayed_as_published(name) if config.published else is_decayed(name, parameter)
+        members.setdefault((decayed, is_new(name)), {})[name] = parameter
     return [
         {
             "params": list(group.values()),
@@ -137,7 +148,11 @@ def rate_factor(step: int, steps: int, warmup: int, hold: float = 0.0) -> float:
 
 def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int) -> float:
     """Set every group's learning rate for a step and return that of the known parts."""
-    rate = config.lr * rate_factor(step, steps, config.warmup, config.hold)
+    if config.published:
+        factor = published_rate_factor(step, steps, config.warmup)
+    else:
+        factor = rate_factor(step, steps, config.warmup, config.hold)
+    rate = config.lr * factor
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
     return rate

@@ -38,6 +38,7 @@ from xfm.training.run_folder import require_run
 MODEL_FOLDER = "model"
 
 _HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
+_PUBLISHED_NEW = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
 
 
 def pretrain(
@@ -218,15 +219,17 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
 def is_new_part(name: str, recipe: Recipe, fresh: tuple[str, ...] = ()) -> bool:
     """Whether a parameter is newly initialised while others are not, or belongs to a head.
 
+    The published multiplier misses the randomly initialised fusion encoder and the token heads; here they
+    have their share whenever an encoder is loaded, unless the published optimiser is asked for.
+
     Args:
         name: of the parameter.
         recipe: says what the run begins with.
         fresh: beginnings of the names that are new in the model folder that it begins with.
-
-    The published multiplier misses the randomly initialised fusion encoder; here it has its share whenever an
-    encoder is loaded.
     """
     init = recipe.init
+    if recipe.training.optim.published:
+        return name.startswith(_PUBLISHED_NEW)
     if init.model is not None:
         return name.startswith(fresh)
     encoders_loaded = init.vision is not None or init.language is not None

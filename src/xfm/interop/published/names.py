@@ -2,7 +2,10 @@
 
 Every published tensor is one native tensor up to its shape, except that queries, keys and values are packed
 here: a native tensor is then the concatenation of several published ones. As the translation is linear and
-exact, it also carries gradients over.
+exact, it also carries gradients over. What a task adds has the prefix `task.` here.
+
+Pre-training files name the text encoder's layers `text_encoder.roberta.*`, fine-tuned ones `text_encoder.*`;
+fusion encoder and decoder keep their `roberta.` level in both.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,8 +15,12 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
+from xfm.errors import UserError
 
+TASK_PREFIX = "task."
 _NORM = ("weight", "bias")
+_FOREIGN = "the {} encoder is one of {}, and the published format has names for X-FM's own encoders only"
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Entry:
     """One native tensor.
 
     Attributes:
-        native: its name in `XFM.state_dict()`.
+        native: its name in `XFM.state_dict()`, or `task.` and its name in the task model.
         published: the published tensors that it concatenates along its first axis.
         leading: axes of length one that the published shape has in front (a negative count: the native
             shape has them instead).
@@ -48,42 +55,95 @@ class Entry:
         return zip(self.published, parts, strict=True)
 
 
-def layout(config: ModelConfig) -> list[Entry]:
-    """Every tensor of a pre-training model with the native encoders; others have no published names."""
-    vision, language = config.vision, config.language
-    if not (isinstance(vision, VisionConfig) and isinstance(language, LanguageConfig)):
-        raise ValueError("only models with the native encoders have the published layout")
-    entries = [Entry("temperature", ("temp",), leading=-1)]
-    entries += _same("vision_proj", "vision_proj") + _same("text_proj", "text_proj")
-    for head in ("itm_head", "bbox_head"):
-        entries += [entry for part in (0, 1, 3) for entry in _same(f"{head}.{part}", f"{head}.{part}")]
-    entries += _vision(vision.depth)
-    entries += _text("language", "text_encoder.roberta", language.depth, cross=False)
+def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
+    """Every tensor that is used of a pre-training file or, with a task, of a fine-tuned one.
+
+    Raises:
+        UserError: see `native_parts`.
+    """
+    vision, language = native_parts(config)
+    text = "text_encoder.roberta" if task is None else "text_encoder"
+    entries = _vision(vision.depth)
+    entries += _text("language", text, language.depth, cross=False)
     entries += _text("fusion", "fusion_encoder.roberta", config.fusion.depth, cross=True)
-    return (
-        entries + _token_head("language_head", "text_encoder") + _token_head("fusion_head", "fusion_encoder")
-    )
+    entries += _token_head("fusion_head", "fusion_encoder")
+    if task is None:
+        return (
+            entries
+            + _contrast()
+            + _mlp("itm_head")
+            + _mlp("bbox_head")
+            + _token_head("language_head", "text_encoder")
+        )
+    if task.kind in CLASSIFIERS:
+        return entries + _class_head(task)
+    if task.kind is TaskKind.RETRIEVAL:
+        return entries + _contrast() + _mlp("itm_head")
+    if task.kind is TaskKind.GROUNDING:
+        return entries + _mlp("bbox_head")
+    decoder = _text(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusion.depth, cross=True)
+    return entries + decoder + _token_head(f"{TASK_PREFIX}decoder.head", "text_decoder")
 
 
-def from_published(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
+    """The configurations of the two encoders.
+
+    Raises:
+        UserError: one of them is another library's or a BERT, which has no published names.
+    """
+    vision, language = config.vision, config.language
+    if not isinstance(vision, VisionConfig):
+        raise UserError(_FOREIGN.format("vision", "timm"))
+    if not isinstance(language, LanguageConfig):
+        raise UserError(_FOREIGN.format("language", "transformers"))
+    if (language.segments, language.first_position, language.pad) != (1, 2, 1):
+        raise UserError(
+            "the language encoder counts positions, pads or has segments as BERT does, and the published format "
+            "has RoBERTa's only"
+        )
+    return vision, language
+
+
+def from_published(
+    state: Mapping[str, Tensor], config: ModelConfig, task: TaskConfig | None = None
+) -> dict[str, Tensor]:
     """A native state of a published one.
 
     Raises:
         KeyError: a published tensor is missing.
     """
-    return {
-        entry.native: entry.to_native([state[name] for name in entry.published]) for entry in layout(config)
-    }
+    entries = layout(config, task)
+    return {entry.native: entry.to_native([state[name] for name in entry.published]) for entry in entries}
 
 
-def to_published(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+def to_published(
+    state: Mapping[str, Tensor], config: ModelConfig, task: TaskConfig | None = None
+) -> dict[str, Tensor]:
     """Published tensors (or gradients) of those native ones that `state` has."""
     return {
         name: part
-        for entry in layout(config)
+        for entry in layout(config, task)
         if entry.native in state
         for name, part in entry.to_published(state[entry.native])
     }
+
+
+def _contrast() -> list[Entry]:
+    entries = [Entry("temperature", ("temp",), leading=-1)]
+    return entries + _same("vision_proj", "vision_proj") + _same("text_proj", "text_proj")
+
+
+def _mlp(name: str) -> list[Entry]:
+    return [entry for part in (0, 1, 3) for entry in _same(f"{name}.{part}", f"{name}.{part}")]
+
+
+def _class_head(task: TaskConfig) -> list[Entry]:
+    """The published head of image classification has five linear layers, the others two."""
+    if task.kind is TaskKind.IMAGE and task.image_head is not ImageHead.PUBLISHED:
+        raise ValueError("a linear head of image classification has no published names")
+    parts = (0, 1, 3, 4, 6, 7, 9, 10, 12) if task.kind is TaskKind.IMAGE else (0, 1, 3)
+    native = f"{TASK_PREFIX}head"
+    return [entry for part in parts for entry in _same(f"{native}.{part}", f"cls_head.{part}")]
 
 
 def _same(native: str, published: str) -> list[Entry]:

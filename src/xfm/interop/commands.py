@@ -1,0 +1,136 @@
+"""`xfm convert` and `xfm export`: options and work. torch is imported when a command runs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.config.options import new_parser
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+UNUSED = "unused.safetensors"
+"""Caption heads of a published file, kept in the model folder so that an export gives the file back whole."""
+
+_NORMALISATION = {
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
+def convert_parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm convert`."""
+    from xfm.config.load import recipe_names
+
+    parser = new_parser(
+        prog="xfm convert",
+        usage="xfm convert FILE OUT [--tokenizer PATH] [--OPTION VALUE ...]",
+        description="Turn a published X-FM checkpoint, of pre-training or of any fine-tuning, into a model\n"
+        "folder, and print what was used, ignored and missing. The file is read without running\n"
+        "anything in it. Sizes are read off its tensors.",
+        epilog="examples:\n"
+        "  xfm convert xfm-base.th models/base --tokenizer roberta-base/\n"
+        "  xfm convert sst2.th models/sst2 --tokenizer roberta-base/ --task text-classification\n"
+        "  xfm convert imagenet.th models/imagenet --normalisation imagenet",
+    )
+    parser.add_argument("file", type=str, help="the checkpoint: .th, .pt, or safetensors with its names")
+    parser.add_argument("out", type=str, help="model folder to write")
+    parser.add_argument(
+        "--tokenizer",
+        type=str,
+        default=None,
+        help="tokenizer.json, or a folder with it or with vocab.json and merges.txt (RoBERTa's)",
+    )
+    known = ", ".join(recipe_names())
+    parser.add_argument(
+        "--recipe",
+        type=str,
+        default="base",
+        help=f"gives what no tensor shows, such as dropout: one of {known}, or a YAML file",
+    )
+    parser.add_argument(
+        "--task",
+        type=str,
+        choices=[kind.value for kind in TaskKind],
+        default=None,
+        help="where the tensors leave it open",
+    )
+    parser.add_argument(
+        "--heads", type=int, default=None, help="attention heads of text and fusion, if not the recipe's"
+    )
+    parser.add_argument(
+        "--normalisation",
+        type=str,
+        choices=list(_NORMALISATION),
+        default=None,
+        help="mean and deviation of the pixels (pre-training used clip)",
+    )
+    parser.add_argument(
+        "--ignore", type=str, default="", help="beginnings of names of tensors to leave out, with commas"
+    )
+    return parser
+
+
+def convert(chosen: "Namespace") -> None:
+    """`xfm convert`."""
+    from safetensors.torch import save_file
+
+    from xfm.config.load import load_recipe
+    from xfm.files import file_digest
+    from xfm.interop.loading import given_tokenizer, provenance
+    from xfm.interop.published.convert import Choices
+    from xfm.interop.published.convert import convert as read
+    from xfm.modeling.folder import check_vocabulary, save_model
+
+    file, out = Path(chosen.file), Path(chosen.out)
+    if chosen.heads is not None and chosen.heads < 1:
+        raise UserError("--heads must be at least 1")
+    tokenizer = None if chosen.tokenizer is None else given_tokenizer(Path(chosen.tokenizer))
+    kind = None if chosen.task is None else TaskKind(chosen.task)
+    choices = Choices(
+        load_recipe(chosen.recipe).model, kind, chosen.heads, tuple(filter(None, chosen.ignore.split(",")))
+    )
+    found = read(file, choices)
+    check_vocabulary(tokenizer, found.model.config, Path(chosen.tokenizer or ""))
+    preprocessing = found.preprocessing
+    if chosen.normalisation is not None:
+        mean, std = _NORMALISATION[chosen.normalisation]
+        preprocessing = replace(preprocessing, mean=mean, std=std)
+    origin = provenance(found) | {"sha256": file_digest(file)}
+    save_model(out, found.model, tokenizer, preprocessing, origin, found.task)
+    if found.unused:
+        save_file({n: t.float().contiguous().clone() for n, t in found.unused.items()}, out / UNUSED)
+    print(found.report.table())
+    print(f"\nThe model is in {out}" + ("." if tokenizer else ", without a tokenizer (--tokenizer)."))
+
+
+def export_parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm export`."""
+    parser = new_parser(
+        prog="xfm export",
+        usage="xfm export MODEL OUT --format published",
+        description="Write a model folder in another program's format: `published` is the checkpoint that\n"
+        "the published X-FM code reads. `xfm convert` reads it back to the bit.",
+        epilog="examples:\n  xfm export runs/nano/model nano.th --format published",
+    )
+    parser.add_argument("model", type=str, help="model folder, such as runs/nano/model")
+    parser.add_argument("out", type=str, help="file to write")
+    parser.add_argument("--format", type=str, choices=["published"], default="published", help="the format")
+    return parser
+
+
+def export(chosen: "Namespace") -> None:
+    """`xfm export`."""
+    from xfm.interop.published.export import export as write
+    from xfm.modeling.folder import load_model
+    from xfm.modeling.weights import read_tensors
+
+    folder, out = Path(chosen.model), Path(chosen.out)
+    unused = read_tensors(folder / UNUSED) if (folder / UNUSED).exists() else {}
+    for difference in write(load_model(folder), out, unused):
+        print(f"Note: {difference}.")
+    print(f"The checkpoint is in {out}.")

@@ -1,0 +1,83 @@
+"""`xfm.load`: a model from a folder or from a published file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xfm.config.load import load_recipe
+from xfm.config.task import TaskKind
+from xfm.data.tokenizer import Tokenizer
+from xfm.errors import UserError
+from xfm.interop.published.convert import Choices, Converted, convert
+from xfm.interop.published.report import Fate
+from xfm.interop.vocabularies import read_tokenizer
+from xfm.modeling.folder import Pretrained, check_vocabulary, load_model
+
+
+def load(
+    path: Path | str,
+    *,
+    tokenizer: Path | str | None = None,
+    recipe: str = "base",
+    task: str | None = None,
+    heads: int | None = None,
+) -> Pretrained:
+    """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
+
+    Args:
+        path: folder or file.
+        tokenizer: `tokenizer.json`, or a folder with it or with RoBERTa's `vocab.json` and `merges.txt`; a
+            published file has none of its own.
+        recipe: gives what a published file does not show, such as dropout.
+        task: what a published file was fine-tuned for, where its tensors leave it open.
+        heads: attention heads of text and fusion, where neither file nor recipe gives them.
+
+    Returns:
+        The model in evaluation mode on the CPU, and what belongs to it.
+
+    Raises:
+        UserError: missing, damaged or foreign, or something must be said that the file does not say.
+
+    Example:
+        >>> load("xfm-base.th", tokenizer="roberta-base/").model.embed_image(pixels)
+    """
+    path = Path(path)
+    own = None if tokenizer is None else given_tokenizer(Path(tokenizer))
+    if path.is_dir():
+        found = load_model(path)
+        given = Path(path if tokenizer is None else tokenizer)
+    else:
+        kind = None if task is None else _kind(task)
+        result = convert(path, Choices(load_recipe(recipe).model, kind, heads))
+        found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
+        given = Path(tokenizer or path)
+    if own is None:
+        return found
+    check_vocabulary(own, found.model.config, given)
+    return replace(found, given_tokenizer=own)
+
+
+def provenance(converted: Converted) -> dict[str, Any]:
+    """Where a converted model comes from."""
+    report = converted.report
+    return {
+        "published": Path(report.source).name,
+        "layout": report.layout,
+        "initialised": [line.part for line in report.lines if line.fate is Fate.MISSING],
+    }
+
+
+def _kind(task: str) -> TaskKind:
+    try:
+        return TaskKind(task)
+    except ValueError:
+        raise UserError(f"unknown task {task}; known: {', '.join(TaskKind)}") from None
+
+
+def given_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer from `tokenizer.json`, or from a folder with it or with the files that it is built from.
+
+    Raises:
+        UserError: neither is there, or a file is damaged.
+    """
+    return read_tokenizer(path) if path.is_dir() else Tokenizer.load(path)

@@ -1,0 +1,144 @@
+"""Tensors from safetensors files into modules, without a second copy of either."""
+
+import json
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from xfm.errors import UserError
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "BOOL": torch.bool,
+}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, each in memory of its own.
+
+    Nothing stays mapped to the file, so that it may be replaced or truncated while a model lives. At no time
+    is there more than one copy of the tensors in memory.
+
+    Raises:
+        UserError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            pass  # checks the header and the file's length
+        with path.open("rb", buffering=0) as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            tensors = {}
+            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+                flat = torch.empty(entry["data_offsets"][1] - entry["data_offsets"][0], dtype=torch.uint8)
+                file.seek(8 + length + entry["data_offsets"][0])
+                _fill(file, flat)
+                tensors[name] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
+            return tensors
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
+
+
+def _fill(file: FileIO, flat: Tensor) -> None:
+    view = memoryview(flat.numpy())  # pyright: ignore[reportArgumentType]
+    while view:
+        count = file.readinto(view)
+        if not count:
+            raise OSError("the file ends early")
+        view = view[count:]
+
+
+def require_same(path: Path, own: Mapping[str, Tensor], described: str) -> None:
+    """Refuse a file of other names or shapes, before any of its tensors is read.
+
+    Args:
+        path: a safetensors file.
+        own: tensors of the right names and shapes.
+        described: the file that says what they must be, for the message.
+
+    Raises:
+        UserError: names the first tensor that differs.
+    """
+    stored = tensor_shapes(path)
+    if differing := sorted(stored.keys() ^ own.keys()):
+        missing = sum(name in own for name in differing)
+        raise UserError(
+            f"{path} does not fit {described}: {missing} tensors are missing and {len(differing) - missing} "
+            f"are unknown (first: {differing[0]}); use the files of one save"
+        )
+    for name, tensor in own.items():
+        if list(tensor.shape) != stored[name]:
+            raise UserError(
+                f"{path}: {name} has shape {stored[name]}, but {described} says {list(tensor.shape)}; "
+                "use the files of one save"
+            )
+
+
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """Shapes of the tensors of a safetensors file, from its header.
+
+    Raises:
+        UserError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
+
+
+def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file; a full disk is a `SafetensorError` or an `OSError`."""
+    save_file({n: t.detach().contiguous().cpu() for n, t in state.items()}, path, metadata={"format": "pt"})
+
+
+_BUILDING = threading.Lock()
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Parameters of modules built inside have shapes but no memory; `assign_tensors` gives them tensors.
+
+    Buffers are computed as always. Other threads may build modules meanwhile; they are not concerned.
+    """
+    register, here = nn.Module.register_parameter, threading.get_ident()
+
+    def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and not param.is_meta and threading.get_ident() == here:
+            param = nn.Parameter(param.detach().to("meta"), param.requires_grad)
+        register(self, name, param)
+
+    with _BUILDING:
+        nn.Module.register_parameter = on_meta
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register
+
+
+def assign_tensors(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Make the tensors the module's own, without a copy.
+
+    Args:
+        module: built `without_weights`; names and shapes are the state's.
+        state: tensors of every parameter and saved buffer; the module takes them as they are.
+    """
+    module.load_state_dict(state, assign=True)

@@ -1,0 +1,57 @@
+"""On two processes the contrastive gradient is that of the whole batch, which the published code misses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.golden.compare import check_gradients
+from tests.golden.recorded import Recorded
+
+WORKER = Path(__file__).with_name("two_ranks.py")
+WORLD = 2
+
+
+@pytest.fixture(scope="module")
+def found(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    out = tmp_path_factory.mktemp("two") / "gradients.safetensors"
+    root = WORKER.parents[2]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(WORLD)]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [*launch, str(WORKER), str(recorded.folder.resolve()), str(out)],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return load_file(out)
+
+
+def test_the_gradient_of_the_whole_batch(recorded: Recorded, found: dict[str, Tensor]) -> None:
+    assert found["loss"].item() == pytest.approx(recorded.scalars["image/loss_itc"], rel=2e-5)
+    ours = {name: gradient for name, gradient in found.items() if name != "loss"}
+    check_gradients(recorded, "image/loss_itc", ours)
+
+
+def test_the_published_one_is_smaller_by_the_number_of_processes(
+    recorded: Recorded, found: dict[str, Tensor]
+) -> None:
+    theirs = {
+        n: norm for n, (norm, _) in recorded.json("two_rank_contrastive.json")["averaged_grads"].items()
+    }
+    largest = max(theirs.values())
+    for name, norm in theirs.items():
+        if not name.endswith(".key.bias"):  # zero but for rounding
+            factor = 1 if name == "temp" else WORLD
+            expected = pytest.approx(factor * norm, rel=1e-4, abs=1e-6 * largest)
+            assert found[name].norm().item() == expected, name

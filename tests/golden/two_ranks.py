@@ -1,0 +1,48 @@
+"""Contrastive gradients of the recorded pairs on two processes; test_two_ranks.py starts it with torchrun.
+
+Usage: two_ranks.py GOLDEN OUT
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.golden.compare import gradients
+from tests.golden.recorded import Recorded
+from xfm.config.training import LossConfig
+from xfm.data.schema import PairBatch
+from xfm.modeling.gradients import PRETRAINING
+from xfm.objectives.rows import pair_rows
+from xfm.objectives.vision_text import vision_text_losses
+from xfm.training import distributed
+
+ITC_ALONE = LossConfig(itm=0.0, imlm=0.0)
+
+
+def main() -> None:
+    recorded, out = Recorded(Path(sys.argv[1])), Path(sys.argv[2])
+    with distributed.processes("cpu") as process:
+        whole = recorded.pair_batch().pair
+        assert whole is not None
+        count = len(whole.pixels)
+        own = slice(process.rank * count // process.world, (process.rank + 1) * count // process.world)
+        batch: PairBatch = whole.map(lambda tensor: tensor[own])
+        model = recorded.model()
+        rows = pair_rows(batch, model.encode_image(batch.pixels))
+        losses = vision_text_losses(
+            model, rows, PRETRAINING, ITC_ALONE, torch.Generator(), distributed.gather_rows
+        ).losses
+        losses["itc"].backward()
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                distributed.mean(parameter.grad)
+        if process.is_first:
+            found = {n: g.contiguous() for n, g in gradients(model, recorded.config).items()}
+            save_file(found | {"loss": losses["itc"].detach()}, out)
+        distributed.barrier()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Tiny models of every kind and their published files, for tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.modeling.build import tiny_config
+from xfm.config.model import ModelConfig
+from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
+from xfm.interop.published.convert import Choices
+from xfm.interop.published.export import export
+from xfm.modeling.folder import Preprocessing, Pretrained
+from xfm.modeling.task_models import build_task_model
+from xfm.modeling.xfm import XFM
+
+KINDS: list[TaskKind | None] = [None, *TaskKind]
+
+
+def task_config(kind: TaskKind | None) -> TaskConfig | None:
+    if kind is None:
+        return None
+    head = ImageHead.PUBLISHED if kind is TaskKind.IMAGE else ImageHead.LINEAR
+    return TaskConfig(kind, 3 if kind in CLASSIFIERS else 0, head)
+
+
+def tiny(kind: TaskKind | None = None, config: ModelConfig | None = None, seed: int = 1) -> Pretrained:
+    """A model whose tensors are all random, biases and scales too."""
+    config = config or tiny_config()
+    torch.manual_seed(seed)
+    model, task = XFM(config), task_config(kind)
+    module = None if task is None else build_task_model(task, model)
+    for parameter in [*model.parameters(), *(module.parameters() if module else ())]:
+        torch.nn.init.normal_(parameter, std=0.1)
+    model.clamp_temperature()
+    shown = Preprocessing(config.vision.image_size, (0.1, 0.25, 1 / 3), (1.0, 0.7, 0.2))
+    return Pretrained(model.eval(), None, shown, {}, module)
+
+
+def tiny_file(path: Path, kind: TaskKind | None = None) -> dict[str, Tensor]:
+    """Write a published file without our own settings; returns its tensors."""
+    export(tiny(kind), path)
+    content = torch.load(path, weights_only=True)
+    write(path, content["model"])
+    return content["model"]
+
+
+def write(path: Path, state: dict[str, Tensor], config: Any = None, **options: Any) -> None:
+    torch.save({"model": state, "config": {} if config is None else config}, path, **options)
+
+
+def choices(kind: TaskKind | None = None, **changes: Any) -> Choices:
+    """For the tiny models: heads and projection are the recipe's."""
+    return Choices(tiny_config(), kind, **changes)
+
+
+def native_state(pretrained: Pretrained) -> dict[str, Tensor]:
+    """Everything by its native name, what the task adds with `task.` in front."""
+    state, task = pretrained.model.state_dict(), pretrained.task
+    return state | ({f"task.{name}": t for name, t in task.added_state().items()} if task else {})
+
+
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

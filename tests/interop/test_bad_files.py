@@ -1,0 +1,243 @@
+"""A wrong file is refused in one sentence, whatever is wrong with it, and nothing in it is executed."""
+
+import argparse
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.interop.published_files import KINDS, choices, tiny_file, write
+from tests.modeling.build import tiny_config
+from xfm.cli import main
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+from xfm.interop.published.convert import convert
+from xfm.interop.published.spare import spare
+
+FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def sentence(path: Path, kind: TaskKind | None = None) -> str:
+    """The message of the refusal: one line that names the file."""
+    with pytest.raises(UserError) as found:
+        convert(path, choices(kind))
+    message = str(found.value)
+    assert "\n" not in message
+    assert str(path) in message
+    assert len(message) < 400
+    return message
+
+
+# ---------------------------------------------------------------- code in the file
+class Trap:
+    """Calls a function when it is unpickled."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call
+
+
+def trap(marker: Path, number: int) -> Any:
+    traps = (
+        lambda: Trap(open, str(marker), "w"),
+        lambda: Trap(eval, f"open({str(marker)!r}, 'w')"),
+        lambda: Trap(__import__("os").system, f"touch {marker}"),
+        lambda: Trap(__import__("pathlib").Path.touch, marker),
+        lambda: Trap(__import__("subprocess").run, ["touch", str(marker)]),
+    )
+    return traps[number]()
+
+
+@given(
+    number=st.integers(0, 4),
+    place=st.sampled_from(["whole", "model", "tensor", "config", "deep"]),
+    form=st.sampled_from(["zip", "legacy", "pickle"]),
+)
+@FUZZ
+def test_code_is_not_run(tmp_path: Path, number: int, place: str, form: str) -> None:
+    marker, file = tmp_path / "marker", tmp_path / "trap.th"
+    evil = trap(marker, number)
+    content = {
+        "whole": evil,
+        "model": {"model": evil, "config": {}},
+        "tensor": {"model": {"temp": evil}, "config": {}},
+        "config": {"model": {"temp": torch.ones(())}, "config": evil},
+        "deep": {"model": {"temp": torch.ones(())}, "config": {"a": [{"b": (1, evil)}]}},
+    }[place]
+    if form == "pickle":
+        file.write_bytes(pickle.dumps(content, protocol=2))
+    else:
+        torch.save(content, file, _use_new_zipfile_serialization=form == "zip")
+    message = sentence(file)
+    assert not marker.exists()
+    assert "would run code" in message
+
+
+def test_the_trap_is_a_trap(tmp_path: Path) -> None:
+    """The test above would notice."""
+    for number in range(5):
+        marker = tmp_path / f"marker-{number}"
+        pickle.loads(pickle.dumps(trap(marker, number)))
+        assert marker.exists()
+
+
+def test_the_command_line_refuses_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": {}, "config": trap(tmp_path / "marker", 0)}, tmp_path / "trap.th")
+    assert main(["convert", str(tmp_path / "trap.th"), str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trap.th"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (argparse.Namespace(lr=1), "would run code"),
+        ({"a": {1, 2}}, "config.a is a set"),
+        ({"a": [torch.ones(2)]}, "config.a.0 is a Tensor"),
+        ({"a": torch.float16}, "config.a is a dtype"),
+        ({"xfm": {"model": {"vision": {"width": "wide"}}}}, "config.xfm.model.vision.width cannot be 'wide'"),
+        ({"xfm": {"model": {"colour": 1}}}, "config.xfm.model.colour"),
+        ({"xfm": {"model": 3}}, "config.xfm.model must be an object"),
+    ],
+)
+def test_settings_are_plain(tmp_path: Path, config: Any, words: str) -> None:
+    write(tmp_path / "a.th", tiny_file(tmp_path / "a.th"), config)
+    assert words in sentence(tmp_path / "a.th")
+
+
+# ---------------------------------------------------------------- damage
+@given(share=st.floats(0, 0.999), legacy=st.booleans())
+@FUZZ
+def test_truncated(tmp_path: Path, share: float, legacy: bool) -> None:
+    whole = io.BytesIO()
+    torch.save({"model": tiny_file(tmp_path / "a.th")}, whole, _use_new_zipfile_serialization=not legacy)
+    (tmp_path / "a.th").write_bytes(whole.getvalue()[: int(share * len(whole.getvalue()))])
+    sentence(tmp_path / "a.th")
+
+
+@given(
+    places=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=6), data=st.data()
+)
+@FUZZ
+def test_damaged_bytes(tmp_path: Path, places: list[tuple[float, int]], data: st.DataObject) -> None:
+    """Changed weights cannot be told; everything else is refused in a sentence."""
+    tiny_file(tmp_path / "a.th")
+    content = bytearray((tmp_path / "a.th").read_bytes())
+    if data.draw(st.booleans()):  # the pickle itself, not the weights
+        begin = content.index(b"data.pkl")
+        places = [(begin / len(content) + share * 0.02, value) for share, value in places]
+    for share, value in places:
+        content[min(int(share * len(content)), len(content) - 1)] ^= value
+    (tmp_path / "a.th").write_bytes(content)
+    messages = []
+    try:
+        convert(tmp_path / "a.th", choices())
+    except UserError as error:
+        messages.append(str(error))
+    assert not any("\n" in message for message in messages)
+
+
+@given(st.binary(max_size=200))
+@FUZZ
+def test_any_bytes(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.th").write_bytes(content)
+    sentence(tmp_path / "a.th")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([torch.ones(2)], "holds a list"),
+        (torch.ones(2), "holds a Tensor"),
+        ({"model": [1]}, "`model` is a list"),
+        ({"model": {"temp": 3.0}}, "temp is no tensor"),
+        ({"model": {"a.weight": torch.eye(3).to_sparse()}}, "a.weight is sparse"),
+        ({"model": {"a.weight": torch.ones(1).expand(1 << 40)}}, "a.weight is expanded"),
+        ({"model": {}}, "no published X-FM checkpoint"),
+        (
+            {"model": {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(2)}},
+            "no published X-FM checkpoint",
+        ),
+    ],
+)
+def test_other_things(tmp_path: Path, content: Any, words: str) -> None:
+    torch.save(content, tmp_path / "a.th")
+    assert words in sentence(tmp_path / "a.th")
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    assert "No such file" in sentence(tmp_path / "nowhere.th")
+    assert "folder" in sentence(tmp_path)
+
+
+# ---------------------------------------------------------------- keys and shapes
+mutations = st.sampled_from(
+    ["drop", "rename", "grow", "shrink", "rank", "transpose", "integer", "double key"]
+)
+
+
+def mutate(state: dict[str, torch.Tensor], name: str, change: str) -> None:
+    tensor = state.pop(name)
+    match change:
+        case "rename":
+            state[f"{name}_"] = tensor
+        case "grow":
+            state[name] = torch.cat([tensor.reshape(-1), torch.ones(1)])
+        case "shrink":
+            state[name] = tensor.reshape(-1)[:-1]
+        case "rank":
+            state[name] = tensor[None]
+        case "transpose":
+            state[name] = tensor.reshape(*tensor.shape[::-1]) if tensor.ndim > 1 else tensor[:, None]
+        case "integer":
+            state[name] = torch.ones_like(tensor, dtype=torch.int64)
+        case "double key":
+            state[name] = state[f"module.{name}"] = tensor
+
+
+@given(kind=st.sampled_from(KINDS), data=st.data(), change=mutations)
+@FUZZ
+def test_a_wrong_tensor(tmp_path: Path, kind: TaskKind | None, data: st.DataObject, change: str) -> None:
+    """Every single tensor matters: without it, or with it in another form, the file is refused."""
+    state = tiny_file(tmp_path / "a.th", kind)
+    beside = spare(tiny_config())
+    left_out = {n for n in state if "lm_head.decoder." in n} | {n for n in state if n in beside.constants}
+    left_out |= {n for n in state if n.endswith("position_ids")}
+    name = data.draw(st.sampled_from(sorted(state.keys() - left_out)))
+    if change == "transpose" and (state[name].ndim == 0 or state[name].shape == state[name].shape[::-1]):
+        change = "drop"
+    if change == "shrink" and state[name].ndim == 0:
+        change = "drop"
+    mutate(state, name, change)
+    write(tmp_path / "a.th", state)
+    sentence(tmp_path / "a.th", kind)
+
+
+@given(kind=st.sampled_from(KINDS), data=st.data())
+@FUZZ
+def test_copies_and_constants_are_checked(tmp_path: Path, kind: TaskKind | None, data: st.DataObject) -> None:
+    state = tiny_file(tmp_path / "a.th", kind)
+    known = [n for n in state if "lm_head.decoder." in n or n.endswith(("position_ids", "position_index"))]
+    name = data.draw(st.sampled_from(known))
+    state[name] = state[name] + 1
+    write(tmp_path / "a.th", state)
+    assert "--ignore" in sentence(tmp_path / "a.th", kind)
+    assert convert(tmp_path / "a.th", choices(kind, ignore=(name,))).model is not None
+
+
+def test_another_architecture(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    small = BertConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    torch.save({"model": BertForMaskedLM(small).state_dict()}, tmp_path / "bert.pt")
+    assert "no published X-FM checkpoint" in sentence(tmp_path / "bert.pt")

@@ -1,0 +1,297 @@
+"""Published files: every layout and key variant comes in, goes out to the bit, and is accounted for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+import xfm
+from tests.evaluation.tiny import tiny_tokenizer
+from tests.interop.published_files import KINDS, choices, native_state, same, tiny, tiny_file, write
+from tests.modeling.build import tiny_config
+from xfm.cli import main
+from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, Positions, VisionConfig
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+from xfm.interop.published.convert import canonical, convert
+from xfm.interop.published.export import export
+from xfm.interop.published.names import layout
+from xfm.interop.published.report import Fate
+from xfm.modeling.folder import load_model
+from xfm.modeling.task_models import ImageClassifier
+
+TEXT_LIKE = (TaskKind.TEXT, TaskKind.PAIR)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_export_then_convert_is_the_identity(tmp_path: Path, kind: TaskKind | None) -> None:
+    old = tiny(kind)
+    assert export(old, tmp_path / "a.th") == [
+        "the published fusion encoder has as many attention heads as " + "the language encoder"
+    ]
+    new = xfm.load(tmp_path / "a.th")  # what the tensors do not show is in the file
+    assert new.model.config == old.model.config
+    assert new.preprocessing == old.preprocessing
+    assert not new.model.training
+    described = None if old.task is None else old.task.task
+    assert (None if new.task is None else new.task.task) == described
+    ours, theirs = native_state(new), native_state(old)
+    held = {entry.native for entry in layout(old.model.config, described)}
+    assert ours.keys() == theirs.keys() >= held
+    assert all(torch.equal(ours[name], theirs[name]) for name in held)
+    if new.task is not None:
+        shared, own = new.task.shared_state(), new.model.state_dict()
+        assert all(shared[name].data_ptr() == own[name].data_ptr() for name in shared), "the parts are shared"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_convert_then_export_is_the_identity(tmp_path: Path, kind: TaskKind | None) -> None:
+    """Tied copies and constants included; caption heads too, if they are handed on."""
+    state = tiny_file(tmp_path / "a.th", kind)
+    cap = {"fusion_encoder.lm_cap_head.dense.bias": torch.randn(4)}
+    write(tmp_path / "a.th", state | cap)
+    found = convert(tmp_path / "a.th", choices(kind))
+    export(replace(tiny(kind), model=found.model, task=found.task), tmp_path / "b.th", found.unused)
+    assert same(torch.load(tmp_path / "b.th", weights_only=True)["model"], state | cap)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_line_there_and_back(tmp_path: Path, kind: TaskKind | None, capsys) -> None:
+    state = tiny_file(tmp_path / "a.th", kind)
+    cap = {"fusion_encoder.lm_cap_head.dense.bias": torch.randn(4)}
+    write(tmp_path / "a.th", state | cap)
+    task = ["--task", str(kind)] if kind in TEXT_LIKE else []
+    arguments = ["convert", str(tmp_path / "a.th"), str(tmp_path / "m"), "--heads", "4", *task]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert f"{tmp_path / 'a.th'}: {kind or 'pre-training'}" in shown
+    assert "used     vision_encoder" in shown
+    assert main(["export", str(tmp_path / "m"), str(tmp_path / "b.th"), "--format", "published"]) == 0
+    assert same(torch.load(tmp_path / "b.th", weights_only=True)["model"], state | cap)
+    assert main(["info", str(tmp_path / "m")]) == 0
+    assert (f"kind: {kind}" in capsys.readouterr().out) == (kind is not None)
+
+
+sizes = st.builds(
+    lambda grid, patch, heads, wide, depths, text, vocab, ratio: ModelConfig(
+        vision=VisionConfig(grid * patch, patch, heads * wide, depths[0], heads, ratio),
+        language=LanguageConfig(vocab, 4 * text, depths[1], 4, 5 * text + 1, 11 + text),
+        fusion=FusionConfig(depths[2], 4, 3 * text + 2),
+        projection=text + wide,
+    ),
+    st.integers(2, 5),
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.tuples(*[st.integers(1, 3)] * 3),
+    st.integers(1, 6),
+    st.integers(6, 90),
+    st.sampled_from([1.0, 2.7, 4.0, 10 / 3]),
+)
+
+
+@given(config=sizes, kind=st.sampled_from(KINDS))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_sizes_are_read_off_the_tensors(tmp_path: Path, config: ModelConfig, kind: TaskKind | None) -> None:
+    old = tiny(kind, config)
+    export(old, tmp_path / "a.th")
+    write(tmp_path / "a.th", torch.load(tmp_path / "a.th", weights_only=True)["model"])
+    new = convert(tmp_path / "a.th", choices(kind, heads=4)).model.config
+    shown = replace(new, vision=replace(new.vision, layer_scale=0.1, drop_path=0.1, mlp_ratio=4.0))
+    expected = replace(
+        config,
+        vision=replace(config.vision, layer_scale=0.1, drop_path=0.1, mlp_ratio=4.0),
+        language=replace(config.language, dropout=0.0),
+        fusion=replace(config.fusion, dropout=0.0),
+        projection=config.projection if kind in (None, TaskKind.RETRIEVAL) else tiny_config().projection,
+    )
+    assert shown == expected
+    assert int(new.vision.width * new.vision.mlp_ratio) == int(config.vision.width * config.vision.mlp_ratio)
+
+
+def respelt(name: str, wrapped: bool, visual: bool, levels: frozenset[str]) -> str:
+    """A variant of a key: other code of the family writes these."""
+    name = canonical(name)
+    for stack in levels:
+        for part in ("embeddings.", "encoder."):
+            if name.startswith(f"{stack}.{part}"):
+                name = name.replace(f"{stack}.", f"{stack}.roberta.", 1)
+    if visual:
+        name = name.replace("vision_encoder.", "visual_encoder.", 1)
+    return f"module.{name}" if wrapped else name
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    wrapped=st.booleans(),
+    visual=st.booleans(),
+    levels=st.frozensets(st.sampled_from(["text_encoder", "fusion_encoder", "text_decoder"])),
+    dropped=st.frozensets(st.sampled_from(["lm_head.decoder.", "position_ids", "relative_position_index"])),
+    legacy=st.booleans(),
+    bare=st.booleans(),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_variant_is_the_same_model(
+    tmp_path: Path,
+    kind: TaskKind | None,
+    wrapped: bool,
+    visual: bool,
+    levels: frozenset[str],
+    dropped: frozenset[str],
+    legacy: bool,
+    bare: bool,
+) -> None:
+    state = tiny_file(tmp_path / "a.th", kind)
+    expected = convert(tmp_path / "a.th", choices(kind))
+    state = {
+        respelt(name, wrapped, visual, levels): tensor
+        for name, tensor in state.items()
+        if not any(part in name for part in dropped)
+    }
+    options = {"_use_new_zipfile_serialization": not legacy}
+    if bare:
+        torch.save(state, tmp_path / "b.th", **options)
+    else:
+        write(tmp_path / "b.th", state, {"epoch": 3, "sizes": [1, 2.5, None]}, **options)
+    found = convert(tmp_path / "b.th", choices(kind))
+    assert same(found.model.state_dict(), expected.model.state_dict())
+    assert found.report.layout == expected.report.layout
+    if expected.task is not None:
+        assert found.task is not None
+        assert same(found.task.state_dict(), expected.task.state_dict())
+
+
+def test_the_report_accounts_for_every_tensor(tmp_path: Path) -> None:
+    state = tiny_file(tmp_path / "a.th", TaskKind.REASONING)
+    write(tmp_path / "a.th", state | {"extra.weight": torch.ones(3)})
+    with pytest.raises(UserError, match=r"extra\.weight"):
+        convert(tmp_path / "a.th", choices())
+    report = convert(tmp_path / "a.th", choices(ignore=("extra.",))).report
+    read = [line for line in report.lines if line.fate is not Fate.MISSING]
+    assert sum(line.tensors for line in read) == len(state) + 1
+    assert sum(line.values for line in read) == sum(t.numel() for t in state.values()) + 3
+    reasons = {line.part: line.reason for line in report.lines if line.fate is Fate.IGNORED}
+    assert reasons["extra"] == "as asked"
+    assert "tied copy" in reasons["fusion_encoder.lm_head"]
+    assert "constant" in reasons["vision_encoder"]
+    fresh = set(report.names(Fate.MISSING))
+    assert fresh == {"temperature", "vision_proj", "text_proj", "itm_head", "bbox_head", "language_head"}
+    rows = report.table().splitlines()
+    assert max(map(len, rows)) < 110
+
+
+def test_what_is_missing_starts_the_same_every_time(tmp_path: Path) -> None:
+    tiny_file(tmp_path / "a.th", TaskKind.GROUNDING)
+    torch.manual_seed(3)
+    first = convert(tmp_path / "a.th", choices())
+    state = torch.get_rng_state()
+    second = convert(tmp_path / "a.th", choices())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert same(first.model.state_dict(), second.model.state_dict())
+    assert first.model.vision_proj.weight.any()
+
+
+def test_half_precision_becomes_single(tmp_path: Path) -> None:
+    state = tiny_file(tmp_path / "a.th")
+    half = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    write(tmp_path / "a.th", half)
+    model = convert(tmp_path / "a.th", choices()).model
+    assert all(p.dtype is torch.float32 for p in model.parameters())
+    assert torch.equal(model.itm_head[0].weight, half["itm_head.0.weight"].float())
+
+
+def test_parameters_never_share_memory(tmp_path: Path) -> None:
+    """Whatever was tied, or a view of something larger, when the file was written."""
+    state = tiny_file(tmp_path / "a.th")
+    shared = "text_encoder.roberta.embeddings.word_embeddings.weight"
+    for stack in ("fusion_encoder.roberta.embeddings.word_embeddings", "fusion_encoder.lm_head.decoder"):
+        state[f"{stack}.weight"] = state[shared]
+    state["text_proj.bias"] = state["vision_proj.bias"]
+    state["itm_head.0.bias"] = torch.cat([state["itm_head.0.bias"], torch.ones(9)])[:-9]
+    write(tmp_path / "a.th", state)
+    model = convert(tmp_path / "a.th", choices()).model
+    places = [p.untyped_storage().data_ptr() for p in model.parameters()]
+    assert len(places) == len(set(places))
+    assert all(p.untyped_storage().nbytes() == p.nbytes for p in model.parameters())
+
+
+def test_safetensors_with_published_names(tmp_path: Path) -> None:
+    state = tiny_file(tmp_path / "a.th")
+    save_file({name: t.clone() for name, t in state.items()}, tmp_path / "a.safetensors")
+    found = [convert(tmp_path / name, choices()).model.state_dict() for name in ("a.th", "a.safetensors")]
+    assert same(*found)
+
+
+def test_the_number_of_heads_is_never_guessed(tmp_path: Path) -> None:
+    state = tiny_file(tmp_path / "a.th")
+    with pytest.raises(UserError, match="--heads"):
+        xfm.load(tmp_path / "a.th")
+    assert xfm.load(tmp_path / "a.th", heads=2).model.config.language.heads == 2
+    with pytest.raises(UserError, match="divide"):
+        xfm.load(tmp_path / "a.th", heads=5)
+    write(
+        tmp_path / "a.th", state, {"text": {"num_attention_heads": 8}, "more": [{"num_attention_heads": 8}]}
+    )
+    assert xfm.load(tmp_path / "a.th").model.config.fusion.heads == 8
+    write(tmp_path / "a.th", state, {"text": {"num_attention_heads": 8}, "more": {"num_attention_heads": 4}})
+    with pytest.raises(UserError, match="--heads"):
+        xfm.load(tmp_path / "a.th")
+
+
+def test_text_and_pair_classification_are_told_apart_by_the_user(tmp_path: Path) -> None:
+    tiny_file(tmp_path / "a.th", TaskKind.TEXT)
+    with pytest.raises(UserError, match=r"text-classification or pair-classification.*--task"):
+        xfm.load(tmp_path / "a.th", heads=4)
+    for kind in TEXT_LIKE:
+        found = xfm.load(tmp_path / "a.th", heads=4, task=str(kind)).task
+        assert found is not None
+        assert found.task.kind is kind
+    with pytest.raises(UserError, match="not of vqa"):
+        xfm.load(tmp_path / "a.th", heads=4, task="vqa")
+    with pytest.raises(UserError, match="unknown task"):
+        xfm.load(tmp_path / "a.th", heads=4, task="captioning")
+
+
+def test_the_tokenizer_is_the_users(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.save(tmp_path / "tokenizer.json")
+    config = tiny_config()
+    vocabulary = tokenizer.vocab_size
+    fitting = replace(config, language=replace(config.language, vocab_size=vocabulary))
+    export(tiny(None, fitting), tmp_path / "a.th")
+    with pytest.raises(UserError, match="--tokenizer"):
+        _ = xfm.load(tmp_path / "a.th").tokenizer
+    loaded = xfm.load(tmp_path / "a.th", tokenizer=tmp_path)
+    assert loaded.tokenizer.to_json() == tokenizer.to_json()
+    export(tiny(None, config), tmp_path / "b.th")
+    with pytest.raises(UserError, match=f"has {vocabulary} tokens"):
+        xfm.load(tmp_path / "b.th", tokenizer=tmp_path / "tokenizer.json")
+    assert main(["convert", str(tmp_path / "a.th"), str(tmp_path / "m")]) == 0
+    assert load_model(tmp_path / "m").given_tokenizer is None
+    tokenizer.save(tmp_path / "m" / "tokenizer.json")
+    assert xfm.load(tmp_path / "m").tokenizer.vocab_size == vocabulary
+
+
+def test_pixels_are_normalised_as_the_user_says(tmp_path: Path) -> None:
+    tiny_file(tmp_path / "a.th", TaskKind.IMAGE)
+    arguments = ["convert", str(tmp_path / "a.th"), str(tmp_path / "m"), "--heads", "4"]
+    assert main(arguments) == 0
+    assert load_model(tmp_path / "m").preprocessing.mean[0] == 0.48145466
+    assert main([*arguments, "--normalisation", "imagenet"]) == 0
+    assert load_model(tmp_path / "m").preprocessing.mean == (0.485, 0.456, 0.406)
+
+
+def test_what_the_format_cannot_say(tmp_path: Path) -> None:
+    model = tiny(None, tiny_config(positions=Positions.SINE_2D))
+    assert "no sine-2d positions" in export(model, tmp_path / "a.th")[0]
+    assert xfm.load(tmp_path / "a.th").model.config.vision.positions is Positions.SINE_2D
+    linear = replace(model, task=ImageClassifier(model.model.vision, 3))
+    with pytest.raises(UserError, match="linear head"):
+        export(linear, tmp_path / "b.th")
+    with pytest.raises(UserError, match="cannot be written"):
+        export(tiny(), tmp_path / "a.th" / "b.th")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.th"]
