@@ -98,8 +98,8 @@ def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
         raise UserError(_FOREIGN.format("language", "transformers"))
     if (language.segments, language.first_position, language.pad) != (1, 2, 1):
         raise UserError(
-            "the language encoder counts positions, pads or has segments as BERT does, and the published format "
-            "has RoBERTa's only"
+            "the language encoder counts positions, pads or has segments as BERT does, and the published "
+            "format is RoBERTa's"
         )
     return vision, language
 
