@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from xfm.errors import UserError
 from xfm.evaluation.scores import REQUIRED_KEYS, read_scores
 from xfm.modeling.folder import load_model
 from xfm.quickstart import (
+    FULL_BUDGET,
     PLAN_FILE,
     Plan,
     _move_aside,
@@ -88,7 +90,10 @@ def test_a_budget_out_of_range(tmp_path: Path, stages: Stages, budget: float) ->
 def test_more_time_gives_more_steps(smoke: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (0.05, 2.0):
         monkeypatch.setattr(MODULE, "measure_step", lambda recipe, step=step: step)
-        plans = {seconds: make_plan(5, smoke, Path("world"), seconds) for seconds in (200.0, 400.0, 4000.0)}
+        now = time.perf_counter()
+        plans = {
+            seconds: make_plan(5, smoke, Path("world"), now + seconds) for seconds in (200.0, 400.0, 4000.0)
+        }
         steps = [plan.steps for plan in plans.values()]
         assert steps == sorted(set(steps))
         for seconds, plan in plans.items():
@@ -96,9 +101,18 @@ def test_more_time_gives_more_steps(smoke: bool, monkeypatch: pytest.MonkeyPatch
             assert (plan.budget, plan.smoke, plan.world, plan.step_seconds) == (5, smoke, "world", step)
 
 
+def test_time_beyond_the_full_budget_is_for_pretraining(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.01)
+    full, double = (
+        make_plan(budget, False, Path("world"), time.perf_counter() + budget * 60).steps * 0.01
+        for budget in (FULL_BUDGET, 2 * FULL_BUDGET)
+    )
+    assert double - full == pytest.approx(FULL_BUDGET * 60, abs=1.0)
+
+
 def test_no_time_left_still_gives_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.5)
-    assert make_plan(1, False, Path("world"), -30.0).steps == 4
+    assert make_plan(1, False, Path("world"), time.perf_counter() - 30.0).steps == 4
 
 
 def test_the_measured_recipe_is_the_one_that_is_trained(tmp_path: Path, stages: Stages) -> None:
