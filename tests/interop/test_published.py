@@ -244,7 +244,7 @@ def test_the_number_of_heads_is_never_guessed(tmp_path: Path) -> None:
 
 def test_text_and_pair_classification_are_told_apart_by_the_user(tmp_path: Path) -> None:
     tiny_file(tmp_path / "a.th", TaskKind.TEXT)
-    with pytest.raises(UserError, match=r"text-classification or pair-classification.*--task"):
+    with pytest.raises(UserError, match=r"text-classification or image-text-classification.*--task"):
         xfm.load(tmp_path / "a.th", heads=4)
     for kind in TEXT_LIKE:
         found = xfm.load(tmp_path / "a.th", heads=4, task=str(kind)).task

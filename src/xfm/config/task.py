@@ -9,7 +9,7 @@ class TaskKind(StrEnum):
 
     TEXT = "text-classification"
     IMAGE = "image-classification"
-    PAIR = "pair-classification"
+    PAIR = "image-text-classification"
     REASONING = "reasoning"
     RETRIEVAL = "retrieval"
     GROUNDING = "grounding"
