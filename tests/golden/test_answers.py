@@ -84,6 +84,9 @@ def test_the_first_token_sees_all_of_the_question(recorded: Recorded) -> None:
 
 @torch.no_grad()
 def test_captions_of_pictures(recorded: Recorded) -> None:
+    """Not recorded where the widths differ: the decoder of answers cannot attend a picture then."""
+    if "decoder_on_vision/logits" not in recorded.outputs:
+        pytest.skip("this folder records no decoder over pictures")
     model, tokens = recorded.model(), recorded.tokens("text")
     decoder = Decoder.from_fusion(model, model.config.vision.width).eval()
     image = model.encode_image(recorded.inputs["image"])
