@@ -98,10 +98,13 @@ class Scores:
 
 
 def rerank_scores(
-    cosines: NDArray[np.float64], logits: NDArray[np.float64], temperature: float
+    cosines: NDArray[np.float64],
+    logits: NDArray[np.float64],
+    temperature: float,
+    weight: float = MATCHING_WEIGHT,
 ) -> NDArray[np.float64]:
     """The rule `rerank` (see the module) of [N] cosines and [N, 2] matching logits: [N]."""
-    return cosines / temperature + MATCHING_WEIGHT * (logits[..., 1] - logits[..., 0])
+    return cosines / temperature + weight * (logits[..., 1] - logits[..., 0])
 
 
 def score_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shortlist: int) -> Scores:
