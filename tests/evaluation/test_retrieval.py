@@ -165,7 +165,16 @@ def test_the_corrected_order_is_right_when_negatives_follow_itc() -> None:
     odds = np.log(truth + 1) - believed
     logits = np.stack([rng.normal(size=50), np.zeros(50)], axis=-1)
     logits[:, 1] = logits[:, 0] + odds
-    assert np.argsort(rerank_scores(cosines, logits, temperature)).tolist() == np.argsort(truth).tolist()
+    scores = rerank_scores(cosines, logits, temperature, weight=1.0)
+    assert np.argsort(scores).tolist() == np.argsort(truth).tolist()
+
+
+def test_the_weight_lies_between_contrast_and_its_correction() -> None:
+    rng = np.random.default_rng(4)
+    cosines, logits = rng.uniform(-1, 1, 50), rng.normal(size=(50, 2))
+    alone, half, whole = (rerank_scores(cosines, logits, 0.1, weight) for weight in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(alone, cosines / 0.1)
+    np.testing.assert_allclose(half, (alone + whole) / 2)
 
 
 def test_hard_distractors() -> None:

@@ -154,13 +154,13 @@ class EvaluationConfig:
         default_factory=lambda: FineTuneConfig(steps=750, lr=2e-4, muon_lr=1e-3)
     )
     paraphrase: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=150, lr=2e-4, muon_lr=1e-3)
+        default_factory=lambda: FineTuneConfig(steps=100, lr=2e-4, muon_lr=1e-3)
     )
     vqa: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=205, lr=1.5e-4, new_lr_multiplier=10.0)
+        default_factory=lambda: FineTuneConfig(steps=175, lr=1.5e-4, new_lr_multiplier=10.0)
     )
-    reasoning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=115, muon_lr=5e-4))
-    grounding: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=90, muon_lr=5e-4))
+    reasoning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=100, muon_lr=5e-4))
+    grounding: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=70, muon_lr=5e-4))
 
     def __post_init__(self) -> None:
         _require(self.scale > 0, "scale must be positive")
