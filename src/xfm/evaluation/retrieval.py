@@ -32,8 +32,8 @@ from xfm.tasks.shapes import round_up
 
 CUTOFFS = (1, 5, 10)
 MATCHING_WEIGHT = 0.6
-"""Chosen on 500 validation scenes of two runs of `nano`: the gain in R@1 was 1.4 and 1.4 points with 0.25, 2.4
-and 1.3 with 0.5, 2.2 and 1.6 with 0.75, 0.9 and 1.2 with 1."""
+"""Chosen on 500 validation scenes of two runs of `nano`: the gain in R@1 was 1.4 and 1.4 points with 0.25,
+2.4 and 1.3 with 0.5, 2.2 and 1.6 with 0.75, 0.9 and 1.2 with 1."""
 PICTURE_STEP = 16  # pictures of a pass are rounded up to a multiple: kernels are built per shape
 
 
