@@ -12,6 +12,30 @@ Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
+class LabelledText:
+    """A text, or a pair of texts, and its class or its value.
+
+    Attributes:
+        text: the (first) text.
+        label: name of the class, or the value of a regression.
+        second: the second text of a pair.
+    """
+
+    text: str
+    label: str | float
+    second: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelledPictureText:
+    """A picture with a text, and the class of the two."""
+
+    image: Path
+    text: str
+    label: str
+
+
+@dataclass(frozen=True)
 class TextPair:
     """Two texts and whether the relation holds."""
 
@@ -22,12 +46,23 @@ class TextPair:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a picture; `kind` groups the questions in reports."""
+    """A question about a picture.
+
+    Attributes:
+        image: the picture.
+        question: the question.
+        answer: the answer, the most frequent one where several people answered.
+        kind: groups the questions in reports.
+        votes: answers of several people with their weights, as training weighs them; empty for one answer.
+        key: the question's id in the official files, for submissions.
+    """
 
     image: Path
     question: str
     answer: str
     kind: str
+    votes: tuple[tuple[str, float], ...] = ()
+    key: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +90,21 @@ class Captioned:
     image: Path
     caption: str
     distractors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Described:
+    """A picture with all of its captions.
+
+    Attributes:
+        image: the picture.
+        captions: one at least.
+        key: the picture's id in the official files.
+    """
+
+    image: Path
+    captions: tuple[str, ...]
+    key: int | str | None = None
 
 
 @dataclass(frozen=True)
