@@ -46,6 +46,11 @@ class CaptionScores:
     values: Mapping[str, float]
     cutter: WordCutter
 
+    @property
+    def is_official(self) -> bool:
+        """Whether the official tokenizer cut the words, so that the numbers compare with published ones."""
+        return self.cutter is WordCutter.OFFICIAL
+
 
 def caption_scores(
     predicted: Mapping[int | str, str], given: Captions, cutter: WordCutter | None = None

@@ -86,15 +86,6 @@ def _hidden(path: Path, coco: Path) -> list[Question]:
     ]
 
 
-def official_answers(folder: Path, year: str = "val2014") -> dict[int, list[str]]:
-    """The answers of ten people as the annotations hold them, by question: what the scorer compares with."""
-    rows = read_json_rows(need(folder, _ANNOTATIONS.format(year)), "annotations")
-    return {
-        integer(row, "question_id"): [string(answer, "answer") for answer in inner_rows(row, "answers")]
-        for row in rows
-    }
-
-
 def read_genome(folder: Path) -> list[Question]:
     """Visual Genome: `question_answers.json` beside `VG_100K/` and `VG_100K_2/`.
 
