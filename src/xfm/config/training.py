@@ -103,6 +103,8 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.published and (self.muon_lr or self.hold):
             raise ValueError("the published optimiser has no Muon and no hold: set muon_lr and hold to 0")
+        if self.published and (self.schedule is not Schedule.LINEAR or self.layer_decay != 1):
+            raise ValueError("the published optimiser has a linear schedule and no layer_decay")
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
             raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "warmup", "clip"):

@@ -45,7 +45,7 @@ def parameter_groups(
         Groups, each with `params`, `names`, `weight_decay` and `lr_scale`: at most four without a factor of
         the layers.
     """
-    return _groups(_trained(model), config, is_new)
+    return _groups(_trained(model), config, is_new, _factors(model, config))
 
 
 FEWEST_OUTPUTS = 8
@@ -70,18 +70,18 @@ def build_optimizer(
 
     With `config.published` it is the published code's AdamW instead.
     """
-    trained = _trained(model)
+    trained, factors = _trained(model), _factors(model, config)
     if config.published:
-        return PublishedAdamW(_groups(trained, config, is_new), config.lr, config.betas)
+        return PublishedAdamW(_groups(trained, config, is_new, factors), config.lr, config.betas)
     if not config.muon_lr:
-        return _adamw(_groups(trained, config, is_new), config)
+        return _adamw(_groups(trained, config, is_new, factors), config)
     matrices = {name: trained[name] for name in sorted(trained.keys() & matrix_names(model))}
     others = {name: p for name, p in trained.items() if name not in matrices}
-    groups = _groups(matrices, config, is_new)
+    groups = _groups(matrices, config, is_new, factors)
     for group in groups:
         group["lr_scale"] *= config.muon_lr / config.lr
     muon = torch.optim.Muon(groups, lr=config.muon_lr, adjust_lr_fn="match_rms_adamw")
-    return Composite([_adamw(_groups(others, config, is_new), config), muon])
+    return Composite([_adamw(_groups(others, config, is_new, factors), config), muon])
 
 
 class Composite(torch.optim.Optimizer):
@@ -144,13 +144,20 @@ def layer_factors(names: Iterable[str], decay: float) -> dict[str, float]:
     return {name: decay ** steps_below_the_top(name) for name in names}
 
 
+def _factors(model: nn.Module, config: OptimConfig) -> dict[str, float]:
+    """Of all parameters, the frozen ones too: they are layers as well."""
+    return layer_factors((name for name, _ in model.named_parameters()), config.layer_decay)
+
+
 def _groups(
-    named: Mapping[str, Tensor], config: OptimConfig, is_new: Callable[[str], bool]
+    named: Mapping[str, Tensor],
+    config: OptimConfig,
+    is_new: Callable[[str], bool],
+    factors: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     if config.grouping is Grouping.ONE:
         everything = {"params": list(named.values()), "names": list(named)}
         return [{**everything, "weight_decay": config.weight_decay, "lr_scale": 1.0}]
-    factors = layer_factors(named, config.layer_decay)
     members: dict[tuple[bool, bool, float], dict[str, Tensor]] = {}
     for name, parameter in named.items():
         decayed = is_decayed_as_published(name) if config.published else is_decayed(name, parameter)
