@@ -99,7 +99,7 @@ def stream_retrieval(
         rows = np.arange(len(texts))
         keys = (
             np.arange(positives.shape[0])[:, None] * len(texts) + for_images.shortlist,  # [I, K]
-            for_texts.shortlist * np.int64(len(texts)) + rows[:, None],  # [R, K]
+            for_texts.shortlist.astype(np.int64) * len(texts) + rows[:, None],  # [R, K]
         )
         wanted = np.unique(np.concatenate([part.ravel() for part in keys]))
         logits = match(encoder, images.states, captions.states, wanted, len(texts))
@@ -218,11 +218,9 @@ def _match_block(
     states = torch.nn.functional.pad(states, (0, 0, 0, extra))
     mask = torch.nn.functional.pad(mask, (0, extra))
     device = encoder.device
+    pictures, _ = images.read(distinct)
     fused = encoder.model.fuse(
-        states.to(device),
-        mask.to(device),
-        images.read(distinct)[0].to(device),
-        torch.from_numpy(place).to(device),
+        states.to(device), mask.to(device), pictures.to(device), torch.from_numpy(place).to(device)
     )
     with encoder.heads():
         return encoder.model.match_logits(fused.float()).cpu().numpy()
