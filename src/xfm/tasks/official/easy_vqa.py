@@ -1,4 +1,4 @@
-"""easy-VQA (Victor Zhou, 2019; MIT): questions about one shape of one colour, from the files of its package."""
+"""easy-VQA (Victor Zhou, 2019; MIT): questions about one shape of one colour, as its package has them."""
 
 import json
 from importlib.util import find_spec
