@@ -18,8 +18,8 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
     A field that is not there takes its default, so that folders of older versions stay readable.
 
     Args:
-        kind: a dataclass, an enum, a tuple of some length or of any (`tuple[str, ...]`), int, float or str, or
-            a union of them.
+        kind: a dataclass, an enum, a tuple of some or any length (`tuple[str, ...]`), int, float or str, or a
+            union of them.
         values: the plain value.
         path: the file it was read from.
         name: dotted name of the value in the file.
