@@ -14,6 +14,7 @@ class TaskKind(StrEnum):
     RETRIEVAL = "retrieval"
     GROUNDING = "grounding"
     VQA = "vqa"
+    CAPTIONING = "captioning"
 
 
 class ImageHead(StrEnum):
