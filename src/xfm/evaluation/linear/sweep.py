@@ -73,7 +73,7 @@ def fit_probe(
         fitted = _part(train, ~held, scratch)
         everything = train
     else:
-        fitted, everything = train, _joined(train, validation, scratch)
+        fitted, everything = train, joined(train, validation, scratch)
     classes, codes = np.unique(everything.labels, return_inverse=True)
     if len(classes) < 2:
         raise UserError(
@@ -164,8 +164,8 @@ def _part(split: Split, chosen: NDArray[np.bool_], scratch: Path | None) -> Spli
     return Split(features, split.labels[rows])
 
 
-def _joined(first: Split, second: Split, scratch: Path | None) -> Split:
-    """The rows of two splits."""
+def joined(first: Split, second: Split, scratch: Path | None) -> Split:
+    """The rows of two splits; in a file below `scratch` where they are too many for memory."""
     features = _room((len(first.labels) + len(second.labels), first.features.shape[1]), scratch)
     at = 0
     for split in (first, second):
