@@ -200,6 +200,10 @@ COMMANDS = {
     "init": _of_module("compose a model of encoders with weights", "xfm.interop.init_command", "init"),
     "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain),
     "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
+    "probe": _of_module("linear evaluation of frozen features", "xfm.evaluation.frozen_commands", "probe"),
+    "zero-shot": _of_module(
+        "classify pictures by the names of their classes", "xfm.evaluation.frozen_commands", "zero_shot"
+    ),
     "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
     "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),

@@ -15,7 +15,8 @@ from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 
-KINDS: list[TaskKind | None] = [None, *TaskKind]
+KINDS: list[TaskKind | None] = [None, *(kind for kind in TaskKind if kind is not TaskKind.CAPTIONING)]
+"""What published files hold; the published code cannot write captions."""
 
 
 def task_config(kind: TaskKind | None) -> TaskConfig | None:

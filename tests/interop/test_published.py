@@ -48,6 +48,23 @@ def test_export_then_convert_is_the_identity(tmp_path: Path, kind: TaskKind | No
         assert all(shared[name].data_ptr() == own[name].data_ptr() for name in shared), "the parts are shared"
 
 
+def test_class_names_come_back(tmp_path: Path) -> None:
+    """Tensors do not show them, nor whether a classifier is of texts alone: an exported file says both."""
+    old = tiny(TaskKind.TEXT)
+    assert old.task is not None
+    old.task.task = replace(old.task.task, labels=("bad", "fair", "good"), max_tokens=40)
+    export(old, tmp_path / "a.th")
+    new = xfm.load(tmp_path / "a.th")
+    assert new.task is not None
+    assert new.task.task == old.task.task
+
+
+def test_captioning_has_no_published_names(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write captions"):
+        export(tiny(TaskKind.CAPTIONING), tmp_path / "a.th")
+    assert not (tmp_path / "a.th").exists()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_convert_then_export_is_the_identity(tmp_path: Path, kind: TaskKind | None) -> None:
     """Tied copies and constants included; caption heads too, if they are handed on."""

@@ -55,7 +55,7 @@ def test_damage_of_a_task_is_named(tmp_path: Path, name: str, keep: float) -> No
     [
         ({"classes": 0}, "0 classes do not suit"),
         ({"classes": 4}, "head.3.weight has shape [3, 64]"),
-        ({"kind": "captioning"}, "kind cannot be 'captioning'"),
+        ({"kind": "translation"}, "kind cannot be 'translation'"),
         ({"kind": "image-classification"}, "task.safetensors"),
         ({"kind": "vqa", "classes": 0}, "task.safetensors"),
     ],

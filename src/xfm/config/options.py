@@ -16,15 +16,27 @@ from jsonargparse.typing import register_type
 from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
 from xfm.config.help import HelpFormatter, is_extra
+from xfm.config.linear import Colours, Framing, Method, Sweep
 from xfm.config.model import Positions
 from xfm.config.spelling import respell
-from xfm.config.training import Precision
+from xfm.config.training import Grouping, Precision, Schedule
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError
 
 C = TypeVar("C")
 
-_ENUMS: tuple[type[Enum], ...] = (Augmentation, Positions, Precision, Part)
+_ENUMS: tuple[type[Enum], ...] = (
+    Augmentation,
+    Colours,
+    Framing,
+    Grouping,
+    Method,
+    Part,
+    Positions,
+    Precision,
+    Schedule,
+    Sweep,
+)
 _PROBLEMS = (ArgumentError, ValueError, TypeError, KeyError)
 
 

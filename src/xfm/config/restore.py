@@ -18,7 +18,8 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
     A field that is not there takes its default, so that folders of older versions stay readable.
 
     Args:
-        kind: a dataclass, an enum, `tuple[float, ...]` of some length, int, float or str, or a union of them.
+        kind: a dataclass, an enum, a tuple of some or any length (`tuple[str, ...]`), int, float or str, or a
+            union of them.
         values: the plain value.
         path: the file it was read from.
         name: dotted name of the value in the file.
@@ -57,7 +58,11 @@ def _scalar(kind: Any, value: Any) -> Any:
         return next((item for part in get_args(kind) if (item := _scalar(part, value)) is not None), None)
     if get_origin(kind) is tuple:
         parts = get_args(kind)
-        if not isinstance(value, list) or len(value) != len(parts):
+        if not isinstance(value, list):
+            return None
+        if parts[-1] is Ellipsis:
+            parts = (parts[0],) * len(value)
+        if len(value) != len(parts):
             return None
         items = tuple(_scalar(part, item) for part, item in zip(parts, value, strict=True))
         return None if None in items else items

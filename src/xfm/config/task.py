@@ -14,6 +14,7 @@ class TaskKind(StrEnum):
     RETRIEVAL = "retrieval"
     GROUNDING = "grounding"
     VQA = "vqa"
+    CAPTIONING = "captioning"
 
 
 class ImageHead(StrEnum):
@@ -35,12 +36,27 @@ class TaskConfig:
         kind: the task.
         classes: outputs of the head; 1 is a regression, 0 belongs to tasks without classes.
         image_head: the head of image classification.
+        labels: names of the classes in the order of the outputs; empty where nobody named them, and for a
+            regression.
+        answers: the list of answers that questions are ranked over, normalised as captions are; empty where
+            answers are written freely.
+        max_tokens: longest text in tokens that the fine-tuning saw, special tokens included; 0 where it is
+            not known: then as long as the model takes.
     """
 
     kind: TaskKind
     classes: int = 0
     image_head: ImageHead = ImageHead.LINEAR
+    labels: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    max_tokens: int = 0
 
     def __post_init__(self) -> None:
+        if self.labels and len(self.labels) != self.classes:
+            raise ValueError(f"{len(self.labels)} labels do not suit {self.classes} classes")
+        if len(set(self.labels)) < len(self.labels) or len(set(self.answers)) < len(self.answers):
+            raise ValueError("labels and answers must differ from one another")
+        if self.max_tokens < 0:
+            raise ValueError("max_tokens cannot be negative")
         if (self.kind in CLASSIFIERS) != (self.classes > 0):
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")

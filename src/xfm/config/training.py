@@ -14,6 +14,25 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+class Schedule(StrEnum):
+    """How the learning rate falls from its peak to 0: along a line, or along half a cosine."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class Grouping(StrEnum):
+    """Which parameters are decayed, and which learn at a rate of their own.
+
+    by-kind: matrices are decayed, no vector or table; new parts and, with layer_decay, layers have rates of
+        their own.
+    one: all in one group, decayed alike at one rate, as the published fine-tuning of image classification.
+    """
+
+    BY_KIND = "by-kind"
+    ONE = "one"
+
+
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the summed losses (1 in the published model), and the draw of ITM's negatives.
@@ -46,7 +65,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, by choice with Muon for the matrices; warm-up, by choice a stretch at the peak, linear decay.
+    """AdamW, by choice with Muon for the matrices; warm-up, by choice a stretch at the peak, then the decay.
 
     Attributes:
         lr: peak learning rate.
@@ -59,6 +78,10 @@ class OptimConfig:
         weight_decay: decay of matrices; vectors, scalars and position tables have none.
         warmup: steps of linear warm-up; the first step already moves.
         hold: share of the steps after the warm-up that stay at the peak before the decay starts.
+        schedule: the decay of the learning rate.
+        layer_decay: factor of the learning rate from each layer of an encoder to the one below it (BEiT,
+            arXiv 2106.08254); what comes after the encoders has the full rate. 1 treats all layers alike.
+        grouping: which parameters are decayed and have rates of their own.
         clip: largest gradient norm over all parameters.
         published: optimise exactly as the published code does: decay by its rules and after the step, warm-up
             from rate 0; only its own heads learn faster. `muon_lr` and `hold` must be 0.
@@ -71,15 +94,23 @@ class OptimConfig:
     weight_decay: float = 0.01
     warmup: int = 2500
     hold: float = 0.0
+    schedule: Schedule = Schedule.LINEAR
+    layer_decay: float = 1.0
+    grouping: Grouping = Grouping.BY_KIND
     clip: float = 1.0
     published: bool = False
 
     def __post_init__(self) -> None:
         if self.published and (self.muon_lr or self.hold):
             raise ValueError("the published optimiser has no Muon and no hold: set muon_lr and hold to 0")
+        if self.published and (self.schedule is not Schedule.LINEAR or self.layer_decay != 1):
+            raise ValueError("the published optimiser has a linear schedule and no layer_decay")
+        if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
+            raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "warmup", "clip"):
             check_range(f"optim.{name}", getattr(self, name), 0)
         check_range("optim.hold", self.hold, 0, 1)
+        check_range("optim.layer_decay", self.layer_decay, 0, 1)
         for beta in self.betas:
             check_range("optim.betas", beta, 0, 1)
 

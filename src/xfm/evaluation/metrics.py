@@ -78,9 +78,19 @@ def chance_recall_at(positives: Array, k: int) -> float:
         The mean over queries of 1 - P(no positive among k of C drawn without replacement).
     """
     positives = np.asarray(positives, dtype=bool)
-    candidates = positives.shape[1]
-    negatives = candidates - positives.sum(axis=1)  # [Q]
-    miss = np.ones(len(positives))
+    return chance_recall(positives.sum(axis=1), positives.shape[1], k)
+
+
+def chance_recall(counts: Array, candidates: int, k: int) -> float:
+    """`chance_recall_at` from the number of positives of each query.
+
+    Args:
+        counts: [Q] int positives of each query.
+        candidates: C, of every query.
+        k: length of the list.
+    """
+    negatives = candidates - np.asarray(counts)  # [Q]
+    miss = np.ones(len(negatives))
     for draw in range(min(k, candidates)):
         miss *= np.clip(negatives - draw, 0, None) / (candidates - draw)
     return float((1.0 - miss).mean())

@@ -1,7 +1,7 @@
 """Probes of frozen features: multinomial logistic regression and cosine k-NN."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ from xfm.evaluation.metrics import Array, accuracy
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
 from xfm.tasks.base import seeded
+
+NEIGHBOUR_BLOCK = 16 << 20
+"""Cosines of queries with training rows that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,32 @@ def nearest_neighbours(train: Split, test: Split, k: int) -> Array:
         [N] predicted labels of the test rows.
     """
     classes, codes = np.unique(train.labels, return_inverse=True)
-    similarity = unit(test.features) @ unit(train.features).T  # [N, M]
+    size = max(1, NEIGHBOUR_BLOCK // len(codes))
+    known = np.concatenate([unit(part).astype(np.float32) for part in _blocks(train.features)])
+    found = [
+        _vote(known, codes, len(classes), unit(test.features[start : start + size]).astype(np.float32), k)
+        for start in range(0, len(test.labels), size)
+    ]
+    return classes[np.concatenate(found)]
+
+
+def _blocks(features: Array, rows: int = 65_536) -> Iterator[Array]:
+    """Rows of a memory map that fit into memory as float64."""
+    for start in range(0, len(features), rows):
+        yield features[start : start + rows]
+
+
+def _vote(known: Array, codes: Array, classes: int, queries: Array, k: int) -> Array:
+    """[N] class numbers of [N, D] unit vectors among [M, D] known ones."""
+    similarity = queries @ known.T  # [N, M]
     k = min(k, similarity.shape[1])
     nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
     cosines = np.take_along_axis(similarity, nearest, axis=1)
-    votes = np.zeros((len(similarity), len(classes)))
+    votes = np.zeros((len(similarity), classes))
     rows = np.arange(len(similarity))[:, None]
     # Cosines of k neighbours sum to at most k, so a thousandth of their mean never outweighs a vote.
     np.add.at(votes, (rows, codes[nearest]), 1.0 + cosines / (1000.0 * k))
-    return classes[votes.argmax(axis=1)]
+    return votes.argmax(axis=1)
 
 
 def unit(features: Array) -> NDArray[np.float64]:

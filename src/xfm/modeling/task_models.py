@@ -71,7 +71,10 @@ class ImageClassifier(TaskModel):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, C] logits."""
-        states = self.vision(pixels)
+        return self.classify(self.vision(pixels))
+
+    def classify(self, states: Tensor) -> Tensor:
+        """[B, 1 + P, Dv] encoded pictures -> [B, C] logits."""
         slot0 = states[:, 0]
         if self.task.image_head is ImageHead.LINEAR:
             return self.head(slot0)
@@ -88,7 +91,11 @@ class PairClassifier(TaskModel):
 
     def forward(self, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] pictures and [R, T] texts, with the picture of each -> [R, C] logits."""
-        return self.head(fuse(self.model, pixels, tokens, image_index)[:, 0])
+        return self.classify(self.model.encode_image(pixels), tokens, image_index)
+
+    def classify(self, image: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
+        """[B, 1 + P, Dv] encoded pictures and [R, T] texts, with the picture of each -> [R, C] logits."""
+        return self.head(fuse_encoded(self.model, image, tokens, image_index)[:, 0])
 
 
 class Reasoner(TaskModel):
@@ -101,8 +108,11 @@ class Reasoner(TaskModel):
 
     def forward(self, pixels: Tensor, left: Tensor, right: Tensor, tokens: Tokens) -> Tensor:
         """[I, 3, H, W] pictures, [R] int64 both pictures of each text, [R, T] texts -> [R, C] logits."""
+        return self.classify(self.model.encode_image(pixels), left, right, tokens)
+
+    def classify(self, image: Tensor, left: Tensor, right: Tensor, tokens: Tokens) -> Tensor:
+        """`forward` on encoded pictures [I, 1 + P, Dv]."""
         text = self.model.encode_text(tokens.ids, tokens.mask)
-        image = self.model.encode_image(pixels)
         both = torch.cat([left, right])  # [2R]
         fused = self.model.fuse(text.repeat(2, 1, 1), tokens.mask.repeat(2, 1), image, both)[:, 0]
         return self.head(torch.cat(fused.chunk(2), dim=-1))
@@ -161,14 +171,46 @@ class Answerer(TaskModel):
         return self.decoder(answer.ids, answer.mask, memory, question.mask, question_index)
 
 
+class Captioner(TaskModel):
+    """Causal decoder over the vision output, started from the fusion encoder (COCO captions)."""
+
+    def __init__(self, model: XFM) -> None:
+        super().__init__(TaskConfig(TaskKind.CAPTIONING))
+        self.model = model
+        self.decoder = Decoder.from_fusion(model, model.config.vision.width)
+
+    def forward(self, pixels: Tensor, caption: Tokens, image_index: Tensor | None = None) -> Tensor:
+        """[R, L, V] logits of the captions; position l predicts token l + 1.
+
+        Args:
+            pixels: [I, 3, H, W] pictures.
+            caption: [R, L], begin token first.
+            image_index: [R] int64, the picture of each caption; by default caption r has picture r.
+        """
+        memory = self.model.encode_image(pixels)  # [I, 1 + P, Dv]
+        seen = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        return self.decoder(caption.ids, caption.mask, memory, seen, image_index)
+
+
 def fuse(model: XFM, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
     """Encode pictures [I, 3, H, W] and texts [R, T] and fuse them: [R, T, D]."""
+    return fuse_encoded(model, model.encode_image(pixels), tokens, image_index)
+
+
+def fuse_encoded(model: XFM, image: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
+    """Encode texts [R, T] and fuse them with encoded pictures [I, 1 + P, Dv]: [R, T, D]."""
     text = model.encode_text(tokens.ids, tokens.mask)
-    return model.fuse(text, tokens.mask, model.encode_image(pixels), image_index)
+    return model.fuse(text, tokens.mask, image, image_index)
 
 
 def build_task_model(task: TaskConfig, model: XFM) -> TaskModel:
     """The task model of a configuration on a model whose parts it shares."""
+    built = _of_kind(task, model)
+    built.task = task  # labels, answers and text length too
+    return built
+
+
+def _of_kind(task: TaskConfig, model: XFM) -> TaskModel:
     match task.kind:
         case TaskKind.TEXT:
             return TextClassifier(model.language, task.classes)
@@ -184,3 +226,5 @@ def build_task_model(task: TaskConfig, model: XFM) -> TaskModel:
             return Grounder(model)
         case TaskKind.VQA:
             return Answerer(model)
+        case TaskKind.CAPTIONING:
+            return Captioner(model)

@@ -67,6 +67,7 @@ def train(
     tensorboard: bool = True,
     device: str = "auto",
     describe: Describe | None = None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -88,6 +89,7 @@ def train(
         tensorboard: write TensorBoard's files too.
         device: `auto`, or a torch device.
         describe: writes further files into each checkpoint.
+        after_step: called after each step that changed the weights, such as `WeightAverage.update`.
 
     Returns:
         How the run ended.
@@ -100,7 +102,7 @@ def train(
     plain = json.loads(json.dumps(to_plain(settings if settings is not None else {"training": config})))
     with distributed.processes(device) as process:
         place = None if folder is None else RunFolder(folder, plain, process, describe)
-        loop = _Loop(model, losses, batches, config, place, is_new, origins, process)
+        loop = _Loop(model, losses, batches, config, place, is_new, origins, process, after_step)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
@@ -136,10 +138,11 @@ class _Loop(Generic[B]):
         is_new: Callable[[str], bool],
         origins: Callable[[B], Sequence[object]],
         process: distributed.Process,
+        after_step: Callable[[], None],
     ) -> None:
         self.model = model.to(process.device).train()
         self.batches, self.config, self.folder = batches, config, folder
-        self.origins, self.process = origins, process
+        self.origins, self.process, self.after_step = origins, process, after_step
         self.precision = distributed.from_first(resolve(config.precision, process.device))
         self.optimizer = build_optimizer(model, config.optim, is_new)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -257,6 +260,7 @@ class _Loop(Generic[B]):
             self._skip(step, micro, results, norm)
         else:
             self.optimizer.step()
+            self.after_step()
             self.bad_in_a_row = 0
             self._note(micro, results, norm)
         return stopping

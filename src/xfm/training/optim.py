@@ -1,19 +1,23 @@
-"""AdamW with decay groups and a multiplier for new parts, by choice Muon for matrices; warm-up and decay."""
+"""AdamW with decay groups and rates of new parts and layers, by choice Muon for matrices; the schedule."""
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xfm.config.training import OptimConfig
+from xfm.config.training import Grouping, OptimConfig, Schedule
 from xfm.training.published_optim import (
     PublishedAdamW,
     is_decayed_as_published,
     published_rate_factor,
 )
 
+_LAYER = re.compile(r"(?:^|\.)(vision|language)\.(?:\w+\.)*?(?:blocks|layers?)\.(\d+)\.")
+_ENCODER = re.compile(r"(?:^|\.)(?:vision|language)\.")
+_LAST_NORM = re.compile(r"(?:vision|language)\.(?:\w+\.)*?(?:fc_)?norm\.(?:weight|bias)$")
 _TABLE = re.compile(r"(^|\.)(positions?|pos_embed|position_embeddings?|relative_position\w*)(\.weight)?$")
 
 
@@ -30,17 +34,18 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 def parameter_groups(
     model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
 ) -> list[dict[str, Any]]:
-    """Groups for torch's optimisers: decayed or not, by known or new parts.
+    """Groups for torch's optimisers: decayed or not, by known or new parts, by layer.
 
     Args:
         model: frozen parameters (`requires_grad` False) are left out.
-        config: weight decay and multiplier.
+        config: weight decay, multiplier, factor of the layers, or one group for all.
         is_new: whether the parameter of that name learns at `new_lr_multiplier` times the rate.
 
     Returns:
-        At most four groups, each with `params`, `names`, `weight_decay` and `lr_scale`.
+        Groups, each with `params`, `names`, `weight_decay` and `lr_scale`: at most four without a factor of
+        the layers.
     """
-    return _groups(_trained(model), config, is_new)
+    return _groups(_trained(model), config, is_new, _factors(model, config))
 
 
 FEWEST_OUTPUTS = 8
@@ -65,18 +70,18 @@ def build_optimizer(
 
     With `config.published` it is the published code's AdamW instead.
     """
-    trained = _trained(model)
+    trained, factors = _trained(model), _factors(model, config)
     if config.published:
-        return PublishedAdamW(_groups(trained, config, is_new), config.lr, config.betas)
+        return PublishedAdamW(_groups(trained, config, is_new, factors), config.lr, config.betas)
     if not config.muon_lr:
-        return _adamw(_groups(trained, config, is_new), config)
+        return _adamw(_groups(trained, config, is_new, factors), config)
     matrices = {name: trained[name] for name in sorted(trained.keys() & matrix_names(model))}
     others = {name: p for name, p in trained.items() if name not in matrices}
-    groups = _groups(matrices, config, is_new)
+    groups = _groups(matrices, config, is_new, factors)
     for group in groups:
         group["lr_scale"] *= config.muon_lr / config.lr
     muon = torch.optim.Muon(groups, lr=config.muon_lr, adjust_lr_fn="match_rms_adamw")
-    return Composite([_adamw(_groups(others, config, is_new), config), muon])
+    return Composite([_adamw(_groups(others, config, is_new, factors), config), muon])
 
 
 class Composite(torch.optim.Optimizer):
@@ -111,26 +116,67 @@ def _trained(model: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
+def layer_factors(names: Iterable[str], decay: float) -> dict[str, float]:
+    """Factor of the learning rate of each parameter by the depth of its layer.
+
+    In an encoder of L layers, parameters of layer l (from 0) have `decay` to the power L - l, those in front
+    of the layers (patches, words, positions) L + 1. What comes after the layers of an encoder has 1.
+
+    Args:
+        names: parameters' names in a model or a task model.
+        decay: in (0, 1].
+    """
+    names = list(names)
+    layers = {name: (match[1], int(match[2])) for name in names if (match := _LAYER.search(name))}
+    depths: dict[str, int] = {}
+    for encoder, layer in layers.values():
+        depths[encoder] = max(depths.get(encoder, 0), layer + 1)
+
+    def steps_below_the_top(name: str) -> int:
+        if name in layers:
+            encoder, layer = layers[name]
+            return depths[encoder] - layer
+        if not _ENCODER.search(name) or ("embed" not in name and _LAST_NORM.search(name)):
+            return 0
+        encoder = "vision" if "vision." in name else "language"
+        return depths.get(encoder, 0) + 1
+
+    return {name: decay ** steps_below_the_top(name) for name in names}
+
+
+def _factors(model: nn.Module, config: OptimConfig) -> dict[str, float]:
+    """Of all parameters, the frozen ones too: they are layers as well."""
+    return layer_factors((name for name, _ in model.named_parameters()), config.layer_decay)
+
+
 def _groups(
-    named: Mapping[str, Tensor], config: OptimConfig, is_new: Callable[[str], bool]
+    named: Mapping[str, Tensor],
+    config: OptimConfig,
+    is_new: Callable[[str], bool],
+    factors: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    members: dict[tuple[bool, bool], dict[str, Tensor]] = {}
+    if config.grouping is Grouping.ONE:
+        everything = {"params": list(named.values()), "names": list(named)}
+        return [{**everything, "weight_decay": config.weight_decay, "lr_scale": 1.0}]
+    members: dict[tuple[bool, bool, float], dict[str, Tensor]] = {}
     for name, parameter in named.items():
         decayed = is_decayed_as_published(name) if config.published else is_decayed(name, parameter)
-        members.setdefault((decayed, is_new(name)), {})[name] = parameter
+        members.setdefault((decayed, is_new(name), factors[name]), {})[name] = parameter
     return [
         {
             "params": list(group.values()),
             "names": list(group),
             "weight_decay": config.weight_decay if decayed else 0.0,
-            "lr_scale": config.new_lr_multiplier if new else 1.0,
+            "lr_scale": factor * (config.new_lr_multiplier if new else 1.0),
         }
-        for (decayed, new), group in sorted(members.items(), key=lambda item: item[0])
+        for (decayed, new, factor), group in sorted(members.items(), key=lambda item: item[0])
     ]
 
 
-def rate_factor(step: int, steps: int, warmup: int, hold: float = 0.0) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, the peak, then linear decay to 0 at `steps`.
+def rate_factor(
+    step: int, steps: int, warmup: int, hold: float = 0.0, schedule: Schedule = Schedule.LINEAR
+) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, the peak, then the decay to 0 at `steps`.
 
     The first step already moves (factor 1 / warmup); the published code starts at 0.
 
@@ -139,11 +185,13 @@ def rate_factor(step: int, steps: int, warmup: int, hold: float = 0.0) -> float:
         steps: length of the run.
         warmup: steps of warm-up; 0 starts at the peak.
         hold: share of the steps after the warm-up that stay at the peak.
+        schedule: the decay.
     """
     if step < warmup:
         return (step + 1) / warmup
     falling = max(1.0, (1 - hold) * (steps - warmup))
-    return min(1.0, max(0.0, (steps - step) / falling))
+    left = min(1.0, max(0.0, (steps - step) / falling))
+    return left if schedule is Schedule.LINEAR else (1 - math.cos(math.pi * left)) / 2
 
 
 def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int) -> float:
@@ -151,7 +199,7 @@ def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, s
     if config.published:
         factor = published_rate_factor(step, steps, config.warmup)
     else:
-        factor = rate_factor(step, steps, config.warmup, config.hold)
+        factor = rate_factor(step, steps, config.warmup, config.hold, config.schedule)
     rate = config.lr * factor
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]

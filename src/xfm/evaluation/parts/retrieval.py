@@ -7,6 +7,7 @@ from xfm.evaluation.context import Context, PartResult
 from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain
 from xfm.evaluation.features import encode_texts, tokenize_captions
 from xfm.evaluation.metrics import Array
+from xfm.evaluation.recalls import with_equal_captions
 from xfm.evaluation.retrieval import (
     evaluate_scores,
     matching_logits,
@@ -40,7 +41,8 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
     texts = encode_texts(
         context.encoder, tokenize_captions(context.pretrained.tokenizer, [r.caption for r in rows])
     )
-    positives = _positives(index.numpy(), [row.caption for row in rows], len(images.vectors))
+    captions = [row.caption for row in rows]
+    positives = with_equal_captions(index.numpy(), captions, len(images.vectors)).toarray()
     scores = score_all(context.encoder, images, texts, config.shortlist)
     found = evaluate_scores(scores, positives, config.bootstrap, seed)
     counts = {"text": len(images.vectors), "image": len(rows)}
@@ -51,25 +53,12 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
     for name, value in (("", found.gain.value), ("_low", found.gain.low), ("_high", found.gain.high)):
         result.add(f"retrieval/{split}/rerank_gain{name}", value, 0.0, pooled, seed)
     paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
-    captions = [row.caption for row in rows]
     result.examples[f"{split}/image"] = plain(
         _examples(scores.rerank.image.T, positives.T, found.image_ranks, captions, paths, seed)
     )
     result.examples[f"{split}/text"] = plain(
         _examples(scores.rerank.text, positives, found.text_ranks, paths, captions, seed)
     )
-
-
-def _positives(index: Array, captions: list[str], images: int) -> Array:
-    """[I, R] bool: a text belongs to its own picture and to the pictures of equal captions."""
-    positives = np.zeros((images, len(captions)), dtype=bool)
-    positives[index, np.arange(len(captions))] = True
-    owners: dict[str, list[int]] = {}
-    for picture, caption in zip(index.tolist(), captions, strict=True):
-        owners.setdefault(caption, []).append(picture)
-    for row, caption in enumerate(captions):
-        positives[owners[caption], row] = True
-    return positives
 
 
 def _examples(

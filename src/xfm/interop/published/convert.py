@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,8 @@ def _choose(
 ) -> TaskConfig | None:
     """The candidate that is meant."""
     names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
-    if kind is None and own in candidates:
+    bare = own and replace(own, labels=(), answers=(), max_tokens=0)  # what tensors can show
+    if bare in candidates and kind in (None, bare and bare.kind):
         return own
     fitting = [task for task in candidates if kind is None or (task is not None and task.kind is kind)]
     if not fitting:

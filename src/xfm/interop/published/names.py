@@ -59,7 +59,7 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
     """Every tensor that is used of a pre-training file or, with a task, of a fine-tuned one.
 
     Raises:
-        UserError: see `native_parts`.
+        UserError: see `native_parts`; also for a captioning model, which the published code does not have.
     """
     vision, language = native_parts(config)
     text = "text_encoder.roberta" if task is None else "text_encoder"
@@ -81,6 +81,8 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         return entries + _contrast() + _mlp("itm_head")
     if task.kind is TaskKind.GROUNDING:
         return entries + _mlp("bbox_head")
+    if task.kind is TaskKind.CAPTIONING:
+        raise UserError("the published code cannot write captions, so it has no names for such a decoder")
     decoder = _text(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusion.depth, cross=True)
     return entries + decoder + _token_head(f"{TASK_PREFIX}decoder.head", "text_decoder")
 

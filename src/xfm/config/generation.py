@@ -1,0 +1,75 @@
+"""How texts are written by a decoder. Nothing here imports torch."""
+
+from dataclasses import dataclass
+
+from xfm.config.ranges import check_range
+
+MOST = 4096  # far above any caption: a typing error stops before memory is taken
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What all ways of writing share.
+
+    Attributes:
+        max_tokens: longest text in tokens, begin and end token included; a text that reaches it ends there,
+            without its end token.
+        min_tokens: shortest text in tokens, counted alike.
+        texts: texts for each picture or question.
+    """
+
+    max_tokens: int = 30
+    min_tokens: int = 2
+    texts: int = 1
+
+    def __post_init__(self) -> None:
+        check_range("generation.max_tokens", self.max_tokens, 2, MOST)
+        check_range("generation.min_tokens", self.min_tokens, 2, self.max_tokens)
+        check_range("generation.texts", self.texts, 1, MOST)
+
+
+@dataclass(frozen=True)
+class BeamSearch(Lengths):
+    """The texts of highest score: log-likelihood over (number of tokens after the first) ** length_penalty.
+
+    Attributes:
+        beams: unfinished texts that are kept at every step; 1 is the greedy choice of each token.
+        length_penalty: 0 compares log-likelihoods, which favours short texts; 1 their mean over the tokens.
+    """
+
+    beams: int = 3
+    length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("generation.beams", self.beams, 1, MOST)
+        check_range("generation.length_penalty", self.length_penalty, -100, 100)
+        if self.texts > self.beams:
+            raise ValueError(f"generation.texts is {self.texts}, more than the {self.beams} beams can give")
+
+
+@dataclass(frozen=True)
+class Sampling(Lengths):
+    """Tokens drawn at random.
+
+    Attributes:
+        temperature: divides the logits; below 1 the likely tokens become likelier.
+        top_k: only this many of the likeliest tokens are drawn from; 0 takes all.
+        top_p: only the likeliest tokens that together have this probability are drawn from.
+        seed: of the draws; the same picture or question gets the same texts, whatever else is in its batch.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("generation.temperature", self.temperature, 1e-3, 1000)
+        check_range("generation.top_k", self.top_k, 0)
+        check_range("generation.top_p", self.top_p, 1e-6, 1)
+        check_range("generation.seed", self.seed, 0)
+
+
+Generation = BeamSearch | Sampling

@@ -1,0 +1,59 @@
+"""Configuration of the full fine-tuning of image classification. Nothing here imports torch."""
+
+from dataclasses import dataclass
+
+from xfm.config.ranges import check_range
+
+
+@dataclass(frozen=True)
+class ImageTrainingConfig:
+    """How training pictures are varied and mixed. Evaluation never is.
+
+    Attributes:
+        crop: smallest share of a picture's area that a random crop shows; 1 shows all of it.
+        aspect: largest aspect of a crop relative to a square; its inverse is the smallest.
+        flip: probability of mirroring.
+        rand_augment: operations of RandAugment (arXiv 1909.13719) on each picture; 0 leaves it out.
+        magnitude: their strength, from 0 to 10 (timm's scale, in which recipes are written).
+        erasing: probability of erasing a rectangle of a picture (arXiv 1708.04896).
+        mixup: parameter of the Beta distribution that two pictures are mixed by (arXiv 1710.09412); 0 mixes
+            none.
+        cutmix: likewise of the area that is cut out of another picture (arXiv 1905.04899). With both, each
+            batch has one of the two at equal chances.
+        mixing: probability that a batch is mixed at all.
+        label_smoothing: share of the target that is spread over all classes.
+        drop_path: drop-path rate of the vision encoder's last block; None leaves the model's.
+    """
+
+    crop: float = 0.35
+    aspect: float = 4 / 3
+    flip: float = 0.5
+    rand_augment: int = 0
+    magnitude: int = 9
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mixing: float = 1.0
+    label_smoothing: float = 0.0
+    drop_path: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "flip", "erasing", "mixing", "label_smoothing"):
+            check_range(f"image.{name}", getattr(self, name), 0, 1)
+        check_range("image.crop", self.crop, 0.01, 1)
+        if self.drop_path is not None:
+            check_range("image.drop_path", self.drop_path, 0, 1)
+        check_range("image.aspect", self.aspect, 1, 10)
+        check_range("image.rand_augment", self.rand_augment, 0, 10)
+        check_range("image.magnitude", self.magnitude, 0, 10)
+        for name in ("mixup", "cutmix"):
+            check_range(f"image.{name}", getattr(self, name), 0, 100)
+
+
+PLAIN = ImageTrainingConfig()
+"""Crops and mirroring alone: few rows, or pictures in which colour and shape carry the class."""
+
+PUBLISHED = ImageTrainingConfig(
+    crop=0.08, rand_augment=2, magnitude=9, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1
+)
+"""The published fine-tuning on ImageNet."""

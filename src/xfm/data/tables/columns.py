@@ -1,0 +1,91 @@
+"""Which columns a task needs, and what they are called in a file."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xfm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Field:
+    """Something that a task reads from each row.
+
+    Attributes:
+        name: what the task calls it.
+        help: what it holds, for help and messages.
+        optional: whether files may lack it.
+        instead: fields that together may stand in its place.
+    """
+
+    name: str
+    help: str
+    optional: bool = False
+    instead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """The column that holds each field; a field that is not named has a column of its own name.
+
+    Attributes:
+        columns: column by field.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> "ColumnMap":
+        """Read `image=photo,question=q`.
+
+        Raises:
+            UserError: a part is no pair of field and column, or a field is named twice.
+        """
+        found: dict[str, str] = {}
+        for part in text.split(",") if text.strip() else []:
+            name, equals, column = (piece.strip() for piece in part.partition("="))
+            if not equals or not name or not column:
+                raise UserError(f"--columns: {part!r} is not FIELD=COLUMN, as in image=photo,question=q")
+            if name in found:
+                raise UserError(f"--columns: {name} is named twice; name each field once")
+            found[name] = column
+        return cls(found)
+
+    def of(self, name: str) -> str:
+        """The column of a field."""
+        return self.columns.get(name, name)
+
+    def check_fields(self, fields: Sequence[Field]) -> None:
+        """Refuse fields that the task does not have.
+
+        Raises:
+            UserError: names the field and those that there are.
+        """
+        known = [one.name for one in fields]
+        for name in self.columns:
+            if name not in known:
+                raise UserError(f"--columns: there is no field {name!r}; the task reads {', '.join(known)}")
+
+    def check_columns(self, fields: Sequence[Field], columns: Sequence[str], file: Path) -> None:
+        """Refuse a file that lacks a column.
+
+        Raises:
+            UserError: names the file, the column, the columns that there are, and how to map one of them.
+        """
+        for one in fields:
+            stand_in = one.instead and all(self.of(name) in columns for name in one.instead)
+            if one.optional or stand_in or self.of(one.name) in columns:
+                continue
+            raise UserError(f"{file}: {self.missing(one, columns)}")
+
+    def missing(self, one: Field, columns: Sequence[str]) -> str:
+        """A sentence about a column that is not there."""
+        column = self.of(one.name)
+        shown = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
+        close = difflib.get_close_matches(column, columns, n=1, cutoff=0.6)
+        example = close[0] if close else "COLUMN"
+        return (
+            f"there is no column {column!r} for the field {one.name!r} ({one.help}), only {shown}; "
+            f"name the right one with --columns {one.name}={example}"
+        )

@@ -1,0 +1,82 @@
+"""Parquet files; whole numbers that the hub's data sets give names to become those names."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from xfm.data.tables.records import Records, unreadable
+from xfm.errors import UserError
+
+_ROWS = 256  # of a batch: rows may hold pictures
+
+
+def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
+    """A Parquet file, of which only the wanted columns are read.
+
+    Raises:
+        UserError: pyarrow is not installed, or the file is missing or damaged.
+    """
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
+    with unreadable(path):
+        try:
+            file = parquet.ParquetFile(path)
+        except (arrow.ArrowException, ValueError) as error:
+            raise UserError(f"{path} is not a Parquet file ({_first(error)}); copy it again") from None
+    names = tuple(file.schema_arrow.names)
+    classes = class_names(file.schema_arrow.metadata or {})
+
+    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
+        number = 0
+        try:
+            for batch in file.iter_batches(_ROWS, columns=[name for name in names if name in wanted]):
+                for cells in batch.to_pylist():
+                    number += 1
+                    yield number, named(cells, classes, f"{path}:{number}")
+        except (arrow.ArrowException, OSError, ValueError) as error:
+            raise UserError(
+                f"{path} cannot be read after row {number} ({_first(error)}); copy it again"
+            ) from None
+
+    return Records(names, rows())
+
+
+def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Names of the classes of each column, from what the hub's data sets write into a Parquet file."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        found = {
+            name: feature.get("names") for name, feature in features.items() if isinstance(feature, dict)
+        }
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {
+        name: names
+        for name, names in found.items()
+        if isinstance(names, list) and all(isinstance(one, str) for one in names)
+    }
+
+
+def named(cells: Mapping[str, Any], classes: Mapping[str, list[str]], place: str) -> dict[str, Any]:
+    """The cells with class numbers replaced by their names; -1 stands for no class.
+
+    Raises:
+        UserError: there is no class of that number.
+    """
+    found = dict(cells)
+    for name, names in classes.items():
+        number = found.get(name)
+        if not isinstance(number, int) or isinstance(number, bool):
+            continue
+        if not -1 <= number < len(names):
+            raise UserError(f'{place}: the column "{name}" is {number}, but there are {len(names)} classes')
+        found[name] = None if number == -1 else names[number]
+    return found
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

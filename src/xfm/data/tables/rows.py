@@ -1,0 +1,146 @@
+"""Rows of own data: what stands in a cell, with messages that name file, row and column."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xfm.data.tasks import Row
+from xfm.errors import UserError
+from xfm.files import path_below
+
+
+@dataclass(frozen=True)
+class TableRow(Row):
+    """A row of a table.
+
+    Attributes:
+        names: column of each field, for messages.
+        root: folder that paths of pictures start from; None takes the file's.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    root: Path | None = None
+
+    @property
+    def place(self) -> str:
+        """File and row, as messages name them."""
+        return f"{self.file}:{self.number}"
+
+    def has(self, name: str) -> bool:
+        """Whether the cell is there and not empty."""
+        value = self.fields.get(name)
+        return value is not None and not (isinstance(value, str) and not value.strip())
+
+    def error(self, field: str, problem: str) -> UserError:
+        """A UserError about one cell."""
+        return UserError(f'{self.place}: the column "{self.names.get(field, field)}" {problem}; mend the row')
+
+    def text(self, field: str) -> str:
+        """A text that is not blank; numbers count as texts."""
+        value = self.fields.get(field)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return f"{value:g}" if isinstance(value, float) else str(value)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(field, "is empty" if value in (None, "") else "is not a text")
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # JSON may smuggle in half a surrogate pair
+            raise self.error(field, "is not Unicode") from None
+        return value
+
+    def texts(self, field: str) -> list[str]:
+        """One text, or a list of them (in CSV a JSON list)."""
+        value = self._listed(field)
+        if not isinstance(value, list):
+            return [self.text(field)]
+        if not value or not all(isinstance(one, str) and one.strip() for one in value):
+            raise self.error(field, "is not a text or a list of texts")
+        return value
+
+    def label(self, field: str) -> str:
+        """The name of a class: a text, a whole number, or true and false."""
+        value = self.fields.get(field)
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            raise self.error(field, "is empty")
+        return self.text(field).strip()
+
+    def value(self, field: str) -> float:
+        """A finite number."""
+        value = self.fields.get(field)
+        try:
+            number = float("nan" if isinstance(value, bool) or value is None else value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.error(field, f"is {_shown(value)}, not a number")
+        return number
+
+    def numbers(self, field: str) -> list[float]:
+        """A list of finite numbers: a list, or in CSV four numbers with spaces or commas between them."""
+        value = self._listed(field)
+        if isinstance(value, str):
+            value = value.strip(" ()[]").replace(",", " ").split()
+        try:
+            found = [math.nan if isinstance(one, bool) else float(one) for one in value or ()]
+        except (TypeError, ValueError, OverflowError):
+            found = [math.nan]
+        if not found or not all(math.isfinite(one) for one in found):
+            raise self.error(field, f"is {_shown(value)}, not a list of numbers")
+        return found
+
+    def votes(self, field: str) -> Counter[str]:
+        """How often each answer was given: one text, a list of texts, or VQA v2's list of objects."""
+        value = self._listed(field)
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            value = [one.get("answer") for one in value]
+            if not all(isinstance(one, str) and one.strip() for one in value):
+                raise self.error(field, 'holds an object without a text "answer"')
+            return Counter(value)
+        return Counter(self.texts(field))
+
+    def _listed(self, field: str) -> Any:
+        """The cell, decoded where it is a JSON list in a text."""
+        value = self.fields.get(field)
+        if isinstance(value, tuple):
+            return list(value)
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            try:
+                decoded = json.loads(value)
+            except (ValueError, RecursionError):
+                return value
+            return decoded if isinstance(decoded, list) else value
+        return value
+
+    def paths(self, field: str) -> list[Path]:
+        """Files, each as `path` has it."""
+        value = self._listed(field)
+        if isinstance(value, list) and all(isinstance(one, str | Path) for one in value):
+            return [one if isinstance(one, Path) else self._below(field, one) for one in value]
+        raise self.error(field, "is not a list of paths")
+
+    def path(self, field: str) -> Path:
+        """A picture's file; its path starts from the table's folder, or from the folder that was given."""
+        value = self.fields.get(field)
+        return value if isinstance(value, Path) else self._below(field, self.text(field))
+
+    def _below(self, field: str, name: str) -> Path:
+        folder = self.root or self.file.parent
+        # Of the table's own folder a folder beside it may be meant, of one that was given nothing above it.
+        path = path_below(folder, name, within=self.root or folder / "..")
+        if path is None:
+            raise self.error(
+                field,
+                f"names {name!r}, which lies outside {folder}: give --pictures, the folder of the paths",
+            )
+        return path
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

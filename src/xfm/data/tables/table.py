@@ -1,0 +1,77 @@
+"""Any table as rows with the fields of a task."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from xfm.data.tables.columns import ColumnMap, Field
+from xfm.data.tables.delimited import read_csv, read_tsv
+from xfm.data.tables.embedded import PictureStore
+from xfm.data.tables.folder import read_folder
+from xfm.data.tables.hub import PREFIX, read_hub
+from xfm.data.tables.lines import read_json_lines
+from xfm.data.tables.parquet import read_parquet
+from xfm.data.tables.records import Records
+from xfm.data.tables.rows import TableRow
+from xfm.errors import UserError
+
+_READERS: dict[str, Callable[[Path, frozenset[str]], Records]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".parquet": read_parquet,
+}
+
+
+def read_table(
+    source: str | Path,
+    fields: Sequence[Field],
+    columns: ColumnMap,
+    store: Path,
+    root: Path | None = None,
+) -> list[TableRow]:
+    """The rows of a table with the fields of a task.
+
+    Args:
+        source: a file (`.csv`, `.tsv`, `.jsonl`, `.parquet`), a folder with a folder of pictures a class, or
+            `hub:OWNER/NAME[:CONFIG][@SPLIT]`.
+        fields: what the task reads.
+        columns: what the columns are called.
+        store: folder into which pictures are written that stand in the table itself.
+        root: folder that paths of pictures start from; the table's own if None.
+
+    Raises:
+        UserError: the source is missing, damaged, empty or of an unknown kind, or lacks a column.
+    """
+    columns.check_fields(fields)
+    wanted = frozenset(columns.of(one.name) for one in fields)
+    place = Path(source)
+    records = _open(source, wanted)
+    if records.columns is not None:
+        columns.check_columns(fields, records.columns, place)
+    pictures, names = PictureStore(store), {one.name: columns.of(one.name) for one in fields}
+    rows: list[TableRow] = []
+    for number, cells in records.rows:
+        if records.columns is None:
+            columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"))
+        cells = pictures.unpack({name: cells[name] for name in wanted & cells.keys()}, f"{place}:{number}")
+        found = {field: cells[column] for field, column in names.items() if column in cells}
+        rows.append(TableRow(found, place, number, names, root))
+    if not rows:
+        raise UserError(f"{place} holds no rows; check the path")
+    return rows
+
+
+def _open(source: str | Path, wanted: frozenset[str]) -> Records:
+    if str(source).startswith(PREFIX):
+        return read_hub(str(source), wanted)
+    path = Path(source)
+    if path.is_dir():
+        return read_folder(path, wanted)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(
+            f"{path}: tables are {', '.join(_READERS)} files, folders with a folder of pictures a class, or "
+            "hub:OWNER/NAME; rename or convert the file"
+        )
+    return reader(path, wanted)

@@ -1,0 +1,169 @@
+"""`xfm probe` and `xfm zero-shot`: classification of pictures by a model that is not trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from xfm.evaluation.scores import Score
+    from xfm.tasks.rows import Labelled
+
+_TABLES = "a CSV, JSON-lines or Parquet file, a folder with a folder a class, or hub:OWNER/NAME"
+
+
+def probe_parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm probe`."""
+    from xfm.config.linear import LinearEvaluationConfig
+    from xfm.config.options import add_fields, new_parser
+
+    prefix = "XFM_PROBE"
+    parser = new_parser(
+        prefix,
+        prog="xfm probe",
+        usage="xfm probe MODEL --train DATA --test DATA [--validation DATA] [--FIELD VALUE ...]",
+        description="Evaluate a model's frozen picture features: a linear probe whose penalty validation rows\n"
+        "choose, the published five-layer head, nearest neighbours. Features are computed once and\n"
+        "kept, so that another method or another sweep takes seconds.",
+        epilog="examples:\n"
+        "  xfm probe runs/nano/model --train pets/train --test pets/test\n"
+        "  xfm probe runs/nano/model --train train.csv --test test.csv --columns image=file,label=species\n"
+        "  xfm probe runs/nano/model --train pets/train --test pets/test --methods linear,head,knn\n"
+        f"  {prefix}_SEED=1 xfm probe ...      any option from the environment",
+    )
+    parser.add_argument("model", type=str, help="model folder such as runs/nano/model")
+    parser.add_argument("--train", type=str, required=True, help=f"labelled pictures: {_TABLES}")
+    parser.add_argument("--test", type=str, required=True, help="labelled pictures that are scored")
+    parser.add_argument("--validation", type=str, default=None, help="labelled pictures that choose C")
+    _add_table_options(parser)
+    parser.add_argument("--out", type=str, default="runs/probe", help="folder for the results")
+    parser.add_argument(
+        "--cache", type=str, default=None, help="folder of the cached features; OUT/features if not given"
+    )
+    add_fields(parser, LinearEvaluationConfig)
+    return parser
+
+
+def probe(chosen: "Namespace") -> None:
+    """Evaluate frozen features and show the scores."""
+    from xfm.config.linear import LinearEvaluationConfig
+    from xfm.config.options import assemble
+
+    config, out = assemble(LinearEvaluationConfig, chosen), Path(chosen.out)
+    from xfm.evaluation.linear.run import METRICS, LabelledSplits, evaluate_frozen
+
+    validation = None if chosen.validation is None else read_labelled_table(chosen.validation, chosen)
+    data = LabelledSplits(
+        read_labelled_table(chosen.train, chosen), read_labelled_table(chosen.test, chosen), validation
+    )
+    cache = None if chosen.cache is None else Path(chosen.cache)
+    result = evaluate_frozen(Path(chosen.model), data, out, config, cache)
+    print(f"{score_table(result.scores)}\nScores:  {out / METRICS}")
+
+
+def zero_shot_parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm zero-shot`."""
+    from xfm.config.linear import FeatureConfig
+    from xfm.config.options import add_fields, new_parser
+    from xfm.evaluation.zero_shot import template_names
+
+    prefix = "XFM_ZERO_SHOT"
+    parser = new_parser(
+        prefix,
+        prog="xfm zero-shot",
+        usage="xfm zero-shot MODEL --test DATA [--templates NAME|FILE] [--FIELD VALUE ...]",
+        description="Classify pictures by the names of their classes alone: a picture gets the class whose\n"
+        "prompts are nearest. The vectors of a class's prompts are averaged.",
+        epilog="examples:\n"
+        "  xfm zero-shot runs/nano/model --test pets/test --templates pets\n"
+        "  xfm zero-shot runs/nano/model --test test.csv --templates mine.txt --names names.txt",
+    )
+    parser.add_argument("model", type=str, help="model folder such as runs/nano/model")
+    parser.add_argument("--test", type=str, required=True, help=f"labelled pictures: {_TABLES}")
+    _add_table_options(parser)
+    parser.add_argument(
+        "--templates",
+        type=str,
+        default="general",
+        help=f"one of {', '.join(template_names())}, or a text file with a template a line, {{}} for the name",
+    )
+    parser.add_argument(
+        "--names", type=str, default=None, help="text file with LABEL=NAME lines, if labels are no words"
+    )
+    parser.add_argument("--out", type=str, default="runs/zero-shot", help="folder for the results")
+    parser.add_argument(
+        "--cache", type=str, default=None, help="folder of the cached features; OUT/features if not given"
+    )
+    add_fields(parser, FeatureConfig)
+    return parser
+
+
+def zero_shot(chosen: "Namespace") -> None:
+    """Classify pictures without training and show the scores."""
+    from xfm.config.linear import FeatureConfig
+    from xfm.config.options import assemble
+
+    config, out = assemble(FeatureConfig, chosen), Path(chosen.out)
+    from xfm.evaluation.linear.run import METRICS
+    from xfm.evaluation.zero_shot_run import evaluate_zero_shot
+
+    rows = read_labelled_table(chosen.test, chosen)
+    names = {} if chosen.names is None else read_names(Path(chosen.names))
+    cache = None if chosen.cache is None else Path(chosen.cache)
+    scores = evaluate_zero_shot(Path(chosen.model), rows, chosen.templates, out, config, names, cache)
+    print(f"{score_table(scores)}\nScores:  {out / METRICS}")
+
+
+def _add_table_options(parser: "ArgumentParser") -> None:
+    parser.add_argument(
+        "--columns", type=str, default="", help="columns of the fields image and label: image=file,label=kind"
+    )
+    parser.add_argument("--pictures", type=str, default=None, help="folder that paths in tables start from")
+
+
+def read_labelled_table(source: str, chosen: "Namespace") -> "list[Labelled]":
+    """Labelled pictures of a table, a folder or a hub data set.
+
+    Raises:
+        UserError: the source is missing or wrong; names the row.
+    """
+    from xfm.data.tables import ColumnMap, Field, read_table
+    from xfm.tasks.rows import Labelled
+
+    fields = (Field("image", "path of the picture, or the picture"), Field("label", "name of the class"))
+    root = None if chosen.pictures is None else Path(chosen.pictures)
+    store = Path(chosen.out) / "pictures"
+    rows = read_table(source, fields, ColumnMap.parse(chosen.columns), store, root)
+    return [Labelled(row.path("image"), row.label("label")) for row in rows]
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """What labels are called in prompts, from lines LABEL=NAME.
+
+    Raises:
+        UserError: the file cannot be read, or a line is none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the names ({error}); check the file") from error
+    names: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        label, equals, name = (part.strip() for part in line.partition("="))
+        if line.strip() and not (equals and label and name):
+            raise UserError(f"{path}:{number}: not a line LABEL=NAME; mend it")
+        if line.strip():
+            names[label] = name
+    return names
+
+
+def score_table(scores: "dict[str, Score]") -> str:
+    """Scores as lines for a terminal."""
+    width = max(len(key) for key in scores)
+    lines = [f"{'':<{width}}  {'score':>7}  {'chance':>7}  {'n':>6}"]
+    for key, score in scores.items():
+        lines.append(f"{key:<{width}}  {score.value:>7.2%}  {score.chance:>7.2%}  {score.n:>6}")
+    return "\n".join(lines)

@@ -1,0 +1,111 @@
+"""Lists of labelled pictures, wherever they lie."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import center_crop, resize
+
+from xfm.config.linear import FeatureConfig, Framing
+from xfm.data.tasks import load_image
+from xfm.errors import UserError
+from xfm.modeling.folder import Preprocessing
+from xfm.tasks.pictures import normalise, squash
+from xfm.tasks.rows import Labelled
+
+
+class PictureSource(Protocol):
+    """Pictures by index."""
+
+    def __len__(self) -> int:
+        """Number of pictures N."""
+        ...
+
+    def picture(self, index: int) -> Tensor:
+        """The picture at an index, [3, H, W] uint8.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        ...
+
+    def identity(self) -> str:
+        """A digest that changes when the list or a picture of it does."""
+        ...
+
+
+class FilePictures:
+    """The pictures of rows, from their files.
+
+    Args:
+        rows: one picture each.
+    """
+
+    def __init__(self, rows: Sequence[Labelled]) -> None:
+        self._paths = [row.image for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def picture(self, index: int) -> Tensor:
+        """[3, H, W] uint8."""
+        return load_image(self._paths[index])
+
+    def identity(self) -> str:
+        """Of names, sizes and times of change of the files; their bytes are not read."""
+        digest = hashlib.sha256()
+        for path in self._paths:
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise UserError(
+                    f"{path}: cannot read the picture ({error.strerror}); check the path"
+                ) from error
+            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+
+class _Framed(Dataset[Tensor]):
+    """Pictures in the model's shape, for torch's loader."""
+
+    def __init__(self, source: PictureSource, frame: Callable[[Tensor], Tensor], start: int) -> None:
+        self.source, self.frame, self.start = source, frame, start
+
+    def __len__(self) -> int:
+        return len(self.source) - self.start
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.frame(self.source.picture(self.start + index))
+
+
+def pixel_batches(
+    source: PictureSource, preprocessing: Preprocessing, config: FeatureConfig, start: int = 0
+) -> Iterator[Tensor]:
+    """Batches [B, 3, S, S] float32 of the pictures from `start`, in their order."""
+    crop = config.framing is Framing.CENTRE
+    frame = partial(centre if crop else squash, preprocessing=preprocessing)
+    loader: DataLoader[Tensor] = DataLoader(
+        _Framed(source, frame, start),
+        config.batch_size,
+        num_workers=config.workers,
+        collate_fn=torch.stack,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for batch in loader:
+        yield normalise(batch, preprocessing)
+
+
+def centre(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The centre of a picture whose shorter side was resized to 8 / 7 of the model's: [3, H, W] -> [3, S, S].
+
+    At 224 pixels that is 256, as ImageNet is evaluated.
+    """
+    height, width = preprocessing.shape
+    scale = max(height / picture.shape[1], width / picture.shape[2]) * 8 / 7
+    size = [max(height, round(scale * picture.shape[1])), max(width, round(scale * picture.shape[2]))]
+    return center_crop(resize(picture, size, InterpolationMode.BICUBIC, antialias=True), [height, width])

@@ -1,0 +1,73 @@
+"""Zero-shot evaluation on labelled pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xfm.config.linear import FeatureConfig, LinearEvaluationConfig
+from xfm.errors import UserError
+from xfm.evaluation.features import Encoder
+from xfm.evaluation.linear.cache import cached_features
+from xfm.evaluation.linear.run import CACHE, METRICS, build_featuriser, class_scores
+from xfm.evaluation.linear.source import FilePictures
+from xfm.evaluation.scores import Score, write_scores
+from xfm.evaluation.zero_shot import class_vectors, load_templates, zero_shot_logits
+from xfm.files import file_digest
+from xfm.modeling.folder import WEIGHTS, load_model
+from xfm.tasks.rows import Labelled
+from xfm.training.memory import prepare_process
+
+
+def evaluate_zero_shot(
+    model_folder: Path,
+    rows: Sequence[Labelled],
+    templates: str,
+    out: Path,
+    config: FeatureConfig | None = None,
+    names: Mapping[str, str] | None = None,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Score]:
+    """Classify pictures by prompts, and write `metrics.json`.
+
+    Args:
+        model_folder: a folder written by `save_model`.
+        rows: pictures with the labels of their classes.
+        templates: name of a list of templates, or a text file.
+        out: folder for the results.
+        config: how pictures become features.
+        names: what labels are called in prompts; others are called by their label.
+        cache: folder of the cached features, which `evaluate_frozen` shares; `out/features` if not given.
+        progress: show bars.
+
+    Returns:
+        Accuracy, mean per class and, of more than five classes, top 5.
+
+    Raises:
+        UserError: model, pictures or templates cannot be read, or the model has no tokenizer.
+    """
+    prepare_process()
+    if not rows:
+        raise UserError("there are no pictures to classify; check the file")
+    chosen = load_templates(templates)
+    pretrained = load_model(model_folder)
+    settings = LinearEvaluationConfig(features=config or FeatureConfig())
+    featuriser = build_featuriser(pretrained, file_digest(model_folder / WEIGHTS), settings, both=False)
+    features = cached_features(featuriser, FilePictures(rows), cache or out / CACHE, "pictures", progress)
+    model = pretrained.model.to(featuriser.device).eval()
+    encoder = Encoder(
+        model,
+        pretrained.tokenizer,
+        settings.features.precision,
+        featuriser.device,
+        settings.features.batch_size,
+        progress,
+    )
+    labels = np.array([row.label for row in rows])
+    classes = np.unique(labels)
+    called = [(names or {}).get(label, label) for label in classes.tolist()]
+    logits = zero_shot_logits(encoder, features, class_vectors(encoder, called, chosen))
+    scores = class_scores("zero_shot", logits.numpy(), classes, labels, seed=0)
+    write_scores(out / METRICS, scores)
+    return scores

@@ -1,0 +1,141 @@
+"""Classes by name: what a head's outputs mean, and how right they are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A predicted class.
+
+    Attributes:
+        label: the likeliest class.
+        probabilities: of every class, in the order of the labels.
+    """
+
+    label: str
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names of the classes in the order of a head's outputs."""
+
+    names: tuple[str, ...]
+
+    def indices(self, labels: Sequence[str]) -> Tensor:
+        """[R] int64 places of class names; a name that there is not is class 0 (the rows of a test without
+        labels have one, and nothing but predictions is made of them)."""
+        places = {name: place for place, name in enumerate(self.names)}
+        return torch.tensor([places.get(label, 0) for label in labels])
+
+    def choices(self, logits: Tensor) -> list[Choice]:
+        """[R, C] logits -> the likeliest class of each row."""
+        probabilities = logits.float().softmax(-1).cpu().tolist()
+        return [Choice(self.names[int(np.argmax(row))], tuple(row)) for row in probabilities]
+
+    def certain(self, label: str) -> Choice:
+        """A guess that leaves no doubt."""
+        return Choice(label, tuple(float(name == label) for name in self.names))
+
+    def guess(self, rows: int, rng: np.random.Generator) -> list[Choice]:
+        """Classes drawn uniformly."""
+        return [self.certain(self.names[place]) for place in rng.integers(len(self.names), size=rows)]
+
+    def probability(self, choice: Choice, label: str) -> float:
+        """The probability that a choice gives to a class, 0 to a class that there is not."""
+        return choice.probabilities[self.names.index(label)] if label in self.names else 0.0
+
+
+def class_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """The distinct names in a fixed order: numbers by their value, then the rest by the alphabet."""
+    distinct = set(labels)
+    return tuple(sorted(distinct, key=lambda name: (0, int(name), name) if _is_number(name) else (1, 0, name)))
+
+
+def _is_number(name: str) -> bool:
+    return name.removeprefix("-").isascii() and name.removeprefix("-").isdigit() and len(name) < 20
+
+
+def most_frequent(labels: Sequence[str]) -> str:
+    """The most frequent label; of equally frequent ones the first by the alphabet."""
+    return min(Counter(labels).items(), key=lambda item: (-item[1], item[0]))[0]
+
+
+def require_classes(names: Sequence[str]) -> None:
+    """Refuse to learn to tell one class from none.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    if len(names) < 2:
+        raise UserError(
+            f"the training rows have {len(names)} class{'' if len(names) == 1 else 'es'}"
+            f"{': ' + names[0] if names else ''}; at least two are needed to tell them apart"
+        )
+
+
+def confusion_matrix(
+    truth: Sequence[str], predicted: Sequence[str], names: Sequence[str]
+) -> NDArray[np.int64]:
+    """[C, C] counts: how often a row of a class (first axis) was given each class (second axis)."""
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    for true, guess in zip(truth, predicted, strict=True):
+        counts[places[true], places[guess]] += 1
+    return counts
+
+
+def precision_recall_f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Precision, recall and F1 of each class, [C, 3]; 0 where a share of nothing is asked for."""
+    right = np.diag(matrix).astype(np.float64)
+    found, there = matrix.sum(axis=0), matrix.sum(axis=1)
+
+    def share(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+    return np.stack([share(right, found), share(right, there), share(2 * right, found + there)], axis=1)
+
+
+def class_metrics(
+    truth: Sequence[str], predicted: Sequence[Choice], names: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy; F1 as the mean over the classes that occur; with two classes the area under the ROC curve.
+
+    The area is that of the second class's probability, ties counted half; 0.5 where a class is absent.
+    """
+    labels = [choice.label for choice in predicted]
+    matrix = confusion_matrix(truth, labels, names)
+    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
+    scores = {
+        "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
+        "f1_macro": float(precision_recall_f1(matrix)[occurs, 2].mean()),
+    }
+    if len(names) == 2:
+        second = np.array([label == names[1] for label in truth])
+        scores["auroc"] = area_under_roc(np.array([one.probabilities[1] for one in predicted]), second)
+    return scores
+
+
+def area_under_roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    """Probability that a positive scores higher than a negative, ties counted half; 0.5 without either.
+
+    Args:
+        scores: [N] float.
+        positive: [N] bool.
+    """
+    from scipy.stats import rankdata
+
+    count, others = int(positive.sum()), int((~positive).sum())
+    if not count or not others:
+        return 0.5
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))

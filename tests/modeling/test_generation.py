@@ -1,0 +1,260 @@
+"""Beam search and sampling against exhaustive search, the uncached decoder and transformers' generate."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    RobertaConfig,
+    RobertaForCausalLM,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from tests.modeling.build import tiny_config
+from xfm.config.generation import BeamSearch, Sampling
+from xfm.config.task import TaskConfig, TaskKind
+from xfm.interop.published.names import to_published
+from xfm.modeling.decoder import Decoder
+from xfm.modeling.generation import Generated, Marks, choose, generate, narrow
+from xfm.modeling.incremental import CachedDecoder
+from xfm.modeling.xfm import XFM
+
+WIDTH = 32
+BEGIN, PAD, END = 0, 1, 2
+MARKS = Marks(BEGIN, END, PAD, (0, 1, 3))
+WIDE = {"rtol": 0.0, "atol": 1e-5}
+
+
+def build(seed: int, vocabulary: int = 12) -> tuple[XFM, Decoder]:
+    """A decoder whose tokens differ enough to be chosen between."""
+    torch.manual_seed(seed)
+    config = tiny_config()
+    model = XFM(replace(config, language=replace(config.language, vocab_size=vocabulary)))
+    decoder = Decoder.from_fusion(model).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.25)
+    return model, decoder
+
+
+def memories(count: int, length: int = 5) -> tuple[Tensor, Tensor]:
+    mask = torch.arange(length) < torch.randint(1, length + 1, (count, 1))
+    return torch.randn(count, length, WIDTH), mask
+
+
+def texts(found: Generated) -> list[list[list[int]]]:
+    return [
+        [ids[mask].tolist() for ids, mask in zip(rows, masks, strict=True)]
+        for rows, masks in zip(found.ids, found.mask, strict=True)
+    ]
+
+
+@torch.no_grad()
+def likelihood(decoder: Decoder, text: list[int], memory: Tensor, mask: Tensor) -> float:
+    """Log-likelihood of the tokens after the first, by one pass over the whole text."""
+    ids = torch.tensor([text])
+    logits = decoder(ids, torch.ones_like(ids, dtype=torch.bool), memory[None], mask[None])
+    return logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None]).sum().item()
+
+
+@torch.no_grad()
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_the_cache_changes_nothing(seed: int, count: int, each: int) -> None:
+    """Texts grow, change places and grow on: the logits are those of reading everything again."""
+    _, decoder = build(seed)
+    memory, mask = memories(count)
+    cached = CachedDecoder(decoder, memory, mask, each, 6)
+    ids = torch.zeros(count * each, 1, dtype=torch.int64)
+    owner = torch.arange(count).repeat_interleave(each)
+    for _ in range(6):
+        everything = decoder(ids, torch.ones_like(ids, dtype=torch.bool), memory, mask, owner)[:, -1]
+        torch.testing.assert_close(cached.step(ids), everything, **WIDE)
+        rows = owner * each + torch.randint(each, (count * each,))
+        cached.reorder(rows)
+        ids = torch.cat([ids[rows], torch.randint(4, 12, (count * each, 1))], dim=1)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([-0.5, 0.0, 0.7, 1.0, 2.0]), st.integers(2, 4))
+@settings(max_examples=30, deadline=None)
+def test_enough_beams_find_what_an_exhaustive_search_finds(seed: int, penalty: float, shortest: int) -> None:
+    _, decoder = build(seed, vocabulary=6)  # two ordinary tokens, 4 and 5
+    memory, mask = memories(2)
+    longest = 5
+    how = BeamSearch(longest, shortest, texts=4, beams=16, length_penalty=penalty)
+    found = generate(decoder, memory, mask, MARKS, how)
+    for place in range(2):
+        every = [
+            [BEGIN, *middle, END]
+            for length in range(shortest - 2, longest - 1)
+            for middle in itertools.product((4, 5), repeat=length)
+        ] + [[BEGIN, *whole] for whole in itertools.product((4, 5), repeat=longest - 1)]
+        scores = {
+            tuple(text): likelihood(decoder, text, memory[place], mask[place]) / (len(text) - 1) ** penalty
+            for text in every
+        }
+        best = sorted(scores, key=lambda text: -scores[text])[:4]
+        torch.testing.assert_close(found.scores[place], torch.tensor([scores[text] for text in best]), **WIDE)
+        assert [tuple(text) for text in texts(found)[place]] == best
+
+
+def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
+    """The decoder's weights in RoBERTa's causal decoder with cross-attention."""
+    c, f = model.config.language, model.config.fusion
+    config = RobertaConfig(
+        vocab_size=c.vocab_size, hidden_size=c.width, num_hidden_layers=f.depth, num_attention_heads=f.heads,
+        intermediate_size=f.mlp_width, max_position_embeddings=c.max_positions, type_vocab_size=1,
+        layer_norm_eps=1e-5, pad_token_id=PAD, bos_token_id=BEGIN, eos_token_id=END, is_decoder=True,
+        add_cross_attention=True,
+    )  # fmt: skip
+    reference = RobertaForCausalLM(config).eval()
+    native = {f"task.decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
+    published = to_published(native, model.config, TaskConfig(TaskKind.VQA))
+    state = {name.removeprefix("text_decoder."): tensor for name, tensor in published.items()}
+    missing, unexpected = reference.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all("position_ids" in name or "lm_head.decoder" in name for name in missing)
+    reference.tie_weights()
+    reference.lm_head.decoder.bias = reference.lm_head.bias
+    return reference
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (2, 0.0), (3, 1.0), (4, 2.0)])
+def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) -> None:
+    model, decoder = build(seed, vocabulary=20)
+    memory, mask = memories(3)
+    how = BeamSearch(9, 4, texts=beams, beams=beams, length_penalty=penalty)
+    found = generate(decoder, memory, mask, MARKS, how)
+    expected = as_transformers(model, decoder).generate(
+        torch.full((3, 1), BEGIN), encoder_hidden_states=memory, encoder_attention_mask=mask.long(),
+        num_beams=beams, num_return_sequences=beams, max_length=how.max_tokens, min_length=how.min_tokens - 1,
+        length_penalty=penalty, early_stopping="never", do_sample=False, suppress_tokens=list(MARKS.banned),
+        return_dict_in_generate=True, output_scores=True,
+    )  # fmt: skip
+    theirs = [row[: row.tolist().index(END) + 1] if END in row else row for row in expected.sequences]
+    ours = [text for rows in texts(found) for text in rows]
+    assert ours == [row.tolist() for row in theirs]
+    if beams > 1:
+        torch.testing.assert_close(found.scores.flatten(), expected.sequences_scores, **WIDE)
+
+
+@given(st.integers(0, 10_000), st.floats(0.3, 3), st.integers(0, 14), st.floats(0.05, 1))
+@settings(max_examples=60, deadline=None)
+def test_cuts_equal_those_of_transformers(seed: int, temperature: float, top_k: int, top_p: float) -> None:
+    torch.manual_seed(seed)
+    logits = torch.randn(4, 12) * 2
+    how = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
+    if top_k:
+        warpers.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        warpers.append(TopPLogitsWarper(top_p))
+    torch.testing.assert_close(narrow(logits, how), warpers(torch.zeros(4, 1).long(), logits))
+
+
+def test_tokens_are_drawn_with_their_probability() -> None:
+    probabilities = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    grid = (torch.arange(1000) / 1000)[:, None]
+    drawn = choose(probabilities.expand(1000, -1), grid[:, 0])
+    counts = torch.bincount(drawn, minlength=6) / 1000
+    torch.testing.assert_close(counts, probabilities, rtol=0, atol=2e-3)
+    ends = torch.tensor([0.0, 1 - 2**-24])
+    assert choose(probabilities.expand(2, -1), ends).tolist() == [1, 4]
+
+
+@torch.no_grad()
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(2, 8))
+@settings(max_examples=25, deadline=None)
+def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> None:
+    """The same draws, one text at a time, every text read again at every step."""
+    _, decoder = build(seed)
+    memory, mask = memories(2)
+    how = Sampling(8, shortest, each, temperature=1.5, top_k=6, top_p=0.9)
+    draws = torch.rand(2, each, 7)
+    found = generate(decoder, memory, mask, MARKS, how, draws)
+    for place in range(2):
+        expected: list[tuple[float, list[int]]] = []
+        for row in range(each):
+            text = [BEGIN]
+            while len(text) < 8 and text[-1] != END:
+                ids = torch.tensor([text])
+                seen = torch.ones_like(ids, dtype=torch.bool)
+                logits = decoder(ids, seen, memory[place, None], mask[place, None])[:, -1]
+                logits[:, list(MARKS.banned)] = -torch.inf
+                if len(text) + 1 < shortest:
+                    logits[:, END] = -torch.inf
+                share = narrow(logits, how).softmax(-1)
+                text.append(int(choose(share, draws[place, row, len(text) - 1, None])))
+            expected.append((likelihood(decoder, text, memory[place], mask[place]), text))
+        expected.sort(key=lambda pair: -pair[0])
+        assert texts(found)[place] == [text for _, text in expected]
+        torch.testing.assert_close(
+            found.scores[place], torch.tensor([score for score, _ in expected]), **WIDE
+        )
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_lengths_and_banned_tokens_hold(seed: int, shortest: int, more: int) -> None:
+    _, decoder = build(seed)
+    memory, mask = memories(3)
+    longest = shortest + more
+    for how in (BeamSearch(longest, shortest, beams=3, texts=3), Sampling(longest, shortest, texts=3)):
+        for rows in texts(generate(decoder, memory, mask, MARKS, how)):
+            for text in filter(None, rows):
+                assert text[0] == BEGIN
+                assert shortest <= len(text) <= longest
+                assert not set(text[1:-1]) & {*MARKS.banned, END}
+                assert text[-1] == END or len(text) == longest
+
+
+@pytest.mark.parametrize("how", [BeamSearch(8, beams=3, texts=2), Sampling(8, texts=2, top_k=5)])
+def test_a_text_does_not_depend_on_what_is_beside_it(how: BeamSearch | Sampling) -> None:
+    _, decoder = build(3)
+    memory, mask = memories(6)
+    draws = torch.rand(6, 2, 7)
+    together = generate(decoder, memory, mask, MARKS, how, draws)
+    for place in range(6):
+        row = slice(place, place + 1)
+        alone = generate(decoder, memory[row], mask[row], MARKS, how, draws[row])
+        assert texts(alone)[0] == texts(together)[place]
+
+
+def test_the_same_seed_gives_the_same_texts() -> None:
+    _, decoder = build(4)
+    memory, mask = memories(4)
+    first, again, other = (
+        texts(generate(decoder, memory, mask, MARKS, Sampling(12, seed=seed))) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"beams": 2, "texts": 3}, "more than the 2 beams"),
+        ({"beams": 0}, "beams is 0"),
+        ({"max_tokens": 1}, "max_tokens is 1"),
+        ({"max_tokens": 5, "min_tokens": 6}, "min_tokens is 6"),
+    ],
+)
+def test_impossible_settings_are_named(wrong: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        BeamSearch(**wrong)
+
+
+def test_a_text_longer_than_the_positions_is_refused() -> None:
+    _, decoder = build(0)  # 22 positions beside the two of RoBERTa that are never read
+    memory, mask = memories(1)
+    assert generate(decoder, memory, mask, MARKS, BeamSearch(23, 23)).ids.shape[-1] == 23
+    with pytest.raises(ValueError, match="the decoder reads 22 tokens"):
+        generate(decoder, memory, mask, MARKS, BeamSearch(24))
