@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.official.glue import write_glue, write_glue_parquet
+from tests.official.pictures import sentence_of
 from xfm.errors import UserError
 from xfm.tasks.official.glue import FORMATS, GlueTask, read_glue
 
@@ -96,7 +97,5 @@ def test_damage_ends_in_one_sentence(tmp_path: Path) -> None:
         for _ in range(rng.randint(1, 5)):
             data[rng.randrange(len(data))] = rng.randrange(256)
         path.write_bytes(data[: rng.randint(1, len(data))] if rng.random() < 0.3 else data)
-        try:
-            assert read_glue(tmp_path, GlueTask.SST2).scored["dev"]
-        except UserError as error:
-            assert "dev.tsv" in str(error)
+        said = sentence_of(read_glue, tmp_path, GlueTask.SST2)
+        assert said is None or "dev.tsv" in said
