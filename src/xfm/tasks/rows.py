@@ -75,18 +75,18 @@ class Question:
 
 @dataclass(frozen=True)
 class PicturePair:
-    """A sentence about two pictures and whether it is true.
+    """A sentence about two pictures and whether it is true, or the class of the three.
 
     Attributes:
         images: the left and the right picture.
         text: the sentence.
-        label: whether it is true.
+        label: whether it is true, or the class.
         key: the row's id in the official files.
     """
 
     images: tuple[Path, Path]
     text: str
-    label: bool
+    label: bool | str
     key: str | None = None
 
 

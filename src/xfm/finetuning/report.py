@@ -1,0 +1,3 @@
+"""`report.html` of a fine-tuning."""
+
+REPORT = "report.html"
