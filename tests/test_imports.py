@@ -17,13 +17,25 @@ ORDER = [
     {"training"},
     {"tasks", "evaluation"},
     {"finetuning"},
+    {"reproduce"},
     {"inference"},
     {"serving"},
     {"quickstart", "info", "commands"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "matplotlib", "sklearn"}
+OPTIONAL = {
+    "timm",
+    "transformers",
+    "peft",
+    "pyarrow",
+    "datasets",
+    "jinja2",
+    "matplotlib",
+    "sklearn",
+    "pycocoevalcap",
+    "h5py",
+}
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 

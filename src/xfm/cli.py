@@ -205,6 +205,7 @@ COMMANDS = {
     "zero-shot": _of_module(
         "classify pictures by the names of their classes", "xfm.evaluation.frozen_commands", "zero_shot"
     ),
+    "reproduce": _of_module("run the benchmarks of the paper", "xfm.reproduce.command", "reproduce"),
     "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
     "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),

@@ -46,6 +46,7 @@ class BenchmarkRecipe:
         epochs: how often every training row is seen.
         settings: the fine-tuning; its `steps` and `evaluate_every` follow from `epochs` where they are 0,
             with a look at the validation rows after each.
+        valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
         shortlist: candidates of a query that retrieval re-ranks.
         smoke: the small version.
     """
@@ -55,11 +56,13 @@ class BenchmarkRecipe:
     benchmark: str = ""
     epochs: float = 10.0
     settings: FinetuneConfig = field(default_factory=FinetuneConfig)
+    valid_rows: int = 0
     shortlist: int = 256
     smoke: SmokeConfig = field(default_factory=SmokeConfig)
 
     def __post_init__(self) -> None:
         check_range("epochs", self.epochs, 0)
+        check_range("valid_rows", self.valid_rows, 0)
         check_range("shortlist", self.shortlist, 1)
 
     def planned(self, rows: int) -> FinetuneConfig:

@@ -9,7 +9,6 @@ from xfm.config.task import TaskKind
 from xfm.evaluation.official.submissions import (
     caption_submission,
     nlvr2_submission,
-    nlvr2_submission,
     vqa_submission,
     write_glue_files,
 )
@@ -37,6 +36,7 @@ from xfm.tasks.official.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_
 from xfm.tasks.official.refcoco import read_refcoco
 from xfm.tasks.official.vqa import read_vqa
 
+IMAGENET = "imagenet"
 Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
 """Folder, split, rows and predictions -> the file for the benchmark's server."""
 
@@ -66,7 +66,7 @@ class Benchmark:
     layout: str
     read: Callable[[Path], Corpus[Any]]
     score: Scorer
-    summary: Callable[[Mapping[str, Metrics]], Mapping[str, Metrics]] = lambda splits: {}
+    summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
     submit: Submit | None = None
     submits_all: bool = False
 
@@ -96,7 +96,7 @@ def _glue(task: GlueTask) -> Benchmark:
     )
 
 
-def _mnli_mean(splits: Mapping[str, Metrics]) -> Mapping[str, Metrics]:
+def _mnli_mean(splits: Mapping[str, Metrics]) -> dict[str, Metrics]:
     return {"mean": {"accuracy": mean_of(splits, "accuracy")}}
 
 
@@ -121,7 +121,7 @@ def _image_set(kind: ImageSet) -> Benchmark:
 
 
 _IMAGENET = Benchmark(
-    name="imagenet",
+    name=IMAGENET,
     kind=TaskKind.IMAGE,
     protocols=(Protocol.FINE_TUNED, Protocol.LINEAR, Protocol.ZERO_SHOT),
     marker=_at("imagenet"),
@@ -180,8 +180,8 @@ _WITH_TEXTS = [
         _FINE_TUNED,
         _at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
         "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
-        "v2_mscoco_{train2014,val2014}_annotations.json and answer_list.json; coco/train2014/, val2014/, test2015/; "
-        "by choice vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
+        "v2_mscoco_{train2014,val2014}_annotations.json and answer_list.json; coco/train2014/, "
+        "coco/val2014/, coco/test2015/; by choice vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
         _read_vqa,
         score_answers,
         submit=lambda folder, split, rows, answers: _written(

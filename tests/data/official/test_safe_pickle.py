@@ -25,10 +25,15 @@ plain = st.recursive(
 )
 
 
+@pytest.fixture(scope="module")
+def pickled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pickle") / "refs.p"
+
+
 @settings(max_examples=200, deadline=None)
 @given(value=st.lists(plain, max_size=3), protocol=st.integers(3, pickle.HIGHEST_PROTOCOL))
-def test_plain_values_come_back(tmp_path_factory, value, protocol: int) -> None:
-    path = tmp_path_factory.mktemp("pickle") / "refs.p"
+def test_plain_values_come_back(pickled: Path, value, protocol: int) -> None:
+    path = pickled
     path.write_bytes(pickle.dumps(value, protocol))
     assert read_plain_pickle(path) == value
 

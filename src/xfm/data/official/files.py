@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from xfm.data.tables.parquet import class_names, read_parquet
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 
@@ -186,8 +187,8 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
     return []
 
 
-def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a Parquet file, read a few hundred at a time.
+def read_hub(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Rows of a Parquet file; class numbers with names in the file become these names, -1 becomes None.
 
     Args:
         path: the file.
@@ -196,49 +197,35 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     Raises:
         UserError: pyarrow is missing, or the file is broken or lacks a column. Rows are counted from 1.
     """
-    arrow, parquet = _arrow()
+    records = read_parquet(path, frozenset(columns))
+    there = records.columns or ()
+    for name in columns:
+        if name not in there:
+            known = ", ".join(there)
+            raise UserError(f"{path}: there is no column {name}, only {known}; is it the official file?")
+    for number, cells in records.rows:
+        yield Row(cells, path, number)
+
+
+def hub_classes(path: Path, column: str) -> tuple[str, ...]:
+    """Names of a label column's classes in their order, as `datasets` keeps them; empty where it did not."""
+    return tuple(class_names(_footer(path)[1]).get(column, ()))
+
+
+def hub_rows(path: Path) -> int:
+    """Number of rows, from the file's footer."""
+    return _footer(path)[0]
+
+
+def _footer(path: Path) -> tuple[int, Mapping[bytes, bytes]]:
+    """Number of rows and metadata of a Parquet file."""
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
     try:
         file = parquet.ParquetFile(path)
-        missing = [name for name in columns if name not in file.schema_arrow.names]
-        if missing:
-            names = ", ".join(file.schema_arrow.names)
-            raise UserError(
-                f"{path}: there is no column {missing[0]}, only {names}; is it the official file?"
-            )
-        number = 0
-        for batch in file.iter_batches(batch_size=256, columns=list(columns)):
-            for values in batch.to_pylist():
-                number += 1
-                yield Row(values, path, number)
     except (OSError, arrow.ArrowException) as error:
-        raise UserError(f"{path}: the Parquet file cannot be read ({error}); download it again.") from error
-
-
-def parquet_rows(path: Path) -> int:
-    """Number of rows, from the file's footer."""
-    arrow, parquet = _arrow()
-    try:
-        return parquet.ParquetFile(path).metadata.num_rows
-    except (OSError, arrow.ArrowException) as error:
-        raise UserError(f"{path}: the Parquet file cannot be read ({error}); download it again.") from error
-
-
-def parquet_classes(path: Path, column: str) -> tuple[str, ...]:
-    """Names of a label column's classes, as `datasets` keeps them in the file; empty where it did not."""
-    _, parquet = _arrow()
-    metadata = parquet.ParquetFile(path).schema_arrow.metadata or {}
-    try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        names = features[column]["names"]
-    except (ValueError, KeyError, TypeError):
-        return ()
-    return tuple(str(name) for name in names) if isinstance(names, list) else ()
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError("reading Parquet files needs pyarrow: pip install 'xfm[parquet]'") from None
-    return pyarrow, pyarrow.parquet
+        raise UserError(f"{path} is not a Parquet file ({error}); download it again") from None
+    return file.metadata.num_rows, file.schema_arrow.metadata or {}

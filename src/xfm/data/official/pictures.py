@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xfm.data.official.files import parquet_classes, parquet_files, parquet_rows, read_parquet
+from xfm.data.official.files import hub_classes, hub_rows, parquet_files, read_hub
 from xfm.data.pictures import PictureError, picture_size
-from xfm.data.tasks import read_rows
+from xfm.data.tasks import Row, read_rows
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
 
@@ -91,11 +91,11 @@ def parquet_pictures(
         raise UserError(
             f"{folder / f'{split}-00000-of-00001.parquet'} does not exist; put the official file there"
         )
-    names = parquet_classes(files[0], label)
+    names = hub_classes(files[0], label)
 
     def pictures() -> Iterable[StoredPicture]:
         for file in files:
-            for row in read_parquet(file, (image, label)):
+            for row in read_hub(file, (image, label)):
                 value = row[image]
                 data = value.get("bytes") if isinstance(value, dict) else value
                 if not isinstance(data, bytes):
@@ -104,10 +104,12 @@ def parquet_pictures(
                     picture_size(data)
                 except PictureError as error:
                     raise row.error(image, f"cannot be used ({error})") from None
-                yield StoredPicture(data, _class_name(row[label], names))
+                yield StoredPicture(data, _class(row, label))
 
-    return unpacked(cache / split, pictures, sum(parquet_rows(file) for file in files)), names
+    return unpacked(cache / split, pictures, sum(hub_rows(file) for file in files)), names
 
 
-def _class_name(value: object, names: tuple[str, ...]) -> str:
-    return names[value] if isinstance(value, int) and 0 <= value < len(names) else str(value)
+def _class(row: Row, column: str) -> str:
+    if row[column] is None:
+        raise row.error(column, "names no class")
+    return str(row[column])

@@ -4,12 +4,13 @@ TSV folders are those of the official archive (`CoLA/train.tsv`, `MNLI/dev_match
 of `nyu-mll/glue` (`cola/train-00000-of-00001.parquet`, ...). Test sets have no published answers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from xfm.data.official.files import chosen, parquet_files, read_parquet, read_tsv, string
+from xfm.data.official.files import chosen, parquet_files, read_hub, read_tsv, string
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 from xfm.tasks.official.corpus import Corpus
@@ -182,24 +183,26 @@ def _read_archive(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
 
 
 def _read_hub(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
-    labels = dict(enumerate(layout.classes))
+    texts = layout.hub_columns
+    # Class numbers, or their names where the file has them.
+    labels = {label: name for number, name in enumerate(layout.classes) for label in (number, name)}
 
-    def rows(split: str) -> Iterable[Row]:
+    def rows(split: str, columns: Sequence[str]) -> Iterable[Row]:
         files = parquet_files(folder, split)
         if not files:
             raise UserError(
                 f"{folder / f'{split}-00000-of-00001.parquet'} does not exist; put the file there"
             )
-        return (row for file in files for row in read_parquet(file, (*layout.hub_columns, "label")))
+        return (row for file in files for row in read_hub(file, columns))
 
     def scored(split: str) -> list[LabelledText]:
-        return [_labelled(row, layout.hub_columns, "label", labels) for row in rows(split)]
+        return [_labelled(row, texts, "label", labels) for row in rows(split, (*texts, "label"))]
 
     return Corpus(
         scored("train"),
         {name: scored(split) for name, _, split in layout.scored},
         {
-            name: [_unlabelled(row, layout.hub_columns, layout.classes) for row in rows(split)]
+            name: [_unlabelled(row, texts, layout.classes) for row in rows(split, texts)]
             for name, _, split in layout.hidden
             if parquet_files(folder, split)
         },
@@ -207,9 +210,7 @@ def _read_hub(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
     )
 
 
-def _labelled(
-    row: Row, columns: Sequence[str], label: str, labels: dict[str, str] | dict[int, str]
-) -> LabelledText:
+def _labelled(row: Row, columns: Sequence[str], label: str, labels: Mapping[Any, str]) -> LabelledText:
     first, *second = (string(row, column) for column in columns)
     value = chosen(row, label, labels) if labels else _score(row, label)
     return LabelledText(first, value, *second)
