@@ -7,33 +7,11 @@ import numpy as np
 import pytest
 
 from xfm.errors import UserError
-from xfm.evaluation.official import captions as module
 from xfm.evaluation.official.captions import WordCutter, available_cutter, caption_scores
 
 pytest.importorskip("pycocoevalcap")
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
-WORDS = [
-    "a",
-    "dog",
-    "cat",
-    "man",
-    "woman",
-    "red",
-    "big",
-    "sits",
-    "on",
-    "the",
-    "grass",
-    "with",
-    "two",
-    "and",
-    "near",
-    "of",
-    "car",
-    "bus",
-    "is",
-    "running",
-]
+WORDS = ("a", "dog", "cat", "man", "red", "big", "sits", "on", "the", "grass", "with", "two", "near", "bus")
 
 
 def corpus(seed: int, plain: bool = True) -> tuple[dict[int | str, str], dict[int | str, list[str]]]:
@@ -71,32 +49,31 @@ def official_scores(candidates, references) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_scores_are_those_of_the_official_scorers(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_those_of_the_official_scorers(seed: int) -> None:
     """Plain words need no cutting, so that the scorers can be called directly."""
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)  # METEOR takes a second to start
     predicted, given = corpus(seed)
-    found = caption_scores(predicted, given, WordCutter.PLAIN)
+    found = caption_scores(predicted, given, WordCutter.PLAIN, meteor=False)
     expected = official_scores({key: [text] for key, text in predicted.items()}, given)
     assert dict(found.values) == pytest.approx(expected, abs=1e-12)
     assert found.cutter is WordCutter.PLAIN
     assert not found.is_official
 
 
-def test_the_order_of_pictures_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+def test_the_order_of_pictures_does_not_matter() -> None:
     predicted, given = corpus(7)
     turned = {key: predicted[key] for key in reversed(list(predicted))}
-    forth, back = (caption_scores(p, given, WordCutter.PLAIN).values for p in (predicted, turned))
+    forth, back = (
+        caption_scores(p, given, WordCutter.PLAIN, meteor=False).values for p in (predicted, turned)
+    )
     assert forth == pytest.approx(dict(back))
 
 
 @needs_java
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_whole_official_path(seed: int) -> None:
+def test_the_whole_official_path() -> None:
     from pycocoevalcap.meteor.meteor import Meteor
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    predicted, given = corpus(seed, plain=False)
+    predicted, given = corpus(2, plain=False)
     found = caption_scores(predicted, given)
     assert found.is_official
     references = PTBTokenizer().tokenize({k: [{"caption": t} for t in ts] for k, ts in given.items()})
@@ -111,9 +88,9 @@ def test_both_cutters_agree_on_ordinary_captions() -> None:
     scores = []
     for cutter in WordCutter:
         values = []
-        for seed in range(3):
+        for seed in range(20):
             predicted, given = corpus(seed, plain=False)
-            values.append(caption_scores(predicted, given, cutter).values["cider_d"])
+            values.append(caption_scores(predicted, given, cutter, meteor=False).values["cider_d"])
         scores.append(np.mean(values))
     assert scores[0] == pytest.approx(scores[1], rel=0.02)
 

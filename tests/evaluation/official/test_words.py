@@ -37,7 +37,7 @@ def test_nearly_all_difficult_captions_too() -> None:
         ("(a dog) [2] {x}", "-lrb- a dog -rrb- -lsb- 2 -rsb- -lcb- x -rcb-"),
         ("black/white 1,000 12:30 $5 50%", "black/white 1,000 12:30 $ 5 50 %"),
         ("what?! no!! ok...", "what ?! no !! ok"),
-        ("“big” — he’s ‘old’", "big he 's old"),
+        ("\u201cbig\u201d \u2014 he\u2019s \u2018old\u2019", "big he 's old"),
         ("Dr. Smith at 5 p.m.", "dr. smith at 5 p.m."),
     ],
 )
@@ -64,42 +64,8 @@ def test_plain_words_stay_as_they_are(words: list[str]) -> None:
 def test_a_thousand_captions_against_the_official_tokenizer() -> None:
     tokenizer = pytest.importorskip("pycocoevalcap.tokenizer.ptbtokenizer").PTBTokenizer()
     rng = random.Random(0)
-    things = [
-        "dog",
-        "cat",
-        "man",
-        "woman",
-        "street",
-        "clock",
-        "giraffe",
-        "zebra",
-        "bus",
-        "t-shirt",
-        "stop-sign",
-        "men",
-        "pizza",
-        "O'Neil",
-        "St.",
-        "U.S.",
-    ]
-    others = [
-        "red",
-        "black-and-white",
-        "two",
-        "10",
-        "1,000",
-        "3.5",
-        "isn't",
-        "can't",
-        "sitting",
-        "of",
-        "with",
-        "and",
-        "the",
-        "it's",
-        "on",
-        "wasn't",
-    ]
+    things = ["dog", "woman", "street", "zebra", "t-shirt", "stop-sign", "men", "O'Neil", "St.", "U.S."]
+    others = ["red", "two", "10", "1,000", "3.5", "isn't", "can't", "with", "and", "the", "it's", "wasn't"]
     captions = []
     for _ in range(1000):
         words = [rng.choice(rng.choice([things, others])) for _ in range(rng.randint(3, 10))]

@@ -5,6 +5,7 @@ it is used where Java is there. Without Java, `xfm.evaluation.official.words` cu
 which did.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,11 @@ class WordCutter(StrEnum):
 
 
 def available_cutter() -> WordCutter:
-    """The official one where Java is there."""
-    return WordCutter.OFFICIAL if shutil.which("java") else WordCutter.PLAIN
+    """The official one where Java is there and its wrapper may write beside itself, as it does."""
+    spec = find_spec("pycocoevalcap")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    writable = bool(places) and all(os.access(place, os.W_OK) for place in places)
+    return WordCutter.OFFICIAL if shutil.which("java") and writable else WordCutter.PLAIN
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,10 @@ class CaptionScores:
 
 
 def caption_scores(
-    predicted: Mapping[int | str, str], given: Captions, cutter: WordCutter | None = None
+    predicted: Mapping[int | str, str],
+    given: Captions,
+    cutter: WordCutter | None = None,
+    meteor: bool = True,
 ) -> CaptionScores:
     """Score one caption for each picture against the captions that people wrote.
 
@@ -63,6 +70,7 @@ def caption_scores(
         predicted: a caption by picture.
         given: the captions of people by picture; the same pictures.
         cutter: what cuts captions into words; None takes the official one where it can run.
+        meteor: compute METEOR too, where Java is there; it takes some seconds to start.
 
     Raises:
         UserError: pycocoevalcap is missing, or the official cutter is asked for and Java is missing.
@@ -77,7 +85,7 @@ def caption_scores(
     references = cut(given)
     candidates = cut({key: [caption] for key, caption in predicted.items()})
     values = _python_scores(references, candidates)
-    if shutil.which("java"):
+    if meteor and shutil.which("java"):
         values["meteor"] = _meteor(references, candidates)
     return CaptionScores(values, cutter)
 

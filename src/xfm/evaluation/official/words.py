@@ -11,8 +11,8 @@ import re
 _DROPPED = frozenset(["'", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _ABBREVIATED = (
-    "mr mrs ms dr st jr sr prof gen col capt lt sgt rev hon gov sen rep ave blvd rd mt ft co inc corp ltd bros "
-    "dept univ assn vs etc jan feb mar apr jun jul aug sep sept oct nov dec"
+    "mr mrs ms dr st jr sr prof gen col capt lt sgt rev hon gov sen rep ave blvd rd mt ft co inc corp ltd "
+    "bros dept univ assn vs etc jan feb mar apr jun jul aug sep sept oct nov dec"
 )
 _SPLIT = {
     "cannot": "can not",
@@ -40,14 +40,15 @@ _TOKEN = re.compile(
             r"(?P<amount>(?:(?<!\S)[-+])?[.,:]?\d+(?:[.,:/]\d+)*(?=s?" + _STOP + r")(?!-[^\W_]))",
             r"(?P<name>\b[a-z]'(?!(?:re|ve|ll)\b)[^\W\d_]{2,}|\bma'am\b)",
             r"(?P<word>" + _LETTER + r"+(?:[-./_]" + _LETTER + r"+)*)",
-            r"(?P<marks>[?!]+|\.{2,}|-{2,}|[…—–])",
+            r"(?P<marks>[?!]+|\.{2,}|-{2,}|[\u2026\u2013\u2014])",
             r"(?P<bracket>[()\[\]{}])",
             r"(?P<other>\S)",
         )
     ),
     re.IGNORECASE,
 )
-_TYPOGRAPHIC = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
+# Typographic apostrophes and quotes.
+_TYPOGRAPHIC = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"'})
 _ENTITY = "&amp;"
 
 
