@@ -45,13 +45,13 @@ def test_starting_elsewhere_changes_nothing():
     features, labels = problem(200, 12, 4, seed=1)
     regression = Regression(features, labels, 4)
     start = Classifier(torch.randn(12, 4), torch.randn(4))
-    cold, warm = (regression.fit(0.1, begin, tolerance=1e-6) for begin in (None, start))
+    cold, warm = (regression.fit(0.1, begin, tolerance=2e-5) for begin in (None, start))
     assert cold.converged
     assert warm.converged
     ours, theirs = (fit.classifier.logits(features).softmax(1) for fit in (cold, warm))
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
-    again = regression.fit(0.1, warm.classifier, tolerance=2e-6)
-    assert again.iterations <= 2
+    again = regression.fit(0.1, warm.classifier, tolerance=3e-5)
+    assert again.iterations == 0
 
 
 def test_a_memory_map_of_half_precision_is_read_in_blocks(tmp_path):
@@ -78,8 +78,8 @@ def test_deviations_standardise():
     torch.testing.assert_close(
         ours.logits(features), reference.logits(features / deviations), atol=1e-2, rtol=0
     )
-    resumed = Regression(features, labels, 3, deviations).fit(0.05, ours, tolerance=2e-6)
-    assert resumed.iterations <= 2
+    resumed = Regression(features, labels, 3, deviations).fit(0.05, ours, tolerance=3e-5)
+    assert resumed.iterations == 0
 
 
 def test_constant_and_repeated_features_do_no_harm():
