@@ -1,14 +1,23 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import get_linear_schedule_with_warmup
 
 from tests.modeling.build import tiny_model
-from xfm.config.training import OptimConfig
-from xfm.training.optim import build_optimizer, is_decayed, parameter_groups, rate_factor, set_rate
+from xfm.config.training import Grouping, OptimConfig, Schedule
+from xfm.training.optim import (
+    build_optimizer,
+    is_decayed,
+    layer_factors,
+    parameter_groups,
+    rate_factor,
+    set_rate,
+)
 
 
 def test_no_vector_scalar_or_position_table_is_decayed():
@@ -161,3 +170,79 @@ def test_composite_equals_its_members_alone():
         torch.testing.assert_close(a, b)
     chosen.zero_grad(set_to_none=True)
     assert all(p.grad is None for p in ours.parameters())
+
+
+def test_a_cosine_falls_as_torch_has_it():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 16)
+    theirs = []
+    for _ in range(16):
+        theirs.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    ours = [rate_factor(step, 20, 4, schedule=Schedule.COSINE) for step in range(20)]
+    assert ours[4:] == pytest.approx(theirs)
+    assert ours[:4] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_layers_learn_as_timm_has_it():
+    """timm's groups of its BEiT, with the names of its trunk in a model here."""
+    trunk = timm.create_model("beit_base_patch16_224", depth=3, embed_dim=24, num_heads=2, num_classes=5)
+    theirs = {
+        name: group["lr_scale"]
+        for group in timm.optim.param_groups_layer_decay(trunk, layer_decay=0.7)
+        for name, p in trunk.named_parameters()
+        if any(p is one for one in group["params"])
+    }
+    ours = layer_factors([f"vision.trunk.{name}" for name in theirs], 0.7)
+    for name, factor in theirs.items():
+        if not name.startswith("head."):
+            assert ours[f"vision.trunk.{name}"] == pytest.approx(factor), name
+
+
+def test_layers_of_both_encoders_and_what_comes_after_them():
+    names = [name for name, _ in tiny_model().named_parameters()]
+    factors = layer_factors(names, 0.5)
+    assert factors["vision.patch_embed.weight"] == factors["language.embeddings.words.weight"] == 0.125
+    assert (
+        factors["vision.blocks.0.fc1.weight"] == factors["language.layers.0.feed_forward.fc1.weight"] == 0.25
+    )
+    assert factors["vision.blocks.1.norm1.weight"] == factors["language.layers.1.attention.norm.bias"] == 0.5
+    after = [name for name in names if not name.startswith(("vision.", "language."))]
+    assert {factors[name] for name in [*after, "vision.norm.weight"]} == {1.0}
+    assert set(layer_factors(names, 1.0).values()) == {1.0}
+
+
+def test_layers_and_new_parts_multiply():
+    config = OptimConfig(lr=1e-3, new_lr_multiplier=3.0, layer_decay=0.5, weight_decay=0.1)
+    model = tiny_model()
+    for optimizer_config in (config, replace(config, muon_lr=2e-3)):
+        optimizer = build_optimizer(model, optimizer_config, lambda name: name.startswith("itm_head"))
+        set_rate(optimizer, optimizer_config, 2500, 10_000)
+        rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
+        scale = 2e-3 if optimizer_config.muon_lr else 1e-3
+        assert rates["vision.blocks.1.fc1.weight"] == pytest.approx(scale * 0.5)
+        assert rates["vision.blocks.1.fc1.bias"] == pytest.approx(1e-3 * 0.5)
+        assert rates["itm_head.0.bias"] == pytest.approx(3e-3)
+
+
+def test_one_group_takes_all():
+    config = OptimConfig(lr=1e-3, new_lr_multiplier=3.0, weight_decay=0.1, grouping=Grouping.ONE)
+    (group,) = parameter_groups(tiny_model(), config, lambda name: name.startswith("itm_head"))
+    assert (group["weight_decay"], group["lr_scale"]) == (0.1, 1.0)
+    assert group["names"] == [name for name, _ in tiny_model().named_parameters()]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"published": True, "schedule": Schedule.COSINE},
+        {"published": True, "layer_decay": 0.9},
+        {"grouping": Grouping.ONE, "muon_lr": 1e-3},
+        {"grouping": Grouping.ONE, "layer_decay": 0.9},
+    ],
+)
+def test_settings_that_exclude_each_other(wrong):
+    with pytest.raises(ValueError, match=r"layer_decay|schedule|muon_lr"):
+        OptimConfig(**wrong)

@@ -25,9 +25,9 @@ def probe_parser(options: Sequence[str]) -> "ArgumentParser":
         prefix,
         prog="xfm probe",
         usage="xfm probe MODEL --train DATA --test DATA [--validation DATA] [--FIELD VALUE ...]",
-        description="Evaluate a model's frozen picture features: a linear probe whose penalty validation rows\n"
-        "choose, the published five-layer head, nearest neighbours. Features are computed once and\n"
-        "kept, so that another method or another sweep takes seconds.",
+        description="Evaluate a model's frozen picture features: a linear probe whose penalty validation\n"
+        "rows choose, the published five-layer head, nearest neighbours. Features are computed once\n"
+        "and kept, so that another method or another sweep takes seconds.",
         epilog="examples:\n"
         "  xfm probe runs/nano/model --train pets/train --test pets/test\n"
         "  xfm probe runs/nano/model --train train.csv --test test.csv --columns image=file,label=species\n"
@@ -68,7 +68,7 @@ def zero_shot_parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm zero-shot`."""
     from xfm.config.linear import FeatureConfig
     from xfm.config.options import add_fields, new_parser
-    from xfm.evaluation.zero_shot import template_names
+    from xfm.evaluation.prompt_templates import template_names
 
     prefix = "XFM_ZERO_SHOT"
     parser = new_parser(
@@ -88,7 +88,7 @@ def zero_shot_parser(options: Sequence[str]) -> "ArgumentParser":
         "--templates",
         type=str,
         default="general",
-        help=f"one of {', '.join(template_names())}, or a text file with a template a line, {{}} for the name",
+        help=f"one of {', '.join(template_names())}, or a text file with a template a line, {{}} for a name",
     )
     parser.add_argument(
         "--names", type=str, default=None, help="text file with LABEL=NAME lines, if labels are no words"

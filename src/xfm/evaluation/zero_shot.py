@@ -1,60 +1,15 @@
 """Classification without training: a picture gets the class whose prompts are nearest."""
 
 from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor
 
-from xfm.errors import UserError
 from xfm.evaluation.features import Encoder, tokenize_captions
+from xfm.evaluation.prompt_templates import SLOT
 from xfm.modeling.precision import autocast
-
-SLOT = "{}"
-
-
-def template_names() -> list[str]:
-    """Names of the lists of templates that come with the package."""
-    return list(_shipped())
-
-
-def load_templates(name: str) -> list[str]:
-    """Templates by the name of a list, or from a text file with a template a line.
-
-    Raises:
-        UserError: there is no such list or file, or a template has no place for the class.
-    """
-    path = Path(name)
-    if not path.suffix and not path.exists():
-        shipped = _shipped()
-        if name not in shipped:
-            raise UserError(
-                f"there are no templates {name!r}: take {', '.join(shipped)}, or name a text file"
-            )
-        return shipped[name]
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the templates ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: the templates are not UTF-8 ({error.reason}); save them as UTF-8"
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip() and SLOT not in line:
-            raise UserError(f"{path}:{number}: the template has no {SLOT} for the name of the class; add it")
-    templates = [line.strip() for line in lines if line.strip()]
-    if not templates:
-        raise UserError(f"{path} holds no templates; write one a line, such as 'a photo of a {SLOT}'")
-    return templates
-
-
-def _shipped() -> dict[str, list[str]]:
-    return yaml.safe_load((resources.files("xfm.evaluation") / "prompts" / "prompts.yaml").read_text("utf-8"))
 
 
 def prompts(name: str, templates: Sequence[str]) -> list[str]:

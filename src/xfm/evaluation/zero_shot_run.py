@@ -11,8 +11,9 @@ from xfm.evaluation.features import Encoder
 from xfm.evaluation.linear.cache import cached_features
 from xfm.evaluation.linear.run import CACHE, METRICS, build_featuriser, class_scores
 from xfm.evaluation.linear.source import FilePictures
+from xfm.evaluation.prompt_templates import load_templates
 from xfm.evaluation.scores import Score, write_scores
-from xfm.evaluation.zero_shot import class_vectors, load_templates, zero_shot_logits
+from xfm.evaluation.zero_shot import class_vectors, zero_shot_logits
 from xfm.files import file_digest
 from xfm.modeling.folder import WEIGHTS, load_model
 from xfm.tasks.rows import Labelled

@@ -117,7 +117,9 @@ class Regression:
             tolerance: largest entry of the gradient of the mean loss.
             max_iterations: steps of L-BFGS at most.
         """
-        objective = _Objective(self, 1.0 / (inverse_penalty * len(self.labels)))
+        # Of two classes scikit-learn fits one vector, the difference of ours: half of C is the same penalty.
+        value = inverse_penalty / 2 if self.classes == 2 else inverse_penalty
+        objective = _Objective(self, 1.0 / (value * len(self.labels)))
 
         def stop_at_tolerance(point: NDArray[np.float64]) -> None:
             if objective.steepest <= tolerance:  # of the last point evaluated, which is the one accepted

@@ -106,6 +106,11 @@ def centre(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     At 224 pixels that is 256, as ImageNet is evaluated.
     """
     height, width = preprocessing.shape
-    scale = max(height / picture.shape[1], width / picture.shape[2]) * 8 / 7
-    size = [max(height, round(scale * picture.shape[1])), max(width, round(scale * picture.shape[2]))]
+    tall, wide = picture.shape[1:]
+    if wide * height <= tall * width:  # the width is what is scarce
+        across = round(width * 8 / 7)
+        size = [across * tall // wide, across]
+    else:
+        down = round(height * 8 / 7)
+        size = [down, down * wide // tall]
     return center_crop(resize(picture, size, InterpolationMode.BICUBIC, antialias=True), [height, width])

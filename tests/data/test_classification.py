@@ -1,0 +1,115 @@
+"""Variation and mixing of training pictures against torchvision and their laws."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms import v2
+
+from xfm.config.image import PLAIN, PUBLISHED, ImageTrainingConfig
+from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
+from xfm.data.tasks import eval_pixels
+from xfm.modeling.folder import Preprocessing
+
+PREPROCESSING = Preprocessing(32)
+STILL = ImageTrainingConfig(crop=1.0, aspect=1.0, flip=0.0)
+
+
+def picture(seed=0, height=40, width=40):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (3, height, width), dtype=np.uint8))
+
+
+@pytest.fixture
+def paths(tmp_path):
+    for number in range(6):
+        pixels = picture(number).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    return [tmp_path / f"{number}.png" for number in range(6)]
+
+
+def test_without_variation_it_is_what_evaluation_sees():
+    ours = Variation(STILL, PREPROCESSING)(picture(), seed=1)
+    torch.testing.assert_close(ours, eval_pixels([picture()], PREPROCESSING)[0], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("config", [PLAIN, PUBLISHED])
+def test_the_seed_decides_and_the_global_state_stays(config):
+    variation = Variation(config, PREPROCESSING)
+    state = torch.get_rng_state()
+    first = variation(picture(), seed=3)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(99)
+    assert torch.equal(first, variation(picture(), seed=3))
+    assert not torch.equal(first, variation(picture(), seed=4))
+    assert first.shape == (3, 32, 32)
+
+
+def test_the_published_variation_is_torchvisions():
+    """The same transforms in the same order from the same seed."""
+    steps = v2.Compose(
+        [
+            v2.RandomResizedCrop(
+                32, (0.08, 1.0), (3 / 4, 4 / 3), v2.InterpolationMode.BICUBIC, antialias=True
+            ),
+            v2.RandomHorizontalFlip(0.5),
+            v2.RandAugment(2, 9, 11, v2.InterpolationMode.BILINEAR, fill=128),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(PREPROCESSING.mean, PREPROCESSING.std),
+            v2.RandomErasing(0.25, value="random"),
+        ]
+    )
+    for seed in range(20):
+        torch.manual_seed(seed)
+        expected = steps(picture())
+        torch.testing.assert_close(
+            Variation(PUBLISHED, PREPROCESSING)(picture(), seed), expected, atol=1e-5, rtol=0
+        )
+
+
+def test_batches_depend_on_seed_and_step_only(paths):
+    pictures = VariedPictures(paths, Variation(PLAIN, PREPROCESSING))
+    order = [0, 1, 2, 3, 4, 5, 3, 1]
+    whole = list(varied_batches(pictures, iter(order), range(0, 4), 2, seed=5))
+    later = list(varied_batches(pictures, iter(order[4:]), range(2, 4), 2, seed=5, workers=1))
+    assert [rows for rows, _ in whole] == [[0, 1], [2, 3], [4, 5], [3, 1]]
+    for (rows, pixels), (same_rows, same_pixels) in zip(whole[2:], later, strict=True):
+        assert rows == same_rows
+        assert torch.equal(pixels, same_pixels)
+    assert not torch.equal(whole[1][1][1], whole[3][1][0]), "the same picture twice, varied alike"
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    mixup=st.sampled_from([0.0, 0.8]),
+    cutmix=st.sampled_from([0.0, 1.0]),
+    rows=st.integers(2, 6),
+    seed=st.integers(0, 2**16),
+)
+def test_shares_are_those_of_the_pixels(mixup, cutmix, rows, seed):
+    """Pictures of one value each: the mean of a mixed picture tells the shares."""
+    torch.manual_seed(seed)
+    labels = torch.arange(rows)
+    pixels = labels.float()[:, None, None, None].expand(rows, 3, 8, 8).clone()
+    mixed, shares = Mixer(ImageTrainingConfig(mixup=mixup, cutmix=cutmix), rows)(pixels, labels)
+    torch.testing.assert_close(shares.sum(1), torch.ones(rows))
+    torch.testing.assert_close(mixed.mean((1, 2, 3)), shares @ labels.float(), atol=1e-4, rtol=0)
+    if not mixup and not cutmix:
+        assert torch.equal(mixed, pixels)
+
+
+def test_a_share_of_the_batches_is_left_alone():
+    torch.manual_seed(0)
+    mixer = Mixer(ImageTrainingConfig(mixup=0.8, cutmix=1.0, mixing=0.5), 4)
+    pixels, labels = torch.randn(4, 3, 8, 8), torch.arange(4)
+    same = [torch.equal(mixer(pixels, labels)[0], pixels) for _ in range(200)]
+    assert 70 < sum(same) < 130
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("flip", 1.5), ("crop", 0.0), ("mixup", -1.0), ("magnitude", 11)]
+)
+def test_a_setting_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        ImageTrainingConfig(**{name: value})

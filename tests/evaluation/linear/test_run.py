@@ -1,0 +1,103 @@
+"""The whole evaluation of frozen features, from Python and from the command line."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.evaluation.tiny import COLOURS, save_tiny_model
+from xfm.cli import main
+from xfm.config.linear import HeadConfig
+from xfm.evaluation.linear.deep import FeatureHead, _orders, fit_head
+from xfm.evaluation.probe import Split
+from xfm.evaluation.scores import read_scores
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model, and pictures of four colours in folders of their classes."""
+    save_tiny_model(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 10), ("test", 5)):
+        for name, colour in COLOURS.items():
+            place = tmp_path / split / name
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(np.array(colour) + rng.integers(-30, 31, (32, 32, 3)), 0, 255).astype(
+                    np.uint8
+                )
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    return tmp_path
+
+
+def run(folder, *options):
+    paths = {"--train": folder / "train", "--out": folder / "out"}
+    given = [str(word) for option in paths.items() for word in option]
+    return main(["probe", str(folder / "model"), *given, "--features.precision", "fp32", *options])
+
+
+def test_colours_are_told_apart_from_frozen_features(folder, capsys):
+    options = ["--test", str(folder / "test"), "--methods", "linear,head,knn", "--neighbours", "3"]
+    assert run(folder, *options, "--head.epochs", "15", "--head.lr", "1e-3", "--head.batch-size", "10") == 0
+    scores = read_scores(folder / "out" / "metrics.json")
+    for method in ("linear", "head", "knn"):
+        assert scores[f"image-classification/test/{method}_accuracy"].value > 0.9, method
+        assert scores[f"image-classification/test/{method}_mean_per_class"].value > 0.9
+    assert scores["image-classification/test/linear_accuracy"].chance == 0.25
+    assert "linear_accuracy" in capsys.readouterr().out
+    details = json.loads((folder / "out" / "probe.json").read_text())
+    assert len(details["linear"]["trials"]) >= 7
+    assert details["seconds"].keys() == {"features", "linear", "head", "knn"}
+    assert len([*(folder / "out" / "features").glob("*.npy")]) == 2
+
+
+def test_tables_with_other_columns(folder):
+    def rows(split, count):
+        return [(f"{split}/{name}/{number}.png", name) for name in COLOURS for number in range(count)]
+
+    with (folder / "test.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "kind"), *rows("test", 5)])
+    lines = [json.dumps({"file": path, "kind": name}) + "\n" for path, name in rows("train", 9)]
+    (folder / "train.jsonl").write_text("".join(lines))
+    tables = ["--test", str(folder / "test.csv"), "--validation", str(folder / "test.csv")]
+    columns = ["--columns", "image=file,label=kind"]
+    assert run(folder, "--train", str(folder / "train.jsonl"), *tables, *columns, "--methods", "linear") == 0
+    assert read_scores(folder / "out" / "metrics.json")["image-classification/test/linear_accuracy"].n == 20
+
+
+def test_a_class_without_training_rows_is_named(folder, capsys):
+    (folder / "test" / "pink").mkdir()
+    Image.new("RGB", (32, 32), (250, 150, 180)).save(folder / "test" / "pink" / "new.png")
+    assert run(folder, "--test", str(folder / "test")) == 2
+    message = capsys.readouterr().err
+    assert "new.png" in message
+    assert "pink" in message
+    assert not (folder / "out" / "metrics.json").exists()
+
+
+def test_every_epoch_sees_every_row_once():
+    orders = [rows.tolist() for rows in _orders(10, 3, 0, 0, 6)]
+    for epoch in (orders[:3], orders[3:]):
+        seen = [row for rows in epoch for row in rows]
+        assert len(seen) == len(set(seen)) == 9
+    assert orders[4:] == [rows.tolist() for rows in _orders(10, 3, 0, 4, 6)]
+    (everything,) = _orders(10, 10, 0, 7, 8)
+    assert everything.tolist() == list(range(10))
+
+
+def test_full_batch_and_mini_batch_heads_learn():
+    rng = np.random.default_rng(1)
+    labels = np.array(["no", "yes"])[rng.integers(0, 2, 120)]
+    features = (rng.normal(size=(120, 6)) + 2 * (labels == "yes")[:, None]).astype(np.float32)
+    for size in (0, 16):
+        head = fit_head(Split(features, labels), 6, HeadConfig(epochs=30, batch_size=size, lr=3e-3))
+        assert (head.classes[head.logits(features).argmax(1).numpy()] == labels).mean() > 0.9
+
+
+def test_the_head_takes_slot_0_twice_where_it_is_the_mean():
+    torch.manual_seed(0)
+    head, slot0 = FeatureHead(5, 3).eval(), torch.randn(4, 5)
+    assert torch.equal(head(slot0), head(torch.cat([slot0, slot0], dim=1)))

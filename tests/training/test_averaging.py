@@ -1,0 +1,93 @@
+"""The average of the weights: its recursion, that it is resumed, and that it can be put in and out."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from timm.utils import ModelEmaV3
+
+from tests.training.support import Line, config, numbers
+from xfm.training.averaging import RAMP, WeightAverage
+from xfm.training.loop import train
+
+
+def run(folder, training, resume=False, decay=0.9):
+    averaged = WeightAverage(Line(), decay)
+    train(
+        averaged,
+        averaged.module.losses,
+        numbers,
+        training,
+        folder,
+        is_new=averaged.by_own_name(lambda name: name == "layer.bias"),
+        after_step=averaged.update,
+        progress=False,
+        tensorboard=False,
+        resume=resume,
+    )
+    return averaged
+
+
+def moved(module, step):
+    generator = torch.Generator().manual_seed(step)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator))
+
+
+def test_the_recursion_is_timms_once_the_ramp_is_over():
+    ours, theirs = Line(), Line()
+    averaged, reference = WeightAverage(ours, 0.5), ModelEmaV3(theirs, decay=0.5)
+    for step in range(30):
+        moved(ours, step)
+        moved(theirs, step)
+        averaged.update()
+        reference.update(theirs)
+    for a, b in zip(averaged.average.module.parameters(), reference.module.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_first_steps_follow_faster():
+    averaged = WeightAverage(Line(), 0.999)
+    averaged.update()
+    expected = averaged.module.layer.weight.detach().clone()
+    for step in range(1, 6):
+        moved(averaged.module, step)
+        averaged.update()
+        kept = (1 + step) / (RAMP + step)
+        expected = kept * expected + (1 - kept) * averaged.module.layer.weight.detach()
+    torch.testing.assert_close(averaged.average.module.layer.weight, expected)
+
+
+def test_it_is_resumed_bit_for_bit(tmp_path):
+    training = config(12, save_every=5, keep=9)
+    whole = run(tmp_path / "whole", training)
+    run(tmp_path / "parts", replace(training, steps=12))
+    newest = tmp_path / "parts" / "checkpoints"
+    for path in newest.iterdir():
+        if path.name != "step-00000005":
+            for file in path.iterdir():
+                file.unlink()
+            path.rmdir()
+    resumed = run(tmp_path / "parts", training, resume=True)
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert not torch.equal(whole.module.layer.weight, whole.average.module.layer.weight)
+    assert not any(p.requires_grad for p in whole.average.parameters())
+
+
+def test_the_average_is_put_in_and_out():
+    averaged = run(None, config(12))
+    own = averaged.module.layer.weight.detach().clone()
+    average = averaged.average.module.layer.weight.detach().clone()
+    with averaged.applied():
+        assert torch.equal(averaged.module.layer.weight, average)
+    assert torch.equal(averaged.module.layer.weight, own)
+    averaged.keep()
+    assert torch.equal(averaged.module.layer.weight, average)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, -1.0])
+def test_a_decay_that_averages_nothing_is_refused(decay):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        WeightAverage(Line(), decay)
