@@ -77,7 +77,7 @@ def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("text,klass\na,b\n", r"no column 'label' .* only text, klass.*--columns label=klass"),
+        ("text,labels\na,b\n", r"no column 'label' .* only text, labels.*--columns label=labels"),
         ("text,label\na,b,c\n", r"a.csv:2: the row has 3 cells, but there are 2"),
         ('text,label\n"a,b\n', r"a.csv:2: the row cannot be read"),
         ("text,text\na,b\n", "column 'text' is there twice"),
@@ -98,7 +98,7 @@ def test_bad_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a"}\n')
     (tmp_path / "c.parquet").write_bytes(b"PAR1 not really")
     for name, words in (
-        ("absent.csv", "cannot be read"),
+        ("absent.csv", "cannot read the file"),
         ("a.xlsx", r"tables are \.csv, .*rename or convert"),
         ("b.jsonl", r"b.jsonl:2: there is no column 'label'"),
         ("c.parquet", "c.parquet is not a Parquet file"),
@@ -180,6 +180,7 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
     (tmp_path / "photos" / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds no pictures"):
         read(tmp_path / "photos", PICTURES)
+    (tmp_path / "photos" / "empty").rmdir()
     with pytest.raises(UserError, match="no column 'text'"):
         read(tmp_path / "photos")
 
@@ -205,7 +206,7 @@ def test_a_local_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 # ---------------------------------------------------------------- cells
 def row(root: Path | None = None, **fields: Any) -> TableRow:
-    return TableRow(fields, Path("/data/a.csv"), 7, {"box": "bbox"}, root)
+    return TableRow(fields, Path("/data/sets/a.csv"), 7, {"box": "bbox"}, root)
 
 
 def test_cells_as_they_are_meant() -> None:
@@ -241,7 +242,7 @@ def test_numbers_however_they_are_written(numbers: list[float]) -> None:
 
 @pytest.mark.parametrize("value", ["a b c d", "", None, [1, "x"], [float("inf")], {"a": 1}, 3, [True]])
 def test_what_are_no_numbers_is_named(value: Any) -> None:
-    with pytest.raises(UserError, match=r'/data/a.csv:7: the column "bbox" is .*not a list of numbers'):
+    with pytest.raises(UserError, match=r'/data/sets/a.csv:7: the column "bbox" is .*not a list of numbers'):
         row(box=value).numbers("box")
 
 
@@ -255,8 +256,8 @@ def test_votes() -> None:
 
 
 def test_paths_stay_where_they_may_lie() -> None:
-    assert row(image="photos/1.jpg").path("image") == Path("/data/photos/1.jpg")
-    assert row(image="/data/photos/1.jpg").path("image") == Path("/data/photos/1.jpg")
+    assert row(image="photos/1.jpg").path("image") == Path("/data/sets/photos/1.jpg")
+    assert row(image="/data/sets/photos/1.jpg").path("image") == Path("/data/sets/photos/1.jpg")
     assert row(Path("/pics"), image="1.jpg").path("image") == Path("/pics/1.jpg")
     assert row(Path("/"), image="/etc/hosts").path("image") == Path("/etc/hosts")
     for cells in (row(image="../../etc/hosts"), row(Path("/pics"), image="../x"), row(image="a\0b")):
