@@ -1,4 +1,4 @@
-"""The command line: `xfm quickstart | prepare | init | pretrain | evaluate | convert | export | info`.
+"""The command line: `xfm quickstart | prepare | init | pretrain | evaluate | predict | convert | ...`.
 
 Only the parser of the command at hand is built, and torch is imported when a command runs, so that
 `--help` is quick.
@@ -200,6 +200,7 @@ COMMANDS = {
     "init": _of_module("compose a model of encoders with weights", "xfm.interop.init_command", "init"),
     "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain),
     "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
+    "predict": _of_module("answer the rows of a file", "xfm.inference.predict.command", "predict"),
     "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
     "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),

@@ -26,6 +26,13 @@ class InputError(UserError):
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """Stands for an input of which is known already that it cannot be used, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Item:
     """An input that has been read.
 
@@ -53,6 +60,8 @@ def by_field(given: object, fields: Sequence[InputField]) -> dict[str, object]:
     Raises:
         UserError: a field is missing, unknown or given twice, or a bare value could be several fields.
     """
+    if isinstance(given, Unreadable):
+        raise UserError(given.reason)
     if not isinstance(given, Mapping):
         return {_meant(given, fields).name: given}
     names = {alias: field.name for field in fields for alias in (field.name, *field.also)}

@@ -97,8 +97,8 @@ class Grounding(Pipeline[NoOptions, Located]):
     """`{"image", "text"}` -> `{"label": TEXT, "box": {"xmin", "ymin", "xmax", "ymax"}}`.
 
     The box is in pixels of the picture as it was given, the origin at its top left corner: left, top,
-    right, bottom edge, floats inside the picture. Every phrase gets exactly one box: the head does not say whether
-    the thing is there at all, `image-text-matching` does.
+    right, bottom edge, floats inside the picture. Every phrase gets exactly one box: the head does not say
+    whether the thing is there at all, `image-text-matching` does.
     """
 
     task: ClassVar[PipelineTask] = PipelineTask.GROUNDING

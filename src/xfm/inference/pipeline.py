@@ -70,8 +70,8 @@ def pipeline(
             a loaded model. A loaded one is put into evaluation mode.
         device: where the model runs; if not given, a loaded model stays where it is, another one takes the
             GPU if there is one.
-        precision: fp32, in which an answer does not depend on what else is in its batch (within 1e-5); bf16; or
-            auto, which takes bf16 where that is faster.
+        precision: fp32, in which an answer does not depend on what else is in its batch (within 1e-5); bf16;
+            or auto, which takes bf16 where that is faster.
         batch_size: rows per pass.
         allow_urls: whether pictures may be addresses (http and https, public ones only, bounded in size and
             time), or the rules for them.

@@ -85,9 +85,9 @@ def likeliest_answers(
     One decoder pass gives the probability of every answer's first token; the `shortlist` best answers by it
     are scored whole. An answer is never likelier than its first token, so only answers whose first token is
     likelier than the `count`-th best whole answer so far can still be among them: those are scored in a
-    second round. The result is exact wherever at most `limit` answers came into question, which a trained decoder
-    stays far below; an untrained one, for which all answers are alike, is cut off there. The first token
-    counts once (the published code counts it twice).
+    second round. The result is exact wherever at most `limit` answers came into question, which a trained
+    decoder stays far below; an untrained one, for which all answers are alike, is cut off there. The first
+    token counts once (the published code counts it twice).
 
     Args:
         decoder: in evaluation mode.
