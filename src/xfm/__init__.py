@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xfm.errors import UserError as UserError
     from xfm.evaluation.run import evaluate as evaluate
     from xfm.finetuning.own import finetune as finetune
+    from xfm.inference.pipeline import pipeline as pipeline
     from xfm.interop.loading import load as load
     from xfm.modeling.folder import load_model as load_model
     from xfm.modeling.folder import save_model as save_model
@@ -39,6 +40,7 @@ _HOMES = {
     "load": "xfm.interop.loading",
     "load_model": "xfm.modeling.folder",
     "load_recipe": "xfm.config.load",
+    "pipeline": "xfm.inference.pipeline",
     "pretrain": "xfm.training.pretrain",
     "save_model": "xfm.modeling.folder",
 }

@@ -1,4 +1,4 @@
-"""The command line: `xfm quickstart | prepare | init | pretrain | finetune | evaluate | ...`.
+"""The command line: `xfm quickstart | prepare | init | pretrain | finetune | evaluate | predict | ...`.
 
 Only the parser of the command at hand is built, and torch is imported when a command runs, so that
 `--help` is quick.
@@ -201,6 +201,7 @@ COMMANDS = {
     "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain),
     "finetune": _of_module("fine-tune a model on your own rows", "xfm.finetuning.command", "finetune"),
     "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
+    "predict": _of_module("answer the rows of a file", "xfm.inference.predict.command", "predict"),
     "probe": _of_module("linear evaluation of frozen features", "xfm.evaluation.frozen_commands", "probe"),
     "zero-shot": _of_module(
         "classify pictures by the names of their classes", "xfm.evaluation.frozen_commands", "zero_shot"

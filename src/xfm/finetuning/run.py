@@ -23,6 +23,7 @@ from xfm.finetuning.adapt import merge
 from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, text_limit
 from xfm.finetuning.data import check_pictures, digest
 from xfm.finetuning.plan import fitted
+from xfm.finetuning.report import write_report
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.tune import Tuned, tune
 from xfm.finetuning.watch import BEST_FOLDER
@@ -110,7 +111,7 @@ def finetune(
     began = time.perf_counter()
     task, tuned = run.tuned(Blanked.NOTHING, out, resume)
     task.finish()
-    tests = data.tests or ({"validation": data.valid} if data.valid else {})
+    tests = run.tests
     predictions = {name: task.predict(rows) for name, rows in tests.items()}
     seconds = {"training": time.perf_counter() - began}
     began = time.perf_counter()
@@ -263,8 +264,22 @@ class _Run:
             "seconds": dict(seconds),
         }
         write_json(self.out / DETAILS, details)
+        self._report(found, details)
         write_scores(self.out / METRICS, found.scores)
         _clear(self.out)
+
+    def _report(self, found: Finetuned, details: Mapping[str, Any]) -> None:
+        tests = {name: self.tests[name] for name in found.predictions}
+        try:
+            write_report(self.out, found.task, tests, found.predictions, found.scores, found.tuned, details)
+        except ImportError as error:
+            tqdm.write(f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'.")
+
+    @property
+    def tests(self) -> dict[str, Sequence[Any]]:
+        """The rows to score by split: the tests, or the validation rows where there are none."""
+        found = self.data.tests
+        return found or ({"validation": self.data.valid} if self.data.valid else {})
 
 
 def _clear(folder: Path) -> None:

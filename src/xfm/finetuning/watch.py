@@ -72,18 +72,20 @@ class Watch(Generic[Row, BatchT, Prediction]):
 
     @property
     def enough(self) -> bool:
-        """Whether the last `patience` looks, and one at least, were no better than the best before them."""
+        """Whether the last `patience` looks were no better than one before; never in the first third."""
         best, patience = self.best, self.config.patience
-        if best is None or not patience:
+        if best is None or not patience or max(self.looks) < self.config.steps / 3:
             return False
-        return sum(look.step > best.step for look in self.looks.values()) >= patience
+        top = best.metrics[self.task.primary]
+        first = min(step for step, look in self.looks.items() if look.metrics[self.task.primary] == top)
+        return sum(step > first for step in self.looks) >= patience
 
     @property
     def best(self) -> Look | None:
-        """The look with the largest primary metric; the first of them if there are several."""
+        """The look with the largest primary metric; of equal ones the last, which was trained longest."""
         name = self.task.primary
-        looks = sorted(self.looks.values(), key=lambda look: look.step)
-        return max(looks, key=lambda look: look.metrics[name]) if looks else None
+        looks = self.looks.values()
+        return max(looks, key=lambda look: (look.metrics[name], look.step)) if looks else None
 
     def look(self, done: int) -> None:
         """Score the validation rows, and keep the weights if they are the best so far."""
@@ -92,7 +94,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
         look = Look(done, self.task.metrics(self.rows, self.task.predict(self.rows)))
         before = self.best
         name = self.task.primary
-        better = before is None or look.metrics[name] > before.metrics[name] or before.step == done
+        better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
         if better:
             self._keep()
         self.looks[done] = look

@@ -55,6 +55,10 @@ class ClassTask(OwnTask[RowT, BatchT, Choice]):
         """Classes drawn uniformly."""
         return self.labels.guess(len(rows), rng)
 
+    def chance(self, rows: Sequence[RowT], seed: int) -> dict[str, float]:
+        """What random guesses score; the accuracy exactly."""
+        return {**super().chance(rows, seed), "accuracy": 1 / len(self.labels.names)}
+
     def constants(self, rows: Sequence[RowT]) -> dict[str, list[Choice]]:
         """The most frequent class of the training rows."""
         usual = most_frequent([self.class_of(row) for row in self.train_rows])

@@ -63,7 +63,7 @@ class ImageClassificationTask(ClassTask[Labelled, ImageBatch]):
         with seeded(settings.seed):
             vision = copy.deepcopy(pretrained.model.vision)  # language and fusion are left behind
             self._module = ImageClassifier(vision, len(labels), image_head).to(settings.device)
-        self.describe(labels=self.labels.names)
+        self.describe(labels=self.labels.names, max_tokens=0)
 
     @classmethod
     def build(

@@ -4,11 +4,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskKind
 from xfm.data.boxes import BoxFormat, BoxUnit
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.modeling.folder import Pretrained
@@ -161,5 +161,5 @@ class OwnTask(Task[Row, BatchT, Prediction]):
 
     def describe(self, **changes: object) -> None:
         """Write into the module what a pipeline must know: labels, answers, the length of texts."""
-        task: TaskConfig = replace(self.module.task, max_tokens=self.settings.max_tokens, **changes)
-        self.module.task = task
+        told: dict[str, Any] = {"max_tokens": self.settings.max_tokens, **changes}
+        self.module.task = replace(self.module.task, **told)

@@ -62,10 +62,8 @@ def test_scores_are_those_of_the_official_scorers(seed: int) -> None:
 def test_the_order_of_pictures_does_not_matter() -> None:
     predicted, given = corpus(7)
     turned = {key: predicted[key] for key in reversed(list(predicted))}
-    forth, back = (
-        caption_scores(p, given, WordCutter.PLAIN, meteor=False).values for p in (predicted, turned)
-    )
-    assert forth == pytest.approx(dict(back))
+    both = [caption_scores(one, given, WordCutter.PLAIN, meteor=False).values for one in (predicted, turned)]
+    assert both[0] == pytest.approx(dict(both[1]))
 
 
 @needs_java
