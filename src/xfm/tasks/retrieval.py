@@ -16,7 +16,8 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.evaluation.metrics import chance_recall_at, ranks_of_best_positive, recall_at
-from xfm.evaluation.retrieval import CUTOFFS, score_all
+from xfm.evaluation.recalls import CUTOFFS
+from xfm.evaluation.retrieval import score_all
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Retriever
 from xfm.objectives.losses import Losses
