@@ -23,6 +23,7 @@ from xfm.reproduce.scoring import (
     score_answers,
     score_boxes,
     score_captions,
+    score_captions_briefly,
     score_classes,
     score_truth,
 )
@@ -57,6 +58,7 @@ class Benchmark:
         submit: writes the file for its server; None where there is no server.
         submits_all: the file has the form that the official scorer reads, so that it is written for the
             splits with answers too.
+        score_guesses: metrics of random guesses, where `score` is too slow for them.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Benchmark:
     summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
     submit: Submit | None = None
     submits_all: bool = False
+    score_guesses: Scorer | None = None
 
     def is_there(self, data: Path) -> bool:
         """Whether the data folder holds its files."""
@@ -240,6 +243,7 @@ _WITH_TEXTS = [
         _COCO,
         lambda data: read_coco(data / "coco"),
         score_captions,
+        score_guesses=score_captions_briefly,
         submit=lambda folder, split, rows, texts: _written(
             caption_submission, folder / f"captions_{split}_results.json", rows, texts
         ),

@@ -22,7 +22,7 @@ from xfm.evaluation.zero_shot_run import evaluate_zero_shot as classify_by_promp
 from xfm.finetuning.base import load_base
 from xfm.finetuning.run import AnyTask, finetune
 from xfm.reproduce.benchmarks import IMAGENET, Benchmark
-from xfm.reproduce.scoring import Metrics, Scorer
+from xfm.reproduce.scoring import Metrics
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described, Labelled
@@ -119,7 +119,7 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
 
     for split, rows in corpus.scored.items():
         predictions = official(done.predictions[split])
-        _score(found, split, benchmark.score, done.task, rows, predictions)
+        _score(found, split, benchmark, done.task, rows, predictions)
         if benchmark.submit and benchmark.submits_all:
             found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
     for split, rows in corpus.hidden.items():
@@ -141,13 +141,19 @@ def training_rows(rows: Sequence[Any]) -> int:
 
 
 def _score(
-    found: Found, split: str, score: Scorer, task: AnyTask, rows: Sequence[Any], predictions: Sequence[Any]
+    found: Found,
+    split: str,
+    benchmark: Benchmark,
+    task: AnyTask,
+    rows: Sequence[Any],
+    predictions: Sequence[Any],
 ) -> None:
     """Metrics of a split, and of random guesses beside them."""
     rng = np.random.default_rng(task.settings.seed)
     guesses = [task.guess(rows, rng) for _ in range(GUESSES)]
+    score = benchmark.score_guesses or benchmark.score
     random = [score(rows, guess) for guess in guesses if guess is not None]
-    found.splits[split], found.rows[split] = score(rows, predictions), len(rows)
+    found.splits[split], found.rows[split] = benchmark.score(rows, predictions), len(rows)
     names = random[0] if random else {}
     found.chance[split] = {name: float(np.mean([one[name] for one in random])) for name in names}
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from xfm.evaluation.classification import mean_class_accuracy
 from xfm.evaluation.metrics import accuracy, paired_iou
-from xfm.evaluation.official.captions import caption_scores
+from xfm.evaluation.official.captions import WordCutter, caption_scores
 from xfm.evaluation.official.glue import glue_metrics
 from xfm.evaluation.official.reasoning import consistency
 from xfm.evaluation.official.vqa import vqa_score
@@ -92,12 +92,22 @@ def score_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metri
 
 def score_captions(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
     """BLEU, CIDEr-D, ROUGE-L and METEOR; `official_words` is 1 where the official tokenizer cut the words."""
-    keys = range(len(rows))
-    found = caption_scores(
-        dict(zip(keys, predictions, strict=True)),
-        {key: row.captions for key, row in zip(keys, rows, strict=True)},
-    )
+    found = caption_scores(*_by_place(rows, predictions))
     return {**found.values, "official_words": float(found.is_official)}
+
+
+def score_captions_briefly(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
+    """The same without Java, for guesses."""
+    return dict(caption_scores(*_by_place(rows, predictions), WordCutter.PLAIN, meteor=False).values)
+
+
+def _by_place(
+    rows: Sequence[Described], predictions: Sequence[str]
+) -> tuple[dict[int | str, str], dict[int | str, Sequence[str]]]:
+    """Predicted and given captions by the number of the row."""
+    predicted: dict[int | str, str] = dict(enumerate(predictions))
+    given: dict[int | str, Sequence[str]] = {place: row.captions for place, row in enumerate(rows)}
+    return predicted, given
 
 
 def score_classes(rows: Sequence[Labelled], predictions: Sequence[Choice]) -> Metrics:

@@ -33,17 +33,20 @@ def test_vqa_trains_on_both_years_and_genome(tmp_path: Path) -> None:
     coco, genome = tmp_path / "coco", tmp_path / "vg"
     folder = corpora.write_vqa(tmp_path / "vqa", coco, genome)
     corpus = read_vqa(folder, coco, genome)
-    assert len(corpus.train) == 8 + 6 + 4
+    assert len(corpus.train) == 8 + 5 + 4
+    assert [row.image.name for row in corpus.scored["minival"]] == ["COCO_val2014_000000000009.jpg"]
+    assert not {row.image for row in corpus.train} & {row.image for row in corpus.scored["minival"]}
     assert [len(rows) for rows in corpus.hidden.values()] == [3, 3]
     assert corpus.answers == ("yes", "no", "2", "red", "blue")
-    for row in corpus.train[:14]:
+    for row in corpus.train[:13]:
         assert sum(weight for _, weight in row.votes) == pytest.approx(1)
         assert max(row.votes, key=lambda vote: vote[1])[0] == row.answer
     genome_row = corpus.train[-1]
     assert (genome_row.answer, genome_row.votes) == ("the car", (("the car", VG_WEIGHT),))
-    assert {row.kind for row in corpus.scored["val"]} <= {"yes/no", "number", "other"}
+    assert {row.kind for row in corpus.train[:13]} <= {"yes/no", "number", "other"}
     assert all(row.image.is_file() for rows in (corpus.train, *corpus.hidden.values()) for row in rows)
-    assert len(read_vqa(folder, coco, with_val=False).train) == 8
+    apart = read_vqa(folder, coco, with_val=False)
+    assert (len(apart.train), len(apart.scored["val"])) == (8, 6)
 
 
 def test_nlvr2(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from xfm.tasks.rows import Question
 
 VG_WEIGHT = 0.5
 """Weight of a Visual Genome answer, which one person gave, beside the votes of ten."""
+MINIVAL = 40
+"""One of so many validation pictures is held out where the others are trained on: 1,013 of them."""
 _QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
 _ANNOTATIONS = "v2_mscoco_{}_annotations.json"
 
@@ -19,26 +21,36 @@ _ANNOTATIONS = "v2_mscoco_{}_annotations.json"
 def read_vqa(folder: Path, coco: Path, genome: Path | None = None, with_val: bool = True) -> Corpus[Question]:
     """VQA v2: questions, annotations and, where it is there, `answer_list.json`.
 
+    As published, the validation questions are trained on too, so that only the server can test; here every
+    40th of their pictures is held out with its questions, as the split `minival`, to choose between epochs.
+
     Args:
-        folder: holds `v2_OpenEnded_mscoco_train2014_questions.json`, `v2_mscoco_train2014_annotations.json`
-            and the like; the test questions (`test-dev2015`, `test2015`) may be missing.
+        folder: holds `v2_OpenEnded_mscoco_train2014_questions.json` and
+            `v2_mscoco_train2014_annotations.json`, the same of `val2014`, and perhaps the questions of
+            `test-dev2015` and `test2015`.
         coco: holds `train2014/`, `val2014/` and `test2015/`.
         genome: folder of Visual Genome (see `read_genome`), whose questions are trained on too; None:
             without.
-        with_val: train on the validation questions too, as published; `val` then is no held-out set.
+        with_val: train on validation questions; without, all of them are the split `val`.
 
     Raises:
         UserError: a file is missing, or a row is not as published.
     """
     train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
     check_picture(train[0].image, "put COCO's train2014, val2014 and test2015 there")
-    rows = [*train, *(val if with_val else []), *(read_genome(genome) if genome else [])]
+    held, scored = val, "val"
+    if with_val:
+        pictures = sorted({row.image for row in val})
+        chosen = set(pictures[::MINIVAL])
+        held, scored = [row for row in val if row.image in chosen], "minival"
+        train = [*train, *(row for row in val if row.image not in chosen)]
     hidden = {
         name: _hidden(folder / _QUESTIONS.format(file), coco)
         for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015"))
         if (folder / _QUESTIONS.format(file)).is_file()
     }
-    return Corpus(rows, {"val": val}, hidden, answers=_answer_list(folder))
+    rows = [*train, *(read_genome(genome) if genome else [])]
+    return Corpus(rows, {scored: held}, hidden, answers=_answer_list(folder))
 
 
 def _answer_list(folder: Path) -> tuple[str, ...]:
