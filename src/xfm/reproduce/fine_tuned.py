@@ -18,6 +18,7 @@ from xfm.tasks.base import TaskSettings
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
+from xfm.tasks.retrieval import RetrievalTask
 from xfm.tasks.rows import Described
 from xfm.tasks.splits import SplitRows
 from xfm.training.checkpoint import list_checkpoints
@@ -39,16 +40,18 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
     answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
     task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
     found = Found(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
-    if benchmark.kind is TaskKind.RETRIEVAL:
+    if isinstance(task, RetrievalTask):
         return evaluate_retrieval(task, corpus, setting, found)
+    submit = benchmark.submit
     for split, rows in corpus.scored.items():
         predictions = _predicted(task, rows, answers)
         _score(found, split, benchmark, task, rows, predictions)
-        if benchmark.submit and benchmark.submits_all:
-            found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
-    for split, rows in corpus.hidden.items() if benchmark.submit else ():
-        predictions = _predicted(task, rows, answers)
-        found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+        if submit and benchmark.submits_all:
+            found.submissions.append(submit(setting.folder, split, rows, predictions))
+    for split, rows in corpus.hidden.items():
+        if submit:
+            predictions = _predicted(task, rows, answers)
+            found.submissions.append(submit(setting.folder, split, rows, predictions))
     _summarise(found, benchmark)
     return found
 
