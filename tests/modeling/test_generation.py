@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -57,11 +58,14 @@ def texts(found: Generated) -> list[list[list[int]]]:
 
 
 @torch.no_grad()
-def likelihood(decoder: Decoder, text: list[int], memory: Tensor, mask: Tensor) -> float:
-    """Log-likelihood of the tokens after the first, by one pass over the whole text."""
-    ids = torch.tensor([text])
-    logits = decoder(ids, torch.ones_like(ids, dtype=torch.bool), memory[None], mask[None])
-    return logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None]).sum().item()
+def likelihoods(decoder: Decoder, rows: list[list[int]], memory: Tensor, mask: Tensor) -> list[float]:
+    """Log-likelihoods of the tokens after the first, by one pass over the whole texts."""
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, PAD)
+    real = torch.arange(ids.shape[1]) < lengths[:, None]
+    logits = decoder(ids, real, memory[None], mask[None], torch.zeros(len(rows), dtype=torch.int64))
+    chosen = logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    return (chosen * real[:, 1:]).sum(1).tolist()
 
 
 @torch.no_grad()
@@ -83,7 +87,7 @@ def test_the_cache_changes_nothing(seed: int, count: int, each: int) -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from([-0.5, 0.0, 0.7, 1.0, 2.0]), st.integers(2, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_enough_beams_find_what_an_exhaustive_search_finds(seed: int, penalty: float, shortest: int) -> None:
     _, decoder = build(seed, vocabulary=6)  # two ordinary tokens, 4 and 5
     memory, mask = memories(2)
@@ -96,13 +100,21 @@ def test_enough_beams_find_what_an_exhaustive_search_finds(seed: int, penalty: f
             for length in range(shortest - 2, longest - 1)
             for middle in itertools.product((4, 5), repeat=length)
         ] + [[BEGIN, *whole] for whole in itertools.product((4, 5), repeat=longest - 1)]
+        found_by = likelihoods(decoder, every, memory[place], mask[place])
         scores = {
-            tuple(text): likelihood(decoder, text, memory[place], mask[place]) / (len(text) - 1) ** penalty
-            for text in every
+            tuple(text): value / (len(text) - 1) ** penalty
+            for text, value in zip(every, found_by, strict=True)
         }
         best = sorted(scores, key=lambda text: -scores[text])[:4]
         torch.testing.assert_close(found.scores[place], torch.tensor([scores[text] for text in best]), **WIDE)
         assert [tuple(text) for text in texts(found)[place]] == best
+
+
+class Reference(RobertaForCausalLM):
+    """Counts positions itself: generate() would count from 0, and RoBERTa counts from 2."""
+
+    def forward(self, *arguments: Any, position_ids: Tensor | None = None, **named: Any) -> Any:
+        return super().forward(*arguments, **named)
 
 
 def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
@@ -114,7 +126,7 @@ def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
         layer_norm_eps=1e-5, pad_token_id=PAD, bos_token_id=BEGIN, eos_token_id=END, is_decoder=True,
         add_cross_attention=True,
     )  # fmt: skip
-    reference = RobertaForCausalLM(config).eval()
+    reference = Reference(config).eval()
     native = {f"task.decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
     published = to_published(native, model.config, TaskConfig(TaskKind.VQA))
     state = {name.removeprefix("text_decoder."): tensor for name, tensor in published.items()}
@@ -127,7 +139,7 @@ def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (2, 0.0), (3, 1.0), (4, 2.0)])
 def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) -> None:
     model, decoder = build(seed, vocabulary=20)
@@ -138,7 +150,7 @@ def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) 
         torch.full((3, 1), BEGIN), encoder_hidden_states=memory, encoder_attention_mask=mask.long(),
         num_beams=beams, num_return_sequences=beams, max_length=how.max_tokens, min_length=how.min_tokens - 1,
         length_penalty=penalty, early_stopping="never", do_sample=False, suppress_tokens=list(MARKS.banned),
-        return_dict_in_generate=True, output_scores=True,
+        return_dict_in_generate=True, output_scores=True, use_cache=False,
     )  # fmt: skip
     theirs = [row[: row.tolist().index(END) + 1] if END in row else row for row in expected.sequences]
     ours = [text for rows in texts(found) for text in rows]
@@ -194,7 +206,7 @@ def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> No
                     logits[:, END] = -torch.inf
                 share = narrow(logits, how).softmax(-1)
                 text.append(int(choose(share, draws[place, row, len(text) - 1, None])))
-            expected.append((likelihood(decoder, text, memory[place], mask[place]), text))
+            expected.append((likelihoods(decoder, [text], memory[place], mask[place])[0], text))
         expected.sort(key=lambda pair: -pair[0])
         assert texts(found)[place] == [text for _, text in expected]
         torch.testing.assert_close(

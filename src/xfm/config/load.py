@@ -22,9 +22,14 @@ from xfm.errors import UserError
 RECIPE_ENV = "XFM_PRETRAIN"
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(p.name.removesuffix(".yaml") for p in _shipped().iterdir() if p.name.endswith(".yaml"))
+def recipe_names(family: str = "") -> list[str]:
+    """Names of the recipes that come with the package.
+
+    Args:
+        family: their folder, such as `finetune`; without, those of pre-training.
+    """
+    files = (p.name for p in _shipped(family).iterdir())
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 def load_recipe(recipe: str | Path, options: Sequence[str] = ()) -> Recipe:
@@ -50,8 +55,13 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(to_plain(recipe), sort_keys=False, allow_unicode=True)
 
 
-def read_recipe(recipe: str | Path) -> dict[str, Any]:
+def read_recipe(recipe: str | Path, kind: type = Recipe, family: str = "") -> dict[str, Any]:
     """The fields that a recipe and those it is based on set, as nested mappings.
+
+    Args:
+        recipe: name of a recipe of the package, or path of a YAML file.
+        kind: the dataclass whose fields it sets.
+        family: folder of the recipes that are known by name.
 
     Raises:
         UserError: unknown recipe or field, or a file that is not YAML.
@@ -61,7 +71,7 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
     name: str | None = str(recipe)
     folder = Path()
     while name is not None:
-        path = _locate(name, folder)
+        path = _locate(name, folder, family)
         content = _read_yaml(path)
         real = os.path.realpath(str(path))
         if real in seen:
@@ -70,7 +80,7 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
         folder = path.parent if isinstance(path, Path) else folder
         base = content.pop("base", None)
         try:
-            check_fields(Recipe, content, f"recipe {name}")
+            check_fields(kind, content, f"recipe {name}")
             values = merge(content, values)
         except RecursionError:
             raise UserError(f"recipe {name}: a value holds itself (see its `&` and `*`): mend it") from None
@@ -78,18 +88,18 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
     return values
 
 
-def _shipped() -> Traversable:
-    return resources.files("xfm") / "recipes"
+def _shipped(family: str = "") -> Traversable:
+    recipes = resources.files("xfm") / "recipes"
+    return recipes / family if family else recipes
 
 
-def _locate(name: str, folder: Path) -> Path | Traversable:
+def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
     """A recipe of the package by its name, or a file by its path relative to `folder`."""
     is_path = name.endswith((".yaml", ".yml")) or os.sep in name
-    if not is_path and name not in recipe_names():
-        raise UserError(
-            f"unknown recipe {name}; {suggest(name, recipe_names())} (or give the path of a YAML file)"
-        )
-    return folder / name if is_path else _shipped() / f"{name}.yaml"
+    known = recipe_names(family)
+    if not is_path and name not in known:
+        raise UserError(f"unknown recipe {name}; {suggest(name, known)} (or give the path of a YAML file)")
+    return folder / name if is_path else _shipped(family) / f"{name}.yaml"
 
 
 def _read_yaml(path: Path | Traversable) -> dict[str, Any]:

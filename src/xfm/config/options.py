@@ -15,6 +15,7 @@ from jsonargparse.typing import register_type
 
 from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
+from xfm.config.finetune import BoxLayout, BoxScale, Tuning
 from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.linear import Colours, Framing, Method, Sweep
 from xfm.config.model import Positions
@@ -27,6 +28,8 @@ C = TypeVar("C")
 
 _ENUMS: tuple[type[Enum], ...] = (
     Augmentation,
+    BoxLayout,
+    BoxScale,
     Colours,
     Framing,
     Grouping,
@@ -36,6 +39,7 @@ _ENUMS: tuple[type[Enum], ...] = (
     Precision,
     Schedule,
     Sweep,
+    Tuning,
 )
 _PROBLEMS = (ArgumentError, ValueError, TypeError, KeyError)
 

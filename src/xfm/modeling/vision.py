@@ -145,8 +145,9 @@ class VisionEncoder(nn.Module):
     def compute_buffers(self) -> None:
         """Compute what the grid alone decides, and what no file of weights holds."""
         grid, like = self.config.grid, self.cls
-        device = None if like.is_meta else like.device  # weights may come later, and buffers never do
-        self.register_buffer("index", relative_position_index(grid).to(device=device), persistent=False)
+        # Weights without memory get it later, from a file that does not hold these.
+        device = None if like.is_meta else like.device
+        self.register_buffer("index", relative_position_index(grid).to(device), persistent=False)
         sine = self.config.positions is Positions.SINE_2D
         positions = sine_positions(grid, self.config.width).to(device, like.dtype) if sine else None
         self.register_buffer("positions", positions, persistent=False)

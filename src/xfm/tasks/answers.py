@@ -44,11 +44,12 @@ class AnswerList:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The best answer of each question.
+    """The best answer of each question, or its best ones.
 
     Attributes:
-        index: [N] int64 into the answer list.
-        log_likelihood: [N] float, natural logarithm of the whole answer's probability, end token included.
+        index: [N] or [N, count] int64 into the answer list.
+        log_likelihood: the same shape, float, natural logarithm of the whole answer's probability, end token
+            included.
     """
 
     index: Tensor
@@ -64,24 +65,45 @@ def rank_answers(
     limit: int = 64,
     chunk: int = 2048,
 ) -> Ranked:
-    """The answer of highest sequence likelihood for each question.
+    """The answer of highest sequence likelihood for each question: the first of `likeliest_answers`."""
+    best = likeliest_answers(decoder, answers, memory, memory_mask, 1, shortlist, limit, chunk)
+    return Ranked(best.index[:, 0], best.log_likelihood[:, 0])
+
+
+def likeliest_answers(
+    decoder: Decoder,
+    answers: AnswerList,
+    memory: Tensor,
+    memory_mask: Tensor,
+    count: int,
+    shortlist: int = 8,
+    limit: int = 64,
+    chunk: int = 2048,
+) -> Ranked:
+    """The `count` answers of highest sequence likelihood for each question, best first.
 
     One decoder pass gives the probability of every answer's first token; the `shortlist` best answers by it
     are scored whole. An answer is never likelier than its first token, so only answers whose first token is
-    likelier than the best whole answer so far can still win: those are scored in a second round. The result
-    is the exact best of the list wherever at most `limit` answers came into question, which a trained decoder
-    stays far below; an untrained one, for which all answers are alike, is cut off there. The first token
-    counts once (the published code counts it twice).
+    likelier than the `count`-th best whole answer so far can still be among them: those are scored in a
+    second round. The result is exact wherever at most `limit` answers came into question, which a trained
+    decoder stays far below; an untrained one, for which all answers are alike, is cut off there. The first
+    token counts once (the published code counts it twice).
 
     Args:
         decoder: in evaluation mode.
         answers: on the memory's device.
         memory: [N, S, D] fused questions.
         memory_mask: [N, S] bool.
-        shortlist: answers of each question scored in the first round.
+        count: answers of each question, all of them at most.
+        shortlist: answers of each question scored in the first round, `count` at least.
         limit: answers of each question scored at most, those of the likeliest first tokens.
         chunk: decoder rows per pass.
+
+    Returns:
+        Index and log-likelihood, both [N, count].
     """
+    count = min(count, len(answers))
+    shortlist = max(shortlist, count)
     questions = memory.shape[0]
     begin = answers.ids[:1, :1].expand(questions, 1)  # [N, 1]
     logits = decoder(begin, torch.ones_like(begin, dtype=torch.bool), memory, memory_mask)[:, 0]
@@ -97,10 +119,10 @@ def rank_answers(
     order = first.topk(min(max(shortlist, limit), len(answers)), dim=1).indices  # [N, K], likeliest first
     rows = torch.arange(questions, device=memory.device)[:, None].expand_as(order)
     score(rows[:, :shortlist].flatten(), order[:, :shortlist].flatten())
-    contenders = first.gather(1, order) > totals.amax(dim=1, keepdim=True)
+    contenders = first.gather(1, order) > totals.topk(count, dim=1).values[:, -1:]
     contenders[:, :shortlist] = False
     score(rows[contenders], order[contenders])
-    likelihood, index = totals.max(dim=1)
+    likelihood, index = totals.topk(count, dim=1)
     return Ranked(index, likelihood)
 
 

@@ -28,11 +28,19 @@ class LabelledText:
 
 @dataclass(frozen=True)
 class LabelledPictureText:
-    """A picture with a text, and the class of the two."""
+    """A picture with a text, and the class of the two.
+
+    Attributes:
+        image: the picture.
+        text: the text.
+        label: name of the class.
+        key: the row's id in the official files.
+    """
 
     image: Path
     text: str
     label: str
+    key: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,19 @@ class Question:
 
 @dataclass(frozen=True)
 class PicturePair:
-    """A sentence about two pictures and whether it is true."""
+    """A sentence about two pictures and whether it is true, or the class of the three.
+
+    Attributes:
+        images: the left and the right picture.
+        text: the sentence.
+        label: whether it is true, or the class.
+        key: the row's id in the official files.
+    """
 
     images: tuple[Path, Path]
     text: str
-    label: bool
+    label: bool | str
+    key: str | None = None
 
 
 @dataclass(frozen=True)

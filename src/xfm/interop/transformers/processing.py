@@ -16,13 +16,11 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
+from xfm.data.in_memory import Picture, to_uint8
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, View, normalise, show
-from xfm.errors import UserError
 from xfm.modeling.folder import PREPROCESSING, Preprocessing
 from xfm.modeling.shared_format import CLASSES
-
-Picture = Image.Image | np.ndarray | Tensor
 
 
 class XFMTokenizer(PreTrainedTokenizerFast):
@@ -163,25 +161,3 @@ class XFMProcessor(ProcessorMixin):
         """Write the files of both parts."""
         written = self.image_processor.save_pretrained(save_directory)
         return [*written, *super().save_pretrained(save_directory, push_to_hub, **kwargs)]
-
-
-def to_uint8(picture: Picture) -> Tensor:
-    """A picture as a tensor [3, H, W] uint8.
-
-    Args:
-        picture: a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W].
-
-    Raises:
-        UserError: something else.
-    """
-    if isinstance(picture, Image.Image):
-        picture = np.array(picture.convert("RGB"))
-    if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[2] == 3:
-        picture = torch.from_numpy(picture).permute(2, 0, 1)
-    if not isinstance(picture, Tensor) or picture.dtype != torch.uint8 or picture.shape[:-2] != (3,):
-        kind = getattr(picture, "dtype", type(picture).__name__)
-        raise UserError(
-            f"a picture must be a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not "
-            f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
-        )
-    return picture.contiguous()

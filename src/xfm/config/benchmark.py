@@ -1,0 +1,113 @@
+"""A recipe of a benchmark: the published settings and a small version of them. Nothing here imports torch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.load import read_recipe, recipe_names
+from xfm.config.options import parse
+from xfm.config.ranges import check_range
+
+FAMILY = "finetune"
+"""Folder of the recipes below the package's."""
+
+
+@dataclass(frozen=True)
+class SmokeConfig:
+    """What `--smoke` makes of a recipe: the same path in seconds.
+
+    Attributes:
+        train_rows: training rows, the first ones.
+        test_rows: rows of every other split.
+        steps: optimiser steps.
+        batch_size: rows a step.
+    """
+
+    train_rows: int = 16
+    test_rows: int = 8
+    steps: int = 2
+    batch_size: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("train_rows", "test_rows", "steps", "batch_size"):
+            check_range(f"smoke.{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class BenchmarkRecipe:
+    """The fine-tuning behind a published number.
+
+    Attributes:
+        name: the recipe's name.
+        description: what the settings are and where they differ from the published ones.
+        benchmark: the benchmark, as `xfm reproduce` names it.
+        epochs: how often every training row is seen.
+        settings: the fine-tuning; its `steps` and `evaluate_every` follow from `epochs` where they are 0,
+            with a look at the validation rows after each.
+        valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
+        shortlist: candidates of a query that retrieval re-ranks.
+        smoke: the small version.
+    """
+
+    name: str = "custom"
+    description: str = ""
+    benchmark: str = ""
+    epochs: float = 10.0
+    settings: FinetuneConfig = field(default_factory=FinetuneConfig)
+    valid_rows: int = 0
+    shortlist: int = 256
+    smoke: SmokeConfig = field(default_factory=SmokeConfig)
+
+    def __post_init__(self) -> None:
+        check_range("epochs", self.epochs, 0)
+        check_range("valid_rows", self.valid_rows, 0)
+        check_range("shortlist", self.shortlist, 1)
+
+    def planned(self, rows: int) -> FinetuneConfig:
+        """The settings with the steps that the epochs take.
+
+        Args:
+            rows: training rows.
+        """
+        settings = self.settings
+        if not settings.batch_size or settings.steps:
+            return settings
+        each = max(1, math.ceil(rows / settings.batch_size))
+        steps = max(1, round(each * self.epochs))
+        return replace(settings, steps=steps, evaluate_every=settings.evaluate_every or min(each, steps))
+
+    def small(self) -> "BenchmarkRecipe":
+        """The smoke version: few rows and steps, in pictures of the model's own size."""
+        settings = replace(
+            self.settings,
+            steps=self.smoke.steps,
+            batch_size=self.smoke.batch_size,
+            evaluate_every=self.smoke.steps,
+            image_size=0,
+        )
+        return replace(self, settings=settings, shortlist=min(self.shortlist, 4))
+
+
+def benchmark_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return recipe_names(FAMILY)
+
+
+def load_benchmark(recipe: str | Path, options: Sequence[str] = ()) -> BenchmarkRecipe:
+    """A recipe of a benchmark with dotted options.
+
+    Args:
+        recipe: name of a recipe of the package, or path of a YAML file.
+        options: as on the command line, `["--settings.lr", "1e-5"]`.
+
+    Raises:
+        UserError: unknown recipe or field, or a value of the wrong type; the message lists close matches.
+
+    Example:
+        >>> load_benchmark("nlvr2").settings.batch_size
+        8
+    """
+    values = read_recipe(recipe, BenchmarkRecipe, FAMILY)
+    return parse(BenchmarkRecipe, options, values=values, source=f"recipe {recipe}")

@@ -1,0 +1,241 @@
+"""What pipelines can be asked for. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xfm.config.generation import BeamSearch, Generation, Sampling
+from xfm.config.ranges import check_range
+
+
+class PipelineTask(StrEnum):
+    """What a pipeline answers."""
+
+    TEXT_CLASSIFICATION = "text-classification"
+    IMAGE_CLASSIFICATION = "image-classification"
+    IMAGE_TEXT_CLASSIFICATION = "image-text-classification"
+    ZERO_SHOT_IMAGE_CLASSIFICATION = "zero-shot-image-classification"
+    RETRIEVAL = "retrieval"
+    VISUAL_QUESTION_ANSWERING = "visual-question-answering"
+    VISUAL_REASONING = "visual-reasoning"
+    GROUNDING = "grounding"
+    CAPTIONING = "captioning"
+    FILL_MASK = "fill-mask"
+    EMBED = "embed"
+    IMAGE_TEXT_MATCHING = "image-text-matching"
+
+
+@dataclass(frozen=True)
+class UrlRules:
+    """Which addresses pictures may be fetched from, and how much of them.
+
+    Attributes:
+        max_bytes: largest picture; a larger one is refused as soon as that is known.
+        seconds: for one picture, everything included.
+        redirects: how many are followed; each is checked as the first address is.
+        private: whether addresses of the own machine and network are allowed too.
+    """
+
+    max_bytes: int = 32 << 20
+    seconds: float = 20.0
+    redirects: int = 3
+    private: bool = False
+
+    def __post_init__(self) -> None:
+        check_range("urls.max_bytes", self.max_bytes, 1)
+        check_range("urls.seconds", self.seconds, 0.001)
+        check_range("urls.redirects", self.redirects, 0, 20)
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A pipeline that needs no choice."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """How many candidates an answer has.
+
+    Attributes:
+        top_k: most candidates, best first; 0 gives all.
+    """
+
+    top_k: int = 5
+
+    def __post_init__(self) -> None:
+        check_range("top_k", self.top_k, 0)
+
+
+@dataclass(frozen=True)
+class ZeroShotOptions:
+    """Classification by the names of the classes.
+
+    Attributes:
+        candidate_labels: names of the classes.
+        hypothesis_template: sentences with {} in the label's place; with several, a label's vector is the
+            mean of theirs.
+        top_k: most labels, best first; 0 gives all.
+    """
+
+    candidate_labels: list[str] = field(default_factory=list)
+    hypothesis_template: list[str] = field(default_factory=lambda: ["This is a photo of {}."])
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("top_k", self.top_k, 0)
+        if twice := [one for one in self.candidate_labels if self.candidate_labels.count(one) > 1]:
+            raise ValueError(f"candidate_labels names {twice[0]!r} twice")
+        if bad := [one for one in self.hypothesis_template if one.count("{}") != 1]:
+            raise ValueError(f"hypothesis_template {bad[0]!r} must hold {{}} once, where the label goes")
+        if not self.hypothesis_template:
+            raise ValueError("hypothesis_template needs a sentence such as 'This is a photo of {}.'")
+
+
+@dataclass(frozen=True)
+class RetrievalOptions:
+    """Search in a gallery.
+
+    Attributes:
+        top_k: most candidates, best first; 0 gives all.
+        rerank: candidates of highest contrastive score, top_k at least, that are ranked again by the matching
+            head; 0 keeps the contrastive order.
+    """
+
+    top_k: int = 10
+    rerank: int = 32
+
+    def __post_init__(self) -> None:
+        check_range("top_k", self.top_k, 0)
+        check_range("rerank", self.rerank, 0)
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """Answers to questions.
+
+    Attributes:
+        top_k: answers, best first.
+        answers: the list of answers that is ranked; empty takes the one that the model was fine-tuned with.
+        free: write the answers freely instead, by beam search; also where there is no list.
+        max_tokens: longest free answer in tokens, begin and end token included.
+        beams: of the beam search, at least top_k of them.
+    """
+
+    top_k: int = 5
+    answers: list[str] = field(default_factory=list)
+    free: bool = False
+    max_tokens: int = 12
+    beams: int = 3
+
+    def __post_init__(self) -> None:
+        check_range("top_k", self.top_k, 1)
+        if self.free and self.answers:
+            raise ValueError("answers are either ranked (answers) or written (free), not both")
+        self.writing()
+
+    def writing(self) -> BeamSearch:
+        """The beam search of free answers: the likeliest whole answers."""
+        return BeamSearch(
+            self.max_tokens, texts=self.top_k, beams=max(self.beams, self.top_k), length_penalty=0.0
+        )
+
+
+@dataclass(frozen=True)
+class CaptionOptions:
+    """Captions, by beam search or by drawing tokens.
+
+    Attributes:
+        texts: captions of each picture.
+        max_tokens: longest caption in tokens, begin and end token included.
+        min_tokens: shortest caption, counted alike.
+        beams: of the beam search.
+        length_penalty: see `BeamSearch`.
+        sample: draw tokens instead of searching.
+        temperature, top_k, top_p, seed: of the draws, see `Sampling`.
+    """
+
+    texts: int = 1
+    max_tokens: int = 30
+    min_tokens: int = 2
+    beams: int = 3
+    length_penalty: float = 1.0
+    sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.writing()
+
+    def writing(self) -> Generation:
+        """The search or the draws."""
+        if self.sample:
+            drawing = (self.temperature, self.top_k, self.top_p, self.seed)
+            return Sampling(self.max_tokens, self.min_tokens, self.texts, *drawing)
+        beams = max(self.beams, self.texts)
+        return BeamSearch(self.max_tokens, self.min_tokens, self.texts, beams, self.length_penalty)
+
+
+Options = NoOptions | Best | ZeroShotOptions | RetrievalOptions | AnswerOptions | CaptionOptions
+
+OPTIONS: dict[PipelineTask, type] = {
+    PipelineTask.TEXT_CLASSIFICATION: Best,
+    PipelineTask.IMAGE_CLASSIFICATION: Best,
+    PipelineTask.IMAGE_TEXT_CLASSIFICATION: Best,
+    PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION: ZeroShotOptions,
+    PipelineTask.RETRIEVAL: RetrievalOptions,
+    PipelineTask.VISUAL_QUESTION_ANSWERING: AnswerOptions,
+    PipelineTask.VISUAL_REASONING: Best,
+    PipelineTask.GROUNDING: NoOptions,
+    PipelineTask.CAPTIONING: CaptionOptions,
+    PipelineTask.FILL_MASK: Best,
+    PipelineTask.EMBED: NoOptions,
+    PipelineTask.IMAGE_TEXT_MATCHING: NoOptions,
+}
+"""What each pipeline may be asked beside its input."""
+
+
+# ---------------------------------------------------------------- inputs
+class Holds(StrEnum):
+    """What a field of an input holds."""
+
+    TEXT = "a text"
+    PICTURE = "a picture"
+    TWO_PICTURES = "two pictures"
+
+
+@dataclass(frozen=True)
+class InputField:
+    """A field of a pipeline's input.
+
+    Attributes:
+        name: in mappings, and as a column.
+        holds: what it is.
+        optional: whether inputs may lack it.
+        also: other names that it is given by.
+    """
+
+    name: str
+    holds: Holds
+    optional: bool = False
+    also: tuple[str, ...] = ()
+
+
+_TEXT, _PICTURE = InputField("text", Holds.TEXT), InputField("image", Holds.PICTURE)
+_EITHER = (InputField("text", Holds.TEXT, True), InputField("image", Holds.PICTURE, True))
+
+FIELDS: dict[PipelineTask, tuple[InputField, ...]] = {
+    PipelineTask.TEXT_CLASSIFICATION: (_TEXT, InputField("text_pair", Holds.TEXT, True, ("second",))),
+    PipelineTask.IMAGE_CLASSIFICATION: (_PICTURE,),
+    PipelineTask.IMAGE_TEXT_CLASSIFICATION: (_PICTURE, _TEXT),
+    PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION: (_PICTURE,),
+    PipelineTask.RETRIEVAL: _EITHER,
+    PipelineTask.VISUAL_QUESTION_ANSWERING: (_PICTURE, InputField("question", Holds.TEXT)),
+    PipelineTask.VISUAL_REASONING: (InputField("images", Holds.TWO_PICTURES), _TEXT),
+    PipelineTask.GROUNDING: (_PICTURE, InputField("text", Holds.TEXT, also=("phrase",))),
+    PipelineTask.CAPTIONING: (_PICTURE,),
+    PipelineTask.FILL_MASK: (_TEXT, InputField("image", Holds.PICTURE, True)),
+    PipelineTask.EMBED: _EITHER,
+    PipelineTask.IMAGE_TEXT_MATCHING: (_PICTURE, _TEXT),
+}
+"""What an input of each pipeline has; of `embed` and `retrieval` exactly one of the two."""

@@ -1,0 +1,1 @@
+"""Files of benchmarks, read exactly as their authors publish them."""

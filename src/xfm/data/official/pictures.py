@@ -1,0 +1,115 @@
+"""Pictures out of containers (Parquet, arrays), written once as files that every task can read."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from xfm.data.official.files import hub_classes, hub_rows, parquet_files, read_hub
+from xfm.data.pictures import PictureError, picture_size
+from xfm.data.tasks import Row, read_rows
+from xfm.errors import UserError
+from xfm.files import drafting, replace_folder, writing
+
+INDEX = "index.jsonl"
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """An encoded picture (JPEG, PNG or WebP) and its class.
+
+    Attributes:
+        data: the bytes of the file.
+        label: name of the class.
+    """
+
+    data: bytes
+    label: str
+
+
+def unpacked(
+    target: Path, pictures: Callable[[], Iterable[StoredPicture]], total: int | None = None
+) -> list[tuple[Path, str]]:
+    """Paths and classes of pictures that are written below `target` at the first call.
+
+    The folder is complete or absent: it gets its name when everything is in it.
+
+    Args:
+        target: the folder.
+        pictures: what to write; called where the folder is not there yet.
+        total: number of pictures, for the progress bar and to know a folder that is out of date.
+
+    Raises:
+        UserError: a picture is no picture, or the folder cannot be written.
+    """
+    if (target / INDEX).is_file():
+        found = [(target / row.text("image"), row.text("label")) for row in read_rows(target / INDEX)]
+        if total is None or len(found) == total:
+            return found
+    with writing(target, "or choose a data folder on a larger disk"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with drafting(target) as draft:
+            _write(draft, tqdm(pictures(), total=total, unit="picture", desc=f"unpacking {target.name}"))
+            if target.exists() and not (target / INDEX).exists():
+                raise UserError(f"{target} is in the way; move it, pictures are to be unpacked there")
+            replace_folder(draft, target)
+    return unpacked(target, pictures)
+
+
+def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
+    with (folder / INDEX).open("w", encoding="utf-8", newline="\n") as index:
+        for number, picture in enumerate(pictures):
+            name = f"{number // 1000:04d}/{number:07d}{_suffix(picture.data)}"
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(picture.data)
+            index.write(json.dumps({"image": name, "label": picture.label}, ensure_ascii=False) + "\n")
+
+
+def _suffix(data: bytes) -> str:
+    return {b"\x89P": ".png", b"RI": ".webp"}.get(data[:2], ".jpg")
+
+
+def parquet_pictures(
+    folder: Path, split: str, cache: Path, image: str = "image", label: str = "label"
+) -> tuple[list[tuple[Path, str]], tuple[str, ...]]:
+    """Pictures of a split in the hub's Parquet layout, and the names of the classes in their order.
+
+    Args:
+        folder: holds `SPLIT-*-of-*.parquet`, directly or in `data/`.
+        split: the split's name.
+        cache: folder below which the pictures are unpacked at the first call.
+        image, label: names of the columns. Pictures are `{"bytes", "path"}` or bytes; classes are numbers
+            with names in the file's metadata, or strings.
+
+    Raises:
+        UserError: there is no such split, or a row has no picture or no class.
+    """
+    files = parquet_files(folder, split)
+    if not files:
+        raise UserError(
+            f"{folder / f'{split}-00000-of-00001.parquet'} does not exist; put the official file there"
+        )
+    names = hub_classes(files[0], label)
+
+    def pictures() -> Iterable[StoredPicture]:
+        for file in files:
+            for row in read_hub(file, (image, label)):
+                value = row[image]
+                data = value.get("bytes") if isinstance(value, dict) else value
+                if not isinstance(data, bytes):
+                    raise row.error(image, "holds no bytes of a picture")
+                try:
+                    picture_size(data)
+                except PictureError as error:
+                    raise row.error(image, f"cannot be used ({error})") from None
+                yield StoredPicture(data, _class(row, label))
+
+    return unpacked(cache / split, pictures, sum(hub_rows(file) for file in files)), names
+
+
+def _class(row: Row, column: str) -> str:
+    if row[column] is None:
+        raise row.error(column, "names no class")
+    return str(row[column])

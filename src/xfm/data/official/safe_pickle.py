@@ -1,0 +1,52 @@
+"""Pickled plain data (lists, dictionaries, strings, numbers) from files that nobody has checked.
+
+A pickle is a program: to load one is to run it. Reading here goes through an unpickler that knows no names at
+all, so that no function or class can be called; what then remains are plain values.
+"""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any, NoReturn
+
+from xfm.errors import UserError
+
+MAX_BYTES = 512 << 20
+_PLAIN = (dict, list, tuple, str, int, float, bool, bytes, type(None))
+
+
+# The unpickler in C keeps its memo in an array whose length a file can choose: ten bytes take all memory. The
+# one in Python keeps a dictionary, and reads the largest of these files in seconds.
+class _PlainUnpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    """Refuses every name and every persistent object."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise pickle.UnpicklingError("it asks for an outside object")
+
+
+def read_plain_pickle(path: Path) -> Any:
+    """Plain values of a pickle, such as Python 2 and 3 write them; strings of Python 2 are read as UTF-8.
+
+    Raises:
+        UserError: the file cannot be read, is damaged or too large, or holds more than plain values.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: the file has more than {MAX_BYTES} bytes; is it the official file?")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
+    try:
+        value = _PlainUnpickler(io.BytesIO(data), encoding="utf-8", errors="replace").load()
+    except Exception as error:  # a damaged program fails anywhere
+        reason = str(error) or type(error).__name__
+        raise UserError(
+            f"{path}: not a pickle of plain lists and dictionaries ({reason[:200]}), so it is not loaded; "
+            "download the official file again."
+        ) from None
+    if type(value) not in _PLAIN:
+        raise UserError(f"{path}: not a pickle of plain values; download the official file again.")
+    return value

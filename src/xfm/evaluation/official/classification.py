@@ -1,0 +1,123 @@
+"""Metrics of classification and regression as the benchmarks define them: pure functions of arrays."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.evaluation.metrics import Array
+
+
+def f1(predictions: Array, targets: Array) -> float:
+    """F1 of the positive class; 0 where nothing is positive in either.
+
+    Args:
+        predictions, targets: [N] bool or 0 and 1.
+    """
+    predictions, targets = _same_length(predictions, targets)
+    predictions, targets = predictions.astype(bool), targets.astype(bool)
+    right = int((predictions & targets).sum())
+    return 2 * right / positives if (positives := int(predictions.sum() + targets.sum())) else 0.0
+
+
+def matthews(predictions: Array, targets: Array) -> float:
+    """Matthews' correlation of any number of classes (Gorodkin, 2004); 0 where one side is constant.
+
+    Args:
+        predictions, targets: [N] labels of any one kind.
+    """
+    predictions, targets = _same_length(predictions, targets)
+    _, numbers = np.unique(np.concatenate([predictions, targets]), return_inverse=True)
+    given, true = numbers[: len(predictions)], numbers[len(predictions) :]
+    count = int(numbers.max()) + 1
+    # Python's whole numbers, which are exact: the products of a million rows exceed a float's digits.
+    of_given = [int(n) for n in np.bincount(given, minlength=count)]
+    of_true = [int(n) for n in np.bincount(true, minlength=count)]
+    total, right = len(given), int((given == true).sum())
+    covariance = right * total - sum(p * t for p, t in zip(of_given, of_true, strict=True))
+    spread = (total**2 - sum(p * p for p in of_given)) * (total**2 - sum(t * t for t in of_true))
+    return covariance / spread**0.5 if spread else 0.0
+
+
+def pearson(predictions: Array, targets: Array) -> float:
+    """Pearson's correlation, through SciPy; 0 where one side is constant, where it is undefined."""
+    from scipy.stats import pearsonr
+
+    return _correlation(pearsonr, predictions, targets)
+
+
+def spearman(predictions: Array, targets: Array) -> float:
+    """Spearman's rank correlation, through SciPy; 0 where one side is constant, where it is undefined."""
+    from scipy.stats import spearmanr
+
+    return _correlation(spearmanr, predictions, targets)
+
+
+def _correlation(function: object, predictions: Array, targets: Array) -> float:
+    predictions, targets = _same_length(predictions, targets)
+    if len(predictions) < 2:
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of constant input
+        value = float(function(predictions, targets).statistic)  # pyright: ignore
+    return value if np.isfinite(value) else 0.0
+
+
+def top_k(scores: Array, targets: NDArray[np.integer], k: int) -> float:
+    """Share of the rows whose class is among the `k` of highest score; ties count against the row.
+
+    Args:
+        scores: [N, C] float.
+        targets: [N] int in [0, C).
+        k: length of the list that is looked at.
+    """
+    scores = np.asarray(scores)
+    own = scores[np.arange(len(scores)), targets][:, None]  # [N, 1]
+    better = (scores >= own).sum(axis=1) - 1
+    return float((better < k).mean())
+
+
+def mean_per_class(predictions: Array, targets: Array) -> float:
+    """Mean over the classes in `targets` of the share of their rows that is right.
+
+    Args:
+        predictions, targets: [N] labels of any one kind.
+    """
+    predictions, targets = _same_length(predictions, targets)
+    classes, numbers, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    right = np.bincount(numbers, weights=predictions == targets, minlength=len(classes))
+    return float((right / counts).mean())
+
+
+def auroc(scores: Array, targets: Array) -> float:
+    """Area under the receiver operating characteristic: the chance that a positive outscores a negative.
+
+    A tie counts half.
+
+    Args:
+        scores: [N] float, higher for positive.
+        targets: [N] bool or 0 and 1.
+
+    Raises:
+        ValueError: there is no positive or no negative, so that the area is undefined.
+    """
+    from scipy.stats import rankdata
+
+    scores, targets = _same_length(scores, targets)
+    targets = targets.astype(bool)
+    positives, negatives = int(targets.sum()), int((~targets).sum())
+    if not positives or not negatives:
+        raise ValueError("AUROC needs positives and negatives")
+    ranks = rankdata(scores)[targets].sum()
+    return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def _same_length(predictions: Array, targets: Array) -> tuple[Array, Array]:
+    predictions, targets = np.asarray(predictions), np.asarray(targets)
+    if predictions.shape != targets.shape or predictions.ndim != 1:
+        raise ValueError(
+            f"predictions {predictions.shape} and targets {targets.shape} are not two equal rows"
+        )
+    if not targets.size:
+        raise ValueError("a metric of nothing is undefined")
+    return predictions, targets

@@ -1,0 +1,128 @@
+"""VQA accuracy (Antol et al., 2015) as the official scorer computes it: `GT-Vision-Lab/VQA`, `vqaEval.py`.
+
+An answer counts min(1, n / 3), where n of nine people gave it, averaged over the ten ways to leave one of
+the ten people out. The predicted answer is always normalised: punctuation, digits for number words, no
+articles, and apostrophes in contractions. The people's answers lose their punctuation only, and only where
+they do not all agree (they were normalised before they were published).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+"""The signs that are removed or turned to spaces."""
+ARTICLES = frozenset({"a", "an", "the"})
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+DIGITS = {word: str(value) for value, word in enumerate(_NUMBERS)} | {"none": "0"}
+_DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
+_PERIOD = re.compile(r"\.(?!\d)")
+_MAX_PERIODS = 32  # the official call gives re.UNICODE (32) where the largest number of replacements belongs
+
+_WHOLE = (
+    "ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd "
+    "how'll how's isn't it'd it'll ma'am mightn't might've mustn't must've needn't not've o'clock "
+    "oughtn't shan't should've shouldn't somebody'll somebody's someone'd someone'll someone's "
+    "something'd something'll that's there'd there're there's they'd they'll they're they've 'twas "
+    "wasn't we've weren't what'll what're what's what've when's where'd where's where've who'd who'll "
+    "who's who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've"
+)
+"""Contractions that are recognised without any apostrophe."""
+_TWO = "hadn't've he'd've it'd've mightn't've she'd've shouldn't've somebody'd've someone'd've something'd've"
+_TWO += " there'd've they'd've we'd've who'd've wouldn't've you'd've couldn't've y'all'll"
+"""Contractions of three words, recognised where one of the two apostrophes is missing."""
+
+
+def _contractions() -> dict[str, str]:
+    """The published table. Its entries with capitals never apply, since answers are lower case by then."""
+    table = {word.replace("'", ""): word for word in _WHOLE.split()}
+    for word in _TWO.split():
+        first, second, third = word.split("'")
+        table[f"{first}{second}'{third}"] = table[f"{first}'{second}{third}"] = word
+    for short in ("ow's'at", "'ows'at", "'ow'sat"):
+        table[short] = "'ow's'at"
+    for short in ("yall'd've", "y'alld've", "y'all'dve"):
+        table[short] = "y'all'd've"
+    return table | {"somebody'd": "somebodyd"}  # the table has this one the wrong way round
+
+
+CONTRACTIONS = _contractions()
+
+
+def normalise_answer(answer: str) -> str:
+    """A predicted answer as it is compared."""
+    words = (DIGITS.get(word, word) for word in strip_punctuation(_one_line(answer)).lower().split())
+    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
+
+
+def strip_punctuation(answer: str) -> str:
+    """An answer without the signs of `PUNCTUATION` and without periods, except in front of a digit.
+
+    A sign vanishes where it stands beside a space anywhere in the answer, or where the answer has a comma
+    between digits; otherwise it becomes a space.
+    """
+    digits = _DIGIT_COMMA_DIGIT.search(answer) is not None
+    stripped = answer
+    for sign in PUNCTUATION:
+        if sign in answer:
+            vanishes = digits or f"{sign} " in answer or f" {sign}" in answer
+            stripped = stripped.replace(sign, "" if vanishes else " ")
+    return _PERIOD.sub("", stripped, count=_MAX_PERIODS)
+
+
+def _one_line(answer: str) -> str:
+    return answer.replace("\n", " ").replace("\t", " ").strip()
+
+
+def answer_accuracy(predicted: str, given: Sequence[str]) -> float:
+    """Accuracy of one answer, from 0 to 1.
+
+    Args:
+        predicted: the model's answer.
+        given: the answers of the people (ten in VQA v2), as published.
+
+    Raises:
+        ValueError: nobody gave an answer.
+    """
+    if not given:
+        raise ValueError("accuracy without any person's answer is undefined")
+    theirs = [strip_punctuation(answer) for answer in given] if len(set(given)) > 1 else list(given)
+    ours = normalise_answer(predicted)
+    agreeing = [answer == ours for answer in theirs]
+    total = sum(agreeing)
+    return sum(min(1.0, (total - own) / 3) for own in agreeing) / len(agreeing)
+
+
+@dataclass(frozen=True)
+class VqaScore:
+    """Accuracies from 0 to 1.
+
+    Attributes:
+        overall: over all questions.
+        by_answer_type: over the questions of each type of answer: `yes/no`, `number`, `other`.
+    """
+
+    overall: float
+    by_answer_type: Mapping[str, float]
+
+
+def vqa_score(predicted: Sequence[str], given: Sequence[Sequence[str]], types: Sequence[str]) -> VqaScore:
+    """The official score of Q questions.
+
+    Args:
+        predicted: the model's answers.
+        given: the people's answers to each.
+        types: the type of each question's answer.
+
+    Raises:
+        ValueError: there is no question, or one without answers.
+    """
+    if not predicted:
+        raise ValueError("accuracy of nothing is undefined")
+    by_type: dict[str, list[float]] = defaultdict(list)
+    for ours, theirs, kind in zip(predicted, given, types, strict=True):
+        by_type[kind].append(answer_accuracy(ours, theirs))
+    everything = [value for values in by_type.values() for value in values]
+    means = {kind: sum(values) / len(values) for kind, values in sorted(by_type.items())}
+    return VqaScore(sum(everything) / len(everything), means)

@@ -1,0 +1,71 @@
+"""Captions cut into words without Java, in the manner of the Penn Treebank.
+
+Stanford's PTBTokenizer, which the COCO server runs, is a large automaton; this is the part of it that
+captions need. Letters become lower case; possessives and contractions stand apart (`dog 's`, `do n't`);
+hyphenated words, numbers and abbreviations stay whole; the punctuation is dropped that the official script
+drops. `docs/benchmarks.md` says how often the two differ.
+"""
+
+import re
+
+_DROPPED = frozenset(["'", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+_ABBREVIATED = (
+    "mr mrs ms dr st jr sr prof gen col capt lt sgt rev hon gov sen rep ave blvd rd mt ft co inc corp ltd "
+    "bros dept univ assn vs etc jan feb mar apr jun jul aug sep sept oct nov dec"
+)
+_SPLIT = {
+    "cannot": "can not",
+    "gonna": "gon na",
+    "gotta": "got ta",
+    "wanna": "wan na",
+    "lemme": "lem me",
+    "gimme": "gim me",
+    "'tis": "'t is",
+    "'twas": "'t was",
+}
+_STOP = r"(?![^\W_])"  # no letter or digit follows
+_CLITIC = r"(?:'(?:s|m|d|re|ve|ll)|n't)" + _STOP
+_LETTER = r"(?:(?!" + _CLITIC + r")[^\W_])"
+
+# The first that fits is taken, so that the order matters.
+_TOKEN = re.compile(
+    "|".join(
+        (
+            r"(?P<web>https?://\S+|[\w.+]+@\w+(?:\.\w+)+|[#@][a-z]\w*|</?[a-z][^<>]*>)",
+            r"(?P<clitic>" + _CLITIC + ")",
+            r"(?P<short>\b(?:" + "|".join(_ABBREVIATED.split()) + r")\.(?!\w)|\bno\.(?=\s*\d))",
+            r"(?P<initials>\b[a-z](?:\.[a-z])+\.|\b[a-z]\.(?!\w))",
+            r"(?P<apostrophe>'n'|'(?:cause|em|til|bout)" + _STOP + r"|'\d\ds\b|'(?:tis|twas)\b)",
+            r"(?P<amount>(?:(?<!\S)[-+])?[.,:]?\d+(?:[.,:/]\d+)*(?=s?" + _STOP + r")(?!-[^\W_]))",
+            r"(?P<name>\b[a-z]'(?!(?:re|ve|ll)\b)[^\W\d_]{2,}|\bma'am\b)",
+            r"(?P<word>" + _LETTER + r"+(?:[-./_]" + _LETTER + r"+)*)",
+            r"(?P<marks>[?!]+|\.{2,}|-{2,}|[\u2026\u2013\u2014])",
+            r"(?P<bracket>[()\[\]{}])",
+            r"(?P<other>\S)",
+        )
+    ),
+    re.IGNORECASE,
+)
+# Typographic apostrophes and quotes.
+_TYPOGRAPHIC = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"'})
+_ENTITY = "&amp;"
+
+
+def caption_words(caption: str) -> list[str]:
+    """The words of a caption, in lower case and without punctuation.
+
+    Args:
+        caption: one sentence, or a few.
+    """
+    text = " ".join(caption.split()).translate(_TYPOGRAPHIC).replace(_ENTITY, "&")
+    words: list[str] = []
+    for match in _TOKEN.finditer(text):
+        token = match[0].lower()
+        if match.lastgroup == "marks":
+            words += [token] if token[0] in "?!" and len(token) > 1 else []
+        elif match.lastgroup == "bracket":
+            words.append(_BRACKETS[token])
+        elif token not in _DROPPED and token != '"':
+            words += _SPLIT.get(token, token).split()
+    return words

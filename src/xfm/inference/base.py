@@ -1,0 +1,258 @@
+"""What all pipelines share: inputs read in windows, rows of similar length together, answers in order."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from xfm.config.options import suggest
+from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
+from xfm.config.task import TaskKind
+from xfm.data.collate import LENGTH_STEP
+from xfm.data.schema import Tokens
+from xfm.data.tokenizer import normalise_caption
+from xfm.errors import UserError
+from xfm.inference.engine import EncodedPictures, Engine
+from xfm.inference.items import InputError, Item, by_field, is_single, read_field
+from xfm.inference.pictures import PictureReader
+from xfm.tasks.shapes import round_up
+
+Answer = TypeVar("Answer")
+Ready = TypeVar("Ready")
+Bad = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are answered in one pass.
+
+    Attributes:
+        items: R rows of the same number of texts and of pictures.
+        tokens: [R, T], a pair of texts as one sequence; None where rows have no texts.
+        image: [I, 1 + P, Dv] distinct pictures, encoded; None where rows have none.
+        index: [R, K] int64, the K pictures of each row.
+        keys: identities of the I pictures.
+    """
+
+    items: Sequence[Item]
+    tokens: Tokens | None
+    image: Tensor | None
+    index: Tensor | None
+    keys: Sequence[bytes] = ()
+
+    @property
+    def fused(self) -> tuple[Tokens, Tensor, Tensor]:
+        """Texts, pictures and [R] the picture of each text, of rows that have one of each."""
+        assert self.tokens is not None
+        assert self.image is not None
+        assert self.index is not None
+        return self.tokens, self.image, self.index[:, 0]
+
+
+class Pipeline(ABC, Generic[Ready, Answer]):
+    """A model that answers inputs of one task.
+
+    Called with one input it gives one answer, with a list a list, with any other iterable an iterator that
+    reads a few batches ahead. An input is a mapping of fields, or the value of the only field; the fields can
+    also be named arguments of the call. Rows are sorted by length within such a stretch and every distinct
+    picture is encoded once; the answers are those of one row at a time, up to rounding.
+
+    Attributes:
+        task: what it answers.
+        kind: the fine-tuning whose head it needs, None for the pre-trained heads.
+        heads: beginnings of the names of pre-trained parameters that it uses.
+    """
+
+    task: ClassVar[PipelineTask]
+    kind: ClassVar[TaskKind | None] = None
+    heads: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.fields = FIELDS[self.task]
+
+    # ------------------------------------------------------------ what a task says
+    @abstractmethod
+    def prepare(self, options: Any) -> Ready:
+        """What all rows of a call need, such as the vectors of class names.
+
+        Raises:
+            UserError: the options do not suit the model.
+        """
+
+    @abstractmethod
+    def answer(self, batch: Batch, ready: Ready) -> list[Answer]:
+        """The answers of a batch, in its order."""
+
+    def as_read(self, text: str, pictures: int) -> str:
+        """A text as the model was trained to read it."""
+        return normalise_caption(text)
+
+    def check(self, item: Item) -> None:
+        """Refuse an input that cannot be answered; raises UserError."""
+
+    # ------------------------------------------------------------ calls
+    def __call__(self, inputs: Any = None, /, **given: Any) -> Any:
+        """Answer.
+
+        Args:
+            inputs: an input, a list of them, or another iterable.
+            given: options of the task; without `inputs`, also the fields of one input.
+
+        Returns:
+            An answer, a list of answers, or an iterator over answers.
+
+        Raises:
+            UserError: an input cannot be used (names which one), or an option is unknown or wrong.
+        """
+        options, fields = self._options(given)
+        if inputs is None:
+            return self._one(fields, options)
+        if fields:
+            raise UserError(f"unknown option {next(iter(fields))}; {self._known(next(iter(fields)))}")
+        if is_single(inputs):
+            return self._one(inputs, options)
+        if isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) == 4:
+            return self.collected([answer for _, answer in self.numbered(inputs, options)])
+        return (answer for _, answer in self.numbered(inputs, options))
+
+    def collected(self, answers: list[Answer]) -> Any:
+        """The answers of a list."""
+        return answers
+
+    def _one(self, given: object, options: Any) -> Answer:
+        try:
+            ((_, answer),) = self.numbered([given], options)
+        except InputError as error:
+            raise UserError(error.reason) from error
+        return answer
+
+    def _options(self, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The options among named arguments, and the other arguments."""
+        kind = OPTIONS[self.task]
+        known = {field.name: field for field in dataclasses.fields(kind)}
+        chosen: dict[str, Any] = {}
+        for name, value in given.items():
+            if name in known:
+                wants_list = known[name].default_factory is list or isinstance(getattr(kind(), name), list)
+                single = isinstance(value, str)
+                chosen[name] = ([value] if single else list(value)) if wants_list else value
+        try:
+            options = kind(**chosen)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{self.task}: {error}") from error
+        return options, {name: value for name, value in given.items() if name not in known}
+
+    def _known(self, word: str) -> str:
+        names = [field.name for field in dataclasses.fields(OPTIONS[self.task])]
+        return suggest(word, names) if names else f"{self.task} has none"
+
+    # ------------------------------------------------------------ rows
+    def numbered(
+        self, inputs: Iterable[Any], options: Any = None, bad: Bad | None = None
+    ) -> Iterator[tuple[int, Answer]]:
+        """Answers with the numbers of their inputs, counted from 0, in order.
+
+        Args:
+            inputs: any number of inputs; some batches are read ahead.
+            options: of the task (`xfm.config.pipelines.OPTIONS`).
+            bad: told the number of each input that cannot be used, and why; without it the first such input
+                raises, after the answers of all inputs before it.
+
+        Raises:
+            InputError: an input cannot be used.
+        """
+        ready = self.prepare(OPTIONS[self.task]() if options is None else options)
+        reader = PictureReader(self.engine.pretrained.preprocessing, self.engine.urls)
+        encoded = EncodedPictures(self.engine)
+        rest = enumerate(inputs)
+        while window := list(islice(rest, self.engine.window)):
+            items: dict[int, Item] = {}
+            failure: InputError | None = None
+            for number, given in window:
+                try:
+                    items[number] = self._read(given, reader)
+                except UserError as error:
+                    if bad is None:
+                        failure = InputError(number, str(error))
+                        break
+                    bad(number, str(error))
+            yield from zip(items, self._answers(list(items.values()), encoded, ready), strict=True)
+            if failure is not None:
+                raise failure
+
+    def _read(self, given: object, reader: PictureReader) -> Item:
+        values = by_field(given, self.fields)
+        if not values or (len(values) > 1 and not any(not field.optional for field in self.fields)):
+            raise UserError(f"{self.task} takes either {' or '.join(f.name for f in self.fields)}")
+        found = {f.name: read_field(f, values[f.name], reader) for f in self.fields if f.name in values}
+        pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
+        texts = [value for value in found.values() if isinstance(value, str)]
+        read = tuple(self.as_read(text, len(pictures)) for text in texts)
+        item = Item(read, tuple(pictures), texts[0] if texts else "")
+        self.check(item)
+        return item
+
+    def _answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Ready) -> list[Answer]:
+        """Answers of a window, in its order."""
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, item in enumerate(items):
+            groups[len(item.texts), len(item.pictures)].append(place)
+        encoded.need([picture for item in items for picture in item.pictures])
+        answers: dict[int, Answer] = {}
+        for places in groups.values():
+            for rows, batch in self._batches([items[place] for place in places], encoded):
+                found = self._pass(batch, ready)
+                answers |= {places[row]: answer for row, answer in zip(rows, found, strict=True)}
+        return [answers[place] for place in range(len(items))]
+
+    @torch.inference_mode()
+    def _pass(self, batch: Batch, ready: Ready) -> list[Answer]:
+        with self.engine.arithmetic():
+            return self.answer(batch, ready)
+
+    def _batches(self, items: Sequence[Item], encoded: EncodedPictures) -> Iterator[tuple[list[int], Batch]]:
+        """Batches of rows of similar length, and which rows they are."""
+        size, tokens = self.engine.batch_size, self.tokenise([item.texts for item in items])
+        order = list(range(len(items)))
+        if tokens is not None:
+            order = tokens.mask.sum(dim=1).argsort(stable=True).tolist()
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            chosen = [items[row] for row in rows]
+            part = None if tokens is None else cut(tokens, rows, self.engine.longest).to(self.engine.device)
+            keys = [picture.key for item in chosen for picture in item.pictures]
+            if not keys:
+                yield rows, Batch(chosen, part, None, None)
+                continue
+            image, index = encoded.stack(keys)
+            yield rows, Batch(chosen, part, image, index.view(len(rows), -1), list(dict.fromkeys(keys)))
+
+    def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
+        """[R, T] tokens of rows with as many texts each; None where they have none."""
+        tokenizer, longest = self.engine.tokenizer if texts and texts[0] else None, self.engine.longest
+        if tokenizer is None:
+            return None
+        if len(texts[0]) == 1:
+            return tokenizer.encode_batch([text for (text,) in texts], longest).tokens
+        first, second = zip(*texts, strict=True)
+        return tokenizer.encode_pairs(first, second, longest).tokens
+
+
+def as_captions(engine: Engine, texts: Sequence[str]) -> Tokens:
+    """[R, T] texts as the model reads captions."""
+    return engine.tokenizer.encode_batch([normalise_caption(text) for text in texts], engine.longest).tokens
+
+
+def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:
+    """Some rows without padding that none of them needs, but for few different lengths."""
+    index = torch.tensor(rows)
+    mask = tokens.mask[index]
+    length = min(round_up(int(mask.sum(dim=1).max()), LENGTH_STEP), mask.shape[1], longest)
+    return Tokens(tokens.ids[index, :length], mask[:, :length])

@@ -1,0 +1,178 @@
+"""Pictures from the web, for those who allow it: http(s) only, bounded in bytes and time, no private places.
+
+A name is resolved once, every address is checked, and the connection goes to an address that was checked, so
+that a name cannot mean another machine by the time it is used. Redirects are checked alike. Proxies of the
+environment are not used: behind one, nothing could be checked.
+"""
+
+import contextlib
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from xfm.config.pipelines import UrlRules
+from xfm.errors import UserError
+
+_CHUNK = 1 << 16
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are an IPv4 address
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is an address, of whatever scheme, and not a path."""
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and scheme.isascii() and scheme.replace("+", "").isalnum()
+
+
+def fetch(url: str, rules: UrlRules) -> bytes:
+    """The bytes at an address.
+
+    Raises:
+        UserError: the address is not allowed or cannot be read, or holds more than `rules` allow.
+    """
+    deadline = time.monotonic() + rules.seconds
+    where = url
+    for _ in range(rules.redirects + 1):
+        found = _get(where, rules, deadline)
+        if isinstance(found, bytes):
+            return found
+        where = found.target
+    raise UserError(f"{url}: more than {rules.redirects} redirects; give the picture's own address")
+
+
+@dataclass(frozen=True)
+class _Redirect:
+    target: str
+
+
+def _get(url: str, rules: UrlRules, deadline: float) -> bytes | _Redirect:
+    """One request."""
+    parts = _checked(url)
+    assert parts.hostname is not None
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = _resolve(url, parts.hostname, port, rules)
+        connection = _Pinned(parts, address, port, deadline)
+        try:
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "xfm"})
+            answer = connection.getresponse()
+            if answer.status in _REDIRECTS:
+                return _Redirect(urljoin(url, answer.headers.get("Location", "")))
+            if answer.status != 200:
+                raise UserError(
+                    f"{url}: the server answers {answer.status} {answer.reason}; check the address"
+                )
+            return _read(url, answer, rules, deadline)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
+            raise UserError(f"{url}: not there within {rules.seconds:g} seconds; try later") from None
+        raise UserError(f"{url} cannot be read ({_reason(error)}); check the address") from error
+
+
+def _checked(url: str) -> SplitResult:
+    """The parts of an address that may be asked for at all."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # out of range, it raises
+    except ValueError as error:
+        raise UserError(f"{url} is not an address ({error}); check it") from error
+    if parts.scheme not in ("http", "https"):
+        raise UserError(f"{url}: pictures are fetched by http and https only; download the file yourself")
+    if not parts.hostname:
+        raise UserError(f"{url} names no server; check the address")
+    if parts.username is not None or parts.password is not None:
+        raise UserError(f"{parts.hostname}: an address with a password is not fetched; download it yourself")
+    return parts
+
+
+def _resolve(url: str, host: str, port: int, rules: UrlRules) -> str:
+    """An address of the host that may be connected to; all of them must be allowed."""
+    found = [str(place[0]) for *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for address in found:
+        if not rules.private and not is_public(address):
+            raise UserError(
+                f"{url} leads to {address}, which is not a public address; download the file yourself, or "
+                "allow it by UrlRules(private=True)"
+            )
+    return found[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet, also where it wraps another address."""
+    place = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(place, ipaddress.IPv6Address):
+        inner = [place.ipv4_mapped, place.sixtofour, *(place.teredo or ())]
+        if place in _NAT64:
+            inner.append(ipaddress.IPv4Address(int(place) & 0xFFFFFFFF))
+        if not all(one is None or is_public(str(one)) for one in inner):
+            return False
+        if place.ipv4_mapped is not None:
+            return True
+    return place.is_global and not place.is_multicast
+
+
+def _read(url: str, answer: http.client.HTTPResponse, rules: UrlRules, deadline: float) -> bytes:
+    too_large = UserError(f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it")
+    claimed = answer.headers.get("Content-Length", "")
+    if claimed.isascii() and claimed.isdigit() and len(claimed) < 20 and int(claimed) > rules.max_bytes:
+        raise too_large
+    parts, size = [], 0
+    while True:
+        part = answer.read1(_CHUNK)
+        if not part:
+            break
+        size += len(part)
+        if size > rules.max_bytes:
+            raise too_large
+        parts.append(part)
+    if time.monotonic() >= deadline:
+        raise TimeoutError
+    if claimed.isdigit() and size < int(claimed):
+        raise UserError(f"{url}: the connection ended after {size} of {claimed} bytes; try again")
+    return b"".join(parts)
+
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to one address, whatever the name would resolve to now; it ends at the deadline.
+
+    A socket's own timeout begins again with every byte, so that a slow server could hold it for ever.
+    """
+
+    def __init__(self, parts: SplitResult, address: str, port: int, deadline: float) -> None:
+        super().__init__(parts.hostname or "", port)
+        self._address, self._deadline, self._secure = address, deadline, parts.scheme == "https"
+        self._alarm = threading.Timer(max(0.0, deadline - time.monotonic()), self._give_up)
+        self._alarm.daemon = True
+
+    def connect(self) -> None:
+        """Connect, with the certificate checked for the name."""
+        left = max(0.001, self._deadline - time.monotonic())
+        self.sock = socket.create_connection((self._address, self.port), timeout=left)
+        self._alarm.start()
+        if self._secure:
+            context = ssl.create_default_context()
+            secure = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock = secure
+            secure.do_handshake()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._alarm.cancel()
+        super().close()
+
+    def _give_up(self) -> None:
+        if self.sock is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # below TLS: a reader sees the end
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__

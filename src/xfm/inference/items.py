@@ -1,0 +1,115 @@
+"""Inputs as users give them, checked and read."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from xfm.config.pipelines import Holds, InputField
+from xfm.errors import UserError
+from xfm.inference.pictures import Picture, PictureReader, is_picture
+
+
+class InputError(UserError):
+    """An input that cannot be used.
+
+    Attributes:
+        number: which one, counted from 0.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"input {number}: {reason}")
+        self.number, self.reason = number, reason
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for an input of which is known already that it cannot be used, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """An input that has been read.
+
+    Attributes:
+        texts: none, one, or the two of a pair, as the model reads them.
+        pictures: none, one or two.
+        shown: the text as it was given, for answers that repeat it.
+    """
+
+    texts: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    shown: str = ""
+
+
+def is_single(inputs: object) -> bool:
+    """Whether inputs are one input, not several."""
+    if isinstance(inputs, str | Mapping | bytes | Image.Image):
+        return True
+    return is_picture(inputs) and getattr(inputs, "ndim", 3) < 4
+
+
+def by_field(given: object, fields: Sequence[InputField]) -> dict[str, object]:
+    """An input as values by field; what is given bare is the field that is meant.
+
+    Raises:
+        UserError: a field is missing, unknown or given twice, or a bare value could be several fields.
+    """
+    if isinstance(given, Unreadable):
+        raise UserError(given.reason)
+    if not isinstance(given, Mapping):
+        return {_meant(given, fields).name: given}
+    names = {alias: field.name for field in fields for alias in (field.name, *field.also)}
+    found: dict[str, object] = {}
+    for key, value in given.items():
+        if key not in names:
+            close = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]}?" if close else f"an input has {_listed(fields)}"
+            raise UserError(f"there is no field {key!r}; {hint}")
+        if names[key] in found:
+            raise UserError(f"the field {names[key]} is given twice; leave one of its names out")
+        if value is not None:
+            found[names[key]] = value
+    if missing := [f for f in fields if not f.optional and f.name not in found]:
+        raise UserError(f"the field {missing[0].name} is missing; an input has {_listed(fields)}")
+    return found
+
+
+def _meant(given: object, fields: Sequence[InputField]) -> InputField:
+    """The field that a value without a name is."""
+    required = [field for field in fields if not field.optional]
+    wanted = Holds.PICTURE if is_picture(given) else Holds.TEXT
+    if len(required) == 1:
+        return required[0]
+    for field in fields if not required else ():
+        if field.holds is wanted:
+            return field
+    example = ", ".join(f'"{field.name}": ...' for field in fields)
+    raise UserError(f"an input has several parts: give {{{example}}}, not a bare {type(given).__name__}")
+
+
+def _listed(fields: Sequence[InputField]) -> str:
+    return ", ".join(f.name + (" (optional)" if f.optional else "") for f in fields)
+
+
+def read_field(field: InputField, value: object, reader: PictureReader) -> list[Picture] | str:
+    """The value of a field.
+
+    Raises:
+        UserError: it is not what the field holds, or a picture cannot be read.
+    """
+    if field.holds is Holds.TEXT:
+        if not isinstance(value, str):
+            raise UserError(f"{field.name} must be a text, not {type(value).__name__}")
+        return value
+    if field.holds is Holds.PICTURE:
+        return [reader.read(value)]
+    pair = list(value) if isinstance(value, list | tuple | Tensor) else []
+    if len(pair) != 2:
+        raise UserError(f"{field.name} must be a list of two pictures, not {type(value).__name__}")
+    return [reader.read(one) for one in pair]

@@ -1,0 +1,107 @@
+"""Pictures as users give them: paths, PIL pictures, arrays, tensors, bytes of a file, allowed addresses."""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from xfm.config.pipelines import UrlRules
+from xfm.data.in_memory import to_uint8
+from xfm.data.pictures import PictureError, decode_picture
+from xfm.data.tasks import load_image
+from xfm.errors import UserError
+from xfm.inference.fetch import fetch, is_url
+from xfm.modeling.folder import Preprocessing
+from xfm.tasks.pictures import squash
+
+PictureSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
+"""A path, an address, the bytes of a JPEG, PNG or WebP, a PIL picture, a uint8 array [H, W, 3] or tensor
+[3, H, W]."""
+
+RECENT = 512  # pictures by path of which the next rows probably need one again
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the model takes it.
+
+    Attributes:
+        pixels: [3, S, S] uint8, squashed to the model's size.
+        width, height: of the picture as it was given, in pixels.
+        key: equal for equal pixels.
+    """
+
+    pixels: Tensor
+    width: int
+    height: int
+    key: bytes
+
+
+def is_picture(value: object) -> bool:
+    """Whether a value is a picture beyond doubt: a string may be a path or a text."""
+    return isinstance(value, Path | bytes | Image.Image | np.ndarray | Tensor)
+
+
+def original(source: object, urls: UrlRules | None = None) -> Tensor:
+    """A picture as it was given, [3, H, W] uint8.
+
+    Args:
+        source: see `PictureSource`.
+        urls: what may be fetched; None fetches nothing.
+
+    Raises:
+        UserError: no picture, not readable, too large, or an address that is not allowed.
+    """
+    if isinstance(source, str) and is_url(source):
+        if urls is None:
+            raise UserError(f"{source}: addresses are not fetched unless allow_urls=True; or give a file")
+        return _decoded(fetch(source, urls), source)
+    if isinstance(source, str | Path):
+        return load_image(source)
+    if isinstance(source, bytes):
+        return _decoded(source, "the bytes of the picture")
+    return to_uint8(source).cpu()  # pyright: ignore[reportArgumentType]  # it refuses what is none
+
+
+def _decoded(data: bytes, name: str) -> Tensor:
+    try:
+        return decode_picture(data)
+    except PictureError as error:
+        raise UserError(f"{name}: {error}; replace it") from error
+
+
+class PictureReader:
+    """Reads and squashes pictures; a path or address that comes again soon is read once.
+
+    Args:
+        preprocessing: of the model.
+        urls: what may be fetched; None fetches nothing.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, urls: UrlRules | None) -> None:
+        self._preprocessing, self._urls = preprocessing, urls
+        self._recent: OrderedDict[str, Picture] = OrderedDict()
+
+    def read(self, source: object) -> Picture:
+        """The picture; raises as `original` does."""
+        name = str(source) if isinstance(source, str | Path) else None
+        if name is not None and name in self._recent:
+            self._recent.move_to_end(name)
+            return self._recent[name]
+        pixels = original(source, self._urls)
+        picture = _as_model_sees(pixels, self._preprocessing)
+        if name is not None:
+            self._recent[name] = picture
+            if len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
+        return picture
+
+
+def _as_model_sees(pixels: Tensor, preprocessing: Preprocessing) -> Picture:
+    squashed = squash(pixels, preprocessing).contiguous()
+    key = hashlib.blake2b(squashed.numpy().tobytes(), digest_size=16).digest()
+    return Picture(squashed, pixels.shape[2], pixels.shape[1], key)

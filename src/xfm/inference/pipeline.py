@@ -1,0 +1,163 @@
+"""`xfm.pipeline`: a model and a task become something to call."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xfm.config.options import suggest
+from xfm.config.pipelines import PipelineTask, UrlRules
+from xfm.config.ranges import check_range
+from xfm.config.task import TaskKind
+from xfm.config.training import Precision
+from xfm.errors import UserError
+from xfm.inference.base import Pipeline
+from xfm.inference.classifiers import (
+    ImageClassification,
+    ImageTextClassification,
+    TextClassification,
+    VisualReasoning,
+    ZeroShotImageClassification,
+)
+from xfm.inference.engine import Engine
+from xfm.inference.matching import Embed, Grounding, ImageTextMatching
+from xfm.inference.retrieval import Retrieval
+from xfm.inference.writing import Captioning, FillMask, VisualQuestionAnswering
+from xfm.modeling.folder import FRESH, Pretrained
+from xfm.modeling.hub import load_pretrained
+
+AnyPipeline = Pipeline[Any, Any]
+
+PIPELINES: dict[PipelineTask, type[AnyPipeline]] = {
+    kind.task: kind
+    for kind in (
+        TextClassification,
+        ImageClassification,
+        ImageTextClassification,
+        ZeroShotImageClassification,
+        Retrieval,
+        VisualQuestionAnswering,
+        VisualReasoning,
+        Grounding,
+        Captioning,
+        FillMask,
+        Embed,
+        ImageTextMatching,
+    )
+}
+
+_KEEP_HEADS = frozenset({TaskKind.RETRIEVAL})
+"""Fine-tunings that train the contrastive space and the matching head on, so that both stay of use."""
+
+
+def pipeline(
+    task: str,
+    model: Pretrained | Path | str,
+    *,
+    device: str | torch.device | None = None,
+    precision: str = "fp32",
+    batch_size: int = 32,
+    allow_urls: bool | UrlRules = False,
+) -> AnyPipeline:
+    """A pipeline: call it with an input, a list of inputs, or any other iterable of them.
+
+    Args:
+        task: text-classification, image-classification, image-text-classification,
+            zero-shot-image-classification, retrieval, visual-question-answering, visual-reasoning,
+            grounding, captioning, fill-mask, embed or image-text-matching.
+        model: a model folder, a finished run's folder, the name of a repository of the hub (`owner/name`), or
+            a loaded model. A loaded one is put into evaluation mode.
+        device: where the model runs; if not given, a loaded model stays where it is, another one takes the
+            GPU if there is one.
+        precision: fp32, in which an answer does not depend on what else is in its batch (within 1e-5); bf16;
+            or auto, which takes bf16 where that is faster.
+        batch_size: rows per pass.
+        allow_urls: whether pictures may be addresses (http and https, public ones only, bounded in size and
+            time), or the rules for them.
+
+    Returns:
+        The pipeline; what it takes and gives stands in the documentation of its class.
+
+    Raises:
+        UserError: there is no such task or model, or the model was not fine-tuned for a task that needs it.
+
+    Example:
+        >>> ask = pipeline("visual-question-answering", model="runs/vqa/model")
+        >>> ask(image="photo.jpg", question="how many dogs are there?")
+        [{"score": 0.93, "answer": "two"}, ...]
+    """
+    try:
+        wanted = PipelineTask(task)
+        arithmetic = Precision(precision)
+        check_range("batch_size", batch_size, 1)
+    except ValueError as error:
+        if task not in PipelineTask.__members__.values():
+            raise UserError(f"unknown task {task}; {suggest(str(task), [*PipelineTask])}") from error
+        raise UserError(str(error)) from error
+    loaded, name = _loaded(model)
+    where = _device(device, loaded if isinstance(model, Pretrained) else None)
+    kind = PIPELINES[wanted]
+    _check_head(kind, loaded, name)
+    _check_trained(kind, loaded, name)
+    urls = allow_urls if isinstance(allow_urls, UrlRules) else UrlRules() if allow_urls else None
+    for part in (loaded.model, loaded.task):
+        if part is not None:
+            part.eval().to(where)
+    return kind(Engine(loaded, name, where, arithmetic, batch_size, urls))
+
+
+def model_folder(path: Path) -> Path:
+    """The model folder that is meant: itself, or the one in a finished run's folder."""
+    inside = path / "model"
+    return inside if inside.is_dir() and not (path / "config.json").exists() else path
+
+
+def _loaded(model: Pretrained | Path | str) -> tuple[Pretrained, str]:
+    if isinstance(model, Pretrained):
+        return model, "the model"
+    place = Path(model)
+    return load_pretrained(model_folder(place) if place.is_dir() else model), str(model)
+
+
+def _device(device: str | torch.device | None, loaded: Pretrained | None) -> torch.device:
+    if device is None and loaded is not None:
+        return loaded.model.temperature.device
+    if device is None or device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"device {device} cannot be used ({first}); leave it out, or take cpu") from error
+
+
+def _check_head(kind: type[AnyPipeline], loaded: Pretrained, name: str) -> None:
+    """A task that needs a fine-tuned head, or a model whose fine-tuning changed what a task needs."""
+    own = None if loaded.task is None else loaded.task.task.kind
+    if kind.kind is not None and own is not kind.kind:
+        has = f"for {own}" if own else "for nothing yet"
+        raise UserError(
+            f"{kind.task} needs a model that was fine-tuned for {kind.kind}, and {name} was fine-tuned {has};"
+            f" make one with `xfm finetune {kind.kind} --model MODEL --train FILE --out OUT`"
+        )
+    grounds = kind is Grounding and own is TaskKind.GROUNDING
+    if kind.kind is None and own is not None and own not in _KEEP_HEADS and not grounds:
+        warnings.warn(
+            f"{name} was fine-tuned for {own}, which may have changed the parts that {kind.task} uses; the "
+            "model that it was fine-tuned from fits better",
+            stacklevel=3,
+        )
+
+
+def _check_trained(kind: type[AnyPipeline], loaded: Pretrained, name: str) -> None:
+    """Heads that began at random, and were never trained, would answer at random."""
+    fresh = [str(part) for key in (FRESH, "initialised") for part in loaded.provenance.get(key, ())]
+    for head in kind.heads if kind.kind is None else ():
+        part = head.removesuffix(".")
+        if any(f"{one}.".startswith(f"{part}.") for one in (item.removesuffix(".") for item in fresh)):
+            raise UserError(
+                f"{kind.task} uses the part {part}, which {name} has only as it was initialised; pre-train "
+                "the model, or take one that was"
+            )

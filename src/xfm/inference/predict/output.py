@@ -1,0 +1,211 @@
+"""The file of answers: JSON lines that are only ever appended to, so that a killed run can go on."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from xfm.config.plain import first_difference
+from xfm.errors import UserError
+from xfm.files import write_text, writing
+
+ROW, ANSWER, IMAGE = "row", "prediction", "image"
+_TAIL = 1 << 16
+_ROOM = "there and run the same command again: it goes on where it stopped"
+
+
+def settings_file(out: Path) -> Path:
+    """Where a run keeps what its answers depend on."""
+    return out.with_name(f"{out.name}.run.json")
+
+
+def earlier_settings(out: Path) -> dict[str, Any]:
+    """The settings of an earlier run into the file, empty where none can be read."""
+    try:
+        found = json.loads(settings_file(out).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def bad_file(out: Path) -> Path:
+    """Where rows that could not be answered are logged."""
+    return out.with_name(f"{out.name}.bad.jsonl")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a file of answers holds already.
+
+    Attributes:
+        last: number of the last row, 0 if there is none, and of folders.
+        lines: how many rows.
+        names: pictures of a folder; empty for tables.
+    """
+
+    last: int = 0
+    lines: int = 0
+    names: frozenset[str] = frozenset()
+
+
+class Answers:
+    """An open file of answers; nobody else writes to it meanwhile.
+
+    Attributes:
+        done: what it held when it was opened, a torn last line excepted.
+    """
+
+    def __init__(self, out: Path, file: BinaryIO, bad: BinaryIO, by_name: bool) -> None:
+        self.out, self._file, self._bad, self._by_name = out, file, bad, by_name
+        self.done = _mend(out, file, by_name)
+        # In a folder every picture without an answer is tried again.
+        self.skipped = _mend_log(bad, 0 if by_name else self.done.last)
+
+    def write(self, row: int, kept: Mapping[str, Any], answer: Any) -> None:
+        """Append an answer; it is on its way to the disk after `flush`."""
+        number = {} if self._by_name else {ROW: row}  # pictures of a folder have no lasting number
+        line = json.dumps({**number, **kept, ANSWER: answer}, ensure_ascii=False, default=_plain)
+        with writing(self.out, _ROOM):
+            self._file.write(line.encode(errors="replace") + b"\n")
+
+    def log(self, row: int, reason: str) -> None:
+        """Note a row that could not be answered."""
+        self.skipped += 1
+        with writing(bad_file(self.out), _ROOM):
+            self._bad.write(json.dumps({ROW: row, "error": reason}).encode() + b"\n")
+
+    def flush(self) -> None:
+        """Hand what was written to the system, the log first: it is mended by what the answers say."""
+        for file, name in ((self._bad, bad_file(self.out)), (self._file, self.out)):
+            with writing(name, _ROOM):
+                file.flush()
+
+
+@contextlib.contextmanager
+def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name: bool) -> Iterator[Answers]:
+    """Open a file of answers to go on with it, or begin one.
+
+    Args:
+        out: the file.
+        settings: what its answers depend on.
+        restart: throw away what is there.
+        by_name: whether rows are told by their pictures' names.
+
+    Raises:
+        UserError: the file is of other settings or in use, or cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        with writing(out, _ROOM):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(out.open("a+b"))
+            _lock(out, file)
+            bad = stack.enter_context(bad_file(out).open("a+b"))
+            if restart:
+                file.truncate(0)
+                bad.truncate(0)
+            _check_settings(out, settings, begun=file.seek(0, os.SEEK_END) > 0)
+            answers = Answers(out, file, bad, by_name)
+        try:
+            yield answers
+        finally:
+            answers.flush()
+            os.fsync(file.fileno())
+            if bad.seek(0, os.SEEK_END) == 0:
+                bad_file(out).unlink(missing_ok=True)
+
+
+def _lock(out: Path, file: BinaryIO) -> None:
+    """Keep other runs away, where the file system can."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{out} is being written by another run; wait for it, or name another file") from None
+    except OSError:
+        pass
+
+
+def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
+    """Refuse to append answers of other settings; a file that holds nothing may get any."""
+    path = settings_file(out)
+    if not begun:
+        write_text(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        return
+    before = earlier_settings(out)
+    if not before:
+        raise UserError(
+            f"{out} holds something, but {path.name} beside it does not say what made it; name another file, "
+            "or begin again with --restart"
+        )
+    if found := first_difference(before, json.loads(json.dumps(settings))):
+        name, old, new = found
+        raise UserError(
+            f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin again "
+            "with --restart"
+        )
+
+
+def _mend(out: Path, file: BinaryIO, by_name: bool) -> Done:
+    """Cut off what a kill left of a line; find out how far the file goes."""
+    end = _end_of_lines(file)
+    file.truncate(end)
+    if not end:
+        return Done()
+    file.seek(0)
+    names: set[str] = set()
+    lines, last = 0, b""
+    for last in file:
+        lines += 1
+        if by_name:
+            names.add(_line(out, lines, last, IMAGE, str))
+    return Done(0 if by_name else _line(out, lines, last, ROW, int), lines, frozenset(names))
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Where the last whole line ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _TAIL)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
+    """What tells a line of answers; a crash of the machine may leave zeros where lines were."""
+    try:
+        value = json.loads(line)[key]
+        if isinstance(value, kind):
+            return value
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UserError(
+        f"{out}:{number}: the line is not one of answers; remove it and what follows, or begin with --restart"
+    )
+
+
+def _mend_log(bad: BinaryIO, last: int) -> int:
+    """Drop rows from the log that will be read again, those after the `last` answer; count the others."""
+    bad.seek(0)
+    kept, count = 0, 0
+    for line in bad:
+        try:
+            row = json.loads(line)[ROW] if line.endswith(b"\n") else None
+        except (ValueError, KeyError, TypeError):
+            row = None
+        if not isinstance(row, int) or row > last:
+            break
+        kept, count = kept + len(line), count + 1
+    bad.truncate(kept)
+    return count
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists, paths as texts."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

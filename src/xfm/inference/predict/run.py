@@ -1,0 +1,184 @@
+"""Answers for every row of a file or folder."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
+from xfm.config.plain import to_plain
+from xfm.data.tables.records import unreadable
+from xfm.errors import UserError
+from xfm.inference.base import Pipeline
+from xfm.inference.items import InputError
+from xfm.inference.predict.output import ANSWER, ROW, Answers, earlier_settings, open_answers
+from xfm.inference.predict.sources import FolderRows, InputRow, Reading, RowSource, open_source
+from xfm.inference.retrieval import Gallery, Retrieval
+
+_HEAD = 1 << 20  # bytes of an input by which it is known again
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        answered: rows that this run answered.
+        before: rows that were answered already.
+        skipped: rows that could not be answered, of all runs.
+    """
+
+    answered: int
+    before: int
+    skipped: int
+
+
+def predict(
+    pipe: Pipeline[Any, Any],
+    source: Path | str,
+    out: Path | str,
+    options: Any = None,
+    *,
+    reading: Reading | None = None,
+    gallery: Path | str | None = None,
+    skip_bad: bool = False,
+    restart: bool = False,
+    progress: bool = False,
+) -> Outcome:
+    """Answer every row of a file or folder into a JSON-lines file, or go on with a run that was stopped.
+
+    A line of the output is `{"row": NUMBER, KEPT COLUMNS..., "prediction": ANSWER}`, in the input's order.
+    Pictures of a folder have their path as `image` instead of a number. The file is only ever appended to: a
+    run that is killed, at whatever moment, goes on when it is started again, and no row is there twice or
+    missing. What its answers depend on stands in OUT.run.json beside it.
+
+    Args:
+        pipe: the pipeline.
+        source: JSON lines, CSV, TSV, Parquet, or a folder of pictures.
+        out: the JSON-lines file to write.
+        options: of the task.
+        reading: how the table is read; by default every field stands in a column of its own name.
+        gallery: for retrieval, the candidates: a folder of pictures, or a table with a column image or text.
+        skip_bad: log rows that cannot be answered in OUT.bad.jsonl and go on.
+        restart: throw away what `out` holds.
+        progress: show a bar.
+
+    Raises:
+        UserError: a row cannot be answered (without `skip_bad`; the rows before it are there), `out` holds
+            answers of other settings, or a file cannot be read or written.
+    """
+    source, out = Path(source), Path(out)
+    reading = reading or Reading(FIELDS[pipe.task], urls=pipe.engine.urls is not None)
+    rows = open_source(source, reading)
+    options = OPTIONS[pipe.task]() if options is None else options
+    if taken := {ROW, ANSWER} & set(reading.keep):
+        raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
+    settings = _settings(pipe, source, reading, options, gallery, earlier_settings(out))
+    if isinstance(pipe, Retrieval) and gallery is not None:
+        pipe.searched = read_gallery(pipe, Path(gallery), reading.root)
+    pipe.prepare(options)  # refuses what cannot be, before anything is written
+    with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
+        return _answer(pipe, rows, options, answers, skip_bad, progress)
+
+
+def _answer(
+    pipe: Pipeline[Any, Any], rows: RowSource, options: Any, answers: Answers, skip_bad: bool, progress: bool
+) -> Outcome:
+    done = answers.done
+    waiting: dict[int, InputRow] = {}
+
+    def given() -> Iterator[Any]:
+        for number, row in enumerate(rows.rows(done.last, done.names)):
+            waiting[number] = row
+            yield row.given
+
+    def skip(number: int, reason: str) -> None:
+        row = waiting.pop(number)
+        answers.log(row.number, f"{row.place}: {reason}")
+
+    answered = 0
+    with _bar(rows, progress) as bar:
+        try:
+            for number, answer in pipe.numbered(given(), options, skip if skip_bad else None):
+                row = waiting.pop(number)
+                answers.write(row.number, row.kept, answer)
+                answered += 1
+                if answered % pipe.engine.window == 0:
+                    answers.flush()
+                bar.update(row.read - bar.n)
+                bar.set_postfix(rows=done.lines + answered, skipped=answers.skipped, refresh=False)
+        except InputError as error:
+            reason = f"{waiting[error.number].place}: {error.reason}"
+            raise UserError(
+                f"{reason} (the rows before it are answered; --skip-bad passes over such rows)"
+            ) from error
+    return Outcome(answered, done.lines, answers.skipped)
+
+
+def _bar(rows: RowSource, progress: bool) -> Any:
+    scale = rows.unit == "B"
+    return tqdm(total=rows.total, unit=rows.unit, unit_scale=scale, desc="predict", disable=not progress)
+
+
+def read_gallery(pipe: Retrieval, path: Path, root: Path | None) -> Gallery:
+    """The candidates of a folder or table.
+
+    Raises:
+        UserError: a row cannot be used, or some are texts and some pictures.
+    """
+    candidates: dict[str, list[Any]] = {}
+    for row in open_source(path, Reading(FIELDS[PipelineTask.EMBED], root=root)).rows(0, frozenset()):
+        if not isinstance(row.given, dict) or len(row.given) != 1:
+            reason = getattr(row.given, "reason", "a candidate is either a text or an image")
+            raise UserError(f"{row.place}: {reason}")
+        for name, value in row.given.items():
+            candidates.setdefault(name, []).append(value)
+    if len(candidates) != 1:
+        raise UserError(f"{path}: a gallery holds either texts or pictures; split it in two")
+    ((kind, values),) = candidates.items()
+    return pipe.gallery(texts=values) if kind == "text" else pipe.gallery(images=values)
+
+
+def _settings(
+    pipe: Pipeline[Any, Any],
+    source: Path,
+    reading: Reading,
+    options: Any,
+    gallery: Path | str | None,
+    earlier: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the answers depend on: a run goes on only where all of it is the same."""
+    known = earlier.get("input")
+    return {
+        "task": pipe.task.value,
+        "model": _fingerprint_of(pipe),
+        "input": _known_by(source, known.get("bytes") if isinstance(known, dict) else None),
+        "columns": dict(reading.columns.columns),
+        "keep": list(reading.keep),
+        "options": to_plain(options),
+        "gallery": None if gallery is None else _known_by(Path(gallery), None),
+        "precision": pipe.engine.precision.value,
+    }
+
+
+def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
+    """Digest of some of every weight: two models that differ do so here."""
+    digest = hashlib.sha256()
+    module = pipe.engine.pretrained.task or pipe.engine.model
+    for name, tensor in module.state_dict().items():
+        few = tensor.detach().flatten()[:64].float().cpu().numpy()
+        digest.update(f"{name} {[*tensor.shape]}".encode() + few.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _known_by(path: Path, before: object) -> dict[str, Any]:
+    """A folder's path, or a file's name and beginning: as much as an earlier run saw, for it may grow."""
+    if path.is_dir():
+        return {"folder": os.path.abspath(path)}
+    with unreadable(path), path.open("rb") as file:
+        head = file.read(before if isinstance(before, int) and 0 <= before <= _HEAD else _HEAD)
+    return {"file": path.name, "bytes": len(head), "sha256": hashlib.sha256(head).hexdigest()}

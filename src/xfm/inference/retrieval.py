@@ -1,0 +1,243 @@
+"""Search in a gallery of pictures or texts: contrastive scores, then the matching head for the best."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, NotRequired, TypedDict
+
+import torch
+from torch import Tensor
+
+from xfm.config.pipelines import PipelineTask, RetrievalOptions
+from xfm.data.schema import Tokens
+from xfm.errors import UserError
+from xfm.evaluation.retrieval import rerank_scores
+from xfm.inference.base import Batch, Pipeline, as_captions, cut
+from xfm.inference.engine import EncodedPictures, Engine
+from xfm.inference.items import InputError
+from xfm.inference.pictures import PictureReader
+
+GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
+
+
+class Hit(TypedDict):
+    """A candidate of a gallery.
+
+    index: its place in the gallery, from 0.
+    score: what the candidates are ordered by: the cosine, or after re-ranking the cosine over the temperature
+        plus the weighted log-odds of a match.
+    similarity: cosine.
+    match: probability of a match by the matching head; only of re-ranked candidates.
+    text, image: the candidate, where it is a text, a path or an address.
+    """
+
+    index: int
+    score: float
+    similarity: float
+    match: NotRequired[float]
+    text: NotRequired[str]
+    image: NotRequired[str]
+
+
+class Gallery:
+    """Candidates, encoded: all as vectors, and as many as fit as what the fusion encoder attends to.
+
+    Args:
+        engine: the model.
+        candidates: pictures, or texts.
+        texts: which of the two they are.
+
+    Attributes:
+        vectors: [N, E] unit vectors.
+
+    Raises:
+        InputError: a picture cannot be read; counted from 0.
+    """
+
+    def __init__(self, engine: Engine, candidates: Iterable[Any], texts: bool) -> None:
+        self.engine, self.texts = engine, texts
+        self.given: list[Any] = []
+        self._reader = PictureReader(engine.pretrained.preprocessing, engine.urls)
+        self._encoded = EncodedPictures(engine, GALLERY_KEPT)
+        self._keys: list[bytes] = []
+        rest, vectors = iter(candidates), [torch.zeros(0, engine.model.config.projection)]
+        while part := list(islice(rest, engine.batch_size)):
+            vectors.append(self._embed(part))
+            self.given += part
+        self.vectors = torch.cat([part.to(engine.device) for part in vectors])
+        if not self.given:
+            raise UserError("the gallery holds nothing to search in; give it pictures or texts")
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    @torch.inference_mode()
+    def _embed(self, part: Sequence[Any]) -> Tensor:
+        if self.texts:
+            tokens = self.tokens(part)
+            with self.engine.arithmetic():
+                return self.engine.model.embed_text(tokens.ids, tokens.mask)
+        pictures = []
+        for number, source in enumerate(part, start=len(self.given)):
+            try:
+                pictures.append(self._reader.read(source))
+            except UserError as error:
+                raise InputError(number, f"(of the gallery) {error}") from error
+        keys = [picture.key for picture in pictures]
+        self._keys += keys
+        self._encoded.need(pictures)
+        states, index = self._encoded.stack(keys)
+        with self.engine.arithmetic():
+            return self.engine.model.project_image(states[:, 0])[index]
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """[R, T] texts as captions."""
+        for text in texts:
+            if not isinstance(text, str):
+                raise UserError(f"the gallery's texts must be texts, not {type(text).__name__}")
+        found = as_captions(self.engine, texts)
+        return cut(found, range(len(texts)), self.engine.longest).to(self.engine.device)
+
+    def states(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Encoded pictures of some candidates, as of `EncodedPictures.stack`; lost ones are read again."""
+        keys = [self._keys[place] for place in chosen]
+        gone = [place for place, key in zip(chosen, keys, strict=True) if key not in self._encoded]
+        there = [key for key in keys if key in self._encoded]
+        self._encoded.need([self._reader.read(self.given[place]) for place in gone], there)
+        return self._encoded.stack(keys)
+
+    def described(self, place: int) -> dict[str, str]:
+        """The candidate for an answer, where it can be written."""
+        given = self.given[place]
+        if self.texts:
+            return {"text": given}
+        return {"image": str(given)} if isinstance(given, str | Path) else {}
+
+
+@dataclass(frozen=True)
+class Search:
+    """A gallery and how many of it are wanted."""
+
+    gallery: Gallery
+    options: RetrievalOptions
+
+
+class Retrieval(Pipeline[Search, list[Hit]]):
+    """Texts or pictures, and a gallery of either -> `[{"index", "score", "similarity", "match", ...}]`.
+
+    The gallery is `images=[...]` or `texts=[...]`, or what `pipe.gallery(...)` made of them, to search in it
+    many times. Text against pictures, and pictures against texts, are re-ranked by the matching head; what is
+    of one kind is compared by cosine.
+    """
+
+    task: ClassVar[PipelineTask] = PipelineTask.RETRIEVAL
+    heads: ClassVar[tuple[str, ...]] = ("vision_proj.", "text_proj.", "itm_head.", "fusion.")
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.searched: Gallery | None = None
+
+    def gallery(self, *, images: Iterable[Any] | None = None, texts: Iterable[str] | None = None) -> Gallery:
+        """Encode candidates once.
+
+        Args:
+            images: pictures, as pipelines take them.
+            texts: texts.
+
+        Raises:
+            UserError: none or both are given, or a picture cannot be read.
+        """
+        if (images is None) == (texts is None):
+            raise UserError("a gallery holds either images or texts: give one of the two")
+        return Gallery(self.engine, texts if images is None else images, images is None)  # pyright: ignore
+
+    def __call__(self, inputs: Any = None, /, **given: Any) -> Any:
+        """Search; see `Pipeline.__call__`.
+
+        Args:
+            inputs: a query, a list of them, or another iterable; a bare string is a text.
+            given: `images`, `texts` or `gallery`, and the options `top_k` and `rerank`.
+        """
+        gallery = given.pop("gallery", None)
+        candidates = {name: given.pop(name) for name in ("images", "texts") if name in given}
+        if candidates or gallery is not None:
+            if candidates and gallery is not None:
+                raise UserError("give either a gallery or its images or texts, not both")
+            searching = type(self)(self.engine)
+            searching.searched = gallery or self.gallery(**candidates)
+            return searching(inputs, **given)
+        return super().__call__(inputs, **given)
+
+    def prepare(self, options: RetrievalOptions) -> Search:
+        """The gallery that is searched."""
+        if self.searched is None:
+            raise UserError("retrieval needs something to search in: images=[...], texts=[...] or gallery=")
+        size = len(self.searched)
+        top_k = min(options.top_k or size, size)
+        rerank = 0 if not options.rerank else min(max(options.rerank, top_k), size)
+        return Search(self.searched, replace(options, top_k=top_k, rerank=rerank))
+
+    def answer(self, batch: Batch, ready: Search) -> list[list[Hit]]:
+        """The best candidates of each query."""
+        model, gallery, options = self.engine.model, ready.gallery, ready.options
+        text = None
+        if batch.tokens is not None:
+            text = model.encode_text(batch.tokens.ids, batch.tokens.mask)
+            queries = model.project_text(text[:, 0])
+        else:
+            assert batch.image is not None
+            assert batch.index is not None
+            queries = model.project_image(batch.image[:, 0])[batch.index[:, 0]]
+        cosines = queries.float() @ gallery.vectors.T.float()  # [R, N]
+        crossed = gallery.texts == (text is None)
+        wanted = options.rerank if crossed and options.rerank else options.top_k
+        values, places = cosines.topk(wanted, dim=1)
+        if not (crossed and options.rerank):
+            return [self._hits(gallery, *row) for row in zip(values, places, values, strict=True)]
+        logits = torch.cat([*self._logits(batch, text, gallery, places)]).view(*places.shape, 2)
+        scores = torch.from_numpy(
+            rerank_scores(
+                values.double().cpu().numpy(), logits.double().cpu().numpy(), model.temperature.item()
+            )
+        ).to(values.device)
+        order = scores.argsort(dim=1, descending=True)[:, : options.top_k]
+        match = logits.softmax(-1)[..., 1]
+        columns = (values, places, scores, match)
+        return [
+            self._hits(gallery, *row)
+            for row in zip(*(column.gather(1, order) for column in columns), strict=True)
+        ]
+
+    def _hits(
+        self, gallery: Gallery, cosines: Tensor, places: Tensor, scores: Tensor, match: Tensor | None = None
+    ) -> list[Hit]:
+        hits: list[Hit] = []
+        for row, place in enumerate(places.tolist()):
+            hit: Hit = {"index": place, "score": scores[row].item(), "similarity": cosines[row].item()}
+            if match is not None:
+                hit["match"] = match[row].item()
+            hits.append({**hit, **gallery.described(place)})  # pyright: ignore[reportArgumentType]
+        return hits
+
+    def _logits(
+        self, batch: Batch, text: Tensor | None, gallery: Gallery, places: Tensor
+    ) -> Iterator[Tensor]:
+        """Matching logits [.., 2] of every query with its candidates [R, K], some queries at a time."""
+        model, each = self.engine.model, places.shape[1]
+        size = max(1, 4 * self.engine.batch_size // each)
+        for start in range(0, len(places), size):
+            part = places[start : start + size]
+            query = torch.arange(start, start + len(part), device=part.device).repeat_interleave(each)
+            if text is not None:
+                assert batch.tokens is not None
+                image, index = gallery.states(part.flatten().tolist())
+                fused = model.fuse(text[query], batch.tokens.mask[query], image, index)
+            else:
+                assert batch.image is not None
+                assert batch.index is not None
+                distinct, owner = part.flatten().unique(return_inverse=True)
+                tokens = gallery.tokens([gallery.given[place] for place in distinct.tolist()])
+                words = model.encode_text(tokens.ids, tokens.mask)
+                fused = model.fuse(words[owner], tokens.mask[owner], batch.image, batch.index[query, 0])
+            yield model.match_logits(fused).float()

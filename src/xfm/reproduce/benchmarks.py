@@ -1,0 +1,291 @@
+"""Every benchmark: where its official files belong, how they are read, and how predictions are scored."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xfm.config.task import TaskKind
+from xfm.evaluation.official.submissions import (
+    caption_submission,
+    nlvr2_submission,
+    vqa_submission,
+    write_glue_files,
+)
+from xfm.reproduce.published import Protocol
+from xfm.reproduce.scoring import (
+    Metrics,
+    Scorer,
+    glue_scorer,
+    mean_of,
+    name_of,
+    pair_scorer,
+    score_answers,
+    score_boxes,
+    score_captions,
+    score_captions_briefly,
+    score_classes,
+    score_truth,
+)
+from xfm.tasks.official.corpus import Corpus
+from xfm.tasks.official.glue import FORMATS, GlueTask, glue_folder, read_glue
+from xfm.tasks.official.image_sets import PER_CLASS, ImageSet, place_of, read_image_set
+from xfm.tasks.official.imagenet import read_imagenet
+from xfm.tasks.official.karpathy import read_coco, read_flickr30k
+from xfm.tasks.official.nlvr import read_nlvr, read_nlvr2
+from xfm.tasks.official.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_ve
+from xfm.tasks.official.refcoco import read_refcoco
+from xfm.tasks.official.vqa import read_vqa
+
+IMAGENET = "imagenet"
+Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
+"""Folder, split, rows and predictions -> the file for the benchmark's server."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        name: its name on the command line.
+        kind: the task that it is fine-tuned as.
+        protocols: how models are evaluated on it.
+        marker: file or folder below the data folder by which it is known to be there.
+        layout: what belongs where below the data folder, for people.
+        read: its rows from the data folder.
+        score: metrics of predictions.
+        summary: further splits made of the others, such as MNLI's mean.
+        submit: writes the file for its server; None where there is no server.
+        submits_all: the file has the form that the official scorer reads, so that it is written for the
+            splits with answers too.
+        score_guesses: metrics of random guesses, where `score` is too slow for them.
+    """
+
+    name: str
+    kind: TaskKind
+    protocols: tuple[Protocol, ...]
+    marker: Callable[[Path], Path | None]
+    layout: str
+    read: Callable[[Path], Corpus[Any]]
+    score: Scorer
+    summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
+    submit: Submit | None = None
+    submits_all: bool = False
+    score_guesses: Scorer | None = None
+
+    def is_there(self, data: Path) -> bool:
+        """Whether the data folder holds its files."""
+        return self.marker(data) is not None
+
+
+def _at(place: str) -> Callable[[Path], Path | None]:
+    return lambda data: data / place if (data / place).exists() else None
+
+
+# ---------------------------------------------------------------- text
+def _glue(task: GlueTask) -> Benchmark:
+    layout = FORMATS[task]
+    archive = ", ".join(dict.fromkeys(["train.tsv", *(f for _, f, _ in (*layout.scored, *layout.hidden))]))
+    return Benchmark(
+        name=task.value,
+        kind=TaskKind.TEXT,
+        protocols=(Protocol.FINE_TUNED,),
+        marker=lambda data: glue_folder(data / "glue", task),
+        layout=f"glue/{layout.folder}/ with {archive}; or glue/{task.value}/ with the hub's *.parquet",
+        read=lambda data: read_glue(data / "glue", task),
+        score=glue_scorer(task),
+        summary=_mnli_mean if task is GlueTask.MNLI else lambda splits: {},
+        submit=lambda folder, split, rows, predictions: _glue_file(task, folder, split, predictions),
+    )
+
+
+def _mnli_mean(splits: Mapping[str, Metrics]) -> dict[str, Metrics]:
+    return {"mean": {"accuracy": mean_of(splits, "accuracy")}}
+
+
+def _glue_file(task: GlueTask, folder: Path, split: str, predictions: Sequence[Any]) -> Path:
+    values = [name_of(p) if FORMATS[task].classes else float(p) for p in predictions]
+    return write_glue_files(folder, task, {split: values})[0]
+
+
+# ---------------------------------------------------------------- pictures
+def _image_set(kind: ImageSet) -> Benchmark:
+    protocol = (Protocol.LINEAR, Protocol.ZERO_SHOT)
+    mean = "; the mean over the classes is reported" if kind in PER_CLASS else ""
+    return Benchmark(
+        name=kind.value,
+        kind=TaskKind.IMAGE,
+        protocols=protocol,
+        marker=_at(place_of(kind)),
+        layout=f"{place_of(kind)}/ as torchvision lays it out{mean}",
+        read=lambda data: read_image_set(data, kind),
+        score=score_classes,
+    )
+
+
+_IMAGENET = Benchmark(
+    name=IMAGENET,
+    kind=TaskKind.IMAGE,
+    protocols=(Protocol.FINE_TUNED, Protocol.LINEAR, Protocol.ZERO_SHOT),
+    marker=_at("imagenet"),
+    layout="imagenet/train/ and imagenet/val/ of class folders; or imagenet/data/*.parquet of the hub",
+    read=lambda data: read_imagenet(data / "imagenet"),
+    score=score_classes,
+)
+
+
+# ---------------------------------------------------------------- pictures with texts
+def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
+    files = " or ".join(f"refs({who}).p" for who in split_by)
+    return Benchmark(
+        name=name,
+        kind=TaskKind.GROUNDING,
+        protocols=(Protocol.FINE_TUNED,),
+        marker=_at(f"refer/{name}"),
+        layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
+        read=lambda data: read_refcoco(data / "refer" / name, coco_folder(data) / "train2014", split_by),
+        score=score_boxes,
+    )
+
+
+def coco_folder(data: Path) -> Path:
+    """Folder of COCO's `train2014`, `val2014` and `test2015`: `coco/images` or `coco`."""
+    images = data / "coco" / "images"
+    return images if images.is_dir() else data / "coco"
+
+
+def _read_vqa(data: Path) -> Corpus[Any]:
+    genome = data / "vg"
+    has_genome = (genome / "question_answers.json").is_file()
+    return read_vqa(data / "vqa", coco_folder(data), genome if has_genome else None)
+
+
+def flickr_pictures(data: Path) -> Path:
+    """Folder of Flickr30k's pictures."""
+    folder = data / "flickr30k"
+    names = ("flickr30k-images", "flickr30k_images", "images")
+    return next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
+
+
+_RETRIEVAL = (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
+_FINE_TUNED = (Protocol.FINE_TUNED,)
+_COCO = "coco/dataset_coco.json, coco/train2014/, coco/val2014/"
+
+
+def _no_score(rows: Sequence[Any], predictions: Sequence[Any]) -> Metrics:
+    raise TypeError("retrieval is scored from all pictures and texts together")
+
+
+_WITH_TEXTS = [
+    Benchmark(
+        "vqa",
+        TaskKind.VQA,
+        _FINE_TUNED,
+        _at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
+        "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
+        "v2_mscoco_{train2014,val2014}_annotations.json and answer_list.json; coco/train2014/, "
+        "coco/val2014/, coco/test2015/; by choice vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
+        _read_vqa,
+        score_answers,
+        submit=lambda folder, split, rows, answers: _written(
+            vqa_submission, folder / f"vqa_{split}.json", rows, answers
+        ),
+        submits_all=True,
+    ),
+    Benchmark(
+        "nlvr2",
+        TaskKind.REASONING,
+        _FINE_TUNED,
+        _at("nlvr2"),
+        "nlvr2/data/{train,dev,test1}.json; nlvr2/images/{train,dev,test1}/",
+        lambda data: read_nlvr2(data / "nlvr2"),
+        score_truth,
+        submit=lambda folder, split, rows, given: _written(
+            nlvr2_submission, folder / f"nlvr2_{split}.csv", rows, [name_of(p) == "true" for p in given]
+        ),
+        submits_all=True,
+    ),
+    Benchmark(
+        "nlvr",
+        TaskKind.PAIR,
+        _FINE_TUNED,
+        _at("nlvr"),
+        "nlvr/{train,dev,test}/{train,dev,test}.json, each beside images/",
+        lambda data: read_nlvr(data / "nlvr"),
+        score_truth,
+    ),
+    _grounding("refcoco", ("unc", "google")),
+    _grounding("refcoco+", ("unc",)),
+    _grounding("refcocog", ("umd", "google")),
+    Benchmark(
+        "flickr30k",
+        TaskKind.RETRIEVAL,
+        _RETRIEVAL,
+        _at("flickr30k/dataset_flickr30k.json"),
+        "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
+        lambda data: read_flickr30k(data / "flickr30k"),
+        _no_score,
+    ),
+    Benchmark(
+        "coco",
+        TaskKind.RETRIEVAL,
+        _RETRIEVAL,
+        _at("coco/dataset_coco.json"),
+        _COCO,
+        lambda data: read_coco(data / "coco"),
+        _no_score,
+    ),
+    Benchmark(
+        "coco-captions",
+        TaskKind.CAPTIONING,
+        _FINE_TUNED,
+        _at("coco/dataset_coco.json"),
+        _COCO,
+        lambda data: read_coco(data / "coco"),
+        score_captions,
+        score_guesses=score_captions_briefly,
+        submit=lambda folder, split, rows, texts: _written(
+            caption_submission, folder / f"captions_{split}_results.json", rows, texts
+        ),
+        submits_all=True,
+    ),
+    Benchmark(
+        "snli-ve",
+        TaskKind.PAIR,
+        _FINE_TUNED,
+        _at("snli-ve"),
+        "snli-ve/snli_ve_{train,dev,test}.jsonl; flickr30k/flickr30k-images/",
+        lambda data: read_snli_ve(data / "snli-ve", flickr_pictures(data)),
+        pair_scorer(ENTAILMENT),
+    ),
+    Benchmark(
+        "hateful-memes",
+        TaskKind.PAIR,
+        _FINE_TUNED,
+        _at("hateful-memes"),
+        "hateful-memes/{train,dev_seen,test_seen}.jsonl, hateful-memes/img/",
+        lambda data: read_memes(data / "hateful-memes"),
+        pair_scorer(HATEFUL),
+    ),
+]
+
+
+def _written(
+    write: Callable[[Path, Sequence[Any], Sequence[Any]], None],
+    path: Path,
+    rows: Sequence[Any],
+    given: Sequence[Any],
+) -> Path:
+    write(path, rows, given)
+    return path
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        *(_glue(task) for task in GlueTask),
+        _IMAGENET,
+        *(_image_set(kind) for kind in ImageSet),
+        *_WITH_TEXTS,
+    )
+}

@@ -1,0 +1,215 @@
+"""Running benchmarks: one folder each, skipped when finished, resumed when not."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchmark
+from xfm.config.plain import to_plain
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+from xfm.evaluation.scores import Score, read_scores, write_json, write_output, write_scores
+from xfm.files import file_digest
+from xfm.reproduce.benchmarks import BENCHMARKS, Benchmark
+from xfm.reproduce.evaluate import (
+    Found,
+    Setting,
+    evaluate_fine_tuned,
+    evaluate_linear,
+    evaluate_zero_shot_pictures,
+    evaluate_zero_shot_retrieval,
+)
+from xfm.reproduce.published import Protocol
+from xfm.reproduce.table import as_markdown, table_lines
+
+OFFICIAL, DETAILS, RUN, TABLE = "official.json", "details.json", "reproduce.json", "results.md"
+"""A benchmark's scores, what was run, which model the folder is of, and the table."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation of a model on a benchmark.
+
+    Attributes:
+        benchmark: what to run.
+        protocol: how.
+        recipe: settings.
+    """
+
+    benchmark: Benchmark
+    protocol: Protocol
+    recipe: BenchmarkRecipe
+
+    @property
+    def name(self) -> str:
+        """Begins the keys of its scores, and is its folder."""
+        return f"{self.benchmark.name}/{self.protocol.value}"
+
+
+def find_jobs(
+    data: Path,
+    names: Sequence[str] = (),
+    protocols: Sequence[Protocol] = (),
+    options: Sequence[str] = (),
+    smoke: bool = False,
+) -> list[Job]:
+    """The evaluations whose official files are there.
+
+    Args:
+        data: the data folder.
+        names: benchmarks; without, all whose files are found.
+        protocols: how to evaluate; without, in every way that the benchmark has.
+        options: dotted options of the recipes, such as `["--settings.lr", "1e-5"]`.
+        smoke: the small version of every recipe.
+
+    Raises:
+        UserError: an unknown benchmark, one whose files are missing, or nothing to run.
+    """
+    for name in names:
+        if name not in BENCHMARKS:
+            raise UserError(f"unknown benchmark {name}; known: {', '.join(BENCHMARKS)}")
+        if not BENCHMARKS[name].is_there(data):
+            raise UserError(f"{name}: its files are not below {data}; put there {BENCHMARKS[name].layout}")
+    known = benchmark_recipes()
+    jobs: list[Job] = []
+    for name, benchmark in BENCHMARKS.items():
+        if (names and name not in names) or not benchmark.is_there(data):
+            continue
+        recipe = load_benchmark(name, options) if name in known else BenchmarkRecipe(name, benchmark=name)
+        jobs += [
+            Job(benchmark, protocol, recipe.small() if smoke else recipe)
+            for protocol in benchmark.protocols
+            if not protocols or protocol in protocols
+        ]
+    if not jobs:
+        raise UserError(
+            f"{data} holds the files of no benchmark that was asked for; `xfm reproduce --list` says what "
+            "belongs where"
+        )
+    return jobs
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    model: str,
+    data: Path,
+    out: Path,
+    *,
+    smoke: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, Score]:
+    """Run what is not finished yet, and write the table after every evaluation.
+
+    Args:
+        jobs: from `find_jobs`.
+        model: folder of the model to begin with, or a published file.
+        data: the data folder.
+        out: gets a folder for each evaluation, and the table as `results.md`.
+        smoke: few rows, a few steps.
+        device: auto takes the GPU where there is one.
+        progress: show bars and a line for each evaluation.
+
+    Returns:
+        All scores in `out` by key `benchmark/protocol/split/metric`.
+
+    Raises:
+        UserError: `out` is of another model, or something is wrong with the model or the data.
+        Interrupted: SIGINT or SIGTERM came; run the same again to go on.
+    """
+    _claim(out, model, smoke)
+    for job in jobs:
+        folder = out / job.name
+        if (folder / OFFICIAL).is_file():
+            continue
+        began = time.perf_counter()
+        found = _run(job, Setting(model, folder, job.recipe, smoke, device, progress), data)
+        scores = found.scores(job.name, job.recipe.settings.seed)
+        details = {
+            "recipe": to_plain(job.recipe),
+            "seconds": round(time.perf_counter() - began, 1),
+            "submissions": [str(path) for path in found.submissions],
+            **found.details,
+        }
+        write_json(folder / DETAILS, details)
+        write_scores(folder / OFFICIAL, scores)  # last: it says that the job is finished
+        _write_table(out)
+        if progress:
+            print(f"{job.name}: {_in_words(scores)}", flush=True)
+    return read_all(out)
+
+
+def _run(job: Job, setting: Setting, data: Path) -> Found:
+    corpus = job.benchmark.read(data)
+    if setting.smoke:
+        corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
+    retrieves = job.benchmark.kind is TaskKind.RETRIEVAL
+    zero_shot = evaluate_zero_shot_retrieval if retrieves else evaluate_zero_shot_pictures
+    evaluations: Mapping[Protocol, Callable[[Benchmark, Any, Setting], Found]] = {
+        Protocol.FINE_TUNED: evaluate_fine_tuned,
+        Protocol.LINEAR: evaluate_linear,
+        Protocol.ZERO_SHOT: zero_shot,
+    }
+    return evaluations[job.protocol](job.benchmark, corpus, setting)
+
+
+def _claim(out: Path, model: str, smoke: bool) -> None:
+    """Note whose results a folder holds.
+
+    Raises:
+        UserError: it holds those of another model, or of smoke runs.
+    """
+    mine = {"model": model, "weights": weights_digest(Path(model)), "smoke": smoke}
+    if not (out / RUN).is_file():
+        write_output(out / RUN, _as_json(mine))
+        return
+    found = (out / RUN).read_text(encoding="utf-8")
+    if found != _as_json(mine):
+        raise UserError(
+            f"{out} holds results of another model, or of smoke runs ({found.strip()}); choose another --out"
+        )
+
+
+def _as_json(values: Mapping[str, Any]) -> str:
+    import json
+
+    return json.dumps(values) + "\n"
+
+
+def weights_digest(model: Path) -> str:
+    """A digest of the files of a model, which may be a folder, a run's folder or a single file.
+
+    Raises:
+        UserError: there is no model.
+    """
+    if model.is_file():
+        return file_digest(model)[:16]
+    files = sorted(model.glob("*.safetensors")) or sorted(model.glob("model/*.safetensors"))
+    if not files:
+        raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
+    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
+
+
+def read_all(out: Path) -> dict[str, Score]:
+    """All scores in a folder of `xfm reproduce`, in the benchmarks' order; empty where there is none."""
+    found: dict[str, Score] = {}
+    for name, benchmark in BENCHMARKS.items():
+        for protocol in benchmark.protocols:
+            path = out / name / protocol.value / OFFICIAL
+            if path.is_file():
+                found |= read_scores(path)
+    return found
+
+
+def _write_table(out: Path) -> None:
+    ours = {key: score.value for key, score in read_all(out).items()}
+    write_output(out / TABLE, as_markdown(table_lines(ours)))
+
+
+def _in_words(scores: Mapping[str, Score]) -> str:
+    return ", ".join(
+        f"{'/'.join(key.split('/')[2:])} {score.value:.3f}" for key, score in list(scores.items())[:4]
+    )

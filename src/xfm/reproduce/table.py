@@ -1,0 +1,99 @@
+"""The table of published results with ours beside them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from xfm.reproduce.published import Published, published_results
+
+_METRICS = {
+    "accuracy": "accuracy",
+    "mcc": "MCC",
+    "accuracy_f1": "acc / F1 mean",
+    "pearson": "Pearson",
+    "mean_per_class": "mean per class",
+    "acc50": "accuracy at IoU 0.5",
+    "text_r1": "text R@1 / 5 / 10",
+    "image_r1": "image R@1 / 5 / 10",
+}
+HEAD = ("benchmark", "eval", "split", "metric", "X-FM 4M", "X-FM 1.3B", "best other", "ours")
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: one number, or several that are read together.
+
+    Attributes:
+        cells: in the order of `HEAD`.
+        note: what to know about it.
+    """
+
+    cells: tuple[str, ...]
+    note: str = ""
+
+
+def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[Line]:
+    """The lines of the table.
+
+    Args:
+        ours: our scores as fractions, by the key that `score_key` makes.
+        names: benchmarks to show; all if empty.
+    """
+    shown = [row for row in published_results() if not names or row.benchmark in names]
+    return [_line(rows, ours) for rows in _groups(shown)]
+
+
+def _groups(rows: Sequence[Published]) -> Iterator[list[Published]]:
+    """Numbers that are read together: the splits of a benchmark, the recalls of a direction."""
+    groups: dict[tuple[str, str, str], list[Published]] = {}
+    for row in rows:
+        groups.setdefault((row.benchmark, row.protocol.value, row.metric.split("_r")[0]), []).append(row)
+    yield from groups.values()
+
+
+def _line(rows: Sequence[Published], ours: Mapping[str, float]) -> Line:
+    first = rows[0]
+    splits = " / ".join(dict.fromkeys(row.split for row in rows))
+    found = [ours.get(row.key) for row in rows]
+    cells = (
+        first.benchmark,
+        first.protocol.value,
+        splits,
+        _METRICS.get(first.metric, first.metric),
+        _numbers([row.xfm_4m for row in rows]),
+        _numbers([row.xfm_13b for row in rows]),
+        f"{first.other_model} {_numbers([row.other for row in rows])}".strip(),
+        _numbers([None if value is None else 100 * value for value in found]),
+    )
+    return Line(cells, first.note)
+
+
+def _numbers(values: Sequence[float | None]) -> str:
+    if all(value is None for value in values):
+        return NOTHING
+    return " / ".join(NOTHING if value is None else f"{value:.1f}" for value in values)
+
+
+def as_text(lines: Sequence[Line]) -> str:
+    """The table for a terminal; numbers in per cent."""
+    rows = [HEAD, *(line.cells for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    notes = [""] + [f"  ({line.note})" if line.note else "" for line in lines]
+    written = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + note
+        for row, note in zip(rows, notes, strict=True)
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([written[0], rule, *written[1:]])
+
+
+def as_markdown(lines: Sequence[Line]) -> str:
+    """The table for a document; numbers in per cent."""
+    head = f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n"
+    rows = ["| " + " | ".join(_noted(line)) + " |\n" for line in lines]
+    return head + "".join(rows)
+
+
+def _noted(line: Line) -> tuple[str, ...]:
+    name, *rest = line.cells
+    return (f"{name} ({line.note})" if line.note else name, *rest)

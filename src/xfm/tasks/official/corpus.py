@@ -1,0 +1,65 @@
+"""A benchmark's rows, split as its authors split them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from xfm.errors import UserError
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Corpus(Generic[R]):
+    """Rows of a benchmark.
+
+    Attributes:
+        train: rows to train on.
+        scored: rows with published answers by the name of their split; the first split chooses between
+            epochs.
+        hidden: rows whose answers are not published, by split: for submissions. What a row must have as its
+            answer is a placeholder there.
+        classes: names of the classes in the order of the outputs; empty for tasks without classes.
+        answers: the list of answers that questions are ranked on; empty for the answers of the training rows.
+    """
+
+    train: Sequence[R]
+    scored: Mapping[str, Sequence[R]]
+    hidden: Mapping[str, Sequence[R]] = field(default_factory=dict[str, Sequence[R]])
+    classes: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+
+    @property
+    def valid(self) -> str:
+        """Name of the split that chooses between epochs."""
+        return next(iter(self.scored))
+
+    def thinned(self, train: int, test: int) -> "Corpus[R]":
+        """The same with some rows of every split only, evenly spaced, for a smoke run."""
+        return replace(
+            self,
+            train=_spaced(self.train, train),
+            scored={name: _spaced(rows, test) for name, rows in self.scored.items()},
+            hidden={name: _spaced(rows, test) for name, rows in self.hidden.items()},
+        )
+
+
+def _spaced(rows: Sequence[R], count: int) -> Sequence[R]:
+    if len(rows) <= count:
+        return rows
+    return [rows[place * len(rows) // count] for place in range(count)]
+
+
+def check_picture(path: Path, where: str) -> None:
+    """Say at once, and not after the first epoch, that the pictures are somewhere else.
+
+    Args:
+        path: a picture that must be there.
+        where: which folder holds the pictures in the official layout.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; {where}")

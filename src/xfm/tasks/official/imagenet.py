@@ -1,0 +1,73 @@
+"""ImageNet-1K and any folder of class folders, or the hub's Parquet files."""
+
+from pathlib import Path
+
+from xfm.data.official.files import parquet_files
+from xfm.data.official.pictures import parquet_pictures
+from xfm.errors import UserError
+from xfm.tasks.official.corpus import Corpus
+from xfm.tasks.rows import Labelled
+
+CACHE = "xfm-pictures"
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+def read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...]]:
+    """Pictures in folders named as their classes, in sorted order.
+
+    Returns:
+        The rows and the names of the classes.
+
+    Raises:
+        UserError: there is no class folder, or one holds no picture.
+    """
+    classes = (
+        tuple(sorted(path.name for path in folder.iterdir() if path.is_dir())) if folder.is_dir() else ()
+    )
+    if not classes:
+        raise UserError(
+            f"{folder} holds no folders of classes; put the pictures of each class in a folder there"
+        )
+    rows: list[Labelled] = []
+    for name in classes:
+        pictures = sorted(
+            p for p in (folder / name).rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file()
+        )
+        if not pictures:
+            raise UserError(f"{folder / name} holds no pictures; remove the folder or fill it")
+        rows += [Labelled(path, name) for path in pictures]
+    return rows, classes
+
+
+def read_imagenet(folder: Path) -> Corpus[Labelled]:
+    """ImageNet: `train/` and `val/` of class folders (`n01440764`, ...), or the hub's `data/train-*.parquet`.
+
+    Raises:
+        UserError: a file is missing, or the classes of both splits differ.
+    """
+    if parquet_files(folder, "train"):
+        return _read_hub(folder)
+    train, classes = read_image_folder(folder / "train")
+    if not any(path.is_dir() for path in (folder / "val").glob("*")) and (folder / "val").is_dir():
+        raise UserError(
+            f"{folder / 'val'} holds no folders of classes; sort the pictures with "
+            "torchvision.datasets.ImageNet, which reads the official archives"
+        )
+    val, found = read_image_folder(folder / "val")
+    if surplus := set(found) - set(classes):
+        raise UserError(
+            f"{folder / 'val' / min(surplus)}: this class is not in {folder / 'train'}; remove the folder"
+        )
+    return Corpus(train, {"val": val}, classes=classes)
+
+
+def _read_hub(folder: Path) -> Corpus[Labelled]:
+    cache = folder / CACHE
+    train, classes = parquet_pictures(folder, "train", cache)
+    val, _ = parquet_pictures(folder, "validation", cache)
+    names = classes or tuple(sorted({label for _, label in train}))
+    return Corpus(
+        [Labelled(path, label) for path, label in train],
+        {"val": [Labelled(path, label) for path, label in val]},
+        classes=names,
+    )

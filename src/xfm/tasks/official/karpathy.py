@@ -1,0 +1,63 @@
+"""COCO and Flickr30k with the splits of Karpathy and Fei-Fei (2015): `dataset_coco.json` and the like."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from xfm.data.official.files import inner_rows, integer, need, read_json_rows
+from xfm.data.tasks import Row
+from xfm.files import path_below
+from xfm.tasks.official.corpus import Corpus, check_picture
+from xfm.tasks.rows import Described
+
+_SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+
+
+def read_coco(folder: Path) -> Corpus[Described]:
+    """COCO: `dataset_coco.json` beside `train2014/` and `val2014/` (or both in `images/`).
+
+    Training takes the split `restval` too, as everybody does.
+
+    Raises:
+        UserError: a file is missing, or a row is not as published.
+    """
+    return _read(folder, "dataset_coco.json", ("images", ""), "put COCO's train2014 and val2014 there")
+
+
+def read_flickr30k(folder: Path) -> Corpus[Described]:
+    """Flickr30k: `dataset_flickr30k.json` beside `flickr30k-images/` (or `images/`).
+
+    Raises:
+        UserError: a file is missing, or a row is not as published.
+    """
+    places = ("flickr30k-images", "flickr30k_images", "images")
+    return _read(folder, "dataset_flickr30k.json", places, "put Flickr30k's pictures there")
+
+
+def _read(folder: Path, file: str, places: Sequence[str], remedy: str) -> Corpus[Described]:
+    path = need(folder, file)
+    rows = read_json_rows(path, "images", required=("filename", "sentences", "split"))
+    pictures = next((folder / place for place in places if (folder / place).is_dir()), folder / places[0])
+    splits: dict[str, list[Described]] = defaultdict(list)
+    for row in rows:
+        split = _SPLITS.get(row.text("split"))
+        if split is None:
+            raise row.error("split", f"is {row['split']!r}, none of {', '.join(_SPLITS)}")
+        splits[split].append(_described(row, pictures))
+    for split in ("train", "val", "test"):
+        if not splits[split]:
+            raise rows[0].error("split", f"is never {split}")
+    check_picture(splits["train"][0].image, remedy)
+    return Corpus(splits["train"], {"val": splits["val"], "test": splits["test"]})
+
+
+def _described(row: Row, pictures: Path) -> Described:
+    name = "/".join(part for part in (row.get("filepath"), row.text("filename")) if part)
+    image = path_below(pictures, name)
+    if image is None:
+        raise row.error("filename", "leaves the folder of the pictures")
+    captions = tuple(sentence.text("raw").strip() for sentence in inner_rows(row, "sentences", ("raw",)))
+    if not captions:
+        raise row.error("sentences", "is empty")
+    key = integer(row, "cocoid" if "cocoid" in row else "imgid")
+    return Described(image, captions, key)

@@ -1,0 +1,213 @@
+"""Laws of all pipelines: one by one or together, from a folder or from memory, once each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import xfm
+from tests.inference.models import NEEDS, OPTIONS, inputs, pictures, texts
+from xfm.config.pipelines import PipelineTask
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+from xfm.inference.base import Pipeline
+from xfm.inference.engine import EncodedPictures
+from xfm.inference.items import InputError
+from xfm.modeling.folder import Pretrained
+
+Models = dict[TaskKind | None, Pretrained]
+QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def make(task: PipelineTask, models: Models, **options: Any) -> Pipeline[Any, Any]:
+    pipe = xfm.pipeline(task, model=models[NEEDS[task]], **options)
+    if task is PipelineTask.RETRIEVAL:
+        pipe.searched = pipe.gallery(images=pictures(7, seed=5))  # type: ignore[attr-defined]
+    return pipe
+
+
+def same(first: Any, second: Any, place: str = "") -> None:
+    """Equal in shape and words, numbers within 1e-5."""
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key in first:
+            same(first[key], second[key], f"{place}.{key}")
+    elif isinstance(first, list):
+        assert len(first) == len(second), place
+        for row, (one, other) in enumerate(zip(first, second, strict=True)):
+            same(one, other, f"{place}[{row}]")
+    elif isinstance(first, float | np.ndarray):
+        np.testing.assert_allclose(first, second, rtol=0, atol=1e-5, err_msg=place)
+    else:
+        assert first == second, place
+
+
+@pytest.mark.parametrize("task", list(PipelineTask))
+@given(seed=st.integers(0, 1000), count=st.integers(1, 13), batch=st.integers(1, 5))
+@QUICK
+def test_together_as_one_by_one(
+    task: PipelineTask, models: Models, seed: int, count: int, batch: int
+) -> None:
+    rows, options = inputs(task, count, seed), OPTIONS.get(task, {})
+    alone = [make(task, models)(row, **options) for row in rows]
+    many = make(task, models, batch_size=batch)
+    together = many(rows, **options)
+    same([*together], alone)
+    streamed = many(iter(rows), **options)
+    assert isinstance(streamed, Iterator)
+    same([*streamed], alone)
+
+
+@pytest.mark.parametrize("task", list(PipelineTask))
+def test_a_folder_answers_as_the_model_does(
+    task: PipelineTask, models: Models, folders: dict[TaskKind | None, Path]
+) -> None:
+    rows, options = inputs(task, 5), OPTIONS.get(task, {})
+    loaded = xfm.pipeline(task, model=folders[NEEDS[task]])
+    if task is PipelineTask.RETRIEVAL:
+        options = {"images": pictures(7, seed=5)}
+        same(loaded(rows, **options), make(task, models)(rows))
+    else:
+        same([*loaded(rows, **options)], [*make(task, models)(rows, **options)])
+
+
+@pytest.mark.parametrize("task", [t for t in PipelineTask if t is not PipelineTask.TEXT_CLASSIFICATION])
+def test_each_distinct_picture_is_encoded_once(
+    task: PipelineTask, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, rows = make(task, models, batch_size=2), inputs(task, 24, distinct=3)
+    vision, seen = pipe.engine.model.vision, []
+    forward = vision.forward
+
+    def counting(pixels: torch.Tensor, *more: Any) -> torch.Tensor:
+        seen.extend(row.numpy().tobytes() for row in pixels)
+        return forward(pixels, *more)
+
+    monkeypatch.setattr(vision, "forward", counting)
+    assert len([*pipe(iter(rows), **OPTIONS.get(task, {}))]) == 24
+    assert 1 <= len(seen) <= 3
+    assert len(set(seen)) == len(seen)
+
+
+def test_pictures_beyond_the_limit_leave_and_come_back(models: Models) -> None:
+    pipe = make(PipelineTask.EMBED, models)
+    from xfm.inference.pictures import PictureReader
+
+    reader = PictureReader(pipe.engine.pretrained.preprocessing, None)
+    shown = [reader.read(picture) for picture in pictures(6)]
+    size = pipe.engine.model.encode_image(torch.zeros(1, 3, 32, 32)).nbytes
+    kept = EncodedPictures(pipe.engine, limit=2 * size)
+    for start in range(0, 6, 3):
+        kept.need(shown[start : start + 3])
+        states, index = kept.stack([picture.key for picture in shown[start : start + 3]])
+        assert len(states) == 3
+        assert index.tolist() == [0, 1, 2]
+        assert sum(picture.key in kept for picture in shown) == 3  # those at hand may be more than the limit
+    kept.need(shown[:1])
+    assert sum(picture.key in kept for picture in shown) == 2
+    kept.need(shown[1:3], also=[shown[0].key])
+    assert {place for place, picture in enumerate(shown) if picture.key in kept} == {0, 1, 2}
+
+
+def test_an_iterator_is_read_as_answers_are_wanted(models: Models) -> None:
+    asked = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield f"a red square {asked}"
+
+    pipe = make(PipelineTask.EMBED, models, batch_size=2)
+    answers = pipe(endless())
+    assert asked == 0
+    assert next(answers).shape == (16,)
+    assert asked == pipe.engine.window == 8
+    for _ in range(8):
+        next(answers)
+    assert asked == 16
+
+
+@pytest.mark.parametrize("bad", [0, 3, 9])
+def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: int) -> None:
+    rows: list[Any] = texts(10)
+    rows[bad] = 5.5
+    pipe = make(PipelineTask.EMBED, models, batch_size=1)
+    found = []
+    with pytest.raises(InputError, match=rf"input {bad}: text must be") as error:
+        found.extend(pipe(iter(rows)))
+    assert error.value.number == bad
+    assert len(found) == bad
+    skipped: list[tuple[int, str]] = []
+    kept = [n for n, _ in pipe.numbered(rows, bad=lambda number, why: skipped.append((number, why)))]
+    assert kept == [number for number in range(10) if number != bad]
+    assert skipped == [(bad, "text must be a text, not float")]
+    with pytest.raises(UserError, match=r"^text must be a text"):  # one input needs no number
+        pipe(5.5)
+
+
+@pytest.mark.parametrize("task", list(PipelineTask))
+def test_no_rows_give_no_answers(task: PipelineTask, models: Models) -> None:
+    assert len(make(task, models)([], **OPTIONS.get(task, {}))) == 0
+
+
+@pytest.mark.parametrize("task", [task for task, kind in NEEDS.items() if kind is not None])
+def test_a_task_without_its_head_says_what_to_do(task: PipelineTask, models: Models) -> None:
+    with pytest.raises(UserError, match=f"fine-tuned for {NEEDS[task]}.*`xfm finetune {NEEDS[task]} "):
+        xfm.pipeline(task, model=models[None])
+    with pytest.raises(UserError, match="was fine-tuned for retrieval; make one"):
+        xfm.pipeline(task, model=models[TaskKind.RETRIEVAL])
+
+
+def test_a_model_of_another_fine_tuning_is_told(models: Models) -> None:
+    with pytest.warns(UserWarning, match="was fine-tuned for vqa, which may have changed"):
+        xfm.pipeline("embed", model=models[TaskKind.VQA])
+
+
+def test_untrained_heads_do_not_answer(models: Models) -> None:
+    from dataclasses import replace
+
+    fresh = replace(models[None], provenance={"fresh": ["fusion.", "itm_head.", "vision.blocks.0.gamma1"]})
+    with pytest.raises(UserError, match="uses the part itm_head, which the model has only as it was"):
+        xfm.pipeline("image-text-matching", model=fresh)
+    xfm.pipeline("embed", model=fresh)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({"task": "vqa"}, "unknown task vqa; "),
+        ({"task": "image-clasification"}, "did you mean image-classification"),
+        ({"task": "embed", "precision": "fp8"}, "fp8"),
+        ({"task": "embed", "batch_size": 0}, "batch_size is 0"),
+        ({"task": "embed", "device": "cuda:99"}, "device cuda:99 cannot be used"),
+    ],
+)
+def test_wrong_settings_are_named(models: Models, call: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        xfm.pipeline(model=models[None], **call)
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no/where/at/all is no model folder"):
+        xfm.pipeline("embed", model="no/where/at/all")
+
+
+def test_a_run_folder_stands_for_its_model(tmp_path: Path, folders: dict[TaskKind | None, Path]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(folders[None])
+    assert xfm.pipeline("embed", model=tmp_path / "run")("red").shape == (16,)
+
+
+def test_a_model_in_training_mode_is_put_to_work(models: Models) -> None:
+    from tests.inference.models import tuned
+
+    found = tuned(None)
+    found.model.train()
+    xfm.pipeline("embed", model=found)
+    assert not found.model.training

@@ -1,0 +1,224 @@
+"""Miniatures of the corpora with pictures, in the official layout, with random pictures."""
+
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+from tests.official.glue import write_parquet
+from tests.official.pictures import picture, sentence, write_json, write_lines
+
+SIZE = (40, 30)
+
+
+def coco_picture(coco: Path, year: str, number: int) -> Path:
+    path = coco / year / f"COCO_{year}_{number:012d}.jpg"
+    return path if path.exists() else picture(path, number, SIZE)
+
+
+def write_coco(folder: Path) -> Path:
+    """`dataset_coco.json` beside `train2014/` and `val2014/`; the last picture has six captions."""
+    splits = ["train"] * 6 + ["restval"] * 2 + ["val"] * 4 + ["test"] * 4
+    rows = []
+    for number, split in enumerate(splits, start=1):
+        year = "train2014" if split == "train" else "val2014"
+        image = coco_picture(folder, year, number)
+        rows.append(
+            _karpathy(number, split, image.name, 6 if number == len(splits) else 5)
+            | {"filepath": year, "cocoid": number}
+        )
+    write_json(folder / "dataset_coco.json", {"images": rows, "dataset": "coco"})
+    return folder
+
+
+def write_flickr30k(folder: Path) -> Path:
+    """`dataset_flickr30k.json` beside `flickr30k-images/`."""
+    splits = ["train"] * 6 + ["val"] * 3 + ["test"] * 4
+    rows = []
+    for number, split in enumerate(splits):
+        image = picture(folder / "flickr30k-images" / f"{1000 + number}.jpg", number, SIZE)
+        rows.append(_karpathy(number, split, image.name, 5))
+    write_json(folder / "dataset_flickr30k.json", {"images": rows, "dataset": "flickr30k"})
+    return folder
+
+
+def _karpathy(number: int, split: str, filename: str, captions: int) -> dict[str, Any]:
+    rng = random.Random(number)
+    texts = [sentence(rng, 7).capitalize() + "." for _ in range(captions)]
+    return {
+        "imgid": number,
+        "sentids": [number * 10 + place for place in range(captions)],
+        "split": split,
+        "filename": filename,
+        "sentences": [
+            {"tokens": t.lower().strip(".").split(), "raw": t, "imgid": number, "sentid": number * 10 + place}
+            for place, t in enumerate(texts)
+        ],
+    }
+
+
+def write_vqa(folder: Path, coco: Path, genome: Path | None = None) -> Path:
+    """Questions and annotations of both years, the test questions, the answer list, and Visual Genome's."""
+    answers = ["yes", "no", "2", "red", "blue"]
+    rng = random.Random(0)
+    for year, first, count in (("train2014", 1, 8), ("val2014", 9, 6)):
+        questions, annotations = [], []
+        for number in range(first, first + count):
+            coco_picture(coco, year, number)
+            common = answers[number % len(answers)]
+            given = [common] * 7 + [rng.choice(answers) for _ in range(3)]
+            kind = "yes/no" if common in ("yes", "no") else "number" if common == "2" else "other"
+            ids = {"image_id": number, "question_id": number * 1000}
+            questions.append(ids | {"question": f"is the {sentence(rng, 2)}?"})
+            annotations.append(
+                ids
+                | {"question_type": "is the", "multiple_choice_answer": common, "answer_type": kind}
+                | {"answers": [_vote(a, place) for place, a in enumerate(given, start=1)]}
+            )
+        write_json(folder / f"v2_OpenEnded_mscoco_{year}_questions.json", {"questions": questions})
+        write_json(folder / f"v2_mscoco_{year}_annotations.json", {"annotations": annotations})
+    for name in ("test-dev2015", "test2015"):
+        rows = []
+        for number in range(1, 4):
+            picture(coco / "test2015" / f"COCO_test2015_{number:012d}.jpg", number, SIZE)
+            rows.append(
+                {"image_id": number, "question_id": number * 1000 + 1, "question": "what colour is it?"}
+            )
+        write_json(folder / f"v2_OpenEnded_mscoco_{name}_questions.json", {"questions": rows})
+    write_json(folder / "answer_list.json", answers)
+    if genome:
+        write_genome(genome)
+    return folder
+
+
+def _vote(answer: str, place: int) -> dict[str, Any]:
+    return {"answer": answer, "answer_confidence": "yes", "answer_id": place}
+
+
+def write_genome(folder: Path) -> Path:
+    """`question_answers.json` beside the two folders of pictures."""
+    rows = []
+    for number in range(1, 5):
+        picture(folder / ("VG_100K" if number % 2 else "VG_100K_2") / f"{number}.jpg", number, SIZE)
+        pair = {"image_id": number, "qa_id": 7000 + number, "question": "What is red?", "answer": "The car."}
+        rows.append({"id": number, "qas": [pair, pair | {"qa_id": 8000 + number, "answer": " "}]})
+    write_json(folder / "question_answers.json", rows)
+    return folder
+
+
+def write_nlvr2(folder: Path) -> Path:
+    """`data/*.json` (JSON lines) and `images/`; training pictures lie in numbered folders."""
+    for file, images, count in (("train", "train", 8), ("dev", "dev", 4), ("test1", "test1", 4)):
+        rows = []
+        for number in range(count):
+            stem = f"{file}-{number // 2}-{number % 2}"
+            directory = {"directory": number % 3} if file == "train" else {}
+            place = folder / "images" / images / str(directory.get("directory", ""))
+            for side in (0, 1):
+                picture(place / f"{stem}-img{side}.png", number * 2 + side, SIZE)
+            truth = "True" if number % 3 else "False"
+            rows.append({"identifier": f"{stem}-0", "sentence": "Two dogs.", "label": truth, **directory})
+        write_lines(folder / "data" / f"{file}.json", rows)
+    return folder
+
+
+def write_nlvr(folder: Path) -> Path:
+    """`train/train.json` and the like; some orders of the boxes are missing, as in the official files."""
+    for split in ("train", "dev", "test"):
+        rows = []
+        for number in range(4):
+            identifier, directory = f"{100 + number // 2}-{number % 2}", str(number % 2)
+            for order in (0, 3) if number else (1,):
+                name = f"{split}-{identifier}-{order}.png"
+                picture(folder / split / "images" / directory / name, number, (60, 20))
+            truth = "true" if number % 2 else "false"
+            rows.append(
+                {"identifier": identifier, "directory": directory, "sentence": "A box.", "label": truth}
+            )
+        write_lines(folder / split / f"{split}.json", rows)
+    return folder
+
+
+def write_refcoco(folder: Path, coco: Path, split_by: str = "unc", protocol: int = 2) -> Path:
+    """`refs(unc).p` and `instances.json`; the last box sticks out by rounding."""
+    splits = (
+        ["train"] * 6 + ["val"] * 3 + (["testA"] * 3 + ["testB"] * 3 if split_by == "unc" else ["test"] * 3)
+    )
+    images, annotations, refs = [], [], []
+    for number, split in enumerate(splits, start=1):
+        image = coco_picture(coco, "train2014", number)
+        images.append({"id": number, "file_name": image.name, "width": SIZE[0], "height": SIZE[1]})
+        box = [number * 1.5, 2.25, 10.5, 20.0] if number < len(splits) else [30.0, 9.6, 10.4, 20.4]
+        annotations.append({"id": 500 + number, "image_id": number, "bbox": box, "category_id": 1})
+        sentences = [
+            {"sent": s, "raw": s.upper(), "sent_id": number * 10 + place, "tokens": s.split()}
+            for place, s in enumerate(("left dog", "the red dog"))
+        ]
+        refs.append(
+            {"ref_id": number, "ann_id": 500 + number, "image_id": number, "category_id": 1, "split": split}
+            | {"file_name": f"COCO_train2014_{number:012d}_{number}.jpg", "sentences": sentences}
+            | {"sent_ids": [s["sent_id"] for s in sentences]}
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"refs({split_by}).p").write_bytes(pickle.dumps(refs, protocol))
+    write_json(folder / "instances.json", {"images": images, "annotations": annotations, "categories": []})
+    return folder
+
+
+def write_snli_ve(folder: Path, flickr: Path) -> Path:
+    """`snli_ve_*.jsonl`; one row without agreement."""
+    for split in ("train", "dev", "test"):
+        rows = []
+        for number in range(6):
+            name = f"{2000 + number}"
+            picture(flickr / f"{name}.jpg", number, SIZE)
+            label = ("entailment", "neutral", "contradiction", "-")[number % 4]
+            rows.append(
+                {
+                    "Flickr30K_ID": name,
+                    "pairID": f"{name}.jpg#{number}",
+                    "sentence1": "A man.",
+                    "gold_label": label,
+                }
+                | {"sentence2": "A man is outside."}
+            )
+        write_lines(folder / f"snli_ve_{split}.jsonl", rows)
+    return folder
+
+
+def write_memes(folder: Path) -> Path:
+    """`train.jsonl`, `dev_seen.jsonl`, and a test set without labels."""
+    for split in ("train", "dev_seen", "test_seen"):
+        rows = []
+        for number in range(8):
+            key = f"{number + 100:05d}"
+            picture(folder / "img" / f"{key}.png", number, SIZE)
+            row = {"id": int(key), "img": f"img/{key}.png", "text": "look at this", "label": number % 2}
+            rows.append(row if split != "test_seen" else {k: v for k, v in row.items() if k != "label"})
+        write_lines(folder / f"{split}.jsonl", rows)
+    return folder
+
+
+def write_imagenet(folder: Path) -> Path:
+    """`train/` and `val/` of class folders."""
+    for split, count in (("train", 4), ("val", 2)):
+        for place, name in enumerate(("n01440764", "n01443537", "n01484850")):
+            for number in range(count):
+                picture(folder / split / name / f"{name}_{number}.JPEG", place * 10 + number, SIZE)
+    return folder
+
+
+def write_imagenet_parquet(folder: Path) -> Path:
+    """The hub's layout: two files of training pictures."""
+    names = ("tench", "goldfish")
+    for split, files in (("train", 2), ("validation", 1)):
+        for file in range(files):
+            paths = [picture(folder / "raw" / f"{split}{file}{n}.jpg", n, SIZE) for n in range(4)]
+            cells = {
+                "image": [{"bytes": path.read_bytes(), "path": path.name} for path in paths],
+                "label": [0, 1, 0, 1],
+            }
+            write_parquet(
+                folder / "data" / f"{split}-{file:05d}-of-{files:05d}.parquet", cells, {"label": names}
+            )
+    return folder

@@ -1,0 +1,225 @@
+"""The data sets of linear evaluation in miniature, as torchvision lays them out: a few classes each."""
+
+import csv
+import hashlib
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torchvision import datasets
+
+from tests.official.pictures import picture
+from xfm.tasks.official.image_sets import ImageSet
+
+SIZE = (24, 20)
+
+
+def _lines(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def food101(root: Path) -> None:
+    for split, count in (("train", 3), ("test", 2)):
+        listed = {}
+        for place, name in enumerate(("pizza", "apple_pie")):
+            listed[name] = [f"{name}/{split}{n}" for n in range(count)]
+            for n in range(count):
+                picture(root / "food-101" / "images" / name / f"{split}{n}.jpg", place * 10 + n, SIZE)
+        (root / "food-101" / "meta").mkdir(exist_ok=True)
+        (root / "food-101" / "meta" / f"{split}.json").write_text(json.dumps(listed))
+
+
+def cars(root: Path) -> None:
+    from scipy.io import savemat
+
+    base = root / "stanford_cars"
+    (base / "devkit").mkdir(parents=True)
+    savemat(base / "devkit" / "cars_meta.mat", {"class_names": np.array(["A 2001", "B 2002"], dtype=object)})
+    for split, place in (
+        ("train", "devkit/cars_train_annos.mat"),
+        ("test", "cars_test_annos_withlabels.mat"),
+    ):
+        rows = [(picture(base / f"cars_{split}" / f"{n:05d}.jpg", n, SIZE).name, n % 2 + 1) for n in range(4)]
+        kind = [("fname", object), ("class", object)]
+        savemat(base / place, {"annotations": np.array(rows, dtype=kind)})
+
+
+def aircraft(root: Path) -> None:
+    data = root / "fgvc-aircraft-2013b" / "data"
+    _lines(data / "variants.txt", ["707-320", "A380"])
+    for split in ("trainval", "test"):
+        names = [f"{split}{n}" for n in range(4)]
+        for n, name in enumerate(names):
+            picture(data / "images" / f"{name}.jpg", n, SIZE)
+        lines = [f"{name} {('707-320', 'A380')[n % 2]}" for n, name in enumerate(names)]
+        _lines(data / f"images_variant_{split}.txt", lines)
+
+
+def dtd(root: Path) -> None:
+    base = root / "dtd" / "dtd"
+    for split in ("train", "val", "test"):
+        names = [f"{kind}/{kind}_{split}{n}.jpg" for kind in ("banded", "dotted") for n in range(2)]
+        for n, name in enumerate(names):
+            picture(base / "images" / name, n, SIZE)
+        _lines(base / "labels" / f"{split}1.txt", names)
+
+
+def pets(root: Path) -> None:
+    base = root / "oxford-iiit-pet"
+    for split in ("trainval", "test"):
+        names = [(f"Abyssinian_{split}{n}", 1) for n in range(2)] + [
+            (f"beagle_{split}{n}", 2) for n in range(2)
+        ]
+        for n, (name, _) in enumerate(names):
+            picture(base / "images" / f"{name}.jpg", n, SIZE)
+        _lines(base / "annotations" / f"{split}.txt", [f"{name} {label} 1 1" for name, label in names])
+
+
+def flowers(root: Path) -> None:
+    from scipy.io import savemat
+
+    base = root / "flowers-102"
+    for n in range(1, 9):
+        picture(base / "jpg" / f"image_{n:05d}.jpg", n, SIZE)
+    savemat(base / "imagelabels.mat", {"labels": np.array([1, 2] * 4)})
+    savemat(base / "setid.mat", {"trnid": [1, 2], "valid": [3, 4], "tstid": [5, 6, 7, 8]})
+
+
+def mnist(root: Path) -> None:
+    folder = root / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name, count in (("train", 6), ("t10k", 4)):
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        header = b"".join(n.to_bytes(4, "big") for n in (2051, count, 28, 28))
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+        labels = bytes(n % 10 for n in range(count))
+        header = b"".join(n.to_bytes(4, "big") for n in (2049, count))
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(header + labels)
+
+
+def cifar(root: Path, reader: Any, label: str, classes: list[str]) -> None:
+    folder = root / reader.base_folder
+    folder.mkdir(parents=True)
+    for name, _ in reader.train_list + reader.test_list:
+        pixels = np.random.default_rng(len(name)).integers(0, 256, (4, 3072), dtype=np.uint8)
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, label: [0, 1, 0, 1]}))
+    (folder / reader.meta["filename"]).write_bytes(pickle.dumps({reader.meta["key"]: classes}))
+
+
+def stl10(root: Path) -> None:
+    folder = root / "stl10_binary"
+    folder.mkdir(parents=True)
+    (folder / "class_names.txt").write_text("airplane\nbird\n")
+    for split, count in (("train", 4), ("test", 4), ("unlabeled", 1)):
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 3, 96, 96), dtype=np.uint8)
+        (folder / f"{split}_X.bin").write_bytes(pixels.tobytes())
+        if split != "unlabeled":
+            (folder / f"{split}_y.bin").write_bytes(bytes([1, 2] * (count // 2)))
+
+
+def folders(root: Path, place: str, splits: tuple[str, ...], ending: str, names: tuple[str, ...]) -> None:
+    for split in splits:
+        for k, name in enumerate(names):
+            for n in range(2):
+                picture(root / place / split / name / f"{n}{ending}", k * 10 + n, SIZE)
+
+
+def sun397(root: Path) -> None:
+    base = root / "SUN397"
+    _lines(base / "ClassName.txt", ["/a/abbey", "/b/bar/indoor"])
+    for name in ("Training_01.txt", "Testing_01.txt"):
+        rows = [f"/{place}/sun_{name[:2]}{n}.jpg" for place in ("a/abbey", "b/bar/indoor") for n in range(2)]
+        for n, row in enumerate(rows):
+            picture(base / row[1:], n, SIZE)
+        _lines(base / name, rows)
+
+
+def caltech(root: Path) -> None:
+    base = root / "caltech101" / "101_ObjectCategories"
+    (root / "caltech101" / "Annotations").mkdir(parents=True)
+    for k, name in enumerate(("BACKGROUND_Google", "ant", "chair")):
+        for n in range(1, 33):
+            picture(base / name / f"image_{n:04d}.jpg", k * 100 + n, SIZE)
+
+
+def gtsrb(root: Path) -> None:
+    base = root / "gtsrb" / "GTSRB"
+    for label in range(2):
+        for n in range(2):
+            picture(base / "Training" / f"{label:05d}" / f"{n}.ppm", n, SIZE)
+    rows = [(picture(base / "Final_Test" / "Images" / f"{n:05d}.ppm", n, SIZE).name, n % 2) for n in range(4)]
+    with (root / "gtsrb" / "GT-final_test.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerows([("Filename", "ClassId"), *rows])
+
+
+def pcam(root: Path) -> None:
+    import h5py
+
+    (root / "pcam").mkdir(parents=True)
+    for split in ("train", "test"):
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+        for part, key, values in (("x", "x", pixels), ("y", "y", np.array([0, 1, 0, 1]).reshape(4, 1, 1, 1))):
+            name = root / "pcam" / f"camelyonpatch_level_2_split_{split}_{part}.h5"
+            with h5py.File(name, "w") as file:
+                file[key] = values
+
+
+def fer2013(root: Path) -> None:
+    (root / "fer2013").mkdir(parents=True)
+    pixels = " ".join(["7"] * 48 * 48)
+    rows = [
+        f"{n % 2 + 3},{pixels},{usage}"
+        for usage in ("Training", "PublicTest", "PrivateTest")
+        for n in range(4)
+    ]
+    _lines(root / "fer2013" / "fer2013.csv", ["emotion,pixels,Usage", *rows])
+
+
+WRITERS: dict[ImageSet, Callable[[Path], None]] = {
+    ImageSet.FOOD101: food101,
+    ImageSet.CIFAR10: lambda root: cifar(root, datasets.CIFAR10, "labels", ["airplane", "automobile"]),
+    ImageSet.CIFAR100: lambda root: cifar(root, datasets.CIFAR100, "fine_labels", ["apple", "baby"]),
+    ImageSet.CARS: cars,
+    ImageSet.AIRCRAFT: aircraft,
+    ImageSet.DTD: dtd,
+    ImageSet.PETS: pets,
+    ImageSet.FLOWERS: flowers,
+    ImageSet.MNIST: mnist,
+    ImageSet.STL10: stl10,
+    ImageSet.COUNTRY211: lambda root: folders(
+        root, "country211", ("train", "valid", "test"), ".jpg", ("AD", "AE")
+    ),
+    ImageSet.SUN397: sun397,
+    ImageSet.RENDERED_SST2: lambda root: folders(
+        root, "rendered-sst2", ("train", "valid", "test"), ".png", ("negative", "positive")
+    ),
+    ImageSet.CALTECH101: caltech,
+    ImageSet.GTSRB: gtsrb,
+    ImageSet.PCAM: pcam,
+    ImageSet.FER2013: fer2013,
+}
+
+
+def know_digests(root: Path, patch: pytest.MonkeyPatch) -> None:
+    """torchvision compares some files with the digests of the official ones: let it know the miniatures'."""
+
+    def digest(path: Path) -> str | None:
+        return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else None
+
+    for reader in (datasets.CIFAR10, datasets.CIFAR100, datasets.STL10):
+        folder = root / reader.base_folder
+        for name in ("train_list", "test_list"):
+            patch.setattr(reader, name, [[f, digest(folder / f)] for f, _ in getattr(reader, name)])
+        if hasattr(reader, "meta"):
+            meta = reader.meta
+            patch.setattr(reader, "meta", meta | {"md5": digest(folder / meta["filename"])})
+    files = {k: (f, digest(root / "flowers-102" / f)) for k, (f, _) in datasets.Flowers102._file_dict.items()}
+    patch.setattr(datasets.Flowers102, "_file_dict", files)
+    resources = {k: (f, digest(root / "fer2013" / f)) for k, (f, _) in datasets.FER2013._RESOURCES.items()}
+    patch.setattr(datasets.FER2013, "_RESOURCES", resources)

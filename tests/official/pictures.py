@@ -1,0 +1,47 @@
+"""Random pictures and words for the miniature corpora."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from xfm.errors import UserError
+
+WORDS = ("a", "red", "blue", "dog", "cat", "runs", "sits", "near", "the", "big", "car", "two", "on", "grass")
+
+
+def picture(path: Path, seed: int, size: tuple[int, int] = (40, 30)) -> Path:
+    """A random picture in the format of the path's ending, width x height pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def sentence(rng: random.Random, words: int = 5) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(words))
+
+
+def sentence_of(function: Callable[..., Any], *arguments: Any) -> str | None:
+    """What a UserError of the call says, None where it ends well; other errors pass."""
+    try:
+        function(*arguments)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def write_json(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
