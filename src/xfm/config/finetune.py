@@ -62,6 +62,7 @@ class FinetuneConfig:
         steps: optimiser steps at most; 0 fits.
         batch_size: rows a step; 0 fits.
         lr: peak learning rate of the pre-trained parts; 0 fits.
+        muon_lr: peak learning rate of Muon for the matrices, see `OptimConfig`; 0 leaves them to AdamW.
         new_lr_multiplier: multiplier for newly initialised parts (head, decoder).
         weight_decay: decay of matrices.
         warmup: share of the steps with a rising learning rate; it falls linearly to 0 afterwards.
@@ -86,6 +87,7 @@ class FinetuneConfig:
     steps: int = 0
     batch_size: int = 0
     lr: float = 0.0
+    muon_lr: float = 0.0
     new_lr_multiplier: float = 5.0
     weight_decay: float = 0.01
     warmup: float = 0.1
@@ -109,7 +111,7 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
             check_range(name, getattr(self, name), 0)
-        for name in ("lr", "new_lr_multiplier", "weight_decay"):
+        for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
             check_range(name, getattr(self, name), 0)
         check_range("max_answers", self.max_answers, 1)
         for name, most in (("warmup", 0.99), ("label_smoothing", 0.99)):
