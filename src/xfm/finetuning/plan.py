@@ -55,6 +55,9 @@ def training_config(config: FinetuneConfig) -> TrainingConfig:
         new_lr_multiplier=config.new_lr_multiplier,
         weight_decay=config.weight_decay,
         warmup=round(config.steps * config.warmup),
+        schedule=config.schedule,
+        layer_decay=config.layer_decay,
+        grouping=config.grouping,
     )
     return TrainingConfig(
         steps=config.steps,

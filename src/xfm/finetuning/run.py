@@ -188,6 +188,8 @@ class _Run:
             batch_size=config.batch_size,
             max_tokens=config.max_tokens,
             label_smoothing=config.label_smoothing,
+            image=config.image,
+            image_head=config.image_head,
             seed=config.seed,
             precision=config.precision,
             device=config.device,
