@@ -1,6 +1,7 @@
 """Running benchmarks: one folder each, skipped when finished, resumed when not."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +15,14 @@ from xfm.errors import UserError
 from xfm.evaluation.scores import Score, read_scores, write_json, write_output, write_scores
 from xfm.files import file_digest
 from xfm.reproduce.benchmarks import BENCHMARKS, Benchmark
-from xfm.reproduce.evaluate import (
-    Found,
-    Setting,
-    evaluate_fine_tuned,
-    evaluate_linear,
-    evaluate_zero_shot_pictures,
-    evaluate_zero_shot_retrieval,
-)
+from xfm.reproduce.fine_tuned import evaluate_fine_tuned
+from xfm.reproduce.found import Found, Setting
+from xfm.reproduce.frozen import evaluate_linear, evaluate_zero_shot_pictures
 from xfm.reproduce.published import Protocol
+from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
 
-OFFICIAL, DETAILS, RUN, TABLE = "official.json", "details.json", "reproduce.json", "results.md"
+OFFICIAL, DETAILS, OWNER, TABLE = "official.json", "details.json", "reproduce.json", "results.md"
 """A benchmark's scores, what was run, which model the folder is of, and the table."""
 
 
@@ -163,10 +160,10 @@ def _claim(out: Path, model: str, smoke: bool) -> None:
         UserError: it holds those of another model, or of smoke runs.
     """
     mine = {"model": model, "weights": weights_digest(Path(model)), "smoke": smoke}
-    if not (out / RUN).is_file():
-        write_output(out / RUN, _as_json(mine))
+    if not (out / OWNER).is_file():
+        write_output(out / OWNER, _as_json(mine))
         return
-    found = (out / RUN).read_text(encoding="utf-8")
+    found = (out / OWNER).read_text(encoding="utf-8")
     if found != _as_json(mine):
         raise UserError(
             f"{out} holds results of another model, or of smoke runs ({found.strip()}); choose another --out"
@@ -174,8 +171,6 @@ def _claim(out: Path, model: str, smoke: bool) -> None:
 
 
 def _as_json(values: Mapping[str, Any]) -> str:
-    import json
-
     return json.dumps(values) + "\n"
 
 

@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfm.evaluation.metrics import Array
 
@@ -61,55 +60,6 @@ def _correlation(function: object, predictions: Array, targets: Array) -> float:
         warnings.simplefilter("ignore")  # of constant input
         value = float(function(predictions, targets).statistic)  # pyright: ignore
     return value if np.isfinite(value) else 0.0
-
-
-def top_k(scores: Array, targets: NDArray[np.integer], k: int) -> float:
-    """Share of the rows whose class is among the `k` of highest score; ties count against the row.
-
-    Args:
-        scores: [N, C] float.
-        targets: [N] int in [0, C).
-        k: length of the list that is looked at.
-    """
-    scores = np.asarray(scores)
-    own = scores[np.arange(len(scores)), targets][:, None]  # [N, 1]
-    better = (scores >= own).sum(axis=1) - 1
-    return float((better < k).mean())
-
-
-def mean_per_class(predictions: Array, targets: Array) -> float:
-    """Mean over the classes in `targets` of the share of their rows that is right.
-
-    Args:
-        predictions, targets: [N] labels of any one kind.
-    """
-    predictions, targets = _same_length(predictions, targets)
-    classes, numbers, counts = np.unique(targets, return_inverse=True, return_counts=True)
-    right = np.bincount(numbers, weights=predictions == targets, minlength=len(classes))
-    return float((right / counts).mean())
-
-
-def auroc(scores: Array, targets: Array) -> float:
-    """Area under the receiver operating characteristic: the chance that a positive outscores a negative.
-
-    A tie counts half.
-
-    Args:
-        scores: [N] float, higher for positive.
-        targets: [N] bool or 0 and 1.
-
-    Raises:
-        ValueError: there is no positive or no negative, so that the area is undefined.
-    """
-    from scipy.stats import rankdata
-
-    scores, targets = _same_length(scores, targets)
-    targets = targets.astype(bool)
-    positives, negatives = int(targets.sum()), int((~targets).sum())
-    if not positives or not negatives:
-        raise ValueError("AUROC needs positives and negatives")
-    ranks = rankdata(scores)[targets].sum()
-    return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def _same_length(predictions: Array, targets: Array) -> tuple[Array, Array]:

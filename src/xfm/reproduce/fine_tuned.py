@@ -1,0 +1,132 @@
+"""Fine-tuning on a benchmark, its official scores, and the files for its server."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.task import TaskKind
+from xfm.data.tokenizer import normalise_caption
+from xfm.evaluation.stored import METRICS
+from xfm.finetuning.base import load_base
+from xfm.finetuning.run import AnyTask, finetune
+from xfm.reproduce.benchmarks import Benchmark
+from xfm.reproduce.found import RUN, Found, Setting
+from xfm.reproduce.retrieval import evaluate_retrieval
+from xfm.tasks.base import TaskSettings
+from xfm.tasks.official.corpus import Corpus
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.registry import task_class
+from xfm.tasks.rows import Described
+from xfm.tasks.splits import SplitRows
+from xfm.training.checkpoint import list_checkpoints
+from xfm.training.distributed import pick_device
+from xfm.training.pretrain import MODEL_FOLDER
+
+GUESSES = 5
+"""Random guesses whose mean score is chance."""
+
+
+def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Setting) -> Found:
+    """Fine-tune, score every split, and write the files for the server.
+
+    A run that was interrupted goes on from its last checkpoint; one that is finished is not run again.
+
+    Raises:
+        UserError: see `xfm.finetuning.run.finetune`.
+    """
+    answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
+    task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
+    found = Found(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
+    if benchmark.kind is TaskKind.RETRIEVAL:
+        return evaluate_retrieval(task, corpus, setting, found)
+    for split, rows in corpus.scored.items():
+        predictions = _predicted(task, rows, answers)
+        _score(found, split, benchmark, task, rows, predictions)
+        if benchmark.submit and benchmark.submits_all:
+            found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+    for split, rows in corpus.hidden.items() if benchmark.submit else ():
+        predictions = _predicted(task, rows, answers)
+        found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+    _summarise(found, benchmark)
+    return found
+
+
+def fine_tuned_task(
+    kind: TaskKind, corpus: Corpus[Any], answers: tuple[str, ...], setting: Setting
+) -> AnyTask:
+    """The task with its fine-tuned model, trained here or before.
+
+    Args:
+        kind: the task.
+        corpus: its rows.
+        answers: the list that questions are ranked on, normalised; empty takes that of the training rows.
+        setting: model, recipe and folder.
+
+    Raises:
+        UserError: see `xfm.finetuning.run.finetune`.
+    """
+    run, recipe = setting.folder / RUN, setting.recipe
+    valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
+    data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
+    config = recipe.planned(training_rows(corpus.train))
+    if (run / METRICS).is_file():
+        return _restored(kind, data, config, setting)
+    resume = bool(list_checkpoints(run)) if run.is_dir() else False
+    return finetune(kind, setting.model, data, config, run, resume=resume, progress=setting.progress).task
+
+
+def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, setting: Setting) -> AnyTask:
+    """The task of a finished run, with the model that the run saved."""
+    pretrained = load_base(setting.folder / RUN / MODEL_FOLDER)
+    assert pretrained.task is not None  # the folder is that of a fine-tuned model
+    settings = TaskSettings(
+        batch_size=config.batch_size,
+        max_tokens=pretrained.task.task.max_tokens,
+        seed=config.seed,
+        precision=config.precision,
+        device=str(pick_device(setting.device)),
+    )
+    pictures = Pictures(pretrained.preprocessing)
+    task = task_class(kind, config.regression).build(pretrained, pictures, data, settings)
+    task.finish()
+    task.module.load_state_dict(pretrained.task.state_dict())
+    task.module.eval()
+    return task
+
+
+def training_rows(rows: Sequence[Any]) -> int:
+    """How many rows an epoch has: every caption of a picture is one."""
+    return sum(len(row.captions) if isinstance(row, Described) else 1 for row in rows)
+
+
+def _score(
+    found: Found,
+    split: str,
+    benchmark: Benchmark,
+    task: AnyTask,
+    rows: Sequence[Any],
+    predictions: Sequence[Any],
+) -> None:
+    """Metrics of a split, and of random guesses beside them."""
+    rng = np.random.default_rng(task.settings.seed)
+    guesses = [task.guess(rows, rng) for _ in range(GUESSES)]
+    score = benchmark.score_guesses or benchmark.score
+    random = [score(rows, guess) for guess in guesses if guess is not None]
+    found.splits[split], found.rows[split] = benchmark.score(rows, predictions), len(rows)
+    names = random[0] if random else {}
+    found.chance[split] = {name: float(np.mean([one[name] for one in random])) for name in names}
+
+
+def _predicted(task: AnyTask, rows: Sequence[Any], answers: Mapping[str, str]) -> list[Any]:
+    """Predictions, answers as the official list writes them."""
+    predictions = task.predict(rows)
+    return [answers.get(p, p) if isinstance(p, str) else p for p in predictions]
+
+
+def _summarise(found: Found, benchmark: Benchmark) -> None:
+    """Add the splits that are made of the others."""
+    chance, rows = benchmark.summary(found.chance), sum(found.rows.values())
+    for split, metrics in benchmark.summary(found.splits).items():
+        found.splits[split], found.rows[split], found.chance[split] = metrics, rows, chance.get(split, {})

@@ -1,0 +1,62 @@
+"""What an evaluation of a benchmark is given, and what it finds."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xfm.config.benchmark import BenchmarkRecipe
+from xfm.evaluation.scores import Score
+from xfm.reproduce.scoring import Metrics
+
+RUN = "run"
+"""Folder of a fine-tuning or of an evaluation on frozen features, inside the benchmark's."""
+
+
+@dataclass
+class Found:
+    """What an evaluation found.
+
+    Attributes:
+        splits: metrics by split.
+        chance: what random guesses score, by split.
+        rows: test cases by split.
+        submissions: files for the benchmark's server.
+        details: what else is worth knowing.
+    """
+
+    splits: dict[str, Metrics] = field(default_factory=dict)
+    chance: dict[str, Metrics] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    submissions: list[Path] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def scores(self, prefix: str, seed: int) -> dict[str, Score]:
+        """The metrics under `PREFIX/SPLIT/METRIC`."""
+        return {
+            f"{prefix}/{split}/{name}": Score(
+                value, self.chance.get(split, {}).get(name, 0.0), None, self.rows.get(split, 0), seed
+            )
+            for split, metrics in self.splits.items()
+            for name, value in metrics.items()
+        }
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every evaluation needs.
+
+    Attributes:
+        model: folder of the model, or a published file.
+        folder: where the evaluation may write.
+        recipe: settings; of the small version already, if that is wanted.
+        smoke: the small version.
+        device: auto takes the GPU where there is one.
+        progress: show bars.
+    """
+
+    model: str
+    folder: Path
+    recipe: BenchmarkRecipe
+    smoke: bool = False
+    device: str = "auto"
+    progress: bool = True

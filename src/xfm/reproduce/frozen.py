@@ -1,0 +1,73 @@
+"""Evaluation on frozen features: a linear probe, nearest neighbours, and prompts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from xfm.config.linear import Colours, FeatureConfig, Framing, LinearEvaluationConfig, Method
+from xfm.evaluation.linear.run import LabelledSplits, evaluate_frozen
+from xfm.evaluation.scores import Score
+from xfm.evaluation.zero_shot_run import evaluate_zero_shot as classify_by_prompts
+from xfm.reproduce.benchmarks import IMAGENET, Benchmark
+from xfm.reproduce.found import RUN, Found, Setting
+from xfm.tasks.official.corpus import Corpus
+from xfm.tasks.rows import Labelled
+
+
+def evaluate_linear(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Setting) -> Found:
+    """A linear probe and nearest neighbours on frozen features; pixels are normalised as published.
+
+    Raises:
+        UserError: see `xfm.evaluation.linear.run.evaluate_frozen`.
+    """
+    (split,) = corpus.scored
+    known = {row.label for row in corpus.train}
+    test = [row for row in corpus.scored[split] if row.label in known]
+    config = LinearEvaluationConfig(
+        methods=[Method.LINEAR, Method.KNN],
+        neighbours=min(20, len(corpus.train)),
+        features=_features(benchmark, setting),
+    )
+    splits = LabelledSplits(corpus.train, test)
+    result = evaluate_frozen(
+        Path(setting.model), splits, setting.folder / RUN, config, progress=setting.progress
+    )
+    found = _classified(split, result.scores, {"linear_": "", "knn_": "knn_"})
+    found.details["C"] = result.probe.chosen if result.probe else None
+    return found
+
+
+def evaluate_zero_shot_pictures(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Setting) -> Found:
+    """Classes by prompts with their names, no training.
+
+    Raises:
+        UserError: the model or a picture cannot be read, or the model has no tokenizer.
+    """
+    (split,) = corpus.scored
+    scores = classify_by_prompts(
+        Path(setting.model),
+        corpus.scored[split],
+        "photo",
+        setting.folder / RUN,
+        _features(benchmark, setting),
+        progress=setting.progress,
+    )
+    return _classified(split, scores, {"zero_shot_": ""})
+
+
+def _features(benchmark: Benchmark, setting: Setting) -> FeatureConfig:
+    if benchmark.name == IMAGENET:
+        return FeatureConfig(framing=Framing.CENTRE, colours=Colours.IMAGENET, device=setting.device)
+    return FeatureConfig(colours=Colours.HALF, device=setting.device)
+
+
+def _classified(split: str, scores: Mapping[str, Score], methods: Mapping[str, str]) -> Found:
+    """Scores by `TASK/test/METHOD_METRIC` as metrics of the split, each method's names begun otherwise."""
+    found = Found(splits={split: {}}, chance={split: {}})
+    for key, score in scores.items():
+        name = key.rsplit("/", 1)[1]
+        for method, prefix in methods.items():
+            if name.startswith(method):
+                metric = prefix + name.removeprefix(method)
+                found.splits[split][metric], found.chance[split][metric] = score.value, score.chance
+                found.rows[split] = score.n
+    return found

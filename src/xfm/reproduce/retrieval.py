@@ -1,0 +1,88 @@
+"""Retrieval of a fine-tuned model, or of a model as it is, on a test split of any size."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xfm.evaluation.features import Encoder
+from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions
+from xfm.evaluation.streaming import stream_retrieval
+from xfm.finetuning.base import load_base
+from xfm.finetuning.run import AnyTask
+from xfm.reproduce.benchmarks import Benchmark
+from xfm.reproduce.found import Found, Setting
+from xfm.tasks.official.corpus import Corpus
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Described
+from xfm.training.distributed import pick_device
+
+BATCH = 64
+
+
+def evaluate_retrieval(task: AnyTask, corpus: Corpus[Described], setting: Setting, found: Found) -> Found:
+    """Recalls of a fine-tuned model on the test split."""
+    model, settings = task.module.model, task.settings
+    encoder = Encoder(
+        model, task.tokenizer, settings.precision, torch.device(settings.device), BATCH, setting.progress
+    )
+    return score_retrieval(encoder, task.pictures, corpus, setting, found)
+
+
+def evaluate_zero_shot_retrieval(benchmark: Benchmark, corpus: Corpus[Described], setting: Setting) -> Found:
+    """Recalls of the model as it is, in pictures of its own size.
+
+    Raises:
+        UserError: the model cannot be read, or has no tokenizer.
+    """
+    pretrained = load_base(setting.model)
+    device = torch.device(pick_device(setting.device))
+    encoder = Encoder(
+        pretrained.model.to(device).eval(),
+        pretrained.tokenizer,
+        setting.recipe.settings.precision,
+        device,
+        BATCH,
+        setting.progress,
+    )
+    return score_retrieval(encoder, Pictures(pretrained.preprocessing), corpus, setting, Found())
+
+
+def score_retrieval(
+    encoder: Encoder, pictures: Pictures, corpus: Corpus[Described], setting: Setting, found: Found
+) -> Found:
+    """R@1/5/10 both ways on the test split, in bounded memory.
+
+    `text_r1` and the like re-rank the contrastive shortlist by the matching logit, as published; with
+    `_contrast` the shortlist is not re-ranked, with `_rerank` by both scores (see
+    `xfm.evaluation.retrieval`).
+    """
+    rows = corpus.scored["test"]
+    captions = [caption for row in rows for caption in row.captions]
+    owner = np.repeat(np.arange(len(rows)), [len(row.captions) for row in rows])
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    result = stream_retrieval(
+        encoder,
+        _pixels(pictures, rows, encoder.batch_size),
+        captions,
+        own_captions(owner, len(rows)),
+        shortlist=setting.recipe.shortlist,
+        scratch=setting.folder,
+    )
+    suffixes = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
+    metrics = {
+        f"{direction}_r{k}{suffix}": result.recalls[f"{direction}_r{k}{rule}"]
+        for direction in ("text", "image")
+        for k in CUTOFFS
+        for rule, suffix in suffixes.items()
+    }
+    found.splits["test"], found.rows["test"] = metrics, len(rows)
+    found.chance["test"] = {name: result.chances["_".join(name.split("_")[:2])] for name in metrics}
+    found.details |= {"captions": len(captions), "shortlist": setting.recipe.shortlist}
+    return found
+
+
+def _pixels(pictures: Pictures, rows: Sequence[Described], size: int) -> Iterator[Tensor]:
+    for first in range(0, len(rows), size):
+        yield pictures.pixels([row.image for row in rows[first : first + size]])
