@@ -83,6 +83,7 @@ class FinetuneConfig:
         valid_share: share of the training rows that becomes the validation split where none is given.
         test_share: likewise for the test split.
         baseline: fine-tune again without one of two modalities, to see what it brings.
+        baseline_steps: steps of that; 0 takes as many as the task itself.
         regression: the labels of text-classification are values.
         box_format: what the four numbers of a box are.
         box_unit: the unit of boxes.
@@ -114,6 +115,7 @@ class FinetuneConfig:
     valid_share: float = 0.15
     test_share: float = 0.15
     baseline: bool = True
+    baseline_steps: int = 0
     regression: bool = False
     box_format: BoxLayout = BoxLayout.XYWH
     box_unit: BoxScale = BoxScale.PIXEL
@@ -127,6 +129,7 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
             check_range(name, getattr(self, name), 0)
+        check_range("baseline_steps", self.baseline_steps, 0)
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
             check_range(name, getattr(self, name), 0)
         check_range("max_answers", self.max_answers, 1)
