@@ -207,6 +207,9 @@ COMMANDS = {
         "classify pictures by the names of their classes", "xfm.evaluation.frozen_commands", "zero_shot"
     ),
     "reproduce": _of_module("run the benchmarks of the paper", "xfm.reproduce.command", "reproduce"),
+    "easy-vqa": _of_module(
+        "fine-tune on easy-VQA in fourteen minutes", "xfm.reproduce.easy_vqa_command", "easy_vqa"
+    ),
     "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
     "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),

@@ -6,6 +6,7 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.optim import param_groups_layer_decay
 from transformers import get_linear_schedule_with_warmup
 
 from tests.modeling.build import tiny_model
@@ -191,7 +192,7 @@ def test_layers_learn_as_timm_has_it():
     trunk = timm.create_model("beit_base_patch16_224", depth=3, embed_dim=24, num_heads=2, num_classes=5)
     theirs = {
         name: group["lr_scale"]
-        for group in timm.optim.param_groups_layer_decay(trunk, layer_decay=0.7)
+        for group in param_groups_layer_decay(trunk, layer_decay=0.7)
         for name, p in trunk.named_parameters()
         if any(p is one for one in group["params"])
     }

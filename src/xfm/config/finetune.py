@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.image import ImageTrainingConfig
 from xfm.config.ranges import check_range
-from xfm.config.training import Precision
+from xfm.config.task import ImageHead
+from xfm.config.training import Grouping, Precision, Schedule
 
 
 class Tuning(StrEnum):
@@ -62,9 +64,16 @@ class FinetuneConfig:
         steps: optimiser steps at most; 0 fits.
         batch_size: rows a step; 0 fits.
         lr: peak learning rate of the pre-trained parts; 0 fits.
+        muon_lr: peak learning rate of Muon for the matrices, see `OptimConfig`; 0 leaves them to AdamW.
         new_lr_multiplier: multiplier for newly initialised parts (head, decoder).
         weight_decay: decay of matrices.
-        warmup: share of the steps with a rising learning rate; it falls linearly to 0 afterwards.
+        warmup: share of the steps with a rising learning rate; it falls to 0 afterwards.
+        schedule: the decay of the learning rate.
+        layer_decay: factor of the learning rate from each layer of an encoder to the one below it; 1 treats
+            all layers alike.
+        grouping: which parameters are decayed and have rates of their own.
+        average: decay of an exponential moving average of the weights, such as 0.999, which takes the place
+            of the weights when they are scored and at the end; 0 averages nothing.
         evaluate_every: steps between looks at the validation rows; 0 looks twenty times.
         patience: looks without a better model after which the training stops; 0 never stops.
         max_tokens: longest text in tokens; 0 fits the training rows.
@@ -74,9 +83,12 @@ class FinetuneConfig:
         valid_share: share of the training rows that becomes the validation split where none is given.
         test_share: likewise for the test split.
         baseline: fine-tune again without one of two modalities, to see what it brings.
+        baseline_steps: steps of that; 0 takes as many as the task itself.
         regression: the labels of text-classification are values.
         box_format: what the four numbers of a box are.
         box_unit: the unit of boxes.
+        image_head: the head of image-classification: one linear layer, or the published five.
+        image: how training pictures of image-classification are varied and mixed.
         tune: which encoders learn, and how.
         seed: seed of splits, heads, order and dropout.
         precision: arithmetic of the forward pass.
@@ -86,9 +98,14 @@ class FinetuneConfig:
     steps: int = 0
     batch_size: int = 0
     lr: float = 0.0
+    muon_lr: float = 0.0
     new_lr_multiplier: float = 5.0
     weight_decay: float = 0.01
     warmup: float = 0.1
+    schedule: Schedule = Schedule.LINEAR
+    layer_decay: float = 1.0
+    grouping: Grouping = Grouping.BY_KIND
+    average: float = 0.0
     evaluate_every: int = 0
     patience: int = 6
     max_tokens: int = 0
@@ -98,9 +115,12 @@ class FinetuneConfig:
     valid_share: float = 0.15
     test_share: float = 0.15
     baseline: bool = True
+    baseline_steps: int = 0
     regression: bool = False
     box_format: BoxLayout = BoxLayout.XYWH
     box_unit: BoxScale = BoxScale.PIXEL
+    image_head: ImageHead = ImageHead.LINEAR
+    image: ImageTrainingConfig = field(default_factory=ImageTrainingConfig)
     tune: TuningConfig = field(default_factory=TuningConfig)
     seed: int = 0
     precision: Precision = Precision.AUTO
@@ -109,10 +129,12 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
             check_range(name, getattr(self, name), 0)
-        for name in ("lr", "new_lr_multiplier", "weight_decay"):
+        check_range("baseline_steps", self.baseline_steps, 0)
+        for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
             check_range(name, getattr(self, name), 0)
         check_range("max_answers", self.max_answers, 1)
-        for name, most in (("warmup", 0.99), ("label_smoothing", 0.99)):
+        check_range("layer_decay", self.layer_decay, 0.01, 1)
+        for name, most in (("warmup", 0.99), ("label_smoothing", 0.99), ("average", 0.999999)):
             check_range(name, getattr(self, name), 0, most)
         for name in ("valid_share", "test_share"):
             check_range(name, getattr(self, name), 0.01, 0.4)

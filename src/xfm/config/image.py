@@ -7,7 +7,7 @@ from xfm.config.ranges import check_range
 
 @dataclass(frozen=True)
 class ImageTrainingConfig:
-    """How training pictures are varied and mixed. Evaluation never is.
+    """How training pictures are varied and mixed; by default not at all. Evaluation never is.
 
     Attributes:
         crop: smallest share of a picture's area that a random crop shows; 1 shows all of it.
@@ -23,11 +23,12 @@ class ImageTrainingConfig:
         mixing: probability that a batch is mixed at all.
         label_smoothing: share of the target that is spread over all classes.
         drop_path: drop-path rate of the vision encoder's last block; None leaves the model's.
+        workers: processes that read and vary training pictures; 0 does it in the training's own.
     """
 
-    crop: float = 0.35
-    aspect: float = 4 / 3
-    flip: float = 0.5
+    crop: float = 1.0
+    aspect: float = 1.0
+    flip: float = 0.0
     rand_augment: int = 0
     magnitude: int = 9
     erasing: float = 0.0
@@ -36,6 +37,13 @@ class ImageTrainingConfig:
     mixing: float = 1.0
     label_smoothing: float = 0.0
     drop_path: float | None = None
+    workers: int = 0
+
+    @property
+    def varies(self) -> bool:
+        """Whether single pictures are changed at all."""
+        changed = (self.crop < 1, self.aspect > 1, self.flip > 0, self.rand_augment > 0, self.erasing > 0)
+        return any(changed)
 
     def __post_init__(self) -> None:
         for name in ("crop", "flip", "erasing", "mixing", "label_smoothing"):
@@ -43,6 +51,7 @@ class ImageTrainingConfig:
         check_range("image.crop", self.crop, 0.01, 1)
         if self.drop_path is not None:
             check_range("image.drop_path", self.drop_path, 0, 1)
+        check_range("image.workers", self.workers, 0, 1024)
         check_range("image.aspect", self.aspect, 1, 10)
         check_range("image.rand_augment", self.rand_augment, 0, 10)
         check_range("image.magnitude", self.magnitude, 0, 10)
@@ -50,10 +59,20 @@ class ImageTrainingConfig:
             check_range(f"image.{name}", getattr(self, name), 0, 100)
 
 
-PLAIN = ImageTrainingConfig()
-"""Crops and mirroring alone: few rows, or pictures in which colour and shape carry the class."""
+UNVARIED = ImageTrainingConfig()
+"""Pictures as evaluation sees them."""
+
+LIGHT = ImageTrainingConfig(crop=0.35, aspect=4 / 3, flip=0.5)
+"""Crops and mirroring: for few rows, where a mirrored picture is of the same class."""
 
 PUBLISHED = ImageTrainingConfig(
-    crop=0.08, rand_augment=2, magnitude=9, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1
+    crop=0.08,
+    aspect=4 / 3,
+    flip=0.5,
+    rand_augment=2,
+    erasing=0.25,
+    mixup=0.8,
+    cutmix=1.0,
+    label_smoothing=0.1,
 )
 """The published fine-tuning on ImageNet."""

@@ -68,8 +68,8 @@ class RegressionConfig:
         lowest, highest: range of the binary search as exponents of ten of C.
         standardise: scale every feature to deviation 1 by the training rows. CLIP's protocol takes features
             as they are.
-        tolerance: largest entry of the gradient of the mean loss at which a fit is finished (scikit-learn's
-            tol).
+        tolerance: largest entry of the gradient of the mean loss at which a fit is finished. scikit-learn's
+            tol is 1e-4, with which it ends short of the optimum where the penalty is weak.
         max_iterations: steps of L-BFGS of a fit at most.
     """
 
@@ -78,7 +78,7 @@ class RegressionConfig:
     lowest: float = -6.0
     highest: float = 6.0
     standardise: bool = False
-    tolerance: float = 1e-4
+    tolerance: float = 1e-5
     max_iterations: int = 1000
 
     def __post_init__(self) -> None:

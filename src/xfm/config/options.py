@@ -20,6 +20,7 @@ from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.linear import Colours, Framing, Method, Sweep
 from xfm.config.model import Positions
 from xfm.config.spelling import respell
+from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError
@@ -33,6 +34,7 @@ _ENUMS: tuple[type[Enum], ...] = (
     Colours,
     Framing,
     Grouping,
+    ImageHead,
     Method,
     Part,
     Positions,

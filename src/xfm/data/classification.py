@@ -148,6 +148,11 @@ class Mixer:
         if config.cutmix:
             self._mixes.append(v2.CutMix(alpha=config.cutmix, num_classes=classes))
 
+    @property
+    def mixes(self) -> bool:
+        """Whether it mixes anything."""
+        return bool(self._mixes)
+
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mix pictures of a batch with one another.
 

@@ -51,9 +51,13 @@ def training_config(config: FinetuneConfig) -> TrainingConfig:
     """What the loop is told of a fitted configuration."""
     optim = OptimConfig(
         lr=config.lr,
+        muon_lr=config.muon_lr,
         new_lr_multiplier=config.new_lr_multiplier,
         weight_decay=config.weight_decay,
         warmup=round(config.steps * config.warmup),
+        schedule=config.schedule,
+        layer_decay=config.layer_decay,
+        grouping=config.grouping,
     )
     return TrainingConfig(
         steps=config.steps,

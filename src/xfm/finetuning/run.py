@@ -183,11 +183,16 @@ class _Run:
     def tuned(self, blanked: Blanked, folder: Path, resume: bool) -> tuple[AnyTask, Tuned]:
         """A task, trained in a folder; LoRA is merged, so that its module is a plain one."""
         config = self.config
+        if blanked is not Blanked.NOTHING and config.baseline_steps:
+            every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
+            config = replace(config, steps=config.baseline_steps, evaluate_every=every)
         settings = TaskSettings(
             blanked=blanked,
             batch_size=config.batch_size,
             max_tokens=config.max_tokens,
             label_smoothing=config.label_smoothing,
+            image=config.image,
+            image_head=config.image_head,
             seed=config.seed,
             precision=config.precision,
             device=config.device,

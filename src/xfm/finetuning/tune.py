@@ -1,6 +1,7 @@
 """The training of one task in a run folder of its own, resumable, with the best model at the end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from xfm.finetuning.plan import training_config
 from xfm.finetuning.watch import Look, Watch
 from xfm.tasks.base import BatchT, Prediction, Row
 from xfm.tasks.own import OwnTask
+from xfm.training.averaging import WeightAverage
 from xfm.training.loop import train
 
 
@@ -56,27 +58,41 @@ def tune(
     """
     adapt(task.module, config.tune)
     watch = Watch(task, valid, config, folder, progress)
+    averaged = WeightAverage(task.module, config.average) if config.average else None
     if resume:
         watch.resume()
     step = max(watch.looks, default=0)
     if not (resume and watch.enough):
         result = train(
-            task.module,
+            averaged or task.module,
             task.loss,
             task.batches,
             training_config(config),
             folder,
-            is_new=task.is_new,
+            is_new=averaged.by_own_name(task.is_new) if averaged else task.is_new,
             settings=settings,
             origins=lambda batch: range(task.settings.batch_size),
             resume=resume,
             progress=progress,
             device=task.settings.device,
-            finished=watch.finished,
+            finished=_finished(watch, averaged),
+            after_step=averaged.update if averaged else lambda: None,
         )
         step = result.step
+        if averaged:
+            averaged.keep()
         if step not in watch.looks:
             watch.look(step)
     watch.restore()
     task.module.eval()
     return Tuned(step, watch.best, tuple(watch.looks[step] for step in sorted(watch.looks)))
+
+
+def _finished(watch: Watch[Row, BatchT, Prediction], averaged: WeightAverage | None) -> Callable[[int], bool]:
+    """The watch's question; it looks at the average of the weights where there is one."""
+
+    def finished(done: int) -> bool:
+        with averaged.applied() if averaged else nullcontext():
+            return watch.finished(done)
+
+    return finished

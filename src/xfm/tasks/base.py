@@ -11,6 +11,8 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from xfm.config.image import UNVARIED, ImageTrainingConfig
+from xfm.config.task import ImageHead
 from xfm.config.training import Precision
 from xfm.data.schema import TensorFields
 from xfm.modeling.precision import autocast
@@ -48,6 +50,8 @@ class TaskSettings:
             once for all of them.
         max_tokens: longest text in tokens, special tokens included.
         label_smoothing: of captions.
+        image: how training pictures of image classification are varied and mixed.
+        image_head: the head of image classification.
         seed: seed of the head and of the order of the rows.
         precision: arithmetic of predictions.
         device: where the model runs.
@@ -58,6 +62,8 @@ class TaskSettings:
     rows_per_picture: int = 4
     max_tokens: int = 64
     label_smoothing: float = 0.1
+    image: ImageTrainingConfig = UNVARIED
+    image_head: ImageHead = ImageHead.LINEAR
     seed: int = 0
     precision: Precision = Precision.AUTO
     device: str = "cpu"

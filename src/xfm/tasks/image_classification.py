@@ -1,17 +1,19 @@
 """The class of a picture: vision slot 0 -> linear head, or the published one (spec: fine-tuning)."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from xfm.config.task import ImageHead, TaskKind
+from xfm.config.task import TaskKind
+from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
 from xfm.data.schema import TensorFields
 from xfm.data.tables import Field, TableRow
+from xfm.modeling.drop_path import set_drop_path
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
@@ -21,6 +23,7 @@ from xfm.tasks.classes import Choice
 from xfm.tasks.own import Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled
+from xfm.tasks.sampling import row_order
 from xfm.tasks.splits import SplitRows
 
 
@@ -56,13 +59,15 @@ class ImageClassificationTask(ClassTask[Labelled, ImageBatch]):
         train: Sequence[Labelled],
         settings: TaskSettings,
         labels: Sequence[str],
-        image_head: ImageHead = ImageHead.LINEAR,
     ) -> None:
         super().__init__(settings, train, labels)
-        self.pictures = pictures
+        self.pictures, image = pictures, settings.image
         with seeded(settings.seed):
             vision = copy.deepcopy(pretrained.model.vision)  # language and fusion are left behind
-            self._module = ImageClassifier(vision, len(labels), image_head).to(settings.device)
+            self._module = ImageClassifier(vision, len(labels), settings.image_head).to(settings.device)
+        if image.drop_path is not None:
+            set_drop_path(self._module.vision, image.drop_path)
+        self._mix = Mixer(image, len(labels))
         self.describe(labels=self.labels.names, max_tokens=0)
 
     @classmethod
@@ -95,9 +100,31 @@ class ImageClassificationTask(ClassTask[Labelled, ImageBatch]):
             return ImageBatch(pixels[index], targets)
         return ImageBatch(self.pictures.pixels([row.image for row in rows]), targets)
 
+    def batches(self, start: int, stop: int) -> Iterator[ImageBatch]:
+        """Training batches; their pictures are varied as the settings say."""
+        settings = self.settings
+        if not settings.image.varies or settings.blanked is Blanked.PICTURE:
+            yield from super().batches(start, stop)
+            return
+        size, rows = settings.batch_size, self.train_rows
+        order = row_order([None] * len(rows), settings.seed, start * size, 1)
+        variation = Variation(settings.image, self.pictures.preprocessing)
+        varied = VariedPictures([row.image for row in rows], variation)
+        steps, workers = range(start, stop), settings.image.workers
+        for chosen, pixels in varied_batches(varied, order, steps, size, settings.seed, workers):
+            labels = [self.class_of(rows[place]) for place in chosen]
+            yield ImageBatch(pixels, self.labels.indices(labels))
+
     def loss(self, batch: ImageBatch, generator: torch.Generator) -> Losses:
-        """Cross-entropy."""
-        return classification_losses(self.module(batch.pixels), batch.targets)
+        """Cross-entropy, of mixed pictures with the shares of their classes."""
+        image = self.settings.image
+        if not (self._mix.mixes or image.label_smoothing):
+            return classification_losses(self.module(batch.pixels), batch.targets)
+        pixels, shares = self._mix(batch.pixels, batch.targets)
+        logits = self.module(pixels).float()
+        loss = nn.functional.cross_entropy(logits, shares, label_smoothing=image.label_smoothing)
+        right = (logits.detach().argmax(-1) == shares.argmax(-1)).float().mean()
+        return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": right})
 
     def predict_batch(self, batch: ImageBatch) -> list[Choice]:
         """The likeliest class of each picture."""

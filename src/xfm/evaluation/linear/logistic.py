@@ -20,7 +20,8 @@ from xfm.evaluation.metrics import Array
 
 ROWS = 8192  # rows of a block: features may be a memory map, and probabilities of all rows are many
 NULL = 1e-10  # share of the largest eigenvalue below which a direction is no direction
-HISTORY = 20
+# A line search of more points goes on only where rounding hides which is lower.
+SOLVER = {"maxcor": 20, "maxls": 10, "gtol": 0.0, "ftol": 1e-12}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Fit:
         classifier: the weights.
         iterations: steps of L-BFGS.
         gradient: largest entry of the gradient of the mean loss.
-        converged: whether that lies below the tolerance.
+        converged: whether the fit ended at the tolerance, or where float32 tells no lower point, and not at
+            the limit of steps.
     """
 
     classifier: Classifier
@@ -106,7 +108,7 @@ class Regression:
         self,
         inverse_penalty: float,
         start: Classifier | None = None,
-        tolerance: float = 1e-4,
+        tolerance: float = 1e-5,
         max_iterations: int = 1000,
     ) -> Fit:
         """The classifier of a value of C.
@@ -136,11 +138,11 @@ class Regression:
             method="L-BFGS-B",
             callback=stop_at_tolerance,
             # The tolerance is on the gradient by the weights, which only the callback knows.
-            options={"maxiter": max_iterations, "maxcor": HISTORY, "maxls": 50, "gtol": 0.0, "ftol": 1e-12},
+            options={**SOLVER, "maxiter": max_iterations},
         )
         objective.evaluate(found.x)
         classifier, steepest = self._unscaled(objective.classifier(found.x)), objective.steepest
-        return Fit(classifier, int(found.nit), steepest, steepest <= tolerance)
+        return Fit(classifier, int(found.nit), steepest, found.nit < max_iterations)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Features [B, D] float32, divided by their deviations, and labels [B] in blocks."""

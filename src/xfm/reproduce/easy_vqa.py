@@ -1,0 +1,151 @@
+"""easy-VQA: a model fine-tuned on its official split in the time that there is, beside the question alone."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+
+from xfm.config.evaluation import FineTuneConfig
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+from xfm.evaluation.scores import Score
+from xfm.finetuning.base import load_base
+from xfm.finetuning.run import Finetuned, finetune
+from xfm.tasks.base import TaskSettings
+from xfm.tasks.fine_tune import fine_tune
+from xfm.tasks.official.easy_vqa import read_easy_vqa
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Question
+from xfm.tasks.splits import SplitRows
+from xfm.tasks.vqa import VqaTask
+from xfm.training.distributed import pick_device
+from xfm.training.memory import prepare_process
+from xfm.training.run_folder import CONFIG_FILE
+
+HELD_OUT = 60  # pictures of the training split that choose between the looks
+LOOKS = 6
+BASELINE_SHARE = 8  # the question alone is learned in an eighth of the steps
+SETTINGS = FinetuneConfig(
+    batch_size=64,
+    lr=3e-4,
+    new_lr_multiplier=3.0,
+    warmup=0.05,
+    patience=0,
+    max_tokens=24,
+)
+FEWEST, MOST = 50, 20_000
+ROOM = 0.92  # share of the time that is planned: the report takes some, and a machine is not always as fast
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a training step, and of an answered question."""
+
+    step: float
+    question: float
+
+
+def run_easy_vqa(
+    model: Path | str,
+    out: Path,
+    minutes: float = 14.0,
+    data: Path | None = None,
+    *,
+    steps: int = 0,
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> Finetuned:
+    """Fine-tune a model on easy-VQA, and score it on all of its test questions.
+
+    Args:
+        model: folder of a pre-trained model.
+        out: run folder; gets `model/`, `metrics.json` and `report.html`.
+        minutes: for everything; the steps that fit are measured first.
+        data: folder of the files; the installed package's if not given.
+        steps: optimiser steps instead of those that fit.
+        resume: continue the run in `out` exactly; it has its own steps.
+        device: auto takes the GPU where there is one.
+        progress: show bars.
+
+    Raises:
+        UserError: no model, easy-VQA is not installed, or `out` holds a run, or none to continue.
+        Interrupted: SIGINT or SIGTERM came; the run is saved.
+    """
+    began = time.perf_counter()
+    prepare_process()
+    splits = read_easy_vqa(data)
+    train, valid = hold_out(splits["train"])
+    if resume:
+        steps = stored_steps(out)
+    elif not steps:
+        speed = measure(model, train, valid, str(pick_device(device)))
+        left = ROOM * 60 * minutes - (time.perf_counter() - began)
+        steps = fitting_steps(speed, left, len(valid), len(splits["test"]))
+        if progress:
+            tqdm.write(f"{1 / speed.step:.1f} steps a second: {steps} steps in {minutes:g} minutes")
+    config = replace(
+        SETTINGS,
+        steps=steps,
+        evaluate_every=max(1, steps // LOOKS),
+        baseline_steps=max(1, steps // BASELINE_SHARE),
+        device=device,
+    )
+    rows = SplitRows(train, valid, splits["test"])
+    return finetune(TaskKind.VQA, model, rows, config, out, resume=resume, progress=progress)
+
+
+def stored_steps(out: Path) -> int:
+    """The steps of the run in a folder.
+
+    Raises:
+        UserError: there is no run.
+    """
+    try:
+        return int(yaml.safe_load((out / CONFIG_FILE).read_text(encoding="utf-8"))["finetune"]["steps"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"{out} holds no run to resume; run without --resume, or name its folder") from error
+
+
+def hold_out(rows: Sequence[Question], pictures: int = HELD_OUT) -> tuple[list[Question], list[Question]]:
+    """Training rows, and those of the last pictures for validation."""
+    images = list(dict.fromkeys(row.image for row in rows))
+    held = set(images[max(1, len(images) - pictures) :])
+    return [row for row in rows if row.image not in held], [row for row in rows if row.image in held]
+
+
+def measure(
+    model: Path | str, train: Sequence[Question], valid: Sequence[Question], device: str, steps: int = 24
+) -> Speed:
+    """The speed of a fine-tuning that is thrown away."""
+    pretrained = load_base(str(model), 0)
+    settings = TaskSettings(batch_size=SETTINGS.batch_size, max_tokens=SETTINGS.max_tokens, device=device)
+    task = VqaTask(pretrained, Pictures(pretrained.preprocessing), train, settings)
+    config = FineTuneConfig(steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr)
+    fine_tune(task, config)  # the first steps of a process are slow
+    seconds = fine_tune(task, config).seconds
+    task.predict(valid)
+    began = time.perf_counter()
+    task.predict(valid)
+    return Speed(seconds / steps, (time.perf_counter() - began) / max(1, len(valid)))
+
+
+def fitting_steps(speed: Speed, seconds: float, valid: int, test: int) -> int:
+    """Steps that fit: of the training, of the baseline's share, and all questions that both answer."""
+    answers = (test + LOOKS * valid) * 2 * speed.question
+    steps = (seconds - answers) / (speed.step * (1 + 1 / BASELINE_SHARE))
+    return int(min(MOST, max(FEWEST, steps)))
+
+
+def table(scores: dict[str, Score]) -> str:
+    """Scores beside the best baseline and chance, as lines for a terminal."""
+    width = max(len(key) for key in scores)
+    lines = [f"{'':<{width}}  accuracy  question only  chance      n"]
+    for key, score in scores.items():
+        floor = "-" if score.baseline is None else f"{score.baseline:.2%}"
+        lines.append(f"{key:<{width}}  {score.value:>8.2%}  {floor:>13}  {score.chance:>6.2%}  {score.n:>5}")
+    return "\n".join(lines)

@@ -1,0 +1,162 @@
+"""Full fine-tuning of image classification: variations, mixing, layers, averages, exactly resumed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from tests.evaluation.tiny import COLOURS, tiny_pretrained
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
+from xfm.config.task import ImageHead, TaskKind
+from xfm.config.training import Grouping, Precision, Schedule
+from xfm.data.classification import Mixer
+from xfm.finetuning.run import finetune
+from xfm.modeling.drop_path import set_drop_path
+from xfm.modeling.folder import load_model
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.image_classification import ImageClassificationTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Labelled
+from xfm.tasks.splits import SplitRows
+
+LABELS = tuple(sorted(COLOURS))
+SHORT = FinetuneConfig(
+    steps=8, batch_size=4, lr=1e-3, evaluate_every=4, patience=0, baseline=False, precision=Precision.FP32,
+    device="cpu",
+)  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Noisy pictures of four colours."""
+    rng, found = np.random.default_rng(0), {}
+    for split, count in (("train", 8), ("valid", 3), ("test", 4)):
+        rows = []
+        for name in LABELS:
+            for number in range(count):
+                noise = rng.integers(-30, 31, (36, 40, 3))
+                pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+                path = tmp_path / f"{split}-{name}-{number}.png"
+                Image.fromarray(pixels).save(path)
+                rows.append(Labelled(path, name))
+        found[split] = rows
+    return SplitRows(**found, labels=LABELS)
+
+
+def task(data, **settings):
+    settings = TaskSettings(batch_size=4, precision=Precision.FP32, **settings)
+    pretrained = tiny_pretrained()
+    return ImageClassificationTask(
+        pretrained, Pictures(pretrained.preprocessing), data.train, settings, LABELS
+    )
+
+
+def test_varied_batches_go_on_anywhere(data):
+    varied = task(data, image=LIGHT)
+    whole = list(varied.batches(0, 12))
+    for ours, theirs in zip(whole[9:], varied.batches(9, 12), strict=True):
+        assert torch.equal(ours.pixels, theirs.pixels)
+        assert torch.equal(ours.targets, theirs.targets)
+    targets = torch.cat([batch.targets for batch in whole[:8]])  # an epoch
+    assert targets.bincount().tolist() == [8] * 4
+    plain = next(task(data).batches(0, 1))
+    assert torch.equal(plain.targets, whole[0].targets), "the same rows, varied or not"
+    assert not torch.allclose(plain.pixels, whole[0].pixels)
+    blank = next(task(data, image=LIGHT, blanked=Blanked.PICTURE).batches(0, 1))
+    assert not blank.pixels.any()
+
+
+def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):
+    image = ImageTrainingConfig(mixup=0.8, cutmix=1.0, label_smoothing=0.1)
+    mixing = task(data, image=image)
+    batch = next(mixing.batches(0, 1))
+    for seed in range(4):
+        torch.manual_seed(seed)
+        pixels, shares = Mixer(image, 4)(batch.pixels, batch.targets)
+        logits = mixing.module(pixels)
+        smooth = 0.9 * shares + 0.1 / 4
+        expected = -(smooth * F.log_softmax(logits, dim=1)).sum(1).mean()
+        torch.manual_seed(seed)
+        torch.testing.assert_close(mixing.loss(batch, torch.Generator()).total, expected)
+
+
+def test_drop_path_rises_over_the_blocks():
+    vision = tiny_pretrained().model.vision
+    set_drop_path(vision, 0.4)
+    assert [block.drop_path.rate for block in vision.blocks] == [0.0, 0.4]
+
+
+def test_drop_path_of_a_timm_encoder():
+    from timm.layers import DropPath
+
+    from xfm.config.model import TimmVisionConfig
+    from xfm.modeling.timm_vision import TimmVision
+
+    config = TimmVisionConfig(
+        32, 16, architecture="vit_tiny_patch16_224", width=192, depth=12, heads=3, drop_path=0.0
+    )
+    vision = TimmVision(config)
+    set_drop_path(vision, 0.11)
+    rates = [
+        block.drop_path1.drop_prob for block in vision.trunk.blocks if isinstance(block.drop_path1, DropPath)
+    ]
+    assert rates == pytest.approx([0.01 * place for place in range(1, 12)])
+
+
+COSINE = replace(SHORT, schedule=Schedule.COSINE)
+MODERN = replace(COSINE, image=replace(LIGHT, workers=1), layer_decay=0.7, average=0.9)
+AS_PUBLISHED = replace(COSINE, image=PUBLISHED, grouping=Grouping.ONE, image_head=ImageHead.PUBLISHED)
+
+
+@pytest.mark.parametrize("config", [MODERN, AS_PUBLISHED], ids=["modern", "published"])
+def test_both_ways_train_and_load(config, data, model, tmp_path):
+    found = finetune(TaskKind.IMAGE, model, data, config, tmp_path / "out", progress=False)
+    loaded = load_model(found.model).task
+    assert loaded.task.image_head is config.image_head
+    assert loaded.task.labels == LABELS
+    pixels = Pictures(tiny_pretrained().preprocessing).pixels([row.image for row in data.test])
+    with torch.no_grad():
+        again = [LABELS[place] for place in loaded(pixels).argmax(1).tolist()]
+    assert again == [choice.label for choice in found.predictions["test"]]
+
+
+def test_the_average_is_what_is_scored_and_saved(data, model, tmp_path):
+    """With a decay near 1 and few steps it lies between the first weights and the last."""
+    config = replace(SHORT, average=0.9, lr=1e-2)
+    last = finetune(TaskKind.IMAGE, model, data, replace(config, average=0.0), tmp_path / "a", progress=False)
+    averaged = finetune(TaskKind.IMAGE, model, data, config, tmp_path / "b", progress=False)
+    name = "vision.blocks.1.fc1.weight"
+    before = load_model(model).model.state_dict()[name]
+    moves = [(load_model(found.model).model.state_dict()[name] - before).norm() for found in (averaged, last)]
+    assert 0 < moves[0] < moves[1]
+    lines = [json.loads(line) for line in (tmp_path / "b" / "validation.jsonl").read_text().splitlines()]
+    scores = averaged.task.metrics(data.valid, averaged.task.predict(data.valid))
+    best = max(lines, key=lambda line: (line["accuracy"], line["step"]))
+    assert scores["accuracy"] == pytest.approx(best["accuracy"])
+
+
+def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkeypatch):
+    config = replace(SHORT, image=PUBLISHED, average=0.9, layer_decay=0.8)
+    whole = finetune(TaskKind.IMAGE, model, data, config, tmp_path / "whole", progress=False)
+    loss, calls = ImageClassificationTask.loss, []
+
+    def breaking(self, batch, generator):
+        calls.append(0)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return loss(self, batch, generator)
+
+    monkeypatch.setattr(ImageClassificationTask, "loss", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False)
+    resumed = finetune(TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False, resume=True)
+    assert len(calls) == 7 + 4  # from the checkpoint of step 4
+    ours, theirs = (load_model(Path(found.model)).model.state_dict() for found in (whole, resumed))
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
