@@ -61,6 +61,23 @@ def test_both_forms_hold_every_line() -> None:
     assert "93.9 in another table" in next(line for line in text if line.startswith("sun397"))
 
 
+def test_benchmarks_without_published_numbers_have_lines_of_their_own() -> None:
+    ours = {
+        "refcoco/FT/val/acc50": 0.5,
+        "refcoco/FT/testA/acc50": 0.25,
+        "refcoco/FT/val/mean_iou": 0.4,
+        "coco-captions/FT/test/cider_d": 1.387,
+        "coco-captions/FT/test/bleu1": 0.8,
+        "cola/FT/dev/mcc": 0.5,
+    }
+    extra = table_lines(ours)[len(table_lines({})) :]
+    assert [line.cells for line in extra] == [
+        ("refcoco", "FT", "val / testA", "accuracy at IoU 0.5", "-", "-", "-", "50.0 / 25.0"),
+        ("refcoco", "FT", "val", "mean IoU", "-", "-", "-", "40.0"),
+        ("coco-captions", "FT", "test", "CIDEr-D", "-", "-", "-", "138.7"),
+    ]
+
+
 @pytest.mark.parametrize("names", [["rte"], ["coco", "vqa"]])
 def test_the_table_can_be_narrowed(names: list[str]) -> None:
     assert {line.cells[0] for line in table_lines({}, names)} == set(names)
