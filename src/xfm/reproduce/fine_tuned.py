@@ -1,6 +1,7 @@
 """Fine-tuning on a benchmark, its official scores, and the files for its server."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def fine_tuned_task(
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
     data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
-    config = recipe.planned(training_rows(corpus.train))
+    config = replace(recipe.planned(training_rows(corpus.train)), device=setting.device)
     if (run / METRICS).is_file():
         return _restored(kind, data, config, setting)
     resume = bool(list_checkpoints(run)) if run.is_dir() else False
