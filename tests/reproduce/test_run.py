@@ -15,7 +15,8 @@ from xfm.reproduce.benchmarks import BENCHMARKS
 from xfm.reproduce.fine_tuned import fine_tuned_task
 from xfm.reproduce.found import RUN, Setting
 from xfm.reproduce.published import Protocol
-from xfm.reproduce.run import OFFICIAL, OWNER, TABLE, Job, find_jobs, read_all, run_jobs
+from xfm.reproduce.results import OFFICIAL, read_all
+from xfm.reproduce.run import OWNER, TABLE, Job, find_jobs, run_jobs
 from xfm.tasks.official.image_sets import ImageSet
 from xfm.training import signals
 

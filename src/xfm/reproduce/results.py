@@ -1,4 +1,4 @@
-"""Scores that `xfm reproduce` has written. Nothing here imports torch, so that the table is printed at once."""
+"""Scores that `xfm reproduce` has written. Nothing here imports torch, so that the table comes at once."""
 
 from pathlib import Path
 
