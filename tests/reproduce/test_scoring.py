@@ -37,9 +37,8 @@ def test_pairs(seed: int) -> None:
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truth, [p.label for p in predictions]))
     assert ("auroc" in found) == (len(classes) == 2)
     if len(classes) == 2:
-        expected = metrics.roc_auc_score(
-            [t == "yes" for t in truth], [p.probabilities[1] for p in predictions]
-        )
+        scores = [p.probabilities[1] for p in predictions]
+        expected = metrics.roc_auc_score([label == "yes" for label in truth], scores)
         assert found["auroc"] == pytest.approx(expected)
 
 
