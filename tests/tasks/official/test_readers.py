@@ -92,6 +92,17 @@ def test_refcoco_names_a_wrong_box(tmp_path: Path) -> None:
         read_refcoco(folder, tmp_path / "coco" / "train2014", ("unc",))
 
 
+def test_folders_of_pictures_may_be_links(tmp_path: Path) -> None:
+    """Many people keep the pictures of all data sets in one place."""
+    corpora.write_coco(tmp_path / "elsewhere")
+    folder = tmp_path / "data" / "coco"
+    folder.mkdir(parents=True)
+    (folder / "dataset_coco.json").write_text((tmp_path / "elsewhere" / "dataset_coco.json").read_text())
+    for year in ("train2014", "val2014"):
+        (folder / year).symlink_to(tmp_path / "elsewhere" / year)
+    assert all(row.image.is_file() for row in read_coco(folder).train)
+
+
 def test_snli_ve_leaves_out_rows_without_agreement(tmp_path: Path) -> None:
     corpus = read_snli_ve(corpora.write_snli_ve(tmp_path / "ve", tmp_path / "flickr"), tmp_path / "flickr")
     assert [len(rows) for rows in (corpus.train, *corpus.scored.values())] == [5, 5, 5]
@@ -202,7 +213,7 @@ def test_missing_files_are_named(tmp_path: Path, write, read, gone: str, message
             "train.jsonl",
             "img/00101",
             "../../../00101",
-            "is not a path below",
+            "leaves the folder",
         ),
     ],
 )

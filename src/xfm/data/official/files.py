@@ -24,6 +24,17 @@ def need(folder: Path, *names: str) -> Path:
     raise UserError(f"{folder / names[0]} does not exist; put the official file there")
 
 
+def picture_below(folder: Path, name: str) -> Path | None:
+    """The picture that a file names below a folder, or None where the name would leave it.
+
+    Names alone are looked at: people link the folders of their pictures to where they are, and an official
+    file cannot make links.
+    """
+    if "\0" in name or name.startswith("/") or ".." in name.split("/") or ":" in name or "\\" in name:
+        return None
+    return folder / name
+
+
 def read_json(path: Path) -> Any:
     """Content of a JSON file.
 

@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.data.official.files import inner_rows, integer, need, read_json_rows
+from xfm.data.official.files import inner_rows, integer, need, picture_below, read_json_rows
 from xfm.data.tasks import Row
-from xfm.files import path_below
 from xfm.tasks.official.corpus import Corpus, check_picture
 from xfm.tasks.rows import Described
 
@@ -53,7 +52,7 @@ def _read(folder: Path, file: str, places: Sequence[str], remedy: str) -> Corpus
 
 def _described(row: Row, pictures: Path) -> Described:
     name = "/".join(part for part in (row.get("filepath"), row.text("filename")) if part)
-    image = path_below(pictures, name)
+    image = picture_below(pictures, name)
     if image is None:
         raise row.error("filename", "leaves the folder of the pictures")
     captions = tuple(sentence.text("raw").strip() for sentence in inner_rows(row, "sentences", ("raw",)))

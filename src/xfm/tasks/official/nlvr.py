@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from xfm.data.official.files import chosen, need
+from xfm.data.official.files import chosen, need, picture_below
 from xfm.data.tasks import Row, read_rows
-from xfm.files import path_below
 from xfm.tasks.official.corpus import Corpus, check_picture
 from xfm.tasks.rows import LabelledPictureText, PicturePair
 
@@ -37,7 +36,7 @@ def _pair(row: Row, images: Path) -> PicturePair:
     stem, dash, _ = identifier.rpartition("-")
     directory = row.get("directory")
     below = "" if directory is None else f"{directory}/"
-    left, right = (path_below(images, f"{below}{stem}-img{side}.png") for side in (0, 1))
+    left, right = (picture_below(images, f"{below}{stem}-img{side}.png") for side in (0, 1))
     if not dash or identifier.count("-") != 3:
         raise row.error("identifier", "is not SPLIT-SET-PAIR-SENTENCE")
     if left is None or right is None:
@@ -69,7 +68,7 @@ def _drawings(row: Row, images: Path, split: str) -> list[LabelledPictureText]:
     directory = row.get("directory", "")
     found: list[LabelledPictureText] = []
     for order in range(6):
-        image = path_below(images, f"{directory}/{split}-{identifier}-{order}.png")
+        image = picture_below(images, f"{directory}/{split}-{identifier}-{order}.png")
         if image is None:
             raise row.error("identifier", "leaves the folder of the pictures")
         if image.is_file():

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from xfm.data.official.files import chosen, need, string
+from xfm.data.official.files import chosen, need, picture_below, string
 from xfm.data.tasks import Row, read_rows
-from xfm.files import path_below
 from xfm.tasks.official.corpus import Corpus, check_picture
 from xfm.tasks.rows import LabelledPictureText
 
@@ -37,7 +36,7 @@ def read_snli_ve(folder: Path, images: Path) -> Corpus[LabelledPictureText]:
 
 def _entailed(row: Row, images: Path) -> LabelledPictureText:
     number = string(row, "Flickr30K_ID").removesuffix(".jpg")
-    image = path_below(images, f"{number}.jpg")
+    image = picture_below(images, f"{number}.jpg")
     if image is None:
         raise row.error("Flickr30K_ID", "leaves the folder of the pictures")
     label = chosen(row, "gold_label", {name: name for name in ENTAILMENT})
@@ -71,11 +70,9 @@ def _memes(path: Path, labelled: bool = True) -> list[LabelledPictureText]:
     names = dict(enumerate(HATEFUL))
     found: list[LabelledPictureText] = []
     for row in read_rows(path, ("id", "img", "text", *(("label",) if labelled else ()))):
+        image = picture_below(path.parent, row.text("img"))
+        if image is None:
+            raise row.error("img", "leaves the folder of the pictures")
         label = chosen(row, "label", names) if labelled else HATEFUL[0]
-        key = row["id"]
-        found.append(
-            LabelledPictureText(
-                row.path("img"), string(row, "text"), label, key if isinstance(key, int) else str(key)
-            )
-        )
+        found.append(LabelledPictureText(image, string(row, "text"), label, string(row, "id")))
     return found

@@ -8,12 +8,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.data.official.files import as_row, inner_rows, integer, need, read_json, read_json_rows
+from xfm.data.official.files import (
+    as_row,
+    inner_rows,
+    integer,
+    need,
+    picture_below,
+    read_json,
+    read_json_rows,
+)
 from xfm.data.official.safe_pickle import read_plain_pickle
 from xfm.data.records import check_box
 from xfm.data.tasks import Row
 from xfm.errors import UserError
-from xfm.files import path_below
 from xfm.tasks.official.corpus import Corpus, check_picture
 from xfm.tasks.rows import Corners, Reference
 
@@ -56,7 +63,7 @@ def _boxes(path: Path, images: Path) -> dict[int, tuple[Path, Corners]]:
     """Picture and box of every annotation; boxes as fractions of the picture's sides."""
     pictures: dict[int, tuple[Path, int, int]] = {}
     for row in read_json_rows(path, "images", required=("id", "file_name", "width", "height")):
-        place = path_below(images, row.text("file_name"))
+        place = picture_below(images, row.text("file_name"))
         if place is None:
             raise row.error("file_name", "leaves the folder of the pictures")
         pictures[integer(row, "id")] = (place, integer(row, "width"), integer(row, "height"))

@@ -76,13 +76,24 @@ def _answered(row: Row, questions: Mapping[int, str], coco: Path, year: str) -> 
     key = integer(row, "question_id")
     if key not in questions:
         raise row.error("question_id", f"is {key}, which the questions do not have")
-    given = [string(answer, "answer") for answer in inner_rows(row, "answers", ("answer",))]
+    given = _given(row)
     if not given:
         raise row.error("answers", "is empty")
     votes = tuple((answer, count / len(given)) for answer, count in Counter(given).items())
     image = coco / year / f"COCO_{year}_{integer(row, 'image_id'):012d}.jpg"
     common = string(row, "multiple_choice_answer") if "multiple_choice_answer" in row else votes[0][0]
     return Question(image, questions[key], common, string(row, "answer_type"), votes, key)
+
+
+def _given(row: Row) -> list[str]:
+    """The people's answers. Millions of them are read: what is wrong with one is found out only then."""
+    try:
+        given = [answer["answer"] for answer in row["answers"]]
+    except (KeyError, TypeError):
+        given = [None]
+    if all(isinstance(answer, str) for answer in given):
+        return given
+    return [string(answer, "answer") for answer in inner_rows(row, "answers", ("answer",))]
 
 
 def _hidden(path: Path, coco: Path) -> list[Question]:
