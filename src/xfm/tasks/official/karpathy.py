@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.data.official.files import inner_rows, integer, need, picture_below, read_json_rows
+from xfm.data.official.files import inner_rows, integer, need, picture_below, read_json_rows, string
 from xfm.data.tasks import Row
 from xfm.tasks.official.corpus import Corpus, check_picture
 from xfm.tasks.rows import Described
@@ -55,8 +55,9 @@ def _described(row: Row, pictures: Path) -> Described:
     image = picture_below(pictures, name)
     if image is None:
         raise row.error("filename", "leaves the folder of the pictures")
-    captions = tuple(sentence.text("raw").strip() for sentence in inner_rows(row, "sentences", ("raw",)))
+    raw = (string(sentence, "raw").strip() for sentence in inner_rows(row, "sentences", ("raw",)))
+    captions = tuple(caption for caption in raw if caption)
     if not captions:
-        raise row.error("sentences", "is empty")
+        raise row.error("sentences", "holds no caption")
     key = integer(row, "cocoid" if "cocoid" in row else "imgid")
     return Described(image, captions, key)

@@ -40,7 +40,7 @@ def _entailed(row: Row, images: Path) -> LabelledPictureText:
     if image is None:
         raise row.error("Flickr30K_ID", "leaves the folder of the pictures")
     label = chosen(row, "gold_label", {name: name for name in ENTAILMENT})
-    return LabelledPictureText(image, row.text("sentence2"), label, row.get("pairID"))
+    return LabelledPictureText(image, string(row, "sentence2"), label, row.get("pairID"))
 
 
 def read_memes(folder: Path) -> Corpus[LabelledPictureText]:

@@ -16,6 +16,7 @@ from xfm.data.official.files import (
     picture_below,
     read_json,
     read_json_rows,
+    string,
 )
 from xfm.data.official.safe_pickle import read_plain_pickle
 from xfm.data.records import check_box
@@ -51,7 +52,8 @@ def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[
             raise ref.error("ann_id", f"is {annotation}, which instances.json does not have")
         image, corners = boxes[annotation]
         for sentence in inner_rows(ref, "sentences", ("sent",)):
-            splits[ref.text("split")].append(Reference(image, sentence.text("sent"), corners))
+            if phrase := string(sentence, "sent").strip():
+                splits[ref.text("split")].append(Reference(image, phrase, corners))
     scored = {name: splits[name] for name in _ORDER if splits[name]}
     if not splits["train"] or not scored:
         raise UserError(f"{path}: there are no references to train on or to test; is it the official file?")

@@ -128,10 +128,9 @@ def read_genome(folder: Path) -> list[Question]:
                 raise pair.error(
                     "image_id", f"is {pair['image_id']}, a picture in neither VG_100K nor VG_100K_2"
                 )
-            answer = string(pair, "answer").strip().rstrip(".").lower()
+            question, answer = (string(pair, field).strip() for field in ("question", "answer"))
+            answer = answer.rstrip(".").lower()
             key = integer(pair, "qa_id") if "qa_id" in pair else None
-            if answer:  # a few are blank
-                found.append(
-                    Question(image, pair.text("question"), answer, "genome", ((answer, VG_WEIGHT),), key)
-                )
+            if question and answer:  # a few are blank
+                found.append(Question(image, question, answer, "genome", ((answer, VG_WEIGHT),), key))
     return found
