@@ -19,14 +19,14 @@ from tqdm import tqdm
 from xfm.data.collate import LENGTH_STEP
 from xfm.evaluation.features import Encoder, storage_dtype, tokenize_captions
 from xfm.evaluation.metrics import ranks_of_best_positive
-from xfm.evaluation.recalls import Ranks, RetrievalResult, Rule, summarise
+from xfm.evaluation.recalls import Ranks, RetrievalResult, Rule, sides, summarise
 from xfm.evaluation.retrieval import PICTURE_STEP, cosines, rerank_scores, shortlisted
 from xfm.evaluation.states import StateFile
 from xfm.files import writing
 from xfm.modeling.precision import autocast
 from xfm.tasks.shapes import round_up
 
-BLOCK = 8 << 20  # scores of a block of queries
+BLOCK = 2 << 20  # scores of a block of queries
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,16 @@ def stream_retrieval(
     Raises:
         UserError: the disk is full.
     """
+    pictures, _ = sides(positives)
     with TemporaryDirectory(dir=scratch) as name, writing(Path(name), "or name another folder"):
-        images = store_images(encoder, pixels, positives.shape[0], Path(name))
+        images = store_images(encoder, pixels, pictures, Path(name))
         captions = store_texts(encoder, texts, Path(name))
         for_images = search(encoder, images.vectors, captions.vectors, positives, shortlist, "pictures")
         by_text = positives.T.tocsr()
         for_texts = search(encoder, captions.vectors, images.vectors, by_text, shortlist, "texts")
         rows = np.arange(len(texts))
         keys = (
-            np.arange(positives.shape[0])[:, None] * len(texts) + for_images.shortlist,  # [I, K]
+            np.arange(pictures)[:, None] * len(texts) + for_images.shortlist,  # [I, K]
             for_texts.shortlist.astype(np.int64) * len(texts) + rows[:, None],  # [R, K]
         )
         wanted = np.unique(np.concatenate([part.ravel() for part in keys]))
