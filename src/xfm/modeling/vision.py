@@ -145,9 +145,11 @@ class VisionEncoder(nn.Module):
     def compute_buffers(self) -> None:
         """Compute what the grid alone decides, and what no file of weights holds."""
         grid, like = self.config.grid, self.cls
-        self.register_buffer("index", relative_position_index(grid).to(like.device), persistent=False)
+        # Parameters without memory get their tensors later; buffers are whole from the start.
+        device = torch.get_default_device() if like.is_meta else like.device
+        self.register_buffer("index", relative_position_index(grid).to(device), persistent=False)
         sine = self.config.positions is Positions.SINE_2D
-        positions = sine_positions(grid, self.config.width).to(like) if sine else None
+        positions = sine_positions(grid, self.config.width).to(device, like.dtype) if sine else None
         self.register_buffer("positions", positions, persistent=False)
 
     @torch.no_grad()
