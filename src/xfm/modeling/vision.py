@@ -59,7 +59,9 @@ class BiasedLinear(nn.Linear):
     Called as a layer, not through its weight, so that what wraps layers (LoRA) also reaches this one.
     """
 
-    def forward(self, input: Tensor, bias: Tensor) -> Tensor:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Tensor, bias: Tensor
+    ) -> Tensor:
         """[..., D] and [F] -> [..., F]."""
         return nn.functional.linear(input, self.weight, bias)
 
