@@ -69,7 +69,8 @@ class XFMPreTrainedModel(PreTrainedModel):
             if isinstance(module, VisionEncoder | TimmVision):
                 module.compute_buffers()  # transformers builds models without memory, and fills weights only
         model.provenance = _read_provenance(pretrained_model_name_or_path, place)
-        return (model, report) if wants_report else model
+        answer: Any = (model, report) if wants_report else model  # as transformers types it
+        return answer
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any
