@@ -27,7 +27,7 @@ from xfm.finetuning.report import write_report
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.tune import Tuned, tune
 from xfm.finetuning.watch import BEST_FOLDER
-from xfm.modeling.folder import Pretrained, save_model
+from xfm.modeling.folder import FRESH, Pretrained, save_model
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.own import OwnTask
 from xfm.tasks.pictures import Pictures
@@ -225,6 +225,11 @@ class _Run:
             found[name] = json.loads(stored.read_text(encoding="utf-8"))
         return found
 
+    @property
+    def trains_everything(self) -> bool:
+        """Whether the task adds nothing, so that the heads it uses are trained on."""
+        return self.type.kind in (TaskKind.RETRIEVAL, TaskKind.GROUNDING)
+
     def provenance(self, tuned: Tuned) -> dict[str, Any]:
         """Where the fine-tuned model comes from."""
         before = self.pretrained.provenance
@@ -238,6 +243,7 @@ class _Run:
             "licences": before.get("licences", {}),
             "versions": {"xfm": version("xfm"), "torch": torch.__version__},
             "settings": self.settings(Blanked.NOTHING),
+            **({FRESH: before[FRESH]} if before.get(FRESH) and not self.trains_everything else {}),
             "began_with": {key: value for key, value in before.items() if key != "settings"},
         }
 
@@ -260,6 +266,7 @@ class _Run:
             "rows": {"train": len(self.data.train), "validation": len(self.data.valid), **counts},
             "sources": dict(origin.sources),
             "config": to_plain(self.config),
+            "tokens": found.task.module.task.max_tokens,
             "baselines": result.baselines,
             "seconds": dict(seconds),
         }
