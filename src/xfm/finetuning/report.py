@@ -117,7 +117,11 @@ def facts(details: Mapping[str, Any], tuned: Tuned, primary: str) -> list[tuple[
     """What was run, as label and text."""
     config, rows = details["config"], details["rows"]
     best, tokens = tuned.best, details["tokens"]
-    kept = f"after step {best.step}: {primary} {best.metrics[primary]:.3f}" if best else "the last"
+    kept = (
+        f"after step {best.step}: {metric_name(f'_/_/{primary}')} {best.metrics[primary]:.3f}"
+        if best
+        else "the last"
+    )
     tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
     changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how != "full")
     return [
