@@ -28,7 +28,7 @@ FILES = {
     TaskKind.PAIR: ("claims.csv", ""),
     TaskKind.RETRIEVAL: ("captions.csv", ""),
     TaskKind.VQA: ("questions.jsonl", "image=photo,question=q,answer=a"),
-    TaskKind.REASONING: ("pairs.csv", ""),
+    TaskKind.REASONING: ("pairs.jsonl", ""),
     TaskKind.GROUNDING: ("boxes.csv", ""),
     TaskKind.CAPTIONING: ("captions.csv", ""),
 }
