@@ -67,7 +67,7 @@ def reproduce(chosen: "Namespace") -> None:
         return
     if chosen.model is not None:
         _run(chosen, names)
-    from xfm.reproduce.run import read_all
+    from xfm.reproduce.results import read_all
     from xfm.reproduce.table import as_text, table_lines
 
     ours = {key: score.value for key, score in read_all(Path(chosen.out)).items()}

@@ -1,6 +1,7 @@
 """Fine-tuning on a benchmark, its official scores, and the files for its server."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from xfm.tasks.base import TaskSettings
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
+from xfm.tasks.retrieval import RetrievalTask
 from xfm.tasks.rows import Described
 from xfm.tasks.splits import SplitRows
 from xfm.training.checkpoint import list_checkpoints
@@ -39,16 +41,18 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
     answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
     task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
     found = Found(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
-    if benchmark.kind is TaskKind.RETRIEVAL:
+    if isinstance(task, RetrievalTask):
         return evaluate_retrieval(task, corpus, setting, found)
+    submit = benchmark.submit
     for split, rows in corpus.scored.items():
         predictions = _predicted(task, rows, answers)
         _score(found, split, benchmark, task, rows, predictions)
-        if benchmark.submit and benchmark.submits_all:
-            found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
-    for split, rows in corpus.hidden.items() if benchmark.submit else ():
-        predictions = _predicted(task, rows, answers)
-        found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+        if submit and benchmark.submits_all:
+            found.submissions.append(submit(setting.folder, split, rows, predictions))
+    for split, rows in corpus.hidden.items():
+        if submit:
+            predictions = _predicted(task, rows, answers)
+            found.submissions.append(submit(setting.folder, split, rows, predictions))
     _summarise(found, benchmark)
     return found
 
@@ -70,7 +74,7 @@ def fine_tuned_task(
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
     data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
-    config = recipe.planned(training_rows(corpus.train))
+    config = replace(recipe.planned(training_rows(corpus.train)), device=setting.device)
     if (run / METRICS).is_file():
         return _restored(kind, data, config, setting)
     resume = bool(list_checkpoints(run)) if run.is_dir() else False

@@ -10,18 +10,20 @@ from xfm.evaluation.features import Encoder
 from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions
 from xfm.evaluation.streaming import stream_retrieval
 from xfm.finetuning.base import load_base
-from xfm.finetuning.run import AnyTask
 from xfm.reproduce.benchmarks import Benchmark
 from xfm.reproduce.found import Found, Setting
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.retrieval import RetrievalTask
 from xfm.tasks.rows import Described
 from xfm.training.distributed import pick_device
 
 BATCH = 64
 
 
-def evaluate_retrieval(task: AnyTask, corpus: Corpus[Described], setting: Setting, found: Found) -> Found:
+def evaluate_retrieval(
+    task: RetrievalTask, corpus: Corpus[Described], setting: Setting, found: Found
+) -> Found:
     """Recalls of a fine-tuned model on the test split."""
     model, settings = task.module.model, task.settings
     encoder = Encoder(

@@ -12,18 +12,19 @@ from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchm
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
-from xfm.evaluation.scores import Score, read_scores, write_json, write_output, write_scores
+from xfm.evaluation.scores import Score, write_json, write_output, write_scores
 from xfm.files import file_digest
 from xfm.reproduce.benchmarks import BENCHMARKS, Benchmark
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.frozen import evaluate_linear, evaluate_zero_shot_pictures
 from xfm.reproduce.published import Protocol
+from xfm.reproduce.results import OFFICIAL, read_all
 from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
 
-OFFICIAL, DETAILS, OWNER, TABLE = "official.json", "details.json", "reproduce.json", "results.md"
-"""A benchmark's scores, what was run, which model the folder is of, and the table."""
+DETAILS, OWNER, TABLE = "details.json", "reproduce.json", "results.md"
+"""What was run for a benchmark, which model the folder is of, and the table."""
 
 
 @dataclass(frozen=True)
@@ -186,17 +187,6 @@ def weights_digest(model: Path) -> str:
     if not files:
         raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
     return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
-
-
-def read_all(out: Path) -> dict[str, Score]:
-    """All scores in a folder of `xfm reproduce`, in the benchmarks' order; empty where there is none."""
-    found: dict[str, Score] = {}
-    for name, benchmark in BENCHMARKS.items():
-        for protocol in benchmark.protocols:
-            path = out / name / protocol.value / OFFICIAL
-            if path.is_file():
-                found |= read_scores(path)
-    return found
 
 
 def _write_table(out: Path) -> None:

@@ -1,6 +1,6 @@
 """The table of published results with ours beside them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from xfm.reproduce.published import Published, published_results
@@ -12,11 +12,19 @@ _METRICS = {
     "pearson": "Pearson",
     "mean_per_class": "mean per class",
     "acc50": "accuracy at IoU 0.5",
+    "mean_iou": "mean IoU",
+    "cider_d": "CIDEr-D",
+    "bleu4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "auroc": "AUROC",
     "text_r1": "text R@1 / 5 / 10",
     "image_r1": "image R@1 / 5 / 10",
 }
 HEAD = ("benchmark", "eval", "split", "metric", "X-FM 4M", "X-FM 1.3B", "best other", "ours")
 NOTHING = "-"
+_DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
+"""Ends of metrics that are in the files and not in the table."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,26 @@ def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[Li
         ours: our scores as fractions, by the key that `score_key` makes.
         names: benchmarks to show; all if empty.
     """
-    shown = [row for row in published_results() if not names or row.benchmark in names]
-    return [_line(rows, ours) for rows in _groups(shown)]
+    published = published_results()
+    shown = [row for row in published if not names or row.benchmark in names]
+    known = {(row.benchmark, row.protocol.value) for row in published}
+    return [*(_line(rows, ours) for rows in _groups(shown)), *_unpublished(ours, known, names)]
+
+
+def _unpublished(
+    ours: Mapping[str, float], known: Set[tuple[str, str]], names: Sequence[str]
+) -> Iterator[Line]:
+    """Our scores on benchmarks for which nothing was published, a line for each metric."""
+    groups: dict[tuple[str, str, str], dict[str, float]] = {}
+    for key, value in ours.items():
+        benchmark, protocol, split, metric = key.split("/")
+        if (benchmark, protocol) not in known and (not names or benchmark in names):
+            groups.setdefault((benchmark, protocol, metric), {})[split] = value
+    for (benchmark, protocol, metric), splits in groups.items():
+        if not metric.endswith(_DETAILS):
+            shown = _METRICS.get(metric, metric)
+            numbers = _numbers([100 * value for value in splits.values()])
+            yield Line((benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, numbers))
 
 
 def _groups(rows: Sequence[Published]) -> Iterator[list[Published]]:

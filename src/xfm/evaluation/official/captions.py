@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -126,7 +127,12 @@ def _python_scores(
 
 
 def _meteor(references: dict[int | str, list[str]], candidates: dict[int | str, list[str]]) -> float:
+    return float(_meteor_scorer().compute_score(references, candidates)[0])
+
+
+@lru_cache(maxsize=1)
+def _meteor_scorer() -> Any:
+    """One for the process: it reads its tables of paraphrases for many seconds."""
     from pycocoevalcap.meteor.meteor import Meteor
 
-    scorer: Any = Meteor()
-    return float(scorer.compute_score(references, candidates)[0])
+    return Meteor()

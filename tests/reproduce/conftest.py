@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.tiny import save_tiny_model
+from tests.official.data_folder import write_data_folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every benchmark in miniature, in the official layout."""
+    return write_data_folder(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")

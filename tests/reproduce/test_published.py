@@ -1,0 +1,83 @@
+import re
+from collections import Counter
+
+import pytest
+
+from xfm.reproduce.benchmarks import BENCHMARKS
+from xfm.reproduce.published import Protocol, published_results
+from xfm.reproduce.table import HEAD, as_markdown, as_text, table_lines
+
+ROWS = {row.key: row for row in published_results()}
+
+
+def test_numbers_are_those_of_the_paper() -> None:
+    """One of each table, read off the paper again."""
+    for key, numbers in {
+        "mnli/FT/mean/accuracy": (87.7, 87.7, 87.6, "RoBERTa"),
+        "qnli/FT/dev/accuracy": (92.9, 92.8, 93.2, "mPLUG-2"),
+        "imagenet/LE/val/accuracy": (81.0, 81.2, 80.6, "SimVLM"),
+        "fgvc-aircraft/LE/test/mean_per_class": (None, 47.4, 59.5, "CLIP"),
+        "vqa/FT/test-std/accuracy": (79.2, 80.4, 80.2, "X2-VLM"),
+        "nlvr2/FT/test-P/accuracy": (86.5, 88.4, 87.0, "X2-VLM"),
+        "refcoco+/FT/testB/acc50": (79.1, 79.8, 78.4, "X2-VLM"),
+        "flickr30k/ZS/test/text_r1": (90.1, 93.4, 90.5, "ALBEF"),
+        "coco/FT/test/image_r10": (91.6, 92.4, 92.2, "X2-VLM"),
+    }.items():
+        row = ROWS[key]
+        assert (row.xfm_4m, row.xfm_13b, row.other, row.other_model) == numbers
+    assert len(ROWS) == 58
+
+
+def test_every_row_is_a_benchmark_that_can_be_run_so() -> None:
+    for row in ROWS.values():
+        assert row.protocol in BENCHMARKS[row.benchmark].protocols
+        assert all(n is None or 0 < n <= 100 for n in (row.xfm_4m, row.xfm_13b, row.other))
+    assert Counter(row.protocol for row in ROWS.values()) == {
+        Protocol.FINE_TUNED: 28,
+        Protocol.LINEAR: 18,
+        Protocol.ZERO_SHOT: 12,
+    }
+
+
+def test_ours_stands_beside_what_was_published() -> None:
+    ours = {"cola/FT/dev/mcc": 0.6543, "refcoco+/FT/testA/acc50": 0.5, "coco/ZS/test/text_r5": 0.25}
+    lines = {(line.cells[0], line.cells[1], line.cells[3]): line.cells for line in table_lines(ours)}
+    assert lines["cola", "FT", "MCC"][-1] == "65.4"
+    assert lines["refcoco+", "FT", "accuracy at IoU 0.5"][-1] == "- / 50.0 / -"
+    assert lines["coco", "ZS", "text R@1 / 5 / 10"][4:] == (
+        *("73.8 / 93.9 / 97.2", "77.6 / 94.8 / 97.7"),
+        *("X2-VLM 71.7 / 93.4 / 97.5", "- / 25.0 / -"),
+    )
+    assert lines["vqa", "FT", "accuracy"][-1] == "-"
+
+
+def test_both_forms_hold_every_line() -> None:
+    lines = table_lines({})
+    assert len(lines) == 38
+    text, markdown = as_text(lines).splitlines(), as_markdown(lines).splitlines()
+    assert len(text) == len(markdown) == 40
+    assert re.split(r"\s{2,}", text[0]) == list(HEAD)
+    assert all(line.count("|") == len(HEAD) + 1 for line in markdown)
+    assert "93.9 in another table" in next(line for line in text if line.startswith("sun397"))
+
+
+def test_benchmarks_without_published_numbers_have_lines_of_their_own() -> None:
+    ours = {
+        "refcoco/FT/val/acc50": 0.5,
+        "refcoco/FT/testA/acc50": 0.25,
+        "refcoco/FT/val/mean_iou": 0.4,
+        "coco-captions/FT/test/cider_d": 1.387,
+        "coco-captions/FT/test/bleu1": 0.8,
+        "cola/FT/dev/mcc": 0.5,
+    }
+    extra = table_lines(ours)[len(table_lines({})) :]
+    assert [line.cells for line in extra] == [
+        ("refcoco", "FT", "val / testA", "accuracy at IoU 0.5", "-", "-", "-", "50.0 / 25.0"),
+        ("refcoco", "FT", "val", "mean IoU", "-", "-", "-", "40.0"),
+        ("coco-captions", "FT", "test", "CIDEr-D", "-", "-", "-", "138.7"),
+    ]
+
+
+@pytest.mark.parametrize("names", [["rte"], ["coco", "vqa"]])
+def test_the_table_can_be_narrowed(names: list[str]) -> None:
+    assert {line.cells[0] for line in table_lines({}, names)} == set(names)

@@ -1,0 +1,219 @@
+"""Every benchmark runs on its miniature, in every way that it is evaluated."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.official.image_sets import WRITERS
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+from xfm.evaluation.scores import read_scores
+from xfm.reproduce.benchmarks import BENCHMARKS
+from xfm.reproduce.fine_tuned import fine_tuned_task
+from xfm.reproduce.found import RUN, Setting
+from xfm.reproduce.published import Protocol
+from xfm.reproduce.results import OFFICIAL, read_all
+from xfm.reproduce.run import OWNER, TABLE, Job, find_jobs, run_jobs
+from xfm.tasks.official.image_sets import ImageSet
+from xfm.training import signals
+
+PAIRS = [
+    (name, protocol)
+    for name, benchmark in BENCHMARKS.items()
+    for protocol in benchmark.protocols
+    if name not in list(ImageSet)
+]
+FILES = {
+    "mnli": {"MNLI-m.tsv", "MNLI-mm.tsv"},
+    "cola": {"CoLA.tsv"},
+    "vqa": {"vqa_minival.json", "vqa_test-dev.json", "vqa_test-std.json"},
+    "nlvr2": {"nlvr2_dev.csv", "nlvr2_test-P.csv"},
+    "coco-captions": {"captions_val_results.json", "captions_test_results.json"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _without_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")  # METEOR takes many seconds to start
+
+
+def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path):
+    jobs = find_jobs(data, [name], [protocol], smoke=True)
+    return run_jobs(jobs, str(model), data, out, smoke=True, device="cpu", progress=False)
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS, ids=lambda value: str(value))
+def test_every_benchmark_runs(name: str, protocol: Protocol, model: Path, data: Path, tmp_path: Path) -> None:
+    if name == "coco-captions":
+        pytest.importorskip("pycocoevalcap")
+    scores = run(name, protocol, model, data, tmp_path)
+    assert scores
+    assert {tuple(key.split("/")[:2]) for key in scores} == {(name, protocol.value)}
+    # METEOR and CIDEr-D apart, every metric is a share or a correlation.
+    assert all(-1 <= score.value <= 1 for key, score in scores.items() if "cider" not in key)
+    assert all(score.n > 0 for score in scores.values())
+    folder = tmp_path / name / protocol.value
+    assert FILES.get(name, set()) <= {path.name for path in folder.iterdir()}
+    assert (tmp_path / TABLE).read_text().startswith("| benchmark |")
+    details = json.loads((folder / "details.json").read_text())
+    assert all(Path(path).is_file() for path in details["submissions"])
+
+
+@pytest.mark.parametrize("protocol", [Protocol.LINEAR, Protocol.ZERO_SHOT])
+def test_a_set_of_linear_evaluation_runs(protocol: Protocol, model: Path, tmp_path: Path) -> None:
+    WRITERS[ImageSet.PETS](tmp_path / "data")
+    scores = run("oxford-pets", protocol, model, tmp_path / "data", tmp_path / "out")
+    assert {f"oxford-pets/{protocol.value}/test/{m}" for m in ("accuracy", "mean_per_class")} <= set(scores)
+
+
+def test_what_is_finished_is_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:
+    first = run("rte", Protocol.FINE_TUNED, model, data, tmp_path)
+    path = tmp_path / "rte" / "FT" / OFFICIAL
+    written = path.stat().st_mtime_ns
+    assert run("rte", Protocol.FINE_TUNED, model, data, tmp_path) == first
+    assert path.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("name", ["rte", "stsb", "vqa", "nlvr2", "refcoco+", "flickr30k", "snli-ve"])
+def test_a_finished_training_is_scored_again_alike(
+    name: str, model: Path, data: Path, tmp_path: Path
+) -> None:
+    """When the process dies between training and scores, the saved model gives the same scores."""
+    first = run(name, Protocol.FINE_TUNED, model, data, tmp_path)
+    folder = tmp_path / name / "FT"
+    before = {
+        path.name: path.read_bytes() for path in folder.glob("*.[tjc]s*") if path.name != "details.json"
+    }
+    weights = folder / RUN / "model" / "task.safetensors"
+    written = [p.stat().st_mtime_ns for p in sorted((folder / RUN / "model").iterdir())]
+    (folder / OFFICIAL).unlink()
+    again = run(name, Protocol.FINE_TUNED, model, data, tmp_path)
+    assert weights.is_file() or name in ("refcoco+", "flickr30k")
+    assert [p.stat().st_mtime_ns for p in sorted((folder / RUN / "model").iterdir())] == written
+    assert {key: score.value for key, score in again.items()} == pytest.approx(
+        {key: score.value for key, score in first.items()}, abs=1e-6
+    )
+    after = {path.name: path.read_bytes() for path in folder.glob("*.[tjc]s*") if path.name != "details.json"}
+    assert after == before
+
+
+def test_an_interrupted_training_goes_on(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after a step, the run saves; the same command then ends with the weights of an unbroken run."""
+    jobs = find_jobs(data, ["nlvr2"], smoke=True)
+    settings = replace(jobs[0].recipe.settings, steps=6, evaluate_every=3)
+    job = Job(jobs[0].benchmark, jobs[0].protocol, replace(jobs[0].recipe, settings=settings))
+
+    def start(out: Path):
+        return run_jobs([job], str(model), data, out, smoke=True, device="cpu", progress=False)
+
+    whole = start(tmp_path / "whole")
+    stop_after(monkeypatch, steps=2)
+    with pytest.raises(signals.Interrupted):
+        start(tmp_path / "broken")
+    monkeypatch.undo()
+    assert not (tmp_path / "broken" / "nlvr2" / "FT" / OFFICIAL).exists()
+    assert {k: s.value for k, s in start(tmp_path / "broken").items()} == {
+        k: s.value for k, s in whole.items()
+    }
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Ask the training to stop as SIGINT would, after so many steps."""
+    from xfm.tasks.reasoning import ReasoningTask
+
+    original, calls = ReasoningTask.loss, 0
+
+    def loss(self, batch, generator):
+        nonlocal calls
+        calls += 1
+        if calls == steps:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch, generator)
+
+    monkeypatch.setattr(ReasoningTask, "loss", loss)
+
+
+def test_results_of_two_models_are_kept_apart(model: Path, data: Path, tmp_path: Path) -> None:
+    from tests.evaluation.tiny import save_tiny_model
+
+    run("rte", Protocol.FINE_TUNED, model, data, tmp_path / "out")
+    other = save_tiny_model(tmp_path / "other", seed=2)
+    with pytest.raises(UserError, match="holds results of another model, or of smoke runs"):
+        run("rte", Protocol.FINE_TUNED, other, data, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / OWNER).read_text())["smoke"] is True
+
+
+def test_answers_are_submitted_as_the_official_list_writes_them(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    """The model ranks normalised answers (`don t know`); the server compares with its own spelling."""
+    corpus = BENCHMARKS["vqa"].read(data).thinned(8, 4)
+    corpus = replace(corpus, answers=("t-shirt", "don't know", "t shirt"))
+    setting = Setting(
+        str(model), tmp_path / "vqa", find_jobs(data, ["vqa"], smoke=True)[0].recipe, progress=False
+    )
+    task = fine_tuned_task(TaskKind.VQA, corpus, ("don t know", "t shirt"), setting)
+    assert set(task.predict(corpus.hidden["test-dev"])) <= {"don t know", "t shirt"}
+    from xfm.reproduce.fine_tuned import evaluate_fine_tuned
+
+    found = evaluate_fine_tuned(BENCHMARKS["vqa"], corpus, setting)
+    given = [row["answer"] for path in found.submissions for row in json.loads(path.read_text())]
+    assert set(given) <= {"t-shirt", "don't know"}
+
+
+def test_the_share_of_right_predictions_is_what_the_official_metric_says(data: Path) -> None:
+    """Scores of the truth itself are 1 for every benchmark that has one."""
+    for benchmark in BENCHMARKS.values():
+        if benchmark.kind in (TaskKind.RETRIEVAL, TaskKind.CAPTIONING, TaskKind.IMAGE):
+            continue
+        for rows in benchmark.read(data).scored.values():
+            truth = perfect(benchmark.kind, rows, benchmark.read(data).classes)
+            scores = benchmark.score(rows, truth)
+            assert all(
+                value == pytest.approx(1)
+                for key, value in scores.items()
+                if "accuracy" in key or key == "mcc"
+            )
+
+
+def perfect(kind: TaskKind, rows, classes: tuple[str, ...]):
+    from xfm.tasks.classes import Labels
+
+    match kind:
+        case TaskKind.VQA:
+            return [row.answer for row in rows]
+        case TaskKind.GROUNDING:
+            return [row.box for row in rows]
+        case TaskKind.REASONING:
+            return [row.label for row in rows]
+    if not classes:
+        return [float(row.label) for row in rows]
+    return [Labels(classes).certain(row.label) for row in rows]
+
+
+def test_what_cannot_be_run_is_said(data: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown benchmark glue; known: cola"):
+        find_jobs(data, ["glue"])
+    with pytest.raises(UserError, match=r"food101: its files are not below .*; put there food-101/"):
+        find_jobs(data, ["food101"])
+    with pytest.raises(UserError, match="holds the files of no benchmark"):
+        find_jobs(tmp_path)
+    with pytest.raises(UserError, match="holds no model"):
+        run("rte", Protocol.FINE_TUNED, tmp_path, data, tmp_path / "out")
+    assert read_all(tmp_path) == {}
+
+
+def test_scores_are_read_back(model: Path, data: Path, tmp_path: Path) -> None:
+    scores = run("coco", Protocol.ZERO_SHOT, model, data, tmp_path)
+    assert read_scores(tmp_path / "coco" / "ZS" / OFFICIAL) == scores == read_all(tmp_path)
+    assert scores["coco/ZS/test/text_r10"].value == 1.0  # four pictures
+    chances = [score.chance for score in scores.values()]
+    assert np.all(np.array(chances) > 0)
