@@ -84,7 +84,7 @@ class Session:
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
         task, pretrained = task_class(kind, config.regression), load_base(model, config.image_size)
-        fit = fitted(config, len(data.train), head_width(pretrained, kind))
+        fit = fitted(config, task.epoch(data.train), head_width(pretrained, kind))
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
         if not config.max_tokens:
             limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
