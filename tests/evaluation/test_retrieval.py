@@ -68,8 +68,8 @@ def test_scores_equal_brute_force(
         scores = score_all(encoder, images, texts, shortlist)
         np.testing.assert_allclose(scores.itc, itc, atol=1e-5)
         matching = itm[..., 1]
-        odds = MATCHING_WEIGHT * (itm[..., 1] - itm[..., 0])
-        combined = itc / pretrained.model.temperature.item() + odds
+        log_odds = itm[..., 1] - itm[..., 0]
+        combined = itc / pretrained.model.temperature.item() + MATCHING_WEIGHT * log_odds
         for found, by_itc, by_itm in (
             (scores.matching.text, itc, matching),
             (scores.matching.image.T, itc.T, matching.T),

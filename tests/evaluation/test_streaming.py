@@ -68,10 +68,11 @@ def test_ranks_of_a_shortlist_are_those_of_the_whole_order():
     contrast, logits = np.array([[0.9, 0.8]], np.float32), np.array([[[0.0, 1.0], [0.0, 3.0]]], np.float32)
     short, own = np.array([[0, 1]], np.int32), np.array([[True, False]])
     on = Found(short, contrast, own, np.array([0]), np.array([0]))
-    assert rerank(on, logits, 1.0)[Rule.MATCHING].tolist() == [1]
+    assert rerank(on, logits, 1.0).ranks[Rule.MATCHING].tolist() == [1]
     off = Found(short, contrast, np.array([[False, False]]), np.array([2]), np.array([1]))
     found = rerank(off, logits, 1.0)
-    assert {rule: ranks.tolist() for rule, ranks in found.items()} == {
+    assert found.first.tolist() == [1]
+    assert {rule: ranks.tolist() for rule, ranks in found.ranks.items()} == {
         Rule.CONTRAST: [2], Rule.RERANK: [3], Rule.MATCHING: [3]
     }  # fmt: skip
 

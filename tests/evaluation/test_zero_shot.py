@@ -55,6 +55,12 @@ def test_every_shipped_list_has_a_place_for_the_name():
         assert len(set(load_templates(name))) == len(load_templates(name))
 
 
+def test_a_folder_with_the_name_of_a_list_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets").mkdir()
+    assert len(load_templates("pets")) > 1
+
+
 def test_templates_of_a_file(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("a {} square\n\n  the {}  \n")

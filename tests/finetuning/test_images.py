@@ -93,7 +93,7 @@ def test_drop_path_rises_over_the_blocks():
 
 
 def test_drop_path_of_a_timm_encoder():
-    from timm.layers import DropPath
+    from timm.layers.drop import DropPath
 
     from xfm.config.model import TimmVisionConfig
     from xfm.modeling.timm_vision import TimmVision

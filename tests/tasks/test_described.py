@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.training import Precision
 from xfm.data.schema import Tokens
+from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.evaluation.recalls import Rule, own_captions
+from xfm.evaluation.retrieval import evaluate_scores, score_all
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.sequences import sequence_losses, smoothed_losses
@@ -18,7 +21,7 @@ from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.captioning import CaptioningTask, word_f1
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.retrieval import Ranks, RetrievalTask, belongs
+from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalTask, owners
 from xfm.tasks.rows import Described
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32, max_tokens=24)
@@ -98,7 +101,26 @@ def test_recalls_from_ranks(pretrained: Pretrained, pictures: Pictures, rows: li
     assert found["image_r1"] == found["image_r5"] == pytest.approx(1 / 3)
     assert found["image_r10"] == pytest.approx(2 / 3)
     assert found["mean_r1_rerank"] == pytest.approx((1 + 2 / 3) / 2)
-    assert belongs(rows[:2]).tolist() == [[True, True, False], [False, False, True]]
+    assert owners(rows[:2]).tolist() == [0, 0, 1]
+
+
+def test_predictions_are_the_evaluation_in_memory(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Described]
+) -> None:
+    task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
+    found = task.predict(rows, batch_size=5)
+    captions = [caption for row in rows for caption in row.captions]
+    encoder = Encoder(task.module.model, task.tokenizer, SETTINGS.precision)
+    images = encode_images(encoder, [pictures.pixels([row.image for row in rows])], len(rows))
+    tokens = tokenize_captions(task.tokenizer, captions, SETTINGS.max_tokens)
+    scores = score_all(encoder, images, encode_texts(encoder, tokens), SHORTLIST)
+    positives = own_captions(owners(rows), len(rows)).toarray()
+    expected = evaluate_scores(scores, positives, 10, 0)
+    assert [one.text_reranked for one in found] == expected.text_ranks.tolist()
+    assert [rank for one in found for rank in one.image_reranked] == expected.image_ranks.tolist()
+    assert [one.text for one in found] == expected.ranks["text"][Rule.CONTRAST].tolist()
+    first = [captions[place] for place in scores.rerank.text.argmax(axis=1)]
+    assert [one.best_text for one in found] == first
 
 
 # ---------------------------------------------------------------- captioning

@@ -47,7 +47,7 @@ class TuningConfig:
     vision: Tuning = Tuning.FULL
     fusion: Tuning = Tuning.FULL
     rank: int = 8
-    alpha: float = 16.0
+    alpha: int = 16
     dropout: float = 0.0
 
     def __post_init__(self) -> None:

@@ -55,7 +55,8 @@ class Variation:
             )
         self._vary = v2.Compose(steps)
         # On normalised pixels, so that the rectangle is noise around the mean colour.
-        self._erase = v2.RandomErasing(config.erasing, value="random") if config.erasing else None
+        noise: Any = "random"  # torchvision's annotation forgets it
+        self._erase = v2.RandomErasing(config.erasing, value=noise) if config.erasing else None
         self._normalisation = Normalisation(preprocessing.mean, preprocessing.std)
 
     def __call__(self, picture: Tensor, seed: int) -> Tensor:

@@ -43,6 +43,9 @@ def probe_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "--cache", type=str, default=None, help="folder of the cached features; OUT/features if not given"
     )
+    parser.add_argument(
+        "--save", action="store_true", help="write the linear probe as a model folder, OUT/model"
+    )
     add_fields(parser, LinearEvaluationConfig)
     return parser
 
@@ -53,15 +56,17 @@ def probe(chosen: "Namespace") -> None:
     from xfm.config.options import assemble
 
     config, out = assemble(LinearEvaluationConfig, chosen), Path(chosen.out)
-    from xfm.evaluation.linear.run import METRICS, LabelledSplits, evaluate_frozen
+    from xfm.evaluation.linear.run import METRICS, MODEL, LabelledSplits, evaluate_frozen
 
     validation = None if chosen.validation is None else read_labelled_table(chosen.validation, chosen)
     data = LabelledSplits(
         read_labelled_table(chosen.train, chosen), read_labelled_table(chosen.test, chosen), validation
     )
     cache = None if chosen.cache is None else Path(chosen.cache)
-    result = evaluate_frozen(Path(chosen.model), data, out, config, cache)
+    result = evaluate_frozen(Path(chosen.model), data, out, config, cache, save=chosen.save)
     print(f"{score_table(result.scores)}\nScores:  {out / METRICS}")
+    if chosen.save and result.probe is not None:
+        print(f"Model:   {out / MODEL}")
 
 
 def zero_shot_parser(options: Sequence[str]) -> "ArgumentParser":

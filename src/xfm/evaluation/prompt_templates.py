@@ -21,14 +21,12 @@ def load_templates(name: str) -> list[str]:
     Raises:
         UserError: there is no such list or file, or a template has no place for the class.
     """
-    path = Path(name)
-    if not path.suffix and not path.exists():
-        shipped = _shipped()
-        if name not in shipped:
-            raise UserError(
-                f"there are no templates {name!r}: take {', '.join(shipped)}, or name a text file"
-            )
+    path, shipped = Path(name), _shipped()
+    if name in shipped:
         return shipped[name]
+    if not path.suffix and not path.is_file():
+        known = ", ".join(shipped)
+        raise UserError(f"there are no templates {name!r}: take {known}, or name a text file")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -57,7 +57,7 @@ def summarise(text: Ranks, image: Ranks, positives: csr_array, resamples: int, s
             directions of a pair fail together.
         seed: of the bootstrap.
     """
-    pictures, texts = positives.shape
+    pictures, texts = sides(positives)
     recalls: dict[str, float] = {}
     chances: dict[str, float] = {}
     for direction, ranks, axis, candidates in (("text", text, 1, texts), ("image", image, 0, pictures)):
@@ -86,6 +86,12 @@ def _first_owner(positives: csr_array) -> NDArray[np.int64]:
     by_text = positives.tocsc()
     by_text.sort_indices()
     return by_text.indices[by_text.indptr[:-1]].astype(np.int64)
+
+
+def sides(positives: csr_array) -> tuple[int, int]:
+    """The shape of a sparse matrix, which SciPy's types leave open."""
+    rows, columns = positives.shape  # pyright: ignore[reportGeneralTypeIssues]
+    return rows, columns
 
 
 def own_captions(owner: Sequence[int] | Array, pictures: int) -> csr_array:

@@ -19,14 +19,14 @@ from tqdm import tqdm
 from xfm.data.collate import LENGTH_STEP
 from xfm.evaluation.features import Encoder, storage_dtype, tokenize_captions
 from xfm.evaluation.metrics import ranks_of_best_positive
-from xfm.evaluation.recalls import Ranks, RetrievalResult, Rule, summarise
+from xfm.evaluation.recalls import Ranks, RetrievalResult, Rule, sides, summarise
 from xfm.evaluation.retrieval import PICTURE_STEP, cosines, rerank_scores, shortlisted
 from xfm.evaluation.states import StateFile
 from xfm.files import writing
 from xfm.modeling.precision import autocast
 from xfm.tasks.shapes import round_up
 
-BLOCK = 8 << 20  # scores of a block of queries
+BLOCK = 2 << 20  # scores of a block of queries
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,19 @@ class Found:
     below: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Direction:
+    """Q queries of one direction.
+
+    Attributes:
+        ranks: [Q] of each query's best positive, by rule.
+        first: [Q] int64 the candidate that comes first when re-ranked.
+    """
+
+    ranks: Ranks
+    first: NDArray[np.int64]
+
+
 def stream_retrieval(
     encoder: Encoder,
     pixels: Iterable[Tensor],
@@ -90,15 +103,30 @@ def stream_retrieval(
     Raises:
         UserError: the disk is full.
     """
+    text, image = stream_ranks(encoder, pixels, texts, positives, shortlist, scratch)
+    return summarise(text.ranks, image.ranks, positives, resamples, seed)
+
+
+def stream_ranks(
+    encoder: Encoder,
+    pixels: Iterable[Tensor],
+    texts: Sequence[str],
+    positives: csr_array,
+    shortlist: int,
+    scratch: Path | None = None,
+    max_tokens: int = 40,
+) -> tuple[Direction, Direction]:
+    """Texts for the I pictures, and pictures for the R texts; arguments as of `stream_retrieval`."""
+    pictures, _ = sides(positives)
     with TemporaryDirectory(dir=scratch) as name, writing(Path(name), "or name another folder"):
-        images = store_images(encoder, pixels, positives.shape[0], Path(name))
-        captions = store_texts(encoder, texts, Path(name))
+        images = store_images(encoder, pixels, pictures, Path(name))
+        captions = store_texts(encoder, texts, Path(name), max_tokens)
         for_images = search(encoder, images.vectors, captions.vectors, positives, shortlist, "pictures")
         by_text = positives.T.tocsr()
         for_texts = search(encoder, captions.vectors, images.vectors, by_text, shortlist, "texts")
         rows = np.arange(len(texts))
         keys = (
-            np.arange(positives.shape[0])[:, None] * len(texts) + for_images.shortlist,  # [I, K]
+            np.arange(pictures)[:, None] * len(texts) + for_images.shortlist,  # [I, K]
             for_texts.shortlist.astype(np.int64) * len(texts) + rows[:, None],  # [R, K]
         )
         wanted = np.unique(np.concatenate([part.ravel() for part in keys]))
@@ -108,7 +136,7 @@ def stream_retrieval(
         rerank(one, logits[np.searchsorted(wanted, part)], temperature)
         for one, part in zip((for_images, for_texts), keys, strict=True)
     )
-    return summarise(text, image, positives, resamples, seed)
+    return text, image
 
 
 @torch.inference_mode()
@@ -128,13 +156,13 @@ def store_images(encoder: Encoder, pixels: Iterable[Tensor], count: int, folder:
 
 
 @torch.inference_mode()
-def store_texts(encoder: Encoder, texts: Sequence[str], folder: Path) -> Stored:
-    """Encode captions."""
+def store_texts(encoder: Encoder, texts: Sequence[str], folder: Path, max_tokens: int = 40) -> Stored:
+    """Encode captions of at most so many tokens."""
     model = encoder.model
     states, vectors = StateFile(folder, model.config.language.width), []
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(texts), encoder.batch_size, "texts"):
-            tokens = tokenize_captions(encoder.tokenizer, texts[part])
+            tokens = tokenize_captions(encoder.tokenizer, texts[part], max_tokens)
             mask = tokens.mask.to(encoder.device)
             encoded = model.encode_text(tokens.ids.to(encoder.device), mask)
             with encoder.heads():
@@ -226,7 +254,7 @@ def _match_block(
         return encoder.model.match_logits(fused.float()).cpu().numpy()
 
 
-def rerank(found: Found, logits: NDArray[np.float32], temperature: float) -> Ranks:
+def rerank(found: Found, logits: NDArray[np.float32], temperature: float) -> Direction:
     """Ranks of each query's best positive by contrast and by both re-ranked orders.
 
     Args:
@@ -243,4 +271,5 @@ def rerank(found: Found, logits: NDArray[np.float32], temperature: float) -> Ran
         # All of a shortlist without a positive stands before the positives beyond it.
         beyond = found.shortlist.shape[1] + found.below
         ranks[rule] = np.where(found.positive.any(axis=1), within, beyond)
-    return ranks
+    places = by_both.argmax(axis=1)[:, None]
+    return Direction(ranks, np.take_along_axis(found.shortlist, places, axis=1)[:, 0].astype(np.int64))

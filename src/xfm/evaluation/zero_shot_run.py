@@ -67,7 +67,8 @@ def evaluate_zero_shot(
     )
     labels = np.array([row.label for row in rows])
     classes = np.unique(labels)
-    called = [(names or {}).get(label, label) for label in classes.tolist()]
+    known = names or {}
+    called = [known.get(str(label), str(label)) for label in classes.tolist()]
     logits = zero_shot_logits(encoder, features, class_vectors(encoder, called, chosen))
     scores = class_scores("zero_shot", logits.numpy(), classes, labels, seed=0)
     write_scores(out / METRICS, scores)

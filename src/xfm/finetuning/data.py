@@ -28,6 +28,8 @@ Row = TypeVar("Row")
 SPLIT_FILE, PICTURES_FOLDER = "split.json", "pictures"
 FEWEST = 4
 """Rows without which no split can be made."""
+MOST = 5000
+"""Rows that a split takes from the training rows at most: it is looked at often."""
 MANY_CLASSES = 0.5
 """Share of distinct labels from which they look like values."""
 LAYOUTS = {
@@ -130,6 +132,7 @@ def _part(
         raise UserError(
             f"{rows[0][0].file} has {len(rows)} rows, too few to part; add rows, or give --valid and --test"
         )
+    shares = {name: min(share, MOST / len(rows)) for name, share in shares.items()}
     converted = [row for _, row in rows]
     strata = [task.class_of(row) for row in converted]
     parts = split_rows(_groups(task, converted), strata, shares, seed)

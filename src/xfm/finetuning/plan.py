@@ -37,8 +37,8 @@ def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
 
 
 def batch_size(rows: int) -> int:
-    """A power of two from 8 to 64, about a twelfth of the rows."""
-    return 2 ** min(6, max(3, round(math.log2(max(1, rows) / 12))))
+    """A power of two from 8 to 64, about a thirtieth of the rows."""
+    return 2 ** min(6, max(3, round(math.log2(max(1, rows) / 30))))
 
 
 def epochs(rows: int) -> float:

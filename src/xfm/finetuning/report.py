@@ -116,8 +116,12 @@ def write_report(
 def facts(details: Mapping[str, Any], tuned: Tuned, primary: str) -> list[tuple[str, str]]:
     """What was run, as label and text."""
     config, rows = details["config"], details["rows"]
-    best = tuned.best
-    kept = f"after step {best.step}: {primary} {best.metrics[primary]:.3f}" if best else "the last"
+    best, tokens = tuned.best, details["tokens"]
+    kept = (
+        f"after step {best.step}: {metric_name(f'_/_/{primary}')} {best.metrics[primary]:.3f}"
+        if best
+        else "the last"
+    )
     tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
     changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how != "full")
     return [
@@ -127,7 +131,7 @@ def facts(details: Mapping[str, Any], tuned: Tuned, primary: str) -> list[tuple[
         ("Model kept", kept),
         ("Learning rate", f"{config['lr']:.2g}, new parts {config['new_lr_multiplier']:g} times that"),
         ("Encoders", changed or "all of them learn"),
-        ("Texts", f"{config['max_tokens']} tokens at most"),
+        *([("Texts", f"{tokens} tokens at most")] if tokens else []),
         ("Seed", str(config["seed"])),
         ("Time", ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items())),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.finetuning.adapt import adapt
+from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.watch import Look, Watch
 from xfm.tasks.base import BatchT, Prediction, Row
@@ -58,6 +58,10 @@ def tune(
     """
     adapt(task.module, config.tune)
     watch = Watch(task, valid, config, folder, progress)
+
+    def is_new(name: str) -> bool:
+        return task.is_new(name) or is_low_rank(name)
+
     averaged = WeightAverage(task.module, config.average) if config.average else None
     if resume:
         watch.resume()
@@ -69,7 +73,7 @@ def tune(
             task.batches,
             training_config(config),
             folder,
-            is_new=averaged.by_own_name(task.is_new) if averaged else task.is_new,
+            is_new=averaged.by_own_name(is_new) if averaged else is_new,
             settings=settings,
             origins=lambda batch: range(task.settings.batch_size),
             resume=resume,

@@ -72,9 +72,9 @@ class Watch(Generic[Row, BatchT, Prediction]):
 
     @property
     def enough(self) -> bool:
-        """Whether the last `patience` looks were no better than one before; never in the first third."""
+        """Whether the last `patience` looks were no better than one before; never in the first half."""
         best, patience = self.best, self.config.patience
-        if best is None or not patience or max(self.looks) < self.config.steps / 3:
+        if best is None or not patience or max(self.looks) < self.config.steps / 2:
             return False
         top = best.metrics[self.task.primary]
         first = min(step for step, look in self.looks.items() if look.metrics[self.task.primary] == top)

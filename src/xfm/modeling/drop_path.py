@@ -24,7 +24,7 @@ def set_drop_path(vision: VisionEncoder | TimmVision, rate: float) -> None:
 
 def _set_timm(block: nn.Module, rate: float) -> None:
     """timm has an identity where a model was built with a rate of 0."""
-    from timm.layers import DropPath
+    from timm.layers.drop import DropPath
 
     for name in ("drop_path1", "drop_path2"):
         if hasattr(block, name):

@@ -14,10 +14,10 @@ from torch import Tensor
 from xfm.config.task import TaskKind
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
-from xfm.evaluation.metrics import chance_recall_at, ranks_of_best_positive, recall_at
-from xfm.evaluation.recalls import CUTOFFS
-from xfm.evaluation.retrieval import score_all
+from xfm.evaluation.features import Encoder
+from xfm.evaluation.metrics import chance_recall, recall_at
+from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions
+from xfm.evaluation.streaming import stream_ranks
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Retriever
 from xfm.objectives.losses import Losses
@@ -147,32 +147,26 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
         )
         captions = [caption for row in rows for caption in row.captions]
-        positives = belongs(rows)
+        positives = own_captions(owners(rows), len(rows))
         pixels = (
             self.pictures.pixels([row.image for row in rows[first : first + batch_size]])
             for first in range(0, len(rows), batch_size)
         )
-        images = encode_images(encoder, pixels, len(rows))
-        texts = encode_texts(encoder, tokenize_captions(self.tokenizer, captions, settings.max_tokens))
-        scores = score_all(encoder, images, texts, SHORTLIST)
-        views = [(scores.itc, scores.itc.T), (scores.rerank.text, scores.rerank.image.T)]
-        (text, image), (text2, image2) = (
-            (ranks_of_best_positive(by_image, positives), ranks_of_best_positive(by_text, positives.T))
-            for by_image, by_text in views
+        text, image = stream_ranks(
+            encoder, pixels, captions, positives, SHORTLIST, max_tokens=settings.max_tokens
         )
-        best_text, best_image = scores.rerank.text.argmax(axis=1), scores.rerank.image.argmax(axis=0)
         found, first = [], 0
         for place, row in enumerate(rows):
             own = slice(first, first + len(row.captions))
             first += len(row.captions)
             found.append(
                 Ranks(
-                    int(text[place]),
-                    tuple(image[own].tolist()),
-                    int(text2[place]),
-                    tuple(image2[own].tolist()),
-                    captions[best_text[place]],
-                    rows[best_image[own.start]].image,
+                    int(text.ranks[Rule.CONTRAST][place]),
+                    tuple(image.ranks[Rule.CONTRAST][own].tolist()),
+                    int(text.ranks[Rule.RERANK][place]),
+                    tuple(image.ranks[Rule.RERANK][own].tolist()),
+                    captions[text.first[place]],
+                    rows[image.first[own.start]].image,
                 )
             )
         return found
@@ -197,11 +191,14 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def chance(self, rows: Sequence[Described], seed: int) -> dict[str, float]:
         """Recalls of a random order."""
-        positives = belongs(rows)
+        own = np.array([len(row.captions) for row in rows])
         found: dict[str, float] = {}
         for suffix in ("", "_rerank"):
-            for name, matrix in (("text", positives), ("image", positives.T)):
-                found |= {f"{name}_r{k}{suffix}": chance_recall_at(matrix, k) for k in CUTOFFS}
+            for name, counts, candidates in (
+                ("text", own, int(own.sum())),
+                ("image", np.ones(own.sum(), dtype=np.int64), len(rows)),
+            ):
+                found |= {f"{name}_r{k}{suffix}": chance_recall(counts, candidates, k) for k in CUTOFFS}
             found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
         return found
 
@@ -218,7 +215,6 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         )
 
 
-def belongs(rows: Sequence[Described]) -> NDArray[np.bool_]:
-    """[I, R] bool: which caption of all rows belongs to the picture of which row."""
-    owner = np.repeat(np.arange(len(rows)), [len(row.captions) for row in rows])
-    return owner == np.arange(len(rows))[:, None]
+def owners(rows: Sequence[Described]) -> NDArray[np.int64]:
+    """[R] the row of each caption."""
+    return np.repeat(np.arange(len(rows)), [len(row.captions) for row in rows])

@@ -108,8 +108,8 @@ class TextRegressionTask(OwnTask[LabelledText, TextBatch, float]):
         if len(rows) < 2 or not np.ptp(truth) or not np.ptp(guessed):
             return {"pearson": 0.0, "spearman": 0.0, "r2": r2}
         return {
-            "pearson": float(pearsonr(truth, guessed)[0]),
-            "spearman": float(spearmanr(truth, guessed)[0]),
+            "pearson": float(pearsonr(truth, guessed).statistic),  # pyright: ignore
+            "spearman": float(spearmanr(truth, guessed).statistic),  # pyright: ignore
             "r2": r2,
         }
 

@@ -1,11 +1,12 @@
 """An exponential moving average of the weights, which is often better than the weights of the last step."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 RAMP = 10.0
 """In the first steps the average follows faster: after n steps its decay is (1 + n) / (RAMP + n) at most."""
@@ -34,9 +35,9 @@ class WeightAverage(nn.Module):
             raise ValueError(f"a decay of {decay} is no average: choose one between 0 and 1")
         super().__init__()
 
-        def follow(average: Sequence[Tensor], now: Sequence[Tensor], steps: Tensor | int) -> None:
+        def follow(average: Any, now: Any, steps: Tensor | int) -> None:
             kept = min(decay, (1 + int(steps)) / (RAMP + int(steps)))
-            torch._foreach_lerp_(list(average), list(now), 1 - kept)
+            get_ema_multi_avg_fn(kept)(average, now, steps)
 
         self.module = module
         self.average = AveragedModel(module, multi_avg_fn=follow).requires_grad_(False)

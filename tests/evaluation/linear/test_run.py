@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import xfm
 from tests.evaluation.tiny import COLOURS, save_tiny_model
 from xfm.cli import main
 from xfm.config.linear import HeadConfig
@@ -66,6 +67,17 @@ def test_tables_with_other_columns(folder):
     columns = ["--columns", "image=file,label=kind"]
     assert run(folder, "--train", str(folder / "train.jsonl"), *tables, *columns, "--methods", "linear") == 0
     assert read_scores(folder / "out" / "metrics.json")["image-classification/test/linear_accuracy"].n == 20
+
+
+def test_a_saved_probe_predicts_what_was_scored(folder):
+    options = ["--test", str(folder / "test"), "--methods", "linear", "--features.colours", "half", "--save"]
+    assert run(folder, *options) == 0
+    scored = read_scores(folder / "out" / "metrics.json")["image-classification/test/linear_accuracy"].value
+    paths = sorted((folder / "test").glob("*/*.png"))
+    answers = xfm.pipeline("image-classification", model=str(folder / "out" / "model"))(list(map(str, paths)))
+    right = [found[0]["label"] == path.parent.name for path, found in zip(paths, answers, strict=True)]
+    assert sum(right) / len(right) == scored
+    assert run(folder, *options, "--features.framing", "centre") == 2
 
 
 def test_a_class_without_training_rows_is_named(folder, capsys):

@@ -14,6 +14,7 @@ from xfm.errors import UserError
 from xfm.evaluation.classification import mean_class_accuracy, top_k_accuracy
 from xfm.evaluation.linear.cache import Featuriser, cached_features
 from xfm.evaluation.linear.deep import fit_head
+from xfm.evaluation.linear.save import check_savable, save_probe
 from xfm.evaluation.linear.source import FilePictures
 from xfm.evaluation.linear.sweep import LinearProbe, fit_probe, joined
 from xfm.evaluation.metrics import Array, majority_accuracy
@@ -26,7 +27,7 @@ from xfm.tasks.rows import Labelled
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
 
-CACHE, METRICS, DETAILS = "features", "metrics.json", "probe.json"
+CACHE, METRICS, DETAILS, MODEL = "features", "metrics.json", "probe.json", "model"
 NORMALISATIONS = {
     Colours.IMAGENET: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     Colours.HALF: ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -71,6 +72,7 @@ def evaluate_frozen(
     config: LinearEvaluationConfig,
     cache: Path | None = None,
     progress: bool = True,
+    save: bool = False,
 ) -> FrozenResult:
     """Evaluate frozen features, and write `metrics.json` and `probe.json`.
 
@@ -82,6 +84,7 @@ def evaluate_frozen(
         cache: folder of the cached features; `out/features` if not given. Evaluations share what they have in
             common.
         progress: show bars.
+        save: write the linear probe as a model folder, `out/model`, which `xfm predict` takes.
 
     Raises:
         UserError: the model or a picture cannot be read, a test row has a class that no training row has, or
@@ -89,6 +92,8 @@ def evaluate_frozen(
     """
     prepare_process()
     _check_labels(data)
+    if save:
+        check_savable(config)
     pretrained = load_model(model_folder)
     featuriser = build_featuriser(
         pretrained, file_digest(model_folder / WEIGHTS), config, both=Method.HEAD in config.methods
@@ -118,6 +123,8 @@ def evaluate_frozen(
         result.scores |= class_scores(method.value, scores, classes, labels, config.seed, order)
         write_scores(out / METRICS, result.scores)
         write_json(out / DETAILS, result.details)
+    if save and result.probe is not None:
+        save_probe(pretrained, featuriser, result.probe, out / MODEL)
     return result
 
 
