@@ -78,8 +78,7 @@ def finetune(
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     origin = origin or Origin()
-    if (out / METRICS).exists():
-        raise UserError(f"{out} holds a finished run; choose another --out, or remove the folder")
+    require_unfinished(out)
     run = Session.begin(kind, model, data, config, out, progress)
     if progress:
         tqdm.write(run.summary())
@@ -100,6 +99,16 @@ def finetune(
     found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned)
     _save(run, found, result, origin, seconds)
     return found
+
+
+def require_unfinished(out: Path) -> None:
+    """Refuse a folder that holds a finished run.
+
+    Raises:
+        UserError: it does.
+    """
+    if (out / METRICS).exists():
+        raise UserError(f"{out} holds a finished run; choose another --out, or remove the folder")
 
 
 def _save(
