@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -162,7 +163,7 @@ class Session:
             stored = folder / BASELINE_SCORES
             if not (resume and stored.exists()):
                 if self.progress:
-                    tqdm.write(f"Baseline: {name}")
+                    tqdm.write(f"Baseline: {name}", file=sys.stderr)
                 task, _ = self.tuned(blanked, folder, resume)
                 task.finish()
                 scores = {split: task.metrics(rows, task.predict(rows)) for split, rows in tests.items()}
