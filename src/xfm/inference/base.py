@@ -116,7 +116,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             return self._one(fields, options)
         if fields:
             raise UserError(f"unknown option {next(iter(fields))}; {self._known(next(iter(fields)))}")
-        if is_single(inputs):
+        if is_single(inputs) or not isinstance(inputs, Iterable):
             return self._one(inputs, options)
         if isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) == 4:
             return self.collected([answer for _, answer in self.numbered(inputs, options)])
