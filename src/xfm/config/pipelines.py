@@ -128,6 +128,7 @@ class AnswerOptions:
 
     def __post_init__(self) -> None:
         check_range("top_k", self.top_k, 1)
+        check_range("beams", self.beams, 1)
         if self.free and self.answers:
             raise ValueError("answers are either ranked (answers) or written (free), not both")
         self.writing()
@@ -165,6 +166,7 @@ class CaptionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_range("beams", self.beams, 1)
         self.writing()
 
     def writing(self) -> Generation:
