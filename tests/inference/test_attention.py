@@ -50,7 +50,10 @@ def test_a_map_is_weight_times_gain(model: Pretrained, layer: int, monkeypatch: 
     pixels, tokens = given(model, 1)
     whole = model.model.double()
     try:
-        heat, before = grad_cam(whole, pixels.double(), tokens, layer)
+        heat, _ = grad_cam(whole, pixels.double(), tokens, layer)
+        with torch.no_grad():
+            text, image = whole.encode_text(tokens.ids, tokens.mask), whole.encode_image(pixels.double())
+            before = whole.itm_head(whole.fuse(text, tokens.mask, image)[:, 0])
         attend, seen = module._attend, {}
         places = [(head, token, key) for head in range(4) for token in (0, 1) for key in (1, 16)]
         gains = {}
@@ -73,11 +76,8 @@ def test_a_map_is_weight_times_gain(model: Pretrained, layer: int, monkeypatch: 
 
             monkeypatch.setattr(module, "_attend", nudged)
             with torch.no_grad():
-                text = whole.encode_text(tokens.ids, tokens.mask)
-                fused, _ = module._fuse_watching(
-                    whole, text, tokens.mask, whole.encode_image(pixels.double()), layer
-                )
-                gains[place] = ((whole.match_logits(fused) - before)[0, 1] / 1e-5).item()
+                fused, _ = module._fuse_watching(whole, text, tokens.mask, image, layer)
+                gains[place] = ((whole.itm_head(fused[:, 0]) - before)[0, 1] / 1e-5).item()
         monkeypatch.undo()
         parts = {place: seen["weights"][(0, *place)].item() * max(gains[place], 0) for place in places}
         assert seen["weights"].shape[1] == 4

@@ -35,8 +35,8 @@ class AttentionMaps:
 
     Attributes:
         words: the W words as the model reads them.
-        maps: [W, rows, columns] float32, not negative; a word's is the mean over its tokens. In the last layer
-            they are zero: only the first token, which stands for the text, is looked at after it.
+        maps: [W, rows, columns] float32, not negative; a word's is the mean over its tokens. In the last
+            layer they are zero: only the first token, which stands for the text, is looked at after it.
         whole: [rows, columns] float32, the mean over all tokens, the first and the last included.
         match: probability that text and picture match.
         picture: as it was given.
@@ -99,7 +99,8 @@ def default_layer(depth: int) -> int:
     """The layer whose maps are shown unless another is asked for: the middle one.
 
     In the embedded world, the largest value of a phrase's map (`AttentionMaps.whole`) lay in the phrase's box
-    for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; a random patch does for 8 %.
+    for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; a random patch is in it for
+    8 %.
     """
     return depth // 2
 
