@@ -16,12 +16,14 @@ ORDER = [
     {"objectives"},
     {"training"},
     {"tasks", "evaluation"},
+    {"finetuning"},
     {"inference"},
     {"serving"},
     {"quickstart", "info", "commands"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "matplotlib", "sklearn"}
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
@@ -66,7 +68,7 @@ def test_optional_libraries_are_imported_late(path):
     top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
-    assert not {name.split(".")[0] for name in names} & {"timm", "transformers"}
+    assert not {name.split(".")[0] for name in names} & OPTIONAL
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

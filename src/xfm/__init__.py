@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xfm.data.tokenizer import Tokenizer as Tokenizer
     from xfm.errors import UserError as UserError
     from xfm.evaluation.run import evaluate as evaluate
+    from xfm.finetuning.own import finetune as finetune
     from xfm.inference.pipeline import pipeline as pipeline
     from xfm.interop.loading import load as load
     from xfm.modeling.folder import load_model as load_model
@@ -35,6 +36,7 @@ _HOMES = {
     "UserError": "xfm.errors",
     "XFM": "xfm.modeling.xfm",
     "evaluate": "xfm.evaluation.run",
+    "finetune": "xfm.finetuning.own",
     "load": "xfm.interop.loading",
     "load_model": "xfm.modeling.folder",
     "load_recipe": "xfm.config.load",

@@ -1,4 +1,4 @@
-"""The command line: `xfm quickstart | prepare | init | pretrain | evaluate | predict | convert | ...`.
+"""The command line: `xfm quickstart | prepare | init | pretrain | finetune | evaluate | predict | ...`.
 
 Only the parser of the command at hand is built, and torch is imported when a command runs, so that
 `--help` is quick.
@@ -199,6 +199,7 @@ COMMANDS = {
     "prepare": Command("build the embedded data", _prepare_parser, _prepare),
     "init": _of_module("compose a model of encoders with weights", "xfm.interop.init_command", "init"),
     "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain),
+    "finetune": _of_module("fine-tune a model on your own rows", "xfm.finetuning.command", "finetune"),
     "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
     "predict": _of_module("answer the rows of a file", "xfm.inference.predict.command", "predict"),
     "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),

@@ -26,14 +26,15 @@ def path_below(folder: Path, name: str, within: Path | None = None) -> Path | No
     Whoever may write a list of pictures must not choose among all files of the machine.
     """
     try:
-        inside = Path(os.path.realpath(folder / name)).is_relative_to(_real(within or folder))
+        outer = _real(os.path.join(os.getcwd(), within or folder))  # the working folder may change
+        inside = Path(os.path.realpath(folder / name)).is_relative_to(outer)
     except ValueError:  # a NUL, or half a surrogate pair
         return None
     return folder / name if inside else None
 
 
 @lru_cache(maxsize=64)
-def _real(folder: Path) -> str:
+def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 

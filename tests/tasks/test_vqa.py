@@ -11,7 +11,7 @@ from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
-from xfm.tasks.vqa import VqaTask, kind_key
+from xfm.tasks.vqa import VqaTask, frequent_answers, kind_key, vote_accuracy
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
 
@@ -92,3 +92,32 @@ def test_answers_come_from_the_training_rows(
 def test_kinds_become_keys() -> None:
     assert kind_key("how many") == "how_many"
     assert kind_key("Yes/No") == "yes_no"
+
+
+# ---------------------------------------------------------------- several answers
+def test_votes_weigh_the_answers(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:
+    """The loss of a question is the sum over its answers of share times the answer's loss."""
+    voted = [replace(rows[0], votes=(("red", 0.75), ("blue", 0.25))), rows[1]]
+    task = build(pretrained, pictures, rows)
+    task.module.eval()
+
+    def loss(*some: Question) -> float:
+        return float(task.loss(task.collate(some), torch.Generator()).total)
+
+    red, blue = (loss(replace(rows[0], answer=answer)) for answer in ("red", "blue"))
+    assert loss(*voted) == pytest.approx((0.75 * red + 0.25 * blue + loss(rows[1])) / 2, rel=1e-4)
+    assert loss(replace(rows[0], votes=((rows[0].answer, 1.0),))) == pytest.approx(loss(rows[0]), rel=1e-5)
+
+
+def test_three_votes_of_ten_are_enough(rows: list[Question]) -> None:
+    row = replace(rows[0], answer="red", votes=(("red", 0.7), ("blue", 0.2), ("green", 0.1)))
+    assert vote_accuracy(row, "Red!") == 1.0
+    assert vote_accuracy(row, "blue") == pytest.approx(2 / 3)
+    assert vote_accuracy(row, "yellow") == 0.0
+    assert vote_accuracy(rows[0], rows[0].answer) == 1.0
+
+
+def test_answers_in_the_order_of_their_votes(rows: list[Question]) -> None:
+    voted = [replace(rows[0], votes=(("red", 0.4), ("Blue", 0.6))), replace(rows[1], answer="red")]
+    assert frequent_answers(voted) == ["red", "blue"]
+    assert frequent_answers(voted, 1) == ["red"]

@@ -15,6 +15,7 @@ from jsonargparse.typing import register_type
 
 from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
+from xfm.config.finetune import BoxLayout, BoxScale, Tuning
 from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.model import Positions
 from xfm.config.spelling import respell
@@ -24,7 +25,15 @@ from xfm.errors import UserError
 
 C = TypeVar("C")
 
-_ENUMS: tuple[type[Enum], ...] = (Augmentation, Positions, Precision, Part)
+_ENUMS: tuple[type[Enum], ...] = (
+    Augmentation,
+    BoxLayout,
+    BoxScale,
+    Part,
+    Positions,
+    Precision,
+    Tuning,
+)
 _PROBLEMS = (ArgumentError, ValueError, TypeError, KeyError)
 
 

@@ -107,6 +107,15 @@ _METRICS = {
     "mean_iou": "mean IoU",
     "mean_iou_zero_shot": "mean IoU, before fine-tuning",
     "accuracy": "accuracy",
+    "f1_macro": "mean F1 of the classes",
+    "auroc": "area under the ROC curve",
+    "pearson": "correlation (Pearson)",
+    "spearman": "rank correlation (Spearman)",
+    "r2": "variance explained",
+    "word_f1": "F1 of the words",
+    "exact": "captions that equal a reference",
+    "mean_r1": "R@1, mean of both directions",
+    "mean_r1_rerank": "R@1, mean of both directions, re-ranked",
     "probe_accuracy": "accuracy of the linear probe",
     "knn_accuracy": "accuracy of k-NN",
     "accuracy_right_image": "given the right picture",
@@ -161,6 +170,12 @@ def part_name(part: str) -> str:
 def is_difference(key: str) -> bool:
     """Whether the score is a difference of two shares, not a share."""
     return key.endswith("_gain")
+
+
+def is_share(key: str) -> bool:
+    """Whether the score is a share of the cases, whose interval Wilson's formula gives."""
+    metric = key.split("/", 2)[2]
+    return not metric.startswith(("mean_", "f1", "auroc", "pearson", "spearman", "r2", "word_f1"))
 
 
 def split_name(key: str) -> str:

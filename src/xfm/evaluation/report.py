@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from xfm.evaluation.charts import Curve, read_log, small_multiples
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.labels import (
-    SPLIT_NAMES,
     Group,
     group_of,
     grouped,
@@ -21,13 +19,15 @@ from xfm.evaluation.labels import (
     is_bound,
     is_difference,
     is_headline,
+    is_share,
     loss_name,
     metric_name,
     part_name,
     split_name,
 )
 from xfm.evaluation.metrics import wilson_interval
-from xfm.evaluation.numbers import percent, points, readable_seconds, rough
+from xfm.evaluation.numbers import readable_seconds
+from xfm.evaluation.page import page_template
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
 
@@ -117,25 +117,9 @@ def _render(
     log: Path,
 ) -> str:
     """The page."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    def load(name: str) -> str:
-        return (resources.files("xfm.evaluation") / "templates" / name).read_text(encoding="utf-8")
-
-    environment = Environment(
-        loader=FunctionLoader(load),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "points": points, "seconds": readable_seconds}
-    environment.filters |= {"rough": rough, "split_title": lambda split: SPLIT_NAMES.get(split, split)}
-    environment.filters |= {"part_title": part_name}
-    environment.globals["picture"] = thumbnails.uri
     config: dict[str, Any] = details.get("config") or {}
     pretraining, manifest = read_log(log), read_manifest(thumbnails.world)
-    return environment.get_template("report.html").render(
+    return page_template("report.html", thumbnails).render(
         sections=sections(scores, parts),
         headlines=[_line(key, scores, parts) for key in headlines(scores)],
         licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],
@@ -167,8 +151,13 @@ def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> l
 
 
 def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> Line:
-    score = scores[key]
     baselines = next((found.baselines[key] for found in parts.values() if key in found.baselines), {})
+    return line_of(key, scores, baselines)
+
+
+def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> Line:
+    """The row of a score in the table; `baselines` are its own by name."""
+    score = scores[key]
     floor = max(score.chance, score.chance if score.baseline is None else score.baseline)
     low, high = _interval(key, scores)
     verdict = "level"
@@ -194,7 +183,7 @@ def _interval(key: str, scores: Mapping[str, Score]) -> tuple[float | None, floa
     score, low, high = scores[key], scores.get(f"{key}_low"), scores.get(f"{key}_high")
     if low is not None and high is not None:
         return low.value, high.value
-    if "mean_iou" in key or not 0 <= score.value <= 1:
+    if not is_share(key) or not 0 <= score.value <= 1:
         return None, None
     interval = wilson_interval(score.value, score.n)
     return interval.low, interval.high

@@ -1,6 +1,6 @@
 """The scores of an evaluation in a few lines of text, for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from xfm.evaluation.labels import group_of, headlines, metric_name
 from xfm.evaluation.numbers import percent
@@ -9,8 +9,13 @@ from xfm.evaluation.scores import Score
 
 def summary(scores: Mapping[str, Score]) -> str:
     """A table of the report's headlines: score, chance, baseline and number of cases."""
+    return table(scores, headlines(scores))
+
+
+def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
+    """A table of some of the scores."""
     rows = [("", "score", "chance", "baseline", "n")]
-    for key in headlines(scores):
+    for key in keys:
         score = scores[key]
         baseline = "-" if score.baseline is None else percent(score.baseline)
         name = f"{group_of(key).title}: {metric_name(key)}"

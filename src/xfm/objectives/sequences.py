@@ -20,3 +20,23 @@ def sequence_losses(logits: Tensor, tokens: Tokens) -> Tensor:
     targets = tokens.ids[:, 1:].masked_fill(~tokens.mask[:, 1:], IGNORED)
     predicted = logits[:, : targets.shape[1]].float().transpose(1, 2)  # [N, V, L - 1]
     return F.cross_entropy(predicted, targets, ignore_index=IGNORED, reduction="none").sum(1)
+
+
+def smoothed_losses(logits: Tensor, tokens: Tokens, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy with label smoothing of the tokens after the first, averaged over all of them.
+
+    Args:
+        logits: [N, L, V] or [N, L - 1, V]; position l predicts token l + 1.
+        tokens: [N, L].
+        smoothing: share of the target that is spread evenly over the vocabulary.
+
+    Returns:
+        The mean, and the share of the tokens that were predicted, without gradient.
+    """
+    targets = tokens.ids[:, 1:].masked_fill(~tokens.mask[:, 1:], IGNORED)  # [N, L - 1]
+    predicted = logits[:, : targets.shape[1]].float()
+    loss = F.cross_entropy(
+        predicted.transpose(1, 2), targets, ignore_index=IGNORED, label_smoothing=smoothing
+    )
+    real = targets.ne(IGNORED)
+    return loss, predicted.detach().argmax(-1).eq(targets)[real].float().mean()

@@ -47,6 +47,7 @@ class TaskSettings:
         rows_per_picture: most rows of one picture in a row of the training order; the picture is encoded
             once for all of them.
         max_tokens: longest text in tokens, special tokens included.
+        label_smoothing: of captions.
         seed: seed of the head and of the order of the rows.
         precision: arithmetic of predictions.
         device: where the model runs.
@@ -56,6 +57,7 @@ class TaskSettings:
     batch_size: int = 64
     rows_per_picture: int = 4
     max_tokens: int = 64
+    label_smoothing: float = 0.1
     seed: int = 0
     precision: Precision = Precision.AUTO
     device: str = "cpu"

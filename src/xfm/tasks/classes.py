@@ -58,7 +58,9 @@ class Labels:
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:
     """The distinct names in a fixed order: numbers by their value, then the rest by the alphabet."""
     distinct = set(labels)
-    return tuple(sorted(distinct, key=lambda name: (0, int(name), name) if _is_number(name) else (1, 0, name)))
+    return tuple(
+        sorted(distinct, key=lambda name: (0, int(name), name) if _is_number(name) else (1, 0, name))
+    )
 
 
 def _is_number(name: str) -> bool:

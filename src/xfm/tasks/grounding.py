@@ -4,26 +4,35 @@ import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xfm.config.task import TaskKind
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
+from xfm.data.tables import Field, TableRow
+from xfm.data.tasks import image_size
 from xfm.data.tokenizer import normalise_caption
+from xfm.errors import UserError
+from xfm.evaluation.constant_box import best_constant_box
 from xfm.evaluation.metrics import paired_iou
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, Task, TaskSettings, seeded
+from xfm.tasks.base import Blanked, TaskSettings, seeded
+from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Reference, read_references
 from xfm.tasks.shapes import padded_tokens
+from xfm.tasks.splits import SplitRows
 
 Corners = tuple[float, float, float, float]
+SAMPLED = 2000  # training boxes behind the constant box
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,20 @@ class GroundingBatch(TensorFields):
     boxes: Tensor
 
 
-class GroundingTask(Task[Reference, GroundingBatch, Corners]):
+class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
     """Where is what the phrase refers to? Predictions are (left, top, right, bottom) as fractions.
 
     The baseline blanks the phrase: the same training sees the picture only.
     """
 
     name: ClassVar[str] = "grounding"
+    kind: ClassVar[TaskKind] = TaskKind.GROUNDING
     columns: ClassVar[tuple[str, ...]] = ("image", "phrase", "box")
+    fields: ClassVar[tuple[Field, ...]] = (
+        Field("image", "path of the picture, or the picture itself"),
+        Field("phrase", "what is to be found"),
+        Field("box", "four numbers, see --box-format and --box-unit"),
+    )
     primary: ClassVar[str] = "acc50"
     blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.TEXT})
 
@@ -61,6 +76,14 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         self.tokenizer, self.pictures = pretrained.tokenizer, pictures
         with seeded(settings.seed):
             self._module = Grounder(copy.deepcopy(pretrained.model)).to(settings.device)
+        self.describe()
+
+    @classmethod
+    def build(
+        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Reference], settings: TaskSettings
+    ) -> Self:
+        """The task on a copy of the model."""
+        return cls(pretrained, pictures, data.train, settings)
 
     @property
     def module(self) -> Grounder:
@@ -71,6 +94,57 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
     def read(cls, path: Path) -> list[Reference]:
         """Rows `{"image", "phrase", "box": [left, top, width, height]}`, the box in the picture's pixels."""
         return read_references(path)
+
+    @classmethod
+    def from_row(cls, row: TableRow, reading: Reading) -> Reference:
+        """Fields `image`, `phrase` and `box`; the box must lie in the picture."""
+        image = row.path("image")
+        try:
+            size = image_size(image)
+        except UserError as error:
+            raise UserError(f"{row.place}: {error}") from error
+        return Reference(image, row.text("phrase"), read_box(row, reading, *size))
+
+    @classmethod
+    def pictures_of(cls, row: Reference) -> tuple[Path, ...]:
+        """The picture."""
+        return (row.image,)
+
+    @classmethod
+    def texts_of(cls, row: Reference) -> tuple[str, ...]:
+        """The phrase."""
+        return (row.phrase,)
+
+    @classmethod
+    def single(cls, train: Sequence[Reference]) -> dict[Blanked, str]:
+        """The phrase may be hidden."""
+        return {Blanked.TEXT: "picture only"}
+
+    def guess(self, rows: Sequence[Reference], rng: np.random.Generator) -> list[Corners]:
+        """Boxes of training rows drawn at random."""
+        places = rng.integers(len(self.train_rows), size=len(rows))
+        return [self.train_rows[place].box for place in places.tolist()]
+
+    def constants(self, rows: Sequence[Reference]) -> dict[str, list[Corners]]:
+        """The one box that reaches an IoU of 0.5 on most training rows."""
+        left, top, right, bottom = best_constant_box(
+            np.array([row.box for row in self.train_rows[:SAMPLED]])
+        ).tolist()
+        return {"best constant box": [(left, top, right, bottom)] * len(rows)}
+
+    def case(self, row: Reference, prediction: Corners) -> Case:
+        """The less the boxes overlap, the worse."""
+        iou = float(paired_iou(np.array([prediction]), np.array([row.box]))[0])
+        return Case(
+            truth="the solid box",
+            predicted=f"the dashed box, IoU {iou:.2f}",
+            right=iou >= 0.5,
+            badness=1 - iou,
+            texts=(("", row.phrase),),
+            pictures=(row.image,),
+            true_box=row.box,
+            predicted_box=prediction,
+        )
 
     def group(self, row: Reference) -> Hashable:
         """Phrases about one picture belong together."""
@@ -101,3 +175,29 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         """Accuracy at IoU 0.5 and mean IoU."""
         iou = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
         return {"acc50": float((iou >= 0.5).mean()), "mean_iou": float(iou.mean())}
+
+
+def read_box(row: TableRow, reading: Reading, width: int, height: int) -> Corners:
+    """The box of a row as (left, top, right, bottom) fractions of a picture of `width` x `height` pixels.
+
+    Raises:
+        UserError: it is not four numbers, has no area, or leaves the picture by more than `OVERHANG` pixels.
+    """
+    numbers = row.numbers("box")
+    if len(numbers) != 4:
+        raise row.error("box", f"has {len(numbers)} numbers, not four ({reading.box_format.value})")
+    given = Boxes(torch.tensor([numbers], dtype=torch.float64), reading.box_format, reading.box_unit)
+    shown = ", ".join(f"{number:g}" for number in numbers)
+    meaning = f"{reading.box_format.value}, in {reading.box_unit.value}s"
+    pixels = given.to_format(BoxFormat.XYXY).to_unit(BoxUnit.PIXEL, width, height)
+    left, top, right, bottom = pixels.data[0].tolist()
+    inside = right > 0 and bottom > 0 and left < width and top < height
+    if right <= left or bottom <= top:
+        raise row.error("box", f"[{shown}] has no area, read as {meaning} (see --box-format)")
+    if not inside or min(left, top) < -OVERHANG or right > width + OVERHANG or bottom > height + OVERHANG:
+        raise row.error(
+            "box",
+            f"[{shown}] lies outside its picture of {width} x {height} pixels, read as {meaning} "
+            "(see --box-format and --box-unit)",
+        )
+    return max(left, 0) / width, max(top, 0) / height, min(right / width, 1), min(bottom / height, 1)

@@ -4,13 +4,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskKind
 from xfm.data.boxes import BoxFormat, BoxUnit
-from xfm.data.tables import Field, TableRow
+from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TaskModel
 from xfm.tasks.base import BatchT, Blanked, Prediction, Row, Task, TaskSettings
@@ -68,12 +68,12 @@ class OwnTask(Task[Row, BatchT, Prediction]):
     Attributes:
         kind: its name on the command line and in model folders.
         fields: what it reads from each row of a table.
-        single: the inputs whose absence makes a baseline of one modality, in words.
+        paired: whether a row's texts are one sequence.
     """
 
     kind: ClassVar[TaskKind]
     fields: ClassVar[tuple[Field, ...]]
-    single: ClassVar[dict[Blanked, str]] = {}
+    paired: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -92,6 +92,12 @@ class OwnTask(Task[Row, BatchT, Prediction]):
         """
 
     @classmethod
+    def read(cls, path: Path) -> list[Row]:
+        """Rows of a table whose columns have the names of the fields."""
+        rows = read_table(path, cls.fields, ColumnMap(), path.with_suffix(".pictures"))
+        return list(cls.merge([cls.from_row(row, Reading()) for row in rows]))
+
+    @classmethod
     def class_of(cls, row: Row) -> str | None:
         """The row's class, None for tasks without classes and for a regression."""
         return None
@@ -103,8 +109,23 @@ class OwnTask(Task[Row, BatchT, Prediction]):
 
     @classmethod
     def texts_of(cls, row: Row) -> tuple[str, ...]:
-        """The texts that the model sees of the row, joined where it sees them as one sequence."""
+        """The texts that the model reads of the row."""
         return ()
+
+    @classmethod
+    def merge(cls, rows: Sequence[Row]) -> Sequence[Row]:
+        """Rows of a table that belong together as one, for tasks that have such."""
+        return rows
+
+    @classmethod
+    def answer_list(cls, rows: Sequence[Row], limit: int) -> tuple[str, ...]:
+        """The answers to rank over, most frequent first; empty for tasks without answers."""
+        return ()
+
+    @classmethod
+    def single(cls, train: Sequence[Row]) -> dict[Blanked, str]:
+        """What may be hidden to make a baseline of one modality, and what such a baseline is called."""
+        return {}
 
     @property
     @abstractmethod
@@ -114,6 +135,9 @@ class OwnTask(Task[Row, BatchT, Prediction]):
     @abstractmethod
     def case(self, row: Row, prediction: Prediction) -> Case:
         """A row and its prediction in words."""
+
+    def finish(self) -> None:
+        """Make the module give what it means to others, before it is saved; predictions stay the same."""
 
     def guess(self, rows: Sequence[Row], rng: np.random.Generator) -> list[Prediction] | None:
         """A random guess for every row: chance. None where chance is known otherwise, or not at all."""
@@ -137,5 +161,5 @@ class OwnTask(Task[Row, BatchT, Prediction]):
 
     def describe(self, **changes: object) -> None:
         """Write into the module what a pipeline must know: labels, answers, the length of texts."""
-        task: TaskConfig = replace(self.module.task, max_tokens=self.settings.max_tokens, **changes)
-        self.module.task = task
+        told: dict[str, Any] = {"max_tokens": self.settings.max_tokens, **changes}
+        self.module.task = replace(self.module.task, **told)

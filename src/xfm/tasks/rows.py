@@ -67,11 +67,11 @@ class Question:
 
 @dataclass(frozen=True)
 class PicturePair:
-    """A sentence about two pictures and whether it is true."""
+    """A sentence about two pictures and whether it is true, or the class of the three."""
 
     images: tuple[Path, Path]
     text: str
-    label: bool
+    label: bool | str
 
 
 @dataclass(frozen=True)

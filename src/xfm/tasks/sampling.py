@@ -24,6 +24,7 @@ def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
         return thing
 
     for first, *others in rows:
+        root(first)  # a thing that stands alone has a group, too
         for other in others:
             parent[root(other)] = root(first)
     numbers = {top: number for number, top in enumerate(dict.fromkeys(root(thing) for thing in list(parent)))}

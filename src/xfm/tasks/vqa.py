@@ -5,24 +5,32 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from xfm.config.task import TaskKind
 from xfm.data.schema import TensorFields, Tokens
+from xfm.data.tables import Field, TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import sequence_losses
 from xfm.tasks.answers import AnswerList, rank_answers
-from xfm.tasks.base import Blanked, Task, TaskSettings, seeded
+from xfm.tasks.base import Blanked, TaskSettings, seeded
+from xfm.tasks.classes import most_frequent
+from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question, read_questions
 from xfm.tasks.shapes import padded_tokens
+from xfm.tasks.splits import SplitRows
 
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them
+ENOUGH = 0.3
+"""Share of the votes from which an answer is wholly right: three of ten, as VQA v2 has it."""
 
 
 @dataclass(frozen=True)
@@ -33,36 +41,59 @@ class VqaBatch(TensorFields):
         pixels: [I, 3, S, S] float32 distinct pictures.
         image_index: [R] int64, the picture of each question.
         question: [R, T] tokens.
-        answer: [R, L] tokens with begin and end.
+        answer: [N, L] tokens with begin and end.
+        answer_question: [N] int64, the question of each answer; None where answer r is that of question r.
+        weight: [N] float32, how much each answer counts; None where all count 1.
     """
 
     pixels: Tensor
     image_index: Tensor
     question: Tokens
     answer: Tokens
+    answer_question: Tensor | None = None
+    weight: Tensor | None = None
 
 
-class VqaTask(Task[Question, VqaBatch, str]):
-    """Answers questions from the list of answers that its training rows hold.
+class VqaTask(OwnTask[Question, VqaBatch, str]):
+    """Answers questions from the list of answers that its training rows hold, or from a given one.
 
     The baseline blanks the picture: the same training sees one grey picture.
     """
 
     name: ClassVar[str] = "vqa"
+    kind: ClassVar[TaskKind] = TaskKind.VQA
     columns: ClassVar[tuple[str, ...]] = ("image", "question", "answer", "kind")
+    fields: ClassVar[tuple[Field, ...]] = (
+        Field("image", "path of the picture, or the picture itself"),
+        Field("question", "the question"),
+        Field("answer", "the answer, or a list with the answers of several people"),
+        Field("kind", "groups the questions in the scores", optional=True),
+    )
     primary: ClassVar[str] = "accuracy"
     blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.PICTURE})
 
     def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Question], settings: TaskSettings
+        self,
+        pretrained: Pretrained,
+        pictures: Pictures,
+        train: Sequence[Question],
+        settings: TaskSettings,
+        answers: Sequence[str] = (),
     ) -> None:
         super().__init__(settings, train)
         self.tokenizer, self.pictures = pretrained.tokenizer, pictures
-        counts = Counter(normalise_caption(row.answer) for row in train)
-        self.answers = AnswerList([answer for answer, _ in counts.most_common()], self.tokenizer)
+        self.answers = AnswerList(answers or frequent_answers(train), self.tokenizer)
         self.answers.to(settings.device)
         with seeded(settings.seed):
             self._module = Answerer(copy.deepcopy(pretrained.model)).to(settings.device)
+        self.describe(answers=self.answers.answers)
+
+    @classmethod
+    def build(
+        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Question], settings: TaskSettings
+    ) -> Self:
+        """The task on a copy of the model."""
+        return cls(pretrained, pictures, data.train, settings, data.answers)
 
     @property
     def module(self) -> Answerer:
@@ -73,6 +104,65 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def read(cls, path: Path) -> list[Question]:
         """Rows `{"image", "question", "answer", "kind"}`."""
         return read_questions(path)
+
+    @classmethod
+    def from_row(cls, row: TableRow, reading: Reading) -> Question:
+        """Fields `image`, `question`, `answer` and perhaps `kind`; an answer must have a letter or digit."""
+        counts: Counter[str] = Counter()
+        for answer, count in row.votes("answer").items():
+            counts[normalise_caption(answer)] += count
+        if "" in counts:
+            raise row.error("answer", "has neither letters nor digits")
+        votes = tuple((answer, count / counts.total()) for answer, count in counts.most_common())
+        kind = row.text("kind") if row.has("kind") else "all"
+        usual, several = most_frequent(list(counts.elements())), counts.total() > 1
+        return Question(row.path("image"), row.text("question"), usual, kind, votes if several else ())
+
+    @classmethod
+    def pictures_of(cls, row: Question) -> tuple[Path, ...]:
+        """The picture."""
+        return (row.image,)
+
+    @classmethod
+    def texts_of(cls, row: Question) -> tuple[str, ...]:
+        """Question and answer."""
+        return (row.question, row.answer)
+
+    @classmethod
+    def answer_list(cls, rows: Sequence[Question], limit: int) -> tuple[str, ...]:
+        """The most frequent answers."""
+        return tuple(frequent_answers(rows, limit))
+
+    @classmethod
+    def single(cls, train: Sequence[Question]) -> dict[Blanked, str]:
+        """The picture may be hidden."""
+        return {Blanked.PICTURE: "question only"}
+
+    def guess(self, rows: Sequence[Question], rng: np.random.Generator) -> list[str]:
+        """Answers of the list drawn uniformly."""
+        return [self.answers.answers[place] for place in rng.integers(len(self.answers), size=len(rows))]
+
+    def constants(self, rows: Sequence[Question]) -> dict[str, list[str]]:
+        """The most frequent answer of each kind of question in the training rows."""
+        by_kind: dict[str, list[str]] = defaultdict(list)
+        for row in self.train_rows:
+            by_kind[row.kind].append(normalise_caption(row.answer))
+        usual = {kind: most_frequent(answers) for kind, answers in by_kind.items()}
+        anything = most_frequent([answer for answers in by_kind.values() for answer in answers])
+        return {"most frequent answer": [usual.get(row.kind, anything) for row in rows]}
+
+    def case(self, row: Question, prediction: str) -> Case:
+        """Wrong answers are worse than right ones."""
+        score = vote_accuracy(row, prediction)
+        others = [answer for answer, _ in row.votes if answer != row.answer]
+        return Case(
+            truth=row.answer + (f" (also {', '.join(others)})" if others else ""),
+            predicted=prediction,
+            right=score >= 0.5,
+            badness=1 - score,
+            texts=(("", row.question),),
+            pictures=(row.image,),
+        )
 
     def group(self, row: Question) -> Hashable:
         """Questions about one picture belong together (in the baseline too: it sees the same batches)."""
@@ -90,23 +180,39 @@ class VqaTask(Task[Question, VqaBatch, str]):
             pixels, index = self.pictures.distinct([row.image for row in rows])
         limit = self.settings.max_tokens
         question = self.tokenizer.encode_batch([normalise_caption(row.question) for row in rows], limit)
-        answer = self.tokenizer.encode_batch([normalise_caption(row.answer) for row in rows], limit)
+        votes = [row.votes or ((row.answer, 1.0),) for row in rows]
+        texts = [normalise_caption(answer) for own in votes for answer, _ in own]
+        answer = self.tokenizer.encode_batch(texts, limit)
+        owner = weight = None
+        if any(row.votes for row in rows):
+            counts = torch.tensor([len(own) for own in votes])
+            owner = torch.arange(len(rows)).repeat_interleave(counts)
+            weight = torch.tensor([share for own in votes for _, share in own])
         return VqaBatch(
             pixels,
             index,
             padded_tokens(question, self.tokenizer),
             padded_tokens(answer, self.tokenizer, ANSWER_STEP),
+            owner,
+            weight,
         )
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
-        """Cross-entropy of the answer's tokens, summed over an answer, averaged over the questions."""
+        """Cross-entropy of the answer's tokens, summed over an answer, averaged over the questions.
+
+        Where several people answered, the answers of a question are summed with their weights.
+        """
         without_last = Tokens(batch.answer.ids[:, :-1], batch.answer.mask[:, :-1])
         module = self.module
         logits = module(
-            batch.pixels, batch.question, without_last, batch.image_index
+            batch.pixels, batch.question, without_last, batch.image_index, batch.answer_question
         ).float()  # [R, L - 1, V]
         target, mask = batch.answer.ids[:, 1:], batch.answer.mask[:, 1:]
-        loss = sequence_losses(logits, batch.answer).mean()
+        losses = sequence_losses(logits, batch.answer)
+        if batch.weight is None:
+            loss = losses.mean()
+        else:
+            loss = (losses * batch.weight).sum() / len(batch.question.ids)
         right = ((logits.detach().argmax(-1) == target) | ~mask).all(dim=1).float().mean()
         return Losses(total=loss, parts={"answer": loss}, metrics={"answer_right": right})
 
@@ -118,17 +224,40 @@ class VqaTask(Task[Question, VqaBatch, str]):
 
     def metrics(self, rows: Sequence[Question], predictions: Sequence[str]) -> dict[str, float]:
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
-        right: dict[str, list[bool]] = defaultdict(list)
+        right: dict[str, list[float]] = defaultdict(list)
         for row, predicted in zip(rows, predictions, strict=True):
-            right[row.kind].append(is_right(row, predicted))
+            right[row.kind].append(vote_accuracy(row, predicted))
         everything = [value for values in right.values() for value in values]
         scores = {"accuracy": sum(everything) / len(everything)}
+        if right.keys() == {"all"}:
+            return scores
         return scores | {f"accuracy_{kind_key(kind)}": sum(v) / len(v) for kind, v in sorted(right.items())}
 
 
 def is_right(row: Question, predicted: str) -> bool:
     """Whether the predicted answer is the row's, both normalised as captions are."""
     return normalise_caption(predicted) == normalise_caption(row.answer)
+
+
+def vote_accuracy(row: Question, predicted: str) -> float:
+    """How right an answer is: the share of the votes for it over `ENOUGH`, 1 at most.
+
+    Without votes there is one answer, and it is right or not. The official metric of VQA v2 also averages
+    over subsets of the votes, and normalises otherwise.
+    """
+    if not row.votes:
+        return float(is_right(row, predicted))
+    share = sum(s for answer, s in row.votes if normalise_caption(answer) == normalise_caption(predicted))
+    return min(1.0, share / ENOUGH)
+
+
+def frequent_answers(rows: Sequence[Question], limit: int | None = None) -> list[str]:
+    """The normalised answers of the rows, those that most people gave first, at most `limit` of them."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        for answer, share in row.votes or ((row.answer, 1.0),):
+            counts[normalise_caption(answer)] += share  # pyright: ignore[reportArgumentType]
+    return [answer for answer, _ in counts.most_common(limit)]
 
 
 def kind_key(kind: str) -> str:

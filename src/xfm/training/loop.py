@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,33 +22,12 @@ from xfm.training.logging import LOG_FILE, RunLog, Window
 from xfm.training.memory import prepare_process
 from xfm.training.optim import build_optimizer, set_rate
 from xfm.training.randomness import seed_all, seeded_generator
+from xfm.training.result import TrainResult, batch_origins
 from xfm.training.run_folder import Describe, RunFolder
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.storage import SAVED_BEFORE
 
 B = TypeVar("B", bound=TensorFields)
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a run ended.
-
-    Attributes:
-        step: optimiser steps done, skipped ones included.
-        skipped: steps skipped since the run or its continuation began, because the loss was NaN or infinite.
-        seconds: time since then.
-        last: the last logged line (see `RunLog`), empty if nothing was logged.
-    """
-
-    step: int
-    skipped: int
-    seconds: float
-    last: Mapping[str, Any] = field(default_factory=dict)
-
-
-def batch_origins(batch: TensorFields) -> Sequence[object]:
-    """Where the samples of a batch came from, one entry a sample; empty where the batch does not know."""
-    return getattr(batch, "origins", ())
 
 
 def train(
@@ -67,6 +45,7 @@ def train(
     tensorboard: bool = True,
     device: str = "auto",
     describe: Describe | None = None,
+    finished: Callable[[int], bool] | None = None,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -88,6 +67,8 @@ def train(
         tensorboard: write TensorBoard's files too.
         device: `auto`, or a torch device.
         describe: writes further files into each checkpoint.
+        finished: asked after every step, given the steps done, whether that was enough (early stopping); it
+            may look at the model, and must leave its mode and every random state as they are.
 
     Returns:
         How the run ended.
@@ -100,7 +81,7 @@ def train(
     plain = json.loads(json.dumps(to_plain(settings if settings is not None else {"training": config})))
     with distributed.processes(device) as process:
         place = None if folder is None else RunFolder(folder, plain, process, describe)
-        loop = _Loop(model, losses, batches, config, place, is_new, origins, process)
+        loop = _Loop(model, losses, batches, config, place, is_new, origins, process, finished)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
@@ -136,10 +117,11 @@ class _Loop(Generic[B]):
         is_new: Callable[[str], bool],
         origins: Callable[[B], Sequence[object]],
         process: distributed.Process,
+        finished: Callable[[int], bool] | None,
     ) -> None:
         self.model = model.to(process.device).train()
         self.batches, self.config, self.folder = batches, config, folder
-        self.origins, self.process = origins, process
+        self.origins, self.process, self.finished = origins, process, finished
         self.precision = distributed.from_first(resolve(config.precision, process.device))
         self.optimizer = build_optimizer(model, config.optim, is_new)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -201,15 +183,18 @@ class _Loop(Generic[B]):
             if self.window.steps and (done % config.log_every == 0 or done == config.steps or stopping):
                 last = self.log.step(done, self.window, rate)
                 self.window = Window()
+            ended = done == config.steps or (done > step and self._enough(done))
             due = config.save_every > 0 and done % config.save_every == 0
-            if self.folder and (stopping or due or done == config.steps) and done != saved:
+            if self.folder and (stopping or due or ended) and done != saved:
                 self.folder.save(
                     done, self.precision, config.keep, self.model, self.optimizer, self.generator
                 )
                 saved = done
-            if stopping and done < config.steps:
+            if ended:
+                return TrainResult(done, self.skipped, time.perf_counter() - began, last)
+            if stopping:
                 raise Interrupted(self._farewell(done))
-        return TrainResult(config.steps, self.skipped, time.perf_counter() - began, last)
+        return TrainResult(start, self.skipped, time.perf_counter() - began, last)
 
     def _fetch(self, step: int, stream: Iterator[B], stop: StopRequest) -> list[B] | None:
         """The batches of a step; None if the loader ended because the run is being stopped.
@@ -229,6 +214,10 @@ class _Loop(Generic[B]):
                 message = f"Bad record {record.origin} left out: {record.reason}"
                 self._log_event(step, "bad_record", message, show=False, key=str(record.origin))
         return micro
+
+    def _enough(self, done: int) -> bool:
+        """Whether the run may end before its last step."""
+        return self.finished is not None and distributed.from_first(self.finished(done))
 
     def _log_event(self, step: int, event: str, message: str, **details: Any) -> None:
         """Log with the steps done, as lines are: a run that goes on after `step` logs nothing twice."""

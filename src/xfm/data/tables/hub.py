@@ -24,7 +24,7 @@ def read_hub(reference: str, wanted: frozenset[str]) -> Records:
         import datasets
     except ImportError:
         raise UserError(
-            f"{reference} needs the package datasets; install it with pip install 'xfm[hub]'"
+            f"{reference} needs the package datasets; install it with pip install 'xfm[datasets]'"
         ) from None
     try:
         found = datasets.load_dataset(match["name"], match["config"], split=match["split"] or "train")

@@ -138,7 +138,7 @@ class TableRow(Row):
                 field,
                 f"names {name!r}, which lies outside {folder}: give --pictures, the folder of the paths",
             )
-        return path
+        return path.absolute()
 
 
 def _shown(value: object) -> str:

@@ -33,7 +33,7 @@ def run_reasoning(context: Context) -> PartResult:
         floor = {TEXT_ONLY: baseline.metrics[split]["accuracy"]}
         value = tuned.metrics[split]["accuracy"]
         result.add(f"reasoning/{split}/accuracy", value, majority_accuracy(labels), len(rows), seed, floor)
-        predicted = tuned.predictions[split]
+        predicted = [choice.label == "true" for choice in tuned.predictions[split]]
         right = [row.label == guess for row, guess in zip(rows, predicted, strict=True)]
         result.examples[split] = plain(
             [
@@ -41,7 +41,7 @@ def run_reasoning(context: Context) -> PartResult:
                     context.relative(rows[place].images[0]),
                     context.relative(rows[place].images[1]),
                     rows[place].text,
-                    rows[place].label,
+                    bool(rows[place].label),
                     predicted[place],
                 )
                 for place in pick_examples(right, SHOWN, seed)

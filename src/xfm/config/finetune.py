@@ -1,0 +1,120 @@
+"""Configuration of a fine-tuning on own data. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xfm.config.ranges import check_range
+from xfm.config.training import Precision
+
+
+class Tuning(StrEnum):
+    """How an encoder is tuned: all of its weights, none of them, or low-rank additions to its matrices."""
+
+    FULL = "full"
+    FREEZE = "freeze"
+    LORA = "lora"
+
+
+class BoxLayout(StrEnum):
+    """The four numbers of a box: left, top, width, height; both corners; or centre, width, height."""
+
+    XYWH = "xywh"
+    XYXY = "xyxy"
+    CXCYWH = "cxcywh"
+
+
+class BoxScale(StrEnum):
+    """The unit of a box: pixels of the picture, or fractions of its sides."""
+
+    PIXEL = "pixel"
+    FRACTION = "fraction"
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """What of the model learns; heads and decoders always do.
+
+    Attributes:
+        language, vision, fusion: how the encoder is tuned: full, freeze or lora.
+        rank: rank of LoRA's additions.
+        alpha: LoRA's scale; its additions are multiplied by alpha / rank.
+        dropout: of LoRA's inputs.
+    """
+
+    language: Tuning = Tuning.FULL
+    vision: Tuning = Tuning.FULL
+    fusion: Tuning = Tuning.FULL
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("tune.rank", self.rank, 1, 1 << 12)
+        check_range("tune.alpha", self.alpha, 0)
+        check_range("tune.dropout", self.dropout, 0, 1)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """A fine-tuning; what is 0 is fitted to the number of rows and the size of the model.
+
+    Attributes:
+        steps: optimiser steps at most; 0 fits.
+        batch_size: rows a step; 0 fits.
+        lr: peak learning rate of the pre-trained parts; 0 fits.
+        muon_lr: peak learning rate of Muon for the matrices, see `OptimConfig`; 0 leaves them to AdamW.
+        new_lr_multiplier: multiplier for newly initialised parts (head, decoder).
+        weight_decay: decay of matrices.
+        warmup: share of the steps with a rising learning rate; it falls linearly to 0 afterwards.
+        evaluate_every: steps between looks at the validation rows; 0 looks twenty times.
+        patience: looks without a better model after which the training stops; 0 never stops.
+        max_tokens: longest text in tokens; 0 fits the training rows.
+        image_size: side of the pictures in pixels; 0 is the model's.
+        max_answers: longest list of answers that questions are ranked over.
+        label_smoothing: of captions.
+        valid_share: share of the training rows that becomes the validation split where none is given.
+        test_share: likewise for the test split.
+        baseline: fine-tune again without one of two modalities, to see what it brings.
+        regression: the labels of text-classification are values.
+        box_format: what the four numbers of a box are.
+        box_unit: the unit of boxes.
+        tune: which encoders learn, and how.
+        seed: seed of splits, heads, order and dropout.
+        precision: arithmetic of the forward pass.
+        device: auto takes the GPU where there is one.
+    """
+
+    steps: int = 0
+    batch_size: int = 0
+    lr: float = 0.0
+    muon_lr: float = 0.0
+    new_lr_multiplier: float = 5.0
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    evaluate_every: int = 0
+    patience: int = 6
+    max_tokens: int = 0
+    image_size: int = 0
+    max_answers: int = 3000
+    label_smoothing: float = 0.1
+    valid_share: float = 0.15
+    test_share: float = 0.15
+    baseline: bool = True
+    regression: bool = False
+    box_format: BoxLayout = BoxLayout.XYWH
+    box_unit: BoxScale = BoxScale.PIXEL
+    tune: TuningConfig = field(default_factory=TuningConfig)
+    seed: int = 0
+    precision: Precision = Precision.AUTO
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
+            check_range(name, getattr(self, name), 0)
+        check_range("max_answers", self.max_answers, 1)
+        for name, most in (("warmup", 0.99), ("label_smoothing", 0.99)):
+            check_range(name, getattr(self, name), 0, most)
+        for name in ("valid_share", "test_share"):
+            check_range(name, getattr(self, name), 0.01, 0.4)

@@ -1,0 +1,65 @@
+"""What of a model learns: every encoder whole, not at all, or by low-rank additions (LoRA)."""
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from xfm.config.finetune import Tuning, TuningConfig
+from xfm.errors import UserError
+from xfm.modeling.task_models import TaskModel
+
+if TYPE_CHECKING:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+ENCODERS = ("language", "vision", "fusion")
+
+
+def adapt(module: TaskModel, config: TuningConfig) -> None:
+    """Freeze encoders of a task model, or add LoRA to the matrices of their linear layers, in place.
+
+    Raises:
+        UserError: LoRA is asked for and peft is not installed.
+    """
+    for name in ENCODERS:
+        encoder, tuning = _encoder(module, name), getattr(config, name)
+        if encoder is None or tuning is Tuning.FULL:
+            continue
+        encoder.requires_grad_(False)
+        if tuning is Tuning.LORA:
+            _add_lora(encoder, config)
+
+
+def merge(module: nn.Module) -> None:
+    """Work LoRA's additions into the matrices and put the plain layers back, in place; outputs stay."""
+    for name, layer in _lora_layers(module):
+        layer.merge()
+        parent, _, own = name.rpartition(".")
+        setattr(module.get_submodule(parent), own, layer.get_base_layer())
+    module.requires_grad_(True)
+
+
+def _encoder(module: TaskModel, name: str) -> nn.Module | None:
+    """The encoder of a task model, None where the task has none of that name."""
+    holder = getattr(module, "model", module)
+    return getattr(holder, name, None)
+
+
+def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise UserError("tuning with lora needs peft; install it with pip install 'xfm[lora]'") from None
+    matrices = [name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)]
+    lora = LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=matrices
+    )
+    inject_adapter_in_model(lora, encoder)
+
+
+def _lora_layers(module: nn.Module) -> "list[tuple[str, BaseTunerLayer]]":
+    """The layers that LoRA stands in front of, by name."""
+    try:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError:  # then nothing can have been added
+        return []
+    return [(name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer)]

@@ -1,0 +1,232 @@
+"""Tables of one task as typed rows: read, parted where no split is given, checked."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from tqdm import tqdm
+
+from xfm.config.finetune import BoxLayout, BoxScale, FinetuneConfig
+from xfm.data.boxes import BoxFormat, BoxUnit
+from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
+from xfm.data.tasks import image_size
+from xfm.errors import UserError
+from xfm.evaluation.scores import write_json
+from xfm.tasks.classes import class_names, require_classes
+from xfm.tasks.own import OwnTask, Reading
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.sampling import components
+from xfm.tasks.splits import SplitRows
+
+Row = TypeVar("Row")
+
+SPLIT_FILE, PICTURES_FOLDER = "split.json", "pictures"
+FEWEST = 4
+"""Rows without which no split can be made."""
+MOST = 5000
+"""Rows that a split takes from the training rows at most: it is looked at often."""
+MANY_CLASSES = 0.5
+"""Share of distinct labels from which they look like values."""
+LAYOUTS = {
+    BoxLayout.XYWH: BoxFormat.XYWH,
+    BoxLayout.XYXY: BoxFormat.XYXY,
+    BoxLayout.CXCYWH: BoxFormat.CXCYWH,
+}
+SCALES = {BoxScale.PIXEL: BoxUnit.PIXEL, BoxScale.FRACTION: BoxUnit.FRACTION}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Where own data lies.
+
+    Attributes:
+        train: table of the training rows; see `xfm.data.tables.read_table` for what may be one.
+        valid, test: tables of the other splits; None takes a share of the training rows.
+        columns: column by field.
+        pictures: folder that paths of pictures start from; None takes each table's own.
+    """
+
+    train: str | Path
+    valid: str | Path | None = None
+    test: str | Path | None = None
+    columns: ColumnMap = field(default_factory=ColumnMap)
+    pictures: Path | None = None
+
+
+@dataclass(frozen=True)
+class OwnData(Generic[Row]):
+    """Typed rows and where they come from.
+
+    Attributes:
+        rows: by split.
+        places: file and row in which each picture is first named.
+        sources: what each split was made of, in words.
+    """
+
+    rows: SplitRows[Row]
+    places: Mapping[Path, str]
+    sources: Mapping[str, str]
+
+
+def reading(config: FinetuneConfig) -> Reading:
+    """How cells are meant."""
+    return Reading(LAYOUTS[config.box_format], SCALES[config.box_unit], config.regression)
+
+
+def read_data(
+    task: type[OwnTask[Row, Any, Any]], tables: Tables, config: FinetuneConfig, out: Path
+) -> OwnData[Row]:
+    """Read tables, part the training rows where a split is missing, and check labels.
+
+    Which rows became which split is written to `split.json`.
+
+    Raises:
+        UserError: a table or cell is missing or wrong, there are too few rows or classes, or a label is in no
+            training row; names file, row and column.
+    """
+    given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
+    raw = {
+        name: read_table(source, task.fields, tables.columns, out / PICTURES_FOLDER, tables.pictures)
+        for name, source in given.items()
+        if source is not None
+    }
+    how = reading(config)
+    typed = {name: [(row, task.from_row(row, how)) for row in rows] for name, rows in raw.items()}
+    sources = {name: str(source) for name, source in given.items() if source is not None}
+    shares = {"valid": config.valid_share, "test": config.test_share}
+    missing = {name: share for name, share in shares.items() if name not in typed}
+    if "valid" in missing:
+        typed = _part(task, typed, missing, config.seed)
+        drawn = f"of {tables.train}, drawn by seed {config.seed}"
+        sources |= {name: f"{len(typed[name])} rows {drawn}" for name in missing}
+        numbers = {name: [row.number for row, _ in typed[name]] for name in ("train", *missing)}
+        write_json(out / SPLIT_FILE, {"file": str(tables.train), "seed": config.seed, "rows": numbers})
+    labels = _labels(task, typed)
+    places: dict[Path, str] = {}
+    for rows in typed.values():
+        for row, converted in rows:
+            for picture in task.pictures_of(converted):
+                places.setdefault(picture, row.place)
+    plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
+    answers = task.answer_list(plain["train"], config.max_answers)
+    split = SplitRows(
+        plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels, answers=answers
+    )
+    return OwnData(split, places, sources)
+
+
+def _part(
+    task: type[OwnTask[Row, Any, Any]],
+    typed: Mapping[str, list[tuple[TableRow, Row]]],
+    shares: Mapping[str, float],
+    seed: int,
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    """The same with the missing splits taken from the training rows."""
+    rows = typed["train"]
+    if len(rows) < FEWEST:
+        raise UserError(
+            f"{rows[0][0].file} has {len(rows)} rows, too few to part; add rows, or give --valid and --test"
+        )
+    shares = {name: min(share, MOST / len(rows)) for name, share in shares.items()}
+    converted = [row for _, row in rows]
+    strata = [task.class_of(row) for row in converted]
+    parts = split_rows(_groups(task, converted), strata, shares, seed)
+    found = {name: [rows[place] for place in places] for name, places in parts.items()}
+    return {**typed, "train": found.pop("rest"), **found}
+
+
+def _groups(task: type[OwnTask[Row, Any, Any]], rows: Sequence[Row]) -> list[Hashable]:
+    """Rows that share a picture, or have no picture and the same texts, may not be parted.
+
+    Where pictures connect more than half of the rows, every row stands alone: no split would be possible.
+    """
+    pictures = [task.pictures_of(row) for row in rows]
+    if not all(pictures):
+        return [task.texts_of(row) for row in rows]
+    numbers = components(pictures)
+    groups: list[Hashable] = [numbers[own[0]] for own in pictures]
+    if max(Counter(groups).values()) > len(rows) / 2:
+        return list(range(len(rows)))
+    return groups
+
+
+def _labels(
+    task: type[OwnTask[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
+) -> tuple[str, ...]:
+    """The classes of the training rows; the other splits may have no others.
+
+    Raises:
+        UserError: there are fewer than two, they look like values, or a row has another; names the row.
+    """
+    found = [label for _, row in typed["train"] if (label := task.class_of(row)) is not None]
+    if not found:
+        return ()
+    names = class_names(found)
+    require_classes(names)
+    row = typed["train"][0][0]
+    column = row.names.get("label", "label")
+    if len(found) > 20 and len(names) > MANY_CLASSES * len(found):
+        hint = "; for values give --regression" if all(map(_is_value, names)) else ""
+        raise UserError(
+            f'{row.file}: the column "{column}" has {len(names)} different labels in {len(found)} training '
+            f"rows, too many to learn classes from; choose another column{hint}"
+        )
+    for split in ("valid", "test"):
+        for row, converted in typed.get(split, ()):
+            label = task.class_of(converted)
+            if label not in names:
+                shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+                raise UserError(
+                    f'{row.place}: the column "{column}" is {label!r}, a label that no training row has; the '
+                    f"training rows have {shown}: mend the row, or add such rows to the training"
+                )
+    return names
+
+
+def _is_value(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def digest(rows: Sequence[Any]) -> str:
+    """A short digest of typed rows, by which a resumed run knows its data again."""
+    found = hashlib.sha256()
+    for row in rows:
+        found.update(repr(row).encode("utf-8", "surrogatepass"))
+    return found.hexdigest()[:16]
+
+
+def check_pictures(pictures: Pictures, places: Mapping[Path, str], progress: bool) -> None:
+    """Read every picture once, before any training; as many as fit stay in memory for it.
+
+    Raises:
+        UserError: some cannot be read; names the first few with their rows.
+    """
+    paths = list(places)
+
+    def problem(number: int) -> str | None:
+        path = paths[number]
+        try:
+            if number < pictures.capacity:
+                pictures.uint8(path)
+            else:
+                image_size(path)  # the header alone
+        except UserError as error:
+            return f"{places[path]}: {error}"
+        return None
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        numbers = range(len(paths))
+        bar = tqdm(numbers, desc="pictures", unit="picture", disable=not progress or len(paths) < 100)
+        problems = [found for found in pool.map(problem, bar) if found is not None]
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise UserError("; ".join(problems[:3]) + more)

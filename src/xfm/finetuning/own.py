@@ -1,0 +1,74 @@
+"""`xfm.finetune`: from tables to a model folder, scores and a report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.task import TaskKind
+from xfm.data.tables import ColumnMap
+from xfm.errors import UserError
+from xfm.finetuning import run
+from xfm.finetuning.data import Tables, read_data
+from xfm.tasks.registry import task_class
+
+
+def finetune(
+    task: str,
+    model: Path | str,
+    train: Path | str,
+    out: Path | str,
+    *,
+    valid: Path | str | None = None,
+    test: Path | str | None = None,
+    columns: Mapping[str, str] | str = "",
+    pictures: Path | str | None = None,
+    config: FinetuneConfig | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> run.Finetuned:
+    """Fine-tune a model on tables of one's own.
+
+    Args:
+        task: such as `text-classification`; `xfm finetune --help` has all.
+        model: folder of the model to begin with.
+        train: table with the training rows: `.csv`, `.tsv`, `.jsonl`, `.parquet`, a folder with a folder of
+            pictures a class, or `hub:OWNER/NAME`.
+        out: folder for the model (`model/`), `metrics.json`, `report.html` and the logs.
+        valid: table with the validation rows; a share of the training rows if not given.
+        test: table with the test rows; likewise, unless there are validation rows.
+        columns: column by field where they differ, `{"question": "q"}` or `"question=q"`.
+        pictures: folder that paths of pictures start from, each table's own if not given.
+        config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
+        resume: continue the folder's run exactly.
+        progress: show bars and looks at the validation rows.
+
+    Returns:
+        The model's folder, the scores, the predictions of the test rows, and the fine-tuned task.
+
+    Raises:
+        UserError: something is wrong with tables, columns, rows or model; names the file, row and column.
+        Interrupted: SIGINT or SIGTERM came; the run is saved.
+
+    Example:
+        >>> done = finetune("text-classification", "runs/quickstart/model", "reviews.csv", "runs/reviews")
+        >>> done.scores["text-classification/test/accuracy"].value
+    """
+    config, out = config or FinetuneConfig(), Path(out)
+    kind = task_kind(task)
+    mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
+    tables = Tables(train, valid, test, mapped, None if pictures is None else Path(pictures))
+    data = read_data(task_class(kind, config.regression), tables, config, out)
+    origin = run.Origin(data.places, data.sources)
+    return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
+
+
+def task_kind(name: str) -> TaskKind:
+    """A task by name.
+
+    Raises:
+        UserError: there is no such task; lists those that there are.
+    """
+    try:
+        return TaskKind(name)
+    except ValueError:
+        raise UserError(f"there is no task {name!r}; choose one of {', '.join(TaskKind)}") from None

@@ -1,0 +1,67 @@
+"""Learning rate, batch size and steps that fit the number of rows and the size of the model."""
+
+import math
+from dataclasses import replace
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.training import OptimConfig, TrainingConfig
+
+FEW, MANY = 300, 30_000
+"""Rows between which the number of epochs falls from `EPOCHS[0]` to `EPOCHS[1]`."""
+EPOCHS = (30.0, 3.0)
+LOOKS = 20
+BASE_RATE, BASE_WIDTH = 4e-5, 768
+"""Learning rate of a model of that width; narrower ones take a proportionally larger one."""
+
+
+def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
+    """The configuration with a number in place of every 0 that means "fits".
+
+    Few rows are seen often in small batches, many rows a few times in large ones. The rules were chosen so
+    that a fine-tuning of a few hundred rows takes some hundred steps; `docs/finetuning.md` has measurements.
+
+    Args:
+        config: what is given stays.
+        rows: training rows.
+        width: of the encoder that is tuned.
+    """
+    batch = config.batch_size or batch_size(rows)
+    steps = config.steps or max(60, math.ceil(rows / batch * epochs(rows)))
+    return replace(
+        config,
+        batch_size=batch,
+        steps=steps,
+        lr=config.lr or BASE_RATE * BASE_WIDTH / width,
+        evaluate_every=config.evaluate_every or max(1, math.ceil(steps / LOOKS)),
+    )
+
+
+def batch_size(rows: int) -> int:
+    """A power of two from 8 to 64, about a thirtieth of the rows."""
+    return 2 ** min(6, max(3, round(math.log2(max(1, rows) / 30))))
+
+
+def epochs(rows: int) -> float:
+    """How often every row is seen: falls with the logarithm of their number."""
+    place = math.log(max(1, rows) / FEW) / math.log(MANY / FEW)
+    return EPOCHS[0] * (EPOCHS[1] / EPOCHS[0]) ** min(1.0, max(0.0, place))
+
+
+def training_config(config: FinetuneConfig) -> TrainingConfig:
+    """What the loop is told of a fitted configuration."""
+    optim = OptimConfig(
+        lr=config.lr,
+        muon_lr=config.muon_lr,
+        new_lr_multiplier=config.new_lr_multiplier,
+        weight_decay=config.weight_decay,
+        warmup=round(config.steps * config.warmup),
+    )
+    return TrainingConfig(
+        steps=config.steps,
+        seed=config.seed,
+        precision=config.precision,
+        optim=optim,
+        save_every=max(config.evaluate_every, config.steps // 10),
+        keep=1,
+        log_every=max(1, config.steps // 100),
+    )

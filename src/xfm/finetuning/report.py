@@ -1,0 +1,202 @@
+"""`report.html` of a fine-tuning: scores, classes, worst cases, curves."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.evaluation.charts import Curve, read_log, small_multiples
+from xfm.evaluation.embed import Thumbnails
+from xfm.evaluation.labels import is_headline, metric_name
+from xfm.evaluation.numbers import readable_seconds
+from xfm.evaluation.page import page_template
+from xfm.evaluation.report import Line, line_of
+from xfm.evaluation.scores import Score, write_output
+from xfm.finetuning.tune import Tuned
+from xfm.tasks.class_task import ClassTask
+from xfm.tasks.classes import confusion_matrix, precision_recall_f1
+from xfm.tasks.own import Case, OwnTask
+from xfm.training.logging import LOG_FILE
+
+REPORT = "report.html"
+WORST, LARGEST_MATRIX, CONFUSIONS = 18, 16, 10
+
+
+@dataclass(frozen=True)
+class ClassLine:
+    """A class in the table: rows in the training and test splits, precision, recall and F1 on the latter."""
+
+    name: str
+    train: int
+    test: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How each class fared in a split.
+
+    Attributes:
+        lines: one a class.
+        names: of the matrix's rows and columns.
+        matrix: counts, true class by predicted class; empty where there are too many classes to look at.
+        confusions: true class, predicted class and count of the most frequent errors.
+    """
+
+    lines: list[ClassLine]
+    names: list[str]
+    matrix: list[list[int]]
+    confusions: list[tuple[str, str, int]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A test split in the report.
+
+    Attributes:
+        name: in words.
+        lines, more: rows of the score table: the main ones, and those that fold away.
+        classes: None for tasks without classes.
+        worst: the cases that went most wrong.
+        wrong: number of cases that count as wrong.
+        n: number of cases.
+    """
+
+    name: str
+    lines: list[Line]
+    more: list[Line]
+    classes: Classes | None
+    worst: list[Case]
+    wrong: int
+    n: int
+
+
+def write_report(
+    out: Path,
+    task: OwnTask[Any, Any, Any],
+    tests: Mapping[str, Sequence[Any]],
+    predictions: Mapping[str, Sequence[Any]],
+    scores: Mapping[str, Score],
+    tuned: Tuned,
+    details: Mapping[str, Any],
+) -> Path:
+    """Write the page.
+
+    Args:
+        out: the run's folder, with the logs.
+        task: with the fine-tuned model.
+        tests: rows by split.
+        predictions: likewise.
+        scores: of all splits.
+        tuned: how the training went.
+        details: what `details.json` holds.
+    """
+    baselines: Mapping[str, dict[str, float]] = details["baselines"]
+    splits = [_split(task, name, rows, predictions[name], scores, baselines) for name, rows in tests.items()]
+    headline = f"{task.kind.value}/{next(iter(tests), '')}/{task.primary}"
+    page = page_template("finetune.html", Thumbnails(Path("/"))).render(
+        task=task.kind.value,
+        headline=line_of(headline, scores, baselines.get(headline, {})) if headline in scores else None,
+        facts=facts(details, tuned, task.primary),
+        splits=splits,
+        chart=_chart(out, task.primary, tuned),
+        sources=details["sources"],
+        details=json.dumps(details, indent=2, ensure_ascii=False, default=str),
+    )
+    write_output(out / REPORT, page)
+    return out / REPORT
+
+
+def facts(details: Mapping[str, Any], tuned: Tuned, primary: str) -> list[tuple[str, str]]:
+    """What was run, as label and text."""
+    config, rows = details["config"], details["rows"]
+    best, tokens = tuned.best, details["tokens"]
+    kept = (
+        f"after step {best.step}: {metric_name(f'_/_/{primary}')} {best.metrics[primary]:.3f}"
+        if best
+        else "the last"
+    )
+    tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
+    changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how != "full")
+    return [
+        ("Model to begin with", str(details["provenance"]["fine_tuned_from"])),
+        ("Rows", ", ".join(f"{name} {count:,}" for name, count in rows.items())),
+        ("Steps", f"{tuned.step:,} of at most {config['steps']:,}, {config['batch_size']} rows each"),
+        ("Model kept", kept),
+        ("Learning rate", f"{config['lr']:.2g}, new parts {config['new_lr_multiplier']:g} times that"),
+        ("Encoders", changed or "all of them learn"),
+        *([("Texts", f"{tokens} tokens at most")] if tokens else []),
+        ("Seed", str(config["seed"])),
+        ("Time", ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items())),
+    ]
+
+
+def _split(
+    task: OwnTask[Any, Any, Any],
+    name: str,
+    rows: Sequence[Any],
+    predictions: Sequence[Any],
+    scores: Mapping[str, Score],
+    baselines: Mapping[str, dict[str, float]],
+) -> Split:
+    start = f"{task.kind.value}/{name}/"
+    lines = {key: line_of(key, scores, baselines.get(key, {})) for key in scores if key.startswith(start)}
+    cases = [task.case(row, prediction) for row, prediction in zip(rows, predictions, strict=True)]
+    wrong = [case for case in cases if not case.right]
+    return Split(
+        name,
+        [line for key, line in lines.items() if is_headline(key)],
+        [line for key, line in lines.items() if not is_headline(key)],
+        classes_of(task, rows, predictions) if isinstance(task, ClassTask) else None,
+        sorted(wrong, key=lambda case: -case.badness)[:WORST],
+        len(wrong),
+        len(cases),
+    )
+
+
+def classes_of(task: ClassTask[Any, Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
+    """The table of classes, the confusion matrix and the most frequent errors of a split."""
+    names = task.labels.names
+    truth = [task.class_of(row) for row in rows]
+    matrix = confusion_matrix(truth, [choice.label for choice in predictions], names)
+    known = Counter(task.class_of(row) for row in task.train_rows)
+    lines = [
+        ClassLine(name, known[name], int(count), *map(float, values))
+        for name, count, values in zip(names, matrix.sum(axis=1), precision_recall_f1(matrix), strict=True)
+    ]
+    errors = matrix.copy()
+    np.fill_diagonal(errors, 0)
+    order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
+    pairs = [divmod(int(place), len(names)) for place in order]
+    return Classes(
+        lines,
+        list(names),
+        matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
+        [
+            (names[true], names[guess], int(errors[true, guess]))
+            for true, guess in pairs
+            if errors[true, guess]
+        ],
+    )
+
+
+def _chart(out: Path, primary: str, tuned: Tuned) -> str:
+    """Training losses, and the primary metric on the validation rows."""
+    panels: dict[str, dict[str, Curve]] = {}
+    log = read_log(out / LOG_FILE)
+    if "loss" in log:
+        panels["training loss"] = {"loss": log["loss"]}
+    if tuned.looks:
+        steps = [float(look.step) for look in tuned.looks]
+        for name in tuned.looks[0].metrics:
+            if name == primary or len(panels) < 3:
+                values = [look.metrics[name] for look in tuned.looks]
+                panels[f"validation: {metric_name(f'_/_/{name}')}"] = {name: (steps, values)}
+    marks = [float(tuned.best.step)] if tuned.best else []
+    return small_multiples(panels, columns=3, last=float(tuned.step), marks=marks) if panels else ""

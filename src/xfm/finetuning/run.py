@@ -1,0 +1,159 @@
+"""`finetune`: from typed rows to a model folder, scores and a report."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.plain import to_plain
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+from xfm.evaluation.context import PartResult
+from xfm.evaluation.scores import Score, write_json, write_scores
+from xfm.evaluation.stored import DETAILS, METRICS
+from xfm.finetuning.data import check_pictures
+from xfm.finetuning.report import write_report
+from xfm.finetuning.scores import add_scores
+from xfm.finetuning.session import AnyTask, Origin, Session, clear
+from xfm.finetuning.tune import Tuned
+from xfm.modeling.folder import FRESH, save_model
+from xfm.tasks.base import Blanked
+from xfm.tasks.splits import SplitRows
+from xfm.training.pretrain import MODEL_FOLDER
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A finished fine-tuning.
+
+    Attributes:
+        model: the model's folder.
+        scores: by key, as in `metrics.json`.
+        task: with the fine-tuned model in evaluation mode.
+        predictions: by test split, one for each row; `validation` where there is no test split.
+        tuned: how the training went.
+    """
+
+    model: Path
+    scores: dict[str, Score]
+    task: AnyTask
+    predictions: dict[str, list[Any]]
+    tuned: Tuned
+
+
+def finetune(
+    kind: TaskKind,
+    model: Path | str,
+    data: SplitRows[Any],
+    config: FinetuneConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    origin: Origin | None = None,
+) -> Finetuned:
+    """Fine-tune a model on typed rows; `xfm.finetune` is the same for tables.
+
+    Args:
+        kind: the task.
+        model: folder of the model to begin with, or a published file.
+        data: rows of the task (see `xfm.tasks.rows`) by split, with the names of the classes.
+        config: what is 0 is fitted to the rows.
+        out: run folder; gets `model/`, `metrics.json`, `evaluation.json`, `report.html` and the logs.
+        resume: continue the folder's run exactly.
+        progress: show bars and looks at the validation rows.
+        origin: where the rows come from.
+
+    Returns:
+        The model's folder, scores and predictions.
+
+    Raises:
+        UserError: no model, pictures that cannot be read, a folder that holds another run.
+        Interrupted: SIGINT or SIGTERM came; the run is saved.
+    """
+    origin = origin or Origin()
+    if (out / METRICS).exists():
+        raise UserError(f"{out} holds a finished run; choose another --out, or remove the folder")
+    run = Session.begin(kind, model, data, config, out, progress)
+    if progress:
+        tqdm.write(run.summary())
+    check_pictures(run.pictures, run.places(origin), progress)
+    began = time.perf_counter()
+    task, tuned = run.tuned(Blanked.NOTHING, out, resume)
+    task.finish()
+    tests = run.tests
+    predictions = {name: task.predict(rows) for name, rows in tests.items()}
+    seconds = {"training": time.perf_counter() - began}
+    began = time.perf_counter()
+    single = run.single_modality(tests, resume)
+    seconds["baselines"] = time.perf_counter() - began
+    result = PartResult()
+    for name, rows in tests.items():
+        metrics = {baseline: found[name] for baseline, found in single.items()}
+        add_scores(result, task, name, rows, predictions[name], metrics)
+    found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned)
+    _save(run, found, result, origin, seconds)
+    return found
+
+
+def _save(
+    run: Session, found: Finetuned, result: PartResult, origin: Origin, seconds: Mapping[str, float]
+) -> None:
+    """Write model, details, report and, when all of that is there, the scores."""
+    provenance, pretrained = _provenance(run, found.tuned), run.pretrained
+    save_model(
+        found.model,
+        pretrained.model,
+        pretrained.given_tokenizer,
+        pretrained.preprocessing,
+        provenance,
+        found.task.module,
+    )
+    counts = {name: len(rows) for name, rows in run.data.tests.items()}
+    details = {
+        "provenance": provenance,
+        "rows": {"train": len(run.data.train), "validation": len(run.data.valid), **counts},
+        "sources": dict(origin.sources),
+        "config": to_plain(run.config),
+        "tokens": found.task.module.task.max_tokens,
+        "baselines": result.baselines,
+        "seconds": dict(seconds),
+    }
+    write_json(run.out / DETAILS, details)
+    _report(run, found, details)
+    write_scores(run.out / METRICS, found.scores)
+    clear(run.out)
+
+
+def _provenance(run: Session, tuned: Tuned) -> dict[str, Any]:
+    """Where the fine-tuned model comes from."""
+    before = run.pretrained.provenance
+    # These tasks add nothing: the heads that they use are trained on.
+    trained_on = run.type.kind in (TaskKind.RETRIEVAL, TaskKind.GROUNDING)
+    return {
+        "task": run.type.kind.value,
+        "fine_tuned_from": run.model,
+        "steps": tuned.step,
+        "best_step": tuned.best.step if tuned.best else None,
+        "seed": run.config.seed,
+        "rows": {"train": len(run.data.train), "valid": len(run.data.valid)},
+        "licences": before.get("licences", {}),
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        "settings": run.settings(Blanked.NOTHING),
+        **({FRESH: before[FRESH]} if before.get(FRESH) and not trained_on else {}),
+        "began_with": {key: value for key, value in before.items() if key != "settings"},
+    }
+
+
+def _report(run: Session, found: Finetuned, details: Mapping[str, Any]) -> None:
+    tests = {name: run.tests[name] for name in found.predictions}
+    try:
+        write_report(run.out, found.task, tests, found.predictions, found.scores, found.tuned, details)
+    except ImportError as error:
+        tqdm.write(f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'.")

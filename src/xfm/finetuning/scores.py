@@ -1,0 +1,41 @@
+"""Scores of a fine-tuned task, each beside chance, the guesses of the training rows, and one modality."""
+
+from collections.abc import Mapping, Sequence
+
+from xfm.evaluation.context import PartResult
+from xfm.tasks.base import BatchT, Prediction, Row
+from xfm.tasks.own import OwnTask
+
+Metrics = Mapping[str, float]
+
+
+def add_scores(
+    result: PartResult,
+    task: OwnTask[Row, BatchT, Prediction],
+    split: str,
+    rows: Sequence[Row],
+    predictions: Sequence[Prediction],
+    single: Mapping[str, Metrics],
+) -> None:
+    """Score a split under `TASK/SPLIT/METRIC`.
+
+    Chance is the mean score of random guesses. The baselines are constant guesses that the training rows
+    suggest, and the same fine-tuning without one modality; the best of them is the score's baseline.
+
+    Args:
+        result: takes the scores.
+        task: with the fine-tuned model.
+        split: its name.
+        rows: of the split.
+        predictions: one for each row.
+        single: metrics of the same split by the name of a baseline without one modality.
+    """
+    seed = task.settings.seed
+    chance = task.chance(rows, seed)
+    constant = {name: task.metrics(rows, guessed) for name, guessed in task.constants(rows).items()}
+    for metric, value in task.metrics(rows, predictions).items():
+        floors = {
+            name: metrics[metric] for name, metrics in {**constant, **single}.items() if metric in metrics
+        }
+        key = f"{task.kind.value}/{split}/{metric}"
+        result.add(key, value, chance.get(metric, 0.0), len(rows), seed, floors)

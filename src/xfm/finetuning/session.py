@@ -1,0 +1,179 @@
+"""What all trainings of a fine-tuning share: the task's own, and those of its baselines."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.plain import to_plain
+from xfm.config.task import TaskKind
+from xfm.errors import UserError
+from xfm.evaluation.scores import write_json
+from xfm.finetuning.adapt import merge
+from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, text_limit
+from xfm.finetuning.data import digest
+from xfm.finetuning.plan import fitted
+from xfm.finetuning.tune import Tuned, tune
+from xfm.finetuning.watch import BEST_FOLDER
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.own import OwnTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.registry import task_class
+from xfm.tasks.splits import SplitRows
+from xfm.training import distributed
+from xfm.training.checkpoint import list_checkpoints
+
+BASELINES_FOLDER, BASELINE_SCORES = "baselines", "scores.json"
+AnyTask = OwnTask[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rows come from.
+
+    Attributes:
+        places: file and row that name each picture, for messages.
+        sources: what each split was made of, in words, for the report.
+    """
+
+    places: Mapping[Path, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model, rows and settings; makes and trains tasks of them.
+
+    Attributes:
+        type: the task.
+        model: where the model comes from, as it was said.
+        pretrained: the model.
+        pictures: shared by all trainings, so that each picture is decoded once.
+        data: the rows.
+        config: fitted.
+        out: the run's folder.
+        progress: show bars.
+    """
+
+    type: type[AnyTask]
+    model: str
+    pretrained: Pretrained
+    pictures: Pictures
+    data: SplitRows[Any]
+    config: FinetuneConfig
+    out: Path
+    progress: bool
+
+    @classmethod
+    def begin(
+        cls,
+        kind: TaskKind,
+        model: Path | str,
+        data: SplitRows[Any],
+        config: FinetuneConfig,
+        out: Path,
+        progress: bool,
+    ) -> "Session":
+        """Load the model and fit the configuration to it and the rows."""
+        if not data.train:
+            raise UserError(f"{kind}: there are no training rows")
+        task, pretrained = task_class(kind, config.regression), load_base(model, config.image_size)
+        fit = fitted(config, len(data.train), head_width(pretrained, kind))
+        limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
+        if not config.max_tokens:
+            limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
+        fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
+        pictures = Pictures(pretrained.preprocessing)
+        return cls(task, str(model), pretrained, pictures, data, fit, out, progress)
+
+    def summary(self) -> str:
+        """What is going to happen."""
+        data, config = self.data, self.config
+        counts = {"training": data.train, "validation": data.valid, **data.tests}
+        rows = ", ".join(f"{len(some):,} {name}" for name, some in counts.items())
+        return (
+            f"{rows} rows; at most {config.steps:,} steps of {config.batch_size} rows, learning rate "
+            f"{config.lr:.2g}, on {config.device}."
+        )
+
+    def places(self, origin: Origin) -> Mapping[Path, str]:
+        """Every picture, and the row that names it."""
+        if origin.places:
+            return origin.places
+        splits = [self.data.train, self.data.valid, *self.data.tests.values()]
+        return {path: "" for rows in splits for row in rows for path in self.type.pictures_of(row)}
+
+    def settings(self, blanked: Blanked) -> dict[str, Any]:
+        """What a resumed run must agree with."""
+        data = {"train": self.data.train, "valid": self.data.valid, **self.data.tests}
+        return {
+            "task": self.type.kind.value,
+            "model": self.model,
+            "without": blanked.value,
+            "data": {name: digest(rows) for name, rows in data.items()},
+            "labels": list(self.data.labels),
+            "finetune": {**to_plain(self.config), "device": None},
+        }
+
+    def tuned(self, blanked: Blanked, folder: Path, resume: bool) -> tuple[AnyTask, Tuned]:
+        """A task, trained in a folder; LoRA is merged, so that its module is a plain one."""
+        config = self.config
+        settings = TaskSettings(
+            blanked=blanked,
+            batch_size=config.batch_size,
+            max_tokens=config.max_tokens,
+            label_smoothing=config.label_smoothing,
+            seed=config.seed,
+            precision=config.precision,
+            device=config.device,
+        )
+        task = self.type.build(self.pretrained, self.pictures, self.data, settings)
+        resume = resume and (blanked is Blanked.NOTHING or bool(list_checkpoints(folder)))
+        tuned = tune(
+            task,
+            self.data.valid,
+            config,
+            folder,
+            self.settings(blanked),
+            resume=resume,
+            progress=self.progress,
+        )
+        merge(task.module)
+        return task, tuned
+
+    def single_modality(
+        self, tests: Mapping[str, Sequence[Any]], resume: bool
+    ) -> dict[str, dict[str, dict[str, float]]]:
+        """Metrics by split of the same training without one modality, by the name of that baseline."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for blanked, name in self.type.single(self.data.train).items() if self.config.baseline else ():
+            folder = self.out / BASELINES_FOLDER / name.replace(" ", "-")
+            stored = folder / BASELINE_SCORES
+            if not (resume and stored.exists()):
+                if self.progress:
+                    tqdm.write(f"Baseline: {name}")
+                task, _ = self.tuned(blanked, folder, resume)
+                task.finish()
+                scores = {split: task.metrics(rows, task.predict(rows)) for split, rows in tests.items()}
+                write_json(stored, scores)
+                clear(folder)
+            found[name] = json.loads(stored.read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def tests(self) -> dict[str, Sequence[Any]]:
+        """The rows to score by split: the tests, or the validation rows where there are none."""
+        found = self.data.tests
+        return found or ({"validation": self.data.valid} if self.data.valid else {})
+
+
+def clear(folder: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    for name in (BEST_FOLDER, "checkpoints"):
+        shutil.rmtree(folder / name, ignore_errors=True)

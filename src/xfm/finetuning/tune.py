@@ -1,0 +1,82 @@
+"""The training of one task in a run folder of its own, resumable, with the best model at the end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.finetuning.adapt import adapt
+from xfm.finetuning.plan import training_config
+from xfm.finetuning.watch import Look, Watch
+from xfm.tasks.base import BatchT, Prediction, Row
+from xfm.tasks.own import OwnTask
+from xfm.training.loop import train
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How a training went.
+
+    Attributes:
+        step: steps done.
+        best: the look that chose the model, None without validation rows.
+        looks: every look, in the order of the steps.
+    """
+
+    step: int
+    best: Look | None
+    looks: tuple[Look, ...]
+
+
+def tune(
+    task: OwnTask[Row, BatchT, Prediction],
+    valid: Sequence[Row],
+    config: FinetuneConfig,
+    folder: Path,
+    settings: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Tuned:
+    """Train a task in place; its module then has the weights of the best look.
+
+    Args:
+        task: built with the configuration's batch size, seed, precision and device.
+        valid: validation rows, possibly none.
+        config: fitted (see `plan.fitted`).
+        folder: run folder.
+        settings: what a resumed run must agree with, as plain values.
+        resume: continue the folder's run.
+        progress: show a bar and the looks.
+
+    Raises:
+        UserError: see `xfm.training.loop.train`.
+        Interrupted: SIGINT or SIGTERM came; the run is saved.
+    """
+    adapt(task.module, config.tune)
+    watch = Watch(task, valid, config, folder, progress)
+    if resume:
+        watch.resume()
+    step = max(watch.looks, default=0)
+    if not (resume and watch.enough):
+        result = train(
+            task.module,
+            task.loss,
+            task.batches,
+            training_config(config),
+            folder,
+            is_new=task.is_new,
+            settings=settings,
+            origins=lambda batch: range(task.settings.batch_size),
+            resume=resume,
+            progress=progress,
+            device=task.settings.device,
+            finished=watch.finished,
+        )
+        step = result.step
+        if step not in watch.looks:
+            watch.look(step)
+    watch.restore()
+    task.module.eval()
+    return Tuned(step, watch.best, tuple(watch.looks[step] for step in sorted(watch.looks)))

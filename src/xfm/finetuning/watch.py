@@ -1,0 +1,119 @@
+"""Early stopping: looks at the validation rows, keeps the best model, says when it is enough."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.files import write_text, writing
+from xfm.tasks.base import BatchT, Prediction, Row
+from xfm.tasks.own import OwnTask
+from xfm.training.checkpoint import load_weights, unique_state
+from xfm.training.storage import SAVED_BEFORE, write_folder
+
+LOOKS_FILE, BEST_FOLDER, WEIGHTS = "validation.jsonl", "best", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Look:
+    """The validation metrics after so many steps."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+class Watch(Generic[Row, BatchT, Prediction]):
+    """Watches a task while it is trained.
+
+    The looks stand in `validation.jsonl`, the weights of the best in `best/`: a resumed run knows them.
+
+    Args:
+        task: what is trained.
+        rows: validation rows; without any nothing is watched.
+        config: fitted; says how often to look, and when to stop.
+        folder: of the run.
+        progress: tell each look on the terminal.
+    """
+
+    def __init__(
+        self,
+        task: OwnTask[Row, BatchT, Prediction],
+        rows: Sequence[Row],
+        config: FinetuneConfig,
+        folder: Path,
+        progress: bool,
+    ) -> None:
+        self.task, self.rows, self.config, self.folder = task, rows, config, folder
+        self.progress = progress
+        self.looks: dict[int, Look] = {}
+
+    def resume(self) -> None:
+        """Read the looks of the run that is continued; torn lines are left out."""
+        path = self.folder / LOOKS_FILE
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                values = json.loads(line)
+                look = Look(int(values.pop("step")), {name: float(v) for name, v in values.items()})
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+            if self.task.primary in look.metrics:
+                self.looks[look.step] = look
+
+    def finished(self, done: int) -> bool:
+        """Look if it is time to, and say whether there has been no better model for too long."""
+        if self.rows and done % self.config.evaluate_every == 0:
+            self.look(done)
+        return self.enough
+
+    @property
+    def enough(self) -> bool:
+        """Whether the last `patience` looks were no better than one before; never in the first half."""
+        best, patience = self.best, self.config.patience
+        if best is None or not patience or max(self.looks) < self.config.steps / 2:
+            return False
+        top = best.metrics[self.task.primary]
+        first = min(step for step, look in self.looks.items() if look.metrics[self.task.primary] == top)
+        return sum(step > first for step in self.looks) >= patience
+
+    @property
+    def best(self) -> Look | None:
+        """The look with the largest primary metric; of equal ones the last, which was trained longest."""
+        name = self.task.primary
+        looks = self.looks.values()
+        return max(looks, key=lambda look: (look.metrics[name], look.step)) if looks else None
+
+    def look(self, done: int) -> None:
+        """Score the validation rows, and keep the weights if they are the best so far."""
+        if not self.rows:
+            return
+        look = Look(done, self.task.metrics(self.rows, self.task.predict(self.rows)))
+        before = self.best
+        name = self.task.primary
+        better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
+        if better:
+            self._keep()
+        self.looks[done] = look
+        self._write()
+        if self.progress:
+            mark = ", the best so far" if better else ""
+            tqdm.write(f"step {done}: validation {name} {look.metrics[name]:.3f}{mark}")
+
+    def restore(self) -> None:
+        """Give the task the weights of the best look."""
+        if self.best is not None:
+            load_weights(self.folder / BEST_FOLDER / WEIGHTS, self.task.module)
+
+    def _keep(self) -> None:
+        state = {name: t.detach().contiguous().cpu() for name, t in unique_state(self.task.module).items()}
+        write_folder(self.folder / BEST_FOLDER, lambda draft: save_file(state, draft / WEIGHTS))
+
+    def _write(self) -> None:
+        looks = sorted(self.looks.values(), key=lambda look: look.step)
+        lines = [json.dumps({"step": look.step, **look.metrics}) + "\n" for look in looks]
+        with writing(self.folder, SAVED_BEFORE):
+            write_text(self.folder / LOOKS_FILE, "".join(lines))

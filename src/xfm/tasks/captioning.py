@@ -1,0 +1,154 @@
+"""Captioning: vision output -> causal decoder started from the fusion encoder (spec: COCO captions)."""
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xfm.config.generation import BeamSearch
+from xfm.config.task import TaskKind
+from xfm.data.schema import TensorFields, Tokens
+from xfm.data.tokenizer import normalise_caption
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.generation import Marks, generate
+from xfm.modeling.task_models import Captioner
+from xfm.objectives.losses import Losses
+from xfm.objectives.sequences import smoothed_losses
+from xfm.tasks.base import Blanked, TaskSettings, seeded
+from xfm.tasks.classes import most_frequent
+from xfm.tasks.described import DescribedTask
+from xfm.tasks.own import Case
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Described
+from xfm.tasks.shapes import padded_tokens
+from xfm.tasks.splits import SplitRows
+
+BEAMS = 3
+
+
+@dataclass(frozen=True)
+class CaptionBatch(TensorFields):
+    """Pictures with a caption each.
+
+    Attributes:
+        pixels: [I, 3, S, S] float32 distinct pictures.
+        image_index: [R] int64, the picture of each caption.
+        caption: [R, L] tokens with begin and end.
+    """
+
+    pixels: Tensor
+    image_index: Tensor
+    caption: Tokens
+
+
+class CaptioningTask(DescribedTask[CaptionBatch, str]):
+    """What does the picture show?
+
+    The baseline blanks the picture: it can only learn what captions are like.
+    """
+
+    name: ClassVar[str] = TaskKind.CAPTIONING
+    kind: ClassVar[TaskKind] = TaskKind.CAPTIONING
+    primary: ClassVar[str] = "word_f1"
+    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.PICTURE})
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        pictures: Pictures,
+        train: Sequence[Described],
+        settings: TaskSettings,
+    ) -> None:
+        super().__init__(settings, train)
+        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
+        with seeded(settings.seed):
+            self._module = Captioner(copy.deepcopy(pretrained.model)).to(settings.device)
+        self.describe()
+
+    @classmethod
+    def build(
+        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
+    ) -> Self:
+        """The task on a copy of the model."""
+        return cls(pretrained, pictures, data.train, settings)
+
+    @property
+    def module(self) -> Captioner:
+        """What is trained."""
+        return self._module
+
+    @classmethod
+    def single(cls, train: Sequence[Described]) -> dict[Blanked, str]:
+        """The picture may be hidden."""
+        return {Blanked.PICTURE: "captions only"}
+
+    def is_new(self, name: str) -> bool:
+        """The decoder counts as new: it starts from fusion's weights, but has never written a caption."""
+        return name.startswith("decoder.")
+
+    def collate(self, rows: Sequence[Described]) -> CaptionBatch:
+        """The first caption of each row with its picture."""
+        if self.settings.blanked is Blanked.PICTURE:
+            pixels, index = self.pictures.blank(len(rows))
+        else:
+            pixels, index = self.pictures.distinct([row.image for row in rows])
+        texts = [normalise_caption(row.captions[0]) for row in rows]
+        encoded = self.tokenizer.encode_batch(texts, self.settings.max_tokens)
+        return CaptionBatch(pixels, index, padded_tokens(encoded, self.tokenizer))
+
+    def loss(self, batch: CaptionBatch, generator: torch.Generator) -> Losses:
+        """Cross-entropy of the next token with label smoothing, averaged over all tokens of the batch."""
+        logits = self.module(batch.pixels, batch.caption, batch.image_index)
+        loss, right = smoothed_losses(logits, batch.caption, self.settings.label_smoothing)
+        return Losses(total=loss, parts={"caption": loss}, metrics={"token_accuracy": right})
+
+    def predict_batch(self, batch: CaptionBatch) -> list[str]:
+        """The best caption of each row's picture by beam search."""
+        memory = self.module.model.encode_image(batch.pixels)  # [I, 1 + P, Dv]
+        seen = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        how = BeamSearch(max_tokens=self.settings.max_tokens, beams=BEAMS)
+        written = generate(self.module.decoder, memory, seen, Marks.of(self.tokenizer), how)
+        best = zip(written.ids[:, 0], written.mask[:, 0], strict=True)
+        texts = [self.tokenizer.decode(ids[mask]) for ids, mask in best]
+        return [texts[place].strip() for place in batch.image_index.tolist()]
+
+    def metrics(self, rows: Sequence[Described], predictions: Sequence[str]) -> dict[str, float]:
+        """F1 of the words with the best reference, and the share of captions that equal a reference."""
+        pairs = list(zip(rows, predictions, strict=True))
+        f1 = [max(word_f1(caption, guess) for caption in row.captions) for row, guess in pairs]
+        exact = [guess in [normalise_caption(one) for one in row.captions] for row, guess in pairs]
+        return {"word_f1": float(np.mean(f1)), "exact": float(np.mean(exact))}
+
+    def guess(self, rows: Sequence[Described], rng: np.random.Generator) -> list[str]:
+        """Captions of training rows drawn at random."""
+        captions = [caption for row in self.train_rows for caption in row.captions]
+        return [normalise_caption(captions[place]) for place in rng.integers(len(captions), size=len(rows))]
+
+    def constants(self, rows: Sequence[Described]) -> dict[str, list[str]]:
+        """The most frequent caption of the training rows."""
+        captions = [normalise_caption(caption) for row in self.train_rows for caption in row.captions]
+        return {"most frequent caption": [most_frequent(captions)] * len(rows)}
+
+    def case(self, row: Described, prediction: str) -> Case:
+        """The fewer words agree, the worse; half of them count as right."""
+        score = max(word_f1(caption, prediction) for caption in row.captions)
+        return Case(
+            truth=" / ".join(row.captions[:5]),
+            predicted=prediction,
+            right=score >= 0.5,
+            badness=1 - score,
+            texts=(("words that agree", f"F1 {score:.2f}"),),
+            pictures=(row.image,),
+        )
+
+
+def word_f1(reference: str, written: str) -> float:
+    """F1 of the words of two captions, each word as often as it occurs, both normalised; order is ignored."""
+    true, guess = (Counter(normalise_caption(text).split()) for text in (reference, written))
+    common = (true & guess).total()
+    return 2 * common / max(1, true.total() + guess.total())

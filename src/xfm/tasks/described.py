@@ -1,0 +1,66 @@
+"""What retrieval and captioning share: pictures with captions, one pair of them a training row."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from xfm.data.schema import TensorFields
+from xfm.data.tables import Field, TableRow
+from xfm.tasks.base import Prediction
+from xfm.tasks.own import OwnTask, Reading
+from xfm.tasks.rows import Described
+from xfm.tasks.sampling import row_order
+
+BatchT = TypeVar("BatchT", bound=TensorFields)
+CAPTION_FIELDS = (
+    Field("image", "path of the picture, or the picture itself"),
+    Field("caption", "a caption, or a list of captions; rows of one picture are put together"),
+)
+
+
+class DescribedTask(OwnTask[Described, BatchT, Prediction]):
+    """A task of pictures with captions.
+
+    Attributes:
+        pairs: picture and caption of each training pair.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ("image", "caption")
+    fields: ClassVar[tuple[Field, ...]] = CAPTION_FIELDS
+
+    @property
+    def pairs(self) -> list[Described]:
+        """Every training caption as a row of its own."""
+        return [
+            Described(row.image, (caption,), row.key) for row in self.train_rows for caption in row.captions
+        ]
+
+    @classmethod
+    def from_row(cls, row: TableRow, reading: Reading) -> Described:
+        """Fields `image` and `caption`."""
+        return Described(row.path("image"), tuple(row.texts("caption")))
+
+    @classmethod
+    def merge(cls, rows: Sequence[Described]) -> list[Described]:
+        """One row a picture, with the captions of all its rows."""
+        captions: dict[Path, list[str]] = {}
+        for row in rows:
+            captions.setdefault(row.image, []).extend(row.captions)
+        return [Described(image, tuple(dict.fromkeys(own))) for image, own in captions.items()]
+
+    @classmethod
+    def pictures_of(cls, row: Described) -> tuple[Path, ...]:
+        """The picture."""
+        return (row.image,)
+
+    @classmethod
+    def texts_of(cls, row: Described) -> tuple[str, ...]:
+        """The captions."""
+        return row.captions
+
+    def batches(self, start: int, stop: int) -> Iterator[BatchT]:
+        """Batches of pairs, in a new order each epoch."""
+        pairs, size = self.pairs, self.settings.batch_size
+        order = row_order([None] * len(pairs), self.settings.seed, start * size, 1)
+        for _ in range(start, stop):
+            yield self.collate([pairs[next(order)] for _ in range(size)])

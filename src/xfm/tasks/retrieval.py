@@ -1,0 +1,223 @@
+"""Retrieval between pictures and captions: ITC with several positives, ITM with hard negatives (spec)."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfm.config.task import TaskKind
+from xfm.data.schema import TensorFields, Tokens
+from xfm.data.tokenizer import normalise_caption
+from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.evaluation.metrics import chance_recall_at, ranks_of_best_positive, recall_at
+from xfm.evaluation.retrieval import CUTOFFS, score_all
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.task_models import Retriever
+from xfm.objectives.losses import Losses
+from xfm.objectives.retrieval import retrieval_losses
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.described import DescribedTask
+from xfm.tasks.own import Case
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Described
+from xfm.tasks.shapes import padded_tokens
+from xfm.tasks.splits import SplitRows
+from xfm.training import distributed
+
+SHORTLIST = 16
+"""Candidates of each query that the matching head ranks again."""
+
+
+@dataclass(frozen=True)
+class RetrievalBatch(TensorFields):
+    """Pairs.
+
+    Attributes:
+        pixels: [B, 3, S, S] float32, a picture for each caption.
+        tokens: [B, T] captions.
+        identity: [B] int64, equal for equal pictures.
+    """
+
+    pixels: Tensor
+    tokens: Tokens
+    identity: Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where a picture's captions, and the picture for each of them, stand among all of the split, from 0.
+
+    Attributes:
+        text, text_reranked: rank of the picture's best caption, by contrast and ranked again by matching.
+        image, image_reranked: rank of the picture for each of its captions.
+        best_text: the caption that comes first for the picture.
+        best_image: the picture that comes first for its first caption.
+    """
+
+    text: int
+    image: tuple[int, ...]
+    text_reranked: int
+    image_reranked: tuple[int, ...]
+    best_text: str
+    best_image: Path
+
+
+class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
+    """Which caption belongs to the picture, and which picture to the caption?
+
+    Captions of one picture are positives of each other's, and never negatives.
+    """
+
+    name: ClassVar[str] = TaskKind.RETRIEVAL
+    kind: ClassVar[TaskKind] = TaskKind.RETRIEVAL
+    primary: ClassVar[str] = "mean_r1_rerank"
+    blankable: ClassVar[frozenset[Blanked]] = frozenset()
+
+    def __init__(
+        self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Described], settings: TaskSettings
+    ) -> None:
+        super().__init__(settings, train)
+        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
+        self._identity = {
+            path: number for number, path in enumerate(dict.fromkeys(row.image for row in train))
+        }
+        self._module = Retriever(copy.deepcopy(pretrained.model)).to(settings.device)
+        self.describe()
+
+    @classmethod
+    def build(
+        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
+    ) -> Self:
+        """The task on a copy of the model."""
+        return cls(pretrained, pictures, data.train, settings)
+
+    @property
+    def module(self) -> Retriever:
+        """What is trained."""
+        return self._module
+
+    def is_new(self, name: str) -> bool:
+        """Everything was pre-trained."""
+        return False
+
+    def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
+        """The first caption of each row with its picture."""
+        texts = [normalise_caption(row.captions[0]) for row in rows]
+        encoded = self.tokenizer.encode_batch(texts, self.settings.max_tokens)
+        identity = [self._identity.setdefault(row.image, len(self._identity)) for row in rows]
+        pixels = self.pictures.pixels([row.image for row in rows])
+        return RetrievalBatch(pixels, padded_tokens(encoded, self.tokenizer), torch.tensor(identity))
+
+    def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:
+        """ITC plus ITM."""
+        found = retrieval_losses(
+            self.module.model,
+            batch.pixels,
+            batch.tokens,
+            batch.identity,
+            generator,
+            distributed.gather_rows,
+        )
+        total = torch.stack(list(found.losses.values())).sum()
+        return Losses(total, found.losses, found.metrics)
+
+    def predict(self, rows: Sequence[Described], batch_size: int = 64) -> list[Ranks]:
+        """Ranks of each row's captions and picture among those of all the rows.
+
+        Rows of one picture share their captions: put them together first (`merge`).
+        """
+        was_training = self.module.training
+        self.module.eval()
+        try:
+            return self._ranks(rows, batch_size)
+        finally:
+            self.module.train(was_training)
+
+    @torch.inference_mode()
+    def _ranks(self, rows: Sequence[Described], batch_size: int) -> list[Ranks]:
+        settings = self.settings
+        encoder = Encoder(
+            self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
+        )
+        captions = [caption for row in rows for caption in row.captions]
+        positives = belongs(rows)
+        pixels = (
+            self.pictures.pixels([row.image for row in rows[first : first + batch_size]])
+            for first in range(0, len(rows), batch_size)
+        )
+        images = encode_images(encoder, pixels, len(rows))
+        texts = encode_texts(encoder, tokenize_captions(self.tokenizer, captions, settings.max_tokens))
+        scores = score_all(encoder, images, texts, SHORTLIST)
+        views = [(scores.itc, scores.itc.T), (scores.rerank.text, scores.rerank.image.T)]
+        (text, image), (text2, image2) = (
+            (ranks_of_best_positive(by_image, positives), ranks_of_best_positive(by_text, positives.T))
+            for by_image, by_text in views
+        )
+        best_text, best_image = scores.rerank.text.argmax(axis=1), scores.rerank.image.argmax(axis=0)
+        found, first = [], 0
+        for place, row in enumerate(rows):
+            own = slice(first, first + len(row.captions))
+            first += len(row.captions)
+            found.append(
+                Ranks(
+                    int(text[place]),
+                    tuple(image[own].tolist()),
+                    int(text2[place]),
+                    tuple(image2[own].tolist()),
+                    captions[best_text[place]],
+                    rows[best_image[own.start]].image,
+                )
+            )
+        return found
+
+    def predict_batch(self, batch: RetrievalBatch) -> list[Ranks]:
+        """A rank is one among all rows: see `predict`."""
+        raise NotImplementedError("ranks are those among all rows: use predict")
+
+    def metrics(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> dict[str, float]:
+        """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
+        text = {"": [one.text for one in predictions], "_rerank": [one.text_reranked for one in predictions]}
+        image = {
+            "": [rank for one in predictions for rank in one.image],
+            "_rerank": [rank for one in predictions for rank in one.image_reranked],
+        }
+        found: dict[str, float] = {}
+        for suffix in text:
+            for name, ranks in (("text", text[suffix]), ("image", image[suffix])):
+                found |= {f"{name}_r{k}{suffix}": recall_at(np.array(ranks), k) for k in CUTOFFS}
+            found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
+        return found
+
+    def chance(self, rows: Sequence[Described], seed: int) -> dict[str, float]:
+        """Recalls of a random order."""
+        positives = belongs(rows)
+        found: dict[str, float] = {}
+        for suffix in ("", "_rerank"):
+            for name, matrix in (("text", positives), ("image", positives.T)):
+                found |= {f"{name}_r{k}{suffix}": chance_recall_at(matrix, k) for k in CUTOFFS}
+            found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
+        return found
+
+    def case(self, row: Described, prediction: Ranks) -> Case:
+        """The later the right caption or picture comes, the worse."""
+        worst = max(prediction.text_reranked, *prediction.image_reranked)
+        return Case(
+            truth=row.captions[0],
+            predicted=prediction.best_text,
+            right=worst == 0,
+            badness=float(worst),
+            texts=(("rank of the right caption", str(prediction.text_reranked + 1)),),
+            pictures=tuple(dict.fromkeys((row.image, prediction.best_image))),
+        )
+
+
+def belongs(rows: Sequence[Described]) -> NDArray[np.bool_]:
+    """[I, R] bool: which caption of all rows belongs to the picture of which row."""
+    owner = np.repeat(np.arange(len(rows)), [len(row.captions) for row in rows])
+    return owner == np.arange(len(rows))[:, None]

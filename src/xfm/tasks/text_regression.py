@@ -1,0 +1,139 @@
+"""A value of a text or of two: language token 0 -> MLP head with one output (spec: fine-tuning, STS-B)."""
+
+import copy
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from xfm.config.task import TaskKind
+from xfm.data.tables import Field, TableRow
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.task_models import TextClassifier
+from xfm.objectives.losses import Losses
+from xfm.tasks.base import Blanked, TaskSettings, regression_losses, seeded
+from xfm.tasks.own import Case, OwnTask, Reading
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import LabelledText
+from xfm.tasks.splits import SplitRows
+from xfm.tasks.text_classification import FIELDS, TextBatch, encode_texts, read_text
+
+
+class TextRegressionTask(OwnTask[LabelledText, TextBatch, float]):
+    """What is the value of the text, or of the pair of texts?
+
+    It is learned on the scale on which the training rows have mean 0 and deviation 1; `finish` works that
+    into the last layer, so that the model gives the values themselves.
+    """
+
+    name: ClassVar[str] = "text regression"
+    kind: ClassVar[TaskKind] = TaskKind.TEXT
+    columns: ClassVar[tuple[str, ...]] = ("text", "label")
+    fields: ClassVar[tuple[Field, ...]] = FIELDS
+    primary: ClassVar[str] = "pearson"
+    paired: ClassVar[bool] = True
+    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.FIRST_TEXT})
+
+    def __init__(self, pretrained: Pretrained, train: Sequence[LabelledText], settings: TaskSettings) -> None:
+        super().__init__(settings, train)
+        self.tokenizer = pretrained.tokenizer
+        values = values_of(train)
+        self.mean, self.deviation = float(values.mean()), float(values.std()) or 1.0
+        with seeded(settings.seed):
+            language = copy.deepcopy(pretrained.model.language)
+            self._module = TextClassifier(language, 1).to(settings.device)
+        self.describe()
+
+    @classmethod
+    def build(
+        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[LabelledText], settings: TaskSettings
+    ) -> Self:
+        """The task on a copy of the language encoder."""
+        return cls(pretrained, data.train, settings)
+
+    @property
+    def module(self) -> TextClassifier:
+        """What is trained."""
+        return self._module
+
+    @classmethod
+    def from_row(cls, row: TableRow, reading: Reading) -> LabelledText:
+        """Fields `text` and `label`, and for pairs `second`."""
+        text, second = read_text(row)
+        return LabelledText(text, row.value("label"), second)
+
+    @classmethod
+    def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
+        """Its one or two texts."""
+        return (row.text,) if row.second is None else (row.text, row.second)
+
+    @classmethod
+    def single(cls, train: Sequence[LabelledText]) -> dict[Blanked, str]:
+        """Pairs have a baseline that sees one text."""
+        return {Blanked.FIRST_TEXT: "second text only"} if train[0].second is not None else {}
+
+    def collate(self, rows: Sequence[LabelledText]) -> TextBatch:
+        """Tokens and values of the rows."""
+        targets = torch.tensor(values_of(rows), dtype=torch.float32)
+        return TextBatch(encode_texts(rows, self.tokenizer, self.settings), targets)
+
+    def loss(self, batch: TextBatch, generator: torch.Generator) -> Losses:
+        """Mean squared error on the scale of the training rows."""
+        targets = (batch.targets - self.mean) / self.deviation
+        return regression_losses(self.module(batch.tokens), targets)
+
+    def predict_batch(self, batch: TextBatch) -> list[float]:
+        """The value of each text."""
+        values = self.module(batch.tokens).float()[:, 0] * self.deviation + self.mean
+        return values.tolist()
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Let the last layer give values instead of deviations from the mean; predictions stay the same."""
+        last = self.module.head[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(self.deviation)
+        last.bias.mul_(self.deviation).add_(self.mean)
+        self.mean, self.deviation = 0.0, 1.0
+
+    def metrics(self, rows: Sequence[LabelledText], predictions: Sequence[float]) -> dict[str, float]:
+        """Pearson and Spearman correlation (0 where all values are equal), and the variance explained."""
+        from scipy.stats import pearsonr, spearmanr
+
+        truth, guessed = values_of(rows), np.asarray(predictions, dtype=np.float64)
+        spread = float(((truth - truth.mean()) ** 2).sum())
+        r2 = 1 - float(((truth - guessed) ** 2).sum()) / spread if spread else 0.0
+        if len(rows) < 2 or not np.ptp(truth) or not np.ptp(guessed):
+            return {"pearson": 0.0, "spearman": 0.0, "r2": r2}
+        return {
+            "pearson": float(pearsonr(truth, guessed).statistic),  # pyright: ignore
+            "spearman": float(spearmanr(truth, guessed).statistic),  # pyright: ignore
+            "r2": r2,
+        }
+
+    def guess(self, rows: Sequence[LabelledText], rng: np.random.Generator) -> list[float]:
+        """Values of training rows drawn at random."""
+        return rng.choice(values_of(self.train_rows), size=len(rows)).tolist()
+
+    def constants(self, rows: Sequence[LabelledText]) -> dict[str, list[float]]:
+        """The mean of the training rows."""
+        return {"mean of the training rows": [float(values_of(self.train_rows).mean())] * len(rows)}
+
+    def case(self, row: LabelledText, prediction: float) -> Case:
+        """The farther away, the worse; within half a deviation of the truth counts as right."""
+        distance = abs(float(row.label) - prediction)
+        spread = float(values_of(self.train_rows).std()) or 1.0
+        return Case(
+            truth=f"{float(row.label):g}",
+            predicted=f"{prediction:.3g}",
+            right=distance <= spread / 2,
+            badness=distance,
+            texts=tuple(("", text) for text in self.texts_of(row)),
+        )
+
+
+def values_of(rows: Sequence[LabelledText]) -> np.ndarray:
+    """[R] float64 values of the rows."""
+    return np.array([float(row.label) for row in rows])

@@ -1,0 +1,265 @@
+"""The same rows from every kind of table, and messages that name file, row and column."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from xfm.data.pictures import decode_picture
+from xfm.data.tables import ColumnMap, Field, TableRow, read_table
+from xfm.errors import UserError
+
+FIELDS = (
+    Field("text", "the text"),
+    Field("label", "the class"),
+    Field("second", "another text", optional=True),
+)
+PICTURES = (Field("image", "the picture"), Field("label", "the class"))
+
+cell = st.text(
+    st.characters(exclude_categories=("Cs", "Cc"), include_characters='",;\t\n'), min_size=1, max_size=12
+).filter(lambda text: bool(text.strip()) and "\r" not in text)
+
+
+def read(path: Path, fields: tuple[Field, ...] = FIELDS, columns: str = "", **options: Any) -> list[TableRow]:
+    return read_table(path, fields, ColumnMap.parse(columns), path.parent / "store", **options)
+
+
+def png(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (6, 4), (shade, 9, 9)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.lists(st.tuples(cell, cell), min_size=1, max_size=6), delimiter=st.sampled_from(",;\t|"))
+def test_csv_holds_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], delimiter: str
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / ("a.tsv" if delimiter == "\t" else "a.csv")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+        writer.writerows([("text", "label"), *rows])
+    found = read(path)
+    assert [(row["text"], row["label"]) for row in found] == rows
+
+
+def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = [{"q": "a red cat", "k": "cat", "extra": 1}, {"q": 'a dog, "big"', "k": "dog", "extra": 2}]
+    for name, delimiter in (("a.csv", ","), ("a.tsv", "\t"), ("b.csv", ";")):
+        with (tmp_path / name).open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, ["q", "k", "extra"], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    for name in ("a.csv", "a.tsv", "b.csv", "a.jsonl", "a.parquet"):
+        found = read(tmp_path / name, columns="text=q,label=k")
+        assert [dict(row) for row in found] == [{"text": r["q"], "label": r["k"]} for r in rows], name
+        assert found[1].names == {"text": "q", "label": "k", "second": "second"}
+
+
+def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,label\n"two\nlines",x\n\nplain,y\n')
+    assert [row.place for row in read(tmp_path / "a.csv")] == [f"{tmp_path}/a.csv:2", f"{tmp_path}/a.csv:5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("text,labels\na,b\n", r"no column 'label' .* only text, labels.*--columns label=labels"),
+        ("text,label\na,b,c\n", r"a.csv:2: the row has 3 cells, but there are 2"),
+        ('text,label\n"a,b\n', r"a.csv:2: the row cannot be read"),
+        ("text,text\na,b\n", "column 'text' is there twice"),
+        ("", "names no columns"),
+        ("text,label\n", "holds no rows"),
+        (b"text,label\n\xff,b\n", "not UTF-8"),
+    ],
+)
+def test_bad_csv_is_named(tmp_path: Path, content: str | bytes, words: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=words):
+        read(path)
+
+
+def test_bad_sources_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    (tmp_path / "b.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a"}\n')
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 not really")
+    for name, words in (
+        ("absent.csv", "cannot read the file"),
+        ("a.xlsx", r"tables are \.csv, .*rename or convert"),
+        ("b.jsonl", r"b.jsonl:2: there is no column 'label'"),
+        ("c.parquet", "c.parquet is not a Parquet file"),
+    ):
+        if name.endswith("parquet"):
+            pytest.importorskip("pyarrow")
+        with pytest.raises(UserError, match=words):
+            read(tmp_path / name)
+    with pytest.raises(UserError, match=r"hub:OWNER/NAME"):
+        read_table("hub:", FIELDS, ColumnMap(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("image", "is not FIELD=COLUMN"), ("text=a,text=b", "named twice"), ("txt=a", "the task reads text")],
+)
+def test_bad_column_maps_are_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    with pytest.raises(UserError, match=words):
+        read(tmp_path / "a.csv", columns=text)
+
+
+def test_a_field_may_have_a_stand_in(tmp_path: Path) -> None:
+    fields = (Field("left", "a picture", instead=("images",)), Field("images", "both", optional=True))
+    (tmp_path / "a.csv").write_text("images\nx\n")
+    (tmp_path / "b.csv").write_text("other\nx\n")
+    assert len(read(tmp_path / "a.csv", fields)) == 1
+    with pytest.raises(UserError, match="no column 'left'"):
+        read(tmp_path / "b.csv", fields)
+
+
+def test_pictures_in_cells_become_files(tmp_path: Path) -> None:
+    """As bytes, as the hub stores them, and one file where the bytes are equal; class numbers get names."""
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    info = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    rows = [
+        {"image": {"bytes": png(10), "path": None}, "label": 1},
+        {"image": {"bytes": png(20), "path": "x.png"}, "label": 0},
+        {"image": {"bytes": png(10), "path": "y.png"}, "label": 1},
+    ]
+    table = arrow.Table.from_pylist(rows).replace_schema_metadata({"huggingface": json.dumps(info)})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    found = read(tmp_path / "a.parquet", PICTURES)
+    paths = [row.path("image") for row in found]
+    assert [row.label("label") for row in found] == ["dog", "cat", "dog"]
+    assert paths[0] == paths[2] != paths[1]
+    assert decode_picture(paths[1].read_bytes())[:, 0, 0].tolist() == [20, 9, 9]
+    assert len(list((tmp_path / "store").iterdir())) == 2
+    parquet.write_table(arrow.Table.from_pylist([{"image": png(7), "label": "a"}]), tmp_path / "b.parquet")
+    assert read(tmp_path / "b.parquet", PICTURES)[0].path("image").read_bytes() == png(7)
+
+
+def test_class_numbers_without_a_name_are_named(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    info = {"info": {"features": {"label": {"names": ["cat"], "_type": "ClassLabel"}}}}
+    table = arrow.Table.from_pylist([{"text": "a", "label": 0}, {"text": "b", "label": 3}])
+    parquet.write_table(
+        table.replace_schema_metadata({"huggingface": json.dumps(info)}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(UserError, match=r'a.parquet:2: the column "label" is 3, but there are 1 classes'):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_folder_of_pictures(tmp_path: Path) -> None:
+    for name in ("dog/2.png", "dog/1.jpg", "cat/deep/3.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "dog" / "notes.txt").write_text("no picture")
+    found = read(tmp_path / "photos", PICTURES)
+    assert [(row.path("image").name, row.label("label")) for row in found] == [
+        ("3.png", "cat"),
+        ("1.jpg", "dog"),
+        ("2.png", "dog"),
+    ]
+    (tmp_path / "photos" / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no pictures"):
+        read(tmp_path / "photos", PICTURES)
+    (tmp_path / "photos" / "empty").rmdir()
+    with pytest.raises(UserError, match="no column 'text'"):
+        read(tmp_path / "photos")
+
+
+def test_a_local_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library reads a folder as it reads a repository: pictures stay encoded, classes get their names."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    rows = {"image": [{"bytes": png(s), "path": None} for s in (10, 20)], "label": [1, 0]}
+    folder = tmp_path / "set"
+    (folder / "data").mkdir(parents=True)
+    built = datasets.Dataset.from_dict(rows, features=features)
+    built.to_parquet(str(folder / "data" / "train-00000-of-00001.parquet"))
+    found = read_table(f"hub:{folder}@train", PICTURES, ColumnMap(), tmp_path / "store")
+    assert [row.label("label") for row in found] == ["dog", "cat"]
+    assert found[1].path("image").read_bytes() == png(20)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        read_table(f"hub:{folder}@test", PICTURES, ColumnMap(), tmp_path / "store")
+
+
+# ---------------------------------------------------------------- cells
+def row(root: Path | None = None, **fields: Any) -> TableRow:
+    return TableRow(fields, Path("/data/sets/a.csv"), 7, {"box": "bbox"}, root)
+
+
+def test_cells_as_they_are_meant() -> None:
+    cells = row(
+        number=3, half=0.5, flag=True, list='["a", "b"]', plain="[red] cat", tuple=("a",), nan=float("nan")
+    )
+    assert [cells.label(name) for name in ("number", "half", "flag", "plain")] == [
+        "3",
+        "0.5",
+        "true",
+        "[red] cat",
+    ]
+    assert cells.texts("list") == ["a", "b"]
+    assert cells.texts("plain") == ["[red] cat"]
+    assert cells.texts("tuple") == ["a"]
+    with pytest.raises(UserError, match=r'a.csv:7: the column "nan" is empty'):
+        cells.label("nan")
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=4, max_size=4))
+def test_numbers_however_they_are_written(numbers: list[float]) -> None:
+    spellings: list[Any] = [
+        numbers,
+        json.dumps(numbers),
+        " ".join(map(repr, numbers)),
+        "(" + ", ".join(map(repr, numbers)) + ")",
+        np.array(numbers).tolist(),
+    ]
+    for value in spellings:
+        assert row(box=value).numbers("box") == numbers
+
+
+@pytest.mark.parametrize("value", ["a b c d", "", None, [1, "x"], [float("inf")], {"a": 1}, 3, [True]])
+def test_what_are_no_numbers_is_named(value: Any) -> None:
+    with pytest.raises(UserError, match=r'/data/sets/a.csv:7: the column "bbox" is .*not a list of numbers'):
+        row(box=value).numbers("box")
+
+
+def test_votes() -> None:
+    assert row(answer="red").votes("answer") == {"red": 1}
+    assert row(answer='["red", "red", "blue"]').votes("answer") == {"red": 2, "blue": 1}
+    official = [{"answer": "yes", "answer_confidence": "maybe"}, {"answer": "no"}, {"answer": "yes"}]
+    assert row(answer=official).votes("answer") == {"yes": 2, "no": 1}
+    with pytest.raises(UserError, match="without a text"):
+        row(answer=[{"reply": "yes"}]).votes("answer")
+
+
+def test_paths_stay_where_they_may_lie() -> None:
+    assert row(image="photos/1.jpg").path("image") == Path("/data/sets/photos/1.jpg")
+    assert row(image="/data/sets/photos/1.jpg").path("image") == Path("/data/sets/photos/1.jpg")
+    assert row(Path("/pics"), image="1.jpg").path("image") == Path("/pics/1.jpg")
+    assert row(Path("/"), image="/etc/hosts").path("image") == Path("/etc/hosts")
+    for cells in (row(image="../../etc/hosts"), row(Path("/pics"), image="../x"), row(image="a\0b")):
+        with pytest.raises(UserError, match=r"a.csv:7: .*give --pictures"):
+            cells.path("image")

@@ -1,0 +1,19 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.tiny import save_tiny_model
+
+SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    """A copy of the ten-row samples that may be damaged."""
+    return Path(shutil.copytree(SAMPLES, tmp_path / "samples"))

@@ -1,0 +1,244 @@
+"""From a table to a model folder with scores and a report, for every task."""
+
+import json
+import os
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import xfm
+from tests.finetuning.conftest import SAMPLES
+from xfm.cli import main
+from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.task import CLASSIFIERS, TaskKind
+from xfm.config.training import Precision
+from xfm.errors import UserError
+from xfm.evaluation.scores import read_scores
+from xfm.finetuning.watch import Watch
+from xfm.training.signals import Interrupted
+
+FILES = {
+    TaskKind.TEXT: ("reviews.csv", ""),
+    TaskKind.IMAGE: ("shapes.csv", ""),
+    TaskKind.PAIR: ("claims.csv", ""),
+    TaskKind.RETRIEVAL: ("captions.csv", ""),
+    TaskKind.VQA: ("questions.jsonl", "image=photo,question=q,answer=a"),
+    TaskKind.REASONING: ("pairs.jsonl", ""),
+    TaskKind.GROUNDING: ("boxes.csv", ""),
+    TaskKind.CAPTIONING: ("captions.csv", ""),
+}
+SINGLE = {
+    TaskKind.PAIR: {"text only", "picture only"},
+    TaskKind.VQA: {"question only"},
+    TaskKind.REASONING: {"text only"},
+    TaskKind.GROUNDING: {"picture only"},
+    TaskKind.CAPTIONING: {"captions only"},
+}
+SHORT = FinetuneConfig(steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_every_task_from_its_sample(kind: TaskKind, model: Path, tmp_path: Path) -> None:
+    file, columns = FILES[kind]
+    out = tmp_path / "out"
+    done = xfm.finetune(kind, model, SAMPLES / file, out, columns=columns, config=SHORT, progress=False)
+    scores = read_scores(out / "metrics.json")
+    assert scores == done.scores
+    primary = f"{kind.value}/test/{done.task.primary}"
+    assert scores[primary].n == len(done.predictions["test"]) > 0
+    details = json.loads((out / "evaluation.json").read_text())
+    assert set(details["baselines"].get(primary, {})) >= SINGLE.get(kind, set())
+    for score in scores.values():
+        assert (score.seed, score.n) == (0, scores[primary].n)
+    split = json.loads((out / "split.json").read_text())["rows"]
+    numbers = [number for part in split.values() for number in part]
+    assert len(set(numbers)) == len(numbers) == 10
+    page = (out / "report.html").read_text()
+    assert primary in page
+    assert "://" not in page.partition("Configuration, provenance")[0]
+    assert not (out / "checkpoints").exists()
+    assert not (out / "best").exists()
+
+    loaded = xfm.load_model(out / "model")
+    assert loaded.task is not None
+    told = loaded.task.task
+    assert told.kind is kind
+    assert len(told.labels) == (2 if kind in CLASSIFIERS else 0)
+    assert set(told.answers) == set(done.task.answers.answers if kind is TaskKind.VQA else ())
+    own = done.task.module.state_dict()
+    assert own.keys() == loaded.task.state_dict().keys()
+    assert all(torch.equal(own[name], tensor) for name, tensor in loaded.task.state_dict().items())
+    for blanked in SINGLE.get(kind, ()):
+        assert (out / "baselines" / blanked.replace(" ", "-") / "scores.json").exists()
+
+
+def test_two_commands_from_a_table_to_answers(model: Path, tmp_path: Path) -> None:
+    """What is learned is what is predicted, on the command line and from Python."""
+    train, out = SAMPLES / "reviews.csv", tmp_path / "reviews"
+    options = ["--steps", "60", "--lr", "3e-3", "--batch-size", "8", "--precision", "fp32", "--device", "cpu"]
+    line = ["finetune", "text-classification", "--model", str(model), "--train", str(train)]
+    assert main([*line, "--valid", str(train), "--out", str(out), *options, "--quiet"]) == 0
+    answers = tmp_path / "answers.jsonl"
+    line = ["predict", "text-classification", "--model", str(out / "model"), "--input", str(train)]
+    assert main([*line, "--out", str(answers), "--quiet"]) == 0
+    predicted = [json.loads(text)["prediction"][0]["label"] for text in answers.read_text().splitlines()]
+    right = [line.rpartition(",")[2] for line in train.read_text().splitlines()[1:]]
+    assert predicted == right
+    ask = xfm.pipeline("text-classification", model=out / "model")
+    texts = [line.rpartition(",")[0].strip('"') for line in train.read_text().splitlines()[1:]]
+    assert [one[0]["label"] for one in ask(texts)] == right
+    assert read_scores(out / "metrics.json")["text-classification/validation/accuracy"].value == 1.0
+
+
+# ---------------------------------------------------------------- what is wrong is named
+def sentence(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    assert main(["finetune", *map(str, arguments), "--quiet", "--steps", "2", "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("xfm: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_mistakes_are_named_with_their_row(
+    model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest = ("--model", model, "--out", tmp_path / "out", "--train")
+    error = sentence(capsys, "text-classification", *rest, samples / "shapes.csv")
+    assert "shapes.csv: there is no column 'text'" in error
+    (samples / "pictures" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (samples / "pictures" / "5.png").unlink()
+    error = sentence(capsys, "image-classification", *rest, samples / "shapes.csv")
+    for line, name in ((4, "3.png"), (6, "5.png")):
+        assert re.search(rf"shapes.csv:{line}: \S+{name}: ", error)
+    text = (samples / "boxes.csv").read_text().replace("36 25 22 22", "36 25 42 22")
+    (samples / "boxes.csv").write_text(text)
+    error = sentence(capsys, "grounding", *rest, samples / "boxes.csv")
+    assert 'boxes.csv:3: the column "box" [36, 25, 42, 22] lies outside its picture of 64 x 64' in error
+    (samples / "valid.csv").write_text("text,label\nfine,good\nodd,strange\n")
+    valid = ("--valid", samples / "valid.csv")
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", *valid)
+    assert "valid.csv:3: the column \"label\" is 'strange', a label that no training row has" in error
+    assert "bad, good" in error
+    error = sentence(capsys, "grounding", *rest, samples / "boxes.csv", "--regression")
+    assert "--regression belongs to text-classification" in error
+    error = sentence(capsys, "chess", *rest, samples / "boxes.csv")
+    assert "there is no task 'chess'" in error
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_one_class_and_too_many_are_refused(model: Path, tmp_path: Path) -> None:
+    for content, words in (
+        ("".join(f"text {n},same\n" for n in range(9)), "1 class: same"),
+        ("".join(f"text {n},{n / 10}\n" for n in range(30)), "30 different labels.*--regression"),
+        ("a,b\n", "has 1 rows, too few"),
+    ):
+        (tmp_path / "a.csv").write_text("text,label\n" + content)
+        with pytest.raises(UserError, match=words):
+            xfm.finetune("text-classification", model, tmp_path / "a.csv", tmp_path / "out", progress=False)
+
+
+def test_a_finished_run_is_not_overwritten(model: Path, tmp_path: Path) -> None:
+    def run() -> None:
+        out = tmp_path / "out"
+        xfm.finetune("text-classification", model, SAMPLES / "reviews.csv", out, config=SHORT, progress=False)
+
+    run()
+    before = (tmp_path / "out" / "model" / "task.safetensors").read_bytes()
+    with pytest.raises(UserError, match="holds a finished run"):
+        run()
+    assert (tmp_path / "out" / "model" / "task.safetensors").read_bytes() == before
+
+
+# ---------------------------------------------------------------- resuming
+@pytest.mark.parametrize("stop", [3, 7])
+def test_a_stopped_run_goes_on_exactly(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Stopped by Ctrl-C between two looks, and continued: the same weights, looks and scores."""
+    config = replace(SHORT, steps=10, evaluate_every=2, lr=1e-3)
+
+    def run(out: Path, resume: bool = False) -> None:
+        train = SAMPLES / "questions.jsonl"
+        columns = "image=photo,question=q,answer=a"
+        xfm.finetune("vqa", model, train, out, columns=columns, config=config, resume=resume, progress=False)
+
+    run(tmp_path / "whole")
+    look = Watch.finished
+
+    def interrupt(watch: Watch, done: int) -> bool:  # type: ignore[type-arg]
+        if done == stop and watch.folder == tmp_path / "parts":
+            os.kill(os.getpid(), signal.SIGINT)
+        return look(watch, done)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "finished", interrupt)
+        with pytest.raises(Interrupted, match="--resume"):
+            run(tmp_path / "parts")
+    assert not (tmp_path / "parts" / "metrics.json").exists()
+    with pytest.raises(UserError, match="already holds a run"):
+        run(tmp_path / "parts")
+    run(tmp_path / "parts", resume=True)
+    for name in ("validation.jsonl", "metrics.json", "model/task.safetensors", "model/model.safetensors"):
+        ours, theirs = ((tmp_path / run / name).read_bytes() for run in ("whole", "parts"))
+        assert ours == theirs, name
+
+
+def test_other_rows_are_another_run(model: Path, samples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="holds no run to resume"):
+        xfm.finetune("text-classification", model, samples / "reviews.csv", out, resume=True, progress=False)
+
+
+# ---------------------------------------------------------------- what learns
+@pytest.mark.parametrize("tuning", [Tuning.FREEZE, Tuning.LORA])
+def test_frozen_and_low_rank_encoders(model: Path, tmp_path: Path, tuning: Tuning) -> None:
+    """A frozen encoder keeps its weights, LoRA changes matrices only; both load as plain models."""
+    if tuning is Tuning.LORA:
+        pytest.importorskip("peft")
+    tune = TuningConfig(language=tuning, vision=tuning, rank=2)
+    config = replace(SHORT, steps=4, lr=1e-2, tune=tune, baseline=False)
+    done = xfm.finetune(
+        "image-text-classification",
+        model,
+        SAMPLES / "claims.csv",
+        tmp_path / "out",
+        config=config,
+        progress=False,
+    )
+    before, after = xfm.load_model(model).model, xfm.load_model(done.model)
+    new = after.model.state_dict()
+    assert before.state_dict().keys() == new.keys()
+    changed = {name for name, tensor in before.state_dict().items() if not torch.equal(tensor, new[name])}
+    encoders = {name for name in changed if name.startswith(("language.", "vision."))}
+    assert any(name.startswith("fusion.layers") for name in changed)
+    if tuning is Tuning.FREEZE:
+        assert encoders == set()
+        return
+    assert {"language.layers.0.attention.qkv.weight", "vision.blocks.1.fc2.weight"} <= encoders
+    matrices = {
+        f"{name}.weight" for name, part in before.named_modules() if isinstance(part, torch.nn.Linear)
+    }
+    assert encoders <= matrices
+    difference = (
+        new["language.layers.0.feed_forward.fc1.weight"]
+        - before.state_dict()["language.layers.0.feed_forward.fc1.weight"]
+    )
+    assert torch.linalg.matrix_rank(difference, rtol=1e-3) <= 2
+
+
+def test_pictures_of_another_size(model: Path, samples: Path, tmp_path: Path) -> None:
+    config = replace(SHORT, image_size=64)
+    out = tmp_path / "out"
+    done = xfm.finetune(
+        "image-classification", model, samples / "shapes.csv", out, config=config, progress=False
+    )
+    loaded = xfm.load_model(done.model)
+    assert loaded.preprocessing.shape == (64, 64)
+    assert loaded.model.config.vision.image_size == 64
+    ask = xfm.pipeline("image-classification", model=done.model)
+    assert ask(Image.open(samples / "pictures" / "1.png"))[0]["label"] in ("circle", "square")

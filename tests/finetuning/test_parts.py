@@ -1,0 +1,204 @@
+"""Plan, early stopping, low-rank tuning and reading, each by itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.evaluation.tiny import tiny_pretrained
+from xfm.config.finetune import BoxLayout, BoxScale, FinetuneConfig, Tuning, TuningConfig
+from xfm.config.task import TaskConfig, TaskKind
+from xfm.finetuning.adapt import adapt, merge
+from xfm.finetuning.base import fitting_length, text_limit
+from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.plan import batch_size, epochs, fitted, training_config
+from xfm.finetuning.watch import Look, Watch
+from xfm.modeling.task_models import build_task_model
+from xfm.tasks.base import TaskSettings
+from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.rows import LabelledText
+from xfm.tasks.text_classification import TextClassificationTask
+
+
+# ---------------------------------------------------------------- plan
+@given(st.integers(1, 10**7), st.sampled_from([32, 192, 768, 1024]))
+def test_a_plan_fits(rows: int, width: int) -> None:
+    plan = fitted(FinetuneConfig(), rows, width)
+    assert plan.batch_size in (8, 16, 32, 64)
+    assert 3 <= epochs(rows) <= 30
+    assert plan.steps >= 60
+    assert plan.steps * plan.batch_size >= 3 * rows
+    assert 1 <= -(-plan.steps // plan.evaluate_every) <= 20
+    assert plan.lr * width == pytest.approx(4e-5 * 768)
+    assert training_config(plan).optim.warmup < plan.steps
+
+
+@given(st.integers(1, 10**6))
+def test_more_rows_are_seen_less_often_in_larger_batches(rows: int) -> None:
+    assert batch_size(rows) <= batch_size(2 * rows)
+    assert epochs(rows) >= epochs(2 * rows)
+
+
+def test_what_is_given_stays() -> None:
+    config = FinetuneConfig(steps=7, batch_size=3, lr=0.5, evaluate_every=2)
+    assert fitted(config, 1000, 768) == config
+
+
+# ---------------------------------------------------------------- early stopping
+class Scored:
+    """A task whose validation accuracy is what a test says."""
+
+    primary = "accuracy"
+
+    def __init__(self, values: dict[int, float]) -> None:
+        self.module = torch.nn.Linear(1, 1)
+        self.values, self.step = values, 0
+
+    def predict(self, rows: Any) -> Any:
+        return rows
+
+    def metrics(self, rows: Any, predictions: Any) -> dict[str, float]:
+        return {"accuracy": self.values[self.step]}
+
+
+def watched(
+    values: list[float], folder: Path, patience: int = 2, steps: int = 1
+) -> tuple[Watch, Scored, int]:
+    """A watch after training until it stops: it, the task, and the last step."""
+    task = Scored(dict(enumerate(values, start=1)))
+    config = FinetuneConfig(evaluate_every=1, patience=patience, steps=steps)
+    watch = Watch(task, [1], config, folder, False)  # type: ignore[arg-type]
+    for step in range(1, len(values) + 1):
+        task.step = step
+        with torch.no_grad():
+            task.module.weight.fill_(step)
+        if watch.finished(step):
+            return watch, task, step
+    return watch, task, len(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "stopped", "best"),
+    [
+        ([0.1, 0.5, 0.4, 0.3, 0.9], 4, 2),
+        ([0.1, 0.5, 0.4, 0.6, 0.5, 0.5], 6, 4),
+        ([0.5, 0.5, 0.5], 3, 3),  # of equal ones the last
+        ([0.1, 0.2, 0.3], 3, 3),
+    ],
+)
+def test_the_best_is_kept(tmp_path: Path, values: list[float], stopped: int, best: int) -> None:
+    watch, task, step = watched(values, tmp_path)
+    assert step == stopped
+    assert watch.best is not None
+    assert watch.best.step == best
+    watch.restore()
+    assert task.module.weight.item() == best
+    lines = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
+    assert [line["accuracy"] for line in lines] == values[:stopped]
+
+
+def test_no_stop_in_the_first_half_nor_without_patience(tmp_path: Path) -> None:
+    values = [0.5, *[0.1] * 8]
+    assert watched(values, tmp_path / "a", steps=12)[2] == 6
+    assert watched(values, tmp_path / "b", patience=0)[2] == 9
+
+
+def test_looks_are_known_again(tmp_path: Path) -> None:
+    watched([0.1, 0.5], tmp_path)
+    with (tmp_path / "validation.jsonl").open("a") as file:
+        file.write('{"step": 3, "accu')
+    task = Scored({})
+    watch = Watch(task, [1], FinetuneConfig(steps=1), tmp_path, False)  # type: ignore[arg-type]
+    watch.resume()
+    assert watch.best == Look(2, {"accuracy": 0.5})
+    watch.restore()
+    assert task.module.weight.item() == 2
+
+
+# ---------------------------------------------------------------- low-rank tuning
+def test_low_rank_additions_are_worked_in() -> None:
+    """The same answers before and after; nothing of it is left."""
+    pytest.importorskip("peft")
+    old = tiny_pretrained()
+    module = build_task_model(TaskConfig(TaskKind.PAIR, 3), old.model)
+    names = list(module.state_dict())
+    adapt(module, TuningConfig(language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3))
+    learns = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    assert all("lora_" in name or not name.startswith("model.") or ".fusion." not in name for name in learns)
+    assert any(name.startswith("head.") for name in learns)
+    assert not any("embeddings" in name for name in learns if name.startswith("model.language"))
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.3)
+    pixels, tokens = torch.randn(2, 3, 32, 32), old.tokenizer.encode_batch(["a red square", "yes"], 12).tokens
+    module.eval()
+    with torch.no_grad():
+        before = module(pixels, tokens)
+        merge(module)
+        torch.testing.assert_close(module(pixels, tokens), before, atol=1e-4, rtol=1e-4)
+    assert list(module.state_dict()) == names
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+# ---------------------------------------------------------------- length of texts
+def test_texts_fit() -> None:
+    old = tiny_pretrained()
+    assert text_limit(old) == 128
+    rows = [LabelledText("yes", "a", "no"), LabelledText("a red square left of a blue square", "b", "it is")]
+    length = fitting_length(TextClassificationTask, rows, old.tokenizer, 128)
+    task = TextClassificationTask(old, rows, TaskSettings(max_tokens=length), ("a", "b"))
+    whole = TextClassificationTask(old, rows, TaskSettings(max_tokens=128), ("a", "b"))
+    assert length % 8 == 0
+    assert torch.equal(task.collate(rows).tokens.mask.sum(1), whole.collate(rows).tokens.mask.sum(1))
+    assert fitting_length(TextClassificationTask, rows, old.tokenizer, 6) == 6
+
+
+# ---------------------------------------------------------------- reading
+@pytest.mark.parametrize(
+    ("layout", "scale", "text"),
+    [
+        (BoxLayout.XYWH, BoxScale.PIXEL, "6 17 20 20"),
+        (BoxLayout.XYXY, BoxScale.PIXEL, "6 17 26 37"),
+        (BoxLayout.CXCYWH, BoxScale.PIXEL, "16 27 20 20"),
+        (BoxLayout.XYWH, BoxScale.FRACTION, "0.09375 0.265625 0.3125 0.3125"),
+        (BoxLayout.XYXY, BoxScale.FRACTION, '"[0.09375, 0.265625, 0.40625, 0.578125]"'),
+    ],
+)
+def test_a_box_however_it_is_written(samples: Path, layout: BoxLayout, scale: BoxScale, text: str) -> None:
+    (samples / "b.csv").write_text(f"image,phrase,box\npictures/1.png,it,{text}\n" * 1)
+    config = FinetuneConfig(box_format=layout, box_unit=scale)
+    table = samples / "b.csv"
+    data = read_data(GroundingTask, Tables(table, table, table), config, samples / "out")
+    assert data.rows.train[0].box == pytest.approx((6 / 64, 17 / 64, 26 / 64, 37 / 64))
+
+
+@pytest.mark.parametrize("kind", ["claims.csv", "captions.csv"])
+def test_no_picture_is_in_two_splits(samples: Path, kind: str) -> None:
+    from xfm.tasks.registry import task_class
+
+    task = task_class(TaskKind.PAIR if kind == "claims.csv" else TaskKind.RETRIEVAL)
+    head, *rows = (samples / kind).read_text().splitlines()
+    twice = [row for number, row in enumerate(rows) for _ in range(1 + number % 3)]
+    (samples / "t.csv").write_text("\n".join([head, *twice]) + "\n")
+    data = read_data(task, Tables(samples / "t.csv"), FinetuneConfig(), samples / "out")
+    parts = [{row.image for row in part} for part in (data.rows.train, data.rows.valid, data.rows.test)]
+    assert not any(one & other for one in parts for other in parts if one is not other)
+    assert sum(map(len, parts)) == 10
+    numbers = json.loads((samples / "out" / "split.json").read_text())["rows"]
+    assert sorted(number for part in numbers.values() for number in part) == list(range(2, 2 + len(twice)))
+
+
+def test_given_splits_stay(samples: Path) -> None:
+    table = samples / "reviews.csv"
+    config = FinetuneConfig()
+    data = read_data(TextClassificationTask, Tables(table, valid=table), config, samples / "out")
+    assert (len(data.rows.train), len(data.rows.valid), len(data.rows.test)) == (10, 10, 0)
+    assert not (samples / "out").exists()
+    data = read_data(TextClassificationTask, Tables(table, test=table), config, samples / "out")
+    assert (len(data.rows.train), len(data.rows.valid), len(data.rows.test)) == (8, 2, 10)
+    assert data.rows.labels == ("bad", "good")

@@ -1,0 +1,80 @@
+"""Metrics of classes equal scikit-learn's, and names stand in a fixed order."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from xfm.errors import UserError
+from xfm.tasks.classes import (
+    Choice,
+    Labels,
+    area_under_roc,
+    class_metrics,
+    class_names,
+    confusion_matrix,
+    most_frequent,
+    precision_recall_f1,
+    require_classes,
+)
+
+NAMES = ("a", "b", "c", "d")
+labels = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), min_size=1, max_size=40)
+
+
+@settings(deadline=None, max_examples=200)
+@given(labels)
+def test_classes_as_scikit_learn_counts_them(pairs: list[tuple[str, str]]) -> None:
+    truth, guess = zip(*pairs, strict=True)
+    matrix = confusion_matrix(truth, guess, NAMES)
+    assert (matrix == reference.confusion_matrix(truth, guess, labels=NAMES)).all()
+    expected = reference.precision_recall_fscore_support(truth, guess, labels=NAMES, zero_division=0.0)
+    np.testing.assert_allclose(precision_recall_f1(matrix), np.stack(expected[:3], axis=1))
+    certain = Labels(NAMES)
+    found = class_metrics(truth, [certain.certain(one) for one in guess], NAMES)
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth, guess))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert found["f1_macro"] == pytest.approx(reference.f1_score(truth, guess, average="macro"))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
+def test_area_under_the_curve_with_ties(rows: list[tuple[int, bool]]) -> None:
+    scores, positive = (np.array(column) for column in zip(*rows, strict=True))
+    found = area_under_roc(scores / 5, positive)
+    if positive.all() or not positive.any():
+        assert found == 0.5
+    else:
+        assert found == pytest.approx(reference.roc_auc_score(positive, scores))
+
+
+@given(st.lists(st.one_of(st.integers(-50, 50).map(str), st.text(max_size=3)), min_size=1, max_size=12))
+def test_names_are_ordered_whatever_the_order_of_the_rows(names: list[str]) -> None:
+    found = class_names(names)
+    assert found == class_names(names[::-1])
+    assert set(found) == set(names)
+    assert class_names(["10", "9", "x", "-1", "9"]) == ("-1", "9", "10", "x")
+
+
+def test_choices_have_the_probabilities_of_all_classes() -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
+    known = Labels(("x", "y", "z"))
+    found = known.choices(logits)
+    assert [one.label for one in found] == ["y", "x"]
+    torch.testing.assert_close(torch.tensor([one.probabilities for one in found]), logits.softmax(-1))
+    assert known.probability(found[0], "z") == pytest.approx(float(logits[0].softmax(-1)[2]))
+    assert known.probability(Choice("x", (1.0, 0.0, 0.0)), "nowhere") == 0
+    assert known.indices(["z", "x"]).tolist() == [2, 0]
+
+
+def test_the_most_frequent_label() -> None:
+    assert most_frequent(["b", "a", "b", "a", "c"]) == "a"
+    assert most_frequent(["b", "b", "a"]) == "b"
+    for names in ((), ("one",)):
+        with pytest.raises(UserError, match="at least two"):
+            require_classes(names)

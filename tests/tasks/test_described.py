@@ -1,0 +1,152 @@
+"""Retrieval and captioning: pictures with one or several captions."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from xfm.config.evaluation import FineTuneConfig
+from xfm.config.training import Precision
+from xfm.data.schema import Tokens
+from xfm.modeling.folder import Pretrained
+from xfm.objectives.itc import multi_positive_loss
+from xfm.objectives.sequences import sequence_losses, smoothed_losses
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.captioning import CaptioningTask, word_f1
+from xfm.tasks.fine_tune import fine_tune
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.retrieval import Ranks, RetrievalTask, belongs
+from xfm.tasks.rows import Described
+
+SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32, max_tokens=24)
+
+
+@pytest.fixture
+def rows(tiny_world: Path) -> list[Described]:
+    """Twelve pictures; the first has two captions."""
+    found = RetrievalTask.read(tiny_world / "tasks/retrieval/validation.jsonl")
+    return [replace(found[0], captions=(*found[0].captions, "it is where")), *found[1:]]
+
+
+@pytest.fixture
+def pictures(pretrained: Pretrained) -> Pictures:
+    return Pictures(pretrained.preprocessing)
+
+
+# ---------------------------------------------------------------- rows
+def test_rows_of_one_picture_are_put_together() -> None:
+    a, b = Path("a.png"), Path("b.png")
+    merged = RetrievalTask.merge(
+        [Described(a, ("one",)), Described(b, ("two",)), Described(a, ("three", "one"))]
+    )
+    assert merged == [Described(a, ("one", "three")), Described(b, ("two",))]
+
+
+def test_an_epoch_shows_every_caption_once(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Described]
+) -> None:
+    task = RetrievalTask(pretrained, pictures, rows, replace(SETTINGS, batch_size=13))
+    (batch,) = task.batches(0, 1)
+    assert len(batch.tokens.ids) == 13
+    assert len({tuple(ids) for ids in batch.tokens.ids.tolist()}) == 13
+    assert sorted(batch.identity.tolist()) == [0, *range(12)]
+    later = list(task.batches(0, 4))[3]
+    assert torch.equal(later.tokens.ids, next(task.batches(3, 4)).tokens.ids)
+
+
+# ---------------------------------------------------------------- retrieval
+def test_captions_of_a_picture_are_positives_of_each_other(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Described]
+) -> None:
+    task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
+    pairs = [pair for pair in task.pairs if pair.image in (rows[0].image, rows[1].image)]
+    assert len(pairs) == 3
+    batch = task.collate(pairs)
+    losses = task.loss(batch, torch.Generator().manual_seed(0))
+    model = task.module.model
+    with torch.no_grad():
+        cosines = model.embed_image(batch.pixels) @ model.embed_text(batch.tokens.ids, batch.tokens.mask).t()
+    positive = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
+    expected = multi_positive_loss(cosines / model.temperature.detach(), positive)
+    torch.testing.assert_close(losses.parts["itc"].detach(), expected)
+    torch.testing.assert_close(losses.total, losses.parts["itc"] + losses.parts["itm"])
+
+
+def test_retrieval_learns(pretrained: Pretrained, pictures: Pictures, rows: list[Described]) -> None:
+    task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
+    before = task.metrics(rows, task.predict(rows))
+    fine_tune(task, FineTuneConfig(steps=150, batch_size=8, lr=3e-3))
+    after = task.metrics(rows, task.predict(rows))
+    assert after["mean_r1"] > max(0.6, before["mean_r1"] + 0.2)
+    chance = task.chance(rows, 0)
+    assert chance.keys() == after.keys()
+    assert chance["text_r10"] > chance["text_r1"] == pytest.approx((2 / 13 + 11 / 13) / 12, rel=0.01)
+
+
+def test_recalls_from_ranks(pretrained: Pretrained, pictures: Pictures, rows: list[Described]) -> None:
+    task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
+    ranks = [
+        Ranks(0, (0, 7), 0, (0, 0), "", Path("a")),
+        Ranks(4, (12,), 0, (12,), "", Path("a")),
+    ]
+    found = task.metrics(rows[:2], ranks)
+    assert found["text_r1"] == 0.5
+    assert found["text_r5"] == found["text_r1_rerank"] == 1.0
+    assert found["image_r1"] == found["image_r5"] == pytest.approx(1 / 3)
+    assert found["image_r10"] == pytest.approx(2 / 3)
+    assert found["mean_r1_rerank"] == pytest.approx((1 + 2 / 3) / 2)
+    assert belongs(rows[:2]).tolist() == [[True, True, False], [False, False, True]]
+
+
+# ---------------------------------------------------------------- captioning
+def test_captioning_overfits(pretrained: Pretrained, pictures: Pictures, rows: list[Described]) -> None:
+    few = rows[1:7]
+    task = CaptioningTask(pretrained, pictures, few, replace(SETTINGS, batch_size=6))
+    fine_tune(task, FineTuneConfig(steps=250, batch_size=6, lr=3e-3))
+    assert task.predict(few) == [row.captions[0] for row in few]
+    assert task.metrics(few, task.predict(few)) == {"word_f1": 1.0, "exact": 1.0}
+
+
+def test_the_blind_baseline_writes_one_caption_for_all(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Described]
+) -> None:
+    blind = CaptioningTask(pretrained, pictures, rows, replace(SETTINGS, blanked=Blanked.PICTURE))
+    moved = [replace(row, image=Path("/nowhere.png")) for row in rows]
+    assert len(set(blind.predict(moved))) == 1
+    assert len(pictures) == 0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_label_smoothing_is_torchs(smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 11, generator=generator)
+    ids = torch.randint(0, 11, (3, 5), generator=generator)
+    mask = torch.arange(5) < torch.tensor([5, 3, 4])[:, None]
+    tokens = Tokens(ids, mask)
+    loss, right = smoothed_losses(logits, tokens, smoothing)
+    real = mask[:, 1:]
+    expected = F.cross_entropy(logits[real], ids[:, 1:][real], label_smoothing=smoothing)
+    torch.testing.assert_close(loss, expected)
+    assert float(right) == pytest.approx(float((logits.argmax(-1) == ids[:, 1:])[real].float().mean()))
+    if not smoothing:
+        torch.testing.assert_close(loss, sequence_losses(logits, tokens).sum() / real.sum())
+
+
+@pytest.mark.parametrize(
+    ("reference", "written", "score"),
+    [("a red cat", "A red cat.", 1.0), ("a red cat", "", 0.0), ("a a b", "a c", 0.4), ("x", "y", 0.0)],
+)
+def test_words_that_agree(reference: str, written: str, score: float) -> None:
+    assert word_f1(reference, written) == pytest.approx(score)
+    assert word_f1(written, reference) == pytest.approx(score)
+
+
+def test_guesses_are_captions_of_the_training_rows(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Described]
+) -> None:
+    task = CaptioningTask(pretrained, pictures, rows, SETTINGS)
+    known = {caption for row in rows for caption in row.captions}
+    assert set(task.guess(rows, np.random.default_rng(0))) <= known
