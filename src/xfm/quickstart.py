@@ -124,7 +124,7 @@ def make_plan(budget: float, smoke: bool, world: Path, deadline: float) -> Plan:
     return Plan(budget, smoke, str(world), steps, round(step_seconds, 4))
 
 
-PRETRAINING_SHARE = 0.65
+PRETRAINING_SHARE = 0.6
 """Of the time, up to the full budget, after building the world and measuring a step; the rest is for the
 evaluation."""
 

@@ -10,6 +10,7 @@ from xfm.data.schema import Tokens
 from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.evaluation.metrics import ranks_of_best_positive
 from xfm.evaluation.retrieval import (
+    MATCHING_WEIGHT,
     Reranked,
     Scores,
     evaluate_scores,
@@ -67,7 +68,8 @@ def test_scores_equal_brute_force(
         scores = score_all(encoder, images, texts, shortlist)
         np.testing.assert_allclose(scores.itc, itc, atol=1e-5)
         matching = itm[..., 1]
-        combined = itc / pretrained.model.temperature.item() + itm[..., 1] - itm[..., 0]
+        log_odds = itm[..., 1] - itm[..., 0]
+        combined = itc / pretrained.model.temperature.item() + MATCHING_WEIGHT * log_odds
         for found, by_itc, by_itm in (
             (scores.matching.text, itc, matching),
             (scores.matching.image.T, itc.T, matching.T),

@@ -19,6 +19,7 @@ from xfm.config.model import Positions
 from xfm.data.tokenizer import train_tokenizer
 from xfm.errors import UserError
 from xfm.modeling import folder as folder_module
+from xfm.modeling import weights as weights_module
 from xfm.modeling.folder import Preprocessing, Pretrained, load_model, save_model
 from xfm.modeling.xfm import XFM
 
@@ -147,7 +148,7 @@ def test_a_full_disk(
     if existing:
         save(folder, tiny_pretrained())
     before = content(folder) if existing else None
-    monkeypatch.setattr(folder_module, "save_file", fail)
+    monkeypatch.setattr(weights_module, "save_file", fail)
     message = sentence(lambda: save(folder, tiny_pretrained(seed=2)))
     assert str(folder) in message
     assert "No space left on device" in message

@@ -59,7 +59,9 @@ class BiasedLinear(nn.Linear):
     Called as a layer, not through its weight, so that what wraps layers (LoRA) also reaches this one.
     """
 
-    def forward(self, input: Tensor, bias: Tensor) -> Tensor:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Tensor, bias: Tensor
+    ) -> Tensor:
         """[..., D] and [F] -> [..., F]."""
         return nn.functional.linear(input, self.weight, bias)
 
@@ -145,8 +147,8 @@ class VisionEncoder(nn.Module):
     def compute_buffers(self) -> None:
         """Compute what the grid alone decides, and what no file of weights holds."""
         grid, like = self.config.grid, self.cls
-        # Weights without memory get it later, from a file that does not hold these.
-        device = None if like.is_meta else like.device
+        # Parameters without memory get their tensors later; buffers are whole from the start.
+        device = torch.get_default_device() if like.is_meta else like.device
         self.register_buffer("index", relative_position_index(grid).to(device), persistent=False)
         sine = self.config.positions is Positions.SINE_2D
         positions = sine_positions(grid, self.config.width).to(device, like.dtype) if sine else None

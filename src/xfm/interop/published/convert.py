@@ -289,7 +289,7 @@ def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> N
     """Give the models their tensors; heads that are not among them start at random, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model.reset_heads()
+        model.reset_heads(model.config)
     shared = {name: tensor for name, tensor in native.items() if not name.startswith(TASK_PREFIX)}
     assign_tensors(model, {**model.state_dict(), **shared})
     model.eval()

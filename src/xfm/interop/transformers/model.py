@@ -8,8 +8,8 @@ from typing import Any, ClassVar, NoReturn, Self
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput, cached_file
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import ModelOutput, can_return_tuple
+from transformers.utils.hub import cached_file
 
 from xfm.errors import UserError
 from xfm.interop.transformers.configuration import XFMConfig
@@ -35,7 +35,11 @@ class XFMPreTrainedModel(PreTrainedModel):
     # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
     # over all accumulated batches and forget to divide.
     accepts_loss_kwargs = False
-    _no_split_modules: ClassVar[list[str]] = ["LanguageLayer", "VisionBlock", "FusionLayer"]
+    _no_split_modules: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        "LanguageLayer",
+        "VisionBlock",
+        "FusionLayer",
+    ]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -52,9 +56,10 @@ class XFMPreTrainedModel(PreTrainedModel):
         """
         wants_report = kwargs.pop("output_loading_info", False)
         place = {key: kwargs[key] for key in _OF_THE_HUB if kwargs.get(key) is not None}
-        model, report = super().from_pretrained(
+        loaded: Any = super().from_pretrained(
             pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
         )
+        model, report = loaded
         if lacking := sorted(name for name in report["missing_keys"] if not name.startswith(HEAD)):
             raise UserError(
                 f"{pretrained_model_name_or_path} lacks {len(lacking)} tensors of {cls.__name__} (first: "
@@ -64,7 +69,8 @@ class XFMPreTrainedModel(PreTrainedModel):
             if isinstance(module, VisionEncoder | TimmVision):
                 module.compute_buffers()  # transformers builds models without memory, and fills weights only
         model.provenance = _read_provenance(pretrained_model_name_or_path, place)
-        return (model, report) if wants_report else model
+        answer: Any = (model, report) if wants_report else model  # as transformers types it
+        return answer
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any

@@ -27,7 +27,10 @@ from xfm.modeling.shared_format import CLASSES
 class XFMTokenizer(PreTrainedTokenizerFast):
     """The tokenizer of a model folder; the roles of its special tokens are found in `tokenizer.json`."""
 
-    model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]
+    model_input_names: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        "input_ids",
+        "attention_mask",
+    ]
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -112,8 +115,10 @@ class XFMImageProcessor(BaseImageProcessor):
         Raises:
             UserError: something that is no picture.
         """
-        single = isinstance(images, Image.Image | np.ndarray | Tensor) and np.ndim(images) < 4  # pyright: ignore
-        pictures = [images] if single else images
+        if isinstance(images, Image.Image):
+            pictures: Sequence[Picture] = [images]
+        else:  # an array or tensor of three axes is one picture
+            pictures = [images] if isinstance(images, np.ndarray | Tensor) and images.ndim < 4 else [*images]
         shape, shown = self.preprocessing.shape, []
         for picture in pictures:
             pixels = to_uint8(picture)

@@ -28,6 +28,6 @@ def register() -> None:
         auto.register(XFMConfig, model, exist_ok=True)
     transformers.AutoTokenizer.register(XFMConfig, tokenizer_class=XFMTokenizer, exist_ok=True)
     # One class does for both of transformers' backends: it computes as the rest of this package does.
-    backends = dict.fromkeys(("torchvision", "pil"), XFMImageProcessor)
+    backends: dict[str, type] = dict.fromkeys(("torchvision", "pil"), XFMImageProcessor)
     transformers.AutoImageProcessor.register(XFMConfig, image_processor_classes=backends, exist_ok=True)
     transformers.AutoProcessor.register(XFMConfig, XFMProcessor, exist_ok=True)

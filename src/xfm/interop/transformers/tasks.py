@@ -19,7 +19,9 @@ IGNORED = -100  # transformers' label of what is not to be predicted
 class XFMForSequenceClassification(XFMPreTrainedModel):
     """Language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
 
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!language\.|head\.)"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        r"^(?!language\.|head\.)"
+    ]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -63,7 +65,9 @@ class XFMForImageClassification(XFMPreTrainedModel):
 
     main_input_name = "pixel_values"
     input_modalities = "image"
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!vision\.|head\.)"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        r"^(?!vision\.|head\.)"
+    ]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -95,7 +99,9 @@ class XFMForImageClassification(XFMPreTrainedModel):
 class XFMForMaskedLM(XFMPreTrainedModel):
     """The language encoder with its MLM head, whose output matrix is the word matrix."""
 
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^(?!language\.|language_head\.)"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        r"^(?!language\.|language_head\.)"
+    ]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
