@@ -182,7 +182,7 @@ def test_untrained_heads_do_not_answer(models: Models) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        ({"task": "vqa"}, "unknown task vqa; "),
+        ({"task": "vqua"}, "unknown task vqua; did you mean vqa"),
         ({"task": "image-clasification"}, "did you mean image-classification"),
         ({"task": "embed", "precision": "fp8"}, "fp8"),
         ({"task": "embed", "batch_size": 0}, "batch_size is 0"),
@@ -192,6 +192,12 @@ def test_untrained_heads_do_not_answer(models: Models) -> None:
 def test_wrong_settings_are_named(models: Models, call: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         xfm.pipeline(model=models[None], **call)
+
+
+def test_names_of_fine_tunings_are_understood(models: Models) -> None:
+    ask = xfm.pipeline("vqa", model=models[TaskKind.VQA])
+    assert ask.task is PipelineTask.VISUAL_QUESTION_ANSWERING
+    assert xfm.pipeline("reasoning", model=models[TaskKind.REASONING]).task is PipelineTask.VISUAL_REASONING
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:

@@ -367,7 +367,7 @@ def test_help_of_a_task_shows_its_columns_and_options(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["vqa"], "unknown task vqa; "),
+        (["vqua"], "unknown task vqua; did you mean vqa"),
         (["image-clasification"], "did you mean image-classification"),
         (["embed"], "required: model"),
         ([], "required: task"),

@@ -97,6 +97,10 @@ class ImageTextClassification(_Classifier):
     task: ClassVar[PipelineTask] = PipelineTask.IMAGE_TEXT_CLASSIFICATION
     kind: ClassVar[TaskKind | None] = TaskKind.PAIR
 
+    def as_read(self, text: str, pictures: int) -> str:
+        """As in fine-tuning: all words that fit into the tokens."""
+        return normalise_caption(text, max_words=self.engine.longest)
+
     def logits(self, model: TaskModel, batch: Batch) -> Tensor:
         """[R, C]."""
         assert isinstance(model, PairClassifier)

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from xfm.config.options import suggest
-from xfm.config.pipelines import PipelineTask, UrlRules
+from xfm.config.pipelines import PipelineTask, UrlRules, pipeline_task
 from xfm.config.ranges import check_range
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
@@ -65,7 +64,8 @@ def pipeline(
     Args:
         task: text-classification, image-classification, image-text-classification,
             zero-shot-image-classification, retrieval, visual-question-answering, visual-reasoning,
-            grounding, captioning, fill-mask, embed or image-text-matching.
+            grounding, captioning, fill-mask, embed or image-text-matching; vqa and reasoning, as fine-tuning
+            calls them, are understood too.
         model: a model folder, a finished run's folder, the name of a repository of the hub (`owner/name`), or
             a loaded model. A loaded one is put into evaluation mode.
         device: where the model runs; if not given, a loaded model stays where it is, another one takes the
@@ -87,13 +87,11 @@ def pipeline(
         >>> ask(image="photo.jpg", question="how many dogs are there?")
         [{"score": 0.93, "answer": "two"}, ...]
     """
+    wanted = pipeline_task(task)
     try:
-        wanted = PipelineTask(task)
         arithmetic = Precision(precision)
         check_range("batch_size", batch_size, 1)
     except ValueError as error:
-        if task not in PipelineTask.__members__.values():
-            raise UserError(f"unknown task {task}; {suggest(str(task), [*PipelineTask])}") from error
         raise UserError(str(error)) from error
     loaded, name = _loaded(model)
     where = _device(device, loaded if isinstance(model, Pretrained) else None)

@@ -19,7 +19,6 @@ from xfm.config.restore import from_plain
 from xfm.data.in_memory import Picture, to_uint8
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, View, normalise, show
-from xfm.errors import UserError
 from xfm.modeling.folder import PREPROCESSING, Preprocessing
 from xfm.modeling.shared_format import CLASSES
 
