@@ -1,4 +1,4 @@
-"""The examples of docs/pipelines.md work, one after the other, with tiny models where the page has its own."""
+"""The examples of docs/pipelines.md work, one after the other, with tiny models in the place of its own."""
 
 import json
 import sys

@@ -1,5 +1,6 @@
 """Laws of all pipelines: one by one or together, from a folder or from memory, once each."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def test_together_as_one_by_one(
     many = make(task, models, batch_size=batch)
     together = many(rows, **options)
     same([*together], alone)
-    streamed = many(iter(rows), **options)
+    streamed = make(task, models, batch_size=batch, readers=count % 4)(iter(rows), **options)
     assert isinstance(streamed, Iterator)
     same([*streamed], alone)
 
@@ -134,11 +135,12 @@ def test_an_iterator_is_read_as_answers_are_wanted(models: Models) -> None:
     assert asked == 16
 
 
+@pytest.mark.parametrize("readers", [0, 2])
 @pytest.mark.parametrize("bad", [0, 3, 9])
-def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: int) -> None:
+def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: int, readers: int) -> None:
     rows: list[Any] = texts(10)
     rows[bad] = 5.5
-    pipe = make(PipelineTask.EMBED, models, batch_size=1)
+    pipe = make(PipelineTask.EMBED, models, batch_size=1, readers=readers)
     found = []
     with pytest.raises(InputError, match=rf"input {bad}: text must be") as error:
         found.extend(pipe(iter(rows)))
@@ -150,6 +152,15 @@ def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: i
     assert skipped == [(bad, "text must be a text, not float")]
     with pytest.raises(UserError, match=r"^text must be a text"):  # one input needs no number
         pipe(5.5)
+
+
+def test_threads_end_with_the_iterator(models: Models) -> None:
+    before = threading.active_count()
+    answers = make(PipelineTask.EMBED, models, batch_size=1, readers=3)(iter(pictures(20)))
+    next(answers)
+    assert threading.active_count() > before
+    answers.close()
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("task", list(PipelineTask))

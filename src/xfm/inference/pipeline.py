@@ -58,6 +58,7 @@ def pipeline(
     precision: str = "fp32",
     batch_size: int = 32,
     allow_urls: bool | UrlRules = False,
+    readers: int | None = None,
 ) -> AnyPipeline:
     """A pipeline: call it with an input, a list of inputs, or any other iterable of them.
 
@@ -75,6 +76,8 @@ def pipeline(
         batch_size: rows per pass.
         allow_urls: whether pictures may be addresses (http and https, public ones only, bounded in size and
             time), or the rules for them.
+        readers: threads that read pictures ahead; if not given, four with a GPU, and none without, where the
+            model has use for all cores.
 
     Returns:
         The pipeline; what it takes and gives stands in the documentation of its class.
@@ -91,6 +94,7 @@ def pipeline(
     try:
         arithmetic = Precision(precision)
         check_range("batch_size", batch_size, 1)
+        check_range("readers", readers or 0, 0, 256)
     except ValueError as error:
         raise UserError(str(error)) from error
     loaded, name = _loaded(model)
@@ -102,7 +106,8 @@ def pipeline(
     for part in (loaded.model, loaded.task):
         if part is not None:
             part.eval().to(where)
-    return kind(Engine(loaded, name, where, arithmetic, batch_size, urls))
+    threads = (4 if where.type == "cuda" else 0) if readers is None else readers
+    return kind(Engine(loaded, name, where, arithmetic, batch_size, urls, threads))
 
 
 def model_folder(path: Path) -> Path:

@@ -60,6 +60,9 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
         "--precision", type=str, default="fp32", help="fp32, bf16, or auto: bf16 where it is faster"
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--readers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     if task is PipelineTask.RETRIEVAL:
         parser.add_argument(
@@ -122,6 +125,7 @@ def predict(chosen: "Namespace") -> None:
         precision=chosen.precision,
         batch_size=chosen.batch_size,
         allow_urls=chosen.allow_urls,
+        readers=chosen.readers,
     )
     out = Path(chosen.out)
     try:
