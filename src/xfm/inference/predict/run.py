@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.items import InputError
-from xfm.inference.predict.output import ANSWER, ROW, Answers, earlier_settings, open_answers
+from xfm.inference.predict.output import ANSWER, ROW, Answers, open_answers
 from xfm.inference.predict.sources import FolderRows, InputRow, Reading, RowSource, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
 
-_HEAD = 1 << 20  # bytes of an input by which it is known again
+_HEAD = 1 << 16  # most bytes of a line by which an input is known again
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def predict(
     options = OPTIONS[pipe.task]() if options is None else options
     if taken := {ROW, ANSWER} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
-    settings = _settings(pipe, source, reading, options, gallery, earlier_settings(out))
+    settings = _settings(pipe, source, reading, options, gallery)
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root)
     pipe.prepare(options)  # refuses what cannot be, before anything is written
@@ -144,23 +144,17 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None) -> Gallery:
 
 
 def _settings(
-    pipe: Pipeline[Any, Any],
-    source: Path,
-    reading: Reading,
-    options: Any,
-    gallery: Path | str | None,
-    earlier: Mapping[str, Any],
+    pipe: Pipeline[Any, Any], source: Path, reading: Reading, options: Any, gallery: Path | str | None
 ) -> dict[str, Any]:
     """What the answers depend on: a run goes on only where all of it is the same."""
-    known = earlier.get("input")
     return {
         "task": pipe.task.value,
         "model": _fingerprint_of(pipe),
-        "input": _known_by(source, known.get("bytes") if isinstance(known, dict) else None),
+        "input": _known_by(source),
         "columns": dict(reading.columns.columns),
         "keep": list(reading.keep),
         "options": to_plain(options),
-        "gallery": None if gallery is None else _known_by(Path(gallery), None),
+        "gallery": None if gallery is None else _known_by(Path(gallery)),
         "precision": pipe.engine.precision.value,
     }
 
@@ -175,10 +169,10 @@ def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _known_by(path: Path, before: object) -> dict[str, Any]:
-    """A folder's path, or a file's name and beginning: as much as an earlier run saw, for it may grow."""
+def _known_by(path: Path) -> dict[str, Any]:
+    """A folder's path, or a file's name and first two lines: it may grow, and bad rows may be mended."""
     if path.is_dir():
         return {"folder": os.path.abspath(path)}
     with unreadable(path), path.open("rb") as file:
-        head = file.read(before if isinstance(before, int) and 0 <= before <= _HEAD else _HEAD)
-    return {"file": path.name, "bytes": len(head), "sha256": hashlib.sha256(head).hexdigest()}
+        head = file.readline(_HEAD) + file.readline(_HEAD)
+    return {"file": path.name, "begins": hashlib.sha256(head).hexdigest()[:16]}
