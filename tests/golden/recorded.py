@@ -1,4 +1,4 @@
-"""Reading a folder of recorded behaviour; every size comes from its config.json."""
+"""Reading a folder of recorded behaviour; every size comes from its config.json and its arrays."""
 
 import json
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionCo
 from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.interop.published.names import from_published, layout
+from xfm.modeling.layers import EPS
 from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.xfm import XFM
 from xfm.objectives.itm import Negatives
@@ -59,6 +60,13 @@ class Recorded:
         return self.json("scalars.json") | self.json("downstream_scalars.json")["losses"]
 
     @cached_property
+    def noise(self) -> dict[str, float]:
+        """How far float32 was from float64 in the record: absolute for arrays, relative for losses."""
+        found = self.json("noise.json")
+        arrays = found["outputs"] | found["downstream_outputs"]
+        return {name: error for name, (error, _) in arrays.items()} | found["scalars_rel"]
+
+    @cached_property
     def gradients(self) -> dict[str, dict[str, Any]]:
         """`grads` and `none` of pre-training and of the tasks."""
         both = self.json("grads.json"), self.json("downstream_grads.json")
@@ -71,7 +79,9 @@ class Recorded:
     @cached_property
     def config(self) -> ModelConfig:
         values = self.json("config.json")
-        vision, text = values["vision"], values["text"]
+        vision, text, fusion = values["vision"], values["text"], values["fusion"]
+        assert fusion["encoder_width"] == vision["width"]
+        assert text["layer_norm_eps"] == EPS, "the fusion encoder has the language encoder's epsilon"
         return ModelConfig(
             vision=VisionConfig(
                 image_size=vision["image_res"],
@@ -80,6 +90,8 @@ class Recorded:
                 depth=vision["depth"],
                 heads=vision["heads"],
                 mlp_ratio=vision["mlp_ratio"],
+                layer_scale=vision["layer_scale_init"],
+                norm_eps=vision["layer_norm_eps"],
             ),
             language=LanguageConfig(
                 vocab_size=text["vocab_size"],
@@ -88,13 +100,19 @@ class Recorded:
                 heads=text["num_attention_heads"],
                 mlp_width=text["intermediate_size"],
                 max_positions=text["max_position_embeddings"],
+                norm_eps=text["layer_norm_eps"],
+                pad=text["pad_token_id"],
+                first_position=text["pad_token_id"] + 1,
+                segments=text["type_vocab_size"],
+                separator=text["eos_token_id"],
             ),
             fusion=FusionConfig(
-                depth=values["fusion"]["num_hidden_layers"],
-                heads=text["num_attention_heads"],
-                mlp_width=text["intermediate_size"],
+                depth=fusion["num_hidden_layers"],
+                heads=fusion.get("num_attention_heads", text["num_attention_heads"]),
+                mlp_width=fusion.get("intermediate_size", text["intermediate_size"]),
             ),
             projection=values["embed_dim"],
+            temperature=values["temp_init_configured"],
         )
 
     def model(self) -> XFM:
@@ -128,6 +146,15 @@ class Recorded:
                 module.get_parameter(entry.native.removeprefix("task.")).data.copy_(value)
         assert not added, f"{task}: {sorted(added)} have no place"
         return module.eval()
+
+    def class_targets(self, task: str) -> Tensor:
+        """The targets of a classifier; their name has the number of classes."""
+        config = self.task_config(task)
+        if config.kind is TaskKind.REASONING:
+            return self.inputs["nlvr_targets"]
+        if config.classes == 1:
+            return self.inputs["cls_targets_reg"]
+        return self.inputs[f"cls_targets{config.classes}"]
 
     def negatives(self, prefix: str = "") -> Negatives:
         """The recorded hard negatives, which take the place of a draw."""
