@@ -136,14 +136,21 @@ class Recorded:
         return TaskConfig(kind, classes, head)
 
     def task_model(self, task: str) -> TaskModel:
-        """A recorded task model as a user builds it on the recorded model, with the recorded head."""
+        """A recorded task model as a user builds it on the recorded model, with what the record adds."""
         config = self.task_config(task)
         module = build_task_model(config, self.model())
-        added = self.added_weights(task)
-        for entry in layout(self.config, config):
-            if set(entry.published) <= added.keys():
-                value = entry.to_native([added.pop(name) for name in entry.published])
-                module.get_parameter(entry.native.removeprefix("task.")).data.copy_(value)
+        added, renamed = self.added_weights(task), self.json("load_map.json")[task]["renamed"]
+        entries = layout(self.config, config)
+        # A layer that is new here (a memory of another width) may be new in part in the record.
+        new = {e.native.rpartition(".")[0] for e in entries if set(e.published) & added.keys()}
+        for entry in entries:
+            if entry.native.rpartition(".")[0] in new:
+                names = entry.published
+                parts = [
+                    added.pop(n) if n in added else self.checkpoint[renamed.get(n, n)] for n in names
+                ]
+                parameter = module.get_parameter(entry.native.removeprefix("task."))
+                parameter.data.copy_(entry.to_native(parts))
         assert not added, f"{task}: {sorted(added)} have no place"
         return module.eval()
 
