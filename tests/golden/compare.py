@@ -82,7 +82,8 @@ def check_gradients(recorded: Recorded, case: str, ours: Mapping[str, Tensor]) -
     absent = set(recorded.gradients["none"][case])
     check_norms(case, wanted, ours)
     for name in ours.keys() - wanted.keys():
-        assert name in absent and ours[name].norm() == 0, f"{case}: {name} must not be reached"
+        assert name in absent, f"{case}: nothing is recorded for {name}"
+        assert ours[name].norm() == 0, f"{case}: {name} must not be reached"
     task = case.split("/")[0].removesuffix("_noidx")
     config = recorded.task_config(task) if task in TASKS else None
     used = {name for entry in layout(recorded.config, config) for name in entry.published}

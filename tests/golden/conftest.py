@@ -27,4 +27,4 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     }
     for fixture, read in names.items():
         if fixture in metafunc.fixturenames:
-            metafunc.parametrize(fixture, list(read()))
+            metafunc.parametrize(fixture, sorted(read()))  # a file's order may change

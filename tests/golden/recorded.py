@@ -1,6 +1,7 @@
 """Reading a folder of recorded behaviour; every size comes from its config.json and its arrays."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +15,11 @@ from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionCo
 from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.interop.published.names import from_published, layout
-from xfm.modeling.layers import EPS
 from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.xfm import XFM
 from xfm.objectives.itm import Negatives
 
+CLASSES = "cls_targets"
 TASKS = {
     "cls_text": TaskKind.TEXT,
     "cls_regress": TaskKind.TEXT,
@@ -80,8 +81,6 @@ class Recorded:
     def config(self) -> ModelConfig:
         values = self.json("config.json")
         vision, text, fusion = values["vision"], values["text"], values["fusion"]
-        assert fusion["encoder_width"] == vision["width"]
-        assert text["layer_norm_eps"] == EPS, "the fusion encoder has the language encoder's epsilon"
         return ModelConfig(
             vision=VisionConfig(
                 image_size=vision["image_res"],
@@ -90,7 +89,6 @@ class Recorded:
                 depth=vision["depth"],
                 heads=vision["heads"],
                 mlp_ratio=vision["mlp_ratio"],
-                layer_scale=vision["layer_scale_init"],
                 norm_eps=vision["layer_norm_eps"],
             ),
             language=LanguageConfig(
@@ -112,7 +110,6 @@ class Recorded:
                 mlp_width=fusion.get("intermediate_size", text["intermediate_size"]),
             ),
             projection=values["embed_dim"],
-            temperature=values["temp_init_configured"],
         )
 
     def model(self) -> XFM:
@@ -146,22 +143,22 @@ class Recorded:
         for entry in entries:
             if entry.native.rpartition(".")[0] in new:
                 names = entry.published
-                parts = [
-                    added.pop(n) if n in added else self.checkpoint[renamed.get(n, n)] for n in names
-                ]
+                parts = [added.pop(n) if n in added else self.checkpoint[renamed.get(n, n)] for n in names]
                 parameter = module.get_parameter(entry.native.removeprefix("task."))
                 parameter.data.copy_(entry.to_native(parts))
         assert not added, f"{task}: {sorted(added)} have no place"
         return module.eval()
 
     def class_targets(self, task: str) -> Tensor:
-        """The targets of a classifier; their name has the number of classes."""
+        """The targets of a classifier; their name has the number of classes, or the record keeps a name."""
         config = self.task_config(task)
         if config.kind is TaskKind.REASONING:
             return self.inputs["nlvr_targets"]
         if config.classes == 1:
             return self.inputs["cls_targets_reg"]
-        return self.inputs[f"cls_targets{config.classes}"]
+        named = {int(n.removeprefix(CLASSES)): n for n in self.inputs if re.fullmatch(rf"{CLASSES}\d+", n)}
+        kept = max(named) if config.kind is TaskKind.IMAGE else min(named)
+        return self.inputs[named.get(config.classes, named[kept])]
 
     def negatives(self, prefix: str = "") -> Negatives:
         """The recorded hard negatives, which take the place of a draw."""

@@ -57,14 +57,14 @@ def pretraining(recorded: Recorded, model: XFM) -> Arrays:
     yield from encoders(recorded, model)
     yield from texts(recorded, model)
     pair, region = recorded.pair_batch().pair, recorded.region_batch().region
-    assert pair is not None and region is not None
+    assert pair is not None
+    assert region is not None
     yield from vision_text(recorded, model, pair_rows(pair, model.encode_image(pair.pixels)), "")
     image = model.encode_image(region.pixels)
     rows = region_rows(region, image)
     yield "region_vision_full", image
     yield "region_vision_out", torch.cat([rows.slot0[:, None], rows.bank.patches[rows.image]], dim=1)
-    for name, tensor in vision_text(recorded, model, rows, "region_"):
-        yield name, tensor
+    yield from vision_text(recorded, model, rows, "region_")
     text = model.encode_text(rows.tokens.ids, rows.tokens.mask)
     hidden = model.fusion(FusionQuery(text, rows.tokens.mask, rows.image), rows.bank)
     boxes = model.boxes(hidden)
@@ -148,21 +148,22 @@ def retrieval(recorded: Recorded) -> Arrays:
     texts = torch.cat([own, own, negatives.text])
     images = torch.cat([own, negatives.image, own])
     yield "itm_logits", model.match_logits(model.fuse(text[texts], tokens.mask[texts], image, images))
-    for name in recorded.outputs:
-        if size := re.fullmatch(r"retrieval/score_i2t_top(\d+)", name):
-            yield from shortlists(recorded, model, int(size[1]))
+    yield from shortlists(recorded, model)
 
 
-def shortlists(recorded: Recorded, model: XFM, size: int) -> Arrays:
+def shortlists(recorded: Recorded, model: XFM) -> Arrays:
     """Matching logits of the shortlist of each query; everything else stands below it."""
     encoder = Encoder(model, cast(Tokenizer, None), Precision.FP32)
     images = encode_images(encoder, [recorded.inputs["image"]], len(recorded.inputs["image"]))
-    scores = score_all(encoder, images, encode_texts(encoder, recorded.tokens("text")), size).matching
-    for name, found in (("i2t", scores.text), ("t2i", scores.image.T)):
-        rows = torch.as_tensor(found).float()
-        best = rows.topk(min(size, rows.shape[1]), dim=1).indices
-        listed = torch.zeros_like(rows, dtype=torch.bool).scatter(1, best, True)
-        yield f"score_{name}_top{size}", rows.masked_fill(~listed, NOT_LISTED)
+    texts = encode_texts(encoder, recorded.tokens("text"))
+    for name, theirs in recorded.outputs.items():
+        if not (kind := re.fullmatch(r"retrieval/score_(i2t|t2i)_top\d+", name)):
+            continue
+        size = int((theirs[0] != NOT_LISTED).sum())
+        scores = score_all(encoder, images, texts, size).matching
+        rows = torch.as_tensor(scores.text if kind[1] == "i2t" else scores.image.T).float()
+        listed = torch.zeros_like(rows, dtype=torch.bool).scatter(1, rows.topk(size, dim=1).indices, True)
+        yield name.removeprefix("retrieval/"), rows.masked_fill(~listed, NOT_LISTED)
 
 
 def another_resolution(recorded: Recorded) -> Arrays:

@@ -142,14 +142,13 @@ def check_rates(
     line: dict[str, Any],
 ) -> None:
     """The groups are those of the record, with its rates of this step."""
-    decays = {name: number for name, number in wanted["group_of"].items()}
     groups = recorded.json("optimizer_groups.json")["pretrain"]["groups"]
     decay = wanted["settings"]["weight_decay"]
     rates = [
         {"weight_decay": decay if group["weight_decay"] else 0.0, "lr": rate}
         for group, rate in zip(groups, line["lr_groups"], strict=True)
     ]
-    theirs = {name: rates[number] for name, number in decays.items()}
+    theirs = {name: rates[number] for name, number in wanted["group_of"].items()}
     check_groups(recorded, model, optimizer.param_groups, theirs)
 
 
