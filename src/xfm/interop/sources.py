@@ -2,18 +2,16 @@
 
 import argparse
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xfm.errors import UserError
+from xfm.interop.pickles import check_dense, read_pickle
+from xfm.modeling.weights import read_tensors
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SETTING_FILES = ("*.json", "README.md")
@@ -72,22 +70,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged, or would have to run code.
     """
-    try:
-        if path.suffix == ".safetensors":
-            stored: Any = load_file(path)
-        else:
-            with torch.serialization.safe_globals([argparse.Namespace]):  # the options of a training run
-                stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} cannot be read as weights ({reason}); copy it again") from error
+    if path.suffix == ".safetensors":
+        stored: Any = read_tensors(path)
+    else:
+        stored = read_pickle(path, [argparse.Namespace])  # the options of a training run
     for name in _NESTED:
         if isinstance(stored, Mapping) and isinstance(stored.get(name), Mapping):
             stored = stored[name]
     named = stored.items() if isinstance(stored, Mapping) else ()
-    tensors = {name: t for name, t in named if isinstance(t, Tensor)}
+    tensors = {name: t for name, t in named if isinstance(name, str) and isinstance(t, Tensor)}
     if not tensors:
         raise UserError(f"{path} holds no tensors by name; give a file of weights")
+    for name, tensor in tensors.items():
+        check_dense(path, name, tensor)
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
