@@ -27,7 +27,7 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
         UserError: missing, truncated or another kind of file, one that would run code, or one that unpacks to
             more than it is long.
     """
-    _refuse_bomb(path)
+    refuse_bomb(path)
     try:
         with torch.serialization.safe_globals([*allowed]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -62,8 +62,12 @@ def one_line(error: BaseException) -> str:
     return text if len(text) < 120 else f"{text[:117]}..."
 
 
-def _refuse_bomb(path: Path) -> None:
-    """torch never compresses what it packs; its reader would unpack it nevertheless, to any size."""
+def refuse_bomb(path: Path) -> None:
+    """torch never compresses what it packs; its reader would unpack it nevertheless, to any size.
+
+    Raises:
+        UserError: the file is compressed, or its parts overlap.
+    """
     try:
         with path.open("rb") as file:
             if file.read(len(_ZIP)) != _ZIP:
