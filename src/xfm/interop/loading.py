@@ -11,7 +11,8 @@ from xfm.errors import UserError
 from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.report import Fate
 from xfm.interop.vocabularies import read_tokenizer
-from xfm.modeling.folder import Pretrained, check_vocabulary, load_model
+from xfm.modeling.belongings import CODE_LICENCE
+from xfm.modeling.folder import FRESH, Pretrained, check_vocabulary, load_model
 
 
 def load(
@@ -63,7 +64,11 @@ def provenance(converted: Converted) -> dict[str, Any]:
     return {
         "published": Path(report.source).name,
         "layout": report.layout,
-        "initialised": [line.part for line in report.lines if line.fate is Fate.MISSING],
+        "licences": {"code": CODE_LICENCE, "weights": None, "data": None},  # such a file has none
+        FRESH: [
+            part if part == "temperature" else f"{part}."
+            for part in (line.part for line in report.lines if line.fate is Fate.MISSING)
+        ],
     }
 
 
