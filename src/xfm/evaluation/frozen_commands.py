@@ -124,10 +124,7 @@ def zero_shot(chosen: "Namespace") -> None:
 
 def _add_table_options(parser: "ArgumentParser") -> None:
     parser.add_argument(
-        "--columns",
-        type=str,
-        default=None,
-        help="columns of the fields image and label: image=file,label=kind",
+        "--columns", type=str, default=None, help="what the columns are called: image=file,label=kind"
     )
     parser.add_argument("--pictures", type=str, default=None, help="folder that paths in tables start from")
 
