@@ -151,7 +151,7 @@ class LinearEvaluationConfig:
     """Everything that `xfm probe` can be told.
 
     Attributes:
-        methods: what to put on the features.
+        methods: what to put on the features: linear, head, knn.
         seed: of the head, of the order of its rows, and of the rows held out for validation.
         validation_share: share of the training rows, of every class alike, that chooses the penalty where no
             validation rows are given.

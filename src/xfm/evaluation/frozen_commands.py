@@ -124,7 +124,7 @@ def zero_shot(chosen: "Namespace") -> None:
 
 def _add_table_options(parser: "ArgumentParser") -> None:
     parser.add_argument(
-        "--columns", type=str, default="", help="columns of the fields image and label: image=file,label=kind"
+        "--columns", type=str, default=None, help="what the columns are called: image=file,label=kind"
     )
     parser.add_argument("--pictures", type=str, default=None, help="folder that paths in tables start from")
 
@@ -141,7 +141,7 @@ def read_labelled_table(source: str, chosen: "Namespace") -> "list[Labelled]":
     fields = (Field("image", "path of the picture, or the picture"), Field("label", "name of the class"))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     store = Path(chosen.out) / "pictures"
-    rows = read_table(source, fields, ColumnMap.parse(chosen.columns), store, root)
+    rows = read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root)
     return [Labelled(row.path("image"), row.label("label")) for row in rows]
 
 

@@ -79,7 +79,8 @@ def cached_features(
         progress: show a bar.
 
     Returns:
-        [N, D] float32, a read-only memory map: it takes no memory until it is read.
+        [N, D] float32, a memory map: it takes no memory until it is read, and what is written to it stays in
+        memory.
 
     Raises:
         UserError: a picture cannot be read, or the disk is full; what is done by then is kept.
@@ -89,7 +90,7 @@ def cached_features(
         with writing(folder, "or choose another folder"):
             folder.mkdir(parents=True, exist_ok=True)
             _encode(featuriser, source, path, name, progress)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.load(path, mmap_mode="c", allow_pickle=False)
 
 
 def _encode(featuriser: Featuriser, source: PictureSource, path: Path, name: str, progress: bool) -> None:
