@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.evaluation.tiny import tiny_pretrained
 from xfm.config.finetune import BoxLayout, BoxScale, FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig, TaskKind
+from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
 from xfm.finetuning.base import fitting_length, text_limit
 from xfm.finetuning.data import Tables, read_data
@@ -202,3 +203,38 @@ def test_given_splits_stay(samples: Path) -> None:
     data = read_data(TextClassificationTask, Tables(table, test=table), config, samples / "out")
     assert (len(data.rows.train), len(data.rows.valid), len(data.rows.test)) == (8, 2, 10)
     assert data.rows.labels == ("bad", "good")
+
+
+class Measured(Scored):
+    """A task whose validation metrics are what a test says."""
+
+    name = "measured"
+
+    def __init__(self, found: dict[str, float]) -> None:
+        super().__init__({})
+        self.found = found
+
+    def predict(self, rows: list[int]) -> list[int]:
+        return rows
+
+    def metrics(self, rows: list[int], predictions: list[int]) -> dict[str, float]:
+        return self.found
+
+
+@pytest.mark.parametrize(("choose_by", "chosen"), [("", 2), ("mcc", 1)])
+def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_path: Path) -> None:
+    task = Measured({"accuracy": 0.5, "mcc": 0.9})
+    config = FinetuneConfig(choose_by=choose_by, steps=4)
+    watch = Watch(task, [1], config, tmp_path, False)  # type: ignore[arg-type]
+    watch.look(1)
+    task.found = {"accuracy": 0.8, "mcc": 0.1}
+    watch.look(2)
+    assert watch.best is not None
+    assert watch.best.step == chosen
+
+
+def test_a_metric_that_there_is_not_is_named(tmp_path: Path) -> None:
+    config = FinetuneConfig(choose_by="f2")
+    watch = Watch(Measured({"accuracy": 0.5}), [1], config, tmp_path, False)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="choose_by: measured has no f2; choose by accuracy"):
+        watch.look(1)

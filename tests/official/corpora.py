@@ -200,7 +200,10 @@ def write_memes(folder: Path) -> Path:
 
 
 def write_imagenet(folder: Path) -> Path:
-    """`train/` and `val/` of class folders."""
+    """`train/` and `val/` of class folders, and the names of the classes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = "n01440764 tench, Tinca tinca\nn01443537 goldfish\nn01484850 great white shark, white shark\n"
+    (folder / "LOC_synset_mapping.txt").write_text(names)
     for split, count in (("train", 4), ("val", 2)):
         for place, name in enumerate(("n01440764", "n01443537", "n01484850")):
             for number in range(count):

@@ -158,7 +158,7 @@ def test_answers_are_submitted_as_the_official_list_writes_them(
     corpus = BENCHMARKS["vqa"].read(data).thinned(8, 4)
     corpus = replace(corpus, answers=("t-shirt", "don't know", "t shirt"))
     setting = Setting(
-        str(model), tmp_path / "vqa", find_jobs(data, ["vqa"], smoke=True)[0].recipe, progress=False
+        str(model), data, tmp_path / "vqa", find_jobs(data, ["vqa"], smoke=True)[0].recipe, progress=False
     )
     task = fine_tuned_task(TaskKind.VQA, corpus, ("don t know", "t shirt"), setting)
     assert set(task.predict(corpus.hidden["test-dev"])) <= {"don t know", "t shirt"}

@@ -40,6 +40,7 @@ def test_classes_as_scikit_learn_counts_them(pairs: list[tuple[str, str]]) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert found["f1_macro"] == pytest.approx(reference.f1_score(truth, guess, average="macro"))
+        assert found["mcc"] == pytest.approx(reference.matthews_corrcoef(truth, guess), abs=1e-12)
 
 
 @settings(deadline=None, max_examples=200)

@@ -75,6 +75,7 @@ class FinetuneConfig:
         average: decay of an exponential moving average of the weights, such as 0.999, which takes the place
             of the weights when they are scored and at the end; 0 averages nothing.
         evaluate_every: steps between looks at the validation rows; 0 looks twenty times.
+        choose_by: metric of the validation rows that chooses the model, such as mcc; without, the task's.
         patience: looks without a better model after which the training stops; 0 never stops.
         max_tokens: longest text in tokens; 0 fits the training rows.
         image_size: side of the pictures in pixels; 0 is the model's.
@@ -107,6 +108,7 @@ class FinetuneConfig:
     grouping: Grouping = Grouping.BY_KIND
     average: float = 0.0
     evaluate_every: int = 0
+    choose_by: str = ""
     patience: int = 6
     max_tokens: int = 0
     image_size: int = 0

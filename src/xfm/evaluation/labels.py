@@ -108,6 +108,7 @@ _METRICS = {
     "mean_iou_zero_shot": "mean IoU, before fine-tuning",
     "accuracy": "accuracy",
     "f1_macro": "mean F1 of the classes",
+    "mcc": "Matthews' correlation",
     "auroc": "area under the ROC curve",
     "pearson": "correlation (Pearson)",
     "spearman": "rank correlation (Spearman)",
@@ -175,7 +176,7 @@ def is_difference(key: str) -> bool:
 def is_share(key: str) -> bool:
     """Whether the score is a share of the cases, whose interval Wilson's formula gives."""
     metric = key.split("/", 2)[2]
-    return not metric.startswith(("mean_", "f1", "auroc", "pearson", "spearman", "r2", "word_f1"))
+    return not metric.startswith(("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1"))
 
 
 def split_name(key: str) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.errors import UserError
 from xfm.files import write_text, writing
 from xfm.tasks.base import BatchT, Prediction, Row
 from xfm.tasks.own import OwnTask
@@ -62,7 +63,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
                 look = Look(int(values.pop("step")), {name: float(v) for name, v in values.items()})
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
-            if self.task.primary in look.metrics:
+            if self.metric in look.metrics:
                 self.looks[look.step] = look
 
     def finished(self, done: int) -> bool:
@@ -72,19 +73,24 @@ class Watch(Generic[Row, BatchT, Prediction]):
         return self.enough
 
     @property
+    def metric(self) -> str:
+        """The metric that chooses the model."""
+        return self.config.choose_by or self.task.primary
+
+    @property
     def enough(self) -> bool:
         """Whether the last `patience` looks were no better than one before; never in the first half."""
         best, patience = self.best, self.config.patience
         if best is None or not patience or max(self.looks) < self.config.steps / 2:
             return False
-        top = best.metrics[self.task.primary]
-        first = min(step for step, look in self.looks.items() if look.metrics[self.task.primary] == top)
+        top = best.metrics[self.metric]
+        first = min(step for step, look in self.looks.items() if look.metrics[self.metric] == top)
         return sum(step > first for step in self.looks) >= patience
 
     @property
     def best(self) -> Look | None:
-        """The look with the largest primary metric; of equal ones the last, which was trained longest."""
-        name = self.task.primary
+        """The look with the largest chosen metric; of equal ones the last, which was trained longest."""
+        name = self.metric
         looks = self.looks.values()
         return max(looks, key=lambda look: (look.metrics[name], look.step)) if looks else None
 
@@ -93,8 +99,9 @@ class Watch(Generic[Row, BatchT, Prediction]):
         if not self.rows:
             return
         look = Look(done, self.task.metrics(self.rows, self.task.predict(self.rows)))
-        before = self.best
-        name = self.task.primary
+        before, name = self.best, self.metric
+        if name not in look.metrics:
+            raise UserError(f"choose_by: {self.task.name} has no {name}; choose by {', '.join(look.metrics)}")
         better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
         if better:
             self._keep()

@@ -1,7 +1,6 @@
 """Every benchmark: where its official files belong, how they are read, and how predictions are scored."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from xfm.evaluation.official.submissions import (
     vqa_submission,
     write_glue_files,
 )
+from xfm.reproduce.benchmark import Benchmark, at
+from xfm.reproduce.image_benchmarks import IMAGE_BENCHMARKS
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.scoring import (
     Metrics,
-    Scorer,
     glue_scorer,
     mean_of,
     name_of,
@@ -24,62 +24,15 @@ from xfm.reproduce.scoring import (
     score_boxes,
     score_captions,
     score_captions_briefly,
-    score_classes,
     score_truth,
 )
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.official.glue import FORMATS, GlueTask, glue_folder, read_glue
-from xfm.tasks.official.image_sets import PER_CLASS, ImageSet, place_of, read_image_set
-from xfm.tasks.official.imagenet import read_imagenet
 from xfm.tasks.official.karpathy import read_coco, read_flickr30k
 from xfm.tasks.official.nlvr import read_nlvr, read_nlvr2
 from xfm.tasks.official.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_ve
 from xfm.tasks.official.refcoco import read_refcoco
 from xfm.tasks.official.vqa import read_vqa
-
-IMAGENET = "imagenet"
-Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
-"""Folder, split, rows and predictions -> the file for the benchmark's server."""
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A benchmark.
-
-    Attributes:
-        name: its name on the command line.
-        kind: the task that it is fine-tuned as.
-        protocols: how models are evaluated on it.
-        marker: file or folder below the data folder by which it is known to be there.
-        layout: what belongs where below the data folder, for people.
-        read: its rows from the data folder.
-        score: metrics of predictions.
-        summary: further splits made of the others, such as MNLI's mean.
-        submit: writes the file for its server; None where there is no server.
-        submits_all: the file has the form that the official scorer reads, so that it is written for the
-            splits with answers too.
-        score_guesses: metrics of random guesses, where `score` is too slow for them.
-    """
-
-    name: str
-    kind: TaskKind
-    protocols: tuple[Protocol, ...]
-    marker: Callable[[Path], Path | None]
-    layout: str
-    read: Callable[[Path], Corpus[Any]]
-    score: Scorer
-    summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
-    submit: Submit | None = None
-    submits_all: bool = False
-    score_guesses: Scorer | None = None
-
-    def is_there(self, data: Path) -> bool:
-        """Whether the data folder holds its files."""
-        return self.marker(data) is not None
-
-
-def _at(place: str) -> Callable[[Path], Path | None]:
-    return lambda data: data / place if (data / place).exists() else None
 
 
 # ---------------------------------------------------------------- text
@@ -108,32 +61,6 @@ def _glue_file(task: GlueTask, folder: Path, split: str, predictions: Sequence[A
     return write_glue_files(folder, task, {split: values})[0]
 
 
-# ---------------------------------------------------------------- pictures
-def _image_set(kind: ImageSet) -> Benchmark:
-    protocol = (Protocol.LINEAR, Protocol.ZERO_SHOT)
-    mean = "; the mean over the classes is reported" if kind in PER_CLASS else ""
-    return Benchmark(
-        name=kind.value,
-        kind=TaskKind.IMAGE,
-        protocols=protocol,
-        marker=_at(place_of(kind)),
-        layout=f"{place_of(kind)}/ as torchvision lays it out{mean}",
-        read=lambda data: read_image_set(data, kind),
-        score=score_classes,
-    )
-
-
-_IMAGENET = Benchmark(
-    name=IMAGENET,
-    kind=TaskKind.IMAGE,
-    protocols=(Protocol.FINE_TUNED, Protocol.LINEAR, Protocol.ZERO_SHOT),
-    marker=_at("imagenet"),
-    layout="imagenet/train/ and imagenet/val/ of class folders; or imagenet/data/*.parquet of the hub",
-    read=lambda data: read_imagenet(data / "imagenet"),
-    score=score_classes,
-)
-
-
 # ---------------------------------------------------------------- pictures with texts
 def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
     files = " or ".join(f"refs({who}).p" for who in split_by)
@@ -141,7 +68,7 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
         name=name,
         kind=TaskKind.GROUNDING,
         protocols=(Protocol.FINE_TUNED,),
-        marker=_at(f"refer/{name}"),
+        marker=at(f"refer/{name}"),
         layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
         read=lambda data: read_refcoco(data / "refer" / name, coco_folder(data) / "train2014", split_by),
         score=score_boxes,
@@ -181,7 +108,7 @@ _WITH_TEXTS = [
         "vqa",
         TaskKind.VQA,
         _FINE_TUNED,
-        _at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
+        at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
         "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
         "v2_mscoco_{train2014,val2014}_annotations.json and answer_list.json; coco/train2014/, "
         "coco/val2014/, coco/test2015/; by choice vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
@@ -196,7 +123,7 @@ _WITH_TEXTS = [
         "nlvr2",
         TaskKind.REASONING,
         _FINE_TUNED,
-        _at("nlvr2"),
+        at("nlvr2"),
         "nlvr2/data/{train,dev,test1}.json; nlvr2/images/{train,dev,test1}/",
         lambda data: read_nlvr2(data / "nlvr2"),
         score_truth,
@@ -209,7 +136,7 @@ _WITH_TEXTS = [
         "nlvr",
         TaskKind.PAIR,
         _FINE_TUNED,
-        _at("nlvr"),
+        at("nlvr"),
         "nlvr/{train,dev,test}/{train,dev,test}.json, each beside images/",
         lambda data: read_nlvr(data / "nlvr"),
         score_truth,
@@ -221,7 +148,7 @@ _WITH_TEXTS = [
         "flickr30k",
         TaskKind.RETRIEVAL,
         _RETRIEVAL,
-        _at("flickr30k/dataset_flickr30k.json"),
+        at("flickr30k/dataset_flickr30k.json"),
         "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
         lambda data: read_flickr30k(data / "flickr30k"),
         _no_score,
@@ -230,7 +157,7 @@ _WITH_TEXTS = [
         "coco",
         TaskKind.RETRIEVAL,
         _RETRIEVAL,
-        _at("coco/dataset_coco.json"),
+        at("coco/dataset_coco.json"),
         _COCO,
         lambda data: read_coco(data / "coco"),
         _no_score,
@@ -239,7 +166,7 @@ _WITH_TEXTS = [
         "coco-captions",
         TaskKind.CAPTIONING,
         _FINE_TUNED,
-        _at("coco/dataset_coco.json"),
+        at("coco/dataset_coco.json"),
         _COCO,
         lambda data: read_coco(data / "coco"),
         score_captions,
@@ -253,7 +180,7 @@ _WITH_TEXTS = [
         "snli-ve",
         TaskKind.PAIR,
         _FINE_TUNED,
-        _at("snli-ve"),
+        at("snli-ve"),
         "snli-ve/snli_ve_{train,dev,test}.jsonl; flickr30k/flickr30k-images/",
         lambda data: read_snli_ve(data / "snli-ve", flickr_pictures(data)),
         pair_scorer(ENTAILMENT),
@@ -262,7 +189,7 @@ _WITH_TEXTS = [
         "hateful-memes",
         TaskKind.PAIR,
         _FINE_TUNED,
-        _at("hateful-memes"),
+        at("hateful-memes"),
         "hateful-memes/{train,dev_seen,test_seen}.jsonl, hateful-memes/img/",
         lambda data: read_memes(data / "hateful-memes"),
         pair_scorer(HATEFUL),
@@ -284,8 +211,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
         *(_glue(task) for task in GlueTask),
-        _IMAGENET,
-        *(_image_set(kind) for kind in ImageSet),
+        *IMAGE_BENCHMARKS,
         *_WITH_TEXTS,
     )
 }

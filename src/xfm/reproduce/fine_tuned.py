@@ -12,7 +12,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.stored import METRICS
 from xfm.finetuning.base import load_base
 from xfm.finetuning.run import AnyTask, finetune
-from xfm.reproduce.benchmarks import Benchmark
+from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
 from xfm.reproduce.retrieval import evaluate_retrieval
 from xfm.tasks.base import TaskSettings

@@ -47,6 +47,7 @@ class Setting:
 
     Attributes:
         model: folder of the model, or a published file.
+        data: the data folder.
         folder: where the evaluation may write.
         recipe: settings; of the small version already, if that is wanted.
         smoke: the small version.
@@ -55,6 +56,7 @@ class Setting:
     """
 
     model: str
+    data: Path
     folder: Path
     recipe: BenchmarkRecipe
     smoke: bool = False

@@ -7,8 +7,9 @@ from xfm.config.linear import Colours, FeatureConfig, Framing, LinearEvaluationC
 from xfm.evaluation.linear.run import LabelledSplits, evaluate_frozen
 from xfm.evaluation.scores import Score
 from xfm.evaluation.zero_shot_run import evaluate_zero_shot as classify_by_prompts
-from xfm.reproduce.benchmarks import IMAGENET, Benchmark
+from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
+from xfm.reproduce.image_benchmarks import IMAGENET
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.rows import Labelled
 
@@ -46,9 +47,10 @@ def evaluate_zero_shot_pictures(benchmark: Benchmark, corpus: Corpus[Labelled], 
     scores = classify_by_prompts(
         Path(setting.model),
         corpus.scored[split],
-        "photo",
+        benchmark.templates,
         setting.folder / RUN,
         _features(benchmark, setting),
+        benchmark.names(setting.data),
         progress=setting.progress,
     )
     return _classified(split, scores, {"zero_shot_": ""})

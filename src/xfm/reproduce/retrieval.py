@@ -10,7 +10,7 @@ from xfm.evaluation.features import Encoder
 from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions
 from xfm.evaluation.streaming import stream_retrieval
 from xfm.finetuning.base import load_base
-from xfm.reproduce.benchmarks import Benchmark
+from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import Found, Setting
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures

@@ -14,7 +14,9 @@ from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score, write_json, write_output, write_scores
 from xfm.files import file_digest
-from xfm.reproduce.benchmarks import BENCHMARKS, Benchmark
+from xfm.modeling.folder import CONFIG
+from xfm.reproduce.benchmark import Benchmark
+from xfm.reproduce.benchmarks import BENCHMARKS
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.frozen import evaluate_linear, evaluate_zero_shot_pictures
@@ -22,6 +24,7 @@ from xfm.reproduce.published import Protocol
 from xfm.reproduce.results import OFFICIAL, read_all
 from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
+from xfm.training.pretrain import MODEL_FOLDER
 
 DETAILS, OWNER, TABLE = "details.json", "reproduce.json", "results.md"
 """What was run for a benchmark, which model the folder is of, and the table."""
@@ -79,7 +82,7 @@ def find_jobs(
         recipe = load_benchmark(name, options) if name in known else BenchmarkRecipe(name, benchmark=name)
         jobs += [
             Job(benchmark, protocol, recipe.small() if smoke else recipe)
-            for protocol in benchmark.protocols
+            for protocol in _possible(benchmark, data)
             if not protocols or protocol in protocols
         ]
     if not jobs:
@@ -88,6 +91,12 @@ def find_jobs(
             "belongs where"
         )
     return jobs
+
+
+def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
+    """How a benchmark can be evaluated: zero-shot classification needs the names of the classes."""
+    named = benchmark.names(data) is not None
+    return [p for p in benchmark.protocols if named or p is not Protocol.ZERO_SHOT]
 
 
 def run_jobs(
@@ -118,13 +127,14 @@ def run_jobs(
         UserError: `out` is of another model, or something is wrong with the model or the data.
         Interrupted: SIGINT or SIGTERM came; run the same again to go on.
     """
+    model = _model_folder(model)
     _claim(out, model, smoke)
     for job in jobs:
         folder = out / job.name
         if (folder / OFFICIAL).is_file():
             continue
         began = time.perf_counter()
-        found = _run(job, Setting(model, folder, job.recipe, smoke, device, progress), data)
+        found = _run(job, Setting(model, data, folder, job.recipe, smoke, device, progress))
         scores = found.scores(job.name, job.recipe.settings.seed)
         details = {
             "recipe": to_plain(job.recipe),
@@ -140,8 +150,14 @@ def run_jobs(
     return read_all(out)
 
 
-def _run(job: Job, setting: Setting, data: Path) -> Found:
-    corpus = job.benchmark.read(data)
+def _model_folder(model: str) -> str:
+    """The folder of a model, also where its run's folder is given."""
+    inner = Path(model) / MODEL_FOLDER
+    return str(inner) if not (Path(model) / CONFIG).exists() and (inner / CONFIG).exists() else model
+
+
+def _run(job: Job, setting: Setting) -> Found:
+    corpus = job.benchmark.read(setting.data)
     if setting.smoke:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
     retrieves = job.benchmark.kind is TaskKind.RETRIEVAL
@@ -183,7 +199,7 @@ def weights_digest(model: Path) -> str:
     """
     if model.is_file():
         return file_digest(model)[:16]
-    files = sorted(model.glob("*.safetensors")) or sorted(model.glob("model/*.safetensors"))
+    files = sorted(model.glob("*.safetensors"))
     if not files:
         raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
     return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.errors import UserError
+from xfm.evaluation.official.classification import matthews
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ def precision_recall_f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
 def class_metrics(
     truth: Sequence[str], predicted: Sequence[Choice], names: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy; F1 as the mean over the classes that occur; with two classes the area under the ROC curve.
+    """Accuracy, Matthews' correlation, F1 as the mean over the classes that occur, and AUROC of two classes.
 
-    The area is that of the second class's probability, ties counted half; 0.5 where a class is absent.
+    AUROC is that of the second class's probability, ties counted half; 0.5 where a class is absent.
     """
     labels = [choice.label for choice in predicted]
     matrix = confusion_matrix(truth, labels, names)
@@ -120,6 +121,7 @@ def class_metrics(
     scores = {
         "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
         "f1_macro": float(precision_recall_f1(matrix)[occurs, 2].mean()),
+        "mcc": matthews(np.array(labels), np.array(truth)),
     }
     if len(names) == 2:
         second = np.array([label == names[1] for label in truth])

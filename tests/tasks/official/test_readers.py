@@ -7,7 +7,7 @@ import pytest
 
 from tests.official import corpora
 from xfm.errors import UserError
-from xfm.tasks.official.imagenet import read_imagenet
+from xfm.tasks.official.imagenet import class_names, read_imagenet
 from xfm.tasks.official.karpathy import read_coco, read_flickr30k
 from xfm.tasks.official.nlvr import read_nlvr, read_nlvr2
 from xfm.tasks.official.pairs import read_memes, read_snli_ve
@@ -119,6 +119,19 @@ def test_imagenet_folders(tmp_path: Path) -> None:
     corpus = read_imagenet(corpora.write_imagenet(tmp_path))
     assert (len(corpus.train), len(corpus.scored["val"]), len(corpus.classes)) == (12, 6, 3)
     assert all(row.image.parent.name == row.label for row in corpus.train)
+
+
+def test_names_of_imagenet_s_classes(tmp_path: Path) -> None:
+    corpora.write_imagenet(tmp_path)
+    names = class_names(tmp_path)
+    assert names == {"n01440764": "tench", "n01443537": "goldfish", "n01484850": "great white shark"}
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764\n")
+    with pytest.raises(
+        UserError, match=r"LOC_synset_mapping\.txt:1: 'n01440764' is not a class and its names"
+    ):
+        class_names(tmp_path)
+    (tmp_path / "LOC_synset_mapping.txt").unlink()
+    assert class_names(tmp_path) is None
 
 
 def test_imagenet_parquet_is_unpacked_once_byte_for_byte(tmp_path: Path) -> None:

@@ -71,3 +71,29 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
         {"val": [Labelled(path, label) for path, label in val]},
         classes=names,
     )
+
+
+def class_names(folder: Path) -> dict[str, str] | None:
+    """What ImageNet's classes are called: `n01440764` a tench, by `LOC_synset_mapping.txt`.
+
+    Returns:
+        Names by class; empty for the hub's files, whose classes are names; None without the file.
+
+    Raises:
+        UserError: a line of the file is not `CLASS NAME, ..`.
+    """
+    if parquet_files(folder, "train"):
+        return {}
+    path = folder / "LOC_synset_mapping.txt"
+    if not path.is_file():
+        return None
+    names: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        label, _, synonyms = line.strip().partition(" ")
+        if line.strip() and not synonyms:
+            raise UserError(
+                f"{path}:{number}: {line!r} is not a class and its names; download the file again"
+            )
+        if label:
+            names[label] = synonyms.split(",")[0].strip()
+    return names

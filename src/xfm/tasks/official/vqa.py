@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from xfm.data.official.files import inner_rows, integer, need, read_json, read_json_rows, string
 from xfm.data.tasks import Row
@@ -88,7 +89,7 @@ def _answered(row: Row, questions: Mapping[int, str], coco: Path, year: str) -> 
 def _given(row: Row) -> list[str]:
     """The people's answers. Millions of them are read: what is wrong with one is found out only then."""
     try:
-        given = [answer["answer"] for answer in row["answers"]]
+        given: list[Any] = [answer["answer"] for answer in row["answers"]]
     except (KeyError, TypeError):
         given = [None]
     if all(isinstance(answer, str) for answer in given):

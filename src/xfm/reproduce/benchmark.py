@@ -1,0 +1,59 @@
+"""What a benchmark is: where its official files belong, how they are read, and how predictions are scored."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xfm.config.task import TaskKind
+from xfm.reproduce.published import Protocol
+from xfm.reproduce.scoring import Metrics, Scorer
+from xfm.tasks.official.corpus import Corpus
+
+Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
+"""Folder, split, rows and predictions -> the file for the benchmark's server."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        name: its name on the command line.
+        kind: the task that it is fine-tuned as.
+        protocols: how models are evaluated on it.
+        marker: file or folder below the data folder by which it is known to be there.
+        layout: what belongs where below the data folder, for people.
+        read: its rows from the data folder.
+        score: metrics of predictions.
+        summary: further splits made of the others, such as MNLI's mean.
+        submit: writes the file for its server; None where there is no server.
+        submits_all: the file has the form that the official scorer reads, so that it is written for the
+            splits with answers too.
+        templates: prompts of zero-shot classification, see `xfm.evaluation.prompt_templates`.
+        names: what classes are called in prompts, from the data folder; None where their names are missing.
+        score_guesses: metrics of random guesses, where `score` is too slow for them.
+    """
+
+    name: str
+    kind: TaskKind
+    protocols: tuple[Protocol, ...]
+    marker: Callable[[Path], Path | None]
+    layout: str
+    read: Callable[[Path], Corpus[Any]]
+    score: Scorer
+    summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
+    submit: Submit | None = None
+    submits_all: bool = False
+    templates: str = "general"
+    names: Callable[[Path], Mapping[str, str] | None] = lambda data: {}
+    score_guesses: Scorer | None = None
+
+    def is_there(self, data: Path) -> bool:
+        """Whether the data folder holds its files."""
+        return self.marker(data) is not None
+
+
+def at(place: str) -> Callable[[Path], Path | None]:
+    """The marker of a file or folder below the data folder."""
+    return lambda data: data / place if (data / place).exists() else None
