@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,19 @@ def test_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 10
     (code,) = blocks(page, "python")
     exec(compile(code, str(page), "exec"), {})
+
+
+def test_the_page_on_fine_tuning_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its function learns from a table with the columns that it names."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny_model(tmp_path / "runs" / "quickstart" / "model")
+    lines = (FOLDER / "samples" / "reviews.csv").read_text().splitlines()
+    (tmp_path / "my.csv").write_text("\n".join(["review,stars", *lines[1:]]) + "\n")
+    page: dict[str, Any] = {}
+    (code,) = blocks(ROOT / "docs" / "finetuning.md", "python")
+    exec(code, page)
+    assert 0 <= page["learn"]("my.csv") <= 1
+    assert Path("runs/reviews/report.html").exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

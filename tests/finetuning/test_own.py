@@ -147,11 +147,14 @@ def test_a_finished_run_is_not_overwritten(model: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         xfm.finetune("text-classification", model, SAMPLES / "reviews.csv", out, config=SHORT, progress=False)
 
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
     run()
-    before = (tmp_path / "out" / "model" / "task.safetensors").read_bytes()
+    before = content()
     with pytest.raises(UserError, match="holds a finished run"):
         run()
-    assert (tmp_path / "out" / "model" / "task.safetensors").read_bytes() == before
+    assert content() == before
 
 
 # ---------------------------------------------------------------- resuming

@@ -29,6 +29,11 @@ def adapt(module: TaskModel, config: TuningConfig) -> None:
             _add_lora(encoder, config)
 
 
+def is_low_rank(name: str) -> bool:
+    """Whether the parameter of that name is one of LoRA's, which are new and learn at the larger rate."""
+    return ".lora_" in name
+
+
 def merge(module: nn.Module) -> None:
     """Work LoRA's additions into the matrices and put the plain layers back, in place; outputs stay."""
     for name, layer in _lora_layers(module):

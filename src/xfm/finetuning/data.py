@@ -220,7 +220,7 @@ def check_pictures(pictures: Pictures, places: Mapping[Path, str], progress: boo
             else:
                 image_size(path)  # the header alone
         except UserError as error:
-            return f"{places[path]}: {error}"
+            return f"{places[path]}: {error}" if places[path] else str(error)
         return None
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -55,6 +55,7 @@ def finetune(
     """
     config, out = config or FinetuneConfig(), Path(out)
     kind = task_kind(task)
+    run.require_unfinished(out)
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
     tables = Tables(train, valid, test, mapped, None if pictures is None else Path(pictures))
     data = read_data(task_class(kind, config.regression), tables, config, out)

@@ -1,5 +1,6 @@
 """`finetune`: from typed rows to a model folder, scores and a report."""
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,11 +79,10 @@ def finetune(
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     origin = origin or Origin()
-    if (out / METRICS).exists():
-        raise UserError(f"{out} holds a finished run; choose another --out, or remove the folder")
+    require_unfinished(out)
     run = Session.begin(kind, model, data, config, out, progress)
     if progress:
-        tqdm.write(run.summary())
+        tqdm.write(run.summary(), file=sys.stderr)
     check_pictures(run.pictures, run.places(origin), progress)
     began = time.perf_counter()
     task, tuned = run.tuned(Blanked.NOTHING, out, resume)
@@ -100,6 +100,16 @@ def finetune(
     found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned)
     _save(run, found, result, origin, seconds)
     return found
+
+
+def require_unfinished(out: Path) -> None:
+    """Refuse a folder that holds a finished run.
+
+    Raises:
+        UserError: it does.
+    """
+    if (out / METRICS).exists():
+        raise UserError(f"{out} holds a finished run; choose another --out, or remove the folder")
 
 
 def _save(
@@ -156,4 +166,5 @@ def _report(run: Session, found: Finetuned, details: Mapping[str, Any]) -> None:
     try:
         write_report(run.out, found.task, tests, found.predictions, found.scores, found.tuned, details)
     except ImportError as error:
-        tqdm.write(f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'.")
+        note = f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'."
+        tqdm.write(note, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,7 +85,7 @@ class Session:
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
         task, pretrained = task_class(kind, config.regression), load_base(model, config.image_size)
-        fit = fitted(config, len(data.train), head_width(pretrained, kind))
+        fit = fitted(config, task.epoch(data.train), head_width(pretrained, kind))
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
         if not config.max_tokens:
             limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
@@ -157,7 +158,7 @@ class Session:
             stored = folder / BASELINE_SCORES
             if not (resume and stored.exists()):
                 if self.progress:
-                    tqdm.write(f"Baseline: {name}")
+                    tqdm.write(f"Baseline: {name}", file=sys.stderr)
                 task, _ = self.tuned(blanked, folder, resume)
                 task.finish()
                 scores = {split: task.metrics(rows, task.predict(rows)) for split, rows in tests.items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.finetuning.adapt import adapt
+from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.watch import Look, Watch
 from xfm.tasks.base import BatchT, Prediction, Row
@@ -66,7 +66,7 @@ def tune(
             task.batches,
             training_config(config),
             folder,
-            is_new=task.is_new,
+            is_new=lambda name: task.is_new(name) or is_low_rank(name),
             settings=settings,
             origins=lambda batch: range(task.settings.batch_size),
             resume=resume,

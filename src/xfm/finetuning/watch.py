@@ -1,6 +1,7 @@
 """Early stopping: looks at the validation rows, keeps the best model, says when it is enough."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
         self._write()
         if self.progress:
             mark = ", the best so far" if better else ""
-            tqdm.write(f"step {done}: validation {name} {look.metrics[name]:.3f}{mark}")
+            tqdm.write(f"step {done}: validation {name} {look.metrics[name]:.3f}{mark}", file=sys.stderr)
 
     def restore(self) -> None:
         """Give the task the weights of the best look."""

@@ -49,6 +49,11 @@ class DescribedTask(OwnTask[Described, BatchT, Prediction]):
         return [Described(image, tuple(dict.fromkeys(own))) for image, own in captions.items()]
 
     @classmethod
+    def epoch(cls, rows: Sequence[Described]) -> int:
+        """Every caption is a case."""
+        return sum(len(row.captions) for row in rows)
+
+    @classmethod
     def pictures_of(cls, row: Described) -> tuple[Path, ...]:
         """The picture."""
         return (row.image,)

@@ -118,6 +118,11 @@ class OwnTask(Task[Row, BatchT, Prediction]):
         return rows
 
     @classmethod
+    def epoch(cls, rows: Sequence[Row]) -> int:
+        """How many training cases the rows are."""
+        return len(rows)
+
+    @classmethod
     def answer_list(cls, rows: Sequence[Row], limit: int) -> tuple[str, ...]:
         """The answers to rank over, most frequent first; empty for tasks without answers."""
         return ()

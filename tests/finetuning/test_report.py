@@ -1,0 +1,106 @@
+"""The report says what the predictions say, and nothing in it comes alive."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import xfm
+from tests.finetuning.conftest import SAMPLES
+from tests.finetuning.test_own import SHORT
+from xfm.evaluation.metrics import wilson_interval
+from xfm.evaluation.numbers import percent
+from xfm.finetuning.report import classes_of
+from xfm.tasks.class_task import ClassTask
+
+NASTY = "<script>alert('x')</script>"
+
+
+class Tags(HTMLParser):
+    """Tags, image sources and text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name == "src"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_names_and_texts_are_shown_not_run(model: Path, tmp_path: Path) -> None:
+    rows = [f'"text {number} {NASTY}","{NASTY if number % 2 else "plain"}"' for number in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    xfm.finetune(
+        "text-classification", model, tmp_path / "a.csv", tmp_path / "out", config=SHORT, progress=False
+    )
+    page = Tags((tmp_path / "out" / "report.html").read_text())
+    assert "script" not in page.tags
+    assert NASTY in page.text
+
+
+def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
+    done = xfm.finetune(
+        "image-classification",
+        model,
+        SAMPLES / "shapes.csv",
+        tmp_path / "out",
+        test=SAMPLES / "shapes.csv",
+        config=SHORT,
+        progress=False,
+    )
+    page = Tags((tmp_path / "out" / "report.html").read_text())
+    score = done.scores["image-classification/test/accuracy"]
+    interval = wilson_interval(score.value, score.n)
+    assert f"{percent(interval.low)} \u2013 {percent(interval.high)}" in page.text
+    assert "rest on only 10 cases" in page.text
+    task = done.task
+    assert isinstance(task, ClassTask)
+    rows = list(task.train_rows)
+    found = classes_of(task, rows, task.predict(rows))
+    assert [line.name for line in found.lines] == ["circle", "square"]
+    assert sum(line.test for line in found.lines) == len(rows) == sum(map(sum, found.matrix))
+    assert [line.train for line in found.lines] == [line.test for line in found.lines]
+    off = sum(n for i, line in enumerate(found.matrix) for j, n in enumerate(line) if i != j)
+    assert sum(count for _, _, count in found.confusions) == off
+    wrong = round((1 - score.value) * 10)
+    assert len(page.sources) == wrong
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+
+
+def test_without_a_test_split_the_report_says_so(model: Path, tmp_path: Path) -> None:
+    table = SAMPLES / "reviews.csv"
+    done = xfm.finetune(
+        "text-classification", model, table, tmp_path / "out", valid=table, config=SHORT, progress=False
+    )
+    assert set(done.predictions) == {"validation"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "There is no test split" in page
+
+
+def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
+    rows = [f"text {number},{number / 7}" for number in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    done = xfm.finetune(
+        "text-classification",
+        model,
+        tmp_path / "a.csv",
+        tmp_path / "out",
+        config=replace(SHORT, regression=True),
+        progress=False,
+    )
+    page = Tags((tmp_path / "out" / "report.html").read_text())
+    assert "correlation (Pearson)" in page.text
+    assert "Confusion matrix" not in page.text
+    score = done.scores["text-classification/test/pearson"]
+    assert score.baseline == pytest.approx(0.0)
+    loaded = xfm.load_model(tmp_path / "out" / "model")
+    assert loaded.task is not None
+    assert (loaded.task.task.classes, loaded.task.task.labels) == (1, ())
