@@ -27,6 +27,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     rows = [{"photo": f"photos/{n}.png", "q": "where is it", "id": f"q{n}"} for n in (1, 2, 3)]
     Path("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     Path("queries.csv").write_text("text\na red square\nblue\n")
+    Path("phrases.csv").write_text("image,text\nphotos/1.png,the left square\nphotos/2.png,the right one\n")
     page = ModuleType("pipelines_page")
     monkeypatch.setitem(sys.modules, "pipelines_page", page)
     for code in blocks(PAGE, "python"):
@@ -40,11 +41,12 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if "--help" not in arguments:
             assert main([*arguments, "--quiet"]) == 0
     assert len(Path("vectors.jsonl").read_text().splitlines()) == 3
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["2.jpg", "3.jpg"]  # lines of the table
 
 
 def test_every_task_and_field_is_described() -> None:
     text = PAGE.read_text()
     for task in PipelineTask:
-        (line,) = [row for row in text.splitlines() if row.startswith(f"| `{task}`")]
+        line = next(row for row in text.splitlines() if row.startswith(f"| `{task}` |"))
         for field in FIELDS[task]:
             assert field.name in line or field.holds.value in line or field.holds.value[2:] in line

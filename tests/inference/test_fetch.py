@@ -1,10 +1,13 @@
 """Pictures from the web: only where allowed, from public places, within bounds."""
 
 import ipaddress
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -156,6 +159,25 @@ def test_broken_addresses_are_named(url: str) -> None:
 )  # fmt: skip
 def test_addresses_are_told_from_paths(text: str, expected: bool) -> None:
     assert is_url(text) == expected
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_certificates_are_checked_for_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose certificate nobody vouches for is refused; once it is trusted, by its name only."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with serving((certificate, key)) as address:
+        named = address.replace("127.0.0.1", "localhost")
+        with pytest.raises(UserError, match="certificate verify failed"):
+            fetch(f"{named}/picture", HERE)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert fetch(f"{named}/picture", HERE) == PICTURE
+        with pytest.raises(UserError, match="certificate verify failed"):
+            fetch(f"{address}/picture", HERE)
 
 
 def test_a_pipeline_fetches_what_is_allowed(server: str, models: dict) -> None:

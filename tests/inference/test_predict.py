@@ -382,6 +382,7 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, capsys: pytest.
     assert len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> None:
     """A real SIGKILL in the middle."""
     source = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in texts(700)])

@@ -35,7 +35,7 @@ def best_first(logits: Tensor, names: Sequence[str], top_k: int) -> list[list[Sc
     scores = scores if len(names) == 1 else scores.softmax(-1)
     values, places = scores.topk(min(top_k or len(names), len(names)), dim=-1)
     return [
-        [Scored(label=names[place], score=value) for value, place in zip(row, column, strict=True)]
+        [Scored(label=names[int(place)], score=value) for value, place in zip(row, column, strict=True)]
         for row, column in zip(values.tolist(), places.tolist(), strict=True)
     ]
 

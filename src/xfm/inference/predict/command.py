@@ -71,6 +71,10 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
             default=None,
             help="candidates: a folder of pictures, or a table (text or image)",
         )
+    if task is PipelineTask.GROUNDING:
+        parser.add_argument(
+            "--draw", type=str, default=None, help="folder for the pictures, each with its box, by row number"
+        )
     if task is not None and fields(OPTIONS[task]):
         add_fields(parser, OPTIONS[task])
     return parser
@@ -138,6 +142,7 @@ def predict(chosen: "Namespace") -> None:
             gallery=gallery,
             skip_bad=chosen.skip_bad,
             restart=chosen.restart,
+            draw=getattr(chosen, "draw", None),
             progress=not chosen.quiet,
         )
     except KeyboardInterrupt:

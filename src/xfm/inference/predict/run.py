@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,12 @@ from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
 from xfm.config.plain import to_plain
 from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
+from xfm.files import writing
 from xfm.inference.base import Pipeline
+from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
+from xfm.inference.matching import Grounding
+from xfm.inference.pictures import original
 from xfm.inference.predict.output import ANSWER, ROW, Answers, open_answers
 from xfm.inference.predict.sources import FolderRows, InputRow, Reading, RowSource, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
@@ -47,6 +51,7 @@ def predict(
     gallery: Path | str | None = None,
     skip_bad: bool = False,
     restart: bool = False,
+    draw: Path | str | None = None,
     progress: bool = False,
 ) -> Outcome:
     """Answer every row of a file or folder into a JSON-lines file, or go on with a run that was stopped.
@@ -65,6 +70,7 @@ def predict(
         gallery: for retrieval, the candidates: a folder of pictures, or a table with a column image or text.
         skip_bad: log rows that cannot be answered in OUT.bad.jsonl and go on.
         restart: throw away what `out` holds.
+        draw: folder for the pictures of a grounding, each row's with its box, under the row's number.
         progress: show a bar.
 
     Raises:
@@ -77,16 +83,24 @@ def predict(
     options = OPTIONS[pipe.task]() if options is None else options
     if taken := {ROW, ANSWER} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
+    if draw is not None and not isinstance(pipe, Grounding):
+        raise UserError(f"--draw draws the boxes of a grounding, and {pipe.task} has none; leave it out")
     settings = _settings(pipe, source, reading, options, gallery)
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root)
     pipe.prepare(options)  # refuses what cannot be, before anything is written
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
-        return _answer(pipe, rows, options, answers, skip_bad, progress)
+        return _answer(pipe, rows, options, answers, skip_bad, None if draw is None else Path(draw), progress)
 
 
 def _answer(
-    pipe: Pipeline[Any, Any], rows: RowSource, options: Any, answers: Answers, skip_bad: bool, progress: bool
+    pipe: Pipeline[Any, Any],
+    rows: RowSource,
+    options: Any,
+    answers: Answers,
+    skip_bad: bool,
+    draw: Path | None,
+    progress: bool,
 ) -> Outcome:
     done = answers.done
     waiting: dict[int, InputRow] = {}
@@ -105,6 +119,8 @@ def _answer(
         try:
             for number, answer in pipe.numbered(given(), options, skip if skip_bad else None):
                 row = waiting.pop(number)
+                if draw is not None:
+                    _draw(pipe, row, answer, draw)
                 answers.write(row.number, row.kept, answer)
                 answered += 1
                 if answered % pipe.engine.window == 0:
@@ -117,6 +133,16 @@ def _answer(
                 f"{reason} (the rows before it are answered; --skip-bad passes over such rows)"
             ) from error
     return Outcome(answered, done.lines, answers.skipped)
+
+
+def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
+    """The row's picture with its box."""
+    assert isinstance(row.given, Mapping)
+    drawn = draw_boxes(original(row.given["image"], pipe.engine.urls), [answer])
+    path = folder / f"{row.number}.jpg"
+    with writing(path, "and run the same command again"):
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn.save(path, quality=90)
 
 
 def _bar(rows: RowSource, progress: bool) -> Any:
