@@ -1,10 +1,15 @@
 """Every recipe builds, and says what was published."""
 
+from dataclasses import replace
+
 import pytest
 
 from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchmark
+from xfm.config.image import PUBLISHED
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
+from xfm.config.task import ImageHead
+from xfm.config.training import Grouping, Schedule
 from xfm.errors import UserError
 from xfm.reproduce.benchmarks import BENCHMARKS
 from xfm.reproduce.published import Protocol
@@ -60,6 +65,13 @@ def test_glue_stays_in_the_published_ranges(name: str) -> None:
     assert recipe.settings.max_tokens == 128
     assert recipe.settings.batch_size == (16 if name in ("rte", "wnli") else 32)
     assert recipe.settings.regression == (name == "stsb")
+
+
+def test_imagenet_varies_pictures_as_published() -> None:
+    settings = load_benchmark("imagenet").settings
+    assert replace(settings.image, workers=0) == PUBLISHED
+    assert (settings.schedule, settings.grouping) == (Schedule.COSINE, Grouping.ONE)
+    assert settings.image_head is ImageHead.PUBLISHED
 
 
 def test_steps_follow_from_the_epochs() -> None:
