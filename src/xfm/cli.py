@@ -177,10 +177,10 @@ def _info_parser(options: Sequence[str]) -> "ArgumentParser":
 
 
 def _info(chosen: "Namespace") -> None:
-    from xfm.info import describe
+    from xfm.info import PUBLISHED, describe
 
     for path in chosen.path:
-        looks_like_file = os.sep in path or Path(path).suffix in (".th", ".pt", ".safetensors")
+        looks_like_file = os.sep in path or Path(path).suffix in PUBLISHED
         if looks_like_file and not Path(path).exists():
             raise UserError(
                 f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"

@@ -19,6 +19,10 @@ DEEPEST = 100
 """Levels of a file of settings, far more than any of ours has."""
 
 
+PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
+"""Ends of the names of published files; other files are recipes."""
+
+
 def describe(path: str) -> str:
     """Configuration, parameters by part and provenance.
 
@@ -30,7 +34,7 @@ def describe(path: str) -> str:
         UserError: it is none of these.
     """
     folder = Path(path)
-    if folder.is_file() and folder.suffix not in (".yaml", ".yml"):
+    if folder.is_file() and folder.suffix in PUBLISHED:
         from xfm.interop.published.describe import describe_published
 
         return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})

@@ -12,6 +12,7 @@ from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.interop.published_files import KINDS, tiny_file
 from xfm.cli import main
 from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.errors import UserError
 from xfm.interop.loading import load
 from xfm.modeling.folder import FRESH, load_model, save_model
 from xfm.modeling.task_models import build_task_model
@@ -78,3 +79,23 @@ def test_what_a_published_file_lacks_is_new(tmp_path: Path) -> None:
     provenance = load(tmp_path / "a.th", heads=4).provenance
     assert provenance[FRESH] == ["bbox_head.", "language_head."]
     assert provenance["licences"]["code"] == "Apache-2.0"
+
+
+def test_a_published_file_at_another_picture_size(tmp_path: Path) -> None:
+    tiny_file(tmp_path / "a.th")
+    same, other = (load(tmp_path / "a.th", heads=4, image_size=size) for size in (None, 48))
+    assert other.preprocessing.image_size == other.model.config.vision.image_size == 48
+    same.model.resize(48)
+    pixels = torch.randn(1, 3, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(other.model.embed_image(pixels), same.model.embed_image(pixels))
+    with pytest.raises(UserError, match="cannot take pictures of 50 pixels"):
+        load(tmp_path / "a.th", heads=4, image_size=50)
+
+
+def test_what_loading_refuses(tmp_path: Path) -> None:
+    tiny_file(tmp_path / "a.th")
+    with pytest.raises(UserError, match="cannot have 0 attention heads"):
+        load(tmp_path / "a.th", heads=0)
+    with pytest.raises(UserError, match=r"owner/name does not exist.*XFM\.from_pretrained"):
+        load("owner/name")

@@ -241,3 +241,10 @@ def test_attention_of_the_hub_is_never_asked_for() -> None:
 def test_licences_of_cards(tmp_path: Path, header: str, licence: str | None) -> None:
     (tmp_path / "README.md").write_text(f"---\n{header}\n---\n")
     assert read_licence(tmp_path) == licence
+
+
+def test_messages_of_others_are_short(tmp_path: Path, folders: Path) -> None:
+    """transformers names every model that it knows."""
+    shutil.copytree(folders / "hf", folder := tmp_path / "hf")
+    edit_json(folder / "config.json", model_type="nothing")
+    assert len(refusal(folder, lambda: read(folder, "hf"))) < 300 + 2 * len(str(folder))

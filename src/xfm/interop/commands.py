@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from xfm.config.options import new_parser
 from xfm.config.task import TaskKind
-from xfm.errors import UserError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -82,8 +81,6 @@ def convert(chosen: "Namespace") -> None:
     from xfm.modeling.folder import check_vocabulary, save_model
 
     file, out = Path(chosen.file), Path(chosen.out)
-    if chosen.heads is not None and chosen.heads < 1:
-        raise UserError("--heads must be at least 1")
     tokenizer = None if chosen.tokenizer is None else given_tokenizer(Path(chosen.tokenizer))
     kind = None if chosen.task is None else TaskKind(chosen.task)
     choices = Choices(

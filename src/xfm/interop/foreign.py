@@ -9,9 +9,9 @@ from torch import nn
 
 from xfm.config.model import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 from xfm.interop.parts import LanguagePart, VisionPart, preprocessing
-from xfm.interop.pickles import refuse_bomb
+from xfm.interop.pickles import read_pickle, refuse_bomb
 from xfm.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -25,10 +25,11 @@ from xfm.modeling.timm_vision import TimmVision, check_trunk, import_timm
 from xfm.modeling.transformers_text import (
     TransformersText,
     checked_config,
-    first_line,
     import_transformers,
     safe_settings,
 )
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 
 def read_timm(name: str, reference: str) -> VisionPart:
@@ -52,6 +53,7 @@ def read_timm(name: str, reference: str) -> VisionPart:
     try:
         with torch.device("meta"):  # before anything is downloaded, and without the memory that it claims
             if source is not name:
+                _check_pickles(Path(name))
                 _check_depth(Path(name))
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
         check_trunk(shapes, name)
@@ -80,6 +82,13 @@ def read_timm(name: str, reference: str) -> VisionPart:
     return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
 
 
+def _check_pickles(folder: Path) -> None:
+    """Refuse pickled files that would run code: older versions of timm run that of a folder's."""
+    for file in folder.iterdir():
+        if file.suffix in _PICKLED:
+            read_pickle(file)
+
+
 def _check_depth(folder: Path) -> None:
     """Refuse settings that would have a module built for hours."""
     arguments = read_settings(folder / "config.json").get("model_args")
@@ -90,8 +99,6 @@ def _check_depth(folder: Path) -> None:
 
 def _check_size(folder: Path, shapes: nn.Module) -> None:
     """A value takes at least a byte: settings that claim more than the files hold are not the files'."""
-    for file in folder.glob("*.bin"):
-        refuse_bomb(file)
     claimed = sum(parameter.numel() for parameter in shapes.parameters())
     if claimed > max(file.stat().st_size for file in folder.iterdir()):
         raise UserError(

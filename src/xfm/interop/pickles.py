@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 
 _ZIP = b"PK\x03\x04"
 
@@ -39,9 +39,17 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
                 f"{path} would run code when it is read ({what}) and is refused; only tensors, plain "
                 "containers, numbers and texts are read"
             ) from error
-        raise UserError(f"{path} is truncated or no checkpoint ({one_line(error)}); get it again") from error
+        raise UserError(
+            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
+        ) from error
     except Exception as error:  # a damaged file makes the reader fail in any of its layers
-        raise UserError(f"{path} is truncated or no checkpoint ({one_line(error)}); get it again") from error
+        raise UserError(
+            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
+        ) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is truncated or no checkpoint ({first_line(error)}); get it again")
 
 
 def check_dense(path: Path, name: str, tensor: Tensor) -> None:
@@ -54,12 +62,6 @@ def check_dense(path: Path, name: str, tensor: Tensor) -> None:
         raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
     if tensor.nbytes > tensor.untyped_storage().nbytes():
         raise UserError(f"{path}: {name} is expanded from fewer values; save a dense tensor")
-
-
-def one_line(error: BaseException) -> str:
-    """The beginning of a message, on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) < 120 else f"{text[:117]}..."
 
 
 def refuse_bomb(path: Path) -> None:
@@ -78,7 +80,9 @@ def refuse_bomb(path: Path) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path") from error
     except Exception as error:  # as above: of many kinds
-        raise UserError(f"{path} is truncated or no checkpoint ({one_line(error)}); get it again") from error
+        raise UserError(
+            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
+        ) from error
     if packed or claimed > path.stat().st_size:
         raise UserError(
             f"{path} unpacks to more than it is long and is refused; torch.save writes no such file"

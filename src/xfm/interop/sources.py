@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 from xfm.interop.pickles import check_dense, read_pickle
 from xfm.modeling.weights import read_tensors
 
@@ -42,10 +42,9 @@ def fetch(reference: str, patterns: Sequence[str]) -> Path:
             folder = Path(snapshot_download(reference, allow_patterns=[pickled, *patterns]))
         return folder
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{reference} is neither a path here nor can it be read from the hub ({reason}); check the name, "
-            "or give the folder of a downloaded copy"
+            f"{reference} is neither a path here nor can it be read from the hub ({first_line(error)}); "
+            "check the name, or give the folder of a downloaded copy"
         ) from error
 
 

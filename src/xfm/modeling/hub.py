@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 from xfm.files import write_text
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import (
@@ -57,7 +57,7 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
         return Path(snapshot_download(str(reference), revision=revision, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
         raise UserError(
-            f"{reference} is no model folder here, and cannot be read from the hub ({_first_line(error)}); "
+            f"{reference} is no model folder here, and cannot be read from the hub ({first_line(error)}); "
             "check the path or the name, and the connection"
         ) from error
 
@@ -115,11 +115,6 @@ def push_to_hub(name: str, model: XFM, belongings: Belongings | None, private: b
             return str(commit)
         except Exception as error:  # those of its HTTP client have no base that all versions share
             raise UserError(
-                f"{name}: the hub did not take the model ({_first_line(error)}); check the name, your rights "
+                f"{name}: the hub did not take the model ({first_line(error)}); check the name, your rights "
                 "there (`hf auth login`) and the connection"
             ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

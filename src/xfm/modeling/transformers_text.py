@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xfm.config.model import MAX_DEPTH, TransformersTextConfig
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 
 # What would load code or other weights, or belongs to the place where the file came from.
 _DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
@@ -116,9 +116,3 @@ def import_transformers() -> Any:
     except ImportError as error:
         raise UserError("this model needs transformers: pip install 'xfm[transformers]'") from error
     return transformers
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.errors import UserError
-from xfm.interop.pickles import check_dense, one_line, read_pickle
+from xfm.errors import UserError, first_line
+from xfm.interop.pickles import check_dense, read_pickle
 from xfm.modeling.weights import read_tensors
 
 _PLAIN = (str, int, float, bool, type(None))
@@ -74,7 +74,9 @@ def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str
         torch.save({"model": dict(state), "config": dict(config)}, partial)
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise UserError(f"{path} cannot be written ({one_line(error)}); make room or name another") from error
+        raise UserError(
+            f"{path} cannot be written ({first_line(error)}); make room or name another"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
