@@ -126,7 +126,9 @@ def measure(
     pretrained = load_base(str(model), 0)
     settings = TaskSettings(batch_size=SETTINGS.batch_size, max_tokens=SETTINGS.max_tokens, device=device)
     task = VqaTask(pretrained, Pictures(pretrained.preprocessing), train, settings)
-    config = FineTuneConfig(steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr)
+    config = FineTuneConfig(
+        steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr, muon_lr=SETTINGS.muon_lr
+    )
     fine_tune(task, config)  # the first steps of a process are slow
     seconds = fine_tune(task, config).seconds
     task.predict(valid)
