@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.official.image_sets import WRITERS
+from tests.official.pictures import picture, write_lines
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import read_scores
@@ -217,3 +218,22 @@ def test_scores_are_read_back(model: Path, data: Path, tmp_path: Path) -> None:
     assert scores["coco/ZS/test/text_r10"].value == 1.0  # four pictures
     chances = [score.chance for score in scores.values()]
     assert np.all(np.array(chances) > 0)
+
+
+def test_the_benchmark_that_the_documentation_adds(model: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
+    code = page.rpartition("```python\n")[2].partition("```")[0]
+    exec(compile(code, "docs/benchmarks.md", "exec"), {})
+    rows = [
+        {
+            "image": picture(tmp_path / "data" / "boxes" / f"{n}.png", n).name,
+            "phrase": "dog",
+            "box": [2, 3, 9, 8],
+        }
+        for n in range(8)
+    ]
+    for split in ("train", "test"):
+        write_lines(tmp_path / "data" / "boxes" / f"{split}.jsonl", rows)
+    scores = run("boxes", Protocol.FINE_TUNED, model, tmp_path / "data", tmp_path / "out")
+    del BENCHMARKS["boxes"]
+    assert set(scores) == {"boxes/FT/test/acc50", "boxes/FT/test/mean_iou"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchmark
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
@@ -79,7 +80,7 @@ def find_jobs(
     for name, benchmark in BENCHMARKS.items():
         if (names and name not in names) or not benchmark.is_there(data):
             continue
-        recipe = load_benchmark(name, options) if name in known else BenchmarkRecipe(name, benchmark=name)
+        recipe = load_benchmark(name, options) if name in known else _plain_recipe(name)
         jobs += [
             Job(benchmark, protocol, recipe.small() if smoke else recipe)
             for protocol in _possible(benchmark, data)
@@ -91,6 +92,11 @@ def find_jobs(
             "belongs where"
         )
     return jobs
+
+
+def _plain_recipe(name: str) -> BenchmarkRecipe:
+    """Settings that fit the rows, for a benchmark without a recipe."""
+    return BenchmarkRecipe(name, benchmark=name, settings=FinetuneConfig(baseline=False))
 
 
 def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
