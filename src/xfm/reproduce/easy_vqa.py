@@ -31,8 +31,9 @@ LOOKS = 6
 BASELINE_SHARE = 8  # the question alone is learned in an eighth of the steps
 SETTINGS = FinetuneConfig(
     batch_size=64,
-    lr=1e-3,
-    new_lr_multiplier=1.0,
+    lr=3e-4,
+    muon_lr=1e-3,
+    new_lr_multiplier=2.0,
     warmup=0.05,
     patience=0,
     max_tokens=24,
@@ -125,7 +126,9 @@ def measure(
     pretrained = load_base(str(model), 0)
     settings = TaskSettings(batch_size=SETTINGS.batch_size, max_tokens=SETTINGS.max_tokens, device=device)
     task = VqaTask(pretrained, Pictures(pretrained.preprocessing), train, settings)
-    config = FineTuneConfig(steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr)
+    config = FineTuneConfig(
+        steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr, muon_lr=SETTINGS.muon_lr
+    )
     fine_tune(task, config)  # the first steps of a process are slow
     seconds = fine_tune(task, config).seconds
     task.predict(valid)
