@@ -25,8 +25,8 @@ from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.predict.output import bad_file, settings_file
+from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.run import predict
-from xfm.inference.predict.sources import Reading
 
 Folders = dict[TaskKind | None, Path]
 

@@ -64,6 +64,13 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
         "--readers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    if task is not None:
+        _add_options_of(task, parser)
+    return parser
+
+
+def _add_options_of(task: PipelineTask, parser: "ArgumentParser") -> None:
+    """What only this task is asked."""
     if task is PipelineTask.RETRIEVAL:
         parser.add_argument(
             "--gallery",
@@ -75,9 +82,8 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
         parser.add_argument(
             "--draw", type=str, default=None, help="folder for the pictures, each with its box, by row number"
         )
-    if task is not None and fields(OPTIONS[task]):
+    if fields(OPTIONS[task]):
         add_fields(parser, OPTIONS[task])
-    return parser
 
 
 def _task_of(options: Sequence[str]) -> PipelineTask | None:
@@ -116,8 +122,8 @@ def predict(chosen: "Namespace") -> None:
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.predict.output import bad_file
+    from xfm.inference.predict.reading import Reading
     from xfm.inference.predict.run import predict as run
-    from xfm.inference.predict.sources import Reading
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)

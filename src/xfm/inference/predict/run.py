@@ -20,7 +20,8 @@ from xfm.inference.items import InputError
 from xfm.inference.matching import Grounding
 from xfm.inference.pictures import original
 from xfm.inference.predict.output import ANSWER, ROW, Answers, open_answers
-from xfm.inference.predict.sources import FolderRows, InputRow, Reading, RowSource, open_source
+from xfm.inference.predict.reading import InputRow, Reading, RowSource
+from xfm.inference.predict.sources import FolderRows, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
 
 _HEAD = 1 << 16  # most bytes of a line by which an input is known again

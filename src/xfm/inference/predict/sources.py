@@ -3,140 +3,19 @@
 import csv
 import json
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from xfm.config.pipelines import Holds, InputField
+from xfm.config.pipelines import Holds
 from xfm.data.records import Limits
-from xfm.data.tables import ColumnMap, Field, TableRow
+from xfm.data.tables import Field
 from xfm.data.tables.folder import SUFFIXES
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
-from xfm.inference.fetch import is_url
 from xfm.inference.items import Unreadable
-
-
-@dataclass(frozen=True)
-class InputRow:
-    """A row to answer.
-
-    Attributes:
-        number: which one; numbers rise. Lines of a file count from 1, where a row begins.
-        place: file and row, as messages name them.
-        given: what the pipeline takes, or why there is nothing that it could take.
-        kept: what is copied into the line of the answer.
-        read: bytes (of folders and Parquet: rows) up to its end, for a progress bar.
-    """
-
-    number: int
-    place: str
-    given: Mapping[str, Any] | Unreadable
-    kept: Mapping[str, Any]
-    read: int
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a table is read.
-
-    Attributes:
-        fields: what the task takes.
-        columns: what they are called.
-        keep: columns that are copied into the answers.
-        root: folder that paths of pictures start from; the table's own if None.
-        urls: whether pictures may be addresses.
-    """
-
-    fields: Sequence[InputField]
-    columns: ColumnMap = field(default_factory=ColumnMap)
-    keep: tuple[str, ...] = ()
-    root: Path | None = None
-    urls: bool = False
-
-    def row(self, path: Path, number: int, cells: Mapping[str, Any], read: int) -> InputRow:
-        """A row of a table."""
-        place = f"{path}:{number}"
-        names = {one.name: self._column(one, cells) for one in self.fields}
-        values = {name: cells[column] for name, column in names.items() if column in cells}
-        row = TableRow(values, path, number, names, self.root)
-        kept = {name: cells.get(name) for name in self.keep}
-        try:
-            given = {one.name: self._value(one, row) for one in self.fields if self._is_there(one, row)}
-        except UserError as error:
-            return InputRow(number, place, Unreadable(_without_place(str(error), place)), kept, read)
-        return InputRow(number, place, given, kept, read)
-
-    def _column(self, one: InputField, present: Mapping[str, Any] | Sequence[str]) -> str:
-        if one.name in self.columns.columns:
-            return self.columns.of(one.name)
-        return next((name for name in (one.name, *one.also) if name in present), one.name)
-
-    def _is_there(self, one: InputField, row: TableRow) -> bool:
-        if row.has(one.name):
-            return True
-        if not one.optional:
-            raise row.error(one.name, "is missing or empty" if one.name not in row else "is empty")
-        return False
-
-    def _value(self, one: InputField, row: TableRow) -> Any:
-        value = row[one.name]
-        if one.holds is Holds.TEXT:
-            return row.text(one.name)
-        if one.holds is Holds.TWO_PICTURES:
-            return row.paths(one.name)
-        if isinstance(value, Mapping):  # as the hub's data sets hold pictures
-            value = value.get("bytes") or value.get("path")
-        if isinstance(value, bytes):
-            return value
-        if isinstance(value, str) and is_url(value):
-            if not self.urls:
-                raise row.error(one.name, "is an address, and these are fetched with --allow-urls only")
-            return value
-        return row.path(one.name)
-
-    def check_columns(self, present: Sequence[str], path: Path) -> None:
-        """Refuse a table without a column that every row needs.
-
-        Raises:
-            UserError: names it, and how to name another.
-        """
-        fields = [
-            Field(one.name, one.holds.value, one.optional)
-            for one in self.fields
-            if self._column(one, present) not in present
-        ]
-        self.columns.check_columns(fields, present, path)
-        for name in self.keep:
-            if name not in present:
-                raise UserError(f"{path}: there is no column {name!r} to keep, only {', '.join(present)}")
-
-
-def _without_place(message: str, place: str) -> str:
-    return message.removeprefix(f"{place}: ")
-
-
-class RowSource(ABC):
-    """Rows in a fixed order.
-
-    Attributes:
-        total: length in the unit of `InputRow.read`, None where it is not known.
-        unit: of a progress bar.
-    """
-
-    total: int | None = None
-    unit: str = "row"
-
-    @abstractmethod
-    def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
-        """The rows beyond a number, or of a folder those whose names are not among `done`.
-
-        Raises:
-            UserError: the file cannot be read on.
-        """
+from xfm.inference.predict.reading import InputRow, Reading, RowSource
 
 
 def open_source(path: Path, reading: Reading) -> RowSource:
