@@ -193,6 +193,9 @@ def test_evaluate_takes_a_run_and_shows_its_scores(run_folder, tmp_path, capsys)
     other = ["--parts", "entailment", "--validation", "--entailment.steps", "2"]
     assert evaluate_hard(run_folder, world, *other) == 0
     assert (run_folder / "evaluation-validation" / "metrics.json").exists()
+    save_tiny_model(run_folder / "checkpoints" / "step-00000007")
+    assert evaluate_hard(run_folder / "checkpoints" / "step-00000007", world) == 0
+    assert (run_folder / "evaluation-step-00000007" / "metrics.json").exists()
     assert (run_folder / "metrics.json").read_bytes() == before
     capsys.readouterr()
     assert evaluate_hard(run_folder, world, *other, "--out", str(run_folder)) == 2

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xfm.cli import main
 from xfm.errors import UserError
 from xfm.info import describe, parameter_counts
 
@@ -46,3 +47,14 @@ def test_any_header_is_one_sentence(tmp_path_factory: pytest.TempPathFactory, he
         path.write_bytes(struct.pack("<Q", length) + data)
         with contextlib.suppress(UserError):
             assert parameter_counts(path)["total"] == 0
+
+
+def test_a_file_does_not_hide_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert "name: base" in describe("base")
+
+
+def test_a_published_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "nowhere.th"]) == 2
+    assert "nowhere.th does not exist" in capsys.readouterr().err

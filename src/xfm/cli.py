@@ -167,18 +167,21 @@ def _info_parser(options: Sequence[str]) -> "ArgumentParser":
     parser = new_parser(
         prog="xfm info",
         description="Print configuration, parameters of each part and provenance of a model folder, a\n"
-        f"checkpoint or a run folder, or every field of a recipe ({', '.join(recipe_names())}).",
-        epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info base",
+        "checkpoint or a run folder, kind and sizes of a published checkpoint (.th, .pt), or every field of\n"
+        f"a recipe ({', '.join(recipe_names())}).",
+        epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info xfm-base.th\n"
+        "  xfm info base",
     )
-    parser.add_argument("path", type=str, nargs="+", help="folder or recipe; several are shown in turn")
+    parser.add_argument("path", type=str, nargs="+", help="folder, file or recipe; several are shown in turn")
     return parser
 
 
 def _info(chosen: "Namespace") -> None:
-    from xfm.info import describe
+    from xfm.info import PUBLISHED, describe
 
     for path in chosen.path:
-        if os.sep in path and not Path(path).exists():
+        looks_like_file = os.sep in path or Path(path).suffix in PUBLISHED
+        if looks_like_file and not Path(path).exists():
             raise UserError(
                 f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"
             )

@@ -170,6 +170,9 @@ def _model_folder(path: Path) -> Path:
 
 def _results_folder(model: Path, config: "EvaluationConfig") -> Path:
     """Where results go by default: only the full evaluation on the tests beside the model."""
-    other = ["validation"] if config.validation else []
+    run, other = model.parent, []
+    if run.name == "checkpoints":  # one of several, whose results would replace one another
+        run, other = run.parent, [model.name]
+    other += ["validation"] if config.validation else []
     other += [] if config.scale == 1 else [f"scale-{config.scale:g}"]
-    return model.parent / "-".join(["evaluation", *other]) if other else model.parent
+    return run / "-".join(["evaluation", *other]) if other else run

@@ -19,3 +19,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_line(error: BaseException, longest: int = 160) -> str:
+    """The beginning of another library's message, for a sentence of our own.
+
+    Args:
+        error: what it raised.
+        longest: characters; some libraries name all that they know.
+    """
+    lines = str(error).strip().splitlines()
+    text = " ".join(lines[0].split()) if lines else type(error).__name__
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -1,4 +1,7 @@
-"""What a model folder, a checkpoint, a run folder or a recipe is, as text. Nothing here imports torch."""
+"""What a model folder, a checkpoint, a run folder, a published file or a recipe is, as text.
+
+Only a published file needs torch, which is imported then.
+"""
 
 import json
 from collections import Counter
@@ -12,17 +15,29 @@ from safetensors import SafetensorError, safe_open
 from xfm.errors import UserError
 from xfm.files import file_digest
 
+DEEPEST = 100
+"""Levels of a file of settings, far more than any of ours has."""
+
+
+PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
+"""Ends of the names of published files; other files are recipes."""
+
 
 def describe(path: str) -> str:
     """Configuration, parameters by part and provenance.
 
     Args:
-        path: a model folder, a checkpoint, a run folder, or the name or file of a recipe.
+        path: a model folder, a checkpoint, a run folder, a published checkpoint (`.th`, `.pt`), or the name
+            or file of a recipe.
 
     Raises:
         UserError: it is none of these.
     """
     folder = Path(path)
+    if folder.is_file() and folder.suffix in PUBLISHED:
+        from xfm.interop.published.describe import describe_published
+
+        return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})
     if not folder.is_dir():
         from xfm.config.load import dump_recipe, load_recipe
 
@@ -74,7 +89,9 @@ def _grid(vision: Any) -> dict[str, int] | None:
     if not (isinstance(side, int) and isinstance(patch, int) and patch > 0):
         return None
     across = vision.get("image_width") or side
-    return {"rows": side // patch, "columns": int(across) // patch}
+    if not isinstance(across, int):
+        return None
+    return {"rows": side // patch, "columns": across // patch}
 
 
 def _describe_checkpoint(folder: Path) -> str:
@@ -130,11 +147,20 @@ def parameter_counts(file: Path) -> dict[str, int]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        _check_depth(value, path)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is missing or not JSON: restore it from a copy") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} does not hold a JSON object: restore it from a copy")
     return value
+
+
+def _check_depth(value: Any, path: Path, depth: int = 0) -> None:
+    """Refuse what JSON can hold and YAML cannot be written of."""
+    if depth > DEEPEST:
+        raise UserError(f"{path} is nested more than {DEEPEST} levels deep: restore it from a copy")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(item, path, depth + 1)
 
 
 def _yaml(value: Any) -> str:

@@ -1,6 +1,7 @@
-"""Reading a folder of recorded behaviour; every size comes from its config.json."""
+"""Reading a folder of recorded behaviour; every size comes from its config.json and its arrays."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.xfm import XFM
 from xfm.objectives.itm import Negatives
 
+CLASSES = "cls_targets"
 TASKS = {
     "cls_text": TaskKind.TEXT,
     "cls_regress": TaskKind.TEXT,
@@ -59,6 +61,13 @@ class Recorded:
         return self.json("scalars.json") | self.json("downstream_scalars.json")["losses"]
 
     @cached_property
+    def noise(self) -> dict[str, float]:
+        """How far float32 was from float64 in the record: absolute for arrays, relative for losses."""
+        found = self.json("noise.json")
+        arrays = found["outputs"] | found["downstream_outputs"]
+        return {name: error for name, (error, _) in arrays.items()} | found["scalars_rel"]
+
+    @cached_property
     def gradients(self) -> dict[str, dict[str, Any]]:
         """`grads` and `none` of pre-training and of the tasks."""
         both = self.json("grads.json"), self.json("downstream_grads.json")
@@ -71,7 +80,7 @@ class Recorded:
     @cached_property
     def config(self) -> ModelConfig:
         values = self.json("config.json")
-        vision, text = values["vision"], values["text"]
+        vision, text, fusion = values["vision"], values["text"], values["fusion"]
         return ModelConfig(
             vision=VisionConfig(
                 image_size=vision["image_res"],
@@ -80,6 +89,7 @@ class Recorded:
                 depth=vision["depth"],
                 heads=vision["heads"],
                 mlp_ratio=vision["mlp_ratio"],
+                norm_eps=vision["layer_norm_eps"],
             ),
             language=LanguageConfig(
                 vocab_size=text["vocab_size"],
@@ -88,11 +98,16 @@ class Recorded:
                 heads=text["num_attention_heads"],
                 mlp_width=text["intermediate_size"],
                 max_positions=text["max_position_embeddings"],
+                norm_eps=text["layer_norm_eps"],
+                pad=text["pad_token_id"],
+                first_position=text["pad_token_id"] + 1,
+                segments=text["type_vocab_size"],
+                separator=text["eos_token_id"],
             ),
             fusion=FusionConfig(
-                depth=values["fusion"]["num_hidden_layers"],
-                heads=text["num_attention_heads"],
-                mlp_width=text["intermediate_size"],
+                depth=fusion["num_hidden_layers"],
+                heads=fusion.get("num_attention_heads", text["num_attention_heads"]),
+                mlp_width=fusion.get("intermediate_size", text["intermediate_size"]),
             ),
             projection=values["embed_dim"],
         )
@@ -118,16 +133,32 @@ class Recorded:
         return TaskConfig(kind, classes, head)
 
     def task_model(self, task: str) -> TaskModel:
-        """A recorded task model as a user builds it on the recorded model, with the recorded head."""
+        """A recorded task model as a user builds it on the recorded model, with what the record adds."""
         config = self.task_config(task)
         module = build_task_model(config, self.model())
-        added = self.added_weights(task)
-        for entry in layout(self.config, config):
-            if set(entry.published) <= added.keys():
-                value = entry.to_native([added.pop(name) for name in entry.published])
-                module.get_parameter(entry.native.removeprefix("task.")).data.copy_(value)
+        added, renamed = self.added_weights(task), self.json("load_map.json")[task]["renamed"]
+        entries = layout(self.config, config)
+        # A layer that is new here (a memory of another width) may be new in part in the record.
+        new = {e.native.rpartition(".")[0] for e in entries if set(e.published) & added.keys()}
+        for entry in entries:
+            if entry.native.rpartition(".")[0] in new:
+                names = entry.published
+                parts = [added.pop(n) if n in added else self.checkpoint[renamed.get(n, n)] for n in names]
+                parameter = module.get_parameter(entry.native.removeprefix("task."))
+                parameter.data.copy_(entry.to_native(parts))
         assert not added, f"{task}: {sorted(added)} have no place"
         return module.eval()
+
+    def class_targets(self, task: str) -> Tensor:
+        """The targets of a classifier; their name has the number of classes, or the record keeps a name."""
+        config = self.task_config(task)
+        if config.kind is TaskKind.REASONING:
+            return self.inputs["nlvr_targets"]
+        if config.classes == 1:
+            return self.inputs["cls_targets_reg"]
+        named = {int(n.removeprefix(CLASSES)): n for n in self.inputs if re.fullmatch(rf"{CLASSES}\d+", n)}
+        kept = max(named) if config.kind is TaskKind.IMAGE else min(named)
+        return self.inputs[named.get(config.classes, named[kept])]
 
     def negatives(self, prefix: str = "") -> Negatives:
         """The recorded hard negatives, which take the place of a draw."""

@@ -147,7 +147,7 @@ def test_pixels_agree(folder: Path, kind: str, tmp_path: Path) -> None:
 
 def test_what_is_no_picture_is_refused(folder: Path) -> None:
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
-    for wrong in (np.zeros((4, 4, 3)), torch.zeros(3, 4, 4), np.zeros((4, 4), np.uint8)):
+    for wrong in (np.zeros((4, 4, 3)), torch.zeros(3, 4, 4), np.zeros((4, 4, 2), np.uint8)):
         with pytest.raises(UserError, match="a picture must be"):
             processor([wrong])
 

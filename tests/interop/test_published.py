@@ -270,7 +270,7 @@ def test_text_and_pair_classification_are_told_apart_by_the_user(tmp_path: Path)
     with pytest.raises(UserError, match="not of vqa"):
         xfm.load(tmp_path / "a.th", heads=4, task="vqa")
     with pytest.raises(UserError, match="unknown task"):
-        xfm.load(tmp_path / "a.th", heads=4, task="captioning")
+        xfm.load(tmp_path / "a.th", heads=4, task="translation")
 
 
 def test_the_tokenizer_is_the_users(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ class Handler(BaseHTTPRequestHandler):
             if entry["key"] == "file":
                 content = base64.b64decode(entry["value"]["content"])
                 self.server.files[found[1]][entry["value"]["path"]] = content
+            elif entry["key"] == "deletedFile":
+                del self.server.files[found[1]][entry["value"]["path"]]
         commit = self.server.commit(found[1])
         return self.answer(
             {"commitUrl": f"{self.server.address}/{found[1]}/commit/{commit}", "commitOid": commit}

@@ -113,8 +113,19 @@ def test_enough_beams_find_what_an_exhaustive_search_finds(seed: int, penalty: f
 class Reference(RobertaForCausalLM):
     """Counts positions itself: generate() would count from 0, and RoBERTa counts from 2."""
 
-    def forward(self, *arguments: Any, position_ids: Tensor | None = None, **named: Any) -> Any:
-        return super().forward(*arguments, **named)
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor,
+        encoder_hidden_states: Tensor,
+        encoder_attention_mask: Tensor,
+        position_ids: Tensor | None = None,
+        **more: Any,
+    ) -> Any:
+        memory = {
+            "encoder_hidden_states": encoder_hidden_states,
+            "encoder_attention_mask": encoder_attention_mask,
+        }
+        return super().forward(input_ids, **memory, **more)
 
 
 def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:

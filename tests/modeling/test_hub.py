@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ import yaml
 
 from tests.evaluation.tiny import SIDE, save_tiny_model, tiny_pretrained
 from tests.modeling.hub_server import running_hub
+from xfm.config.task import TaskConfig, TaskKind
 from xfm.errors import UserError
 from xfm.modeling.card import model_card
-from xfm.modeling.folder import TASK, TASK_WEIGHTS, Belongings, load_model
+from xfm.modeling.folder import TASK, TASK_WEIGHTS, UNUSED, Belongings, Pretrained, load_model, save_model
 from xfm.modeling.hub import FILES
+from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 
 ROOT = Path(__file__).parent.parent.parent
@@ -82,7 +85,7 @@ def test_there_and_back_over_http(tmp_path: Path) -> None:
     with running_hub() as hub:
         address = python(push, hub.address, tmp_path / "home")
         assert address.startswith(f"{hub.address}/me/tiny")
-        assert set(hub.files["me/tiny"]) >= set(FILES) - {TASK, TASK_WEIGHTS}
+        assert set(hub.files["me/tiny"]) >= set(FILES) - {TASK, TASK_WEIGHTS, UNUSED}
         assert hub.private["me/tiny"]
         hub.files["me/tiny"] |= {"evil.py": b"raise SystemExit", "pytorch_model.bin": b"pickle"}
         for code in (load, both):
@@ -137,3 +140,67 @@ def test_the_card(tmp_path: Path) -> None:
     assert "weights: not stated" in bare
     assert "Scores" not in bare
     assert "license" not in yaml.safe_load(bare.split("---")[1])
+
+
+def fine_tuned(folder: Path) -> Pretrained:
+    """A text classifier's folder, and what lies in it."""
+    old = tiny_pretrained()
+    task = build_task_model(TaskConfig(TaskKind.TEXT, 3), old.model)
+    save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance, task)
+    return load_model(folder)
+
+
+def test_a_task_travels_with_its_model(tmp_path: Path) -> None:
+    start = fine_tuned(tmp_path / "model")
+    model = copy.deepcopy(XFM.from_pretrained(tmp_path / "model"))
+    model.save_pretrained(tmp_path / "again")
+    again = load_model(tmp_path / "again")
+    assert start.task is not None
+    assert again.task is not None
+    assert again.task.task == start.task.task
+    assert all(torch.equal(t, start.task.added_state()[n]) for n, t in again.task.added_state().items())
+    card = (tmp_path / "again" / "README.md").read_text()
+    assert "fine-tuned for text-classification, 3 outputs" in card
+
+
+def test_a_task_of_another_model_is_refused(tmp_path: Path) -> None:
+    """Its encoder would be saved in place of the model's own."""
+    other = fine_tuned(tmp_path / "model")
+    model = tiny_pretrained().model
+    with pytest.raises(UserError, match="another model"):
+        model.save_pretrained(tmp_path / "out", other.belongings)
+    assert not (tmp_path / "out").exists()
+    model.save_pretrained(tmp_path / "out", replace(other.belongings, task=None))
+    assert load_model(tmp_path / "out").task is None
+
+
+def test_an_upload_leaves_nothing_of_the_last(tmp_path: Path) -> None:
+    fine_tuned(tmp_path / "tuned")
+    save_tiny_model(tmp_path / "plain")
+    push = "import xfm; xfm.XFM.from_pretrained({!r}).push_to_hub('me/tiny')"
+    with running_hub() as hub:
+        python(push.format(str(tmp_path / "tuned")), hub.address, tmp_path / "home")
+        assert {TASK, TASK_WEIGHTS} <= set(hub.files["me/tiny"])
+        hub.files["me/tiny"]["notes.txt"] = b"mine"
+        python(push.format(str(tmp_path / "plain")), hub.address, tmp_path / "home")
+        assert not {TASK, TASK_WEIGHTS} & set(hub.files["me/tiny"])
+        assert "notes.txt" in hub.files["me/tiny"]
+
+
+def test_a_file_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "a.th").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.th is a file.*xfm\.load"):
+        XFM.from_pretrained(tmp_path / "a.th")
+
+
+def test_the_card_of_parts_with_licences() -> None:
+    """What is not known is not called None, and parts keep their licences after training."""
+    loaded = tiny_pretrained()
+    composed = {"language": {"reference": "words", "licence": "mit"}, "vision": {"reference": "eyes"}}
+    for provenance in ({"composed": composed}, {"began_with": {"composed": composed}}):
+        provenance["licences"] = {"code": "Apache-2.0", "weights": None, "data": None}
+        belongings = Belongings(loaded.tokenizer, loaded.preprocessing, provenance)
+        card = model_card(loaded.model.config, belongings)
+        assert "weights: not stated" in card
+        assert "language encoder that training began with, words: mit" in card
+        assert "vision encoder that training began with, eyes: not stated" in card

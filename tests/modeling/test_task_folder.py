@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.modeling.test_folder import edit, save, sentence
 from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
+from xfm.info import describe
 from xfm.modeling.folder import load_model, save_model
 from xfm.modeling.task_models import build_task_model
 
@@ -76,3 +78,47 @@ def test_a_model_without_a_tokenizer(tmp_path: Path) -> None:
     assert "--tokenizer" in sentence(lambda: new.tokenizer)
     old.tokenizer.save(tmp_path / "m" / "tokenizer.json")
     assert load_model(tmp_path / "m").tokenizer.to_json() == old.tokenizer.to_json()
+
+
+def test_a_claim_of_classes_takes_no_memory(tmp_path: Path) -> None:
+    old = tiny_pretrained()
+    task = build_task_model(TaskConfig(TaskKind.TEXT, 3), old.model)
+    save_model(tmp_path / "m", old.model, old.tokenizer, old.preprocessing, old.provenance, task)
+    for classes, words in ((10**12, "classes is 1000000000000"), (10**7, "task.json says [10000000, 64]")):
+        edit(tmp_path / "m" / "task.json", lambda values, classes=classes: values.update(classes=classes))
+        assert words in sentence(lambda: load_model(tmp_path / "m"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"std": [0.0, 1.0, 1.0]}, "std must be larger than 0"),
+        ({"std": [float("nan"), 1.0, 1.0]}, "std must be three numbers"),
+        ({"mean": [float("inf"), 1.0, 1.0]}, "mean must be three numbers"),
+        ({"interpolation": "nearest"}, "only bicubic"),
+    ],
+)
+def test_preprocessing_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    save(tmp_path / "m", tiny_pretrained())
+    edit(tmp_path / "m" / "preprocessing.json", lambda values: values.update(change))
+    assert words in sentence(lambda: load_model(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8, torch.float8_e4m3fn])
+def test_weights_of_other_types_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    save(tmp_path / "m", tiny_pretrained())
+    path = tmp_path / "m" / "model.safetensors"
+    state = load_file(path)
+    save_file(state | {"vision_proj.weight": state["vision_proj.weight"].to(dtype)}, path)
+    message = sentence(lambda: load_model(tmp_path / "m"))
+    assert "vision_proj.weight" in message
+    assert "truncated" not in message
+
+
+def test_info_of_what_yaml_cannot_hold(tmp_path: Path) -> None:
+    save(tmp_path / "m", tiny_pretrained())
+    (tmp_path / "m" / "provenance.json").write_text('{"a": ' + "[" * 900 + "]" * 900 + "}")
+    assert "levels deep" in sentence(lambda: describe(str(tmp_path / "m")))
+    save(tmp_path / "m", tiny_pretrained())
+    edit(tmp_path / "m" / "config.json", lambda values: values["vision"].update(image_width="x"))
+    assert "image_width: x" in describe(str(tmp_path / "m"))

@@ -5,7 +5,7 @@ import torch
 
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.answers import AnswerList, rank_answers
+from xfm.tasks.answers import AnswerList, likeliest_answers, rank_answers
 
 ANSWERS = [
     "red",
@@ -57,6 +57,29 @@ def test_ranking_is_exact(pretrained: Pretrained, decoder: Decoder, shortlist: i
         best = max(range(len(scores)), key=scores.__getitem__)
         assert found.index[row] == best
         assert found.log_likelihood[row].item() == pytest.approx(scores[best], abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 10, 99])
+@pytest.mark.parametrize("shortlist", [1, 50])
+def test_the_likeliest_answers_are_exact(
+    pretrained: Pretrained, decoder: Decoder, count: int, shortlist: int
+) -> None:
+    """The best `count` of the list, in their order, as scoring every answer whole finds them."""
+    answers = AnswerList(ANSWERS, pretrained.tokenizer)
+    memory, mask = torch.randn(4, 5, 32), torch.ones(4, 5, dtype=torch.bool)
+    with torch.no_grad():
+        found = likeliest_answers(decoder, answers, memory, mask, count, shortlist)
+    assert found.index.shape == found.log_likelihood.shape == (4, min(count, len(ANSWERS)))
+    for row in range(4):
+        scores = torch.tensor(
+            [
+                log_likelihood(decoder, ids[real].tolist(), memory[row])
+                for ids, real in zip(answers.ids, answers.mask, strict=True)
+            ]
+        )
+        best = scores.topk(min(count, len(ANSWERS)))
+        assert found.index[row].tolist() == best.indices.tolist()
+        torch.testing.assert_close(found.log_likelihood[row], best.values, rtol=0, atol=1e-4)
 
 
 def test_an_undecided_decoder_is_cut_off(pretrained: Pretrained, decoder: Decoder) -> None:

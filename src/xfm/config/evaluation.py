@@ -157,7 +157,7 @@ class EvaluationConfig:
         default_factory=lambda: FineTuneConfig(steps=100, lr=2e-4, muon_lr=1e-3)
     )
     vqa: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=175, lr=1.5e-4, new_lr_multiplier=10.0)
+        default_factory=lambda: FineTuneConfig(steps=175, lr=1.5e-4, muon_lr=5e-4, new_lr_multiplier=10.0)
     )
     reasoning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=100, muon_lr=5e-4))
     grounding: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=70, muon_lr=5e-4))

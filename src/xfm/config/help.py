@@ -19,7 +19,7 @@ class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         text = re.sub(r",? see `[A-Z]\w+`", "", action.help or "")
         text = text if text.endswith("...") else text.removesuffix(".")
         value = action.default
-        if "--help" in action.option_strings or value in (None, argparse.SUPPRESS):
+        if "--help" in action.option_strings or value in (None, "", argparse.SUPPRESS):
             return text
         return f"{text} (default: {str(value).lower() if isinstance(value, bool) else value})"
 

@@ -1,10 +1,12 @@
 """What pipelines can be asked for. Nothing here imports torch."""
 
+import difflib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.generation import BeamSearch, Generation, Sampling
 from xfm.config.ranges import check_range
+from xfm.errors import UserError
 
 
 class PipelineTask(StrEnum):
@@ -22,6 +24,25 @@ class PipelineTask(StrEnum):
     FILL_MASK = "fill-mask"
     EMBED = "embed"
     IMAGE_TEXT_MATCHING = "image-text-matching"
+
+
+_ALSO = {"vqa": PipelineTask.VISUAL_QUESTION_ANSWERING, "reasoning": PipelineTask.VISUAL_REASONING}
+"""What fine-tuning calls two of them."""
+
+
+def pipeline_task(name: str) -> PipelineTask:
+    """The task of a name; what a fine-tuning is called is understood too.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    try:
+        return _ALSO.get(name) or PipelineTask(name)
+    except ValueError:
+        known = [*PipelineTask, *_ALSO]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(PipelineTask)}"
+        raise UserError(f"unknown task {name}; {hint}") from None
 
 
 @dataclass(frozen=True)
@@ -128,6 +149,7 @@ class AnswerOptions:
 
     def __post_init__(self) -> None:
         check_range("top_k", self.top_k, 1)
+        check_range("beams", self.beams, 1)
         if self.free and self.answers:
             raise ValueError("answers are either ranked (answers) or written (free), not both")
         self.writing()
@@ -165,6 +187,7 @@ class CaptionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_range("beams", self.beams, 1)
         self.writing()
 
     def writing(self) -> Generation:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xfm.config.model import MAX_ROWS
+from xfm.config.ranges import check_range
+
 
 class TaskKind(StrEnum):
     """The tasks that models are fine-tuned for (spec: fine-tuning)."""
@@ -60,3 +63,4 @@ class TaskConfig:
             raise ValueError("max_tokens cannot be negative")
         if (self.kind in CLASSIFIERS) != (self.classes > 0):
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")
+        check_range("classes", self.classes, 0, MAX_ROWS)

@@ -4,10 +4,12 @@ Ours has `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` last; no prefix space
 `<s>a</s></s>b</s>`. Of another one, `[CLS]` and `[SEP]` for example, the roles are found in the file.
 """
 
+import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -111,7 +113,10 @@ class Tokenizer:
             raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.")
         try:
             backend = parse_tokenizer(path.read_text(encoding="utf-8"))
-        except Exception as error:  # the Rust side raises bare Exception
+            backend.encode("")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the Rust side raises bare Exception; its panics are not even that
             raise UserError(
                 f"{path}: not a tokenizer.json ({error}); write it again or restore it."
             ) from error
@@ -200,6 +205,7 @@ def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
     Raises:
         Exception: the text is no tokenizer.
     """
+    _check_normalizer(json.loads(text).get("normalizer"))
     backend = tokenizers.Tokenizer.from_str(text)
     if isinstance(backend.model, models.Unigram):
         stored = json.loads(text)["model"]
@@ -207,6 +213,20 @@ def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
         fallback = bool(stored.get("byte_fallback"))
         backend.model = models.Unigram(pieces, stored.get("unk_id"), fallback)
     return backend
+
+
+def _check_normalizer(settings: Any) -> None:
+    """Refuse a SentencePiece table that claims to be longer than it is: the library would abort."""
+    if isinstance(settings, list):
+        for part in settings:
+            _check_normalizer(part)
+    elif isinstance(settings, dict):
+        table = settings.get("precompiled_charsmap")
+        if isinstance(table, str):
+            content = base64.b64decode(table)
+            if int.from_bytes(content[:4], "little") > max(0, len(content) - 4):
+                raise ValueError("the table of its normalizer is cut off")
+        _check_normalizer(settings.get("normalizers"))
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:

@@ -1,7 +1,6 @@
 """Metrics of classification, as image benchmarks report them."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfm.evaluation.metrics import Array
 
@@ -31,5 +30,5 @@ def mean_class_accuracy(predictions: Array, targets: Array) -> float:
     """
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     _, codes = np.unique(targets, return_inverse=True)
-    right: NDArray[np.float64] = np.bincount(codes, weights=predictions == targets)
+    right = np.bincount(codes, weights=predictions == targets)
     return float((right / np.bincount(codes)).mean())

@@ -2,8 +2,9 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Generic, TypeVar
@@ -95,7 +96,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return normalise_caption(text)
 
     def check(self, item: Item) -> None:
-        """Refuse an input that cannot be answered; raises UserError."""
+        """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
 
     # ------------------------------------------------------------ calls
     def __call__(self, inputs: Any = None, /, **given: Any) -> Any:
@@ -116,7 +117,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             return self._one(fields, options)
         if fields:
             raise UserError(f"unknown option {next(iter(fields))}; {self._known(next(iter(fields)))}")
-        if is_single(inputs):
+        if is_single(inputs) or not isinstance(inputs, Iterable):
             return self._one(inputs, options)
         if isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) == 4:
             return self.collected([answer for _, answer in self.numbered(inputs, options)])
@@ -169,15 +170,13 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             InputError: an input cannot be used.
         """
         ready = self.prepare(OPTIONS[self.task]() if options is None else options)
-        reader = PictureReader(self.engine.pretrained.preprocessing, self.engine.urls)
         encoded = EncodedPictures(self.engine)
-        rest = enumerate(inputs)
-        while window := list(islice(rest, self.engine.window)):
+        for window in self._windows(inputs):
             items: dict[int, Item] = {}
             failure: InputError | None = None
-            for number, given in window:
+            for number, found in window:
                 try:
-                    items[number] = self._read(given, reader)
+                    items[number] = self._checked(found)
                 except UserError as error:
                     if bad is None:
                         failure = InputError(number, str(error))
@@ -187,6 +186,43 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             if failure is not None:
                 raise failure
 
+    def _windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
+        """Inputs that have been read, or why they cannot be, some batches at a time and in order.
+
+        With threads, one window is read while another is answered.
+        """
+        rest, size, threads = enumerate(inputs), self.engine.window, self.engine.readers
+        reader = PictureReader(self.engine.pretrained.preprocessing, self.engine.urls)
+        if not threads:
+            while window := list(islice(rest, size)):
+                yield [(number, self._attempt(given, reader)) for number, given in window]
+            return
+        waiting: deque[list[tuple[int, Future[Item | UserError]]]] = deque()
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
+        try:
+            while True:
+                window = list(islice(rest, size))
+                if window:
+                    waiting.append([(n, pool.submit(self._attempt, given, reader)) for n, given in window])
+                if not waiting:
+                    return
+                if len(waiting) > 1 or not window:
+                    yield [(number, future.result()) for number, future in waiting.popleft()]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _attempt(self, given: object, reader: PictureReader) -> Item | UserError:
+        try:
+            return self._read(given, reader)
+        except UserError as error:
+            return error
+
+    def _checked(self, found: Item | UserError) -> Item:
+        if isinstance(found, UserError):
+            raise found
+        self.check(found)
+        return found
+
     def _read(self, given: object, reader: PictureReader) -> Item:
         values = by_field(given, self.fields)
         if not values or (len(values) > 1 and not any(not field.optional for field in self.fields)):
@@ -195,9 +231,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
         texts = [value for value in found.values() if isinstance(value, str)]
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
-        item = Item(read, tuple(pictures), texts[0] if texts else "")
-        self.check(item)
-        return item
+        return Item(read, tuple(pictures), texts[0] if texts else "")
 
     def _answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Ready) -> list[Answer]:
         """Answers of a window, in its order."""

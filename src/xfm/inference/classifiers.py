@@ -35,7 +35,7 @@ def best_first(logits: Tensor, names: Sequence[str], top_k: int) -> list[list[Sc
     scores = scores if len(names) == 1 else scores.softmax(-1)
     values, places = scores.topk(min(top_k or len(names), len(names)), dim=-1)
     return [
-        [{"label": names[place], "score": value} for value, place in zip(row, column, strict=True)]
+        [Scored(label=names[int(place)], score=value) for value, place in zip(row, column, strict=True)]
         for row, column in zip(values.tolist(), places.tolist(), strict=True)
     ]
 
@@ -96,6 +96,10 @@ class ImageTextClassification(_Classifier):
 
     task: ClassVar[PipelineTask] = PipelineTask.IMAGE_TEXT_CLASSIFICATION
     kind: ClassVar[TaskKind | None] = TaskKind.PAIR
+
+    def as_read(self, text: str, pictures: int) -> str:
+        """As in fine-tuning: all words that fit into the tokens."""
+        return normalise_caption(text, max_words=self.engine.longest)
 
     def logits(self, model: TaskModel, batch: Batch) -> Tensor:
         """[R, C]."""

@@ -33,6 +33,7 @@ class Engine:
         precision: arithmetic of the forward passes.
         batch_size: rows per pass.
         urls: what may be fetched; None fetches nothing.
+        readers: threads that read pictures ahead; 0 reads them when it is their turn.
     """
 
     pretrained: Pretrained
@@ -41,6 +42,7 @@ class Engine:
     precision: Precision
     batch_size: int
     urls: UrlRules | None
+    readers: int = 0
 
     @property
     def model(self) -> XFM:

@@ -70,7 +70,7 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | _Redirect:
                 )
             return _read(url, answer, rules, deadline)
         finally:
-            connection.close()
+            connection.finish()
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
             raise UserError(f"{url}: not there within {rules.seconds:g} seconds; try later") from None
@@ -151,27 +151,28 @@ class _Pinned(http.client.HTTPConnection):
         self._address, self._deadline, self._secure = address, deadline, parts.scheme == "https"
         self._alarm = threading.Timer(max(0.0, deadline - time.monotonic()), self._give_up)
         self._alarm.daemon = True
+        self._live: socket.socket | None = None
 
     def connect(self) -> None:
         """Connect, with the certificate checked for the name."""
         left = max(0.001, self._deadline - time.monotonic())
-        self.sock = socket.create_connection((self._address, self.port), timeout=left)
+        self.sock = self._live = socket.create_connection((self._address, self.port), timeout=left)
         self._alarm.start()
         if self._secure:
             context = ssl.create_default_context()
             secure = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
-            self.sock = secure
+            self.sock = self._live = secure
             secure.do_handshake()
 
-    def close(self) -> None:
-        """Close the connection."""
+    def finish(self) -> None:
+        """Close the connection; `close` alone is called as soon as an answer begins, to be read on."""
         self._alarm.cancel()
-        super().close()
+        self.close()
 
     def _give_up(self) -> None:
-        if self.sock is not None:
+        if self._live is not None:
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # below TLS: a reader sees the end
+                socket.socket.shutdown(self._live, socket.SHUT_RDWR)  # below TLS: a reader sees the end
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Pictures as users give them: paths, PIL pictures, arrays, tensors, bytes of a file, allowed addresses."""
 
 import hashlib
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def _decoded(data: bytes, name: str) -> Tensor:
 
 
 class PictureReader:
-    """Reads and squashes pictures; a path or address that comes again soon is read once.
+    """Reads and squashes pictures; a path or address that comes again soon is read once. For threads, too.
 
     Args:
         preprocessing: of the model.
@@ -85,19 +86,22 @@ class PictureReader:
     def __init__(self, preprocessing: Preprocessing, urls: UrlRules | None) -> None:
         self._preprocessing, self._urls = preprocessing, urls
         self._recent: OrderedDict[str, Picture] = OrderedDict()
+        self._lock = threading.Lock()
 
     def read(self, source: object) -> Picture:
         """The picture; raises as `original` does."""
         name = str(source) if isinstance(source, str | Path) else None
-        if name is not None and name in self._recent:
-            self._recent.move_to_end(name)
-            return self._recent[name]
+        with self._lock:
+            if name is not None and name in self._recent:
+                self._recent.move_to_end(name)
+                return self._recent[name]
         pixels = original(source, self._urls)
         picture = _as_model_sees(pixels, self._preprocessing)
         if name is not None:
-            self._recent[name] = picture
-            if len(self._recent) > RECENT:
-                self._recent.popitem(last=False)
+            with self._lock:
+                self._recent[name] = picture
+                if len(self._recent) > RECENT:
+                    self._recent.popitem(last=False)
         return picture
 
 

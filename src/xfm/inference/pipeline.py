@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from xfm.config.options import suggest
-from xfm.config.pipelines import PipelineTask, UrlRules
+from xfm.config.pipelines import PipelineTask, UrlRules, pipeline_task
 from xfm.config.ranges import check_range
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
@@ -59,13 +58,15 @@ def pipeline(
     precision: str = "fp32",
     batch_size: int = 32,
     allow_urls: bool | UrlRules = False,
+    readers: int | None = None,
 ) -> AnyPipeline:
     """A pipeline: call it with an input, a list of inputs, or any other iterable of them.
 
     Args:
         task: text-classification, image-classification, image-text-classification,
             zero-shot-image-classification, retrieval, visual-question-answering, visual-reasoning,
-            grounding, captioning, fill-mask, embed or image-text-matching.
+            grounding, captioning, fill-mask, embed or image-text-matching; vqa and reasoning, as fine-tuning
+            calls them, are understood too.
         model: a model folder, a finished run's folder, the name of a repository of the hub (`owner/name`), or
             a loaded model. A loaded one is put into evaluation mode.
         device: where the model runs; if not given, a loaded model stays where it is, another one takes the
@@ -75,6 +76,8 @@ def pipeline(
         batch_size: rows per pass.
         allow_urls: whether pictures may be addresses (http and https, public ones only, bounded in size and
             time), or the rules for them.
+        readers: threads that read pictures ahead; if not given, four with a GPU, and none without, where the
+            model has use for all cores.
 
     Returns:
         The pipeline; what it takes and gives stands in the documentation of its class.
@@ -87,13 +90,12 @@ def pipeline(
         >>> ask(image="photo.jpg", question="how many dogs are there?")
         [{"score": 0.93, "answer": "two"}, ...]
     """
+    wanted = pipeline_task(task)
     try:
-        wanted = PipelineTask(task)
         arithmetic = Precision(precision)
         check_range("batch_size", batch_size, 1)
+        check_range("readers", readers or 0, 0, 256)
     except ValueError as error:
-        if task not in PipelineTask.__members__.values():
-            raise UserError(f"unknown task {task}; {suggest(str(task), [*PipelineTask])}") from error
         raise UserError(str(error)) from error
     loaded, name = _loaded(model)
     where = _device(device, loaded if isinstance(model, Pretrained) else None)
@@ -104,7 +106,8 @@ def pipeline(
     for part in (loaded.model, loaded.task):
         if part is not None:
             part.eval().to(where)
-    return kind(Engine(loaded, name, where, arithmetic, batch_size, urls))
+    threads = (4 if where.type == "cuda" else 0) if readers is None else readers
+    return kind(Engine(loaded, name, where, arithmetic, batch_size, urls, threads))
 
 
 def model_folder(path: Path) -> Path:

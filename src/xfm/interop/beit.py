@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.model import VisionConfig
+from xfm.config.model import MAX_DEPTH, VisionConfig
 from xfm.errors import UserError
-from xfm.interop.parts import VisionPart
-from xfm.interop.sources import fill, read_licence, read_settings, read_weights, weights_file
+from xfm.interop.parts import VisionPart, preprocessing
+from xfm.interop.sources import filled, read_licence, read_settings, read_weights, weights_file
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.vision import VisionEncoder
 
@@ -73,8 +73,8 @@ def read_beit(path: Path, reference: str) -> VisionPart:
     folder = path if path.is_dir() else None
     settings = read_settings(folder / "config.json") if folder else {}
     state, ignored = native_names(stored, file)
-    encoder = VisionEncoder(_config(state, settings, file))
-    fill(encoder, state, file, optional=frozenset({"mask_vector"}))
+    config = _config(state, settings, file)
+    encoder = filled(lambda: VisionEncoder(config), state, file, optional=frozenset({"mask_vector"}))
     source = {"reference": reference, "licence": read_licence(folder) if folder else None}
     return VisionPart(
         encoder.eval(),
@@ -109,6 +109,8 @@ def native_names(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Te
         if (norm := found.pop(f"pooled_norm.{kind}", None)) is not None:
             found[f"norm.{kind}"] = norm
     shared = found.pop("shared_table", None)
+    if _depth(found) > MAX_DEPTH:
+        raise UserError(f"{file} counts {_depth(found)} blocks; it is damaged or no BEiT")
     for block in range(_depth(found)):
         _complete_block(found, f"blocks.{block}.", shared, file)
     return found, tuple(ignored)
@@ -146,8 +148,6 @@ def _config(state: Mapping[str, Tensor], settings: Mapping[str, Any], file: Path
     if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3] or isqrt(max(0, offsets)) ** 2 != offsets:
         raise UserError(f"{file}: patches or their grid are not square; take a BEiT of square pictures")
     width, patch = kernel.shape[0], kernel.shape[2]
-    # transformers writes its epsilon down; the published code and timm have 1e-6.
-    eps = float(settings.get("layer_norm_eps", 1e-6))
     try:
         return VisionConfig(
             image_size=patch * (isqrt(offsets) + 1) // 2,
@@ -156,18 +156,19 @@ def _config(state: Mapping[str, Tensor], settings: Mapping[str, Any], file: Path
             depth=_depth(state),
             heads=table.shape[1],
             mlp_ratio=hidden.shape[0] / width,
-            norm_eps=eps,
+            # transformers writes its epsilon down; the published code and timm have 1e-6.
+            norm_eps=float(settings.get("layer_norm_eps", 1e-6)),
         )
-    except ValueError as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{file} is no BEiT that can be loaded ({error})") from error
 
 
 def _preprocessing(folder: Path | None, settings: Mapping[str, Any], image_size: int) -> Preprocessing:
     """Mean and deviation from timm's configuration or transformers' preprocessor; CLIP's for a bare file."""
     timm = settings.get("pretrained_cfg", settings)
-    if "mean" in timm and "std" in timm:
-        return Preprocessing(image_size, tuple(timm["mean"]), tuple(timm["std"]))
+    if isinstance(timm, Mapping) and "mean" in timm and "std" in timm:
+        return preprocessing(folder, image_size, timm["mean"], timm["std"])
     values = read_settings(folder / "preprocessor_config.json") if folder else {}
     if "image_mean" in values and "image_std" in values:
-        return Preprocessing(image_size, tuple(values["image_mean"]), tuple(values["image_std"]))
+        return preprocessing(folder, image_size, values["image_mean"], values["image_std"])
     return Preprocessing(image_size)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import LanguageConfig
+from xfm.config.plain import to_plain
+from xfm.config.restore import from_plain
 from xfm.errors import UserError
 from xfm.interop.parts import LanguagePart
-from xfm.interop.sources import fill, read_licence, read_settings, read_weights, weights_file
+from xfm.interop.sources import filled, read_licence, read_settings, read_weights, weights_file
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.language import LanguageEncoder
 
@@ -60,8 +62,7 @@ def read_bert(folder: Path, reference: str) -> LanguagePart:
         )
     file = weights_file(folder)
     state, head, ignored = native_names(read_weights(file), config)
-    encoder = LanguageEncoder(config)
-    fill(encoder, state, file)
+    encoder = filled(lambda: LanguageEncoder(config), state, file)
     return LanguagePart(
         encoder.eval(),
         tokenizer,
@@ -100,7 +101,7 @@ def native_names(
 def _check_kind(settings: Mapping[str, Any], folder: Path) -> None:
     """Refuse what the native encoder does not compute."""
     kind = settings.get("model_type")
-    if kind not in _ROBERTA | {"bert"}:
+    if not isinstance(kind, str) or kind not in _ROBERTA | {"bert"}:
         raise UserError(
             f"{folder / 'config.json'}: model_type is {kind}, which has no native encoder; "
             "take the model through hf:NAME"
@@ -118,7 +119,7 @@ def _config(settings: Mapping[str, Any], separator: int, folder: Path) -> Langua
     roberta = settings["model_type"] in _ROBERTA
     pad = settings.get("pad_token_id", 1 if roberta else 0)
     try:
-        return LanguageConfig(
+        config = LanguageConfig(
             vocab_size=settings.get("vocab_size", 50265 if roberta else 30522),
             width=settings.get("hidden_size", 768),
             depth=settings.get("num_hidden_layers", 12),
@@ -133,5 +134,7 @@ def _config(settings: Mapping[str, Any], separator: int, folder: Path) -> Langua
             segments=1 if roberta else min(2, settings.get("type_vocab_size", 2)),
             separator=separator,
         )
+        # Through the reader of our own files: numbers of other types are refused there.
+        return from_plain(LanguageConfig, to_plain(config), folder / "config.json")
     except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{folder / 'config.json'} describes no text encoder ({error})") from error

@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 
 from xfm.config.options import new_parser
 from xfm.config.task import TaskKind
-from xfm.errors import UserError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-UNUSED = "unused.safetensors"
-"""Caption heads of a published file, kept in the model folder so that an export gives the file back whole."""
 
 _NORMALISATION = {
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
@@ -77,8 +73,6 @@ def convert_parser(options: Sequence[str]) -> "ArgumentParser":
 
 def convert(chosen: "Namespace") -> None:
     """`xfm convert`."""
-    from safetensors.torch import save_file
-
     from xfm.config.load import load_recipe
     from xfm.files import file_digest
     from xfm.interop.loading import given_tokenizer, provenance
@@ -87,8 +81,6 @@ def convert(chosen: "Namespace") -> None:
     from xfm.modeling.folder import check_vocabulary, save_model
 
     file, out = Path(chosen.file), Path(chosen.out)
-    if chosen.heads is not None and chosen.heads < 1:
-        raise UserError("--heads must be at least 1")
     tokenizer = None if chosen.tokenizer is None else given_tokenizer(Path(chosen.tokenizer))
     kind = None if chosen.task is None else TaskKind(chosen.task)
     choices = Choices(
@@ -101,9 +93,7 @@ def convert(chosen: "Namespace") -> None:
         mean, std = _NORMALISATION[chosen.normalisation]
         preprocessing = replace(preprocessing, mean=mean, std=std)
     origin = provenance(found) | {"sha256": file_digest(file)}
-    save_model(out, found.model, tokenizer, preprocessing, origin, found.task)
-    if found.unused:
-        save_file({n: t.float().contiguous().clone() for n, t in found.unused.items()}, out / UNUSED)
+    save_model(out, found.model, tokenizer, preprocessing, origin, found.task, found.unused)
     print(found.report.table())
     print(f"\nThe model is in {out}" + ("." if tokenizer else ", without a tokenizer (--tokenizer)."))
 
@@ -126,7 +116,7 @@ def export_parser(options: Sequence[str]) -> "ArgumentParser":
 def export(chosen: "Namespace") -> None:
     """`xfm export`."""
     from xfm.interop.published.export import export as write
-    from xfm.modeling.folder import load_model
+    from xfm.modeling.folder import UNUSED, load_model
     from xfm.modeling.weights import read_tensors
 
     folder, out = Path(chosen.model), Path(chosen.out)

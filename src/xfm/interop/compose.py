@@ -9,9 +9,11 @@ The one place where a reference becomes an encoder with weights, tokenizer and p
     timm:NAME, timm:FOLDER     any vision transformer of timm
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +26,7 @@ from xfm.interop.bert import read_bert
 from xfm.interop.foreign import read_timm, read_transformers
 from xfm.interop.parts import LanguagePart, VisionPart
 from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch
+from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import FRESH, Pretrained
 from xfm.modeling.xfm import XFM
 
@@ -109,6 +112,11 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     fresh = [*_FRESH, *(f"vision.{name}" for name in eyes.fresh)]
     provenance = {
         "composed": {"language": words.source, "vision": eyes.source, "recipe": recipe.name},
+        "licences": {
+            "code": CODE_LICENCE,
+            "weights": _licence(words.source, eyes.source),
+            "data": None,
+        },
         "ignored": {"language": words.ignored, "vision": eyes.ignored},
         FRESH: fresh if words.head else [*fresh, "language_head."],
         "seed": recipe.training.seed,
@@ -116,3 +124,9 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
         "settings": to_plain(config),
     }
     return Pretrained(model.eval(), words.tokenizer, eyes.preprocessing, provenance)
+
+
+def _licence(*sources: Mapping[str, Any]) -> str | None:
+    """The licence of all parts, None where one is not known or they differ: then each part has its own."""
+    found = {source.get("licence") for source in sources}
+    return found.pop() if len(found) == 1 else None

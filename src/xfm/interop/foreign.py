@@ -4,27 +4,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xfm.config.model import TimmVisionConfig, TransformersTextConfig
+import torch
+from torch import nn
+
+from xfm.config.model import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError
-from xfm.interop.parts import LanguagePart, VisionPart
+from xfm.errors import UserError, first_line
+from xfm.interop.parts import LanguagePart, VisionPart, preprocessing
+from xfm.interop.pickles import read_pickle, refuse_bomb
 from xfm.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
     fetch,
-    fill,
+    filled,
     read_licence,
     read_settings,
 )
 from xfm.interop.vocabularies import read_tokenizer
-from xfm.modeling.folder import Preprocessing
 from xfm.modeling.timm_vision import TimmVision, check_trunk, import_timm
 from xfm.modeling.transformers_text import (
     TransformersText,
-    first_line,
+    checked_config,
     import_transformers,
     safe_settings,
 )
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 
 def read_timm(name: str, reference: str) -> VisionPart:
@@ -46,10 +51,18 @@ def read_timm(name: str, reference: str) -> VisionPart:
             f"timm {timm.__version__} has no model {name}; see timm.list_models(), or upgrade timm"
         )
     try:
-        if source is name:  # before anything is downloaded
-            check_trunk(timm.create_model(name, pretrained=False), name)
+        with torch.device("meta"):  # before anything is downloaded, and without the memory that it claims
+            if source is not name:
+                _check_pickles(Path(name))
+                _check_depth(Path(name))
+            shapes = timm.create_model(source, pretrained=False, num_classes=0)
+        check_trunk(shapes, name)
+        if source is not name:
+            _check_size(Path(name), shapes)
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # timm looks at none of its settings before it uses them
         raise UserError(
             f"timm cannot load {name} ({first_line(error)}); check the name and the connection, or give a "
             "folder with its config.json and model.safetensors"
@@ -62,9 +75,36 @@ def read_timm(name: str, reference: str) -> VisionPart:
         if key not in own or own[key].shape != tensor.shape:
             raise UserError(f"{name} is no plain {cfg['architecture']}: {key} differs; take a standard model")
     encoder.trunk.load_state_dict(own)
-    preprocessing = Preprocessing(encoder.config.image_size, tuple(cfg["mean"]), tuple(cfg["std"]))
+    shown = preprocessing(
+        name, encoder.config.image_size, cfg.get("mean"), cfg.get("std"), encoder.config.image_width
+    )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
-    return VisionPart(encoder.eval(), preprocessing, provenance, fresh=("mask_vector",))
+    return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
+
+
+def _check_pickles(folder: Path) -> None:
+    """Refuse pickled files that would run code: older versions of timm run that of a folder's."""
+    for file in folder.iterdir():
+        if file.suffix in _PICKLED:
+            read_pickle(file)
+
+
+def _check_depth(folder: Path) -> None:
+    """Refuse settings that would have a module built for hours."""
+    arguments = read_settings(folder / "config.json").get("model_args")
+    depth = arguments.get("depth") if isinstance(arguments, dict) else None
+    if isinstance(depth, int) and depth > MAX_DEPTH:
+        raise UserError(f"{folder / 'config.json'} asks for {depth} blocks; it is damaged, copy it again")
+
+
+def _check_size(folder: Path, shapes: nn.Module) -> None:
+    """A value takes at least a byte: settings that claim more than the files hold are not the files'."""
+    claimed = sum(parameter.numel() for parameter in shapes.parameters())
+    if claimed > max(file.stat().st_size for file in folder.iterdir()):
+        raise UserError(
+            f"{folder / 'config.json'} describes {claimed:,} values, and no file of the folder holds so "
+            "many; copy it again"
+        )
 
 
 def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
@@ -93,16 +133,22 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
     """
     transformers = import_transformers()
     folder = fetch(name, [*SETTING_FILES, *TOKENIZER_FILES])
+    # transformers would load the model that it names, from wherever that lies
+    if (folder / "adapter_config.json").exists():
+        raise UserError(f"{folder} holds an adapter; merge it into its model and give that one's folder")
+    for file in folder.glob("*.bin"):
+        refuse_bomb(file)
     try:
-        settings = safe_settings(read_settings(folder / "config.json"))
         trunk, loaded = transformers.AutoModel.from_pretrained(
             folder,
-            config=transformers.AutoConfig.for_model(**settings),
+            config=checked_config(read_settings(folder / "config.json")),
             trust_remote_code=False,
             dtype="float32",
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # its configurations, and damaged weights, raise of every kind
         raise UserError(
             f"transformers cannot load {name} ({first_line(error)}); check the folder, or upgrade it"
         ) from error
@@ -116,10 +162,9 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
         max_positions=_longest(trunk),
         pad=tokenizer.pad,
     )
-    encoder = TransformersText(config)
-    own = trunk.state_dict()
-    state = {key: own[key] for key in encoder.trunk.state_dict() if key in own}
-    fill(encoder.trunk, state, folder)
+    pooled = tuple(key for key in trunk.state_dict() if key.startswith("pooler."))
+    state = {f"trunk.{key}": t for key, t in trunk.state_dict().items() if key not in pooled}
+    encoder = filled(lambda: TransformersText(config), state, folder)
     provenance = {
         "reference": reference,
         "licence": read_licence(folder),

@@ -11,7 +11,8 @@ from xfm.errors import UserError
 from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.report import Fate
 from xfm.interop.vocabularies import read_tokenizer
-from xfm.modeling.folder import Pretrained, check_vocabulary, load_model
+from xfm.modeling.belongings import CODE_LICENCE
+from xfm.modeling.folder import FRESH, Pretrained, check_vocabulary, load_model
 
 
 def load(
@@ -21,6 +22,8 @@ def load(
     recipe: str = "base",
     task: str | None = None,
     heads: int | None = None,
+    image_size: int | None = None,
+    image_width: int | None = None,
 ) -> Pretrained:
     """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
 
@@ -31,6 +34,8 @@ def load(
         recipe: gives what a published file does not show, such as dropout.
         task: what a published file was fine-tuned for, where its tensors leave it open.
         heads: attention heads of text and fusion, where neither file nor recipe gives them.
+        image_size, image_width: of the pictures that the model is to take, if not the stored size; see
+            `load_model`.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it.
@@ -43,18 +48,34 @@ def load(
     """
     path = Path(path)
     own = None if tokenizer is None else given_tokenizer(Path(tokenizer))
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist: name a model folder or a published file; a model of the hub is read by "
+            "xfm.XFM.from_pretrained"
+        )
     if path.is_dir():
-        found = load_model(path)
+        found = load_model(path, image_size, image_width)
         given = Path(path if tokenizer is None else tokenizer)
     else:
         kind = None if task is None else _kind(task)
         result = convert(path, Choices(load_recipe(recipe).model, kind, heads))
         found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
+        if image_size is not None:
+            found = _resized(found, path, image_size, image_width)
         given = Path(tokenizer or path)
     if own is None:
         return found
     check_vocabulary(own, found.model.config, given)
     return replace(found, given_tokenizer=own)
+
+
+def _resized(found: Pretrained, path: Path, image_size: int, image_width: int | None) -> Pretrained:
+    try:
+        found.model.resize(image_size, image_width)
+    except ValueError as error:
+        raise UserError(f"{path} cannot take pictures of {image_size} pixels: {error}") from error
+    shown = replace(found.preprocessing, image_size=image_size, image_width=image_width)
+    return replace(found, preprocessing=shown)
 
 
 def provenance(converted: Converted) -> dict[str, Any]:
@@ -63,7 +84,11 @@ def provenance(converted: Converted) -> dict[str, Any]:
     return {
         "published": Path(report.source).name,
         "layout": report.layout,
-        "initialised": [line.part for line in report.lines if line.fate is Fate.MISSING],
+        "licences": {"code": CODE_LICENCE, "weights": None, "data": None},  # such a file has none
+        FRESH: [
+            part if part == "temperature" else f"{part}."
+            for part in (line.part for line in report.lines if line.fate is Fate.MISSING)
+        ],
     }
 
 

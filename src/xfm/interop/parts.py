@@ -1,12 +1,14 @@
 """What is taken over from another model: an encoder, and what feeds it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from xfm.config.model import AnyLanguageConfig, AnyVisionConfig
 from xfm.data.tokenizer import Tokenizer
+from xfm.errors import UserError
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.language import LanguageEncoder
 from xfm.modeling.timm_vision import TimmVision
@@ -60,3 +62,26 @@ class LanguagePart:
     def config(self) -> AnyLanguageConfig:
         """Its configuration."""
         return self.encoder.config
+
+
+def preprocessing(
+    source: Path | str | None, image_size: int, mean: Any, std: Any, image_width: int | None = None
+) -> Preprocessing:
+    """How pictures become pixels, by the numbers of another model's settings.
+
+    Args:
+        source: where they stand.
+        image_size, image_width: see `Preprocessing`.
+        mean, std: three numbers each, as the settings have them.
+
+    Raises:
+        UserError: they are something else.
+    """
+    try:
+        red, green, blue = (float(number) for number in mean)
+        deviation = tuple(float(number) for number in std)
+        return Preprocessing(image_size, (red, green, blue), deviation, image_width=image_width)  # pyright: ignore[reportArgumentType]
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(
+            f"{source}: mean and deviation of the pixels must be three numbers each ({error}); copy it again"
+        ) from error

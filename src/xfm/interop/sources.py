@@ -2,22 +2,22 @@
 
 import argparse
 import json
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
+from xfm.interop.pickles import check_dense, read_pickle
+from xfm.modeling.weights import read_tensors
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SETTING_FILES = ("*.json", "README.md")
 TOKENIZER_FILES = ("*.txt", "*.json")
+Module = TypeVar("Module", bound=nn.Module)
 _NESTED = ("model", "module", "state_dict")
 
 
@@ -42,10 +42,9 @@ def fetch(reference: str, patterns: Sequence[str]) -> Path:
             folder = Path(snapshot_download(reference, allow_patterns=[pickled, *patterns]))
         return folder
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{reference} is neither a path here nor can it be read from the hub ({reason}); check the name, "
-            "or give the folder of a downloaded copy"
+            f"{reference} is neither a path here nor can it be read from the hub ({first_line(error)}); "
+            "check the name, or give the folder of a downloaded copy"
         ) from error
 
 
@@ -72,22 +71,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged, or would have to run code.
     """
-    try:
-        if path.suffix == ".safetensors":
-            stored: Any = load_file(path)
-        else:
-            with torch.serialization.safe_globals([argparse.Namespace]):  # the options of a training run
-                stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} cannot be read as weights ({reason}); copy it again") from error
+    if path.suffix == ".safetensors":
+        stored: Any = read_tensors(path)
+    else:
+        stored = read_pickle(path, [argparse.Namespace])  # the options of a training run
     for name in _NESTED:
         if isinstance(stored, Mapping) and isinstance(stored.get(name), Mapping):
             stored = stored[name]
     named = stored.items() if isinstance(stored, Mapping) else ()
-    tensors = {name: t for name, t in named if isinstance(t, Tensor)}
+    tensors = {name: t for name, t in named if isinstance(name, str) and isinstance(t, Tensor)}
     if not tensors:
         raise UserError(f"{path} holds no tensors by name; give a file of weights")
+    for name, tensor in tensors.items():
+        check_dense(path, name, tensor)
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
@@ -114,26 +110,40 @@ def read_licence(folder: Path) -> str | None:
         return None
     try:
         header = yaml.safe_load(text.split("---", 2)[1])
-    except (yaml.YAMLError, IndexError):
+    except (yaml.YAMLError, IndexError, ValueError, RecursionError):  # ValueError: no such day or number
         return None
-    return str(header["license"]) if isinstance(header, dict) and "license" in header else None
+    if not isinstance(header, dict):
+        return None
+    found = header.get("license")
+    # Of a licence without a name of its own, the card says it elsewhere.
+    found = header.get("license_name", found) if found == "other" else found
+    names = found if isinstance(found, list) else [found]
+    # Other values could be one list many times over, of any size as text.
+    return ", ".join(name for name in names if isinstance(name, str)) or None
 
 
-def fill(
-    module: nn.Module, state: Mapping[str, Tensor], file: Path, optional: frozenset[str] = frozenset()
-) -> None:
-    """Copy tensors into a module, each by its name.
+def filled(
+    build: Callable[[], Module],
+    state: Mapping[str, Tensor],
+    file: Path,
+    optional: frozenset[str] = frozenset(),
+) -> Module:
+    """A module with tensors, each by its name.
+
+    They are compared before memory is taken: settings may claim any size, a file has what it has.
 
     Args:
-        module: what to fill.
+        build: makes the module.
         state: a tensor for every parameter, and no others.
         file: where they come from.
         optional: names that may be absent; the module keeps what it has there.
 
     Raises:
-        UserError: a tensor is missing or of another shape.
+        UserError: a tensor is missing, of another shape, or not of floating point where it should be.
     """
-    for name, own in module.state_dict().items():
+    with torch.device("meta"):
+        wanted = build().state_dict()
+    for name, own in wanted.items():
         if name not in state and name not in optional:
             raise UserError(f"{file} lacks the weights of {name}; give the file of a whole encoder")
         if name in state and state[name].shape != own.shape:
@@ -141,4 +151,10 @@ def fill(
                 f"{file}: the weights of {name} have shape {list(state[name].shape)}, expected "
                 f"{list(own.shape)}; the file is not of the architecture that it or its settings claim"
             )
+        if name in state and own.is_floating_point() != state[name].is_floating_point():
+            raise UserError(
+                f"{file}: the weights of {name} are of type {state[name].dtype}; save them as float32"
+            )
+    module = build()
     module.load_state_dict(dict(state), strict=not optional)
+    return module

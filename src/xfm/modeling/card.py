@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from xfm.config.model import ModelConfig
+from xfm.config.task import TaskConfig
 from xfm.modeling.folder import Belongings
 
 CARD = "README.md"
@@ -26,6 +27,7 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
     if isinstance(weights := licences.get("weights"), str):
         header["license"] = weights.lower()
     rows = int(preprocessing.shape[0]), int(preprocessing.shape[1])
+    task = f"\n- {_task(belongings.task.task)}" if belongings.task else ""
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# X-FM model: {provenance.get('recipe', 'custom')}",
@@ -37,15 +39,15 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
         f"- vision: {_part(config.vision)}, pictures of {rows[0]} x {rows[1]} pixels in "
         f"{config.vision.grid[0]} x {config.vision.grid[1]} patches\n"
         f"- language: {_part(config.language)}, {config.language.vocab_size} tokens\n"
-        f"- fusion: {config.fusion.depth} layers",
+        f"- fusion: {config.fusion.depth} layers{task}",
         "## Licences",
-        f"- code: {licences.get('code', NOT_STATED)}\n- weights: {licences.get('weights', NOT_STATED)}\n"
-        f"- data: {_listed(licences.get('data'))}",
+        f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
+        f"- data: {_listed(licences.get('data'))}" + _licences_of_parts(provenance),
         "## Training",
         _fenced(
             {
                 key: provenance[key]
-                for key in ("steps", "seed", "init", "composed", "began_with")
+                for key in ("steps", "seed", "init", "published", "layout", "composed", "began_with", "fresh")
                 if key in provenance
             }
         ),
@@ -56,6 +58,22 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
         table = "\n".join(f"| {name} | {value} |" for name, value in scores.items())
         sections += ["## Scores", f"| what | score |\n|---|---|\n{table}"]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _task(task: TaskConfig) -> str:
+    outputs = f", {task.classes} outputs" if task.classes else ""
+    return f"fine-tuned for {task.kind}{outputs} (`model.belongings.task`)"
+
+
+def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
+    """A line for each model whose weights this one began with."""
+    composed = _mapping(provenance.get("composed") or _mapping(provenance.get("began_with")).get("composed"))
+    parts = {name: part for name in ("language", "vision") if (part := _mapping(composed.get(name)))}
+    return "".join(
+        f"\n- weights of the {name} encoder that training began with, {part.get('reference')}: "
+        f"{part.get('licence') or NOT_STATED}"
+        for name, part in parts.items()
+    )
 
 
 def _part(config: Any) -> str:

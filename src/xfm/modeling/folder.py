@@ -4,8 +4,10 @@ A fine-tuned model's folder also has `task.json`, what it is for, and `task.safe
 """
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,9 +19,11 @@ from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, sync_folder
+from xfm.modeling.belongings import Belongings as Belongings
+from xfm.modeling.belongings import Preprocessing as Preprocessing
+from xfm.modeling.belongings import Pretrained as Pretrained
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
 from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.weights import assign_tensors, read_tensors, require_same, without_weights, write_tensors
@@ -27,93 +31,10 @@ from xfm.modeling.xfm import XFM
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
+UNUSED = "unused.safetensors"
+"""Caption heads of a published file, so that an export gives the file back whole."""
 TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
 FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How pictures become pixels: squashed to a square, scaled to [0, 1], normalised.
-
-    Attributes:
-        image_size: side of the square in pixels.
-        mean, std: per channel, of values in [0, 1].
-        interpolation: of the resizing.
-        image_width: width of pictures that are not square; image_size is then their height.
-    """
-
-    image_size: int
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
-    interpolation: str = "bicubic"
-    image_width: int | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.image_size, self.image_width or self.image_size
-
-
-@dataclass(frozen=True)
-class Belongings:
-    """What a model cannot be used without, and where it comes from.
-
-    Attributes:
-        given_tokenizer: its vocabulary, None if it was saved without one.
-        preprocessing: how pictures become pixels.
-        provenance: where the model comes from.
-    """
-
-    given_tokenizer: Tokenizer | None
-    preprocessing: Preprocessing
-    provenance: dict[str, Any]
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer.
-
-        Raises:
-            UserError: the model has none.
-        """
-        if self.given_tokenizer is None:
-            raise UserError(
-                "the model has no tokenizer, and texts need one; convert or load it again with --tokenizer "
-                "(in Python, tokenizer=), for published weights RoBERTa's"
-            )
-        return self.given_tokenizer
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A loaded model folder.
-
-    Attributes:
-        model: in evaluation mode.
-        given_tokenizer: the model's tokenizer, None if it was saved without one.
-        preprocessing: how pictures become pixels.
-        provenance: where the model comes from.
-        task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
-    """
-
-    model: XFM
-    given_tokenizer: Tokenizer | None
-    preprocessing: Preprocessing
-    provenance: dict[str, Any]
-    task: TaskModel | None = None
-
-    @property
-    def belongings(self) -> Belongings:
-        """All but the model."""
-        return Belongings(self.given_tokenizer, self.preprocessing, self.provenance)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer.
-
-        Raises:
-            UserError: the model has none.
-        """
-        return self.belongings.tokenizer
 
 
 def save_model(
@@ -123,6 +44,7 @@ def save_model(
     preprocessing: Preprocessing,
     provenance: dict[str, Any],
     task: TaskModel | None = None,
+    unused: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
     """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
 
@@ -131,6 +53,7 @@ def save_model(
         model, tokenizer, preprocessing: what belongs together; without a tokenizer, texts cannot be encoded.
         provenance: where the model comes from, as JSON can hold it; anything else is written as text.
         task: what the model was fine-tuned for; its parts take the place of the model's.
+        unused: tensors of a published file that no model uses, by their names there.
 
     Raises:
         UserError: the disk is full, the place is not writable, or something else lies there. What was there
@@ -146,6 +69,8 @@ def save_model(
             if task is not None:
                 write_tensors(part / TASK_WEIGHTS, task.added_state())
                 _write_json(part / TASK, to_plain(task.task))
+            if unused:
+                write_tensors(part / UNUSED, {name: t.float().clone() for name, t in unused.items()})
             sync_folder(part)
             replace_folder(part, target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
@@ -186,11 +111,6 @@ def load_model(
         UserError: a file is missing, truncated or of another model.
     """
     folder = Path(folder)
-    if folder.is_file():
-        raise UserError(
-            f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
-            "Python by xfm.load"
-        )
     config, preprocessing = read_config(folder)
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
@@ -212,6 +132,11 @@ def read_config(
         UserError: a file is missing or of another model, or the model cannot take pictures of that size.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise UserError(
+            f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
+            "Python by xfm.load"
+        )
     values = own_fields(_read_json(folder / CONFIG), folder / CONFIG)
     config = from_plain(ModelConfig, values, folder / CONFIG)
     preprocessing = from_plain(Preprocessing, _read_json(folder / PREPROCESSING), folder / PREPROCESSING)
@@ -266,20 +191,22 @@ def _load_weights(folder: Path, config: ModelConfig) -> tuple[XFM, TaskModel | N
     They are compared before memory is taken: a configuration may claim any size, a file has what it has.
     """
     with torch.device("meta"):
-        require_same(folder / WEIGHTS, XFM(config).state_dict(), CONFIG)
+        shapes = XFM(config)
+        require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
+        if (described := _read_task(folder, shapes)) is not None:
+            require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
     with without_weights():
         model = XFM(config)
         task = _read_task(folder, model)
     _assign(model, model.state_dict(), folder / WEIGHTS)
     if task is not None:
-        require_same(folder / TASK_WEIGHTS, task.added_state(), TASK)
         _assign(task, task.added_state(), folder / TASK_WEIGHTS)
         task.eval()
     return model, task
 
 
 def _read_task(folder: Path, model: XFM) -> TaskModel | None:
-    """The task model that the folder describes, with shapes only."""
+    """The task model that the folder describes."""
     if not (folder / TASK).exists():
         return None
     return build_task_model(from_plain(TaskConfig, _read_json(folder / TASK), folder / TASK), model)
@@ -287,7 +214,11 @@ def _read_task(folder: Path, model: XFM) -> TaskModel | None:
 
 def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
     """Give the module the tensors of a file in the types of `own`; it keeps the others that it has."""
-    stored = {name: tensor.to(own[name].dtype) for name, tensor in read_tensors(path).items()}
+    stored = read_tensors(path)
+    for name, tensor in stored.items():
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise UserError(f"{path}: {name} is of type {tensor.dtype}, not {own[name].dtype}; copy it again")
+        stored[name] = tensor.to(own[name].dtype)
     assign_tensors(module, {**module.state_dict(), **stored})
 
 

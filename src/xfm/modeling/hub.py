@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 from xfm.files import write_text
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import (
@@ -13,6 +13,7 @@ from xfm.modeling.folder import (
     TASK,
     TASK_WEIGHTS,
     TOKENIZER,
+    UNUSED,
     WEIGHTS,
     Belongings,
     Pretrained,
@@ -22,7 +23,10 @@ from xfm.modeling.folder import (
 from xfm.modeling.shared_format import INPUT_CLASSES
 from xfm.modeling.xfm import XFM
 
-FILES = (CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, TASK, TASK_WEIGHTS, INPUT_CLASSES, CARD)
+FILES = (
+    *(CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, TASK, TASK_WEIGHTS, INPUT_CLASSES, CARD),
+    UNUSED,
+)
 """What is downloaded, whatever else a repository holds: no code, no pickles."""
 
 
@@ -45,7 +49,7 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
     Raises:
         UserError: there is no such folder, and no such repository can be read.
     """
-    if Path(reference).is_dir():
+    if Path(reference).exists():  # `load_model` says so of a file
         return Path(reference)
     from huggingface_hub import snapshot_download
 
@@ -53,7 +57,7 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
         return Path(snapshot_download(str(reference), revision=revision, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
         raise UserError(
-            f"{reference} is no model folder here, and cannot be read from the hub ({_first_line(error)}); "
+            f"{reference} is no model folder here, and cannot be read from the hub ({first_line(error)}); "
             "check the path or the name, and the connection"
         ) from error
 
@@ -64,17 +68,26 @@ def save_pretrained(folder: Path | str, model: XFM, belongings: Belongings | Non
     Args:
         folder: the folder; a model that lies there is replaced.
         model: the model.
-        belongings: tokenizer, preprocessing and provenance.
+        belongings: tokenizer, preprocessing and provenance, and the task if it was fine-tuned for one.
 
     Raises:
-        UserError: the folder cannot be written, or there are no belongings.
+        UserError: the folder cannot be written, there are no belongings, or their task is of another model.
     """
     if belongings is None:
         raise UserError(
             "the model has no tokenizer and preprocessing to be saved with: give `belongings`, such as those "
             "of the folder that it was loaded from (`load_model(FOLDER).belongings`)"
         )
-    save_model(folder, model, belongings.given_tokenizer, belongings.preprocessing, belongings.provenance)
+    task = belongings.task
+    if task is not None:
+        own = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+        if any(own.get(name) != tensor.data_ptr() for name, tensor in task.shared_state().items()):
+            raise UserError(
+                "the task of these `belongings` was built on another model, whose weights would be saved; "
+                "build it on this one, or leave it out (`dataclasses.replace(belongings, task=None)`)"
+            )
+    tokenizer, shown, provenance = belongings.given_tokenizer, belongings.preprocessing, belongings.provenance
+    save_model(folder, model, tokenizer, shown, provenance, task)
     write_text(Path(folder) / CARD, model_card(model.config, belongings))
 
 
@@ -92,14 +105,16 @@ def push_to_hub(name: str, model: XFM, belongings: Belongings | None, private: b
         try:
             hub = HfApi(library_name="xfm")
             hub.create_repo(name, private=private, exist_ok=True)
-            return str(hub.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
+            commit = hub.upload_folder(
+                repo_id=name,
+                folder_path=folder,
+                commit_message=message,
+                # What an earlier model had and this one has not would be read as its own.
+                delete_patterns=[TASK, TASK_WEIGHTS, TOKENIZER, UNUSED],
+            )
+            return str(commit)
         except Exception as error:  # those of its HTTP client have no base that all versions share
             raise UserError(
-                f"{name}: the hub did not take the model ({_first_line(error)}); check the name, your rights "
+                f"{name}: the hub did not take the model ({first_line(error)}); check the name, your rights "
                 "there (`hf auth login`) and the connection"
             ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

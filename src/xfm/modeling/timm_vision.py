@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.model import TimmVisionConfig
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 
 
 class TimmVision(nn.Module):
@@ -92,9 +92,9 @@ def create_trunk(config: TimmVisionConfig) -> Any:
             num_heads=config.heads,
             drop_path_rate=config.drop_path,
         )
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except Exception as error:  # its models raise of every kind
         raise UserError(
-            f"timm cannot build {config.architecture} as described ({error}); "
+            f"timm cannot build {config.architecture} as described ({first_line(error)}); "
             "take a vision transformer, such as vit_base_patch16_224"
         ) from error
     check_trunk(trunk, config.architecture)

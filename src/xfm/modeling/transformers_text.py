@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xfm.config.model import TransformersTextConfig
-from xfm.errors import UserError
+from xfm.config.model import MAX_DEPTH, TransformersTextConfig
+from xfm.errors import UserError, first_line
 
 # What would load code or other weights, or belongs to the place where the file came from.
 _DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
@@ -50,9 +50,12 @@ def create_trunk(settings: str) -> Any:
     """
     transformers = import_transformers()
     try:
-        config = transformers.AutoConfig.for_model(**safe_settings(json.loads(settings)))
-        trunk = transformers.AutoModel.from_config(config, trust_remote_code=False)
-    except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
+        trunk = transformers.AutoModel.from_config(
+            checked_config(json.loads(settings)), trust_remote_code=False
+        )
+    except UserError:
+        raise
+    except Exception as error:  # its configurations raise of every kind
         raise UserError(
             f"transformers {transformers.__version__} cannot build the text encoder ({first_line(error)}); "
             "upgrade transformers, or take another model"
@@ -61,10 +64,29 @@ def create_trunk(settings: str) -> Any:
 
 
 def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a `config.json` without what asks for code of elsewhere, such as attention kernels."""
+    """The content of a `config.json` without what asks for code of elsewhere, such as attention kernels.
+
+    The settings of a part are such settings, too.
+    """
     return {
-        key: value for key, value in values.items() if key not in _DROPPED and "_implementation" not in key
+        key: safe_settings(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if not isinstance(key, str) or (key not in _DROPPED and "_implementation" not in key)
     }
+
+
+def checked_config(values: Mapping[str, Any]) -> Any:
+    """The configuration of transformers that the content of a `config.json` describes.
+
+    Raises:
+        UserError: it asks for more layers than any model has, which would be built for hours.
+        Exception: transformers' own, of any kind.
+    """
+    config = import_transformers().AutoConfig.for_model(**safe_settings(values))
+    layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > MAX_DEPTH:
+        raise UserError(f"the text encoder's settings ask for {layers} layers; they are damaged")
+    return config
 
 
 def checked_trunk(trunk: Any) -> Any:
@@ -94,9 +116,3 @@ def import_transformers() -> Any:
     except ImportError as error:
         raise UserError("this model needs transformers: pip install 'xfm[transformers]'") from error
     return transformers
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -22,6 +22,9 @@ _DTYPES = {
     "BF16": torch.bfloat16,
     "I64": torch.int64,
     "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
     "BOOL": torch.bool,
 }
 
@@ -42,6 +45,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
+            if foreign := [name for name, entry in header.items() if entry["dtype"] not in _DTYPES]:
+                raise UserError(
+                    f"{path}: {foreign[0]} is stored as {header[foreign[0]]['dtype']}, which is not read; "
+                    "save it as float32, float16 or bfloat16"
+                )
             tensors = {}
             for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
                 flat = torch.empty(entry["data_offsets"][1] - entry["data_offsets"][0], dtype=torch.uint8)
@@ -51,7 +59,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return tensors
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
 
 

@@ -137,7 +137,7 @@ class XFM(Composition, nn.Module):
 
     Attributes:
         config: the configuration.
-        belongings: tokenizer, preprocessing and provenance, if the model came from `from_pretrained`.
+        belongings: tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -155,7 +155,8 @@ class XFM(Composition, nn.Module):
             revision: branch, tag or commit of the repository.
 
         Returns:
-            The model in evaluation mode on the CPU; tokenizer and preprocessing are its `belongings`.
+            The model in evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its
+            task are its `belongings`.
 
         Raises:
             UserError: there is no such model, or its files are damaged.

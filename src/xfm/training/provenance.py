@@ -13,11 +13,11 @@ from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.data.tokenizer import Tokenizer
+from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import Belongings, Preprocessing, read_provenance, write_description
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
 from xfm.training.run_folder import Describe
 
-CODE_LICENCE = "Apache-2.0"
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
 
 

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from xfm.config.linear import Framing, LinearEvaluationConfig, Method
 from xfm.errors import UserError
 from xfm.evaluation.linear.cache import Featuriser
@@ -40,9 +38,8 @@ def save_probe(pretrained: Pretrained, featuriser: Featuriser, probe: LinearProb
     labels = tuple(str(label) for label in probe.classes.tolist())
     module = ImageClassifier(pretrained.model.vision, len(labels))
     module.task = replace(module.task, labels=labels)
-    with torch.no_grad():
-        module.head.weight.copy_(probe.classifier.weight.T)
-        module.head.bias.copy_(probe.classifier.bias)
+    state = {"weight": probe.classifier.weight.T, "bias": probe.classifier.bias}
+    module.head.load_state_dict(state)
     provenance = {
         "task": module.task.kind.value,
         "probe_of": featuriser.weights,

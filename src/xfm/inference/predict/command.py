@@ -5,8 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.config.options import add_fields, assemble, new_parser, suggest
-from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
+from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask, pipeline_task
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
         "--precision", type=str, default="fp32", help="fp32, bf16, or auto: bf16 where it is faster"
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--readers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     if task is PipelineTask.RETRIEVAL:
         parser.add_argument(
@@ -67,6 +70,10 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
             type=str,
             default=None,
             help="candidates: a folder of pictures, or a table (text or image)",
+        )
+    if task is PipelineTask.GROUNDING:
+        parser.add_argument(
+            "--draw", type=str, default=None, help="folder for the pictures, each with its box, by row number"
         )
     if task is not None and fields(OPTIONS[task]):
         add_fields(parser, OPTIONS[task])
@@ -78,10 +85,7 @@ def _task_of(options: Sequence[str]) -> PipelineTask | None:
     first = next(iter(options), "--help")
     if first.startswith("-"):
         return None
-    try:
-        return PipelineTask(first)
-    except ValueError:
-        raise UserError(f"unknown task {first}; {suggest(first, [*PipelineTask])}") from None
+    return pipeline_task(first)
 
 
 def _columns(task: PipelineTask) -> str:
@@ -104,9 +108,7 @@ def _wrapped(names: str) -> str:
 
 def predict(chosen: "Namespace") -> None:
     """Answer the rows and say how many there were."""
-    if chosen.task not in list(PipelineTask):
-        raise UserError(f"unknown task {chosen.task}; {suggest(chosen.task, [*PipelineTask])}")
-    task = PipelineTask(chosen.task)
+    task = pipeline_task(chosen.task)
     options = assemble(OPTIONS[task], chosen)
     gallery = getattr(chosen, "gallery", None)
     if task is PipelineTask.RETRIEVAL and gallery is None:
@@ -127,6 +129,7 @@ def predict(chosen: "Namespace") -> None:
         precision=chosen.precision,
         batch_size=chosen.batch_size,
         allow_urls=chosen.allow_urls,
+        readers=chosen.readers,
     )
     out = Path(chosen.out)
     try:
@@ -139,6 +142,7 @@ def predict(chosen: "Namespace") -> None:
             gallery=gallery,
             skip_bad=chosen.skip_bad,
             restart=chosen.restart,
+            draw=getattr(chosen, "draw", None),
             progress=not chosen.quiet,
         )
     except KeyboardInterrupt:

@@ -13,13 +13,17 @@ from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
 from xfm.config.plain import to_plain
 from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
+from xfm.files import writing
 from xfm.inference.base import Pipeline
+from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
-from xfm.inference.predict.output import ANSWER, ROW, Answers, earlier_settings, open_answers
+from xfm.inference.matching import Grounding
+from xfm.inference.pictures import original
+from xfm.inference.predict.output import ANSWER, ROW, Answers, open_answers
 from xfm.inference.predict.sources import FolderRows, InputRow, Reading, RowSource, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
 
-_HEAD = 1 << 20  # bytes of an input by which it is known again
+_HEAD = 1 << 16  # most bytes of a line by which an input is known again
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def predict(
     gallery: Path | str | None = None,
     skip_bad: bool = False,
     restart: bool = False,
+    draw: Path | str | None = None,
     progress: bool = False,
 ) -> Outcome:
     """Answer every row of a file or folder into a JSON-lines file, or go on with a run that was stopped.
@@ -65,6 +70,7 @@ def predict(
         gallery: for retrieval, the candidates: a folder of pictures, or a table with a column image or text.
         skip_bad: log rows that cannot be answered in OUT.bad.jsonl and go on.
         restart: throw away what `out` holds.
+        draw: folder for the pictures of a grounding, each row's with its box, under the row's number.
         progress: show a bar.
 
     Raises:
@@ -77,16 +83,24 @@ def predict(
     options = OPTIONS[pipe.task]() if options is None else options
     if taken := {ROW, ANSWER} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
-    settings = _settings(pipe, source, reading, options, gallery, earlier_settings(out))
+    if draw is not None and not isinstance(pipe, Grounding):
+        raise UserError(f"--draw draws the boxes of a grounding, and {pipe.task} has none; leave it out")
+    settings = _settings(pipe, source, reading, options, gallery)
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root)
     pipe.prepare(options)  # refuses what cannot be, before anything is written
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
-        return _answer(pipe, rows, options, answers, skip_bad, progress)
+        return _answer(pipe, rows, options, answers, skip_bad, None if draw is None else Path(draw), progress)
 
 
 def _answer(
-    pipe: Pipeline[Any, Any], rows: RowSource, options: Any, answers: Answers, skip_bad: bool, progress: bool
+    pipe: Pipeline[Any, Any],
+    rows: RowSource,
+    options: Any,
+    answers: Answers,
+    skip_bad: bool,
+    draw: Path | None,
+    progress: bool,
 ) -> Outcome:
     done = answers.done
     waiting: dict[int, InputRow] = {}
@@ -105,6 +119,8 @@ def _answer(
         try:
             for number, answer in pipe.numbered(given(), options, skip if skip_bad else None):
                 row = waiting.pop(number)
+                if draw is not None:
+                    _draw(pipe, row, answer, draw)
                 answers.write(row.number, row.kept, answer)
                 answered += 1
                 if answered % pipe.engine.window == 0:
@@ -117,6 +133,16 @@ def _answer(
                 f"{reason} (the rows before it are answered; --skip-bad passes over such rows)"
             ) from error
     return Outcome(answered, done.lines, answers.skipped)
+
+
+def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
+    """The row's picture with its box."""
+    assert isinstance(row.given, Mapping)
+    drawn = draw_boxes(original(row.given["image"], pipe.engine.urls), [answer])
+    path = folder / f"{row.number}.jpg"
+    with writing(path, "and run the same command again"):
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn.save(path, quality=90)
 
 
 def _bar(rows: RowSource, progress: bool) -> Any:
@@ -144,23 +170,17 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None) -> Gallery:
 
 
 def _settings(
-    pipe: Pipeline[Any, Any],
-    source: Path,
-    reading: Reading,
-    options: Any,
-    gallery: Path | str | None,
-    earlier: Mapping[str, Any],
+    pipe: Pipeline[Any, Any], source: Path, reading: Reading, options: Any, gallery: Path | str | None
 ) -> dict[str, Any]:
     """What the answers depend on: a run goes on only where all of it is the same."""
-    known = earlier.get("input")
     return {
         "task": pipe.task.value,
         "model": _fingerprint_of(pipe),
-        "input": _known_by(source, known.get("bytes") if isinstance(known, dict) else None),
+        "input": _known_by(source),
         "columns": dict(reading.columns.columns),
         "keep": list(reading.keep),
         "options": to_plain(options),
-        "gallery": None if gallery is None else _known_by(Path(gallery), None),
+        "gallery": None if gallery is None else _known_by(Path(gallery)),
         "precision": pipe.engine.precision.value,
     }
 
@@ -175,10 +195,10 @@ def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _known_by(path: Path, before: object) -> dict[str, Any]:
-    """A folder's path, or a file's name and beginning: as much as an earlier run saw, for it may grow."""
+def _known_by(path: Path) -> dict[str, Any]:
+    """A folder's path, or a file's name and first two lines: it may grow, and bad rows may be mended."""
     if path.is_dir():
         return {"folder": os.path.abspath(path)}
     with unreadable(path), path.open("rb") as file:
-        head = file.read(before if isinstance(before, int) and 0 <= before <= _HEAD else _HEAD)
-    return {"file": path.name, "bytes": len(head), "sha256": hashlib.sha256(head).hexdigest()}
+        head = file.readline(_HEAD) + file.readline(_HEAD)
+    return {"file": path.name, "begins": hashlib.sha256(head).hexdigest()[:16]}

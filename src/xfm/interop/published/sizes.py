@@ -53,6 +53,8 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
     Raises:
         UserError: a tensor is missing or its shape makes no sense, or the number of heads is not known.
     """
+    if heads is not None and heads < 1:
+        raise UserError(f"{source}: it cannot have {heads} attention heads; give at least 1 as --heads")
     shapes = _Shapes(source, state)
     width, _, patch, _ = shapes.of("vision_encoder.patch_embed.proj.weight", 4)
     rows, vision_heads = shapes.of("vision_encoder.blocks.0.attn.relative_position_bias_table", 2)

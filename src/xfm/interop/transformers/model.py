@@ -11,11 +11,15 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput, can_return_tuple
 from transformers.utils.hub import cached_file
 
+from xfm.config.restore import from_plain
+from xfm.config.task import ImageHead, TaskConfig, TaskKind
 from xfm.errors import UserError
+from xfm.interop.sources import read_settings
 from xfm.interop.transformers.configuration import XFMConfig
-from xfm.modeling.folder import PROVENANCE
+from xfm.modeling.folder import PROVENANCE, TASK, TASK_WEIGHTS
 from xfm.modeling.timm_vision import TimmVision
 from xfm.modeling.vision import VisionEncoder
+from xfm.modeling.weights import read_tensors, require_same
 from xfm.modeling.xfm import Composition
 
 HEAD = "head."
@@ -31,6 +35,7 @@ class XFMPreTrainedModel(PreTrainedModel):
 
     config: XFMConfig
     config_class = XFMConfig
+    task_kind: ClassVar[TaskKind | None] = None  # whose fine-tuned heads the class can take
     base_model_prefix = "xfm"  # of no attribute: every class holds the parts themselves
     # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
     # over all accumulated batches and forget to divide.
@@ -51,6 +56,9 @@ class XFMPreTrainedModel(PreTrainedModel):
     ) -> Self:
         """As transformers' method, but every weight except those of a task's new head must be there.
 
+        A folder that was fine-tuned in this package for the task of the class, with as many classes as
+        `num_labels`, gives its head, too.
+
         Raises:
             UserError: weights are missing.
         """
@@ -60,6 +68,7 @@ class XFMPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
         )
         model, report = loaded
+        _take_head(model, report, pretrained_model_name_or_path, place)
         if lacking := sorted(name for name in report["missing_keys"] if not name.startswith(HEAD)):
             raise UserError(
                 f"{pretrained_model_name_or_path} lacks {len(lacking)} tensors of {cls.__name__} (first: "
@@ -107,19 +116,35 @@ class XFMPreTrainedModel(PreTrainedModel):
 
 def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str, Any]:
     """The provenance of a folder or repository, empty where it has none."""
+    path = _find(name, PROVENANCE, place)
+    return {} if path is None else read_settings(path)
+
+
+def _find(name: str | Path | None, file: str, place: dict[str, Any]) -> Path | None:
+    """A file of a folder or repository, None where it has none."""
     if name is None:  # the weights were given as a dictionary
-        return {}
+        return None
     quiet = ("missing_entries", "connection_errors", "gated_repo")
-    path = cached_file(
-        str(name), PROVENANCE, **place, **{f"_raise_exceptions_for_{what}": False for what in quiet}
-    )
+    path = cached_file(str(name), file, **place, **{f"_raise_exceptions_for_{what}": False for what in quiet})
+    return None if path is None else Path(path)
+
+
+def _take_head(
+    model: XFMPreTrainedModel, report: dict[str, Any], name: str | Path | None, place: dict[str, Any]
+) -> None:
+    """Fill a head that is missing with that of a fine-tuned folder, where it is of the same task and size."""
+    missing = {key for key in report["missing_keys"] if key.startswith(HEAD)}
+    path = _find(name, TASK, place) if missing and model.task_kind is not None else None
     if path is None:
-        return {}
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
-    return found if isinstance(found, dict) else {}
+        return
+    task = from_plain(TaskConfig, read_settings(path), path)
+    if (task.kind, task.image_head) != (model.task_kind, ImageHead.LINEAR):
+        return
+    if task.classes != model.config.num_labels or (weights := _find(name, TASK_WEIGHTS, place)) is None:
+        return
+    require_same(weights, {key: model.state_dict()[key] for key in missing}, TASK)
+    model.load_state_dict(read_tensors(weights), strict=False)
+    report["missing_keys"] = type(report["missing_keys"])(set(report["missing_keys"]) - missing)
 
 
 def refuse_unused(given: dict[str, Any]) -> None:

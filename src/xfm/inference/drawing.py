@@ -1,0 +1,178 @@
+"""Boxes with their texts, and heat maps, drawn on pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from xfm.config.pipelines import UrlRules
+from xfm.errors import UserError
+from xfm.inference.pictures import original
+
+LEAST_SIDE = 480  # smaller pictures are enlarged, or no text would be readable beside their boxes
+COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b8860b", "#ad1457")
+"""Of the boxes in turn; white text is readable on all of them."""
+
+# From transparent over yellow and orange to dark red: also in grey, more is darker.
+_HEAT = np.array([[255, 247, 188], [254, 217, 98], [251, 140, 40], [216, 48, 31], [128, 0, 38]], dtype=float)
+_MOST_COVER = 0.8  # of the picture's light is hidden at most
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def as_image(picture: object, urls: UrlRules | None = None) -> Image.Image:
+    """A picture of any form as an RGB picture of Pillow.
+
+    Raises:
+        UserError: it is no picture, or cannot be read.
+    """
+    return Image.fromarray(original(picture, urls).permute(1, 2, 0).numpy())
+
+
+def draw_boxes(
+    picture: object, located: Sequence[Mapping[str, Any]], *, least_side: int = LEAST_SIDE
+) -> Image.Image:
+    """The picture with boxes and their texts.
+
+    Args:
+        picture: as pipelines take pictures.
+        located: answers of `grounding`: `{"label": TEXT, "box": {"xmin", "ymin", "xmax", "ymax"}}` in pixels
+            of the picture; a `score` is shown behind the text.
+        least_side: a picture whose longer side is less is enlarged to it by whole steps; 0 leaves it as it
+            is.
+
+    Returns:
+        A new RGB picture.
+
+    Raises:
+        UserError: the picture cannot be read, or a box lacks an edge.
+    """
+    image = as_image(picture)
+    scale = max(1, -(-least_side // max(image.size)))
+    shown = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(shown)
+    line = max(2, round(max(shown.size) / 240))
+    font = ImageFont.load_default(max(12, round(max(shown.size) / 32)))
+    boxes = [_edges(one, scale, shown) for one in located]
+    for place, box in enumerate(boxes):
+        draw.rectangle(box, outline=COLOURS[place % len(COLOURS)], width=line)
+    taken: list[tuple[float, float, float, float]] = []
+    for place, (one, box) in enumerate(zip(located, boxes, strict=True)):
+        score = one.get("score")
+        text = str(one.get("label", "")) + (f" {score:.2f}" if isinstance(score, float) else "")
+        if text:
+            colour = COLOURS[place % len(COLOURS)]
+            taken.append(_label(draw, text, box, colour, font, shown.size, taken))
+    return shown
+
+
+def _edges(one: Mapping[str, Any], scale: int, shown: Image.Image) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom in the enlarged picture."""
+    try:
+        box = one["box"]
+        left, top, right, bottom = (float(box[name]) * scale for name in ("xmin", "ymin", "xmax", "ymax"))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"{dict(one)!r} is no box: give label and box with xmin, ymin, xmax and ymax in pixels"
+        ) from None
+    left, right = sorted((min(max(left, 0), shown.width - 1), min(max(right, 0), shown.width - 1)))
+    top, bottom = sorted((min(max(top, 0), shown.height - 1), min(max(bottom, 0), shown.height - 1)))
+    return left, top, right, bottom
+
+
+def _label(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    box: tuple[float, float, float, float],
+    colour: str,
+    font: Font,
+    size: tuple[int, int],
+    taken: Sequence[tuple[float, float, float, float]],
+) -> tuple[float, float, float, float]:
+    """Write a text at its box: above, below or inside, where no other text is; returns the place it took."""
+    pad = 3
+    text = _fitting(draw, text, font, size[0] - 2 * pad)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    x = min(max(box[0], 0), max(0, size[0] - width))
+    # Above, below, inside at the top, inside at the bottom; the first that is in the picture and free.
+    choices = [box[1] - height, box[3] + 1, box[1], box[3] - height]
+    inside = [y for y in choices if 0 <= y <= size[1] - height] or [0.0]
+    free = [y for y in inside if not any(_overlap((x, y, x + width, y + height), other) for other in taken)]
+    y = (free or inside)[0]
+    place = (x, y, x + width, y + height)
+    draw.rectangle(place, fill=colour)
+    draw.text((x + pad - left, y + pad - top), text, fill="white", font=font)
+    return place
+
+
+def _fitting(draw: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> str:
+    """The text, cut where it is wider than the picture."""
+    text = " ".join(text.split())
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while text and draw.textlength(f"{text}...", font=font) > width:
+        text = text[:-1]
+    return f"{text}..."
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def draw_heat(picture: object, heat: NDArray[np.floating], *, least_side: int = 240) -> Image.Image:
+    """The picture under a heat map.
+
+    Args:
+        picture: as pipelines take pictures.
+        heat: [rows, columns] not negative; its largest value gets the darkest red, 0 leaves the picture as it
+            is.
+        least_side: as of `draw_boxes`.
+
+    Returns:
+        A new RGB picture.
+    """
+    image = as_image(picture)
+    scale = max(1, -(-least_side // max(image.size)))
+    size = (image.width * scale, image.height * scale)
+    base = np.asarray(image.resize(size, Image.Resampling.LANCZOS), dtype=float)
+    top = float(heat.max()) if heat.size else 0.0
+    scaled = Image.fromarray((heat / top if top > 0 else np.zeros_like(heat)).astype(np.float32))
+    amount = np.clip(np.asarray(scaled.resize(size, Image.Resampling.BICUBIC)), 0, 1)[..., None]
+    place = amount * (len(_HEAT) - 1)
+    lower = np.clip(np.floor(place[..., 0]).astype(int), 0, len(_HEAT) - 2)
+    share = place - lower[..., None]
+    colour = _HEAT[lower] * (1 - share) + _HEAT[lower + 1] * share
+    cover = _MOST_COVER * amount
+    return Image.fromarray(np.clip(base * (1 - cover) + colour * cover, 0, 255).round().astype(np.uint8))
+
+
+def sheet(
+    pictures: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 4, title: str = ""
+) -> Image.Image:
+    """Pictures of one size side by side, each with a line of text above.
+
+    Args:
+        pictures: one at least.
+        titles: of each picture.
+        columns: pictures in a row.
+        title: a line above all of them.
+    """
+    width, height = pictures[0].size
+    font, gap = ImageFont.load_default(15), 8
+    line, columns = 22, min(columns, len(pictures))
+    rows, head = -(-len(pictures) // columns), (line + gap) if title else 0
+    whole = Image.new(
+        "RGB", (columns * (width + gap) + gap, head + rows * (height + line + gap) + gap), "white"
+    )
+    draw = ImageDraw.Draw(whole)
+    if title:
+        draw.text((gap, gap), _fitting(draw, title, font, whole.width - 2 * gap), fill="black", font=font)
+    for place, (picture, text) in enumerate(zip(pictures, titles, strict=True)):
+        x = gap + place % columns * (width + gap)
+        y = head + gap + place // columns * (height + line + gap)
+        draw.text((x, y), _fitting(draw, text, font, width), fill="black", font=font)
+        whole.paste(picture, (x, y + line))
+    return whole

@@ -1,0 +1,109 @@
+"""What belongs to a model: tokenizer, preprocessing, provenance, and the task that it was fine-tuned for."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import CLIP_MEAN, CLIP_STD
+from xfm.errors import UserError
+from xfm.modeling.task_models import TaskModel
+from xfm.modeling.xfm import XFM
+
+CODE_LICENCE = "Apache-2.0"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures become pixels: squashed to a square, scaled to [0, 1], normalised.
+
+    Attributes:
+        image_size: side of the square in pixels.
+        mean, std: per channel, of values in [0, 1].
+        interpolation: of the resizing.
+        image_width: width of pictures that are not square; image_size is then their height.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    interpolation: str = "bicubic"
+    image_width: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise ValueError(f"{name} must be three numbers, one a channel")
+        if min(self.std) <= 0:
+            raise ValueError("std must be larger than 0")
+        if self.interpolation != "bicubic":
+            raise ValueError(f"interpolation is {self.interpolation}: only bicubic is computed")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image_size, self.image_width or self.image_size
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What a model cannot be used without, and where it comes from.
+
+    Attributes:
+        given_tokenizer: its vocabulary, None if it was saved without one.
+        preprocessing: how pictures become pixels.
+        provenance: where the model comes from.
+        task: what the model was fine-tuned for, sharing its parts; None before fine-tuning.
+    """
+
+    given_tokenizer: Tokenizer | None
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+    task: TaskModel | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            UserError: the model has none.
+        """
+        if self.given_tokenizer is None:
+            raise UserError(
+                "the model has no tokenizer, and texts need one; convert or load it again with --tokenizer "
+                "(in Python, tokenizer=), for published weights RoBERTa's"
+            )
+        return self.given_tokenizer
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A loaded model folder.
+
+    Attributes:
+        model: in evaluation mode.
+        given_tokenizer: the model's tokenizer, None if it was saved without one.
+        preprocessing: how pictures become pixels.
+        provenance: where the model comes from.
+        task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
+    """
+
+    model: XFM
+    given_tokenizer: Tokenizer | None
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+    task: TaskModel | None = None
+
+    @property
+    def belongings(self) -> Belongings:
+        """All but the model."""
+        return Belongings(self.given_tokenizer, self.preprocessing, self.provenance, self.task)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            UserError: the model has none.
+        """
+        return self.belongings.tokenizer

@@ -1,0 +1,351 @@
+"""What each pipeline answers, against the model asked directly."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import xfm
+from tests.evaluation.tiny import COLOURS
+from tests.inference.models import TASKS, pictures, texts
+from tests.inference.test_pipelines import Models, same
+from xfm.config.generation import BeamSearch, Sampling
+from xfm.config.task import TaskKind
+from xfm.data.in_memory import to_uint8
+from xfm.data.schema import Tokens
+from xfm.data.tokenizer import normalise_caption
+from xfm.errors import UserError
+from xfm.evaluation.retrieval import rerank_scores
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.generation import Marks, generate
+from xfm.modeling.task_models import Answerer, Captioner, Grounder, Reasoner, TextClassifier
+from xfm.tasks.answers import AnswerList
+from xfm.tasks.pictures import normalise, squash
+
+WIDE = {"rtol": 0.0, "atol": 1e-5}
+
+
+@pytest.fixture(autouse=True)
+def _without_gradients() -> Any:
+    with torch.no_grad():
+        yield
+
+
+def pixels(found: Pretrained, shown: list[Image.Image]) -> Tensor:
+    squashed = [squash(to_uint8(picture), found.preprocessing) for picture in shown]
+    return normalise(torch.stack(squashed), found.preprocessing)
+
+
+def tokens(found: Pretrained, said: list[str], longest: int = 128) -> Tokens:
+    return found.tokenizer.encode_batch([normalise_caption(text) for text in said], longest).tokens
+
+
+def scores(answers: list[dict[str, Any]]) -> dict[str, float]:
+    return {answer.get("label", answer.get("answer")): answer["score"] for answer in answers}
+
+
+def test_text_classification(models: Models) -> None:
+    found = models[TaskKind.TEXT]
+    assert isinstance(found.task, TextClassifier)
+    pipe = xfm.pipeline("text-classification", model=found)
+    said = ["Is it RED?", "yes, it is."]  # as written: nothing is normalised
+    logits = found.task(found.tokenizer.encode_batch(said, 40).tokens)
+    expected = [dict(zip(("bad", "fair", "good"), row, strict=True)) for row in logits.softmax(-1).tolist()]
+    answers = pipe(said)
+    for answer, wanted in zip(answers, expected, strict=True):
+        assert [a["score"] for a in answer] == sorted((a["score"] for a in answer), reverse=True)
+        assert scores(answer) == pytest.approx(wanted, abs=1e-5)
+    assert pipe(said[0], top_k=1) == answers[0][:1]
+    pair = found.task(found.tokenizer.encode_pairs(said[:1], said[1:], 40).tokens).softmax(-1)[0]
+    for given in ({"text": said[0], "text_pair": said[1]}, {"text": said[0], "second": said[1]}):
+        assert scores(pipe(given)) == pytest.approx(
+            dict(zip(("bad", "fair", "good"), pair.tolist(), strict=True)), abs=1e-5
+        )
+    same(pipe(text=said[0], text_pair=said[1]), pipe(given))
+
+
+def test_a_regression_gives_its_value(models: Models) -> None:
+    from dataclasses import replace
+
+    from xfm.config.task import TaskConfig
+    from xfm.modeling.task_models import build_task_model
+
+    plain = models[None]
+    task = build_task_model(TaskConfig(TaskKind.TEXT, 1), plain.model).eval()
+    pipe = xfm.pipeline("text-classification", model=replace(plain, task=task))
+    value = task(plain.tokenizer.encode_batch(["a red square"], 99).tokens).item()
+    assert pipe("a red square") == [{"label": "value", "score": pytest.approx(value, abs=1e-5)}]
+
+
+def test_visual_reasoning(models: Models) -> None:
+    found = models[TaskKind.REASONING]
+    assert isinstance(found.task, Reasoner)
+    shown, said = pictures(2), "the left square is red " * 9  # more than 30 words are read
+    text = found.tokenizer.encode_batch([normalise_caption(said, 64)], 64).tokens
+    logits = found.task(pixels(found, shown), torch.tensor([0]), torch.tensor([1]), text)
+    answer = xfm.pipeline("visual-reasoning", model=found)(images=shown, text=said)
+    assert scores(answer) == pytest.approx(
+        dict(zip(("false", "true"), logits.softmax(-1)[0].tolist(), strict=True)), abs=1e-5
+    )
+    turned = xfm.pipeline("visual-reasoning", model=found)(images=shown[::-1], text=said)
+    assert scores(turned) != pytest.approx(scores(answer), abs=1e-4)
+
+
+def whole_likelihoods(found: Pretrained, shown: Image.Image, question: str, listed: list[str]) -> Tensor:
+    """Log-likelihood of every answer of a list, each scored whole."""
+    model = found.task
+    assert isinstance(model, Answerer)
+    memory = model.fuse(pixels(found, [shown]), tokens(found, [question]))
+    seen = tokens(found, [question]).mask
+    encoded = AnswerList(listed, found.tokenizer)
+    index = torch.zeros(len(listed), dtype=torch.int64)
+    logits = model.decoder(encoded.ids, encoded.mask, memory, seen, index)[:, :-1].log_softmax(-1)
+    chosen = logits.gather(-1, encoded.ids[:, 1:, None])[..., 0]
+    return (chosen * encoded.mask[:, 1:]).sum(1)
+
+
+@pytest.mark.parametrize("given", [[], ["Blue", "a green square", "what", "no", "where is it"]])
+def test_answers_are_ranked_by_their_whole_likelihood(models: Models, given: list[str]) -> None:
+    found = models[TaskKind.VQA]
+    listed = [normalise_caption(answer) for answer in given] or list(TASKS[TaskKind.VQA].answers)
+    ask = xfm.pipeline("visual-question-answering", model=found)
+    for shown, question in zip(pictures(4), texts(4), strict=True):
+        expected = whole_likelihoods(found, shown, question, listed).exp()
+        best = expected.topk(3)
+        answer = ask(image=shown, question=question, top_k=3, answers=given)
+        assert [a["answer"] for a in answer] == [listed[place] for place in best.indices.tolist()]
+        assert [a["score"] for a in answer] == pytest.approx(best.values.tolist(), abs=1e-6, rel=1e-4)
+
+
+def test_free_answers_are_the_likeliest_texts(models: Models) -> None:
+    found = models[TaskKind.VQA]
+    assert isinstance(found.task, Answerer)
+    question = "what colour is the left square"
+    answer = xfm.pipeline("visual-question-answering", model=found)(
+        image=pictures(1)[0], question=question, free=True, top_k=2, beams=4, max_tokens=6
+    )
+    text = tokens(found, [question])
+    memory = found.task.fuse(pixels(found, pictures(1)), text)
+    how = BeamSearch(6, texts=2, beams=4, length_penalty=0.0)
+    written = generate(found.task.decoder, memory, text.mask, Marks.of(found.tokenizer), how)
+    assert [a["answer"] for a in answer] == [found.tokenizer.decode(ids).strip() for ids in written.ids[0]]
+    assert [a["score"] for a in answer] == pytest.approx(written.scores[0].exp().tolist(), rel=1e-4)
+
+
+def test_grounding_is_in_pixels_of_the_picture(models: Models) -> None:
+    found = models[TaskKind.GROUNDING]
+    assert isinstance(found.task, Grounder)
+    pipe = xfm.pipeline("grounding", model=found)
+    for shown, phrase in zip(pictures(5), texts(5), strict=True):
+        width, height = shown.size
+        cx, cy, w, h = found.task(pixels(found, [shown]), tokens(found, [phrase]))[0].tolist()
+        edges = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+        left, top, right, bottom = (min(max(edge, 0), 1) for edge in edges)
+        wanted = {"xmin": left * width, "ymin": top * height, "xmax": right * width, "ymax": bottom * height}
+        answer = pipe({"image": shown, "phrase": phrase})
+        assert answer == {"label": phrase, "box": pytest.approx(wanted, abs=1e-3)}
+
+
+@pytest.mark.parametrize("templates", [["This is a photo of {}."], ["{}", "a {} square", "what {} is it"]])
+def test_zero_shot(models: Models, templates: list[str]) -> None:
+    found, shown = models[None], pictures(3)
+    model, names = found.model, [*COLOURS]
+    vectors = [
+        torch.stack(
+            [model.embed_text(*vars(tokens(found, [t.replace("{}", name)])).values())[0] for t in templates]
+        ).mean(0)
+        for name in names
+    ]
+    classes = torch.nn.functional.normalize(torch.stack(vectors), dim=-1)
+    logits = model.embed_image(pixels(found, shown)) @ classes.T / model.temperature
+    pipe = xfm.pipeline("zero-shot-image-classification", model=found)
+    answers = pipe(shown, candidate_labels=names, hypothesis_template=templates)
+    for answer, row in zip(answers, logits.softmax(-1).tolist(), strict=True):
+        assert scores(answer) == pytest.approx(dict(zip(names, row, strict=True)), abs=1e-5)
+        assert sum(scores(answer).values()) == pytest.approx(1)
+    assert pipe(shown[0], candidate_labels=["red"]) == [{"label": "red", "score": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "needs candidate_labels"),
+        ({"candidate_labels": ["a", "a"]}, "names 'a' twice"),
+        ({"candidate_labels": ["a"], "hypothesis_template": "a photo"}, "must hold {} once"),
+        (
+            {"candidate_label": ["a"]},
+            "there is no field 'candidate_label'|unknown option candidate_label; did",
+        ),
+        ({"candidate_labels": ["a"], "top_k": -1}, "top_k is -1"),
+    ],
+)
+def test_wrong_options_are_named(models: Models, options: dict[str, Any], words: str) -> None:
+    pipe = xfm.pipeline("zero-shot-image-classification", model=models[None])
+    with pytest.raises(UserError, match=words):
+        pipe(pictures(1), **options)
+
+
+@pytest.mark.parametrize("rerank", [0, 3, 32])
+@pytest.mark.parametrize("to_texts", [False, True])
+def test_retrieval_against_scoring_everything(models: Models, rerank: int, to_texts: bool) -> None:
+    found = models[TaskKind.RETRIEVAL]
+    model, shown, said = found.model, pictures(9), texts(8)
+    image = model.encode_image(pixels(found, shown))
+    words = tokens(found, said)
+    text = model.encode_text(words.ids, words.mask)
+    cosines = model.project_image(image[:, 0]) @ model.project_text(text[:, 0]).T  # [9, 8]
+    logits = torch.stack(
+        [model.match_logits(model.fuse(text, words.mask, image, torch.full((8,), i))) for i in range(9)]
+    )
+    combined = torch.from_numpy(
+        rerank_scores(cosines.double().numpy(), logits.double().numpy(), model.temperature.item())
+    )
+    pipe = xfm.pipeline("retrieval", model=found, batch_size=3)
+    if to_texts:
+        hits = pipe(shown, texts=said, top_k=3, rerank=rerank)
+    else:
+        hits = pipe(said, images=shown, top_k=3, rerank=rerank)
+        cosines, combined, logits = cosines.T, combined.T, logits.transpose(0, 1)
+    for query, row in enumerate(hits):
+        shortlist = cosines[query].topk(rerank or 3).indices if rerank < 8 else torch.arange(len(cosines[0]))
+        wanted = combined[query] if rerank else cosines[query].double()
+        order = shortlist[wanted[shortlist].argsort(descending=True)][:3].tolist()
+        assert [hit["index"] for hit in row] == order
+        for hit in row:
+            place = hit["index"]
+            assert hit["score"] == pytest.approx(wanted[place].item(), abs=1e-4)
+            assert hit["similarity"] == pytest.approx(cosines[query, place].item(), abs=1e-5)
+            if rerank:
+                share = logits[query, place].softmax(-1)[1].item()
+                assert hit["match"] == pytest.approx(share, abs=1e-5)
+            assert hit.get("text") == (said[place] if to_texts else None)
+
+
+def test_a_gallery_serves_many_calls_and_forgets_what_does_not_fit(
+    models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    paths = []
+    for number, picture in enumerate(pictures(6)):
+        paths.append(tmp_path / f"{number}.png")
+        picture.save(paths[-1])
+    pipe = xfm.pipeline("retrieval", model=models[None], batch_size=2)
+    whole = pipe(texts(3), gallery=pipe.gallery(images=paths))  # type: ignore[attr-defined]
+    assert whole[0][0]["image"] == str(paths[whole[0][0]["index"]])
+    monkeypatch.setattr("xfm.inference.retrieval.GALLERY_KEPT", 1)
+    small = pipe.gallery(images=paths)  # type: ignore[attr-defined]
+    same(pipe(texts(3), gallery=small), whole)
+    same([pipe(text, gallery=small) for text in texts(3)], whole)
+
+
+def test_things_of_one_kind_are_compared_by_cosine(models: Models) -> None:
+    pipe = xfm.pipeline("retrieval", model=models[None])
+    for given, gallery in (
+        ("red square", {"texts": ["blue", "red square"]}),
+        (pictures(1)[0], {"images": pictures(3)}),
+    ):
+        hits = pipe(given, **gallery)
+        assert hits[0]["similarity"] == pytest.approx(1, abs=1e-5)
+        assert hits[0]["index"] == ("texts" in gallery)
+        assert "match" not in hits[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({}, "something to search in"),
+        ({"images": []}, "nothing to search in"),
+        ({"images": ["a"], "texts": ["a"]}, "either images or texts"),
+        ({"texts": [3]}, "texts must be texts, not int"),
+        ({"images": [__file__]}, r"input 0: \(of the gallery\) .*not a JPEG"),
+    ],
+)
+def test_wrong_galleries_are_named(models: Models, call: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        xfm.pipeline("retrieval", model=models[None])("red", **call)
+
+
+def test_fill_mask(models: Models) -> None:
+    found = models[None]
+    fill = xfm.pipeline("fill-mask", model=found)
+    said = "a <mask> square left of a <mask> square"
+    ids = found.tokenizer.encode_batch([said], 99).tokens
+    states = found.model.encode_text(ids.ids, ids.mask)
+    places = ids.ids[0].eq(found.tokenizer.mask).nonzero()[:, 0]
+    share = found.model.language_logits(states[0, places]).softmax(-1)
+    answers = fill(said, top_k=3)
+    assert [len(row) for row in answers] == [3, 3]
+    for row, expected in zip(answers, share, strict=True):
+        assert [a["token"] for a in row] == expected.topk(3).indices.tolist()
+        assert [a["score"] for a in row] == pytest.approx(expected.topk(3).values.tolist(), abs=1e-5)
+        assert [a["token_str"] for a in row] == [found.tokenizer.decode([a["token"]]) for a in row]
+    whole = ids.ids[0].clone()
+    whole[places[0]] = answers[0][0]["token"]
+    assert answers[0][0]["sequence"] == found.tokenizer.decode(whole)
+
+
+def test_fill_mask_with_a_picture(models: Models) -> None:
+    found, shown = models[None], pictures(2)
+    fill = xfm.pipeline("fill-mask", model=found)
+    ids = found.tokenizer.encode_batch(["a <mask> square"], 99).tokens
+    image = found.model.encode_image(pixels(found, shown))
+    fused = found.model.fuse(found.model.encode_text(ids.ids, ids.mask), ids.mask, image[:1])
+    share = found.model.fusion_logits(fused[ids.ids == found.tokenizer.mask]).softmax(-1)[0]
+    answer = fill({"text": "A <mask> square!", "image": shown[0]}, top_k=4)  # read as a caption
+    assert [a["token"] for a in answer] == share.topk(4).indices.tolist()
+    assert answer[0]["score"] != pytest.approx(fill(text="a <mask> square")[0]["score"], abs=1e-5)
+
+
+def test_a_text_without_a_mask_is_named(models: Models) -> None:
+    fill = xfm.pipeline("fill-mask", model=models[None])
+    with pytest.raises(UserError, match=r"input 1: the text has no <mask> among its first 128 tokens"):
+        fill(["a <mask>", "a square"])
+    with pytest.raises(UserError, match="no <mask>"):
+        fill("word " * 200 + "<mask>")  # beyond what is read
+
+
+def test_embed(models: Models) -> None:
+    found, shown, said = models[None], pictures(3), texts(3)
+    embed = xfm.pipeline("embed", model=found)
+    vectors = embed(shown)
+    assert isinstance(vectors, np.ndarray)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, found.model.embed_image(pixels(found, shown)), atol=1e-5)
+    words = tokens(found, said)
+    np.testing.assert_allclose(embed(said), found.model.embed_text(words.ids, words.mask), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embed(said), axis=1), 1, atol=1e-5)
+    assert embed(said[0]).shape == (16,)
+    assert embed([]).shape == (0, 16)
+
+
+def test_captions(models: Models) -> None:
+    found, shown = models[TaskKind.CAPTIONING], pictures(3)
+    assert isinstance(found.task, Captioner)
+    memory = found.model.encode_image(pixels(found, shown))
+    seen = torch.ones(memory.shape[:2], dtype=torch.bool)
+    how = BeamSearch(9, 4, texts=2, beams=3)
+    written = generate(found.task.decoder, memory, seen, Marks.of(found.tokenizer), how)
+    expected = [
+        [{"generated_text": found.tokenizer.decode(ids).strip()} for ids in rows] for rows in written.ids
+    ]
+    caption = xfm.pipeline("captioning", model=found)
+    assert caption(shown, texts=2, max_tokens=9, min_tokens=4) == expected
+    assert caption([*shown, shown[0]], texts=2, max_tokens=9, min_tokens=4) == [*expected, expected[0]]
+
+
+def test_sampled_captions_depend_on_picture_and_seed_alone(models: Models) -> None:
+    caption = xfm.pipeline("captioning", model=models[TaskKind.CAPTIONING])
+    options = {"sample": True, "texts": 2, "max_tokens": 8, "temperature": 2.0}
+    shown = pictures(4)
+    together = caption(shown, seed=5, **options)
+    assert together == [caption(picture, seed=5, **options) for picture in shown]
+    assert together != caption(shown, seed=6, **options)
+    assert Sampling(8, seed=5).temperature == 1
+
+
+def test_a_caption_longer_than_the_positions_is_refused(models: Models) -> None:
+    caption = xfm.pipeline("captioning", model=models[TaskKind.CAPTIONING])
+    with pytest.raises(UserError, match="max_tokens is 200, but the model writes at most 129"):
+        caption(pictures(1), max_tokens=200)

@@ -1,0 +1,189 @@
+"""Pictures from the web: only where allowed, from public places, within bounds."""
+
+import ipaddress
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.inference.server import PICTURE, serving
+from xfm.config.pipelines import UrlRules
+from xfm.errors import UserError
+from xfm.inference.fetch import fetch, is_public, is_url
+
+HERE = UrlRules(seconds=5, private=True)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serving() as address:
+        yield address
+
+
+def test_a_picture_comes_whole(server: str) -> None:
+    assert fetch(f"{server}/picture?size=3", HERE) == PICTURE
+    assert fetch(f"{server}/hops", HERE) == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("path", "rules", "words"),
+    [
+        ("missing", HERE, "the server answers 404"),
+        ("loop", HERE, "more than 3 redirects"),
+        ("hops", replace(HERE, redirects=0), "more than 0 redirects"),
+        ("picture", replace(HERE, max_bytes=799), "more than the 799 bytes"),
+        ("unannounced", replace(HERE, max_bytes=50_000), "more than the 50000 bytes"),
+        ("short", HERE, "ended after 3 of 1000 bytes|IncompleteRead"),
+        ("away?ftp://elsewhere/a", HERE, "by http and https only"),
+        ("away?file:///etc/passwd", HERE, "by http and https only"),
+        ("away?http://user:secret@127.0.0.1/a", HERE, "an address with a password"),
+    ],
+)
+def test_what_goes_wrong_is_said(server: str, path: str, rules: UrlRules, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        fetch(f"{server}/{path}", rules)
+
+
+@pytest.mark.parametrize("path", ["slow", "slow-header"])
+def test_a_slow_server_does_not_hold_us(server: str, path: str) -> None:
+    """Not even one that sends a byte now and then."""
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"not there within 0\.6 seconds"):
+        fetch(f"{server}/{path}", replace(HERE, seconds=0.6))
+    assert time.monotonic() - began < 3
+
+
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(UserError) as error:
+        fetch("http://user:secret@example.org/a", UrlRules())
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
+        "255.255.255.255", "224.0.0.1", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1",
+        "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a00:1",
+        "2002:7f00:1::", "2001:db8::1",
+    ],
+)  # fmt: skip
+def test_places_that_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+def test_public_places(address: str) -> None:
+    assert is_public(address)
+
+
+@given(st.ip_addresses(v=4))
+def test_wrapping_an_address_does_not_make_it_public(address: ipaddress.IPv4Address) -> None:
+    public = is_public(str(address))
+    number = int(address)
+    assert is_public(str(ipaddress.IPv6Address(0xFFFF << 32 | number))) == public  # mapped
+    assert is_public(str(ipaddress.IPv6Address((0x64FF9B << 96) | number))) == public  # NAT64
+    assert not is_public(str(ipaddress.IPv6Address((0x2002 << 112) | number << 80))) or public  # 6to4
+
+
+def test_the_own_machine_is_refused_by_every_name(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = server.rpartition(":")[2]
+    for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f000001", "2130706433", "127.1"):
+        with pytest.raises(UserError, match=r"not a public address|cannot be read"):
+            fetch(f"http://{host}:{port}/picture", UrlRules(seconds=2))
+
+
+def test_a_redirect_to_a_private_place_is_refused(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first server counts as public here; where it leads to is judged by the same rule."""
+    import xfm.inference.fetch as module
+
+    port = server.rpartition(":")[2]
+    monkeypatch.setattr(module, "is_public", lambda address: address == "127.0.0.1")
+    assert fetch(f"{server}/picture", UrlRules(seconds=5)) == PICTURE
+    with pytest.raises(UserError, match=r"leads to 127\.0\.0\.2, which is not a public address"):
+        fetch(f"{server}/away?http://127.0.0.2:{port}/picture", UrlRules(seconds=5))
+
+
+def test_a_name_is_resolved_once_and_every_address_must_be_allowed(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that means a public address when it is checked and a private one later gets nowhere."""
+    import xfm.inference.fetch as module
+
+    port, asked = int(server.rpartition(":")[2]), []
+
+    def resolve(host: str, port: int, **more: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        addresses = ["127.0.0.1"] if host == "one.test" else ["127.0.0.1", "10.0.0.1"]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(module, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(module.socket, "getaddrinfo", resolve)
+    with pytest.raises(UserError, match=r"leads to 10\.0\.0\.1"):
+        fetch(f"http://two.test:{port}/picture", UrlRules(seconds=5))
+    asked.clear()
+    monkeypatch.undo()
+    calls: list[str] = []
+    real = socket.getaddrinfo
+
+    def once(host: str, *arguments: object, **more: object) -> object:
+        calls.append(host)
+        return real("127.0.0.1" if host == "one.test" else host, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module.socket, "getaddrinfo", once)
+    assert fetch(f"http://one.test:{port}/picture", HERE) == PICTURE
+    assert calls.count("one.test") == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http:///a.png", "https://[::1", "http://host:99999/a", "ftp://host/a", "gopher://x"]
+)
+def test_broken_addresses_are_named(url: str) -> None:
+    with pytest.raises(UserError):
+        fetch(url, UrlRules(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://a/b.png", True), ("HTTP://A", True), ("ftp://a", True), ("file:///a", True),
+        ("a.png", False), ("/tmp/a.png", False), ("C:\\a.png", False), ("a b://c", False), ("://a", False),
+    ],
+)  # fmt: skip
+def test_addresses_are_told_from_paths(text: str, expected: bool) -> None:
+    assert is_url(text) == expected
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_certificates_are_checked_for_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose certificate nobody vouches for is refused; once it is trusted, by its name only."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with serving((certificate, key)) as address:
+        named = address.replace("127.0.0.1", "localhost")
+        with pytest.raises(UserError, match="certificate verify failed"):
+            fetch(f"{named}/picture", HERE)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert fetch(f"{named}/picture", HERE) == PICTURE
+        with pytest.raises(UserError, match="certificate verify failed"):
+            fetch(f"{address}/picture", HERE)
+
+
+def test_a_pipeline_fetches_what_is_allowed(server: str, models: dict) -> None:
+    import xfm
+
+    with pytest.raises(UserError, match="not a public address"):
+        xfm.pipeline("embed", model=models[None], allow_urls=True)(image=f"{server}/picture")
+    with pytest.raises(UserError, match="not a JPEG, PNG or WebP"):
+        xfm.pipeline("embed", model=models[None], allow_urls=HERE)(image=f"{server}/picture")

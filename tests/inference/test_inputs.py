@@ -1,0 +1,158 @@
+"""Pictures and mappings as users give them."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import xfm
+from tests.inference.models import pictures
+from tests.inference.test_pipelines import Models
+from xfm.data.in_memory import to_uint8
+from xfm.errors import UserError
+from xfm.inference.base import Pipeline
+
+
+@pytest.fixture
+def embed(models: Models) -> Pipeline[Any, Any]:
+    return xfm.pipeline("embed", model=models[None])
+
+
+def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
+
+
+FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {
+    "pil": lambda picture, path: picture,
+    "path": lambda picture, path: path,
+    "text path": lambda picture, path: {"image": str(path)},
+    "bytes": lambda picture, path: encoded(picture),
+    "array": lambda picture, path: np.array(picture),
+    "array in another order": lambda picture, path: np.asfortranarray(np.array(picture)),
+    "tensor": lambda picture, path: torch.from_numpy(np.array(picture)).permute(2, 0, 1),
+    "transparent": lambda picture, path: picture.convert("RGBA"),
+    "transparent array": lambda picture, path: np.array(picture.convert("RGBA")),
+    "palette": lambda picture, path: picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256),
+    "pil of a file": lambda picture, path: Image.open(path),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_of_a_picture_are_the_same(embed: Pipeline[Any, Any], tmp_path: Path, form: str) -> None:
+    picture = pictures(1)[0].resize((40, 30), Image.Resampling.NEAREST)
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(picture))
+    np.testing.assert_allclose(embed(FORMS[form](picture, path)), embed(picture), atol=1e-6)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_arrays_tensors_and_pil_pictures_are_the_same_pixels(width: int, height: int, seed: int) -> None:
+    array = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = torch.from_numpy(array).permute(2, 0, 1)
+    for form in (array, expected, Image.fromarray(array), np.dstack([array, array[..., :1]])):
+        assert torch.equal(to_uint8(form), expected)
+    grey = torch.from_numpy(array[..., 0]).expand(3, -1, -1)
+    for form in (array[..., 0], array[..., :1], grey[:1], Image.fromarray(array[..., 0])):
+        assert torch.equal(to_uint8(form), grey)
+
+
+def test_sixteen_bits_keep_their_upper_half() -> None:
+    values = np.array([[0, 255, 256, 65535]], dtype=np.uint16)
+    assert to_uint8(Image.fromarray(values))[0].tolist() == [[0, 0, 1, 255]]
+
+
+def test_stacks_are_lists(embed: Pipeline[Any, Any]) -> None:
+    stack = np.stack([np.array(picture.resize((20, 20))) for picture in pictures(3)])
+    expected = embed([*stack])
+    assert expected.shape == (3, 16)
+    np.testing.assert_array_equal(embed(stack), expected)
+    np.testing.assert_array_equal(embed(torch.from_numpy(stack).permute(0, 3, 1, 2)), expected)
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (np.zeros((4, 4, 3)), r"uint8 array.*not float64 \[4, 4, 3\]"),
+        (np.zeros((4, 4, 2), np.uint8), r"\[4, 4, 2\]"),
+        (torch.zeros(3, 4, 4), r"not torch.float32 \[3, 4, 4\]"),
+        (torch.zeros(5, 4, 3, dtype=torch.uint8), r"\[5, 4, 3\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"),
+        (Path("no/where.png"), "no/where.png: the picture no/where.png cannot be read"),
+        (b"no picture", "not a JPEG, PNG or WebP"),
+        (Path(__file__), "not a JPEG, PNG or WebP"),
+        (Image.new("L", (20000, 20000)), "20000 x 20000 pixels, more than the limit"),
+    ],
+)
+def test_what_is_no_picture_is_named(embed: Pipeline[Any, Any], picture: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        embed(picture)
+
+
+def test_a_pil_picture_that_does_not_decode_is_named(embed: Pipeline[Any, Any]) -> None:
+    whole = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)))
+    with pytest.raises(UserError, match="the PIL picture does not decode"):
+        embed(Image.open(io.BytesIO(whole[: len(whole) // 2])))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "ftp", "file"])
+def test_addresses_need_leave(embed: Pipeline[Any, Any], scheme: str) -> None:
+    with pytest.raises(
+        UserError, match=f"{scheme}://host/a.png: addresses are not fetched unless allow_urls"
+    ):
+        embed(image=f"{scheme}://host/a.png")
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "words"),
+    [
+        ("image-text-matching", {"image": "a.png"}, "the field text is missing; an input has image, text"),
+        ("image-text-matching", {"image": "a.png", "txt": "b"}, "no field 'txt'; did you mean text"),
+        ("image-text-matching", "a text", r'several parts: give {"image": ..., "text": ...}, not a bare str'),
+        ("grounding", {"image": "a.png", "text": "b", "phrase": "c"}, "the field text is given twice"),
+        ("grounding", {"image": pictures(1)[0], "text": 3}, "text must be a text, not int"),
+        ("embed", {"text": "a", "image": "b.png"}, "takes either text or image|cannot be read"),
+        ("embed", {}, "takes either text or image"),
+        ("embed", {"text": None}, "takes either text or image"),
+    ],
+)
+def test_wrong_inputs_are_named(models: Models, task: str, given: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        xfm.pipeline(task, model=models[None])(given)
+
+
+def test_two_pictures_are_two(models: Models) -> None:
+    from xfm.config.task import TaskKind
+
+    pipe = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
+    with pytest.raises(UserError, match="images must be a list of two pictures, not list"):
+        pipe(images=pictures(3), text="both")
+    with pytest.raises(UserError, match="images must be a list of two pictures, not str"):
+        pipe(images="a.png", text="both")
+
+
+def test_options_and_inputs_do_not_mix(embed: Pipeline[Any, Any]) -> None:
+    with pytest.raises(UserError, match="unknown option top_k; embed has none"):
+        embed(["a"], top_k=3)
+
+
+def test_a_path_that_comes_again_is_read_once(
+    embed: Pipeline[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import xfm.inference.pictures as module
+
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(pictures(1)[0]))
+    reads: list[Any] = []
+    load = module.load_image
+    monkeypatch.setattr(module, "load_image", lambda source: reads.append(source) or load(source))
+    embed([path] * 5)
+    assert len(reads) == 1

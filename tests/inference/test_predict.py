@@ -1,0 +1,405 @@
+"""Whole files: every row once, whatever happened on the way."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import xfm
+from tests.inference.models import pictures, texts
+from tests.inference.test_pipelines import Models, same
+from xfm.cli import main
+from xfm.config.pipelines import FIELDS, Best, PipelineTask
+from xfm.config.task import TaskKind
+from xfm.data.tables import ColumnMap
+from xfm.errors import UserError
+from xfm.inference.base import Pipeline
+from xfm.inference.predict.output import bad_file, settings_file
+from xfm.inference.predict.run import predict
+from xfm.inference.predict.sources import Reading
+
+Folders = dict[TaskKind | None, Path]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_lines(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def photos(folder: Path, count: int) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{number}.png" for number in range(count)]
+    for name, picture in zip(names, pictures(count), strict=True):
+        picture.save(folder / name)
+    return names
+
+
+@pytest.fixture
+def classify(models: Models) -> Pipeline[Any, Any]:
+    return xfm.pipeline("text-classification", model=models[TaskKind.TEXT], batch_size=3)
+
+
+@pytest.fixture
+def ask(models: Models) -> Pipeline[Any, Any]:
+    return xfm.pipeline("visual-question-answering", model=models[TaskKind.VQA], batch_size=2)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])
+def test_rows_are_answered_as_the_pipeline_answers(
+    ask: Pipeline[Any, Any], tmp_path: Path, kind: str
+) -> None:
+    names = photos(tmp_path / "photos", 3)
+    rows = [
+        {"id": f"q{n}", "photo": f"photos/{names[n % 3]}", "question": f'{text},\n"{n}"?'}
+        for n, text in enumerate(texts(11))
+    ]
+    source = tmp_path / f"rows.{'csv' if kind == 'semicolons' else kind}"
+    if kind == "jsonl":
+        write_lines(source, [row for pair in zip(rows, [""] * 11, strict=True) for row in pair])
+    elif kind == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), source)
+    else:
+        delimiter = {"csv": ",", "tsv": "\t", "semicolons": ";"}[kind]
+        with source.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, [*rows[0]], delimiter=delimiter)
+            table.writeheader()
+            table.writerows(rows)
+    reading = Reading(FIELDS[ask.task], ColumnMap({"image": "photo"}), ("id",))
+    found = predict(ask, source, tmp_path / "out.jsonl", reading=reading)
+    assert (found.answered, found.before, found.skipped) == (11, 0, 0)
+    written = lines(tmp_path / "out.jsonl")
+    assert [row["id"] for row in written] == [row["id"] for row in rows]
+    first = {"jsonl": 1, "parquet": 1}.get(kind, 2)
+    step = {"parquet": 1}.get(kind, 2)  # a question has two lines; between JSON rows there is an empty line
+    assert [row["row"] for row in written] == [*range(first, first + 11 * step, step)]
+    expected = ask([{"image": tmp_path / row["photo"], "question": row["question"]} for row in rows])
+    same([row["prediction"] for row in written], expected)
+    assert not bad_file(tmp_path / "out.jsonl").exists()
+
+
+BAD = {
+    4: "not json",
+    9: '{"other": "a"}',
+    10: '["a"]',
+    17: '{"text": "  "}',
+    18: '{"text": ["a"]}',
+}
+REASONS = {
+    4: "rows.jsonl:4: the row is not valid JSON",
+    9: 'rows.jsonl:9: the column "text" is missing or empty; mend the row',
+    10: "rows.jsonl:10: the row is not a JSON object",
+    17: 'rows.jsonl:17: the column "text" is empty; mend the row',
+    18: 'rows.jsonl:18: the column "text" is not a text',
+}
+
+
+def rows_with_bad(path: Path, bad: dict[int, str]) -> Path:
+    good = iter(texts(30, seed=3))
+    return write_lines(path, [bad.get(line) or {"text": next(good)} for line in range(1, 21)])
+
+
+@given(st.integers(0, 10_000), st.integers(0, 400), st.booleans())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_run_that_was_killed_at_any_byte_goes_on(
+    classify: Pipeline[Any, Any], tmp_path: Path, cut: int, log_cut: int, log_first: bool
+) -> None:
+    """Whatever a kill leaves of the two files: the next run ends as one that was not killed."""
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
+    predict(classify, source, out, skip_bad=True, restart=True)
+    whole, log = out.read_bytes(), bad_file(out).read_bytes()
+    out.write_bytes(whole[: cut % (len(whole) + 1)])
+    # The log is written first: it may be ahead of the answers, or behind by what was not yet flushed.
+    bad_file(out).write_bytes(log if log_first else log[: len(log) - log_cut % 40])
+    found = predict(classify, source, out, skip_bad=True)
+    assert found.before == whole[: cut % (len(whole) + 1)].count(b"\n")
+    assert found.before + found.answered == 15
+    written = lines(out)
+    assert [row["row"] for row in written] == [n for n in range(1, 21) if n not in BAD]
+    same(
+        [row["prediction"] for row in written], [json.loads(row)["prediction"] for row in whole.splitlines()]
+    )
+    if log_first:
+        assert bad_file(out).read_bytes() == log
+        assert found.skipped == len(BAD)
+
+
+def test_bad_rows_are_logged_and_counted(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
+    found = predict(classify, source, out, skip_bad=True)
+    assert (found.answered, found.skipped) == (15, 5)
+    logged = lines(bad_file(out))
+    assert [row["row"] for row in logged] == [*BAD]
+    for row in logged:
+        assert row["error"].startswith(f"{tmp_path}/{REASONS[row['row']]}")
+    again = predict(classify, source, out, skip_bad=True)
+    assert (again.answered, again.before, again.skipped) == (0, 15, 5)
+
+
+@pytest.mark.parametrize("bad", [1, 4, 9, 20])
+def test_the_first_bad_row_ends_the_run_after_the_rows_before_it(
+    classify: Pipeline[Any, Any], tmp_path: Path, bad: int
+) -> None:
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", {bad: "nonsense"}), tmp_path / "out.jsonl"
+    with pytest.raises(UserError, match=rf"rows\.jsonl:{bad}: the row is not valid JSON.*--skip-bad"):
+        predict(classify, source, out)
+    assert [row["row"] for row in lines(out)] == [*range(1, bad)]
+    rows_with_bad(source, {})  # mended
+    assert predict(classify, source, out).before == bad - 1
+    assert [row["row"] for row in lines(out)] == [*range(1, 21)]
+
+
+def test_a_stop_in_the_middle_loses_nothing(
+    classify: Pipeline[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
+    passes, answer = 0, type(classify).answer
+
+    def stopping(self: Any, *arguments: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        if passes == 6:
+            raise KeyboardInterrupt
+        return answer(self, *arguments)
+
+    monkeypatch.setattr(type(classify), "answer", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        predict(classify, source, out)
+    assert len(lines(out)) == classify.engine.window == 12
+    assert predict(classify, source, out).before == 12
+    assert [row["row"] for row in lines(out)] == [*range(1, 21)]
+
+
+def test_a_folder_is_answered_picture_by_picture(models: Models, tmp_path: Path) -> None:
+    embed = xfm.pipeline("embed", model=models[None], batch_size=2)
+    names = photos(tmp_path / "photos", 5) + [f"below/{n}" for n in photos(tmp_path / "photos/below", 2)]
+    (tmp_path / "photos" / "readme.txt").write_text("no picture")
+    (tmp_path / "photos" / ".hidden.png").write_bytes(b"")
+    out = tmp_path / "out.jsonl"
+    assert predict(embed, tmp_path / "photos", out).answered == 7
+    written = lines(out)
+    assert [row["image"] for row in written] == sorted(names)
+    assert all(row.keys() == {"image", "prediction"} for row in written)
+    expected = embed([tmp_path / "photos" / name for name in sorted(names)])
+    np.testing.assert_allclose([row["prediction"] for row in written], expected, atol=1e-5)
+    pictures(1, seed=9)[0].save(tmp_path / "photos" / "0-new.png")  # in front of the others
+    (tmp_path / "photos" / "1-broken.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"1-broken\.png.*not a JPEG"):
+        predict(embed, tmp_path / "photos", out)
+    found = predict(embed, tmp_path / "photos", out, skip_bad=True)
+    assert (found.before, found.answered, found.skipped) == (8, 0, 1)
+    assert sorted(row["image"] for row in lines(out)) == sorted([*names, "0-new.png"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": Best(1)}, r"answers with options\.top_k 5, this run has 1"),
+        ({"reading": Reading(FIELDS[PipelineTask.TEXT_CLASSIFICATION], keep=("text",))}, "answers with keep"),
+    ],
+)
+def test_answers_of_other_settings_are_not_mixed(
+    classify: Pipeline[Any, Any], tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
+    predict(classify, source, out)
+    before = out.read_bytes()
+    with pytest.raises(UserError, match=words):
+        predict(classify, source, out, **change)
+    assert out.read_bytes() == before
+    assert predict(classify, source, out, restart=True, **change).answered == 20
+
+
+def test_another_model_or_input_is_noticed(
+    classify: Pipeline[Any, Any], models: Models, tmp_path: Path
+) -> None:
+    from tests.inference.models import tuned
+
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
+    predict(classify, source, out)
+    other = xfm.pipeline("text-classification", model=tuned(TaskKind.TEXT, seed=2))
+    with pytest.raises(UserError, match="answers with model"):
+        predict(other, source, out)
+    source.write_text(source.read_text() + '{"text": "one more"}\n')
+    assert predict(classify, source, out).answered == 1  # a file may grow
+    write_lines(source, [{"text": "other"}] * 30)
+    with pytest.raises(UserError, match="answers with input"):
+        predict(classify, source, out)
+    settings_file(out).unlink()
+    with pytest.raises(UserError, match="does not say what made it"):
+        predict(classify, source, out)
+
+
+def test_a_foreign_file_is_left_alone(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+    source = rows_with_bad(tmp_path / "rows.jsonl", {})
+    with pytest.raises(UserError, match="does not say what made it"):
+        predict(classify, source, source)
+    assert len(lines(source)) == 20
+
+
+def test_two_runs_do_not_write_one_file(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+    from xfm.inference.predict.output import open_answers
+
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
+    with (
+        open_answers(out, {}, restart=False, by_name=False),
+        pytest.raises(UserError, match="is being written by another run"),
+    ):
+        predict(classify, source, out)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("rows.txt", "a", r"a file of \.jsonl, \.ndjson, \.csv, \.tsv, \.parquet"),
+        ("rows.csv", "words,label\na,b\n", "there is no column 'text' for the field 'text'.*--columns text="),
+        ("rows.csv", "", "the first line names no columns"),
+        ("rows.csv", "text,text\na,b\n", "the column 'text' is there twice"),
+        ("rows.csv", 'text\n"a\n', "rows.csv:2: the row cannot be read"),
+        ("rows.csv", "text,label\na,b\nc\n", "rows.csv:3: the row has 1 cells, but there are 2 columns"),
+        ("rows.jsonl", '{"text": "' + "a" * (5 << 20) + '"}\n', "rows.jsonl:1: the row is longer"),
+        ("rows.csv", b"text\n\xff\n", "is not UTF-8"),
+    ],
+)
+def test_wrong_tables_are_named(
+    classify: Pipeline[Any, Any], tmp_path: Path, name: str, content: str | bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=words):
+        predict(classify, tmp_path / name, tmp_path / "out.jsonl")
+
+
+def test_missing_files_and_folders_are_named(
+    classify: Pipeline[Any, Any], models: Models, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"absent\.jsonl: cannot read the file"):
+        predict(classify, tmp_path / "absent.jsonl", tmp_path / "out.jsonl")
+    photos(tmp_path / "photos", 1)
+    match = xfm.pipeline("image-text-matching", model=models[None])
+    with pytest.raises(UserError, match=r"the task also needs a text \(text\)"):
+        predict(match, tmp_path / "photos", tmp_path / "out.jsonl")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no pictures"):
+        predict(xfm.pipeline("embed", model=models[None]), tmp_path / "empty", tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_pictures_of_rows_lie_where_they_may(models: Models, tmp_path: Path) -> None:
+    embed = xfm.pipeline("embed", model=models[None])
+    photos(tmp_path / "elsewhere", 1)
+    (tmp_path / "data").mkdir()
+    rows = [{"image": "0.png"}, {"image": "../../etc/passwd"}, {"image": "https://example.org/a.png"}]
+    source, out = write_lines(tmp_path / "data" / "rows.jsonl", rows), tmp_path / "out.jsonl"
+    reading = Reading(FIELDS[embed.task], root=tmp_path / "elsewhere")
+    assert predict(embed, source, out, reading=reading, skip_bad=True).answered == 1
+    outside, address = (row["error"] for row in lines(bad_file(out)))
+    assert 'rows.jsonl:2: the column "image" names' in outside
+    assert "fetched with --allow-urls only" in address
+
+
+def run(*arguments: object) -> int:
+    return main(["predict", *map(str, arguments), "--quiet"])
+
+
+def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "new" / "out.jsonl"
+    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", source, "--out", out]
+    assert run(*given, "--top-k", 1) == 2
+    assert "rows.jsonl:4: the row is not valid JSON" in capsys.readouterr().err
+    assert run(*given, "--top-k", 1, "--skip-bad") == 0
+    assert "15 rows are answered in" in (shown := capsys.readouterr().out)
+    assert "(3 of them by earlier runs); 5 could not be answered" in shown
+    assert all(len(row["prediction"]) == 1 for row in lines(out))
+    assert run(*given) == 2
+    assert "options.top_k 1, this run has 5" in capsys.readouterr().err
+    assert run(*given, "--restart", "--skip-bad", "--columns", "words=a") == 2
+    assert "there is no field 'words'" in capsys.readouterr().err
+    assert len(lines(out)) == 15
+
+
+def test_retrieval_on_the_command_line(
+    folders: Folders, models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = photos(tmp_path / "photos", 4)
+    source = write_lines(tmp_path / "queries.jsonl", [{"text": text} for text in texts(3)])
+    given = ["retrieval", "--model", folders[None], "--input", source, "--out", tmp_path / "out.jsonl"]
+    assert run(*given) == 2
+    assert "give --gallery" in capsys.readouterr().err
+    assert run(*given, "--gallery", tmp_path / "photos", "--top-k", 2) == 0
+    expected = xfm.pipeline("retrieval", model=models[None])(
+        texts(3), images=[tmp_path / "photos" / name for name in names], top_k=2
+    )
+    same([row["prediction"] for row in lines(tmp_path / "out.jsonl")], expected)
+
+
+@pytest.mark.parametrize("task", list(PipelineTask))
+def test_help_of_a_task_shows_its_columns_and_options(
+    task: PipelineTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import fields
+
+    from xfm.config.pipelines import OPTIONS
+
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", task, "--help"])
+    assert not stop.value.code
+    shown = capsys.readouterr().out
+    for field in FIELDS[task]:
+        assert f"{field.name} ({field.holds}" in " ".join(shown.split())
+    for option in fields(OPTIONS[task]):
+        assert f"--{option.name}" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["vqua"], "unknown task vqua; did you mean vqa"),
+        (["image-clasification"], "did you mean image-classification"),
+        (["embed"], "required: model"),
+        ([], "required: task"),
+        (["captioning", "--beam", "3", "--model", "m"], "unknown option --beam; did you mean --beams"),
+        (["captioning", "--model", "m", "--input", "i", "--out", "o", "--beams", "0"], "beams is 0"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> None:
+    """A real SIGKILL in the middle."""
+    source = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in texts(700)])
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "xfm.cli", "predict", "text-classification", "--model",
+               str(folders[TaskKind.TEXT]), "--input", str(source), "--out", str(out), "--quiet",
+               "--batch-size", "2"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        if out.exists() and out.stat().st_size > 10_000:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    assert process.wait() == -signal.SIGKILL
+    begun = out.read_bytes().count(b"\n")
+    assert 0 < begun < 700
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    assert f"({begun} of them by earlier runs)" in done.stdout
+    assert [row["row"] for row in lines(out)] == [*range(1, 701)]

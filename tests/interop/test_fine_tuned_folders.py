@@ -1,0 +1,101 @@
+"""Folders of fine-tuned models through transformers' classes, `xfm info` and the published format."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import xfm.interop.transformers  # noqa: F401 - registers
+from tests.evaluation.tiny import SIDE, tiny_pretrained
+from tests.interop.published_files import KINDS, tiny_file
+from xfm.cli import main
+from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.errors import UserError
+from xfm.interop.loading import load
+from xfm.modeling.folder import FRESH, load_model, save_model
+from xfm.modeling.task_models import build_task_model
+
+AUTO = {
+    TaskKind.TEXT: transformers.AutoModelForSequenceClassification,
+    TaskKind.IMAGE: transformers.AutoModelForImageClassification,
+}
+
+
+def fine_tuned(folder: Path, kind: TaskKind, head: ImageHead = ImageHead.LINEAR) -> Any:
+    old = tiny_pretrained()
+    task = build_task_model(TaskConfig(kind, 3, head), old.model)
+    for parameter in task.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance, task)
+    return load_model(folder).task
+
+
+@pytest.mark.parametrize("kind", list(AUTO))
+def test_auto_classes_take_the_head(tmp_path: Path, kind: TaskKind) -> None:
+    task = fine_tuned(tmp_path / "m", kind)
+    model = AUTO[kind].from_pretrained(tmp_path / "m", num_labels=3)
+    head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
+    assert head.keys() == task.added_state().keys()
+    assert all(torch.equal(tensor, task.added_state()[name]) for name, tensor in head.items())
+    if kind is TaskKind.IMAGE:
+        pixels = torch.randn(2, 3, SIDE, SIDE)
+        with torch.no_grad():
+            assert torch.equal(model(pixel_values=pixels).logits, task(pixels))
+
+
+def test_other_heads_begin_fresh(tmp_path: Path) -> None:
+    """Another number of classes, another task, the published head of image classification."""
+    task = fine_tuned(tmp_path / "m", TaskKind.TEXT)
+    text, image = AUTO[TaskKind.TEXT], AUTO[TaskKind.IMAGE]
+    assert text.from_pretrained(tmp_path / "m", num_labels=5).head[3].out_features == 5
+    assert image.from_pretrained(tmp_path / "m", num_labels=3).head.out_features == 3
+    fine_tuned(tmp_path / "deep", TaskKind.IMAGE, ImageHead.PUBLISHED)
+    assert image.from_pretrained(tmp_path / "deep", num_labels=3).head.out_features == 3
+    assert task is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_info_of_a_published_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: Any) -> None:
+    path = tmp_path / "a.th"
+    state = tiny_file(path, kind)
+    assert main(["info", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert str(kind or "pre-training") in shown.split("layout: ")[1].splitlines()[0]
+    assert f"total: {sum(tensor.numel() for tensor in state.values())}\n" in shown
+    assert "vocab_size: 50" in shown
+
+
+def test_info_of_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": {"fc.weight": torch.ones(2)}}, tmp_path / "other.pt")
+    assert main(["info", str(tmp_path / "other.pt")]) == 2
+    assert "no published X-FM checkpoint" in capsys.readouterr().err
+
+
+def test_what_a_published_file_lacks_is_new(tmp_path: Path) -> None:
+    """`xfm pretrain --init.model` trains it faster, as it does the fresh parts of a composed model."""
+    tiny_file(tmp_path / "a.th", TaskKind.RETRIEVAL)
+    provenance = load(tmp_path / "a.th", heads=4).provenance
+    assert provenance[FRESH] == ["bbox_head.", "language_head."]
+    assert provenance["licences"]["code"] == "Apache-2.0"
+
+
+def test_a_published_file_at_another_picture_size(tmp_path: Path) -> None:
+    tiny_file(tmp_path / "a.th")
+    same, other = (load(tmp_path / "a.th", heads=4, image_size=size) for size in (None, 48))
+    assert other.preprocessing.image_size == other.model.config.vision.image_size == 48
+    same.model.resize(48)
+    pixels = torch.randn(1, 3, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(other.model.embed_image(pixels), same.model.embed_image(pixels))
+    with pytest.raises(UserError, match="cannot take pictures of 50 pixels"):
+        load(tmp_path / "a.th", heads=4, image_size=50)
+
+
+def test_what_loading_refuses(tmp_path: Path) -> None:
+    tiny_file(tmp_path / "a.th")
+    with pytest.raises(UserError, match="cannot have 0 attention heads"):
+        load(tmp_path / "a.th", heads=0)
+    with pytest.raises(UserError, match=r"owner/name does not exist.*XFM\.from_pretrained"):
+        load("owner/name")
