@@ -93,10 +93,8 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     def collate(self, rows: Sequence[Described]) -> CaptionBatch:
         """The first caption of each row with its picture."""
-        if self.settings.blanked is Blanked.PICTURE:
-            pixels, index = self.pictures.blank(len(rows))
-        else:
-            pixels, index = self.pictures.distinct([row.image for row in rows])
+        hidden = self.settings.blanked is Blanked.PICTURE
+        pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
         texts = [normalise_caption(row.captions[0]) for row in rows]
         encoded = self.tokenizer.encode_batch(texts, self.settings.max_tokens)
         return CaptionBatch(pixels, index, padded_tokens(encoded, self.tokenizer))

@@ -117,10 +117,7 @@ class ImageTextClassificationTask(ClassTask[LabelledPictureText, PictureTextBatc
     def collate(self, rows: Sequence[LabelledPictureText]) -> PictureTextBatch:
         """Pictures, texts and classes of the rows."""
         blanked, limit = self.settings.blanked, self.settings.max_tokens
-        if blanked is Blanked.PICTURE:
-            pixels, index = self.pictures.blank(len(rows))
-        else:
-            pixels, index = self.pictures.distinct([row.image for row in rows])
+        pixels, index = self.pictures.distinct([row.image for row in rows], blanked is Blanked.PICTURE)
         texts = [
             "" if blanked is Blanked.TEXT else normalise_caption(row.text, max_words=limit) for row in rows
         ]

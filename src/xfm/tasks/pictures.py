@@ -58,13 +58,19 @@ class Pictures:
         """[N, 3, S, S] float32, normalised, of N paths."""
         return normalise(torch.stack([self.uint8(path) for path in paths]), self.preprocessing)
 
-    def distinct(self, paths: Sequence[Path]) -> tuple[Tensor, Tensor]:
+    def distinct(self, paths: Sequence[Path], hidden: bool = False) -> tuple[Tensor, Tensor]:
         """Each distinct picture once, in the order of first appearance, and where each row's picture is.
+
+        Args:
+            paths: the picture of each of N rows.
+            hidden: show `blank` in place of all of them.
 
         Returns:
             Pixels [I, 3, S, S] as from `pixels`, filled up with blank pictures to a multiple of `COUNT_STEP`;
             and [N] int64 indices into them.
         """
+        if hidden:
+            return self.blank(len(paths))
         places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
         pixels = self.pixels(list(places))
         filled = pixels.new_zeros(round_up(len(pixels), COUNT_STEP), *pixels.shape[1:])

@@ -127,11 +127,9 @@ class ReasoningTask(ClassTask[PicturePair, ReasoningBatch]):
 
     def collate(self, rows: Sequence[PicturePair]) -> ReasoningBatch:
         """Pictures, sentences and labels of the rows."""
-        if self.settings.blanked is Blanked.PICTURE:
-            pixels, index = self.pictures.blank(2 * len(rows))
-        else:
-            lefts, rights = [row.images[0] for row in rows], [row.images[1] for row in rows]
-            pixels, index = self.pictures.distinct(lefts + rights)
+        hidden = self.settings.blanked is Blanked.PICTURE
+        lefts, rights = [row.images[0] for row in rows], [row.images[1] for row in rows]
+        pixels, index = self.pictures.distinct(lefts + rights, hidden)
         texts = [normalise_caption(row.text, max_words=self.settings.max_tokens) for row in rows]
         tokens = padded_tokens(self.tokenizer.encode_batch(texts, self.settings.max_tokens), self.tokenizer)
         labels = self.labels.indices([self.class_of(row) for row in rows])

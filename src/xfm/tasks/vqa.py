@@ -174,10 +174,8 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
         """Pictures, questions and answers of the rows."""
-        if self.settings.blanked is Blanked.PICTURE:
-            pixels, index = self.pictures.blank(len(rows))
-        else:
-            pixels, index = self.pictures.distinct([row.image for row in rows])
+        hidden = self.settings.blanked is Blanked.PICTURE
+        pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
         limit = self.settings.max_tokens
         question = self.tokenizer.encode_batch([normalise_caption(row.question) for row in rows], limit)
         votes = [row.votes or ((row.answer, 1.0),) for row in rows]
