@@ -67,18 +67,33 @@ def read_text(row: TableRow) -> tuple[str, str | None]:
     return row.text("text"), row.text("second") if "second" in row else None
 
 
-class TextClassificationTask(ClassTask[LabelledText, TextBatch]):
+class OfTexts:
+    """What every task on one or two texts a row has, whatever the label is."""
+
+    kind: ClassVar[TaskKind] = TaskKind.TEXT
+    columns: ClassVar[tuple[str, ...]] = ("text", "label")
+    fields: ClassVar[tuple[Field, ...]] = FIELDS
+    paired: ClassVar[bool] = True
+    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.FIRST_TEXT})
+
+    @classmethod
+    def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
+        """Its one or two texts."""
+        return (row.text,) if row.second is None else (row.text, row.second)
+
+    @classmethod
+    def single(cls, train: Sequence[LabelledText]) -> dict[Blanked, str]:
+        """Pairs have a baseline that sees one text."""
+        return {Blanked.FIRST_TEXT: "second text only"} if train[0].second is not None else {}
+
+
+class TextClassificationTask(OfTexts, ClassTask[LabelledText, TextBatch]):
     """Which class is the text, or the pair of texts, of?
 
     The baseline of pairs blanks the first text: it sees `<s>second</s>` only, in the same training.
     """
 
     name: ClassVar[str] = TaskKind.TEXT
-    kind: ClassVar[TaskKind] = TaskKind.TEXT
-    columns: ClassVar[tuple[str, ...]] = ("text", "label")
-    fields: ClassVar[tuple[Field, ...]] = FIELDS
-    paired: ClassVar[bool] = True
-    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.FIRST_TEXT})
 
     def __init__(
         self,
@@ -111,16 +126,6 @@ class TextClassificationTask(ClassTask[LabelledText, TextBatch]):
         """Fields `text` and `label`, and for pairs `second`."""
         text, second = read_text(row)
         return LabelledText(text, row.label("label"), second)
-
-    @classmethod
-    def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
-        """Its one or two texts."""
-        return (row.text,) if row.second is None else (row.text, row.second)
-
-    @classmethod
-    def single(cls, train: Sequence[LabelledText]) -> dict[Blanked, str]:
-        """Pairs have a baseline that sees one text."""
-        return {Blanked.FIRST_TEXT: "second text only"} if train[0].second is not None else {}
 
     def collate(self, rows: Sequence[LabelledText]) -> TextBatch:
         """Tokens and classes of the rows."""

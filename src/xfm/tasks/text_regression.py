@@ -8,20 +8,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from xfm.config.task import TaskKind
-from xfm.data.tables import Field, TableRow
+from xfm.data.tables import TableRow
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, TaskSettings, regression_losses, seeded
+from xfm.tasks.base import TaskSettings, regression_losses, seeded
 from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.splits import SplitRows
-from xfm.tasks.text_classification import FIELDS, TextBatch, encode_texts, read_text
+from xfm.tasks.text_classification import OfTexts, TextBatch, encode_texts, read_text
 
 
-class TextRegressionTask(OwnTask[LabelledText, TextBatch, float]):
+class TextRegressionTask(OfTexts, OwnTask[LabelledText, TextBatch, float]):
     """What is the value of the text, or of the pair of texts?
 
     It is learned on the scale on which the training rows have mean 0 and deviation 1; `finish` works that
@@ -29,12 +28,7 @@ class TextRegressionTask(OwnTask[LabelledText, TextBatch, float]):
     """
 
     name: ClassVar[str] = "text regression"
-    kind: ClassVar[TaskKind] = TaskKind.TEXT
-    columns: ClassVar[tuple[str, ...]] = ("text", "label")
-    fields: ClassVar[tuple[Field, ...]] = FIELDS
     primary: ClassVar[str] = "pearson"
-    paired: ClassVar[bool] = True
-    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.FIRST_TEXT})
 
     def __init__(self, pretrained: Pretrained, train: Sequence[LabelledText], settings: TaskSettings) -> None:
         super().__init__(settings, train)
@@ -63,16 +57,6 @@ class TextRegressionTask(OwnTask[LabelledText, TextBatch, float]):
         """Fields `text` and `label`, and for pairs `second`."""
         text, second = read_text(row)
         return LabelledText(text, row.value("label"), second)
-
-    @classmethod
-    def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
-        """Its one or two texts."""
-        return (row.text,) if row.second is None else (row.text, row.second)
-
-    @classmethod
-    def single(cls, train: Sequence[LabelledText]) -> dict[Blanked, str]:
-        """Pairs have a baseline that sees one text."""
-        return {Blanked.FIRST_TEXT: "second text only"} if train[0].second is not None else {}
 
     def collate(self, rows: Sequence[LabelledText]) -> TextBatch:
         """Tokens and values of the rows."""
