@@ -4,7 +4,7 @@ import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from xfm.tasks.own import Case
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
 from xfm.tasks.shapes import padded_tokens
-from xfm.tasks.splits import SplitRows
 
 BEAMS = 3
 
@@ -64,18 +63,10 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         train: Sequence[Described],
         settings: TaskSettings,
     ) -> None:
-        super().__init__(settings, train)
-        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
+        super().__init__(pretrained, pictures, train, settings)
         with seeded(settings.seed):
             self._module = Captioner(copy.deepcopy(pretrained.model)).to(settings.device)
         self.describe()
-
-    @classmethod
-    def build(
-        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
-    ) -> Self:
-        """The task on a copy of the model."""
-        return cls(pretrained, pictures, data.train, settings)
 
     @property
     def module(self) -> Captioner:

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from xfm.data.schema import TensorFields
 from xfm.data.tables import Field, TableRow
-from xfm.tasks.base import Prediction
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.base import Prediction, TaskSettings
 from xfm.tasks.own import OwnTask, Reading
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
 from xfm.tasks.sampling import row_order
+from xfm.tasks.splits import SplitRows
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 CAPTION_FIELDS = (
@@ -27,6 +30,19 @@ class DescribedTask(OwnTask[Described, BatchT, Prediction]):
 
     columns: ClassVar[tuple[str, ...]] = ("image", "caption")
     fields: ClassVar[tuple[Field, ...]] = CAPTION_FIELDS
+
+    def __init__(
+        self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Described], settings: TaskSettings
+    ) -> None:
+        super().__init__(settings, train)
+        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
+
+    @classmethod
+    def build(
+        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
+    ) -> Self:
+        """The task on a copy of the model."""
+        return cls(pretrained, pictures, data.train, settings)
 
     @property
     def pairs(self) -> list[Described]:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ from xfm.tasks.own import Case
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
 from xfm.tasks.shapes import padded_tokens
-from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 
 SHORTLIST = 16
@@ -83,20 +82,12 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Described], settings: TaskSettings
     ) -> None:
-        super().__init__(settings, train)
-        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
+        super().__init__(pretrained, pictures, train, settings)
         self._identity = {
             path: number for number, path in enumerate(dict.fromkeys(row.image for row in train))
         }
         self._module = Retriever(copy.deepcopy(pretrained.model)).to(settings.device)
         self.describe()
-
-    @classmethod
-    def build(
-        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
-    ) -> Self:
-        """The task on a copy of the model."""
-        return cls(pretrained, pictures, data.train, settings)
 
     @property
     def module(self) -> Retriever:
