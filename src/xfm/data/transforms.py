@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xfm.config.data import Augmentation
+from xfm.config.pixels import CLIP_MEAN, CLIP_STD
 from xfm.data.augment import COLOUR, GEOMETRIC, mild_colour, rand_augment
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _SIDES = re.compile(r"\b(?:left|right)(?:most|hand|wards?)?\b", re.IGNORECASE)
 _PUBLISHED_SCALE, _PUBLISHED_RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 _MILD_SCALE, _MILD_RATIO = (0.8, 1.0), (0.9, 1 / 0.9)

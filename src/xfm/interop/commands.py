@@ -6,16 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.config.options import new_parser
+from xfm.config.pixels import NORMALISATIONS
 from xfm.config.task import TaskKind
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-_NORMALISATION = {
-    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
 
 
 def convert_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -61,7 +56,7 @@ def convert_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "--normalisation",
         type=str,
-        choices=list(_NORMALISATION),
+        choices=list(NORMALISATIONS),
         default=None,
         help="mean and deviation of the pixels (pre-training used clip)",
     )
@@ -90,7 +85,7 @@ def convert(chosen: "Namespace") -> None:
     check_vocabulary(tokenizer, found.model.config, Path(chosen.tokenizer or ""))
     preprocessing = found.preprocessing
     if chosen.normalisation is not None:
-        mean, std = _NORMALISATION[chosen.normalisation]
+        mean, std = NORMALISATIONS[chosen.normalisation]
         preprocessing = replace(preprocessing, mean=mean, std=std)
     origin = provenance(found) | {"sha256": file_digest(file)}
     save_model(out, found.model, tokenizer, preprocessing, origin, found.task, found.unused)

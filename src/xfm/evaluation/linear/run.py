@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xfm.config.linear import Colours, LinearEvaluationConfig, Method
+from xfm.config.linear import LinearEvaluationConfig, Method
+from xfm.config.pixels import NORMALISATIONS
 from xfm.config.plain import to_plain
 from xfm.errors import UserError
 from xfm.evaluation.classification import mean_class_accuracy, top_k_accuracy
@@ -28,10 +29,6 @@ from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
 
 CACHE, METRICS, DETAILS, MODEL = "features", "metrics.json", "probe.json", "model"
-NORMALISATIONS = {
-    Colours.IMAGENET: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    Colours.HALF: ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
 TASK = "image-classification"
 
 
