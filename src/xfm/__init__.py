@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from xfm.config.boxes import BoxFormat as BoxFormat
+    from xfm.config.boxes import BoxUnit as BoxUnit
     from xfm.config.load import load_recipe as load_recipe
     from xfm.config.model import ModelConfig as ModelConfig
     from xfm.config.recipe import Recipe as Recipe
     from xfm.data.boxes import Boxes as Boxes
-    from xfm.data.boxes import BoxFormat as BoxFormat
-    from xfm.data.boxes import BoxUnit as BoxUnit
     from xfm.data.tokenizer import Tokenizer as Tokenizer
     from xfm.errors import UserError as UserError
     from xfm.evaluation.run import evaluate as evaluate
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Boxes": "xfm.data.boxes",
-    "BoxFormat": "xfm.data.boxes",
-    "BoxUnit": "xfm.data.boxes",
+    "BoxFormat": "xfm.config.boxes",
+    "BoxUnit": "xfm.config.boxes",
     "GradientPolicy": "xfm.modeling.gradients",
     "ModelConfig": "xfm.config.model",
     "Recipe": "xfm.config.recipe",

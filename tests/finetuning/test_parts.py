@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.evaluation.tiny import tiny_pretrained
-from xfm.config.finetune import BoxLayout, BoxScale, FinetuneConfig, Tuning, TuningConfig
+from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig, TaskKind
 from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
@@ -163,14 +164,14 @@ def test_texts_fit() -> None:
 @pytest.mark.parametrize(
     ("layout", "scale", "text"),
     [
-        (BoxLayout.XYWH, BoxScale.PIXEL, "6 17 20 20"),
-        (BoxLayout.XYXY, BoxScale.PIXEL, "6 17 26 37"),
-        (BoxLayout.CXCYWH, BoxScale.PIXEL, "16 27 20 20"),
-        (BoxLayout.XYWH, BoxScale.FRACTION, "0.09375 0.265625 0.3125 0.3125"),
-        (BoxLayout.XYXY, BoxScale.FRACTION, '"[0.09375, 0.265625, 0.40625, 0.578125]"'),
+        (BoxFormat.XYWH, BoxUnit.PIXEL, "6 17 20 20"),
+        (BoxFormat.XYXY, BoxUnit.PIXEL, "6 17 26 37"),
+        (BoxFormat.CXCYWH, BoxUnit.PIXEL, "16 27 20 20"),
+        (BoxFormat.XYWH, BoxUnit.FRACTION, "0.09375 0.265625 0.3125 0.3125"),
+        (BoxFormat.XYXY, BoxUnit.FRACTION, '"[0.09375, 0.265625, 0.40625, 0.578125]"'),
     ],
 )
-def test_a_box_however_it_is_written(samples: Path, layout: BoxLayout, scale: BoxScale, text: str) -> None:
+def test_a_box_however_it_is_written(samples: Path, layout: BoxFormat, scale: BoxUnit, text: str) -> None:
     (samples / "b.csv").write_text(f"image,phrase,box\npictures/1.png,it,{text}\n" * 1)
     config = FinetuneConfig(box_format=layout, box_unit=scale)
     table = samples / "b.csv"

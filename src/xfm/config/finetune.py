@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.ranges import check_range
 from xfm.config.task import ImageHead
@@ -15,21 +16,6 @@ class Tuning(StrEnum):
     FULL = "full"
     FREEZE = "freeze"
     LORA = "lora"
-
-
-class BoxLayout(StrEnum):
-    """The four numbers of a box: left, top, width, height; both corners; or centre, width, height."""
-
-    XYWH = "xywh"
-    XYXY = "xyxy"
-    CXCYWH = "cxcywh"
-
-
-class BoxScale(StrEnum):
-    """The unit of a box: pixels of the picture, or fractions of its sides."""
-
-    PIXEL = "pixel"
-    FRACTION = "fraction"
 
 
 @dataclass(frozen=True)
@@ -119,8 +105,8 @@ class FinetuneConfig:
     baseline: bool = True
     baseline_steps: int = 0
     regression: bool = False
-    box_format: BoxLayout = BoxLayout.XYWH
-    box_unit: BoxScale = BoxScale.PIXEL
+    box_format: BoxFormat = BoxFormat.XYWH
+    box_unit: BoxUnit = BoxUnit.PIXEL
     image_head: ImageHead = ImageHead.LINEAR
     image: ImageTrainingConfig = field(default_factory=ImageTrainingConfig)
     tune: TuningConfig = field(default_factory=TuningConfig)

@@ -13,9 +13,10 @@ import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
+from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.data import Augmentation
 from xfm.config.evaluation import Part
-from xfm.config.finetune import BoxLayout, BoxScale, Tuning
+from xfm.config.finetune import Tuning
 from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.linear import Colours, Framing, Method, Sweep
 from xfm.config.model import Positions
@@ -29,8 +30,8 @@ C = TypeVar("C")
 
 _ENUMS: tuple[type[Enum], ...] = (
     Augmentation,
-    BoxLayout,
-    BoxScale,
+    BoxFormat,
+    BoxUnit,
     Colours,
     Framing,
     Grouping,

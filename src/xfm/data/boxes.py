@@ -1,25 +1,11 @@
 """Bounding boxes that state their format and unit."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 import torch
 from torch import Tensor
 
-
-class BoxFormat(Enum):
-    """Meaning of the four numbers of a box; the origin is the picture's top left corner."""
-
-    XYXY = "left, top, right, bottom"
-    XYWH = "left, top, width, height"
-    CXCYWH = "centre x, centre y, width, height"
-
-
-class BoxUnit(Enum):
-    """Pixels, or fractions of the picture's width and height."""
-
-    PIXEL = "pixel"
-    FRACTION = "fraction"
+from xfm.config.boxes import BoxFormat, BoxUnit
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
-from xfm.config.finetune import BoxLayout, BoxScale, FinetuneConfig
-from xfm.data.boxes import BoxFormat, BoxUnit
+from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
 from xfm.data.tasks import image_size
 from xfm.errors import UserError
@@ -32,12 +31,6 @@ MOST = 5000
 """Rows that a split takes from the training rows at most: it is looked at often."""
 MANY_CLASSES = 0.5
 """Share of distinct labels from which they look like values."""
-LAYOUTS = {
-    BoxLayout.XYWH: BoxFormat.XYWH,
-    BoxLayout.XYXY: BoxFormat.XYXY,
-    BoxLayout.CXCYWH: BoxFormat.CXCYWH,
-}
-SCALES = {BoxScale.PIXEL: BoxUnit.PIXEL, BoxScale.FRACTION: BoxUnit.FRACTION}
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,7 @@ class OwnData(Generic[Row]):
 
 def reading(config: FinetuneConfig) -> Reading:
     """How cells are meant."""
-    return Reading(LAYOUTS[config.box_format], SCALES[config.box_unit], config.regression)
+    return Reading(config.box_format, config.box_unit, config.regression)
 
 
 def read_data(

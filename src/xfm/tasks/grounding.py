@@ -185,10 +185,10 @@ def read_box(row: TableRow, reading: Reading, width: int, height: int) -> Corner
     """
     numbers = row.numbers("box")
     if len(numbers) != 4:
-        raise row.error("box", f"has {len(numbers)} numbers, not four ({reading.box_format.value})")
+        raise row.error("box", f"has {len(numbers)} numbers, not four ({reading.box_format.meaning})")
     given = Boxes(torch.tensor([numbers], dtype=torch.float64), reading.box_format, reading.box_unit)
     shown = ", ".join(f"{number:g}" for number in numbers)
-    meaning = f"{reading.box_format.value}, in {reading.box_unit.value}s"
+    meaning = f"{reading.box_format.meaning}, in {reading.box_unit.value}s"
     pixels = given.to_format(BoxFormat.XYXY).to_unit(BoxUnit.PIXEL, width, height)
     left, top, right, bottom = pixels.data[0].tolist()
     inside = right > 0 and bottom > 0 and left < width and top < height
