@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from xfm.errors import UserError
 
@@ -36,6 +38,26 @@ def path_below(folder: Path, name: str, within: Path | None = None) -> Path | No
 @lru_cache(maxsize=64)
 def _real(folder: str) -> str:
     return os.path.realpath(folder)
+
+
+# ---------------------------------------------------------------- reading
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object that a file of a model folder holds.
+
+    Raises:
+        UserError: the file is missing, cannot be read, or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a JSON object; copy it again")
+    return value
 
 
 # ---------------------------------------------------------------- writing

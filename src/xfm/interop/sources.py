@@ -1,7 +1,6 @@
 """Weights and settings of other models: a folder, a file or the Hugging Face hub; nothing is executed."""
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import yaml
 from torch import Tensor, nn
 
 from xfm.errors import UserError, first_line
+from xfm.files import read_json_object
 from xfm.interop.pickles import check_dense, read_pickle
 from xfm.modeling.weights import read_tensors
 
@@ -93,13 +93,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is no JSON object.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold a JSON object; copy it again")
-    return values
+    return read_json_object(path) if path.is_file() else {}
 
 
 def read_licence(folder: Path) -> str | None:

@@ -20,7 +20,7 @@ from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
-from xfm.files import drafting, replace_folder, sync_folder
+from xfm.files import drafting, read_json_object, replace_folder, sync_folder
 from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
 from xfm.modeling.belongings import Pretrained as Pretrained
@@ -137,9 +137,11 @@ def read_config(
             f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
             "Python by xfm.load"
         )
-    values = own_fields(_read_json(folder / CONFIG), folder / CONFIG)
+    values = own_fields(read_json_object(folder / CONFIG), folder / CONFIG)
     config = from_plain(ModelConfig, values, folder / CONFIG)
-    preprocessing = from_plain(Preprocessing, _read_json(folder / PREPROCESSING), folder / PREPROCESSING)
+    preprocessing = from_plain(
+        Preprocessing, read_json_object(folder / PREPROCESSING), folder / PREPROCESSING
+    )
     for name in ("image_size", "image_width"):
         ours, theirs = getattr(preprocessing, name), getattr(config.vision, name)
         if ours != theirs:
@@ -163,7 +165,7 @@ def read_provenance(folder: Path | str) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or damaged.
     """
-    return _read_json(Path(folder) / PROVENANCE)
+    return read_json_object(Path(folder) / PROVENANCE)
 
 
 def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:
@@ -209,7 +211,7 @@ def _read_task(folder: Path, model: XFM) -> TaskModel | None:
     """The task model that the folder describes."""
     if not (folder / TASK).exists():
         return None
-    return build_task_model(from_plain(TaskConfig, _read_json(folder / TASK), folder / TASK), model)
+    return build_task_model(from_plain(TaskConfig, read_json_object(folder / TASK), folder / TASK), model)
 
 
 def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
@@ -234,17 +236,3 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} must hold a JSON object; copy it again")
-    return value
