@@ -57,6 +57,8 @@ def test_the_whole_model(folder: Path) -> None:
     assert torch.equal(out.text_states, ours.encode_text(ids, mask))
     assert torch.equal(out.image_states, ours.encode_image(pixels))
     assert torch.equal(out.image_embeds, ours.embed_image(pixels))
+    assert torch.equal(model.get_image_features(pixels), out.image_embeds)
+    assert torch.equal(model.get_text_features(ids), out.text_embeds)  # its mask is what is not padding
     assert torch.equal(
         out.logits_per_text, (ours.embed_image(pixels) @ ours.embed_text(ids, mask).T / ours.temperature).T
     )

@@ -50,11 +50,6 @@ class XFMConfig(PreTrainedConfig):
         given = {field: value for field, value in values.items() if value is not None}
         return from_plain(ModelConfig, given, Path(name) / "config.json")
 
-    @classmethod
-    def from_native(cls, config: ModelConfig, **settings: Any) -> "XFMConfig":
-        """The configuration of a model of this package, with settings of transformers (`num_labels=3`)."""
-        return cls(**to_plain(config), **settings)
-
     @property
     def vocab_size(self) -> int:
         """Number of tokens."""
