@@ -202,6 +202,7 @@ def test_a_dying_worker_is_explained(corpus, monkeypatch):
         ({name: StreamConfig() for name in STREAMS}, "Every batch size of the data is 0"),
         ({"text": StreamConfig(3)}, r"data\.text\.corpora is empty"),
         ({"text": StreamConfig(-1)}, r"data\.text\.batch_size is -1"),
+        ({"text": StreamConfig(10**9)}, r"data\.text\.batch_size is 1000000000: give 65536 at most"),
         ({"text": StreamConfig(3, [CorpusConfig("absent.jsonl")])}, r"absent\.jsonl: no such shard or file"),
         ({"text": StreamConfig(3, [CorpusConfig("x", weight=0)])}, "x has weight 0: give a number above 0"),
         ({"patch_mask": PatchMaskConfig(75, 16)}, r"75 but a picture has 64: .*share is 24"),

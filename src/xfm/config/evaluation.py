@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.training import Precision
 
 
@@ -54,6 +55,7 @@ class FineTuneConfig:
     def __post_init__(self) -> None:
         _require(self.steps > 0, "steps must be positive")
         _require(self.batch_size > 0, "batch_size must be positive")
+        check_range("batch_size", self.batch_size, 1, MAX_BATCH)
         _require(0.0 <= self.warmup < 1.0, "warmup is a share of the steps and must lie in [0, 1)")
         _require(self.train_rows >= 0 and self.test_rows >= 0, "train_rows and test_rows cannot be negative")
 

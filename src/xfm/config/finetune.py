@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
-from xfm.config.ranges import check_range
+from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 
@@ -115,8 +115,9 @@ class FinetuneConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
+        for name in ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
             check_range(name, getattr(self, name), 0)
+        check_range("batch_size", self.batch_size, 0, MAX_BATCH)
         check_range("baseline_steps", self.baseline_steps, 0)
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
             check_range(name, getattr(self, name), 0)

@@ -2,6 +2,9 @@
 
 import math
 
+MAX_BATCH = 65_536
+"""Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
+
 
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Refuse a number that does not lie in [low, high]; NaN never does, infinity is never wanted.

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from xfm.config.data import DataConfig, StreamConfig
+from xfm.config.ranges import MAX_BATCH
 from xfm.data.builder import BatchBuilder, Share
 from xfm.data.mixture import Mixture
 from xfm.data.records import SampleKind
@@ -182,6 +183,8 @@ def _open_stream(
     name = f"data.{stream.name.lower()}"
     if setting.batch_size < 0:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
+    if setting.batch_size > MAX_BATCH:
+        raise UserError(f"{name}.batch_size is {setting.batch_size}: give {MAX_BATCH} at most.")
     if not setting.corpora:
         raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:
