@@ -83,6 +83,12 @@ def main() -> None:
         if process.is_first:
             (folder / "found.json").write_text(json.dumps(found))
         distributed.barrier()
+    (folder / f"threads-{rank}.json").write_text(json.dumps(thread_names()))
+
+
+def thread_names() -> list[str]:
+    """Names of this process's threads, where the system lists them as Linux does."""
+    return [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
 
 
 if __name__ == "__main__":

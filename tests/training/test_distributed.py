@@ -50,6 +50,15 @@ def test_collectives(found):
     assert found["largest"] == [1, 0]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not list threads")
+def test_no_thread_of_the_group_outlives_it(two):
+    """One that holds a tensor while the interpreter ends would abort the process, now and then."""
+    for rank in range(2):
+        names = json.loads((two / f"threads-{rank}.json").read_text())
+        assert "python" in " ".join(names)
+        assert not [name for name in names if "gloo" in name]
+
+
 def test_gathering_keeps_the_gradient_of_remote_rows(found):
     """The published code drops it and gets 1 / world of the right value."""
     assert found["contrastive"] == pytest.approx(contrastive_gradient(0, 1), rel=1e-5)

@@ -6,6 +6,8 @@ functions in `checkpoint.py`, nothing else knows.
 """
 
 import contextlib
+import gc
+import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,18 +72,22 @@ def processes(device: str = "auto") -> Iterator[Process]:
     """Join the process group that torchrun describes, and leave it at the end.
 
     NCCL on GPUs, gloo on CPUs. Without torchrun, or inside a group that exists already, nothing is set up.
-    The group is always destroyed: gloo aborts at exit otherwise.
+    The group is always destroyed, and nothing may keep it alive afterwards: a thread of gloo that still holds a
+    tensor while the interpreter ends aborts the process ("terminate called without an active exception").
     """
     where = pick_device(device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
     starts = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
     if starts:
+        # DDP imports it, and some of its functions then keep the group of that moment as a default argument
+        importlib.import_module("torch._dynamo")
         dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
         yield Process(rank(), world(), where)
     finally:
         if starts:
+            gc.collect()  # DDP's reducers hold the group, and lie in cycles
             dist.destroy_process_group()
 
 
