@@ -49,6 +49,8 @@ class FinetuneConfig:
     Attributes:
         steps: optimiser steps at most; 0 fits.
         batch_size: rows a step; 0 fits.
+        rows_per_picture: most rows of one picture (questions, phrases, sentences) that follow each other; the
+            picture is encoded once for them. More make a step faster, fewer show it more pictures.
         lr: peak learning rate of the pre-trained parts; 0 fits.
         muon_lr: peak learning rate of Muon for the matrices, see `OptimConfig`; 0 leaves them to AdamW.
         new_lr_multiplier: multiplier for newly initialised parts (head, decoder).
@@ -84,6 +86,7 @@ class FinetuneConfig:
 
     steps: int = 0
     batch_size: int = 0
+    rows_per_picture: int = 4
     lr: float = 0.0
     muon_lr: float = 0.0
     new_lr_multiplier: float = 5.0
@@ -118,6 +121,7 @@ class FinetuneConfig:
         for name in ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
             check_range(name, getattr(self, name), 0)
         check_range("batch_size", self.batch_size, 0, MAX_BATCH)
+        check_range("rows_per_picture", self.rows_per_picture, 1)
         check_range("baseline_steps", self.baseline_steps, 0)
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
             check_range(name, getattr(self, name), 0)

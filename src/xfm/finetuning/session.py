@@ -131,6 +131,7 @@ class Session:
         settings = TaskSettings(
             blanked=blanked,
             batch_size=config.batch_size,
+            rows_per_picture=config.rows_per_picture,
             max_tokens=config.max_tokens,
             label_smoothing=config.label_smoothing,
             image=config.image,

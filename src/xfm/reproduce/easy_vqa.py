@@ -30,7 +30,8 @@ HELD_OUT = 60  # pictures of the training split that choose between the looks
 LOOKS = 6
 BASELINE_SHARE = 8  # the question alone is learned in an eighth of the steps
 SETTINGS = FinetuneConfig(
-    batch_size=64,
+    batch_size=128,
+    rows_per_picture=1,  # the vision encoder has shapes to learn: it must see many pictures
     lr=3e-4,
     muon_lr=1e-3,
     new_lr_multiplier=2.0,
@@ -124,7 +125,12 @@ def measure(
 ) -> Speed:
     """The speed of a fine-tuning that is thrown away."""
     pretrained = load_base(str(model), 0)
-    settings = TaskSettings(batch_size=SETTINGS.batch_size, max_tokens=SETTINGS.max_tokens, device=device)
+    settings = TaskSettings(
+        batch_size=SETTINGS.batch_size,
+        rows_per_picture=SETTINGS.rows_per_picture,
+        max_tokens=SETTINGS.max_tokens,
+        device=device,
+    )
     task = VqaTask(pretrained, Pictures(pretrained.preprocessing), train, settings)
     config = FineTuneConfig(
         steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr, muon_lr=SETTINGS.muon_lr
