@@ -72,8 +72,8 @@ def processes(device: str = "auto") -> Iterator[Process]:
     """Join the process group that torchrun describes, and leave it at the end.
 
     NCCL on GPUs, gloo on CPUs. Without torchrun, or inside a group that exists already, nothing is set up.
-    The group is always destroyed, and nothing may keep it alive afterwards: a thread of gloo that still holds a
-    tensor while the interpreter ends aborts the process ("terminate called without an active exception").
+    The group is always destroyed, and nothing may keep it alive afterwards: a thread of gloo that still holds
+    a tensor while the interpreter ends aborts the process ("terminate called without an active exception").
     """
     where = pick_device(device)
     if where.type == "cuda":
