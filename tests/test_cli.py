@@ -220,4 +220,4 @@ def test_info_of_other_things(tmp_path, capsys):
     assert "is no model folder" in capsys.readouterr().err
     (tmp_path / "model" / "provenance.json").write_text("{")
     assert main(["info", str(tmp_path / "model")]) == 2
-    assert "not JSON" in capsys.readouterr().err
+    assert "provenance.json is not valid JSON" in capsys.readouterr().err

@@ -40,6 +40,24 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
+def model_folder(path: Path) -> Path:
+    """The model folder that is meant: itself, or the one of a run's folder.
+
+    Raises:
+        UserError: it is the folder of a run that is not finished.
+    """
+    if (path / "config.json").exists():
+        return path
+    if (path / "model").is_dir():
+        return path / "model"
+    if (path / "config.yaml").is_file():
+        raise UserError(
+            f"{path} is not finished: `xfm pretrain --folder {path} --resume` goes on with it, and with a "
+            "fine-tuning its own command and --resume"
+        )
+    return path
+
+
 # ---------------------------------------------------------------- reading
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object that a file of a model folder holds.

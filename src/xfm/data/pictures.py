@@ -51,6 +51,12 @@ def read_picture(path: Path, limit: int = MAX_BYTES) -> bytes:
         raise PictureError(f"{path} is not a path") from None
 
 
+def picture_suffix(data: bytes) -> str:
+    """How a file of these bytes is called: .jpg, .png or .webp by their beginning, .bin for anything else."""
+    beginnings = {_JPEG: ".jpg", _PNG: ".png", b"RIFF": ".webp"}
+    return next((suffix for start, suffix in beginnings.items() if data.startswith(start)), ".bin")
+
+
 def picture_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels from the header of a JPEG, PNG or WebP.
 

@@ -9,8 +9,9 @@ from xfm.config.model import LanguageConfig
 from xfm.config.task import TaskKind
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
+from xfm.files import model_folder
 from xfm.interop.loading import load
-from xfm.modeling.folder import CONFIG, Pretrained
+from xfm.modeling.folder import Pretrained
 from xfm.tasks.own import OwnTask
 from xfm.tasks.shapes import round_up
 
@@ -30,9 +31,7 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
     Raises:
         UserError: there is no model, or it cannot take pictures of that size.
     """
-    path = Path(model)
-    if not (path / CONFIG).exists() and (path / "model" / CONFIG).exists():
-        path = path / "model"
+    path = model_folder(Path(model))
     if not path.exists():
         raise UserError(f"{path} does not exist; give --model the folder of a model")
     pretrained = load(path)

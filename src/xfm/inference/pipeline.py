@@ -11,6 +11,7 @@ from xfm.config.ranges import check_range
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
 from xfm.errors import UserError
+from xfm.files import model_folder
 from xfm.inference.base import Pipeline
 from xfm.inference.classifiers import (
     ImageClassification,
@@ -108,12 +109,6 @@ def pipeline(
             part.eval().to(where)
     threads = (4 if where.type == "cuda" else 0) if readers is None else readers
     return kind(Engine(loaded, name, where, arithmetic, batch_size, urls, threads))
-
-
-def model_folder(path: Path) -> Path:
-    """The model folder that is meant: itself, or the one in a finished run's folder."""
-    inside = path / "model"
-    return inside if inside.is_dir() and not (path / "config.json").exists() else path
 
 
 def _loaded(model: Pretrained | Path | str) -> tuple[Pretrained, str]:

@@ -82,6 +82,7 @@ def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
         ('text,label\n"a,b\n', r"a.csv:2: the row cannot be read"),
         ("text,text\na,b\n", "column 'text' is there twice"),
         ("", "names no columns"),
+        ('"' + "x" * 200_000 + '",label\na,b\n', r"a.csv:1: the header cannot be read"),
         ("text,label\n", "holds no rows"),
         (b"text,label\n\xff,b\n", "not UTF-8"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from xfm.data.official.files import hub_classes, hub_rows, parquet_files, read_hub
-from xfm.data.pictures import PictureError, picture_size
+from xfm.data.pictures import PictureError, picture_size, picture_suffix
 from xfm.data.tasks import Row, read_rows
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
@@ -61,14 +61,10 @@ def unpacked(
 def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
     with (folder / INDEX).open("w", encoding="utf-8", newline="\n") as index:
         for number, picture in enumerate(pictures):
-            name = f"{number // 1000:04d}/{number:07d}{_suffix(picture.data)}"
+            name = f"{number // 1000:04d}/{number:07d}{picture_suffix(picture.data)}"
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(picture.data)
             index.write(json.dumps({"image": name, "label": picture.label}, ensure_ascii=False) + "\n")
-
-
-def _suffix(data: bytes) -> str:
-    return {b"\x89P": ".png", b"RI": ".webp"}.get(data[:2], ".jpg")
 
 
 def parquet_pictures(

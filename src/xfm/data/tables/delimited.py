@@ -11,32 +11,35 @@ from xfm.errors import UserError
 _DELIMITERS = (",", ";", "\t", "|")
 
 
-def read_csv(path: Path, wanted: frozenset[str]) -> Records:
-    """A CSV file; the delimiter is the one of `, ; tab |` that the header has most of."""
-    with unreadable(path):
-        header = _open_first_line(path)
-    return _read(path, max(_DELIMITERS, key=header.count), wanted)
+def read_delimited(path: Path, wanted: frozenset[str]) -> Records:
+    """A CSV or TSV file.
+
+    Raises:
+        UserError: see `read_header`; from the rows, one that cannot be read.
+    """
+    delimiter, names = read_header(path)
+    return Records(tuple(names), _rows(path, delimiter, names, wanted))
 
 
-def read_tsv(path: Path, wanted: frozenset[str]) -> Records:
-    """A file with tabs between its cells."""
-    return _read(path, "\t", wanted)
+def read_header(path: Path) -> tuple[str, list[str]]:
+    """Delimiter and names of the columns: tabs in a `.tsv`, else what the header has most of, of `, ; tab |`.
 
-
-def _open_first_line(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return file.readline(1 << 20)
-
-
-def _read(path: Path, delimiter: str, wanted: frozenset[str]) -> Records:
+    Raises:
+        UserError: the file cannot be read, its first line names no columns, or one of them twice.
+    """
     with unreadable(path), path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file, delimiter=delimiter), [])
-    names = [name.strip() for name in header]
+        first = file.readline(1 << 20)
+        file.seek(0)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(_DELIMITERS, key=first.count)
+        try:
+            names = [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
+        except csv.Error as error:
+            raise UserError(f"{path}:1: the header cannot be read ({error}); is it a table?") from None
     if not any(names):
         raise UserError(f"{path}: the first line names no columns; write a header, such as text,label")
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
-    return Records(tuple(names), _rows(path, delimiter, names, wanted))
+    return delimiter, names
 
 
 def _rows(

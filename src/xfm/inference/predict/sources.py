@@ -10,6 +10,7 @@ from typing import BinaryIO
 from xfm.config.pipelines import Holds
 from xfm.data.records import Limits
 from xfm.data.tables import Field
+from xfm.data.tables.delimited import read_header
 from xfm.data.tables.folder import SUFFIXES
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import unreadable
@@ -96,15 +97,7 @@ class CsvRows(_TableRows):
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline(1 << 20)
-        tabs = path.suffix.lower() == ".tsv"
-        self.delimiter = "\t" if tabs else max((",", ";", "\t", "|"), key=first.count)
-        self.names = [name.strip() for name in next(csv.reader([first], delimiter=self.delimiter), [])]
-        if not any(self.names):
-            raise UserError(f"{path}: the first line names no columns; write a header, such as image,text")
-        if twice := sorted({name for name in self.names if name and self.names.count(name) > 1}):
-            raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
+        self.delimiter, self.names = read_header(path)
         reading.check_columns(self.names, path)
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
