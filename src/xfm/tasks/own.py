@@ -15,9 +15,9 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TaskModel
 from xfm.tasks.base import BatchT, Blanked, Prediction, Row, Task, TaskSettings
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Corners
 from xfm.tasks.splits import SplitRows
 
-Corners = tuple[float, float, float, float]
 DRAWS = 20
 """Random guesses of every row whose mean is chance."""
 

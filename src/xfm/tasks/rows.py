@@ -9,6 +9,10 @@ from xfm.data.tasks import Row, image_size, read_rows
 
 T = TypeVar("T")
 Corners = tuple[float, float, float, float]
+"""Of a box: left, top, right, bottom."""
+
+TRUTH = ("false", "true")
+"""The classes of what is true or not, in the order of a head's outputs."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,6 @@ class LabelledPictureText:
     text: str
     label: str
     key: int | str | None = None
-
-
-@dataclass(frozen=True)
-class TextPair:
-    """Two texts and whether the relation holds."""
-
-    text_a: str
-    text_b: str
-    label: bool
 
 
 @dataclass(frozen=True)
@@ -140,12 +135,12 @@ class Labelled:
     label: str
 
 
-def read_text_pairs(path: Path) -> list[TextPair]:
-    """Rows `{"text_a", "text_b", "label": true | false}`."""
+def read_text_pairs(path: Path) -> list[LabelledText]:
+    """Rows `{"text_a", "text_b", "label": true | false}`, of the classes `false` and `true`."""
     return _read(
         path,
         ("text_a", "text_b", "label"),
-        lambda row: TextPair(row.text("text_a"), row.text("text_b"), row.flag("label")),
+        lambda row: LabelledText(row.text("text_a"), TRUTH[row.flag("label")], row.text("text_b")),
     )
 
 
