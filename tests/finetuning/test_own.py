@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +21,11 @@ from xfm.config.task import CLASSIFIERS, TaskKind
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.evaluation.scores import read_scores
+from xfm.finetuning.run import finetune
 from xfm.finetuning.watch import Watch
+from xfm.tasks.splits import SplitRows
 from xfm.training.signals import Interrupted
+from xfm.training.storage import MANIFEST, write_folder
 
 FILES = {
     TaskKind.TEXT: ("reviews.csv", ""),
@@ -191,10 +196,54 @@ def test_a_stopped_run_goes_on_exactly(
         assert ours == theirs, name
 
 
-def test_other_rows_are_another_run(model: Path, samples: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_what_a_resumed_run_must_agree_with(
+    model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows and settings; a setting that an older version did not have yet had its default."""
+    out, table = tmp_path / "out", samples / "reviews.csv"
+
+    def run(resume: bool = True, **changes: Any) -> None:
+        config = replace(SHORT, **changes)
+        xfm.finetune("text-classification", model, table, out, config=config, resume=resume, progress=False)
+
     with pytest.raises(UserError, match="holds no run to resume"):
-        xfm.finetune("text-classification", model, samples / "reviews.csv", out, resume=True, progress=False)
+        run()
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "restore", lambda watch: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(resume=False)
+    (path,) = (out / "checkpoints").iterdir()
+    state = json.loads((path / "state.json").read_text())
+    for name in ("choose_by", "image_head"):
+        del state["settings"]["finetune"][name]
+
+    def rewrite(draft: Path) -> None:
+        shutil.copytree(path, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        (draft / "state.json").write_text(json.dumps(state))
+
+    write_folder(path, rewrite)
+    with pytest.raises(UserError, match=r"finetune\.lr was [\d.e-]+ and is now 0.5"):
+        run(lr=0.5)
+    with pytest.raises(UserError, match=r"finetune\.choose_by was  and is now mcc"):
+        run(choose_by="mcc")
+    text = table.read_text()
+    table.write_text(text.replace("good", "fine"))
+    with pytest.raises(UserError, match=r"data\.\w+ was"):
+        run()
+    table.write_text(text)
+    run()
+    assert (out / "metrics.json").exists()
+
+
+def test_the_list_of_answers_has_an_end(model: Path, samples: Path, tmp_path: Path) -> None:
+    """Of a table and of typed rows alike."""
+    table, columns = samples / "questions.jsonl", "image=photo,question=q,answer=a"
+    config = replace(SHORT, steps=1, max_answers=2, baseline=False)
+    done = xfm.finetune("vqa", model, table, tmp_path / "a", columns=columns, config=config, progress=False)
+    assert len(done.task.answers.answers) == 2
+    rows = SplitRows(done.task.train_rows, test=done.task.train_rows)
+    typed = finetune(TaskKind.VQA, model, rows, config, tmp_path / "b", progress=False)
+    assert typed.task.answers.answers == done.task.answers.answers
 
 
 # ---------------------------------------------------------------- what learns

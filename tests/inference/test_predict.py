@@ -326,6 +326,13 @@ def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.Captu
     assert all(len(row["prediction"]) == 1 for row in lines(out))
     assert run(*given) == 2
     assert "options.top_k 1, this run has 5" in capsys.readouterr().err
+    told = settings_file(out)
+    stored = json.loads(told.read_text())
+    assert stored["options"].pop("top_k") == 1  # as if an older version had not known the option
+    told.write_text(json.dumps(stored))
+    assert run(*given, "--skip-bad") == 0
+    assert run(*given, "--top-k", 1) == 2
+    assert "options.top_k 5, this run has 1" in capsys.readouterr().err
     assert run(*given, "--restart", "--skip-bad", "--columns", "words=a") == 2
     assert "there is no field 'words'" in capsys.readouterr().err
     assert len(lines(out)) == 15

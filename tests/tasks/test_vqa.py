@@ -121,3 +121,4 @@ def test_answers_in_the_order_of_their_votes(rows: list[Question]) -> None:
     voted = [replace(rows[0], votes=(("red", 0.4), ("Blue", 0.6))), replace(rows[1], answer="red")]
     assert frequent_answers(voted) == ["red", "blue"]
     assert frequent_answers(voted, 1) == ["red"]
+    assert frequent_answers([*voted, replace(rows[1], answer="?")]) == ["red", "blue"]

@@ -106,10 +106,7 @@ def read_data(
             for picture in task.pictures_of(converted):
                 places.setdefault(picture, row.place)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
-    answers = task.answer_list(plain["train"], config.max_answers)
-    split = SplitRows(
-        plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels, answers=answers
-    )
+    split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     return OwnData(split, places, sources)
 
 

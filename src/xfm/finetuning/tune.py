@@ -48,7 +48,7 @@ def tune(
         valid: validation rows, possibly none.
         config: fitted (see `plan.fitted`).
         folder: run folder.
-        settings: what a resumed run must agree with, as plain values.
+        settings: what a resumed run must agree with; values are plain, or dataclasses.
         resume: continue the folder's run.
         progress: show a bar and the looks.
 

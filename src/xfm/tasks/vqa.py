@@ -250,11 +250,15 @@ def vote_accuracy(row: Question, predicted: str) -> float:
 
 
 def frequent_answers(rows: Sequence[Question], limit: int | None = None) -> list[str]:
-    """The normalised answers of the rows, those that most people gave first, at most `limit` of them."""
+    """The normalised answers of the rows, those that most people gave first, at most `limit` of them.
+
+    Answers of signs alone ("?") are none.
+    """
     counts: Counter[str] = Counter()
     for row in rows:
         for answer, share in row.votes or ((row.answer, 1.0),):
             counts[normalise_caption(answer)] += share  # pyright: ignore[reportArgumentType]
+    counts.pop("", None)
     return [answer for answer, _ in counts.most_common(limit)]
 
 

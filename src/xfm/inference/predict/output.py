@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.config.plain import first_difference
+from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
 from xfm.files import write_text, writing
 
@@ -91,7 +91,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
 
     Args:
         out: the file.
-        settings: what its answers depend on.
+        settings: what its answers depend on; values are plain, or dataclasses.
         restart: throw away what is there.
         by_name: whether rows are told by their pictures' names.
 
@@ -130,9 +130,9 @@ def _lock(out: Path, file: BinaryIO) -> None:
 
 def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
     """Refuse to append answers of other settings; a file that holds nothing may get any."""
-    path = settings_file(out)
+    path, plain = settings_file(out), to_plain(settings)
     if not begun:
-        write_text(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
         return
     before = earlier_settings(out)
     if not before:
@@ -140,7 +140,7 @@ def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None
             f"{out} holds something, but {path.name} beside it does not say what made it; name another file, "
             "or begin again with --restart"
         )
-    if found := first_difference(before, json.loads(json.dumps(settings))):
+    if found := first_difference(completed(before, settings), plain):
         name, old, new = found
         raise UserError(
             f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin again "

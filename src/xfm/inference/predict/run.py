@@ -10,7 +10,6 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
-from xfm.config.plain import to_plain
 from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
 from xfm.files import writing
@@ -180,7 +179,7 @@ def _settings(
         "input": _known_by(source),
         "columns": dict(reading.columns.columns),
         "keep": list(reading.keep),
-        "options": to_plain(options),
+        "options": options,
         "gallery": None if gallery is None else _known_by(Path(gallery)),
         "precision": pipe.engine.precision.value,
     }
