@@ -139,10 +139,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         )
         captions = [caption for row in rows for caption in row.captions]
         positives = own_captions(owners(rows), len(rows))
-        pixels = (
-            self.pictures.pixels([row.image for row in rows[first : first + batch_size]])
-            for first in range(0, len(rows), batch_size)
-        )
+        pixels = self.pictures.batches([row.image for row in rows], batch_size)
         text, image = stream_ranks(
             encoder, pixels, captions, positives, SHORTLIST, max_tokens=settings.max_tokens
         )

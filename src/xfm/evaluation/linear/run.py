@@ -97,18 +97,7 @@ def evaluate_frozen(
     )
     cache = cache or out / CACHE
     began = time.perf_counter()
-
-    def split(name: str, rows: Sequence[Labelled]) -> Split:
-        values = cached_features(featuriser, FilePictures(rows), cache, f"{name} pictures", progress)
-        return Split(values, np.array([row.label for row in rows]))
-
-    features = _Features(
-        split("training", data.train),
-        None if data.validation is None else split("validation", data.validation),
-        split("test", data.test),
-        featuriser,
-        cache,
-    )
+    features = _cached(data, featuriser, cache, progress)
     result = FrozenResult(details={"config": to_plain(config), "seconds": {}})
     seconds: dict[str, float] = result.details["seconds"]
     seconds["features"] = time.perf_counter() - began
@@ -174,6 +163,22 @@ class _Features:
     def slot0(self, split: Split) -> Split:
         """A split without what only the published head takes."""
         return Split(split.features[:, : self.featuriser.width], split.labels)
+
+
+def _cached(data: LabelledSplits, featuriser: Featuriser, cache: Path, progress: bool) -> _Features:
+    """Features of every split, computed where the cache does not have them."""
+
+    def split(name: str, rows: Sequence[Labelled]) -> Split:
+        values = cached_features(featuriser, FilePictures(rows), cache, f"{name} pictures", progress)
+        return Split(values, np.array([row.label for row in rows]))
+
+    return _Features(
+        split("training", data.train),
+        None if data.validation is None else split("validation", data.validation),
+        split("test", data.test),
+        featuriser,
+        cache,
+    )
 
 
 def _linear(

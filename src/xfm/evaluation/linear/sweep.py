@@ -69,7 +69,8 @@ def fit_probe(
     """
     if validation is None:
         held = held_out(train.labels, share, seed)
-        validation = _part(train, held, scratch)
+        # Where no class has two rows, none can be spared, and the rows choose that are fitted.
+        validation = _part(train, held if held.any() else ~held, scratch)
         fitted = _part(train, ~held, scratch)
         everything = train
     else:
