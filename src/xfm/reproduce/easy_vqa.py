@@ -14,8 +14,8 @@ from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score
 from xfm.finetuning.base import load_base
+from xfm.finetuning.plan import task_settings
 from xfm.finetuning.run import Finetuned, finetune
-from xfm.tasks.base import TaskSettings
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.official.easy_vqa import read_easy_vqa
 from xfm.tasks.pictures import Pictures
@@ -125,12 +125,7 @@ def measure(
 ) -> Speed:
     """The speed of a fine-tuning that is thrown away."""
     pretrained = load_base(str(model), 0)
-    settings = TaskSettings(
-        batch_size=SETTINGS.batch_size,
-        rows_per_picture=SETTINGS.rows_per_picture,
-        max_tokens=SETTINGS.max_tokens,
-        device=device,
-    )
+    settings = task_settings(replace(SETTINGS, device=device))
     task = VqaTask(pretrained, Pictures(pretrained.preprocessing), train, settings)
     config = FineTuneConfig(
         steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr, muon_lr=SETTINGS.muon_lr
