@@ -131,6 +131,12 @@ def test_mistakes_are_named_with_their_row(
     assert "bad, good" in error
     error = sentence(capsys, "grounding", *rest, samples / "boxes.csv", "--regression")
     assert "--regression belongs to text-classification" in error
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--image.flip", "0.5")
+    assert "--image: pictures of image-classification can be varied, not of text-classification" in error
+    options = ("--image.flip", "0.5", "--image.mixup", "1")
+    assert "of grounding mirrored (--image.flip)" in sentence(
+        capsys, "grounding", *rest, SAMPLES / "boxes.csv", *options
+    )
     error = sentence(capsys, "chess", *rest, samples / "boxes.csv")
     assert "there is no task 'chess'" in error
     assert not (tmp_path / "out" / "model").exists()
