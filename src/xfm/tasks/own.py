@@ -164,6 +164,10 @@ class OwnTask(Task[Row, BatchT, Prediction]):
                 scores.setdefault(name, []).append(value)
         return {name: float(np.mean(values)) for name, values in scores.items()}
 
+    def counts(self, rows: Sequence[Row]) -> dict[str, int]:
+        """How many cases stand behind a metric, by its name, where these are not the rows."""
+        return {}
+
     def describe(self, **changes: object) -> None:
         """Write into the module what a pipeline must know: labels, answers, the length of texts."""
         told: dict[str, Any] = {"max_tokens": self.settings.max_tokens, **changes}

@@ -193,6 +193,11 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
         return found
 
+    def counts(self, rows: Sequence[Described]) -> dict[str, int]:
+        """Pictures are searched by every caption."""
+        captions = sum(len(row.captions) for row in rows)
+        return {f"image_r{k}{suffix}": captions for k in CUTOFFS for suffix in ("", "_rerank")}
+
     def case(self, row: Described, prediction: Ranks) -> Case:
         """The later the right caption or picture comes, the worse."""
         worst = max(prediction.text_reranked, *prediction.image_reranked)
