@@ -41,6 +41,22 @@ def _real(folder: str) -> str:
 
 
 # ---------------------------------------------------------------- reading
+def model_folder(path: Path | str) -> Path:
+    """The model folder that is meant: the one that is named, or the model in the folder of a finished run.
+
+    Raises:
+        UserError: the run in the folder is not finished.
+    """
+    path = Path(path)
+    if (path / "config.json").exists():
+        return path
+    if (path / "model").is_dir():
+        return path / "model"
+    if (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not finished: the command that began it goes on, with --resume")
+    return path
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object that a file of a model folder holds.
 

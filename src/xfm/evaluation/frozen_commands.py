@@ -142,7 +142,7 @@ def read_labelled_table(source: str, chosen: "Namespace") -> "list[Labelled]":
     root = None if chosen.pictures is None else Path(chosen.pictures)
     store = Path(chosen.out) / "pictures"
     rows = read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root)
-    return [Labelled(row.path("image"), row.label("label")) for row in rows]
+    return [Labelled(row.path("image"), row.label("label"), row.place) for row in rows]
 
 
 def read_names(path: Path) -> dict[str, str]:

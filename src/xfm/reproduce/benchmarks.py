@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.task import TaskKind
+from xfm.errors import UserError
 from xfm.evaluation.official.submissions import (
     caption_submission,
     nlvr2_submission,
@@ -215,3 +216,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         *_WITH_TEXTS,
     )
 }
+
+
+def require_known(names: Sequence[str]) -> None:
+    """Refuse names of no benchmark.
+
+    Raises:
+        UserError: names the first, and those that there are.
+    """
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        raise UserError(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.ranges import check_range
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score
@@ -75,9 +76,14 @@ def run_easy_vqa(
         progress: show bars.
 
     Raises:
-        UserError: no model, easy-VQA is not installed, or `out` holds a run, or none to continue.
+        UserError: no model, no minutes, easy-VQA is not installed, or `out` holds a run, or none to continue.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
+    try:
+        check_range("minutes", minutes, 0.1, 100_000)
+        check_range("steps", steps, 0)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     began = time.perf_counter()
     prepare_process()
     splits = read_easy_vqa(data)

@@ -1,7 +1,7 @@
 """Typed rows of the task files (JSON lines; picture paths are relative to the file)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -134,10 +134,22 @@ class MaskedRow:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture and its category."""
+    """A picture and its category.
+
+    Attributes:
+        image: the picture.
+        label: name of the class.
+        place: file and row that name the picture, for messages.
+    """
 
     image: Path
     label: str
+    place: str = field(default="", compare=False, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The picture, behind its place where that is known."""
+        return f"{self.place}: {self.image}" if self.place else str(self.image)
 
 
 def read_text_pairs(path: Path) -> list[TextPair]:

@@ -47,26 +47,30 @@ class FilePictures:
     """
 
     def __init__(self, rows: Sequence[Labelled]) -> None:
-        self._paths = [row.image for row in rows]
+        self._rows = rows
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._rows)
 
     def picture(self, index: int) -> Tensor:
         """[3, H, W] uint8."""
-        return load_image(self._paths[index])
+        row = self._rows[index]
+        try:
+            return load_image(row.image)
+        except UserError as error:
+            raise UserError(f"{row.place}: {error}" if row.place else str(error)) from error
 
     def identity(self) -> str:
         """Of names, sizes and times of change of the files; their bytes are not read."""
         digest = hashlib.sha256()
-        for path in self._paths:
+        for row in self._rows:
             try:
-                status = path.stat()
+                status = row.image.stat()
             except OSError as error:
                 raise UserError(
-                    f"{path}: cannot read the picture ({error.strerror}); check the path"
+                    f"{row.shown}: cannot read the picture ({error.strerror}); check the path"
                 ) from error
-            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(f"{row.image.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
 

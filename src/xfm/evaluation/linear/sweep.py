@@ -77,7 +77,7 @@ def fit_probe(
     classes, codes = np.unique(everything.labels, return_inverse=True)
     if len(classes) < 2:
         raise UserError(
-            f"all training rows have the label {classes[0]!r}: a probe needs two classes at least"
+            f"all training rows have the label {str(classes[0])!r}: a probe needs two classes at least"
         )
     known = {label: code for code, label in enumerate(classes.tolist())}
     targets = np.array([known[label] for label in fitted.labels.tolist()])
