@@ -133,7 +133,7 @@ def test_two_pictures_are_two(models: Models) -> None:
     from xfm.config.task import TaskKind
 
     pipe = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
-    with pytest.raises(UserError, match="images must be a list of two pictures, not list"):
+    with pytest.raises(UserError, match="images must be a list of two pictures, not a list of 3"):
         pipe(images=pictures(3), text="both")
     with pytest.raises(UserError, match="images must be a list of two pictures, not str"):
         pipe(images="a.png", text="both")

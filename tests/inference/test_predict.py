@@ -246,9 +246,10 @@ def test_another_model_or_input_is_noticed(
 
 def test_a_foreign_file_is_left_alone(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
     source = rows_with_bad(tmp_path / "rows.jsonl", {})
+    other = rows_with_bad(tmp_path / "other.jsonl", {})
     with pytest.raises(UserError, match="does not say what made it"):
-        predict(classify, source, source)
-    assert len(lines(source)) == 20
+        predict(classify, source, other)
+    assert len(lines(other)) == 20
 
 
 def test_two_runs_do_not_write_one_file(classify: Pipeline[Any, Any], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class PipelineTask(StrEnum):
     IMAGE_TEXT_MATCHING = "image-text-matching"
 
 
-_ALSO = {"vqa": PipelineTask.VISUAL_QUESTION_ANSWERING, "reasoning": PipelineTask.VISUAL_REASONING}
+ALSO = {"vqa": PipelineTask.VISUAL_QUESTION_ANSWERING, "reasoning": PipelineTask.VISUAL_REASONING}
 """What fine-tuning calls two of them."""
 
 
@@ -37,9 +37,9 @@ def pipeline_task(name: str) -> PipelineTask:
         UserError: there is no such task.
     """
     try:
-        return _ALSO.get(name) or PipelineTask(name)
+        return ALSO.get(name) or PipelineTask(name)
     except ValueError:
-        known = [*PipelineTask, *_ALSO]
+        known = [*PipelineTask, *ALSO]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(PipelineTask)}"
         raise UserError(f"unknown task {name}; {hint}") from None
@@ -236,12 +236,19 @@ class InputField:
         holds: what it is.
         optional: whether inputs may lack it.
         also: other names that it is given by.
+        parts: columns of a table that together may stand in its place.
     """
 
     name: str
     holds: Holds
     optional: bool = False
     also: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    @property
+    def meaning(self) -> str:
+        """What it holds, for help and messages."""
+        return self.holds.value + (f", or {' and '.join(self.parts)}" if self.parts else "")
 
 
 _TEXT, _PICTURE = InputField("text", Holds.TEXT), InputField("image", Holds.PICTURE)
@@ -254,7 +261,10 @@ FIELDS: dict[PipelineTask, tuple[InputField, ...]] = {
     PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION: (_PICTURE,),
     PipelineTask.RETRIEVAL: _EITHER,
     PipelineTask.VISUAL_QUESTION_ANSWERING: (_PICTURE, InputField("question", Holds.TEXT)),
-    PipelineTask.VISUAL_REASONING: (InputField("images", Holds.TWO_PICTURES), _TEXT),
+    PipelineTask.VISUAL_REASONING: (
+        InputField("images", Holds.TWO_PICTURES, parts=("left", "right")),
+        _TEXT,
+    ),
     PipelineTask.GROUNDING: (_PICTURE, InputField("text", Holds.TEXT, also=("phrase",))),
     PipelineTask.CAPTIONING: (_PICTURE,),
     PipelineTask.FILL_MASK: (_TEXT, InputField("image", Holds.PICTURE, True)),

@@ -109,7 +109,7 @@ def read_field(field: InputField, value: object, reader: PictureReader) -> list[
         return value
     if field.holds is Holds.PICTURE:
         return [reader.read(value)]
-    pair = list(value) if isinstance(value, list | tuple | Tensor) else []
-    if len(pair) != 2:
-        raise UserError(f"{field.name} must be a list of two pictures, not {type(value).__name__}")
-    return [reader.read(one) for one in pair]
+    if not isinstance(value, list | tuple | Tensor) or len(value) != 2:
+        found = f"a list of {len(value)}" if isinstance(value, list | tuple) else type(value).__name__
+        raise UserError(f"{field.name} must be a list of two pictures, not {found}")
+    return [reader.read(one) for one in value]

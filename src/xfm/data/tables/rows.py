@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class TableRow(Row):
         if isinstance(value, int | float) and not isinstance(value, bool):
             return f"{value:g}" if isinstance(value, float) else str(value)
         if not isinstance(value, str) or not value.strip():
-            raise self.error(field, "is empty" if value in (None, "") else "is not a text")
+            blank = value is None or isinstance(value, str)
+            raise self.error(field, "is empty" if blank else "is not a text")
         try:
             value.encode()
         except UnicodeEncodeError:  # JSON may smuggle in half a surrogate pair
@@ -123,6 +124,13 @@ class TableRow(Row):
         if isinstance(value, list) and all(isinstance(one, str | Path) for one in value):
             return [one if isinstance(one, Path) else self._below(field, one) for one in value]
         raise self.error(field, "is not a list of paths")
+
+    def one_by_one(self, field: str) -> list["TableRow"]:
+        """The row once for each element of a list, which stands in the place of the list."""
+        value = self._listed(field)
+        if not isinstance(value, list):
+            raise self.error(field, "is not a list")
+        return [replace(self, fields={**self.fields, field: one}) for one in value]
 
     def path(self, field: str) -> Path:
         """A picture's file; its path starts from the table's folder, or from the folder that was given."""

@@ -103,11 +103,12 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             out.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(out.open("a+b"))
             _lock(out, file)
-            bad = stack.enter_context(bad_file(out).open("a+b"))
             if restart:
                 file.truncate(0)
-                bad.truncate(0)
             _check_settings(out, settings, begun=file.seek(0, os.SEEK_END) > 0)
+            bad = stack.enter_context(bad_file(out).open("a+b"))
+            if restart:
+                bad.truncate(0)
             answers = Answers(out, file, bad, by_name)
         try:
             yield answers

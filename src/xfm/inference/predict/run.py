@@ -79,6 +79,9 @@ def predict(
             answers of other settings, or a file cannot be read or written.
     """
     source, out = Path(source), Path(out)
+    for name, read in (("input", source), ("gallery", gallery)):
+        if read is not None and _is_same(out, Path(read)):
+            raise UserError(f"{out} is the {name}, which answers would damage; name another file for them")
     reading = reading or Reading(FIELDS[pipe.task], urls=pipe.engine.urls is not None)
     rows = open_source(source, reading)
     options = OPTIONS[pipe.task]() if options is None else options
@@ -92,6 +95,10 @@ def predict(
     pipe.prepare(options)  # refuses what cannot be, before anything is written
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         return _answer(pipe, rows, options, answers, skip_bad, None if draw is None else Path(draw), progress)
+
+
+def _is_same(out: Path, other: Path) -> bool:
+    return out.exists() and other.exists() and out.samefile(other)
 
 
 def _answer(

@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 from xfm.config.pipelines import Holds
 from xfm.data.records import Limits
-from xfm.data.tables import Field
 from xfm.data.tables.folder import SUFFIXES
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import unreadable
@@ -24,7 +23,7 @@ def open_source(path: Path, reading: Reading) -> RowSource:
     Raises:
         UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
     """
-    reading.columns.check_fields([Field(one.name, one.holds.value) for one in reading.fields])
+    reading.check_fields()
     if path.is_dir():
         return FolderRows(path, reading)
     kinds: dict[str, type[_TableRows]] = {
@@ -184,6 +183,9 @@ class FolderRows(RowSource):
                 f"({lacking.name}); write a JSON-lines file with both"
             )
         self.field = pictures[0].name
+        if reading.keep or reading.columns.columns:
+            option = "--keep" if reading.keep else "--columns"
+            raise UserError(f"{path} is a folder of pictures, which has no columns; leave out {option}")
         self.names = sorted(_pictures_below(path))
         if not self.names:
             raise UserError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}); check the path")
