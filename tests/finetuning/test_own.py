@@ -19,6 +19,7 @@ from xfm.config.task import CLASSIFIERS, TaskKind
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.evaluation.scores import read_scores
+from xfm.finetuning.own import task_kind
 from xfm.finetuning.watch import Watch
 from xfm.training.signals import Interrupted
 
@@ -128,7 +129,22 @@ def test_mistakes_are_named_with_their_row(
     assert "--regression belongs to text-classification" in error
     error = sentence(capsys, "chess", *rest, samples / "boxes.csv")
     assert "there is no task 'chess'" in error
+    error = sentence(capsys, "image-clasification", *rest, samples / "shapes.csv")
+    assert "did you mean image-classification" in error
+    wrong = ("--model", samples / "nothing", "--out", tmp_path / "out", "--train", samples / "no.csv")
+    assert "nothing does not exist; give --model" in sentence(capsys, "vqa", *wrong)
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--max-tokens", "2")
+    assert "max_tokens is 2: choose 0, or 3 at least" in error
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--choose-by", "acc")
+    assert "choose_by: text-classification has no acc; choose by accuracy" in error
+    assert not (tmp_path / "out" / "log.jsonl").exists()
     assert not (tmp_path / "out" / "model").exists()
+
+
+def test_tasks_may_be_called_as_pipelines_are() -> None:
+    names = {"visual-question-answering": TaskKind.VQA, "visual-reasoning": TaskKind.REASONING}
+    assert {name: task_kind(name) for name in names} == names
+    assert [task_kind(kind) for kind in TaskKind] == [*TaskKind]
 
 
 def test_one_class_and_too_many_are_refused(model: Path, tmp_path: Path) -> None:

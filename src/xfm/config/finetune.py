@@ -121,6 +121,10 @@ class FinetuneConfig:
         for name in ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
             check_range(name, getattr(self, name), 0)
         check_range("batch_size", self.batch_size, 0, MAX_BATCH)
+        if 0 < self.max_tokens < 3:
+            raise ValueError(
+                f"max_tokens is {self.max_tokens}: choose 0, or 3 at least: begin and end are two"
+            )
         check_range("rows_per_picture", self.rows_per_picture, 1)
         check_range("baseline_steps", self.baseline_steps, 0)
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):

@@ -65,6 +65,8 @@ def tune(
     averaged = WeightAverage(task.module, config.average) if config.average else None
     if resume:
         watch.resume()
+    else:
+        watch.check()
     step = max(watch.looks, default=0)
     if not (resume and watch.enough):
         result = train(

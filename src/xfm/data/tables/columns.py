@@ -67,8 +67,16 @@ class ColumnMap:
             if name not in known:
                 raise UserError(f"--columns: there is no field {name!r}; the task reads {', '.join(known)}")
 
-    def check_columns(self, fields: Sequence[Field], columns: Sequence[str], file: Path) -> None:
-        """Refuse a file that lacks a column.
+    def check_columns(
+        self, fields: Sequence[Field], columns: Sequence[str], file: Path, others: bool = False
+    ) -> None:
+        """Refuse a file, or a row that has columns of its own, that lacks a column.
+
+        Args:
+            fields: what the task reads.
+            columns: that there are.
+            file: or its row, for messages.
+            others: whether other rows have the columns, so that it is this row that is wrong.
 
         Raises:
             UserError: names the file, the column, the columns that there are, and how to map one of them.
@@ -77,7 +85,8 @@ class ColumnMap:
             stand_in = one.instead and all(self.of(name) in columns for name in one.instead)
             if one.optional or stand_in or self.of(one.name) in columns:
                 continue
-            raise UserError(f"{file}: {self.missing(one, columns)}")
+            problem = f'the column "{self.of(one.name)}" is missing; mend the row'
+            raise UserError(f"{file}: {problem if others else self.missing(one, columns)}")
 
     def missing(self, one: Field, columns: Sequence[str]) -> str:
         """A sentence about a column that is not there."""

@@ -53,7 +53,7 @@ def read_table(
     rows: list[TableRow] = []
     for number, cells in records.rows:
         if records.columns is None:
-            columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"))
+            columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"), others=bool(rows))
         cells = pictures.unpack({name: cells[name] for name in wanted & cells.keys()}, f"{place}:{number}")
         found = {field: cells[column] for field, column in names.items() if column in cells}
         rows.append(TableRow(found, place, number, names, root))
