@@ -217,6 +217,7 @@ OUT_OF_RANGE = {
     "training.optim.clip": ".inf",
     "training.optim.betas": "[0.9, 1.5]",
     "training.weights.itm": -1,
+    "training.seed": 2**63,
     "model.vision.patch_size": 0,
     "model.vision.heads": 0,
     "model.vision.depth": -1,

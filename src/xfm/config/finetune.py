@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
-from xfm.config.ranges import MAX_BATCH, check_range
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 
@@ -118,8 +118,9 @@ class FinetuneConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
+        for name in ("steps", "evaluate_every", "patience", "max_tokens", "image_size"):
             check_range(name, getattr(self, name), 0)
+        check_range("seed", self.seed, 0, MAX_SEED)
         check_range("batch_size", self.batch_size, 0, MAX_BATCH)
         if 0 < self.max_tokens < 3:
             raise ValueError(

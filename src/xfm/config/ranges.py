@@ -4,6 +4,8 @@ import math
 
 MAX_BATCH = 65_536
 """Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
+MAX_SEED = 2**62
+"""Seeds are added to, and torch takes none from 2**63 on."""
 
 
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
