@@ -115,7 +115,7 @@ def test_mistakes_are_named_with_their_row(
     (samples / "pictures" / "5.png").unlink()
     error = sentence(capsys, "image-classification", *rest, samples / "shapes.csv")
     for line, name in ((4, "3.png"), (6, "5.png")):
-        assert re.search(rf"shapes.csv:{line}: \S+{name}: ", error)
+        assert re.search(rf"shapes.csv:{line}: [^;]*{name}", error)
     text = (samples / "boxes.csv").read_text().replace("36 25 22 22", "36 25 42 22")
     (samples / "boxes.csv").write_text(text)
     error = sentence(capsys, "grounding", *rest, samples / "boxes.csv")
@@ -129,10 +129,18 @@ def test_mistakes_are_named_with_their_row(
     assert "--regression belongs to text-classification" in error
     error = sentence(capsys, "chess", *rest, samples / "boxes.csv")
     assert "there is no task 'chess'" in error
+    (samples / "same.csv").write_text("text,label\n" + "equal,good\nequal,bad\n" * 5)
+    error = sentence(capsys, "text-classification", *rest, samples / "same.csv")
+    assert "same.csv: no rows can be parted from the others, because they share pictures or texts" in error
+    columns = ("--columns", "text=text", "label=label")
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", *columns)
+    assert "unknown option label=label; see --help" in error
     error = sentence(capsys, "image-clasification", *rest, samples / "shapes.csv")
     assert "did you mean image-classification" in error
     wrong = ("--model", samples / "nothing", "--out", tmp_path / "out", "--train", samples / "no.csv")
     assert "nothing does not exist; give --model" in sentence(capsys, "vqa", *wrong)
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--seed", str(2**63))
+    assert "seed is 9223372036854775808: choose a number from 0" in error
     error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--max-tokens", "2")
     assert "max_tokens is 2: choose 0, or 3 at least" in error
     error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--choose-by", "acc")
@@ -181,10 +189,10 @@ def test_a_stopped_run_goes_on_exactly(
     """Stopped by Ctrl-C between two looks, and continued: the same weights, looks and scores."""
     config = replace(SHORT, steps=10, evaluate_every=2, lr=1e-3)
 
-    def run(out: Path, resume: bool = False) -> None:
-        train = SAMPLES / "questions.jsonl"
+    def run(out: Path, resume: bool = False, seed: int = 0) -> None:
+        train, chosen = SAMPLES / "questions.jsonl", replace(config, seed=seed)
         columns = "image=photo,question=q,answer=a"
-        xfm.finetune("vqa", model, train, out, columns=columns, config=config, resume=resume, progress=False)
+        xfm.finetune("vqa", model, train, out, columns=columns, config=chosen, resume=resume, progress=False)
 
     run(tmp_path / "whole")
     look = Watch.finished
@@ -201,6 +209,8 @@ def test_a_stopped_run_goes_on_exactly(
     assert not (tmp_path / "parts" / "metrics.json").exists()
     with pytest.raises(UserError, match="already holds a run"):
         run(tmp_path / "parts")
+    with pytest.raises(UserError, match="seed was 0 and is now 1"):
+        run(tmp_path / "parts", resume=True, seed=1)
     run(tmp_path / "parts", resume=True)
     for name in ("validation.jsonl", "metrics.json", "model/task.safetensors", "model/model.safetensors"):
         ours, theirs = ((tmp_path / run / name).read_bytes() for run in ("whole", "parts"))
@@ -211,6 +221,15 @@ def test_other_rows_are_another_run(model: Path, samples: Path, tmp_path: Path) 
     out = tmp_path / "out"
     with pytest.raises(UserError, match="holds no run to resume"):
         xfm.finetune("text-classification", model, samples / "reviews.csv", out, resume=True, progress=False)
+
+
+def test_stopping_early_is_said(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(SHORT, steps=8, evaluate_every=1, patience=2, lr=1e-9)
+    done = xfm.finetune(
+        "text-classification", model, SAMPLES / "reviews.csv", tmp_path / "out", config=config
+    )
+    assert done.tuned.step == 4
+    assert "step 4: enough, 2 looks brought no better model" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- what learns

@@ -86,7 +86,7 @@ def test_stacks_are_lists(embed: Pipeline[Any, Any]) -> None:
         (torch.zeros(3, 4, 4), r"not torch.float32 \[3, 4, 4\]"),
         (torch.zeros(5, 4, 3, dtype=torch.uint8), r"\[5, 4, 3\]"),
         (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"),
-        (Path("no/where.png"), "no/where.png: the picture no/where.png cannot be read"),
+        (Path("no/where.png"), "^the picture no/where.png cannot be read"),
         (b"no picture", "not a JPEG, PNG or WebP"),
         (Path(__file__), "not a JPEG, PNG or WebP"),
         (Image.new("L", (20000, 20000)), "20000 x 20000 pixels, more than the limit"),

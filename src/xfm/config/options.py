@@ -212,7 +212,8 @@ def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
     text = re.sub(r"\s*\n\s*", " ", str(error)).strip()
     if match := re.search(r"unrecognized arguments: (\S+)", text):
         option = match[1].split("=")[0]
-        return f"unknown option {match[1]}; {suggest(option, options)}"
+        close = difflib.get_close_matches(option, options, n=1, cutoff=0.5)
+        return f"unknown option {match[1]}; {suggest(option, options) if close else 'see --help'}"
     text = re.sub(r"Not of type \w+: ", "", text)
     text = re.sub(r"Expected a <class '(\w+)'>\. Got value: ", _wanted, text)
     text = re.sub(r"Problem with given class_path ('[^']*').*", r"give fields in braces, not \1", text)

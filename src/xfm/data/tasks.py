@@ -180,9 +180,13 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 def _used(path: Path, use: Callable[[bytes], T]) -> T:
     try:
-        return use(read_picture(path))
+        data = read_picture(path)
+    except PictureError as error:  # it names the path
+        raise UserError(f"{error}; check the path") from error
+    try:
+        return use(data)
     except PictureError as error:
-        raise UserError(f"{path}: {error}; replace the file, or check the path.") from error
+        raise UserError(f"{path}: {error}; replace the file") from error
 
 
 class PreprocessingLike(Protocol):

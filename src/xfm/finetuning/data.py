@@ -102,6 +102,11 @@ def read_data(
         typed = _part(task, typed, missing, config.seed)
         seed, drawn = config.seed, f"drawn by seed {config.seed}"
     labels = _labels(task, typed)
+    if not any(typed.get(name) for name in ("valid", "test")):
+        raise UserError(
+            f"{tables.train}: no rows can be parted from the others, because they share pictures or texts, "
+            "or are the only ones of their class; give --valid and --test"
+        )
     if parted := [name for name in typed if name not in sources]:
         sources |= {name: f"{len(typed[name])} rows of {tables.train}, {drawn}" for name in parted}
         numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}

@@ -117,6 +117,7 @@ class Session:
             "task": self.type.kind.value,
             "model": self.model,
             "without": blanked.value,
+            "seed": self.config.seed,  # before the rows, which it parts: it is what the user sees
             "data": {name: digest(rows) for name, rows in data.items()},
             "labels": list(self.data.labels),
             "finetune": {**to_plain(self.config), "device": None},

@@ -1,10 +1,13 @@
 """The training of one task in a run folder of its own, resumable, with the best model at the end."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.adapt import adapt, is_low_rank
@@ -85,6 +88,10 @@ def tune(
             after_step=averaged.update if averaged else lambda: None,
         )
         step = result.step
+        if progress and step < config.steps:
+            tqdm.write(
+                f"step {step}: enough, {config.patience} looks brought no better model", file=sys.stderr
+            )
         if averaged:
             averaged.keep()
         if step not in watch.looks:

@@ -231,6 +231,13 @@ def test_cells_as_they_are_meant() -> None:
             row(text=blank).text("text")
 
 
+def test_an_address_is_no_path() -> None:
+    with pytest.raises(
+        UserError, match=r'a\.csv:7: the column "image" is the address http://a\.b/c\.png: save'
+    ):
+        row(image="http://a.b/c.png").path("image")
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=4, max_size=4))
 def test_numbers_however_they_are_written(numbers: list[float]) -> None:

@@ -138,6 +138,8 @@ class TableRow(Row):
         return value if isinstance(value, Path) else self._below(field, self.text(field))
 
     def _below(self, field: str, name: str) -> Path:
+        if "://" in name:
+            raise self.error(field, f"is the address {name}: save the picture and name its file")
         folder = self.root or self.file.parent
         # Of the table's own folder a folder beside it may be meant, of one that was given nothing above it.
         path = path_below(folder, name, within=self.root or folder / "..")
