@@ -91,11 +91,14 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, the same bytes on every system; `path` holds the old or the new text, never half."""
+    """Write a text file, the same bytes on every system; `path` holds the old or the new text, never half.
+
+    Names of files need not be Unicode: their odd bytes are written as escapes, as JSON has them too.
+    """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         partial.unlink(missing_ok=True)  # of a process with this id that was killed
-        with partial.open("x", encoding="utf-8", newline="\n") as stream:
+        with partial.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

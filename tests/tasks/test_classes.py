@@ -1,5 +1,6 @@
 """Metrics of classes equal scikit-learn's, and names stand in a fixed order."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -79,3 +80,16 @@ def test_the_most_frequent_label() -> None:
     for names in ((), ("one",)):
         with pytest.raises(UserError, match="at least two"):
             require_classes(names)
+
+
+def test_a_class_with_a_long_name_costs_no_more_memory_than_it_has() -> None:
+    """numpy's texts would all be as wide as the longest: a label that is a whole document took gigabytes."""
+    names = ("a", "b" * 50_000)
+    truth = [names[n % 2] for n in range(500)]
+    predicted = [Labels(names).certain(label) for label in truth]
+    tracemalloc.start()
+    try:
+        assert class_metrics(truth, predicted, names)["mcc"] == 1
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()

@@ -1,6 +1,7 @@
 """What pipelines can be asked for. Nothing here imports torch."""
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -63,7 +64,7 @@ class UrlRules:
 
     def __post_init__(self) -> None:
         check_range("urls.max_bytes", self.max_bytes, 1)
-        check_range("urls.seconds", self.seconds, 0.001)
+        check_range("urls.seconds", self.seconds, 0.001, 3600)
         check_range("urls.redirects", self.redirects, 0, 20)
 
 
@@ -103,7 +104,7 @@ class ZeroShotOptions:
 
     def __post_init__(self) -> None:
         check_range("top_k", self.top_k, 0)
-        if twice := [one for one in self.candidate_labels if self.candidate_labels.count(one) > 1]:
+        if twice := [one for one, count in Counter(self.candidate_labels).items() if count > 1]:
             raise ValueError(f"candidate_labels names {twice[0]!r} twice")
         if bad := [one for one in self.hypothesis_template if one.count("{}") != 1]:
             raise ValueError(f"hypothesis_template {bad[0]!r} must hold {{}} once, where the label goes")

@@ -20,6 +20,7 @@ from xfm.errors import UserError
 
 _CHUNK = 1 << 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNICAST = ipaddress.ip_network("2000::/3")  # the others are local or not given out
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are an IPv4 address
 
 
@@ -114,8 +115,10 @@ def is_public(address: str) -> bool:
             inner.append(ipaddress.IPv4Address(int(place) & 0xFFFFFFFF))
         if not all(one is None or is_public(str(one)) for one in inner):
             return False
-        if place.ipv4_mapped is not None:
+        if place.ipv4_mapped is not None or place in _NAT64:
             return True
+        if place not in _UNICAST:
+            return False
     return place.is_global and not place.is_multicast
 
 

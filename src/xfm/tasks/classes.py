@@ -117,11 +117,13 @@ def class_metrics(
     """
     labels = [choice.label for choice in predicted]
     matrix = confusion_matrix(truth, labels, names)
+    numbers = {name: number for number, name in enumerate(names)}  # texts would all be as wide as the longest
+    guessed, true = (np.array([numbers[label] for label in own]) for own in (labels, truth))
     occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
     scores = {
         "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
         "f1_macro": float(precision_recall_f1(matrix)[occurs, 2].mean()),
-        "mcc": matthews(np.array(labels), np.array(truth)),
+        "mcc": matthews(guessed, true),
     }
     if len(names) == 2:
         second = np.array([label == names[1] for label in truth])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xfm.data.official.files import hub_classes, hub_rows, parquet_files, read_hub
+from xfm.data.official.files import hub_classes, hub_rows, parquet_files, picture_below, read_hub
 from xfm.data.pictures import PictureError, picture_size
 from xfm.data.tasks import Row, read_rows
 from xfm.errors import UserError
@@ -45,7 +45,7 @@ def unpacked(
         UserError: a picture is no picture, or the folder cannot be written.
     """
     if (target / INDEX).is_file():
-        found = [(target / row.text("image"), row.text("label")) for row in read_rows(target / INDEX)]
+        found = [(_listed(row, target), row.text("label")) for row in read_rows(target / INDEX)]
         if total is None or len(found) == total:
             return found
     with writing(target, "or choose a data folder on a larger disk"):
@@ -56,6 +56,13 @@ def unpacked(
                 raise UserError(f"{target} is in the way; move it, pictures are to be unpacked there")
             replace_folder(draft, target)
     return unpacked(target, pictures)
+
+
+def _listed(row: Row, folder: Path) -> Path:
+    path = picture_below(folder, row.text("image"))
+    if path is None:
+        raise row.error("image", "leaves the folder of the pictures")
+    return path
 
 
 def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:

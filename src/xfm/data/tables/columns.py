@@ -82,10 +82,14 @@ class ColumnMap:
     def missing(self, one: Field, columns: Sequence[str]) -> str:
         """A sentence about a column that is not there."""
         column = self.of(one.name)
-        shown = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
-        close = difflib.get_close_matches(column, columns, n=1, cutoff=0.6)
+        close = difflib.get_close_matches(column, columns[:1000], n=1, cutoff=0.6)
         example = close[0] if close else "COLUMN"
         return (
-            f"there is no column {column!r} for the field {one.name!r} ({one.help}), only {shown}; "
+            f"there is no column {column!r} for the field {one.name!r} ({one.help}), only {listed(columns)}; "
             f"name the right one with --columns {one.name}={example}"
         )
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The first columns, for messages; long names are cut."""
+    return ", ".join(name[:40] for name in columns[:12]) + (", ..." if len(columns) > 12 else "")

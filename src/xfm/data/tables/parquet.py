@@ -28,6 +28,8 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
         except (arrow.ArrowException, ValueError) as error:
             raise UserError(f"{path} is not a Parquet file ({_first(error)}); copy it again") from None
     names = tuple(file.schema_arrow.names)
+    if twice := sorted(name for name in wanted if names.count(name) > 1):
+        raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
     classes = class_names(file.schema_arrow.metadata or {})
 
     def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -37,7 +39,7 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
                 for cells in batch.to_pylist():
                     number += 1
                     yield number, named(cells, classes, f"{path}:{number}")
-        except (arrow.ArrowException, OSError, ValueError) as error:
+        except (arrow.ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
             raise UserError(
                 f"{path} cannot be read after row {number} ({_first(error)}); copy it again"
             ) from None

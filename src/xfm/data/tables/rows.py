@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xfm.data.records import is_text
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 from xfm.files import path_below
@@ -31,8 +32,10 @@ class TableRow(Row):
         return f"{self.file}:{self.number}"
 
     def has(self, name: str) -> bool:
-        """Whether the cell is there and not empty."""
+        """Whether the cell is there and not empty; NaN is what tables of numbers have for empty cells."""
         value = self.fields.get(name)
+        if isinstance(value, float):
+            return not math.isnan(value)
         return value is not None and not (isinstance(value, str) and not value.strip())
 
     def error(self, field: str, problem: str) -> UserError:
@@ -42,14 +45,14 @@ class TableRow(Row):
     def text(self, field: str) -> str:
         """A text that is not blank; numbers count as texts."""
         value = self.fields.get(field)
+        if isinstance(value, float) and math.isnan(value):
+            raise self.error(field, "is empty")
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return f"{value:g}" if isinstance(value, float) else str(value)
+            return f"{value:.15g}" if isinstance(value, float) else str(value)
         if not isinstance(value, str) or not value.strip():
             raise self.error(field, "is empty" if value in (None, "") else "is not a text")
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # JSON may smuggle in half a surrogate pair
-            raise self.error(field, "is not Unicode") from None
+        if not is_text(value):
+            raise self.error(field, "is not Unicode")
         return value
 
     def texts(self, field: str) -> list[str]:
@@ -57,7 +60,7 @@ class TableRow(Row):
         value = self._listed(field)
         if not isinstance(value, list):
             return [self.text(field)]
-        if not value or not all(isinstance(one, str) and one.strip() for one in value):
+        if not value or not all(is_text(one) and one.strip() for one in value):
             raise self.error(field, "is not a text or a list of texts")
         return value
 
@@ -66,8 +69,6 @@ class TableRow(Row):
         value = self.fields.get(field)
         if isinstance(value, bool):
             return "true" if value else "false"
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            raise self.error(field, "is empty")
         return self.text(field).strip()
 
     def value(self, field: str) -> float:
@@ -99,7 +100,7 @@ class TableRow(Row):
         value = self._listed(field)
         if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
             value = [one.get("answer") for one in value]
-            if not all(isinstance(one, str) and one.strip() for one in value):
+            if not all(is_text(one) and one.strip() for one in value):
                 raise self.error(field, 'holds an object without a text "answer"')
             return Counter(value)
         return Counter(self.texts(field))

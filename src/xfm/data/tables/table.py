@@ -1,10 +1,11 @@
 """Any table as rows with the fields of a task."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xfm.data.tables.columns import ColumnMap, Field
-from xfm.data.tables.delimited import read_csv, read_tsv
+from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.folder import read_folder
 from xfm.data.tables.hub import PREFIX, read_hub
@@ -15,8 +16,8 @@ from xfm.data.tables.rows import TableRow
 from xfm.errors import UserError
 
 _READERS: dict[str, Callable[[Path, frozenset[str]], Records]] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".parquet": read_parquet,
@@ -66,7 +67,7 @@ def _open(source: str | Path, wanted: frozenset[str]) -> Records:
     if str(source).startswith(PREFIX):
         return read_hub(str(source), wanted)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return read_folder(path, wanted)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:

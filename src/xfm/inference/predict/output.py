@@ -27,7 +27,7 @@ def earlier_settings(out: Path) -> dict[str, Any]:
     """The settings of an earlier run into the file, empty where none can be read."""
     try:
         found = json.loads(settings_file(out).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -70,7 +70,8 @@ class Answers:
         number = {} if self._by_name else {ROW: row}  # pictures of a folder have no lasting number
         line = json.dumps({**number, **kept, ANSWER: answer}, ensure_ascii=False, default=_plain)
         with writing(self.out, _ROOM):
-            self._file.write(line.encode(errors="replace") + b"\n")
+            # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
+            self._file.write(line.encode(errors="backslashreplace") + b"\n")
 
     def log(self, row: int, reason: str) -> None:
         """Note a row that could not be answered."""
@@ -183,7 +184,7 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
         value = json.loads(line)[key]
         if isinstance(value, kind):
             return value
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise UserError(
         f"{out}:{number}: the line is not one of answers; remove it and what follows, or begin with --restart"
@@ -197,7 +198,7 @@ def _mend_log(bad: BinaryIO, last: int) -> int:
     for line in bad:
         try:
             row = json.loads(line)[ROW] if line.endswith(b"\n") else None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             row = None
         if not isinstance(row, int) or row > last:
             break

@@ -8,6 +8,7 @@ from typing import Any
 
 from xfm.config.pipelines import Holds, InputField
 from xfm.data.tables import ColumnMap, Field, TableRow
+from xfm.data.tables.columns import listed
 from xfm.errors import UserError
 from xfm.inference.fetch import is_url
 from xfm.inference.items import Unreadable
@@ -105,7 +106,7 @@ class Reading:
         self.columns.check_columns(fields, present, path)
         for name in self.keep:
             if name not in present:
-                raise UserError(f"{path}: there is no column {name!r} to keep, only {', '.join(present)}")
+                raise UserError(f"{path}: there is no column {name!r} to keep, only {listed(present)}")
 
 
 def _without_place(message: str, place: str) -> str:

@@ -51,7 +51,8 @@ def _read(folder: Path, file: str, places: Sequence[str], remedy: str) -> Corpus
 
 
 def _described(row: Row, pictures: Path) -> Described:
-    name = "/".join(part for part in (row.get("filepath"), row.text("filename")) if part)
+    folder = f"{string(row, 'filepath')}/" if row.get("filepath") else ""
+    name = folder + row.text("filename")
     image = picture_below(pictures, name)
     if image is None:
         raise row.error("filename", "leaves the folder of the pictures")
