@@ -1,5 +1,6 @@
 """Decoding against Pillow, and pictures that mean harm."""
 
+import contextlib
 import io
 import struct
 import warnings
@@ -12,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from xfm.data.in_memory import to_uint8
 from xfm.data.pictures import PictureError, decode_picture, picture_size
+from xfm.errors import UserError
 
 
 def encode(array: np.ndarray, format: str, mode: str = "RGB", **options) -> bytes:
@@ -154,3 +157,19 @@ def test_damaged_bytes_never_do_worse_than_an_error(format, data):
         return
     assert pixels.dtype == torch.uint8
     assert pixels.shape[0] == 3
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"x\0", b"x\0\1", b"\xff\0\1\0\xff\0\xff\0\xff"])
+@pytest.mark.parametrize(
+    "name",
+    [b"iCCP", b"zTXt", b"iTXt", b"sRGB", b"tRNS", b"cHRM", b"pHYs", b"acTL", b"fcTL", b"fdAT", b"eXIf"],
+)
+def test_chunks_that_end_too_early(name, body):
+    """Some of them make Pillow raise what no damaged file should; from a file or an open picture alike."""
+    rows = (b"IDAT", zlib.compress(bytes(2 * 7)))
+    for chunks in ([(name, body), rows], [rows, (name, body)]):
+        data = png(size_chunk(2, 2), *chunks, (b"IEND", b""))
+        with contextlib.suppress(PictureError):
+            assert decode_picture(data).shape == (3, 2, 2)
+        with contextlib.suppress(UserError, OSError):  # the latter of `open`: the header is the user's affair
+            assert to_uint8(Image.open(io.BytesIO(data))).shape == (3, 2, 2)

@@ -23,7 +23,7 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 64 << 20
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
-_BROKEN = (OSError, SyntaxError, ValueError, struct.error, zlib.error, OverflowError)
+BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, OverflowError)
 """What Pillow raises for damaged files."""
 
 
@@ -63,7 +63,7 @@ def picture_size(data: bytes) -> tuple[int, int]:
                 return picture.size
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp_size(data)
-    except (*_BROKEN, IndexError):
+    except BROKEN:
         raise PictureError("the picture's header is broken") from None
     raise PictureError("the picture is not a JPEG, PNG or WebP")
 
@@ -139,7 +139,7 @@ def _decode_png(data: bytes) -> Tensor:
                 grey = torch.from_numpy(np.array(picture, dtype=np.int32) >> 8).to(torch.uint8)
                 return grey.expand(3, -1, -1).contiguous()
             pixels = np.array(picture.convert("RGB"))
-    except _BROKEN as error:
+    except BROKEN as error:
         raise PictureError(f"the picture does not decode ({_first_line(error)})") from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
