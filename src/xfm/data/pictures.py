@@ -21,7 +21,9 @@ from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 64 << 20
+_MAX_WORK = 200 * MAX_PIXELS  # scans times pixels of a JPEG: a good one has some ten scans
 _JPEG = b"\xff\xd8\xff"
+_SCAN = b"\xff\xda"  # stands nowhere else in a JPEG but, by chance, in what other programs put into it
 _PNG = b"\x89PNG\r\n\x1a\n"
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, OverflowError)
 """What Pillow raises for damaged files."""
@@ -107,6 +109,9 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
         raise PictureError(f"the picture is empty ({width} x {height} pixels)")
     if width * height > max_pixels:
         raise PictureError(f"the picture has {width} x {height} pixels, more than the limit of {max_pixels}")
+    # A progressive JPEG is refined scan by scan, and a scan of 95 bytes may work on every pixel again.
+    if data.startswith(_JPEG) and (scans := data.count(_SCAN)) * width * height > _MAX_WORK:
+        raise PictureError(f"the picture has {scans} scans, which would take minutes to decode")
     buffer = torch.frombuffer(
         bytearray(data), dtype=torch.uint8
     )  # a copy, as torch wants memory it may write to

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from xfm.config.pipelines import PipelineTask, UrlRules, pipeline_task
-from xfm.config.ranges import check_range
+from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
 from xfm.errors import UserError
@@ -93,7 +93,7 @@ def pipeline(
     wanted = pipeline_task(task)
     try:
         arithmetic = Precision(precision)
-        check_range("batch_size", batch_size, 1)
+        check_range("batch_size", batch_size, 1, MAX_BATCH)
         check_range("readers", readers or 0, 0, 256)
     except ValueError as error:
         raise UserError(str(error)) from error
