@@ -187,3 +187,10 @@ def test_a_jpeg_that_is_refined_for_ever():
         decode_picture(data[:end] + data[last:end] * 1000 + data[end:])
     assert time.monotonic() - began < 2
     assert decode_picture(data[:end] + data[last:end] * 30 + data[end:]).shape == (3, 4000, 4000)
+
+
+def test_a_strip_without_an_end():
+    data = encode(np.zeros((65_536, 1, 3), np.uint8), "PNG")
+    with pytest.raises(PictureError, match="1 x 65536 pixels, and a side may have 65535"):
+        decode_picture(data)
+    assert decode_picture(encode(np.zeros((65_535, 1, 3), np.uint8), "PNG")).shape == (3, 65_535, 1)

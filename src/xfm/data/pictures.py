@@ -20,6 +20,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
 MAX_PIXELS = 64_000_000
+MAX_SIDE = 65_535  # the longest of a JPEG: to shrink a longer strip takes gigabytes
 MAX_BYTES = 64 << 20
 _MAX_WORK = 200 * MAX_PIXELS  # scans times pixels of a JPEG: a good one has some ten scans
 _JPEG = b"\xff\xd8\xff"
@@ -109,6 +110,8 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
         raise PictureError(f"the picture is empty ({width} x {height} pixels)")
     if width * height > max_pixels:
         raise PictureError(f"the picture has {width} x {height} pixels, more than the limit of {max_pixels}")
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(f"the picture has {width} x {height} pixels, and a side may have {MAX_SIDE}")
     # A progressive JPEG is refined scan by scan, and a scan of 95 bytes may work on every pixel again.
     if data.startswith(_JPEG) and (scans := data.count(_SCAN)) * width * height > _MAX_WORK:
         raise PictureError(f"the picture has {scans} scans, which would take minutes to decode")

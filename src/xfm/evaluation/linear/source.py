@@ -18,6 +18,8 @@ from xfm.modeling.folder import Preprocessing
 from xfm.tasks.pictures import normalise, squash
 from xfm.tasks.rows import Labelled
 
+STRIP = 16  # sides of longer strips have this ratio at most when their middle is cut out
+
 
 class PictureSource(Protocol):
     """Pictures by index."""
@@ -66,7 +68,8 @@ class FilePictures:
                 raise UserError(
                     f"{path}: cannot read the picture ({error.strerror}); check the path"
                 ) from error
-            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            says = f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            digest.update(says.encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
@@ -106,6 +109,9 @@ def centre(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     At 224 pixels that is 256, as ImageNet is evaluated.
     """
     height, width = preprocessing.shape
+    tall, wide = picture.shape[1:]
+    # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
+    picture = center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
     tall, wide = picture.shape[1:]
     if wide * height <= tall * width:  # the width is what is scarce
         across = round(width * 8 / 7)
