@@ -193,3 +193,7 @@ def test_a_pipeline_fetches_what_is_allowed(server: str, models: dict) -> None:
 def test_a_time_that_no_clock_keeps_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match=r"urls\.seconds"):
         UrlRules(seconds=seconds)
+
+
+def test_letters_of_any_script_are_escaped(server: str) -> None:
+    assert fetch(f"{server}/größe und höhe.png?von=ü&a=%20b", HERE) == PICTURE
