@@ -11,6 +11,7 @@ from torch import nn
 
 from xfm.config.plain import first_difference
 from xfm.config.training import Precision
+from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.files import write_text, writing
 from xfm.training import distributed
@@ -89,6 +90,8 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run already.
         """
+        if not is_text(str(self.path)):
+            raise UserError(f"{self.path} is not UTF-8, which TensorBoard needs; choose another folder")
         if found := list_checkpoints(self.path):
             raise UserError(
                 f"{self.path} already holds a run ({found[-1].name}): continue it with --resume or choose "

@@ -347,3 +347,29 @@ def test_numbers_as_texts_and_labels() -> None:
     assert not row(x=math.nan).has("x")
     with pytest.raises(UserError, match='the column "x" is empty'):
         row(x=math.nan).text("x")
+
+
+def test_a_local_folder_of_pictures_as_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library leaves such pictures where they lie; what a row names elsewhere is not read."""
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    for number, label in enumerate(("cat", "dog")):
+        (tmp_path / "set" / "train" / label).mkdir(parents=True)
+        (tmp_path / "set" / "train" / label / "1.png").write_bytes(png(number))
+    found = read_table(f"hub:{tmp_path / 'set'}", PICTURES, ColumnMap(), tmp_path / "store")
+    assert [(row.label("label"), row.path("image").parent.name) for row in found] == [
+        ("cat", "cat"),
+        ("dog", "dog"),
+    ]
+    arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    cell = arrow.struct({"bytes": arrow.binary(), "path": arrow.string()})
+    features = {"image": {"_type": "Image"}, "label": {"dtype": "string", "_type": "Value"}}
+    table = arrow.Table.from_pylist(
+        [{"image": {"bytes": None, "path": "/etc/hostname"}, "label": "a"}],
+        arrow.schema({"image": cell, "label": arrow.string()}),
+    ).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    (tmp_path / "evil").mkdir()
+    parquet.write_table(table, tmp_path / "evil" / "train.parquet")
+    found = read_table(f"hub:{tmp_path / 'evil'}", PICTURES, ColumnMap(), tmp_path / "store")
+    with pytest.raises(UserError, match="lies outside"):
+        found[0].path("image")
