@@ -172,8 +172,12 @@ def test_chunks_that_end_too_early(name, body):
         data = png(size_chunk(2, 2), *chunks, (b"IEND", b""))
         with contextlib.suppress(PictureError):
             assert decode_picture(data).shape == (3, 2, 2)
-        with contextlib.suppress(UserError, OSError):  # the latter of `open`: the header is the user's affair
-            assert to_uint8(Image.open(io.BytesIO(data))).shape == (3, 2, 2)
+        opened = None
+        with contextlib.suppress(Exception):  # what Pillow says of the header is between it and the user
+            opened = Image.open(io.BytesIO(data))
+        if opened is not None:
+            with contextlib.suppress(UserError):
+                assert to_uint8(opened).shape == (3, 2, 2)
 
 
 def test_a_jpeg_that_is_refined_for_ever():
