@@ -119,6 +119,7 @@ def test_addresses_need_leave(embed: Pipeline[Any, Any], scheme: str) -> None:
         ("image-text-matching", "a text", r'several parts: give {"image": ..., "text": ...}, not a bare str'),
         ("grounding", {"image": "a.png", "text": "b", "phrase": "c"}, "the field text is given twice"),
         ("grounding", {"image": pictures(1)[0], "text": 3}, "text must be a text, not int"),
+        ("grounding", {"image": pictures(1)[0], "text": "a \ud83d"}, "text is not Unicode"),
         ("embed", {"text": "a", "image": "b.png"}, "takes either text or image|cannot be read"),
         ("embed", {}, "takes either text or image"),
         ("embed", {"text": None}, "takes either text or image"),
