@@ -16,6 +16,7 @@ from PIL import Image
 
 from xfm.data.pictures import decode_picture
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
+from xfm.data.tables.parquet import batch_rows
 from xfm.errors import UserError
 
 FIELDS = (
@@ -373,3 +374,15 @@ def test_a_local_folder_of_pictures_as_a_data_set(tmp_path: Path, monkeypatch: p
     found = read_table(f"hub:{tmp_path / 'evil'}", PICTURES, ColumnMap(), tmp_path / "store")
     with pytest.raises(UserError, match="lies outside"):
         found[0].path("image")
+
+
+def test_rows_with_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    """256 rows with large pictures would be gigabytes."""
+    arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    rng = np.random.default_rng(0)
+    rows = [{"image": rng.bytes(1 << 20), "label": f"{n}"} for n in range(100)]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert 50 <= batch_rows(parquet.ParquetFile(tmp_path / "a.parquet")) <= 64
+    assert [row.label("label") for row in read(tmp_path / "a.parquet", PICTURES)] == [*map(str, range(100))]
+    parquet.write_table(arrow.table({"text": ["a"] * 9}), tmp_path / "b.parquet")
+    assert batch_rows(parquet.ParquetFile(tmp_path / "b.parquet")) == 256

@@ -1,14 +1,18 @@
 """Parquet files; whole numbers that the hub's data sets give names to become those names."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xfm.data.tables.records import Records, unreadable
 from xfm.errors import UserError
 
-_ROWS = 256  # of a batch: rows may hold pictures
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+_ROWS, _BYTES = 256, 64 << 20  # of a batch at most; rows may hold pictures
 
 
 def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
@@ -28,14 +32,15 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
         except (arrow.ArrowException, ValueError) as error:
             raise UserError(f"{path} is not a Parquet file ({_first(error)}); copy it again") from None
     names = tuple(file.schema_arrow.names)
-    if twice := sorted(name for name in wanted if names.count(name) > 1):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
         raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
     classes = class_names(file.schema_arrow.metadata or {})
 
     def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
         number = 0
         try:
-            for batch in file.iter_batches(_ROWS, columns=[name for name in names if name in wanted]):
+            present = [name for name in names if name in wanted]
+            for batch in file.iter_batches(batch_rows(file), columns=present):
                 for cells in batch.to_pylist():
                     number += 1
                     yield number, named(cells, classes, f"{path}:{number}")
@@ -45,6 +50,13 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
             ) from None
 
     return Records(names, rows())
+
+
+def batch_rows(file: "ParquetFile") -> int:
+    """How many rows to read at once, so that they take no more than some 64 MiB of memory."""
+    told = file.metadata
+    size = sum(told.row_group(number).total_byte_size for number in range(told.num_row_groups))
+    return max(1, min(_ROWS, _BYTES * told.num_rows // max(1, size)))
 
 
 def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
