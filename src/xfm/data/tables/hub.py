@@ -25,6 +25,7 @@ def read_hub(reference: str, wanted: frozenset[str]) -> Records:
         raise UserError(f"{reference} is not hub:OWNER/NAME, hub:OWNER/NAME:CONFIG or hub:OWNER/NAME@SPLIT")
     try:
         import datasets
+        from datasets.config import HF_CACHE_HOME
     except ImportError:
         raise UserError(
             f"{reference} needs the package datasets; install it with pip install 'xfm[datasets]'"
@@ -41,7 +42,7 @@ def read_hub(reference: str, wanted: frozenset[str]) -> Records:
     pictures = [name for name in present if isinstance(picked.features[name], datasets.Image)]
     for name in pictures:
         picked = picked.cast_column(name, datasets.Image(decode=False))
-    place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(datasets.config.HF_CACHE_HOME)
+    place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
     names = {
         name: list(feature.names)
         for name, feature in picked.features.items()
