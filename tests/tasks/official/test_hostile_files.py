@@ -13,7 +13,7 @@ import pytest
 from tests.official import corpora
 from tests.official.glue import write_glue
 from tests.official.pictures import sentence_of, write_json
-from xfm.data.official.files import integer
+from xfm.data.official.files import hub_classes, hub_rows, integer, read_hub
 from xfm.data.official.pictures import unpacked
 from xfm.data.tasks import Row
 from xfm.errors import UserError
@@ -161,3 +161,14 @@ def test_unpacked_pictures_lie_where_they_were_unpacked(tmp_path: Path) -> None:
     (tmp_path / "train" / "index.jsonl").write_text('{"image": "/etc/passwd", "label": "a"}\n')
     with pytest.raises(UserError, match=r'index\.jsonl:1: the field "image" leaves the folder'):
         unpacked(tmp_path / "train", list)
+
+
+def test_a_footer_that_is_no_text_is_named(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "train.parquet"
+    parquet.write_table(arrow.table({"label": ["a"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"label", b"\xff\xfe\xfd\xfc\xfb"))
+    for read in (hub_rows, lambda path: hub_classes(path, "label"), lambda path: [*read_hub(path, ("a",))]):
+        with pytest.raises(UserError, match=r"train\.parquet is not a Parquet file"):
+            read(path)

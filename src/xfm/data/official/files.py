@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xfm.data.records import is_text
-from xfm.data.tables.parquet import class_names, read_parquet
+from xfm.data.tables.parquet import class_names, open_parquet, read_parquet
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 
@@ -236,13 +236,5 @@ def hub_rows(path: Path) -> int:
 
 def _footer(path: Path) -> tuple[int, Mapping[bytes, bytes]]:
     """Number of rows and metadata of a Parquet file."""
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
-    try:
-        file = parquet.ParquetFile(path)
-    except (OSError, arrow.ArrowException) as error:
-        raise UserError(f"{path} is not a Parquet file ({error}); download it again") from None
+    file = open_parquet(path)
     return file.metadata.num_rows, file.schema_arrow.metadata or {}

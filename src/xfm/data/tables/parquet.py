@@ -21,16 +21,9 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
     Raises:
         UserError: pyarrow is not installed, or the file is missing or damaged.
     """
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
-    with unreadable(path):
-        try:
-            file = parquet.ParquetFile(path)
-        except (arrow.ArrowException, ValueError) as error:
-            raise UserError(f"{path} is not a Parquet file ({_first(error)}); copy it again") from None
+    file = open_parquet(path)
+    from pyarrow import ArrowException
+
     names = tuple(file.schema_arrow.names)
     if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
         raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
@@ -44,12 +37,30 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
                 for cells in batch.to_pylist():
                     number += 1
                     yield number, named(cells, classes, f"{path}:{number}")
-        except (arrow.ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
+        except (ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
             raise UserError(
                 f"{path} cannot be read after row {number} ({_first(error)}); copy it again"
             ) from None
 
     return Records(names, rows())
+
+
+def open_parquet(path: Path) -> "ParquetFile":
+    """A Parquet file of which the footer has been read.
+
+    Raises:
+        UserError: pyarrow is not installed, or the file is missing or damaged.
+    """
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
+    with unreadable(path):
+        try:
+            return parquet.ParquetFile(path)
+        except (arrow.ArrowException, ValueError) as error:  # a name that is no text is a ValueError
+            raise UserError(f"{path} is not a Parquet file ({_first(error)}); copy it again") from None
 
 
 def batch_rows(file: "ParquetFile") -> int:
