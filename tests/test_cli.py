@@ -221,3 +221,22 @@ def test_info_of_other_things(tmp_path, capsys):
     (tmp_path / "model" / "provenance.json").write_text("{")
     assert main(["info", str(tmp_path / "model")]) == 2
     assert "not JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "embed", "--model", "LONG", "--input", "a.jsonl", "--out", "o.jsonl"],
+        ["finetune", "vqa", "--model", "m", "--train", "a.csv", "--out", "LONG"],
+        ["evaluate", "LONG", "--world", "w", "--out", "o"],
+        ["reproduce", "--model", "m", "--data", "LONG", "--out", "o"],
+    ],
+)
+def test_a_name_that_is_too_long_is_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.replace("LONG", "x" * 5000) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("xfm: xxx")
+    assert "too long" in said
+    assert len(said) < 300

@@ -191,7 +191,7 @@ class Tokenizer:
 
 
 def _cut(texts: Sequence[str], max_tokens: int) -> list[str]:
-    """The beginnings of texts, where the first `max_tokens` tokens are; the library makes them of everything."""
+    """The beginnings of texts, where the first tokens are; the library would make tokens of everything."""
     most = max(1 << 16, LONGEST_TOKEN * max_tokens)
     return [text[:most] for text in texts]
 
