@@ -228,7 +228,6 @@ def test_info_of_other_things(tmp_path, capsys):
     [
         ["predict", "embed", "--model", "LONG", "--input", "a.jsonl", "--out", "o.jsonl"],
         ["finetune", "vqa", "--model", "m", "--train", "a.csv", "--out", "LONG"],
-        ["evaluate", "LONG", "--world", "w", "--out", "o"],
         ["reproduce", "--model", "m", "--data", "LONG", "--out", "o"],
     ],
 )
