@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from tests.official import corpora
-from tests.official.glue import write_glue
+from tests.official.glue import write_glue, write_parquet
 from tests.official.pictures import sentence_of, write_json
 from xfm.data.official.files import hub_classes, hub_rows, integer, read_hub
 from xfm.data.official.pictures import unpacked
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 from xfm.tasks.official.glue import GlueTask, read_glue
+from xfm.tasks.official.imagenet import read_imagenet
 from xfm.tasks.official.karpathy import read_coco
 from xfm.tasks.official.nlvr import read_nlvr, read_nlvr2
 from xfm.tasks.official.pairs import read_memes, read_snli_ve
@@ -172,3 +173,15 @@ def test_a_footer_that_is_no_text_is_named(tmp_path: Path) -> None:
     for read in (hub_rows, lambda path: hub_classes(path, "label"), lambda path: [*read_hub(path, ("a",))]):
         with pytest.raises(UserError, match=r"train\.parquet is not a Parquet file"):
             read(path)
+
+
+def test_classes_that_no_training_picture_can_have_are_named(tmp_path: Path) -> None:
+    """Scores of such rows would be those of another class."""
+    pytest.importorskip("pyarrow")
+    corpora.write_imagenet_parquet(tmp_path)
+    data = (tmp_path / "raw" / "validation00.jpg").read_bytes()
+    cells = {"image": [{"bytes": data, "path": "a.jpg"}], "label": [1]}
+    path = tmp_path / "data" / "validation-00000-of-00001.parquet"
+    write_parquet(path, cells, {"label": ("tench", "zebra")})
+    with pytest.raises(UserError, match="the class 'zebra' is not among those of train"):
+        read_imagenet(tmp_path)

@@ -66,6 +66,10 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
     train, classes = parquet_pictures(folder, "train", cache)
     val, _ = parquet_pictures(folder, "validation", cache)
     names = classes or tuple(sorted({label for _, label in train}))
+    if surplus := {label for _, label in (*train, *val)} - set(names):
+        raise UserError(
+            f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
+        )
     return Corpus(
         [Labelled(path, label) for path, label in train],
         {"val": [Labelled(path, label) for path, label in val]},
