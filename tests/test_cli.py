@@ -205,7 +205,7 @@ def test_evaluate_takes_a_run_and_shows_its_scores(run_folder, tmp_path, capsys)
 def test_a_run_that_was_stopped_is_not_evaluated(tmp_path, capsys):
     (tmp_path / "config.yaml").touch()
     assert evaluate_hard(tmp_path, tmp_path) == 2
-    assert f"is not finished: `xfm pretrain --folder {tmp_path} --resume`" in capsys.readouterr().err
+    assert f"{tmp_path} is not finished: the command that began it goes on" in capsys.readouterr().err
 
 
 def test_info_of_other_things(tmp_path, capsys):
@@ -220,4 +220,22 @@ def test_info_of_other_things(tmp_path, capsys):
     assert "is no model folder" in capsys.readouterr().err
     (tmp_path / "model" / "provenance.json").write_text("{")
     assert main(["info", str(tmp_path / "model")]) == 2
-    assert "not JSON" in capsys.readouterr().err
+    assert "provenance.json is not valid JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "embed", "--model", "LONG", "--input", "a.jsonl", "--out", "o.jsonl"],
+        ["finetune", "vqa", "--model", "m", "--train", "a.csv", "--out", "LONG"],
+        ["reproduce", "--model", "m", "--data", "LONG", "--out", "o"],
+    ],
+)
+def test_a_name_that_is_too_long_is_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.replace("LONG", "x" * 5000) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("xfm: xxx")
+    assert "too long" in said
+    assert len(said) < 300

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -151,3 +152,10 @@ def test_a_full_disk_is_known_by_number_and_by_text() -> None:
 def test_the_digest_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_odd_names_of_files_are_written_as_json_reads_them(tmp_path: Path) -> None:
+    """A name that is not UTF-8 reaches reports and JSON files; no run must fail there after its training."""
+    name = os.fsdecode(b"caf\xe9.png")
+    write_text(tmp_path / "a.json", json.dumps({"file": name}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_text()) == {"file": name}

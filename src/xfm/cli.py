@@ -5,6 +5,7 @@ Only the parser of the command at hand is built, and torch is imported when a co
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -56,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(f"xfm: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        if debug or error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"xfm: {str(error.filename)[:80]}...: the name is too long; check the path", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as interrupt:
         print(f"\nxfm: {interrupt or 'interrupted'}", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.errors import UserError
+from xfm.files import model_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -146,7 +146,7 @@ def evaluate(chosen: "Namespace") -> None:
     from xfm.config.evaluation import EvaluationConfig
     from xfm.config.options import assemble
 
-    model, config = _model_folder(Path(chosen.model)), assemble(EvaluationConfig, chosen)
+    model, config = model_folder(chosen.model), assemble(EvaluationConfig, chosen)
     out = Path(chosen.out or _results_folder(model, config))
     from xfm.evaluation.report import REPORT
     from xfm.evaluation.run import evaluate as run
@@ -155,17 +155,6 @@ def evaluate(chosen: "Namespace") -> None:
 
     scores = run(model, Path(chosen.world), out, config)
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
-
-
-def _model_folder(path: Path) -> Path:
-    """The model folder that is meant: itself, or the one of a run's folder."""
-    if (path / "config.json").exists():
-        return path
-    if (path / "model").is_dir():
-        return path / "model"
-    if (path / "config.yaml").is_file():
-        raise UserError(f"{path} is not finished: `xfm pretrain --folder {path} --resume` goes on with it")
-    return path
 
 
 def _results_folder(model: Path, config: "EvaluationConfig") -> Path:

@@ -1,5 +1,8 @@
 """The one exception that a user sees as a sentence instead of a traceback."""
 
+LONGEST_MESSAGE = 4000
+"""Characters of a message that are shown at most."""
+
 
 class UserError(Exception):
     """Something the user can mend: the message names the file, row or field and the remedy.
@@ -8,7 +11,10 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = super().__str__()
+        if len(text) > LONGEST_MESSAGE:  # somebody put a book into a cell; the remedy stands at the end
+            text = f"{text[: LONGEST_MESSAGE * 3 // 4]} ... {text[-LONGEST_MESSAGE // 5 :]}"
+        return printable(text)
 
 
 def printable(text: str) -> str:

@@ -40,6 +40,22 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
+def model_folder(path: Path | str) -> Path:
+    """The model folder that is meant: the one that is named, or the model in the folder of a finished run.
+
+    Raises:
+        UserError: the run in the folder is not finished.
+    """
+    path = Path(path)
+    if (path / "config.json").exists():
+        return path
+    if (path / "model").is_dir():
+        return path / "model"
+    if (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not finished: the command that began it goes on, with --resume")
+    return path
+
+
 # ---------------------------------------------------------------- reading
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object that a file of a model folder holds.
@@ -91,11 +107,14 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, the same bytes on every system; `path` holds the old or the new text, never half."""
+    """Write a text file, the same bytes on every system; `path` holds the old or the new text, never half.
+
+    Names of files need not be Unicode: their odd bytes are written as escapes, as JSON has them too.
+    """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         partial.unlink(missing_ok=True)  # of a process with this id that was killed
-        with partial.open("x", encoding="utf-8", newline="\n") as stream:
+        with partial.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

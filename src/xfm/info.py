@@ -13,7 +13,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from xfm.errors import UserError
-from xfm.files import file_digest
+from xfm.files import file_digest, read_json_object
 
 DEEPEST = 100
 """Levels of a file of settings, far more than any of ours has."""
@@ -60,18 +60,18 @@ def _describe_model(folder: Path) -> str:
 
 def _model_facts(folder: Path) -> dict[str, Any]:
     """Sizes, grid, preprocessing, licences, configuration and the rest of a model folder's provenance."""
-    provenance, config = _read_json(folder / "provenance.json"), _read_json(folder / "config.json")
+    provenance, config = _read_object(folder / "provenance.json"), _read_object(folder / "config.json")
     weights = folder / "model.safetensors"
     facts: dict[str, Any] = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
     if (folder / "task.json").is_file():
         added = parameter_counts(folder / "task.safetensors")
-        facts["task"] = _read_json(folder / "task.json") | {"parameters": added["total"]}
+        facts["task"] = _read_object(folder / "task.json") | {"parameters": added["total"]}
     if grid := _grid(config.get("vision")):
         facts["grid"] = grid
     for name in ("preprocessing", "tokenizer"):
         path = folder / f"{name}.json"
         if name == "preprocessing" and path.is_file():
-            facts[name] = _read_json(path)
+            facts[name] = _read_object(path)
         elif path.is_file():
             facts[name] = {"file": path.name, "sha256": file_digest(path)}
     for name in ("position", "gradients", "licences", "data"):
@@ -95,7 +95,7 @@ def _grid(vision: Any) -> dict[str, int] | None:
 
 
 def _describe_checkpoint(folder: Path) -> str:
-    state = _read_json(folder / "state.json")
+    state = _read_object(folder / "state.json")
     settings = state.pop("settings", {})
     parts = {"checkpoint": str(folder), **state}
     if (folder / "config.json").is_file():  # it is a whole model folder
@@ -144,21 +144,16 @@ def parameter_counts(file: Path) -> dict[str, int]:
     return {**counts, "total": sum(counts.values())}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        _check_depth(value, path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is missing or not JSON: restore it from a copy") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} does not hold a JSON object: restore it from a copy")
+def _read_object(path: Path) -> dict[str, Any]:
+    value = read_json_object(path)
+    _check_depth(value, path)
     return value
 
 
 def _check_depth(value: Any, path: Path, depth: int = 0) -> None:
     """Refuse what JSON can hold and YAML cannot be written of."""
     if depth > DEEPEST:
-        raise UserError(f"{path} is nested more than {DEEPEST} levels deep: restore it from a copy")
+        raise UserError(f"{path} is nested more than {DEEPEST} levels deep; copy it again")
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_depth(item, path, depth + 1)
 

@@ -1,7 +1,9 @@
 """Decoding against Pillow, and pictures that mean harm."""
 
+import contextlib
 import io
 import struct
+import time
 import warnings
 import zlib
 
@@ -12,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from xfm.data.in_memory import to_uint8
 from xfm.data.pictures import PictureError, decode_picture, picture_size
+from xfm.errors import UserError
 
 
 def encode(array: np.ndarray, format: str, mode: str = "RGB", **options) -> bytes:
@@ -154,3 +158,43 @@ def test_damaged_bytes_never_do_worse_than_an_error(format, data):
         return
     assert pixels.dtype == torch.uint8
     assert pixels.shape[0] == 3
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"x\0", b"x\0\1", b"\xff\0\1\0\xff\0\xff\0\xff"])
+@pytest.mark.parametrize(
+    "name",
+    [b"iCCP", b"zTXt", b"iTXt", b"sRGB", b"tRNS", b"cHRM", b"pHYs", b"acTL", b"fcTL", b"fdAT", b"eXIf"],
+)
+def test_chunks_that_end_too_early(name, body):
+    """Some of them make Pillow raise what no damaged file should; from a file or an open picture alike."""
+    rows = (b"IDAT", zlib.compress(bytes(2 * 7)))
+    for chunks in ([(name, body), rows], [rows, (name, body)]):
+        data = png(size_chunk(2, 2), *chunks, (b"IEND", b""))
+        with contextlib.suppress(PictureError):
+            assert decode_picture(data).shape == (3, 2, 2)
+        opened = None
+        with contextlib.suppress(Exception):  # what Pillow says of the header is between it and the user
+            opened = Image.open(io.BytesIO(data))
+        if opened is not None:
+            with contextlib.suppress(UserError):
+                assert to_uint8(opened).shape == (3, 2, 2)
+
+
+def test_a_jpeg_that_is_refined_for_ever():
+    """A quarter of a megabyte of scans that change nothing took hours; some more than usual do no harm."""
+    buffer = io.BytesIO()
+    Image.new("L", (4000, 4000), 128).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    began = time.monotonic()
+    with pytest.raises(PictureError, match=r"\d+ scans, which would take minutes"):
+        decode_picture(data[:end] + data[last:end] * 1000 + data[end:])
+    assert time.monotonic() - began < 2
+    assert decode_picture(data[:end] + data[last:end] * 30 + data[end:]).shape == (3, 4000, 4000)
+
+
+def test_a_strip_without_an_end():
+    data = encode(np.zeros((65_536, 1, 3), np.uint8), "PNG")
+    with pytest.raises(PictureError, match="1 x 65536 pixels, and a side may have 65535"):
+        decode_picture(data)
+    assert decode_picture(encode(np.zeros((65_535, 1, 3), np.uint8), "PNG")).shape == (3, 65_535, 1)

@@ -96,8 +96,8 @@ def test_paths_stay_near_their_file(tmp_path):
     (tmp_path / "secret.jpg").touch()
     (tasks / "link").symlink_to(tmp_path)
     good = ["a.jpg", "deep/a.jpg", "../images/a.jpg", str(tasks / "images" / "a.jpg")]
-    bad = ["../../secret.jpg", "/etc/passwd", "../link/secret.jpg", "a\0b", "\ud800"]
-    fields = {"good": good, "bad": bad} | {f"bad{n}": name for n, name in enumerate(bad)}
+    bad = ["../../secret.jpg", "/etc/passwd", "../link/secret.jpg", "a\0b"]
+    fields = {"good": good, "bad": bad, "half": "\ud800"} | {f"bad{n}": name for n, name in enumerate(bad)}
     (tasks / "vqa" / "a.jsonl").write_text(json.dumps(fields))
     row = read_rows(tasks / "vqa" / "a.jsonl")[0]
     assert row.paths("good") == [tasks / "vqa" / name for name in good]
@@ -106,6 +106,8 @@ def test_paths_stay_near_their_file(tmp_path):
             row.path(f"bad{n}")
     with pytest.raises(UserError, match='"bad" is not a path'):
         row.paths("bad")
+    with pytest.raises(UserError, match='"half" is not Unicode'):
+        row.path("half")
 
 
 def test_relative_task_files(tmp_path, monkeypatch):
@@ -128,7 +130,7 @@ def test_sizes_of_pictures(tmp_path):
         ("a\0", "not a path"),
     ):
         for use in (image_size, load_image):
-            with pytest.raises(UserError, match=f"{message}.*; replace the file, or check the path"):
+            with pytest.raises(UserError, match=f"{message}.*; check the path"):
                 use(tmp_path / name)
     with pytest.raises(UserError, match="is not a path"):
         load_image("\ud800.jpg")

@@ -1,6 +1,7 @@
 """The tokenizer against transformers' RoBERTa tokenizer built on the same file."""
 
 import pickle
+import time
 
 import pytest
 import torch
@@ -137,3 +138,16 @@ def test_foreign_vocabularies_are_refused(tmp_path):
     assert Tokenizer(backend).mask == 5
     with pytest.raises(ValueError, match="at least 261"):
         train_tokenizer(["a"], 100)
+
+
+def test_a_book_in_one_cell_is_not_made_into_tokens(tokenizer):
+    """Twenty texts of four megabytes took gigabytes and a minute, for 40 tokens of each."""
+    words = "a red cat sits left of a dog; "
+    book = words * (4_000_000 // len(words))
+    began = time.monotonic()
+    ours = tokenizer.encode_batch([book] * 20, 40)
+    pairs = tokenizer.encode_pairs([book] * 20, ["a cat"] * 20, 40)
+    assert tokenizer.encode_lists([book] * 20, 40)[0][0] == ours.ids[0].tolist()
+    assert time.monotonic() - began < 10
+    assert torch.equal(ours.ids[:1], tokenizer.encode_batch([words * 40], 40).ids)
+    assert torch.equal(pairs.ids[:1], tokenizer.encode_pairs([words * 40], ["a cat"], 40).ids)

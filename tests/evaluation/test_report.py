@@ -15,7 +15,8 @@ from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.examples import pick_examples
 from xfm.evaluation.labels import GROUPS, grouped, is_bound, loss_name, metric_name
 from xfm.evaluation.numbers import percent, points, readable_seconds, rough
-from xfm.evaluation.report import phase_ends, small_run, write_report
+from xfm.evaluation.page import page_template
+from xfm.evaluation.report import line_of, phase_ends, small_run, write_report
 from xfm.evaluation.run import evaluate
 from xfm.evaluation.scores import REQUIRED_KEYS, Score
 from xfm.evaluation.summary import summary
@@ -224,6 +225,15 @@ def test_a_gain_is_in_points_and_has_no_bar(results: Path) -> None:
     assert re.search(r"<b>[+-]?\d+\.\d points</b>", row)
     assert "<svg" not in row
     assert "%" not in row
+
+
+@pytest.mark.parametrize("floor", [-0.2, 0.0, 0.5, 1.0])
+def test_baseline_and_chance_stay_on_their_bar(floor: float, tmp_path: Path) -> None:
+    """Perfect ones, and a correlation below zero, would be drawn beside it."""
+    line = line_of("vqa/test/accuracy", {"vqa/test/accuracy": Score(0.5, floor, floor, 9, 0)}, {})
+    bar = page_template("parts.html", Thumbnails(tmp_path)).module.bar(line)  # type: ignore[attr-defined]
+    left = [float(x) for x in re.findall(r'class="(?:base|chance)" x="([-.0-9]+)"', bar)]
+    assert left == [min(99, max(0, 100 * floor))] * 2
 
 
 def test_a_validation_report_says_so(results: Path, tiny_world: Path, tmp_path: Path) -> None:

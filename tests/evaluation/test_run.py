@@ -132,6 +132,16 @@ def test_a_part_alone_joins_the_others(copy: Path, tiny_world: Path, monkeypatch
     assert read_scores(copy / "metrics.json") == before
 
 
+def test_a_part_joins_those_of_an_older_version(copy: Path, tiny_world: Path) -> None:
+    """A setting that was not there yet had its default."""
+    before = read_scores(copy / "metrics.json")
+    details = json.loads((copy / "evaluation.json").read_text())
+    del details["config"]["masked_share"], details["config"]["vqa"]["muon_lr"]
+    (copy / "evaluation.json").write_text(json.dumps(details))
+    some = replace(CONFIG, parts=[Part.HARD])
+    assert evaluate(copy / "model", tiny_world, copy, some, progress=False) == before
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

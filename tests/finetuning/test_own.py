@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +21,12 @@ from xfm.config.task import CLASSIFIERS, TaskKind
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.evaluation.scores import read_scores
+from xfm.finetuning.own import task_kind
+from xfm.finetuning.run import finetune
 from xfm.finetuning.watch import Watch
+from xfm.tasks.splits import SplitRows
 from xfm.training.signals import Interrupted
+from xfm.training.storage import MANIFEST, write_folder
 
 FILES = {
     TaskKind.TEXT: ("reviews.csv", ""),
@@ -114,7 +120,7 @@ def test_mistakes_are_named_with_their_row(
     (samples / "pictures" / "5.png").unlink()
     error = sentence(capsys, "image-classification", *rest, samples / "shapes.csv")
     for line, name in ((4, "3.png"), (6, "5.png")):
-        assert re.search(rf"shapes.csv:{line}: \S+{name}: ", error)
+        assert re.search(rf"shapes.csv:{line}: [^;]*{name}", error)
     text = (samples / "boxes.csv").read_text().replace("36 25 22 22", "36 25 42 22")
     (samples / "boxes.csv").write_text(text)
     error = sentence(capsys, "grounding", *rest, samples / "boxes.csv")
@@ -126,9 +132,38 @@ def test_mistakes_are_named_with_their_row(
     assert "bad, good" in error
     error = sentence(capsys, "grounding", *rest, samples / "boxes.csv", "--regression")
     assert "--regression belongs to text-classification" in error
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--image.flip", "0.5")
+    assert "--image: pictures of image-classification can be varied, not of text-classification" in error
+    options = ("--image.flip", "0.5", "--image.mixup", "1")
+    assert "of grounding mirrored (--image.flip)" in sentence(
+        capsys, "grounding", *rest, SAMPLES / "boxes.csv", *options
+    )
     error = sentence(capsys, "chess", *rest, samples / "boxes.csv")
     assert "there is no task 'chess'" in error
+    (samples / "same.csv").write_text("text,label\n" + "equal,good\nequal,bad\n" * 5)
+    error = sentence(capsys, "text-classification", *rest, samples / "same.csv")
+    assert "same.csv: no rows can be parted from the others, because they share pictures or texts" in error
+    columns = ("--columns", "text=text", "label=label")
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", *columns)
+    assert "unknown option label=label; see --help" in error
+    error = sentence(capsys, "image-clasification", *rest, samples / "shapes.csv")
+    assert "did you mean image-classification" in error
+    wrong = ("--model", samples / "nothing", "--out", tmp_path / "out", "--train", samples / "no.csv")
+    assert "nothing does not exist; give --model" in sentence(capsys, "vqa", *wrong)
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--seed", str(2**63))
+    assert "seed is 9223372036854775808: choose a number from 0" in error
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--max-tokens", "2")
+    assert "max_tokens is 2: choose 0, or 3 at least" in error
+    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--choose-by", "acc")
+    assert "choose_by: text-classification has no acc; choose by accuracy" in error
+    assert not (tmp_path / "out" / "log.jsonl").exists()
     assert not (tmp_path / "out" / "model").exists()
+
+
+def test_tasks_may_be_called_as_pipelines_are() -> None:
+    names = {"visual-question-answering": TaskKind.VQA, "visual-reasoning": TaskKind.REASONING}
+    assert {name: task_kind(name) for name in names} == names
+    assert [task_kind(kind) for kind in TaskKind] == [*TaskKind]
 
 
 def test_one_class_and_too_many_are_refused(model: Path, tmp_path: Path) -> None:
@@ -165,10 +200,10 @@ def test_a_stopped_run_goes_on_exactly(
     """Stopped by Ctrl-C between two looks, and continued: the same weights, looks and scores."""
     config = replace(SHORT, steps=10, evaluate_every=2, lr=1e-3)
 
-    def run(out: Path, resume: bool = False) -> None:
-        train = SAMPLES / "questions.jsonl"
+    def run(out: Path, resume: bool = False, seed: int = 0) -> None:
+        train, chosen = SAMPLES / "questions.jsonl", replace(config, seed=seed)
         columns = "image=photo,question=q,answer=a"
-        xfm.finetune("vqa", model, train, out, columns=columns, config=config, resume=resume, progress=False)
+        xfm.finetune("vqa", model, train, out, columns=columns, config=chosen, resume=resume, progress=False)
 
     run(tmp_path / "whole")
     look = Watch.finished
@@ -185,16 +220,71 @@ def test_a_stopped_run_goes_on_exactly(
     assert not (tmp_path / "parts" / "metrics.json").exists()
     with pytest.raises(UserError, match="already holds a run"):
         run(tmp_path / "parts")
+    with pytest.raises(UserError, match="seed was 0 and is now 1"):
+        run(tmp_path / "parts", resume=True, seed=1)
     run(tmp_path / "parts", resume=True)
     for name in ("validation.jsonl", "metrics.json", "model/task.safetensors", "model/model.safetensors"):
         ours, theirs = ((tmp_path / run / name).read_bytes() for run in ("whole", "parts"))
         assert ours == theirs, name
 
 
-def test_other_rows_are_another_run(model: Path, samples: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_what_a_resumed_run_must_agree_with(
+    model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows and settings; a setting that an older version did not have yet had its default."""
+    out, table = tmp_path / "out", samples / "reviews.csv"
+
+    def run(resume: bool = True, **changes: Any) -> None:
+        config = replace(SHORT, **changes)
+        xfm.finetune("text-classification", model, table, out, config=config, resume=resume, progress=False)
+
     with pytest.raises(UserError, match="holds no run to resume"):
-        xfm.finetune("text-classification", model, samples / "reviews.csv", out, resume=True, progress=False)
+        run()
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "restore", lambda watch: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(resume=False)
+    (path,) = (out / "checkpoints").iterdir()
+    state = json.loads((path / "state.json").read_text())
+    for name in ("choose_by", "image_head"):
+        del state["settings"]["finetune"][name]
+
+    def rewrite(draft: Path) -> None:
+        shutil.copytree(path, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        (draft / "state.json").write_text(json.dumps(state))
+
+    write_folder(path, rewrite)
+    with pytest.raises(UserError, match=r"finetune\.lr was [\d.e-]+ and is now 0.5"):
+        run(lr=0.5)
+    with pytest.raises(UserError, match=r"finetune\.choose_by was  and is now mcc"):
+        run(choose_by="mcc")
+    text = table.read_text()
+    table.write_text(text.replace("good", "fine"))
+    with pytest.raises(UserError, match=r"data\.\w+ was"):
+        run()
+    table.write_text(text)
+    run()
+    assert (out / "metrics.json").exists()
+
+
+def test_the_list_of_answers_has_an_end(model: Path, samples: Path, tmp_path: Path) -> None:
+    """Of a table and of typed rows alike."""
+    table, columns = samples / "questions.jsonl", "image=photo,question=q,answer=a"
+    config = replace(SHORT, steps=1, max_answers=2, baseline=False)
+    done = xfm.finetune("vqa", model, table, tmp_path / "a", columns=columns, config=config, progress=False)
+    assert len(done.task.answers.answers) == 2
+    rows = SplitRows(done.task.train_rows, test=done.task.train_rows)
+    typed = finetune(TaskKind.VQA, model, rows, config, tmp_path / "b", progress=False)
+    assert typed.task.answers.answers == done.task.answers.answers
+
+
+def test_stopping_early_is_said(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(SHORT, steps=8, evaluate_every=1, patience=2, lr=1e-9)
+    done = xfm.finetune(
+        "text-classification", model, SAMPLES / "reviews.csv", tmp_path / "out", config=config
+    )
+    assert done.tuned.step == 4
+    assert "step 4: enough, 2 looks brought no better model" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- what learns

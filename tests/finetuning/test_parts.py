@@ -238,4 +238,4 @@ def test_a_metric_that_there_is_not_is_named(tmp_path: Path) -> None:
     config = FinetuneConfig(choose_by="f2")
     watch = Watch(Measured({"accuracy": 0.5}), [1], config, tmp_path, False)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="choose_by: measured has no f2; choose by accuracy"):
-        watch.look(1)
+        watch.check()

@@ -104,3 +104,10 @@ def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
     loaded = xfm.load_model(tmp_path / "out" / "model")
     assert loaded.task is not None
     assert (loaded.task.task.classes, loaded.task.task.labels) == (1, ())
+
+
+def test_curves_are_called_as_scores_are(model: Path, tmp_path: Path) -> None:
+    xfm.finetune("retrieval", model, SAMPLES / "captions.csv", tmp_path / "out", config=SHORT, progress=False)
+    text = Tags((tmp_path / "out" / "report.html").read_text()).text
+    assert "validation: picture → caption, R@1" in text
+    assert "text r1" not in text

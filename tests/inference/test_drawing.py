@@ -1,5 +1,6 @@
 """Boxes and heat maps on pictures."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,9 @@ def test_a_sheet_holds_all_pictures() -> None:
     whole = sheet(tiles, ["a", "b", "c"], columns=2, title="three")
     for colour in ("red", "green", "blue"):
         assert coloured(whole, colour).sum() == 50 * 40
+
+
+def test_a_text_of_any_length_is_cut_at_once() -> None:
+    began = time.monotonic()
+    draw_boxes(Image.new("RGB", (300, 200), "white"), [box(5, 5, 50, 50, "a long phrase " * 20_000)])
+    assert time.monotonic() - began < 5

@@ -72,7 +72,7 @@ def test_a_password_is_not_repeated() -> None:
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
         "255.255.255.255", "224.0.0.1", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1",
         "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a00:1",
-        "2002:7f00:1::", "2001:db8::1",
+        "2002:7f00:1::", "2001:db8::1", "fec0::1", "::7f00:1", "64:ff9b:1::a00:1", "4000::1",
     ],
 )  # fmt: skip
 def test_places_that_are_not_public(address: str) -> None:
@@ -187,3 +187,13 @@ def test_a_pipeline_fetches_what_is_allowed(server: str, models: dict) -> None:
         xfm.pipeline("embed", model=models[None], allow_urls=True)(image=f"{server}/picture")
     with pytest.raises(UserError, match="not a JPEG, PNG or WebP"):
         xfm.pipeline("embed", model=models[None], allow_urls=HERE)(image=f"{server}/picture")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e300])
+def test_a_time_that_no_clock_keeps_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match=r"urls\.seconds"):
+        UrlRules(seconds=seconds)
+
+
+def test_letters_of_any_script_are_escaped(server: str) -> None:
+    assert fetch(f"{server}/größe und höhe.png?von=ü&a=%20b", HERE) == PICTURE

@@ -86,7 +86,7 @@ def test_stacks_are_lists(embed: Pipeline[Any, Any]) -> None:
         (torch.zeros(3, 4, 4), r"not torch.float32 \[3, 4, 4\]"),
         (torch.zeros(5, 4, 3, dtype=torch.uint8), r"\[5, 4, 3\]"),
         (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"),
-        (Path("no/where.png"), "no/where.png: the picture no/where.png cannot be read"),
+        (Path("no/where.png"), "^the picture no/where.png cannot be read"),
         (b"no picture", "not a JPEG, PNG or WebP"),
         (Path(__file__), "not a JPEG, PNG or WebP"),
         (Image.new("L", (20000, 20000)), "20000 x 20000 pixels, more than the limit"),
@@ -119,7 +119,8 @@ def test_addresses_need_leave(embed: Pipeline[Any, Any], scheme: str) -> None:
         ("image-text-matching", "a text", r'several parts: give {"image": ..., "text": ...}, not a bare str'),
         ("grounding", {"image": "a.png", "text": "b", "phrase": "c"}, "the field text is given twice"),
         ("grounding", {"image": pictures(1)[0], "text": 3}, "text must be a text, not int"),
-        ("embed", {"text": "a", "image": "b.png"}, "takes either text or image|cannot be read"),
+        ("grounding", {"image": pictures(1)[0], "text": "a \ud83d"}, "text is not Unicode"),
+        ("embed", {"text": "a", "image": "b.png"}, "takes either text or image"),
         ("embed", {}, "takes either text or image"),
         ("embed", {"text": None}, "takes either text or image"),
     ],
@@ -133,7 +134,7 @@ def test_two_pictures_are_two(models: Models) -> None:
     from xfm.config.task import TaskKind
 
     pipe = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
-    with pytest.raises(UserError, match="images must be a list of two pictures, not list"):
+    with pytest.raises(UserError, match="images must be a list of two pictures, not a list of 3"):
         pipe(images=pictures(3), text="both")
     with pytest.raises(UserError, match="images must be a list of two pictures, not str"):
         pipe(images="a.png", text="both")

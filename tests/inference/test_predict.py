@@ -246,8 +246,20 @@ def test_another_model_or_input_is_noticed(
 
 def test_a_foreign_file_is_left_alone(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
     source = rows_with_bad(tmp_path / "rows.jsonl", {})
+    (tmp_path / "notes.jsonl").write_text("mine")
     with pytest.raises(UserError, match="does not say what made it"):
-        predict(classify, source, source)
+        predict(classify, source, tmp_path / "notes.jsonl")
+    assert (tmp_path / "notes.jsonl").read_text() == "mine"
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_what_is_read_is_never_written(classify: Pipeline[Any, Any], tmp_path: Path, restart: bool) -> None:
+    """A restart empties the file of answers, and the log of bad rows may be mended and read again."""
+    source = rows_with_bad(tmp_path / "rows.jsonl.bad.jsonl", {})
+    (tmp_path / "link.jsonl").symlink_to(source)
+    for out in (source, tmp_path / "link.jsonl", tmp_path / "rows.jsonl"):
+        with pytest.raises(UserError, match=r"is read, and .* would be written"):
+            predict(classify, source, out, restart=restart)
     assert len(lines(source)) == 20
 
 
@@ -326,6 +338,13 @@ def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.Captu
     assert all(len(row["prediction"]) == 1 for row in lines(out))
     assert run(*given) == 2
     assert "options.top_k 1, this run has 5" in capsys.readouterr().err
+    told = settings_file(out)
+    stored = json.loads(told.read_text())
+    assert stored["options"].pop("top_k") == 1  # as if an older version had not known the option
+    told.write_text(json.dumps(stored))
+    assert run(*given, "--skip-bad") == 0
+    assert run(*given, "--top-k", 1) == 2
+    assert "options.top_k 5, this run has 1" in capsys.readouterr().err
     assert run(*given, "--restart", "--skip-bad", "--columns", "words=a") == 2
     assert "there is no field 'words'" in capsys.readouterr().err
     assert len(lines(out)) == 15
@@ -403,3 +422,30 @@ def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
     assert f"({begun} of them by earlier runs)" in done.stdout
     assert [row["row"] for row in lines(out)] == [*range(1, 701)]
+
+
+def test_names_that_are_no_text_are_answered_once(models: Models, tmp_path: Path) -> None:
+    """Names of files are bytes; those that are not UTF-8 must be known again, too."""
+    embed = xfm.pipeline("embed", model=models[None], batch_size=2)
+    photos(tmp_path / "photos", 1)
+    odd = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "photos" / "0.png").rename(tmp_path / "photos" / odd)
+    out = tmp_path / "out.jsonl"
+    assert predict(embed, tmp_path / "photos", out).answered == 1
+    assert [row["image"] for row in lines(out)] == [odd]
+    assert predict(embed, tmp_path / "photos", out).answered == 0
+
+
+def test_answers_that_were_tampered_with_are_named(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
+    predict(classify, source, out, skip_bad=True)
+    log, deep = bad_file(out), "[" * 5000 + "]" * 5000 + "\n"
+    log.write_text(deep + log.read_text())
+    assert predict(classify, source, out, skip_bad=True).answered == 0
+    with out.open("a") as file:
+        file.write(deep)
+    with pytest.raises(UserError, match=r"out\.jsonl:16: the line is not one of answers"):
+        predict(classify, source, out, skip_bad=True)
+    settings_file(out).write_text(deep)
+    with pytest.raises(UserError, match="does not say what made it"):
+        predict(classify, source, out, skip_bad=True)

@@ -114,6 +114,14 @@ def test_settings_are_plain(tmp_path: Path, config: Any, words: str) -> None:
 
 
 # ---------------------------------------------------------------- damage
+def test_a_table_is_no_checkpoint(tmp_path: Path) -> None:
+    """The safe reader's advice, to switch it off, is not passed on."""
+    path = tmp_path / "reviews.csv"
+    path.write_text("id,review,stars\n1,good,5\n")
+    with pytest.raises(UserError, match=r"reviews\.csv is truncated or no checkpoint; get it again"):
+        convert(path, choices())
+
+
 @given(share=st.floats(0, 0.999), legacy=st.booleans())
 @FUZZ
 def test_truncated(tmp_path: Path, share: float, legacy: bool) -> None:

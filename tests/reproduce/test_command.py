@@ -46,6 +46,7 @@ def test_named_benchmarks_are_run_and_shown(
     ("options", "message"),
     [
         (["bert", "--list"], "unknown benchmark bert; known: cola"),
+        (["bert"], "unknown benchmark bert; known: cola"),
         (["rte", "--model", "nowhere"], "rte: its files are not below data"),
         (["--model", "m", "--protocols", "FT,XX"], "--protocols: unknown XX; known: FT, LE, ZS"),
         (["--smok"], "unknown option --smok; did you mean --smoke"),

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchmark
+from xfm.config.generation import BeamSearch
 from xfm.config.image import PUBLISHED
+from xfm.config.linear import HeadConfig
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.task import ImageHead
@@ -55,6 +57,20 @@ def test_published_settings(name: str, image: int, batch: int, epochs: float, lr
         epochs,
         lr,
     )
+
+
+def test_the_rest_of_what_is_published() -> None:
+    """Warm-up and shortlist of retrieval, answers of VQA, and how captions are learned and written."""
+    coco, flickr, captions = (load_benchmark(name) for name in ("coco", "flickr30k", "coco-captions"))
+    assert [(one.settings.warmup, one.shortlist) for one in (coco, flickr)] == [(0.1, 256)] * 2
+    assert load_benchmark("vqa").settings.max_answers == 3129
+    assert captions.settings.label_smoothing == 0.1
+    assert captions.writing == BeamSearch(min_tokens=5, max_tokens=20, beams=3)
+    assert load_benchmark("refcoco+").settings.image.flip == 0.5
+    imagenet = load_benchmark("imagenet")
+    assert imagenet.epochs * imagenet.settings.warmup == 10
+    head = HeadConfig()
+    assert (head.batch_size, head.epochs) == (256, 100)
 
 
 @pytest.mark.parametrize("name", ["mnli", "cola", "mrpc", "qqp", "sst2", "qnli", "rte", "stsb", "wnli"])

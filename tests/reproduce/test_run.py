@@ -9,16 +9,21 @@ import pytest
 
 from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
+from xfm.config.benchmark import BenchmarkRecipe
+from xfm.config.generation import BeamSearch
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import read_scores
 from xfm.reproduce.benchmarks import BENCHMARKS
 from xfm.reproduce.fine_tuned import fine_tuned_task
 from xfm.reproduce.found import RUN, Setting
+from xfm.reproduce.frozen import evaluate_linear
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.results import OFFICIAL, read_all
 from xfm.reproduce.run import OWNER, TABLE, Job, find_jobs, run_jobs
+from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.official.image_sets import ImageSet
+from xfm.tasks.rows import Labelled
 from xfm.training import signals
 
 PAIRS = [
@@ -70,6 +75,43 @@ def test_a_set_of_linear_evaluation_runs(protocol: Protocol, model: Path, tmp_pa
     assert {f"oxford-pets/{protocol.value}/test/{m}" for m in ("accuracy", "mean_per_class")} <= set(scores)
 
 
+def test_the_published_head_by_choice(model: Path, tmp_path: Path) -> None:
+    WRITERS[ImageSet.PETS](tmp_path / "data")
+    options = ["--published_head", "true"]
+    jobs = find_jobs(tmp_path / "data", ["oxford-pets"], [Protocol.LINEAR], options, smoke=True)
+    scores = run_jobs(
+        jobs, str(model), tmp_path / "data", tmp_path / "out", smoke=True, device="cpu", progress=False
+    )
+    assert {"oxford-pets/LE/test/accuracy", "oxford-pets/LE/test/head_accuracy"} <= set(scores)
+    with pytest.raises(UserError, match="unknown option"):
+        find_jobs(tmp_path / "data", ["oxford-pets"], options=["--learning", "1"])
+
+
+def test_few_rows_of_many_classes(model: Path, tmp_path: Path) -> None:
+    """The rows of a smoke run may share no class with those that it tests, as in Stanford Cars."""
+    rows = [
+        Labelled(picture(tmp_path / f"{place}.png", place), label) for place, label in enumerate("abcdwxyz")
+    ]
+    recipe = BenchmarkRecipe()
+    setting = Setting(
+        str(model), tmp_path, tmp_path / "out", recipe, smoke=True, device="cpu", progress=False
+    )
+    corpus = Corpus(rows[:4], {"test": rows[4:]}, classes=tuple("abcdwxyz"))
+    found = evaluate_linear(BENCHMARKS["stanford-cars"], corpus, setting)
+    assert found.rows["test"] == 4
+    assert 0 <= found.splits["test"]["accuracy"] <= 1
+
+
+def test_captions_are_written_as_the_recipe_says(model: Path, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pycocoevalcap")
+    (job,) = find_jobs(data, ["coco-captions"], smoke=True)
+    job = replace(job, recipe=replace(job.recipe, writing=BeamSearch(max_tokens=2)))
+    run_jobs([job], str(model), data, tmp_path, smoke=True, device="cpu", progress=False)
+    written = json.loads((tmp_path / job.name / "captions_val_results.json").read_text())
+    assert written
+    assert all(len(row["caption"].split()) <= 1 for row in written)
+
+
 def test_what_is_finished_is_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:
     first = run("rte", Protocol.FINE_TUNED, model, data, tmp_path)
     path = tmp_path / "rte" / "FT" / OFFICIAL
@@ -78,7 +120,9 @@ def test_what_is_finished_is_not_run_again(model: Path, data: Path, tmp_path: Pa
     assert path.stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("name", ["rte", "stsb", "vqa", "nlvr2", "refcoco+", "flickr30k", "snli-ve"])
+@pytest.mark.parametrize(
+    "name", ["rte", "stsb", "imagenet", "vqa", "nlvr2", "refcoco+", "flickr30k", "snli-ve"]
+)
 def test_a_finished_training_is_scored_again_alike(
     name: str, model: Path, data: Path, tmp_path: Path
 ) -> None:

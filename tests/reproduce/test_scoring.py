@@ -25,7 +25,9 @@ def choices(seed: int, classes: tuple[str, ...], rows: int) -> tuple[list[Choice
     rng = np.random.default_rng(seed)
     scores = np.round(rng.dirichlet(np.ones(len(classes)), rows), 1 + seed % 3)
     truth = [classes[place] for place in [0, 1, *rng.integers(len(classes), size=rows - 2)]]
-    return [Choice(classes[int(row.argmax())], tuple(row)) for row in scores], truth
+    best = [tuple(classes[place] for place in np.argsort(-row, kind="stable")[:5]) for row in scores]
+    chosen = [Choice(own[0], tuple(row), own) for row, own in zip(scores, best, strict=True)]
+    return chosen, truth
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -44,8 +46,10 @@ def test_pairs(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(100))
 def test_mean_per_class(seed: int) -> None:
-    predictions, truth = choices(seed, tuple("abcde"), 5 + seed % 40)
+    predictions, truth = choices(seed, tuple("abcdefg"[: 5 + seed % 3]), 7 + seed % 40)
     found = score_classes([Labelled(PICTURE, label) for label in truth], predictions)
+    assert ("top5" in found) == (seed % 3 > 0)
+    assert found.get("top5", 1.0) >= found["accuracy"]
     given = [p.label for p in predictions]
     occurring = [metrics.recall_score(truth, given, labels=[c], average=None)[0] for c in set(truth)]
     assert found["mean_per_class"] == pytest.approx(np.mean(occurring))

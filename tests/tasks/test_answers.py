@@ -48,7 +48,7 @@ def test_ranking_is_exact(pretrained: Pretrained, decoder: Decoder, shortlist: i
     memory = torch.randn(7, 5, 32)
     mask = torch.arange(5) < torch.tensor([5, 3, 1, 4, 5, 2, 5])[:, None]
     with torch.no_grad():
-        found = rank_answers(decoder, answers, memory, mask, shortlist, chunk)
+        found = rank_answers(decoder, answers, memory, mask, shortlist, chunk=chunk)
     for row in range(7):
         scores = [
             log_likelihood(decoder, ids[real].tolist(), memory[row, mask[row]])

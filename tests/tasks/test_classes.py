@@ -1,5 +1,6 @@
 """Metrics of classes equal scikit-learn's, and names stand in a fixed order."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -67,10 +68,32 @@ def test_choices_have_the_probabilities_of_all_classes() -> None:
     known = Labels(("x", "y", "z"))
     found = known.choices(logits)
     assert [one.label for one in found] == ["y", "x"]
+    assert found[0].best == ("y", "z", "x")
     torch.testing.assert_close(torch.tensor([one.probabilities for one in found]), logits.softmax(-1))
     assert known.probability(found[0], "z") == pytest.approx(float(logits[0].softmax(-1)[2]))
     assert known.probability(Choice("x", (1.0, 0.0, 0.0)), "nowhere") == 0
     assert known.indices(["z", "x"]).tolist() == [2, 0]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 10**6), st.integers(6, 12), st.integers(1, 30))
+def test_top_5_as_scikit_learn_counts_it(seed: int, classes: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = Labels(tuple(f"c{place:02d}" for place in range(classes)))
+    logits, truth = rng.normal(size=(count, classes)), rng.integers(classes, size=count)
+    choices = known.choices(torch.from_numpy(logits))
+    names = [known.names[place] for place in truth]
+    expected = reference.top_k_accuracy_score(truth, logits, k=5, labels=np.arange(classes))
+    assert class_metrics(names, choices, known.names)["top5"] == pytest.approx(expected)
+
+
+def test_guesses_have_five_classes_that_differ() -> None:
+    known = Labels(tuple("abcdefgh"))
+    guesses = known.guess(4000, np.random.default_rng(0))
+    assert all(len(set(one.best)) == 5 and one.best[0] == one.label for one in guesses)
+    assert class_metrics(["c"] * 4000, guesses, known.names)["top5"] == pytest.approx(5 / 8, abs=0.03)
+    few = Labels(("a", "b"))
+    assert "top5" not in class_metrics(["a"], few.guess(1, np.random.default_rng(0)), few.names)
 
 
 def test_the_most_frequent_label() -> None:
@@ -79,3 +102,16 @@ def test_the_most_frequent_label() -> None:
     for names in ((), ("one",)):
         with pytest.raises(UserError, match="at least two"):
             require_classes(names)
+
+
+def test_a_class_with_a_long_name_costs_no_more_memory_than_it_has() -> None:
+    """numpy's texts would all be as wide as the longest: a label that is a whole document took gigabytes."""
+    names = ("a", "b" * 50_000)
+    truth = [names[n % 2] for n in range(500)]
+    predicted = [Labels(names).certain(label) for label in truth]
+    tracemalloc.start()
+    try:
+        assert class_metrics(truth, predicted, names)["mcc"] == 1
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()

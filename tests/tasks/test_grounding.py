@@ -9,13 +9,14 @@ from PIL import Image
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from xfm.config.evaluation import FineTuneConfig
+from xfm.config.image import ImageTrainingConfig
 from xfm.config.training import Precision
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.fine_tune import fine_tune
-from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.grounding import GroundingBatch, GroundingTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Reference
 
@@ -74,6 +75,40 @@ def test_loss_is_l1_plus_giou(pretrained: Pretrained, pictures: Pictures, rows: 
     l1 = (predicted - batch.boxes).abs().sum(dim=1).mean()
     giou = generalized_box_iou_loss(corners(predicted), corners(batch.boxes), reduction="mean")
     torch.testing.assert_close(losses.total, l1 + giou)
+
+
+def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
+    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
+) -> None:
+    sided = [row for row in rows if "left" in row.phrase]
+    plain = [replace(row, phrase="a square") for row in rows if "left" not in row.phrase]
+    mirroring = replace(SETTINGS, image=ImageTrainingConfig(flip=0.5))
+
+    def batches(some: list[Reference], settings: TaskSettings, start: int = 0) -> list[GroundingBatch]:
+        return list(GroundingTask(pretrained, pictures, some, settings).batches(start, 6))
+
+    changed = 0
+    for ours, theirs in zip(batches(plain, mirroring), batches(plain, SETTINGS), strict=True):
+        assert torch.equal(ours.tokens.ids, theirs.tokens.ids)
+        for box, before, place in zip(ours.boxes, theirs.boxes, ours.image_index, strict=True):
+            mirrored = not torch.equal(ours.pixels[place], theirs.pixels[place])
+            changed += mirrored
+            sides = theirs.pixels[place].flip(-1) if mirrored else theirs.pixels[place]
+            assert torch.equal(ours.pixels[place], sides)
+            expected = torch.cat([1 - before[:1], before[1:]]) if mirrored else before
+            torch.testing.assert_close(box, expected)
+    assert 12 < changed < 36  # of 48
+    for ours, theirs in zip(batches(sided, mirroring), batches(sided, SETTINGS), strict=True):
+        assert torch.equal(ours.pixels, theirs.pixels)
+        assert torch.equal(ours.boxes, theirs.boxes)
+    later = batches(plain, mirroring, start=4)
+    for ours, theirs in zip(later, batches(plain, mirroring)[4:], strict=True):
+        assert torch.equal(ours.boxes, theirs.boxes)
+    both = [*sided, *(replace(row, phrase="a square") for row in sided)]  # one picture, two phrases
+    drawn = GroundingTask(pretrained, pictures, both, SETTINGS).drawn(0, 6)
+    for ours, theirs, some in zip(batches(both, mirroring), batches(both, SETTINGS), drawn, strict=True):
+        named = ours.image_index[torch.tensor(["left" in row.phrase for row in some])]
+        assert torch.equal(ours.pixels[named], theirs.pixels[named])
 
 
 def test_metrics_are_torchvisions(pretrained: Pretrained, pictures: Pictures, rows: list[Reference]) -> None:

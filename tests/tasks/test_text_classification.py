@@ -1,6 +1,8 @@
 """One and two texts, classes and values."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,12 @@ from scipy.stats import pearsonr, spearmanr
 
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.training import Precision
+from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.fine_tune import fine_tune
-from xfm.tasks.rows import LabelledText, TextPair
+from xfm.tasks.rows import TRUTH, LabelledText, read_text_pairs
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.tasks.text_pair import TextPairTask
 from xfm.tasks.text_regression import TextRegressionTask
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
@@ -37,17 +39,58 @@ def test_overfits(pretrained: Pretrained, rows: list[LabelledText]) -> None:
     assert ("auroc" in metrics) == (len(labels) == 2)
 
 
-def test_pairs_are_read_as_the_quickstart_reads_them(pretrained: Pretrained) -> None:
-    old = TextPairTask(
-        pretrained, [TextPair(r.text, r.second or "", r.label == "true") for r in PAIRS], SETTINGS
+def test_the_files_of_the_embedded_world(pretrained: Pretrained, tiny_world: Path, tmp_path: Path) -> None:
+    rows = read_text_pairs(tiny_world / "tasks/entailment/train.jsonl")
+    assert {row.label for row in rows} == set(TRUTH)
+    assert TextClassificationTask(pretrained, rows, SETTINGS, TRUTH).collate(rows).targets.tolist() == [
+        int(json.loads(line)["label"])
+        for line in (tiny_world / "tasks/entailment/train.jsonl").read_text().splitlines()
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        '{"text_a": "a", "text_b": "b", "label": true}\n{"text_a": "a", "text_b": "b", "label": "yes"}\n'
     )
-    new = TextClassificationTask(pretrained, PAIRS, SETTINGS, ("false", "true"))
-    for blanked in (Blanked.NOTHING, Blanked.FIRST_TEXT):
-        old.settings = new.settings = replace(SETTINGS, blanked=blanked)
-        ours, theirs = new.collate(PAIRS), old.collate(old.train_rows)
-        assert torch.equal(ours.tokens.ids, theirs.tokens.ids)
-        assert torch.equal(ours.tokens.mask, theirs.tokens.mask)
-        assert torch.equal(ours.targets, theirs.labels)
+    with pytest.raises(UserError, match=r"rows.jsonl:2: the field \"label\""):
+        read_text_pairs(path)
+
+
+def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) -> None:
+    before = {name: value.clone() for name, value in pretrained.model.state_dict().items()}
+    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    task.loss(task.collate(PAIRS[:4]), torch.Generator()).total.backward()
+    missing = [n for n, p in task.module.language.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not [name for name in missing if not name.endswith(("qkv.bias", "token_type"))]
+    fine_tune(task, FineTuneConfig(steps=2, batch_size=8, lr=3e-3))
+    for name, value in pretrained.model.state_dict().items():
+        assert torch.equal(before[name], value), f"fine-tuning changed the pre-trained {name}"
+
+
+def test_hypothesis_only_never_sees_the_first_text(pretrained: Pretrained) -> None:
+    other = [replace(row, text="yes it is where") for row in PAIRS]
+    blind = TextClassificationTask(pretrained, PAIRS, replace(SETTINGS, blanked=Blanked.FIRST_TEXT), TRUTH)
+    ours, theirs = blind.collate(PAIRS).tokens, blind.collate(other).tokens
+    assert torch.equal(ours.ids, theirs.ids)
+    assert torch.equal(ours.mask, theirs.mask)
+    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    assert not torch.equal(task.collate(PAIRS).tokens.ids, task.collate(other).tokens.ids)
+
+
+def test_heads_follow_from_the_seed_alone(pretrained: Pretrained) -> None:
+    def head(seed: int) -> torch.Tensor:
+        torch.rand(3)
+        settings = replace(SETTINGS, seed=seed)
+        return TextClassificationTask(pretrained, PAIRS, settings, TRUTH).module.head[0].weight
+
+    assert torch.equal(head(0), head(0))
+    assert not torch.equal(head(0), head(1))
+    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    assert task.is_new("head.0.weight")
+    assert not task.is_new("language.embeddings.words.weight")
+
+
+def test_impossible_baseline_is_refused(pretrained: Pretrained) -> None:
+    with pytest.raises(ValueError, match="has no picture"):
+        TextClassificationTask(pretrained, PAIRS, replace(SETTINGS, blanked=Blanked.PICTURE), TRUTH)
 
 
 def test_only_pairs_have_a_baseline_of_one_text() -> None:
@@ -56,7 +99,7 @@ def test_only_pairs_have_a_baseline_of_one_text() -> None:
 
 
 def test_a_missing_second_text_is_refused(pretrained: Pretrained) -> None:
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, ("false", "true"))
+    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
     with pytest.raises(ValueError, match="second text"):
         task.collate([PAIRS[0], SINGLE[0]])
 

@@ -121,3 +121,19 @@ def test_answers_in_the_order_of_their_votes(rows: list[Question]) -> None:
     voted = [replace(rows[0], votes=(("red", 0.4), ("Blue", 0.6))), replace(rows[1], answer="red")]
     assert frequent_answers(voted) == ["red", "blue"]
     assert frequent_answers(voted, 1) == ["red"]
+    assert frequent_answers([*voted, replace(rows[1], answer="?")]) == ["red", "blue"]
+
+
+def test_the_cases_of_each_kind_are_counted(pretrained: Pretrained, pictures: Pictures) -> None:
+    """Kinds whose names become one metric are scored together."""
+    rows = [
+        Question(Path("a.png"), "who?", answer, kind)
+        for answer, kind in (("x", "how many"), ("y", "how-many"), ("y", "what"))
+    ]
+    task = build(pretrained, pictures, rows)
+    assert task.metrics(rows, ["y"] * 3) == {
+        "accuracy": 2 / 3,
+        "accuracy_how_many": 0.5,
+        "accuracy_what": 1.0,
+    }
+    assert task.counts(rows) == {"accuracy_how_many": 2, "accuracy_what": 1}

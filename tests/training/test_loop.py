@@ -1,7 +1,9 @@
 """The loop: exact resume, skipped steps, interruption, logs."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +31,7 @@ from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_stat
 from xfm.training.logging import RunLog
 from xfm.training.loop import train
 from xfm.training.signals import Interrupted
+from xfm.training.storage import MANIFEST, write_folder
 
 
 def stopping_at(step: int, number: int = signal.SIGINT):
@@ -272,6 +275,27 @@ def test_another_configuration_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"training.optim.lr was 0.01 and is now 0.5"):
         run_line(tmp_path, other, resume=True)
     run_line(tmp_path, replace(config(4), log_every=7, keep=9), resume=True)  # these may change
+
+
+def test_a_run_of_an_older_version_goes_on(tmp_path):
+    """A field that was not there when the run was begun had its default."""
+    run_line(tmp_path, config(4))
+    path = checkpoint_path(tmp_path, 4)
+    state = json.loads((path / "state.json").read_text())
+    del state["settings"]["training"]["optim"]["weight_decay"], state["settings"]["training"]["accumulate"]
+    write_folder(path, lambda draft: _with_state(path, draft, state))
+    assert run_line(tmp_path, config(4), resume=True).step == 4
+    other = config(4, optim=OptimConfig(lr=1e-2, warmup=2, weight_decay=0.5))
+    with pytest.raises(UserError, match=r"training.optim.weight_decay was 0.01 and is now 0.5"):
+        run_line(tmp_path, other, resume=True)
+
+
+def _with_state(before, draft, state):
+    """A checkpoint as it was before, but for its state."""
+    for file in before.iterdir():
+        if file.name != MANIFEST:
+            shutil.copy(file, draft)
+    (draft / "state.json").write_text(json.dumps(state))
 
 
 def test_an_existing_run_is_not_overwritten(tmp_path):

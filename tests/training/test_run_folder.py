@@ -1,5 +1,7 @@
 """Places that a run cannot be written to."""
 
+import os
+
 import pytest
 
 from tests.training.support import config, run_line
@@ -13,3 +15,8 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, place, resume
     with pytest.raises(UserError, match=r"cannot be written|holds no run to resume"):
         run_line(tmp_path / place, config(2), resume=resume)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_whose_name_is_no_text_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"caf\\udce9 is not UTF-8"):
+        run_line(tmp_path / os.fsdecode(b"caf\xe9"), config(2))

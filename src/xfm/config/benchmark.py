@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.generation import BeamSearch
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import parse
 from xfm.config.ranges import check_range
@@ -48,6 +49,8 @@ class BenchmarkRecipe:
             with a look at the validation rows after each.
         valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
         shortlist: candidates of a query that retrieval re-ranks.
+        writing: how captions are written when they are scored.
+        published_head: in linear evaluation, train the published five-layer head beside the linear probe.
         smoke: the small version.
     """
 
@@ -58,6 +61,8 @@ class BenchmarkRecipe:
     settings: FinetuneConfig = field(default_factory=FinetuneConfig)
     valid_rows: int = 0
     shortlist: int = 256
+    writing: BeamSearch = field(default_factory=BeamSearch)
+    published_head: bool = False
     smoke: SmokeConfig = field(default_factory=SmokeConfig)
 
     def __post_init__(self) -> None:

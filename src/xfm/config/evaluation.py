@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_BATCH, check_range
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
 from xfm.config.training import Precision
 
 
@@ -166,6 +166,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _require(self.scale > 0, "scale must be positive")
+        check_range("seed", self.seed, 0, MAX_SEED)
         _require(self.batch_size > 0, "batch_size must be positive")
         _require(
             bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"

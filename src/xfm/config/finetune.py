@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
-from xfm.config.ranges import MAX_BATCH, check_range
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 
@@ -77,7 +77,8 @@ class FinetuneConfig:
         box_format: what the four numbers of a box are.
         box_unit: the unit of boxes.
         image_head: the head of image-classification: one linear layer, or the published five.
-        image: how training pictures of image-classification are varied and mixed.
+        image: how training pictures of image-classification are varied and mixed; in grounding, `image.flip`
+            mirrors those of which no phrase says left or right.
         tune: which encoders learn, and how.
         seed: seed of splits, heads, order and dropout.
         precision: arithmetic of the forward pass.
@@ -118,9 +119,14 @@ class FinetuneConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "seed"):
+        for name in ("steps", "evaluate_every", "patience", "max_tokens", "image_size"):
             check_range(name, getattr(self, name), 0)
+        check_range("seed", self.seed, 0, MAX_SEED)
         check_range("batch_size", self.batch_size, 0, MAX_BATCH)
+        if 0 < self.max_tokens < 3:
+            raise ValueError(
+                f"max_tokens is {self.max_tokens}: choose 0, or 3 at least: begin and end are two"
+            )
         check_range("rows_per_picture", self.rows_per_picture, 1)
         check_range("baseline_steps", self.baseline_steps, 0)
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):

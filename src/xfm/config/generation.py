@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import MAX_SEED, check_range
 
 MOST = 4096  # far above any caption: a typing error stops before memory is taken
 
@@ -69,7 +69,7 @@ class Sampling(Lengths):
         check_range("generation.temperature", self.temperature, 1e-3, 1000)
         check_range("generation.top_k", self.top_k, 0)
         check_range("generation.top_p", self.top_p, 1e-6, 1)
-        check_range("generation.seed", self.seed, 0)
+        check_range("generation.seed", self.seed, 0, MAX_SEED)
 
 
 Generation = BeamSearch | Sampling

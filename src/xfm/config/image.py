@@ -1,4 +1,4 @@
-"""Configuration of the full fine-tuning of image classification. Nothing here imports torch."""
+"""How pictures are varied in fine-tuning. Nothing here imports torch."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class ImageTrainingConfig:
     Attributes:
         crop: smallest share of a picture's area that a random crop shows; 1 shows all of it.
         aspect: largest aspect of a crop relative to a square; its inverse is the smallest.
-        flip: probability of mirroring.
+        flip: probability of mirroring; in grounding, of pictures of which no phrase names a side.
         rand_augment: operations of RandAugment (arXiv 1909.13719) on each picture; 0 leaves it out.
         magnitude: their strength, from 0 to 10 (timm's scale, in which recipes are written).
         erasing: probability of erasing a rectangle of a picture (arXiv 1708.04896).

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import MAX_SEED, check_range
 from xfm.config.training import Precision
 
 LARGEST_EXPONENT = 12.0
@@ -174,3 +174,4 @@ class LinearEvaluationConfig:
             raise ValueError("methods is empty: name linear, head or knn")
         check_range("validation_share", self.validation_share, 0.01, 0.9)
         check_range("neighbours", self.neighbours, 1)
+        check_range("seed", self.seed, 0, MAX_SEED)

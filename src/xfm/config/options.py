@@ -212,12 +212,24 @@ def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
     text = re.sub(r"\s*\n\s*", " ", str(error)).strip()
     if match := re.search(r"unrecognized arguments: (\S+)", text):
         option = match[1].split("=")[0]
-        return f"unknown option {match[1]}; {suggest(option, options)}"
+        close = difflib.get_close_matches(option, options, n=1, cutoff=0.5)
+        return f"unknown option {match[1]}; {suggest(option, options) if close else 'see --help'}"
     text = re.sub(r"Not of type \w+: ", "", text)
-    # Lists in the environment; those among the options are checked before.
-    text = re.sub(r"Expected a <class 'list'>\. Got value: ", "give a list such as [a, b], not ", text)
+    text = re.sub(r"Expected a <class '(\w+)'>\. Got value: ", _wanted, text)
     text = re.sub(r"Problem with given class_path ('[^']*').*", r"give fields in braces, not \1", text)
     return re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+
+
+def _wanted(found: re.Match[str]) -> str:
+    """What to write instead of a value of another type, in words."""
+    # Lists in the environment come here; those among the options are checked before.
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "list": "a list such as [a, b]",
+    }
+    return f"give {words[found[1]]}, not " if found[1] in words else found[0]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

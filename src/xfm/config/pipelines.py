@@ -1,6 +1,7 @@
 """What pipelines can be asked for. Nothing here imports torch."""
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -26,7 +27,7 @@ class PipelineTask(StrEnum):
     IMAGE_TEXT_MATCHING = "image-text-matching"
 
 
-_ALSO = {"vqa": PipelineTask.VISUAL_QUESTION_ANSWERING, "reasoning": PipelineTask.VISUAL_REASONING}
+ALSO = {"vqa": PipelineTask.VISUAL_QUESTION_ANSWERING, "reasoning": PipelineTask.VISUAL_REASONING}
 """What fine-tuning calls two of them."""
 
 
@@ -37,9 +38,9 @@ def pipeline_task(name: str) -> PipelineTask:
         UserError: there is no such task.
     """
     try:
-        return _ALSO.get(name) or PipelineTask(name)
+        return ALSO.get(name) or PipelineTask(name)
     except ValueError:
-        known = [*PipelineTask, *_ALSO]
+        known = [*PipelineTask, *ALSO]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(PipelineTask)}"
         raise UserError(f"unknown task {name}; {hint}") from None
@@ -63,7 +64,7 @@ class UrlRules:
 
     def __post_init__(self) -> None:
         check_range("urls.max_bytes", self.max_bytes, 1)
-        check_range("urls.seconds", self.seconds, 0.001)
+        check_range("urls.seconds", self.seconds, 0.001, 3600)
         check_range("urls.redirects", self.redirects, 0, 20)
 
 
@@ -103,7 +104,7 @@ class ZeroShotOptions:
 
     def __post_init__(self) -> None:
         check_range("top_k", self.top_k, 0)
-        if twice := [one for one in self.candidate_labels if self.candidate_labels.count(one) > 1]:
+        if twice := [one for one, count in Counter(self.candidate_labels).items() if count > 1]:
             raise ValueError(f"candidate_labels names {twice[0]!r} twice")
         if bad := [one for one in self.hypothesis_template if one.count("{}") != 1]:
             raise ValueError(f"hypothesis_template {bad[0]!r} must hold {{}} once, where the label goes")
@@ -236,12 +237,19 @@ class InputField:
         holds: what it is.
         optional: whether inputs may lack it.
         also: other names that it is given by.
+        parts: columns of a table that together may stand in its place.
     """
 
     name: str
     holds: Holds
     optional: bool = False
     also: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    @property
+    def meaning(self) -> str:
+        """What it holds, for help and messages."""
+        return self.holds.value + (f", or {' and '.join(self.parts)}" if self.parts else "")
 
 
 _TEXT, _PICTURE = InputField("text", Holds.TEXT), InputField("image", Holds.PICTURE)
@@ -254,7 +262,10 @@ FIELDS: dict[PipelineTask, tuple[InputField, ...]] = {
     PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION: (_PICTURE,),
     PipelineTask.RETRIEVAL: _EITHER,
     PipelineTask.VISUAL_QUESTION_ANSWERING: (_PICTURE, InputField("question", Holds.TEXT)),
-    PipelineTask.VISUAL_REASONING: (InputField("images", Holds.TWO_PICTURES), _TEXT),
+    PipelineTask.VISUAL_REASONING: (
+        InputField("images", Holds.TWO_PICTURES, parts=("left", "right")),
+        _TEXT,
+    ),
     PipelineTask.GROUNDING: (_PICTURE, InputField("text", Holds.TEXT, also=("phrase",))),
     PipelineTask.CAPTIONING: (_PICTURE,),
     PipelineTask.FILL_MASK: (_TEXT, InputField("image", Holds.PICTURE, True)),

@@ -4,15 +4,20 @@ import math
 
 MAX_BATCH = 65_536
 """Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
+MAX_SEED = 2**62
+"""Seeds are added to, and torch takes none from 2**63 on."""
+LARGEST = 2**63 - 1
+"""Of counts and rates: a larger number fits into no tensor."""
 
 
-def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
+def check_range(name: str, value: float, low: float, high: float = LARGEST) -> None:
     """Refuse a number that does not lie in [low, high]; NaN never does, infinity is never wanted.
 
     Raises:
         ValueError: names the field and what it may be.
     """
-    if low <= value <= high and value < math.inf:
+    if low <= value <= high:
         return
-    allowed = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+    open_ended = high == LARGEST and not LARGEST < value < math.inf
+    allowed = f"at least {low:g}" if open_ended else f"from {low:g} to {high:g}"
     raise ValueError(f"{name} is {value}: choose a number {allowed}")

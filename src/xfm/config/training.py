@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import MAX_SEED, check_range
 
 
 class Precision(StrEnum):
@@ -142,3 +142,6 @@ class TrainingConfig:
     keep: int = 2
     log_every: int = 10
     max_bad_steps: int = 5
+
+    def __post_init__(self) -> None:
+        check_range("training.seed", self.seed, 0, MAX_SEED)

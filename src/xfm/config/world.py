@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import MAX_SEED, check_range
 
 MOST = 100_000_000
 """Records of one kind."""
@@ -89,6 +89,7 @@ class WorldConfig:
         for name in ("scenes", "singles", "pictures", "text_lines", "objects", "heldout_objects"):
             check_range(name, getattr(self, name), 0, MOST)
         check_range("workers", self.workers, 0, 1024)
+        check_range("seed", self.seed, 0, MAX_SEED)
         check_range("scale", self.scale, 1e-9, 1000)
 
     def resolved(self) -> "WorldConfig":

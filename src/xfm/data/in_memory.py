@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xfm.data.pictures import MAX_PIXELS
+from xfm.data.pictures import BROKEN, MAX_PIXELS
 from xfm.errors import UserError
 
 Picture = Image.Image | np.ndarray | Tensor
@@ -48,7 +48,7 @@ def _from_pillow(picture: Image.Image) -> Tensor:
             grey = torch.from_numpy(np.clip(np.array(picture, dtype=np.int32) >> 8, 0, 255)).to(torch.uint8)
             return grey.expand(3, -1, -1).contiguous()
         return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
-    except (OSError, SyntaxError, ValueError) as error:
+    except BROKEN as error:
         raise UserError(f"the PIL picture does not decode ({error}); open another file") from error
 
 

@@ -20,10 +20,13 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
 MAX_PIXELS = 64_000_000
+MAX_SIDE = 65_535  # the longest of a JPEG: to shrink a longer strip takes gigabytes
 MAX_BYTES = 64 << 20
+_MAX_WORK = 200 * MAX_PIXELS  # scans times pixels of a JPEG: a good one has some ten scans
 _JPEG = b"\xff\xd8\xff"
+_SCAN = b"\xff\xda"  # stands nowhere else in a JPEG but, by chance, in what other programs put into it
 _PNG = b"\x89PNG\r\n\x1a\n"
-_BROKEN = (OSError, SyntaxError, ValueError, struct.error, zlib.error, OverflowError)
+BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, OverflowError)
 """What Pillow raises for damaged files."""
 
 
@@ -51,6 +54,12 @@ def read_picture(path: Path, limit: int = MAX_BYTES) -> bytes:
         raise PictureError(f"{path} is not a path") from None
 
 
+def picture_suffix(data: bytes) -> str:
+    """How a file of these bytes is called: .jpg, .png or .webp by their beginning, .bin for anything else."""
+    beginnings = {_JPEG: ".jpg", _PNG: ".png", b"RIFF": ".webp"}
+    return next((suffix for start, suffix in beginnings.items() if data.startswith(start)), ".bin")
+
+
 def picture_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels from the header of a JPEG, PNG or WebP.
 
@@ -63,7 +72,7 @@ def picture_size(data: bytes) -> tuple[int, int]:
                 return picture.size
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp_size(data)
-    except (*_BROKEN, IndexError):
+    except BROKEN:
         raise PictureError("the picture's header is broken") from None
     raise PictureError("the picture is not a JPEG, PNG or WebP")
 
@@ -107,6 +116,11 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
         raise PictureError(f"the picture is empty ({width} x {height} pixels)")
     if width * height > max_pixels:
         raise PictureError(f"the picture has {width} x {height} pixels, more than the limit of {max_pixels}")
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(f"the picture has {width} x {height} pixels, and a side may have {MAX_SIDE}")
+    # A progressive JPEG is refined scan by scan, and a scan of 95 bytes may work on every pixel again.
+    if data.startswith(_JPEG) and (scans := data.count(_SCAN)) * width * height > _MAX_WORK:
+        raise PictureError(f"the picture has {scans} scans, which would take minutes to decode")
     buffer = torch.frombuffer(
         bytearray(data), dtype=torch.uint8
     )  # a copy, as torch wants memory it may write to
@@ -139,7 +153,7 @@ def _decode_png(data: bytes) -> Tensor:
                 grey = torch.from_numpy(np.array(picture, dtype=np.int32) >> 8).to(torch.uint8)
                 return grey.expand(3, -1, -1).contiguous()
             pixels = np.array(picture.convert("RGB"))
-    except _BROKEN as error:
+    except BROKEN as error:
         raise PictureError(f"the picture does not decode ({_first_line(error)})") from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 

@@ -95,10 +95,12 @@ def to_sample(record: Record, kind: SampleKind, limits: Limits) -> Sample:
     return _PARSERS[kind](record, limits)
 
 
-def _is_text(value: object) -> TypeGuard[str]:
+def is_text(value: object) -> TypeGuard[str]:
     """Whether a value is a string that UTF-8 can hold (JSON may smuggle in half a surrogate pair)."""
     if not isinstance(value, str):
         return False
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -110,7 +112,7 @@ def _text(record: Record, limits: Limits) -> TextSample:
     text = record.annotation.get("text")
     if text is None:
         raise BadRecordError(record.origin, f'there is no field "text"; {_fields(record)}')
-    if not _is_text(text):
+    if not is_text(text):
         raise BadRecordError(record.origin, 'the field "text" is not a string')
     if not text.strip():
         raise BadRecordError(record.origin, "the text is empty")
@@ -140,7 +142,7 @@ def _image(record: Record, limits: Limits) -> ImageSample:
 def _captions(record: Record) -> tuple[str, ...]:
     found = record.annotation.get("captions", record.annotation.get("caption", []))
     captions = [found] if isinstance(found, str) else found
-    if not isinstance(captions, list) or not all(map(_is_text, captions)):
+    if not isinstance(captions, list) or not all(map(is_text, captions)):
         raise BadRecordError(record.origin, 'the field "captions" is not a list of strings')
     if not all(normalise_caption(caption, 1) for caption in captions):
         raise BadRecordError(record.origin, "a caption is empty")
@@ -181,7 +183,7 @@ def _annotation(entry: object, number: int, width: int, height: int, origin: Ori
     if not isinstance(entry, dict):
         raise BadRecordError(origin, f"region {number} is not an object")
     phrase = entry.get("phrase")
-    if not _is_text(phrase) or not normalise_caption(phrase, 1):
+    if not is_text(phrase) or not normalise_caption(phrase, 1):
         raise BadRecordError(origin, f"the phrase of region {number} is missing or empty")
     try:
         return RegionAnnotation(phrase, check_box(entry.get("box"), width, height))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture, picture_size, read_picture
-from xfm.data.records import Limits, check_box
+from xfm.data.records import Limits, check_box, is_text
 from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.errors import UserError
 from xfm.files import path_below
@@ -55,16 +55,14 @@ class Row(Mapping[str, Any]):
         value = self.fields.get(field)
         if not isinstance(value, str) or not value.strip():
             raise self.error(field, "is missing, empty or not a string")
+        if not is_text(value):
+            raise self.error(field, "is not Unicode")
         return value
 
     def texts(self, field: str) -> list[str]:
         """A list of at least one string."""
         value = self.fields.get(field)
-        if (
-            not isinstance(value, list)
-            or not value
-            or not all(isinstance(v, str) and v.strip() for v in value)
-        ):
+        if not isinstance(value, list) or not value or not all(is_text(v) and v.strip() for v in value):
             raise self.error(field, "is not a list of strings")
         return value
 
@@ -111,20 +109,23 @@ def read_rows(path: Path | str, required: Sequence[str] = ()) -> list[Row]:
     Raises:
         UserError: when the file is missing or empty, or a row is not a JSON object or lacks a field.
     """
-    path = Path(path)
-    rows = []
+    rows = list(iterate_rows(Path(path), required))
+    if not rows:
+        raise UserError(f"{path}: the file holds no rows; check the path or prepare it again.")
+    return rows
+
+
+def iterate_rows(path: Path, required: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a JSON-lines file one by one, as `read_rows` has them."""
     try:
         for number, line in enumerate(_lines(path), start=1):
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             if text.strip():
-                rows.append(_row(path, number, text, required))
+                yield _row(path, number, text, required)
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); save it as UTF-8.") from error
-    if not rows:
-        raise UserError(f"{path}: the file holds no rows; check the path or prepare it again.")
-    return rows
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -180,9 +181,13 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 def _used(path: Path, use: Callable[[bytes], T]) -> T:
     try:
-        return use(read_picture(path))
+        data = read_picture(path)
+    except PictureError as error:  # it names the path
+        raise UserError(f"{error}; check the path") from error
+    try:
+        return use(data)
     except PictureError as error:
-        raise UserError(f"{path}: {error}; replace the file, or check the path.") from error
+        raise UserError(f"{path}: {error}; replace the file") from error
 
 
 class PreprocessingLike(Protocol):

@@ -23,6 +23,8 @@ from xfm.files import write_text
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK_TOKEN = "<mask>"
+LONGEST_TOKEN = 256
+"""Characters of a token at most: a book in one cell then costs no more memory than what is read of it."""
 _SIGNS = str.maketrans(dict.fromkeys(",.'!?\"()*#:;~-/", " "))
 
 
@@ -143,7 +145,7 @@ class Tokenizer:
         Returns:
             ids, mask and word ids, each [len(texts), longest].
         """
-        return self._encode(list(texts), max_tokens)
+        return self._encode(_cut(texts, max_tokens), max_tokens)
 
     def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
         """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair.
@@ -153,12 +155,13 @@ class Tokenizer:
         Returns:
             ids, mask and word ids, each [len(a), longest].
         """
-        return self._encode(list(zip(a, b, strict=True)), max_tokens)
+        return self._encode(list(zip(_cut(a, max_tokens), _cut(b, max_tokens), strict=True)), max_tokens)
 
     def encode_lists(self, texts: Sequence[str], max_tokens: int) -> list[tuple[list[int], list[int | None]]]:
         """Ids and word ids of every text as lists, not padded: what masking works on."""
         self._truncate(max_tokens)
-        return [(encoding.ids, encoding.word_ids) for encoding in self._backend.encode_batch(list(texts))]
+        encodings = self._backend.encode_batch(_cut(texts, max_tokens))
+        return [(encoding.ids, encoding.word_ids) for encoding in encodings]
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
         """The text of one row of ids, special tokens left out."""
@@ -185,6 +188,12 @@ class Tokenizer:
         lengths = np.array([len(encoding) for encoding in encodings], dtype=np.int64)
         mask = np.arange(longest)[None, :] < lengths[:, None]
         return EncodedBatch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(words))
+
+
+def _cut(texts: Sequence[str], max_tokens: int) -> list[str]:
+    """The beginnings of texts, where the first tokens are; the library would make tokens of everything."""
+    most = max(1 << 16, LONGEST_TOKEN * max_tokens)
+    return [text[:most] for text in texts]
 
 
 def _flat_words(encoding: tokenizers.Encoding) -> list[int]:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ INK = "#010203"  # stands for the text colour of the page until the SVG is writt
 PALETTE = ("#3b7dd8", "#e0803c", "#3fa36c", "#b65fb0", "#c9a227", "#5b8a8f")
 MAX_POINTS = 400
 FEW = 6  # shorter curves show their points
+TITLE = 44  # characters of a title that fit above a panel
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
@@ -67,7 +69,7 @@ def small_multiples(
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         axis.patch.set_alpha(0)
-        axis.set_title(title, fontsize=9, color=INK, loc="left")
+        axis.set_title(textwrap.fill(title, TITLE), fontsize=9, color=INK, loc="left")
         axis.tick_params(labelsize=7, colors=INK, length=2)
         axis.grid(True, color=INK, alpha=0.12, linewidth=0.6)
         for side, spine in axis.spines.items():

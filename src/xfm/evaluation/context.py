@@ -1,6 +1,6 @@
 """What every part of an evaluation works with, and what it returns."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,17 +118,12 @@ class Context:
             device=str(self.device),
         )
 
-    def pixel_batches(self, paths: Sequence[Path]) -> Iterator[Tensor]:
-        """Batches [B, 3, S, S] of the pictures, in order."""
-        size = self.config.batch_size
-        for start in range(0, len(paths), size):
-            yield self.pictures.pixels(paths[start : start + size])
-
     def encode(self, paths: Sequence[Path]) -> tuple[ImageFeatures, Tensor]:
         """Each distinct picture encoded once, and [N] int64 places of the paths among them."""
         places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
         distinct = list(places)
-        features = encode_images(self.encoder, self.pixel_batches(distinct), len(distinct))
+        batches = self.pictures.batches(distinct, self.config.batch_size)
+        features = encode_images(self.encoder, batches, len(distinct))
         return features, torch.tensor([places[path] for path in paths])
 
     def relative(self, path: Path) -> str:

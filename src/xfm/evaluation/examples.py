@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from xfm.tasks.rows import Corners
+
 T = TypeVar("T")
-Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.errors import UserError
+from xfm.files import model_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -34,7 +35,7 @@ def probe_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm probe runs/nano/model --train pets/train --test pets/test --methods linear,head,knn\n"
         f"  {prefix}_SEED=1 xfm probe ...      any option from the environment",
     )
-    parser.add_argument("model", type=str, help="model folder such as runs/nano/model")
+    parser.add_argument("model", type=str, help="folder of a model, or of a finished run")
     parser.add_argument("--train", type=str, required=True, help=f"labelled pictures: {_TABLES}")
     parser.add_argument("--test", type=str, required=True, help="labelled pictures that are scored")
     parser.add_argument("--validation", type=str, default=None, help="labelled pictures that choose C")
@@ -63,7 +64,8 @@ def probe(chosen: "Namespace") -> None:
         read_labelled_table(chosen.train, chosen), read_labelled_table(chosen.test, chosen), validation
     )
     cache = None if chosen.cache is None else Path(chosen.cache)
-    result = evaluate_frozen(Path(chosen.model), data, out, config, cache, save=chosen.save)
+    model = model_folder(Path(chosen.model))
+    result = evaluate_frozen(model, data, out, config, cache, save=chosen.save)
     print(f"{score_table(result.scores)}\nScores:  {out / METRICS}")
     if chosen.save and result.probe is not None:
         print(f"Model:   {out / MODEL}")
@@ -86,7 +88,7 @@ def zero_shot_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm zero-shot runs/nano/model --test pets/test --templates pets\n"
         "  xfm zero-shot runs/nano/model --test test.csv --templates mine.txt --names names.txt",
     )
-    parser.add_argument("model", type=str, help="model folder such as runs/nano/model")
+    parser.add_argument("model", type=str, help="folder of a model, or of a finished run")
     parser.add_argument("--test", type=str, required=True, help=f"labelled pictures: {_TABLES}")
     _add_table_options(parser)
     parser.add_argument(
@@ -118,7 +120,8 @@ def zero_shot(chosen: "Namespace") -> None:
     rows = read_labelled_table(chosen.test, chosen)
     names = {} if chosen.names is None else read_names(Path(chosen.names))
     cache = None if chosen.cache is None else Path(chosen.cache)
-    scores = evaluate_zero_shot(Path(chosen.model), rows, chosen.templates, out, config, names, cache)
+    model = model_folder(Path(chosen.model))
+    scores = evaluate_zero_shot(model, rows, chosen.templates, out, config, names, cache)
     print(f"{score_table(scores)}\nScores:  {out / METRICS}")
 
 
@@ -142,7 +145,7 @@ def read_labelled_table(source: str, chosen: "Namespace") -> "list[Labelled]":
     root = None if chosen.pictures is None else Path(chosen.pictures)
     store = Path(chosen.out) / "pictures"
     rows = read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root)
-    return [Labelled(row.path("image"), row.label("label")) for row in rows]
+    return [Labelled(row.path("image"), row.label("label"), row.place) for row in rows]
 
 
 def read_names(path: Path) -> dict[str, str]:

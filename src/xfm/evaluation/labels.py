@@ -108,6 +108,7 @@ _METRICS = {
     "mean_iou_zero_shot": "mean IoU, before fine-tuning",
     "accuracy": "accuracy",
     "f1_macro": "mean F1 of the classes",
+    "top5": "right class among the five likeliest",
     "mcc": "Matthews' correlation",
     "auroc": "area under the ROC curve",
     "pearson": "correlation (Pearson)",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.config.plain import first_difference, to_plain
+from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score
@@ -34,7 +34,7 @@ def parts_to_keep(out: Path, weights: str, world: Path, config: EvaluationConfig
     """
     try:
         details = json.loads((out / DETAILS).read_text(encoding="utf-8"))
-        old, parts = details["config"], [Part(name) for name in details["seconds"]]
+        old, parts = completed(details["config"], config), [Part(name) for name in details["seconds"]]
         same_world = Path(details["world"]).resolve() == world.resolve()
         same_model = same_world and details["weights_sha256"] == weights
     except (OSError, ValueError, KeyError, TypeError):

@@ -14,14 +14,14 @@ from xfm.evaluation.linear.source import FilePictures
 from xfm.evaluation.prompt_templates import load_templates
 from xfm.evaluation.scores import Score, write_scores
 from xfm.evaluation.zero_shot import class_vectors, zero_shot_logits
-from xfm.files import file_digest
+from xfm.files import file_digest, model_folder
 from xfm.modeling.folder import WEIGHTS, load_model
 from xfm.tasks.rows import Labelled
 from xfm.training.memory import prepare_process
 
 
 def evaluate_zero_shot(
-    model_folder: Path,
+    model: Path,
     rows: Sequence[Labelled],
     templates: str,
     out: Path,
@@ -33,7 +33,7 @@ def evaluate_zero_shot(
     """Classify pictures by prompts, and write `metrics.json`.
 
     Args:
-        model_folder: a folder written by `save_model`.
+        model: a folder written by `save_model`, or that of a finished run.
         rows: pictures with the labels of their classes.
         templates: name of a list of templates, or a text file.
         out: folder for the results.
@@ -52,13 +52,14 @@ def evaluate_zero_shot(
     if not rows:
         raise UserError("there are no pictures to classify; check the file")
     chosen = load_templates(templates)
-    pretrained = load_model(model_folder)
+    folder = model_folder(model)
+    pretrained = load_model(folder)
     settings = LinearEvaluationConfig(features=config or FeatureConfig())
-    featuriser = build_featuriser(pretrained, file_digest(model_folder / WEIGHTS), settings, both=False)
+    featuriser = build_featuriser(pretrained, file_digest(folder / WEIGHTS), settings, both=False)
     features = cached_features(featuriser, FilePictures(rows), cache or out / CACHE, "pictures", progress)
-    model = pretrained.model.to(featuriser.device).eval()
+    encoding = pretrained.model.to(featuriser.device).eval()
     encoder = Encoder(
-        model,
+        encoding,
         pretrained.tokenizer,
         settings.features.precision,
         featuriser.device,

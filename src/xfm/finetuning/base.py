@@ -9,8 +9,9 @@ from xfm.config.model import LanguageConfig
 from xfm.config.task import TaskKind
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
+from xfm.files import model_folder
 from xfm.interop.loading import load
-from xfm.modeling.folder import CONFIG, Pretrained
+from xfm.modeling.folder import Pretrained
 from xfm.tasks.own import OwnTask
 from xfm.tasks.shapes import round_up
 
@@ -30,11 +31,7 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
     Raises:
         UserError: there is no model, or it cannot take pictures of that size.
     """
-    path = Path(model)
-    if not (path / CONFIG).exists() and (path / "model" / CONFIG).exists():
-        path = path / "model"
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give --model the folder of a model")
+    path = find_model(model)
     pretrained = load(path)
     if not image_size:
         return pretrained
@@ -47,6 +44,18 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
         preprocessing=replace(pretrained.preprocessing, image_size=image_size, image_width=None),
         task=None,
     )
+
+
+def find_model(model: Path | str) -> Path:
+    """The folder or file of a model; that of a run stands for the model in it.
+
+    Raises:
+        UserError: it does not exist, or the run is not finished.
+    """
+    path = model_folder(model)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give --model the folder of a model")
+    return path
 
 
 def head_width(pretrained: Pretrained, kind: TaskKind) -> int:

@@ -1,5 +1,6 @@
 """`xfm finetune`: its options, and what it says."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,8 @@ def finetune_parser(options: Sequence[str]) -> "ArgumentParser":
         "  image-classification       image, label\n"
         "  image-text-classification  image, text, label\n"
         "  retrieval                  image, caption\n"
-        "  vqa                        image, question, answer (one, or a list of several people's)\n"
-        "  reasoning                  left, right, text, label\n"
+        "  vqa                        image, question, answer (one, or a list of several people's), kind\n"
+        "  reasoning                  left, right (or images, a list of both), text, label\n"
         "  grounding                  image, phrase, box\n"
         "  captioning                 image, caption\n\n"
         "A table is a .csv, .tsv, .jsonl or .parquet file, a folder with a folder of pictures a class, or\n"
@@ -53,6 +54,12 @@ def finetune_parser(options: Sequence[str]) -> "ArgumentParser":
         "--columns", type=str, default="", help="columns of other names: FIELD=COLUMN,FIELD=COLUMN"
     )
     parser.add_argument("--pictures", type=str, default=None, help="folder that paths of pictures start from")
+    parser.add_argument(
+        "--split",
+        type=str,
+        default=None,
+        help="split.json or folder of an earlier run, to part the rows as it did",
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in the out folder exactly")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_fields(parser, FinetuneConfig)
@@ -79,10 +86,11 @@ def finetune(chosen: "Namespace") -> None:
         test=chosen.test,
         columns=chosen.columns,
         pictures=chosen.pictures,
+        split=chosen.split,
         config=config,
         resume=chosen.resume,
         progress=not chosen.quiet,
     )
     print(table(done.scores, list(done.scores)))
     print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
-    print(f"Use it:  xfm predict {chosen.task} --model {done.model} ...")
+    print(f"Use it:  xfm predict {chosen.task} --model {shlex.quote(str(done.model))} ...")

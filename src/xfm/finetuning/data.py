@@ -15,7 +15,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
 from xfm.data.tasks import image_size
 from xfm.errors import UserError
-from xfm.evaluation.scores import write_json
+from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.tasks.classes import class_names, require_classes
 from xfm.tasks.own import OwnTask, Reading
 from xfm.tasks.pictures import Pictures
@@ -24,7 +24,7 @@ from xfm.tasks.splits import SplitRows
 
 Row = TypeVar("Row")
 
-SPLIT_FILE, PICTURES_FOLDER = "split.json", "pictures"
+PICTURES_FOLDER = "pictures"
 FEWEST = 4
 """Rows without which no split can be made."""
 MOST = 5000
@@ -42,6 +42,7 @@ class Tables:
         valid, test: tables of the other splits; None takes a share of the training rows.
         columns: column by field.
         pictures: folder that paths of pictures start from; None takes each table's own.
+        split: split.json of an earlier run on the same training table, or the run's folder; None draws one.
     """
 
     train: str | Path
@@ -49,6 +50,7 @@ class Tables:
     test: str | Path | None = None
     columns: ColumnMap = field(default_factory=ColumnMap)
     pictures: Path | None = None
+    split: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,26 +93,45 @@ def read_data(
     how = reading(config)
     typed = {name: [(row, task.from_row(row, how)) for row in rows] for name, rows in raw.items()}
     sources = {name: str(source) for name, source in given.items() if source is not None}
-    shares = {"valid": config.valid_share, "test": config.test_share}
-    missing = {name: share for name, share in shares.items() if name not in typed}
-    if "valid" in missing:
+    seed, drawn = None, f"as in {tables.split}"
+    if tables.split is not None:
+        typed = _as_before(tables.split, typed)
+    elif tables.valid is None:
+        shares = {"valid": config.valid_share, "test": config.test_share}
+        missing = {name: share for name, share in shares.items() if name not in typed}
         typed = _part(task, typed, missing, config.seed)
-        drawn = f"of {tables.train}, drawn by seed {config.seed}"
-        sources |= {name: f"{len(typed[name])} rows {drawn}" for name in missing}
-        numbers = {name: [row.number for row, _ in typed[name]] for name in ("train", *missing)}
-        write_json(out / SPLIT_FILE, {"file": str(tables.train), "seed": config.seed, "rows": numbers})
+        seed, drawn = config.seed, f"drawn by seed {config.seed}"
     labels = _labels(task, typed)
+    if not any(typed.get(name) for name in ("valid", "test")):
+        raise UserError(
+            f"{tables.train}: no rows can be parted from the others, because they share pictures or texts, "
+            "or are the only ones of their class; give --valid and --test"
+        )
+    if parted := [name for name in typed if name not in sources]:
+        sources |= {name: f"{len(typed[name])} rows of {tables.train}, {drawn}" for name in parted}
+        numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
+        write_split(out, tables.train, seed, numbered)
     places: dict[Path, str] = {}
     for rows in typed.values():
         for row, converted in rows:
             for picture in task.pictures_of(converted):
                 places.setdefault(picture, row.place)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
-    answers = task.answer_list(plain["train"], config.max_answers)
-    split = SplitRows(
-        plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels, answers=answers
-    )
+    split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     return OwnData(split, places, sources)
+
+
+def _as_before(
+    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]]
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    """The same with the training rows parted as an earlier run did."""
+    split, rows = read_split(path), typed["train"]
+    if twice := [name for name in split if name != "train" and name in typed]:
+        raise UserError(
+            f"--split: {path} has rows of {twice[0]}, and --{twice[0]} is given too; leave one of them out"
+        )
+    parts = part_as(split, path, [row for row, _ in rows])
+    return {**typed, **{name: [rows[place] for place in places] for name, places in parts.items() if places}}
 
 
 def _part(

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.options import suggest
+from xfm.config.pipelines import ALSO
 from xfm.config.task import TaskKind
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.finetuning import run
+from xfm.finetuning.base import find_model
 from xfm.finetuning.data import Tables, read_data
 from xfm.tasks.registry import task_class
 
@@ -22,6 +25,7 @@ def finetune(
     test: Path | str | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
+    split: Path | str | None = None,
     config: FinetuneConfig | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -38,6 +42,8 @@ def finetune(
         test: table with the test rows; likewise, unless there are validation rows.
         columns: column by field where they differ, `{"question": "q"}` or `"question=q"`.
         pictures: folder that paths of pictures start from, each table's own if not given.
+        split: `split.json` of an earlier run on the same training table, or the run's folder: the rows are in
+            the same splits. Without, and without `valid`, a split is drawn by the seed.
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
         resume: continue the folder's run exactly.
         progress: show bars and looks at the validation rows.
@@ -56,20 +62,24 @@ def finetune(
     config, out = config or FinetuneConfig(), Path(out)
     kind = task_kind(task)
     run.require_unfinished(out)
+    find_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
-    tables = Tables(train, valid, test, mapped, None if pictures is None else Path(pictures))
+    root, parted = (None if place is None else Path(place) for place in (pictures, split))
+    tables = Tables(train, valid, test, mapped, root, parted)
     data = read_data(task_class(kind, config.regression), tables, config, out)
     origin = run.Origin(data.places, data.sources)
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 
 def task_kind(name: str) -> TaskKind:
-    """A task by name.
+    """A task by name; what a pipeline is called is understood too.
 
     Raises:
-        UserError: there is no such task; lists those that there are.
+        UserError: there is no such task; names the closest, or lists those that there are.
     """
+    also = {pipeline.value: kind for kind, pipeline in ALSO.items()}
     try:
-        return TaskKind(name)
+        return TaskKind(also.get(name, name))
     except ValueError:
-        raise UserError(f"there is no task {name!r}; choose one of {', '.join(TaskKind)}") from None
+        hint = suggest(name, [*TaskKind])
+        raise UserError(f"there is no task {name!r}; {hint}") from None

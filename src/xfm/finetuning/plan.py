@@ -1,10 +1,11 @@
-"""Learning rate, batch size and steps that fit the number of rows and the size of the model."""
+"""Learning rate, batch size and steps that fit the rows and the model, as task and loop are told of them."""
 
 import math
 from dataclasses import replace
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import OptimConfig, TrainingConfig
+from xfm.tasks.base import Blanked, TaskSettings
 
 FEW, MANY = 300, 30_000
 """Rows between which the number of epochs falls from `EPOCHS[0]` to `EPOCHS[1]`."""
@@ -45,6 +46,22 @@ def epochs(rows: int) -> float:
     """How often every row is seen: falls with the logarithm of their number."""
     place = math.log(max(1, rows) / FEW) / math.log(MANY / FEW)
     return EPOCHS[0] * (EPOCHS[1] / EPOCHS[0]) ** min(1.0, max(0.0, place))
+
+
+def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) -> TaskSettings:
+    """What the task is told of a fitted configuration."""
+    return TaskSettings(
+        blanked=blanked,
+        batch_size=config.batch_size,
+        rows_per_picture=config.rows_per_picture,
+        max_tokens=config.max_tokens,
+        label_smoothing=config.label_smoothing,
+        image=config.image,
+        image_head=config.image_head,
+        seed=config.seed,
+        precision=config.precision,
+        device=config.device,
+    )
 
 
 def training_config(config: FinetuneConfig) -> TrainingConfig:

@@ -105,7 +105,7 @@ def write_report(
         headline=line_of(headline, scores, baselines.get(headline, {})) if headline in scores else None,
         facts=facts(details, tuned, task.primary),
         splits=splits,
-        chart=_chart(out, task.primary, tuned),
+        chart=_chart(out, task.kind.value, task.primary, tuned),
         sources=details["sources"],
         details=json.dumps(details, indent=2, ensure_ascii=False, default=str),
     )
@@ -186,17 +186,17 @@ def classes_of(task: ClassTask[Any, Any], rows: Sequence[Any], predictions: Sequ
     )
 
 
-def _chart(out: Path, primary: str, tuned: Tuned) -> str:
-    """Training losses, and the primary metric on the validation rows."""
+def _chart(out: Path, task: str, primary: str, tuned: Tuned) -> str:
+    """Training losses, and the primary and another metric on the validation rows."""
     panels: dict[str, dict[str, Curve]] = {}
     log = read_log(out / LOG_FILE)
     if "loss" in log:
         panels["training loss"] = {"loss": log["loss"]}
     if tuned.looks:
         steps = [float(look.step) for look in tuned.looks]
-        for name in tuned.looks[0].metrics:
-            if name == primary or len(panels) < 3:
-                values = [look.metrics[name] for look in tuned.looks]
-                panels[f"validation: {metric_name(f'_/_/{name}')}"] = {name: (steps, values)}
+        others = [name for name in tuned.looks[0].metrics if name != primary]
+        for name in (primary, *others[:1]):
+            values = [look.metrics[name] for look in tuned.looks]
+            panels[f"validation: {metric_name(f'{task}/_/{name}')}"] = {name: (steps, values)}
     marks = [float(tuned.best.step)] if tuned.best else []
     return small_multiples(panels, columns=3, last=float(tuned.step), marks=marks) if panels else ""

@@ -155,7 +155,7 @@ def _provenance(run: Session, tuned: Tuned) -> dict[str, Any]:
         "rows": {"train": len(run.data.train), "valid": len(run.data.valid)},
         "licences": before.get("licences", {}),
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
-        "settings": run.settings(Blanked.NOTHING),
+        "settings": to_plain(run.settings(Blanked.NOTHING)),
         **({FRESH: before[FRESH]} if before.get(FRESH) and not trained_on else {}),
         "began_with": {key: value for key, value in before.items() if key != "settings"},
     }

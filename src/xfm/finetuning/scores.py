@@ -30,7 +30,7 @@ def add_scores(
         predictions: one for each row.
         single: metrics of the same split by the name of a baseline without one modality.
     """
-    seed = task.settings.seed
+    seed, counts = task.settings.seed, task.counts(rows)
     chance = task.chance(rows, seed)
     constant = {name: task.metrics(rows, guessed) for name, guessed in task.constants(rows).items()}
     for metric, value in task.metrics(rows, predictions).items():
@@ -38,4 +38,4 @@ def add_scores(
             name: metrics[metric] for name, metrics in {**constant, **single}.items() if metric in metrics
         }
         key = f"{task.kind.value}/{split}/{metric}"
-        result.add(key, value, chance.get(metric, 0.0), len(rows), seed, floors)
+        result.add(key, value, chance.get(metric, 0.0), counts.get(metric, len(rows)), seed, floors)

@@ -11,18 +11,18 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.plain import to_plain
+from xfm.config.image import UNVARIED, ImageTrainingConfig
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
 from xfm.finetuning.adapt import merge
 from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, text_limit
 from xfm.finetuning.data import digest
-from xfm.finetuning.plan import fitted
+from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.tune import Tuned, tune
 from xfm.finetuning.watch import BEST_FOLDER
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import Blanked
 from xfm.tasks.own import OwnTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
@@ -84,12 +84,15 @@ class Session:
         """Load the model and fit the configuration to it and the rows."""
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
+        _check_image(kind, config.image)
         task, pretrained = task_class(kind, config.regression), load_base(model, config.image_size)
         fit = fitted(config, task.epoch(data.train), head_width(pretrained, kind))
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
         if not config.max_tokens:
             limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
+        if not data.answers:
+            data = replace(data, answers=task.answer_list(data.train, config.max_answers))
         pictures = Pictures(pretrained.preprocessing)
         return cls(task, str(model), pretrained, pictures, data, fit, out, progress)
 
@@ -111,15 +114,16 @@ class Session:
         return {path: "" for rows in splits for row in rows for path in self.type.pictures_of(row)}
 
     def settings(self, blanked: Blanked) -> dict[str, Any]:
-        """What a resumed run must agree with."""
+        """What a resumed run must agree with (but for the device), see `xfm.training.loop.train`."""
         data = {"train": self.data.train, "valid": self.data.valid, **self.data.tests}
         return {
             "task": self.type.kind.value,
             "model": self.model,
             "without": blanked.value,
+            "seed": self.config.seed,  # before the rows, which it parts: it is what the user sees
             "data": {name: digest(rows) for name, rows in data.items()},
             "labels": list(self.data.labels),
-            "finetune": {**to_plain(self.config), "device": None},
+            "finetune": self.config,
         }
 
     def tuned(self, blanked: Blanked, folder: Path, resume: bool) -> tuple[AnyTask, Tuned]:
@@ -128,19 +132,7 @@ class Session:
         if blanked is not Blanked.NOTHING and config.baseline_steps:
             every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)
-        settings = TaskSettings(
-            blanked=blanked,
-            batch_size=config.batch_size,
-            rows_per_picture=config.rows_per_picture,
-            max_tokens=config.max_tokens,
-            label_smoothing=config.label_smoothing,
-            image=config.image,
-            image_head=config.image_head,
-            seed=config.seed,
-            precision=config.precision,
-            device=config.device,
-        )
-        task = self.type.build(self.pretrained, self.pictures, self.data, settings)
+        task = self.type.build(self.pretrained, self.pictures, self.data, task_settings(config, blanked))
         resume = resume and (blanked is Blanked.NOTHING or bool(list_checkpoints(folder)))
         tuned = tune(
             task,
@@ -178,6 +170,16 @@ class Session:
         """The rows to score by split: the tests, or the validation rows where there are none."""
         found = self.data.tests
         return found or ({"validation": self.data.valid} if self.data.valid else {})
+
+
+def _check_image(kind: TaskKind, image: ImageTrainingConfig) -> None:
+    """Refuse variations of pictures that the task would not make."""
+    made = {TaskKind.IMAGE: image, TaskKind.GROUNDING: ImageTrainingConfig(flip=image.flip)}
+    if image != made.get(kind, UNVARIED):
+        allowed = "of grounding mirrored (--image.flip)" if kind is TaskKind.GROUNDING else f"not of {kind}"
+        raise UserError(
+            f"--image: pictures of {TaskKind.IMAGE} can be varied, {allowed}; leave the other options out"
+        )
 
 
 def clear(folder: Path) -> None:

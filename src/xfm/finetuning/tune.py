@@ -1,10 +1,13 @@
 """The training of one task in a run folder of its own, resumable, with the best model at the end."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.adapt import adapt, is_low_rank
@@ -48,7 +51,7 @@ def tune(
         valid: validation rows, possibly none.
         config: fitted (see `plan.fitted`).
         folder: run folder.
-        settings: what a resumed run must agree with, as plain values.
+        settings: what a resumed run must agree with; values are plain, or dataclasses.
         resume: continue the folder's run.
         progress: show a bar and the looks.
 
@@ -65,6 +68,8 @@ def tune(
     averaged = WeightAverage(task.module, config.average) if config.average else None
     if resume:
         watch.resume()
+    else:
+        watch.check()
     step = max(watch.looks, default=0)
     if not (resume and watch.enough):
         result = train(
@@ -83,6 +88,10 @@ def tune(
             after_step=averaged.update if averaged else lambda: None,
         )
         step = result.step
+        if progress and step < config.steps:
+            tqdm.write(
+                f"step {step}: enough, {config.patience} looks brought no better model", file=sys.stderr
+            )
         if averaged:
             averaged.keep()
         if step not in watch.looks:

@@ -66,6 +66,15 @@ class Watch(Generic[Row, BatchT, Prediction]):
             if self.metric in look.metrics:
                 self.looks[look.step] = look
 
+    def check(self) -> None:
+        """Refuse a metric that the task does not have, before anything is trained.
+
+        Raises:
+            UserError: names it, and those that there are.
+        """
+        if self.rows and self.config.choose_by and self.metric not in (found := self._metrics()):
+            raise UserError(f"choose_by: {self.task.name} has no {self.metric}; choose by {', '.join(found)}")
+
     def finished(self, done: int) -> bool:
         """Look if it is time to, and say whether there has been no better model for too long."""
         if self.rows and done % self.config.evaluate_every == 0:
@@ -98,10 +107,8 @@ class Watch(Generic[Row, BatchT, Prediction]):
         """Score the validation rows, and keep the weights if they are the best so far."""
         if not self.rows:
             return
-        look = Look(done, self.task.metrics(self.rows, self.task.predict(self.rows)))
+        look = Look(done, self._metrics())
         before, name = self.best, self.metric
-        if name not in look.metrics:
-            raise UserError(f"choose_by: {self.task.name} has no {name}; choose by {', '.join(look.metrics)}")
         better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
         if better:
             self._keep()
@@ -115,6 +122,9 @@ class Watch(Generic[Row, BatchT, Prediction]):
         """Give the task the weights of the best look."""
         if self.best is not None:
             load_weights(self.folder / BEST_FOLDER / WEIGHTS, self.task.module)
+
+    def _metrics(self) -> dict[str, float]:
+        return self.task.metrics(self.rows, self.task.predict(self.rows))
 
     def _keep(self) -> None:
         state = {name: t.detach().contiguous().cpu() for name, t in unique_state(self.task.module).items()}

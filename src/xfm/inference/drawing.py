@@ -1,5 +1,6 @@
 """Boxes with their texts, and heat maps, drawn on pictures."""
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from xfm.errors import UserError
 from xfm.inference.pictures import original
 
 LEAST_SIDE = 480  # smaller pictures are enlarged, or no text would be readable beside their boxes
+LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that more would be readable
 COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b8860b", "#ad1457")
 """Of the boxes in turn; white text is readable on all of them."""
 
@@ -110,12 +112,11 @@ def _label(
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> str:
     """The text, cut where it is wider than the picture."""
-    text = " ".join(text.split())
+    text = " ".join(text[:LONGEST_TEXT].split())
     if draw.textlength(text, font=font) <= width:
         return text
-    while text and draw.textlength(f"{text}...", font=font) > width:
-        text = text[:-1]
-    return f"{text}..."
+    fits = bisect(range(len(text)), width, key=lambda kept: draw.textlength(f"{text[:kept]}...", font=font))
+    return f"{text[: max(0, fits - 1)]}..."
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:

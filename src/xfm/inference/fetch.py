@@ -13,13 +13,15 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from xfm.config.pipelines import UrlRules
 from xfm.errors import UserError
 
 _CHUNK = 1 << 16
+_SIGNS = "%/?:@!$&'()*+,;=~[]"  # stand as they are in an address; other letters are escaped
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNICAST = ipaddress.ip_network("2000::/3")  # the others are local or not given out
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are an IPv4 address
 
 
@@ -59,7 +61,7 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | _Redirect:
         address = _resolve(url, parts.hostname, port, rules)
         connection = _Pinned(parts, address, port, deadline)
         try:
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_SIGNS)
             connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "xfm"})
             answer = connection.getresponse()
             if answer.status in _REDIRECTS:
@@ -114,8 +116,10 @@ def is_public(address: str) -> bool:
             inner.append(ipaddress.IPv4Address(int(place) & 0xFFFFFFFF))
         if not all(one is None or is_public(str(one)) for one in inner):
             return False
-        if place.ipv4_mapped is not None:
+        if place.ipv4_mapped is not None or place in _NAT64:
             return True
+        if place not in _UNICAST:
+            return False
     return place.is_global and not place.is_multicast
 
 

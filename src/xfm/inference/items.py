@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.config.pipelines import Holds, InputField
+from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.inference.pictures import Picture, PictureReader, is_picture
 
@@ -106,10 +107,12 @@ def read_field(field: InputField, value: object, reader: PictureReader) -> list[
     if field.holds is Holds.TEXT:
         if not isinstance(value, str):
             raise UserError(f"{field.name} must be a text, not {type(value).__name__}")
+        if not is_text(value):  # half a surrogate pair, which no tokenizer takes
+            raise UserError(f"{field.name} is not Unicode; mend the text")
         return value
     if field.holds is Holds.PICTURE:
         return [reader.read(value)]
-    pair = list(value) if isinstance(value, list | tuple | Tensor) else []
-    if len(pair) != 2:
-        raise UserError(f"{field.name} must be a list of two pictures, not {type(value).__name__}")
-    return [reader.read(one) for one in pair]
+    if not isinstance(value, list | tuple | Tensor) or len(value) != 2:
+        found = f"a list of {len(value)}" if isinstance(value, list | tuple) else type(value).__name__
+        raise UserError(f"{field.name} must be a list of two pictures, not {found}")
+    return [reader.read(one) for one in value]

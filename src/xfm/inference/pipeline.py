@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from xfm.config.pipelines import PipelineTask, UrlRules, pipeline_task
-from xfm.config.ranges import check_range
+from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
 from xfm.errors import UserError
+from xfm.files import model_folder
 from xfm.inference.base import Pipeline
 from xfm.inference.classifiers import (
     ImageClassification,
@@ -91,9 +92,11 @@ def pipeline(
         [{"score": 0.93, "answer": "two"}, ...]
     """
     wanted = pipeline_task(task)
+    if precision not in [*Precision]:
+        raise UserError(f"precision is {precision!r}; choose one of {', '.join(Precision)}")
+    arithmetic = Precision(precision)
     try:
-        arithmetic = Precision(precision)
-        check_range("batch_size", batch_size, 1)
+        check_range("batch_size", batch_size, 1, MAX_BATCH)
         check_range("readers", readers or 0, 0, 256)
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -108,12 +111,6 @@ def pipeline(
             part.eval().to(where)
     threads = (4 if where.type == "cuda" else 0) if readers is None else readers
     return kind(Engine(loaded, name, where, arithmetic, batch_size, urls, threads))
-
-
-def model_folder(path: Path) -> Path:
-    """The model folder that is meant: itself, or the one in a finished run's folder."""
-    inside = path / "model"
-    return inside if inside.is_dir() and not (path / "config.json").exists() else path
 
 
 def _loaded(model: Pretrained | Path | str) -> tuple[Pretrained, str]:

@@ -39,7 +39,10 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
                 f"{path} would run code when it is read ({what}) and is refused; only tensors, plain "
                 "containers, numbers and texts are read"
             ) from error
-        raise _damaged(path, error) from error
+        # What torch says is how to switch its safe reader off, which nobody should.
+        raise UserError(
+            f"{path} is truncated or no checkpoint; get it again, or name another file"
+        ) from error
     except Exception as error:  # a damaged file makes the reader fail in any of its layers
         raise _damaged(path, error) from error
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.task import TaskKind
+from xfm.errors import UserError
 from xfm.evaluation.official.submissions import (
     caption_submission,
     nlvr2_submission,
@@ -21,14 +22,14 @@ from xfm.reproduce.scoring import (
     name_of,
     pair_scorer,
     score_answers,
-    score_boxes,
     score_captions,
     score_captions_briefly,
     score_truth,
 )
+from xfm.tasks.grounding import box_metrics
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.official.glue import FORMATS, GlueTask, glue_folder, read_glue
-from xfm.tasks.official.karpathy import read_coco, read_flickr30k
+from xfm.tasks.official.karpathy import coco_pictures, flickr_pictures, read_coco, read_flickr30k
 from xfm.tasks.official.nlvr import read_nlvr, read_nlvr2
 from xfm.tasks.official.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_ve
 from xfm.tasks.official.refcoco import read_refcoco
@@ -70,28 +71,17 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
         protocols=(Protocol.FINE_TUNED,),
         marker=at(f"refer/{name}"),
         layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
-        read=lambda data: read_refcoco(data / "refer" / name, coco_folder(data) / "train2014", split_by),
-        score=score_boxes,
+        read=lambda data: read_refcoco(
+            data / "refer" / name, coco_pictures(data / "coco") / "train2014", split_by
+        ),
+        score=box_metrics,
     )
-
-
-def coco_folder(data: Path) -> Path:
-    """Folder of COCO's `train2014`, `val2014` and `test2015`: `coco/images` or `coco`."""
-    images = data / "coco" / "images"
-    return images if images.is_dir() else data / "coco"
 
 
 def _read_vqa(data: Path) -> Corpus[Any]:
     genome = data / "vg"
     has_genome = (genome / "question_answers.json").is_file()
-    return read_vqa(data / "vqa", coco_folder(data), genome if has_genome else None)
-
-
-def flickr_pictures(data: Path) -> Path:
-    """Folder of Flickr30k's pictures."""
-    folder = data / "flickr30k"
-    names = ("flickr30k-images", "flickr30k_images", "images")
-    return next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
+    return read_vqa(data / "vqa", coco_pictures(data / "coco"), genome if has_genome else None)
 
 
 _RETRIEVAL = (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
@@ -182,7 +172,7 @@ _WITH_TEXTS = [
         _FINE_TUNED,
         at("snli-ve"),
         "snli-ve/snli_ve_{train,dev,test}.jsonl; flickr30k/flickr30k-images/",
-        lambda data: read_snli_ve(data / "snli-ve", flickr_pictures(data)),
+        lambda data: read_snli_ve(data / "snli-ve", flickr_pictures(data / "flickr30k")),
         pair_scorer(ENTAILMENT),
     ),
     Benchmark(
@@ -215,3 +205,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         *_WITH_TEXTS,
     )
 }
+
+
+def require_known(names: Sequence[str]) -> None:
+    """Refuse names of no benchmark.
+
+    Raises:
+        UserError: names the first, and those that there are.
+    """
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        raise UserError(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")

@@ -67,6 +67,10 @@ def reproduce(chosen: "Namespace") -> None:
         return
     if chosen.model is not None:
         _run(chosen, names)
+    elif names:  # the whole table needs nothing of what they import
+        from xfm.reproduce.benchmarks import require_known
+
+        require_known(names)
     from xfm.reproduce.results import read_all
     from xfm.reproduce.table import as_text, table_lines
 
@@ -103,10 +107,9 @@ def _run(chosen: "Namespace", names: Sequence[str]) -> None:
 
 def _listing(data: Path, names: Sequence[str]) -> str:
     """Every benchmark, what belongs where, and whether it is there."""
-    from xfm.reproduce.benchmarks import BENCHMARKS
+    from xfm.reproduce.benchmarks import BENCHMARKS, require_known
 
-    if unknown := [name for name in names if name not in BENCHMARKS]:
-        raise UserError(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")
+    require_known(names)
     shown = [benchmark for name, benchmark in BENCHMARKS.items() if not names or name in names]
     width = max(len(benchmark.name) for benchmark in shown)
     lines = [f"Below {data}:"]

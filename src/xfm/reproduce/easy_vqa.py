@@ -1,5 +1,6 @@
 """easy-VQA: a model fine-tuned on its official split in the time that there is, beside the question alone."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,8 @@ from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score
 from xfm.finetuning.base import load_base
+from xfm.finetuning.plan import task_settings
 from xfm.finetuning.run import Finetuned, finetune
-from xfm.tasks.base import TaskSettings
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.official.easy_vqa import read_easy_vqa
 from xfm.tasks.pictures import Pictures
@@ -75,9 +76,11 @@ def run_easy_vqa(
         progress: show bars.
 
     Raises:
-        UserError: no model, easy-VQA is not installed, or `out` holds a run, or none to continue.
+        UserError: no model, no minutes, easy-VQA is not installed, or `out` holds a run, or none to continue.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
+    if not (0 < minutes < math.inf and steps >= 0):
+        raise UserError(f"minutes is {minutes} and steps is {steps}: choose minutes above 0, and steps or 0")
     began = time.perf_counter()
     prepare_process()
     splits = read_easy_vqa(data)
@@ -125,12 +128,7 @@ def measure(
 ) -> Speed:
     """The speed of a fine-tuning that is thrown away."""
     pretrained = load_base(str(model), 0)
-    settings = TaskSettings(
-        batch_size=SETTINGS.batch_size,
-        rows_per_picture=SETTINGS.rows_per_picture,
-        max_tokens=SETTINGS.max_tokens,
-        device=device,
-    )
+    settings = task_settings(replace(SETTINGS, device=device))
     task = VqaTask(pretrained, Pictures(pretrained.preprocessing), train, settings)
     config = FineTuneConfig(
         steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr, muon_lr=SETTINGS.muon_lr

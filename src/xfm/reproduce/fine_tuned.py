@@ -11,16 +11,16 @@ from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.stored import METRICS
 from xfm.finetuning.base import load_base
+from xfm.finetuning.plan import task_settings
 from xfm.finetuning.run import AnyTask, finetune
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
 from xfm.reproduce.retrieval import evaluate_retrieval
-from xfm.tasks.base import TaskSettings
+from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 from xfm.tasks.retrieval import RetrievalTask
-from xfm.tasks.rows import Described
 from xfm.tasks.splits import SplitRows
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.distributed import pick_device
@@ -41,6 +41,8 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
     answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
     task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
     found = Found(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
+    if isinstance(task, CaptioningTask):
+        task.writing = setting.recipe.writing
     if isinstance(task, RetrievalTask):
         return evaluate_retrieval(task, corpus, setting, found)
     submit = benchmark.submit
@@ -65,7 +67,8 @@ def fine_tuned_task(
     Args:
         kind: the task.
         corpus: its rows.
-        answers: the list that questions are ranked on, normalised; empty takes that of the training rows.
+        answers: the list that questions are ranked on, normalised; empty takes the most frequent ones of the
+            training rows.
         setting: model, recipe and folder.
 
     Raises:
@@ -74,7 +77,7 @@ def fine_tuned_task(
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
     data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
-    config = replace(recipe.planned(training_rows(corpus.train)), device=setting.device)
+    config = replace(recipe.planned(task_class(kind).epoch(corpus.train)), device=setting.device)
     if (run / METRICS).is_file():
         return _restored(kind, data, config, setting)
     resume = bool(list_checkpoints(run)) if run.is_dir() else False
@@ -85,24 +88,15 @@ def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, sett
     """The task of a finished run, with the model that the run saved."""
     pretrained = load_base(setting.folder / RUN / MODEL_FOLDER)
     assert pretrained.task is not None  # the folder is that of a fine-tuned model
-    settings = TaskSettings(
-        batch_size=config.batch_size,
-        max_tokens=pretrained.task.task.max_tokens,
-        seed=config.seed,
-        precision=config.precision,
-        device=str(pick_device(setting.device)),
-    )
-    pictures = Pictures(pretrained.preprocessing)
-    task = task_class(kind, config.regression).build(pretrained, pictures, data, settings)
+    told = pretrained.task.task
+    config = replace(config, max_tokens=told.max_tokens, device=str(pick_device(setting.device)))
+    data, pictures = replace(data, answers=told.answers), Pictures(pretrained.preprocessing)
+    kind_of_task = task_class(kind, config.regression)
+    task = kind_of_task.build(pretrained, pictures, data, task_settings(config))
     task.finish()
     task.module.load_state_dict(pretrained.task.state_dict())
     task.module.eval()
     return task
-
-
-def training_rows(rows: Sequence[Any]) -> int:
-    """How many rows an epoch has: every caption of a picture is one."""
-    return sum(len(row.captions) if isinstance(row, Described) else 1 for row in rows)
 
 
 def _score(

@@ -1,10 +1,6 @@
 """Retrieval of a fine-tuned model, or of a model as it is, on a test split of any size."""
 
-from collections.abc import Iterator, Sequence
-
-import numpy as np
 import torch
-from torch import Tensor
 
 from xfm.evaluation.features import Encoder
 from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions
@@ -14,7 +10,7 @@ from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import Found, Setting
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.retrieval import RetrievalTask
+from xfm.tasks.retrieval import RetrievalTask, owners
 from xfm.tasks.rows import Described
 from xfm.training.distributed import pick_device
 
@@ -62,13 +58,12 @@ def score_retrieval(
     """
     rows = corpus.scored["test"]
     captions = [caption for row in rows for caption in row.captions]
-    owner = np.repeat(np.arange(len(rows)), [len(row.captions) for row in rows])
     setting.folder.mkdir(parents=True, exist_ok=True)
     result = stream_retrieval(
         encoder,
-        _pixels(pictures, rows, encoder.batch_size),
+        pictures.batches([row.image for row in rows], encoder.batch_size),
         captions,
-        own_captions(owner, len(rows)),
+        own_captions(owners(rows), len(rows)),
         shortlist=setting.recipe.shortlist,
         scratch=setting.folder,
     )
@@ -83,8 +78,3 @@ def score_retrieval(
     found.chance["test"] = {name: result.chances["_".join(name.split("_")[:2])] for name in metrics}
     found.details |= {"captions": len(captions), "shortlist": setting.recipe.shortlist}
     return found
-
-
-def _pixels(pictures: Pictures, rows: Sequence[Described], size: int) -> Iterator[Tensor]:
-    for first in range(0, len(rows), size):
-        yield pictures.pixels([row.image for row in rows[first : first + size]])

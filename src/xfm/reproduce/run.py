@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchmark
-from xfm.config.finetune import FinetuneConfig
+from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score, write_json, write_output, write_scores
-from xfm.files import file_digest
-from xfm.modeling.folder import CONFIG
+from xfm.files import file_digest, model_folder
 from xfm.reproduce.benchmark import Benchmark
-from xfm.reproduce.benchmarks import BENCHMARKS
+from xfm.reproduce.benchmarks import BENCHMARKS, require_known
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.frozen import evaluate_linear, evaluate_zero_shot_pictures
@@ -25,7 +24,6 @@ from xfm.reproduce.published import Protocol
 from xfm.reproduce.results import OFFICIAL, read_all
 from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
-from xfm.training.pretrain import MODEL_FOLDER
 
 DETAILS, OWNER, TABLE = "details.json", "reproduce.json", "results.md"
 """What was run for a benchmark, which model the folder is of, and the table."""
@@ -70,9 +68,8 @@ def find_jobs(
     Raises:
         UserError: an unknown benchmark, one whose files are missing, or nothing to run.
     """
+    require_known(names)
     for name in names:
-        if name not in BENCHMARKS:
-            raise UserError(f"unknown benchmark {name}; known: {', '.join(BENCHMARKS)}")
         if not BENCHMARKS[name].is_there(data):
             raise UserError(f"{name}: its files are not below {data}; put there {BENCHMARKS[name].layout}")
     known = benchmark_recipes()
@@ -80,7 +77,7 @@ def find_jobs(
     for name, benchmark in BENCHMARKS.items():
         if (names and name not in names) or not benchmark.is_there(data):
             continue
-        recipe = load_benchmark(name, options) if name in known else _plain_recipe(name)
+        recipe = load_benchmark(name, options) if name in known else _plain_recipe(name, options)
         jobs += [
             Job(benchmark, protocol, recipe.small() if smoke else recipe)
             for protocol in _possible(benchmark, data)
@@ -94,9 +91,10 @@ def find_jobs(
     return jobs
 
 
-def _plain_recipe(name: str) -> BenchmarkRecipe:
+def _plain_recipe(name: str, options: Sequence[str]) -> BenchmarkRecipe:
     """Settings that fit the rows, for a benchmark without a recipe."""
-    return BenchmarkRecipe(name, benchmark=name, settings=FinetuneConfig(baseline=False))
+    values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
+    return parse(BenchmarkRecipe, options, values=values, source="the options")
 
 
 def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
@@ -133,7 +131,7 @@ def run_jobs(
         UserError: `out` is of another model, or something is wrong with the model or the data.
         Interrupted: SIGINT or SIGTERM came; run the same again to go on.
     """
-    model = _model_folder(model)
+    model = str(model_folder(model))
     _claim(out, model, smoke)
     for job in jobs:
         folder = out / job.name
@@ -154,12 +152,6 @@ def run_jobs(
         if progress:
             print(f"{job.name}: {_in_words(scores)}", flush=True)
     return read_all(out)
-
-
-def _model_folder(model: str) -> str:
-    """The folder of a model, also where its run's folder is given."""
-    inner = Path(model) / MODEL_FOLDER
-    return str(inner) if not (Path(model) / CONFIG).exists() and (inner / CONFIG).exists() else model
 
 
 def _run(job: Job, setting: Setting) -> Found:

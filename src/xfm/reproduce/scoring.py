@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from xfm.evaluation.classification import mean_class_accuracy
-from xfm.evaluation.metrics import accuracy, paired_iou
+from xfm.evaluation.metrics import accuracy
 from xfm.evaluation.official.captions import WordCutter, caption_scores
 from xfm.evaluation.official.glue import glue_metrics
 from xfm.evaluation.official.reasoning import consistency
 from xfm.evaluation.official.vqa import vqa_score
-from xfm.tasks.classes import Choice, area_under_roc
+from xfm.tasks.class_task import label_name
+from xfm.tasks.classes import TOP, Choice, area_under_roc, top_accuracy
 from xfm.tasks.official.glue import GlueTask
 from xfm.tasks.rows import (
     Described,
@@ -20,8 +21,8 @@ from xfm.tasks.rows import (
     LabelledText,
     PicturePair,
     Question,
-    Reference,
 )
+from xfm.tasks.vqa import kind_key
 
 Metrics = dict[str, float]
 Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
@@ -31,8 +32,7 @@ _VOTES = 10
 
 def name_of(prediction: Choice | str | bool | float) -> str:
     """The predicted class by name; true and false have these names."""
-    label = prediction.label if isinstance(prediction, Choice) else prediction
-    return str(label).lower() if isinstance(label, bool) else str(label)
+    return label_name(prediction.label if isinstance(prediction, Choice) else prediction)
 
 
 def glue_scorer(task: GlueTask) -> Scorer:
@@ -49,7 +49,7 @@ def score_truth(
     rows: Sequence[PicturePair | LabelledPictureText], predictions: Sequence[Choice | bool]
 ) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
-    right = [name_of(p) == name_of(row.label) for row, p in zip(rows, predictions, strict=True)]
+    right = [name_of(p) == label_name(row.label) for row, p in zip(rows, predictions, strict=True)]
     found = {"accuracy": sum(right) / len(right)}
     if all(row.key is not None for row in rows):
         found["consistency"] = consistency([str(row.key) for row in rows], right)
@@ -70,14 +70,6 @@ def pair_scorer(classes: Sequence[str]) -> Scorer:
     return score
 
 
-def score_boxes(
-    rows: Sequence[Reference], predictions: Sequence[tuple[float, float, float, float]]
-) -> Metrics:
-    """Accuracy at IoU 0.5 and mean IoU; fractions of the sides have the IoU of pixels."""
-    overlap = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
-    return {"acc50": float((overlap >= 0.5).mean()), "mean_iou": float(overlap.mean())}
-
-
 def given_answers(row: Question) -> list[str]:
     """The answers of the ten people, from the votes: each distinct one as often as it was given."""
     return [answer for answer, weight in row.votes for _ in range(round(weight * _VOTES))]
@@ -86,7 +78,7 @@ def given_answers(row: Question) -> list[str]:
 def score_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:
     """The official VQA accuracy, over all questions and by the type of their answer."""
     found = vqa_score(predictions, [given_answers(row) for row in rows], [row.kind for row in rows])
-    by_type = {f"accuracy_{_identifier(kind)}": value for kind, value in found.by_answer_type.items()}
+    by_type = {f"accuracy_{kind_key(kind)}": value for kind, value in found.by_answer_type.items()}
     return {"accuracy": found.overall, **by_type}
 
 
@@ -111,16 +103,15 @@ def _by_place(
 
 
 def score_classes(rows: Sequence[Labelled], predictions: Sequence[Choice]) -> Metrics:
-    """Accuracy and its mean over the classes."""
+    """Accuracy, its mean over the classes and, of more than five classes, top 5."""
     labels, given = np.array([row.label for row in rows]), np.array([p.label for p in predictions])
-    return {"accuracy": accuracy(given, labels), "mean_per_class": mean_class_accuracy(given, labels)}
+    found = {"accuracy": accuracy(given, labels), "mean_per_class": mean_class_accuracy(given, labels)}
+    if len(predictions[0].probabilities) > TOP:
+        found["top5"] = top_accuracy([row.label for row in rows], predictions)
+    return found
 
 
 def mean_of(splits: Mapping[str, Metrics], metric: str) -> float:
     """The mean of a metric over several splits, as MNLI is reported."""
     values = [metrics[metric] for metrics in splits.values()]
     return sum(values) / len(values)
-
-
-def _identifier(kind: str) -> str:
-    return "".join(sign if sign.isalnum() else "_" for sign in kind.lower())

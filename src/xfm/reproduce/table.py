@@ -11,6 +11,7 @@ _METRICS = {
     "accuracy_f1": "acc / F1 mean",
     "pearson": "Pearson",
     "mean_per_class": "mean per class",
+    "top5": "top 5",
     "acc50": "accuracy at IoU 0.5",
     "mean_iou": "mean IoU",
     "cider_d": "CIDEr-D",

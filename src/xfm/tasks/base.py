@@ -50,7 +50,8 @@ class TaskSettings:
             once for all of them.
         max_tokens: longest text in tokens, special tokens included.
         label_smoothing: of captions.
-        image: how training pictures of image classification are varied and mixed.
+        image: how training pictures of image classification are varied and mixed, and those of grounding
+            mirrored.
         image_head: the head of image classification.
         seed: seed of the head and of the order of the rows.
         precision: arithmetic of predictions.
@@ -130,8 +131,13 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def batches(self, start: int, stop: int) -> Iterator[BatchT]:
         """Training batches of the steps `start` (included) to `stop` (excluded).
 
-        The rows of a step depend on the seed and the step only, so that training can continue anywhere.
+        A batch depends on the seed and the step only, so that training can continue anywhere.
         """
+        for rows in self.drawn(start, stop):
+            yield self.collate(rows)
+
+    def drawn(self, start: int, stop: int) -> Iterator[list[Row]]:
+        """Training rows of the steps `start` (included) to `stop` (excluded)."""
         size = self.settings.batch_size
         order = row_order(
             [self.group(row) for row in self.train_rows],
@@ -140,7 +146,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             self.settings.rows_per_picture,
         )
         for _ in range(start, stop):
-            yield self.collate([self.train_rows[next(order)] for _ in range(size)])
+            yield [self.train_rows[next(order)] for _ in range(size)]
 
     @torch.inference_mode()
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
@@ -162,14 +168,15 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         return name.startswith("head.")
 
 
-def classification_losses(logits: Tensor, labels: Tensor) -> Losses:
+def classification_losses(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Losses:
     """Cross-entropy of a classification head.
 
     Args:
         logits: [R, C] float.
         labels: [R] int64 in [0, C).
+        label_smoothing: share of the target that is spread over all classes.
     """
-    loss = nn.functional.cross_entropy(logits.float(), labels)
+    loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     right = (logits.detach().argmax(-1) == labels).float().mean()
     return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": right})
 

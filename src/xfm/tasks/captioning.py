@@ -49,6 +49,9 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     """What does the picture show?
 
     The baseline blanks the picture: it can only learn what captions are like.
+
+    Attributes:
+        writing: how captions are predicted: by default as long as those of the training.
     """
 
     name: ClassVar[str] = TaskKind.CAPTIONING
@@ -64,6 +67,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         settings: TaskSettings,
     ) -> None:
         super().__init__(pretrained, pictures, train, settings)
+        self.writing = BeamSearch(max_tokens=settings.max_tokens, beams=BEAMS)
         with seeded(settings.seed):
             self._module = Captioner(copy.deepcopy(pretrained.model)).to(settings.device)
         self.describe()
@@ -100,8 +104,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         """The best caption of each row's picture by beam search."""
         memory = self.module.model.encode_image(batch.pixels)  # [I, 1 + P, Dv]
         seen = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
-        how = BeamSearch(max_tokens=self.settings.max_tokens, beams=BEAMS)
-        written = generate(self.module.decoder, memory, seen, Marks.of(self.tokenizer), how)
+        written = generate(self.module.decoder, memory, seen, Marks.of(self.tokenizer), self.writing)
         best = zip(written.ids[:, 0], written.mask[:, 0], strict=True)
         texts = [self.tokenizer.decode(ids[mask]) for ids, mask in best]
         return [texts[place].strip() for place in batch.image_index.tolist()]

@@ -7,7 +7,7 @@ import numpy as np
 
 from xfm.data.schema import TensorFields
 from xfm.tasks.base import TaskSettings
-from xfm.tasks.classes import Choice, Labels, class_metrics, most_frequent
+from xfm.tasks.classes import TOP, Choice, Labels, class_metrics, most_frequent
 from xfm.tasks.own import Case, OwnTask
 
 
@@ -48,7 +48,7 @@ class ClassTask(OwnTask[RowT, BatchT, Choice]):
         return label_name(row.label)
 
     def metrics(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> dict[str, float]:
-        """Accuracy, mean F1, and with two classes the area under the ROC curve."""
+        """Accuracy, mean F1 and more, see `class_metrics`."""
         return class_metrics([self.class_of(row) for row in rows], predictions, self.labels.names)
 
     def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Choice]:
@@ -56,8 +56,10 @@ class ClassTask(OwnTask[RowT, BatchT, Choice]):
         return self.labels.guess(len(rows), rng)
 
     def chance(self, rows: Sequence[RowT], seed: int) -> dict[str, float]:
-        """What random guesses score; the accuracy exactly."""
-        return {**super().chance(rows, seed), "accuracy": 1 / len(self.labels.names)}
+        """What random guesses score; the accuracies exactly."""
+        found, count = super().chance(rows, seed), len(self.labels.names)
+        exact = {"accuracy": 1 / count, "top5": TOP / count}
+        return {name: exact.get(name, value) for name, value in found.items()}
 
     def constants(self, rows: Sequence[RowT]) -> dict[str, list[Choice]]:
         """The most frequent class of the training rows."""

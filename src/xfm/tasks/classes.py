@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 from xfm.errors import UserError
 from xfm.evaluation.official.classification import matthews
 
+TOP = 5
+"""Classes that top-5 accuracy looks at; it is reported where there are more."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -20,10 +23,12 @@ class Choice:
     Attributes:
         label: the likeliest class.
         probabilities: of every class, in the order of the labels.
+        best: the likeliest classes, `TOP` of them at most.
     """
 
     label: str
     probabilities: tuple[float, ...]
+    best: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,27 @@ class Labels:
 
     def choices(self, logits: Tensor) -> list[Choice]:
         """[R, C] logits -> the likeliest class of each row."""
-        probabilities = logits.float().softmax(-1).cpu().tolist()
-        return [Choice(self.names[int(np.argmax(row))], tuple(row)) for row in probabilities]
+        probabilities = logits.float().softmax(-1).cpu()
+        best = probabilities.topk(min(TOP, len(self.names)), dim=-1).indices.tolist()
+        return [
+            Choice(self.names[int(np.argmax(row))], tuple(row), tuple(self.names[place] for place in places))
+            for row, places in zip(probabilities.tolist(), best, strict=True)
+        ]
 
     def certain(self, label: str) -> Choice:
         """A guess that leaves no doubt."""
-        return Choice(label, tuple(float(name == label) for name in self.names))
+        return Choice(label, tuple(float(name == label) for name in self.names), (label,))
 
     def guess(self, rows: int, rng: np.random.Generator) -> list[Choice]:
-        """Classes drawn uniformly."""
-        return [self.certain(self.names[place]) for place in rng.integers(len(self.names), size=rows)]
+        """Classes drawn uniformly; the next ones of the list are second to fifth."""
+        count = len(self.names)
+        return [
+            replace(
+                self.certain(self.names[place]),
+                best=tuple(self.names[(place + more) % count] for more in range(min(TOP, count))),
+            )
+            for place in rng.integers(count, size=rows).tolist()
+        ]
 
     def probability(self, choice: Choice, label: str) -> float:
         """The probability that a choice gives to a class, 0 to a class that there is not."""
@@ -111,22 +127,32 @@ def precision_recall_f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
 def class_metrics(
     truth: Sequence[str], predicted: Sequence[Choice], names: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy, Matthews' correlation, F1 as the mean over the classes that occur, and AUROC of two classes.
+    """Accuracy, Matthews' correlation, F1 as the mean over the classes that occur; of two classes AUROC.
 
-    AUROC is that of the second class's probability, ties counted half; 0.5 where a class is absent.
+    Of more than `TOP` classes top-5 accuracy, too. AUROC is that of the second class's probability, ties
+    counted half; 0.5 where a class is absent.
     """
     labels = [choice.label for choice in predicted]
     matrix = confusion_matrix(truth, labels, names)
+    numbers = {name: number for number, name in enumerate(names)}  # texts would all be as wide as the longest
+    guessed, true = (np.array([numbers[label] for label in own]) for own in (labels, truth))
     occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
     scores = {
         "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
         "f1_macro": float(precision_recall_f1(matrix)[occurs, 2].mean()),
-        "mcc": matthews(np.array(labels), np.array(truth)),
+        "mcc": matthews(guessed, true),
     }
+    if len(names) > TOP:
+        scores["top5"] = top_accuracy(truth, predicted)
     if len(names) == 2:
         second = np.array([label == names[1] for label in truth])
         scores["auroc"] = area_under_roc(np.array([one.probabilities[1] for one in predicted]), second)
     return scores
+
+
+def top_accuracy(truth: Sequence[str], predicted: Sequence[Choice]) -> float:
+    """Share of rows whose class is among the five likeliest."""
+    return sum(label in one.best for label, one in zip(truth, predicted, strict=True)) / len(truth)
 
 
 def area_under_roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:

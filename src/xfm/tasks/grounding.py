@@ -1,8 +1,8 @@
 """Visual grounding: the box of a phrase, by the box head alone (spec: RefCOCO+)."""
 
 import copy
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -17,6 +17,7 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import Field, TableRow
 from xfm.data.tasks import image_size
 from xfm.data.tokenizer import normalise_caption
+from xfm.data.transforms import names_a_side
 from xfm.errors import UserError
 from xfm.evaluation.constant_box import best_constant_box
 from xfm.evaluation.metrics import paired_iou
@@ -27,11 +28,10 @@ from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, TaskSettings, seeded
 from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Reference, read_references
+from xfm.tasks.rows import Corners, Reference, read_references
 from xfm.tasks.shapes import padded_tokens
 from xfm.tasks.splits import SplitRows
 
-Corners = tuple[float, float, float, float]
 SAMPLED = 2000  # training boxes behind the constant box
 
 
@@ -159,6 +159,22 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
         corners = Boxes(torch.tensor([row.box for row in rows]), BoxFormat.XYXY, BoxUnit.FRACTION)
         return GroundingBatch(pixels, index, tokens, corners.to_format(BoxFormat.CXCYWH).data)
 
+    def batches(self, start: int, stop: int) -> Iterator[GroundingBatch]:
+        """Training batches, with pictures mirrored as often as the settings say."""
+        for step, rows in enumerate(self.drawn(start, stop), start):
+            batch = self.collate(rows)
+            yield self._mirrored(batch, rows, step) if self.settings.image.flip else batch
+
+    def _mirrored(self, batch: GroundingBatch, rows: Sequence[Reference], step: int) -> GroundingBatch:
+        """Some pictures mirrored with their boxes; never one of which a phrase of the batch names a side."""
+        draws = np.random.default_rng((self.settings.seed, step, 1)).random(len(batch.pixels))
+        chosen = torch.from_numpy(draws < self.settings.image.flip)  # [I]
+        chosen[batch.image_index[torch.tensor([names_a_side([row.phrase]) for row in rows])]] = False
+        pixels = torch.where(chosen[:, None, None, None], batch.pixels.flip(-1), batch.pixels)
+        cx, rest = batch.boxes.split([1, 3], dim=1)
+        cx = torch.where(chosen[batch.image_index, None], 1 - cx, cx)
+        return replace(batch, pixels=pixels, boxes=torch.cat([cx, rest], dim=1))
+
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:
         """L1 summed over the four numbers, plus 1 - GIoU, both averaged over the phrases."""
         predicted = self.module(batch.pixels, batch.tokens, batch.image_index)
@@ -173,8 +189,13 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
 
     def metrics(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
         """Accuracy at IoU 0.5 and mean IoU."""
-        iou = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
-        return {"acc50": float((iou >= 0.5).mean()), "mean_iou": float(iou.mean())}
+        return box_metrics(rows, predictions)
+
+
+def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
+    """Accuracy at IoU 0.5 and mean IoU; fractions of the sides have the IoU of pixels."""
+    iou = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
+    return {"acc50": float((iou >= 0.5).mean()), "mean_iou": float(iou.mean())}
 
 
 def read_box(row: TableRow, reading: Reading, width: int, height: int) -> Corners:

@@ -15,9 +15,9 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TaskModel
 from xfm.tasks.base import BatchT, Blanked, Prediction, Row, Task, TaskSettings
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Corners
 from xfm.tasks.splits import SplitRows
 
-Corners = tuple[float, float, float, float]
 DRAWS = 20
 """Random guesses of every row whose mean is chance."""
 
@@ -163,6 +163,10 @@ class OwnTask(Task[Row, BatchT, Prediction]):
             for name, value in self.metrics(rows, guessed).items():
                 scores.setdefault(name, []).append(value)
         return {name: float(np.mean(values)) for name, values in scores.items()}
+
+    def counts(self, rows: Sequence[Row]) -> dict[str, int]:
+        """How many cases stand behind a metric, by its name, where these are not the rows."""
+        return {}
 
     def describe(self, **changes: object) -> None:
         """Write into the module what a pipeline must know: labels, answers, the length of texts."""

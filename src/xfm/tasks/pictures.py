@@ -1,6 +1,6 @@
 """Pictures of a task: decoded and resized once, encoded once per batch whatever number of rows share them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 
@@ -57,6 +57,11 @@ class Pictures:
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, S, S] float32, normalised, of N paths."""
         return normalise(torch.stack([self.uint8(path) for path in paths]), self.preprocessing)
+
+    def batches(self, paths: Sequence[Path], size: int) -> Iterator[Tensor]:
+        """Batches [B, 3, S, S] of the paths, in order."""
+        for start in range(0, len(paths), size):
+            yield self.pixels(paths[start : start + size])
 
     def distinct(self, paths: Sequence[Path], hidden: bool = False) -> tuple[Tensor, Tensor]:
         """Each distinct picture once, in the order of first appearance, and where each row's picture is.

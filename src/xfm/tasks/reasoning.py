@@ -21,12 +21,10 @@ from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import Choice
 from xfm.tasks.own import Reading
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import PicturePair, read_picture_pairs
+from xfm.tasks.rows import TRUTH, PicturePair, read_picture_pairs
 from xfm.tasks.sampling import components
 from xfm.tasks.shapes import padded_tokens
 from xfm.tasks.splits import SplitRows
-
-TRUTH = ("false", "true")
 
 
 @dataclass(frozen=True)

@@ -139,10 +139,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         )
         captions = [caption for row in rows for caption in row.captions]
         positives = own_captions(owners(rows), len(rows))
-        pixels = (
-            self.pictures.pixels([row.image for row in rows[first : first + batch_size]])
-            for first in range(0, len(rows), batch_size)
-        )
+        pixels = self.pictures.batches([row.image for row in rows], batch_size)
         text, image = stream_ranks(
             encoder, pixels, captions, positives, SHORTLIST, max_tokens=settings.max_tokens
         )
@@ -192,6 +189,11 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
                 found |= {f"{name}_r{k}{suffix}": chance_recall(counts, candidates, k) for k in CUTOFFS}
             found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
         return found
+
+    def counts(self, rows: Sequence[Described]) -> dict[str, int]:
+        """Pictures are searched by every caption."""
+        captions = sum(len(row.captions) for row in rows)
+        return {f"image_r{k}{suffix}": captions for k in CUTOFFS for suffix in ("", "_rerank")}
 
     def case(self, row: Described, prediction: Ranks) -> Case:
         """The later the right caption or picture comes, the worse."""

@@ -1,7 +1,7 @@
 """Typed rows of the task files (JSON lines; picture paths are relative to the file)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +9,10 @@ from xfm.data.tasks import Row, image_size, read_rows
 
 T = TypeVar("T")
 Corners = tuple[float, float, float, float]
+"""Of a box: left, top, right, bottom."""
+
+TRUTH = ("false", "true")
+"""The classes of what is true or not, in the order of a head's outputs."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,6 @@ class LabelledPictureText:
     text: str
     label: str
     key: int | str | None = None
-
-
-@dataclass(frozen=True)
-class TextPair:
-    """Two texts and whether the relation holds."""
-
-    text_a: str
-    text_b: str
-    label: bool
 
 
 @dataclass(frozen=True)
@@ -134,18 +129,30 @@ class MaskedRow:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture and its category."""
+    """A picture and its category.
+
+    Attributes:
+        image: the picture.
+        label: name of the class.
+        place: file and row that name the picture, for messages.
+    """
 
     image: Path
     label: str
+    place: str = field(default="", compare=False, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The picture, behind its place where that is known."""
+        return f"{self.place}: {self.image}" if self.place else str(self.image)
 
 
-def read_text_pairs(path: Path) -> list[TextPair]:
-    """Rows `{"text_a", "text_b", "label": true | false}`."""
+def read_text_pairs(path: Path) -> list[LabelledText]:
+    """Rows `{"text_a", "text_b", "label": true | false}`, of the classes `false` and `true`."""
     return _read(
         path,
         ("text_a", "text_b", "label"),
-        lambda row: TextPair(row.text("text_a"), row.text("text_b"), row.flag("label")),
+        lambda row: LabelledText(row.text("text_a"), TRUTH[row.flag("label")], row.text("text_b")),
     )
 
 

@@ -18,7 +18,8 @@ class SplitRows(Generic[Row]):
         others: further test splits by name, such as `testB` or `mismatched`.
         labels: names of the classes, in the order of the outputs; empty for tasks without classes and for a
             regression.
-        answers: the list of answers that questions are ranked over; empty takes those of the training rows.
+        answers: the list of answers that questions are ranked over; empty takes the most frequent ones of the
+            training rows.
     """
 
     train: Sequence[Row]

@@ -224,12 +224,16 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
         right: dict[str, list[float]] = defaultdict(list)
         for row, predicted in zip(rows, predictions, strict=True):
-            right[row.kind].append(vote_accuracy(row, predicted))
+            right[kind_key(row.kind)].append(vote_accuracy(row, predicted))
         everything = [value for values in right.values() for value in values]
         scores = {"accuracy": sum(everything) / len(everything)}
         if right.keys() == {"all"}:
             return scores
-        return scores | {f"accuracy_{kind_key(kind)}": sum(v) / len(v) for kind, v in sorted(right.items())}
+        return scores | {f"accuracy_{kind}": sum(v) / len(v) for kind, v in sorted(right.items())}
+
+    def counts(self, rows: Sequence[Question]) -> dict[str, int]:
+        """The questions of each kind."""
+        return dict(Counter(f"accuracy_{kind_key(row.kind)}" for row in rows))
 
 
 def is_right(row: Question, predicted: str) -> bool:
@@ -250,11 +254,15 @@ def vote_accuracy(row: Question, predicted: str) -> float:
 
 
 def frequent_answers(rows: Sequence[Question], limit: int | None = None) -> list[str]:
-    """The normalised answers of the rows, those that most people gave first, at most `limit` of them."""
+    """The normalised answers of the rows, those that most people gave first, at most `limit` of them.
+
+    Answers of signs alone ("?") are none.
+    """
     counts: Counter[str] = Counter()
     for row in rows:
         for answer, share in row.votes or ((row.answer, 1.0),):
             counts[normalise_caption(answer)] += share  # pyright: ignore[reportArgumentType]
+    counts.pop("", None)
     return [answer for answer, _ in counts.most_common(limit)]
 
 

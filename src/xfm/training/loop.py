@@ -1,6 +1,5 @@
 """The training loop of pre-training and of every fine-tuning."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -10,7 +9,6 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from xfm.config.plain import to_plain
 from xfm.config.training import TrainingConfig
 from xfm.data.schema import Batch, TensorFields
 from xfm.errors import UserError
@@ -38,7 +36,7 @@ def train(
     folder: Path | None = None,
     *,
     is_new: Callable[[str], bool] = lambda name: False,
-    settings: Mapping[str, Any] | None = None,
+    settings: Any = None,
     origins: Callable[[B], Sequence[object]] = batch_origins,
     resume: bool = False,
     progress: bool = True,
@@ -61,7 +59,8 @@ def train(
         config: steps, schedule, precision and so on.
         folder: run folder for `config.yaml`, `log.jsonl`, `tensorboard/`, `checkpoints/`; None keeps nothing.
         is_new: whether the parameter of that name learns at `new_lr_multiplier` times the rate.
-        settings: the resolved configuration as plain values; kept in the folder and compared when resuming.
+        settings: the resolved configuration, a dataclass or a mapping of such, which the folder keeps and a
+            resumed run must agree with; `config` alone if not given.
         origins: where a batch's samples came from, one entry a sample, for messages and samples per second.
         resume: continue from the folder's newest whole checkpoint.
         progress: show a bar on the terminal.
@@ -80,9 +79,9 @@ def train(
             `config.max_bad_steps` NaN or infinite losses in a row.
         Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
     """
-    plain = json.loads(json.dumps(to_plain(settings if settings is not None else {"training": config})))
+    whole = {"training": config} if settings is None else settings
     with distributed.processes(device) as process:
-        place = None if folder is None else RunFolder(folder, plain, process, describe)
+        place = None if folder is None else RunFolder(folder, whole, process, describe)
         loop = _Loop(model, losses, batches, config, place, is_new, origins, process, after_step, finished)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):

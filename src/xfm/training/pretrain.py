@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe, Stretch
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
@@ -98,7 +97,7 @@ def pretrain(
             recipe.training,
             folder,
             is_new=lambda name: is_new_part(name, recipe, fresh),
-            settings=to_plain(recipe),
+            settings=recipe,
             resume=resume,
             progress=progress,
             device=str(process.device),

@@ -1,6 +1,6 @@
 """A run's folder: beginning or resuming in it, and saving into it."""
 
-from collections.abc import Mapping
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,8 +9,9 @@ import torch
 import yaml
 from torch import nn
 
-from xfm.config.plain import first_difference
+from xfm.config.plain import completed, first_difference, to_plain
 from xfm.config.training import Precision
+from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.files import write_text, writing
 from xfm.training import distributed
@@ -41,6 +42,7 @@ MAY_CHANGE = frozenset(
         "training.keep",
         "training.log_every",
         "training.max_bad_steps",
+        "finetune.device",
     }
 )
 """Settings that a resumed run may change: none of them alters what is computed."""
@@ -69,7 +71,7 @@ class RunFolder:
 
     Args:
         path: the folder.
-        settings: the run's resolved configuration as plain values.
+        config: the run's resolved configuration: a dataclass, or a mapping of such.
         process: this process; the first one writes.
         describe: writes further files into a checkpoint, given its folder and the steps done.
     """
@@ -77,11 +79,12 @@ class RunFolder:
     def __init__(
         self,
         path: Path,
-        settings: Mapping[str, Any],
+        config: Any,
         process: distributed.Process,
         describe: Describe | None = None,
     ) -> None:
-        self.path, self.settings, self.process, self.describe = path, settings, process, describe
+        self.path, self.config, self.process, self.describe = path, config, process, describe
+        self.settings: dict[str, Any] = json.loads(json.dumps(to_plain(config)))
 
     def begin(self) -> None:
         """Start a new run.
@@ -89,6 +92,8 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run already.
         """
+        if not is_text(str(self.path)):
+            raise UserError(f"{self.path} is not UTF-8, which TensorBoard needs; choose another folder")
         if found := list_checkpoints(self.path):
             raise UserError(
                 f"{self.path} already holds a run ({found[-1].name}): continue it with --resume or choose "
@@ -153,7 +158,8 @@ class RunFolder:
         return path, notes if path else [f"{self.path} has no checkpoint yet: starting at step 0."]
 
     def _check_settings(self, path: Path) -> None:
-        difference = first_difference(read_state(path).settings, self.settings, MAY_CHANGE)
+        stored = completed(read_state(path).settings, self.config)
+        difference = first_difference(stored, self.settings, MAY_CHANGE)
         if difference is not None:
             name, old, new = difference
             if name == "training.steps":
@@ -170,4 +176,4 @@ class RunFolder:
         if self.process.is_first:
             with writing(self.path, "or choose another folder"):
                 self.path.mkdir(parents=True, exist_ok=True)
-                write_text(self.path / CONFIG_FILE, yaml.safe_dump(dict(self.settings), sort_keys=False))
+                write_text(self.path / CONFIG_FILE, yaml.safe_dump(self.settings, sort_keys=False))

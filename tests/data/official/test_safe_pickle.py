@@ -114,3 +114,16 @@ def test_damage_ends_in_one_sentence(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"refs\.p: cannot read the file"):
         read_plain_pickle(tmp_path / "refs.p")
+
+
+def test_a_byte_array_of_any_length_takes_no_memory(tmp_path: Path) -> None:
+    """Its reader makes room for as many bytes as the file claims before it looks for them."""
+    path = tmp_path / "refs.p"
+    path.write_bytes(b"\x80\x05\x96" + (64 << 20).to_bytes(8, "little") + b".")
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"refs\.p: not a pickle of plain"):
+            read_plain_pickle(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

@@ -97,10 +97,12 @@ def test_bad_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(b"PK")
     (tmp_path / "b.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a"}\n')
     (tmp_path / "c.parquet").write_bytes(b"PAR1 not really")
+    (tmp_path / "d.jsonl").write_text('{"txt": "a", "label": "b"}\n')
     for name, words in (
         ("absent.csv", "cannot read the file"),
         ("a.xlsx", r"tables are \.csv, .*rename or convert"),
-        ("b.jsonl", r"b.jsonl:2: there is no column 'label'"),
+        ("b.jsonl", r'b.jsonl:2: the column "label" is missing; mend the row'),
+        ("d.jsonl", r"d.jsonl:1: there is no column 'text' .*, only txt, label; name .* text=txt"),
         ("c.parquet", "c.parquet is not a Parquet file"),
     ):
         if name.endswith("parquet"):
@@ -224,6 +226,16 @@ def test_cells_as_they_are_meant() -> None:
     assert cells.texts("tuple") == ["a"]
     with pytest.raises(UserError, match=r'a.csv:7: the column "nan" is empty'):
         cells.label("nan")
+    for blank in (None, "", " ", "\t\n"):
+        with pytest.raises(UserError, match='the column "text" is empty; mend the row'):
+            row(text=blank).text("text")
+
+
+def test_an_address_is_no_path() -> None:
+    with pytest.raises(
+        UserError, match=r'a\.csv:7: the column "image" is the address http://a\.b/c\.png: save'
+    ):
+        row(image="http://a.b/c.png").path("image")
 
 
 @settings(deadline=None)

@@ -1,6 +1,9 @@
 """Features are computed once, are the encoder's, and survive an interruption."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +138,29 @@ def test_pictures_of_any_mode_and_size(tmp_path):
         config = FeatureConfig(batch_size=2, framing=framing)
         (batch,) = pixel_batches(FilePictures(found), Preprocessing(32), config)
         assert batch.shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("shape", [(3, 60_000, 1), (3, 1, 60_000), (3, 9_000, 7)])
+def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of 60,000 pixels was enlarged to 256 x 15,360,000 of them before its middle was cut out."""
+    import xfm.evaluation.linear.source as module
+
+    sizes: list[int] = []
+
+    def watched(picture: torch.Tensor, size: list[int], *options: object, **more: Any) -> torch.Tensor:
+        sizes.append(size[0] * size[1])
+        return resize(picture, size, *options, **more)
+
+    resize = module.resize
+    monkeypatch.setattr(module, "resize", watched)
+    picture = torch.randint(0, 256, shape, dtype=torch.uint8)
+    assert centre(picture, Preprocessing(32)).shape == (3, 32, 32)
+    assert max(sizes) <= 37 * 37 * 16
+
+
+def test_names_that_are_no_text_are_known_again(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(b"x")
+    assert FilePictures([Labelled(path, "a")]).identity() == FilePictures([Labelled(path, "b")]).identity()

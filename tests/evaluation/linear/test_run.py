@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -88,6 +89,31 @@ def test_a_class_without_training_rows_is_named(folder, capsys):
     assert "new.png" in message
     assert "pink" in message
     assert not (folder / "out" / "metrics.json").exists()
+
+
+def test_rows_that_cannot_be_used_are_named(folder, capsys):
+    (folder / "train" / "bad.png").write_text("no picture")
+    first = next((folder / "train").glob("*/*.png")).relative_to(folder)
+    (folder / "unseen.csv").write_text(f"image,label\n{first},red\n{first},mauve\n")
+    assert run(folder, "--test", str(folder / "unseen.csv")) == 2
+    assert re.search(r"unseen\.csv:3: \S+: no training row has the label 'mauve'", capsys.readouterr().err)
+    for name in ("train/bad.png", "absent.png"):
+        (folder / "broken.csv").write_text(f"image,label\n{first},red\n{name},red\n")
+        assert run(folder, "--test", str(folder / "broken.csv")) == 2
+        error = capsys.readouterr().err
+        assert re.search(rf"broken\.csv:3: \S*{name}: ", error)
+    (folder / "one.csv").write_text(f"image,label\n{first},red\n{first},red\n")
+    both = ["--train", str(folder / "one.csv"), "--test", str(folder / "one.csv")]
+    assert run(folder, *both) == 2
+    assert "all training rows have the label 'red'" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_stands_for_its_model(folder):
+    """For a probe, and without training."""
+    given = ["--test", str(folder / "test"), "--out", str(folder / "out")]
+    train = ["--train", str(folder / "train"), "--methods", "knn"]
+    assert main(["probe", str(folder), *train, *given]) == 0
+    assert main(["zero-shot", str(folder), *given]) == 0
 
 
 def test_every_epoch_sees_every_row_once():

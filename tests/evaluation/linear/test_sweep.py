@@ -90,6 +90,13 @@ def test_without_validation_rows_a_share_chooses_and_all_are_fitted(tmp_path, mo
     assert not [*tmp_path.iterdir()]
 
 
+def test_one_row_a_class_chooses_for_itself():
+    names = np.array(["a", "b", "c"])
+    probe = fit_probe(Split(np.eye(3, dtype=np.float32), names), None, RegressionConfig())
+    assert max(trial.score for trial in probe.trials) == 1.0
+    assert (probe.predict(np.eye(3)) == names).all()
+
+
 def test_one_class_is_no_task():
     with pytest.raises(UserError, match="two classes"):
         fit_probe(Split(np.ones((4, 2)), np.array(["a"] * 4)), None, RegressionConfig())

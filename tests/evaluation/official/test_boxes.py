@@ -9,7 +9,7 @@ from pycocotools import mask
 from torchvision.ops import box_iou
 
 from xfm.evaluation.metrics import paired_iou
-from xfm.reproduce.scoring import score_boxes
+from xfm.tasks.grounding import box_metrics
 from xfm.tasks.rows import Reference
 
 WIDTH, HEIGHT = 640, 427
@@ -43,7 +43,7 @@ def test_overlap_and_accuracy(seed: int) -> None:
 
     sides = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT])
     rows = [Reference(Path("a.jpg"), "dog", tuple(box)) for box in true / sides]
-    scores = score_boxes(rows, [tuple(box) for box in predicted / sides])
+    scores = box_metrics(rows, [tuple(box) for box in predicted / sides])
     assert scores["mean_iou"] == pytest.approx(theirs.mean())
     clear = abs(theirs - 0.5) > 1e-9
     assert clear.all()
@@ -52,4 +52,4 @@ def test_overlap_and_accuracy(seed: int) -> None:
 
 def test_half_an_overlap_counts() -> None:
     row = Reference(Path("a.jpg"), "dog", (0.0, 0.0, 0.5, 0.5))
-    assert score_boxes([row], [(0.0, 0.0, 0.5, 0.25)]) == {"acc50": 1.0, "mean_iou": 0.5}
+    assert box_metrics([row], [(0.0, 0.0, 0.5, 0.25)]) == {"acc50": 1.0, "mean_iou": 0.5}

@@ -73,3 +73,12 @@ def test_sun397_needs_its_partitions(tmp_path: Path) -> None:
     (tmp_path / "SUN397" / "Testing_01.txt").unlink()
     with pytest.raises(UserError, match="put the official partitions"):
         read_image_set(tmp_path, ImageSet.SUN397)
+
+
+@pytest.mark.parametrize("name", ["../../../../secret", "/etc/secret"])
+def test_a_list_names_pictures_of_its_data_set_only(tmp_path: Path, name: str) -> None:
+    WRITERS[ImageSet.PETS](tmp_path)
+    path = tmp_path / "oxford-iiit-pet" / "annotations" / "test.txt"
+    path.write_text(path.read_text() + f"{name} 1 1 1\n")
+    with pytest.raises(UserError, match=r"a list of oxford-pets names .*secret"):
+        read_image_set(tmp_path, ImageSet.PETS)

@@ -1,15 +1,18 @@
 """JSON, JSON-lines, TSV and Parquet files of benchmarks, as rows that know where they stand."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xfm.data.tables.parquet import class_names, read_parquet
+from xfm.data.records import is_text
+from xfm.data.tables.parquet import class_names, open_parquet, read_parquet
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 
 T = TypeVar("T")
+_DIGITS = re.compile(r"-?[0-9]{1,18}")
 
 
 def need(folder: Path, *names: str) -> Path:
@@ -104,9 +107,9 @@ def integer(row: Row, field: str) -> int:
         UserError: it is none.
     """
     value = row.get(field)
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 63:
         raise row.error(field, "is not a whole number")
     return value
 
@@ -120,7 +123,10 @@ def string(row: Row, field: str) -> str:
     value = row.get(field)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise row.error(field, "is missing or not a string")
-    return str(value)
+    text = str(integer(row, field) if isinstance(value, int) else value)
+    if not is_text(text):
+        raise row.error(field, "is not Unicode")
+    return text
 
 
 def chosen(row: Row, field: str, options: Mapping[Any, T]) -> T:
@@ -230,13 +236,5 @@ def hub_rows(path: Path) -> int:
 
 def _footer(path: Path) -> tuple[int, Mapping[bytes, bytes]]:
     """Number of rows and metadata of a Parquet file."""
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
-    try:
-        file = parquet.ParquetFile(path)
-    except (OSError, arrow.ArrowException) as error:
-        raise UserError(f"{path} is not a Parquet file ({error}); download it again") from None
+    file = open_parquet(path)
     return file.metadata.num_rows, file.schema_arrow.metadata or {}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xfm.data.official.files import hub_classes, hub_rows, parquet_files, read_hub
-from xfm.data.pictures import PictureError, picture_size
+from xfm.data.official.files import hub_classes, hub_rows, parquet_files, picture_below, read_hub
+from xfm.data.pictures import PictureError, picture_size, picture_suffix
 from xfm.data.tasks import Row, read_rows
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
@@ -45,7 +45,7 @@ def unpacked(
         UserError: a picture is no picture, or the folder cannot be written.
     """
     if (target / INDEX).is_file():
-        found = [(target / row.text("image"), row.text("label")) for row in read_rows(target / INDEX)]
+        found = [(_listed(row, target), row.text("label")) for row in read_rows(target / INDEX)]
         if total is None or len(found) == total:
             return found
     with writing(target, "or choose a data folder on a larger disk"):
@@ -58,17 +58,20 @@ def unpacked(
     return unpacked(target, pictures)
 
 
+def _listed(row: Row, folder: Path) -> Path:
+    path = picture_below(folder, row.text("image"))
+    if path is None:
+        raise row.error("image", "leaves the folder of the pictures")
+    return path
+
+
 def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
     with (folder / INDEX).open("w", encoding="utf-8", newline="\n") as index:
         for number, picture in enumerate(pictures):
-            name = f"{number // 1000:04d}/{number:07d}{_suffix(picture.data)}"
+            name = f"{number // 1000:04d}/{number:07d}{picture_suffix(picture.data)}"
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(picture.data)
             index.write(json.dumps({"image": name, "label": picture.label}, ensure_ascii=False) + "\n")
-
-
-def _suffix(data: bytes) -> str:
-    return {b"\x89P": ".png", b"RI": ".webp"}.get(data[:2], ".jpg")
 
 
 def parquet_pictures(

@@ -7,7 +7,7 @@ all, so that no function or class can be called; what then remains are plain val
 import io
 import pickle
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from xfm.errors import UserError
 
@@ -15,10 +15,19 @@ MAX_BYTES = 512 << 20
 _PLAIN = (dict, list, tuple, str, int, float, bool, bytes, type(None))
 
 
+def _refuse_byte_array(unpickler: object) -> NoReturn:
+    raise pickle.UnpicklingError("it holds a byte array")
+
+
 # The unpickler in C keeps its memo in an array whose length a file can choose: ten bytes take all memory. The
 # one in Python keeps a dictionary, and reads the largest of these files in seconds.
 class _PlainUnpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    """Refuses every name and every persistent object."""
+    """Refuses every name, every persistent object, and byte arrays, whose length a file can choose too."""
+
+    dispatch: ClassVar = {  # pyright: ignore
+        **pickle._Unpickler.dispatch,  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        pickle.BYTEARRAY8[0]: _refuse_byte_array,
+    }
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")

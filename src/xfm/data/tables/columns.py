@@ -67,8 +67,16 @@ class ColumnMap:
             if name not in known:
                 raise UserError(f"--columns: there is no field {name!r}; the task reads {', '.join(known)}")
 
-    def check_columns(self, fields: Sequence[Field], columns: Sequence[str], file: Path) -> None:
-        """Refuse a file that lacks a column.
+    def check_columns(
+        self, fields: Sequence[Field], columns: Sequence[str], file: Path, others: bool = False
+    ) -> None:
+        """Refuse a file, or a row that has columns of its own, that lacks a column.
+
+        Args:
+            fields: what the task reads.
+            columns: that there are.
+            file: or its row, for messages.
+            others: whether other rows have the columns, so that it is this row that is wrong.
 
         Raises:
             UserError: names the file, the column, the columns that there are, and how to map one of them.
@@ -77,15 +85,20 @@ class ColumnMap:
             stand_in = one.instead and all(self.of(name) in columns for name in one.instead)
             if one.optional or stand_in or self.of(one.name) in columns:
                 continue
-            raise UserError(f"{file}: {self.missing(one, columns)}")
+            problem = f'the column "{self.of(one.name)}" is missing; mend the row'
+            raise UserError(f"{file}: {problem if others else self.missing(one, columns)}")
 
     def missing(self, one: Field, columns: Sequence[str]) -> str:
         """A sentence about a column that is not there."""
         column = self.of(one.name)
-        shown = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
-        close = difflib.get_close_matches(column, columns, n=1, cutoff=0.6)
+        close = difflib.get_close_matches(column, columns[:1000], n=1, cutoff=0.6)
         example = close[0] if close else "COLUMN"
         return (
-            f"there is no column {column!r} for the field {one.name!r} ({one.help}), only {shown}; "
+            f"there is no column {column!r} for the field {one.name!r} ({one.help}), only {listed(columns)}; "
             f"name the right one with --columns {one.name}={example}"
         )
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The first columns, for messages; long names are cut."""
+    return ", ".join(name[:40] for name in columns[:12]) + (", ..." if len(columns) > 12 else "")

@@ -1,69 +1,103 @@
 """CSV and TSV with a header; quoted cells may hold line breaks."""
 
+import contextlib
 import csv
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
+from typing import TextIO
 
+from xfm.data.pictures import MAX_BYTES
 from xfm.data.records import Limits
 from xfm.data.tables.records import Records, unreadable
 from xfm.errors import UserError
 
+LONGEST_LINE = MAX_BYTES
+"""Characters of a line at most: a file without line breaks would be read whole."""
 _DELIMITERS = (",", ";", "\t", "|")
 
 
-def read_csv(path: Path, wanted: frozenset[str]) -> Records:
-    """A CSV file; the delimiter is the one of `, ; tab |` that the header has most of."""
-    with unreadable(path):
-        header = _open_first_line(path)
-    return _read(path, max(_DELIMITERS, key=header.count), wanted)
+def read_delimited(path: Path, wanted: frozenset[str]) -> Records:
+    """A CSV or TSV file; rows are numbered by the line that they begin on."""
+    delimiter, names = read_header(path)
+
+    def rows() -> Iterator[tuple[int, dict[str, object]]]:
+        for number, cells, _ in islice(read_cells(path, delimiter), 1, None):
+            if len(cells) != len(names):
+                raise UserError(f"{path}:{number}: {wrong_width(cells, names, delimiter)}")
+            yield number, {n: c for n, c in zip(names, cells, strict=True) if n in wanted}
+
+    return Records(tuple(names), rows())
 
 
-def read_tsv(path: Path, wanted: frozenset[str]) -> Records:
-    """A file with tabs between its cells."""
-    return _read(path, "\t", wanted)
+def read_header(path: Path) -> tuple[str, list[str]]:
+    """The delimiter and the names of the columns.
 
+    The delimiter of a `.tsv` is the tab, of other files the one of `, ; tab |` that the header has most of.
 
-def _open_first_line(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return file.readline(1 << 20)
-
-
-def _read(path: Path, delimiter: str, wanted: frozenset[str]) -> Records:
+    Raises:
+        UserError: the file cannot be read, has no header, or has a column twice.
+    """
     with unreadable(path), path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file, delimiter=delimiter), [])
+        first = file.readline(1 << 20)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(_DELIMITERS, key=first.count)
+    with contextlib.closing(read_cells(path, delimiter)) as rows:
+        _, header, _ = next(rows, (1, [], 0))
     names = [name.strip() for name in header]
     if not any(names):
         raise UserError(f"{path}: the first line names no columns; write a header, such as text,label")
-    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if name and count > 1):
         raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
-    return Records(tuple(names), _rows(path, delimiter, names, wanted))
+    return delimiter, names
 
 
-def _rows(
-    path: Path, delimiter: str, names: list[str], wanted: frozenset[str]
-) -> Iterator[tuple[int, dict[str, object]]]:
-    """The cells of the wanted columns; rows are numbered by the line that they begin on."""
-    limit = Limits().annotation_bytes
-    before = csv.field_size_limit(limit)
+def read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
+    """Every row that is not blank, the header too: the line that it begins on, its cells, what was read.
+
+    What was read is counted in characters, up to the row's end.
+
+    Raises:
+        UserError: the file cannot be read, or a quote, a cell or a line has no end.
+    """
+    before = csv.field_size_limit(Limits().annotation_bytes)
     line = 1
     try:
         with unreadable(path), path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            next(reader)
-            line = reader.line_num + 1
+            lines = _Lines(path, file)
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
             for cells in reader:
                 number, line = line, reader.line_num + 1
-                if not cells or cells == [""]:
-                    continue
-                if len(cells) != len(names):
-                    raise UserError(
-                        f"{path}:{number}: the row has {len(cells)} cells, but there are {len(names)} "
-                        f"columns; put quotes around cells that hold {delimiter!r} or line breaks"
-                    )
-                yield number, {n: c for n, c in zip(names, cells, strict=True) if n in wanted}
+                if cells and cells != [""]:
+                    yield number, cells, lines.read
     except csv.Error as error:
         raise UserError(
             f"{path}:{line}: the row cannot be read ({error}); look at the quotes of this row"
         ) from None
     finally:
         csv.field_size_limit(before)
+
+
+def wrong_width(cells: Sequence[str], names: Sequence[str], delimiter: str) -> str:
+    """What is wrong with a row that has not one cell a column, and how to mend it."""
+    return (
+        f"the row has {len(cells)} cells, but there are {len(names)} columns; put quotes around cells that "
+        f"hold {delimiter!r} or line breaks"
+    )
+
+
+class _Lines:
+    """The lines of a text file, and how many characters they have."""
+
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self._path, self._file, self.read = path, file, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for number in count(1):
+            line = self._file.readline(LONGEST_LINE + 1)
+            if len(line) > LONGEST_LINE:
+                raise UserError(f"{self._path}:{number}: the line has no end; put line breaks between rows")
+            if not line:
+                return
+            self.read += len(line)
+            yield line

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xfm.data.pictures import MAX_BYTES
+from xfm.data.pictures import MAX_BYTES, picture_suffix
 from xfm.errors import UserError
 from xfm.files import writing
-
-_SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp"}
 
 
 class PictureStore:
@@ -40,8 +38,7 @@ class PictureStore:
     def _write(self, data: bytes, place: str) -> Path:
         if len(data) > MAX_BYTES:
             raise UserError(f"{place} has {len(data)} bytes, more than the limit of {MAX_BYTES}; shrink it")
-        suffix = next((suffix for start, suffix in _SUFFIXES.items() if data.startswith(start)), ".bin")
-        path = self.folder.absolute() / (hashlib.sha256(data).hexdigest()[:32] + suffix)
+        path = self.folder.absolute() / (hashlib.sha256(data).hexdigest()[:32] + picture_suffix(data))
         if not path.exists():
             with writing(path, "or choose another folder"):
                 self.folder.mkdir(parents=True, exist_ok=True)

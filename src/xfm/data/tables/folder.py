@@ -10,12 +10,14 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 COLUMNS = ("image", "label")
 
 
-def read_folder(path: Path, wanted: frozenset[str]) -> Records:
+def read_folder(path: Path) -> Records:
     """Every picture below `path`/CLASS/, in the order of the names; the columns are `image` and `label`.
 
     Raises:
-        UserError: there is no folder of a class, or one of them holds no picture.
+        UserError: there is no such folder, no folder of a class, or one of them holds no picture.
     """
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
     classes = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
     if not classes:
         raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")

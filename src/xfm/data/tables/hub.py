@@ -1,11 +1,14 @@
 """Data sets of the Hugging Face hub, or a local copy of one: `hub:OWNER/NAME[:CONFIG][@SPLIT]`."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from xfm.data.tables.records import Records
 from xfm.errors import UserError
+from xfm.files import path_below
 
 PREFIX = "hub:"
 _REFERENCE = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^@]+))?")
@@ -22,6 +25,7 @@ def read_hub(reference: str, wanted: frozenset[str]) -> Records:
         raise UserError(f"{reference} is not hub:OWNER/NAME, hub:OWNER/NAME:CONFIG or hub:OWNER/NAME@SPLIT")
     try:
         import datasets
+        from datasets.config import HF_CACHE_HOME
     except ImportError:
         raise UserError(
             f"{reference} needs the package datasets; install it with pip install 'xfm[datasets]'"
@@ -35,9 +39,10 @@ def read_hub(reference: str, wanted: frozenset[str]) -> Records:
     assert isinstance(found, datasets.Dataset)
     present = [name for name in found.column_names if name in wanted]
     picked = found.select_columns(present)
-    for name in present:
-        if isinstance(picked.features[name], datasets.Image):
-            picked = picked.cast_column(name, datasets.Image(decode=False))
+    pictures = [name for name in present if isinstance(picked.features[name], datasets.Image)]
+    for name in pictures:
+        picked = picked.cast_column(name, datasets.Image(decode=False))
+    place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
     names = {
         name: list(feature.names)
         for name, feature in picked.features.items()
@@ -49,9 +54,20 @@ def read_hub(reference: str, wanted: frozenset[str]) -> Records:
 
         for number, cells in enumerate(picked, start=1):
             assert isinstance(cells, dict)
+            cells |= {name: _file(cells[name], place) for name in pictures}
             yield number, named(cells, names, f"{reference}:{number}")
 
     return Records(tuple(found.column_names), rows())
+
+
+def _file(cell: Any, place: Path) -> Any:
+    """The path of a picture that the library left where it lies, in the data set's folder or its own cache.
+
+    What else a row names stays as it is: a path that is judged as those of other tables are.
+    """
+    if not isinstance(cell, dict) or cell.get("bytes") or not isinstance(cell.get("path"), str):
+        return cell
+    return path_below(Path("/"), cell["path"], within=place) or cell
 
 
 def _first(error: Exception) -> str:

@@ -1,18 +1,52 @@
 """Parquet files; whole numbers that the hub's data sets give names to become those names."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xfm.data.tables.records import Records, unreadable
 from xfm.errors import UserError
 
-_ROWS = 256  # of a batch: rows may hold pictures
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+_ROWS, _BYTES = 256, 64 << 20  # of a batch at most; rows may hold pictures
 
 
 def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
     """A Parquet file, of which only the wanted columns are read.
+
+    Raises:
+        UserError: pyarrow is not installed, or the file is missing or damaged.
+    """
+    file = open_parquet(path)
+    from pyarrow import ArrowException
+
+    names = tuple(file.schema_arrow.names)
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
+        raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
+    classes = class_names(file.schema_arrow.metadata or {})
+
+    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
+        number = 0
+        try:
+            present = [name for name in names if name in wanted]
+            for batch in file.iter_batches(batch_rows(file), columns=present):
+                for cells in batch.to_pylist():
+                    number += 1
+                    yield number, named(cells, classes, f"{path}:{number}")
+        except (ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
+            raise UserError(
+                f"{path} cannot be read after row {number} ({_first(error)}); copy it again"
+            ) from None
+
+    return Records(names, rows())
+
+
+def open_parquet(path: Path) -> "ParquetFile":
+    """A Parquet file of which the footer has been read.
 
     Raises:
         UserError: pyarrow is not installed, or the file is missing or damaged.
@@ -24,25 +58,16 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
         raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
     with unreadable(path):
         try:
-            file = parquet.ParquetFile(path)
-        except (arrow.ArrowException, ValueError) as error:
+            return parquet.ParquetFile(path)
+        except (arrow.ArrowException, ValueError) as error:  # a name that is no text is a ValueError
             raise UserError(f"{path} is not a Parquet file ({_first(error)}); copy it again") from None
-    names = tuple(file.schema_arrow.names)
-    classes = class_names(file.schema_arrow.metadata or {})
 
-    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
-        number = 0
-        try:
-            for batch in file.iter_batches(_ROWS, columns=[name for name in names if name in wanted]):
-                for cells in batch.to_pylist():
-                    number += 1
-                    yield number, named(cells, classes, f"{path}:{number}")
-        except (arrow.ArrowException, OSError, ValueError) as error:
-            raise UserError(
-                f"{path} cannot be read after row {number} ({_first(error)}); copy it again"
-            ) from None
 
-    return Records(names, rows())
+def batch_rows(file: "ParquetFile") -> int:
+    """How many rows to read at once, so that they take no more than some 64 MiB of memory."""
+    told = file.metadata
+    size = sum(told.row_group(number).total_byte_size for number in range(told.num_row_groups))
+    return max(1, min(_ROWS, _BYTES * told.num_rows // max(1, size)))
 
 
 def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

@@ -29,9 +29,9 @@ def unreadable(path: Path) -> Iterator[None]:
     Raises:
         UserError: the file is missing, no file, or not UTF-8.
     """
-    if path.exists() and not path.is_file():  # a pipe would block
-        raise UserError(f"{path} is not a file; give the path of a table")
     try:
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise UserError(f"{path} is not a file; give the path of a table")
         yield
     except OSError as error:
         raise UserError(
@@ -39,3 +39,5 @@ def unreadable(path: Path) -> Iterator[None]:
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); save it as UTF-8") from error
+    except ValueError as error:  # a NUL in the path
+        raise UserError(f"{path}: cannot read the file ({error}); check the path") from error

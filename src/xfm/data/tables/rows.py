@@ -4,10 +4,11 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xfm.data.records import is_text
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 from xfm.files import path_below
@@ -31,8 +32,10 @@ class TableRow(Row):
         return f"{self.file}:{self.number}"
 
     def has(self, name: str) -> bool:
-        """Whether the cell is there and not empty."""
+        """Whether the cell is there and not empty; NaN is what tables of numbers have for empty cells."""
         value = self.fields.get(name)
+        if isinstance(value, float):
+            return not math.isnan(value)
         return value is not None and not (isinstance(value, str) and not value.strip())
 
     def error(self, field: str, problem: str) -> UserError:
@@ -42,14 +45,15 @@ class TableRow(Row):
     def text(self, field: str) -> str:
         """A text that is not blank; numbers count as texts."""
         value = self.fields.get(field)
+        if isinstance(value, float) and math.isnan(value):
+            raise self.error(field, "is empty")
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return f"{value:g}" if isinstance(value, float) else str(value)
+            return f"{value:.15g}" if isinstance(value, float) else str(value)
         if not isinstance(value, str) or not value.strip():
-            raise self.error(field, "is empty" if value in (None, "") else "is not a text")
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # JSON may smuggle in half a surrogate pair
-            raise self.error(field, "is not Unicode") from None
+            blank = value is None or isinstance(value, str)
+            raise self.error(field, "is empty" if blank else "is not a text")
+        if not is_text(value):
+            raise self.error(field, "is not Unicode")
         return value
 
     def texts(self, field: str) -> list[str]:
@@ -57,7 +61,7 @@ class TableRow(Row):
         value = self._listed(field)
         if not isinstance(value, list):
             return [self.text(field)]
-        if not value or not all(isinstance(one, str) and one.strip() for one in value):
+        if not value or not all(is_text(one) and one.strip() for one in value):
             raise self.error(field, "is not a text or a list of texts")
         return value
 
@@ -66,8 +70,6 @@ class TableRow(Row):
         value = self.fields.get(field)
         if isinstance(value, bool):
             return "true" if value else "false"
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            raise self.error(field, "is empty")
         return self.text(field).strip()
 
     def value(self, field: str) -> float:
@@ -99,7 +101,7 @@ class TableRow(Row):
         value = self._listed(field)
         if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
             value = [one.get("answer") for one in value]
-            if not all(isinstance(one, str) and one.strip() for one in value):
+            if not all(is_text(one) and one.strip() for one in value):
                 raise self.error(field, 'holds an object without a text "answer"')
             return Counter(value)
         return Counter(self.texts(field))
@@ -124,12 +126,21 @@ class TableRow(Row):
             return [one if isinstance(one, Path) else self._below(field, one) for one in value]
         raise self.error(field, "is not a list of paths")
 
+    def one_by_one(self, field: str) -> list["TableRow"]:
+        """The row once for each element of a list, which stands in the place of the list."""
+        value = self._listed(field)
+        if not isinstance(value, list):
+            raise self.error(field, "is not a list")
+        return [replace(self, fields={**self.fields, field: one}) for one in value]
+
     def path(self, field: str) -> Path:
         """A picture's file; its path starts from the table's folder, or from the folder that was given."""
         value = self.fields.get(field)
         return value if isinstance(value, Path) else self._below(field, self.text(field))
 
     def _below(self, field: str, name: str) -> Path:
+        if "://" in name:
+            raise self.error(field, f"is the address {name}: save the picture and name its file")
         folder = self.root or self.file.parent
         # Of the table's own folder a folder beside it may be meant, of one that was given nothing above it.
         path = path_below(folder, name, within=self.root or folder / "..")

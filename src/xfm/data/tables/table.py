@@ -1,10 +1,11 @@
 """Any table as rows with the fields of a task."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xfm.data.tables.columns import ColumnMap, Field
-from xfm.data.tables.delimited import read_csv, read_tsv
+from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.folder import read_folder
 from xfm.data.tables.hub import PREFIX, read_hub
@@ -15,8 +16,8 @@ from xfm.data.tables.rows import TableRow
 from xfm.errors import UserError
 
 _READERS: dict[str, Callable[[Path, frozenset[str]], Records]] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".parquet": read_parquet,
@@ -53,7 +54,7 @@ def read_table(
     rows: list[TableRow] = []
     for number, cells in records.rows:
         if records.columns is None:
-            columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"))
+            columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"), others=bool(rows))
         cells = pictures.unpack({name: cells[name] for name in wanted & cells.keys()}, f"{place}:{number}")
         found = {field: cells[column] for field, column in names.items() if column in cells}
         rows.append(TableRow(found, place, number, names, root))
@@ -66,8 +67,8 @@ def _open(source: str | Path, wanted: frozenset[str]) -> Records:
     if str(source).startswith(PREFIX):
         return read_hub(str(source), wanted)
     path = Path(source)
-    if path.is_dir():
-        return read_folder(path, wanted)
+    if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
+        return read_folder(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(

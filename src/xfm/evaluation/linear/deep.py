@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xfm.config.linear import HeadConfig
@@ -15,7 +14,7 @@ from xfm.evaluation.metrics import Array
 from xfm.evaluation.probe import Split
 from xfm.modeling.heads import DeepHead
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import seeded
+from xfm.tasks.base import classification_losses, seeded
 from xfm.training.loop import train
 
 ROWS = 8192  # rows of a prediction's block
@@ -93,10 +92,7 @@ def fit_head(
         module = FeatureHead(width, len(classes))
 
     def losses(batch: FeatureBatch, generator: torch.Generator) -> Losses:
-        logits = module(batch.features)
-        loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=config.label_smoothing)
-        right = (logits.detach().argmax(1) == batch.labels).float().mean()
-        return Losses(loss, {"cross_entropy": loss}, {"accuracy": right})
+        return classification_losses(module(batch.features), batch.labels, config.label_smoothing)
 
     def batches(start: int, stop: int) -> Iterator[FeatureBatch]:
         for rows in _orders(count, size, seed, start, stop):

@@ -21,7 +21,7 @@ from xfm.evaluation.linear.sweep import LinearProbe, fit_probe, joined
 from xfm.evaluation.metrics import Array, majority_accuracy
 from xfm.evaluation.probe import Split, nearest_neighbours
 from xfm.evaluation.scores import Score, write_json, write_scores
-from xfm.files import file_digest
+from xfm.files import file_digest, model_folder
 from xfm.modeling.folder import WEIGHTS, Preprocessing, Pretrained, load_model
 from xfm.modeling.vision import VisionEncoder
 from xfm.tasks.rows import Labelled
@@ -63,7 +63,7 @@ class FrozenResult:
 
 
 def evaluate_frozen(
-    model_folder: Path,
+    model: Path,
     data: LabelledSplits,
     out: Path,
     config: LinearEvaluationConfig,
@@ -74,7 +74,7 @@ def evaluate_frozen(
     """Evaluate frozen features, and write `metrics.json` and `probe.json`.
 
     Args:
-        model_folder: a folder written by `save_model`.
+        model: a folder written by `save_model`, or that of a finished run.
         data: labelled pictures.
         out: folder for the results.
         config: what to run.
@@ -91,24 +91,14 @@ def evaluate_frozen(
     _check_labels(data)
     if save:
         check_savable(config)
-    pretrained = load_model(model_folder)
+    folder = model_folder(model)
+    pretrained = load_model(folder)
     featuriser = build_featuriser(
-        pretrained, file_digest(model_folder / WEIGHTS), config, both=Method.HEAD in config.methods
+        pretrained, file_digest(folder / WEIGHTS), config, both=Method.HEAD in config.methods
     )
     cache = cache or out / CACHE
     began = time.perf_counter()
-
-    def split(name: str, rows: Sequence[Labelled]) -> Split:
-        values = cached_features(featuriser, FilePictures(rows), cache, f"{name} pictures", progress)
-        return Split(values, np.array([row.label for row in rows]))
-
-    features = _Features(
-        split("training", data.train),
-        None if data.validation is None else split("validation", data.validation),
-        split("test", data.test),
-        featuriser,
-        cache,
-    )
+    features = _cached(data, featuriser, cache, progress)
     result = FrozenResult(details={"config": to_plain(config), "seconds": {}})
     seconds: dict[str, float] = result.details["seconds"]
     seconds["features"] = time.perf_counter() - began
@@ -153,7 +143,7 @@ def _check_labels(data: LabelledSplits) -> None:
     for row in (*(data.validation or ()), *data.test):
         if row.label not in known:
             raise UserError(
-                f"{row.image}: no training row has its label {row.label!r}; add one, or leave the row out"
+                f"{row.shown}: no training row has the label {row.label!r}; add one, or leave the row out"
             )
 
 
@@ -174,6 +164,22 @@ class _Features:
     def slot0(self, split: Split) -> Split:
         """A split without what only the published head takes."""
         return Split(split.features[:, : self.featuriser.width], split.labels)
+
+
+def _cached(data: LabelledSplits, featuriser: Featuriser, cache: Path, progress: bool) -> _Features:
+    """Features of every split, computed where the cache does not have them."""
+
+    def split(name: str, rows: Sequence[Labelled]) -> Split:
+        values = cached_features(featuriser, FilePictures(rows), cache, f"{name} pictures", progress)
+        return Split(values, np.array([row.label for row in rows]))
+
+    return _Features(
+        split("training", data.train),
+        None if data.validation is None else split("validation", data.validation),
+        split("test", data.test),
+        featuriser,
+        cache,
+    )
 
 
 def _linear(

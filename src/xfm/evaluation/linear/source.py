@@ -18,6 +18,8 @@ from xfm.modeling.folder import Preprocessing
 from xfm.tasks.pictures import normalise, squash
 from xfm.tasks.rows import Labelled
 
+STRIP = 16  # sides of longer strips have this ratio at most when their middle is cut out
+
 
 class PictureSource(Protocol):
     """Pictures by index."""
@@ -47,26 +49,31 @@ class FilePictures:
     """
 
     def __init__(self, rows: Sequence[Labelled]) -> None:
-        self._paths = [row.image for row in rows]
+        self._rows = rows
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._rows)
 
     def picture(self, index: int) -> Tensor:
         """[3, H, W] uint8."""
-        return load_image(self._paths[index])
+        row = self._rows[index]
+        try:
+            return load_image(row.image)
+        except UserError as error:
+            raise UserError(f"{row.place}: {error}" if row.place else str(error)) from error
 
     def identity(self) -> str:
         """Of names, sizes and times of change of the files; their bytes are not read."""
         digest = hashlib.sha256()
-        for path in self._paths:
+        for row in self._rows:
             try:
-                status = path.stat()
+                status = row.image.stat()
             except OSError as error:
                 raise UserError(
-                    f"{path}: cannot read the picture ({error.strerror}); check the path"
+                    f"{row.shown}: cannot read the picture ({error.strerror}); check the path"
                 ) from error
-            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            says = f"{row.image.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            digest.update(says.encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
@@ -106,6 +113,9 @@ def centre(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     At 224 pixels that is 256, as ImageNet is evaluated.
     """
     height, width = preprocessing.shape
+    tall, wide = picture.shape[1:]
+    # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
+    picture = center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
     tall, wide = picture.shape[1:]
     if wide * height <= tall * width:  # the width is what is scarce
         across = round(width * 8 / 7)

@@ -69,7 +69,8 @@ def fit_probe(
     """
     if validation is None:
         held = held_out(train.labels, share, seed)
-        validation = _part(train, held, scratch)
+        # Where no class has two rows, none can be spared, and the rows choose that are fitted.
+        validation = _part(train, held if held.any() else ~held, scratch)
         fitted = _part(train, ~held, scratch)
         everything = train
     else:
@@ -77,7 +78,7 @@ def fit_probe(
     classes, codes = np.unique(everything.labels, return_inverse=True)
     if len(classes) < 2:
         raise UserError(
-            f"all training rows have the label {classes[0]!r}: a probe needs two classes at least"
+            f"all training rows have the label {str(classes[0])!r}: a probe needs two classes at least"
         )
     known = {label: code for code, label in enumerate(classes.tolist())}
     targets = np.array([known[label] for label in fitted.labels.tolist()])

@@ -12,8 +12,8 @@ from xfm.evaluation.fine_tuned import fine_tuned
 from xfm.evaluation.metrics import Array, accuracy, majority_accuracy
 from xfm.evaluation.probe import Split, linear_probe, text_features
 from xfm.tasks.base import Blanked, TaskSettings
-from xfm.tasks.rows import TextPair
-from xfm.tasks.text_pair import TextPairTask
+from xfm.tasks.rows import TRUTH, LabelledText, read_text_pairs
+from xfm.tasks.text_classification import TextClassificationTask, encode_texts
 
 SHOWN = 10
 HYPOTHESIS = "hypothesis only"
@@ -35,13 +35,13 @@ def _text_pairs(context: Context, name: str, config: FineTuneConfig) -> PartResu
     Chance is the share of the larger class. Baseline of each: the same training on the second text alone.
     """
     result, seed = PartResult(), context.config.seed
-    train = context.rows(TextPairTask.read, name, "train", config.train_rows)
+    train = context.rows(read_text_pairs, name, "train", config.train_rows)
     (split,) = context.splits(("test",))
-    test = context.rows(TextPairTask.read, name, split, config.test_rows)
+    test = context.rows(read_text_pairs, name, split, config.test_rows)
     labels = np.array([row.label for row in test])
 
-    def build(settings: TaskSettings) -> TextPairTask:
-        return TextPairTask(context.pretrained, train, settings)
+    def build(settings: TaskSettings) -> TextClassificationTask:
+        return TextClassificationTask(context.pretrained, train, settings, TRUTH)
 
     tests = {split: test}
     tuned = fine_tuned(context, build, config, tests)
@@ -54,27 +54,35 @@ def _text_pairs(context: Context, name: str, config: FineTuneConfig) -> PartResu
     )
     result.add(f"{name}/{split}/probe_accuracy", value, chance, n, seed, {HYPOTHESIS: floor})
     result.curves = {name: tuned.losses, f"{name}, {HYPOTHESIS}": baseline.losses}
-    predicted = tuned.predictions[split]
+    predicted = [choice.label for choice in tuned.predictions[split]]
     right = [row.label == guess for row, guess in zip(test, predicted, strict=True)]
     result.examples[name] = plain(
         [
-            TextPairExample(test[place].text_a, test[place].text_b, test[place].label, predicted[place])
+            TextPairExample(
+                test[place].text,
+                test[place].second or "",
+                test[place].label == TRUTH[True],
+                predicted[place] == TRUTH[True],
+            )
             for place in pick_examples(right, SHOWN, seed)
         ]
     )
     return result
 
 
-def _probe(context: Context, train: Sequence[TextPair], test: Sequence[TextPair], blanked: Blanked) -> float:
+def _probe(
+    context: Context, train: Sequence[LabelledText], test: Sequence[LabelledText], blanked: Blanked
+) -> float:
     """Accuracy of a linear probe on the frozen token 0 of the pairs."""
     config = context.config.probe
     train = list(train)[: config.train_rows or None]
-    task = TextPairTask(context.pretrained, train, context.settings(context.config.batch_size, blanked))
+    settings = context.settings(context.config.batch_size, blanked)
 
-    def features(rows: Sequence[TextPair]) -> Array:
+    def features(rows: Sequence[LabelledText]) -> Array:
         def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            for start in range(0, len(rows), context.config.batch_size):
-                tokens = task.collate(rows[start : start + context.config.batch_size]).tokens
+            for start in range(0, len(rows), settings.batch_size):
+                part = rows[start : start + settings.batch_size]
+                tokens = encode_texts(part, context.pretrained.tokenizer, settings)
                 yield tokens.ids, tokens.mask
 
         return text_features(context.encoder, batches())

@@ -51,6 +51,9 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "--skip-bad", action="store_true", help="log rows that cannot be answered in OUT.bad.jsonl"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with what OUT holds, as happens without it, too"
+    )
     parser.add_argument("--restart", action="store_true", help="throw away what OUT holds")
     parser.add_argument(
         "--allow-urls", action="store_true", help="fetch pictures from public http(s) addresses"
@@ -96,7 +99,7 @@ def _task_of(options: Sequence[str]) -> PipelineTask | None:
 
 def _columns(task: PipelineTask) -> str:
     found = [
-        f"{field.name} ({field.holds}{', may be missing' if field.optional else ''})"
+        f"{field.name} ({field.meaning}{', may be missing' if field.optional else ''})"
         for field in FIELDS[task]
     ]
     return ", ".join(found)
@@ -117,6 +120,8 @@ def predict(chosen: "Namespace") -> None:
     task = pipeline_task(chosen.task)
     options = assemble(OPTIONS[task], chosen)
     gallery = getattr(chosen, "gallery", None)
+    if chosen.resume and chosen.restart:
+        raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
     if task is PipelineTask.RETRIEVAL and gallery is None:
         raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
     from xfm.data.tables import ColumnMap

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.config.plain import first_difference
+from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
 from xfm.files import write_text, writing
 
@@ -27,7 +27,7 @@ def earlier_settings(out: Path) -> dict[str, Any]:
     """The settings of an earlier run into the file, empty where none can be read."""
     try:
         found = json.loads(settings_file(out).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -70,7 +70,8 @@ class Answers:
         number = {} if self._by_name else {ROW: row}  # pictures of a folder have no lasting number
         line = json.dumps({**number, **kept, ANSWER: answer}, ensure_ascii=False, default=_plain)
         with writing(self.out, _ROOM):
-            self._file.write(line.encode(errors="replace") + b"\n")
+            # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
+            self._file.write(line.encode(errors="backslashreplace") + b"\n")
 
     def log(self, row: int, reason: str) -> None:
         """Note a row that could not be answered."""
@@ -91,7 +92,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
 
     Args:
         out: the file.
-        settings: what its answers depend on.
+        settings: what its answers depend on; values are plain, or dataclasses.
         restart: throw away what is there.
         by_name: whether rows are told by their pictures' names.
 
@@ -103,11 +104,12 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             out.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(out.open("a+b"))
             _lock(out, file)
-            bad = stack.enter_context(bad_file(out).open("a+b"))
             if restart:
                 file.truncate(0)
-                bad.truncate(0)
             _check_settings(out, settings, begun=file.seek(0, os.SEEK_END) > 0)
+            bad = stack.enter_context(bad_file(out).open("a+b"))
+            if restart:
+                bad.truncate(0)
             answers = Answers(out, file, bad, by_name)
         try:
             yield answers
@@ -130,9 +132,9 @@ def _lock(out: Path, file: BinaryIO) -> None:
 
 def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
     """Refuse to append answers of other settings; a file that holds nothing may get any."""
-    path = settings_file(out)
+    path, plain = settings_file(out), to_plain(settings)
     if not begun:
-        write_text(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
         return
     before = earlier_settings(out)
     if not before:
@@ -140,7 +142,7 @@ def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None
             f"{out} holds something, but {path.name} beside it does not say what made it; name another file, "
             "or begin again with --restart"
         )
-    if found := first_difference(before, json.loads(json.dumps(settings))):
+    if found := first_difference(completed(before, settings), plain):
         name, old, new = found
         raise UserError(
             f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin again "
@@ -183,7 +185,7 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
         value = json.loads(line)[key]
         if isinstance(value, kind):
             return value
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise UserError(
         f"{out}:{number}: the line is not one of answers; remove it and what follows, or begin with --restart"
@@ -197,7 +199,7 @@ def _mend_log(bad: BinaryIO, last: int) -> int:
     for line in bad:
         try:
             row = json.loads(line)[ROW] if line.endswith(b"\n") else None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             row = None
         if not isinstance(row, int) or row > last:
             break

@@ -8,6 +8,7 @@ from typing import Any
 
 from xfm.config.pipelines import Holds, InputField
 from xfm.data.tables import ColumnMap, Field, TableRow
+from xfm.data.tables.columns import listed
 from xfm.errors import UserError
 from xfm.inference.fetch import is_url
 from xfm.inference.items import Unreadable
@@ -54,6 +55,7 @@ class Reading:
         """A row of a table."""
         place = f"{path}:{number}"
         names = {one.name: self._column(one, cells) for one in self.fields}
+        names |= {part: self.columns.of(part) for one in self.fields for part in one.parts}
         values = {name: cells[column] for name, column in names.items() if column in cells}
         row = TableRow(values, path, number, names, self.root)
         kept = {name: cells.get(name) for name in self.keep}
@@ -64,32 +66,52 @@ class Reading:
         return InputRow(number, place, given, kept, read)
 
     def _column(self, one: InputField, present: Mapping[str, Any] | Sequence[str]) -> str:
-        if one.name in self.columns.columns:
-            return self.columns.of(one.name)
-        return next((name for name in (one.name, *one.also) if name in present), one.name)
+        names = (one.name, *one.also)
+        if mapped := [name for name in names if name in self.columns.columns]:
+            return self.columns.of(mapped[0])
+        return next((name for name in names if name in present), one.name)
 
     def _is_there(self, one: InputField, row: TableRow) -> bool:
-        if row.has(one.name):
+        if row.has(one.name) or any(map(row.has, one.parts)):
             return True
         if not one.optional:
             raise row.error(one.name, "is missing or empty" if one.name not in row else "is empty")
         return False
 
     def _value(self, one: InputField, row: TableRow) -> Any:
-        value = row[one.name]
         if one.holds is Holds.TEXT:
             return row.text(one.name)
-        if one.holds is Holds.TWO_PICTURES:
-            return row.paths(one.name)
+        if one.holds is Holds.PICTURE:
+            return self._picture(one.name, row)
+        if any(map(row.has, one.parts)):
+            return [self._picture(part, row) for part in one.parts]
+        return [self._picture(one.name, alone) for alone in row.one_by_one(one.name)]
+
+    def _picture(self, name: str, row: TableRow) -> Any:
+        """The path, bytes or address that the cell of a field holds."""
+        value = row.fields.get(name)
         if isinstance(value, Mapping):  # as the hub's data sets hold pictures
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
             return value
         if isinstance(value, str) and is_url(value):
             if not self.urls:
-                raise row.error(one.name, "is an address, and these are fetched with --allow-urls only")
+                raise row.error(name, "is an address, and these are fetched with --allow-urls only")
             return value
-        return row.path(one.name)
+        return row.path(name)
+
+    def check_fields(self) -> None:
+        """Refuse a column map with fields that the task does not have, or with one field by two names.
+
+        Raises:
+            UserError: names the field.
+        """
+        names = [name for one in self.fields for name in (one.name, *one.also, *one.parts)]
+        self.columns.check_fields([Field(name, "") for name in names])
+        for one in self.fields:
+            mapped = [name for name in (one.name, *one.also) if name in self.columns.columns]
+            if len(mapped) > 1:
+                raise UserError(f"--columns: {' and '.join(mapped)} are one field; name it once")
 
     def check_columns(self, present: Sequence[str], path: Path) -> None:
         """Refuse a table without a column that every row needs.
@@ -98,14 +120,14 @@ class Reading:
             UserError: names it, and how to name another.
         """
         fields = [
-            Field(one.name, one.holds.value, one.optional)
+            Field(one.name, one.meaning, one.optional, one.parts)
             for one in self.fields
             if self._column(one, present) not in present
         ]
         self.columns.check_columns(fields, present, path)
         for name in self.keep:
             if name not in present:
-                raise UserError(f"{path}: there is no column {name!r} to keep, only {', '.join(present)}")
+                raise UserError(f"{path}: there is no column {name!r} to keep, only {listed(present)}")
 
 
 def _without_place(message: str, place: str) -> str:

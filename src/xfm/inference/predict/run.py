@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
-from xfm.config.plain import to_plain
 from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
 from xfm.files import writing
@@ -19,7 +18,7 @@ from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
 from xfm.inference.matching import Grounding
 from xfm.inference.pictures import original
-from xfm.inference.predict.output import ANSWER, ROW, Answers, open_answers
+from xfm.inference.predict.output import ANSWER, ROW, Answers, bad_file, open_answers, settings_file
 from xfm.inference.predict.reading import InputRow, Reading, RowSource
 from xfm.inference.predict.sources import FolderRows, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
@@ -86,12 +85,21 @@ def predict(
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not isinstance(pipe, Grounding):
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.task} has none; leave it out")
+    _refuse_to_overwrite([source, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, source, reading, options, gallery)
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root)
     pipe.prepare(options)  # refuses what cannot be, before anything is written
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         return _answer(pipe, rows, options, answers, skip_bad, None if draw is None else Path(draw), progress)
+
+
+def _refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
+    """Answers into the file that is read would be lost rows: a restart empties it first."""
+    for written in (out, bad_file(out), settings_file(out)):
+        for source in sources:
+            if os.path.exists(written) and os.path.exists(source) and written.samefile(source):
+                raise UserError(f"{source} is read, and {written} would be written; choose another --out")
 
 
 def _answer(
@@ -180,7 +188,7 @@ def _settings(
         "input": _known_by(source),
         "columns": dict(reading.columns.columns),
         "keep": list(reading.keep),
-        "options": to_plain(options),
+        "options": options,
         "gallery": None if gallery is None else _known_by(Path(gallery)),
         "precision": pipe.engine.precision.value,
     }
@@ -198,7 +206,7 @@ def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
 
 def _known_by(path: Path) -> dict[str, Any]:
     """A folder's path, or a file's name and first two lines: it may grow, and bad rows may be mended."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return {"folder": os.path.abspath(path)}
     with unreadable(path), path.open("rb") as file:
         head = file.readline(_HEAD) + file.readline(_HEAD)

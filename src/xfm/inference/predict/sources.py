@@ -1,15 +1,15 @@
 """Rows to answer, one after the other: JSON lines, CSV, TSV or Parquet of any length, or a folder."""
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from xfm.config.pipelines import Holds
 from xfm.data.records import Limits
-from xfm.data.tables import Field
+from xfm.data.tables.delimited import read_cells, read_header, wrong_width
 from xfm.data.tables.folder import SUFFIXES
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import unreadable
@@ -24,8 +24,8 @@ def open_source(path: Path, reading: Reading) -> RowSource:
     Raises:
         UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
     """
-    reading.columns.check_fields([Field(one.name, one.holds.value) for one in reading.fields])
-    if path.is_dir():
+    reading.check_fields()
+    if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return FolderRows(path, reading)
     kinds: dict[str, type[_TableRows]] = {
         ".jsonl": JsonRows, ".ndjson": JsonRows, ".csv": CsvRows, ".tsv": CsvRows, ".parquet": ParquetRows,
@@ -96,58 +96,20 @@ class CsvRows(_TableRows):
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline(1 << 20)
-        tabs = path.suffix.lower() == ".tsv"
-        self.delimiter = "\t" if tabs else max((",", ";", "\t", "|"), key=first.count)
-        self.names = [name.strip() for name in next(csv.reader([first], delimiter=self.delimiter), [])]
-        if not any(self.names):
-            raise UserError(f"{path}: the first line names no columns; write a header, such as image,text")
-        if twice := sorted({name for name in self.names if name and self.names.count(name) > 1}):
-            raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
+        self.delimiter, self.names = read_header(path)
         reading.check_columns(self.names, path)
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
-        """The rows that begin beyond line `after`."""
-        before = csv.field_size_limit(Limits().annotation_bytes)
-        number = 1
-        try:
-            with unreadable(self.path), self.path.open(encoding="utf-8-sig", newline="") as file:
-                counted = _Counted(file)
-                reader = csv.reader(counted, delimiter=self.delimiter, strict=True)
-                next(reader, None)
-                number = reader.line_num + 1
-                for cells in reader:
-                    here, number = number, reader.line_num + 1
-                    if here > after and cells and cells != [""]:
-                        yield self._row(here, cells, counted.read)
-        except csv.Error as error:
-            raise UserError(
-                f"{self.path}:{number}: the row cannot be read ({error}); mend its quotes"
-            ) from None
-        finally:
-            csv.field_size_limit(before)
+        """The rows that begin beyond line `after`; of bytes read, characters are counted."""
+        for number, cells, read in islice(read_cells(self.path, self.delimiter), 1, None):
+            if number > after:
+                yield self._row(number, cells, read)
 
     def _row(self, number: int, cells: Sequence[str], read: int) -> InputRow:
         if len(cells) != len(self.names):
-            reason = (
-                f"the row has {len(cells)} cells, but there are {len(self.names)} columns; put quotes around "
-                f"cells that hold {self.delimiter!r} or line breaks"
-            )
+            reason = wrong_width(cells, self.names, self.delimiter)
             return _unusable(number, f"{self.path}:{number}", reason, read)
         return self.reading.row(self.path, number, dict(zip(self.names, cells, strict=True)), read)
-
-
-class _Counted:
-    """Lines of a text file and the bytes that they took, roughly: characters count as one."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines, self.read = lines, 0
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self._lines:
-            self.read += len(line)
-            yield line
 
 
 class ParquetRows(_TableRows):
@@ -184,6 +146,9 @@ class FolderRows(RowSource):
                 f"({lacking.name}); write a JSON-lines file with both"
             )
         self.field = pictures[0].name
+        if reading.keep or reading.columns.columns:
+            option = "--keep" if reading.keep else "--columns"
+            raise UserError(f"{path} is a folder of pictures, which has no columns; leave out {option}")
         self.names = sorted(_pictures_below(path))
         if not self.names:
             raise UserError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}); check the path")

@@ -1,5 +1,6 @@
 """A benchmark's rows, split as its authors split them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,5 +62,5 @@ def check_picture(path: Path, where: str) -> None:
     Raises:
         UserError: it is not there.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # of a name that is too long, `Path.is_file` raises
         raise UserError(f"{path} does not exist; {where}")

@@ -1,10 +1,12 @@
 """easy-VQA (Victor Zhou, 2019; MIT): questions about one shape of one colour, as its package has them."""
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.tasks.rows import Question
 
@@ -65,12 +67,12 @@ def _question(row: Any, number: int, path: Path) -> Question:
     if not isinstance(row, list) or len(row) != 3:
         raise UserError(f"{where} is not [question, answer, picture]; install the package again")
     question, answer, picture = row
-    if not isinstance(question, str) or not question.strip() or not isinstance(answer, str):
+    if not is_text(question) or not question.strip() or not isinstance(answer, str):
         raise UserError(f"{where}: question or answer is not a text; install the package again")
     if not isinstance(picture, int) or isinstance(picture, bool) or picture < 0:
         raise UserError(f"{where}: the picture {picture!r} is not a number; install the package again")
     image = path.parent / "images" / f"{picture}.png"
-    if not image.is_file():
+    if not os.path.isfile(image):
         raise UserError(f"{where}: {image} does not exist; install the package again")
     return Question(image, question, answer, _kind(answer, where), key=number)
 

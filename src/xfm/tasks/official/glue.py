@@ -4,6 +4,7 @@ TSV folders are those of the official archive (`CoLA/train.tsv`, `MNLI/dev_match
 of `nyu-mll/glue` (`cola/train-00000-of-00001.parquet`, ...). Test sets have no published answers.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -218,9 +219,12 @@ def _labelled(row: Row, columns: Sequence[str], label: str, labels: Mapping[Any,
 
 def _score(row: Row, label: str) -> float:
     try:
-        return float(string(row, label))
+        value = float(string(row, label))
     except ValueError:
-        raise row.error(label, "is not a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise row.error(label, "is not a number")
+    return value
 
 
 def _unlabelled(row: Row, columns: Sequence[str], classes: Sequence[str]) -> LabelledText:

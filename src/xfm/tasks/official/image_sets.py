@@ -7,6 +7,7 @@ before it loads them.
 """
 
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -94,6 +95,10 @@ def read_image_set(root: Path, kind: ImageSet) -> Corpus[Labelled]:
             f"{root / layout.place}: torchvision cannot read {kind} ({reason[:200]}); "
             "download the official files again"
         ) from error
+    folder = os.path.join(os.path.abspath(root), "")
+    for row in (row for rows, _ in opened.values() for row in rows):
+        if not os.path.abspath(row.image).startswith(folder):
+            raise UserError(f"{root / layout.place}: a list of {kind} names {row.image}; mend the list")
     train = [row for split in layout.train for row in opened[split][0]]
     return Corpus(train, {"test": opened[layout.test][0]}, classes=opened[layout.train[0]][1])
 

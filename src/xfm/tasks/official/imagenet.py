@@ -4,12 +4,12 @@ from pathlib import Path
 
 from xfm.data.official.files import parquet_files
 from xfm.data.official.pictures import parquet_pictures
+from xfm.data.tables.folder import read_folder
 from xfm.errors import UserError
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.rows import Labelled
 
 CACHE = "xfm-pictures"
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...]]:
@@ -19,24 +19,10 @@ def read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...]]:
         The rows and the names of the classes.
 
     Raises:
-        UserError: there is no class folder, or one holds no picture.
+        UserError: there is no such folder, it has no class folders, or one of them holds no picture.
     """
-    classes = (
-        tuple(sorted(path.name for path in folder.iterdir() if path.is_dir())) if folder.is_dir() else ()
-    )
-    if not classes:
-        raise UserError(
-            f"{folder} holds no folders of classes; put the pictures of each class in a folder there"
-        )
-    rows: list[Labelled] = []
-    for name in classes:
-        pictures = sorted(
-            p for p in (folder / name).rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file()
-        )
-        if not pictures:
-            raise UserError(f"{folder / name} holds no pictures; remove the folder or fill it")
-        rows += [Labelled(path, name) for path in pictures]
-    return rows, classes
+    rows = [Labelled(cells["image"], cells["label"]) for _, cells in read_folder(folder).rows]
+    return rows, tuple(dict.fromkeys(row.label for row in rows))
 
 
 def read_imagenet(folder: Path) -> Corpus[Labelled]:
@@ -66,6 +52,10 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
     train, classes = parquet_pictures(folder, "train", cache)
     val, _ = parquet_pictures(folder, "validation", cache)
     names = classes or tuple(sorted({label for _, label in train}))
+    if surplus := {label for _, label in (*train, *val)} - set(names):
+        raise UserError(
+            f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
+        )
     return Corpus(
         [Labelled(path, label) for path, label in train],
         {"val": [Labelled(path, label) for path, label in val]},

@@ -1,7 +1,6 @@
 """COCO and Flickr30k with the splits of Karpathy and Fei-Fei (2015): `dataset_coco.json` and the like."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 from xfm.data.official.files import inner_rows, integer, need, picture_below, read_json_rows, string
@@ -20,7 +19,8 @@ def read_coco(folder: Path) -> Corpus[Described]:
     Raises:
         UserError: a file is missing, or a row is not as published.
     """
-    return _read(folder, "dataset_coco.json", ("images", ""), "put COCO's train2014 and val2014 there")
+    pictures = coco_pictures(folder)
+    return _read(folder, "dataset_coco.json", pictures, "put COCO's train2014 and val2014 there")
 
 
 def read_flickr30k(folder: Path) -> Corpus[Described]:
@@ -29,14 +29,25 @@ def read_flickr30k(folder: Path) -> Corpus[Described]:
     Raises:
         UserError: a file is missing, or a row is not as published.
     """
-    places = ("flickr30k-images", "flickr30k_images", "images")
-    return _read(folder, "dataset_flickr30k.json", places, "put Flickr30k's pictures there")
+    pictures = flickr_pictures(folder)
+    return _read(folder, "dataset_flickr30k.json", pictures, "put Flickr30k's pictures there")
 
 
-def _read(folder: Path, file: str, places: Sequence[str], remedy: str) -> Corpus[Described]:
+def coco_pictures(folder: Path) -> Path:
+    """Folder of COCO's `train2014`, `val2014` and `test2015`: `images` below COCO's, or COCO's itself."""
+    images = folder / "images"
+    return images if images.is_dir() else folder
+
+
+def flickr_pictures(folder: Path) -> Path:
+    """Folder of the pictures below Flickr30k's."""
+    places = [folder / name for name in ("flickr30k-images", "flickr30k_images", "images")]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def _read(folder: Path, file: str, pictures: Path, remedy: str) -> Corpus[Described]:
     path = need(folder, file)
     rows = read_json_rows(path, "images", required=("filename", "sentences", "split"))
-    pictures = next((folder / place for place in places if (folder / place).is_dir()), folder / places[0])
     splits: dict[str, list[Described]] = defaultdict(list)
     for row in rows:
         split = _SPLITS.get(row.text("split"))
@@ -51,7 +62,8 @@ def _read(folder: Path, file: str, places: Sequence[str], remedy: str) -> Corpus
 
 
 def _described(row: Row, pictures: Path) -> Described:
-    name = "/".join(part for part in (row.get("filepath"), row.text("filename")) if part)
+    folder = f"{string(row, 'filepath')}/" if row.get("filepath") else ""
+    name = folder + row.text("filename")
     image = picture_below(pictures, name)
     if image is None:
         raise row.error("filename", "leaves the folder of the pictures")

@@ -1,5 +1,6 @@
 """NLVR2 (Suhr et al., 2019) and the first NLVR (Suhr et al., 2017), as `lil-lab/nlvr` publishes them."""
 
+import os
 from pathlib import Path
 
 from xfm.data.official.files import chosen, need, picture_below
@@ -71,7 +72,7 @@ def _drawings(row: Row, images: Path, split: str) -> list[LabelledPictureText]:
         image = picture_below(images, f"{directory}/{split}-{identifier}-{order}.png")
         if image is None:
             raise row.error("identifier", "leaves the folder of the pictures")
-        if image.is_file():
+        if os.path.isfile(image):  # of a name that is too long, `Path.is_file` raises
             found.append(LabelledPictureText(image, row.text("sentence"), label, identifier))
     if not found:
         raise row.error("identifier", f"has no picture {images / f'{directory}/{split}-{identifier}-0.png'}")

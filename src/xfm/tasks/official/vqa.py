@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.data.official.files import inner_rows, integer, need, read_json, read_json_rows, string
+from xfm.data.records import is_text
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 from xfm.tasks.official.corpus import Corpus, check_picture
@@ -59,7 +60,7 @@ def _answer_list(folder: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     answers = read_json(path)
-    if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a for a in answers):
+    if not isinstance(answers, list) or not answers or not all(is_text(a) and a for a in answers):
         raise UserError(f"{path}: not a list of answers; is it the official file?")
     return tuple(dict.fromkeys(answers))
 
@@ -92,7 +93,7 @@ def _given(row: Row) -> list[str]:
         given: list[Any] = [answer["answer"] for answer in row["answers"]]
     except (KeyError, TypeError):
         given = [None]
-    if all(isinstance(answer, str) for answer in given):
+    if all(map(is_text, given)):
         return given
     return [string(answer, "answer") for answer in inner_rows(row, "answers", ("answer",))]
 

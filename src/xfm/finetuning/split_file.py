@@ -1,0 +1,88 @@
+"""`split.json`: which rows of a table are in which split, to be used again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xfm.data.tables import TableRow
+from xfm.errors import UserError
+from xfm.evaluation.scores import write_json
+
+SPLIT_FILE, SPLITS = "split.json", ("train", "valid", "test")
+Split = dict[str, list[int]]
+
+
+def write_split(
+    out: Path, table: str | Path, seed: int | None, rows: Mapping[str, Sequence[TableRow]]
+) -> None:
+    """Write which rows became which split, by the numbers that messages have.
+
+    Args:
+        out: folder of the run.
+        table: the table of the rows.
+        seed: that drew them, None if nothing was drawn.
+        rows: by split.
+    """
+    numbers = {name: [row.number for row in own] for name, own in rows.items()}
+    write_json(out / SPLIT_FILE, {"file": str(table), "seed": seed, "rows": numbers})
+
+
+def read_split(path: Path) -> Split:
+    """Row numbers by split.
+
+    Args:
+        path: a split.json, or the folder of a run that has one.
+
+    Raises:
+        UserError: the file cannot be read, or is no split.
+    """
+    path = path / SPLIT_FILE if path.is_dir() else path
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror or error}); check --split") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(map(_is_part, found.items())) or not found.get("train"):
+        raise UserError(
+            f'{path} is not a split: it must hold {{"rows": {{"train": [NUMBER, ...], "valid": [...], '
+            '"test": [...]}}}}, as the split.json of a fine-tuning does'
+        )
+    return found
+
+
+def _is_part(item: tuple[object, object]) -> bool:
+    name, numbers = item
+    return name in SPLITS and isinstance(numbers, list) and all(type(one) is int for one in numbers)
+
+
+def part_as(split: Split, path: Path, rows: Sequence[TableRow]) -> dict[str, list[int]]:
+    """The places of a table's rows by split.
+
+    Args:
+        split: as `read_split` has it.
+        path: its file, for messages.
+        rows: of the table, all of them.
+
+    Raises:
+        UserError: a row is in no split or in two, or a row of the split is not in the table; names it.
+    """
+    places = {row.number: place for place, row in enumerate(rows)}
+    parts: dict[str, list[int]] = {}
+    seen: dict[int, str] = {}
+    for name, numbers in split.items():
+        for number in numbers:
+            if number not in places:
+                raise UserError(f"{path}: {rows[0].file} has no row {number}; give the table of this split")
+            if number in seen:
+                raise UserError(
+                    f"{path}: row {number} is in {seen[number]} and in {name}; take it out of one"
+                )
+            seen[number] = name
+        parts[name] = [places[number] for number in numbers]
+    if absent := [row for row in rows if row.number not in seen]:
+        raise UserError(
+            f"{absent[0].place}: the row is in no split of {path}; add it there, or leave out --split"
+        )
+    return parts

@@ -1,0 +1,22 @@
+import math
+
+import pytest
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.ranges import LARGEST, check_range
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, -math.inf, LARGEST + 1, 10**400, 1e300])
+def test_what_lies_outside_is_named(value: float) -> None:
+    with pytest.raises(ValueError, match=r"^a is .*: choose a number (at least 0|from 0 to 9\.22337e\+18)$"):
+        check_range("a", value, 0)
+
+
+@pytest.mark.parametrize("value", [0, 0.5, LARGEST])
+def test_what_lies_inside_passes(value: float) -> None:
+    check_range("a", value, 0)
+
+
+def test_a_seed_that_no_generator_takes_is_named() -> None:
+    with pytest.raises(ValueError, match="seed is 18446744073709551616"):
+        FinetuneConfig(seed=1 << 64)

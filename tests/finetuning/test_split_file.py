@@ -1,0 +1,89 @@
+"""A split that one fine-tuning saved is that of another."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xfm
+from tests.finetuning.test_own import SHORT, sentence
+from xfm.config.finetune import FinetuneConfig
+from xfm.data.tables import TableRow
+from xfm.errors import UserError
+from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.split_file import part_as
+from xfm.tasks.text_classification import TextClassificationTask
+
+
+def test_the_rows_are_parted_as_before(samples: Path) -> None:
+    """Whatever the seed and the shares; the new run saves the split, too."""
+    table = samples / "reviews.csv"
+    first = read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), samples / "a")
+    other = FinetuneConfig(seed=4, valid_share=0.3)
+    assert read_data(TextClassificationTask, Tables(table), other, samples / "b").rows != first.rows
+    for split in (samples / "a", samples / "a" / "split.json"):
+        again = read_data(TextClassificationTask, Tables(table, split=split), other, samples / "c")
+        assert again.rows == first.rows
+        assert again.sources["test"] == f"{len(first.rows.test)} rows of {table}, as in {split}"
+    before, after = (json.loads((samples / name / "split.json").read_text()) for name in ("a", "c"))
+    assert before["rows"] == after["rows"]
+    assert (before["seed"], after["seed"]) == (3, None)
+
+
+def test_a_test_table_may_stand_beside_a_split(samples: Path) -> None:
+    table = samples / "reviews.csv"
+    first = read_data(TextClassificationTask, Tables(table, test=table), FinetuneConfig(), samples / "a")
+    tables = Tables(table, test=table, split=samples / "a")
+    again = read_data(TextClassificationTask, tables, FinetuneConfig(seed=9), samples / "b")
+    assert again.rows == first.rows
+
+
+@given(st.sets(st.integers(1, 1000), min_size=1, max_size=30), st.integers(0, 1000))
+def test_every_row_goes_where_the_split_says(numbers: set[int], seed: int) -> None:
+    rows = [TableRow({}, Path("a.csv"), number) for number in sorted(numbers)]
+    split: dict[str, list[int]] = {"train": [], "valid": [], "test": []}
+    for number in numbers:
+        split[random.Random(seed + number).choice([*split])].append(number)
+    parts = part_as(split, Path("split.json"), rows)
+    assert {name: [rows[place].number for place in places] for name, places in parts.items()} == split
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("not json", "split.json is not a split: it must hold"),
+        ('{"rows": [2, 3]}', "split.json is not a split"),
+        ('{"rows": {"train": [2], "dev": [3]}}', "split.json is not a split"),
+        ('{"rows": {"train": [2, "3"]}}', "split.json is not a split"),
+        ('{"rows": {"train": [], "valid": [2]}}', "split.json is not a split"),
+        ('{"rows": {"train": [2, 99]}}', "split.json: .*reviews.csv has no row 99"),
+        ('{"rows": {"train": [2, 3], "valid": [3]}}', "split.json: row 3 is in train and in valid"),
+        ('{"rows": {"train": [2], "valid": [3]}}', "reviews.csv:4: the row is in no split of .*split.json"),
+    ],
+)
+def test_a_wrong_split_is_named(samples: Path, content: str, words: str) -> None:
+    (samples / "split.json").write_text(content)
+    tables = Tables(samples / "reviews.csv", split=samples / "split.json")
+    with pytest.raises(UserError, match=words):
+        read_data(TextClassificationTask, tables, FinetuneConfig(), samples / "out")
+    assert not (samples / "out").exists()
+
+
+def test_the_command_line_takes_a_split(
+    model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, old = samples / "reviews.csv", tmp_path / "old"
+    config = FinetuneConfig(seed=3)
+    read_data(TextClassificationTask, Tables(table), config, old)
+    rest = ("--model", model, "--train", table, "--out", tmp_path / "out", "--split")
+    error = sentence(capsys, "text-classification", *rest, tmp_path / "absent.json")
+    assert "absent.json: cannot read the file" in error
+    error = sentence(capsys, "text-classification", *rest, old, "--valid", table)
+    assert "has rows of valid, and --valid is given too" in error
+    done = xfm.finetune(
+        "text-classification", model, table, tmp_path / "out", split=old, config=SHORT, progress=False
+    )
+    assert len(done.predictions["test"]) == len(json.loads((old / "split.json").read_text())["rows"]["test"])

@@ -1,0 +1,167 @@
+"""Tables for `xfm predict`, with fields under the names that `xfm finetune` has for them."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import xfm
+from tests.inference.models import pictures, texts
+from tests.inference.test_pipelines import Models, same
+from xfm.cli import main
+from xfm.config.pipelines import FIELDS, Best
+from xfm.config.task import TaskKind
+from xfm.data.tables import ColumnMap
+from xfm.errors import UserError
+from xfm.inference.base import Pipeline
+from xfm.inference.predict.reading import Reading
+from xfm.inference.predict.run import predict
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def answers(pipe: Pipeline[Any, Any], source: Path, columns: dict[str, str]) -> list[Any]:
+    """What is written for the rows of a table."""
+    out = source.with_name("out.jsonl")
+    predict(pipe, source, out, reading=Reading(FIELDS[pipe.task], ColumnMap(columns)), restart=True)
+    return [row["prediction"] for row in lines(out)]
+
+
+def as_png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -> None:
+    """As fine-tuning reads them: `left` and `right`, or a list; paths, or the pictures themselves."""
+    judge = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
+    shown, said = pictures(6), texts(5)
+    expected = judge(
+        [{"images": [shown[n], shown[n + 1]], "text": text} for n, text in enumerate(said)],
+    )
+    for number, picture in enumerate(shown):
+        picture.save(tmp_path / f"{number}.png")
+    rows = [f"{n}.png,{n + 1}.png,{text}" for n, text in enumerate(said)]
+    (tmp_path / "a.csv").write_text("\n".join(["left,right,text", *rows]) + "\n")
+    same(answers(judge, tmp_path / "a.csv", {}), expected)
+    (tmp_path / "b.csv").write_text("\n".join(["first,second,text", *rows]) + "\n")
+    same(answers(judge, tmp_path / "b.csv", {"left": "first", "right": "second"}), expected)
+    listed = [{"images": [f"{n}.png", f"{n + 1}.png"], "text": text} for n, text in enumerate(said)]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
+    same(answers(judge, tmp_path / "c.jsonl", {}), expected)
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    held = [{"bytes": as_png(picture), "path": None} for picture in shown]
+    pairs = [{"left": held[n], "right": held[n + 1], "text": text} for n, text in enumerate(said)]
+    parquet.write_table(pyarrow.Table.from_pylist(pairs), tmp_path / "d.parquet")
+    same(answers(judge, tmp_path / "d.parquet", {}), expected)
+    both = [{"images": [row["left"], row["right"]], "text": row["text"]} for row in pairs]
+    parquet.write_table(pyarrow.Table.from_pylist(both), tmp_path / "e.parquet")
+    same(answers(judge, tmp_path / "e.parquet", {}), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "left,text\n0.png,it\n", r"no column 'images' for .* \(two pictures, or left and right\)"),
+        ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" is empty; mend the row'),
+        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" is empty'),
+        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" is missing or empty'),
+        ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" is not a list'),
+        ("a.jsonl", '{"images": ["0.png"], "text": "it"}\n', r"a list of two pictures, not a list of 1"),
+    ],
+)
+def test_half_a_pair_is_named(models: Models, tmp_path: Path, name: str, content: str, words: str) -> None:
+    judge = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
+    pictures(1)[0].save(tmp_path / "0.png")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=words):
+        answers(judge, tmp_path / name, {})
+
+
+def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path: Path) -> None:
+    """A phrase and a second text may be mapped under these names."""
+    locate = xfm.pipeline("grounding", model=models[TaskKind.GROUNDING])
+    pictures(1)[0].save(tmp_path / "0.png")
+    (tmp_path / "a.csv").write_text("image,what\n0.png,a red square\n")
+    same(
+        answers(locate, tmp_path / "a.csv", {"phrase": "what"}),
+        [locate(image=tmp_path / "0.png", text="a red square")],
+    )
+    with pytest.raises(UserError, match="--columns: text and phrase are one field; name it once"):
+        answers(locate, tmp_path / "a.csv", {"phrase": "what", "text": "what"})
+    compare = xfm.pipeline("text-classification", model=models[TaskKind.TEXT])
+    (tmp_path / "b.csv").write_text("one,other\na red square,it is blue\n")
+    found = answers(compare, tmp_path / "b.csv", {"text": "one", "second": "other"})
+    same(found, [compare(text="a red square", text_pair="it is blue")])
+
+
+def test_answers_never_replace_what_is_read(models: Models, tmp_path: Path) -> None:
+    """Not even where they are to begin again; a link is the file that it leads to."""
+    search = xfm.pipeline("retrieval", model=models[None])
+    queries, texts_file = tmp_path / "queries.csv", tmp_path / "texts.csv"
+    for path in (queries, texts_file):
+        path.write_text("text\na red square\na blue square\n")
+    (tmp_path / "link.jsonl").symlink_to(queries)
+    for out, words in (
+        (queries, "is read, and"),
+        (tmp_path / "link.jsonl", "is read, and"),
+        (texts_file, "is read, and"),
+    ):
+        with pytest.raises(UserError, match=words):
+            predict(search, queries, out, gallery=texts_file, restart=True)
+    assert queries.read_text() == texts_file.read_text() == "text\na red square\na blue square\n"
+
+
+def test_a_folder_has_no_columns(models: Models, tmp_path: Path) -> None:
+    embed = xfm.pipeline("embed", model=models[None])
+    (tmp_path / "photos").mkdir()
+    pictures(1)[0].save(tmp_path / "photos" / "0.png")
+    for reading, option in (
+        (Reading(FIELDS[embed.task], keep=("id",)), "--keep"),
+        (Reading(FIELDS[embed.task], ColumnMap({"image": "file"})), "--columns"),
+    ):
+        with pytest.raises(UserError, match=f"photos is a folder of pictures, .*; leave out {option}"):
+            predict(embed, tmp_path / "photos", tmp_path / "out.jsonl", reading=reading)
+
+
+def test_refused_settings_leave_nothing_behind(models: Models, tmp_path: Path) -> None:
+    classify = xfm.pipeline("text-classification", model=models[TaskKind.TEXT])
+    (tmp_path / "a.csv").write_text("text\na red square\n")
+    predict(classify, tmp_path / "a.csv", tmp_path / "out.jsonl")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"options\.top_k 5, this run has 1"):
+        predict(classify, tmp_path / "a.csv", tmp_path / "out.jsonl", Best(1))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_going_on_may_be_said(
+    folders: dict[TaskKind | None, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with other commands; nobody is sent to --restart for it."""
+    (tmp_path / "a.csv").write_text("text\na red square\n")
+    model, out = folders[TaskKind.TEXT], tmp_path / "out.jsonl"
+    given = [
+        "predict",
+        "text-classification",
+        "--model",
+        model,
+        "--input",
+        tmp_path / "a.csv",
+        "--out",
+        out,
+        "--quiet",
+    ]
+    for more, says in ((["--resume"], "1 rows are answered"), (["--resume"], "(1 of them by earlier runs)")):
+        assert main([*map(str, given), *more]) == 0
+        assert says in capsys.readouterr().out
+    assert main([*map(str, given), "--resume", "--restart"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+    assert main([*map(str, given), "--precision", "fp16"]) == 2
+    assert "precision is 'fp16'; choose one of auto, fp32, bf16" in capsys.readouterr().err
