@@ -218,8 +218,10 @@ def test_a_stopped_run_goes_on_exactly(
         with pytest.raises(Interrupted, match="--resume"):
             run(tmp_path / "parts")
     assert not (tmp_path / "parts" / "metrics.json").exists()
+    split = (tmp_path / "parts" / "split.json").read_text()
     with pytest.raises(UserError, match="already holds a run"):
-        run(tmp_path / "parts")
+        run(tmp_path / "parts", seed=1)
+    assert (tmp_path / "parts" / "split.json").read_text() == split
     with pytest.raises(UserError, match="seed was 0 and is now 1"):
         run(tmp_path / "parts", resume=True, seed=1)
     run(tmp_path / "parts", resume=True)

@@ -61,7 +61,7 @@ def finetune(
     """
     config, out = config or FinetuneConfig(), Path(out)
     kind = task_kind(task)
-    run.require_unfinished(out)
+    run.check_folder(out, resume)  # before anything is written into it
     find_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
     root, parted = (None if place is None else Path(place) for place in (pictures, split))

@@ -27,6 +27,7 @@ from xfm.modeling.folder import FRESH, save_model
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
 from xfm.training.pretrain import MODEL_FOLDER
+from xfm.training.run_folder import require_new
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def finetune(
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     origin = origin or Origin()
-    require_unfinished(out)
+    check_folder(out, resume)
     run = Session.begin(kind, model, data, config, out, progress)
     if progress:
         tqdm.write(run.summary(), file=sys.stderr)
@@ -102,14 +103,16 @@ def finetune(
     return found
 
 
-def require_unfinished(out: Path) -> None:
-    """Refuse a folder that holds a finished run.
+def check_folder(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds a finished run, or a run that is not to be continued.
 
     Raises:
         UserError: it does.
     """
     if (out / METRICS).exists():
         raise UserError(f"{out} holds a finished run; choose another --out, or remove the folder")
+    if not resume:
+        require_new(out)
 
 
 def _save(

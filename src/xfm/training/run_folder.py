@@ -58,6 +58,19 @@ def require_run(folder: Path) -> None:
         raise UserError(f"{folder} holds no run to resume: check the folder, or leave out --resume")
 
 
+def require_new(folder: Path) -> None:
+    """Refuse to begin where a run was saved.
+
+    Raises:
+        UserError: the folder holds checkpoints.
+    """
+    if found := list_checkpoints(folder):
+        raise UserError(
+            f"{folder} already holds a run ({found[-1].name}): continue it with --resume or choose "
+            "another folder"
+        )
+
+
 class Describe(Protocol):
     """Writes further files into a checkpoint."""
 
@@ -94,11 +107,7 @@ class RunFolder:
         """
         if not is_text(str(self.path)):
             raise UserError(f"{self.path} is not UTF-8, which TensorBoard needs; choose another folder")
-        if found := list_checkpoints(self.path):
-            raise UserError(
-                f"{self.path} already holds a run ({found[-1].name}): continue it with --resume or choose "
-                "another folder"
-            )
+        require_new(self.path)
         distributed.barrier()  # every process has looked before the first one writes
         self._write_settings()
 
