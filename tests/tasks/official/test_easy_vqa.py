@@ -42,6 +42,7 @@ def test_the_installed_package_is_found(folder, tmp_path, monkeypatch):
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('run')")
     (package / "data").symlink_to(folder)
+    monkeypatch.delitem(sys.modules, "easy_vqa", raising=False)  # another test may have imported it
     monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
     assert len(read_easy_vqa()["train"]) == len(ROWS)
 
@@ -75,6 +76,7 @@ def test_a_wrong_file_is_named(folder, content):
 def test_what_to_install_is_said(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="pip install easy-vqa"):
         read_easy_vqa(tmp_path)
+    monkeypatch.delitem(sys.modules, "easy_vqa", raising=False)
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
     with pytest.raises(UserError, match="pip install easy-vqa"):
