@@ -85,13 +85,18 @@ def test_the_command_scores_a_folder(tmp_path, capsys):
     for name, colour in COLOURS.items():
         (tmp_path / "test" / name[:2]).mkdir(parents=True)
         Image.new("RGB", (40, 30), colour).save(tmp_path / "test" / name[:2] / "0.png")
-    (tmp_path / "names.txt").write_text("".join(f"{name[:2]} = {name}\n" for name in COLOURS))
+    names = "".join(f"{name[:2]} = {name}\n" for name in COLOURS)
+    (tmp_path / "names.txt").write_text(names)
     command = ["zero-shot", str(tmp_path / "model"), "--test", str(tmp_path / "test"), "--templates", "plain"]
     command += ["--out", str(tmp_path / "out"), "--names", str(tmp_path / "names.txt")]
     assert main(command) == 0
     scores = read_scores(tmp_path / "out" / "metrics.json")
     assert scores["image-classification/test/zero_shot_accuracy"].n == 4
     assert "zero_shot_accuracy" in capsys.readouterr().out
+    assert "image-classification/test/zero_shot_top5" not in scores  # of the four classes
+    (tmp_path / "names.txt").write_text(f"{names}vi = violet\nbr = brown\n")
+    assert main(command) == 0
+    assert "image-classification/test/zero_shot_top5" in read_scores(tmp_path / "out" / "metrics.json")
     (tmp_path / "names.txt").write_text("re\n")
     assert main(command) == 2
     assert "names.txt:1" in capsys.readouterr().err

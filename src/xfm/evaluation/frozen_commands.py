@@ -98,7 +98,10 @@ def zero_shot_parser(options: Sequence[str]) -> "ArgumentParser":
         help=f"one of {', '.join(template_names())}, or a text file with a template a line, {{}} for a name",
     )
     parser.add_argument(
-        "--names", type=str, default=None, help="text file with LABEL=NAME lines, if labels are no words"
+        "--names",
+        type=str,
+        default=None,
+        help="text file with LABEL=NAME lines: what labels are called, and the classes that no picture has",
     )
     parser.add_argument("--out", type=str, default="runs/zero-shot", help="folder for the results")
     parser.add_argument(

@@ -38,7 +38,8 @@ def evaluate_zero_shot(
         templates: name of a list of templates, or a text file.
         out: folder for the results.
         config: how pictures become features.
-        names: what labels are called in prompts; others are called by their label.
+        names: what labels are called in prompts; others are called by their label. Every label in it is a
+            candidate, whether a picture has it or not: few pictures do not make the task easier.
         cache: folder of the cached features, which `evaluate_frozen` shares; `out/features` if not given.
         progress: show bars.
 
@@ -67,8 +68,8 @@ def evaluate_zero_shot(
         progress,
     )
     labels = np.array([row.label for row in rows])
-    classes = np.unique(labels)
     known = names or {}
+    classes = np.unique([*labels.tolist(), *known])
     called = [known.get(str(label), str(label)) for label in classes.tolist()]
     logits = zero_shot_logits(encoder, features, class_vectors(encoder, called, chosen))
     scores = class_scores("zero_shot", logits.numpy(), classes, labels, seed=0)
