@@ -1,5 +1,8 @@
 """The one exception that a user sees as a sentence instead of a traceback."""
 
+import difflib
+from collections.abc import Sequence
+
 LONGEST_MESSAGE = 4000
 """Characters of a message that are shown at most."""
 
@@ -25,6 +28,13 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def suggest(word: str, known: Sequence[str], otherwise: str | None = None) -> str:
+    """The closest known words as a question; `otherwise`, or all of them, where none is close."""
+    if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(known)}" if otherwise is None else otherwise
 
 
 def first_line(error: BaseException, longest: int = 160) -> str:

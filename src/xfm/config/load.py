@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from xfm.config.options import check_fields, merge, parse, suggest
+from xfm.config.options import check_fields, merge, parse
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
 
 RECIPE_ENV = "XFM_PRETRAIN"
 

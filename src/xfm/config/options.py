@@ -1,7 +1,6 @@
 """Options for every field of a configuration, through jsonargparse: help, types, environment, messages."""
 
 import argparse
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -24,7 +23,7 @@ from xfm.config.spelling import respell
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
 
 C = TypeVar("C")
 
@@ -201,19 +200,12 @@ def _document_shared(parser: ArgumentParser, kind: type, name: str = "") -> None
                     action.help = shared[field]
 
 
-def suggest(word: str, known: Sequence[str]) -> str:
-    """The closest known words as a question, or all of them."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
-
-
 def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
     """One line from jsonargparse's messages; unknown options get close matches."""
     text = re.sub(r"\s*\n\s*", " ", str(error)).strip()
     if match := re.search(r"unrecognized arguments: (\S+)", text):
         option = match[1].split("=")[0]
-        close = difflib.get_close_matches(option, options, n=1, cutoff=0.5)
-        return f"unknown option {match[1]}; {suggest(option, options) if close else 'see --help'}"
+        return f"unknown option {match[1]}; {suggest(option, options, 'see --help')}"
     text = re.sub(r"Not of type \w+: ", "", text)
     text = re.sub(r"Expected a <class '(\w+)'>\. Got value: ", _wanted, text)
     text = re.sub(r"Problem with given class_path ('[^']*').*", r"give fields in braces, not \1", text)

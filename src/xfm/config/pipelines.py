@@ -1,13 +1,12 @@
 """What pipelines can be asked for. Nothing here imports torch."""
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.generation import BeamSearch, Generation, Sampling
 from xfm.config.ranges import check_range
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
 
 
 class PipelineTask(StrEnum):
@@ -40,9 +39,7 @@ def pipeline_task(name: str) -> PipelineTask:
     try:
         return ALSO.get(name) or PipelineTask(name)
     except ValueError:
-        known = [*PipelineTask, *ALSO]
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(PipelineTask)}"
+        hint = suggest(name, [*PipelineTask, *ALSO], f"known: {', '.join(PipelineTask)}")
         raise UserError(f"unknown task {name}; {hint}") from None
 
 

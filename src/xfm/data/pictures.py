@@ -19,6 +19,8 @@ from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
+from xfm.errors import first_line
+
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 65_535  # the longest of a JPEG: to shrink a longer strip takes gigabytes
 MAX_BYTES = 64 << 20
@@ -127,7 +129,7 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
     try:
         pixels = _decode(data, buffer)
     except RuntimeError as error:
-        raise PictureError(f"the picture does not decode ({_first_line(error)})") from None
+        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
     if tuple(pixels.shape[1:]) != (height, width):
         raise PictureError(f"the picture's header is broken (it claims {width} x {height} pixels)")
     if pixels.dtype != torch.uint8:  # 16-bit PNG
@@ -154,10 +156,5 @@ def _decode_png(data: bytes) -> Tensor:
                 return grey.expand(3, -1, -1).contiguous()
             pixels = np.array(picture.convert("RGB"))
     except BROKEN as error:
-        raise PictureError(f"the picture does not decode ({_first_line(error)})") from None
+        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.errors import UserError
-from xfm.files import model_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -64,8 +63,7 @@ def probe(chosen: "Namespace") -> None:
         read_labelled_table(chosen.train, chosen), read_labelled_table(chosen.test, chosen), validation
     )
     cache = None if chosen.cache is None else Path(chosen.cache)
-    model = model_folder(Path(chosen.model))
-    result = evaluate_frozen(model, data, out, config, cache, save=chosen.save)
+    result = evaluate_frozen(Path(chosen.model), data, out, config, cache, save=chosen.save)
     print(f"{score_table(result.scores)}\nScores:  {out / METRICS}")
     if chosen.save and result.probe is not None:
         print(f"Model:   {out / MODEL}")
@@ -123,8 +121,7 @@ def zero_shot(chosen: "Namespace") -> None:
     rows = read_labelled_table(chosen.test, chosen)
     names = {} if chosen.names is None else read_names(Path(chosen.names))
     cache = None if chosen.cache is None else Path(chosen.cache)
-    model = model_folder(Path(chosen.model))
-    scores = evaluate_zero_shot(model, rows, chosen.templates, out, config, names, cache)
+    scores = evaluate_zero_shot(Path(chosen.model), rows, chosen.templates, out, config, names, cache)
     print(f"{score_table(scores)}\nScores:  {out / METRICS}")
 
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.options import suggest
 from xfm.config.pipelines import ALSO
 from xfm.config.task import TaskKind
 from xfm.data.tables import ColumnMap
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
 from xfm.finetuning import run
 from xfm.finetuning.base import find_model
 from xfm.finetuning.data import Tables, read_data

@@ -12,13 +12,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from xfm.config.options import suggest
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
 from xfm.config.task import TaskKind
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.items import InputError, Item, by_field, is_single, read_field
 from xfm.inference.pictures import PictureReader

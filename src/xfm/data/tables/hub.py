@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.data.tables.records import Records
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 from xfm.files import path_below
 
 PREFIX = "hub:"
@@ -34,7 +34,7 @@ def read_hub(reference: str, wanted: frozenset[str]) -> Records:
         found = datasets.load_dataset(match["name"], match["config"], split=match["split"] or "train")
     except Exception as error:  # the library raises whatever its readers raise
         raise UserError(
-            f"{reference} cannot be loaded ({_first(error)}); check name, config and split"
+            f"{reference} cannot be loaded ({first_line(error)}); check name, config and split"
         ) from (error)
     assert isinstance(found, datasets.Dataset)
     present = [name for name in found.column_names if name in wanted]
@@ -68,7 +68,3 @@ def _file(cell: Any, place: Path) -> Any:
     if not isinstance(cell, dict) or cell.get("bytes") or not isinstance(cell.get("path"), str):
         return cell
     return path_below(Path("/"), cell["path"], within=place) or cell
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfm.data.tables.records import Records, unreadable
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -39,7 +39,7 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
                     yield number, named(cells, classes, f"{path}:{number}")
         except (ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
             raise UserError(
-                f"{path} cannot be read after row {number} ({_first(error)}); copy it again"
+                f"{path} cannot be read after row {number} ({first_line(error)}); copy it again"
             ) from None
 
     return Records(names, rows())
@@ -60,7 +60,7 @@ def open_parquet(path: Path) -> "ParquetFile":
         try:
             return parquet.ParquetFile(path)
         except (arrow.ArrowException, ValueError) as error:  # a name that is no text is a ValueError
-            raise UserError(f"{path} is not a Parquet file ({_first(error)}); copy it again") from None
+            raise UserError(f"{path} is not a Parquet file ({first_line(error)}); copy it again") from None
 
 
 def batch_rows(file: "ParquetFile") -> int:
@@ -101,7 +101,3 @@ def named(cells: Mapping[str, Any], classes: Mapping[str, list[str]], place: str
             raise UserError(f'{place}: the column "{name}" is {number}, but there are {len(names)} classes')
         found[name] = None if number == -1 else names[number]
     return found
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
