@@ -4,8 +4,19 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
+from xfm.config.task import TaskKind
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
+FILES = {
+    TaskKind.TEXT: ("reviews.csv", ""),
+    TaskKind.IMAGE: ("shapes.csv", ""),
+    TaskKind.PAIR: ("claims.csv", ""),
+    TaskKind.RETRIEVAL: ("captions.csv", ""),
+    TaskKind.VQA: ("questions.jsonl", "image=photo,question=q,answer=a"),
+    TaskKind.REASONING: ("pairs.jsonl", ""),
+    TaskKind.GROUNDING: ("boxes.csv", ""),
+    TaskKind.CAPTIONING: ("captions.csv", ""),
+}
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import xfm
-from tests.finetuning.conftest import SAMPLES
+from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import CLASSIFIERS, TaskKind
@@ -28,16 +28,6 @@ from xfm.tasks.splits import SplitRows
 from xfm.training.signals import Interrupted
 from xfm.training.storage import MANIFEST, write_folder
 
-FILES = {
-    TaskKind.TEXT: ("reviews.csv", ""),
-    TaskKind.IMAGE: ("shapes.csv", ""),
-    TaskKind.PAIR: ("claims.csv", ""),
-    TaskKind.RETRIEVAL: ("captions.csv", ""),
-    TaskKind.VQA: ("questions.jsonl", "image=photo,question=q,answer=a"),
-    TaskKind.REASONING: ("pairs.jsonl", ""),
-    TaskKind.GROUNDING: ("boxes.csv", ""),
-    TaskKind.CAPTIONING: ("captions.csv", ""),
-}
 SINGLE = {
     TaskKind.PAIR: {"text only", "picture only"},
     TaskKind.VQA: {"question only"},
@@ -133,11 +123,7 @@ def test_mistakes_are_named_with_their_row(
     error = sentence(capsys, "grounding", *rest, samples / "boxes.csv", "--regression")
     assert "--regression belongs to text-classification" in error
     error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--image.flip", "0.5")
-    assert "--image: pictures of image-classification can be varied, not of text-classification" in error
-    options = ("--image.flip", "0.5", "--image.mixup", "1")
-    assert "of grounding mirrored (--image.flip)" in sentence(
-        capsys, "grounding", *rest, SAMPLES / "boxes.csv", *options
-    )
+    assert "image.flip is of no use in text-classification, only in image-classification, grounding" in error
     error = sentence(capsys, "chess", *rest, samples / "boxes.csv")
     assert "there is no task 'chess'" in error
     (samples / "same.csv").write_text("text,label\n" + "equal,good\nequal,bad\n" * 5)

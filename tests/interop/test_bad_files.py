@@ -188,7 +188,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- keys and shapes
 mutations = st.sampled_from(
-    ["drop", "rename", "grow", "shrink", "rank", "transpose", "integer", "double key"]
+    ["drop", "rename", "grow", "shrink", "rank", "transpose", "integer", "double key", "nan", "infinite"]
 )
 
 
@@ -207,6 +207,9 @@ def mutate(state: dict[str, torch.Tensor], name: str, change: str) -> None:
             state[name] = tensor.reshape(*tensor.shape[::-1]) if tensor.ndim > 1 else tensor[:, None]
         case "integer":
             state[name] = torch.ones_like(tensor, dtype=torch.int64)
+        case "nan" | "infinite":
+            state[name] = tensor.clone()
+            state[name].view(-1)[-1] = float("nan" if change == "nan" else "-inf")
         case "double key":
             state[name] = state[f"module.{name}"] = tensor
 

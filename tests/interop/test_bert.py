@@ -160,6 +160,11 @@ def test_bad_input_is_one_sentence(tmp_path, monkeypatch):
             read_language(str(model))
         (model / "config.json").write_text(before)
     weights = (model / "model.safetensors").read_bytes()
+    state = load_file(model / "model.safetensors")
+    state["roberta.encoder.layer.0.output.dense.bias"][3] = float("nan")
+    save_file(state, model / "model.safetensors")
+    with pytest.raises(UserError, match=r"layers\.0\.\S+ holds values that are infinite or no numbers"):
+        read_language(str(model))
     (model / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(UserError, match=r"model\.safetensors is truncated"):
         read_language(str(model))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.failing import fail_rename
@@ -289,6 +290,18 @@ def test_a_claimed_size_takes_no_memory(saved: Path) -> None:
 
     edit(saved / "config.json", claim)
     assert "but config.json says [65536" in sentence(lambda: load_model(saved)).replace("[10000000, ", "[")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_named(saved: Path, value: float, dtype: torch.dtype) -> None:
+    state = {name: t.to(dtype) for name, t in load_file(saved / "model.safetensors").items()}
+    save_file(state, saved / "model.safetensors")
+    load_model(saved)
+    state["vision_proj.weight"][1, 2] = value
+    save_file(state, saved / "model.safetensors")
+    message = sentence(lambda: load_model(saved))
+    assert f"{saved / 'model.safetensors'}: vision_proj.weight holds values that are infinite or no" in message
 
 
 @pytest.mark.parametrize("depth", [1, 3])

@@ -9,6 +9,7 @@ from xfm.config.task import TaskKind
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError, suggest
 from xfm.finetuning import run
+from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.base import find_model
 from xfm.finetuning.data import Tables, read_data
 from xfm.tasks.registry import task_class
@@ -60,6 +61,7 @@ def finetune(
     """
     config, out = config or FinetuneConfig(), Path(out)
     kind = task_kind(task)
+    check_applicable(kind, config)
     run.check_folder(out, resume)  # before anything is written into it
     find_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))

@@ -11,11 +11,11 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.image import UNVARIED, ImageTrainingConfig
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
 from xfm.finetuning.adapt import merge
+from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, text_limit
 from xfm.finetuning.data import digest
 from xfm.finetuning.plan import fitted, task_settings
@@ -84,7 +84,7 @@ class Session:
         """Load the model and fit the configuration to it and the rows."""
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
-        _check_image(kind, config.image)
+        check_applicable(kind, config)
         task, pretrained = task_class(kind, config.regression), load_base(model, config.image_size)
         fit = fitted(config, task.epoch(data.train), head_width(pretrained, kind))
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
@@ -170,16 +170,6 @@ class Session:
         """The rows to score by split: the tests, or the validation rows where there are none."""
         found = self.data.tests
         return found or ({"validation": self.data.valid} if self.data.valid else {})
-
-
-def _check_image(kind: TaskKind, image: ImageTrainingConfig) -> None:
-    """Refuse variations of pictures that the task would not make."""
-    made = {TaskKind.IMAGE: image, TaskKind.GROUNDING: ImageTrainingConfig(flip=image.flip)}
-    if image != made.get(kind, UNVARIED):
-        allowed = "of grounding mirrored (--image.flip)" if kind is TaskKind.GROUNDING else f"not of {kind}"
-        raise UserError(
-            f"--image: pictures of {TaskKind.IMAGE} can be varied, {allowed}; leave the other options out"
-        )
 
 
 def clear(folder: Path) -> None:

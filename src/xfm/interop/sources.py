@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xfm.errors import UserError, first_line
 from xfm.files import read_json_object
 from xfm.interop.pickles import check_dense, read_pickle
-from xfm.modeling.weights import read_tensors
+from xfm.modeling.weights import read_tensors, require_finite
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SETTING_FILES = ("*.json", "README.md")
@@ -133,7 +133,8 @@ def filled(
         optional: names that may be absent; the module keeps what it has there.
 
     Raises:
-        UserError: a tensor is missing, of another shape, or not of floating point where it should be.
+        UserError: a tensor is missing, of another shape, not of floating point where it should be, or not
+            of finite numbers.
     """
     with torch.device("meta"):
         wanted = build().state_dict()
@@ -149,6 +150,7 @@ def filled(
             raise UserError(
                 f"{file}: the weights of {name} are of type {state[name].dtype}; save them as float32"
             )
+    require_finite(file, state)
     module = build()
     module.load_state_dict(dict(state), strict=not optional)
     return module

@@ -26,7 +26,14 @@ from xfm.modeling.belongings import Preprocessing as Preprocessing
 from xfm.modeling.belongings import Pretrained as Pretrained
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
 from xfm.modeling.task_models import TaskModel, build_task_model
-from xfm.modeling.weights import assign_tensors, read_tensors, require_same, without_weights, write_tensors
+from xfm.modeling.weights import (
+    assign_tensors,
+    read_tensors,
+    require_finite,
+    require_same,
+    without_weights,
+    write_tensors,
+)
 from xfm.modeling.xfm import XFM
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
@@ -217,6 +224,7 @@ def _read_task(folder: Path, model: XFM) -> TaskModel | None:
 def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
     """Give the module the tensors of a file in the types of `own`; it keeps the others that it has."""
     stored = read_tensors(path)
+    require_finite(path, stored)
     for name, tensor in stored.items():
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise UserError(f"{path}: {name} is of type {tensor.dtype}, not {own[name].dtype}; copy it again")

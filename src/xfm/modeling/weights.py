@@ -98,6 +98,24 @@ def require_same(path: Path, own: Mapping[str, Tensor], described: str) -> None:
             )
 
 
+def require_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not numbers: whatever the input, the model would give none.
+
+    Raises:
+        UserError: names the first such tensor.
+    """
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        values = tensor.float() if tensor.element_size() == 1 else tensor  # torch orders no float8
+        # The least and the greatest take no memory, unlike a mask of those that are finite.
+        if not torch.stack(values.aminmax()).isfinite().all():
+            raise UserError(
+                f"{path}: {name} holds values that are infinite or no numbers; the file is damaged or its "
+                "training diverged: take another copy, or an earlier checkpoint"
+            )
+
+
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
     """Shapes of the tensors of a safetensors file, from its header.
 

@@ -20,7 +20,7 @@ from xfm.interop.published.sizes import model_config, task_candidates
 from xfm.interop.published.spare import Spare, spare
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.task_models import TaskModel, build_task_model
-from xfm.modeling.weights import assign_tensors, without_weights
+from xfm.modeling.weights import assign_tensors, require_finite, without_weights
 from xfm.modeling.xfm import XFM
 
 OWN = "xfm"
@@ -100,6 +100,7 @@ def convert(path: Path, choices: Choices) -> Converted:
     _check_names(path, state, entries, leftover)
     _check_shapes(path, state, entries, shapes)
     _check_spare(path, state, leftover)
+    require_finite(path, state)
 
     report = _report(file, state, entries, leftover, ignored, task, shapes)
     unused = {name: state[name] for name in leftover.unused if name in state}

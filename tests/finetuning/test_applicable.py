@@ -1,0 +1,107 @@
+"""Settings that a task does not read are refused; which ones those are agrees with what the tasks do."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import xfm
+from tests.finetuning.conftest import FILES, SAMPLES
+from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.image import ImageTrainingConfig
+from xfm.config.task import ImageHead, TaskKind
+from xfm.data.tables import ColumnMap
+from xfm.errors import UserError
+from xfm.finetuning.applicable import USED_BY, check_applicable
+from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.plan import task_settings
+from xfm.finetuning.session import Session
+from xfm.tasks.base import Blanked, Task
+from xfm.tasks.registry import task_class
+
+CONFIG = FinetuneConfig(steps=1, batch_size=4, device="cpu")
+CHANGED: dict[str, Any] = {
+    "image_head": ImageHead.PUBLISHED,
+    "label_smoothing": 0.0,
+    "max_answers": 7,
+    "max_tokens": 9,
+    "box_format": BoxFormat.XYXY,
+    "box_unit": BoxUnit.FRACTION,
+    "rows_per_picture": 1,
+}
+CHANGED_IMAGE: dict[str, Any] = {
+    "crop": 0.5,
+    "aspect": 2.0,
+    "flip": 0.5,
+    "rand_augment": 1,
+    "magnitude": 3,
+    "erasing": 0.1,
+    "mixup": 0.2,
+    "cutmix": 0.2,
+    "mixing": 0.5,
+    "label_smoothing": 0.1,
+    "drop_path": 0.1,
+    "workers": 1,
+}
+
+
+def changed(name: str) -> FinetuneConfig:
+    """A configuration with another value of one setting."""
+    part, _, own = name.partition(".")
+    if part == "image" and own:
+        return FinetuneConfig(image=ImageTrainingConfig(**{own: CHANGED_IMAGE[own]}))
+    if part == "tune":
+        return FinetuneConfig(tune=replace(TuningConfig(), **{own: Tuning.FREEZE}))
+    return replace(FinetuneConfig(), **{name: CHANGED[name]})
+
+
+@pytest.mark.parametrize("name", sorted(USED_BY))
+def test_a_setting_is_refused_where_it_does_nothing(name: str) -> None:
+    config = changed(name)
+    for kind in TaskKind:
+        check_applicable(kind, FinetuneConfig())
+        if kind in USED_BY[name]:
+            check_applicable(kind, config)
+            continue
+        with pytest.raises(UserError, match=rf"^{name} is of no use in {kind}, only in [a-z, -]+; leave it"):
+            check_applicable(kind, config)
+
+
+def test_nothing_is_written_before_a_setting_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="image_head is of no use in text-classification"):
+        xfm.finetune(
+            "text-classification",
+            tmp_path / "no model",
+            SAMPLES / "reviews.csv",
+            tmp_path / "out",
+            config=changed("image_head"),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_the_encoders_that_a_task_tunes_are_those_that_its_loss_reaches(
+    kind: TaskKind, model: Path, tmp_path: Path
+) -> None:
+    file, columns = FILES[kind]
+    tables = Tables(SAMPLES / file, columns=ColumnMap.parse(columns))
+    data = read_data(task_class(kind), tables, CONFIG, tmp_path)
+    session = Session.begin(kind, model, data.rows, CONFIG, tmp_path, progress=False)
+    settings = task_settings(session.config, Blanked.NOTHING)
+    task = session.type.build(session.pretrained, session.pictures, session.data, settings)
+    (batch,) = task.batches(0, 1)
+    task.loss(batch, torch.Generator()).total.backward()
+    whole = getattr(task.module, "model", task.module)
+    for name in ("language", "vision", "fusion"):
+        encoder = getattr(whole, name, None)
+        reached = encoder is not None and any(one.grad is not None for one in encoder.parameters())
+        assert reached == (kind in USED_BY[f"tune.{name}"]), name
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_rows_of_one_picture_follow_each_other_where_that_is_a_setting(kind: TaskKind) -> None:
+    groups = task_class(kind).group is not Task.group
+    assert groups == (kind in USED_BY["rows_per_picture"])
