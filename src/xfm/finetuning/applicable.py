@@ -1,4 +1,4 @@
-"""Which settings a task has a use for; another one is refused, so that nobody believes that it did something."""
+"""Which settings a task reads: another one is refused, so that nobody believes that it did something."""
 
 from collections.abc import Mapping
 from dataclasses import fields
