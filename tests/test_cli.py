@@ -181,8 +181,11 @@ def evaluate_hard(folder: Path, world: Path, *options: str) -> int:
 
 def test_evaluate_takes_a_run_and_shows_its_scores(run_folder, tmp_path, capsys):
     world = write_world(tmp_path / "world")
+    assert evaluate_hard(run_folder, world, "--quiet") == 0
+    assert capsys.readouterr().err == ""
     assert evaluate_hard(run_folder, world) == 0
-    shown = capsys.readouterr().out
+    shown, said = capsys.readouterr()
+    assert re.fullmatch(r"evaluated hard in \S+ s\n", said)
     assert re.search(
         r"^Image-text retrieval: picture → caption, R@1 +\d+.\d % +50.0 % +- +10$", shown, re.MULTILINE
     )

@@ -137,6 +137,7 @@ def evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
         help="folder for the results; if not given, the run's, or one below it such as evaluation-validation "
         "for another split or scale",
     )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_fields(parser, EvaluationConfig)
     return parser
 
@@ -153,7 +154,7 @@ def evaluate(chosen: "Namespace") -> None:
     from xfm.evaluation.stored import METRICS
     from xfm.evaluation.summary import summary
 
-    scores = run(model, Path(chosen.world), out, config)
+    scores = run(model, Path(chosen.world), out, config, progress=not chosen.quiet)
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
 
 
