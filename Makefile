@@ -55,7 +55,7 @@ wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@for file in xfm/py.typed xfm/recipes/nano.yaml LICENSE; do \
-		$(BIN)/python -m zipfile -l dist/xfm-*.whl | grep -q "$$file" || { echo "$$file is not in the wheel"; exit 1; }; \
+		$(BIN)/python -m zipfile -l dist/xfm-*.whl | grep "$$file" > /dev/null || { echo "$$file is not in the wheel"; exit 1; }; \
 	done
 
 venv: $(DEV) ## set up .venv for development
