@@ -17,6 +17,7 @@ FILES = {
     TaskKind.GROUNDING: ("boxes.csv", ""),
     TaskKind.CAPTIONING: ("captions.csv", ""),
 }
+"""The tutorials' sample of each task, and what its columns are called."""
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ CHANGED_IMAGE: dict[str, Any] = {
 def changed(name: str) -> FinetuneConfig:
     """A configuration with another value of one setting."""
     part, _, own = name.partition(".")
-    if part == "image" and own:
+    if part == "image":
         return FinetuneConfig(image=ImageTrainingConfig(**{own: CHANGED_IMAGE[own]}))
     if part == "tune":
         return FinetuneConfig(tune=replace(TuningConfig(), **{own: Tuning.FREEZE}))

@@ -124,6 +124,9 @@ def test_mistakes_are_named_with_their_row(
     assert "--regression belongs to text-classification" in error
     error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--image.flip", "0.5")
     assert "image.flip is of no use in text-classification, only in image-classification, grounding" in error
+    options = ("--image.flip", "0.5", "--image.mixup", "1")
+    error = sentence(capsys, "grounding", *rest, SAMPLES / "boxes.csv", *options)
+    assert "image.mixup is of no use in grounding, only in image-classification; leave it out" in error
     error = sentence(capsys, "chess", *rest, samples / "boxes.csv")
     assert "there is no task 'chess'" in error
     (samples / "same.csv").write_text("text,label\n" + "equal,good\nequal,bad\n" * 5)

@@ -244,6 +244,15 @@ def test_copies_and_constants_are_checked(tmp_path: Path, kind: TaskKind | None,
     assert convert(tmp_path / "a.th", choices(kind, ignore=(name,))).model is not None
 
 
+def test_tied_copies_that_are_no_numbers_do_not_differ(tmp_path: Path) -> None:
+    state = tiny_file(tmp_path / "a.th")
+    name, source = next(pair for pair in spare(tiny_config()).copies.items() if set(pair) <= state.keys())
+    for one in (name, source):
+        state[one] = torch.full_like(state[one], float("nan"))
+    write(tmp_path / "a.th", state)
+    assert "holds values that are infinite or no numbers" in sentence(tmp_path / "a.th")
+
+
 def test_another_architecture(tmp_path: Path) -> None:
     from transformers import BertConfig, BertForMaskedLM
 

@@ -99,8 +99,8 @@ def convert(path: Path, choices: Choices) -> Converted:
         shapes |= {f"{TASK_PREFIX}{name}": t for name, t in task_model.added_state().items()}
     _check_names(path, state, entries, leftover)
     _check_shapes(path, state, entries, shapes)
+    require_finite(path, state)  # before copies are compared: what is no number equals nothing
     _check_spare(path, state, leftover)
-    require_finite(path, state)
 
     report = _report(file, state, entries, leftover, ignored, task, shapes)
     unused = {name: state[name] for name in leftover.unused if name in state}
