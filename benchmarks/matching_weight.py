@@ -10,7 +10,6 @@ pooled. Queries whose shortlist lacks every true candidate have no likelihood.
 
 import argparse
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from xfm.evaluation.context import Context
 from xfm.evaluation.features import encode_texts, tokenize_captions
 from xfm.evaluation.metrics import ranks_of_best_positive
 from xfm.evaluation.recalls import with_equal_captions
-from xfm.evaluation.retrieval import cosines, matching_logits, merge_ranking, rerank_scores, shortlisted
+from xfm.evaluation.retrieval import Matched, Reranked, match_all
 from xfm.modeling.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import read_captioned
@@ -32,60 +31,30 @@ from xfm.training.memory import prepare_process
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
-@dataclass(frozen=True)
-class Direction:
-    """Scores of Q queries with C candidates.
-
-    Attributes:
-        contrast: [Q, C] float64 cosines.
-        logits: [Q, C, 2] float64 matching logits, NaN where a pair is on neither shortlist.
-        shortlist: [Q, C] bool.
-        positives: [Q, C] bool.
-        temperature: of the contrast.
-    """
-
-    contrast: NDArray[np.float64]
-    logits: NDArray[np.float64]
-    shortlist: NDArray[np.bool_]
-    positives: NDArray[np.bool_]
-    temperature: float
-
-    def combined(self, weight: float) -> NDArray[np.float64]:
-        """[Q, C] scores by the rule `rerank`."""
-        return rerank_scores(self.contrast, self.logits, self.temperature, weight)
-
-    def log_likelihoods(self, weight: float) -> NDArray[np.float64]:
-        """Of the true candidates, for each query that has one on its shortlist."""
-        shown = np.where(self.shortlist, self.combined(weight), -np.inf)
-        true = np.where(self.positives, shown, -np.inf)
-        asked = (self.shortlist & self.positives).any(axis=1)
-        return (logsumexp(true[asked], axis=1) - logsumexp(shown[asked], axis=1)).astype(np.float64)
-
-    def gains(self, weight: float) -> NDArray[np.float64]:
-        """[Q] 1, 0 or -1: what re-ranking changes at the first place."""
-        scores = merge_ranking(self.contrast, self.combined(weight), self.shortlist)
-        first = ranks_of_best_positive(scores, self.positives) == 0
-        before = ranks_of_best_positive(self.contrast, self.positives) == 0
-        return first.astype(float) - before
+def log_likelihoods(
+    scores: NDArray[np.float64], shortlist: NDArray[np.bool_], positives: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Of the true candidates, for each query (row) that has one on its shortlist."""
+    shown = np.where(shortlist, scores, -np.inf)
+    true = np.where(positives, shown, -np.inf)
+    asked = (shortlist & positives).any(axis=1)
+    return logsumexp(true[asked], axis=1) - logsumexp(shown[asked], axis=1)
 
 
-def both_directions(context: Context) -> tuple[Direction, Direction]:
-    """Pictures asking for captions, and captions for pictures."""
+def first_places(ranking: Reranked, positives: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which queries of either direction have a true candidate first."""
+    text = ranks_of_best_positive(ranking.text, positives)
+    return np.concatenate([text, ranks_of_best_positive(ranking.image.T, positives.T)]) == 0
+
+
+def match_validation(context: Context) -> tuple[Matched, NDArray[np.bool_]]:
+    """Scores of the validation scenes, and which caption belongs to which picture."""
     rows = context.rows(read_captioned, "retrieval", "validation", 0)
     images, index = context.encode([row.image for row in rows])
     captions = [row.caption for row in rows]
     texts = encode_texts(context.encoder, tokenize_captions(context.pretrained.tokenizer, captions))
     positives = with_equal_captions(index.numpy(), captions, len(images.vectors)).toarray()
-    contrast, k = cosines(images.vectors, texts.vectors), context.config.retrieval.shortlist
-    for_image, for_text = shortlisted(contrast, k), shortlisted(contrast.T, k)
-    pairs = np.argwhere(for_image | for_text.T)
-    logits = np.full((*contrast.shape, 2), np.nan)
-    logits[pairs[:, 0], pairs[:, 1]] = matching_logits(context.encoder, images, texts, pairs)
-    temperature = context.pretrained.model.temperature.item()
-    return (
-        Direction(contrast, logits, for_image, positives, temperature),
-        Direction(contrast.T, logits.transpose(1, 0, 2), for_text, positives.T, temperature),
-    )
+    return match_all(context.encoder, images, texts, context.config.retrieval.shortlist), positives
 
 
 def main() -> None:
@@ -101,13 +70,16 @@ def main() -> None:
     pretrained = load_model(options.model)
     device, config = torch.device("cpu"), EvaluationConfig()
     context = Context(pretrained, options.world, config, device, Pictures(pretrained.preprocessing))
-    directions = both_directions(context)
-    queries = sum(len(one.contrast) for one in directions)
-    table = []
+    found, positives = match_validation(context)
+    before = first_places(Reranked(found.itc, found.itc), positives)
+    queries, table = len(before), []
     print(f"{queries} queries, shortlist {config.retrieval.shortlist}\nweight  log-likelihood  gain in R@1")
     for weight in options.weights:
-        likelihood = float(np.concatenate([one.log_likelihoods(weight) for one in directions]).mean())
-        gain = float(np.concatenate([one.gains(weight) for one in directions]).mean())
+        scores = found.combined(weight)
+        by_image = log_likelihoods(scores, found.for_image, positives)
+        by_text = log_likelihoods(scores.T, found.for_text.T, positives.T)
+        likelihood = float(np.concatenate([by_image, by_text]).mean())
+        gain = float(first_places(found.merged(scores), positives).mean() - before.mean())
         table.append({"weight": weight, "log_likelihood": likelihood, "gain": gain})
         print(f"{weight:6.2f}  {likelihood:14.4f}  {100 * gain:+10.2f} points")
     numbers = {"model": str(options.model), "queries": queries, "weights": table}

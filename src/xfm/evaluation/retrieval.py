@@ -119,8 +119,35 @@ def cosines(first: Tensor, second: Tensor) -> NDArray[np.float64]:
     return (first.cpu().double() @ second.cpu().double().T).float().double().numpy()
 
 
-def score_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shortlist: int) -> Scores:
-    """Contrastive scores of all pairs, and both directions re-ranked.
+@dataclass(frozen=True)
+class Matched:
+    """Contrast of all pictures with all texts, and matching of those on a shortlist.
+
+    Attributes:
+        itc: [I, R] float64 contrastive scores (cosines).
+        logits: [I, R, 2] float64 matching logits, NaN where a pair is on no shortlist.
+        for_image, for_text: [I, R] bool, the shortlist of each picture (row), and of each text (column).
+        temperature: of the contrast.
+    """
+
+    itc: NDArray[np.float64]
+    logits: NDArray[np.float64]
+    for_image: NDArray[np.bool_]
+    for_text: NDArray[np.bool_]
+    temperature: float
+
+    def combined(self, weight: float = MATCHING_WEIGHT) -> NDArray[np.float64]:
+        """[I, R] scores by the rule `rerank`, NaN where a pair is on no shortlist."""
+        return rerank_scores(self.itc, self.logits, self.temperature, weight)
+
+    def merged(self, scores: NDArray[np.float64]) -> Reranked:
+        """Both directions ordered by [I, R] scores on the shortlists, see `merge_ranking`."""
+        image = merge_ranking(self.itc.T, scores.T, self.for_text.T).T
+        return Reranked(merge_ranking(self.itc, scores, self.for_image), image)
+
+
+def match_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shortlist: int) -> Matched:
+    """Contrast all pairs and match those on the shortlists of either direction.
 
     A pair that is on the shortlist of its picture and of its text is fused once.
 
@@ -128,7 +155,7 @@ def score_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shor
         encoder: the model.
         images: I pictures.
         texts: R texts.
-        shortlist: candidates of each query that are re-ranked.
+        shortlist: candidates of each query.
     """
     itc = cosines(images.vectors, texts.vectors)  # [I, R]
     for_image = shortlisted(itc, shortlist)
@@ -136,12 +163,13 @@ def score_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shor
     pairs = np.argwhere(for_image | for_text)  # [N, 2]
     logits = np.full((*itc.shape, 2), np.nan)
     logits[pairs[:, 0], pairs[:, 1]] = matching_logits(encoder, images, texts, pairs)
+    return Matched(itc, logits, for_image, for_text, encoder.model.temperature.item())
 
-    def merged(scores: NDArray[np.float64]) -> Reranked:
-        return Reranked(merge_ranking(itc, scores, for_image), merge_ranking(itc.T, scores.T, for_text.T).T)
 
-    combined = rerank_scores(itc, logits, encoder.model.temperature.item())
-    return Scores(itc, merged(combined), merged(logits[..., 1]))
+def score_all(encoder: Encoder, images: ImageFeatures, texts: TextFeatures, shortlist: int) -> Scores:
+    """Contrastive scores of all pairs, and both directions re-ranked; takes what `match_all` takes."""
+    found = match_all(encoder, images, texts, shortlist)
+    return Scores(found.itc, found.merged(found.combined()), found.merged(found.logits[..., 1]))
 
 
 def merge_ranking(
