@@ -14,7 +14,7 @@ INK = "#010203"  # stands for the text colour of the page until the SVG is writt
 PALETTE = ("#3b7dd8", "#e0803c", "#3fa36c", "#b65fb0", "#c9a227", "#5b8a8f")
 MAX_POINTS = 400
 FEW = 6  # shorter curves show their points
-TITLE = 44  # characters of a title that fit above a panel
+TITLE = 40  # characters of a title that fit above a panel
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
