@@ -1,58 +1,114 @@
-"""Decoding of untrusted pictures: JPEG, PNG and WebP to uint8 tensors, with a limit on their size.
+"""Decoding of untrusted pictures to upright uint8 tensors, with a limit on their size.
 
-The size is read from the file's header before anything is decoded, so that a small file that claims to be
-huge costs nothing. Headers are read as decoders read them: where a file means harm, a parser of one's own
-sees another size.
+What a picture is, its bytes tell, not its name. Its size is read from the header before anything is decoded,
+so that a small file that claims to be huge costs nothing.
 """
 
-import io
+import os
 import stat
-import struct
-import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
-from xfm.errors import first_line
+from xfm.data.picture_formats import BROKEN, Header, PictureError, PictureFormat, format_of, read_header
+from xfm.data.picture_pixels import decode_pixels
+from xfm.errors import UserError
+
+__all__ = [
+    "BROKEN",
+    "PICTURE_SUFFIXES",
+    "Decoded",
+    "PictureError",
+    "byte_limit",
+    "check_size",
+    "decode",
+    "decode_picture",
+    "picture_size",
+    "picture_suffix",
+    "pixel_limit",
+    "read_picture",
+]
 
 MAX_PIXELS = 64_000_000
+LIMIT_VARIABLE = "XFM_MAX_PIXELS"
+"""Of the environment: sets the limit of pixels in every command, and raises that of bytes in proportion."""
 MAX_SIDE = 65_535  # the longest of a JPEG: to shrink a longer strip takes gigabytes
 MAX_BYTES = 64 << 20
-_MAX_WORK = 200 * MAX_PIXELS  # scans times pixels of a JPEG: a good one has some ten scans
-_JPEG = b"\xff\xd8\xff"
+_SCANS = 200  # times the limit of pixels is the most work of a JPEG: a good one has some ten scans
 _SCAN = b"\xff\xda"  # stands nowhere else in a JPEG but, by chance, in what other programs put into it
-_PNG = b"\x89PNG\r\n\x1a\n"
 PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
 )
-"""How picture files are called, in small letters: what a folder is searched for. Content decides what they are."""
-BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, OverflowError)
-"""What Pillow raises for damaged files."""
+"""How picture files are called, in small letters; what they are, their bytes say."""
 
 
-class PictureError(Exception):
-    """A picture that cannot be used; the message says why."""
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture.
+
+    Attributes:
+        pixels: [3, H, W] uint8, RGB, as it is to be shown.
+        flaw: what is wrong with a picture of which a part could be decoded; None of a whole one.
+    """
+
+    pixels: Tensor
+    flaw: str | None = None
 
 
-def read_picture(path: Path, limit: int = MAX_BYTES) -> bytes:
+def pixel_limit() -> int:
+    """How many pixels a picture may have: `XFM_MAX_PIXELS` of the environment, or 64 million.
+
+    Raises:
+        UserError: the variable is no number.
+    """
+    given = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not given:
+        return MAX_PIXELS
+    if not given.isdecimal() or not 0 < int(given[:20]) < 1 << 40:
+        raise UserError(f"{LIMIT_VARIABLE} is {given!r}; give a number of pixels, such as {2 * MAX_PIXELS}")
+    return int(given)
+
+
+def byte_limit() -> int:
+    """How many bytes a picture's file may have: 64 MiB, and more where `XFM_MAX_PIXELS` is raised."""
+    return max(MAX_BYTES, MAX_BYTES * pixel_limit() // MAX_PIXELS)
+
+
+def check_size(width: int, height: int, limit: int | None = None) -> None:
+    """Refuse a picture of no pixels or of too many.
+
+    Args:
+        width, height: in pixels.
+        limit: of pixels; `pixel_limit()` if None.
+
+    Raises:
+        PictureError: says how the limit is lifted.
+    """
+    if width < 1 or height < 1:
+        raise PictureError(f"the picture is empty ({width} x {height} pixels)")
+    shown = f"the picture has {width} x {height} pixels"
+    if width * height > (limit := limit or pixel_limit()):
+        raise PictureError(
+            f"{shown}, more than the limit of {limit}: shrink it, or set {LIMIT_VARIABLE}={width * height}"
+        )
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(f"{shown}, and a side may have {MAX_SIDE}: cut it up or shrink it")
+
+
+def read_picture(path: Path, limit: int | None = None) -> bytes:
     """The bytes of a picture file.
 
     Raises:
         PictureError: when it cannot be read, is no regular file (a pipe would block), or is larger than
-            `limit` bytes.
+            `limit` bytes (by default `byte_limit()`).
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise PictureError(f"{path} is not a file")
-        if status.st_size > limit:
-            raise PictureError(f"{path} has {status.st_size} bytes, more than the limit of {limit}")
+        if status.st_size > (limit := limit or byte_limit()):
+            raise PictureError(f"{path} {too_many_bytes(status.st_size, limit)}")
         return path.read_bytes()
     except OSError as error:
         raise PictureError(f"the picture {path} cannot be read ({error.strerror})") from None
@@ -60,105 +116,60 @@ def read_picture(path: Path, limit: int = MAX_BYTES) -> bytes:
         raise PictureError(f"{path} is not a path") from None
 
 
+def too_many_bytes(size: int, limit: int) -> str:
+    """What is wrong with a picture of more bytes than the limit, and how that is lifted."""
+    needed = -(-size * MAX_PIXELS // MAX_BYTES)
+    return f"has {size} bytes, more than the limit of {limit}: shrink it, or set {LIMIT_VARIABLE}={needed}"
+
+
 def picture_suffix(data: bytes) -> str:
-    """How a file of these bytes is called: .jpg, .png or .webp by their beginning, .bin for anything else."""
-    beginnings = {_JPEG: ".jpg", _PNG: ".png", b"RIFF": ".webp"}
-    return next((suffix for start, suffix in beginnings.items() if data.startswith(start)), ".bin")
+    """How a file of these bytes is called, such as .jpg; .bin for what is no picture."""
+    return format_of(data) or ".bin"
 
 
-def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels from the header of a JPEG, PNG or WebP.
-
-    Raises:
-        PictureError: for another format or a broken header.
-    """
-    try:
-        if data.startswith((_JPEG, _PNG)):
-            with _open(data) as picture:
-                return picture.size
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp_size(data)
-    except BROKEN:
-        raise PictureError("the picture's header is broken") from None
-    raise PictureError("the picture is not a JPEG, PNG or WebP")
-
-
-def _open(data: bytes) -> ImageFile:
-    """A JPEG or PNG of which Pillow has read the header only. `Image.open` would add a limit of its own."""
-    return (PngImageFile if data.startswith(_PNG) else JpegImageFile)(io.BytesIO(data))
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    # Pillow takes memory for the canvas to tell the size. The three layouts leave the decoder no other
-    # reading: it refuses an extended file whose canvas is not the picture's.
-    chunk = data[12:16]
-    if chunk == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF
-    if chunk == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
-    if chunk == b"VP8X":
-        width = int.from_bytes(data[24:27], "little") + 1
-        return width, int.from_bytes(data[27:30], "little") + 1
-    raise PictureError("the picture's header is broken")
-
-
-def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Decode a JPEG, PNG or WebP to RGB; transparency is dropped and EXIF rotation is not applied.
+def picture_size(data: bytes, max_pixels: int | None = None) -> tuple[int, int]:
+    """Width and height in pixels of a picture as it is to be shown (upright), from its header.
 
     Args:
         data: the file's bytes.
-        max_pixels: larger pictures are refused before decoding.
-
-    Returns:
-        [3, H, W] uint8.
+        max_pixels: larger pictures are refused; `pixel_limit()` if None.
 
     Raises:
-        PictureError: when the picture is too large, truncated or broken.
+        PictureError: for another format, a broken header, or a picture that is too large.
     """
-    width, height = picture_size(data)
-    if width < 1 or height < 1:
-        raise PictureError(f"the picture is empty ({width} x {height} pixels)")
-    if width * height > max_pixels:
-        raise PictureError(f"the picture has {width} x {height} pixels, more than the limit of {max_pixels}")
-    if max(width, height) > MAX_SIDE:
-        raise PictureError(f"the picture has {width} x {height} pixels, and a side may have {MAX_SIDE}")
+    header = _checked(data, max_pixels)
+    return header.width, header.height
+
+
+def _checked(data: bytes, max_pixels: int | None) -> Header:
+    limit = max_pixels or pixel_limit()
+    header = read_header(data, limit)
+    check_size(header.width, header.height, limit)
+    pixels = header.width * header.height
     # A progressive JPEG is refined scan by scan, and a scan of 95 bytes may work on every pixel again.
-    if data.startswith(_JPEG) and (scans := data.count(_SCAN)) * width * height > _MAX_WORK:
-        raise PictureError(f"the picture has {scans} scans, which would take minutes to decode")
-    buffer = torch.frombuffer(
-        bytearray(data), dtype=torch.uint8
-    )  # a copy, as torch wants memory it may write to
-    try:
-        pixels = _decode(data, buffer)
-    except RuntimeError as error:
-        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
-    if tuple(pixels.shape[1:]) != (height, width):
-        raise PictureError(f"the picture's header is broken (it claims {width} x {height} pixels)")
-    if pixels.dtype != torch.uint8:  # 16-bit PNG
-        pixels = (pixels.to(torch.int32) >> 8).to(torch.uint8)
-    return pixels
+    if header.format is PictureFormat.JPEG:
+        scans = data.count(_SCAN)
+        if scans * pixels > _SCANS * max(limit, MAX_PIXELS):
+            raise PictureError(f"the picture has {scans} scans, which would take minutes to decode")
+    return header
 
 
-def _decode(data: bytes, buffer: Tensor) -> Tensor:
-    if data.startswith(_JPEG):
-        pixels = decode_jpeg(buffer, mode=ImageReadMode.RGB)
-        assert isinstance(pixels, Tensor)  # a list comes back for a list of pictures only
-        return pixels
-    if data.startswith(_PNG):
-        return _decode_png(data)
-    return decode_webp(buffer, mode=ImageReadMode.RGB)
+def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
+    """Decode a picture to RGB, turned as its orientation says.
+
+    Of an animation the first frame is taken; what is transparent shows white; 16 bits are scaled to 8; colour
+    profiles are not applied. A JPEG that ends early is decoded as far as it goes.
+
+    Args:
+        data: the file's bytes, of any format of `PictureFormat`.
+        max_pixels: larger pictures are refused before decoding; `pixel_limit()` if None.
+
+    Raises:
+        PictureError: when the picture is too large or broken.
+    """
+    return Decoded(*decode_pixels(data, _checked(data, max_pixels)))
 
 
-def _decode_png(data: bytes) -> Tensor:
-    """Pillow checks every chunk; torchvision's decoder has crashed the process on damaged ones."""
-    try:
-        with _open(data) as picture:
-            if picture.mode.startswith("I"):  # 16-bit grey, which convert() would clip
-                grey = torch.from_numpy(np.array(picture, dtype=np.int32) >> 8).to(torch.uint8)
-                return grey.expand(3, -1, -1).contiguous()
-            pixels = np.array(picture.convert("RGB"))
-    except BROKEN as error:
-        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+def decode_picture(data: bytes, max_pixels: int | None = None) -> Tensor:
+    """The pixels [3, H, W] uint8 of `decode`, whether or not all of the picture is there."""
+    return decode(data, max_pixels).pixels

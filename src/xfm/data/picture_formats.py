@@ -1,0 +1,297 @@
+"""Which format a picture has, told from its bytes, and what its header says before anything is decoded.
+
+Headers are read as decoders read them: where a file means harm, a parser of one's own sees another size. Only
+the reader of the one format is used; Pillow's `Image.open` would try others, and add limits of its own.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from PIL import Image, features
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from xfm.data.exif import (
+    DNG_VERSION,
+    HEIGHT,
+    ORIENTATION,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    WIDTH,
+    claims_too_much,
+    numbers_of,
+    orientation_of,
+)
+from xfm.errors import first_line
+
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    struct.error,
+    zlib.error,
+    OverflowError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    Image.DecompressionBombError,
+)
+"""What Pillow and its plugins raise for damaged files."""
+
+
+class PictureError(Exception):
+    """A picture that cannot be used; the message says why."""
+
+
+class PictureFormat(StrEnum):
+    """A format that is read; the value is the suffix of its files."""
+
+    JPEG = ".jpg"
+    PNG = ".png"
+    WEBP = ".webp"
+    GIF = ".gif"
+    BMP = ".bmp"
+    TIFF = ".tif"
+    HEIC = ".heic"
+    AVIF = ".avif"
+
+
+KNOWN = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
+_BEGINNINGS = {
+    b"\xff\xd8\xff": PictureFormat.JPEG,
+    b"\x89PNG\r\n\x1a\n": PictureFormat.PNG,
+    b"GIF87a": PictureFormat.GIF,
+    b"GIF89a": PictureFormat.GIF,
+    b"II*\0": PictureFormat.TIFF,
+    b"MM\0*": PictureFormat.TIFF,
+    b"II+\0": PictureFormat.TIFF,
+    b"MM\0+": PictureFormat.TIFF,
+}
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM
+_HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+# What people have instead of a picture, told by its beginning.
+_OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS (fetch the file with git lfs pull)",
+    b"%PDF": "a PDF",
+    b"\xff\x0a": "a JPEG XL",
+    b"\0\0\0\x0cJXL ": "a JPEG XL",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000",
+    b"\xff\x4f\xff\x51": "a JPEG 2000",
+    b"8BPS": "a Photoshop file",
+    b"\0\0\x01\0": "an icon",
+    b"FUJIFILM": "a raw photograph",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+}
+
+
+def format_of(data: bytes) -> PictureFormat | None:
+    """The format of a file of these bytes; None for one that is not read."""
+    for start, found in _BEGINNINGS.items():
+        if data.startswith(start):
+            return found
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return PictureFormat.WEBP
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
+        return PictureFormat.BMP
+    if data[4:8] == b"ftyp":
+        end = min(int.from_bytes(data[:4], "big"), 1024)
+        brands = {data[8:12], *(data[place : place + 4] for place in range(16, end, 4))}
+        if brands & _AVIF_BRANDS:
+            return PictureFormat.AVIF
+        return PictureFormat.HEIC if brands & _HEIC_BRANDS else None
+    return None
+
+
+def no_picture(data: bytes) -> PictureError:
+    """The error about bytes of no format that is read; says what they look like."""
+    if not data:
+        return PictureError("the picture is an empty file (0 bytes)")
+    looks = next((name for start, name in _OTHERS.items() if data.startswith(start)), None)
+    beginning = data[:1024].lower()
+    if looks is None and b"<svg" in beginning:
+        looks = "an SVG drawing"
+    if looks is None and (b"<html" in beginning or b"<!doctype" in beginning):
+        looks = "a web page"
+    if looks is None and data[4:8] == b"ftyp":
+        looks = "a video"
+    if looks is None and beginning.isascii() and b"\0" not in beginning:
+        looks = "a text"
+    return PictureError(f"the picture is not a {KNOWN}{f', but looks like {looks}' if looks else ''}")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's header says.
+
+    Attributes:
+        format: of the file.
+        width, height: in pixels, as it is to be shown.
+        orientation: how what the decoder gives is to be turned, 1 (not at all) to 8, as in EXIF.
+        mode: Pillow's name of what a pixel holds; empty where only decoding tells.
+        animated: whether it is a WebP of several frames.
+    """
+
+    format: PictureFormat
+    width: int
+    height: int
+    orientation: int = 1
+    mode: str = ""
+    animated: bool = False
+
+
+def read_header(data: bytes, tile_limit: int) -> Header:
+    """The header of a picture.
+
+    Args:
+        data: the file's bytes.
+        tile_limit: pixels that a tile of a TIFF may have.
+
+    Raises:
+        PictureError: for a format that is not read or a broken header.
+    """
+    found = format_of(data)
+    if found is None:
+        raise no_picture(data)
+    try:
+        if found is PictureFormat.WEBP:
+            return _webp_header(data)
+        if found is PictureFormat.TIFF:
+            return _tiff_header(data, tile_limit)
+        with open_with_pillow(data, found) as picture:
+            return _header(data, found, picture)
+    except BROKEN as error:
+        raise PictureError(f"the picture's header is broken ({first_line(error)})") from None
+
+
+def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:
+    """A picture of which Pillow has read the header only, by the reader of its format and no other.
+
+    Raises:
+        PictureError: a library that reads the format is not installed.
+    """
+    return _OPENERS[found](io.BytesIO(data))
+
+
+def _open_heic(file: io.BytesIO) -> ImageFile:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise PictureError(
+            "the picture is a HEIC, for which pillow-heif is not installed: pip install 'xfm[heif]'"
+        ) from None
+    return HeifImageFile(file)
+
+
+def _open_avif(file: io.BytesIO) -> ImageFile:
+    if not features.check("avif"):  # since Pillow 11.3, where it was built with it
+        raise PictureError(
+            "the picture is an AVIF, which this Pillow does not read: pip install --upgrade pillow"
+        )
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    return AvifImageFile(file)
+
+
+_OPENERS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile]] = {
+    PictureFormat.JPEG: JpegImageFile,
+    PictureFormat.PNG: PngImageFile,
+    PictureFormat.WEBP: WebPImageFile,
+    PictureFormat.GIF: GifImageFile,
+    PictureFormat.BMP: BmpImageFile,
+    PictureFormat.TIFF: TiffImageFile,
+    PictureFormat.HEIC: _open_heic,
+    PictureFormat.AVIF: _open_avif,
+}
+
+
+def _header(data: bytes, found: PictureFormat, picture: ImageFile) -> Header:
+    if found is PictureFormat.PNG:
+        exif = next((body for name, body in _png_chunks(data) if name == b"eXIf"), None)
+    elif found is PictureFormat.HEIC:  # it is turned by the decoder, and its EXIF only repeats that
+        exif = None
+    else:
+        exif = picture.info.get("exif")
+    orientation = orientation_of(exif)
+    return Header(found, *_upright(*picture.size, orientation), orientation, picture.mode)
+
+
+def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names and bodies; Pillow tells of those behind the pixels only when these are decoded."""
+    place = 8
+    while place + 8 <= len(data):
+        size = int.from_bytes(data[place : place + 4], "big")
+        yield data[place + 4 : place + 8], data[place + 8 : place + 8 + size]
+        place += 12 + size
+
+
+def _webp_header(data: bytes) -> Header:
+    # Pillow takes memory for the canvas to tell the size. The three layouts leave the decoder no other
+    # reading: it refuses an extended file whose canvas is not the picture's.
+    chunk = data[12:16]
+    if chunk == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return Header(PictureFormat.WEBP, width & 0x3FFF, height & 0x3FFF, mode="RGB")
+    if chunk == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        mode = "RGBA" if bits >> 28 & 1 else "RGB"
+        return Header(PictureFormat.WEBP, (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1, mode=mode)
+    if chunk == b"VP8X":
+        flags = data[20]
+        width = int.from_bytes(data[24:27], "little") + 1
+        height = int.from_bytes(data[27:30], "little") + 1
+        orientation = orientation_of(_webp_exif(data))
+        mode, animated = ("RGBA" if flags & 0x10 else "RGB"), bool(flags & 0x02)
+        return Header(PictureFormat.WEBP, *_upright(width, height, orientation), orientation, mode, animated)
+    raise PictureError("the picture's header is broken (it begins with an unknown chunk)")
+
+
+def _webp_exif(data: bytes) -> bytes | None:
+    place = 12
+    while place + 8 <= len(data):
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        if data[place : place + 4] == b"EXIF":
+            return data[place + 8 : place + 8 + size]
+        place += 8 + size + size % 2
+    return None
+
+
+def _tiff_header(data: bytes, tile_limit: int) -> Header:
+    """The first page's. Pillow turns its pixels itself."""
+    if claims_too_much(data):
+        raise PictureError("the picture's header is broken (its entries claim more bytes than the file has)")
+    numbers = numbers_of(data)
+    if DNG_VERSION in numbers or data[8:10] == b"CR":
+        raise PictureError("the picture is a raw photograph (DNG or CR2); convert it to JPEG")
+    width, height = numbers.get(WIDTH, 0), numbers.get(HEIGHT, 0)
+    if numbers.get(TILE_WIDTH, 0) * numbers.get(TILE_HEIGHT, 0) > tile_limit:
+        raise PictureError("the picture's header is broken (its tiles are larger than any picture)")
+    orientation = numbers.get(ORIENTATION, 1)
+    if not (width and height):
+        raise PictureError("the picture's header is broken (it tells no size)")
+    with open_with_pillow(data, PictureFormat.TIFF) as picture:
+        if picture.mode in ("I", "F"):
+            kind = "fractions" if picture.mode == "F" else "numbers of 32 bits"
+            raise PictureError(
+                f"the picture is a TIFF of {kind}, whose black and white are not told; save it with 8 or 16 "
+                "bits a channel"
+            )
+        found = _upright(width, height, orientation if orientation <= 8 else 1)
+        if sorted(found) != sorted(picture.size):
+            raise PictureError("the picture's header is broken (it tells two sizes)")
+        return Header(PictureFormat.TIFF, *found, mode=picture.mode)

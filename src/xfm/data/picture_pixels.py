@@ -1,0 +1,150 @@
+"""From a picture's header and bytes to upright RGB."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
+
+from xfm.data.picture_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
+from xfm.errors import first_line
+
+LEAST_SHARE = 0.1
+"""Of a JPEG that ends early: less than this share of its rows shows nobody what it is."""
+_END = b"\xff\xd9"
+_MISSING = {"CMYK": 64}  # what a decoder of JPEG gives where the file has ended; of other modes
+_GREY = 128
+
+
+def decode_pixels(data: bytes, header: Header) -> tuple[Tensor, str | None]:
+    """The pixels of a picture, turned as it is to be shown.
+
+    Args:
+        data: the file's bytes.
+        header: what `read_header` found in them; its size has been checked.
+
+    Returns:
+        [3, H, W] uint8, and what is wrong with a picture that is there in part only.
+
+    Raises:
+        PictureError: it does not decode.
+    """
+    flaw = None
+    if header.format is PictureFormat.JPEG:
+        pixels, flaw = _jpeg(data, header)
+    elif header.format is PictureFormat.WEBP and header.mode == "RGB" and not header.animated:
+        pixels = _with_torchvision(data, header)
+    else:
+        pixels = _with_pillow(data, header)
+    pixels = upright(pixels, header.orientation)
+    if tuple(pixels.shape[1:]) != (header.height, header.width):
+        raise PictureError(
+            f"the picture's header is broken (it claims {header.width} x {header.height} pixels)"
+        )
+    return pixels, flaw
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Turn stored pixels [3, H, W] as their orientation (1 to 8, of EXIF) says; 5 to 8 swap H and W."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 2)
+    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation, ())
+    return (pixels.flip(flips) if flips else pixels).contiguous()
+
+
+def rgb_of(picture: Image.Image) -> Tensor:
+    """The pixels [3, H, W] uint8 of a Pillow picture, as they are stored.
+
+    What is transparent shows white, as on a page; 16 bits are scaled to 8; colour profiles are not applied.
+
+    Raises:
+        PictureError: its numbers have no known range.
+        BROKEN: it does not decode.
+    """
+    picture.load()
+    if picture.mode == "F":
+        raise PictureError(
+            "the picture holds fractions, whose black and white are not told; scale it to 8 bits"
+        )
+    if picture.mode.startswith("I"):  # which convert() would clip
+        values = np.array(picture, dtype=np.int32)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise PictureError("the picture holds numbers of more than 16 bits; scale it to 8 bits")
+        clear = picture.info.get("transparency")
+        grey = (values >> 8).astype(np.uint8)
+        if isinstance(clear, int):
+            grey[values == clear] = 255
+        return torch.from_numpy(grey).expand(3, -1, -1).contiguous()
+    if picture.has_transparency_data:
+        shown = on_white(picture)
+    else:
+        shown = picture if picture.mode == "RGB" else picture.convert("RGB")
+    return torch.from_numpy(np.array(shown)).permute(2, 0, 1).contiguous()
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """A picture with transparency over white; what is opaque keeps its colour exactly."""
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    layer = picture.convert("RGBA")
+    page = Image.new("RGB", layer.size, "white")
+    page.paste(layer, mask=layer)
+    return page
+
+
+def _with_pillow(data: bytes, header: Header) -> Tensor:
+    """Pillow checks every chunk of a PNG; torchvision's decoder has crashed the process on damaged ones."""
+    try:
+        with open_with_pillow(data, header.format) as picture:
+            return rgb_of(picture)
+    except BROKEN as error:
+        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
+
+
+def _with_torchvision(data: bytes, header: Header) -> Tensor:
+    buffer = torch.frombuffer(
+        bytearray(data), dtype=torch.uint8
+    )  # a copy, as torch wants to be able to write
+    try:
+        decode = decode_jpeg if header.format is PictureFormat.JPEG else decode_webp
+        pixels = decode(buffer, mode=ImageReadMode.RGB)
+    except RuntimeError as error:
+        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
+    assert isinstance(pixels, Tensor)  # a list comes back for a list of pictures only
+    return pixels
+
+
+def _jpeg(data: bytes, header: Header) -> tuple[Tensor, str | None]:
+    """A JPEG, as far as it goes: where the file ends early, an end is put to what is there."""
+    try:
+        return _with_torchvision(data, header), None
+    except PictureError:
+        for kept in (data, data[: _last_segment(data)]):
+            try:
+                pixels = _with_pillow(
+                    kept + _END, header
+                )  # of what is missing, torchvision's writes to stderr
+            except PictureError:
+                continue
+            share = _rows_there(pixels, _MISSING.get(header.mode, _GREY)) / pixels.shape[1]
+            if share < LEAST_SHARE:
+                raise PictureError(
+                    f"the picture's file ends early, with {share:.0%} of its rows, too little to use"
+                ) from None
+            return pixels, f"the picture's file ends early: {share:.0%} of its rows are there"
+        raise
+
+
+def _last_segment(data: bytes) -> int:
+    """Where the last segment of a JPEG begins: 00 and RST after FF stand within the pixels' code."""
+    place = len(data)
+    while (place := data.rfind(b"\xff", 0, place)) > 0:
+        if data[place + 1 : place + 2] not in (b"", b"\0", b"\xff", *(bytes([0xD0 + n]) for n in range(8))):
+            return place
+    return 0
+
+
+def _rows_there(pixels: Tensor, missing: int) -> int:
+    """How many rows of pixels [3, H, W] come before those that have the value `missing` only."""
+    there = (pixels != missing).any(dim=0).any(dim=1).nonzero()
+    return int(there[-1]) + 1 if len(there) else 0
