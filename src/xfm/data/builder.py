@@ -76,8 +76,10 @@ class BatchBuilder:
             UnusableError: when bad records could not be replaced.
         """
         skipped: list[BadRecord] = []
+        partial: list[BadRecord] = []
+        turn = step * self._share.world + self._share.rank
         items = {
-            name: stream.items((step * self._share.world + self._share.rank) * stream.batch_size, skipped)
+            name: stream.items(turn * stream.batch_size, skipped, partial)
             for name, stream in self._streams.items()
         }
         text, image = items.get(Stream.TEXT), items.get(Stream.IMAGE)
@@ -90,6 +92,7 @@ class BatchBuilder:
             region=self._region(cast(list[Item[RegionSample]], region)) if region else None,
             origins=tuple(item.sample.origin for found in items.values() for item in found),
             skipped=tuple(skipped),
+            partial=tuple(partial),
         )
 
     def _text(self, items: Sequence[Item[TextSample]]) -> TextBatch:

@@ -5,14 +5,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xfm.data.pictures import BROKEN, MAX_PIXELS
-from xfm.errors import UserError
+from xfm.data.exif import orientation_of
+from xfm.data.picture_pixels import on_white, rgb_of, upright
+from xfm.data.pictures import BROKEN, PictureError, check_size
+from xfm.errors import UserError, first_line
 
 Picture = Image.Image | np.ndarray | Tensor
 
 
 def to_uint8(picture: Picture) -> Tensor:
-    """A picture as a tensor [3, H, W] uint8; transparency is dropped, as it is of files.
+    """A picture as a tensor [3, H, W] uint8, as files are read: upright, and white where it is transparent.
 
     Args:
         picture: a PIL picture of any mode, a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], or a
@@ -36,26 +38,28 @@ def to_uint8(picture: Picture) -> Tensor:
             f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
         )
     _check_size(pixels.shape[2], pixels.shape[1])
-    channels = pixels.shape[0]
-    return (pixels.expand(3, -1, -1) if channels == 1 else pixels[:3]).contiguous()
+    if pixels.shape[0] == 4:
+        layer = Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy(), "RGBA")
+        return torch.from_numpy(np.array(on_white(layer))).permute(2, 0, 1).contiguous()
+    return pixels.expand(3, -1, -1).contiguous()
 
 
 def _from_pillow(picture: Image.Image) -> Tensor:
     """Pillow reads a file's pixels only now, so that its size is known before."""
     _check_size(*picture.size)
     try:
-        if picture.mode.startswith("I"):  # 16-bit grey, which convert() would clip
-            grey = torch.from_numpy(np.clip(np.array(picture, dtype=np.int32) >> 8, 0, 255)).to(torch.uint8)
-            return grey.expand(3, -1, -1).contiguous()
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+        pixels = rgb_of(picture)  # only then Pillow has read all of a file's EXIF, or has obeyed it
+        return upright(pixels, orientation_of(picture.info.get("exif")))
+    except PictureError as error:
+        raise UserError(str(error)) from error
     except BROKEN as error:
-        raise UserError(f"the PIL picture does not decode ({error}); open another file") from error
+        raise UserError(
+            f"the PIL picture does not decode ({first_line(error)}); open another file"
+        ) from error
 
 
 def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise UserError(f"the picture is empty ({width} x {height} pixels); leave it out")
-    if width * height > MAX_PIXELS:
-        raise UserError(
-            f"the picture has {width} x {height} pixels, more than the limit of {MAX_PIXELS}; shrink it"
-        )
+    try:
+        check_size(width, height)
+    except PictureError as error:
+        raise UserError(str(error)) from error

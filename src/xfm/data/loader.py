@@ -93,6 +93,8 @@ class PretrainingData:
         """Records of each stream."""
         self.bad: dict[str, BadRecord] = {}
         """Bad records met so far, by origin."""
+        self.partial: dict[str, BadRecord] = {}
+        """Records met so far of whose picture a part only is there, by origin."""
         self._builder = BatchBuilder(
             config, streams, self.tokenizer, image_size, patch_size, Share(rank, world)
         )
@@ -133,6 +135,7 @@ class PretrainingData:
                     f"All of {len(found.skipped)} records in a row are bad; the last is {last.origin} "
                     f"({last.reason}): mend or remove them, or check the field names."
                 )
+            self._note_partial(found.partial)
             yield _on_device(found, device, self._normalisation)
 
     def _received(self, loader: DataLoader) -> Iterator[Batch | _Failure]:
@@ -145,6 +148,13 @@ class PretrainingData:
                 f"A loader process died ({str(error).splitlines()[0]}), most likely for want of memory or of "
                 "/dev/shm: lower data.workers or the batch sizes."
             ) from error
+
+    def _note_partial(self, partial: tuple[BadRecord, ...]) -> None:
+        """Log every picture that is used in part once."""
+        for record in partial:
+            if str(record.origin) not in self.partial:
+                self.partial[str(record.origin)] = record
+                _log.warning("used %s in part: %s", record.origin, record.reason)
 
     def _note(self, skipped: tuple[BadRecord, ...]) -> None:
         """Log every bad record once, and stop when there are too many."""

@@ -7,13 +7,11 @@ and never evaluated.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeGuard
 
-from torch import Tensor
-
-from xfm.data.pictures import MAX_BYTES, MAX_PIXELS, PictureError, decode_picture
+from xfm.data.pictures import Decoded, PictureError, byte_limit, decode, pixel_limit
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import printable
@@ -42,8 +40,8 @@ class Limits:
         annotation_bytes: bytes of a record's JSON or text.
     """
 
-    pixels: int = MAX_PIXELS
-    picture_bytes: int = MAX_BYTES
+    pixels: int = field(default_factory=pixel_limit)
+    picture_bytes: int = field(default_factory=byte_limit)
     annotation_bytes: int = 4 << 20
 
 
@@ -126,17 +124,18 @@ def _fields(record: Record) -> str:
     return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
 
 
-def _pixels(record: Record, limits: Limits) -> Tensor:
+def _decoded(record: Record, limits: Limits) -> Decoded:
     if record.picture is None:
         raise BadRecordError(record.origin, "the picture is missing")
     try:
-        return decode_picture(record.picture, limits.pixels)
+        return decode(record.picture, limits.pixels)
     except PictureError as error:
         raise BadRecordError(record.origin, str(error)) from None
 
 
 def _image(record: Record, limits: Limits) -> ImageSample:
-    return ImageSample(_pixels(record, limits), record.origin)
+    found = _decoded(record, limits)
+    return ImageSample(found.pixels, record.origin, found.flaw)
 
 
 def _captions(record: Record) -> tuple[str, ...]:
@@ -161,7 +160,8 @@ def _pair(record: Record, limits: Limits) -> PairSample:
     captions = _captions(record)
     if not captions:
         raise BadRecordError(record.origin, _without_text(record, "captions"))
-    return PairSample(_pixels(record, limits), captions, record.origin)
+    found = _decoded(record, limits)
+    return PairSample(found.pixels, captions, record.origin, found.flaw)
 
 
 def _region(record: Record, limits: Limits) -> RegionSample:
@@ -171,12 +171,12 @@ def _region(record: Record, limits: Limits) -> RegionSample:
         raise BadRecordError(record.origin, 'the field "regions" is not a list')
     if not entries and not captions:
         raise BadRecordError(record.origin, _without_text(record, "captions", "regions"))
-    pixels = _pixels(record, limits)
-    height, width = pixels.shape[1:]
+    found = _decoded(record, limits)
+    height, width = found.pixels.shape[1:]
     regions = tuple(
         _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
     )
-    return RegionSample(pixels, captions, regions, record.origin)
+    return RegionSample(found.pixels, captions, regions, record.origin, found.flaw)
 
 
 def _annotation(entry: object, number: int, width: int, height: int, origin: Origin) -> RegionAnnotation:

@@ -32,24 +32,26 @@ class TextSample:
 
 @dataclass(frozen=True)
 class ImageSample:
-    """A picture without text. `pixels` is [3, H, W] uint8."""
+    """A picture without text. `pixels` is [3, H, W] uint8; `flaw` says why only a part of it is there."""
 
     pixels: Tensor
     origin: Origin
+    flaw: str | None = None
 
 
 @dataclass(frozen=True)
 class PairSample:
-    """A picture and one or more captions. `pixels` is [3, H, W] uint8."""
+    """A picture and one or more captions; `pixels` and `flaw` as in `ImageSample`."""
 
     pixels: Tensor
     captions: tuple[str, ...]
     origin: Origin
+    flaw: str | None = None
 
 
 @dataclass(frozen=True)
 class RegionAnnotation:
-    """A phrase and its box: left, top, width, height in pixels of the stored picture (COCO's order)."""
+    """A phrase and its box: left, top, width, height in pixels of the upright picture (COCO's order)."""
 
     phrase: str
     box: tuple[float, float, float, float]
@@ -63,6 +65,7 @@ class RegionSample:
     captions: tuple[str, ...]
     regions: tuple[RegionAnnotation, ...]
     origin: Origin
+    flaw: str | None = None
 
 
 # ---------------------------------------------------------------- batches
@@ -188,7 +191,7 @@ class RegionBatch(TensorFields):
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record that could not be used, and why."""
+    """A record that could not be used, or only in part, and why."""
 
     origin: Origin
     reason: str
@@ -202,6 +205,7 @@ class Batch(TensorFields):
         step: index of the step this batch belongs to.
         origins: where every sample came from, for messages.
         skipped: bad records met while assembling the batch.
+        partial: records in it of whose picture a part only could be decoded.
     """
 
     step: int
@@ -211,3 +215,4 @@ class Batch(TensorFields):
     region: RegionBatch | None = None
     origins: tuple[Origin, ...] = ()
     skipped: tuple[BadRecord, ...] = field(default=())
+    partial: tuple[BadRecord, ...] = field(default=())

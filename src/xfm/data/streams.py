@@ -11,7 +11,7 @@ from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
 from xfm.data.records import BadRecordError, Record, to_sample
 from xfm.data.rng import Stream, sample_generator
-from xfm.data.schema import BadRecord, RegionSample
+from xfm.data.schema import BadRecord, RegionSample, TextSample
 from xfm.data.sources import Sample, Source
 
 S = TypeVar("S", bound=Sample, covariant=True)
@@ -64,13 +64,21 @@ class CorpusStream:
     attempts: int
     needs_regions: bool = False
 
-    def items(self, first: int, skipped: list[BadRecord]) -> list[Item[Sample]]:
-        """The `batch_size` samples from position `first` on; bad records are noted in `skipped`.
+    def items(self, first: int, skipped: list[BadRecord], partial: list[BadRecord]) -> list[Item[Sample]]:
+        """The `batch_size` samples from position `first` on.
+
+        Bad records are noted in `skipped`, those of which a part of the picture is used in `partial`.
 
         Raises:
             UnusableError: when `attempts` records in a row are bad.
         """
-        return [self._item(position, skipped) for position in range(first, first + self.batch_size)]
+        found = [self._item(position, skipped) for position in range(first, first + self.batch_size)]
+        partial.extend(
+            BadRecord(sample.origin, sample.flaw)
+            for sample in (item.sample for item in found)
+            if not isinstance(sample, TextSample) and sample.flaw is not None
+        )
+        return found
 
     def _item(self, position: int, skipped: list[BadRecord]) -> Item[Sample]:
         record, sample = self._read(position, skipped)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,13 +13,14 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from xfm.data.pictures import MAX_PIXELS, PictureError, decode_picture, picture_size, read_picture
+from xfm.data.pictures import Decoded, PictureError, decode, picture_size, read_picture
 from xfm.data.records import Limits, check_box, is_text
 from xfm.data.transforms import Normalisation, View, normalise, show
-from xfm.errors import UserError
+from xfm.errors import UserError, printable
 from xfm.files import path_below
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -157,21 +159,31 @@ def _row(path: Path, number: int, line: str, required: Sequence[str]) -> Row:
     return row
 
 
-def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Read and decode a JPEG, PNG or WebP file.
-
-    Returns:
-        [3, H, W] uint8.
+def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
+    """Read and decode a picture file, whatever its suffix (see `xfm.data.pictures.decode`).
 
     Raises:
         UserError: when the file is missing, too large or does not decode.
     """
-    return _used(Path(path), lambda data: decode_picture(data, max_pixels))
+    return _used(Path(path), lambda data: decode(data, max_pixels))
+
+
+def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
+    """The pixels [3, H, W] uint8 of `load_decoded`; of a file that ends early, a warning is logged once."""
+    found = load_decoded(path, max_pixels)
+    if found.flaw is not None:
+        _warn_once(str(path), found.flaw)
+    return found.pixels
+
+
+@lru_cache(maxsize=1 << 16)
+def _warn_once(path: str, flaw: str) -> None:
+    _log.warning("used %s in part: %s", printable(path), flaw)
 
 
 @lru_cache(maxsize=1 << 16)  # many rows share a picture
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Width and height in pixels of a JPEG, PNG or WebP file, from its header.
+    """Width and height in pixels of a picture file as it is to be shown (upright), from its header.
 
     Raises:
         UserError: when the file is missing, too large or no picture.

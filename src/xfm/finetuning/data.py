@@ -244,3 +244,8 @@ def check_pictures(pictures: Pictures, places: Mapping[Path, str], progress: boo
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise UserError("; ".join(problems[:3]) + more)
+
+
+def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:
+    """What is wrong with the pictures of which a part only could be decoded, by row or path."""
+    return {places.get(path) or str(path): flaw for path, flaw in sorted(pictures.flaws.items())}

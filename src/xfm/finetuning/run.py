@@ -18,7 +18,7 @@ from xfm.errors import UserError
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS
-from xfm.finetuning.data import check_pictures
+from xfm.finetuning.data import check_pictures, partial_pictures
 from xfm.finetuning.report import write_report
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
@@ -85,6 +85,10 @@ def finetune(
     if progress:
         tqdm.write(run.summary(), file=sys.stderr)
     check_pictures(run.pictures, run.places(origin), progress)
+    if partial := partial_pictures(run.pictures, run.places(origin)):
+        shown = ", ".join([*partial][:3]) + (", ..." if len(partial) > 3 else "")
+        note = f"Of {len(partial)} pictures the file ends early; what is there is used: {shown}."
+        tqdm.write(f"{note} All are in {DETAILS}.", file=sys.stderr)
     began = time.perf_counter()
     task, tuned = run.tuned(Blanked.NOTHING, out, resume)
     task.finish()
@@ -137,6 +141,7 @@ def _save(
         "tokens": found.task.module.task.max_tokens,
         "baselines": result.baselines,
         "seconds": dict(seconds),
+        "partial_pictures": partial_pictures(run.pictures, run.places(origin)),
     }
     write_json(run.out / DETAILS, details)
     _report(run, found, details)

@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -19,13 +19,12 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError, suggest
 from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.items import InputError, Item, by_field, is_single, read_field
+from xfm.inference.items import Bad, InputError, Item, by_field, is_single, read_field, warned_once
 from xfm.inference.pictures import PictureReader
 from xfm.tasks.shapes import round_up
 
 Answer = TypeVar("Answer")
 Ready = TypeVar("Ready")
-Bad = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,11 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     # ------------------------------------------------------------ rows
     def numbered(
-        self, inputs: Iterable[Any], options: Any = None, bad: Bad | None = None
+        self,
+        inputs: Iterable[Any],
+        options: Any = None,
+        bad: Bad | None = None,
+        partial: Bad | None = None,
     ) -> Iterator[tuple[int, Answer]]:
         """Answers with the numbers of their inputs, counted from 0, in order.
 
@@ -164,18 +167,23 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             options: of the task (`xfm.config.pipelines.OPTIONS`).
             bad: told the number of each input that cannot be used, and why; without it the first such input
                 raises, after the answers of all inputs before it.
+            partial: told the number of each input of whose picture a part only could be decoded, and what is
+                wrong with it; without it the first such input is a warning.
 
         Raises:
             InputError: an input cannot be used.
         """
         ready = self.prepare(OPTIONS[self.task]() if options is None else options)
         encoded = EncodedPictures(self.engine)
+        partial = partial or warned_once()
         for window in self._windows(inputs):
             items: dict[int, Item] = {}
             failure: InputError | None = None
             for number, found in window:
                 try:
-                    items[number] = self._checked(found)
+                    items[number] = item = self._checked(found)
+                    if item.flaw is not None:
+                        partial(number, item.flaw)
                 except UserError as error:
                     if bad is None:
                         failure = InputError(number, str(error))

@@ -1,7 +1,8 @@
 """Inputs as users give them, checked and read."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -11,6 +12,9 @@ from xfm.config.pipelines import Holds, InputField
 from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.inference.pictures import Picture, PictureReader, is_picture
+
+Bad = Callable[[int, str], None]
+"""Is told the number of an input and what is wrong with it."""
 
 
 class InputError(UserError):
@@ -46,6 +50,24 @@ class Item:
     texts: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     shown: str = ""
+
+    @property
+    def flaw(self) -> str | None:
+        """What is wrong with pictures of which a part only is there; None where all are whole."""
+        return "; ".join(picture.flaw for picture in self.pictures if picture.flaw is not None) or None
+
+
+def warned_once() -> Bad:
+    """Warns of the first of the inputs of whose pictures it is told that a part only is there."""
+    told: list[int] = []
+
+    def warn(number: int, flaw: str) -> None:
+        if not told:
+            more = "if others of this call end so, they are used likewise and not named"
+            warnings.warn(f"input {number}: {flaw}, and are used; {more}", stacklevel=2)
+        told.append(number)
+
+    return warn
 
 
 def is_single(inputs: object) -> bool:

@@ -12,16 +12,15 @@ from torch import Tensor
 
 from xfm.config.pipelines import UrlRules
 from xfm.data.in_memory import to_uint8
-from xfm.data.pictures import PictureError, decode_picture
-from xfm.data.tasks import load_image
+from xfm.data.pictures import Decoded, PictureError, decode
+from xfm.data.tasks import load_decoded
 from xfm.errors import UserError
 from xfm.inference.fetch import fetch, is_url
 from xfm.modeling.folder import Preprocessing
 from xfm.tasks.pictures import squash
 
 PictureSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
-"""A path, an address, the bytes of a JPEG, PNG or WebP, a PIL picture, a uint8 array [H, W, 3] or tensor
-[3, H, W]."""
+"""A path, an address, the bytes of a file, a PIL picture, a uint8 array [H, W, 3] or tensor [3, H, W]."""
 
 RECENT = 512  # pictures by path of which the next rows probably need one again
 
@@ -32,14 +31,16 @@ class Picture:
 
     Attributes:
         pixels: [3, S, S] uint8, squashed to the model's size.
-        width, height: of the picture as it was given, in pixels.
+        width, height: of the picture as it was given, upright, in pixels.
         key: equal for equal pixels.
+        flaw: what is wrong with a picture of which a part only could be decoded; None of a whole one.
     """
 
     pixels: Tensor
     width: int
     height: int
     key: bytes
+    flaw: str | None = None
 
 
 def is_picture(value: object) -> bool:
@@ -48,7 +49,12 @@ def is_picture(value: object) -> bool:
 
 
 def original(source: object, urls: UrlRules | None = None) -> Tensor:
-    """A picture as it was given, [3, H, W] uint8.
+    """A picture as it was given, upright, [3, H, W] uint8; see `read_original`."""
+    return read_original(source, urls).pixels
+
+
+def read_original(source: object, urls: UrlRules | None = None) -> Decoded:
+    """A picture as it was given, upright, and what is wrong with it where only a part could be decoded.
 
     Args:
         source: see `PictureSource`.
@@ -62,15 +68,16 @@ def original(source: object, urls: UrlRules | None = None) -> Tensor:
             raise UserError(f"{source}: addresses are not fetched unless allow_urls=True; or give a file")
         return _decoded(fetch(source, urls), source)
     if isinstance(source, str | Path):
-        return load_image(source)
+        return load_decoded(source)
     if isinstance(source, bytes):
         return _decoded(source, "the bytes of the picture")
-    return to_uint8(source).cpu()  # pyright: ignore[reportArgumentType]  # it refuses what is none
+    pixels = to_uint8(source)  # pyright: ignore[reportArgumentType]  # it refuses what is none
+    return Decoded(pixels.cpu())
 
 
-def _decoded(data: bytes, name: str) -> Tensor:
+def _decoded(data: bytes, name: str) -> Decoded:
     try:
-        return decode_picture(data)
+        return decode(data)
     except PictureError as error:
         raise UserError(f"{name}: {error}; replace it") from error
 
@@ -95,8 +102,7 @@ class PictureReader:
             if name is not None and name in self._recent:
                 self._recent.move_to_end(name)
                 return self._recent[name]
-        pixels = original(source, self._urls)
-        picture = _as_model_sees(pixels, self._preprocessing)
+        picture = _as_model_sees(read_original(source, self._urls), self._preprocessing)
         if name is not None:
             with self._lock:
                 self._recent[name] = picture
@@ -105,7 +111,8 @@ class PictureReader:
         return picture
 
 
-def _as_model_sees(pixels: Tensor, preprocessing: Preprocessing) -> Picture:
+def _as_model_sees(found: Decoded, preprocessing: Preprocessing) -> Picture:
+    pixels = found.pixels
     squashed = squash(pixels, preprocessing).contiguous()
     key = hashlib.blake2b(squashed.numpy().tobytes(), digest_size=16).digest()
-    return Picture(squashed, pixels.shape[2], pixels.shape[1], key)
+    return Picture(squashed, pixels.shape[2], pixels.shape[1], key, found.flaw)

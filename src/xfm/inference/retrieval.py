@@ -15,7 +15,7 @@ from xfm.errors import UserError
 from xfm.evaluation.retrieval import rerank_scores
 from xfm.inference.base import Batch, Pipeline, as_captions, cut
 from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.items import InputError
+from xfm.inference.items import InputError, warned_once
 from xfm.inference.pictures import PictureReader
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
@@ -59,6 +59,7 @@ class Gallery:
         self.engine, self.texts = engine, texts
         self.given: list[Any] = []
         self._reader = PictureReader(engine.pretrained.preprocessing, engine.urls)
+        self._partial = warned_once()
         self._encoded = EncodedPictures(engine, GALLERY_KEPT)
         self._keys: list[bytes] = []
         rest, vectors = iter(candidates), [torch.zeros(0, engine.model.config.projection)]
@@ -81,9 +82,11 @@ class Gallery:
         pictures = []
         for number, source in enumerate(part, start=len(self.given)):
             try:
-                pictures.append(self._reader.read(source))
+                pictures.append(picture := self._reader.read(source))
             except UserError as error:
                 raise InputError(number, f"(of the gallery) {error}") from error
+            if picture.flaw is not None:
+                self._partial(number, f"(of the gallery) {picture.flaw}")
         keys = [picture.key for picture in pictures]
         self._keys += keys
         self._encoded.need(pictures)

@@ -1,5 +1,6 @@
 """Pictures of a task: decoded and resized once, encoded once per batch whatever number of rows share them."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
@@ -7,14 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xfm.data.tasks import load_image
+from xfm.data.tasks import load_decoded
 from xfm.data.transforms import Normalisation, View, show
 from xfm.data.transforms import normalise as normalise_pixels
+from xfm.errors import printable
 from xfm.modeling.folder import Preprocessing
 from xfm.tasks.shapes import round_up
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
+NAMED = 5  # of the pictures that are used in part, this many are named as they come; all are in `flaws`
+_log = logging.getLogger(__name__)
 
 
 class Pictures:
@@ -26,12 +30,16 @@ class Pictures:
     Args:
         preprocessing: size, mean, deviation and interpolation of the model.
         limit: bytes of pictures to keep.
+
+    Attributes:
+        flaws: what is wrong with the pictures of which a part only could be decoded so far.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
         self.preprocessing = preprocessing
         self._capacity = limit // (3 * prod(preprocessing.shape))
         self._kept: dict[Path, Tensor] = {}
+        self.flaws: dict[Path, str] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -49,10 +57,18 @@ class Pictures:
         """
         kept = self._kept.get(path)
         if kept is None:
-            kept = squash(load_image(path), self.preprocessing)
+            found = load_decoded(path)
+            if found.flaw is not None:
+                self._note(path, found.flaw)
+            kept = squash(found.pixels, self.preprocessing)
             if len(self._kept) < self._capacity:
                 self._kept[path] = kept
         return kept
+
+    def _note(self, path: Path, flaw: str) -> None:
+        if path not in self.flaws and len(self.flaws) < NAMED:
+            _log.warning("used %s in part: %s", printable(str(path)), flaw)
+        self.flaws[path] = flaw
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, S, S] float32, normalised, of N paths."""

@@ -63,7 +63,8 @@ class RunLog:
 
     A line of `log.jsonl` is one object: `step` (steps done), `loss`, `losses` and `metrics` by name (means
     since the line before), `lr`, `grad_norm`, `steps_per_s`, `samples_per_s`, `seconds` since the run or its
-    continuation began. Lines with `event` say what else happened: `skipped_step`, `bad_record`, `resumed`.
+    continuation began. Lines with `event` say what else happened: `skipped_step`, `bad_record`,
+    `partial_picture`, `resumed`.
     """
 
     def __init__(

@@ -216,6 +216,9 @@ class _Loop(Generic[B]):
             for record in batch.skipped if isinstance(batch, Batch) else ():
                 message = f"Bad record {record.origin} left out: {record.reason}"
                 self._log_event(step, "bad_record", message, show=False, key=str(record.origin))
+            for record in batch.partial if isinstance(batch, Batch) else ():
+                message = f"Record {record.origin} used in part: {record.reason}"
+                self._log_event(step, "partial_picture", message, show=False, key=str(record.origin))
         return micro
 
     def _enough(self, done: int) -> bool:

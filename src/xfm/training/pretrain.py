@@ -1,5 +1,6 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -29,11 +30,13 @@ from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
 from xfm.training.checkpoint import load_weights
+from xfm.training.logging import LOG_FILE
 from xfm.training.loop import train
 from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
 from xfm.training.run_folder import require_run
 
+_log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
 
 _HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
@@ -105,6 +108,8 @@ def pretrain(
         )
         if process.is_first:
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step))
+            if found := data.shortfall():
+                _log.warning("%s; events in %s name them", found, folder / LOG_FILE)
         distributed.barrier()
     return folder / MODEL_FOLDER
 
@@ -186,6 +191,13 @@ class CurriculumData:
     def stretch(self, batch: int) -> Stretch:
         """The stretch of the run that the batch with that index belongs to."""
         return next(s for s in self.stretches if batch < s.stop * self.accumulate)
+
+    def shortfall(self) -> str:
+        """How many records this process left out or used in part, in words; empty if none."""
+        bad = {origin for data in self._sets for origin in data.bad}
+        cut = {origin for data in self._sets for origin in data.partial}
+        said = [f"{len(bad)} bad records were left out"] if bad else []
+        return " and ".join(said + ([f"{len(cut)} pictures were used in part"] if cut else []))
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded) of the run."""

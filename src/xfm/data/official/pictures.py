@@ -18,7 +18,7 @@ INDEX = "index.jsonl"
 
 @dataclass(frozen=True)
 class StoredPicture:
-    """An encoded picture (JPEG, PNG or WebP) and its class.
+    """An encoded picture and its class.
 
     Attributes:
         data: the bytes of the file.

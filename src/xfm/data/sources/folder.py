@@ -11,7 +11,7 @@ from xfm.data.sources.tar import PICTURES
 
 
 class FolderSource(RecordSource):
-    """Every JPEG, PNG and WebP below a folder, in the order of their paths."""
+    """Every picture below a folder (by its suffix), in the order of their paths."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         super().__init__(SampleKind.IMAGE, limits)

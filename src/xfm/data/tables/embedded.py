@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xfm.data.pictures import MAX_BYTES, picture_suffix
+from xfm.data.pictures import byte_limit, picture_suffix, too_many_bytes
 from xfm.errors import UserError
 from xfm.files import writing
 
@@ -36,8 +36,8 @@ class PictureStore:
         return self._write(value, place) if isinstance(value, bytes) else value
 
     def _write(self, data: bytes, place: str) -> Path:
-        if len(data) > MAX_BYTES:
-            raise UserError(f"{place} has {len(data)} bytes, more than the limit of {MAX_BYTES}; shrink it")
+        if len(data) > (limit := byte_limit()):
+            raise UserError(f"{place} {too_many_bytes(len(data), limit)}")
         path = self.folder.absolute() / (hashlib.sha256(data).hexdigest()[:32] + picture_suffix(data))
         if not path.exists():
             with writing(path, "or choose another folder"):

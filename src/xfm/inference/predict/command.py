@@ -160,4 +160,5 @@ def predict(chosen: "Namespace") -> None:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
     before = f" ({found.before} of them by earlier runs)" if found.before else ""
     skipped = f"; {found.skipped} could not be answered, see {bad_file(out)}" if found.skipped else ""
-    print(f"{found.before + found.answered} rows are answered in {out}{before}{skipped}.")
+    partial = f'; {found.partial} by a part of a picture, see their "warning"' if found.partial else ""
+    print(f"{found.before + found.answered} rows are answered in {out}{before}{skipped}{partial}.")

@@ -13,7 +13,7 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
 from xfm.files import write_text, writing
 
-ROW, ANSWER, IMAGE = "row", "prediction", "image"
+ROW, ANSWER, IMAGE, WARNING = "row", "prediction", "image", "warning"
 _TAIL = 1 << 16
 _ROOM = "there and run the same command again: it goes on where it stopped"
 
@@ -65,10 +65,11 @@ class Answers:
         # In a folder every picture without an answer is tried again.
         self.skipped = _mend_log(bad, 0 if by_name else self.done.last)
 
-    def write(self, row: int, kept: Mapping[str, Any], answer: Any) -> None:
-        """Append an answer; it is on its way to the disk after `flush`."""
+    def write(self, row: int, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> None:
+        """Append an answer and what is to be said against it; it is on its way to the disk after `flush`."""
         number = {} if self._by_name else {ROW: row}  # pictures of a folder have no lasting number
-        line = json.dumps({**number, **kept, ANSWER: answer}, ensure_ascii=False, default=_plain)
+        warned = {} if warning is None else {WARNING: warning}
+        line = json.dumps({**number, **kept, **warned, ANSWER: answer}, ensure_ascii=False, default=_plain)
         with writing(self.out, _ROOM):
             # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
             self._file.write(line.encode(errors="backslashreplace") + b"\n")

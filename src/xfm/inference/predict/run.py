@@ -18,7 +18,7 @@ from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
 from xfm.inference.matching import Grounding
 from xfm.inference.pictures import original
-from xfm.inference.predict.output import ANSWER, ROW, Answers, bad_file, open_answers, settings_file
+from xfm.inference.predict.output import ANSWER, ROW, WARNING, Answers, bad_file, open_answers, settings_file
 from xfm.inference.predict.reading import InputRow, Reading, RowSource
 from xfm.inference.predict.sources import FolderRows, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
@@ -34,11 +34,13 @@ class Outcome:
         answered: rows that this run answered.
         before: rows that were answered already.
         skipped: rows that could not be answered, of all runs.
+        partial: rows that this run answered by a picture of which a part only could be decoded.
     """
 
     answered: int
     before: int
     skipped: int
+    partial: int = 0
 
 
 def predict(
@@ -56,10 +58,11 @@ def predict(
 ) -> Outcome:
     """Answer every row of a file or folder into a JSON-lines file, or go on with a run that was stopped.
 
-    A line of the output is `{"row": NUMBER, KEPT COLUMNS..., "prediction": ANSWER}`, in the input's order.
-    Pictures of a folder have their path as `image` instead of a number. The file is only ever appended to: a
-    run that is killed, at whatever moment, goes on when it is started again, and no row is there twice or
-    missing. What its answers depend on stands in OUT.run.json beside it.
+    A line of the output is `{"row": NUMBER, KEPT COLUMNS..., "prediction": ANSWER}`, in the input's order,
+    with a `"warning"` where a picture's file ends early and is used as far as it goes. Pictures of a folder
+    have their path as `image` instead of a number. The file is only ever appended to: a run that is killed,
+    at whatever moment, goes on when it is started again, and no row is there twice or missing. What its
+    answers depend on stands in OUT.run.json beside it.
 
     Args:
         pipe: the pipeline.
@@ -81,7 +84,7 @@ def predict(
     reading = reading or Reading(FIELDS[pipe.task], urls=pipe.engine.urls is not None)
     rows = open_source(source, reading)
     options = OPTIONS[pipe.task]() if options is None else options
-    if taken := {ROW, ANSWER} & set(reading.keep):
+    if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not isinstance(pipe, Grounding):
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.task} has none; leave it out")
@@ -113,6 +116,7 @@ def _answer(
 ) -> Outcome:
     done = answers.done
     waiting: dict[int, InputRow] = {}
+    warnings: dict[int, str] = {}
 
     def given() -> Iterator[Any]:
         for number, row in enumerate(rows.rows(done.last, done.names)):
@@ -123,15 +127,19 @@ def _answer(
         row = waiting.pop(number)
         answers.log(row.number, f"{row.place}: {reason}")
 
-    answered = 0
+    answered = partial = 0
     with _bar(rows, progress) as bar:
         try:
-            for number, answer in pipe.numbered(given(), options, skip if skip_bad else None):
+            for number, answer in pipe.numbered(
+                given(), options, skip if skip_bad else None, warnings.__setitem__
+            ):
                 row = waiting.pop(number)
                 if draw is not None:
                     _draw(pipe, row, answer, draw)
-                answers.write(row.number, row.kept, answer)
+                warning = warnings.pop(number, None)
+                answers.write(row.number, row.kept, answer, warning)
                 answered += 1
+                partial += warning is not None
                 if answered % pipe.engine.window == 0:
                     answers.flush()
                 bar.update(row.read - bar.n)
@@ -141,7 +149,7 @@ def _answer(
             raise UserError(
                 f"{reason} (the rows before it are answered; --skip-bad passes over such rows)"
             ) from error
-    return Outcome(answered, done.lines, answers.skipped)
+    return Outcome(answered, done.lines, answers.skipped, partial)
 
 
 def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
