@@ -35,6 +35,7 @@ OPTIONAL = {
     "sklearn",
     "pycocoevalcap",
     "h5py",
+    "pillow_heif",
 }
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

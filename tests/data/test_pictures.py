@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xfm.data.in_memory import to_uint8
-from xfm.data.pictures import PictureError, decode_picture, picture_size
+from xfm.data.pictures import PictureError, decode, decode_picture, picture_size
 from xfm.errors import UserError
 
 
@@ -81,6 +81,9 @@ def test_cmyk_and_16_bit():
 def test_truncated(format, keep):
     data = encode(smooth(90, 70), format)
     data = data[: keep if isinstance(keep, int) else int(len(data) * keep)]
+    if format == "JPEG" and isinstance(keep, float):
+        assert decode(data).flaw is not None
+        return
     with pytest.raises(PictureError):
         decode_picture(data)
 

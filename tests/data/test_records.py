@@ -91,7 +91,7 @@ def test_bad_regions(annotation, reason):
         (SampleKind.PAIR, {"text": "a", "x": 1}, PICTURE, 'no field "captions"; it has text, x'),
         (SampleKind.PAIR, {"captions": []}, PICTURE, "there is no caption"),
         (SampleKind.PAIR, {"caption": ""}, PICTURE, "a caption is empty"),
-        (SampleKind.PAIR, {"caption": "a"}, b"no picture", "not a JPEG, PNG or WebP"),
+        (SampleKind.PAIR, {"caption": "a"}, b"no picture", "not a JPEG, PNG, WebP"),
         (SampleKind.IMAGE, {}, None, "picture is missing"),
         (SampleKind.IMAGE, {}, PICTURE[:300], "header is broken"),
         (SampleKind.TEXT, {"caption": "a"}, None, 'there is no field "text"; it has caption'),

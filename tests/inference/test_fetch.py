@@ -185,7 +185,7 @@ def test_a_pipeline_fetches_what_is_allowed(server: str, models: dict) -> None:
 
     with pytest.raises(UserError, match="not a public address"):
         xfm.pipeline("embed", model=models[None], allow_urls=True)(image=f"{server}/picture")
-    with pytest.raises(UserError, match="not a JPEG, PNG or WebP"):
+    with pytest.raises(UserError, match="not a JPEG, PNG, WebP"):
         xfm.pipeline("embed", model=models[None], allow_urls=HERE)(image=f"{server}/picture")
 
 

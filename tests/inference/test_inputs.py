@@ -18,6 +18,7 @@ from tests.inference.test_pipelines import Models
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
+from xfm.inference.pictures import original
 
 
 @pytest.fixture
@@ -58,11 +59,28 @@ def test_all_forms_of_a_picture_are_the_same(embed: Pipeline[Any, Any], tmp_path
 def test_arrays_tensors_and_pil_pictures_are_the_same_pixels(width: int, height: int, seed: int) -> None:
     array = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     expected = torch.from_numpy(array).permute(2, 0, 1)
-    for form in (array, expected, Image.fromarray(array), np.dstack([array, array[..., :1]])):
+    for form in (
+        array,
+        expected,
+        Image.fromarray(array),
+        np.dstack([array, np.full_like(array[..., :1], 255)]),
+    ):
         assert torch.equal(to_uint8(form), expected)
     grey = torch.from_numpy(array[..., 0]).expand(3, -1, -1)
     for form in (array[..., 0], array[..., :1], grey[:1], Image.fromarray(array[..., 0])):
         assert torch.equal(to_uint8(form), grey)
+
+
+def test_what_is_transparent_shows_white() -> None:
+    array = np.zeros((2, 2, 4), dtype=np.uint8)
+    array[0, :, 3] = 255
+    for form in (
+        array,
+        torch.from_numpy(array).permute(2, 0, 1),
+        Image.fromarray(array),
+        encoded(Image.fromarray(array)),
+    ):
+        assert original(form)[0].tolist() == [[0, 0], [255, 255]]
 
 
 def test_sixteen_bits_keep_their_upper_half() -> None:
@@ -87,8 +105,8 @@ def test_stacks_are_lists(embed: Pipeline[Any, Any]) -> None:
         (torch.zeros(5, 4, 3, dtype=torch.uint8), r"\[5, 4, 3\]"),
         (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"),
         (Path("no/where.png"), "^the picture no/where.png cannot be read"),
-        (b"no picture", "not a JPEG, PNG or WebP"),
-        (Path(__file__), "not a JPEG, PNG or WebP"),
+        (b"no picture", "not a JPEG, PNG, WebP"),
+        (Path(__file__), "not a JPEG, PNG, WebP"),
         (Image.new("L", (20000, 20000)), "20000 x 20000 pixels, more than the limit"),
     ],
 )
@@ -153,7 +171,7 @@ def test_a_path_that_comes_again_is_read_once(
     path = tmp_path / "a.png"
     path.write_bytes(encoded(pictures(1)[0]))
     reads: list[Any] = []
-    load = module.load_image
-    monkeypatch.setattr(module, "load_image", lambda source: reads.append(source) or load(source))
+    load = module.load_decoded
+    monkeypatch.setattr(module, "load_decoded", lambda source: reads.append(source) or load(source))
     embed([path] * 5)
     assert len(reads) == 1

@@ -145,6 +145,9 @@ def _last_segment(data: bytes) -> int:
 
 
 def _rows_there(pixels: Tensor, missing: int) -> int:
-    """How many rows of pixels [3, H, W] come before those that have the value `missing` only."""
-    there = (pixels != missing).any(dim=0).any(dim=1).nonzero()
+    """How many rows of pixels [3, H, W] come before those whose right half has the value `missing` only.
+
+    Rows are decoded in bands of blocks, from the left; of the last band, less than a half does not count.
+    """
+    there = (pixels[:, :, pixels.shape[2] // 2 :] != missing).any(dim=0).any(dim=1).nonzero()
     return int(there[-1]) + 1 if len(there) else 0

@@ -1,0 +1,274 @@
+"""Pictures as people have them: how each is to be read, or what the message about it must say."""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+from pillow_heif import HeifImageFile, register_heif_opener
+
+WIDTH, HEIGHT = 60, 40
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What a viewer does for each orientation."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A file.
+
+    Attributes:
+        name: of the file, which may lie about the format.
+        data: the bytes.
+        shown: [H, W, 3] uint8, what a viewer shows; None of what cannot be used.
+        words: what the message about it must say.
+        flaw: what is told of a picture that is there in part.
+        tolerance: mean difference from `shown`.
+    """
+
+    name: str
+    data: bytes
+    shown: np.ndarray | None = None
+    words: str = ""
+    flaw: str = ""
+    tolerance: float = 0.5
+
+
+def base(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
+    """A smooth picture of many colours, none of whose turns looks like another."""
+    noise = np.random.default_rng(3).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
+    """The bytes of a file."""
+    buffer = io.BytesIO()
+    picture.copy().save(buffer, kind, **options)  # a copy, as saving leaves traces in a picture
+    return buffer.getvalue()
+
+
+def exif(orientation: int) -> bytes:
+    """A block of EXIF that holds an orientation only."""
+    found = Image.Exif()
+    found[0x0112] = orientation
+    return found.tobytes()
+
+
+def reference(data: bytes) -> np.ndarray:
+    """What Pillow makes of a file, over white."""
+    picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    layer = picture.convert("RGBA")
+    page = Image.new("RGBA", layer.size, "white")
+    return np.array(Image.alpha_composite(page, layer).convert("RGB"))
+
+
+def turned(orientation: int) -> np.ndarray:
+    """The base picture as a viewer shows it."""
+    picture = base()
+    return np.array(picture.transpose(TURNS[orientation]) if orientation in TURNS else picture)
+
+
+def heic(picture: Image.Image, **options: object) -> bytes:
+    """A HEIC file."""
+    register_heif_opener()  # for writing: what is read here is read by classes
+    return saved(picture, "HEIF", quality=100, chroma=444, **options)
+
+
+def sixteen_bit_png(values: np.ndarray) -> bytes:
+    """A PNG of [H, W, 3] uint16, which Pillow does not write."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return png((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of chunks."""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+def big_endian_tiff(pixels: np.ndarray) -> bytes:
+    """An uncompressed TIFF of [H, W, 3] uint8 with its numbers in the other order."""
+    height, width, _ = pixels.shape
+    size, start = pixels.size, 8 + 2 + 12 * 9 + 4
+    entries = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8 << 16), (259, 3, 1, 1 << 16),
+        (262, 3, 1, 2 << 16), (273, 4, 1, start), (277, 3, 1, 3 << 16), (278, 4, 1, height),
+        (279, 4, 1, size),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack(">HHII", *entry) for entry in entries)
+    return b"MM\0*" + struct.pack(">IH", 8, len(entries)) + directory + bytes(4) + pixels.tobytes()
+
+
+def late_exif(orientation: int) -> bytes:
+    """A PNG whose EXIF stands behind its pixels."""
+    plain, body = saved(base(), "PNG"), exif(orientation).removeprefix(b"Exif\0\0")
+    return plain[:-12] + png((b"eXIf", body))[8:] + plain[-12:]
+
+
+def alike(name: str, data: bytes, tolerance: float = 0.5) -> Kind:
+    """A kind that is read as Pillow reads it."""
+    return Kind(name, data, reference(data), tolerance=tolerance)
+
+
+def _oriented() -> dict[str, Kind]:
+    found: dict[str, Kind] = {}
+    for o in range(1, 9):
+        found |= {
+            f"jpeg {o}": Kind(
+                "a.jpg", saved(base(), "JPEG", exif=exif(o), quality=95), turned(o), tolerance=3
+            ),
+            f"png {o}": Kind("a.png", saved(base(), "PNG", exif=exif(o)), turned(o)),
+            f"webp {o}": Kind("a.webp", saved(base(), "WEBP", exif=exif(o), lossless=True), turned(o)),
+            f"tiff {o}": Kind("a.tif", saved(base(), "TIFF", tiffinfo={0x0112: o}), turned(o)),
+            f"heic {o}": Kind("IMG_1.HEIC", heic(base(), exif=exif(o)), turned(o), tolerance=4),
+            f"avif {o}": Kind(
+                "a.avif", saved(base(), "AVIF", exif=exif(o), quality=95), turned(o), tolerance=4
+            ),
+        }
+    found["png, late exif 6"] = Kind("a.png", late_exif(6), turned(6))
+    found["lzw tiff 8"] = alike("a.tiff", saved(base(), "TIFF", compression="tiff_lzw", tiffinfo={0x0112: 8}))
+    found["broken exif"] = Kind(
+        "a.png", saved(base(), "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), np.array(base())
+    )
+    return found
+
+
+def _modes() -> dict[str, Kind]:
+    picture, grey = base(), base().convert("L")
+    fade = Image.linear_gradient("L").resize(picture.size)
+    see_through = picture.copy()
+    see_through.putalpha(fade)
+    palette = picture.quantize(32)
+    deep = np.array(picture).astype(np.uint16) * 257
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    grey_alpha = grey.copy()
+    grey_alpha.putalpha(fade)
+    grey_deep = np.repeat(np.array(grey)[..., None], 3, axis=2)
+    deep_png = saved(Image.fromarray(np.array(grey).astype(np.uint16) * 257), "PNG")
+    deep_tiff = saved(Image.fromarray(np.array(grey).astype(np.uint16) * 257), "TIFF")
+    return {
+        "progressive": alike("a.jpg", saved(picture, "JPEG", progressive=True), 1.5),
+        "cmyk": alike("a.jpg", saved(picture.convert("CMYK"), "JPEG"), 1.5),
+        "grey jpeg": alike("a.jpg", saved(grey, "JPEG"), 1.5),
+        "icc profile": alike("a.jpg", saved(picture, "JPEG", icc_profile=profile), 1.5),
+        "16-bit grey png": Kind("a.png", deep_png, grey_deep),
+        "16-bit grey tiff": Kind("a.tif", deep_tiff, grey_deep),
+        "16-bit png": Kind("a.png", sixteen_bit_png(deep), np.array(picture)),
+        "palette": alike("a.png", saved(palette, "PNG")),
+        "palette, transparent": alike("a.png", saved(palette, "PNG", transparency=3)),
+        "transparent png": alike("logo.png", saved(see_through, "PNG")),
+        "transparent webp": alike("logo.webp", saved(see_through, "WEBP", lossless=True)),
+        "grey and alpha": alike("a.png", saved(grey_alpha, "PNG")),
+        "colour key": alike(
+            "a.png", saved(Image.new("RGB", (5, 4), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
+        ),
+        "1 bit": alike("scan.png", saved(picture.convert("1"), "PNG")),
+        "1-bit fax": alike("scan.tif", saved(picture.convert("1"), "TIFF", compression="group4")),
+        "1 x 1": alike("a.png", saved(Image.new("RGB", (1, 1), "red"), "PNG")),
+        "bmp": alike("a.bmp", saved(picture, "BMP")),
+        "palette bmp": alike("a.bmp", saved(palette, "BMP")),
+        "lzw tiff": alike("a.tif", saved(picture, "TIFF", compression="tiff_lzw")),
+        "tiff of pages": alike("a.tif", saved(picture, "TIFF", save_all=True, append_images=[grey])),
+        "big-endian tiff": Kind("a.tif", big_endian_tiff(np.array(picture)), np.array(picture)),
+        "bigtiff": alike("a.tif", saved(picture, "TIFF", big_tiff=True)),
+        "cmyk tiff": alike("a.tif", saved(picture.convert("CMYK"), "TIFF")),
+        "transparent heic": Kind(
+            "a.heic", heic(see_through), reference(saved(see_through, "PNG")), tolerance=4
+        ),
+    }
+
+
+def _animated() -> dict[str, Kind]:
+    frames = [base(), Image.new("RGB", (WIDTH, HEIGHT), "blue")]
+    options = {"save_all": True, "append_images": frames[1:], "duration": 100}
+    return {
+        "gif": alike("a.gif", saved(base(), "GIF")),
+        "animated gif": alike("a.gif", saved(frames[0], "GIF", **options)),
+        "apng": Kind("a.png", saved(frames[0], "PNG", **options), np.array(base())),
+        "animated webp": Kind("a.webp", saved(frames[0], "WEBP", lossless=True, **options), np.array(base())),
+        "transparent gif": alike("a.gif", saved(base().quantize(16), "GIF", transparency=2)),
+    }
+
+
+def _misnamed() -> dict[str, Kind]:
+    jpeg, whole = saved(base(), "JPEG"), np.array(base())
+    return {
+        "jpeg named png": Kind("a.png", jpeg, whole, tolerance=5),
+        "webp named jpg": Kind("a.jpg", saved(base(), "WEBP", lossless=True), whole),
+        "heic named jpg": Kind("IMG_2.JPG", heic(base()), whole, tolerance=4),
+        "gif named jpeg": alike("a.jpeg", saved(base(), "GIF")),
+        "empty": Kind("a.jpg", b"", words="empty file"),
+        "text": Kind("a.jpg", b"a text that somebody named .jpg\n", words="looks like a text"),
+        "svg": Kind("a.png", b'<?xml version="1.0"?><svg xmlns="x"/>', words="looks like an SVG drawing"),
+        "web page": Kind("a.jpg", b"<!DOCTYPE html><html>404</html>", words="looks like a web page"),
+        "lfs": Kind("a.jpg", b"version https://git-lfs.github.com/spec/v1\n", words="git lfs pull"),
+        "pdf": Kind("a.jpg", b"%PDF-1.7\n", words="looks like a PDF"),
+        "jpeg xl": Kind("a.jpg", b"\xff\x0a\0\0", words="looks like a JPEG XL"),
+        "noise": Kind("a.jpg", bytes(range(128, 256)), words="not a JPEG, PNG"),
+    }
+
+
+def _unusable() -> dict[str, Kind]:
+    huge = png((b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)), (b"IDAT", b""))
+    fractions = saved(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")
+    whole = saved(Image.fromarray(np.zeros((4, 4), np.int32)), "TIFF")
+    screen = (gif := saved(base(), "GIF"))[:6] + struct.pack("<HH", 65_535, 65_535) + gif[10:]
+    arithmetic = bytearray(saved(base(), "JPEG"))
+    arithmetic[arithmetic.index(b"\xff\xc0") + 1] = 0xC3  # a lossless JPEG, of which no browser knows
+    return {
+        "huge": Kind("a.png", huge, words="set XFM_MAX_PIXELS=900000000"),
+        "gif of a huge screen": Kind("a.gif", screen, words="65535 x 65535 pixels, more than the limit"),
+        "tiff of fractions": Kind("a.tif", fractions, words="TIFF of fractions"),
+        "tiff of 32 bits": Kind("a.tif", whole, words="save it with 8 or 16 bits"),
+        "lossless jpeg": Kind("a.jpg", bytes(arithmetic), words="does not decode"),
+        "png cut short": Kind("a.png", saved(base(), "PNG")[:900], words="does not decode"),
+        "gif cut short": Kind("a.gif", saved(base(), "GIF")[:1200], words="does not decode"),
+        "webp cut short": Kind("a.webp", saved(base(), "WEBP", lossless=True)[:900], words="does not decode"),
+        "tiff cut short": Kind(
+            "a.tif", saved(base(), "TIFF")[:900], words="header is broken|does not decode"
+        ),
+        "heic cut short": Kind("a.heic", heic(base())[:900], words="header is broken|does not decode"),
+        "avif cut short": Kind(
+            "a.avif", saved(base(), "AVIF")[:500], words="header is broken|does not decode"
+        ),
+    }
+
+
+def _cut() -> dict[str, Kind]:
+    """A JPEG that ends at ten places; what of it is there is compared with the whole."""
+    picture = base(96, 120)
+    whole = saved(picture, "JPEG", quality=90)
+    start = whole.index(b"\xff\xda") + 14
+    found: dict[str, Kind] = {}
+    for place in (4, *range(20, 101, 10)):
+        data = whole[: start + (len(whole) - start) * place // 100 - 2]
+        words, flaw = ("too little", "") if place == 4 else ("", "file ends early")
+        shown = None if words else np.array(picture)
+        found[f"cut at {place} %"] = Kind("a.jpg", data, shown, words, flaw, tolerance=np.inf)
+    found["cut in its header"] = Kind("a.jpg", whole[:400], words="header is broken|does not decode")
+    slow = saved(picture, "JPEG", progressive=True, quality=90)
+    found["progressive, cut"] = Kind(
+        "a.jpg", slow[: len(slow) * 7 // 10], np.array(picture), "", "ends early", 8
+    )
+    return found
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """All of them, by what they are called."""
+    assert HeifImageFile.format == "HEIF"
+    return _oriented() | _modes() | _animated() | _misnamed() | _unusable() | _cut()

@@ -1,0 +1,65 @@
+"""Real-life pictures: each is read as a viewer shows it, or named."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
+
+from tests.data.picture_kinds import Kind, base, kinds, saved
+from xfm.data.pictures import PictureError, decode, decode_picture, picture_size, picture_suffix
+
+KINDS = kinds()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_read_as_a_viewer_shows_it_or_named(name: str) -> None:
+    kind = KINDS[name]
+    if kind.shown is None:
+        with pytest.raises(PictureError, match=kind.words):
+            decode(kind.data)
+        return
+    found = decode(kind.data)
+    pixels = found.pixels.permute(1, 2, 0).numpy()
+    assert pixels.shape == kind.shown.shape
+    assert np.abs(pixels.astype(int) - kind.shown).mean() <= kind.tolerance
+    assert picture_size(kind.data) == (kind.shown.shape[1], kind.shown.shape[0])
+    assert (kind.flaw in found.flaw) if kind.flaw else found.flaw is None
+
+
+def test_of_a_file_that_ends_early_all_that_is_there_is_used() -> None:
+    """Rows above the end are those of the whole file; the share that is told is theirs."""
+    whole = decode_picture(saved(base(96, 120), "JPEG", quality=90))
+    before = 0
+    for tenth in range(2, 11):
+        found = decode(KINDS[f"cut at {tenth}0 %"].data)
+        same = (found.pixels.int() - whole.int()).abs().amax((0, 2)) <= 6
+        rows = int(same.long().cumprod(0).sum())
+        assert before <= rows
+        assert rows >= 120 * (tenth - 2) / 10
+        assert found.flaw is not None
+        said = int(found.flaw.split("%")[0].split()[-1]) * 120 / 100
+        assert rows - 1 <= said <= rows + 20  # the last row of blocks may be there in part
+        before = rows
+    assert before == 120
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_plain_pictures_are_what_torchvision_makes_of_them(mode: str, progressive: bool) -> None:
+    picture = base(333, 217).convert(mode)
+    jpeg = saved(picture, "JPEG", quality=87, progressive=progressive)
+    expected = decode_jpeg(torch.frombuffer(bytearray(jpeg), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    assert torch.equal(decode_picture(jpeg), expected)
+    webp = saved(picture, "WEBP", quality=80)
+    expected = decode_webp(torch.frombuffer(bytearray(webp), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    assert torch.equal(decode_picture(webp), expected)
+    png = saved(picture, "PNG")
+    assert torch.equal(
+        decode_picture(png), torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    )
+
+
+@pytest.mark.parametrize("name", ["jpeg 1", "png 1", "webp 1", "tiff 1", "heic 1", "avif 1", "gif", "bmp"])
+def test_the_bytes_say_the_suffix(name: str) -> None:
+    kind: Kind = KINDS[name]
+    assert picture_suffix(kind.data) == f".{kind.name.rpartition('.')[2].lower()}"

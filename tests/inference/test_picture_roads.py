@@ -1,0 +1,204 @@
+"""Every kind of picture is read or named alike by fine-tuning, predict, pipelines and pre-training."""
+
+import io
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import xfm
+from tests.data.conftest import write_tar
+from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
+from tests.inference.test_pipelines import Models
+from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
+from xfm.config.task import TaskKind
+from xfm.data.in_memory import to_uint8
+from xfm.data.loader import PretrainingData
+from xfm.data.pictures import decode_picture
+from xfm.data.transforms import Normalisation, View, show
+from xfm.errors import UserError
+from xfm.finetuning.data import check_pictures, partial_pictures
+from xfm.inference.base import Pipeline
+from xfm.inference.predict.run import predict
+from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.pictures import Pictures
+
+KINDS = kinds()
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def embed(models: Models) -> Pipeline[Any, Any]:
+    return xfm.pipeline("embed", model=models[None], batch_size=2)
+
+
+def near(found: torch.Tensor, kind: Kind) -> bool:
+    """Whether [3, S, S] of 0 to 255 are what a viewer shows, made small."""
+    assert kind.shown is not None
+    pixels = torch.tensor(kind.shown).permute(2, 0, 1)
+    expected = show(pixels, View(0, 0, pixels.shape[2], pixels.shape[1]), found.shape[1:])
+    return float((found - expected.float()).abs().mean()) <= kind.tolerance
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_fine_tuning(models: Models, tmp_path: Path, name: str) -> None:
+    kind, found = KINDS[name], Pictures(models[None].preprocessing)
+    path = tmp_path / kind.name
+    path.write_bytes(kind.data)
+    if kind.shown is None:
+        with pytest.raises(UserError, match=rf"rows.csv:7: .*({kind.words})"):
+            check_pictures(found, {path: "rows.csv:7"}, progress=False)
+        return
+    check_pictures(found, {path: "rows.csv:7"}, progress=False)
+    assert bool(kind.flaw) == ("rows.csv:7" in partial_pictures(found, {path: "rows.csv:7"}))
+    assert near(found.uint8(path).float(), kind)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_predict_and_pipelines(embed: Pipeline[Any, Any], tmp_path: Path, name: str) -> None:
+    kind, out = KINDS[name], tmp_path / "answers.jsonl"
+    path = tmp_path / kind.name
+    path.write_bytes(kind.data)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"image": kind.name}) + "\n")
+    if kind.shown is None:
+        for given in (path, kind.data):
+            with pytest.raises(UserError, match=kind.words):
+                embed(given)
+        with pytest.raises(UserError, match=rf"rows.jsonl:1: .*({kind.words})"):
+            predict(embed, rows, out)
+        assert predict(embed, rows, out, skip_bad=True).skipped == 1
+        return
+    # Lossy files are not what was saved to the last digit; that they are read rightly, other tests say.
+    expected = embed(kind.shown if kind.tolerance <= 1 else decode_picture(kind.data))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        np.testing.assert_allclose(embed(path), expected, atol=1e-4)
+        np.testing.assert_allclose(embed(kind.data), expected, atol=1e-4)
+    assert [kind.flaw in str(one.message) for one in caught] == ([True, True] if kind.flaw else [])
+    outcome = predict(embed, rows, out)
+    (line,) = [json.loads(line) for line in out.read_text().splitlines()]
+    np.testing.assert_allclose(line["prediction"], expected, atol=1e-4)
+    assert (outcome.answered, outcome.partial) == (1, int(bool(kind.flaw)))
+    assert (kind.flaw in line["warning"]) if kind.flaw else "warning" not in line
+
+
+@pytest.fixture(scope="module")
+def loaded(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What pre-training makes of all kinds: pixels of those it reads, reasons of those it does not."""
+    folder = tmp_path_factory.mktemp("shards")
+    names = {f"{number:04d}": name for number, name in enumerate(KINDS)}
+    members = {key + Path(KINDS[name].name).suffix: KINDS[name].data for key, name in names.items()}
+    shard = write_tar(folder / "kinds-0000.tar", members)
+    models[None].given_tokenizer.save(folder / "tokenizer.json")
+    config = DataConfig(
+        image=StreamConfig(1, [CorpusConfig(str(shard))], Augmentation.NONE),
+        tokenizer=str(folder / "tokenizer.json"),
+        workers=0,
+        max_bad=1000,
+    )
+    data = PretrainingData(config, SIDE, 2, 0)
+    found = {batch.origins[0].key: batch for batch in data.batches(0, len(KINDS))}
+    return {
+        "read": {names[key]: batch.image.pixels[0] for key, batch in found.items() if batch.image},
+        "bad": {names[bad.origin.key]: bad.reason for bad in data.bad.values()},
+        "partial": {names[one.origin.key]: one.reason for one in data.partial.values()},
+    }
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pre_training(loaded: dict[str, Any], models: Models, name: str) -> None:
+    kind = KINDS[name]
+    if kind.shown is None:
+        assert re.search(kind.words, loaded["bad"][name])
+        return
+    assert name not in loaded["bad"]
+    assert (kind.flaw in loaded["partial"][name]) if kind.flaw else name not in loaded["partial"]
+    plain = Normalisation()
+    mean, std = (torch.tensor(one).view(3, 1, 1) for one in (plain.mean, plain.std))
+    assert near((loaded["read"][name] * std + mean) * 255, kind)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", [".jpg", ".heic"])
+def test_boxes_are_in_what_a_viewer_shows(
+    tmp_path: Path, models: Models, orientation: int, suffix: str
+) -> None:
+    """A red field in an upright picture: rows, region pre-training and drawings all mean the same place."""
+    box = [4, 6, 16, 10]  # left, top, width, height
+    upright = Image.new("RGB", (64, 40), "white")
+    upright.paste("red", (4, 6, 20, 16))
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    stored = upright.transpose(back[orientation]) if orientation in back else upright
+    block = exif(orientation)
+    data = heic(stored, exif=block) if suffix == ".heic" else saved(stored, "JPEG", exif=block, quality=95)
+    (tmp_path / f"a{suffix}").write_bytes(data)
+    annotation = {"image": f"a{suffix}", "phrase": "red", "box": box}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(annotation))
+
+    (row,) = GroundingTask.read(tmp_path / "rows.jsonl")
+    assert row.box == (4 / 64, 6 / 40, 20 / 64, 16 / 40)
+
+    (tmp_path / "regions.jsonl").write_text(json.dumps({"image": f"a{suffix}", "regions": [annotation]}))
+    models[None].given_tokenizer.save(tmp_path / "tokenizer.json")
+    stream = StreamConfig(1, [CorpusConfig(str(tmp_path / "regions.jsonl"))], Augmentation.NONE)
+    config = DataConfig(
+        region=stream, tokenizer=str(tmp_path / "tokenizer.json"), workers=0, caption_rows=False
+    )
+    (batch,) = PretrainingData(config, 64, 8, 0).batches(0, 1)
+    assert batch.region is not None
+    np.testing.assert_allclose(batch.region.boxes[0], [12 / 64, 11 / 40, 16 / 64, 10 / 40], atol=1e-6)
+    x, y = 12 * 64 // 64, 11 * 64 // 40  # the middle of the box, where the picture is red
+    assert batch.region.pixels[0, 0, y, x] > batch.region.pixels[0, 1, y, x] + 1
+
+    locate = xfm.pipeline("grounding", model=models[TaskKind.GROUNDING])
+    predict(locate, tmp_path / "rows.jsonl", tmp_path / "out.jsonl", draw=tmp_path / "drawn")
+    drawn = Image.open(tmp_path / "drawn" / "1.jpg")
+    scale = drawn.width // 64
+    assert drawn.size == (64 * scale, 40 * scale)
+    answer = json.loads((tmp_path / "out.jsonl").read_text())["prediction"]
+    assert answer["box"]["xmax"] <= 64
+    assert answer["box"]["ymax"] <= 40
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pil_pictures_are_turned_likewise(embed: Pipeline[Any, Any], orientation: int) -> None:
+    for name in ("jpeg", "png", "webp", "tiff", "avif"):
+        kind = KINDS[f"{name} {orientation}"]
+        expected = decode_picture(kind.data)
+        opened = to_uint8(Image.open(io.BytesIO(kind.data)))
+        assert opened.shape == expected.shape
+        assert (opened.int() - expected.int()).abs().max() <= 4
+
+
+def test_of_several_pictures_that_end_early_the_first_is_a_warning(embed: Pipeline[Any, Any]) -> None:
+    data = KINDS["cut at 50 %"].data
+    with pytest.warns(UserWarning, match="input 1: the picture's file ends early: .* used") as caught:
+        assert len(embed([base(), data, data])) == 3
+    assert len(caught) == 1
+
+
+def test_pre_training_names_each_once_and_counts(loaded: dict[str, Any]) -> None:
+    assert len(loaded["partial"]) == len([kind for kind in KINDS.values() if kind.flaw])
+    assert len(loaded["bad"]) == len([kind for kind in KINDS.values() if kind.shown is None])
+
+
+def test_a_limit_that_is_lifted(tmp_path: Path, embed: Pipeline[Any, Any], monkeypatch: Any) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(saved(base(), "PNG"))
+    monkeypatch.setenv("XFM_MAX_PIXELS", "2399")
+    with pytest.raises(UserError, match=r"60 x 40 pixels, .* limit of 2399: .*XFM_MAX_PIXELS=2400"):
+        embed(path)
+    with pytest.raises(UserError, match="XFM_MAX_PIXELS=2400"):
+        embed(base())
+    monkeypatch.setenv("XFM_MAX_PIXELS", "2400")
+    assert embed(path).shape == embed(base()).shape
+    monkeypatch.setenv("XFM_MAX_PIXELS", "many")
+    with pytest.raises(UserError, match="XFM_MAX_PIXELS is 'many'; give a number"):
+        embed(path)
