@@ -1,4 +1,4 @@
-"""The ready-made world, models and tables of the situations: built once by the real commands, read ever after."""
+"""The ready-made world, models and tables of the situations, built once by the real commands."""
 
 import csv
 import fcntl
@@ -67,10 +67,8 @@ def _build(folder: Path) -> None:
     _xfm(folder, "pretrain --recipe tiny.yaml --folder run --quiet")
     _tables(folder / "tables")
     _photos(folder)
-    _xfm(
-        folder,
-        "finetune text-classification --model run/model --train tables/rows.csv --out tuned --steps 2 --quiet",
-    )
+    tune = "finetune text-classification --model run/model --train tables/rows.csv"
+    _xfm(folder, f"{tune} --out tuned --steps 2 --quiet")
     _xfm(folder, "export run/model published.th")
 
 

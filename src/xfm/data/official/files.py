@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xfm.data.records import is_text
+from xfm.data.tables.arrow_cells import require_cells
 from xfm.data.tables.parquet import class_names, open_parquet, read_parquet
 from xfm.data.tasks import Row
 from xfm.errors import UserError
@@ -221,6 +222,7 @@ def read_hub(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             known = ", ".join(there)
             raise UserError(f"{path}: there is no column {name}, only {known}; is it the official file?")
     for number, cells in records.rows:
+        require_cells(cells, f"{path}:{number}")
         yield Row(cells, path, number)
 
 
