@@ -4,7 +4,6 @@ import csv
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +69,9 @@ def _build(folder: Path) -> None:
     tune = "finetune text-classification --model run/model --train tables/rows.csv"
     _xfm(folder, f"{tune} --out tuned --steps 2 --quiet")
     _xfm(folder, "export run/model published.th")
+    content = json.loads((folder / "world" / "tokenizer.json").read_text())
+    content["model"]["vocab"] |= {f"extra{number}": 5000 + number for number in range(9)}
+    (folder / "other-tokenizer.json").write_text(json.dumps(content))
 
 
 def _xfm(folder: Path, command: str) -> None:
@@ -110,8 +112,3 @@ def _photos(folder: Path) -> None:
             Image.new("RGB", (40 + number, 40), tuple(c + number for c in colour)).save(path)
             lines.append(f"{path.relative_to(folder)},{kind}")
     (folder / "tables" / "pictures.csv").write_text("\n".join(lines).replace("photos/", "../photos/") + "\n")
-
-
-def copy(source: str, target: Path) -> None:
-    """A copy of something ready-made, to be damaged."""
-    shutil.copytree(source, target) if os.path.isdir(source) else shutil.copy(source, target)

@@ -1,8 +1,8 @@
 """Every situation, by the same rules; `pytest tests/hostile -k NAME` runs some."""
 
 import json
-import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_situation(
         pytest.skip("make hostile runs it")
     if situation.unshare and not can_unshare():
         pytest.skip("needs root, for name spaces of its own")
-    names = {**names, "here": str(here), "space": " ", "python": os.sys.executable}
+    names = {**names, "here": str(here), "space": " ", "python": sys.executable}
     situation.place(here, names)
     before, kept = snapshot(here), snapshot(Path(names["ready"]))
     ending = run(
