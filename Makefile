@@ -21,7 +21,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test unit lint types format docs-check wheel clean
+.PHONY: help venv quickstart test unit hostile lint types format docs-check wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -36,6 +36,10 @@ test: lint types unit ## lint, types, and all tests with coverage
 unit: $(DEV) ## the tests alone, on all cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered \
 		--cov-fail-under=85 $(PYTEST)
+
+hostile: $(DEV) ## 200 mistakes and attacks against the real commands, some twenty minutes (PYTEST='-k parquet')
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=0 --durations-min=60 --no-header \
+		tests/hostile --hostile-all=build/hostile.json $(PYTEST)
 
 lint: $(DEV) ## style
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@ import torch
 def pytest_addoption(parser: pytest.Parser) -> None:
     default = Path(__file__).parent / "golden" / "a"
     parser.addoption("--golden", default=str(default), help="folder of recorded behaviour to check against")
+    everything = "run all situations of the hostile suite, and write their results to this file"
+    parser.addoption("--hostile-all", nargs="?", const="hostile.json", help=everything)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from xfm.files import (
     file_digest,
     is_disk_full,
     path_below,
+    read_json_object,
+    read_text,
     replace_folder,
     sync_folder,
     write_text,
@@ -159,3 +162,47 @@ def test_odd_names_of_files_are_written_as_json_reads_them(tmp_path: Path) -> No
     name = os.fsdecode(b"caf\xe9.png")
     write_text(tmp_path / "a.json", json.dumps({"file": name}, ensure_ascii=False))
     assert json.loads((tmp_path / "a.json").read_text()) == {"file": name}
+
+
+# ---------------------------------------------------------------- reading
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(10 << 30)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (pipe, "a pipe or a device"),
+        (device, "a pipe or a device"),
+        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.symlink_to(path), "symbolic links"),
+        (sparse, "10737418240 bytes, more than the limit of"),
+        (lambda path: path.write_text("[" * 100_000), "not valid JSON"),
+    ],
+)
+def test_what_is_no_file_of_settings_is_named_at_once(
+    tmp_path: Path, make: Callable[[Path], None], reason: str
+) -> None:
+    path = tmp_path / "a.json"
+    make(path)
+    with pytest.raises(UserError, match=reason) as found:
+        read_json_object(path)
+    assert str(path) in str(found.value)
+
+
+def test_text_is_read_as_pathlib_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffa\r\nb\rc\n".encode())
+    assert read_text(path) == path.read_text("utf-8")
+    assert read_text(path, encoding="utf-8-sig") == path.read_text("utf-8-sig")
+    with pytest.raises(OSError, match="10 bytes"):
+        read_text(path, limit=5)

@@ -7,17 +7,27 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
 
+MAX_SETTINGS = 64 << 20
+"""Bytes of a file of settings, or of results, that is read whole."""
+
+MAX_OFFICIAL = 2 << 30
+"""Bytes of a published file of annotations."""
+MAX_LOG = 1 << 30
+"""Bytes of the log of a run."""
+
 
 def file_digest(path: Path) -> str:
-    """Sha256 of a file as hexadecimal digits."""
-    with path.open("rb") as stream:
+    """Sha256 of a regular file as hexadecimal digits."""
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -57,6 +67,52 @@ def model_folder(path: Path | str) -> Path:
 
 
 # ---------------------------------------------------------------- reading
+def open_regular(path: Path | str) -> BufferedReader:
+    """A regular file, opened for reading: a pipe would block, a device has no end.
+
+    Raises:
+        OSError: there is none, or it is something else; `strerror` says what.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: Path | str, limit: int = MAX_SETTINGS) -> bytes:
+    """Content of a regular file of at most `limit` bytes, which is looked at before anything is read.
+
+    Raises:
+        OSError: there is none, it is something else, or larger; `strerror` says what.
+    """
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        content = stream.read(limit + 1) if size <= limit else b""
+    if (size := max(size, len(content))) > limit:
+        raise OSError(errno.EFBIG, f"it has {size} bytes, more than the limit of {limit}", str(path))
+    return content
+
+
+def read_text(
+    path: Path | str, limit: int = MAX_SETTINGS, encoding: str = "utf-8", errors: str = "strict"
+) -> str:
+    """Text of a regular file of at most `limit` bytes, its lines ended by `\\n`.
+
+    Raises:
+        OSError: as `read_bytes`.
+        UnicodeDecodeError: it is of another encoding.
+    """
+    text = read_bytes(path, limit).decode(encoding, errors)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object that a file of a model folder holds.
 
@@ -64,7 +120,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         UserError: the file is missing, cannot be read, or holds no JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
     except OSError as error:

@@ -13,7 +13,8 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from xfm.errors import UserError
-from xfm.files import file_digest, read_json_object
+from xfm.files import MAX_LOG, file_digest, read_json_object, read_text
+from xfm.modeling.headers import check_header
 
 DEEPEST = 100
 """Levels of a file of settings, far more than any of ours has."""
@@ -114,7 +115,7 @@ def _describe_run(folder: Path) -> str:
 
 def _last_logged(log: Path) -> dict[str, Any] | None:
     """The last line about steps; one that was being written when its run was killed does not count."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    lines = read_text(log, MAX_LOG, errors="replace").splitlines() if log.is_file() else []
     for text in reversed(lines):
         try:
             line = json.loads(text)
@@ -131,6 +132,7 @@ def parameter_counts(file: Path) -> dict[str, int]:
     Raises:
         UserError: the file is missing, truncated or not safetensors.
     """
+    check_header(file)
     try:
         with safe_open(file, framework="numpy") as weights:
             shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118

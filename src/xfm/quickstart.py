@@ -15,7 +15,7 @@ from xfm.config.load import load_recipe
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
-from xfm.files import write_text, writing
+from xfm.files import read_text, write_text, writing
 
 if TYPE_CHECKING:
     from xfm.data.schema import Batch
@@ -188,7 +188,7 @@ def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
     if not path.is_file() or (folder / "report.html").exists():
         return None
     try:
-        plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
+        plan = Plan(**json.loads(read_text(path)))
     except (OSError, ValueError, TypeError, RecursionError):  # damaged: the folder is moved aside
         return None
     if type(plan.steps) is not int or plan.steps < 1:

@@ -1,14 +1,20 @@
 """Tokenizer files that make the library panic or take all memory are refused as others are."""
 
+import base64
 import json
+import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.evaluation.tiny import tiny_pretrained
+from tests.interop.foreign import unigram_pieces, write_byte_level, write_word_piece
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
+from xfm.interop.vocabularies import read_tokenizer
 
 LACKING = {
     "type": "TemplateProcessing",
@@ -17,6 +23,30 @@ LACKING = {
     "special_tokens": {},
 }
 CHARSMAP = {"type": "Precompiled", "precompiled_charsmap": "/////w=="}  # claims 4 GiB
+
+
+def replace(pattern: str, content: str, kind: str = "String") -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {kind: pattern}, "content": content}
+
+
+def sequence(name: str, parts: list[Any]) -> dict[str, Any]:
+    return {"type": "Sequence", name: parts}
+
+
+def template(index: object) -> dict[str, Any]:
+    pieces = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    pieces.append({"SpecialToken": {"id": "</s>", "type_id": 0}})
+    tokens = {
+        "<s>": {"id": "<s>", "ids": [index], "tokens": ["<s>"]},
+        "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]},
+    }
+    return {"type": "TemplateProcessing", "single": pieces, "pair": pieces, "special_tokens": tokens}
+
+
+def write(path: Path, **changes: Any) -> Path:
+    tiny_pretrained().tokenizer.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return path
 
 
 @pytest.mark.parametrize(
@@ -34,3 +64,148 @@ def test_panics_are_sentences(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"not a tokenizer\.json") as found:
         Tokenizer.load(path)
     assert str(path) in str(found.value)
+
+
+DEEP: Any = {"type": "NFC"}
+for _ in range(40):
+    DEEP = sequence("normalizers", [DEEP])
+ADDED = {"content": "<x>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"normalizer": sequence("normalizers", [replace("a", "aa")] * 32)}, "normalizer and pre_tokenizer"),
+        (
+            {"normalizer": sequence("normalizers", [replace("", "a", "Regex")] * 32)},
+            r"normalizers\[0\].pattern",
+        ),
+        ({"normalizer": sequence("normalizers", [replace("x*", "a", "Regex")] * 32)}, "normalizer and"),
+        ({"normalizer": replace("a", "b" * 10_000_000)}, "normalizer.content"),
+        ({"normalizer": replace("(a+)+b", "c", "Regex")}, "normalizer.pattern: .* repeats"),
+        ({"normalizer": {"type": "Prepend", "prepend": "b" * 10_000_000}}, "normalizer.prepend"),
+        ({"normalizer": {"type": "Magic"}}, "normalizer: the type is 'Magic'"),
+        ({"normalizer": DEEP}, "too deep"),
+        ({"pre_tokenizer": sequence("pretokenizers", [{"type": "ByteLevel"}] * 32)}, "lengthen"),
+        ({"decoder": sequence("decoders", [replace("a", "aa")] * 32)}, "decoder"),
+        ({"post_processor": template(10**9)}, "post_processor: the id 1000000000"),
+        ({"post_processor": template(-1)}, "post_processor: the id -1"),
+        ({"post_processor": template("0")}, "post_processor: the id '0'"),
+        (
+            {"post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 10**9], "cls": ["<s>", 0]}},
+            "post_processor: the id 1000000000",
+        ),
+        ({"added_tokens": [ADDED | {"id": 2**31, "special": True}]}, "added_tokens: 2147483648 is no id"),
+        ({"added_tokens": [ADDED | {"id": -5, "special": True}]}, "added_tokens: -5 is no id"),
+        (
+            {"added_tokens": [ADDED | {"id": 7, "content": "", "special": True}]},
+            "added_tokens: '' is no token",
+        ),
+        (
+            {"model": {"type": "WordLevel", "vocab": {"a": 10**12}, "unk_token": "a"}},
+            "model.vocab: 1000000000",
+        ),
+        ({"model": {"type": "WordPiece", "vocab": {"a": 0}, "max_input_chars_per_word": 10**9}}, "max_input"),
+        ({"model": {"type": "BPE", "vocab": {}, "end_of_word_suffix": "x" * 10**6}}, "end_of_word_suffix"),
+        ({"model": []}, "model"),
+    ],
+)
+def test_the_part_that_would_harm_is_named(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
+    path = write(tmp_path / "tokenizer.json", **changes)
+    with pytest.raises(UserError, match=part) as found:
+        Tokenizer.load(path)
+    assert str(found.value).startswith(str(path))
+    assert "\n" not in str(found.value)
+
+
+LOAD = """
+import sys
+from xfm.data.tokenizer import Tokenizer
+from xfm.errors import UserError
+try:
+    Tokenizer.load(sys.argv[1]).encode_batch(["a" * 1000] * 8, 64)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalizer": sequence("normalizers", [replace("a", "aa")] * 32)},
+        {"normalizer": replace("a", "b" * 10_000_000)},
+        {"padding": {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None}
+            | {"pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"}},
+    ],
+)  # fmt: skip
+def test_memory_stays_within_bounds(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """In a process of its own, whose address space would not hold what these files ask for."""
+    path = write(tmp_path / "tokenizer.json", **changes)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))  # noqa: E731
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True, preexec_fn=limit, timeout=120
+    )
+    assert not done.returncode, done.stderr[-2000:]
+    assert ("tokenizer.json" in done.stdout) == ("padding" not in changes)
+
+
+def test_the_file_itself_is_bounded(tmp_path: Path) -> None:
+    with (tmp_path / "tokenizer.json").open("wb") as stream:
+        stream.truncate(10 << 30)
+    with pytest.raises(UserError, match="10737418240 bytes, more than the limit"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_a_name_twice_does_not_hide_a_part(tmp_path: Path) -> None:
+    """What has been checked is what the library reads, whichever of the two it would have taken."""
+    path = write(tmp_path / "tokenizer.json")
+    bomb = json.dumps(sequence("normalizers", [replace("a", "aa")] * 20))
+    path.write_text(f'{{"normalizer": {bomb}, ' + path.read_text()[1:])
+    assert Tokenizer.load(path).encode_batch(["a" * 100], 300).ids.shape[1] <= 102
+
+
+MODERN = {
+    "normalizer": {"type": "NFC"},
+    "pre_tokenizer": {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    },
+    "post_processor": template(0),
+    "padding": None,
+}
+
+
+def test_tokenizers_of_known_models_are_read(tmp_path: Path) -> None:
+    """ByteLevel as ModernBERT has it; RoBERTa's, BERT's and XLM-R's, each from the file that they save."""
+    assert Tokenizer.load(write(tmp_path / "modern.json", **MODERN)).bos == 0
+    for name, made in (("bpe", write_byte_level), ("piece", write_word_piece)):
+        (tmp_path / name).mkdir()
+        made(tmp_path / name)
+        first = read_tokenizer(tmp_path / name)
+        first.save(tmp_path / f"{name}.json")
+        again = Tokenizer.load(tmp_path / f"{name}.json")
+        assert again.encode_lists(["a red circle"], 20) == first.encode_lists(["a red circle"], 20)
+    pieces = unigram_pieces()
+    table = (0).to_bytes(4, "little") + b"\0".join(["\ufdfa".encode() * 11, b"a"])
+    xlmr = {
+        "model": {"type": "Unigram", "unk_id": 3, "vocab": pieces, "byte_fallback": False},
+        "normalizer": sequence(
+            "normalizers",
+            [
+                {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()},
+                replace(" {2,}", " ", "Regex"),
+            ],
+        ),
+        "pre_tokenizer": sequence(
+            "pretokenizers", [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "\u2581"}]
+        ),
+    }
+    mask = {**ADDED, "content": "<mask>", "id": len(pieces) - 1, "special": True, "lstrip": True}
+    special = [
+        {**ADDED, "content": token, "id": index, "special": True}
+        for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>"))
+    ]
+    found = Tokenizer.load(write(tmp_path / "xlmr.json", **xlmr, added_tokens=[*special, mask]))
+    assert found.mask == len(pieces) - 1

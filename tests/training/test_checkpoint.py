@@ -182,7 +182,7 @@ def test_part_of_a_file(tmp_path):
     load_weights(tmp_path / "model.safetensors", target.vision, "vision.")
     assert (target.vision.cls == 7).all()
     assert target.temperature.item() != pytest.approx(0.3)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is missing"):
         load_weights(tmp_path / "missing.safetensors", target)
 
 

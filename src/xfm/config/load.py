@@ -18,8 +18,11 @@ from xfm.config.options import check_fields, merge, parse
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.errors import UserError, suggest
+from xfm.files import read_text
 
 RECIPE_ENV = "XFM_PRETRAIN"
+MAX_RECIPE, MOST_VALUES, DEEPEST_VALUE = 1 << 20, 100_000, 50
+"""Bytes, values and levels of a recipe, far above any."""
 
 
 def recipe_names(family: str = "") -> list[str]:
@@ -102,15 +105,45 @@ def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
     return folder / name if is_path else _shipped(family) / f"{name}.yaml"
 
 
+def _text(path: Path | Traversable) -> str:
+    return read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")
+
+
+def check_size(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
+    """Refuse what is out of all proportion for settings: YAML's `&` and `*` make much of a few lines.
+
+    Args:
+        value: of a YAML file.
+        left: how many values there may be.
+        depth: levels above.
+
+    Returns:
+        How many more there may be.
+
+    Raises:
+        ValueError: it is too large or too deep; the message continues a sentence whose subject is the value.
+    """
+    if depth > DEEPEST_VALUE or left <= 0:
+        raise ValueError("holds itself, or is too large or too deep for settings")
+    left -= 1
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        left = check_size(item, left, depth + 1)
+    return left
+
+
 def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
     """Content of a recipe."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(_text(path))
     except OSError as error:
         raise UserError(f"recipe {path} cannot be read ({error.strerror}): check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: the 45th of January
         where = re.sub(r"\s+", " ", str(error))
         raise UserError(f"recipe {path} is not valid YAML ({where}): mend that line") from error
+    try:
+        check_size(content)
+    except ValueError as error:
+        raise UserError(f"recipe {path}: a value {error} (see its `&` and `*`): mend it") from None
     if not isinstance(content, dict):
         raise UserError(
             f"recipe {path} must be a mapping of fields, such as `training:`; see `xfm info nano`"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from xfm.files import MAX_LOG, read_text
+
 INK = "#010203"  # stands for the text colour of the page until the SVG is written
 PALETTE = ("#3b7dd8", "#e0803c", "#3fa36c", "#b65fb0", "#c9a227", "#5b8a8f")
 MAX_POINTS = 400
@@ -28,7 +30,7 @@ def read_log(path: Path) -> dict[str, Curve]:
     curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     if not path.exists():
         return {}
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in read_text(path, MAX_LOG, errors="replace").splitlines():
         try:
             line = json.loads(text)
             step, values = float(line["step"]), {"loss": line["loss"], **line["losses"]}

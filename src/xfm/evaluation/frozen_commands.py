@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.errors import UserError
+from xfm.files import read_text
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -155,7 +156,7 @@ def read_names(path: Path) -> dict[str, str]:
         UserError: the file cannot be read, or a line is none.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the names ({error}); check the file") from error
     names: dict[str, str] = {}

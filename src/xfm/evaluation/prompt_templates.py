@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from xfm.errors import UserError
+from xfm.files import read_text
 
 SLOT = "{}"
 
@@ -28,7 +29,7 @@ def load_templates(name: str) -> list[str]:
         known = ", ".join(shipped)
         raise UserError(f"there are no templates {name!r}: take {known}, or name a text file")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot read the templates ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:

@@ -30,6 +30,7 @@ from xfm.evaluation.numbers import readable_seconds
 from xfm.evaluation.page import page_template
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
+from xfm.files import read_text
 
 REPORT = "report.html"
 ENOUGH = 200
@@ -104,7 +105,7 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
 
 def _details(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged; run `xfm evaluate` again") from error
 
@@ -217,7 +218,7 @@ def facts(
 def read_manifest(world: Path) -> dict[str, Any]:
     """The world's manifest; empty where there is none."""
     try:
-        found = json.loads((world / "world.json").read_text(encoding="utf-8"))
+        found = json.loads(read_text(world / "world.json"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

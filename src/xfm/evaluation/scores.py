@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
-from xfm.files import write_text
+from xfm.files import read_text, write_text
 
 SPLITS_RETRIEVAL = ("seen", "combinations", "objects")
 SPLITS = ("seen", "combinations")
@@ -83,7 +83,7 @@ def read_scores(path: Path) -> dict[str, Score]:
         UserError: the file is missing or is not a metrics file.
     """
     try:
-        content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, dict[str, Any]] = json.loads(read_text(path))
         return {key: Score(**fields) for key, fields in content.items()}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; run `xfm evaluate` first") from error

@@ -9,6 +9,7 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score
+from xfm.files import read_text
 
 METRICS, DETAILS, PARTS_FOLDER = "metrics.json", "evaluation.json", "parts"
 MAY_CHANGE = frozenset({"parts", "batch_size", "device"})
@@ -33,7 +34,7 @@ def parts_to_keep(out: Path, weights: str, world: Path, config: EvaluationConfig
         UserError: `out` holds an evaluation that the new one would replace by less or by something else.
     """
     try:
-        details = json.loads((out / DETAILS).read_text(encoding="utf-8"))
+        details = json.loads(read_text(out / DETAILS))
         old, parts = completed(details["config"], config), [Part(name) for name in details["seconds"]]
         same_world = Path(details["world"]).resolve() == world.resolve()
         same_model = same_world and details["weights_sha256"] == weights
@@ -66,7 +67,7 @@ def read_part(path: Path, key: str | None = None) -> PartResult | None:
         key: fingerprint that it must have; None takes any.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(read_text(path))
         if content.pop("fingerprint") != key and key is not None:
             return None
         content["scores"] = {name: Score(**fields) for name, fields in content["scores"].items()}

@@ -14,6 +14,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
+from xfm.files import read_text
 from xfm.finetuning.adapt import merge
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, text_limit
@@ -162,7 +163,7 @@ class Session:
                 scores = {split: task.metrics(rows, task.predict(rows)) for split, rows in tests.items()}
                 write_json(stored, scores)
                 clear(folder)
-            found[name] = json.loads(stored.read_text(encoding="utf-8"))
+            found[name] = json.loads(read_text(stored))
         return found
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
+from xfm.files import read_text
 
 SPLIT_FILE, SPLITS = "split.json", ("train", "valid", "test")
 Split = dict[str, list[int]]
@@ -39,7 +40,7 @@ def read_split(path: Path) -> Split:
     """
     path = path / SPLIT_FILE if path.is_dir() else path
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        found: Any = json.loads(read_text(path))["rows"]
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror or error}); check --split") from error
     except (ValueError, KeyError, TypeError, RecursionError):

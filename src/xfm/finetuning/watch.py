@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
-from xfm.files import write_text, writing
+from xfm.files import read_text, write_text, writing
 from xfm.tasks.base import BatchT, Prediction, Row
 from xfm.tasks.own import OwnTask
 from xfm.training.checkpoint import load_weights, unique_state
@@ -57,7 +57,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
     def resume(self) -> None:
         """Read the looks of the run that is continued; torn lines are left out."""
         path = self.folder / LOOKS_FILE
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        for line in read_text(path).splitlines() if path.exists() else []:
             try:
                 values = json.loads(line)
                 look = Look(int(values.pop("step")), {name: float(v) for name, v in values.items()})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xfm.errors import UserError, first_line
+from xfm.files import open_regular
 
 _ZIP = b"PK\x03\x04"
 
@@ -70,7 +71,7 @@ def refuse_bomb(path: Path) -> None:
         UserError: the file is compressed, or its parts overlap.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if file.read(len(_ZIP)) != _ZIP:
                 return
         with zipfile.ZipFile(path) as archive:

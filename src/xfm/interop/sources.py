@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor, nn
 
 from xfm.errors import UserError, first_line
-from xfm.files import read_json_object
+from xfm.files import read_json_object, read_text
 from xfm.interop.pickles import check_dense, read_pickle
 from xfm.modeling.weights import read_tensors, require_finite
 
@@ -99,7 +99,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 def read_licence(folder: Path) -> str | None:
     """The licence that the model card of a folder names, if there is one."""
     card = folder / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    text = read_text(card, errors="replace") if card.is_file() else ""
     if not text.startswith("---"):
         return None
     try:

@@ -5,7 +5,7 @@ import struct
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from io import FileIO
+from io import BufferedReader
 from pathlib import Path
 
 import torch
@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xfm.errors import UserError
+from xfm.files import open_regular
+from xfm.modeling.headers import check_header
 
 _DTYPES = {
     "F64": torch.float64,
@@ -38,10 +40,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing, truncated or not safetensors.
     """
+    check_header(path)
     try:
         with safe_open(path, framework="pt"):
             pass  # checks the header and the file's length
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path) as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
@@ -63,7 +66,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
 
 
-def _fill(file: FileIO, flat: Tensor) -> None:
+def _fill(file: BufferedReader, flat: Tensor) -> None:
     view = memoryview(flat.numpy())  # pyright: ignore[reportArgumentType]
     while view:
         count = file.readinto(view)
@@ -122,6 +125,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
     Raises:
         UserError: the file is missing, truncated or not safetensors.
     """
+    check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118

@@ -14,6 +14,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score
+from xfm.files import read_text
 from xfm.finetuning.base import load_base
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.run import Finetuned, finetune
@@ -111,7 +112,7 @@ def stored_steps(out: Path) -> int:
         UserError: there is no run.
     """
     try:
-        return int(yaml.safe_load((out / CONFIG_FILE).read_text(encoding="utf-8"))["finetune"]["steps"])
+        return int(yaml.safe_load(read_text(out / CONFIG_FILE))["finetune"]["steps"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{out} holds no run to resume; run without --resume, or name its folder") from error
 

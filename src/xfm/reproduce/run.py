@@ -14,7 +14,7 @@ from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score, write_json, write_output, write_scores
-from xfm.files import file_digest, model_folder
+from xfm.files import file_digest, model_folder, read_text
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.benchmarks import BENCHMARKS, require_known
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
@@ -178,7 +178,7 @@ def _claim(out: Path, model: str, smoke: bool) -> None:
     if not (out / OWNER).is_file():
         write_output(out / OWNER, _as_json(mine))
         return
-    found = (out / OWNER).read_text(encoding="utf-8")
+    found = read_text(out / OWNER)
     if found != _as_json(mine):
         raise UserError(
             f"{out} holds results of another model, or of smoke runs ({found.strip()}); choose another --out"

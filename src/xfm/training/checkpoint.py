@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.files import clear_leftovers
+from xfm.files import clear_leftovers, read_text
+from xfm.modeling.headers import check_header
 from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
@@ -151,7 +152,7 @@ def read_state(path: Path) -> CheckpointState:
         UserError: the folder is not a checkpoint of this program, or of a newer format.
     """
     try:
-        payload = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        payload = json.loads(read_text(path / "state.json"))
         step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
         world, precision = int(payload["world"]), Precision(payload["precision"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -256,6 +257,7 @@ def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
+    check_header(file)
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.files import write_text
+from xfm.files import MAX_LOG, read_text, write_text
 from xfm.training import distributed
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def drop_lines_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept: list[str] = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in read_text(path, MAX_LOG, errors="replace").splitlines():
         try:
             if json.loads(text)["step"] <= step:
                 kept.append(text + "\n")

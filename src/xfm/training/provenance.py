@@ -13,6 +13,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.data.tokenizer import Tokenizer
+from xfm.files import read_text
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import Belongings, Preprocessing, read_provenance, write_description
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
@@ -97,7 +98,7 @@ def _corpora(recipe: Recipe) -> dict[str, list[str]]:
 def _read_world(root: Path) -> dict[str, Any]:
     """The manifest of the embedded world, empty where the data is another or the manifest is damaged."""
     try:
-        world = json.loads((root / "world.json").read_text(encoding="utf-8"))
+        world = json.loads(read_text(root / "world.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     return world if isinstance(world, dict) else {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Set
 from pathlib import Path
 
 from xfm.errors import printable
-from xfm.files import drafting, file_digest, path_below, replace_folder, sync_folder, writing
+from xfm.files import drafting, file_digest, path_below, read_text, replace_folder, sync_folder, writing
 
 MANIFEST = "manifest.json"
 SAVED_BEFORE = "and run again with --resume, what was saved before is unharmed"
@@ -45,7 +45,7 @@ def damage(folder: Path, required: Set[str] = frozenset()) -> str | None:
         required: files without which it is not whole, whatever its manifest says.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(folder / MANIFEST))
         files: dict[str, str] = dict(manifest["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} is missing or unreadable"

@@ -10,7 +10,8 @@ import pytest
 
 from tests.data.tables.test_tables import PICTURES, png, read, row
 from xfm.data.tables import ColumnMap, read_table
-from xfm.data.tables.parquet import batch_rows
+from xfm.data.tables.parquet import open_parquet
+from xfm.data.tables.parquet_pages import plan_group
 from xfm.errors import UserError
 
 
@@ -121,13 +122,19 @@ def test_a_local_folder_of_pictures_as_a_data_set(tmp_path: Path, monkeypatch: p
         found[0].path("image")
 
 
+def batch_rows(path: Path, column: str) -> int:
+    return plan_group(path, open_parquet(path).metadata, 0, frozenset({column})).rows
+
+
 def test_rows_with_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     """256 rows with large pictures would be gigabytes."""
     arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
     rng = np.random.default_rng(0)
     rows = [{"image": rng.bytes(1 << 20), "label": f"{n}"} for n in range(100)]
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "a.parquet")
-    assert 50 <= batch_rows(parquet.ParquetFile(tmp_path / "a.parquet")) <= 64
+    assert batch_rows(tmp_path / "a.parquet", "image") == 1  # all in one dictionary
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "c.parquet", use_dictionary=False)
+    assert 50 <= batch_rows(tmp_path / "c.parquet", "image") <= 64
     assert [row.label("label") for row in read(tmp_path / "a.parquet", PICTURES)] == [*map(str, range(100))]
     parquet.write_table(arrow.table({"text": ["a"] * 9}), tmp_path / "b.parquet")
-    assert batch_rows(parquet.ParquetFile(tmp_path / "b.parquet")) == 256
+    assert batch_rows(tmp_path / "b.parquet", "text") == 256

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xfm.data.records import is_text
+from xfm.data.tables.arrow_cells import require_cells
 from xfm.data.tables.parquet import class_names, open_parquet, read_parquet
 from xfm.data.tasks import Row
 from xfm.errors import UserError
+from xfm.files import MAX_OFFICIAL, read_text
 
 T = TypeVar("T")
 _DIGITS = re.compile(r"-?[0-9]{1,18}")
@@ -45,7 +47,7 @@ def read_json(path: Path) -> Any:
         UserError: the file cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_text(path, MAX_OFFICIAL, encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
     except (ValueError, RecursionError) as error:
@@ -156,7 +158,7 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None, skip_short: bool 
         UserError: the file cannot be read, is not UTF-8, or a row has another number of cells.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(path, MAX_OFFICIAL, encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
@@ -221,6 +223,7 @@ def read_hub(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             known = ", ".join(there)
             raise UserError(f"{path}: there is no column {name}, only {known}; is it the official file?")
     for number, cells in records.rows:
+        require_cells(cells, f"{path}:{number}")
         yield Row(cells, path, number)
 
 

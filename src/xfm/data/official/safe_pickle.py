@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from xfm.errors import UserError
+from xfm.files import MAX_OFFICIAL, read_bytes
 
 MAX_BYTES = 512 << 20
 _PLAIN = (dict, list, tuple, str, int, float, bool, bytes, type(None))
@@ -45,7 +46,7 @@ def read_plain_pickle(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: the file has more than {MAX_BYTES} bytes; is it the official file?")
-        data = path.read_bytes()
+        data = read_bytes(path, MAX_OFFICIAL)
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
     try:

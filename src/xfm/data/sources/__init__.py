@@ -13,6 +13,7 @@ from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.jsonl import JsonLinesSource
 from xfm.data.sources.tar import TarSource
 from xfm.errors import UserError
+from xfm.files import read_text
 
 __all__ = [
     "BadRecordError",
@@ -117,7 +118,7 @@ def _listed(folder: Path) -> list[Path]:
     """The files that an embedded world's manifest lists in a folder of it; none for other folders."""
     world = folder.parent
     try:
-        names = json.loads((world / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        names = json.loads(read_text(world / _MANIFEST))["files"]
         return [world / name for name in names if world / Path(name).parent == folder]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfm.data.tables.arrow_cells import rows_of
+from xfm.data.tables.parquet_pages import ROWS, check_rows, plan_group
 from xfm.data.tables.records import Records, unreadable
 from xfm.errors import UserError, first_line
 
 if TYPE_CHECKING:
+    from pyarrow import RecordBatch
     from pyarrow.parquet import ParquetFile
-
-_ROWS, _BYTES = 256, 64 << 20  # of a batch at most; rows may hold pictures
 
 
 def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
@@ -32,9 +33,8 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
     def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
         number = 0
         try:
-            present = [name for name in names if name in wanted]
-            for batch in file.iter_batches(batch_rows(file), columns=present):
-                for cells in batch.to_pylist():
+            for batch in _batches(path, file, frozenset(names) & wanted):
+                for cells in rows_of(batch):
                     number += 1
                     yield number, named(cells, classes, f"{path}:{number}")
         except (ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
@@ -58,16 +58,28 @@ def open_parquet(path: Path) -> "ParquetFile":
         raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
     with unreadable(path):
         try:
-            return parquet.ParquetFile(path)
+            file = parquet.ParquetFile(path)
+            check_rows(path, file.metadata)
+            return file
         except (arrow.ArrowException, ValueError) as error:  # a name that is no text is a ValueError
             raise UserError(f"{path} is not a Parquet file ({first_line(error)}); copy it again") from None
 
 
-def batch_rows(file: "ParquetFile") -> int:
-    """How many rows to read at once, so that they take no more than some 64 MiB of memory."""
-    told = file.metadata
-    size = sum(told.row_group(number).total_byte_size for number in range(told.num_row_groups))
-    return max(1, min(_ROWS, _BYTES * told.num_rows // max(1, size)))
+def _batches(path: Path, file: "ParquetFile", columns: frozenset[str]) -> "Iterator[RecordBatch]":
+    """The wanted columns, some rows at a time."""
+    from pyarrow.parquet import ParquetFile
+
+    if not columns:  # rows are counted nevertheless
+        yield from file.iter_batches(ROWS, columns=[])
+        return
+    wanted = [name for name in file.schema_arrow.names if name in columns]
+    for group in range(file.metadata.num_row_groups):
+        plan = plan_group(path, file.metadata, group, columns)
+        # Chunks of columns are read piece by piece, not whole.
+        with ParquetFile(
+            path, metadata=file.metadata, read_dictionary=plan.once, buffer_size=1 << 20
+        ) as part:
+            yield from part.iter_batches(plan.rows, [group], wanted)
 
 
 def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

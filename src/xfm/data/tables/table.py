@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from xfm.data.tables.arrow_cells import require_cells
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.embedded import PictureStore
@@ -55,6 +56,7 @@ def read_table(
     for number, cells in records.rows:
         if records.columns is None:
             columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"), others=bool(rows))
+        require_cells(cells, f"{place}:{number}")
         cells = pictures.unpack({name: cells[name] for name in wanted & cells.keys()}, f"{place}:{number}")
         found = {field: cells[column] for field, column in names.items() if column in cells}
         rows.append(TableRow(found, place, number, names, root))

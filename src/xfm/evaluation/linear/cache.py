@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from xfm.config.linear import FeatureConfig
 from xfm.evaluation.linear.source import PictureSource, pixel_batches
-from xfm.files import write_text, writing
+from xfm.files import read_text, write_text, writing
 from xfm.modeling.encoders import VisionLike
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.precision import autocast, resolve
@@ -119,7 +119,7 @@ def _encode(featuriser: Featuriser, source: PictureSource, path: Path, name: str
 def _done(part: Path, note: Path, shape: tuple[int, int]) -> int:
     """How many pictures an interrupted run has finished."""
     try:
-        done = int(json.loads(note.read_text(encoding="utf-8"))["done"])
+        done = int(json.loads(read_text(note))["done"])
         found = np.load(part, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, TypeError):
         return 0

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
-from xfm.files import write_text, writing
+from xfm.files import read_text, write_text, writing
 
 ROW, ANSWER, IMAGE, WARNING = "row", "prediction", "image", "warning"
 _TAIL = 1 << 16
@@ -26,7 +26,7 @@ def settings_file(out: Path) -> Path:
 def earlier_settings(out: Path) -> dict[str, Any]:
     """The settings of an earlier run into the file, empty where none can be read."""
     try:
-        found = json.loads(settings_file(out).read_text(encoding="utf-8"))
+        found = json.loads(read_text(settings_file(out)))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

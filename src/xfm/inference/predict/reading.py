@@ -65,6 +65,12 @@ class Reading:
             return InputRow(number, place, Unreadable(_without_place(str(error), place)), kept, read)
         return InputRow(number, place, given, kept, read)
 
+    def columns_read(self, present: Sequence[str]) -> frozenset[str]:
+        """The columns, of those that there are, that an answer may need; others need not be read."""
+        parts = [part for one in self.fields for part in one.parts]
+        own = [self._column(one, present) for one in self.fields]
+        return frozenset([*own, *(self.columns.of(part) for part in parts), *self.keep])
+
     def _column(self, one: InputField, present: Mapping[str, Any] | Sequence[str]) -> str:
         names = (one.name, *one.also)
         if mapped := [name for name in names if name in self.columns.columns]:

@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from xfm.config.pipelines import Holds
 from xfm.data.records import Limits
+from xfm.data.tables.arrow_cells import require_cells
 from xfm.data.tables.delimited import read_cells, read_header, wrong_width
 from xfm.data.tables.folder import SUFFIXES
 from xfm.data.tables.parquet import read_parquet
@@ -120,13 +121,21 @@ class ParquetRows(_TableRows):
         self.total, self.unit = None, "row"
         present = read_parquet(path, frozenset()).columns or ()
         reading.check_columns(present, path)
-        self.wanted = frozenset(present)
+        self.wanted = frozenset(present) & reading.columns_read(present)
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """The rows beyond `after`."""
         for number, cells in read_parquet(self.path, self.wanted).rows:
             if number > after:
-                yield self.reading.row(self.path, number, cells, number)
+                yield self._row(number, cells)
+
+    def _row(self, number: int, cells: Mapping[str, Any]) -> InputRow:
+        place = f"{self.path}:{number}"
+        try:
+            require_cells(cells, place)
+        except UserError as error:
+            return _unusable(number, place, str(error).removeprefix(f"{place}: "), number)
+        return self.reading.row(self.path, number, cells, number)
 
 
 class FolderRows(RowSource):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xfm.errors import UserError, first_line
+from xfm.files import open_regular
 from xfm.interop.pickles import check_dense, read_pickle
 from xfm.modeling.weights import read_tensors
 
@@ -85,7 +86,7 @@ def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str
 def _is_safetensors(path: Path) -> bool:
     """Whether the file begins as safetensors do: eight bytes of length, then a JSON object."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(9)[8:] == b"{"
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error

@@ -38,8 +38,10 @@ class XFMTokenizer(PreTrainedTokenizerFast):
         """As transformers' method.
 
         Raises:
-            UserError: the tokenizer lacks a special token that the model needs.
+            UserError: the tokenizer lacks a special token that the model needs, or would do harm.
         """
+        if (file := Path(pretrained_model_name_or_path) / "tokenizer.json").is_file():
+            Tokenizer.load(file)  # refuses what would harm, before transformers builds it
         tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         backend = copy.deepcopy(tokenizer.backend_tokenizer)
         own = Tokenizer(backend, f"{pretrained_model_name_or_path}/tokenizer.json")

@@ -8,6 +8,7 @@ from typing import Any
 
 from xfm.data.records import is_text
 from xfm.errors import UserError
+from xfm.files import read_text
 from xfm.tasks.rows import Question
 
 SPLITS = ("train", "test")
@@ -50,7 +51,7 @@ def read_easy_vqa(folder: Path | None = None) -> dict[str, list[Question]]:
 def _split(folder: Path) -> list[Question]:
     path = folder / "questions.json"
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(read_text(path))
     except OSError as error:
         reason = error.strerror
         raise UserError(f"{path}: cannot read the file ({reason}); {_INSTALL}, or check the path") from error

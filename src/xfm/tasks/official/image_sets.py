@@ -18,6 +18,7 @@ from torchvision import datasets
 
 from xfm.data.official.pictures import StoredPicture, unpacked
 from xfm.errors import UserError
+from xfm.files import read_text
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.rows import Labelled
 
@@ -123,7 +124,7 @@ def _by_split(reader: Callable[..., Any], **options: Any) -> Callable[[Path, str
 def _pets(root: Path, split: str) -> Opened:
     dataset = datasets.OxfordIIITPet(root, split=split)  # it checks the layout and names the classes
     folder = root / "oxford-iiit-pet"
-    lines = (folder / "annotations" / f"{split}.txt").read_text().splitlines()
+    lines = read_text(folder / "annotations" / f"{split}.txt").splitlines()
     cells = [line.split() for line in lines if line.strip()]
     names = tuple(dataset.classes)
     return [Labelled(folder / "images" / f"{c[0]}.jpg", names[int(c[1]) - 1]) for c in cells], names
@@ -153,7 +154,7 @@ def _sun397(root: Path, split: str) -> Opened:
         raise UserError(f"{folder / name} does not exist; put the official partitions of SUN397 there")
     rows: list[Labelled] = []
     known = set(names)
-    for number, line in enumerate(listed.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(listed).splitlines(), start=1):
         parts = line.strip().lstrip("/").split("/")  # /a/abbey/sun_aaaulhwrhqgejnyt.jpg
         label = "/".join(parts[1:-1])
         if line.strip() and label not in known:

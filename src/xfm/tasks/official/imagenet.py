@@ -6,6 +6,7 @@ from xfm.data.official.files import parquet_files
 from xfm.data.official.pictures import parquet_pictures
 from xfm.data.tables.folder import read_folder
 from xfm.errors import UserError
+from xfm.files import read_text
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.rows import Labelled
 
@@ -78,7 +79,7 @@ def class_names(folder: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None
     names: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         label, _, synonyms = line.strip().partition(" ")
         if line.strip() and not synonyms:
             raise UserError(

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
+from xfm.files import read_text
 
 FORMAT = 1
 NAME = "world.json"
@@ -68,7 +69,7 @@ class WorldManifest:
         """
         path = folder / NAME
         try:
-            fields = json.loads(path.read_text("utf-8"))
+            fields = json.loads(read_text(path))
             manifest = cls(**fields)
         except FileNotFoundError:
             raise UserError(f"{path} does not exist: build the world with `xfm prepare`.") from None

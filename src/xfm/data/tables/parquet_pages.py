@@ -1,0 +1,227 @@
+"""What the pages of a Parquet file say they expand to, read before anything is expanded.
+
+The footer sums sizes up, but whoever wrote it may lie; decompressors go by the headers of the pages. Only
+whole numbers are read from these headers (Thrift's compact encoding), everything else is passed over.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from xfm.errors import UserError
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ColumnChunkMetaData, FileMetaData
+
+MAX_PAGE = 512 << 20
+"""Bytes of a page at most, expanded; writers aim at one MiB."""
+MAX_HEADER = 1 << 20
+"""Bytes of a page's header, which may hold the least and the greatest value."""
+ROWS, _BYTES = 256, 64 << 20  # of a batch at most; rows may hold pictures
+_LARGE_DICTIONARY = 64 << 20
+_FREE = 1_000_000  # rows, or values of lists, that any file may have
+_DEEPEST = 16
+_DATA, _DICTIONARY, _DATA_2 = 5, 7, 8  # fields of a page's header that hold the header of its kind
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page's header.
+
+    Attributes:
+        expanded: bytes of the page when it is expanded.
+        stored: bytes in the file.
+        values: in the page, nulls included.
+        dictionary: whether it holds the values that rows refer to, each once.
+    """
+
+    expanded: int
+    stored: int
+    values: int
+    dictionary: bool
+
+
+def check_rows(path: Path, metadata: "FileMetaData") -> None:
+    """Refuse a file of far more rows than it has bytes: a run of one value takes none of either.
+
+    Raises:
+        UserError: names the file and both numbers.
+    """
+    size = os.path.getsize(path)
+    if metadata.num_rows > max(_FREE, size):
+        raise UserError(
+            f"{path} claims {metadata.num_rows} rows in {size} bytes, more than will be read; write "
+            "a file of fewer rows"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a group of rows is read.
+
+    Attributes:
+        rows: at once.
+        once: columns of texts and bytes whose values are read once each, however many rows hold them.
+    """
+
+    rows: int
+    once: list[str]
+
+
+def plan_group(path: Path, metadata: "FileMetaData", group: int, columns: frozenset[str]) -> Plan:
+    """How a group of rows is read in no more than some 64 MiB at a time, beside a page and a dictionary.
+
+    Args:
+        path: the file.
+        metadata: its footer.
+        group: number of the group of rows.
+        columns: names of the columns that will be read.
+
+    Raises:
+        UserError: a page would expand to more than MAX_PAGE, or a column of lists is out of all proportion.
+    """
+    told, widest, once, rows = metadata.row_group(group), 0, [], ROWS
+    with path.open("rb") as file:
+        for number in range(told.num_columns):
+            leaf = metadata.schema.column(number)
+            name = leaf.path.split(".")[0]
+            if name not in columns:
+                continue
+            column = _column(path, file, told.column(number), name)
+            nested = leaf.max_repetition_level > 0
+            if nested and column.values > max(_FREE, 64 * column.stored):
+                raise UserError(
+                    f'{path}: the lists of the column "{name}" claim {column.values} values in '
+                    f"{column.stored} bytes, more than will be read; write the column anew"
+                )
+            widest += column.widest * (max(1, column.values // max(1, told.num_rows)) if nested else 1)
+            # A batch brings its dictionary along: of a large one, single rows take less.
+            if leaf.physical_type != "BYTE_ARRAY" or leaf.logical_type.type not in ("NONE", "STRING", "JSON"):
+                continue
+            if nested or column.dictionary <= _LARGE_DICTIONARY:
+                once.append(leaf.path)
+            else:
+                rows = 1
+    return Plan(max(1, min(rows, _BYTES // max(1, widest))), once)
+
+
+@dataclass
+class _Column:
+    """Sums over the pages of a column: the widest row by the means of pages, values, bytes."""
+
+    widest: int = 0
+    values: int = 0
+    stored: int = 0
+    dictionary: int = 0
+
+
+def _column(path: Path, file: BinaryIO, chunk: "ColumnChunkMetaData", name: str) -> _Column:
+    found = _Column()
+    starts = [chunk.data_page_offset]
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+        starts.append(chunk.dictionary_page_offset)
+    for page in _pages(path, file, min(starts), chunk.total_compressed_size):
+        if page.expanded > MAX_PAGE:
+            raise UserError(
+                f'{path}: a page of the column "{name}" expands from {page.stored} to {page.expanded} bytes, '
+                f"more than the limit of {MAX_PAGE}; write the file with smaller pages"
+            )
+        found.stored += page.stored
+        if page.dictionary:  # it stands in memory once, however many rows are read
+            found.dictionary += page.expanded
+        else:
+            found.values += page.values
+            found.widest = max(found.widest, page.expanded // max(1, page.values))
+    return found
+
+
+def _pages(path: Path, file: BinaryIO, start: int, length: int) -> Iterator[Page]:
+    """The headers of a column's pages, one after the other."""
+    place, end = start, start + length
+    while place < end:
+        file.seek(place)
+        try:
+            page, size = read_header(file.read(4096))
+        except IndexError:  # with long least and greatest values
+            file.seek(place)
+            try:
+                page, size = read_header(file.read(MAX_HEADER))
+            except (IndexError, ValueError):
+                raise _damaged(path, place) from None
+        except ValueError:
+            raise _damaged(path, place) from None
+        if min(page.expanded, page.stored, page.values) < 0:
+            raise _damaged(path, place)
+        yield page
+        place += size + page.stored
+
+
+def _damaged(path: Path, place: int) -> UserError:
+    return UserError(f"{path} is damaged: there is no page at byte {place}; copy it again")
+
+
+def read_header(data: bytes) -> tuple[Page, int]:
+    """A page's header, and how many bytes it takes.
+
+    Raises:
+        IndexError: the data end within it.
+        ValueError: it is none.
+    """
+    numbers, end = _numbers(data, 0, 0)
+    values = next((numbers[kind, 1] for kind in (_DATA, _DICTIONARY, _DATA_2) if (kind, 1) in numbers), 0)
+    try:
+        return Page(numbers[2,], numbers[3,], values, (_DICTIONARY, 1) in numbers), end
+    except KeyError:
+        raise ValueError("no header of a page") from None
+
+
+def _numbers(data: bytes, place: int, depth: int) -> tuple[dict[tuple[int, ...], int], int]:
+    """The whole numbers of a structure by the numbers of their fields, and where it ends."""
+    if depth > _DEEPEST:
+        raise ValueError("too deep")
+    found: dict[tuple[int, ...], int] = {}
+    field = 0
+    while (head := data[place]) != 0:
+        place, kind = place + 1, head & 15
+        if head >> 4:
+            field += head >> 4
+        else:
+            field, place = _signed(data, place)
+        if kind in (4, 5, 6):
+            found[field,], place = _signed(data, place)
+        elif kind == 12:
+            inner, place = _numbers(data, place, depth + 1)
+            found |= {(field, *names): value for names, value in inner.items()}
+        else:
+            place = _skip(data, place, kind)
+    return found, place + 1
+
+
+def _skip(data: bytes, place: int, kind: int) -> int:
+    """Where a value ends that is of no interest: a truth, a byte, a fraction or a text."""
+    if kind in (1, 2):  # the value is the kind
+        return place
+    if kind in (3, 7):
+        return place + (1 if kind == 3 else 8)
+    if kind == 8:
+        length, place = _unsigned(data, place)
+        return place + length
+    raise ValueError("no header of a page")  # none has lists or maps
+
+
+def _unsigned(data: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[place]
+        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+        if byte < 128:
+            return value, place
+        if shift > 63:
+            raise ValueError("no number")
+
+
+def _signed(data: bytes, place: int) -> tuple[int, int]:
+    value, place = _unsigned(data, place)
+    return (value >> 1) ^ -(value & 1), place

@@ -1,0 +1,173 @@
+"""Small Parquet files that stand for much memory: read within bounds, or refused unread."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.tables.test_tables import PICTURES, png, read
+from xfm.data.official.files import read_hub
+from xfm.data.tables import parquet_pages
+from xfm.data.tables.parquet import read_parquet
+from xfm.errors import UserError
+
+arrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+MIB = 1 << 20
+
+
+def repeated(path: Path, value: bytes, rows: int, nested: bool = False) -> Path:
+    """A file of one value in many rows, stored once, as `image` (or inside the hub's structure)."""
+    indices = arrow.array([0] * rows, arrow.int32())
+    column = arrow.DictionaryArray.from_arrays(indices, arrow.array([value], arrow.binary()))
+    if nested:
+        names = arrow.array(["a.png"] * rows)
+        column = arrow.StructArray.from_arrays([column, names], ["bytes", "path"])
+    table = arrow.table({"image": column, "label": ["a", "b"] * (rows // 2)})
+    parquet.write_table(
+        table, path, compression="zstd", write_statistics=False, dictionary_pagesize_limit=1 << 30
+    )
+    return path
+
+
+def peak_of(program: str, *arguments: object) -> tuple[int, dict[str, Any]]:
+    """MiB that a process of its own took at most under a limit of its address space, and what it printed."""
+    program += (
+        "\nlines = open('/proc/self/status').read().splitlines()"
+        "\nfound['peak'] = next(int(line.split()[1]) >> 10 for line in lines if line.startswith('VmHWM'))"
+        "\nprint(json.dumps(found))"
+    )
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))  # noqa: E731
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import json, sys\nfrom pathlib import Path\n" + program,
+            *map(str, arguments),
+        ],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+    )
+    assert not done.returncode, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    return found["peak"], found
+
+
+READ = """
+from xfm.data.tables.parquet import read_parquet
+rows, size, first = 0, 0, None
+for _, cells in read_parquet(Path(sys.argv[1]), frozenset(["image"])).rows:
+    cell = cells["image"]["bytes"] if isinstance(cells["image"], dict) else cells["image"]
+    rows, size = rows + 1, size + len(cell)
+found = {"rows": rows, "size": size}
+"""
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_one_value_in_many_rows_stands_in_memory_once(tmp_path: Path, nested: bool) -> None:
+    path = repeated(tmp_path / "a.parquet", b"\0" * 40_000_000, 250, nested)
+    assert path.stat().st_size < 5000
+    peak, found = peak_of(READ, path)
+    assert (found["rows"], found["size"]) == (250, 250 * 40_000_000)
+    assert peak < 1000  # as objects of their own: 9,500
+
+
+def test_pictures_in_many_rows_are_written_once(tmp_path: Path) -> None:
+    rows = read(repeated(tmp_path / "a.parquet", png(1), 600, nested=True), PICTURES)
+    assert len(rows) == 600
+    assert len({row.path("image") for row in rows}) == 1
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_page_beyond_the_limit_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lies: bool
+) -> None:
+    """The sizes of the footer may lie; the page's own header decides how much would be expanded."""
+    monkeypatch.setattr(parquet_pages, "MAX_PAGE", 30 * MIB)
+    path = repeated(tmp_path / "a.parquet", b"\0" * 40_000_000, 10)
+    if lies:
+        told = parquet.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size
+        data = path.read_bytes()
+        footer = data.rindex(_varint(told))
+        path.write_bytes(data[:footer] + _varint(1 << 25)[: len(_varint(told))] + data[footer + 4 :])
+    with pytest.raises(
+        UserError, match=r'a\.parquet: a page of the column "image" expands .* 40000'
+    ) as found:
+        list(read_parquet(path, frozenset({"image"})).rows)
+    assert "smaller pages" in str(found.value)
+
+
+def _varint(value: int) -> bytes:
+    """A number of 4 bytes as the footer has it."""
+    value <<= 1
+    return bytes([value & 127 | 128, value >> 7 & 127 | 128, value >> 14 & 127 | 128, value >> 21 & 127])
+
+
+def test_rows_and_lists_out_of_all_proportion(tmp_path: Path) -> None:
+    parquet.write_table(arrow.table({"text": arrow.nulls(3_000_000, "int8")}), tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=r"rows\.parquet claims 3000000 rows in"):
+        list(read_parquet(tmp_path / "rows.parquet", frozenset({"text"})).rows)
+    values = arrow.ListArray.from_arrays(arrow.array([0, 3_000_000], "int32"), arrow.nulls(3_000_000, "int8"))
+    parquet.write_table(arrow.table({"box": values}), tmp_path / "lists.parquet", data_page_version="2.0")
+    with pytest.raises(UserError, match=r'lists of the column "box" claim 3000000 values'):
+        list(read_parquet(tmp_path / "lists.parquet", frozenset({"box"})).rows)
+
+
+def test_cells_beyond_the_limits_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(
+        arrow.table({"text": ["a", "x" * (5 << 20)], "label": ["a", "b"]}), path, compression="zstd"
+    )
+    with pytest.raises(
+        UserError, match=r'a\.parquet:2: the column "text" has 5242880 bytes, more than'
+    ) as one:
+        read(path)
+    assert "shrink it" in str(one.value)
+    with pytest.raises(UserError, match=r'a\.parquet:2: the column "text" has'):
+        list(read_hub(path, ("text", "label")))
+
+
+def test_every_layout_of_a_cell_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:
+    table = arrow.table(
+        {
+            "text": arrow.array(["a", None, "b"], arrow.large_string()),
+            "data": arrow.array([b"x", b"", None], arrow.binary()),
+            "list": arrow.array([["a", None], None, []], arrow.list_(arrow.string())),
+            "deep": arrow.array([[{"p": "a", "n": [1, 2]}], [], None]),
+            "hub": arrow.array([{"bytes": b"1", "path": None}, None, {"bytes": None, "path": "p"}]),
+            "fixed": arrow.array([[1.0, 2.0], None, [3.0, 4.0]], arrow.list_(arrow.float32(), 2)),
+            "map": arrow.array([[("k", "v")], [], None], arrow.map_(arrow.string(), arrow.string())),
+            "number": arrow.array([1, None, 3]),
+            "truth": arrow.array([True, None, False]),
+            "price": arrow.array([1, 2, None], arrow.decimal128(5, 2)),
+            "day": arrow.array([1, None, 2], arrow.date32()),
+            "names": arrow.array(["u", "v", None]).dictionary_encode(),
+        }
+    )
+    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    read_back = [
+        cells for _, cells in read_parquet(tmp_path / "a.parquet", frozenset(table.column_names)).rows
+    ]
+    assert read_back == table.to_pylist()
+
+
+@pytest.mark.parametrize("place", range(0, 400, 7))
+def test_damaged_pages_are_sentences(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(arrow.table({"text": ["a", "b"] * 50, "label": ["a", "b"] * 50}), path)
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] ^= 0xFF
+    path.write_bytes(data)
+    try:
+        rows = list(read_parquet(path, frozenset({"text", "label"})).rows)
+    except UserError as error:
+        said = str(error)
+    else:
+        said = f"a.parquet has {len(rows)} rows"
+        assert len(rows) == 100
+    assert "a.parquet" in said

@@ -1,0 +1,159 @@
+"""Model folders, checkpoints and recipes that are damaged, missing, no files, or written to do harm."""
+
+import json
+from typing import Any
+
+from tests.hostile.situation import (
+    DANGLING,
+    ENDLESS,
+    Content,
+    Situation,
+    bound,
+    change,
+    copied,
+    cut,
+    drop,
+    fifo,
+    flip,
+    folder,
+    link,
+    loop,
+    put,
+    sparse,
+)
+
+TEXTS = "text\na red circle\n"
+PREDICT = "predict text-classification --input in.csv --out out.jsonl --quiet --model m"
+TUNE = "finetune text-classification --train {rows} --out out --steps 1 --quiet --model m"
+INFO = "info m"
+GIB = 1 << 30
+
+
+def of_model(
+    name: str, *edits: Any, says: tuple[str, ...], command: str = INFO, source: str = "{model}", **more: Any
+) -> Situation:
+    """A command on a copy of a model that has been changed."""
+    files = {"m": copied(source, *edits), "in.csv": TEXTS}
+    return Situation(name, command, files, says, **more)
+
+
+NO_FILES: dict[str, Content] = {
+    "fifo": fifo,
+    "device": ENDLESS,
+    "folder": folder,
+    "socket": bound,
+    "loop": loop,
+    "dangling": DANGLING,
+}
+QUICK = {"info-config.json-fifo", "info-model.safetensors-fifo"}
+KINDS = [
+    of_model(f"info-{file}-{kind}", put(file, content), says=(file,), quick=f"info-{file}-{kind}" in QUICK)
+    for file in ("config.json", "model.safetensors", "provenance.json")
+    for kind, content in NO_FILES.items()
+] + [
+    of_model(
+        f"predict-{file}-{kind}", put(file, content), says=(file,), command=PREDICT, source="{tuned}/model"
+    )
+    for file in ("tokenizer.json", "preprocessing.json", "task.json", "task.safetensors")
+    for kind, content in (("fifo", fifo), ("device", ENDLESS))
+]
+DAMAGED = [
+    of_model(f"{verb}-{name}", edit, says=(name.split("-")[0],), command=command, source="{tuned}/model")
+    for verb, command in (("predict", PREDICT), ("tune", TUNE))
+    for name, edit in {
+        "config.json-cut": cut("config.json"),
+        "config.json-gone": drop("config.json"),
+        "config.json-of-10-gib": put("config.json", sparse(10 * GIB, b"{")),
+        "config.json-deep": put("config.json", "[" * 200_000),
+        "config.json-list": put("config.json", "[]"),
+        "config.json-nan": change("config.json", language__dropout=float("nan")),
+        "config.json-width-1e9": change("config.json", language__width=10**9),
+        "config.json-depth-1e9": change("config.json", fusion__depth=10**9),
+        "config.json-vocabulary-1e9": change("config.json", language__vocab_size=10**9),
+        "config.json-pixels-1e9": change("config.json", vision__image_size=16 * 10**8),
+        "model.safetensors-cut": cut("model.safetensors"),
+        "model.safetensors-empty": put("model.safetensors", b""),
+        "model.safetensors-gone": drop("model.safetensors"),
+        "model.safetensors-length-2e63": put("model.safetensors", (1 << 63).to_bytes(8, "little") + b"{}"),
+        "model.safetensors-header-of-90-mib": put(
+            "model.safetensors", sparse(100 << 20, (90 << 20).to_bytes(8, "little") + b"{")
+        ),
+        "model.safetensors-of-1-tib": put(
+            "model.safetensors", sparse(1 << 40, (2).to_bytes(8, "little") + b"{}")
+        ),
+        "tokenizer.json-cut": cut("tokenizer.json"),
+        "tokenizer.json-of-10-gib": put("tokenizer.json", sparse(10 * GIB, b"{")),
+    }.items()
+]
+
+
+def bomb_header(count: int) -> bytes:
+    """Safetensors of many empty tensors."""
+    header = {f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(count)}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+def replacement(pattern: str, content: str) -> dict[str, Any]:
+    """A normalizer."""
+    return {"type": "Replace", "pattern": {"String": pattern}, "content": content}
+
+
+DOUBLING = {"type": "Sequence", "normalizers": [replacement("a", "aa")] * 32}
+FIXED = {
+    "strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 1,
+    "pad_type_id": 0, "pad_token": "<pad>",
+}  # fmt: skip
+BOMBS = [
+    of_model(f"{verb}-tokenizer-{name}", change("tokenizer.json", **fields), says=("tokenizer.json", part),
+        command=command, source="{tuned}/model", quick=(verb, name) == ("predict", "doubling"))
+    for verb, command in (("predict", PREDICT), ("tune", TUNE))
+    for name, fields, part in (
+        ("doubling", {"normalizer": DOUBLING}, "normalizer"),
+        ("of-10-mb", {"normalizer": replacement("a", "b" * 10_000_000)}, "normalizer"),
+        ("id-of-1e9", {"post_processor__sep": ["</s>", 10**9]}, "post_processor"),
+        ("negative-id", {"post_processor__sep": ["</s>", -1]}, "post_processor"),
+        ("unknown-part", {"pre_tokenizer": {"type": "Magic"}}, "pre_tokenizer"),
+    )
+] + [
+    of_model("predict-tokenizer-padding-1e9", change("tokenizer.json", padding=FIXED), says=("1 row",),
+        command=PREDICT, source="{tuned}/model", status=(0,)),
+    of_model("info-a-million-tensors", put("model.safetensors", lambda path, names:
+        path.write_bytes(bomb_header(1_000_000))), says=("model.safetensors",)),
+    of_model("predict-a-million-tensors", put("model.safetensors", lambda path, names:
+        path.write_bytes(bomb_header(1_000_000))), says=("model.safetensors",), command=PREDICT),
+    of_model("predict-vocabulary-of-another", put("tokenizer.json", copied("{ready}/other-tokenizer.json")),
+        says=("tokenizer.json",), command=PREDICT, source="{tuned}/model"),
+]  # fmt: skip
+EVIL = b"\x80\x02cos\nsystem\n(S'touch hacked'\ntR."
+PUBLISHED = [
+    Situation(f"{verb}-published-{name}", f"{command}", {"a.th": content}, ("a.th",), quick=name == "evil")
+    for verb, command in (("convert", "convert a.th out"), ("info", "info a.th"))
+    for name, content in {
+        "evil": EVIL,
+        "cut": copied("{published}", cut("", 0.2)),
+        "flipped": copied("{published}", flip("", 0.01)),
+        "empty": b"",
+        "text": "hello",
+        "fifo": fifo,
+        "device": ENDLESS,
+        "folder": folder,
+        "zip-of-nothing": b"PK\x05\x06" + bytes(18),
+    }.items()
+]
+PLACES = [
+    Situation("info-nothing", "info nowhere/model", says=("nowhere/model",)),
+    Situation("info-a-folder-of-nothing", "info m", {"m": folder}, ("m",)),
+    Situation("info-a-table", "info {rows}", says=("rows.csv",)),
+    Situation("info-two-one-bad", "info {model} nowhere/model", says=("nowhere/model",)),
+    Situation("predict-model-is-a-file", "predict embed --model {rows} --input {rows} --out o.jsonl", says=("rows",)),
+    Situation("evaluate-nothing", "evaluate nowhere --world {world} --out out", says=("nowhere",)),
+    Situation("export-nothing", "export nowhere out.th", says=("nowhere",)),
+    Situation("convert-nothing", "convert nowhere.th out", says=("nowhere.th",)),
+    Situation("init-nothing", "init --language nowhere --vision nowhere out", says=("nowhere",),
+        env={"HF_HUB_OFFLINE": "1"}),
+    Situation("init-of-own-model", "init --language {model} --vision {model} out", says=("model",),
+        env={"HF_HUB_OFFLINE": "1"}),
+    Situation("info-through-a-link", "info m", {"m": link("{model}")}, ("parameters",), status=(0,)),
+]  # fmt: skip
+SITUATIONS = [*KINDS, *DAMAGED, *BOMBS, *PUBLISHED, *PLACES]

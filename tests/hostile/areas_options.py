@@ -1,0 +1,82 @@
+"""Options that nobody means: negative, endless, no numbers, empty, of any length, misspelt, contradictory."""
+
+from tests.hostile.situation import Situation
+
+TUNE = "finetune text-classification --model {model} --train {rows} --out out --quiet"
+PREDICT = "predict text-classification --model {tuned}/model --input {lines} --out out.jsonl --quiet"
+PRETRAIN = "pretrain --recipe {recipe} --folder out --quiet"
+EVALUATE = "evaluate {model} --world {world} --out out --quiet"
+
+
+def _values(
+    verb: str, command: str, option: str, values: tuple[str, ...], quick: str = ""
+) -> list[Situation]:
+    """The command with each value; the message names the option's last part."""
+    return [
+        Situation(
+            f"{verb}-{option.strip('-')}-{value[:12] or 'empty'}",
+            "",
+            says=(option.strip("-").split(".")[-1],),
+            words=(*command.split(), f"{option}={value}"),
+            quick=value == quick,
+        )
+        for value in values
+    ]
+
+
+LONG = "9" * 5000
+VALUES = [
+    *_values("tune", TUNE, "--steps", ("-1", "nan", "1e99", "", "three", LONG), quick="nan"),
+    *_values("tune", TUNE, "--lr", ("-1", "nan", "inf", "1e999")),
+    *_values("tune", TUNE, "--batch_size", ("-4", "99999999999", "0x10")),
+    *_values("tune", TUNE, "--warmup", ("-0.5", "2", "nan")),
+    *_values("predict", PREDICT, "--batch-size", ("0", "-1", "nan", "1e99")),
+    *_values("predict", PREDICT, "--device", ("tpu:99", "cuda:77", "")),
+    *_values("predict", PREDICT, "--precision", ("fp8", "")),
+    *_values("pretrain", PRETRAIN, "--training.steps", ("-1", "nan", "1e99", LONG)),
+    *_values("pretrain", PRETRAIN, "--training.optim.lr", ("nan", "-inf")),
+    *_values("pretrain", PRETRAIN, "--model.vision.width", ("0", "-32", "1000000000")),
+    *_values("pretrain", PRETRAIN, "--data.workers", ("-1", "1000000")),
+    *_values("evaluate", EVALUATE, "--scale", ("-1", "nan", "inf")),
+    *_values("evaluate", EVALUATE, "--parts", ("nothing", "\u202ereversed", "a,,b")),
+    *_values("evaluate", EVALUATE, "--batch_size", ("0", "-1", "1e99")),
+    *_values("prepare", "prepare --folder out", "--scale", ("-1", "nan", "0")),
+    *_values("prepare", "prepare --folder out", "--image_size", ("1", "-96", "1000000")),
+    *_values("prepare", "prepare --folder out", "--workers", ("-1",)),
+    *_values("quickstart", "quickstart --folder out", "--budget", ("-1", "nan", "inf", "x")),
+    *_values("easy-vqa", "easy-vqa --model {model} --out out", "--minutes", ("-1", "nan")),
+    *_values("reproduce", "reproduce --model {model} --data nowhere --out out", "--protocols", ("XX",)),
+    *_values("export", "export {model} out.th", "--format", ("onyx",)),
+    *_values("convert", "convert {published} out", "--task", ("magic",)),
+]
+WORDS = [
+    Situation("no-such-command", "finetunes", says=("finetune",), quick=True),
+    Situation("no-such-option", f"{TUNE} --stepps 3", says=("steps",)),
+    Situation("no-such-task", "finetune magic --model {model} --train {rows} --out out", says=("magic",)),
+    Situation("no-such-predict-task", "predict magic --model {model} --input {rows} --out o", says=("magic",)),
+    Situation("no-such-recipe", "pretrain --recipe nanoo --folder out", says=("nano",)),
+    Situation("no-such-benchmark", "reproduce colaa --model {model} --data nowhere", says=("cola",)),
+    Situation("no-such-template", "zero-shot {model} --test {pictures} --templates nothing --out out",
+        says=("nothing",)),
+    Situation("nothing-at-all", "", says=("COMMAND",), status=(0,), words=()),
+    Situation("finetune-without-anything", "finetune", says=("task",)),
+    Situation("predict-without-input", "predict text-classification --model {tuned}/model --out o", says=("input",)),
+    Situation("unicode-in-a-name", "", says=("nowhere",), words=("info", "nowhere/\u202e\u0000"[:-1])),
+    Situation("name-of-5000-letters", "", says=("too long",), words=("info", "a/" + "x" * 5000)),
+    Situation("out-of-5000-letters", "", says=("xxx",), words=(*TUNE.replace("out", "x" * 5000, 1).split(),)),
+    Situation("line-break-in-a-name", "", says=("a\\nb",), words=("info", "./a\nb")),
+    Situation("brackets-in-a-root", "pretrain --recipe {recipe} --root w[1] --folder out", says=("w[1]",)),
+    Situation("columns-nonsense", f"{TUNE} --columns ===", says=("--columns",)),
+    Situation("columns-unknown-field", f"{TUNE} --columns colour=text", says=("colour",)),
+    Situation("keep-of-nothing", f"{PREDICT} --keep nothing", says=("nothing",)),
+    Situation("environment-nonsense", "pretrain --recipe {recipe} --folder out", says=("steps",),
+        env={"XFM_PRETRAIN_TRAINING__STEPS": "many"}),
+    Situation("list-that-holds-itself", "", says=("betas",),
+        words=(*PRETRAIN.split(), "--training.optim.betas=&a [*a, *a]")),
+    *[
+        Situation(f"help-{verb}", f"{verb} --help", says=("usage",), status=(0,), quick=verb == "finetune")
+        for verb in ("quickstart", "prepare", "init", "pretrain", "finetune", "evaluate", "predict", "probe",
+            "zero-shot", "reproduce", "easy-vqa", "convert", "export", "info")
+    ],
+]  # fmt: skip
+SITUATIONS = [*VALUES, *WORDS]

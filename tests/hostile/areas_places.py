@@ -1,0 +1,135 @@
+"""Places that cannot be written or are in use, streams that are closed, other environments, small memories."""
+
+from tests.hostile.situation import Situation, copied, fifo, folder, link, loop
+
+TUNE = "finetune text-classification --model {model} --train {rows} --steps 1 --quiet --out"
+PREDICT = "predict text-classification --model {tuned}/model --input {lines} --quiet --out"
+PRETRAIN = "pretrain --recipe {recipe} --quiet --folder"
+EVALUATE = "evaluate {model} --world {world} --scale 0.02 --parts retrieval --quiet --out"
+WRITERS = {
+    "finetune": TUNE,
+    "predict": PREDICT,
+    "pretrain": PRETRAIN,
+    "evaluate": EVALUATE,
+    "probe": "probe {model} --train {pictures} --test {pictures} --out",
+    "convert": "convert {published}",
+    "export": "export {model}",
+    "prepare": "prepare --scale 0.004 --objects 100 --heldout_objects 6 --vocab_size 400 --folder",
+}
+FILE_OUT = {"predict", "export"}
+READ_ONLY = 'mount -t tmpfs -o size=1m tmpfs out && mount -o remount,ro out && exec "$@"'
+SMALL = 'mount -t tmpfs -o size=200k tmpfs out && exec "$@"'
+
+
+def unshared(script: str) -> str:
+    """A script in a mount name space of its own."""
+    return f"unshare -m bash -c '{script}' hostile \"$@\""
+
+
+def _out(verb: str) -> str:
+    """Where the verb writes, inside the folder `out`."""
+    return f"{WRITERS[verb]} out/{'a.jsonl' if verb in FILE_OUT else 'a'}"
+
+
+TAKEN = [
+    Situation(f"{verb}-onto-{name}", f"{command} o", {"o": content}, ("o",))
+    for verb, command in WRITERS.items()
+    for name, content in (
+        ("a-device" if verb in FILE_OUT else "a-file", link("/dev/full") if verb in FILE_OUT else "mine"),
+        (
+            "a-folder" if verb in FILE_OUT else "other-things",
+            lambda path, names: (path.mkdir(), (path / "letter.txt").write_text("mine")),
+        ),
+        ("fifo", fifo),
+        ("loop", loop),
+    )
+    # A folder of other things may well get a run beside them.
+    if name != "other-things" or verb in {"convert", "prepare"}
+]
+FULL = [
+    Situation(f"{verb}-full-disk", _out(verb), {"out": folder}, ("full",), shell=unshared(SMALL), unshare=True,
+        quick=verb == "finetune")
+    for verb in WRITERS
+    if verb not in {"predict", "evaluate", "probe"}
+] + [
+    Situation(f"{verb}-read-only", _out(verb), {"out": folder}, ("out",), shell=unshared(READ_ONLY), unshare=True)
+    for verb in WRITERS
+] + [
+    Situation(f"{verb}-files-limited", f"{WRITERS[verb]} a", shell='ulimit -f 20; "$@"', says=("a",))
+    for verb in ("finetune", "pretrain", "convert", "export")
+] + [
+    Situation("predict-full-disk", "predict embed --model {model} --input in.jsonl --out out/a.jsonl --quiet",
+        {"out": folder, "in.jsonl": '{"text": "a red circle"}\n' * 2000}, ("full",), shell=unshared(SMALL),
+        unshare=True),
+    Situation("pretrain-small-shm", f"{PRETRAIN} a --data.workers 2", shell=unshared(
+        'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"'), unshare=True, status=(0, 2), seconds=240),
+    Situation("pretrain-memory-limited", f"{PRETRAIN} a", shell='ulimit -v 1500000; "$@"', status=(0, 2)),
+    Situation("pretrain-few-files", f"{PRETRAIN} a --data.workers 2", shell='ulimit -n 24; "$@"', status=(0, 2)),
+]  # fmt: skip
+SAME = [
+    Situation("predict-onto-its-input", "predict text-classification --model {tuned}/model --input a.jsonl --out a.jsonl",
+        {"a.jsonl": copied("{lines}")}, ("a.jsonl",), quick=True),
+    Situation("predict-onto-its-input-restart",
+        "predict text-classification --model {tuned}/model --input a.jsonl --out a.jsonl --restart",
+        {"a.jsonl": copied("{lines}")}, ("a.jsonl",)),
+    Situation("predict-onto-a-link-to-its-input",
+        "predict text-classification --model {tuned}/model --input a.jsonl --out b.jsonl --restart",
+        {"a.jsonl": copied("{lines}"), "b.jsonl": link("a.jsonl")}, ("jsonl",)),
+    Situation("predict-onto-other-answers", f"{PREDICT} o.jsonl", {"o.jsonl": "my notes\n"}, ("o.jsonl",)),
+    Situation("predict-into-the-model", f"{PREDICT} m/config.json --restart", {"m": copied("{model}")}, ("config.json",)),
+    Situation("convert-onto-its-input", "convert a.th a.th", {"a.th": copied("{published}")}, ("a.th",)),
+    Situation("convert-onto-a-run", "convert {published} r", {"r": copied("{run}")}, ("r",)),
+    Situation("export-onto-its-model", "export m m", {"m": copied("{model}")}, ("m",)),
+    Situation("export-onto-the-weights", "export m m/model.safetensors", {"m": copied("{model}")},
+        ("model.safetensors",)),
+    Situation("finetune-into-its-model", "finetune text-classification --model m --train {rows} --out m --steps 1",
+        {"m": copied("{model}")}, ("m",)),
+    Situation("finetune-into-a-pretraining", f"{TUNE} r", {"r": copied("{run}")}, ("r",)),
+    Situation("finetune-twice", f"{TUNE} t", {"t": copied("{tuned}")}, ("t",)),
+    Situation("pretrain-into-a-finetuning", f"{PRETRAIN} t", {"t": copied("{tuned}")}, ("t",)),
+    Situation("pretrain-twice", f"{PRETRAIN} r", {"r": copied("{run}")}, ("r",)),
+    Situation("evaluate-a-finetuned-model", "evaluate t/model --world {world} --scale 0.02 --parts retrieval --quiet",
+        {"t": copied("{tuned}")}, ("t",), status=(0, 2)),
+    Situation("evaluate-into-a-finetuning", f"{EVALUATE} t", {"t": copied("{tuned}")}, ("t",)),
+    Situation("evaluate-digits-of-a-finetuned-model",
+        "evaluate t/model --world {world} --scale 0.02 --parts digits --quiet", {"t": copied("{tuned}")}, ("t",),
+        status=(0, 2)),
+    Situation("probe-into-a-finetuning", "probe {model} --train {pictures} --test {pictures} --out t",
+        {"t": copied("{tuned}")}, ("t",)),
+    Situation("zero-shot-into-a-finetuning", "zero-shot {model} --test {pictures} --out t",
+        {"t": copied("{tuned}")}, ("t",)),
+    Situation("prepare-onto-another-world", "prepare --folder w --scale 0.003 --objects 100 --heldout_objects 6",
+        {"w": copied("{world}")}, ("w",)),
+    Situation("quickstart-into-a-finetuning", "quickstart --smoke --folder t", {"t": copied("{tuned}")}, ("t",)),
+]  # fmt: skip
+STREAMS = [
+    Situation(f"{verb}-{name}", command, shell=shell, status=status, silent=True, env=env,
+        quick=(verb, name) in {("info", "head"), ("finetune", "ascii")})
+    for verb, command in (("info", "info {model}"), ("finetune", f"{TUNE} out"), ("predict", f"{PREDICT} o.jsonl"))
+    for name, shell, status, env in (
+        ("head", 'set -o pipefail; "$@" | head -c 1 > /dev/null', (0, 2, 141), {}),
+        ("stdout-full", '"$@" > /dev/full', (0, 2), {}),
+        ("stderr-full", '"$@" 2> /dev/full', (0, 2), {}),
+        ("stdout-closed", '"$@" >&-', (0, 2), {}),
+        ("stderr-closed", '"$@" 2>&-', (0, 2), {}),
+        ("stdin-closed", '"$@" <&-', (0,), {}),
+        ("ascii", '"$@"', (0,), {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}),
+    )
+]  # fmt: skip
+ENVIRONMENT = [
+    Situation("finetune-no-home", f"{TUNE} out", env={"HOME": None}, status=(0,), silent=True),
+    Situation("finetune-home-nowhere", f"{TUNE} out", env={"HOME": "/nowhere"}, status=(0,), silent=True),
+    Situation("finetune-tmpdir-nowhere", f"{TUNE} out", env={"TMPDIR": "/nowhere"}, status=(0, 2), silent=True),
+    Situation("finetune-language-c", f"{TUNE} out", env={"LANG": "C", "LC_ALL": "C"}, status=(0,), silent=True),
+    Situation("finetune-torchrun", f"{TUNE} out", says=("torchrun",),
+        env={"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}),
+    Situation("pretrain-rank-nonsense", f"{PRETRAIN} out", says=("RANK",), env={"RANK": "x", "WORLD_SIZE": "2"}),
+    Situation("pretrain-rank-beyond", f"{PRETRAIN} out", says=("RANK",),
+        env={"RANK": "5", "WORLD_SIZE": "2", "LOCAL_RANK": "5", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29534"}),
+    Situation("info-columns-0", "info {model}", env={"COLUMNS": "0"}, status=(0,)),
+    Situation("help-columns-nonsense", "finetune --help", env={"COLUMNS": "-5"}, status=(0,)),
+    Situation("predict-no-threads", f"{PREDICT} o.jsonl", env={"OMP_NUM_THREADS": "nonsense"}, status=(0,)),
+    Situation("finetune-folder-gone", f"{TUNE} out", shell='d=$(mktemp -d); cd $d; rmdir $d; "$@"', says=("folder",),
+        env={"PYTHONSAFEPATH": "1"}),
+]  # fmt: skip
+SITUATIONS = [*TAKEN, *FULL, *SAME, *STREAMS, *ENVIRONMENT]

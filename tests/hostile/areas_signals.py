@@ -1,0 +1,132 @@
+"""Signals at various moments, killed workers, and two commands in one folder."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from tests.hostile.running import MARK, Running, interrupt
+from tests.hostile.situation import Situation
+
+TUNE = "finetune text-classification --model {model} --train {rows} --steps 4000 --out out"
+PRETRAIN = "pretrain --recipe {recipe} --folder out --training.steps 4000 --training.save_every 4000"
+PREPARE = "prepare --folder out --scale 0.1 --workers 2"
+MANY = {"in.jsonl": '{"text": "a red circle"}\n' * 60_000}
+PREDICT = "predict text-classification --model {tuned}/model --input in.jsonl --out out.jsonl"
+# A signal that ends a command without its doing is shown by the shell as 128 + its number.
+ENDED = (0, 2, 130, -signal.SIGTERM)
+
+
+def after(seconds: float, number: int, group: bool = True) -> Callable[[Running], None]:
+    """A signal so long after the beginning."""
+
+    def act(running: Running) -> None:
+        running.wait_until(lambda: False, seconds)
+        (running.send_to_all if group else running.send)(number)
+
+    return act
+
+
+def when(name: str, number: int, group: bool = True, wait: float = 0.5) -> Callable[[Running], None]:
+    """A signal once a file is there."""
+
+    def act(running: Running) -> None:
+        running.wait_until(lambda: [*running.here.glob(name)], 90)
+        running.wait_until(lambda: False, wait)
+        (running.send_to_all if group else running.send)(number)
+
+    return act
+
+
+def kill_worker(running: Running) -> None:
+    """Kill a child of the command, as a machine does that is out of memory."""
+    running.wait_until(lambda: [*running.here.glob("out/log.jsonl")] and len(running.family()) > 1, 90)
+    running.wait_until(lambda: False, 1.0)
+    for one in running.family()[1:]:
+        if "resource_tracker" not in " ".join(one.cmdline()):
+            one.kill()
+            return
+
+
+def second(*words: str) -> Callable[[Running], None]:
+    """The same folder for a second command, once the first has begun; then the first is ended."""
+
+    def act(running: Running) -> None:
+        running.wait_until(lambda: [*running.here.glob("out/log.jsonl"), *running.here.glob("out.jsonl")], 90)
+        command = running.process.args
+        assert isinstance(command, list)
+        more = [sys.executable, *command[command.index("-m") :], *words]
+        with (running.here.parent / "second.txt").open("wb") as stream:
+            one = subprocess.run(
+                more, cwd=running.here, env={**_environment(running), MARK: running.mark}, stdout=stream,
+                stderr=subprocess.STDOUT, timeout=100,
+            )  # fmt: skip
+        said = (running.here.parent / "second.txt").read_text()
+        running.send_to_all(signal.SIGINT)
+        assert one.returncode == 2, f"the second command ended with {one.returncode}: {said[-2000:]}"
+        assert "Traceback" not in said
+
+    return act
+
+
+def _environment(running: Running) -> dict[str, str]:
+    import psutil
+
+    return psutil.Process(running.process.pid).environ()
+
+
+def twice(running: Running) -> None:
+    """Ctrl-C by somebody who does not want to wait."""
+    running.wait_until(lambda: [*running.here.glob("out/log.jsonl")], 90)
+    time.sleep(0.5)
+    running.send_to_all(signal.SIGINT)
+    time.sleep(0.2)
+    running.send_to_all(signal.SIGINT)
+
+
+LATE = {"seconds": 200.0, "changes": ("out",)}
+SITUATIONS = [
+    Situation("finetune-interrupted-at-once", f"{TUNE} --quiet", during=after(0.15, signal.SIGINT), status=(130, -2)),
+    Situation("finetune-interrupted-loading", TUNE, during=after(1.5, signal.SIGINT), status=(0, 130), **LATE),
+    Situation("finetune-interrupted", TUNE, during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE,
+        quick=True),
+    Situation("finetune-interrupted-twice", TUNE, during=twice, status=(0, 130), **LATE),
+    Situation("finetune-terminated", TUNE, during=when("out/log.jsonl", signal.SIGTERM, False), status=ENDED, **LATE),
+    Situation("finetune-killed", TUNE, during=when("out/log.jsonl", signal.SIGKILL, False), status=(-9,), **LATE),
+    Situation("finetune-hangup", TUNE, during=when("out/log.jsonl", signal.SIGHUP, False), status=(*ENDED, -1), **LATE),
+    Situation("pretrain-interrupted-loading", PRETRAIN, during=after(2.0, signal.SIGINT), status=(0, 130), **LATE),
+    Situation("pretrain-interrupted", PRETRAIN, during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE),
+    Situation("pretrain-workers-interrupted", f"{PRETRAIN} --data.workers 2",
+        during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE, quick=True),
+    Situation("pretrain-workers-terminated", f"{PRETRAIN} --data.workers 2",
+        during=when("out/log.jsonl", signal.SIGTERM, False), status=ENDED, **LATE),
+    Situation("pretrain-workers-killed", f"{PRETRAIN} --data.workers 2",
+        during=when("out/log.jsonl", signal.SIGKILL, False, 2.0), status=(-9,), **LATE),
+    Situation("pretrain-a-worker-killed", f"{PRETRAIN} --data.workers 2", says=("worker",), during=kill_worker,
+        **LATE),
+    Situation("pretrain-stopped-and-continued", f"{PRETRAIN} --data.workers 1", status=(0, 130), **LATE,
+        during=lambda running: (when("out/log.jsonl", signal.SIGSTOP)(running), time.sleep(2),
+            running.send_to_all(signal.SIGCONT), running.wait_until(lambda: False, 1),
+            running.send_to_all(signal.SIGINT))),
+    Situation("prepare-interrupted", PREPARE, during=after(2.0, signal.SIGINT), status=(0, 130)),
+    Situation("prepare-terminated", PREPARE, during=after(2.0, signal.SIGTERM, False), status=ENDED),
+    Situation("prepare-killed", PREPARE, during=after(2.0, signal.SIGKILL, False), status=(0, -9), quick=True),
+    Situation("predict-interrupted", PREDICT, MANY, during=when("out.jsonl", signal.SIGINT), status=(130,), **LATE),
+    Situation("predict-terminated", PREDICT, MANY, during=when("out.jsonl", signal.SIGTERM, False), status=ENDED, **LATE),
+    Situation("predict-killed", PREDICT, MANY, during=when("out.jsonl", signal.SIGKILL, False), status=(-9,), **LATE),
+    Situation("evaluate-interrupted", "evaluate {model} --world {world} --out out", during=after(3.0, signal.SIGINT),
+        status=(0, 130), **LATE),
+    Situation("evaluate-terminated", "evaluate {model} --world {world} --out out",
+        during=after(3.0, signal.SIGTERM, False), status=ENDED, **LATE),
+    Situation("quickstart-interrupted", "quickstart --smoke --folder out", during=after(4.0, signal.SIGINT),
+        status=(0, 130), **LATE),
+    Situation("quickstart-killed", "quickstart --smoke --folder out", during=after(4.0, signal.SIGKILL, False),
+        status=(-9,), **LATE),
+    Situation("two-finetunings-in-a-folder", TUNE, during=second(), status=(0, 130), **LATE),
+    Situation("two-pretrainings-in-a-folder", PRETRAIN, during=second(), status=(0, 130), **LATE),
+    Situation("resume-beside-a-live-run", PRETRAIN, during=second("--resume"), status=(0, 130), **LATE),
+    Situation("resume-beside-a-live-finetuning", TUNE, during=second("--resume"), status=(0, 130), **LATE),
+    Situation("two-predictions-into-a-file", PREDICT, MANY, during=second(), status=(0, 130), **LATE),
+    Situation("prepare-says-nothing-after-help", "prepare --help", during=interrupt("usage"), status=(0, 130, -2)),
+]  # fmt: skip

@@ -1,0 +1,149 @@
+"""Recipes, worlds, shards and checkpoints that are damaged, and runs that go on from them."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.hostile.situation import (
+    ENDLESS,
+    Names,
+    Situation,
+    copied,
+    cut,
+    drop,
+    fifo,
+    flip,
+    folder,
+    put,
+    sparse,
+)
+
+PRETRAIN = "pretrain --recipe a.yaml --folder out --quiet"
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 9) + "]\n" for n in range(1, 12)
+)
+RECIPES = {
+    "empty": b"",
+    "noise": bytes(range(256)),
+    "list": "- a\n- b\n",
+    "text": "hello",
+    "deep": "a: " + "[" * 50_000,
+    "laughs": LAUGHS,
+    "holds-itself": "training: &t {optim: *t}\n",
+    "unknown-field": "base: nano\ntraining: {stepps: 3}\n",
+    "unknown-base": "base: nowhere.yaml\n",
+    "loop": "base: a.yaml\n",
+    "python-object": "name: !!python/object/apply:os.system ['touch hacked']\n",
+    "nan": "base: nano\ntraining: {optim: {lr: .nan}}\n",
+    "huge-number": f"base: nano\ntraining: {{steps: {'9' * 400}}}\n",
+    "of-10-gib": sparse(10 << 30, b"name: x\n"),
+    "fifo": fifo,
+    "device": ENDLESS,
+    "folder": folder,
+}
+RECIPE = [
+    Situation(f"{verb}-recipe-{name}", command, {"a.yaml": content}, ("a.yaml",),
+        quick=(verb, name) in {("info", "laughs"), ("pretrain", "fifo")})
+    for verb, command in (("pretrain", PRETRAIN), ("info", "info a.yaml"))
+    for name, content in RECIPES.items()
+    if (verb, name) not in {("info", "folder")}
+]  # fmt: skip
+TINY = "base: {recipe}\nroot: w\n"
+
+
+def world(
+    name: str, *edits: Callable[[Path, Names], object], says: tuple[str, ...], status: int = 2
+) -> Situation:
+    """Pre-training on a copy of the world that has been changed."""
+    files = {"w": copied("{world}", *edits), "a.yaml": TINY}
+    return Situation(f"pretrain-{name}", PRETRAIN, files, says, status=(status,))
+
+
+def members(**contents: bytes) -> bytes:
+    """A tar of members; `__` stands for a dot, `_up_` for a way out."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in contents.items():
+            info = tarfile.TarInfo(name.replace("__", ".").replace("_up_", "../../"))
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+SCENES, TEXT = "pretrain/scenes-00000.tar", "pretrain/text.jsonl"
+WORLDS = [
+    world("shard-empty", put(SCENES, b""), says=("scenes-00000.tar",)),
+    world("shard-cut", cut(SCENES, 0.1), says=("scenes-00000.tar",)),
+    world("shard-noise", put(SCENES, bytes(range(256)) * 99), says=("scenes-00000.tar",)),
+    world("shard-gzip", put(SCENES, b"\x1f\x8b\x08" + bytes(2000)), says=("scenes-00000.tar",)),
+    world("shard-fifo", put(SCENES, fifo), says=("scenes-00000.tar",)),
+    world("shard-device", put(SCENES, ENDLESS), says=("scenes-00000.tar",)),
+    world("shard-folder", put(SCENES, folder), says=("scenes-00000.tar",)),
+    world("shard-gone", drop(SCENES), says=("scenes-00000.tar",)),
+    world("shard-leads-out", put(SCENES, members(_up_a__jpg=b"x", _up_a__json=b"{}")), says=("scenes-00000.tar",)),
+    world("shard-without-pictures", put(SCENES, members(a__json=b"{}")), says=("scenes-00000.tar",)),
+    world("text-empty", put(TEXT, b""), says=("text.jsonl",)),
+    world("text-noise", put(TEXT, bytes(range(256)) * 99), says=("text.jsonl",)),
+    world("text-fifo", put(TEXT, fifo), says=("text.jsonl",)),
+    world("text-sparse-of-1-tib", put(TEXT, sparse(1 << 40)), says=("text.jsonl",)),
+    world("text-of-one-line", put(TEXT, b"x" * 20_000_000), says=("text.jsonl",)),
+    world("tokenizer-gone", drop("tokenizer.json"), says=("tokenizer.json",)),
+    world("tokenizer-fifo", put("tokenizer.json", fifo), says=("tokenizer.json",)),
+    world("manifest-fifo", put("world.json", fifo), says=(), status=0),
+    Situation("pretrain-no-world", "pretrain --recipe {recipe} --root nowhere --folder out --quiet", says=("nowhere",)),
+]  # fmt: skip
+EVALUATE = "evaluate {model} --world w --out out --scale 0.02 --parts retrieval --quiet"
+TASKS = [
+    Situation(f"evaluate-task-file-{name}", EVALUATE, {"w": copied("{world}", edit)}, (said,))
+    for name, edit, said in (
+        ("empty", put("tasks/retrieval/seen.jsonl", b""), "seen.jsonl"),
+        ("noise", put("tasks/retrieval/seen.jsonl", bytes(range(256))), "seen.jsonl"),
+        ("fifo", put("tasks/retrieval/seen.jsonl", fifo), "seen.jsonl"),
+        ("gone", drop("tasks/retrieval/seen.jsonl"), "seen.jsonl"),
+        ("leads-out", put("tasks/retrieval/seen.jsonl", '{"image": "../../../../../etc/passwd", "captions": ["a"]}\n'),
+            "seen.jsonl:1"),
+        ("folder", put("tasks/retrieval/seen.jsonl", folder), "seen.jsonl"),
+    )
+]  # fmt: skip
+RESUME = "pretrain --folder run --resume --quiet --training.steps 3"
+LAST = "checkpoints/step-00000002"
+CHECKPOINTS = [
+    Situation(f"resume-{name}", RESUME, {"run": copied("{run}", drop("model/config.json"), *edits)}, says,
+        status=(2,), changes=("run",))
+    for name, edits, says in (
+        ("all-damaged", (flip(f"{LAST}/model.safetensors"), flip("checkpoints/step-00000001/model.safetensors")),
+            ("step-00000002",)),
+        ("manifest-fifo", (put(f"{LAST}/manifest.json", fifo), drop("checkpoints/step-00000001/manifest.json")),
+            ("step-00000002",)),
+        ("config-fifo", (put("config.yaml", fifo),), ("config.yaml",)),
+        ("config-noise", (put("config.yaml", bytes(range(256))),), ("config.yaml",)),
+        ("other-model", (put("config.yaml", "base: nano\n"),), ("config",)),
+    )
+] + [
+    Situation("info-checkpoint-state-fifo", "info c", {"c": copied("{run}/checkpoints/step-00000002",
+        put("state.json", fifo))}, ("state.json",)),
+    Situation("info-checkpoint-state-deep", "info c", {"c": copied("{run}/checkpoints/step-00000002",
+        put("state.json", '{"a":' * 50_000))}, ("state.json",)),
+    Situation("info-checkpoint-state-of-10-gib", "info c", {"c": copied("{run}/checkpoints/step-00000002",
+        put("state.json", sparse(10 << 30, b"{")))}, ("state.json",)),
+    Situation("info-run-log-device", "info r", {"r": copied("{run}", put("log.jsonl", ENDLESS))}, ("run",),
+        status=(0,)),
+    Situation("init-from-damaged", "pretrain --recipe {recipe} --folder out --quiet --init.model m",
+        {"m": copied("{model}", cut("model.safetensors"))}, ("model.safetensors",)),
+    Situation("split-file-fifo", "finetune text-classification --model {model} --train {rows} --out out --split s.json",
+        {"s.json": fifo}, ("s.json",)),
+    Situation("split-file-noise", "finetune text-classification --model {model} --train {rows} --out out --split s.json",
+        {"s.json": bytes(range(256))}, ("s.json",)),
+    Situation("split-file-of-other-rows",
+        "finetune text-classification --model {model} --train {rows} --out out --split s.json",
+        {"s.json": '{"rows": {"train": [1, 999999], "valid": [2], "test": [3]}}'}, ("s.json",)),
+    Situation("templates-device", "zero-shot {model} --test {pictures} --templates t.txt --out out",
+        {"t.txt": ENDLESS}, ("t.txt",)),
+    Situation("names-fifo", "zero-shot {model} --test {pictures} --names n.txt --out out", {"n.txt": fifo}, ("n.txt",)),
+    Situation("resume-model-changed", "finetune text-classification --model {model} --train {rows} --out o --resume",
+        {"o": copied("{tuned}", put("config.yaml", fifo))}, ("o",), changes=("o",), status=(0, 2)),
+    Situation("reproduce-data-fifo", "reproduce cola --model {model} --data d --out out --smoke --quiet",
+        {"d/glue/CoLA/train.tsv": fifo, "d/glue/CoLA/dev.tsv": fifo}, ("train.tsv",)),
+]  # fmt: skip
+SITUATIONS = [*RECIPE, *WORLDS, *TASKS, *CHECKPOINTS]
