@@ -28,6 +28,10 @@ _MAX_WORK = 200 * MAX_PIXELS  # scans times pixels of a JPEG: a good one has som
 _JPEG = b"\xff\xd8\xff"
 _SCAN = b"\xff\xda"  # stands nowhere else in a JPEG but, by chance, in what other programs put into it
 _PNG = b"\x89PNG\r\n\x1a\n"
+PICTURE_SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
+)
+"""How picture files are called, in small letters: what a folder is searched for. Content decides what they are."""
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, OverflowError)
 """What Pillow raises for damaged files."""
 
