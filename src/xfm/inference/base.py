@@ -25,7 +25,8 @@ from xfm.tasks.shapes import round_up
 
 Answer = TypeVar("Answer")
 Ready = TypeVar("Ready")
-Bad = Callable[[int, str], None]
+Bad = Callable[[int, str], bool]
+"""Told the number of an input that cannot be used, and why; whether it may be passed over."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         Args:
             inputs: any number of inputs; some batches are read ahead.
             options: of the task (`xfm.config.pipelines.OPTIONS`).
-            bad: told the number of each input that cannot be used, and why; without it the first such input
-                raises, after the answers of all inputs before it.
+            bad: asked whether an input that cannot be used may be passed over. One that may not, and without
+                it the first, raises after the answers of all inputs before it.
 
         Raises:
             InputError: an input cannot be used.
@@ -177,10 +178,9 @@ class Pipeline(ABC, Generic[Ready, Answer]):
                 try:
                     items[number] = self._checked(found)
                 except UserError as error:
-                    if bad is None:
+                    if bad is None or not bad(number, str(error)):
                         failure = InputError(number, str(error))
                         break
-                    bad(number, str(error))
             yield from zip(items, self._answers(list(items.values()), encoded, ready), strict=True)
             if failure is not None:
                 raise failure

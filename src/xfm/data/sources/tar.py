@@ -12,13 +12,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StoredFile
 from xfm.errors import UserError
 
 BLOCK = 512
-PICTURES = ("jpg", "jpeg", "png", "webp")
+PICTURES = tuple(sorted(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES))
 _PICTURE, _JSON, _TEXT = range(3)
 _NOTES = (b"L", b"K", b"x", b"g")
 _MAX_NOTE = 1 << 20  # bytes of a long name or of pax fields; real ones have some hundred
