@@ -201,8 +201,8 @@ def test_a_gallery_may_hold_bad_pictures(models: Models, tmp_path: Path) -> None
     source = write_lines(tmp_path / "rows.jsonl", [{"text": "a red square"}])
     found = predict(find, source, out, gallery=tmp_path / "gallery")
     assert re.search(r"1 of 3 rows was left out: .*0\.png", found.gallery)
-    (row,) = lines(out)
-    assert {(hit["index"], Path(hit["image"]).name) for hit in row["prediction"]} == {(1, "1.png"), (2, "2.png")}
+    hits = [(hit["index"], Path(hit["image"]).name) for hit in lines(out)[0]["prediction"]]
+    assert sorted(hits) == [(1, "1.png"), (2, "2.png")]
     assert "0.png" in gallery_file(out).read_text()
     with pytest.raises(UserError, match=r"0\.png.*--max-bad"):
         predict(find, source, out, gallery=tmp_path / "gallery", max_bad=0)
@@ -356,7 +356,7 @@ def test_missing_files_and_folders_are_named(
     with pytest.raises(UserError, match=r"the task also needs a text \(text\)"):
         predict(match, tmp_path / "photos", tmp_path / "out.jsonl")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match=r"holds no pictures.*check the path"):
         predict(xfm.pipeline("embed", model=models[None]), tmp_path / "empty", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 

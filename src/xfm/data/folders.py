@@ -39,7 +39,7 @@ class FolderReport:
         if self.nested:
             count = f"{len(self.nested):,} in folders below those of the classes"
             says += ("; " if says else "") + f"{count} count as of the class ({_first(self.nested)})"
-        return printable(f"{self.folder}: {says}")
+        return printable(f"{self.folder}: {says or 'nothing is left out'}")
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""

@@ -1,8 +1,8 @@
-"""What a command leaves out: rows that it cannot use, up to a limit, and files of a folder that it does not read.
+"""What a command leaves out: rows that it cannot use, up to a limit, and files of a folder that are none.
 
-The one rule of every command that reads pictures or rows. A row whose picture cannot be read is left out, said
-and counted; `--max-bad` rows may be left out. Where nobody said how many, a hundred may, and never more than
-half of the rows of a split: then it is the folder that is wrong, or the table, not a picture.
+The one rule of every command that reads pictures or rows: a row whose picture cannot be read is left out,
+said and counted. `--max-bad` rows may be left out. Where nobody said how many, a hundred may, and never more than
+half of the rows of a split: then the folder is wrong, or the table, not a picture.
 """
 
 import json
@@ -17,7 +17,7 @@ from xfm.errors import UserError, printable
 from xfm.files import write_text, writing
 
 BAD_FILE = "bad.jsonl"
-"""In the folder of a run: a JSON line for each row that was left out, and for each folder with other files."""
+"""In the folder of a run: a JSON line for each row that was left out, and each folder with other files."""
 _SHOWN = 3
 
 
@@ -84,6 +84,16 @@ class LeftOut:
                 "most; mend or remove them, or give a larger --max-bad"
             )
 
+    def count(self, split: str, total: int, bad: int) -> None:
+        """Count the missing rows of a split.
+
+        Raises:
+            UserError: see `check_share`.
+        """
+        if bad:
+            self.by_split[split] = self.by_split.get(split, 0) + bad
+        self.check_share(split, total, bad)
+
     def check_share(self, what: str, total: int, bad: int) -> None:
         """Refuse a split of which too little is left.
 
@@ -101,8 +111,8 @@ class LeftOut:
             raise UserError(f"{self._shown()}: none of the {_rows(total)} of {what} can be used; mend them")
         if self.max_bad is None and 2 * bad > total:
             raise UserError(
-                f"{self._shown()}: {bad} of the {_rows(total)} of {what} cannot be used, more than half; check "
-                f"where the pictures are, or give --max-bad {len(self.rows)} to go on without them"
+                f"{self._shown()}: {bad} of the {_rows(total)} of {what} cannot be used, more than half; "
+                f"check where the pictures are, or give --max-bad {len(self.rows)} to go on without them"
             )
 
     def _shown(self) -> str:

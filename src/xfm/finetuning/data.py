@@ -1,24 +1,19 @@
 """Tables of one task as typed rows: read, parted where no split is given, checked."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from tqdm import tqdm
-
 from xfm.config.finetune import FinetuneConfig
+from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
-from xfm.data.tasks import image_size
 from xfm.errors import UserError
 from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.tasks.classes import class_names, require_classes
 from xfm.tasks.own import OwnTask, Reading
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.sampling import components
 from xfm.tasks.splits import SplitRows
 
@@ -59,13 +54,15 @@ class OwnData(Generic[Row]):
 
     Attributes:
         rows: by split.
-        places: file and row in which each picture is first named.
+        places: every file and row in which a picture is named.
         sources: what each split was made of, in words.
+        total: rows of all tables.
     """
 
     rows: SplitRows[Row]
-    places: Mapping[Path, str]
+    places: Mapping[Path, Sequence[str]]
     sources: Mapping[str, str]
+    total: int
 
 
 def reading(config: FinetuneConfig) -> Reading:
@@ -74,28 +71,42 @@ def reading(config: FinetuneConfig) -> Reading:
 
 
 def read_data(
-    task: type[OwnTask[Row, Any, Any]], tables: Tables, config: FinetuneConfig, out: Path
+    task: type[OwnTask[Row, Any, Any]],
+    tables: Tables,
+    config: FinetuneConfig,
+    out: Path,
+    left_out: LeftOut | None = None,
 ) -> OwnData[Row]:
     """Read tables, part the training rows where a split is missing, and check labels.
 
     Which rows became which split is written to `split.json`.
+
+    Args:
+        task: what the rows are for.
+        tables: where they are.
+        config: how cells are meant, shares of the splits, their seed.
+        out: folder of the run.
+        left_out: told of rows without which no typed row can be made, because of their picture; one of the
+            configuration's `max_bad` if not given.
 
     Raises:
         UserError: a table or cell is missing or wrong, there are too few rows or classes, or a label is in no
             training row; names file, row and column.
     """
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
+    left_out = left_out or LeftOut(config.max_bad)
+    store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
-        name: read_table(source, task.fields, tables.columns, out / PICTURES_FOLDER, tables.pictures)
+        name: read_table(source, task.fields, tables.columns, store, root, left_out)
         for name, source in given.items()
         if source is not None
     }
     how = reading(config)
-    typed = {name: [(row, task.from_row(row, how)) for row in rows] for name, rows in raw.items()}
+    typed = {name: _typed(task, name, rows, how, left_out) for name, rows in raw.items()}
     sources = {name: str(source) for name, source in given.items() if source is not None}
     seed, drawn = None, f"as in {tables.split}"
     if tables.split is not None:
-        typed = _as_before(tables.split, typed)
+        typed = _as_before(tables.split, typed, raw["train"])
     elif tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}
         missing = {name: share for name, share in shares.items() if name not in typed}
@@ -111,18 +122,33 @@ def read_data(
         sources |= {name: f"{len(typed[name])} rows of {tables.train}, {drawn}" for name in parted}
         numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
         write_split(out, tables.train, seed, numbered)
-    places: dict[Path, str] = {}
+    places: dict[Path, list[str]] = {}
     for rows in typed.values():
         for row, converted in rows:
-            for picture in task.pictures_of(converted):
-                places.setdefault(picture, row.place)
+            for picture in dict.fromkeys(task.pictures_of(converted)):
+                places.setdefault(picture, []).append(row.place)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
-    return OwnData(split, places, sources)
+    return OwnData(split, places, sources, sum(map(len, raw.values())))
+
+
+def _typed(
+    task: type[OwnTask[Row, Any, Any]], name: str, rows: Sequence[TableRow], how: Reading, left_out: LeftOut
+) -> list[tuple[TableRow, Row]]:
+    """Rows with what a task makes of them, but for those that cannot do without their picture."""
+    found: list[tuple[TableRow, Row]] = []
+    for row in rows:
+        try:
+            found.append((row, task.from_row(row, how)))
+        except UnreadablePicture as error:
+            left_out.note(row.place, str(error))
+    left_out.check()
+    left_out.count(name, len(rows), len(rows) - len(found))
+    return found
 
 
 def _as_before(
-    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]]
+    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], table: Sequence[TableRow]
 ) -> dict[str, list[tuple[TableRow, Row]]]:
     """The same with the training rows parted as an earlier run did."""
     split, rows = read_split(path), typed["train"]
@@ -130,7 +156,8 @@ def _as_before(
         raise UserError(
             f"--split: {path} has rows of {twice[0]}, and --{twice[0]} is given too; leave one of them out"
         )
-    parts = part_as(split, path, [row for row, _ in rows])
+    used = [row for row, _ in rows]
+    parts = part_as(split, path, used, {row.number for row in table} - {row.number for row in used})
     return {**typed, **{name: [rows[place] for place in places] for name, places in parts.items() if places}}
 
 
@@ -216,31 +243,3 @@ def digest(rows: Sequence[Any]) -> str:
     for row in rows:
         found.update(repr(row).encode("utf-8", "surrogatepass"))
     return found.hexdigest()[:16]
-
-
-def check_pictures(pictures: Pictures, places: Mapping[Path, str], progress: bool) -> None:
-    """Read every picture once, before any training; as many as fit stay in memory for it.
-
-    Raises:
-        UserError: some cannot be read; names the first few with their rows.
-    """
-    paths = list(places)
-
-    def problem(number: int) -> str | None:
-        path = paths[number]
-        try:
-            if number < pictures.capacity:
-                pictures.uint8(path)
-            else:
-                image_size(path)  # the header alone
-        except UserError as error:
-            return f"{places[path]}: {error}" if places[path] else str(error)
-        return None
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        numbers = range(len(paths))
-        bar = tqdm(numbers, desc="pictures", unit="picture", disable=not progress or len(paths) < 100)
-        problems = [found for found in pool.map(problem, bar) if found is not None]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise UserError("; ".join(problems[:3]) + more)

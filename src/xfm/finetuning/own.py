@@ -6,6 +6,7 @@ from pathlib import Path
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import ALSO
 from xfm.config.task import TaskKind
+from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError, suggest
 from xfm.finetuning import run
@@ -67,8 +68,9 @@ def finetune(
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
     root, parted = (None if place is None else Path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
-    data = read_data(task_class(kind, config.regression), tables, config, out)
-    origin = run.Origin(data.places, data.sources)
+    left_out = LeftOut(config.max_bad)
+    data = read_data(task_class(kind, config.regression), tables, config, out, left_out)
+    origin = run.Origin(data.places, data.sources, data.total, left_out)
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 

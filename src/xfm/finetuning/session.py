@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
+from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
 from xfm.finetuning.adapt import merge
@@ -20,6 +21,7 @@ from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, 
 from xfm.finetuning.data import digest
 from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.tune import Tuned, tune
+from xfm.finetuning.usable import usable_rows
 from xfm.finetuning.watch import BEST_FOLDER
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked
@@ -39,12 +41,16 @@ class Origin:
     """Where rows come from.
 
     Attributes:
-        places: file and row that name each picture, for messages.
+        places: every file and row that names a picture, for messages.
         sources: what each split was made of, in words, for the report.
+        total: rows of all tables; 0 counts the typed ones.
+        left_out: rows that are left out already; None if there are none yet.
     """
 
-    places: Mapping[Path, str] = field(default_factory=dict)
+    places: Mapping[Path, Sequence[str]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    total: int = 0
+    left_out: LeftOut | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Session:
         config: fitted.
         out: the run's folder.
         progress: show bars.
+        left_out: rows without which it goes, and pictures that get lost on the way.
     """
 
     type: type[AnyTask]
@@ -70,6 +77,7 @@ class Session:
     config: FinetuneConfig
     out: Path
     progress: bool
+    left_out: LeftOut
 
     @classmethod
     def begin(
@@ -80,12 +88,21 @@ class Session:
         config: FinetuneConfig,
         out: Path,
         progress: bool,
+        origin: Origin | None = None,
     ) -> "Session":
-        """Load the model and fit the configuration to it and the rows."""
+        """Load the model, leave out rows with unreadable pictures, and fit the configuration to the rest.
+
+        Raises:
+            UserError: there is no model or no row, or too many rows would be left out.
+        """
+        origin = origin or Origin()
+        left_out = origin.left_out or LeftOut(config.max_bad)
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
         check_applicable(kind, config)
         task, pretrained = task_class(kind, config.regression), load_base(model, config.image_size)
+        pictures = Pictures(pretrained.preprocessing)
+        data = usable_rows(task, data, pictures, origin.places, left_out, progress)
         fit = fitted(config, task.epoch(data.train), head_width(pretrained, kind))
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
         if not config.max_tokens:
@@ -93,8 +110,7 @@ class Session:
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
         if not data.answers:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
-        pictures = Pictures(pretrained.preprocessing)
-        return cls(task, str(model), pretrained, pictures, data, fit, out, progress)
+        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out)
 
     def summary(self) -> str:
         """What is going to happen."""
@@ -106,12 +122,10 @@ class Session:
             f"{config.lr:.2g}, on {config.device}."
         )
 
-    def places(self, origin: Origin) -> Mapping[Path, str]:
-        """Every picture, and the row that names it."""
-        if origin.places:
-            return origin.places
-        splits = [self.data.train, self.data.valid, *self.data.tests.values()]
-        return {path: "" for rows in splits for row in rows for path in self.type.pictures_of(row)}
+    @property
+    def rows(self) -> int:
+        """Rows of all splits."""
+        return len(self.data.train) + len(self.data.valid) + sum(map(len, self.data.tests.values()))
 
     def settings(self, blanked: Blanked) -> dict[str, Any]:
         """What a resumed run must agree with (but for the device), see `xfm.training.loop.train`."""

@@ -1,7 +1,7 @@
 """`split.json`: which rows of a table are in which split, to be used again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,16 @@ def _is_part(item: tuple[object, object]) -> bool:
     return name in SPLITS and isinstance(numbers, list) and all(type(one) is int for one in numbers)
 
 
-def part_as(split: Split, path: Path, rows: Sequence[TableRow]) -> dict[str, list[int]]:
+def part_as(
+    split: Split, path: Path, rows: Sequence[TableRow], left_out: Set[int] = frozenset()
+) -> dict[str, list[int]]:
     """The places of a table's rows by split.
 
     Args:
         split: as `read_split` has it.
         path: its file, for messages.
-        rows: of the table, all of them.
+        rows: of the table, all of them but those that were left out.
+        left_out: numbers of these.
 
     Raises:
         UserError: a row is in no split or in two, or a row of the split is not in the table; names it.
@@ -74,13 +77,15 @@ def part_as(split: Split, path: Path, rows: Sequence[TableRow]) -> dict[str, lis
     for name, numbers in split.items():
         for number in numbers:
             if number not in places:
+                if number in left_out:
+                    continue
                 raise UserError(f"{path}: {rows[0].file} has no row {number}; give the table of this split")
             if number in seen:
                 raise UserError(
                     f"{path}: row {number} is in {seen[number]} and in {name}; take it out of one"
                 )
             seen[number] = name
-        parts[name] = [places[number] for number in numbers]
+        parts[name] = [places[number] for number in numbers if number in places]
     if absent := [row for row in rows if row.number not in seen]:
         raise UserError(
             f"{absent[0].place}: the row is in no split of {path}; add it there, or leave out --split"

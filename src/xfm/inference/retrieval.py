@@ -238,7 +238,8 @@ class Retrieval(Pipeline[Search, list[Hit]]):
     ) -> list[Hit]:
         hits: list[Hit] = []
         for row, place in enumerate(places.tolist()):
-            hit: Hit = {"index": gallery.numbers[place], "score": scores[row].item(), "similarity": cosines[row].item()}
+            score, number = scores[row].item(), gallery.numbers[place]
+            hit: Hit = {"index": number, "score": score, "similarity": cosines[row].item()}
             if match is not None:
                 hit["match"] = match[row].item()
             hits.append({**hit, **gallery.described(place)})  # pyright: ignore[reportArgumentType]

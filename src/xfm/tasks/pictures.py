@@ -1,12 +1,16 @@
 """Pictures of a task: decoded and resized once, encoded once per batch whatever number of rows share them."""
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.tasks import load_image
 from xfm.data.transforms import Normalisation, View, show
 from xfm.data.transforms import normalise as normalise_pixels
@@ -14,6 +18,7 @@ from xfm.modeling.folder import Preprocessing
 from xfm.tasks.shapes import round_up
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
+MANY = 100  # pictures from which looking through them has a bar
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
 
 
@@ -26,12 +31,18 @@ class Pictures:
     Args:
         preprocessing: size, mean, deviation and interpolation of the model.
         limit: bytes of pictures to keep.
+
+    Attributes:
+        lost: counts pictures that were there when they were looked through (`unreadable`) and cannot be read
+            now. Such a picture is blank from then on, so that a training of hours goes on. None: it raises.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
         self.preprocessing = preprocessing
         self._capacity = limit // (3 * prod(preprocessing.shape))
         self._kept: dict[Path, Tensor] = {}
+        self._blank: set[Path] = set()
+        self.lost: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -45,14 +56,61 @@ class Pictures:
         """The picture squashed to the model's square, [3, S, S] uint8.
 
         Raises:
-            UserError: the file is missing or does not decode.
+            UnreadablePicture: the file is missing or does not decode, and none may be lost.
+            UserError: it is one too many.
         """
         kept = self._kept.get(path)
         if kept is None:
-            kept = squash(load_image(path), self.preprocessing)
+            try:
+                kept = squash(self.load(path), self.preprocessing)
+            except UnreadablePicture as error:
+                if self.lost is None:
+                    raise
+                kept = self.lose(path, str(error))
             if len(self._kept) < self._capacity:
                 self._kept[path] = kept
         return kept
+
+    def load(self, path: Path) -> Tensor:
+        """The picture as it lies in its file, [3, H, W] uint8; raises UnreadablePicture."""
+        if path in self._blank:
+            raise UnreadablePicture(f"{path}: the picture could not be read before")
+        return load_image(path)
+
+    def lose(self, path: Path, reason: str) -> Tensor:
+        """Note a picture that cannot be read any more; what stands in its place, [3, S, S] uint8.
+
+        Raises:
+            UserError: it is one too many.
+        """
+        assert self.lost is not None
+        if path not in self._blank:
+            self._blank.add(path)
+            self.lost.add(str(path), f"{reason} (it was read before; blank since then)")
+        mean = torch.tensor(self.preprocessing.mean).mul(255).round().to(torch.uint8)  # [3]
+        return mean[:, None, None].expand(3, *self.preprocessing.shape)
+
+    def unreadable(self, paths: Sequence[Path], progress: bool = False) -> dict[Path, str]:
+        """Why pictures cannot be read: each is decoded once, and as many as fit are kept.
+
+        Args:
+            paths: N distinct pictures.
+            progress: show a bar, of many pictures.
+        """
+
+        def problem(number: int) -> str | None:
+            path = paths[number]
+            try:
+                self.uint8(path) if number < self._capacity else load_image(path)
+            except UnreadablePicture as error:
+                return str(error)
+            return None
+
+        few = len(paths) < MANY
+        bar = tqdm(range(len(paths)), desc="pictures", unit="picture", disable=few or not progress)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            found = pool.map(problem, bar)
+            return {path: reason for path, reason in zip(paths, found, strict=True) if reason is not None}
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, S, S] float32, normalised, of N paths."""

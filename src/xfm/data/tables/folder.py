@@ -22,16 +22,16 @@ def read_folder(path: Path) -> Records:
         classes, report = scan_classes(path)
         folders = any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())
     except OSError as error:
-        raise UserError(f"{path}: cannot look into the folder ({error.strerror}); check its rights") from error
+        raise UserError(
+            f"{path}: cannot look into the folder ({error.strerror}); check its rights"
+        ) from error
     if not folders:
         raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")
     if not classes:
         raise UserError(
-            f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in the folders of its classes: "
+            f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in its folders: "
             f"{report.sentence}; add some"
         )
     pairs = [(path.absolute() / label / name, label) for label, names in classes.items() for name in names]
-    rows = (
-        (number, {"image": file, "label": label}) for number, (file, label) in enumerate(pairs, start=1)
-    )
+    rows = ((number, {"image": file, "label": label}) for number, (file, label) in enumerate(pairs, start=1))
     return Records(COLUMNS, rows, report or None)

@@ -19,7 +19,15 @@ from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
 from xfm.inference.matching import Grounding
 from xfm.inference.pictures import original
-from xfm.inference.predict.output import ANSWER, ROW, Answers, bad_file, gallery_file, open_answers, settings_file
+from xfm.inference.predict.output import (
+    ANSWER,
+    ROW,
+    Answers,
+    bad_file,
+    gallery_file,
+    open_answers,
+    settings_file,
+)
 from xfm.inference.predict.reading import InputRow, Reading, RowSource
 from xfm.inference.predict.sources import FolderRows, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
@@ -115,8 +123,8 @@ def _require_half(done: Outcome, out: Path, max_bad: int | None) -> None:
         raise UserError(f"{done.first_bad}: none of the {total} rows could be answered; mend them ({where})")
     if max_bad is None and 2 * done.skipped > total:
         raise UserError(
-            f"{done.first_bad}: {done.skipped} of the {total} rows could not be answered, more than half; the "
-            f"others are answered in {out}: mend them ({where}), or let so many be with --max-bad {done.skipped}"
+            f"{done.first_bad}: {done.skipped} of the {total} rows could not be answered, more than half; "
+            f"the others are answered in {out}: mend them ({where}), or give --max-bad {done.skipped}"
         )
 
 
@@ -191,7 +199,7 @@ def _bar(rows: RowSource, progress: bool) -> Any:
 
 
 def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftOut) -> Gallery:
-    """The candidates of a folder or table; unreadable pictures are left out, and the others keep their numbers.
+    """The candidates of a folder or table; unreadable pictures are left out, others keep their numbers.
 
     Raises:
         UserError: a row cannot be used, too many pictures cannot, or some are texts and some pictures.

@@ -156,7 +156,8 @@ class FolderRows(RowSource):
         scan = scan_folder(path)
         self.names, self.report = scan.pictures, scan.report(path)
         if not self.names:
-            raise UserError(f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}); check the path")
+            kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+            raise UserError(f"{self.report.sentence}; it holds no pictures ({kinds}); check the path")
         self.total = len(self.names)
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
