@@ -1,8 +1,8 @@
 """What a command leaves out: rows that it cannot use, up to a limit, and files of a folder that are none.
 
 The one rule of every command that reads pictures or rows: a row whose picture cannot be read is left out,
-said and counted. `--max-bad` rows may be left out. Where nobody said how many, a hundred may, and never more than
-half of the rows of a split: then the folder is wrong, or the table, not a picture.
+said and counted. `--max-bad` rows may be. Where nobody said how many, a hundred may, and never more than half
+of the rows of a table: then it is not a picture that is wrong.
 """
 
 import json
@@ -84,21 +84,21 @@ class LeftOut:
                 "most; mend or remove them, or give a larger --max-bad"
             )
 
-    def count(self, split: str, total: int, bad: int) -> None:
-        """Count the missing rows of a split.
+    def count(self, what: str, split: str, total: int, bad: int) -> None:
+        """Count the missing rows of a split, after they were noted; arguments as of `check_share`.
 
         Raises:
             UserError: see `check_share`.
         """
         if bad:
             self.by_split[split] = self.by_split.get(split, 0) + bad
-        self.check_share(split, total, bad)
+        self.check_share(what, total, bad)
 
     def check_share(self, what: str, total: int, bad: int) -> None:
         """Refuse a split of which too little is left.
 
         Args:
-            what: the split or table.
+            what: the split or table, for messages.
             total: its rows.
             bad: those that cannot be used.
 

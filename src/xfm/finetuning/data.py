@@ -14,6 +14,7 @@ from xfm.errors import UserError
 from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.tasks.classes import class_names, require_classes
 from xfm.tasks.own import OwnTask, Reading
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.sampling import components
 from xfm.tasks.splits import SplitRows
 
@@ -54,13 +55,13 @@ class OwnData(Generic[Row]):
 
     Attributes:
         rows: by split.
-        places: every file and row in which a picture is named.
+        places: file and row in which each picture is first named.
         sources: what each split was made of, in words.
         total: rows of all tables.
     """
 
     rows: SplitRows[Row]
-    places: Mapping[Path, Sequence[str]]
+    places: Mapping[Path, str]
     sources: Mapping[str, str]
     total: int
 
@@ -75,9 +76,11 @@ def read_data(
     tables: Tables,
     config: FinetuneConfig,
     out: Path,
+    pictures: Pictures | None = None,
     left_out: LeftOut | None = None,
+    progress: bool = False,
 ) -> OwnData[Row]:
-    """Read tables, part the training rows where a split is missing, and check labels.
+    """Read tables, leave out unreadable pictures, part the rows where a split is missing, and check labels.
 
     Which rows became which split is written to `split.json`.
 
@@ -86,12 +89,13 @@ def read_data(
         tables: where they are.
         config: how cells are meant, shares of the splits, their seed.
         out: folder of the run.
-        left_out: told of rows without which no typed row can be made, because of their picture; one of the
-            configuration's `max_bad` if not given.
+        pictures: read every picture once; None reads none but where a typed row depends on it.
+        left_out: told of the rows of which a picture cannot be read; by the configuration if not given.
+        progress: show a bar.
 
     Raises:
-        UserError: a table or cell is missing or wrong, there are too few rows or classes, or a label is in no
-            training row; names file, row and column.
+        UserError: a table or cell is missing or wrong, too many rows are left out, there are too few rows or
+            classes, or a label is in no training row; names file, row and column.
     """
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
     left_out = left_out or LeftOut(config.max_bad)
@@ -102,11 +106,16 @@ def read_data(
         if source is not None
     }
     how = reading(config)
-    typed = {name: _typed(task, name, rows, how, left_out) for name, rows in raw.items()}
+    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
+    if pictures is not None:
+        typed = _readable(task, typed, pictures, left_out, progress)
+    left_out.check()
+    for name, rows in raw.items():
+        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
     sources = {name: str(source) for name, source in given.items() if source is not None}
     seed, drawn = None, f"as in {tables.split}"
     if tables.split is not None:
-        typed = _as_before(tables.split, typed, raw["train"])
+        typed = _as_before(tables.split, typed, left_out)
     elif tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}
         missing = {name: share for name, share in shares.items() if name not in typed}
@@ -121,19 +130,21 @@ def read_data(
     if parted := [name for name in typed if name not in sources]:
         sources |= {name: f"{len(typed[name])} rows of {tables.train}, {drawn}" for name in parted}
         numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
-        write_split(out, tables.train, seed, numbered)
-    places: dict[Path, list[str]] = {}
+        used = {row.number for rows in numbered.values() for row in rows}
+        absent = [row.number for row in raw["train"] if row.number not in used]
+        write_split(out, tables.train, seed, numbered, absent)
+    places: dict[Path, str] = {}
     for rows in typed.values():
         for row, converted in rows:
-            for picture in dict.fromkeys(task.pictures_of(converted)):
-                places.setdefault(picture, []).append(row.place)
+            for picture in task.pictures_of(converted):
+                places.setdefault(picture, row.place)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     return OwnData(split, places, sources, sum(map(len, raw.values())))
 
 
 def _typed(
-    task: type[OwnTask[Row, Any, Any]], name: str, rows: Sequence[TableRow], how: Reading, left_out: LeftOut
+    task: type[OwnTask[Row, Any, Any]], rows: Sequence[TableRow], how: Reading, left_out: LeftOut
 ) -> list[tuple[TableRow, Row]]:
     """Rows with what a task makes of them, but for those that cannot do without their picture."""
     found: list[tuple[TableRow, Row]] = []
@@ -142,22 +153,43 @@ def _typed(
             found.append((row, task.from_row(row, how)))
         except UnreadablePicture as error:
             left_out.note(row.place, str(error))
-    left_out.check()
-    left_out.count(name, len(rows), len(rows) - len(found))
     return found
 
 
-def _as_before(
-    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], table: Sequence[TableRow]
+def _readable(
+    task: type[OwnTask[Row, Any, Any]],
+    typed: Mapping[str, list[tuple[TableRow, Row]]],
+    pictures: Pictures,
+    left_out: LeftOut,
+    progress: bool,
 ) -> dict[str, list[tuple[TableRow, Row]]]:
-    """The same with the training rows parted as an earlier run did."""
-    split, rows = read_split(path), typed["train"]
+    """The rows of which every picture can be read; each is read once, before any training."""
+    rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
+    bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in rows for path in paths)), progress)
+    for row, paths in rows:
+        for path in paths:
+            if path in bad:
+                left_out.note(row.place, bad[path])
+    return {
+        name: [(row, one) for row, one in own if bad.keys().isdisjoint(task.pictures_of(one))]
+        for name, own in typed.items()
+    }
+
+
+def _as_before(
+    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], left_out: LeftOut
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    """The same with the training rows parted as an earlier run did; what it left out stays out."""
+    (split, absent), rows = read_split(path), typed["train"]
+    for row, _ in rows:
+        if row.number in absent:
+            left_out.add(row.place, f"it was left out when {path} was written")
+    rows = [(row, one) for row, one in rows if row.number not in absent]
     if twice := [name for name in split if name != "train" and name in typed]:
         raise UserError(
             f"--split: {path} has rows of {twice[0]}, and --{twice[0]} is given too; leave one of them out"
         )
-    used = [row for row, _ in rows]
-    parts = part_as(split, path, used, {row.number for row in table} - {row.number for row in used})
+    parts = part_as(split, path, [row for row, _ in rows], left_out.rows)
     return {**typed, **{name: [rows[place] for place in places] for name, places in parts.items() if places}}
 
 

@@ -11,8 +11,9 @@ from xfm.data.tables import ColumnMap
 from xfm.errors import UserError, suggest
 from xfm.finetuning import run
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.base import find_model
+from xfm.finetuning.base import find_model, load_base
 from xfm.finetuning.data import Tables, read_data
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 
 
@@ -68,9 +69,12 @@ def finetune(
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
     root, parted = (None if place is None else Path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
-    left_out = LeftOut(config.max_bad)
-    data = read_data(task_class(kind, config.regression), tables, config, out, left_out)
-    origin = run.Origin(data.places, data.sources, data.total, left_out)
+    pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
+    pictures = Pictures(pretrained.preprocessing)
+    data = read_data(task_class(kind, config.regression), tables, config, out, pictures, left_out, progress)
+    origin = run.Origin(
+        data.places, data.sources, total=data.total, base=(pretrained, pictures), left_out=left_out
+    )
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 

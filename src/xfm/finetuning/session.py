@@ -41,15 +41,17 @@ class Origin:
     """Where rows come from.
 
     Attributes:
-        places: every file and row that names a picture, for messages.
+        places: file and row that name each picture, for messages.
         sources: what each split was made of, in words, for the report.
         total: rows of all tables; 0 counts the typed ones.
-        left_out: rows that are left out already; None if there are none yet.
+        base: the model and its pictures, of which every one was looked through; None loads and looks through.
+        left_out: rows that were left out by then.
     """
 
-    places: Mapping[Path, Sequence[str]] = field(default_factory=dict)
+    places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     total: int = 0
+    base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
 
 
@@ -100,9 +102,14 @@ class Session:
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
         check_applicable(kind, config)
-        task, pretrained = task_class(kind, config.regression), load_base(model, config.image_size)
-        pictures = Pictures(pretrained.preprocessing)
-        data = usable_rows(task, data, pictures, origin.places, left_out, progress)
+        task = task_class(kind, config.regression)
+        if origin.base is None:
+            pretrained = load_base(model, config.image_size)
+            pictures = Pictures(pretrained.preprocessing)
+            data = usable_rows(task, data, pictures, left_out, progress)
+        else:
+            pretrained, pictures = origin.base
+        pictures.lost = left_out  # what goes bad from here on
         fit = fitted(config, task.epoch(data.train), head_width(pretrained, kind))
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
         if not config.max_tokens:
@@ -121,6 +128,13 @@ class Session:
             f"{rows} rows; at most {config.steps:,} steps of {config.batch_size} rows, learning rate "
             f"{config.lr:.2g}, on {config.device}."
         )
+
+    def places(self, origin: Origin) -> Mapping[Path, str]:
+        """Every picture, and the row that names it."""
+        if origin.places:
+            return origin.places
+        splits = [self.data.train, self.data.valid, *self.data.tests.values()]
+        return {path: "" for rows in splits for row in rows for path in self.type.pictures_of(row)}
 
     @property
     def rows(self) -> int:

@@ -1,7 +1,7 @@
 """`split.json`: which rows of a table are in which split, to be used again."""
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,16 @@ from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
 
-SPLIT_FILE, SPLITS = "split.json", ("train", "valid", "test")
+SPLIT_FILE, LEFT_OUT, SPLITS = "split.json", "left_out", ("train", "valid", "test")
 Split = dict[str, list[int]]
 
 
 def write_split(
-    out: Path, table: str | Path, seed: int | None, rows: Mapping[str, Sequence[TableRow]]
+    out: Path,
+    table: str | Path,
+    seed: int | None,
+    rows: Mapping[str, Sequence[TableRow]],
+    left_out: Sequence[int] = (),
 ) -> None:
     """Write which rows became which split, by the numbers that messages have.
 
@@ -23,13 +27,15 @@ def write_split(
         table: the table of the rows.
         seed: that drew them, None if nothing was drawn.
         rows: by split.
+        left_out: numbers of rows that are in none, because of their pictures.
     """
     numbers = {name: [row.number for row in own] for name, own in rows.items()}
-    write_json(out / SPLIT_FILE, {"file": str(table), "seed": seed, "rows": numbers})
+    content = {"file": str(table), "seed": seed, "rows": numbers}
+    write_json(out / SPLIT_FILE, {**content, **({LEFT_OUT: list(left_out)} if left_out else {})})
 
 
-def read_split(path: Path) -> Split:
-    """Row numbers by split.
+def read_split(path: Path) -> tuple[Split, frozenset[int]]:
+    """Row numbers by split, and those that were left out.
 
     Args:
         path: a split.json, or the folder of a run that has one.
@@ -39,17 +45,19 @@ def read_split(path: Path) -> Split:
     """
     path = path / SPLIT_FILE if path.is_dir() else path
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = content["rows"]
+        absent = frozenset(content.get(LEFT_OUT, ()))
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror or error}); check --split") from error
     except (ValueError, KeyError, TypeError, RecursionError):
-        found = None
+        found, absent = None, frozenset[int]()
     if not isinstance(found, dict) or not all(map(_is_part, found.items())) or not found.get("train"):
         raise UserError(
             f'{path} is not a split: it must hold {{"rows": {{"train": [NUMBER, ...], "valid": [...], '
             '"test": [...]}}}}, as the split.json of a fine-tuning does'
         )
-    return found
+    return found, absent
 
 
 def _is_part(item: tuple[object, object]) -> bool:
@@ -58,7 +66,7 @@ def _is_part(item: tuple[object, object]) -> bool:
 
 
 def part_as(
-    split: Split, path: Path, rows: Sequence[TableRow], left_out: Set[int] = frozenset()
+    split: Split, path: Path, rows: Sequence[TableRow], left_out: Container[str] = ()
 ) -> dict[str, list[int]]:
     """The places of a table's rows by split.
 
@@ -66,7 +74,7 @@ def part_as(
         split: as `read_split` has it.
         path: its file, for messages.
         rows: of the table, all of them but those that were left out.
-        left_out: numbers of these.
+        left_out: their places.
 
     Raises:
         UserError: a row is in no split or in two, or a row of the split is not in the table; names it.
@@ -77,7 +85,7 @@ def part_as(
     for name, numbers in split.items():
         for number in numbers:
             if number not in places:
-                if number in left_out:
+                if f"{rows[0].file}:{number}" in left_out:
                     continue
                 raise UserError(f"{path}: {rows[0].file} has no row {number}; give the table of this split")
             if number in seen:

@@ -1,4 +1,4 @@
-"""Which rows can be used: those of whose pictures every one can be read."""
+"""Which typed rows can be used, where no table says where a picture stands; and whether that stays so."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,41 +16,27 @@ def usable_rows(
     task: type[OwnTask[Any, Any, Any]],
     data: SplitRows[Any],
     pictures: Pictures,
-    places: Mapping[Path, Sequence[str]],
     left_out: LeftOut,
     progress: bool = False,
 ) -> SplitRows[Any]:
     """The rows without those of which a picture cannot be read; every picture is read once.
 
-    A picture that cannot be read later, when it could here, is blank from then on and counted, too.
-
     Args:
         task: knows the pictures of a row.
         data: typed rows by split.
         pictures: read them; as many as fit stay in memory.
-        places: file and row of every row that names a picture; its own path stands for missing ones.
         left_out: told of the rows.
         progress: show a bar.
 
     Raises:
-        UserError: too many rows would be left out, or all training rows of a class; names the first few.
+        UserError: too many rows would be left out; names the first few.
     """
     own = {"train": data.train, "valid": data.valid, "test": data.test}
     splits: dict[str, Sequence[Any]] = {**own, **data.others}
     named = dict.fromkeys(path for rows in splits.values() for row in rows for path in task.pictures_of(row))
     bad = pictures.unreadable(list(named), progress)
-    for path, reason in bad.items():
-        for place in places.get(path) or (str(path),):
-            left_out.note(place, reason)
-    left_out.check()
     kept = {name: without(rows, bad, task, name, left_out) for name, rows in splits.items()}
-    known, left = ({task.class_of(row) for row in rows} for rows in (data.train, kept["train"]))
-    if gone := sorted(str(label) for label in known - left):
-        raise UserError(
-            f"no training row of the class {gone[0]} is left: the pictures of all of them cannot be read, "
-            f"such as {next(iter(left_out.rows.items()))[1]}; mend them, or take the class out"
-        )
-    pictures.lost = left_out
+    left_out.check()
     others = {name: kept[name] for name in data.others}
     return replace(data, **{name: kept[name] for name in own}, others=others)
 
@@ -67,8 +53,14 @@ def without(
     Raises:
         UserError: too little is left of the split.
     """
-    kept = [row for row in rows if bad.keys().isdisjoint(task.pictures_of(row))]
-    left_out.count(split, len(rows), len(rows) - len(kept))
+    kept: list[Any] = []
+    for number, row in enumerate(rows, start=1):
+        found = [path for path in task.pictures_of(row) if path in bad]
+        if not found:
+            kept.append(row)
+        for path in found[:1]:
+            left_out.note(f"{split} row {number}", bad[path])
+    left_out.count(split, split, len(rows), len(rows) - len(kept))
     return kept
 
 
