@@ -38,6 +38,7 @@ class LeftOut:
         rows: why each row was left out, by its place (file and row, or the picture).
         folders: what was passed over in folders.
         by_split: how many rows of each split are missing.
+        total: rows that there were, of all splits.
     """
 
     def __init__(self, max_bad: int | None = None) -> None:
@@ -47,6 +48,7 @@ class LeftOut:
         self.rows: dict[str, str] = {}
         self.folders: list[FolderReport] = []
         self.by_split: dict[str, int] = {}
+        self.total = 0
 
     @property
     def limit(self) -> int:
@@ -90,6 +92,7 @@ class LeftOut:
         Raises:
             UserError: see `check_share`.
         """
+        self.total += total
         if bad:
             self.by_split[split] = self.by_split.get(split, 0) + bad
         self.check_share(what, total, bad)
@@ -120,11 +123,10 @@ class LeftOut:
         more = len(self.rows) - len(first)
         return "; ".join(first) + (f" (and {more} more)" if more else "")
 
-    def sentence(self, total: int, file: Path | str) -> str:
+    def sentence(self, file: Path | str) -> str:
         """How many rows were left out, for the last lines of a command; empty where none was.
 
         Args:
-            total: rows that there were.
             file: where all of them stand.
         """
         if not self.rows:
@@ -132,16 +134,25 @@ class LeftOut:
         place, reason = next(iter(self.rows.items()))
         were = "was" if len(self.rows) == 1 else "were"
         first = printable(f"{place} ({reason})")
-        return f"{len(self.rows):,} of {_rows(total)} {were} left out: {first}; all in {file}"
+        return f"{len(self.rows):,} of {_rows(self.total)} {were} left out: {first}; all in {file}"
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain values, for a run's details."""
         return {
             "max_bad": self.limit,
+            "total": self.total,
             "rows": [{"place": place, "error": reason} for place, reason in self.rows.items()],
             "by_split": dict(self.by_split),
             "folders": [report.plain() for report in self.folders],
         }
+
+    def merge(self, plain: Mapping[str, Any]) -> None:
+        """Take over what another one's `plain` says."""
+        for row in plain["rows"]:
+            self.note(row["place"], row["error"])
+        for split, bad in plain["by_split"].items():
+            self.by_split[split] = self.by_split.get(split, 0) + bad
+        self.total += plain["total"]
 
     def write(self, folder: Path) -> None:
         """Write `BAD_FILE` into a folder, or remove that of an earlier run where nothing was left out.

@@ -64,12 +64,12 @@ def probe(chosen: "Namespace") -> None:
     left_out = LeftOut(chosen.max_bad)
     sources = [chosen.train, chosen.test, *([chosen.validation] if chosen.validation else [])]
     tables = [read_labelled_table(source, chosen, left_out) for source in sources]
-    data, total = LabelledSplits(*tables), sum(map(len, tables)) + len(left_out.rows)
+    data = LabelledSplits(*tables)
     cache = None if chosen.cache is None else Path(chosen.cache)
     model = Path(chosen.model)
     result = evaluate_frozen(model, data, out, config, cache, save=chosen.save, left_out=left_out)
     print(f"{score_table(result.scores)}\nScores:  {out / METRICS}")
-    if said := left_out.sentence(total, out / BAD_FILE):
+    if said := left_out.sentence(out / BAD_FILE):
         print(f"Note:    {said}")
     if chosen.save and result.probe is not None:
         print(f"Model:   {out / MODEL}")
@@ -127,13 +127,12 @@ def zero_shot(chosen: "Namespace") -> None:
 
     left_out = LeftOut(chosen.max_bad)
     rows = read_labelled_table(chosen.test, chosen, left_out)
-    total = len(rows) + len(left_out.rows)
     names = {} if chosen.names is None else read_names(Path(chosen.names))
     cache = None if chosen.cache is None else Path(chosen.cache)
     model = Path(chosen.model)
     scores = evaluate_zero_shot(model, rows, chosen.templates, out, config, names, cache, left_out=left_out)
     print(f"{score_table(scores)}\nScores:  {out / METRICS}")
-    if said := left_out.sentence(total, out / BAD_FILE):
+    if said := left_out.sentence(out / BAD_FILE):
         print(f"Note:    {said}")
 
 
@@ -169,6 +168,7 @@ def read_labelled_table(source: str, chosen: "Namespace", left_out: "LeftOut") -
             found.append(Labelled(row.path("image"), row.label("label"), row.place))
         except UnreadablePicture as error:
             left_out.add(row.place, str(error))
+            left_out.total += 1
     return found
 
 

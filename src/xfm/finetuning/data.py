@@ -57,13 +57,11 @@ class OwnData(Generic[Row]):
         rows: by split.
         places: file and row in which each picture is first named.
         sources: what each split was made of, in words.
-        total: rows of all tables.
     """
 
     rows: SplitRows[Row]
     places: Mapping[Path, str]
     sources: Mapping[str, str]
-    total: int
 
 
 def reading(config: FinetuneConfig) -> Reading:
@@ -140,7 +138,7 @@ def read_data(
                 places.setdefault(picture, row.place)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
-    return OwnData(split, places, sources, sum(map(len, raw.values())))
+    return OwnData(split, places, sources)
 
 
 def _typed(

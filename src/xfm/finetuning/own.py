@@ -72,9 +72,7 @@ def finetune(
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
     pictures = Pictures(pretrained.preprocessing)
     data = read_data(task_class(kind, config.regression), tables, config, out, pictures, left_out, progress)
-    origin = run.Origin(
-        data.places, data.sources, total=data.total, base=(pretrained, pictures), left_out=left_out
-    )
+    origin = run.Origin(data.places, data.sources, base=(pretrained, pictures), left_out=left_out)
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 

@@ -89,11 +89,10 @@ def finetune(
         require_same(out, run.left_out)
     else:
         run.left_out.write(out)
-    total = origin.total or run.rows + len(run.left_out.rows)
     if progress:
         tqdm.write(run.summary(), file=sys.stderr)
         if run.left_out.rows:
-            tqdm.write(f"Note: {run.left_out.sentence(total, out / BAD_FILE)}", file=sys.stderr)
+            tqdm.write(f"Note: {run.left_out.sentence(out / BAD_FILE)}", file=sys.stderr)
     began = time.perf_counter()
     task, tuned = run.tuned(Blanked.NOTHING, out, resume)
     task.finish()
@@ -107,7 +106,7 @@ def finetune(
     for name, rows in tests.items():
         metrics = {baseline: found[name] for baseline, found in single.items()}
         add_scores(result, task, name, rows, predictions[name], metrics)
-    said = run.left_out.sentence(total, out / BAD_FILE)
+    said = run.left_out.sentence(out / BAD_FILE)
     found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned, said)
     _save(run, found, result, origin, seconds)
     return found

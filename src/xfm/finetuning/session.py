@@ -43,14 +43,12 @@ class Origin:
     Attributes:
         places: file and row that name each picture, for messages.
         sources: what each split was made of, in words, for the report.
-        total: rows of all tables; 0 counts the typed ones.
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
     """
 
     places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    total: int = 0
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
 
@@ -135,11 +133,6 @@ class Session:
             return origin.places
         splits = [self.data.train, self.data.valid, *self.data.tests.values()]
         return {path: "" for rows in splits for row in rows for path in self.type.pictures_of(row)}
-
-    @property
-    def rows(self) -> int:
-        """Rows of all splits."""
-        return len(self.data.train) + len(self.data.valid) + sum(map(len, self.data.tests.values()))
 
     def settings(self, blanked: Blanked) -> dict[str, Any]:
         """What a resumed run must agree with (but for the device), see `xfm.training.loop.train`."""

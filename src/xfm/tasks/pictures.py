@@ -59,23 +59,23 @@ class Pictures:
             UnreadablePicture: the file is missing or does not decode, and none may be lost.
             UserError: it is one too many.
         """
+        try:
+            return self._read(path)
+        except UnreadablePicture as error:
+            if self.lost is None:
+                raise
+            return self.lose(path, str(error))
+
+    def _read(self, path: Path) -> Tensor:
+        """The picture, kept if there is room."""
         kept = self._kept.get(path)
         if kept is None:
-            try:
-                kept = squash(self.load(path), self.preprocessing)
-            except UnreadablePicture as error:
-                if self.lost is None:
-                    raise
-                kept = self.lose(path, str(error))
+            if path in self._blank:
+                raise UnreadablePicture(f"{path}: the picture could not be read before")
+            kept = squash(load_image(path), self.preprocessing)
             if len(self._kept) < self._capacity:
                 self._kept[path] = kept
         return kept
-
-    def load(self, path: Path) -> Tensor:
-        """The picture as it lies in its file, [3, H, W] uint8; raises UnreadablePicture."""
-        if path in self._blank:
-            raise UnreadablePicture(f"{path}: the picture could not be read before")
-        return load_image(path)
 
     def lose(self, path: Path, reason: str) -> Tensor:
         """Note a picture that cannot be read any more; what stands in its place, [3, S, S] uint8.
@@ -101,7 +101,7 @@ class Pictures:
         def problem(number: int) -> str | None:
             path = paths[number]
             try:
-                self.uint8(path) if number < self._capacity else load_image(path)
+                self._read(path) if number < self._capacity else load_image(path)
             except UnreadablePicture as error:
                 return str(error)
             return None

@@ -30,9 +30,7 @@ def options(folder: Path) -> list[str]:  # noqa: F811
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_probe_goes_on_without_them(
-    spoilt: Path, capsys: pytest.CaptureFixture[str], workers: int
-) -> None:
+def test_a_probe_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixture[str], workers: int) -> None:
     more = ["--features.workers", str(workers), "--head.epochs", "2"]
     assert run(spoilt, *options(spoilt), *more) == 0
     said, out = capsys.readouterr(), spoilt / "out"

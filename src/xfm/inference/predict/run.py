@@ -105,7 +105,7 @@ def predict(
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
         candidates.write_to(gallery_file(out))
-        said = candidates.sentence(len(pipe.searched) + len(candidates.rows), gallery_file(out))
+        said = candidates.sentence(gallery_file(out))
     pipe.prepare(options)  # refuses what cannot be, before anything is written
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         if isinstance(rows, FolderRows) and rows.report:
@@ -226,7 +226,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
         return True
 
     gallery = pipe.gallery(images=values, bad=bad)
-    left_out.check_share(str(path), len(values), len(left_out.rows))
+    left_out.count(str(path), "gallery", len(values), len(left_out.rows))
     return gallery
 
 
