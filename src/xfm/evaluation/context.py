@@ -108,15 +108,17 @@ class Context:
         rows = read(path)
         if not rows and len(self.left_out.rows) == before:
             raise UserError(f"{path} holds no rows: build the world again with `xfm prepare`")
+        numbers = list(range(1, len(rows) + 1))
         if limit and len(rows) > limit:
             chosen = np.random.default_rng(self.config.seed).choice(len(rows), limit, replace=False)
-            rows = [rows[place] for place in sorted(chosen.tolist())]
+            numbers = [place + 1 for place in sorted(chosen.tolist())]
+            rows = [rows[number - 1] for number in numbers]
         named = dict.fromkeys(picture for row in rows for picture in pictures_of(row))
         bad = self.pictures.unreadable(list(named), self.progress)
         kept = [row for row in rows if bad.keys().isdisjoint(pictures_of(row))]
-        for row in rows if bad else ():
+        for number, row in zip(numbers, rows, strict=True) if bad else ():
             for picture in [one for one in pictures_of(row) if one in bad][:1]:
-                self.left_out.note(f"{path}: {self.relative(picture)}", bad[picture])
+                self.left_out.note(f"{path}, row {number}", bad[picture])
         self.left_out.check()
         lost = len(self.left_out.rows) - before
         self.left_out.count(str(path), f"{task}/{split}", len(kept) + lost, lost)

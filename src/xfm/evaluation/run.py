@@ -72,7 +72,10 @@ def evaluate(
     context = Context(pretrained, world, resolved, device, Pictures(pretrained.preprocessing), bars)
     keys = {part: fingerprint(part, weights, world, resolved) for part in Part}
     paths = {part: part_path(out, part, key) for part, key in keys.items()}
-    results = {part: found for part in kept if (found := read_part(paths[part], keys[part]))}
+    stored = {part: found for part in kept if (found := read_part(paths[part], keys[part]))}
+    results = {
+        part: found for part, found in stored.items() if part not in resolved.parts or _is_whole(found)
+    }
     left_out = _left_out(results, config)
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
@@ -96,6 +99,11 @@ def evaluate(
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:
     return {key: score for found in results.values() for key, score in found.scores.items()}
+
+
+def _is_whole(result: PartResult) -> bool:
+    """Whether a stored result misses no row; pictures may have been mended meanwhile."""
+    return not result.left_out.get("rows")
 
 
 def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> LeftOut:
@@ -151,7 +159,7 @@ def describe(
 def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
     """One part, from its file if it was run with the same fingerprint before."""
     cached = read_part(path, key)
-    if cached is not None and not cached.left_out.get("rows"):  # pictures may have been mended meanwhile
+    if cached is not None and _is_whole(cached):
         return cached
     began = time.perf_counter()
     context = replace(context, left_out=LeftOut(context.config.max_bad))

@@ -1,7 +1,7 @@
 """Pictures of a task: decoded and resized once, encoded once per batch whatever number of rows share them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
@@ -62,7 +62,7 @@ class Pictures:
         try:
             return self._read(path)
         except UnreadablePicture as error:
-            if self.lost is None:
+            if self.lost is None and path not in self._blank:
                 raise
             return self.lose(path, str(error))
 
@@ -83,12 +83,16 @@ class Pictures:
         Raises:
             UserError: it is one too many.
         """
-        assert self.lost is not None
         if path not in self._blank:
+            assert self.lost is not None
             self._blank.add(path)
-            self.lost.add(str(path), f"{reason} (it was read before; blank since then)")
+            self.lost.add(str(path), f"{reason} (it could be read before; blank since then)")
         mean = torch.tensor(self.preprocessing.mean).mul(255).round().to(torch.uint8)  # [3]
         return mean[:, None, None].expand(3, *self.preprocessing.shape)
+
+    def hide(self, paths: Iterable[Path]) -> None:
+        """Show blanks for pictures that cannot be read: for answers that must not be missing."""
+        self._blank.update(paths)
 
     def unreadable(self, paths: Sequence[Path], progress: bool = False) -> dict[Path, str]:
         """Why pictures cannot be read: each is decoded once, and as many as fit are kept.
