@@ -151,11 +151,13 @@ def evaluate(chosen: "Namespace") -> None:
     out = Path(chosen.out or _results_folder(model, config))
     from xfm.evaluation.report import REPORT
     from xfm.evaluation.run import evaluate as run
-    from xfm.evaluation.stored import METRICS
+    from xfm.evaluation.stored import METRICS, left_out_sentence
     from xfm.evaluation.summary import summary
 
     scores = run(model, Path(chosen.world), out, config, progress=not chosen.quiet)
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
+    if said := left_out_sentence(out):
+        print(f"Note:    {said}")
 
 
 def _results_folder(model: Path, config: "EvaluationConfig") -> Path:

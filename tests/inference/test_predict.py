@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from xfm.config.task import TaskKind
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
-from xfm.inference.predict.output import bad_file, settings_file
+from xfm.inference.predict.output import bad_file, gallery_file, settings_file
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.run import predict
 
@@ -120,12 +121,12 @@ def test_a_run_that_was_killed_at_any_byte_goes_on(
 ) -> None:
     """Whatever a kill leaves of the two files: the next run ends as one that was not killed."""
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
-    predict(classify, source, out, skip_bad=True, restart=True)
+    predict(classify, source, out, restart=True)
     whole, log = out.read_bytes(), bad_file(out).read_bytes()
     out.write_bytes(whole[: cut % (len(whole) + 1)])
     # The log is written first: it may be ahead of the answers, or behind by what was not yet flushed.
     bad_file(out).write_bytes(log if log_first else log[: len(log) - log_cut % 40])
-    found = predict(classify, source, out, skip_bad=True)
+    found = predict(classify, source, out)
     assert found.before == whole[: cut % (len(whole) + 1)].count(b"\n")
     assert found.before + found.answered == 15
     written = lines(out)
@@ -140,13 +141,13 @@ def test_a_run_that_was_killed_at_any_byte_goes_on(
 
 def test_bad_rows_are_logged_and_counted(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
-    found = predict(classify, source, out, skip_bad=True)
+    found = predict(classify, source, out)
     assert (found.answered, found.skipped) == (15, 5)
     logged = lines(bad_file(out))
     assert [row["row"] for row in logged] == [*BAD]
     for row in logged:
         assert row["error"].startswith(f"{tmp_path}/{REASONS[row['row']]}")
-    again = predict(classify, source, out, skip_bad=True)
+    again = predict(classify, source, out)
     assert (again.answered, again.before, again.skipped) == (0, 15, 5)
 
 
@@ -155,12 +156,56 @@ def test_the_first_bad_row_ends_the_run_after_the_rows_before_it(
     classify: Pipeline[Any, Any], tmp_path: Path, bad: int
 ) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {bad: "nonsense"}), tmp_path / "out.jsonl"
-    with pytest.raises(UserError, match=rf"rows\.jsonl:{bad}: the row is not valid JSON.*--skip-bad"):
-        predict(classify, source, out)
+    with pytest.raises(UserError, match=rf"rows\.jsonl:{bad}: the row is not valid JSON.*larger --max-bad"):
+        predict(classify, source, out, max_bad=0)
     assert [row["row"] for row in lines(out)] == [*range(1, bad)]
     rows_with_bad(source, {})  # mended
     assert predict(classify, source, out).before == bad - 1
     assert [row["row"] for row in lines(out)] == [*range(1, 21)]
+
+
+def test_more_bad_rows_than_allowed_end_the_run_whenever_they_come(
+    classify: Pipeline[Any, Any], tmp_path: Path
+) -> None:
+    """The limit counts the rows of earlier runs, and a larger one goes on where the run ended."""
+    source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"rows\.jsonl:17: .*2 others|3 others are passed over.*than 3"):
+            predict(classify, source, out, max_bad=3)
+        assert [row["row"] for row in lines(out)] == [n for n in range(1, 17) if n not in BAD]
+    found = predict(classify, source, out, max_bad=5)
+    assert (found.answered, found.before, found.skipped) == (2, 13, 5)
+    assert found.first_bad.startswith(f"{tmp_path}/{REASONS[4]}")
+
+
+def test_half_of_the_rows_may_be_bad_only_where_that_was_asked_for(
+    classify: Pipeline[Any, Any], tmp_path: Path
+) -> None:
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    write_lines(source, [{"text": "a red square"}, "no", "none", "nothing"])
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"rows\.jsonl:2.*3 of the 4 rows.*--max-bad 3"):
+            predict(classify, source, out)
+        assert len(lines(out)) == 1
+    assert predict(classify, source, out, max_bad=3).skipped == 3
+    write_lines(source, ["no", "none"])
+    with pytest.raises(UserError, match=r"rows\.jsonl:1: .*none of the 2 rows could be answered"):
+        predict(classify, source, out, max_bad=3, restart=True)
+
+
+def test_a_gallery_may_hold_bad_pictures(models: Models, tmp_path: Path) -> None:
+    """They are left out and named, and the others keep their numbers."""
+    find = xfm.pipeline("retrieval", model=models[None])
+    names, out = photos(tmp_path / "gallery", 3), tmp_path / "out.jsonl"
+    (tmp_path / "gallery" / names[0]).write_bytes(b"broken")
+    source = write_lines(tmp_path / "rows.jsonl", [{"text": "a red square"}])
+    found = predict(find, source, out, gallery=tmp_path / "gallery")
+    assert re.search(r"1 of 3 rows was left out: .*0\.png", found.gallery)
+    hits = [(hit["index"], Path(hit["image"]).name) for hit in lines(out)[0]["prediction"]]
+    assert sorted(hits) == [(1, "1.png"), (2, "2.png")]
+    assert "0.png" in gallery_file(out).read_text()
+    with pytest.raises(UserError, match=r"0\.png.*--max-bad"):
+        predict(find, source, out, gallery=tmp_path / "gallery", max_bad=0)
 
 
 def test_a_stop_in_the_middle_loses_nothing(
@@ -184,7 +229,9 @@ def test_a_stop_in_the_middle_loses_nothing(
     assert [row["row"] for row in lines(out)] == [*range(1, 21)]
 
 
-def test_a_folder_is_answered_picture_by_picture(models: Models, tmp_path: Path) -> None:
+def test_a_folder_is_answered_picture_by_picture(
+    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     embed = xfm.pipeline("embed", model=models[None], batch_size=2)
     names = photos(tmp_path / "photos", 5) + [f"below/{n}" for n in photos(tmp_path / "photos/below", 2)]
     (tmp_path / "photos" / "readme.txt").write_text("no picture")
@@ -198,9 +245,13 @@ def test_a_folder_is_answered_picture_by_picture(models: Models, tmp_path: Path)
     np.testing.assert_allclose([row["prediction"] for row in written], expected, atol=1e-5)
     pictures(1, seed=9)[0].save(tmp_path / "photos" / "0-new.png")  # in front of the others
     (tmp_path / "photos" / "1-broken.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"1-broken\.png.*not a JPEG"):
-        predict(embed, tmp_path / "photos", out)
-    found = predict(embed, tmp_path / "photos", out, skip_bad=True)
+    with pytest.raises(UserError, match=r"1-broken\.png.*picture"):
+        predict(embed, tmp_path / "photos", out, max_bad=0)
+    capsys.readouterr()
+    found = predict(embed, tmp_path / "photos", out)
+    said = "left out 1 .txt (readme.txt), 1 hidden (.hidden.png)"
+    assert said in capsys.readouterr().err
+    assert said in lines(bad_file(out))[0]["says"]
     assert (found.before, found.answered, found.skipped) == (8, 0, 1)
     assert sorted(row["image"] for row in lines(out)) == sorted([*names, "0-new.png"])
 
@@ -292,7 +343,7 @@ def test_wrong_tables_are_named(
 ) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=words):
-        predict(classify, tmp_path / name, tmp_path / "out.jsonl")
+        predict(classify, tmp_path / name, tmp_path / "out.jsonl", max_bad=0)
 
 
 def test_missing_files_and_folders_are_named(
@@ -305,7 +356,7 @@ def test_missing_files_and_folders_are_named(
     with pytest.raises(UserError, match=r"the task also needs a text \(text\)"):
         predict(match, tmp_path / "photos", tmp_path / "out.jsonl")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match=r"holds no pictures.*check the path"):
         predict(xfm.pipeline("embed", model=models[None]), tmp_path / "empty", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -317,7 +368,7 @@ def test_pictures_of_rows_lie_where_they_may(models: Models, tmp_path: Path) -> 
     rows = [{"image": "0.png"}, {"image": "../../etc/passwd"}, {"image": "https://example.org/a.png"}]
     source, out = write_lines(tmp_path / "data" / "rows.jsonl", rows), tmp_path / "out.jsonl"
     reading = Reading(FIELDS[embed.task], root=tmp_path / "elsewhere")
-    assert predict(embed, source, out, reading=reading, skip_bad=True).answered == 1
+    assert predict(embed, source, out, reading=reading, max_bad=2).answered == 1
     outside, address = (row["error"] for row in lines(bad_file(out)))
     assert 'rows.jsonl:2: the column "image" names' in outside
     assert "fetched with --allow-urls only" in address
@@ -330,11 +381,12 @@ def run(*arguments: object) -> int:
 def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "new" / "out.jsonl"
     given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", source, "--out", out]
-    assert run(*given, "--top-k", 1) == 2
+    assert run(*given, "--top-k", 1, "--max-bad", 0) == 2
     assert "rows.jsonl:4: the row is not valid JSON" in capsys.readouterr().err
-    assert run(*given, "--top-k", 1, "--skip-bad") == 0
+    assert run(*given, "--top-k", 1) == 0
     assert "15 rows are answered in" in (shown := capsys.readouterr().out)
-    assert "(3 of them by earlier runs); 5 could not be answered" in shown
+    assert "(3 of them by earlier runs)" in shown
+    assert re.search(r"5 of 20 rows were left out: .*rows\.jsonl:4: .*all in .*out\.jsonl\.bad\.jsonl", shown)
     assert all(len(row["prediction"]) == 1 for row in lines(out))
     assert run(*given) == 2
     assert "options.top_k 1, this run has 5" in capsys.readouterr().err
@@ -342,10 +394,10 @@ def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.Captu
     stored = json.loads(told.read_text())
     assert stored["options"].pop("top_k") == 1  # as if an older version had not known the option
     told.write_text(json.dumps(stored))
-    assert run(*given, "--skip-bad") == 0
+    assert run(*given) == 0
     assert run(*given, "--top-k", 1) == 2
     assert "options.top_k 5, this run has 1" in capsys.readouterr().err
-    assert run(*given, "--restart", "--skip-bad", "--columns", "words=a") == 2
+    assert run(*given, "--restart", "--columns", "words=a") == 2
     assert "there is no field 'words'" in capsys.readouterr().err
     assert len(lines(out)) == 15
 
@@ -438,14 +490,14 @@ def test_names_that_are_no_text_are_answered_once(models: Models, tmp_path: Path
 
 def test_answers_that_were_tampered_with_are_named(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
-    predict(classify, source, out, skip_bad=True)
+    predict(classify, source, out)
     log, deep = bad_file(out), "[" * 5000 + "]" * 5000 + "\n"
     log.write_text(deep + log.read_text())
-    assert predict(classify, source, out, skip_bad=True).answered == 0
+    assert predict(classify, source, out).answered == 0
     with out.open("a") as file:
         file.write(deep)
     with pytest.raises(UserError, match=r"out\.jsonl:16: the line is not one of answers"):
-        predict(classify, source, out, skip_bad=True)
+        predict(classify, source, out)
     settings_file(out).write_text(deep)
     with pytest.raises(UserError, match="does not say what made it"):
-        predict(classify, source, out, skip_bad=True)
+        predict(classify, source, out)

@@ -135,6 +135,8 @@ class EvaluationConfig:
         validation: score the validation splits in place of the tests, to choose settings by; parts that have
             none are left out.
         batch_size: pictures or texts per forward pass without gradients.
+        max_bad: rows with an unreadable picture to leave out at most, and of no file more than half if it is
+            not given; 0 ends the run at the first.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
         retrieval, probe: zero-shot retrieval; probes on frozen features.
@@ -148,6 +150,7 @@ class EvaluationConfig:
     parts: list[Part] = field(default_factory=lambda: list(Part))
     validation: bool = False
     batch_size: int = 128
+    max_bad: int | None = None
     masked_rows: int = 1000
     masked_share: float = 0.3
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
@@ -168,6 +171,7 @@ class EvaluationConfig:
         _require(self.scale > 0, "scale must be positive")
         check_range("seed", self.seed, 0, MAX_SEED)
         _require(self.batch_size > 0, "batch_size must be positive")
+        check_range("max_bad", self.max_bad or 0, 0)
         _require(
             bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
         )

@@ -71,6 +71,8 @@ class FinetuneConfig:
         label_smoothing: of captions.
         valid_share: share of the training rows that becomes the validation split where none is given.
         test_share: likewise for the test split.
+        max_bad: rows with an unreadable picture to leave out at most, and of no split more than half if it is
+            not given; 0 ends the run at the first.
         baseline: fine-tune again without one of two modalities, to see what it brings.
         baseline_steps: steps of that; 0 takes as many as the task itself.
         regression: the labels of text-classification are values.
@@ -106,6 +108,7 @@ class FinetuneConfig:
     label_smoothing: float = 0.1
     valid_share: float = 0.15
     test_share: float = 0.15
+    max_bad: int | None = None
     baseline: bool = True
     baseline_steps: int = 0
     regression: bool = False
@@ -131,6 +134,7 @@ class FinetuneConfig:
         check_range("baseline_steps", self.baseline_steps, 0)
         for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
             check_range(name, getattr(self, name), 0)
+        check_range("max_bad", self.max_bad or 0, 0)
         check_range("max_answers", self.max_answers, 1)
         check_range("layer_decay", self.layer_decay, 0.01, 1)
         for name, most in (("warmup", 0.99), ("label_smoothing", 0.99), ("average", 0.999999)):

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from xfm.config.image import ImageTrainingConfig
+from xfm.data.left_out import UnreadablePicture
 from xfm.data.tasks import PreprocessingLike, load_image
 from xfm.data.transforms import Normalisation, normalise
 
@@ -30,9 +31,13 @@ class Variation:
     Args:
         config: what to do.
         preprocessing: the model's shape, mean and deviation.
+
+    Attributes:
+        shape: height and width of what comes out.
     """
 
     def __init__(self, config: ImageTrainingConfig, preprocessing: PreprocessingLike) -> None:
+        self.shape = preprocessing.shape
         steps: list[Any] = [
             v2.RandomResizedCrop(
                 preprocessing.shape,
@@ -83,7 +88,7 @@ class Drawn:
     seed: int
 
 
-class VariedPictures(Dataset[tuple[int, Tensor]]):
+class VariedPictures(Dataset[tuple[int, Tensor, str]]):
     """Varied pictures for torch's loader, indexed by `Drawn`.
 
     Args:
@@ -97,13 +102,22 @@ class VariedPictures(Dataset[tuple[int, Tensor]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, drawn: Drawn) -> tuple[int, Tensor]:
-        """The row and [3, S, S] float32; raises UserError when the picture cannot be read."""
-        return drawn.row, self.variation(load_image(self.paths[drawn.row]), drawn.seed)
+    def __getitem__(self, drawn: Drawn) -> tuple[int, Tensor, str]:
+        """The row, [3, S, S] float32, and why the picture cannot be read: then it is blank (zeros)."""
+        try:
+            return drawn.row, self.variation(load_image(self.paths[drawn.row]), drawn.seed), ""
+        except UnreadablePicture as error:
+            return drawn.row, torch.zeros(3, *self.variation.shape), str(error)
 
 
 def varied_batches(
-    pictures: VariedPictures, order: Iterator[int], steps: range, batch_size: int, seed: int, workers: int = 0
+    pictures: VariedPictures,
+    order: Iterator[int],
+    steps: range,
+    batch_size: int,
+    seed: int,
+    workers: int = 0,
+    lost: Callable[[Path, str], object] | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """The batches of the steps, each with its rows and pixels [B, 3, S, S].
 
@@ -114,19 +128,30 @@ def varied_batches(
         batch_size: B.
         seed: of the variations.
         workers: processes that read and vary pictures; 0 does it in this one.
+        lost: told of a picture that cannot be read, and why; it is blank in the batch. None raises.
+
+    Raises:
+        UnreadablePicture: a picture cannot be read.
     """
     drawn = ([Drawn(next(order), _seed(seed, step, n)) for n in range(batch_size)] for step in steps)
-    yield from DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         pictures,
         batch_sampler=drawn,  # pyright: ignore[reportArgumentType]  # the dataset has indices of its own
         num_workers=workers,
         collate_fn=_stack,
     )
+    for rows, pixels, reasons in loader:
+        for row, reason in zip(rows, reasons, strict=True):
+            if reason and lost is None:
+                raise UnreadablePicture(reason)
+            if reason and lost is not None:
+                lost(pictures.paths[row], reason)
+        yield rows, pixels
 
 
-def _stack(items: Sequence[tuple[int, Tensor]]) -> tuple[list[int], Tensor]:
-    rows, pixels = zip(*items, strict=True)
-    return list(rows), torch.stack(pixels)
+def _stack(items: Sequence[tuple[int, Tensor, str]]) -> tuple[list[int], Tensor, list[str]]:
+    rows, pixels, reasons = zip(*items, strict=True)
+    return list(rows), torch.stack(pixels), list(reasons)
 
 
 def _seed(*numbers: int) -> int:

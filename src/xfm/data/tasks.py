@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from xfm.data.left_out import UnreadablePicture
 from xfm.data.pictures import Decoded, PictureError, decode, picture_size, read_picture
 from xfm.data.records import Limits, check_box, is_text
 from xfm.data.transforms import Normalisation, View, normalise, show
@@ -163,7 +164,7 @@ def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
     """Read and decode a picture file, whatever its suffix (see `xfm.data.pictures.decode`).
 
     Raises:
-        UserError: when the file is missing, too large or does not decode.
+        UnreadablePicture: when the file is missing, too large or does not decode.
     """
     return _used(Path(path), lambda data: decode(data, max_pixels))
 
@@ -186,7 +187,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height in pixels of a picture file as it is to be shown (upright), from its header.
 
     Raises:
-        UserError: when the file is missing, too large or no picture.
+        UnreadablePicture: when the file is missing, too large or no picture.
     """
     return _used(Path(path), picture_size)
 
@@ -195,11 +196,11 @@ def _used(path: Path, use: Callable[[bytes], T]) -> T:
     try:
         data = read_picture(path)
     except PictureError as error:  # it names the path
-        raise UserError(f"{error}; check the path") from error
+        raise UnreadablePicture(f"{error}; check the path") from error
     try:
         return use(data)
     except PictureError as error:
-        raise UserError(f"{path}: {error}; replace the file") from error
+        raise UnreadablePicture(f"{path}: {error}; replace the file") from error
 
 
 class PreprocessingLike(Protocol):

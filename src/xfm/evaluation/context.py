@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xfm.config.evaluation import EvaluationConfig
+from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.features import Encoder, ImageFeatures, encode_images
 from xfm.evaluation.scores import Score
@@ -17,6 +18,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.xfm import XFM
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import pictures_of
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ class PartResult:
         examples: cases for the report by name, as plain JSON values (see `examples`).
         curves: training losses of fine-tunings by name, one value a step.
         seconds: wall-clock time, filled in by the runner.
+        left_out: rows whose pictures could not be read (`LeftOut.plain`), filled in by the runner.
     """
 
     scores: dict[str, Score] = field(default_factory=dict)
@@ -38,6 +41,7 @@ class PartResult:
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
+    left_out: dict[str, Any] = field(default_factory=dict)
 
     def add(
         self,
@@ -66,6 +70,7 @@ class Context:
         device: where everything runs.
         pictures: shared by all parts, so that each picture is decoded once.
         progress: show bars.
+        left_out: told of rows of which a picture cannot be read.
     """
 
     pretrained: Pretrained
@@ -74,6 +79,7 @@ class Context:
     device: torch.device
     pictures: Pictures
     progress: bool = False
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def encoder(self) -> Encoder:
@@ -90,19 +96,33 @@ class Context:
     def rows(self, read: Callable[[Path], list[T]], task: str, split: str, limit: int) -> list[T]:
         """Rows of a task file, at most `limit` of them (0: all), drawn by the seed and kept in their order.
 
+        Those of which a picture cannot be read are left out.
+
         Raises:
-            UserError: the file is missing, empty or wrong.
+            UserError: the file is missing, empty or wrong, or too many pictures cannot be read.
         """
         path = self.world / "tasks" / task / f"{split}.jsonl"
         if not path.exists():
             raise UserError(f"{path} is missing: build the world again with `xfm prepare`")
+        before = len(self.left_out.rows)
         rows = read(path)
-        if not rows:
+        if not rows and len(self.left_out.rows) == before:
             raise UserError(f"{path} holds no rows: build the world again with `xfm prepare`")
+        numbers = list(range(1, len(rows) + 1))
         if limit and len(rows) > limit:
             chosen = np.random.default_rng(self.config.seed).choice(len(rows), limit, replace=False)
-            rows = [rows[place] for place in sorted(chosen.tolist())]
-        return rows
+            numbers = [place + 1 for place in sorted(chosen.tolist())]
+            rows = [rows[number - 1] for number in numbers]
+        named = dict.fromkeys(picture for row in rows for picture in pictures_of(row))
+        bad = self.pictures.unreadable(list(named), self.progress)
+        kept = [row for row in rows if bad.keys().isdisjoint(pictures_of(row))]
+        for number, row in zip(numbers, rows, strict=True) if bad else ():
+            for picture in [one for one in pictures_of(row) if one in bad][:1]:
+                self.left_out.note(f"{path}, row {number}", bad[picture])
+        self.left_out.check()
+        lost = len(self.left_out.rows) - before
+        self.left_out.count(str(path), f"{task}/{split}", len(kept) + lost, lost)
+        return kept
 
     def splits(self, tests: tuple[str, ...]) -> tuple[str, ...]:
         """The splits to score: `tests`, or the validation split if that was asked for."""

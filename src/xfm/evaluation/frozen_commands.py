@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xfm.config.bad_rows import add_max_bad
 from xfm.errors import UserError
 from xfm.files import read_text
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from xfm.data.left_out import LeftOut
     from xfm.evaluation.scores import Score
     from xfm.tasks.rows import Labelled
 
@@ -57,15 +59,19 @@ def probe(chosen: "Namespace") -> None:
     from xfm.config.options import assemble
 
     config, out = assemble(LinearEvaluationConfig, chosen), Path(chosen.out)
+    from xfm.data.left_out import BAD_FILE, LeftOut
     from xfm.evaluation.linear.run import METRICS, MODEL, LabelledSplits, evaluate_frozen
 
-    validation = None if chosen.validation is None else read_labelled_table(chosen.validation, chosen)
-    data = LabelledSplits(
-        read_labelled_table(chosen.train, chosen), read_labelled_table(chosen.test, chosen), validation
-    )
+    left_out = LeftOut(chosen.max_bad)
+    sources = [chosen.train, chosen.test, *([chosen.validation] if chosen.validation else [])]
+    tables = [read_labelled_table(source, chosen, left_out) for source in sources]
+    data = LabelledSplits(*tables)
     cache = None if chosen.cache is None else Path(chosen.cache)
-    result = evaluate_frozen(Path(chosen.model), data, out, config, cache, save=chosen.save)
+    model = Path(chosen.model)
+    result = evaluate_frozen(model, data, out, config, cache, save=chosen.save, left_out=left_out)
     print(f"{score_table(result.scores)}\nScores:  {out / METRICS}")
+    if said := left_out.sentence(out / BAD_FILE):
+        print(f"Note:    {said}")
     if chosen.save and result.probe is not None:
         print(f"Model:   {out / MODEL}")
 
@@ -116,14 +122,19 @@ def zero_shot(chosen: "Namespace") -> None:
     from xfm.config.options import assemble
 
     config, out = assemble(FeatureConfig, chosen), Path(chosen.out)
+    from xfm.data.left_out import BAD_FILE, LeftOut
     from xfm.evaluation.linear.run import METRICS
     from xfm.evaluation.zero_shot_run import evaluate_zero_shot
 
-    rows = read_labelled_table(chosen.test, chosen)
+    left_out = LeftOut(chosen.max_bad)
+    rows = read_labelled_table(chosen.test, chosen, left_out)
     names = {} if chosen.names is None else read_names(Path(chosen.names))
     cache = None if chosen.cache is None else Path(chosen.cache)
-    scores = evaluate_zero_shot(Path(chosen.model), rows, chosen.templates, out, config, names, cache)
+    model = Path(chosen.model)
+    scores = evaluate_zero_shot(model, rows, chosen.templates, out, config, names, cache, left_out=left_out)
     print(f"{score_table(scores)}\nScores:  {out / METRICS}")
+    if said := left_out.sentence(out / BAD_FILE):
+        print(f"Note:    {said}")
 
 
 def _add_table_options(parser: "ArgumentParser") -> None:
@@ -131,22 +142,35 @@ def _add_table_options(parser: "ArgumentParser") -> None:
         "--columns", type=str, default=None, help="what the columns are called: image=file,label=kind"
     )
     parser.add_argument("--pictures", type=str, default=None, help="folder that paths in tables start from")
+    add_max_bad(parser)
 
 
-def read_labelled_table(source: str, chosen: "Namespace") -> "list[Labelled]":
+def read_labelled_table(source: str, chosen: "Namespace", left_out: "LeftOut") -> "list[Labelled]":
     """Labelled pictures of a table, a folder or a hub data set.
+
+    Args:
+        source: where they are.
+        chosen: options with `columns`, `pictures` and `out`.
+        left_out: told of what a folder holds besides, and of rows whose picture is too large.
 
     Raises:
         UserError: the source is missing or wrong; names the row.
     """
+    from xfm.data.left_out import UnreadablePicture
     from xfm.data.tables import ColumnMap, Field, read_table
     from xfm.tasks.rows import Labelled
 
     fields = (Field("image", "path of the picture, or the picture"), Field("label", "name of the class"))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     store = Path(chosen.out) / "pictures"
-    rows = read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root)
-    return [Labelled(row.path("image"), row.label("label"), row.place) for row in rows]
+    found: list[Labelled] = []
+    for row in read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root, left_out):
+        try:
+            found.append(Labelled(row.path("image"), row.label("label"), row.place))
+        except UnreadablePicture as error:
+            left_out.add(row.place, str(error))
+            left_out.total += 1
+    return found
 
 
 def read_names(path: Path) -> dict[str, str]:

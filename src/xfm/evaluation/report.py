@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.evaluation import Part
+from xfm.data.left_out import left_out_lines
 from xfm.errors import UserError
 from xfm.evaluation.charts import Curve, read_log, small_multiples
 from xfm.evaluation.context import PartResult
@@ -131,6 +132,8 @@ def _render(
         pretraining_chart=_pretraining_chart(pretraining, phase_ends(details)),
         phase_ends=phase_ends(details),
         validation=bool(config.get("validation")),
+        left_out=details.get("left_out", {}).get("says", ""),
+        left_out_lines=left_out_lines(details.get("left_out", {"rows": [], "folders": []})),
         small=small_run(scores, config.get("scale", 1.0)),
         tuning_chart=_tuning_chart(parts),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},

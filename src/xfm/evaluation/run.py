@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.context import Context, PartResult
 from xfm.evaluation.parts import PARTS
@@ -71,7 +72,11 @@ def evaluate(
     context = Context(pretrained, world, resolved, device, Pictures(pretrained.preprocessing), bars)
     keys = {part: fingerprint(part, weights, world, resolved) for part in Part}
     paths = {part: part_path(out, part, key) for part, key in keys.items()}
-    results = {part: found for part in kept if (found := read_part(paths[part], keys[part]))}
+    stored = {part: found for part in kept if (found := read_part(paths[part], keys[part]))}
+    results = {
+        part: found for part, found in stored.items() if part not in resolved.parts or _is_whole(found)
+    }
+    left_out = _left_out(results, config)
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
             bar.set_description(part.value)
@@ -79,11 +84,14 @@ def evaluate(
             if progress:
                 bar.write(f"evaluated {part.value} in {results[part].seconds:.1f} s", file=sys.stderr)
             results = {part: results[part] for part in Part if part in results}  # in one order
+            left_out = _left_out(results, config)
             write_scores(out / METRICS, _scores(results))
     seconds = {part.value: round(found.seconds, 2) for part, found in results.items()}
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
     details = describe(context, model_folder, weights, run, seconds)
+    left_out.write(out)
+    details["left_out"] = {"says": left_out.sentence(out / BAD_FILE), **left_out.plain()}
     write_json(out / DETAILS, {**details, "files": files})
     write_report(out)
     return _scores(results)
@@ -91,6 +99,25 @@ def evaluate(
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:
     return {key: score for found in results.values() for key, score in found.scores.items()}
+
+
+def _is_whole(result: PartResult) -> bool:
+    """Whether a stored result misses no row; pictures may have been mended meanwhile."""
+    return not result.left_out.get("rows")
+
+
+def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> LeftOut:
+    """What all parts left out.
+
+    Raises:
+        UserError: together it is too much.
+    """
+    found = LeftOut(config.max_bad)
+    for result in results.values():
+        if result.left_out:
+            found.merge(result.left_out)
+    found.check()
+    return found
 
 
 def require_packages() -> None:
@@ -132,9 +159,11 @@ def describe(
 def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
     """One part, from its file if it was run with the same fingerprint before."""
     cached = read_part(path, key)
-    if cached is not None:
+    if cached is not None and _is_whole(cached):
         return cached
     began = time.perf_counter()
+    context = replace(context, left_out=LeftOut(context.config.max_bad))
+    context.pictures.lost = context.left_out
     try:
         result = PARTS[part](context)
     except KeyboardInterrupt as interrupt:
@@ -144,6 +173,7 @@ def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
             f"Stopped while evaluating {part.value}; {found}: run the same command again to continue."
         ) from interrupt
     result.seconds = time.perf_counter() - began
+    result.left_out = context.left_out.plain()
     write_json(path, {"fingerprint": key, **asdict(result)})
     return result
 
@@ -154,7 +184,7 @@ def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig)
     tasks = world / "tasks" / _TASKS.get(part, part.value)
     settings = asdict(config)
     fine_tunings = {name for name in settings if name in {p.value for p in Part}} - {"retrieval"}
-    for name in ("parts", "batch_size", "device", *(fine_tunings - {part.value})):
+    for name in ("parts", "batch_size", "device", "max_bad", *(fine_tunings - {part.value})):
         settings.pop(name)
     content = {
         "format": CACHE_FORMAT,

@@ -12,7 +12,7 @@ from xfm.evaluation.scores import Score
 from xfm.files import read_text
 
 METRICS, DETAILS, PARTS_FOLDER = "metrics.json", "evaluation.json", "parts"
-MAY_CHANGE = frozenset({"parts", "batch_size", "device"})
+MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad"})
 """Settings of an evaluation on which its results do not depend."""
 
 
@@ -74,5 +74,13 @@ def read_part(path: Path, key: str | None = None) -> PartResult | None:
         result = PartResult(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    tables = (result.baselines, result.examples, result.curves)
+    tables = (result.baselines, result.examples, result.curves, result.left_out)
     return result if all(isinstance(table, dict) for table in tables) else None
+
+
+def left_out_sentence(out: Path) -> str:
+    """Which rows an evaluation left out, in a sentence; empty where it left out none."""
+    try:
+        return json.loads((out / DETAILS).read_text(encoding="utf-8"))["left_out"]["says"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from xfm.config.linear import FeatureConfig, LinearEvaluationConfig
+from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.features import Encoder
-from xfm.evaluation.linear.cache import cached_features
 from xfm.evaluation.linear.run import CACHE, METRICS, build_featuriser, class_scores
-from xfm.evaluation.linear.source import FilePictures
+from xfm.evaluation.linear.usable import usable_features
 from xfm.evaluation.prompt_templates import load_templates
 from xfm.evaluation.scores import Score, write_scores
 from xfm.evaluation.zero_shot import class_vectors, zero_shot_logits
@@ -29,6 +29,7 @@ def evaluate_zero_shot(
     names: Mapping[str, str] | None = None,
     cache: Path | None = None,
     progress: bool = True,
+    left_out: LeftOut | None = None,
 ) -> dict[str, Score]:
     """Classify pictures by prompts, and write `metrics.json`.
 
@@ -42,6 +43,7 @@ def evaluate_zero_shot(
             candidate, whether a picture has it or not: few pictures do not make the task easier.
         cache: folder of the cached features, which `evaluate_frozen` shares; `out/features` if not given.
         progress: show bars.
+        left_out: told of the rows whose picture cannot be read; they are written to `out/bad.jsonl`.
 
     Returns:
         Accuracy, mean per class and, of more than five classes, top 5.
@@ -57,7 +59,9 @@ def evaluate_zero_shot(
     pretrained = load_model(folder)
     settings = LinearEvaluationConfig(features=config or FeatureConfig())
     featuriser = build_featuriser(pretrained, file_digest(folder / WEIGHTS), settings, both=False)
-    features = cached_features(featuriser, FilePictures(rows), cache or out / CACHE, "pictures", progress)
+    left_out = left_out or LeftOut()
+    features, rows = usable_features(featuriser, rows, cache or out / CACHE, "test", left_out, progress)
+    left_out.write(out)
     encoding = pretrained.model.to(featuriser.device).eval()
     encoder = Encoder(
         encoding,

@@ -93,4 +93,6 @@ def finetune(chosen: "Namespace") -> None:
     )
     print(table(done.scores, list(done.scores)))
     print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
+    if done.left_out:
+        print(f"Note:    {done.left_out}")
     print(f"Use it:  xfm predict {chosen.task} --model {shlex.quote(str(done.model))} ...")

@@ -1,19 +1,15 @@
 """Tables of one task as typed rows: read, parted where no split is given, checked."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from tqdm import tqdm
-
 from xfm.config.finetune import FinetuneConfig
+from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
-from xfm.data.tasks import image_size
 from xfm.errors import UserError
 from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.tasks.classes import class_names, require_classes
@@ -74,28 +70,50 @@ def reading(config: FinetuneConfig) -> Reading:
 
 
 def read_data(
-    task: type[OwnTask[Row, Any, Any]], tables: Tables, config: FinetuneConfig, out: Path
+    task: type[OwnTask[Row, Any, Any]],
+    tables: Tables,
+    config: FinetuneConfig,
+    out: Path,
+    pictures: Pictures | None = None,
+    left_out: LeftOut | None = None,
+    progress: bool = False,
 ) -> OwnData[Row]:
-    """Read tables, part the training rows where a split is missing, and check labels.
+    """Read tables, leave out unreadable pictures, part the rows where a split is missing, and check labels.
 
     Which rows became which split is written to `split.json`.
 
+    Args:
+        task: what the rows are for.
+        tables: where they are.
+        config: how cells are meant, shares of the splits, their seed.
+        out: folder of the run.
+        pictures: read every picture once; None reads none but where a typed row depends on it.
+        left_out: told of the rows of which a picture cannot be read; by the configuration if not given.
+        progress: show a bar.
+
     Raises:
-        UserError: a table or cell is missing or wrong, there are too few rows or classes, or a label is in no
-            training row; names file, row and column.
+        UserError: a table or cell is missing or wrong, too many rows are left out, there are too few rows or
+            classes, or a label is in no training row; names file, row and column.
     """
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
+    left_out = left_out or LeftOut(config.max_bad)
+    store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
-        name: read_table(source, task.fields, tables.columns, out / PICTURES_FOLDER, tables.pictures)
+        name: read_table(source, task.fields, tables.columns, store, root, left_out)
         for name, source in given.items()
         if source is not None
     }
     how = reading(config)
-    typed = {name: [(row, task.from_row(row, how)) for row in rows] for name, rows in raw.items()}
+    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
+    if pictures is not None:
+        typed = _readable(task, typed, pictures, left_out, progress)
+    left_out.check()
+    for name, rows in raw.items():
+        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
     sources = {name: str(source) for name, source in given.items() if source is not None}
     seed, drawn = None, f"as in {tables.split}"
     if tables.split is not None:
-        typed = _as_before(tables.split, typed)
+        typed = _as_before(tables.split, typed, left_out)
     elif tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}
         missing = {name: share for name, share in shares.items() if name not in typed}
@@ -110,7 +128,9 @@ def read_data(
     if parted := [name for name in typed if name not in sources]:
         sources |= {name: f"{len(typed[name])} rows of {tables.train}, {drawn}" for name in parted}
         numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
-        write_split(out, tables.train, seed, numbered)
+        used = {row.number for rows in numbered.values() for row in rows}
+        absent = [row.number for row in raw["train"] if row.number not in used]
+        write_split(out, tables.train, seed, numbered, absent)
     places: dict[Path, str] = {}
     for rows in typed.values():
         for row, converted in rows:
@@ -121,16 +141,53 @@ def read_data(
     return OwnData(split, places, sources)
 
 
-def _as_before(
-    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]]
+def _typed(
+    task: type[OwnTask[Row, Any, Any]], rows: Sequence[TableRow], how: Reading, left_out: LeftOut
+) -> list[tuple[TableRow, Row]]:
+    """Rows with what a task makes of them, but for those that cannot do without their picture."""
+    found: list[tuple[TableRow, Row]] = []
+    for row in rows:
+        try:
+            found.append((row, task.from_row(row, how)))
+        except UnreadablePicture as error:
+            left_out.note(row.place, str(error))
+    return found
+
+
+def _readable(
+    task: type[OwnTask[Row, Any, Any]],
+    typed: Mapping[str, list[tuple[TableRow, Row]]],
+    pictures: Pictures,
+    left_out: LeftOut,
+    progress: bool,
 ) -> dict[str, list[tuple[TableRow, Row]]]:
-    """The same with the training rows parted as an earlier run did."""
-    split, rows = read_split(path), typed["train"]
+    """The rows of which every picture can be read; each is read once, before any training."""
+    rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
+    bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in rows for path in paths)), progress)
+    for row, paths in rows:
+        for path in paths:
+            if path in bad:
+                left_out.note(row.place, bad[path])
+    return {
+        name: [(row, one) for row, one in own if bad.keys().isdisjoint(task.pictures_of(one))]
+        for name, own in typed.items()
+    }
+
+
+def _as_before(
+    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], left_out: LeftOut
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    """The same with the training rows parted as an earlier run did; what it left out stays out."""
+    (split, absent), rows = read_split(path), typed["train"]
+    for row, _ in rows:
+        if row.number in absent:
+            left_out.add(row.place, f"it was left out when {path} was written")
+    rows = [(row, one) for row, one in rows if row.number not in absent]
     if twice := [name for name in split if name != "train" and name in typed]:
         raise UserError(
             f"--split: {path} has rows of {twice[0]}, and --{twice[0]} is given too; leave one of them out"
         )
-    parts = part_as(split, path, [row for row, _ in rows])
+    parts = part_as(split, path, [row for row, _ in rows], left_out.rows)
     return {**typed, **{name: [rows[place] for place in places] for name, places in parts.items() if places}}
 
 
@@ -216,34 +273,6 @@ def digest(rows: Sequence[Any]) -> str:
     for row in rows:
         found.update(repr(row).encode("utf-8", "surrogatepass"))
     return found.hexdigest()[:16]
-
-
-def check_pictures(pictures: Pictures, places: Mapping[Path, str], progress: bool) -> None:
-    """Read every picture once, before any training; as many as fit stay in memory for it.
-
-    Raises:
-        UserError: some cannot be read; names the first few with their rows.
-    """
-    paths = list(places)
-
-    def problem(number: int) -> str | None:
-        path = paths[number]
-        try:
-            if number < pictures.capacity:
-                pictures.uint8(path)
-            else:
-                image_size(path)  # the header alone
-        except UserError as error:
-            return f"{places[path]}: {error}" if places[path] else str(error)
-        return None
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        numbers = range(len(paths))
-        bar = tqdm(numbers, desc="pictures", unit="picture", disable=not progress or len(paths) < 100)
-        problems = [found for found in pool.map(problem, bar) if found is not None]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise UserError("; ".join(problems[:3]) + more)
 
 
 def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:

@@ -6,12 +6,14 @@ from pathlib import Path
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import ALSO
 from xfm.config.task import TaskKind
+from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError, suggest
 from xfm.finetuning import run
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.base import find_model
+from xfm.finetuning.base import find_model, load_base
 from xfm.finetuning.data import Tables, read_data
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 
 
@@ -67,8 +69,10 @@ def finetune(
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
     root, parted = (None if place is None else Path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
-    data = read_data(task_class(kind, config.regression), tables, config, out)
-    origin = run.Origin(data.places, data.sources)
+    pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
+    decoded = Pictures(pretrained.preprocessing)
+    data = read_data(task_class(kind, config.regression), tables, config, out, decoded, left_out, progress)
+    origin = run.Origin(data.places, data.sources, base=(pretrained, decoded), left_out=left_out)
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 

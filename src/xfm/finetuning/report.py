@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xfm.data.left_out import left_out_lines
 from xfm.evaluation.charts import Curve, read_log, small_multiples
 from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.labels import is_headline, metric_name
@@ -107,6 +108,8 @@ def write_report(
         splits=splits,
         chart=_chart(out, task.kind.value, task.primary, tuned),
         sources=details["sources"],
+        left_out=details["left_out"]["says"],
+        left_out_lines=left_out_lines(details["left_out"]),
         details=json.dumps(details, indent=2, ensure_ascii=False, default=str),
     )
     write_output(out / REPORT, page)

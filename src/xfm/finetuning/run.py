@@ -14,15 +14,17 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
+from xfm.data.left_out import BAD_FILE
 from xfm.errors import UserError
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS
-from xfm.finetuning.data import check_pictures, partial_pictures
+from xfm.finetuning.data import partial_pictures
 from xfm.finetuning.report import write_report
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
 from xfm.finetuning.tune import Tuned
+from xfm.finetuning.usable import require_same
 from xfm.modeling.folder import FRESH, save_model
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
@@ -40,6 +42,7 @@ class Finetuned:
         task: with the fine-tuned model in evaluation mode.
         predictions: by test split, one for each row; `validation` where there is no test split.
         tuned: how the training went.
+        left_out: the rows that were left out, in a sentence; empty where none was.
     """
 
     model: Path
@@ -47,6 +50,7 @@ class Finetuned:
     task: AnyTask
     predictions: dict[str, list[Any]]
     tuned: Tuned
+    left_out: str = ""
 
 
 def finetune(
@@ -76,19 +80,24 @@ def finetune(
         The model's folder, scores and predictions.
 
     Raises:
-        UserError: no model, pictures that cannot be read, a folder that holds another run.
+        UserError: no model, more pictures that cannot be read than may be, a folder that holds another run.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     origin = origin or Origin()
     check_folder(out, resume)
-    run = Session.begin(kind, model, data, config, out, progress)
+    run = Session.begin(kind, model, data, config, out, progress, origin)
+    if resume:
+        require_same(out, run.left_out)
+    else:
+        run.left_out.write(out)
     if progress:
         tqdm.write(run.summary(), file=sys.stderr)
-    check_pictures(run.pictures, run.places(origin), progress)
     if partial := partial_pictures(run.pictures, run.places(origin)):
         shown = ", ".join([*partial][:3]) + (", ..." if len(partial) > 3 else "")
         note = f"Of {len(partial)} pictures the file ends early; what is there is used: {shown}."
         tqdm.write(f"{note} All are in {DETAILS}.", file=sys.stderr)
+    if progress and run.left_out.rows:
+        tqdm.write(f"Note: {run.left_out.sentence(out / BAD_FILE)}", file=sys.stderr)
     began = time.perf_counter()
     task, tuned = run.tuned(Blanked.NOTHING, out, resume)
     task.finish()
@@ -102,7 +111,8 @@ def finetune(
     for name, rows in tests.items():
         metrics = {baseline: found[name] for baseline, found in single.items()}
         add_scores(result, task, name, rows, predictions[name], metrics)
-    found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned)
+    said = run.left_out.sentence(out / BAD_FILE)
+    found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned, said)
     _save(run, found, result, origin, seconds)
     return found
 
@@ -142,7 +152,9 @@ def _save(
         "baselines": result.baselines,
         "seconds": dict(seconds),
         "partial_pictures": partial_pictures(run.pictures, run.places(origin)),
+        "left_out": {"says": found.left_out, **run.left_out.plain()},
     }
+    run.left_out.write(run.out)
     write_json(run.out / DETAILS, details)
     _report(run, found, details)
     write_scores(run.out / METRICS, found.scores)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
+from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
 from xfm.files import read_text
@@ -21,6 +22,7 @@ from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, 
 from xfm.finetuning.data import digest
 from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.tune import Tuned, tune
+from xfm.finetuning.usable import usable_rows
 from xfm.finetuning.watch import BEST_FOLDER
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked
@@ -42,10 +44,14 @@ class Origin:
     Attributes:
         places: file and row that name each picture, for messages.
         sources: what each split was made of, in words, for the report.
+        base: the model and its pictures, of which every one was looked through; None loads and looks through.
+        left_out: rows that were left out by then.
     """
 
     places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    base: tuple[Pretrained, Pictures] | None = None
+    left_out: LeftOut | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Session:
         config: fitted.
         out: the run's folder.
         progress: show bars.
+        left_out: rows without which it goes, and pictures that get lost on the way.
     """
 
     type: type[AnyTask]
@@ -71,6 +78,7 @@ class Session:
     config: FinetuneConfig
     out: Path
     progress: bool
+    left_out: LeftOut
 
     @classmethod
     def begin(
@@ -81,12 +89,26 @@ class Session:
         config: FinetuneConfig,
         out: Path,
         progress: bool,
+        origin: Origin | None = None,
     ) -> "Session":
-        """Load the model and fit the configuration to it and the rows."""
+        """Load the model, leave out rows with unreadable pictures, and fit the configuration to the rest.
+
+        Raises:
+            UserError: there is no model or no row, or too many rows would be left out.
+        """
+        origin = origin or Origin()
+        left_out = origin.left_out or LeftOut(config.max_bad)
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
         check_applicable(kind, config)
-        task, pretrained = task_class(kind, config.regression), load_base(model, config.image_size)
+        task = task_class(kind, config.regression)
+        if origin.base is None:
+            pretrained = load_base(model, config.image_size)
+            pictures = Pictures(pretrained.preprocessing)
+            data = usable_rows(task, data, pictures, left_out, progress)
+        else:
+            pretrained, pictures = origin.base
+        pictures.lost = left_out  # what goes bad from here on
         fit = fitted(config, task.epoch(data.train), head_width(pretrained, kind))
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
         if not config.max_tokens:
@@ -94,8 +116,7 @@ class Session:
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
         if not data.answers:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
-        pictures = Pictures(pretrained.preprocessing)
-        return cls(task, str(model), pretrained, pictures, data, fit, out, progress)
+        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out)
 
     def summary(self) -> str:
         """What is going to happen."""

@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -19,12 +19,14 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError, suggest
 from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.items import Bad, InputError, Item, by_field, is_single, read_field, warned_once
+from xfm.inference.items import InputError, Item, Told, by_field, is_single, read_field, warned_once
 from xfm.inference.pictures import PictureReader
 from xfm.tasks.shapes import round_up
 
 Answer = TypeVar("Answer")
 Ready = TypeVar("Ready")
+Bad = Callable[[int, str], bool]
+"""Told the number of an input that cannot be used, and why; whether it may be passed over."""
 
 
 @dataclass(frozen=True)
@@ -158,15 +160,15 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         inputs: Iterable[Any],
         options: Any = None,
         bad: Bad | None = None,
-        partial: Bad | None = None,
+        partial: Told | None = None,
     ) -> Iterator[tuple[int, Answer]]:
         """Answers with the numbers of their inputs, counted from 0, in order.
 
         Args:
             inputs: any number of inputs; some batches are read ahead.
             options: of the task (`xfm.config.pipelines.OPTIONS`).
-            bad: told the number of each input that cannot be used, and why; without it the first such input
-                raises, after the answers of all inputs before it.
+            bad: asked whether an input that cannot be used may be passed over. One that may not, and without
+                it the first, raises after the answers of all inputs before it.
             partial: told the number of each input of whose picture a part only could be decoded, and what is
                 wrong with it; without it the first such input is a warning.
 
@@ -185,10 +187,9 @@ class Pipeline(ABC, Generic[Ready, Answer]):
                     if item.flaw is not None:
                         partial(number, item.flaw)
                 except UserError as error:
-                    if bad is None:
+                    if bad is None or not bad(number, str(error)):
                         failure = InputError(number, str(error))
                         break
-                    bad(number, str(error))
             yield from zip(items, self._answers(list(items.values()), encoded, ready), strict=True)
             if failure is not None:
                 raise failure

@@ -13,7 +13,7 @@ from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.inference.pictures import Picture, PictureReader, is_picture
 
-Bad = Callable[[int, str], None]
+Told = Callable[[int, str], None]
 """Is told the number of an input and what is wrong with it."""
 
 
@@ -57,7 +57,7 @@ class Item:
         return "; ".join(picture.flaw for picture in self.pictures if picture.flaw is not None) or None
 
 
-def warned_once() -> Bad:
+def warned_once() -> Told:
     """Warns of the first of the inputs of whose pictures it is told that a part only is there."""
     told: list[int] = []
 

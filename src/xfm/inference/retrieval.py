@@ -13,10 +13,10 @@ from xfm.config.pipelines import PipelineTask, RetrievalOptions
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.evaluation.retrieval import rerank_scores
-from xfm.inference.base import Batch, Pipeline, as_captions, cut
+from xfm.inference.base import Bad, Batch, Pipeline, as_captions, cut
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.items import InputError, warned_once
-from xfm.inference.pictures import PictureReader
+from xfm.inference.pictures import Picture, PictureReader
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
 
@@ -47,25 +47,30 @@ class Gallery:
         engine: the model.
         candidates: pictures, or texts.
         texts: which of the two they are.
+        bad: asked whether a picture that cannot be read may be left out; without it none may.
 
     Attributes:
         vectors: [N, E] unit vectors.
+        numbers: of the N candidates, counted from 0 with those that were left out.
 
     Raises:
         InputError: a picture cannot be read; counted from 0.
     """
 
-    def __init__(self, engine: Engine, candidates: Iterable[Any], texts: bool) -> None:
+    def __init__(
+        self, engine: Engine, candidates: Iterable[Any], texts: bool, bad: Bad | None = None
+    ) -> None:
         self.engine, self.texts = engine, texts
         self.given: list[Any] = []
         self._reader = PictureReader(engine.pretrained.preprocessing, engine.urls)
         self._partial = warned_once()
         self._encoded = EncodedPictures(engine, GALLERY_KEPT)
         self._keys: list[bytes] = []
+        self._bad, self._seen = bad, 0
+        self.numbers: list[int] = []
         rest, vectors = iter(candidates), [torch.zeros(0, engine.model.config.projection)]
         while part := list(islice(rest, engine.batch_size)):
             vectors.append(self._embed(part))
-            self.given += part
         self.vectors = torch.cat([part.to(engine.device) for part in vectors])
         if not self.given:
             raise UserError("the gallery holds nothing to search in; give it pictures or texts")
@@ -77,22 +82,36 @@ class Gallery:
     def _embed(self, part: Sequence[Any]) -> Tensor:
         if self.texts:
             tokens = self.tokens(part)
+            self._keep(part)
             with self.engine.arithmetic():
                 return self.engine.model.embed_text(tokens.ids, tokens.mask)
-        pictures = []
-        for number, source in enumerate(part, start=len(self.given)):
+        pictures: list[Picture] = []
+        for source in part:
             try:
-                pictures.append(picture := self._reader.read(source))
+                picture = self._reader.read(source)
             except UserError as error:
-                raise InputError(number, f"(of the gallery) {error}") from error
+                if self._bad is None or not self._bad(self._seen, str(error)):
+                    raise InputError(self._seen, f"(of the gallery) {error}") from error
+                self._seen += 1
+                continue
             if picture.flaw is not None:
-                self._partial(number, f"(of the gallery) {picture.flaw}")
+                self._partial(self._seen, f"(of the gallery) {picture.flaw}")
+            pictures.append(picture)
+            self._keep([source])
+        if not pictures:
+            return torch.zeros(0, self.engine.model.config.projection)
         keys = [picture.key for picture in pictures]
         self._keys += keys
         self._encoded.need(pictures)
         states, index = self._encoded.stack(keys)
         with self.engine.arithmetic():
             return self.engine.model.project_image(states[:, 0])[index]
+
+    def _keep(self, part: Sequence[Any]) -> None:
+        """Take candidates in, under the numbers that they came with."""
+        self.numbers += range(self._seen, self._seen + len(part))
+        self._seen += len(part)
+        self.given += part
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """[R, T] texts as captions."""
@@ -141,19 +160,26 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         super().__init__(engine)
         self.searched: Gallery | None = None
 
-    def gallery(self, *, images: Iterable[Any] | None = None, texts: Iterable[str] | None = None) -> Gallery:
+    def gallery(
+        self,
+        *,
+        images: Iterable[Any] | None = None,
+        texts: Iterable[str] | None = None,
+        bad: Bad | None = None,
+    ) -> Gallery:
         """Encode candidates once.
 
         Args:
             images: pictures, as pipelines take them.
             texts: texts.
+            bad: asked whether a picture that cannot be read may be left out; without it none may.
 
         Raises:
             UserError: none or both are given, or a picture cannot be read.
         """
         if (images is None) == (texts is None):
             raise UserError("a gallery holds either images or texts: give one of the two")
-        return Gallery(self.engine, texts if images is None else images, images is None)  # pyright: ignore
+        return Gallery(self.engine, texts if images is None else images, images is None, bad)  # pyright: ignore
 
     def __call__(self, inputs: Any = None, /, **given: Any) -> Any:
         """Search; see `Pipeline.__call__`.
@@ -217,7 +243,8 @@ class Retrieval(Pipeline[Search, list[Hit]]):
     ) -> list[Hit]:
         hits: list[Hit] = []
         for row, place in enumerate(places.tolist()):
-            hit: Hit = {"index": place, "score": scores[row].item(), "similarity": cosines[row].item()}
+            score, number = scores[row].item(), gallery.numbers[place]
+            hit: Hit = {"index": number, "score": score, "similarity": cosines[row].item()}
             if match is not None:
                 hit["match"] = match[row].item()
             hits.append({**hit, **gallery.described(place)})  # pyright: ignore[reportArgumentType]

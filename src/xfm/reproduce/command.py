@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xfm.config.bad_rows import add_max_bad
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def reproduce_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "--set", type=str, default="", help="change recipes: settings.lr=1e-5,epochs=3 (see recipes/finetune)"
     )
+    add_max_bad(parser)
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
@@ -71,12 +73,14 @@ def reproduce(chosen: "Namespace") -> None:
         from xfm.reproduce.benchmarks import require_known
 
         require_known(names)
-    from xfm.reproduce.results import read_all
+    from xfm.reproduce.results import left_out_notes, read_all
     from xfm.reproduce.table import as_text, table_lines
 
     ours = {key: score.value for key, score in read_all(Path(chosen.out)).items()}
     print(as_text(table_lines(ours, names)))
     print("\nIn per cent. FT fine-tuned, LE linear evaluation, ZS zero-shot; X-FM base, arXiv 2301.05065.")
+    for note in left_out_notes(Path(chosen.out)):
+        print(f"{note}.")
     if chosen.model is not None:
         print(f"Every score is in {chosen.out}/BENCHMARK/PROTOCOL/official.json.")
 
@@ -102,6 +106,7 @@ def _run(chosen: "Namespace", names: Sequence[str]) -> None:
         smoke=chosen.smoke,
         device=chosen.device,
         progress=not chosen.quiet,
+        max_bad=chosen.max_bad,
     )
 
 

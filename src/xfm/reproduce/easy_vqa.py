@@ -12,6 +12,7 @@ from tqdm import tqdm
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
+from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score
 from xfm.files import read_text
@@ -63,6 +64,7 @@ def run_easy_vqa(
     resume: bool = False,
     device: str = "auto",
     progress: bool = True,
+    max_bad: int | None = None,
 ) -> Finetuned:
     """Fine-tune a model on easy-VQA, and score it on all of its test questions.
 
@@ -75,6 +77,7 @@ def run_easy_vqa(
         resume: continue the run in `out` exactly; it has its own steps.
         device: auto takes the GPU where there is one.
         progress: show bars.
+        max_bad: rows with an unreadable picture that may be left out (see `xfm.data.left_out`).
 
     Raises:
         UserError: no model, no minutes, easy-VQA is not installed, or `out` holds a run, or none to continue.
@@ -100,6 +103,7 @@ def run_easy_vqa(
         evaluate_every=max(1, steps // LOOKS),
         baseline_steps=max(1, steps // BASELINE_SHARE),
         device=device,
+        max_bad=max_bad,
     )
     rows = SplitRows(train, valid, splits["test"])
     return finetune(TaskKind.VQA, model, rows, config, out, resume=resume, progress=progress)
@@ -130,7 +134,9 @@ def measure(
     """The speed of a fine-tuning that is thrown away."""
     pretrained = load_base(str(model), 0)
     settings = task_settings(replace(SETTINGS, device=device))
-    task = VqaTask(pretrained, Pictures(pretrained.preprocessing), train, settings)
+    pictures = Pictures(pretrained.preprocessing)
+    pictures.lost = LeftOut(len(train) + len(valid))  # it is the speed that is looked at
+    task = VqaTask(pretrained, pictures, train, settings)
     config = FineTuneConfig(
         steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr, muon_lr=SETTINGS.muon_lr
     )

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xfm.config.bad_rows import add_max_bad
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
@@ -31,6 +33,7 @@ def easy_vqa_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument("--data", type=str, default=None, help="folder of the files, if not the package's")
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps instead; 0 takes what fits")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder exactly")
+    add_max_bad(parser)
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
@@ -50,5 +53,8 @@ def easy_vqa(chosen: "Namespace") -> None:
         resume=chosen.resume,
         device=chosen.device,
         progress=not chosen.quiet,
+        max_bad=chosen.max_bad,
     )
     print(f"{table(found.scores)}\nReport:  {out / 'report.html'}\nModel:   {found.model}")
+    if found.left_out:
+        print(f"Note:    {found.left_out}")

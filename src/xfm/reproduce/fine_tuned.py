@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from xfm.finetuning.plan import task_settings
 from xfm.finetuning.run import AnyTask, finetune
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
+from xfm.reproduce.readable import readable
 from xfm.reproduce.retrieval import evaluate_retrieval
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.official.corpus import Corpus
@@ -47,16 +49,23 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
         return evaluate_retrieval(task, corpus, setting, found)
     submit = benchmark.submit
     for split, rows in corpus.scored.items():
+        whole = _readable(task, rows, split, setting)
         predictions = _predicted(task, rows, answers)
-        _score(found, split, benchmark, task, rows, predictions)
+        _score(found, split, benchmark, task, [*compress(rows, whole)], [*compress(predictions, whole)])
         if submit and benchmark.submits_all:
             found.submissions.append(submit(setting.folder, split, rows, predictions))
     for split, rows in corpus.hidden.items():
-        if submit:
+        if submit:  # the server wants every row: those with an unreadable picture are answered without it
+            _readable(task, rows, split, setting)
             predictions = _predicted(task, rows, answers)
             found.submissions.append(submit(setting.folder, split, rows, predictions))
     _summarise(found, benchmark)
     return found
+
+
+def _readable(task: AnyTask, rows: Sequence[Any], split: str, setting: Setting) -> list[bool]:
+    pictures: Pictures | None = getattr(task, "pictures", None)
+    return readable(rows, pictures, type(task).pictures_of, split, setting.left_out)
 
 
 def fine_tuned_task(
@@ -78,6 +87,8 @@ def fine_tuned_task(
     valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
     data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
     config = replace(recipe.planned(task_class(kind).epoch(corpus.train)), device=setting.device)
+    if setting.left_out.max_bad is not None:
+        config = replace(config, max_bad=setting.left_out.max_bad)
     if (run / METRICS).is_file():
         return _restored(kind, data, config, setting)
     resume = bool(list_checkpoints(run)) if run.is_dir() else False

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.benchmark import BenchmarkRecipe
+from xfm.data.left_out import LeftOut
 from xfm.evaluation.scores import Score
 from xfm.reproduce.scoring import Metrics
 
@@ -53,6 +54,7 @@ class Setting:
         smoke: the small version.
         device: auto takes the GPU where there is one.
         progress: show bars.
+        left_out: told of the rows whose pictures cannot be read, the training's of a fine-tuning excepted.
     """
 
     model: str
@@ -62,3 +64,4 @@ class Setting:
     smoke: bool = False
     device: str = "auto"
     progress: bool = True
+    left_out: LeftOut = field(default_factory=LeftOut)

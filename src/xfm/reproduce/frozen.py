@@ -36,7 +36,12 @@ def evaluate_linear(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Set
     )
     splits = LabelledSplits(rows, test)
     result = evaluate_frozen(
-        Path(setting.model), splits, setting.folder / RUN, config, progress=setting.progress
+        Path(setting.model),
+        splits,
+        setting.folder / RUN,
+        config,
+        progress=setting.progress,
+        left_out=setting.left_out,
     )
     found = _classified(split, result.scores, {"linear_": "", "knn_": "knn_", "head_": "head_"})
     found.details["C"] = result.probe.chosen if result.probe else None
@@ -58,6 +63,7 @@ def evaluate_zero_shot_pictures(benchmark: Benchmark, corpus: Corpus[Labelled], 
         _features(benchmark, setting),
         benchmark.names(setting.data),
         progress=setting.progress,
+        left_out=setting.left_out,
     )
     return _classified(split, scores, {"zero_shot_": ""})
 

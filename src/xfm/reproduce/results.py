@@ -1,5 +1,6 @@
 """Scores that `xfm reproduce` has written. Nothing here imports torch, so that the table comes at once."""
 
+import json
 from pathlib import Path
 
 from xfm.evaluation.scores import Score, read_scores
@@ -7,6 +8,8 @@ from xfm.reproduce.published import published_results
 
 OFFICIAL = "official.json"
 """A benchmark's scores, in a folder `BENCHMARK/PROTOCOL`."""
+DETAILS, LEFT_OUT = "details.json", "left_out"
+"""What was run for a benchmark, beside its scores, and where it says which rows they miss."""
 
 
 def read_all(out: Path) -> dict[str, Score]:
@@ -23,3 +26,18 @@ def read_all(out: Path) -> dict[str, Score]:
     for path in paths:
         found |= read_scores(path)
     return found
+
+
+def left_out_notes(out: Path) -> list[str]:
+    """A sentence for each evaluation whose scores are not of all rows, because pictures could not be read."""
+    notes: list[str] = []
+    for path in sorted(out.glob(f"*/*/{DETAILS}")):
+        try:
+            missing = json.loads(path.read_text(encoding="utf-8"))[LEFT_OUT]["by_split"]
+            rows = ", ".join(f"{count:,} rows of {split}" for split, count in missing.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if rows:
+            name = "/".join(path.parts[-3:-1])
+            notes.append(f"{name} is without {rows}, whose pictures cannot be read: see {path}")
+    return notes

@@ -1,5 +1,7 @@
 """Retrieval of a fine-tuned model, or of a model as it is, on a test split of any size."""
 
+from itertools import compress
+
 import torch
 
 from xfm.evaluation.features import Encoder
@@ -8,6 +10,7 @@ from xfm.evaluation.streaming import stream_retrieval
 from xfm.finetuning.base import load_base
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import Found, Setting
+from xfm.reproduce.readable import readable
 from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import RetrievalTask, owners
@@ -57,6 +60,8 @@ def score_retrieval(
     `xfm.evaluation.retrieval`).
     """
     rows = corpus.scored["test"]
+    whole = readable(rows, pictures, RetrievalTask.pictures_of, "test", setting.left_out)
+    rows = [*compress(rows, whole)]
     captions = [caption for row in rows for caption in row.captions]
     setting.folder.mkdir(parents=True, exist_ok=True)
     result = stream_retrieval(

@@ -12,6 +12,7 @@ from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchm
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
+from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score, write_json, write_output, write_scores
 from xfm.files import file_digest, model_folder, read_text
@@ -21,12 +22,12 @@ from xfm.reproduce.fine_tuned import evaluate_fine_tuned
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.frozen import evaluate_linear, evaluate_zero_shot_pictures
 from xfm.reproduce.published import Protocol
-from xfm.reproduce.results import OFFICIAL, read_all
+from xfm.reproduce.results import DETAILS, LEFT_OUT, OFFICIAL, left_out_notes, read_all
 from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
 
-DETAILS, OWNER, TABLE = "details.json", "reproduce.json", "results.md"
-"""What was run for a benchmark, which model the folder is of, and the table."""
+OWNER, TABLE = "reproduce.json", "results.md"
+"""Which model the folder is of, and the table."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def run_jobs(
     smoke: bool = False,
     device: str = "auto",
     progress: bool = True,
+    max_bad: int | None = None,
 ) -> dict[str, Score]:
     """Run what is not finished yet, and write the table after every evaluation.
 
@@ -123,6 +125,7 @@ def run_jobs(
         smoke: few rows, a few steps.
         device: auto takes the GPU where there is one.
         progress: show bars and a line for each evaluation.
+        max_bad: rows with an unreadable picture that each evaluation may leave out (see `xfm.data.left_out`).
 
     Returns:
         All scores in `out` by key `benchmark/protocol/split/metric`.
@@ -138,19 +141,24 @@ def run_jobs(
         if (folder / OFFICIAL).is_file():
             continue
         began = time.perf_counter()
-        found = _run(job, Setting(model, data, folder, job.recipe, smoke, device, progress))
+        left_out = LeftOut(max_bad)
+        found = _run(job, Setting(model, data, folder, job.recipe, smoke, device, progress, left_out))
         scores = found.scores(job.name, job.recipe.settings.seed)
         details = {
             "recipe": to_plain(job.recipe),
             "seconds": round(time.perf_counter() - began, 1),
             "submissions": [str(path) for path in found.submissions],
             **found.details,
+            LEFT_OUT: left_out.plain(),
         }
+        left_out.write(folder)
         write_json(folder / DETAILS, details)
         write_scores(folder / OFFICIAL, scores)  # last: it says that the job is finished
         _write_table(out)
         if progress:
             print(f"{job.name}: {_in_words(scores)}", flush=True)
+        if said := left_out.sentence(folder / BAD_FILE):
+            print(f"{job.name}: {said}", flush=True)
     return read_all(out)
 
 
@@ -205,7 +213,8 @@ def weights_digest(model: Path) -> str:
 
 def _write_table(out: Path) -> None:
     ours = {key: score.value for key, score in read_all(out).items()}
-    write_output(out / TABLE, as_markdown(table_lines(ours)))
+    notes = "".join(f"\n{note}\n" for note in left_out_notes(out))
+    write_output(out / TABLE, as_markdown(table_lines(ours)) + notes)
 
 
 def _in_words(scores: Mapping[str, Score]) -> str:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from xfm.config.task import TaskKind
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import Field, TableRow
 from xfm.data.tasks import image_size
 from xfm.data.tokenizer import normalise_caption
 from xfm.data.transforms import names_a_side
-from xfm.errors import UserError
 from xfm.evaluation.constant_box import best_constant_box
 from xfm.evaluation.metrics import paired_iou
 from xfm.modeling.folder import Pretrained
@@ -101,8 +101,8 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
         image = row.path("image")
         try:
             size = image_size(image)
-        except UserError as error:
-            raise UserError(f"{row.place}: {error}") from error
+        except UnreadablePicture as error:
+            raise UnreadablePicture(f"{row.place}: {error}") from error
         return Reference(image, row.text("phrase"), read_box(row, reading, *size))
 
     @classmethod

@@ -111,7 +111,8 @@ class ImageClassificationTask(ClassTask[Labelled, ImageBatch]):
         variation = Variation(settings.image, self.pictures.preprocessing)
         varied = VariedPictures([row.image for row in rows], variation)
         steps, workers = range(start, stop), settings.image.workers
-        for chosen, pixels in varied_batches(varied, order, steps, size, settings.seed, workers):
+        lost = None if self.pictures.lost is None else self.pictures.lose
+        for chosen, pixels in varied_batches(varied, order, steps, size, settings.seed, workers, lost):
             labels = [self.class_of(rows[place]) for place in chosen]
             yield ImageBatch(pixels, self.labels.indices(labels))
 

@@ -1,13 +1,17 @@
 """Pictures of a task: decoded and resized once, encoded once per batch whatever number of rows share them."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.tasks import load_decoded
 from xfm.data.transforms import Normalisation, View, show
 from xfm.data.transforms import normalise as normalise_pixels
@@ -16,6 +20,7 @@ from xfm.modeling.folder import Preprocessing
 from xfm.tasks.shapes import round_up
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
+MANY = 100  # pictures from which looking through them has a bar
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
 NAMED = 5  # of the pictures that are used in part, this many are named as they come; all are in `flaws`
 _log = logging.getLogger(__name__)
@@ -33,6 +38,8 @@ class Pictures:
 
     Attributes:
         flaws: what is wrong with the pictures of which a part only could be decoded so far.
+        lost: counts pictures that were there when they were looked through (`unreadable`) and cannot be read
+            now. Such a picture is blank from then on, so that a training of hours goes on. None: it raises.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
@@ -40,6 +47,8 @@ class Pictures:
         self._capacity = limit // (3 * prod(preprocessing.shape))
         self._kept: dict[Path, Tensor] = {}
         self.flaws: dict[Path, str] = {}
+        self._blank: set[Path] = set()
+        self.lost: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -53,22 +62,74 @@ class Pictures:
         """The picture squashed to the model's square, [3, S, S] uint8.
 
         Raises:
-            UserError: the file is missing or does not decode.
+            UnreadablePicture: the file is missing or does not decode, and none may be lost.
+            UserError: it is one too many.
         """
+        try:
+            return self._read(path)
+        except UnreadablePicture as error:
+            if self.lost is None and path not in self._blank:
+                raise
+            return self.lose(path, str(error))
+
+    def _read(self, path: Path) -> Tensor:
+        """The picture, kept if there is room."""
         kept = self._kept.get(path)
         if kept is None:
-            found = load_decoded(path)
-            if found.flaw is not None:
-                self._note(path, found.flaw)
-            kept = squash(found.pixels, self.preprocessing)
+            if path in self._blank:
+                raise UnreadablePicture(f"{path}: the picture could not be read before")
+            kept = squash(self._decoded(path), self.preprocessing)
             if len(self._kept) < self._capacity:
                 self._kept[path] = kept
         return kept
 
-    def _note(self, path: Path, flaw: str) -> None:
-        if path not in self.flaws and len(self.flaws) < NAMED:
-            _log.warning("used %s in part: %s", printable(str(path)), flaw)
-        self.flaws[path] = flaw
+    def _decoded(self, path: Path) -> Tensor:
+        """The pixels of a file; what is wrong with one of which a part only is there, is noted."""
+        found = load_decoded(path)
+        if found.flaw is not None:
+            if path not in self.flaws and len(self.flaws) < NAMED:
+                _log.warning("used %s in part: %s", printable(str(path)), found.flaw)
+            self.flaws[path] = found.flaw
+        return found.pixels
+
+    def lose(self, path: Path, reason: str) -> Tensor:
+        """Note a picture that cannot be read any more; what stands in its place, [3, S, S] uint8.
+
+        Raises:
+            UserError: it is one too many.
+        """
+        if path not in self._blank:
+            assert self.lost is not None
+            self._blank.add(path)
+            self.lost.add(str(path), f"{reason} (it could be read before; blank since then)")
+        mean = torch.tensor(self.preprocessing.mean).mul(255).round().to(torch.uint8)  # [3]
+        return mean[:, None, None].expand(3, *self.preprocessing.shape)
+
+    def hide(self, paths: Iterable[Path]) -> None:
+        """Show blanks for pictures that cannot be read: for answers that must not be missing."""
+        self._blank.update(paths)
+
+    def unreadable(self, paths: Sequence[Path], progress: bool = False) -> dict[Path, str]:
+        """Why pictures cannot be read: each is decoded once, and as many as fit are kept.
+
+        Args:
+            paths: N distinct pictures.
+            progress: show a bar, of many pictures.
+        """
+
+        def problem(number: int) -> str | None:
+            path = paths[number]
+            try:
+                self._read(path) if number < self._capacity else self._decoded(path)
+            except UnreadablePicture as error:
+                return str(error)
+            return None
+
+        few = len(paths) < MANY
+        bar = tqdm(range(len(paths)), desc="pictures", unit="picture", disable=few or not progress)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            found = pool.map(problem, bar)
+            return {path: reason for path, reason in zip(paths, found, strict=True) if reason is not None}
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, S, S] float32, normalised, of N paths."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from xfm.data.left_out import UnreadablePicture
 from xfm.data.tasks import Row, image_size, read_rows
 
 T = TypeVar("T")
@@ -178,8 +179,19 @@ def read_picture_pairs(path: Path) -> list[PicturePair]:
     return _read(path, ("images", "text", "label"), pair)
 
 
-def read_references(path: Path) -> list[Reference]:
-    """Rows `{"image", "phrase", "box": [left, top, width, height]}`, the box in the picture's pixels."""
+def pictures_of(row: object) -> tuple[Path, ...]:
+    """The pictures of a typed row of any task; none of a row of texts."""
+    found = [getattr(row, name) for name in ("image", "wrong_image") if hasattr(row, name)]
+    return (*found, *getattr(row, "images", ()))
+
+
+def read_references(path: Path, bad: Callable[[str, str], None] | None = None) -> list[Reference]:
+    """Rows `{"image", "phrase", "box": [left, top, width, height]}`, the box in the picture's pixels.
+
+    Args:
+        path: the file.
+        bad: told of a row whose picture cannot be measured, and why; None raises.
+    """
 
     def reference(row: Row) -> Reference:
         image = row.path("image")
@@ -188,7 +200,7 @@ def read_references(path: Path) -> list[Reference]:
         corners = (left / width, top / height, (left + w) / width, (top + h) / height)
         return Reference(image, row.text("phrase"), corners)
 
-    return _read(path, ("image", "phrase", "box"), reference)
+    return _read(path, ("image", "phrase", "box"), reference, bad)
 
 
 def read_captioned(path: Path) -> list[Captioned]:
@@ -215,6 +227,19 @@ def read_labelled(path: Path) -> list[Labelled]:
     return _read(path, ("image", "label"), lambda row: Labelled(row.path("image"), row.text("label")))
 
 
-def _read(path: Path, required: Sequence[str], convert: Callable[[Row], T]) -> list[T]:
-    """All rows, converted."""
-    return [convert(row) for row in read_rows(path, required)]
+def _read(
+    path: Path,
+    required: Sequence[str],
+    convert: Callable[[Row], T],
+    bad: Callable[[str, str], None] | None = None,
+) -> list[T]:
+    """All rows, converted, but for those of which `bad` is told that their picture cannot be read."""
+    found: list[T] = []
+    for row in read_rows(path, required):
+        try:
+            found.append(convert(row))
+        except UnreadablePicture as error:
+            if bad is None:
+                raise
+            bad(f"{row.file}:{row.number}", str(error))
+    return found

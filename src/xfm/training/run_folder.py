@@ -43,6 +43,7 @@ MAY_CHANGE = frozenset(
         "training.log_every",
         "training.max_bad_steps",
         "finetune.device",
+        "finetune.max_bad",
     }
 )
 """Settings that a resumed run may change: none of them alters what is computed."""

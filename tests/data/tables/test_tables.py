@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from xfm.data.pictures import decode_picture
+from xfm.data.left_out import LeftOut
+from xfm.data.pictures import PICTURE_SUFFIXES, decode_picture
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.errors import UserError
 
@@ -179,12 +180,48 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
         ("1.jpg", "dog"),
         ("2.png", "dog"),
     ]
-    (tmp_path / "photos" / "empty").mkdir()
-    with pytest.raises(UserError, match="empty holds no pictures"):
-        read(tmp_path / "photos", PICTURES)
-    (tmp_path / "photos" / "empty").rmdir()
     with pytest.raises(UserError, match="no column 'text'"):
         read(tmp_path / "photos")
+
+
+def test_what_a_folder_holds_besides_its_pictures_is_counted_by_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every kind of picture is read; what is not is named on stderr and kept."""
+    photos = tmp_path / "photos"
+    read_ones = {f"cat/{number}{suffix}" for number, suffix in enumerate(sorted(PICTURE_SUFFIXES))}
+    for name in (*read_ones, "cat/UPPER.JPG", "cat/deep/a.png", "dog/b.png", "empty/", "top.png", "film.mov"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).mkdir() if name.endswith("/") else (photos / name).write_bytes(b"")
+    for name in ("cat/.DS_Store", "cat/._0.jpg", "cat/a.psd", "cat/b.psd", "dog/c.PSD", "dog/d.psd", "dog/e"):
+        (photos / name).write_bytes(b"")
+    (photos / ".hidden").mkdir()
+    (photos / "cat" / "link").symlink_to(photos / "dog")
+    found = LeftOut()
+    rows = read_table(photos, PICTURES, ColumnMap(), tmp_path / "store", left_out=found)
+    names = {row.path("image").relative_to(photos).as_posix() for row in rows}
+    assert names == {*read_ones, "cat/UPPER.JPG", "cat/deep/a.png", "dog/b.png"}
+    said = capsys.readouterr().err
+    for words in (
+        "4 .psd (cat/a.psd, cat/b.psd, dog/c.PSD, ...)",
+        "3 hidden (.hidden/, cat/.DS_Store, cat/._0.jpg)",
+        "2 outside the folders of classes (film.mov, top.png)",
+        "1 without pictures (empty/)",
+        "1 without a suffix (dog/e)",
+        "1 linked (cat/link/)",
+        "1 in folders below those of the classes count as of the class (cat/deep/a.png)",
+    ):
+        assert words in said, words
+    (kept,) = found.plain()["folders"]
+    assert kept["says"] in said
+    assert kept["kinds"][".psd"]["count"] == 4
+
+
+def test_a_folder_of_which_nothing_can_be_read_says_what_there_is(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "photos" / "cat" / "a.psd").write_bytes(b"")
+    with pytest.raises(UserError, match=r"holds no pictures.*1 \.psd \(cat/a\.psd\)"):
+        read(tmp_path / "photos", PICTURES)
 
 
 def test_a_local_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,6 @@ def test_the_installed_package_is_found(folder, tmp_path, monkeypatch):
         (["", "teal", 0], "text"),
         (["what?", "teal", "0"], "number"),
         (["what?", "teal", True], "number"),
-        (["what?", "teal", 7], "does not exist"),
         (["what?", "pink", 0], "13 answers"),
     ],
 )

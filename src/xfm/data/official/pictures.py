@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from xfm.data.official.files import hub_classes, hub_rows, parquet_files, picture_below, read_hub
-from xfm.data.pictures import PictureError, picture_size, picture_suffix
+from xfm.data.pictures import picture_suffix
 from xfm.data.tasks import Row, read_rows
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
@@ -42,7 +42,7 @@ def unpacked(
         total: number of pictures, for the progress bar and to know a folder that is out of date.
 
     Raises:
-        UserError: a picture is no picture, or the folder cannot be written.
+        UserError: the folder cannot be written.
     """
     if (target / INDEX).is_file():
         found = [(_listed(row, target), row.text("label")) for row in read_rows(target / INDEX)]
@@ -87,7 +87,8 @@ def parquet_pictures(
             with names in the file's metadata, or strings.
 
     Raises:
-        UserError: there is no such split, or a row has no picture or no class.
+        UserError: there is no such split, or a row has no bytes of a picture or no class. Whether the bytes
+            are a picture shows when it is read.
     """
     files = parquet_files(folder, split)
     if not files:
@@ -103,10 +104,6 @@ def parquet_pictures(
                 data = value.get("bytes") if isinstance(value, dict) else value
                 if not isinstance(data, bytes):
                     raise row.error(image, "holds no bytes of a picture")
-                try:
-                    picture_size(data)
-                except PictureError as error:
-                    raise row.error(image, f"cannot be used ({error})") from None
                 yield StoredPicture(data, _class(row, label))
 
     return unpacked(cache / split, pictures, sum(hub_rows(file) for file in files)), names

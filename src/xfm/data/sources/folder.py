@@ -1,27 +1,26 @@
 """A folder of pictures without text."""
 
-import os
 from pathlib import Path
 
+from xfm.data.folders import scan_folder
 from xfm.data.records import Limits, Record, SampleKind
 from xfm.data.schema import Origin
 from xfm.data.sources.base import RecordSource
 from xfm.data.sources.jsonl import picture_bytes
-from xfm.data.sources.tar import PICTURES
 
 
 class FolderSource(RecordSource):
-    """Every picture below a folder (by its suffix), in the order of their paths."""
+    """Every picture below a folder, in the order of their paths.
+
+    Attributes:
+        report: what else the folder holds.
+    """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         super().__init__(SampleKind.IMAGE, limits)
         self.folder = folder
-        self._names = sorted(
-            os.path.relpath(os.path.join(place, name), folder)
-            for place, _, names in os.walk(folder)
-            for name in names
-            if name.rpartition(".")[2].lower() in PICTURES
-        )
+        scan = scan_folder(folder)
+        self._names, self.report = scan.pictures, scan.report(folder)
 
     def __len__(self) -> int:
         return len(self._names)

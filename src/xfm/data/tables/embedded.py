@@ -2,12 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xfm.data.pictures import byte_limit, picture_suffix, too_many_bytes
-from xfm.errors import UserError
 from xfm.files import writing
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """Stands in a cell for a picture that no one can use."""
+
+    reason: str
 
 
 class PictureStore:
@@ -20,24 +27,24 @@ class PictureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def unpack(self, cells: Mapping[str, Any], place: str) -> dict[str, Any]:
-        """The cells of a row with paths in place of pictures.
+    def unpack(self, cells: Mapping[str, Any]) -> dict[str, Any]:
+        """The cells of a row with paths in place of pictures, or `BadPicture` for too large ones.
 
         Raises:
-            UserError: a picture is larger than any that would be decoded, or cannot be written.
+            UserError: a picture cannot be written.
         """
-        return {name: self._path(value, f"{place}: {name}") for name, value in cells.items()}
+        return {name: self._path(value) for name, value in cells.items()}
 
-    def _path(self, value: Any, place: str) -> Any:
+    def _path(self, value: Any) -> Any:
         if isinstance(value, list):
-            return [self._path(one, place) for one in value]
+            return [self._path(one) for one in value]
         if isinstance(value, Mapping) and {"bytes", "path"} >= value.keys() and value:
             value = value.get("bytes") or value.get("path")
-        return self._write(value, place) if isinstance(value, bytes) else value
+        return self._write(value) if isinstance(value, bytes) else value
 
-    def _write(self, data: bytes, place: str) -> Path:
+    def _write(self, data: bytes) -> Path | BadPicture:
         if len(data) > (limit := byte_limit()):
-            raise UserError(f"{place} {too_many_bytes(len(data), limit)}")
+            return BadPicture(too_many_bytes(len(data), limit))
         path = self.folder.absolute() / (hashlib.sha256(data).hexdigest()[:32] + picture_suffix(data))
         if not path.exists():
             with writing(path, "or choose another folder"):

@@ -1,12 +1,12 @@
 """A folder of pictures with a folder a class below it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
+from xfm.data.folders import scan_classes
+from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.tables.records import Records
 from xfm.errors import UserError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 COLUMNS = ("image", "label")
 
 
@@ -14,27 +14,24 @@ def read_folder(path: Path) -> Records:
     """Every picture below `path`/CLASS/, in the order of the names; the columns are `image` and `label`.
 
     Raises:
-        UserError: there is no such folder, no folder of a class, or one of them holds no picture.
+        UserError: there is no such folder, it has no folder of a class, or none of them holds a picture.
     """
     if not path.is_dir():
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
-    classes = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
-    if not classes:
-        raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")
-    files = {one: sorted(_pictures(one)) for one in classes}
-    if empty := [one for one, found in files.items() if not found]:
+    try:
+        classes, report = scan_classes(path)
+        folders = any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())
+    except OSError as error:
         raise UserError(
-            f"{empty[0]} holds no pictures ({', '.join(sorted(SUFFIXES))}); add some, or remove the folder"
+            f"{path}: cannot look into the folder ({error.strerror}); check its rights"
+        ) from error
+    if not folders:
+        raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")
+    if not classes:
+        raise UserError(
+            f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in its folders: "
+            f"{report.sentence}; add some"
         )
-    pairs = [(file, one.name) for one, found in files.items() for file in found]
-    rows = (
-        (number, {"image": file.absolute(), "label": label})
-        for number, (file, label) in enumerate(pairs, start=1)
-    )
-    return Records(COLUMNS, rows)
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            yield path
+    pairs = [(path.absolute() / label / name, label) for label, names in classes.items() for name in names]
+    rows = ((number, {"image": file, "label": label}) for number, (file, label) in enumerate(pairs, start=1))
+    return Records(COLUMNS, rows, report or None)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
+from xfm.data.tables.embedded import BadPicture
 from xfm.data.tasks import Row
 from xfm.errors import UserError
 from xfm.files import path_below
@@ -122,8 +124,8 @@ class TableRow(Row):
     def paths(self, field: str) -> list[Path]:
         """Files, each as `path` has it."""
         value = self._listed(field)
-        if isinstance(value, list) and all(isinstance(one, str | Path) for one in value):
-            return [one if isinstance(one, Path) else self._below(field, one) for one in value]
+        if isinstance(value, list) and all(isinstance(one, str | Path | BadPicture) for one in value):
+            return [self._file(field, one) for one in value]
         raise self.error(field, "is not a list of paths")
 
     def one_by_one(self, field: str) -> list["TableRow"]:
@@ -136,7 +138,13 @@ class TableRow(Row):
     def path(self, field: str) -> Path:
         """A picture's file; its path starts from the table's folder, or from the folder that was given."""
         value = self.fields.get(field)
-        return value if isinstance(value, Path) else self._below(field, self.text(field))
+        return self._file(field, value if isinstance(value, Path | BadPicture) else self.text(field))
+
+    def _file(self, field: str, value: str | Path | BadPicture) -> Path:
+        if isinstance(value, BadPicture):
+            column = self.names.get(field, field)
+            raise UnreadablePicture(f'{self.place}: the column "{column}" {value.reason}')
+        return value if isinstance(value, Path) else self._below(field, value)
 
     def _below(self, field: str, name: str) -> Path:
         if "://" in name:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from xfm.data.left_out import LeftOut
 from xfm.data.tables.arrow_cells import require_cells
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
@@ -31,6 +32,7 @@ def read_table(
     columns: ColumnMap,
     store: Path,
     root: Path | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[TableRow]:
     """The rows of a table with the fields of a task.
 
@@ -41,6 +43,7 @@ def read_table(
         columns: what the columns are called.
         store: folder into which pictures are written that stand in the table itself.
         root: folder that paths of pictures start from; the table's own if None.
+        left_out: told what a folder holds besides pictures, which is said on stderr in any case.
 
     Raises:
         UserError: the source is missing, damaged, empty or of an unknown kind, or lacks a column.
@@ -49,6 +52,8 @@ def read_table(
     wanted = frozenset(columns.of(one.name) for one in fields)
     place = Path(source)
     records = _open(source, wanted)
+    if records.report is not None:
+        (left_out or LeftOut()).folder(records.report)
     if records.columns is not None:
         columns.check_columns(fields, records.columns, place)
     pictures, names = PictureStore(store), {one.name: columns.of(one.name) for one in fields}
@@ -57,7 +62,7 @@ def read_table(
         if records.columns is None:
             columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"), others=bool(rows))
         require_cells(cells, f"{place}:{number}")
-        cells = pictures.unpack({name: cells[name] for name in wanted & cells.keys()}, f"{place}:{number}")
+        cells = pictures.unpack({name: cells[name] for name in wanted & cells.keys()})
         found = {field: cells[column] for field, column in names.items() if column in cells}
         rows.append(TableRow(found, place, number, names, root))
     if not rows:

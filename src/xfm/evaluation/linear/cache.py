@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xfm.config.linear import FeatureConfig
-from xfm.evaluation.linear.source import PictureSource, pixel_batches
+from xfm.evaluation.linear.source import Bad, PictureSource, pixel_batches
 from xfm.files import read_text, write_text, writing
 from xfm.modeling.encoders import VisionLike
 from xfm.modeling.folder import Preprocessing
@@ -67,7 +67,12 @@ class Featuriser:
 
 
 def cached_features(
-    featuriser: Featuriser, source: PictureSource, folder: Path, name: str, progress: bool = False
+    featuriser: Featuriser,
+    source: PictureSource,
+    folder: Path,
+    name: str,
+    progress: bool = False,
+    bad: Bad | None = None,
 ) -> NDArray[np.float32]:
     """Features of pictures, from the cache if they are there.
 
@@ -77,6 +82,7 @@ def cached_features(
         folder: of the cache; it is made.
         name: what the pictures are called in the bar.
         progress: show a bar.
+        bad: told of a picture that cannot be read; its features are NaN then, in the cache too. None raises.
 
     Returns:
         [N, D] float32, a memory map: it takes no memory until it is read, and what is written to it stays in
@@ -89,18 +95,20 @@ def cached_features(
     if not path.exists():
         with writing(folder, "or choose another folder"):
             folder.mkdir(parents=True, exist_ok=True)
-            _encode(featuriser, source, path, name, progress)
+            _encode(featuriser, source, path, name, progress, bad)
     return np.load(path, mmap_mode="c", allow_pickle=False)
 
 
-def _encode(featuriser: Featuriser, source: PictureSource, path: Path, name: str, progress: bool) -> None:
+def _encode(
+    featuriser: Featuriser, source: PictureSource, path: Path, name: str, progress: bool, bad: Bad | None
+) -> None:
     """Write the features beside `path` and rename them at the end."""
     part, note = path.with_suffix(".part.npy"), path.with_suffix(".part.json")
     shape = (len(source), featuriser.width * (2 if featuriser.both else 1))
     done = _done(part, note, shape)
     mode = "r+" if done else "w+"
     features = np.lib.format.open_memmap(part, mode=mode, dtype=np.float32, shape=None if done else shape)
-    batches = enumerate(_vectors(featuriser, source, done), start=1)
+    batches = enumerate(_vectors(featuriser, source, done, bad), start=1)
     bar = tqdm(total=len(source), initial=done, desc=name, unit="picture", disable=not progress)
     with bar:
         for number, batch in batches:
@@ -127,10 +135,12 @@ def _done(part: Path, note: Path, shape: tuple[int, int]) -> int:
 
 
 @torch.inference_mode()
-def _vectors(featuriser: Featuriser, source: PictureSource, start: int) -> Iterator[NDArray[np.float32]]:
+def _vectors(
+    featuriser: Featuriser, source: PictureSource, start: int, bad: Bad | None
+) -> Iterator[NDArray[np.float32]]:
     """Batches [B, D] of the pictures from `start`."""
     config, device = featuriser.config, featuriser.device
-    for pixels in pixel_batches(source, featuriser.preprocessing, config, start):
+    for pixels in pixel_batches(source, featuriser.preprocessing, config, start, bad):
         with autocast(config.precision, device):
             states = featuriser.vision(pixels.to(device)).float()  # [B, 1 + P, Dv]
         features = torch.cat([states[:, 0], states[:, 1:].mean(1)], 1) if featuriser.both else states[:, 0]

@@ -11,13 +11,14 @@ import numpy as np
 from xfm.config.linear import LinearEvaluationConfig, Method
 from xfm.config.pixels import NORMALISATIONS
 from xfm.config.plain import to_plain
+from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.classification import mean_class_accuracy, top_k_accuracy
-from xfm.evaluation.linear.cache import Featuriser, cached_features
+from xfm.evaluation.linear.cache import Featuriser
 from xfm.evaluation.linear.deep import fit_head
 from xfm.evaluation.linear.save import check_savable, save_probe
-from xfm.evaluation.linear.source import FilePictures
 from xfm.evaluation.linear.sweep import LinearProbe, fit_probe, joined
+from xfm.evaluation.linear.usable import usable_features
 from xfm.evaluation.metrics import Array, majority_accuracy
 from xfm.evaluation.probe import Split, nearest_neighbours
 from xfm.evaluation.scores import Score, write_json, write_scores
@@ -70,6 +71,7 @@ def evaluate_frozen(
     cache: Path | None = None,
     progress: bool = True,
     save: bool = False,
+    left_out: LeftOut | None = None,
 ) -> FrozenResult:
     """Evaluate frozen features, and write `metrics.json` and `probe.json`.
 
@@ -82,6 +84,7 @@ def evaluate_frozen(
             common.
         progress: show bars.
         save: write the linear probe as a model folder, `out/model`, which `xfm predict` takes.
+        left_out: told of the rows whose picture cannot be read; they are written to `out/bad.jsonl`.
 
     Raises:
         UserError: the model or a picture cannot be read, a test row has a class that no training row has, or
@@ -98,8 +101,11 @@ def evaluate_frozen(
     )
     cache = cache or out / CACHE
     began = time.perf_counter()
-    features = _cached(data, featuriser, cache, progress)
+    left_out = left_out or LeftOut()
+    features = _cached(data, featuriser, cache, progress, left_out)
+    left_out.write(out)
     result = FrozenResult(details={"config": to_plain(config), "seconds": {}})
+    result.details["left_out"] = left_out.plain()
     seconds: dict[str, float] = result.details["seconds"]
     seconds["features"] = time.perf_counter() - began
     for method in dict.fromkeys(config.methods):
@@ -166,20 +172,20 @@ class _Features:
         return Split(split.features[:, : self.featuriser.width], split.labels)
 
 
-def _cached(data: LabelledSplits, featuriser: Featuriser, cache: Path, progress: bool) -> _Features:
-    """Features of every split, computed where the cache does not have them."""
+def _cached(
+    data: LabelledSplits, featuriser: Featuriser, cache: Path, progress: bool, left_out: LeftOut
+) -> _Features:
+    """Features of every split, computed where the cache does not have them; without unreadable pictures."""
+    kept: dict[str, Sequence[Labelled]] = {}
 
     def split(name: str, rows: Sequence[Labelled]) -> Split:
-        values = cached_features(featuriser, FilePictures(rows), cache, f"{name} pictures", progress)
-        return Split(values, np.array([row.label for row in rows]))
+        values, kept[name] = usable_features(featuriser, rows, cache, name, left_out, progress)
+        return Split(values, np.array([row.label for row in kept[name]]))
 
-    return _Features(
-        split("training", data.train),
-        None if data.validation is None else split("validation", data.validation),
-        split("test", data.test),
-        featuriser,
-        cache,
-    )
+    train, test = split("training", data.train), split("test", data.test)
+    validation = None if data.validation is None else split("validation", data.validation)
+    _check_labels(LabelledSplits(kept["training"], kept["test"], kept.get("validation")))
+    return _Features(train, validation, test, featuriser, cache)
 
 
 def _linear(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,12 +12,14 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from xfm.config.linear import FeatureConfig, Framing
+from xfm.data.left_out import UnreadablePicture
 from xfm.data.tasks import load_image
-from xfm.errors import UserError
 from xfm.modeling.folder import Preprocessing
 from xfm.tasks.pictures import normalise, squash
 from xfm.tasks.rows import Labelled
 
+Bad = Callable[[int, str], None]
+"""Told the index of a picture that cannot be read, and why."""
 STRIP = 16  # sides of longer strips have this ratio at most when their middle is cut out
 
 
@@ -32,7 +34,7 @@ class PictureSource(Protocol):
         """The picture at an index, [3, H, W] uint8.
 
         Raises:
-            UserError: it cannot be read.
+            UnreadablePicture: it cannot be read.
         """
         ...
 
@@ -49,62 +51,96 @@ class FilePictures:
     """
 
     def __init__(self, rows: Sequence[Labelled]) -> None:
-        self._rows = rows
+        self.rows = rows
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def picture(self, index: int) -> Tensor:
         """[3, H, W] uint8."""
-        row = self._rows[index]
+        row = self.rows[index]
         try:
             return load_image(row.image)
-        except UserError as error:
-            raise UserError(f"{row.place}: {error}" if row.place else str(error)) from error
+        except UnreadablePicture as error:
+            raise UnreadablePicture(f"{row.place}: {error}" if row.place else str(error)) from error
 
     def identity(self) -> str:
         """Of names, sizes and times of change of the files; their bytes are not read."""
         digest = hashlib.sha256()
-        for row in self._rows:
+        for row in self.rows:
             try:
                 status = row.image.stat()
-            except OSError as error:
-                raise UserError(
-                    f"{row.shown}: cannot read the picture ({error.strerror}); check the path"
-                ) from error
-            says = f"{row.image.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+                says = f"{row.image.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            except (OSError, ValueError):  # whoever reads it is told
+                says = f"{row.image.name}\0is not there\n"
             digest.update(says.encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
-class _Framed(Dataset[Tensor]):
-    """Pictures in the model's shape, for torch's loader."""
+class _Framed(Dataset[tuple[Tensor, str]]):
+    """Pictures in the model's shape, each with why it cannot be read, for torch's loader."""
 
-    def __init__(self, source: PictureSource, frame: Callable[[Tensor], Tensor], start: int) -> None:
-        self.source, self.frame, self.start = source, frame, start
+    def __init__(
+        self,
+        source: PictureSource,
+        frame: Callable[[Tensor], Tensor],
+        start: int,
+        shape: tuple[int, int],
+    ) -> None:
+        self.source, self.frame, self.start, self.shape = source, frame, start, shape
 
     def __len__(self) -> int:
         return len(self.source) - self.start
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.frame(self.source.picture(self.start + index))
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        try:
+            return self.frame(self.source.picture(self.start + index)), ""
+        except UnreadablePicture as error:
+            return torch.zeros(3, *self.shape, dtype=torch.uint8), str(error)
+
+
+def _stack(items: Sequence[tuple[Tensor, str]]) -> tuple[Tensor, list[str]]:
+    pictures, reasons = zip(*items, strict=True)
+    return torch.stack(pictures), list(reasons)
 
 
 def pixel_batches(
-    source: PictureSource, preprocessing: Preprocessing, config: FeatureConfig, start: int = 0
+    source: PictureSource,
+    preprocessing: Preprocessing,
+    config: FeatureConfig,
+    start: int = 0,
+    bad: Bad | None = None,
 ) -> Iterator[Tensor]:
-    """Batches [B, 3, S, S] float32 of the pictures from `start`, in their order."""
+    """Batches [B, 3, S, S] float32 of the pictures from `start`, in their order.
+
+    Args:
+        source: the pictures.
+        preprocessing: the model's shape, mean and deviation.
+        config: batch size, framing, workers.
+        start: the first picture.
+        bad: told of a picture that cannot be read, which is NaN then; None raises.
+
+    Raises:
+        UnreadablePicture: a picture cannot be read.
+    """
     crop = config.framing is Framing.CENTRE
     frame = partial(centre if crop else squash, preprocessing=preprocessing)
-    loader: DataLoader[Tensor] = DataLoader(
-        _Framed(source, frame, start),
+    loader: DataLoader[Any] = DataLoader(
+        _Framed(source, frame, start, preprocessing.shape),
         config.batch_size,
         num_workers=config.workers,
-        collate_fn=torch.stack,
+        collate_fn=_stack,
         pin_memory=torch.cuda.is_available(),
     )
-    for batch in loader:
-        yield normalise(batch, preprocessing)
+    for number, (batch, reasons) in enumerate(loader):
+        pixels = normalise(batch, preprocessing)
+        for place, reason in enumerate(reasons):
+            if reason and bad is None:
+                raise UnreadablePicture(reason)
+            if reason and bad is not None:
+                bad(start + number * config.batch_size + place, reason)
+                pixels[place] = torch.nan
+        yield pixels
 
 
 def centre(picture: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -159,7 +159,7 @@ def _deviations(features: Array) -> Array:
 def _part(split: Split, chosen: NDArray[np.bool_], scratch: Path | None) -> Split:
     """Some rows of a split."""
     rows = np.flatnonzero(chosen)
-    features = _room((len(rows), split.features.shape[1]), scratch)
+    features = room((len(rows), split.features.shape[1]), scratch)
     for start in range(0, len(rows), 8192):
         features[start : start + 8192] = split.features[rows[start : start + 8192]]
     return Split(features, split.labels[rows])
@@ -167,7 +167,7 @@ def _part(split: Split, chosen: NDArray[np.bool_], scratch: Path | None) -> Spli
 
 def joined(first: Split, second: Split, scratch: Path | None) -> Split:
     """The rows of two splits; in a file below `scratch` where they are too many for memory."""
-    features = _room((len(first.labels) + len(second.labels), first.features.shape[1]), scratch)
+    features = room((len(first.labels) + len(second.labels), first.features.shape[1]), scratch)
     at = 0
     for split in (first, second):
         for start in range(0, len(split.labels), 8192):
@@ -177,7 +177,7 @@ def joined(first: Split, second: Split, scratch: Path | None) -> Split:
     return Split(features, np.concatenate([first.labels, second.labels]))
 
 
-def _room(shape: tuple[int, int], scratch: Path | None) -> Array:
+def room(shape: tuple[int, int], scratch: Path | None) -> Array:
     """Room for features [N, D] float32: memory, or a file without a name that goes with the array."""
     if 4 * shape[0] * shape[1] <= IN_MEMORY or scratch is None:
         return np.empty(shape, dtype=np.float32)

@@ -1,6 +1,7 @@
 """Grounding after a short fine-tuning; baselines: the best constant box, training without phrases."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from xfm.evaluation.metrics import Array, accuracy_at_iou, iou_matrix, paired_io
 from xfm.evaluation.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.rows import Reference
+from xfm.tasks.rows import Reference, read_references
 
 SHOWN = 10
 SAMPLED_BOXES = 2000  # training boxes behind chance and the constant box
@@ -25,10 +26,10 @@ def run_grounding(context: Context) -> PartResult:
     before any fine-tuning.
     """
     config, result, seed = context.config.grounding, PartResult(), context.config.seed
-    train = context.rows(GroundingTask.read, "grounding", "train", config.train_rows)
+    read = partial(read_references, bad=context.left_out.add)
+    train = context.rows(read, "grounding", "train", config.train_rows)
     tests = {
-        split: context.rows(GroundingTask.read, "grounding", split, config.test_rows)
-        for split in context.splits(SPLITS)
+        split: context.rows(read, "grounding", split, config.test_rows) for split in context.splits(SPLITS)
     }
 
     def build(settings: TaskSettings) -> GroundingTask:

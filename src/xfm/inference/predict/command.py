@@ -5,9 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask, pipeline_task
-from xfm.errors import UserError
+from xfm.errors import UserError, printable
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -30,7 +31,7 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
         "  xfm predict embed --model runs/nano/model --input photos/ --out vectors.jsonl\n"
         "  xfm predict visual-question-answering --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
-        "      --columns image=photo,question=q --keep id --skip-bad",
+        "      --columns image=photo,question=q --keep id --max-bad 20",
     )
     parser.add_argument("task", type=str, help="what to answer")
     parser.add_argument("--model", type=str, required=True, help="model folder, run, or name on the hub")
@@ -48,9 +49,7 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "--pictures", type=str, default=None, help="folder that paths start from, if not the input's"
     )
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="log rows that cannot be answered in OUT.bad.jsonl"
-    )
+    add_max_bad(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
     parser.add_argument(
         "--resume", action="store_true", help="go on with what OUT holds, as happens without it, too"
     )
@@ -151,7 +150,7 @@ def predict(chosen: "Namespace") -> None:
             options,
             reading=reading,
             gallery=gallery,
-            skip_bad=chosen.skip_bad,
+            max_bad=chosen.max_bad,
             restart=chosen.restart,
             draw=getattr(chosen, "draw", None),
             progress=not chosen.quiet,
@@ -159,6 +158,11 @@ def predict(chosen: "Namespace") -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
     before = f" ({found.before} of them by earlier runs)" if found.before else ""
-    skipped = f"; {found.skipped} could not be answered, see {bad_file(out)}" if found.skipped else ""
     partial = f'; {found.partial} by a part of a picture, see their "warning"' if found.partial else ""
-    print(f"{found.before + found.answered} rows are answered in {out}{before}{skipped}{partial}.")
+    answered = found.before + found.answered
+    print(f"{answered} rows are answered in {out}{before}{partial}.")
+    if found.skipped:
+        total, first = found.skipped + answered, printable(found.first_bad)
+        print(f"{found.skipped} of {total} rows were left out: {first}; all in {bad_file(out)}")
+    if found.gallery:
+        print(f"Of the gallery, {found.gallery}")

@@ -4,12 +4,14 @@ import contextlib
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from xfm.config.plain import completed, first_difference, to_plain
+from xfm.data.folders import FolderReport
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
 
@@ -35,6 +37,11 @@ def earlier_settings(out: Path) -> dict[str, Any]:
 def bad_file(out: Path) -> Path:
     """Where rows that could not be answered are logged."""
     return out.with_name(f"{out.name}.bad.jsonl")
+
+
+def gallery_file(out: Path) -> Path:
+    """Where candidates of a gallery are logged that could not be read."""
+    return out.with_name(f"{out.name}.gallery.bad.jsonl")
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,21 @@ class Answers:
         self.skipped += 1
         with writing(bad_file(self.out), _ROOM):
             self._bad.write(json.dumps({ROW: row, "error": reason}).encode() + b"\n")
+
+    def log_folder(self, report: FolderReport) -> None:
+        """Say and note what the folder holds besides its pictures."""
+        print(f"Note: {report.sentence}", file=sys.stderr, flush=True)
+        with writing(bad_file(self.out), _ROOM):
+            self._bad.write(json.dumps(report.plain()).encode() + b"\n")
+
+    @property
+    def first_bad(self) -> str:
+        """The first row of the log with the reason; empty where there is none."""
+        self.flush()
+        for line in bad_file(self.out).read_bytes().splitlines() if self.skipped else ():
+            if "error" in (row := json.loads(line)):
+                return row["error"]
+        return ""
 
     def flush(self) -> None:
         """Hand what was written to the system, the log first: it is mended by what the answers say."""

@@ -3,13 +3,14 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
+from xfm.data.left_out import LeftOut
 from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
 from xfm.files import writing
@@ -18,7 +19,16 @@ from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
 from xfm.inference.matching import Grounding
 from xfm.inference.pictures import original
-from xfm.inference.predict.output import ANSWER, ROW, WARNING, Answers, bad_file, open_answers, settings_file
+from xfm.inference.predict.output import (
+    ANSWER,
+    ROW,
+    WARNING,
+    Answers,
+    bad_file,
+    gallery_file,
+    open_answers,
+    settings_file,
+)
 from xfm.inference.predict.reading import InputRow, Reading, RowSource
 from xfm.inference.predict.sources import FolderRows, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
@@ -35,12 +45,16 @@ class Outcome:
         before: rows that were answered already.
         skipped: rows that could not be answered, of all runs.
         partial: rows that this run answered by a picture of which a part only could be decoded.
+        first_bad: the first of them with the reason, empty where there is none.
+        gallery: candidates of a gallery that could not be read, in words.
     """
 
     answered: int
     before: int
     skipped: int
     partial: int = 0
+    first_bad: str = ""
+    gallery: str = ""
 
 
 def predict(
@@ -51,7 +65,7 @@ def predict(
     *,
     reading: Reading | None = None,
     gallery: Path | str | None = None,
-    skip_bad: bool = False,
+    max_bad: int | None = None,
     restart: bool = False,
     draw: Path | str | None = None,
     progress: bool = False,
@@ -71,13 +85,14 @@ def predict(
         options: of the task.
         reading: how the table is read; by default every field stands in a column of its own name.
         gallery: for retrieval, the candidates: a folder of pictures, or a table with a column image or text.
-        skip_bad: log rows that cannot be answered in OUT.bad.jsonl and go on.
+        max_bad: rows that cannot be answered to log in OUT.bad.jsonl and pass over at most, those of earlier
+            runs among them (see `xfm.data.left_out`); 0 ends the run at the first.
         restart: throw away what `out` holds.
         draw: folder for the pictures of a grounding, each row's with its box, under the row's number.
         progress: show a bar.
 
     Raises:
-        UserError: a row cannot be answered (without `skip_bad`; the rows before it are there), `out` holds
+        UserError: too many rows cannot be answered (the rows before the last of them are there), `out` holds
             answers of other settings, or a file cannot be read or written.
     """
     source, out = Path(source), Path(out)
@@ -90,11 +105,31 @@ def predict(
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.task} has none; leave it out")
     _refuse_to_overwrite([source, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, source, reading, options, gallery)
+    candidates, said = LeftOut(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
-        pipe.searched = read_gallery(pipe, Path(gallery), reading.root)
+        pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
+        candidates.write_to(gallery_file(out))
+        said = candidates.sentence(gallery_file(out))
     pipe.prepare(options)  # refuses what cannot be, before anything is written
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
-        return _answer(pipe, rows, options, answers, skip_bad, None if draw is None else Path(draw), progress)
+        if isinstance(rows, FolderRows) and rows.report:
+            answers.log_folder(rows.report)
+        done = _answer(pipe, rows, options, answers, max_bad, None if draw is None else Path(draw), progress)
+    _require_half(done, out, max_bad)
+    return replace(done, gallery=said)
+
+
+def _require_half(done: Outcome, out: Path, max_bad: int | None) -> None:
+    """Refuse to call it done where nothing could be answered, or less than half and nobody asked for that."""
+    total = done.before + done.answered + done.skipped
+    where = f"all are in {bad_file(out)}"
+    if total and done.skipped == total:
+        raise UserError(f"{done.first_bad}: none of the {total} rows could be answered; mend them ({where})")
+    if max_bad is None and 2 * done.skipped > total:
+        raise UserError(
+            f"{done.first_bad}: {done.skipped} of the {total} rows could not be answered, more than half; "
+            f"the others are answered in {out}: mend them ({where}), or give --max-bad {done.skipped}"
+        )
 
 
 def _refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
@@ -110,11 +145,11 @@ def _answer(
     rows: RowSource,
     options: Any,
     answers: Answers,
-    skip_bad: bool,
+    max_bad: int | None,
     draw: Path | None,
     progress: bool,
 ) -> Outcome:
-    done = answers.done
+    done, limit = answers.done, LeftOut(max_bad).limit
     waiting: dict[int, InputRow] = {}
     warnings: dict[int, str] = {}
 
@@ -123,16 +158,17 @@ def _answer(
             waiting[number] = row
             yield row.given
 
-    def skip(number: int, reason: str) -> None:
+    def skip(number: int, reason: str) -> bool:
+        if answers.skipped >= limit:
+            return False
         row = waiting.pop(number)
         answers.log(row.number, f"{row.place}: {reason}")
+        return True
 
     answered = partial = 0
     with _bar(rows, progress) as bar:
         try:
-            for number, answer in pipe.numbered(
-                given(), options, skip if skip_bad else None, warnings.__setitem__
-            ):
+            for number, answer in pipe.numbered(given(), options, skip, warnings.__setitem__):
                 row = waiting.pop(number)
                 if draw is not None:
                     _draw(pipe, row, answer, draw)
@@ -146,10 +182,12 @@ def _answer(
                 bar.set_postfix(rows=done.lines + answered, skipped=answers.skipped, refresh=False)
         except InputError as error:
             reason = f"{waiting[error.number].place}: {error.reason}"
+            others = f"{answers.skipped} others are passed over; " if answers.skipped else ""
             raise UserError(
-                f"{reason} (the rows before it are answered; --skip-bad passes over such rows)"
+                f"{reason} (the rows before it are answered; {others}a larger --max-bad than {limit} passes "
+                "over more such rows)"
             ) from error
-    return Outcome(answered, done.lines, answers.skipped, partial)
+    return Outcome(answered, done.lines, answers.skipped, partial, answers.first_bad)
 
 
 def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
@@ -167,14 +205,18 @@ def _bar(rows: RowSource, progress: bool) -> Any:
     return tqdm(total=rows.total, unit=rows.unit, unit_scale=scale, desc="predict", disable=not progress)
 
 
-def read_gallery(pipe: Retrieval, path: Path, root: Path | None) -> Gallery:
-    """The candidates of a folder or table.
+def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftOut) -> Gallery:
+    """The candidates of a folder or table; unreadable pictures are left out, others keep their numbers.
 
     Raises:
-        UserError: a row cannot be used, or some are texts and some pictures.
+        UserError: a row cannot be used, too many pictures cannot, or some are texts and some pictures.
     """
     candidates: dict[str, list[Any]] = {}
-    for row in open_source(path, Reading(FIELDS[PipelineTask.EMBED], root=root)).rows(0, frozenset()):
+    source, places = open_source(path, Reading(FIELDS[PipelineTask.EMBED], root=root)), list[str]()
+    if isinstance(source, FolderRows) and source.report:
+        left_out.folder(source.report)
+    for row in source.rows(0, frozenset()):
+        places.append(row.place)
         if not isinstance(row.given, dict) or len(row.given) != 1:
             reason = getattr(row.given, "reason", "a candidate is either a text or an image")
             raise UserError(f"{row.place}: {reason}")
@@ -183,7 +225,16 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None) -> Gallery:
     if len(candidates) != 1:
         raise UserError(f"{path}: a gallery holds either texts or pictures; split it in two")
     ((kind, values),) = candidates.items()
-    return pipe.gallery(texts=values) if kind == "text" else pipe.gallery(images=values)
+    if kind == "text":
+        return pipe.gallery(texts=values)
+
+    def bad(number: int, reason: str) -> bool:
+        left_out.add(places[number], reason)
+        return True
+
+    gallery = pipe.gallery(images=values, bad=bad)
+    left_out.count(str(path), "gallery", len(values), len(left_out.rows))
+    return gallery
 
 
 def _settings(

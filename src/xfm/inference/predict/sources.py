@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xfm.config.pipelines import Holds
+from xfm.data.folders import scan_folder
+from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.records import Limits
 from xfm.data.tables.arrow_cells import require_cells
 from xfm.data.tables.delimited import read_cells, read_header, wrong_width
-from xfm.data.tables.folder import SUFFIXES
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
@@ -142,6 +143,9 @@ class FolderRows(RowSource):
     """The pictures of a folder and the folders below it, in the order of their paths.
 
     Rows are told by their names, so that pictures may be added between two runs.
+
+    Attributes:
+        report: what else the folder holds.
     """
 
     def __init__(self, path: Path, reading: Reading) -> None:
@@ -158,9 +162,11 @@ class FolderRows(RowSource):
         if reading.keep or reading.columns.columns:
             option = "--keep" if reading.keep else "--columns"
             raise UserError(f"{path} is a folder of pictures, which has no columns; leave out {option}")
-        self.names = sorted(_pictures_below(path))
+        scan = scan_folder(path)
+        self.names, self.report = scan.pictures, scan.report(path)
         if not self.names:
-            raise UserError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}); check the path")
+            kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+            raise UserError(f"{self.report.sentence}; it holds no pictures ({kinds}); check the path")
         self.total = len(self.names)
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
@@ -169,12 +175,3 @@ class FolderRows(RowSource):
             if name not in done:
                 path = self.path / name
                 yield InputRow(number, str(path), {self.field: path}, {"image": name}, number)
-
-
-def _pictures_below(folder: Path) -> Iterator[str]:
-    """Paths of pictures relative to the folder; links to folders are not followed."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                yield os.path.relpath(os.path.join(place, name), folder)

@@ -56,11 +56,12 @@ def check_picture(path: Path, where: str) -> None:
     """Say at once, and not after the first epoch, that the pictures are somewhere else.
 
     Args:
-        path: a picture that must be there.
+        path: a picture that should be there.
         where: which folder holds the pictures in the official layout.
 
     Raises:
-        UserError: it is not there.
+        UserError: there is nothing in its folder; a single picture may be missing.
     """
-    if not os.path.isfile(path):  # of a name that is too long, `Path.is_file` raises
+    folder = os.path.dirname(path)
+    if not (os.path.isfile(path) or (os.path.isdir(folder) and os.listdir(folder))):
         raise UserError(f"{path} does not exist; {where}")

@@ -49,7 +49,8 @@ def read_nlvr(folder: Path) -> Corpus[LabelledPictureText]:
     """The first NLVR: `train/train.json`, `dev/dev.json`, `test/test.json`, each beside its `images/`.
 
     One drawing holds three boxes, so that a row is one picture with a sentence. Every example was drawn in
-    six orders of the boxes; all are training rows, the first that is there is tested.
+    six orders of the boxes; all are training rows, the first that is there is tested. Where none is
+    there, the first stands for them, as a picture that cannot be read.
 
     Raises:
         UserError: a file is missing, or a row is not as published.
@@ -75,5 +76,6 @@ def _drawings(row: Row, images: Path, split: str) -> list[LabelledPictureText]:
         if os.path.isfile(image):  # of a name that is too long, `Path.is_file` raises
             found.append(LabelledPictureText(image, row.text("sentence"), label, identifier))
     if not found:
-        raise row.error("identifier", f"has no picture {images / f'{directory}/{split}-{identifier}-0.png'}")
+        first = images / f"{directory}/{split}-{identifier}-0.png"
+        found.append(LabelledPictureText(first, row.text("sentence"), label, identifier))
     return found

@@ -1,0 +1,129 @@
+"""Which pictures lie in a folder, and what else does."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xfm.data.pictures import PICTURE_SUFFIXES
+from xfm.errors import printable
+
+HIDDEN, LINKS, CLOSED = "hidden", "linked", "not to be opened"
+OUTSIDE, EMPTY = "outside the folders of classes", "without pictures"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What a reader passed over in a folder.
+
+    Attributes:
+        folder: the folder.
+        passed: names by kind: a suffix that no picture has, or one of the above.
+        nested: pictures below a class's folder in further folders, which count as of that class.
+    """
+
+    folder: str
+    passed: Mapping[str, Sequence[str]]
+    nested: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.passed or self.nested)
+
+    @property
+    def sentence(self) -> str:
+        """Counted by kind, with the first few names."""
+        kinds = [f"{len(names):,} {kind} ({_first(names)})" for kind, names in self.passed.items()]
+        says = f"left out {', '.join(kinds)}" if kinds else ""
+        if self.nested:
+            count = f"{len(self.nested):,} in folders below those of the classes"
+            says += ("; " if says else "") + f"{count} count as of the class ({_first(self.nested)})"
+        return printable(f"{self.folder}: {says or 'nothing is left out'}")
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values."""
+        kinds = {**self.passed, **({"nested": self.nested} if self.nested else {})}
+        counts = {kind: {"count": len(names), "first": list(names[:_SHOWN])} for kind, names in kinds.items()}
+        return {"folder": self.folder, "kinds": counts, "says": self.sentence}
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+@dataclass
+class Scan:
+    """Files of a folder and of those below it, links to folders excepted; names are relative to it.
+
+    Attributes:
+        pictures: names with a suffix of pictures, in the order of their paths.
+        passed: other names by kind.
+    """
+
+    pictures: list[str] = field(default_factory=list)
+    passed: dict[str, list[str]] = field(default_factory=dict)
+
+    def pass_over(self, kind: str, name: str) -> None:
+        """Note a name that is not read."""
+        self.passed.setdefault(kind, []).append(name)
+
+    def report(self, folder: Path, nested: Sequence[str] = ()) -> FolderReport:
+        """What was passed over, in a fixed order."""
+        passed = {kind: sorted(self.passed[kind]) for kind in sorted(self.passed)}
+        return FolderReport(str(folder), passed, nested)
+
+
+def scan_folder(folder: Path) -> Scan:
+    """Look through a folder; what is hidden, and links to folders, are not followed."""
+    found = Scan()
+
+    def note(error: OSError) -> None:
+        found.pass_over(CLOSED, f"{os.path.relpath(str(error.filename), folder)}/")
+
+    for place, folders, files in os.walk(folder, onerror=note):
+        below = os.path.relpath(place, folder)
+        for name in folders:
+            shown = os.path.normpath(os.path.join(below, name))
+            if name.startswith("."):
+                found.pass_over(HIDDEN, f"{shown}/")
+            elif os.path.islink(os.path.join(place, name)):
+                found.pass_over(LINKS, f"{shown}/")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            suffix, shown = os.path.splitext(name)[1].lower(), os.path.normpath(os.path.join(below, name))
+            if name.startswith("."):
+                found.pass_over(HIDDEN, shown)
+            elif suffix in PICTURE_SUFFIXES:
+                found.pictures.append(shown)
+            else:
+                found.pass_over(suffix or "without a suffix", shown)
+    found.pictures.sort()
+    return found
+
+
+def scan_classes(folder: Path) -> tuple[dict[str, list[str]], FolderReport]:
+    """Pictures by class, of a folder with a folder a class, and what else is there.
+
+    Pictures of a class come in the order of their paths, part by part.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    whole, classes, nested = Scan(), {}, []
+    for place in sorted(folder.iterdir()):
+        if place.name.startswith("."):
+            whole.pass_over(HIDDEN, f"{place.name}/" if place.is_dir() else place.name)
+        elif not place.is_dir():
+            whole.pass_over(OUTSIDE, place.name)
+        else:
+            own = scan_folder(place)
+            for kind, names in own.passed.items():
+                for name in names:
+                    whole.pass_over(kind, f"{place.name}/{name}")
+            if own.pictures:
+                classes[place.name] = sorted(own.pictures, key=lambda name: name.split(os.sep))
+                nested += [f"{place.name}/{name}" for name in classes[place.name] if os.sep in name]
+            else:
+                whole.pass_over(EMPTY, f"{place.name}/")
+    return classes, whole.report(folder, nested)

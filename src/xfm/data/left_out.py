@@ -1,0 +1,203 @@
+"""What a command leaves out: rows that it cannot use, up to a limit, and files of a folder that are none.
+
+The one rule of every command that reads pictures or rows: a row whose picture cannot be read is left out,
+said and counted. `--max-bad` rows may be. Where nobody said how many, a hundred may, and never more than half
+of the rows of a table: then it is not a picture that is wrong.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from xfm.config.bad_rows import MAX_BAD
+from xfm.data.folders import FolderReport
+from xfm.errors import UserError, printable
+from xfm.files import write_text, writing
+
+BAD_FILE = "bad.jsonl"
+"""In the folder of a run: a JSON line for each row that was left out, and each folder with other files."""
+_SHOWN = 3
+
+
+class UnreadablePicture(UserError):
+    """A picture cannot be read or decoded, so that its row may be left out."""
+
+
+class LeftOut:
+    """Counts what is left out and keeps why.
+
+    Args:
+        max_bad: rows that may be left out; None leaves it to the rule above.
+
+    Raises:
+        UserError: `max_bad` is negative.
+
+    Attributes:
+        rows: why each row was left out, by its place (file and row, or the picture).
+        folders: what was passed over in folders.
+        by_split: how many rows of each split are missing.
+        total: rows that there were, of all splits.
+    """
+
+    def __init__(self, max_bad: int | None = None) -> None:
+        if max_bad is not None and max_bad < 0:
+            raise UserError(f"--max-bad is {max_bad}: choose 0 or more")
+        self.max_bad = max_bad
+        self.rows: dict[str, str] = {}
+        self.folders: list[FolderReport] = []
+        self.by_split: dict[str, int] = {}
+        self.total = 0
+
+    @property
+    def limit(self) -> int:
+        """Rows that may be left out."""
+        return MAX_BAD if self.max_bad is None else self.max_bad
+
+    def note(self, place: str, reason: str) -> None:
+        """Note a row; `check` looks whether it was one too many."""
+        self.rows.setdefault(place, reason.removeprefix(f"{place}: "))
+
+    def add(self, place: str, reason: str) -> None:
+        """Note a row, where rows come one by one.
+
+        Raises:
+            UserError: it is one too many.
+        """
+        self.note(place, reason)
+        self.check()
+
+    def folder(self, report: FolderReport) -> None:
+        """Note what a folder holds besides what is read, and say it on stderr at once."""
+        self.folders.append(report)
+        print(f"Note: {report.sentence}", file=sys.stderr, flush=True)
+
+    def check(self) -> None:
+        """Refuse to go on without so many rows.
+
+        Raises:
+            UserError: more rows were noted than may be; names the first few.
+        """
+        count = len(self.rows)
+        if count > self.limit:
+            raise UserError(
+                f"{self._shown()}: {_rows(count)} cannot be used, and --max-bad leaves out {self.limit} at "
+                "most; mend or remove them, or give a larger --max-bad"
+            )
+
+    def count(self, what: str, split: str, total: int, bad: int) -> None:
+        """Count the missing rows of a split, after they were noted; arguments as of `check_share`.
+
+        Raises:
+            UserError: see `check_share`.
+        """
+        self.total += total
+        if bad:
+            self.by_split[split] = self.by_split.get(split, 0) + bad
+        self.check_share(what, total, bad)
+
+    def check_share(self, what: str, total: int, bad: int) -> None:
+        """Refuse a split of which too little is left.
+
+        Args:
+            what: the split or table, for messages.
+            total: its rows.
+            bad: those that cannot be used.
+
+        Raises:
+            UserError: nothing is left, or less than half and nobody asked for that.
+        """
+        if not bad:
+            return
+        if bad == total:
+            raise UserError(f"{self._shown()}: none of the {_rows(total)} of {what} can be used; mend them")
+        if self.max_bad is None and 2 * bad > total:
+            raise UserError(
+                f"{self._shown()}: {bad} of the {_rows(total)} of {what} cannot be used, more than half; "
+                f"check where the pictures are, or give --max-bad {len(self.rows)} to go on without them"
+            )
+
+    def _shown(self) -> str:
+        first = [f"{place}: {reason}" for place, reason in list(self.rows.items())[:_SHOWN]]
+        more = len(self.rows) - len(first)
+        return "; ".join(first) + (f" (and {more} more)" if more else "")
+
+    def sentence(self, file: Path | str) -> str:
+        """How many rows were left out, for the last lines of a command; empty where none was.
+
+        Args:
+            file: where all of them stand.
+        """
+        if not self.rows:
+            return ""
+        place, reason = next(iter(self.rows.items()))
+        were = "was" if len(self.rows) == 1 else "were"
+        first = printable(f"{place} ({reason})")
+        return f"{len(self.rows):,} of {_rows(self.total)} {were} left out: {first}; all in {file}"
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain values, for a run's details."""
+        return {
+            "max_bad": self.limit,
+            "total": self.total,
+            "rows": [{"place": place, "error": reason} for place, reason in self.rows.items()],
+            "by_split": dict(self.by_split),
+            "folders": [report.plain() for report in self.folders],
+        }
+
+    def merge(self, plain: Mapping[str, Any]) -> None:
+        """Take over what another one's `plain` says."""
+        for row in plain["rows"]:
+            self.note(row["place"], row["error"])
+        for split, bad in plain["by_split"].items():
+            self.by_split[split] = self.by_split.get(split, 0) + bad
+        self.total += plain["total"]
+
+    def write(self, folder: Path) -> None:
+        """Write `BAD_FILE` into a folder, or remove that of an earlier run where nothing was left out.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        self.write_to(folder / BAD_FILE)
+
+    def write_to(self, path: Path) -> None:
+        """The same into a file of another name."""
+        plain = self.plain()
+        lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in (*plain["rows"], *plain["folders"])]
+        with writing(path, "or choose another folder"):
+            if lines:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_text(path, "".join(lines))
+            else:
+                path.unlink(missing_ok=True)
+
+
+def read_bad_rows(folder: Path) -> dict[str, str]:
+    """Why rows were left out, by place, from the `BAD_FILE` of a folder; empty where there is none."""
+    found: dict[str, str] = {}
+    for line in _lines(folder / BAD_FILE):
+        try:
+            row = json.loads(line)
+            found[row["place"]] = row["error"]
+        except (ValueError, KeyError, TypeError, RecursionError):  # of a folder, or cut by a kill
+            continue
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        yield from path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+
+
+def left_out_lines(plain: Mapping[str, Any]) -> list[str]:
+    """Rows and folders of `LeftOut.plain` a line each, for a report."""
+    rows = [f"{row['place']}: {row['error']}" for row in plain["rows"]]
+    return rows + [folder["says"] for folder in plain["folders"]]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" + ("" if count == 1 else "s")

@@ -1,0 +1,59 @@
+"""Bad pictures of a world: their rows are left out, counted and kept beside the scores."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.tiny import save_tiny_model
+from xfm.cli import main
+from xfm.data.left_out import BAD_FILE, read_bad_rows
+from xfm.evaluation.scores import REQUIRED_KEYS, read_scores
+
+PICTURE = re.compile(r'"([\w./-]+\.png)"')
+
+
+@pytest.fixture
+def spoilt(tiny_world: Path, tmp_path: Path) -> tuple[Path, dict[str, Path]]:
+    """A copy of the world in which the first picture of every task's files is bad, by that file."""
+    world = shutil.copytree(tiny_world, tmp_path / "world")
+    bad: dict[str, Path] = {}
+    for file in sorted((world / "tasks").glob("*/*.jsonl")):
+        if found := PICTURE.search(file.read_text()):
+            path = (file.parent / found[1]).resolve()
+            bad[f"{file.parent.name}/{file.stem}"] = path
+            path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    assert len({file.partition("/")[0] for file in bad}) >= 6
+    return world, bad
+
+
+def test_no_part_ends_with_a_bad_picture(
+    spoilt: tuple[Path, dict[str, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (world, bad), out = spoilt, tmp_path / "out"
+    model = save_tiny_model(tmp_path / "model")
+    given = ["evaluate", str(model), "--world", str(world), "--out", str(out), "--scale", "0.01", "--quiet"]
+    assert main([*given, "--max-bad", "0"]) == 2
+    assert re.search(r"tasks/\w+/\w+\.jsonl.*\.png.*--max-bad leaves out 0", capsys.readouterr().err)
+    assert main([*given, "--max-bad", "1000"]) == 0
+    said = capsys.readouterr().out
+    assert set(REQUIRED_KEYS) <= set(read_scores(out / "metrics.json"))
+    kept = json.loads((out / "evaluation.json").read_text())["left_out"]
+    assert re.search(rf"{len(kept['rows'])} of \d+ rows were left out: .*all in {out / BAD_FILE}", said)
+    assert {row["place"] for row in kept["rows"]} == {*read_bad_rows(out)}
+    named = " ".join(row["error"] for row in kept["rows"])
+    tasks = {split.partition("/")[0] for split in kept["by_split"]}
+    assert tasks >= {"category", "vqa", "reasoning", "grounding", "retrieval", "masked_token"}
+    assert any(path.name in named for path in bad.values())
+    page = (out / "report.html").read_text()
+    assert "Something was left out" in page
+    assert kept["rows"][0]["place"] in page
+    # Parts that left out something are run again, so that a picture that was mended counts.
+    good = next(path for path in sorted(world.rglob("*.png")) if path not in bad.values())
+    for path in bad.values():
+        shutil.copy(good, path)
+    assert main([*given, "--max-bad", "0"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    assert not (out / BAD_FILE).exists()

@@ -1,0 +1,219 @@
+"""One bad picture ends no fine-tuning: its row is left out, counted, named and kept."""
+
+import json
+import os
+import re
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import xfm
+from tests.finetuning.conftest import FILES
+from tests.finetuning.test_own import SHORT
+from xfm.cli import main
+from xfm.config.image import ImageTrainingConfig
+from xfm.config.task import TaskKind
+from xfm.data.left_out import BAD_FILE, read_bad_rows
+from xfm.errors import UserError
+from xfm.evaluation.scores import read_scores
+from xfm.finetuning.watch import Watch
+from xfm.training.signals import Interrupted
+
+WITH_PICTURES = [kind for kind in TaskKind if kind is not TaskKind.TEXT]
+BROKEN = b"\x89PNG\r\n\x1a\n broken"
+
+
+def a_picture_of(samples: Path, kind: TaskKind) -> tuple[Path, set[str]]:
+    """A picture of a task's sample, and the places of the rows that name it."""
+    file, _ = FILES[kind]
+    text = (samples / file).read_text().splitlines()
+    name = re.findall(r"pictures/[\w-]+\.png", text[-1])[-1]
+    places = {f"{samples / file}:{number}" for number, row in enumerate(text, start=1) if name in row}
+    return samples / name, places
+
+
+@pytest.mark.parametrize("kind", WITH_PICTURES)
+def test_a_row_with_a_bad_picture_is_left_out(
+    kind: TaskKind, model: Path, samples: Path, tmp_path: Path
+) -> None:
+    file, columns = FILES[kind]
+    picture, places = a_picture_of(samples, kind)
+    picture.write_bytes(BROKEN)
+    out = tmp_path / "out"
+
+    def run(**changes: Any) -> xfm.finetuning.run.Finetuned:  # type: ignore[name-defined]
+        config = replace(SHORT, baseline=False, **changes)
+        return xfm.finetune(kind, model, samples / file, out, columns=columns, config=config, progress=False)
+
+    with pytest.raises(UserError, match=rf"{picture.name}.*--max-bad leaves out 0 at most"):
+        run(max_bad=0)
+    assert not (out / "log.jsonl").exists()
+    done = run()
+    assert re.search(
+        rf"{len(places)} of 10 rows w\w+ left out: .*{file}:\d+ \(.*{picture.name}", done.left_out
+    )
+    kept = json.loads((out / "evaluation.json").read_text())["left_out"]
+    assert {row["place"] for row in kept["rows"]} == places == {*read_bad_rows(out)}
+    assert kept["by_split"] == {"train": len(places)}
+    page = (out / "report.html").read_text()
+    assert all(place in page for place in places)
+    assert sum(len(rows) for rows in done.predictions.values()) > 0
+    # The same split again, by its file, and when the picture was mended: the rows stay out.
+    shutil.copy(next(samples.glob("pictures/*.png")), picture)
+    config = replace(SHORT, baseline=False)
+    again = xfm.finetune(
+        kind, model, samples / file, tmp_path / "b", columns=columns, split=out, config=config, progress=False
+    )
+    assert {*read_bad_rows(tmp_path / "b")} == places
+    assert again.predictions.keys() == done.predictions.keys()
+
+
+def many(folder: Path, bad: set[int], rows: int = 20) -> Path:
+    """A table of pictures of two classes, some of them broken."""
+    (folder / "pictures").mkdir(parents=True)
+    lines = ["image,label"]
+    for number in range(rows):
+        label, path = ("red", "blue")[number % 2], folder / "pictures" / f"{number}.png"
+        Image.new("RGB", (8, 8), label).save(path)
+        if number in bad:
+            path.write_bytes(BROKEN)
+        lines.append(f"pictures/{number}.png,{label}")
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    return folder / "rows.csv"
+
+
+def command(model: Path, table: Path, out: Path, *options: object) -> int:
+    given = ["--model", model, "--train", table, "--out", out, "--steps", 2, "--device", "cpu", *options]
+    return main(["finetune", "image-classification", *map(str, given), "--quiet"])
+
+
+def test_the_last_lines_of_the_command_say_it(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = many(tmp_path / "data", {3, 8})
+    (tmp_path / "data" / "pictures" / "8.png").unlink()
+    assert command(model, table, tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    file = tmp_path / "out" / BAD_FILE
+    assert re.search(rf"2 of 20 rows were left out: {table}:5 \(.*3\.png.*\); all in {file}", shown)
+    assert {*read_bad_rows(tmp_path / "out")} == {f"{table}:5", f"{table}:10"}
+    assert "No such file" in read_bad_rows(tmp_path / "out")[f"{table}:10"]
+
+
+def test_a_folder_says_what_it_passes_over(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eighty pictures of which fifty are used without a word: every one that is no picture is counted."""
+    many(tmp_path / "data", set())
+    for number in range(20):
+        target = tmp_path / "photos" / ("red", "blue")[number % 2] / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "data" / "pictures" / f"{number}.png", target)
+    (tmp_path / "photos" / "red" / "2.png").write_bytes(BROKEN)
+    (tmp_path / "photos" / "red" / "a.mov").write_bytes(b"")
+    assert command(model, tmp_path / "photos", tmp_path / "out") == 0
+    said = capsys.readouterr()
+    assert "left out 1 .mov (red/a.mov)" in said.err
+    assert "1 of 20 rows was left out" in said.out
+    kept = json.loads((tmp_path / "out" / "evaluation.json").read_text())["left_out"]
+    assert kept["folders"][0]["kinds"] == {".mov": {"count": 1, "first": ["red/a.mov"]}}
+    assert "left out 1 .mov (red/a.mov)" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("bad", "options", "words"),
+    [
+        (
+            {*range(11)},
+            (),
+            r"11 of the 20 rows of \S+rows\.csv cannot be used, more than half.* --max-bad 11",
+        ),
+        ({*range(20)}, ("--max-bad", "50"), r"none of the 20 rows of \S+rows\.csv can be used"),
+        ({*range(0, 20, 2)}, ("--max-bad", "50"), "1 class: blue"),
+        (
+            {1, 2, 3, 4},
+            ("--max-bad", "3"),
+            r"rows\.csv:3: .*\(and 1 more\): 4 rows cannot be used.* 3 at most",
+        ),
+        (set(), ("--max-bad", "-1"), "max_bad is -1"),
+    ],
+)
+def test_too_many_bad_rows_are_refused(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    bad: set[int],
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    assert command(model, many(tmp_path / "data", bad), tmp_path / "out", *options) == 2
+    error = capsys.readouterr().err
+    assert re.search(words, error), error
+    assert error.count("\n") == 1
+
+
+# ---------------------------------------------------------------- pictures that go bad later
+@pytest.mark.parametrize("workers", [None, 0, 1])
+def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None
+) -> None:
+    """With pictures varied by loaders, and with ones that do not fit into memory and are read again."""
+    table, out = many(tmp_path / "data", set()), tmp_path / "out"
+    monkeypatch.setattr("xfm.tasks.pictures.DEFAULT_LIMIT", 1)
+    monkeypatch.setattr("xfm.tasks.pictures.Pictures.__init__.__defaults__", (1,))
+    image = ImageTrainingConfig() if workers is None else ImageTrainingConfig(flip=0.5, workers=workers)
+    look = Watch.finished
+
+    def spoil(watch: Watch, done: int) -> bool:  # type: ignore[type-arg]
+        for number in (3, 4) if done == 2 else ():
+            (tmp_path / "data" / "pictures" / f"{number}.png").write_bytes(BROKEN)
+        return look(watch, done)
+
+    monkeypatch.setattr(Watch, "finished", spoil)
+    config = replace(SHORT, steps=12, evaluate_every=2, patience=0, image=image)
+    done = xfm.finetune("image-classification", model, table, out, config=config, progress=False)
+    lost = read_bad_rows(out)
+    assert {Path(place).name for place in lost} == {"3.png", "4.png"}
+    assert all("blank since then" in reason for reason in lost.values())
+    assert "2 of 22 rows" in done.left_out or "2 of 20 rows" in done.left_out
+    assert read_scores(out / "metrics.json")
+
+
+def test_a_resumed_run_has_the_same_rows_or_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = many(tmp_path / "data", {3})
+    look, config = Watch.finished, replace(SHORT, steps=8, evaluate_every=2, patience=0)
+
+    def run(out: Path, resume: bool = False) -> None:
+        name = "image-classification"
+        xfm.finetune(name, model, table, out, config=config, resume=resume, progress=False)
+
+    def interrupt(watch: Watch, done: int) -> bool:  # type: ignore[type-arg]
+        if done == 3 and watch.folder == tmp_path / "parts":
+            os.kill(os.getpid(), signal.SIGINT)
+        return look(watch, done)
+
+    run(tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "finished", interrupt)
+        with pytest.raises(Interrupted):
+            run(tmp_path / "parts")
+    broken, good = (tmp_path / "data" / "pictures" / name for name in ("3.png", "4.png"))
+    before = good.read_bytes()
+    good.write_bytes(BROKEN)
+    with pytest.raises(UserError, match=r"rows\.csv:6 was read when the run began and cannot be read now"):
+        run(tmp_path / "parts", resume=True)
+    good.write_bytes(before)
+    broken.write_bytes(before)
+    with pytest.raises(UserError, match=r"rows\.csv:5 was left out when the run began .*can be read now"):
+        run(tmp_path / "parts", resume=True)
+    broken.write_bytes(BROKEN)
+    run(tmp_path / "parts", resume=True)
+    for name in ("metrics.json", "model/task.safetensors", BAD_FILE):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
