@@ -16,6 +16,9 @@ from xfm.files import writing
 from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
+from xfm.training.checkpoint import list_checkpoints
+from xfm.training.failures import explained
+from xfm.training.feed import Feed
 from xfm.training.logging import LOG_FILE, RunLog, Window
 from xfm.training.memory import prepare_process
 from xfm.training.optim import build_optimizer, set_rate
@@ -87,7 +90,7 @@ def train(
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
                 loop.open_log(start, progress, tensorboard)
-                with StopRequest() as stop:
+                with explained(loop.where), StopRequest() as stop:
                     return loop.run(start, stop)
         finally:
             loop.close()
@@ -169,16 +172,23 @@ class _Loop(Generic[B]):
 
     def run(self, start: int, stop: StopRequest) -> TrainResult:
         """All steps from `start`."""
+        stream = self.batches(start * self.config.accumulate, self.config.steps * self.config.accumulate)
+        with Feed(stream, self.config.accumulate) as feed:
+            return self._steps(start, feed, stop)
+
+    def _steps(self, start: int, feed: Feed[B], stop: StopRequest) -> TrainResult:
         assert self.log is not None
         config, began = self.config, time.perf_counter()
-        stream = self.batches(start * config.accumulate, config.steps * config.accumulate)
         prepare_process()
         last: Mapping[str, Any] = {}
         saved = start  # nothing to save before the first step
         self.window = Window()
         for step in range(start, config.steps):
             rate = set_rate(self.optimizer, config.optim, step, config.steps)
-            micro = self._fetch(step, stream, stop)
+            micro = feed.fetch(stop)
+            if micro is None and self.process.world > 1:  # the others wait in a step that will not be
+                raise Interrupted(f"stopped while waiting for data; {self.where()}")
+            self._note_bad_records(step, micro or ())
             stopping = micro is None or self._step(step, micro, stop)
             done = step if micro is None else step + 1
             if done > step:
@@ -199,24 +209,11 @@ class _Loop(Generic[B]):
                 raise Interrupted(self._farewell(done))
         return TrainResult(start, self.skipped, time.perf_counter() - began, last)
 
-    def _fetch(self, step: int, stream: Iterator[B], stop: StopRequest) -> list[B] | None:
-        """The batches of a step; None if the loader ended because the run is being stopped.
-
-        Loading never touches the random state of the training: torch's DataLoader draws a seed when it
-        starts, which a resumed run does at another step.
-        """
-        try:
-            with torch.random.fork_rng(devices=[]):
-                micro = [next(stream) for _ in range(self.config.accumulate)]
-        except (RuntimeError, UserError):
-            if stop.received:  # the signal may have reached and ended the loader processes, too
-                return None
-            raise
+    def _note_bad_records(self, step: int, micro: Sequence[B]) -> None:
         for batch in micro:
             for record in batch.skipped if isinstance(batch, Batch) else ():
                 message = f"Bad record {record.origin} left out: {record.reason}"
                 self._log_event(step, "bad_record", message, show=False, key=str(record.origin))
-        return micro
 
     def _enough(self, done: int) -> bool:
         """Whether the run may end before its last step."""
@@ -282,6 +279,12 @@ class _Loop(Generic[B]):
                 f"{step + 1} ({cause}) on {shown or 'a batch of unknown origin'}{where}: lower "
                 "training.optim.lr, or look at these records"
             )
+
+    def where(self) -> str:
+        """What is saved of the run, and how it goes on."""
+        if self.folder is None or not (found := list_checkpoints(self.folder.path)):
+            return "nothing of this run is saved yet"
+        return f"{found[-1]} is saved, and --resume goes on from there"
 
     def _farewell(self, step: int) -> str:
         if self.folder is None:

@@ -37,6 +37,7 @@ MAY_CHANGE = frozenset(
         "licence",
         "root",
         "data.workers",
+        "data.timeout",
         "data.max_bad",
         "training.save_every",
         "training.keep",

@@ -23,6 +23,7 @@ from xfm.data.worlds.emoji.task_units import MAKERS
 from xfm.data.worlds.emoji.units import Made, Part, Studio, Unit
 from xfm.errors import UserError
 from xfm.files import drafting, file_digest, replace_folder, write_text, writing
+from xfm.processes import end_with_parent
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
@@ -123,6 +124,7 @@ def _present(folder: Path) -> WorldManifest | None:
 def _start(config: WorldConfig, folder: Path) -> None:
     """Prepare this process (of a pool) for units."""
     global _studio
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
     _studio = Studio(config, folder)
 
