@@ -168,8 +168,8 @@ def _startable(workers: int) -> int:
         _ = [multiprocessing.Queue() for _ in range(workers + 1)], multiprocessing.Event()
     except OSError as error:
         _warn_once(
-            "no loader processes can be started (%s; too little shared memory in /dev/shm): data is loaded in "
-            "the training process, which is slower; give it more (docker run --shm-size 8g)",
+            "no loader processes can be started (%s; too little shared memory in /dev/shm): data is loaded "
+            "in the training process, which is slower; give it more (docker run --shm-size 8g)",
             error.strerror or str(error),
         )
         return 0

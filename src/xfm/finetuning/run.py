@@ -23,7 +23,9 @@ from xfm.finetuning.report import write_report
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
 from xfm.finetuning.tune import Tuned
+from xfm.locks import holds
 from xfm.modeling.folder import FRESH, save_model
+from xfm.processes import require_alone
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
 from xfm.training.pretrain import MODEL_FOLDER
@@ -49,6 +51,7 @@ class Finetuned:
     tuned: Tuned
 
 
+@holds("out")
 def finetune(
     kind: TaskKind,
     model: Path | str,
@@ -79,6 +82,7 @@ def finetune(
         UserError: no model, pictures that cannot be read, a folder that holds another run.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
+    require_alone("fine-tuning")
     origin = origin or Origin()
     check_folder(out, resume)
     run = Session.begin(kind, model, data, config, out, progress)

@@ -15,6 +15,7 @@ from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score, write_json, write_output, write_scores
 from xfm.files import file_digest, model_folder
+from xfm.locks import holds
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.benchmarks import BENCHMARKS, require_known
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
@@ -103,6 +104,7 @@ def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
     return [p for p in benchmark.protocols if named or p is not Protocol.ZERO_SHOT]
 
 
+@holds("out")
 def run_jobs(
     jobs: Sequence[Job],
     model: str,

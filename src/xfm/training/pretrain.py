@@ -32,7 +32,7 @@ from xfm.training.checkpoint import load_weights
 from xfm.training.loop import train
 from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import require_run
+from xfm.training.run_folder import held, require_run
 
 MODEL_FOLDER = "model"
 
@@ -75,7 +75,7 @@ def pretrain(
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
     provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe))
-    with distributed.processes(device) as process:
+    with distributed.processes(device) as process, held(folder, process):
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         data = CurriculumData(recipe, process, preprocessing)

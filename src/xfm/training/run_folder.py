@@ -1,6 +1,8 @@
 """A run's folder: beginning or resuming in it, and saving into it."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +16,7 @@ from xfm.config.training import Precision
 from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.files import write_text, writing
+from xfm.locks import locked
 from xfm.training import distributed
 from xfm.training.checkpoint import (
     CheckpointState,
@@ -70,6 +73,25 @@ def require_new(folder: Path) -> None:
             f"{folder} already holds a run ({found[-1].name}): continue it with --resume or choose "
             "another folder"
         )
+
+
+@contextlib.contextmanager
+def held(folder: Path, process: distributed.Process) -> Iterator[None]:
+    """Hold a run's folder for the block: the first process does, for all.
+
+    Raises:
+        UserError: another run holds it (on every process), see `xfm.locks.locked`.
+    """
+    with contextlib.ExitStack() as stack:
+        problem = None
+        if process.is_first:
+            try:
+                stack.enter_context(locked(folder))
+            except UserError as error:
+                problem = str(error)
+        if (problem := distributed.from_first(problem)) is not None:
+            raise UserError(problem)
+        yield
 
 
 class Describe(Protocol):
