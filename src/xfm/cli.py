@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"xfm: {str(error.filename)[:80]}...: the name is too long; check the path", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as interrupt:
-        print(f"\nxfm: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"\nxfm: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from xfm.config.recipe import Recipe, Stretch
+from xfm.config.training import Change
+from xfm.data.fingerprint import data_fingerprint
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
@@ -48,6 +50,7 @@ def pretrain(
     device: str = "auto",
     policy: GradientPolicy = PRETRAINING,
     compiled: bool = False,
+    allowed: frozenset[Change] = frozenset(),
 ) -> Path:
     """Pre-train a model and save it.
 
@@ -61,6 +64,7 @@ def pretrain(
         device: `auto`, or a torch device.
         policy: where gradients go.
         compiled: run the encoders through torch.compile, which takes minutes and is meant for GPUs.
+        allowed: what a resumed run may have otherwise: its data, the number of processes.
 
     Returns:
         The model folder.
@@ -102,9 +106,17 @@ def pretrain(
             progress=progress,
             device=str(process.device),
             describe=checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance),
+            data=data.fingerprint() if process.is_first else {},
+            allowed=allowed,
         )
         if process.is_first:
-            save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step))
+            save_model(
+                folder / MODEL_FOLDER,
+                model,
+                data.tokenizer,
+                preprocessing,
+                provenance(result.step, changes=result.changes),
+            )
         distributed.barrier()
     return folder / MODEL_FOLDER
 
@@ -146,7 +158,7 @@ class CurriculumData:
     def __init__(
         self, recipe: Recipe, process: distributed.Process, preprocessing: Preprocessing | None = None
     ) -> None:
-        self.device = process.device
+        self.device, self._root = process.device, Path(recipe.root)
         self.stretches = recipe.stretches()
         self.accumulate = recipe.training.accumulate
         path = Path(self.stretches[-1].data.tokenizer)
@@ -182,6 +194,10 @@ class CurriculumData:
             )
             for phase, stretch in enumerate(self.stretches)
         ]
+
+    def fingerprint(self) -> dict[str, str]:
+        """The files of the data with a digest each."""
+        return data_fingerprint([stretch.data for stretch in self.stretches], self._root)
 
     def stretch(self, batch: int) -> Stretch:
         """The stretch of the run that the batch with that index belongs to."""

@@ -23,6 +23,11 @@ class FolderSource(RecordSource):
             if name.rpartition(".")[2].lower() in PICTURES
         )
 
+    @property
+    def names(self) -> list[str]:
+        """Paths of the pictures from the folder, in order."""
+        return self._names
+
     def __len__(self) -> int:
         return len(self._names)
 
