@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
 from xfm.errors import UserError
-from xfm.processes import require_alone, terminable
+from xfm.processes import is_alone, terminable
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with terminable():
             command, chosen = parse_command(arguments)
-            if not command.several:
-                require_alone(f"xfm {arguments[0]}")
+            if not command.several and not is_alone(f"xfm {arguments[0]}"):
+                return FAILED
             command.run(chosen)
     except UserError as error:
         if debug:

@@ -112,6 +112,17 @@ def process_count() -> int:
     return int(said)
 
 
+def is_alone(what: str) -> bool:
+    """Whether this is the only process; of several, the first one says for all that it is not.
+
+    Raises:
+        UserError: see `require_alone`.
+    """
+    if process_count() > 1 and os.environ.get("RANK", "0") == "0":
+        require_alone(what)
+    return process_count() == 1
+
+
 def require_alone(what: str) -> None:
     """Refuse to do in each of several processes what one is to do.
 
