@@ -47,6 +47,13 @@ def test_a_number_of_processes_that_is_none(tmp_path):
     assert "WORLD_SIZE is 'two'" in ended.said()[0]
 
 
+def test_processes_that_do_not_find_one_another(corpus, tmp_path):
+    ended = run(command(corpus, tmp_path, steps=2), 60, WORLD_SIZE="2", RANK="0")
+    assert ended.status == 2
+    assert "start them with torchrun" in ended.said()[0]
+    assert not (tmp_path / "run").exists()
+
+
 def ranks(running: Running) -> list[psutil.Process]:
     """The processes that torchrun has started, by rank; not their loaders."""
     found = [one for one in running.children() if one.ppid() == running.process.pid]

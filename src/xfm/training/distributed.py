@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
 from xfm.processes import process_count
 
 _peers: list[tuple[str, int]] = []
@@ -89,7 +89,13 @@ def processes(device: str = "auto") -> Iterator[Process]:
     if starts:
         # DDP imports it, and some of its functions then keep the group of that moment as a default argument
         importlib.import_module("torch._dynamo")
-        dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"the {process_count()} processes do not find one another ({first_line(error)}): start them "
+                "with torchrun, at an address that all machines reach"
+            ) from error
         _peers[:] = collect((socket.gethostname(), os.getpid()))
     try:
         yield Process(rank(), world(), where)

@@ -77,5 +77,5 @@ def _lost(error: BaseException) -> str:
     who = f"{', '.join(ended)} ended" if ended else "another process ended or cannot be reached"
     return (
         f"Process {distributed.rank()} of {distributed.world()} (counted from 0) stops because {who} "
-        f"({first_line(error, 120).rstrip('. ')}): look for the message of that one"
+        f"({first_line(error).split('. ')[0]}): look for the message of that one"
     )

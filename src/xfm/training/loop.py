@@ -88,14 +88,14 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
     """
     whole = {"training": config} if settings is None else settings
-    with distributed.processes(device) as process:
+    with distributed.processes(device) as process, explained(lambda: saved_of(folder)):
         place = None if folder is None else RunFolder(folder, whole, process, describe, data, allowed)
         loop = _Loop(model, losses, batches, config, place, is_new, origins, process, after_step, finished)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
                 loop.open_log(start, progress, tensorboard)
-                with explained(lambda: saved_of(folder)), StopRequest() as stop:
+                with StopRequest() as stop:
                     return loop.run(start, stop)
         finally:
             loop.close()

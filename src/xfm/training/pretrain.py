@@ -31,10 +31,11 @@ from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
 from xfm.training.checkpoint import load_weights
+from xfm.training.failures import explained
 from xfm.training.loop import train
 from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import held, require_run
+from xfm.training.run_folder import held, require_run, saved_of
 
 MODEL_FOLDER = "model"
 
@@ -79,7 +80,11 @@ def pretrain(
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
     provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe))
-    with distributed.processes(device) as process, held(folder, process):
+    with (
+        distributed.processes(device) as process,
+        held(folder, process),
+        explained(lambda: saved_of(folder)),
+    ):
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         data = CurriculumData(recipe, process, preprocessing)

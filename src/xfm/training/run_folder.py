@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from xfm.training.randomness import random_state, restore_random_state
 from xfm.training.signals import Interrupted
 
 CONFIG_FILE = "config.yaml"
+_DIGEST = re.compile("[0-9a-f]{16}")
 
 MAY_CHANGE = frozenset(
     {
@@ -256,6 +258,11 @@ class RunFolder:
                 raise UserError(
                     f"{self.path} is a run of {old} steps, and its schedule with it; it cannot have {new}. "
                     f"Train on in another folder from its weights: --init.model {self.path}/model"
+                )
+            if name.startswith("data.") and _DIGEST.fullmatch(str(old)):  # of a fine-tuning's rows
+                raise UserError(
+                    f"{path} was trained on other rows: those of {name.removeprefix('data.')} have changed since; "
+                    "put the old table back, or start a new run in another folder"
                 )
             raise UserError(
                 f"{path} belongs to another configuration: {name} was {old} and is now {new}; "
