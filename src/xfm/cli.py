@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
 from xfm.errors import UserError
+from xfm.processes import is_alone, terminable
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -32,11 +33,13 @@ class Command:
         summary: one line for `xfm --help`.
         parser: builds the verb's parser; the options decide which defaults it shows.
         run: does the work with what was parsed.
+        several: whether it is made for several processes, started by torchrun.
     """
 
     summary: str
     parser: "Callable[[Sequence[str]], ArgumentParser]"
     run: "Callable[[Namespace], None]"
+    several: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,8 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _top_parser().print_help()
         return 0
     try:
-        command, chosen = parse_command(arguments)
-        command.run(chosen)
+        with terminable():
+            command, chosen = parse_command(arguments)
+            if not command.several and not is_alone(f"xfm {arguments[0]}"):
+                return FAILED
+            command.run(chosen)
     except UserError as error:
         if debug:
             raise
@@ -64,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"xfm: {str(error.filename)[:80]}...: the name is too long; check the path", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as interrupt:
-        print(f"\nxfm: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"\nxfm: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -207,7 +213,7 @@ COMMANDS = {
     "quickstart": Command("everything from data to report in one command", _quickstart_parser, _quickstart),
     "prepare": Command("build the embedded data", _prepare_parser, _prepare),
     "init": _of_module("compose a model of encoders with weights", "xfm.interop.init_command", "init"),
-    "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain),
+    "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain, several=True),
     "finetune": _of_module("fine-tune a model on your own rows", "xfm.finetuning.command", "finetune"),
     "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
     "predict": _of_module("answer the rows of a file", "xfm.inference.predict.command", "predict"),

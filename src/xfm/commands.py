@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xfm.errors import UserError
 from xfm.files import model_folder
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from xfm.config.evaluation import EvaluationConfig
     from xfm.config.recipe import Recipe
+    from xfm.config.training import Change
 
 
 def pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -44,6 +46,12 @@ def pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument("--folder", type=str, default=None, help="run folder; runs/NAME if not given")
     parser.add_argument(
         "--resume", action="store_true", help="continue the run in the folder exactly, with its own recipe"
+    )
+    parser.add_argument(
+        "--allow-changed",
+        type=str,
+        default="",
+        help="with --resume, what may be otherwise than before: data, processes, or both with a comma",
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
@@ -76,7 +84,7 @@ def pretrain(chosen: "Namespace") -> None:
     from xfm.config.options import assemble
     from xfm.config.recipe import Recipe
 
-    recipe = assemble(Recipe, chosen)
+    recipe, allowed = assemble(Recipe, chosen), _changes(chosen.allow_changed)
     folder = Path(chosen.folder or Path("runs") / recipe.name)
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
@@ -90,11 +98,22 @@ def pretrain(chosen: "Namespace") -> None:
         progress=not chosen.quiet,
         device=chosen.device,
         compiled=chosen.compile,
+        allowed=allowed,
     )
     if first:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
         hint = f"; evaluate it with `xfm evaluate {model} --world {recipe.root}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
+
+
+def _changes(names: str) -> "frozenset[Change]":
+    """What a resumed run may have otherwise."""
+    from xfm.config.training import Change
+
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in [*Change]]:
+        raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
+    return frozenset(map(Change, wanted))
 
 
 def _notes(recipe: "Recipe", chosen: "Namespace") -> list[str]:

@@ -140,6 +140,11 @@ def is_disk_full(error: BaseException) -> bool:
     return "os error 28" in str(error) or "No space left on device" in str(error)
 
 
+def is_file_too_large(error: BaseException) -> bool:
+    """Whether an error says that a file may not grow as large (safetensors reports it as text)."""
+    return (isinstance(error, OSError) and error.errno == errno.EFBIG) or "os error 27" in str(error)
+
+
 @contextlib.contextmanager
 def writing(place: Path, remedy: str) -> Iterator[None]:
     """Turn what keeps `place` from being written into one sentence.
@@ -153,7 +158,14 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:  # said already
+        raise
     except Exception as error:
+        if is_file_too_large(error):
+            raise UserError(
+                f"{place}: a file would be larger than this account or file system allows; raise the limit "
+                "(ulimit -f) or choose another folder"
+            ) from error
         if is_disk_full(error):
             raise UserError(f"{place}: the disk is full ({error}); free some space {remedy}") from error
         if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):

@@ -16,6 +16,7 @@ from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
+from xfm.locks import locked
 
 if TYPE_CHECKING:
     from xfm.data.schema import Batch
@@ -68,15 +69,20 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
     Raises:
         UserError: the budget is out of range, the folder is not one for a run, or a stage failed.
     """
+    if not 1 <= budget <= 24 * 60:
+        raise UserError(f"--budget {budget:g}: give the minutes for all stages, between 1 and 1440")
+    world = Path("worlds/emoji-smoke" if smoke else "worlds/emoji")
+    _check_folder(folder, world)
+    with locked(folder, beside=True):
+        return _quickstart(folder, world, budget, smoke)
+
+
+def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.data.worlds.emoji import build_world
     from xfm.evaluation.run import evaluate
     from xfm.evaluation.summary import summary
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
-    if not 1 <= budget <= 24 * 60:
-        raise UserError(f"--budget {budget:g}: give the minutes for all stages, between 1 and 1440")
-    world = Path("worlds/emoji-smoke" if smoke else "worlds/emoji")
-    _check_folder(folder, world)
     began = time.perf_counter()
     print(f"1/4 The embedded world: {world}", flush=True)
     build_world(world, WorldConfig(scale=SMOKE_SCALE) if smoke else WorldConfig())

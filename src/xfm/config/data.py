@@ -99,6 +99,8 @@ class DataConfig:
         patch_mask: masking of patches.
         max_bad: bad records after which the run stops.
         workers: loader processes; 0 loads in the training process.
+        timeout: seconds to wait for a batch of the loader processes, after which the run stops and names the
+            records that they hang at; 0 waits without limit.
     """
 
     text: StreamConfig = field(default_factory=StreamConfig)
@@ -114,12 +116,14 @@ class DataConfig:
     patch_mask: PatchMaskConfig = field(default_factory=PatchMaskConfig)
     max_bad: int = 100
     workers: int = 2
+    timeout: float = 1800.0
 
     def __post_init__(self) -> None:
         check_range("data.max_words", self.max_words, 1)
         check_range("data.max_regions", self.max_regions, 1)
         check_range("data.max_bad", self.max_bad, 0)
         check_range("data.workers", self.workers, 0, 1024)
+        check_range("data.timeout", self.timeout, 0)
         check_range("data.patch_mask.patches", self.patch_mask.patches, 0)
         check_range("data.patch_mask.min_block", self.patch_mask.min_block, 1)
         for name, mask in (("data.caption_mask", self.caption_mask), ("data.text_mask", self.text_mask)):

@@ -14,6 +14,13 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+class Change(StrEnum):
+    """What a resumed run may have otherwise if it is told so: the files of its data, its processes."""
+
+    DATA = "data"
+    PROCESSES = "processes"
+
+
 class Schedule(StrEnum):
     """How the learning rate falls from its peak to 0: along a line, or along half a cosine."""
 

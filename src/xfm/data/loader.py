@@ -1,16 +1,14 @@
 """Pre-training batches through torch's DataLoader: in order, restartable anywhere, whatever the workers."""
 
+import contextlib
 import logging
 import math
 import os
-import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from types import FrameType
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from xfm.config.data import DataConfig, StreamConfig
 from xfm.config.ranges import MAX_BATCH
@@ -20,9 +18,10 @@ from xfm.data.records import SampleKind
 from xfm.data.rng import Stream, mix
 from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
 from xfm.data.sources import Source, open_source
-from xfm.data.streams import CorpusStream, UnusableError
+from xfm.data.streams import CorpusStream
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
+from xfm.data.workers import Failure, load
 from xfm.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -33,26 +32,6 @@ _KINDS = {
     Stream.PAIR: SampleKind.PAIR,
     Stream.REGION: SampleKind.REGION,
 }
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What a worker sends instead of a batch that could not be assembled."""
-
-    skipped: tuple[BadRecord, ...]
-
-
-class _Steps(Dataset[Batch | _Failure]):
-    """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
-
-    def __init__(self, builder: BatchBuilder) -> None:
-        self._builder = builder
-
-    def __getitem__(self, step: int) -> Batch | _Failure:
-        try:
-            return self._builder(step)
-        except UnusableError as error:
-            return _Failure(error.skipped)
 
 
 class PretrainingData:
@@ -110,44 +89,24 @@ class PretrainingData:
                 there.
 
         Raises:
-            UserError: when more than `config.max_bad` records are bad, or a loader process dies.
+            UserError: when more than `config.max_bad` records are bad, or a loader process dies or hangs.
         """
         pin = device is not None and torch.device(device).type == "cuda"
         if self.config.workers:
             # Workers are forked; a tokenizer that has used threads before would complain or hang.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        loader = DataLoader(
-            _Steps(self._builder),
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=self.config.workers,
-            collate_fn=_unchanged,
-            worker_init_fn=_start_worker,
-            pin_memory=pin,
-            # Of its own: making an iterator draws a number, and the global generator must stay as resumed.
-            generator=torch.Generator(),
-        )
-        for found in self._received(loader):
-            self._note(found.skipped)
-            if isinstance(found, _Failure):
-                last = found.skipped[-1]
-                raise UserError(
-                    f"All of {len(found.skipped)} records in a row are bad; the last is {last.origin} "
-                    f"({last.reason}): mend or remove them, or check the field names."
-                )
-            self._note_partial(found.partial)
-            yield _on_device(found, device, self._normalisation)
-
-    def _received(self, loader: DataLoader) -> Iterator[Batch | _Failure]:
-        try:
-            yield from loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
-                raise
-            raise UserError(
-                f"A loader process died ({str(error).splitlines()[0]}), most likely for want of memory or of "
-                "/dev/shm: lower data.workers or the batch sizes."
-            ) from error
+        loaded = load(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
+        with contextlib.closing(loaded):
+            for found in loaded:
+                self._note(found.skipped)
+                if isinstance(found, Failure):
+                    last = found.skipped[-1]
+                    raise UserError(
+                        f"All of {len(found.skipped)} records in a row are bad; the last is {last.origin} "
+                        f"({last.reason}): mend or remove them, or check the field names."
+                    )
+                self._note_partial(found.partial)
+                yield _on_device(found, device, self._normalisation)
 
     def _note_partial(self, partial: tuple[BadRecord, ...]) -> None:
         """Log every picture that is used in part once."""
@@ -220,25 +179,6 @@ def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> 
             f"data.patch_mask.patches is {config.patch_mask.patches} but a picture has {grid * grid}: "
             f"give at most that (the published share is {round(grid * grid * 75 / 196)})."
         )
-
-
-def _unchanged(value: Any) -> Any:
-    return value
-
-
-def _start_worker(worker: int) -> None:
-    torch.set_num_threads(1)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to handle
-    signal.signal(signal.SIGTERM, _pass_over_once)
-
-
-def _pass_over_once(number: int, frame: FrameType | None) -> None:
-    """A scheduler signals the whole process group; the training process needs its loaders to finish the step.
-
-    A second SIGTERM ends the worker: it is the loader's own, for a worker that hangs at the end.
-    """
-    signal.signal(number, signal.SIG_DFL)
 
 
 def _on_device(

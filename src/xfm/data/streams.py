@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from xfm.config.data import Augmentation
+from xfm.data import whereabouts
 from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
 from xfm.data.records import BadRecordError, Record, to_sample
@@ -90,8 +91,11 @@ class CorpusStream:
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
         for attempt in range(min(self.attempts, len(source))):
+            number = (index + attempt) % len(source)
+            whereabouts.at(f"record {number} of data.{self.stream.name.lower()}.corpora[{corpus}]")
             try:
-                record = source.record((index + attempt) % len(source))
+                record = source.record(number)
+                whereabouts.at(record.origin)
                 sample = to_sample(record, source.kind, source.limits)
                 if self.needs_regions and isinstance(sample, RegionSample) and not sample.regions:
                     raise BadRecordError(

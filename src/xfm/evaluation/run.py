@@ -22,6 +22,7 @@ from xfm.evaluation.report import write_report
 from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS, part_path, parts_to_keep, read_part
 from xfm.files import file_digest
+from xfm.locks import holds
 from xfm.modeling.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
@@ -33,6 +34,7 @@ _TASKS = {Part.HARD: "retrieval", Part.MASKED_TOKENS: "masked_token"}
 """Folders of task files whose name is not the part's."""
 
 
+@holds("out")
 def evaluate(
     model_folder: Path, world: Path, out: Path, config: EvaluationConfig, progress: bool = True
 ) -> dict[str, Score]:

@@ -15,11 +15,13 @@ from xfm.evaluation.prompt_templates import load_templates
 from xfm.evaluation.scores import Score, write_scores
 from xfm.evaluation.zero_shot import class_vectors, zero_shot_logits
 from xfm.files import file_digest, model_folder
+from xfm.locks import holds
 from xfm.modeling.folder import WEIGHTS, load_model
 from xfm.tasks.rows import Labelled
 from xfm.training.memory import prepare_process
 
 
+@holds("out")
 def evaluate_zero_shot(
     model: Path,
     rows: Sequence[Labelled],

@@ -13,10 +13,12 @@ from xfm.finetuning import run
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.base import find_model, load_base
 from xfm.finetuning.data import Tables, read_data
+from xfm.locks import holds
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 
 
+@holds("out")
 def finetune(
     task: str,
     model: Path | str,

@@ -25,7 +25,9 @@ from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
 from xfm.finetuning.tune import Tuned
 from xfm.finetuning.usable import require_same
+from xfm.locks import holds
 from xfm.modeling.folder import FRESH, save_model
+from xfm.processes import require_alone
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
 from xfm.training.pretrain import MODEL_FOLDER
@@ -53,6 +55,7 @@ class Finetuned:
     left_out: str = ""
 
 
+@holds("out")
 def finetune(
     kind: TaskKind,
     model: Path | str,
@@ -83,6 +86,7 @@ def finetune(
         UserError: no model, more pictures that cannot be read than may be, a folder that holds another run.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
+    require_alone("fine-tuning")
     origin = origin or Origin()
     check_folder(out, resume)
     run = Session.begin(kind, model, data, config, out, progress, origin)

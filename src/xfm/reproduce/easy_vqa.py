@@ -19,6 +19,7 @@ from xfm.files import read_text
 from xfm.finetuning.base import load_base
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.run import Finetuned, finetune
+from xfm.locks import holds
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.official.easy_vqa import read_easy_vqa
 from xfm.tasks.pictures import Pictures
@@ -54,6 +55,7 @@ class Speed:
     question: float
 
 
+@holds("out")
 def run_easy_vqa(
     model: Path | str,
     out: Path,

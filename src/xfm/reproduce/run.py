@@ -16,6 +16,7 @@ from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score, write_json, write_output, write_scores
 from xfm.files import file_digest, model_folder, read_text
+from xfm.locks import holds
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.benchmarks import BENCHMARKS, require_known
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
@@ -104,6 +105,7 @@ def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
     return [p for p in benchmark.protocols if named or p is not Protocol.ZERO_SHOT]
 
 
+@holds("out")
 def run_jobs(
     jobs: Sequence[Job],
     model: str,

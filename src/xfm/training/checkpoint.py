@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,16 @@ class CheckpointState:
         settings: the run's resolved configuration.
         world: processes of the run.
         precision: arithmetic of the run, decided: a resumed run must not measure again and change it.
+        data: the files of the data with a digest each; empty where the run does not say.
+        changes: what was otherwise, and allowed, when the run was resumed: sentences.
     """
 
     step: int
     settings: Mapping[str, Any]
     world: int = 1
     precision: Precision = Precision.FP32
+    data: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -122,6 +126,8 @@ def save_checkpoint(
         "precision": state.precision.value,
         "torch": torch.__version__,
         "settings": dict(state.settings),
+        "data": dict(state.data),
+        "changes": list(state.changes),
     }
 
     def write(folder: Path) -> None:
@@ -155,6 +161,7 @@ def read_state(path: Path) -> CheckpointState:
         payload = json.loads(read_text(path / "state.json"))
         step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
         world, precision = int(payload["world"]), Precision(payload["precision"])
+        data, changes = dict(payload.get("data", {})), tuple(payload.get("changes", ()))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder "
@@ -162,7 +169,7 @@ def read_state(path: Path) -> CheckpointState:
         ) from error
     if written > FORMAT:
         raise UserError(f"{path} was written by a newer xfm (format {written}): upgrade xfm to read it")
-    return CheckpointState(step, settings, world, precision)
+    return CheckpointState(step, settings, world, precision, data, changes)
 
 
 def load_checkpoint(

@@ -9,15 +9,22 @@ import contextlib
 import gc
 import importlib
 import os
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
+from xfm.processes import process_count
+
+_peers: list[tuple[str, int]] = []
+"""Host and process id of every process of the group, in the order of the ranks."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +85,56 @@ def processes(device: str = "auto") -> Iterator[Process]:
     where = pick_device(device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
-    starts = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
+    starts = process_count() > 1 and not dist.is_initialized()
     if starts:
         # DDP imports it, and some of its functions then keep the group of that moment as a default argument
         importlib.import_module("torch._dynamo")
-        dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"the {process_count()} processes do not find one another ({first_line(error)}): start them "
+                "with torchrun, at an address that all machines reach"
+            ) from error
+        _peers[:] = collect((socket.gethostname(), os.getpid()))
     try:
         yield Process(rank(), world(), where)
     finally:
         if starts:
             gc.collect()  # DDP's reducers hold the group, and lie in cycles
             dist.destroy_process_group()
+            _peers.clear()
+
+
+def ended_peers(seconds: float = 2.0) -> list[str]:
+    """The other processes on this machine that have ended, in words.
+
+    Args:
+        seconds: how long to wait for one: a connection may break before its process is gone.
+    """
+    others = [
+        (number, pid)
+        for number, (host, pid) in enumerate(_peers)
+        if number != rank() and host == socket.gethostname()
+    ]
+    deadline = time.monotonic() + seconds
+    while not (ended := [f"process {number} (id {pid})" for number, pid in others if not _runs(pid)]):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    return ended
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended stays in the list until its parent has looked."""
+    try:
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def rank() -> int:

@@ -4,24 +4,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from xfm.config.training import TrainingConfig
+from xfm.config.training import Change, TrainingConfig
 from xfm.data.schema import Batch, TensorFields
 from xfm.errors import UserError
 from xfm.files import writing
 from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
+from xfm.training.failures import explained
+from xfm.training.feed import Feed
 from xfm.training.logging import LOG_FILE, RunLog, Window
 from xfm.training.memory import prepare_process
 from xfm.training.optim import build_optimizer, set_rate
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.result import TrainResult, batch_origins
-from xfm.training.run_folder import Describe, RunFolder
+from xfm.training.run_folder import Describe, RunFolder, farewell, saved_of
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.storage import SAVED_BEFORE
 
@@ -45,6 +48,8 @@ def train(
     describe: Describe | None = None,
     after_step: Callable[[], None] = lambda: None,
     finished: Callable[[int], bool] | None = None,
+    data: Mapping[str, str] = MappingProxyType({}),
+    allowed: frozenset[Change] = frozenset(),
 ) -> TrainResult:
     """Train a model in place.
 
@@ -70,18 +75,21 @@ def train(
         after_step: called after each step that changed the weights, such as `WeightAverage.update`.
         finished: asked after every step, given the steps done, whether that was enough (early stopping); it
             may look at the model, and must leave its mode and every random state as they are.
+        data: the files of the data with a digest each, which a resumed run must agree with.
+        allowed: what a resumed run may have otherwise; it is noted in log and checkpoints.
 
     Returns:
         How the run ended.
 
     Raises:
-        UserError: nothing to resume, another configuration, damaged checkpoints, a full disk, or
+        UserError: nothing to resume, another configuration, data or number of processes, damaged
+            checkpoints, a full disk, too little memory, a loader or another process that died, or
             `config.max_bad_steps` NaN or infinite losses in a row.
         Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
     """
     whole = {"training": config} if settings is None else settings
-    with distributed.processes(device) as process:
-        place = None if folder is None else RunFolder(folder, whole, process, describe)
+    with distributed.processes(device) as process, explained(lambda: saved_of(folder)):
+        place = None if folder is None else RunFolder(folder, whole, process, describe, data, allowed)
         loop = _Loop(model, losses, batches, config, place, is_new, origins, process, after_step, finished)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
@@ -169,16 +177,25 @@ class _Loop(Generic[B]):
 
     def run(self, start: int, stop: StopRequest) -> TrainResult:
         """All steps from `start`."""
+        stream = self.batches(start * self.config.accumulate, self.config.steps * self.config.accumulate)
+        with Feed(stream, self.config.accumulate) as feed:
+            return self._steps(start, feed, stop)
+
+    def _steps(self, start: int, feed: Feed[B], stop: StopRequest) -> TrainResult:
         assert self.log is not None
         config, began = self.config, time.perf_counter()
-        stream = self.batches(start * config.accumulate, config.steps * config.accumulate)
         prepare_process()
         last: Mapping[str, Any] = {}
         saved = start  # nothing to save before the first step
         self.window = Window()
         for step in range(start, config.steps):
             rate = set_rate(self.optimizer, config.optim, step, config.steps)
-            micro = self._fetch(step, stream, stop)
+            micro = feed.fetch(stop)
+            if micro is None and self.process.world > 1:  # the others wait in a step that will not be
+                raise Interrupted(
+                    f"stopped while waiting for data; {saved_of(self.folder and self.folder.path)}"
+                )
+            self._note_bad_records(step, micro or ())
             stopping = micro is None or self._step(step, micro, stop)
             done = step if micro is None else step + 1
             if done > step:
@@ -194,24 +211,16 @@ class _Loop(Generic[B]):
                 )
                 saved = done
             if ended:
-                return TrainResult(done, self.skipped, time.perf_counter() - began, last)
+                return self._result(done, began, last)
             if stopping:
-                raise Interrupted(self._farewell(done))
-        return TrainResult(start, self.skipped, time.perf_counter() - began, last)
+                raise Interrupted(farewell(done, self.folder and self.folder.path))
+        return self._result(start, began, last)
 
-    def _fetch(self, step: int, stream: Iterator[B], stop: StopRequest) -> list[B] | None:
-        """The batches of a step; None if the loader ended because the run is being stopped.
+    def _result(self, step: int, began: float, last: Mapping[str, Any]) -> TrainResult:
+        changes = self.folder.changes if self.folder else ()
+        return TrainResult(step, self.skipped, time.perf_counter() - began, last, changes)
 
-        Loading never touches the random state of the training: torch's DataLoader draws a seed when it
-        starts, which a resumed run does at another step.
-        """
-        try:
-            with torch.random.fork_rng(devices=[]):
-                micro = [next(stream) for _ in range(self.config.accumulate)]
-        except (RuntimeError, UserError):
-            if stop.received:  # the signal may have reached and ended the loader processes, too
-                return None
-            raise
+    def _note_bad_records(self, step: int, micro: Sequence[B]) -> None:
         for batch in micro:
             for record in batch.skipped if isinstance(batch, Batch) else ():
                 message = f"Bad record {record.origin} left out: {record.reason}"
@@ -219,7 +228,6 @@ class _Loop(Generic[B]):
             for record in batch.partial if isinstance(batch, Batch) else ():
                 message = f"Record {record.origin} used in part: {record.reason}"
                 self._log_event(step, "partial_picture", message, show=False, key=str(record.origin))
-        return micro
 
     def _enough(self, done: int) -> bool:
         """Whether the run may end before its last step."""
@@ -285,11 +293,3 @@ class _Loop(Generic[B]):
                 f"{step + 1} ({cause}) on {shown or 'a batch of unknown origin'}{where}: lower "
                 "training.optim.lr, or look at these records"
             )
-
-    def _farewell(self, step: int) -> str:
-        if self.folder is None:
-            return f"stopped after step {step}"
-        return (
-            f"stopped after step {step}, everything is saved in {self.folder.path}; run the same command "
-            "with --resume to continue"
-        )

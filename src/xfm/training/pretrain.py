@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from xfm.config.recipe import Recipe, Stretch
+from xfm.config.training import Change
+from xfm.data.fingerprint import data_fingerprint
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
@@ -30,11 +32,12 @@ from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
 from xfm.training.checkpoint import load_weights
+from xfm.training.failures import explained
 from xfm.training.logging import LOG_FILE
 from xfm.training.loop import train
 from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import require_run
+from xfm.training.run_folder import held, require_run, saved_of
 
 _log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
@@ -51,6 +54,7 @@ def pretrain(
     device: str = "auto",
     policy: GradientPolicy = PRETRAINING,
     compiled: bool = False,
+    allowed: frozenset[Change] = frozenset(),
 ) -> Path:
     """Pre-train a model and save it.
 
@@ -64,6 +68,7 @@ def pretrain(
         device: `auto`, or a torch device.
         policy: where gradients go.
         compiled: run the encoders through torch.compile, which takes minutes and is meant for GPUs.
+        allowed: what a resumed run may have otherwise: its data, the number of processes.
 
     Returns:
         The model folder.
@@ -78,7 +83,11 @@ def pretrain(
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
     provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe))
-    with distributed.processes(device) as process:
+    with (
+        distributed.processes(device) as process,
+        held(folder, process),
+        explained(lambda: saved_of(folder)),
+    ):
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         data = CurriculumData(recipe, process, preprocessing)
@@ -105,9 +114,17 @@ def pretrain(
             progress=progress,
             device=str(process.device),
             describe=checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance),
+            data=data.fingerprint() if process.is_first else {},
+            allowed=allowed,
         )
         if process.is_first:
-            save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step))
+            save_model(
+                folder / MODEL_FOLDER,
+                model,
+                data.tokenizer,
+                preprocessing,
+                provenance(result.step, changes=result.changes),
+            )
             if found := data.shortfall():
                 _log.warning("%s; events in %s name them", found, folder / LOG_FILE)
         distributed.barrier()
@@ -151,7 +168,7 @@ class CurriculumData:
     def __init__(
         self, recipe: Recipe, process: distributed.Process, preprocessing: Preprocessing | None = None
     ) -> None:
-        self.device = process.device
+        self.device, self._root = process.device, Path(recipe.root)
         self.stretches = recipe.stretches()
         self.accumulate = recipe.training.accumulate
         path = Path(self.stretches[-1].data.tokenizer)
@@ -187,6 +204,10 @@ class CurriculumData:
             )
             for phase, stretch in enumerate(self.stretches)
         ]
+
+    def fingerprint(self) -> dict[str, str]:
+        """The files of the data with a digest each."""
+        return data_fingerprint([stretch.data for stretch in self.stretches], self._root)
 
     def stretch(self, batch: int) -> Stretch:
         """The stretch of the run that the batch with that index belongs to."""

@@ -1,7 +1,7 @@
 """Where a trained model comes from: recipe, position, data, gradient policy, licences, versions."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +49,7 @@ def describe_run(
     steps: int,
     policy: GradientPolicy = PRETRAINING,
     origin: Mapping[str, Any] = MappingProxyType({}),
+    changes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Provenance of the trained model: recipe, position, data, policy, seeds and versions, and licences.
 
@@ -57,6 +58,7 @@ def describe_run(
         steps: steps done; where every data stream stands follows from it.
         policy: where gradients went.
         origin: from `origin_of`.
+        changes: what was otherwise, and allowed, when the run was resumed.
     """
     world = _read_world(Path(recipe.root))
     described: dict[str, Any] = {
@@ -81,6 +83,8 @@ def describe_run(
     }
     if world:
         described["world"] = {key: world[key] for key in _OF_THE_WORLD if key in world}
+    if changes:
+        described["changed_on_resuming"] = list(changes)
     return described | ({"began_with": dict(origin)} if origin else {})
 
 

@@ -16,12 +16,14 @@ class TrainResult:
         skipped: steps skipped since the run or its continuation began, because the loss was NaN or infinite.
         seconds: time since then.
         last: the last logged line (see `RunLog`), empty if nothing was logged.
+        changes: what was otherwise, and allowed, when the run was resumed: sentences.
     """
 
     step: int
     skipped: int
     seconds: float
     last: Mapping[str, Any] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
 
 def batch_origins(batch: TensorFields) -> Sequence[object]:

@@ -1,8 +1,12 @@
 """A run's folder: beginning or resuming in it, and saving into it."""
 
+import contextlib
 import json
+import re
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -10,10 +14,12 @@ import yaml
 from torch import nn
 
 from xfm.config.plain import completed, first_difference, to_plain
-from xfm.config.training import Precision
+from xfm.config.training import Change, Precision
+from xfm.data.fingerprint import data_changes
 from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.files import write_text, writing
+from xfm.locks import locked
 from xfm.training import distributed
 from xfm.training.checkpoint import (
     CheckpointState,
@@ -27,8 +33,10 @@ from xfm.training.checkpoint import (
 )
 from xfm.training.logging import LOG_FILE
 from xfm.training.randomness import random_state, restore_random_state
+from xfm.training.signals import Interrupted
 
 CONFIG_FILE = "config.yaml"
+_DIGEST = re.compile("[0-9a-f]{16}")
 
 MAY_CHANGE = frozenset(
     {
@@ -37,6 +45,7 @@ MAY_CHANGE = frozenset(
         "licence",
         "root",
         "data.workers",
+        "data.timeout",
         "data.max_bad",
         "training.save_every",
         "training.keep",
@@ -72,6 +81,68 @@ def require_new(folder: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def held(folder: Path, process: distributed.Process) -> Iterator[None]:
+    """Hold a run's folder for the block: the first process does, for all.
+
+    Raises:
+        UserError: another run holds it (on every process), see `xfm.locks.locked`.
+        Interrupted: Ctrl-C or SIGTERM came where no step was to be finished; says what is saved.
+    """
+    with contextlib.ExitStack() as stack:
+        problem = None
+        if process.is_first:
+            try:
+                stack.enter_context(locked(folder))
+            except UserError as error:
+                problem = str(error)
+        if (problem := distributed.from_first(problem)) is not None:
+            raise UserError(problem)
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt, Interrupted):
+                raise
+            raise Interrupted(f"stopped; {saved_of(folder)}") from interrupt
+
+
+def saved_of(folder: Path | None) -> str:
+    """What is saved of a run, and how it goes on."""
+    if folder is None or not (found := list_checkpoints(folder)):
+        return "nothing of this run is saved yet"
+    return f"{found[-1]} is saved, and the same command with --resume goes on from there"
+
+
+def farewell(step: int, folder: Path | None) -> str:
+    """What a run that stops on request says after saving."""
+    if folder is None:
+        return f"stopped after step {step}"
+    return (
+        f"stopped after step {step}, everything is saved in {folder}; run the same command with --resume to "
+        "continue"
+    )
+
+
+def changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -> dict[Change, str]:
+    """What is otherwise than when a checkpoint was written, in words.
+
+    Args:
+        state: the checkpoint's.
+        world: processes now.
+        data: the files of the data now; nothing is compared where the checkpoint has none.
+    """
+    found: dict[Change, str] = {}
+    if state.data and (files := data_changes(dict(state.data), dict(data))):
+        more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
+        found[Change.DATA] = f"its data has changed ({', '.join(files[:3])}{more})"
+    if state.world != world:
+        found[Change.PROCESSES] = (
+            f"it had {state.world} processes and now has {world}, so that a step takes "
+            f"{world / state.world:g} times as many samples"
+        )
+    return found
+
+
 class Describe(Protocol):
     """Writes further files into a checkpoint."""
 
@@ -88,6 +159,11 @@ class RunFolder:
         config: the run's resolved configuration: a dataclass, or a mapping of such.
         process: this process; the first one writes.
         describe: writes further files into a checkpoint, given its folder and the steps done.
+        data: the files of the run's data with a digest each, see `data_fingerprint`; the first process's.
+        allowed: what a resumed run may have otherwise.
+
+    Attributes:
+        changes: what was otherwise, and allowed, when the run was resumed: sentences.
     """
 
     def __init__(
@@ -96,8 +172,12 @@ class RunFolder:
         config: Any,
         process: distributed.Process,
         describe: Describe | None = None,
+        data: Mapping[str, str] = MappingProxyType({}),
+        allowed: frozenset[Change] = frozenset(),
     ) -> None:
         self.path, self.config, self.process, self.describe = path, config, process, describe
+        self.data, self.allowed = dict(data), allowed
+        self.changes: tuple[str, ...] = ()
         self.settings: dict[str, Any] = json.loads(json.dumps(to_plain(config)))
 
     def begin(self) -> None:
@@ -128,6 +208,7 @@ class RunFolder:
             self._write_settings()
             return None, notes
         self._check_settings(path)
+        notes = [*notes, *self._check_changes(path)]
         state, randomness = load_checkpoint(path, model, optimizer, self.process.rank)
         if randomness is not None:
             restore_random_state(randomness, generator)
@@ -152,7 +233,9 @@ class RunFolder:
         problem = None
         if self.process.is_first:
             try:
-                state = CheckpointState(step, self.settings, self.process.world, precision)
+                state = CheckpointState(
+                    step, self.settings, self.process.world, precision, self.data, self.changes
+                )
                 describe = None if self.describe is None else partial(self.describe, steps=step)
                 save_checkpoint(path, model, optimizer, states, state, describe)
                 prune_checkpoints(self.path, keep)
@@ -177,10 +260,36 @@ class RunFolder:
                     f"{self.path} is a run of {old} steps, and its schedule with it; it cannot have {new}. "
                     f"Train on in another folder from its weights: --init.model {self.path}/model"
                 )
+            if name.startswith("data.") and _DIGEST.fullmatch(str(old)):  # of a fine-tuning's rows
+                raise UserError(
+                    f"{path} was trained on other rows: those of {name.removeprefix('data.')} have changed since; "
+                    "put the old table back, or start a new run in another folder"
+                )
             raise UserError(
                 f"{path} belongs to another configuration: {name} was {old} and is now {new}; "
                 "use the old value, or start a new run in another folder"
             )
+
+    def _check_changes(self, path: Path) -> list[str]:
+        """Compare what the checkpoint says of data and processes; sentences about what is allowed to differ.
+
+        Raises:
+            UserError: something differs that is not (on every process).
+        """
+        state, problem = read_state(path), None
+        if self.process.is_first:
+            found = changes_since(state, self.process.world, self.data)
+            refused = {kind: words for kind, words in found.items() if kind not in self.allowed}
+            if refused:
+                problem = (
+                    f"{self.path} cannot go on as it was: {'; '.join(refused.values())}; put it back, or go "
+                    f"on with --allow-changed {','.join(refused)}, which is noted in the run"
+                )
+            self.changes = (*state.changes, *(f"from step {state.step}: {words}" for words in found.values()))
+        problem, self.changes = distributed.from_first((problem, self.changes))
+        if problem is not None:
+            raise UserError(problem)
+        return [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
 
     def _write_settings(self) -> None:
         if self.process.is_first:

@@ -22,6 +22,11 @@ class FolderSource(RecordSource):
         scan = scan_folder(folder)
         self._names, self.report = scan.pictures, scan.report(folder)
 
+    @property
+    def names(self) -> list[str]:
+        """Paths of the pictures from the folder, in order."""
+        return self._names
+
     def __len__(self) -> int:
         return len(self._names)
 

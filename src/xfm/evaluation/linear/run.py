@@ -23,6 +23,7 @@ from xfm.evaluation.metrics import Array, majority_accuracy
 from xfm.evaluation.probe import Split, nearest_neighbours
 from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.files import file_digest, model_folder
+from xfm.locks import holds
 from xfm.modeling.folder import WEIGHTS, Preprocessing, Pretrained, load_model
 from xfm.modeling.vision import VisionEncoder
 from xfm.tasks.rows import Labelled
@@ -63,6 +64,7 @@ class FrozenResult:
     probe: LinearProbe | None = None
 
 
+@holds("out")
 def evaluate_frozen(
     model: Path,
     data: LabelledSplits,

@@ -23,6 +23,8 @@ from xfm.data.worlds.emoji.task_units import MAKERS
 from xfm.data.worlds.emoji.units import Made, Part, Studio, Unit
 from xfm.errors import UserError
 from xfm.files import drafting, file_digest, replace_folder, write_text, writing
+from xfm.locks import locked
+from xfm.processes import end_with_parent
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
@@ -55,7 +57,10 @@ def build_world(
     _check(resolved)
     packages = package_versions()
     mark = fingerprint(resolved, packages)
-    with writing(folder, "or lower world.scale; what was there before is unchanged"):
+    with (
+        locked(folder, beside=True),
+        writing(folder, "or lower world.scale; what was there before is unchanged"),
+    ):
         present = _present(folder)
         if present is not None and present.fingerprint == mark and not present.missing(folder):
             if progress:
@@ -123,6 +128,7 @@ def _present(folder: Path) -> WorldManifest | None:
 def _start(config: WorldConfig, folder: Path) -> None:
     """Prepare this process (of a pool) for units."""
     global _studio
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
     _studio = Studio(config, folder)
 

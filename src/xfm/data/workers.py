@@ -1,0 +1,260 @@
+"""The loader processes of pre-training: what they send, how they are watched, and that they end."""
+
+import contextlib
+import logging
+import mmap
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from xfm.data import whereabouts
+from xfm.data.schema import BadRecord, Batch
+from xfm.data.streams import UnusableError
+from xfm.errors import UserError, first_line
+from xfm.processes import end_with_parent, kill, kill_at_exit
+
+_log = logging.getLogger(__name__)
+_SLOT = 1024
+"""Bytes in which a loader process says what it reads."""
+PATIENCE = 2.0
+"""Seconds that loader processes have to end by themselves."""
+_POLL = 2
+
+
+@lru_cache(maxsize=16)
+def _warn_once(message: str, *details: str) -> None:
+    """Every phase of a run starts loaders of its own."""
+    _log.warning(message, *details)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker sends instead of a batch that could not be assembled."""
+
+    skipped: tuple[BadRecord, ...]
+
+
+@dataclass(frozen=True)
+class _Pickled:
+    """A batch as bytes, which go through a pipe."""
+
+    data: bytes
+
+
+class _Slots:
+    """Memory that the loader processes share with this one: what each of them reads just now.
+
+    Only forked processes have it; others get no memory, and what they read stays unknown.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._memory: mmap.mmap | None = mmap.mmap(-1, max(1, workers) * _SLOT)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_memory": None}
+
+    def write(self, worker: int, what: str) -> None:
+        if self._memory is not None:
+            text = what.encode(errors="backslashreplace")[: _SLOT - 1] + b"\0"
+            self._memory[worker * _SLOT : worker * _SLOT + len(text)] = text
+
+    def read(self) -> list[str]:
+        memory = b"" if self._memory is None else bytes(self._memory)
+        slots = (memory[at : at + _SLOT] for at in range(0, len(memory), _SLOT))
+        return [slot.split(b"\0", 1)[0].decode(errors="replace") for slot in slots]
+
+
+class _Steps(Dataset[Any]):
+    """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
+
+    def __init__(self, build: Callable[[int], Batch], workers: int) -> None:
+        self.build = build
+        self.slots = _Slots(workers)
+
+    def __getitem__(self, step: int) -> Batch | Failure | _Pickled:
+        worker = get_worker_info()
+        try:
+            batch = self.build(step)
+        except UnusableError as error:
+            return Failure(error.skipped)
+        if worker is None:
+            return batch
+        self.slots.write(worker.id, "")
+        return _portable(batch)
+
+
+def _portable(batch: Batch) -> Batch | _Pickled:
+    """The batch in shared memory; as bytes where there is too little of it.
+
+    torch would share the tensors in a thread that drops the batch when that fails, and training would wait
+    for it without end.
+    """
+    try:
+        return batch.map(lambda tensor: tensor.share_memory_())
+    except (RuntimeError, OSError):
+        return _Pickled(pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def load(
+    build: Callable[[int], Batch], steps: range, workers: int, timeout: float, pin: bool
+) -> Generator[Batch | Failure, None, None]:
+    """The batches of some steps in order; closing the generator ends the loader processes.
+
+    Args:
+        build: makes the batch of a step.
+        steps: which.
+        workers: loader processes; 0 loads in this one.
+        timeout: seconds to wait for a batch of a loader process, 0 for no limit.
+        pin: put batches into page-locked memory.
+
+    Raises:
+        UserError: a loader process died, or gives no batch in time.
+    """
+    workers = _startable(workers)
+    dataset = _Steps(build, workers)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        worker_init_fn=_start_worker,
+        pin_memory=pin,
+        timeout=_POLL if workers else 0,
+        # Of its own: making an iterator draws a number, and the global generator must stay as resumed.
+        generator=torch.Generator(),
+    )
+    try:
+        iterator = iter(loader)
+    except OSError as error:
+        raise UserError(
+            f"The loader processes cannot be started ({error.strerror or error}): lower data.workers, or "
+            "make room in memory."
+        ) from error
+    processes: list[BaseProcess] = list(getattr(iterator, "_workers", []))
+    kill_at_exit(processes)
+    try:
+        for _ in steps:
+            try:
+                found = _next(iterator, dataset.slots, timeout)
+            except (OSError, EOFError) as error:  # the connection that passes memory on
+                raise (_gone(processes, error) or error) from error
+            if isinstance(found, _Pickled):
+                _warn_once(
+                    "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "
+                    "slower; give it more (docker run --shm-size 8g), or lower data.workers"
+                )
+                found = pickle.loads(found.data)
+            yield found
+    finally:
+        _end(iterator, processes)
+
+
+def _startable(workers: int) -> int:
+    """The number of loader processes, 0 where the system has no room for what they and this one talk by."""
+    try:
+        _ = [multiprocessing.Queue() for _ in range(workers + 1)], multiprocessing.Event()
+    except OSError as error:
+        _warn_once(
+            "no loader processes can be started (%s; too little shared memory in /dev/shm): data is loaded "
+            "in the training process, which is slower; give it more (docker run --shm-size 8g)",
+            error.strerror or str(error),
+        )
+        return 0
+    return workers
+
+
+def _next(iterator: Iterator[Any], slots: _Slots, timeout: float) -> Any:
+    began = time.monotonic()
+    while True:
+        try:
+            return next(iterator)
+        except RuntimeError as error:
+            if explained := loader_death(error):
+                raise explained from error
+            if "DataLoader timed out" not in str(error):
+                raise
+            waited = time.monotonic() - began
+            if not timeout or waited < timeout:
+                continue
+            reading = ", ".join(dict.fromkeys(filter(None, slots.read())))
+            raise UserError(
+                f"No batch came from the loader processes for {waited:.0f} seconds; they are at "
+                f"{reading or 'an unknown record'}: mend or remove it, see whether its disk answers, or "
+                "raise data.timeout (0 waits without limit)."
+            ) from error
+
+
+def loader_death(error: BaseException) -> UserError | None:
+    """What a message of torch about a loader process that died says to the user; None for other errors.
+
+    torch raises it wherever the training process is at that moment.
+    """
+    text = str(error)
+    if not isinstance(error, RuntimeError) or "DataLoader worker (pid" not in text:
+        return None
+    return _died(first_line(error).rstrip(". "))
+
+
+def _gone(processes: Sequence[BaseProcess], error: BaseException, seconds: float = 2.0) -> UserError | None:
+    """The same for an error of a connection to a loader process, if one has died."""
+    deadline = time.monotonic() + seconds
+    while all(process.is_alive() for process in processes):
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.05)
+    return _died(first_line(error) or type(error).__name__)
+
+
+def _died(reason: str) -> UserError:
+    return UserError(
+        f"A loader process died ({reason}), most likely for want of memory: lower data.workers or the batch "
+        "sizes."
+    )
+
+
+def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
+    """End the loader processes: let them end, and kill those that do not."""
+    if not processes or sys.is_finalizing():
+        return
+    timer = threading.Timer(PATIENCE, lambda: [process.kill() for process in processes])
+    timer.daemon = True
+    # torch's shutdown waits five seconds for each process; one that is killed meanwhile raises.
+    with contextlib.suppress(RuntimeError, ValueError):
+        timer.start()
+        iterator._shutdown_workers()  # type: ignore[attr-defined]
+    timer.cancel()
+    with contextlib.suppress(ValueError):
+        kill(processes)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _start_worker(worker: int) -> None:
+    """A scheduler signals the whole process group, and the training process needs its loaders for the step.
+
+    Hence a loader passes over the signals; it ends with the training process, or is killed by it.
+    """
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    info = get_worker_info()
+    assert info is not None
+    slots: _Slots = info.dataset.slots  # type: ignore[attr-defined]
+    whereabouts.tell(lambda what: slots.write(worker, what))

@@ -1,0 +1,128 @@
+"""One process at a time in a folder, by a lock that the kernel releases when its holder ends."""
+
+import contextlib
+import errno
+import fcntl
+import functools
+import inspect
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from xfm.errors import UserError, printable
+from xfm.files import writing
+
+LOCK_FILE = ".xfm-lock"
+_F = TypeVar("_F", bound=Callable[..., Any])
+_held: set[str] = set()
+"""Real paths of the lock files that this process holds: what it calls may lock the same folder again."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path, beside: bool = False) -> Iterator[None]:
+    """Hold a folder for the block; other processes are refused, and touch nothing.
+
+    The lock is a file that goes at the end, with the folders that were made for it if nothing else is in
+    them. Where the file system knows no locks, a note says so, and the block runs.
+
+    Args:
+        folder: made if it does not exist.
+        beside: put the lock file beside the folder instead of into it, for a folder that is replaced.
+
+    Raises:
+        UserError: another process holds it (names process and host), or the folder cannot be written.
+    """
+    path = folder.parent / f".{folder.name}{LOCK_FILE}" if beside else folder / LOCK_FILE
+    real = os.path.realpath(path)
+    if real in _held:
+        yield
+        return
+    with writing(folder, "and run again"):
+        made = _make(path.parent)
+        handle = _lock(path, folder)
+    _held.add(real)
+    try:
+        yield
+    finally:
+        _held.discard(real)
+        with contextlib.suppress(OSError):
+            path.unlink()  # while it is locked: see `_lock`
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            for place in made:
+                place.rmdir()
+
+
+def holds(argument: str) -> Callable[[_F], _F]:
+    """A function that holds the folder that an argument names while it runs, see `locked`."""
+
+    def decorate(function: _F) -> _F:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def holding(*args: Any, **kwargs: Any) -> Any:
+            folder = signature.bind(*args, **kwargs).arguments[argument]
+            with locked(Path(folder)):
+                return function(*args, **kwargs)
+
+        return cast("_F", holding)
+
+    return decorate
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; those that were made for it, the innermost first."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return new
+
+
+def _lock(path: Path, folder: Path) -> int:
+    """A descriptor of the lock file, locked and with this process's name in it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                holder = _holder(handle)
+                os.close(handle)
+                raise UserError(
+                    f"{folder} is in use by {holder}: wait until that ends, or choose another folder"
+                ) from None
+            print(
+                f"Note: {folder} lies on a file system without locks ({error.strerror}): nothing keeps a "
+                "second run out of it, so do not start one.",
+                file=sys.stderr,
+                flush=True,
+            )
+            return handle
+        if _is_same(handle, path):
+            break
+        os.close(handle)  # its holder has removed the file in between: others would lock another one
+    mine = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(mine).encode(), 0)
+    return handle
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(handle: int) -> str:
+    """Who holds the lock, in words."""
+    try:
+        found: dict[str, Any] = json.loads(os.pread(handle, 1000, 0))
+        said = f"process {found['process']} on {found['host']} since {found['since']}"
+        return printable(said)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # it is about to write it
+        return "another process"

@@ -1,0 +1,81 @@
+"""What ends a training from outside, in one sentence: too little memory, lost loaders, lost processes."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.distributed as dist
+
+from xfm.data.workers import loader_death
+from xfm.errors import UserError, first_line
+from xfm.training import distributed
+
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+_LOST_PEER = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Connection refused",
+    "NCCL",
+    "gloo",
+    "Socket Timeout",
+    "Timed out waiting",
+)
+
+
+@contextlib.contextmanager
+def explained(place: Callable[[], str]) -> Iterator[None]:
+    """Turn what a user can mend about machine and processes into one sentence.
+
+    Args:
+        place: says how far the run has come, and what is saved of it.
+
+    Raises:
+        UserError: memory is short, a loader process died, or another process of the run ended.
+    """
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise UserError(f"{_no_memory(error)}; {place()}") from error
+        if found := loader_death(error):
+            raise UserError(f"{str(found).rstrip('.')}; {place()}") from error
+        if distributed.world() > 1 and _is_lost_peer(error):
+            raise UserError(f"{_lost(error)}; {place()}") from error
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of this machine or of its device was too little."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def _no_memory(error: BaseException) -> str:
+    said = first_line(error, 120).rstrip(". ")
+    return (
+        f"Out of memory ({said}): lower the batch sizes, and raise training.accumulate as much if the steps "
+        "shall stay as large, or take a device with more memory or a smaller model"
+    )
+
+
+def _is_lost_peer(error: BaseException) -> bool:
+    return isinstance(error, dist.DistError) or any(words in str(error) for words in _LOST_PEER)
+
+
+def _lost(error: BaseException) -> str:
+    """Which process ended, as far as this one can tell, and in what it was missed."""
+    ended = distributed.ended_peers()
+    who = f"{', '.join(ended)} ended" if ended else "another process ended or cannot be reached"
+    return (
+        f"Process {distributed.rank()} of {distributed.world()} (counted from 0) stops because {who} "
+        f"({first_line(error).split('. ')[0]}): look for the message of that one"
+    )

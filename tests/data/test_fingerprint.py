@@ -1,0 +1,62 @@
+"""By what a run knows its data again."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xfm.config.data import CorpusConfig, DataConfig, StreamConfig
+from xfm.data.fingerprint import data_changes, data_fingerprint
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "data"
+    place.mkdir()
+    (place / "tokenizer.json").write_text("{}")
+    (place / "text.jsonl").write_text('{"text": "a"}\n')
+    (place / "large.jsonl").write_bytes(np.random.default_rng(0).bytes(6 << 20))
+    (place / "pictures").mkdir()
+    for number in range(5):
+        (place / "pictures" / f"{number}.png").write_bytes(bytes([number]) * 100)
+    return place
+
+
+def config(folder: Path) -> DataConfig:
+    texts = [CorpusConfig(str(folder / name)) for name in ("text.jsonl", "large.jsonl")]
+    pictures = StreamConfig(1, [CorpusConfig(str(folder / "pictures"))])
+    return DataConfig(StreamConfig(1, texts), pictures, tokenizer=str(folder / "tokenizer.json"))
+
+
+def test_a_copy_on_another_disk_is_the_same_data(folder, tmp_path):
+    before = data_fingerprint([config(folder)], folder)
+    assert sorted(before) == ["large.jsonl", "pictures", "text.jsonl", "tokenizer.json"]
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    assert data_fingerprint([config(copy)], copy) == before
+    assert data_changes(before, before) == []
+
+
+@pytest.mark.parametrize("name", ["text.jsonl", "large.jsonl", "tokenizer.json", "pictures/3.png"])
+@pytest.mark.parametrize("how", ["other", "longer", "begin"])
+def test_a_replaced_file_is_named(folder, name, how):
+    before, path = data_fingerprint([config(folder)], folder), folder / name
+    data, times = path.read_bytes(), path.stat()
+    other = {"other": data[::-1][1:] + b"#", "longer": data + b"#", "begin": b"#" + data[1:]}[how]
+    path.unlink()
+    path.write_bytes(other)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (change,) = data_changes(before, data_fingerprint([config(folder)], folder))
+    assert change.startswith(f"{name.split('/')[0]} was ")
+
+
+def test_files_that_come_and_go(folder):
+    before = data_fingerprint([config(folder)], folder)
+    less = replace(config(folder), text=StreamConfig(1, [CorpusConfig(str(folder / "text.jsonl"))]))
+    now = data_fingerprint([less], folder)
+    assert data_changes(before, now) == ["large.jsonl is not read any more"]
+    assert data_changes(now, before) == ["large.jsonl is new"]
+    assert data_fingerprint([less, config(folder)], folder) == before  # of every phase

@@ -1,0 +1,104 @@
+"""Two processes and one folder."""
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, Running, run
+from xfm.errors import UserError
+from xfm.locks import LOCK_FILE, holds, locked
+
+HOLD = (
+    "import sys, time\n"
+    "from pathlib import Path\n"
+    "from xfm.locks import locked\n"
+    "with locked(Path(sys.argv[1]), beside=len(sys.argv) > 2):\n"
+    "    Path(sys.argv[1] + '.ready').touch()\n"
+    "    time.sleep(60)\n"
+)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_second_is_told_who_is_first(tmp_path, beside):
+    folder = tmp_path / "run"
+    with Running([sys.executable, "-c", HOLD, str(folder), *(["beside"] if beside else [])]) as first:
+        first.wait_until((tmp_path / "run.ready").exists)
+        words = rf"run is in use by process {first.process.pid} on"
+        with pytest.raises(UserError, match=words) as caught, locked(folder, beside):
+            pass
+        assert socket.gethostname() in str(caught.value)
+        first.signal(signal.SIGKILL)
+        first.end()
+    with locked(folder, beside):  # the kernel has released it
+        pass
+    assert not list(tmp_path.rglob(f"*{LOCK_FILE}"))
+
+
+def test_nothing_stays_of_a_lock(tmp_path):
+    with locked(tmp_path / "a" / "b"):
+        assert json.loads((tmp_path / "a" / "b" / LOCK_FILE).read_text())["process"] == os.getpid()
+        with locked(tmp_path / "a" / "b"):  # what holds a folder may call what holds it, too
+            pass
+        assert (tmp_path / "a" / "b" / LOCK_FILE).exists()
+    assert not (tmp_path / "a").exists()
+    with locked(tmp_path / "a"):
+        (tmp_path / "a" / "result").touch()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["result"]
+
+
+def test_functions_that_hold_a_folder(tmp_path):
+    @holds("out")
+    def work(number: int, out: Path, fail: bool = False) -> int:
+        assert (out / LOCK_FILE).exists()
+        if fail:
+            raise ValueError
+        return number
+
+    assert work(3, tmp_path) == work(3, out=tmp_path) == 3
+    with pytest.raises(ValueError):  # noqa: PT011
+        work(3, tmp_path, fail=True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
+    def unsupported(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with locked(tmp_path / "run"):
+        pass
+    assert "without locks (No locks available)" in capsys.readouterr().err
+
+
+def test_many_that_come_and_go(tmp_path):
+    """Each adds one to a number while it holds the folder; none is lost."""
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from xfm.errors import UserError\n"
+        "from xfm.locks import locked\n"
+        "folder, done = Path(sys.argv[1]), 0\n"
+        "while done < 60:\n"
+        "    try:\n"
+        "        with locked(folder):\n"
+        "            number = int((folder / 'number').read_text())\n"
+        "            time.sleep(0.001)\n"
+        "            (folder / 'number').write_text(str(number + 1))\n"
+        "            done += 1\n"
+        "    except UserError:\n"
+        "        time.sleep(0.001)\n"
+    )
+    (tmp_path / "number").write_text("0")
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with Running(command, ROOT) as a, Running(command, ROOT) as b, Running(command, ROOT) as c:
+        for one in (a, b, c):
+            assert one.end(60).status == 0
+    assert (tmp_path / "number").read_text() == "180"
+    assert run(["true"]).left == []

@@ -1,0 +1,41 @@
+"""A tiny pre-training on the command line, for tests of faults."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tests.processes import XFM
+from tests.training.corpus import tiny_recipe
+from xfm.config.load import dump_recipe
+from xfm.config.training import OptimConfig
+
+OPTIM = OptimConfig(lr=1e-4, warmup=2)
+
+
+def arguments(
+    corpus: Path, folder: Path, *options: str, steps: int = 100_000, workers: int = 1, **training: object
+) -> list[str]:
+    """Of `xfm pretrain` on a corpus into `folder`/run; the recipe is written beside."""
+    recipe = tiny_recipe(corpus, steps, **{"optim": OPTIM, **training})
+    recipe = replace(recipe, data=replace(recipe.data, workers=workers))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tiny.yaml").write_text(dump_recipe(recipe))
+    places = ["--recipe", str(folder / "tiny.yaml"), "--folder", str(folder / "run")]
+    return ["pretrain", *places, "--quiet", "--device", "cpu", *options]
+
+
+def command(corpus: Path, folder: Path, *options: str, **settings: object) -> list[str]:
+    """`xfm pretrain` with these arguments."""
+    return [*XFM, *arguments(corpus, folder, *options, **settings)]  # type: ignore[arg-type]
+
+
+def with_fault(fault: str, words: list[str]) -> list[str]:
+    """`xfm` with some arguments in a process that runs some lines of Python first."""
+    code = f"import sys\n{fault}\nfrom xfm.cli import main\nsys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", code, *words]
+
+
+def trains(folder: Path, lines: int = 2) -> bool:
+    """Whether the run in `folder`/run has logged some steps."""
+    log = folder / "run" / "log.jsonl"
+    return log.exists() and len(log.read_text().splitlines()) >= lines

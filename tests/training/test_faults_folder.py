@@ -1,0 +1,197 @@
+"""Runs that meet in one folder, go on with other data, or find no room: tried on real processes."""
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import XFM, Running, run
+from tests.training.corpus import write_corpus
+from tests.training.faults import arguments, command, trains, with_fault
+from tests.training.support import logged
+from tests.training.test_faults import ADVANCE, may_mount, mounted
+from xfm.modeling.folder import read_provenance
+from xfm.training.checkpoint import latest_checkpoint, list_checkpoints
+
+__all__ = ["may_mount"]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "corpus")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# ------------------------------------------------------------------ two in one folder
+@pytest.mark.parametrize("option", [None, "--resume"])
+def test_the_second_run_in_a_folder_is_refused(corpus, tmp_path, option):
+    with Running(command(corpus, tmp_path)) as first:
+        first.wait_until(lambda: trains(tmp_path))
+        second = run(command(corpus, tmp_path, *([option] if option else [])), seconds=60)
+        assert second.status == 2
+        (said,) = second.said()
+        assert f"process {first.process.pid} on" in said
+        first.signal(signal.SIGTERM)
+        assert first.end(60).status == 130
+    assert not list((tmp_path / "run").glob(".xfm-lock"))
+    assert latest_checkpoint(tmp_path / "run")[0] is not None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "evaluate MODEL --world WORLD --out FOLDER",
+        "probe MODEL --train FILE --test FILE --out FOLDER",
+        "zero-shot MODEL --test FILE --out FOLDER",
+        "finetune text-classification --model MODEL --train FILE --out FOLDER",
+        "easy-vqa --model MODEL --out FOLDER",
+    ],
+)
+def test_every_command_that_writes_a_folder_holds_it(tmp_path, words):
+    """Whether the folder is free comes before everything that is wrong with the rest of the command."""
+    folder = tmp_path / "out"
+    hold = (
+        "import sys, time\nfrom pathlib import Path\nfrom xfm.locks import locked\n"
+        "with locked(Path(sys.argv[1])):\n    time.sleep(100)\n"
+    )
+    (tmp_path / "rows.csv").write_text("image,text,label\n")
+    places = {"MODEL": tmp_path / "none", "WORLD": tmp_path, "FILE": tmp_path / "rows.csv", "FOLDER": folder}
+    with Running([sys.executable, "-c", hold, str(folder)]) as first:
+        first.wait_until(lambda: (folder / ".xfm-lock").exists() and (folder / ".xfm-lock").read_text())
+        before = tree(tmp_path)
+        second = run([*XFM, *(str(places.get(word, word)) for word in words.split())], seconds=60)
+        assert second.status == 2, second.err
+        assert tree(tmp_path) == before
+        if words.startswith(("evaluate", "finetune", "easy-vqa")):
+            assert f"process {first.process.pid} on" in second.said()[0]
+
+
+def test_a_world_is_built_once_at_a_time(tmp_path):
+    options = ["--folder", str(tmp_path / "world"), "--scale", "0.2", "--workers", "2"]
+    with Running([*XFM, "prepare", *options]) as first:
+        first.wait_until(lambda: len(first.children()) >= 2)
+        second = run([*XFM, "prepare", *options], seconds=60)
+        assert second.status == 2
+        assert f"process {first.process.pid} on" in second.said()[0]
+        first.signal(signal.SIGKILL)
+        ended = first.end(20)
+    assert ended.status == -signal.SIGKILL
+    assert ended.left == []  # its workers, and whatever else it had started
+
+
+# ------------------------------------------------------------------ other data, other processes
+def test_other_data_is_noticed(corpus, tmp_path):
+    assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9), seconds=60).status == 0
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
+    text = corpus / "text.jsonl"
+    text.write_text(text.read_text().replace("cat", "cow"))
+    again = command(corpus, tmp_path, "--resume", steps=6, save_every=3, keep=9)
+    before = tree(tmp_path / "run")
+    ended = run(again, seconds=60)
+    assert ended.status == 2
+    (said,) = ended.said()
+    assert "text.jsonl was" in said
+    assert "scenes" not in said
+    assert "--allow-changed data" in said
+    assert tree(tmp_path / "run") == before
+    unknown = run([*again, "--allow-changed", "dat"], seconds=60)
+    assert "known: data, processes" in unknown.said()[0]
+    allowed = run([*again, "--allow-changed", "data"], seconds=60)
+    assert allowed.status == 0, allowed.err
+    (noted,) = read_provenance(tmp_path / "run" / "model")["changed_on_resuming"]
+    assert noted.startswith("from step 3: its data has changed (text.jsonl was")
+    events = [line["message"] for line in logged(tmp_path / "run") if line.get("event") == "resumed"]
+    assert any("Allowed to differ" in message for message in events)
+
+
+def test_data_on_another_disk_is_the_same(corpus, tmp_path):
+    assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9), seconds=60).status == 0
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
+    shutil.copytree(corpus, tmp_path / "moved", copy_function=shutil.copyfile)
+    shutil.rmtree(corpus)
+    moved = ["--resume", "--root", str(tmp_path / "moved")]
+    again = command(tmp_path / "moved", tmp_path, *moved, steps=6, save_every=3, keep=9)
+    ended = run(again, seconds=60)
+    assert ended.status == 0, ended.err
+
+
+# ------------------------------------------------------------------ no room
+@pytest.mark.usefixtures("may_mount")
+def test_a_full_disk_is_said_once(corpus, tmp_path):
+    """The second checkpoint does not fit; the first stays, and nothing half-written."""
+    place = tmp_path / "small"
+    place.mkdir()
+    fill = (
+        "from pathlib import Path\n"
+        "from xfm.training import run_folder\n"
+        "real = run_folder.save_checkpoint\n"
+        "def save(path, *rest):\n"
+        "    if path.name.endswith('6'):\n"
+        f"        with open(r'{place}/filler', 'wb', buffering=0) as file:\n"
+        "            try:\n"
+        "                while file.write(bytes(4096)): pass\n"
+        "            except OSError: pass\n"
+        "    real(path, *rest)\n"
+        "run_folder.save_checkpoint = save\n"
+    )
+    words = with_fault(fill, arguments(corpus, tmp_path, steps=50, save_every=3))
+    words[words.index("--folder") + 1] = str(place / "run")
+    keep = f'"$@"; status=$?; cp -r "{place}/run" "{tmp_path}/kept"; exit $status'
+    ended = run(mounted(place, "4m", ["sh", "-c", keep, "sh", *words]), seconds=60)
+    assert ended.status == 2, ended.err
+    (said,) = ended.said()
+    assert said.count("disk is full") == 1
+    assert "--resume" in said
+    assert [path.name for path in (tmp_path / "kept" / "checkpoints").iterdir()] == ["step-00000003"]
+    assert latest_checkpoint(tmp_path / "kept")[0] is not None
+    assert ended.left == []
+
+
+HUGE = "1 << 45"
+
+
+@pytest.mark.parametrize("error", [f"torch.empty({HUGE})", "bytearray(1 << 60)"])
+def test_too_little_memory_is_one_sentence(corpus, tmp_path, error):
+    fault = f"import torch\ncalls = []\n{ADVANCE.format(f'calls.append(1) or len(calls) > 4 and {error}')}"
+    words = arguments(corpus, tmp_path, steps=50, save_every=3, workers=1)
+    ended = run(with_fault(fault, words), seconds=60)
+    assert ended.status == 2, ended.err
+    (said,) = ended.said()
+    assert "Out of memory" in said
+    assert "batch sizes" in said
+    assert "step-00000003 is saved" in said
+    assert ended.left == []
+    assert len(list_checkpoints(tmp_path / "run")) == 1
+
+
+# ------------------------------------------------------------------ signals outside the loop
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["opening", "saving"])
+def test_signals_before_and_after_the_loop(corpus, tmp_path, number, where):
+    mark = tmp_path / "reached"
+    place = {
+        "opening": "from xfm.training.pretrain import CurriculumData as T\nname = '__init__'",
+        "saving": "import xfm.training.pretrain as T\nname = 'save_model'",
+    }[where]
+    fault = (
+        f"{place}\nimport time\nfrom pathlib import Path\n"
+        f"def stay(*a, **k):\n    Path(r'{mark}').touch()\n    time.sleep(100)\nsetattr(T, name, stay)"
+    )
+    words = arguments(corpus, tmp_path, steps=2)
+    with Running(with_fault(fault, words)) as running:
+        running.wait_until(mark.exists)
+        running.signal(number, group=True)
+        ended = running.end(30)
+    assert ended.status == 130, ended.err
+    assert len(ended.said()) == 1
+    assert ended.said()[0] != "xfm: "
+    assert ended.left == []
+    assert not (tmp_path / "run" / "model").exists()
+    if where == "saving":
+        assert "--resume" in ended.said()[0]
+        assert run(command(corpus, tmp_path, "--resume", steps=2), seconds=60).status == 0

@@ -1,0 +1,91 @@
+"""Several processes, started by torchrun: commands that are for one, and one that is killed."""
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.processes import TORCHRUN, XFM, Running, run
+from tests.training.corpus import write_corpus
+from tests.training.faults import command, trains
+from xfm.training.checkpoint import latest_checkpoint
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["finetune", "text-classification", "--model", "m", "--train", "t.csv", "--out", "o"],
+        ["evaluate", "m"],
+        ["predict", "embed", "--model", "m", "--input", "i", "--out", "o"],
+        ["prepare", "--folder", "w"],
+        ["quickstart", "--smoke"],
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_commands_for_one_process_refuse_several(tmp_path, words, rank):
+    """As torchrun tells a process; only the first one says it."""
+    ended = run([*XFM, *words], 60, tmp_path, WORLD_SIZE="2", RANK=rank, LOCAL_RANK=rank)
+    assert ended.status == 2
+    assert not any(tmp_path.iterdir())
+    if rank == "0":
+        (said,) = ended.said()
+        assert said.startswith(f"xfm: xfm {words[0]} runs in one process, and torchrun has started 2")
+    else:
+        assert ended.err == ""
+
+
+def test_a_number_of_processes_that_is_none(tmp_path):
+    ended = run([*XFM, "evaluate", "m"], 60, tmp_path, WORLD_SIZE="two")
+    assert ended.status == 2
+    assert "WORLD_SIZE is 'two'" in ended.said()[0]
+
+
+def test_processes_that_do_not_find_one_another(corpus, tmp_path):
+    ended = run(command(corpus, tmp_path, steps=2), 60, WORLD_SIZE="2", RANK="0")
+    assert ended.status == 2
+    assert "start them with torchrun" in ended.said()[0]
+    assert not (tmp_path / "run").exists()
+
+
+def ranks(running: Running) -> list[psutil.Process]:
+    """The processes that torchrun has started, by rank; not their loaders."""
+    found = [one for one in running.children() if one.ppid() == running.process.pid]
+    return sorted(found, key=lambda one: int(one.environ()["RANK"]))
+
+
+def test_a_rank_that_is_killed_is_one_sentence_of_each_other(corpus, tmp_path):
+    words = command(corpus, tmp_path, workers=1, save_every=2)[1:]
+    with Running([*TORCHRUN, "2", *words]) as running:
+        running.wait_until(lambda: trains(tmp_path, 3))
+        second = ranks(running)[1]
+        second.send_signal(signal.SIGKILL)
+        ended = running.end(120)
+    said = [line for line in ended.err.splitlines() if line.startswith("xfm: ")]
+    assert len(said) == 1, ended.err
+    assert said[0].startswith("xfm: Process 0 of 2")
+    assert f"process 1 (id {second.pid}) ended" in said[0]
+    assert "--resume" in said[0]
+    ours = [line for line in ended.err.splitlines() if "xfm/" in line and line.lstrip().startswith("File")]
+    assert not [line for line in ours if "torch/distributed/" not in line], ended.err
+    assert ended.left == []
+    assert latest_checkpoint(tmp_path / "run")[0] is not None
+
+
+def test_the_scheduler_stops_all_ranks(corpus, tmp_path):
+    words = command(corpus, tmp_path, workers=1)[1:]
+    with Running([*TORCHRUN, "2", *words]) as running:
+        running.wait_until(lambda: trains(tmp_path, 3))
+        running.signal(signal.SIGTERM, group=True)
+        ended = running.end(120)
+    said = [line for line in ended.err.splitlines() if line.startswith("xfm: ")]
+    assert said, ended.err
+    assert all("--resume" in line for line in said)
+    assert ended.left == []
+    assert latest_checkpoint(tmp_path / "run")[0] is not None
