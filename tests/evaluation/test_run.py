@@ -18,7 +18,7 @@ from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.run import evaluate
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_json, write_scores
-from xfm.evaluation.stored import parts_to_keep, read_part
+from xfm.evaluation.stored import read_part
 from xfm.training.signals import Interrupted
 
 CONFIG = EvaluationConfig(scale=0.01)
@@ -147,6 +147,7 @@ def test_a_part_joins_those_of_an_older_version(copy: Path, tiny_world: Path) ->
     [
         ({"scale": 0.02}, "with scale 0.01, this one has 0.02"),
         ({"validation": True}, "with validation False, this one has True"),
+        ({"seed": 1}, "with seed 0, this one has 1"),
         ({"seed": 1, "parts": [Part.HARD]}, "with seed 0, this one has 1"),
     ],
 )
@@ -154,18 +155,30 @@ def test_an_evaluation_is_not_replaced_by_another(
     copy: Path, tiny_world: Path, change: dict[str, object], message: str
 ) -> None:
     before = {path.name: path.read_bytes() for path in copy.rglob("*.json")}
-    with pytest.raises(UserError, match=f"{message}: give another folder with --out"):
+    with pytest.raises(UserError, match=f"{message}: give another folder, such as --out .*run-2"):
         evaluate(copy / "model", tiny_world, copy, replace(CONFIG, **change), progress=False)
     assert {path.name: path.read_bytes() for path in copy.rglob("*.json")} == before
 
 
-def test_another_model_replaces_only_what_it_has(copy: Path, tiny_world: Path) -> None:
-    shutil.rmtree(copy / "model")
-    save_tiny_model(copy / "model", seed=2)
-    with pytest.raises(UserError, match=r"of another model or world that also has retrieval, masked_tokens"):
-        evaluate(copy / "model", tiny_world, copy, replace(CONFIG, parts=[Part.HARD]), progress=False)
-    everything = parts_to_keep(copy, "other", tiny_world, CONFIG)
-    assert everything == []
+@pytest.mark.parametrize("signed", [True, False])
+def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path, signed: bool) -> None:
+    """Nor those of an older version, which did not sign its results."""
+    if not signed:
+        (copy / "made_by.json").unlink()
+    assert evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False)
+    world = Path(shutil.copytree(tiny_world, copy.with_name("other")))
+    (world / "world.json").write_text("{}")
+    save_tiny_model(copy.with_name("new") / "model", seed=2)
+    before = content(copy)
+    with pytest.raises(UserError, match=r"run holds results of `xfm evaluate` .*, of another data: give"):
+        evaluate(copy / "model", world, copy, CONFIG, progress=False)
+    with pytest.raises(UserError, match=r", of another model: give another folder, such as --out .*run-2"):
+        evaluate(copy.with_name("new") / "model", tiny_world, copy, CONFIG, progress=False)
+    assert content(copy) == before
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nothing_is_promised_where_nothing_was_finished(

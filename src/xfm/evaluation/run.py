@@ -22,6 +22,7 @@ from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS, part_path, parts_to_keep, read_part
 from xfm.files import file_digest
 from xfm.modeling.folder import load_model
+from xfm.results_folder import Maker, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
@@ -54,7 +55,7 @@ def evaluate(
 
     Raises:
         UserError: the model or the world cannot be read, results cannot be written, a package is missing, or
-            `out` holds an evaluation of other settings that would be lost.
+            `out` holds other results, or an evaluation of other settings.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     require_packages()
@@ -63,7 +64,9 @@ def evaluate(
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
-    kept = parts_to_keep(out, weights, world, config)
+    maker = Maker("evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}")
+    require_free(out, maker, model=model_folder)
+    kept = parts_to_keep(out, config)
     pretrained = load_model(model_folder)
     device = pick_device(config.device)
     pretrained.model.to(device).eval()
@@ -71,6 +74,7 @@ def evaluate(
     context = Context(pretrained, world, resolved, device, Pictures(pretrained.preprocessing), bars)
     keys = {part: fingerprint(part, weights, world, resolved) for part in Part}
     paths = {part: part_path(out, part, key) for part, key in keys.items()}
+    signature = sign(out, maker)
     results = {part: found for part in kept if (found := read_part(paths[part], keys[part]))}
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
@@ -84,7 +88,7 @@ def evaluate(
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
     details = describe(context, model_folder, weights, run, seconds)
-    write_json(out / DETAILS, {**details, "files": files})
+    write_json(out / DETAILS, {**details, "files": files, "made_by": signature})
     write_report(out)
     return _scores(results)
 
@@ -150,7 +154,6 @@ def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
 
 def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
     """Digest of all that a part's result depends on: weights, world, its task files and settings."""
-    manifest = world / "world.json"
     tasks = world / "tasks" / _TASKS.get(part, part.value)
     settings = asdict(config)
     fine_tunings = {name for name in settings if name in {p.value for p in Part}} - {"retrieval"}
@@ -160,7 +163,7 @@ def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig)
         "format": CACHE_FORMAT,
         "part": part.value,
         "weights": weights,
-        "world": file_digest(manifest) if manifest.exists() else str(world.resolve()),
+        "world": world_mark(world),
         "tasks": {path.name: file_digest(path) for path in sorted(tasks.glob("*.jsonl")) if path.is_file()},
         "settings": settings,
     }

@@ -1,6 +1,5 @@
 """Tables of one task as typed rows: read, parted where no split is given, checked."""
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -208,14 +207,6 @@ def _is_value(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def digest(rows: Sequence[Any]) -> str:
-    """A short digest of typed rows, by which a resumed run knows its data again."""
-    found = hashlib.sha256()
-    for row in rows:
-        found.update(repr(row).encode("utf-8", "surrogatepass"))
-    return found.hexdigest()[:16]
 
 
 def check_pictures(pictures: Pictures, places: Mapping[Path, str], progress: bool) -> None:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
 from xfm.finetuning.tune import Tuned
 from xfm.modeling.folder import FRESH, save_model
+from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
 from xfm.training.pretrain import MODEL_FOLDER
@@ -85,6 +86,8 @@ def finetune(
     if progress:
         tqdm.write(run.summary(), file=sys.stderr)
     check_pictures(run.pictures, run.places(origin), progress)
+    maker = Maker("finetune", {"model": run.model, "data": digest(data.train)}, f"{kind} from {run.model}")
+    sign(out, maker)
     began = time.perf_counter()
     task, tuned = run.tuned(Blanked.NOTHING, out, resume)
     task.finish()
@@ -99,24 +102,33 @@ def finetune(
         metrics = {baseline: found[name] for baseline, found in single.items()}
         add_scores(result, task, name, rows, predictions[name], metrics)
     found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned)
-    _save(run, found, result, origin, seconds)
+    _save(run, found, result, origin, seconds, maker)
     return found
 
 
 def check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that holds a finished run, or a run that is not to be continued.
+    """Refuse a folder that holds results, a model, or a run that is not to be continued.
 
     Raises:
-        UserError: it does.
+        UserError: it does; names a folder that is free.
     """
-    if (out / METRICS).exists():
-        raise UserError(f"{out} holds a finished run; choose another --out, or remove the folder")
-    if not resume:
+    found, free = holding(out), free_name(out)
+    ours = found is not None and found.maker is not None and found.maker.command == "finetune"
+    if ours and (out / METRICS).exists():
+        raise UserError(f"{out} holds a finished run; choose another folder, such as --out {free}")
+    if ours and not resume:
         require_new(out)
+    if found is not None and not (ours and resume):
+        raise UserError(f"{out} holds {found.what}; choose another folder, such as --out {free}")
 
 
 def _save(
-    run: Session, found: Finetuned, result: PartResult, origin: Origin, seconds: Mapping[str, float]
+    run: Session,
+    found: Finetuned,
+    result: PartResult,
+    origin: Origin,
+    seconds: Mapping[str, float],
+    maker: Maker,
 ) -> None:
     """Write model, details, report and, when all of that is there, the scores."""
     provenance, pretrained = _provenance(run, found.tuned), run.pretrained
@@ -137,6 +149,7 @@ def _save(
         "tokens": found.task.module.task.max_tokens,
         "baselines": result.baselines,
         "seconds": dict(seconds),
+        "made_by": asdict(maker),
     }
     write_json(run.out / DETAILS, details)
     _report(run, found, details)

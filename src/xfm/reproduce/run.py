@@ -24,6 +24,7 @@ from xfm.reproduce.published import Protocol
 from xfm.reproduce.results import OFFICIAL, read_all
 from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
+from xfm.results_folder import Maker, free_name, require_free, sign
 
 DETAILS, OWNER, TABLE = "details.json", "reproduce.json", "results.md"
 """What was run for a benchmark, which model the folder is of, and the table."""
@@ -175,13 +176,17 @@ def _claim(out: Path, model: str, smoke: bool) -> None:
         UserError: it holds those of another model, or of smoke runs.
     """
     mine = {"model": model, "weights": weights_digest(Path(model)), "smoke": smoke}
+    maker = Maker("reproduce", about=model)
+    require_free(out, maker)
     if not (out / OWNER).is_file():
+        sign(out, maker)
         write_output(out / OWNER, _as_json(mine))
         return
     found = (out / OWNER).read_text(encoding="utf-8")
     if found != _as_json(mine):
         raise UserError(
-            f"{out} holds results of another model, or of smoke runs ({found.strip()}); choose another --out"
+            f"{out} holds results of another model, or of smoke runs ({found.strip()}); give another folder, "
+            f"such as --out {free_name(out)}"
         )
 
 
