@@ -174,6 +174,18 @@ def digest(rows: Iterable[Any]) -> str:
     return found.hexdigest()[:16]
 
 
+def model_mark(model: Path) -> str:
+    """By what a model is known again: a digest of its weights; empty where there are none.
+
+    Args:
+        model: folder of a model, or a published file.
+    """
+    if model.is_file():
+        return file_digest(model)[:16]
+    files = sorted(model.glob("*.safetensors"))
+    return sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16] if files else ""
+
+
 def world_mark(world: Path) -> str:
     """By what a world is known again: the digest of its manifest, else its place."""
     manifest = world / "world.json"

@@ -1,6 +1,5 @@
 """Running benchmarks: one folder each, skipped when finished, resumed when not."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score, write_json, write_output, write_scores
-from xfm.files import file_digest, model_folder
+from xfm.files import model_folder
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.benchmarks import BENCHMARKS, require_known
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
@@ -24,7 +23,7 @@ from xfm.reproduce.published import Protocol
 from xfm.reproduce.results import OFFICIAL, read_all
 from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
-from xfm.results_folder import Maker, free_name, require_free, sign
+from xfm.results_folder import Maker, free_name, model_mark, require_free, sign
 
 DETAILS, OWNER, TABLE = "details.json", "reproduce.json", "results.md"
 """What was run for a benchmark, which model the folder is of, and the table."""
@@ -200,12 +199,9 @@ def weights_digest(model: Path) -> str:
     Raises:
         UserError: there is no model.
     """
-    if model.is_file():
-        return file_digest(model)[:16]
-    files = sorted(model.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
-    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
+    if mark := model_mark(model):
+        return mark
+    raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
 
 
 def _write_table(out: Path) -> None:
