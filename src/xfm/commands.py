@@ -161,6 +161,7 @@ def evaluate(chosen: "Namespace") -> None:
     world = Path(chosen.world or "worlds/emoji")
     _check_choices(chosen, model)
     out = Path(chosen.out or _results_folder(model, config, world))
+    from xfm.evaluation.kept_models import kept_models, listing
     from xfm.evaluation.report import REPORT
     from xfm.evaluation.run import evaluate as run
     from xfm.evaluation.stored import METRICS
@@ -168,6 +169,8 @@ def evaluate(chosen: "Namespace") -> None:
 
     scores = run(model, world, out, config, progress=not chosen.quiet)
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
+    if models := listing(kept_models(out, world, config.validation)):
+        print(models)
 
 
 _OF_TEST = ("columns", "pictures", "box_format", "box_unit")

@@ -69,6 +69,7 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
         UserError: the budget is out of range, the folder is not one for a run, or a stage failed.
     """
     from xfm.data.worlds.emoji import build_world
+    from xfm.evaluation.kept_models import kept_models, listing
     from xfm.evaluation.run import evaluate
     from xfm.evaluation.summary import summary
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
@@ -103,6 +104,8 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
         f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n    Report:  {report}"
     )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
+    if models := listing(kept_models(folder, world)):
+        print(models)
     return report
 
 

@@ -109,7 +109,7 @@ def holding(out: Path) -> Holding | None:
 
 
 def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
-    """Refuse to write a model over another one; only the same command on the same input may do it again.
+    """Refuse to write a model over something else; only the same command on the same input may do it again.
 
     Args:
         folder: model folder that shall be written.
@@ -118,10 +118,13 @@ def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
     Raises:
         UserError: a model is there whose provenance says otherwise; names a folder that is free.
     """
-    before = _read(folder / "provenance.json")
-    if not (folder / "config.json").exists() or all(before.get(name) == made[name] for name in made):
+    if folder == unused(folder):
         return
-    raise UserError(f"{folder} holds another model: name another folder, such as {free_name(folder)}")
+    before, is_model = _read(folder / "provenance.json"), (folder / "config.json").exists()
+    if is_model and all(before.get(name) == made[name] for name in made):
+        return
+    what = "another model" if is_model else "something else than a model"
+    raise UserError(f"{folder} holds {what}: name another folder, such as {free_name(folder)}")
 
 
 def require_run_folder(folder: Path) -> None:

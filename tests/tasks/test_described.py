@@ -209,13 +209,15 @@ def test_a_perfect_model_is_always_right(said: list[list[str]]) -> None:
 
 @pytest.fixture
 def repeated(tmp_path: Path) -> list[Described]:
-    """Twenty rows that share five pictures, by other names, and twenty-five that share five captions."""
+    """Twenty-five rows that share five captions; twenty of them share five pictures, by other names."""
     rows = []
     for number in range(25):
         colours = [(220, 30, 30), (30, 160, 60), (40, 60, 220), (230, 210, 40), (10, 10, 10)]
         path = tmp_path / f"{number}.png"
         picture = Image.new("RGB", (32, 32), colours[number % 5])
-        picture.putpixel((0, 0), (number if number < 5 else 0,) * 3)  # the first five differ from the rest
+        picture.putpixel(
+            (0, 0), (number + 1 if number < 5 else 0,) * 3
+        )  # the first five differ from the rest
         picture.save(path)
         rows.append(
             Described(path, ("a {} square".format(["red", "green", "blue", "yellow", "left"][number % 5]),))

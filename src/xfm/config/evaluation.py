@@ -134,6 +134,7 @@ class EvaluationConfig:
         parts: the parts to run.
         validation: score the validation splits in place of the tests, to choose settings by; parts that have
             none are left out.
+        keep_models: keep the models of the short fine-tunings in OUT/tasks, each as large as the model.
         batch_size: pictures or texts per forward pass without gradients.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
@@ -147,6 +148,7 @@ class EvaluationConfig:
     scale: float = 1.0
     parts: list[Part] = field(default_factory=lambda: list(Part))
     validation: bool = False
+    keep_models: bool = True
     batch_size: int = 128
     masked_rows: int = 1000
     masked_share: float = 0.3

@@ -66,6 +66,8 @@ class Context:
         device: where everything runs.
         pictures: shared by all parts, so that each picture is decoded once.
         progress: show bars.
+        kept: folder for the models of the fine-tunings, see `kept_models`; None keeps none.
+        origin: where the model lies, for their provenance.
     """
 
     pretrained: Pretrained
@@ -74,6 +76,8 @@ class Context:
     device: torch.device
     pictures: Pictures
     progress: bool = False
+    kept: Path | None = None
+    origin: str = ""
 
     @property
     def encoder(self) -> Encoder:

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.kept_models import TASKS_FOLDER, kept_models, without_model
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.report import write_report
 from xfm.evaluation.scores import Score, write_json, write_scores
-from xfm.evaluation.stored import DETAILS, METRICS, part_path, parts_to_keep, read_part
+from xfm.evaluation.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
 from xfm.files import file_digest
 from xfm.modeling.folder import load_model
 from xfm.results_folder import Maker, require_free, sign, world_mark
@@ -38,10 +39,11 @@ def evaluate(
 ) -> dict[str, Score]:
     """Evaluate a model folder on a world, and write `metrics.json` and `report.html`.
 
-    Every finished part is kept in `out/parts`, under a fingerprint of model, world and configuration, so that
-    an evaluation that was interrupted goes on where it stopped, and one of some parts joins those that were
-    finished before. `metrics.json` is written anew after each part and `evaluation.json` says what was run
-    and how long each part took.
+    The models that it fine-tunes on its way are kept in `out/tasks/PART/model`, before the part counts as
+    finished. Every finished part is kept in `out/parts`, under a fingerprint of model, world and
+    configuration, so that an evaluation that was interrupted goes on where it stopped, and one of some parts
+    joins those that were finished before. `metrics.json` is written anew after each part and
+    `evaluation.json` says what was run and how long each part took.
 
     Args:
         model_folder: a folder written by `save_model`.
@@ -66,16 +68,18 @@ def evaluate(
     weights = weights_digest(model_folder)
     maker = Maker("evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}")
     require_free(out, maker, model=model_folder)
-    kept = parts_to_keep(out, config)
+    finished = parts_to_keep(out, config)
     pretrained = load_model(model_folder)
     device = pick_device(config.device)
     pretrained.model.to(device).eval()
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
-    context = Context(pretrained, world, resolved, device, Pictures(pretrained.preprocessing), bars)
+    pictures = Pictures(pretrained.preprocessing)
+    kept = out / TASKS_FOLDER if config.keep_models else None
+    context = Context(pretrained, world, resolved, device, pictures, bars, kept, str(model_folder))
     keys = {part: fingerprint(part, weights, world, resolved) for part in Part}
     paths = {part: part_path(out, part, key) for part, key in keys.items()}
     signature = sign(out, maker)
-    results = {part: found for part in kept if (found := read_part(paths[part], keys[part]))}
+    results = {part: found for part in finished if (found := read_part(paths[part], keys[part]))}
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
             bar.set_description(part.value)
@@ -88,7 +92,13 @@ def evaluate(
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
     details = describe(context, model_folder, weights, run, seconds)
-    write_json(out / DETAILS, {**details, "files": files, "made_by": signature})
+    if config.keep_models and (absent := without_model(out, results)):
+        note = ", ".join(str(paths[part]) for part in absent)
+        tqdm.write(
+            f"No model was kept when these were evaluated; remove them for one: {note}", file=sys.stderr
+        )
+    models = {one.part.value: one.command for one in kept_models(out, world, config.validation)}
+    write_json(out / DETAILS, {**details, "files": files, "models": models, "made_by": signature})
     write_report(out)
     return _scores(results)
 
@@ -157,7 +167,7 @@ def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig)
     tasks = world / "tasks" / _TASKS.get(part, part.value)
     settings = asdict(config)
     fine_tunings = {name for name in settings if name in {p.value for p in Part}} - {"retrieval"}
-    for name in ("parts", "batch_size", "device", *(fine_tunings - {part.value})):
+    for name in (*sorted(MAY_CHANGE), *(fine_tunings - {part.value})):
         settings.pop(name)
     content = {
         "format": CACHE_FORMAT,

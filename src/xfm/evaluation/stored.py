@@ -13,7 +13,7 @@ from xfm.results_folder import DETAILS as DETAILS
 from xfm.results_folder import free_name
 
 METRICS, PARTS_FOLDER = "metrics.json", "parts"
-MAY_CHANGE = frozenset({"parts", "batch_size", "device"})
+MAY_CHANGE = frozenset({"parts", "batch_size", "device", "keep_models"})
 """Settings of an evaluation on which its results do not depend."""
 
 
