@@ -121,4 +121,4 @@ def with_equal_captions(owner: Sequence[int] | Array, captions: Sequence[str], p
     ones, places = np.ones(len(text), dtype=np.int32), np.asarray(owner, dtype=np.int64)
     has = csr_array((ones, (places, text)), shape=(pictures, len(numbers)))  # [I, U] of the distinct texts
     says = csr_array((ones, (text, np.arange(len(text)))), shape=(len(numbers), len(text)))  # [U, R]
-    return csr_array(has @ says).astype(bool)
+    return csr_array(has @ says, dtype=bool)
