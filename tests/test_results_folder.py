@@ -76,6 +76,7 @@ ONLY_REFUSED: dict[str, Arguments] = {
     "pretrain": lambda model, out: [
         *("pretrain", "--recipe", "nano", "--root", model.parent / "corpus", "--folder", out, "--quiet")
     ],
+    "quickstart": lambda model, out: ["quickstart", "--folder", out, "--smoke"],
     "prepare": lambda model, out: ["prepare", "--folder", out, "--scale", "0.002"],
     "init": lambda model, out: ["init", "--language", model, "--vision", model, out],
     "export": lambda model, out: ["export", model, one_file(out)],
@@ -106,11 +107,17 @@ def made(given: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 
 WRITERS = COMMANDS | ONLY_REFUSED
 HOLDERS = (*COMMANDS, "pretrain", "prepare")
+APART = {
+    ("prepare", "prepare"),  # a world of other settings is refused, a run is continued or refused, and
+    ("pretrain", "pretrain"),  # the quickstart moves runs aside: each has tests of its own
+    ("pretrain", "quickstart"),
+    ("finetune", "quickstart"),
+}
 
 
 @pytest.mark.parametrize(
     ("holder", "writer"),
-    [pair for pair in product(HOLDERS, WRITERS) if pair not in {("prepare",) * 2, ("pretrain",) * 2}],
+    [pair for pair in product(HOLDERS, WRITERS) if pair not in APART],
 )
 def test_every_command_into_the_folder_of_every_other(
     given: Path,
@@ -118,9 +125,11 @@ def test_every_command_into_the_folder_of_every_other(
     tmp_path: Path,
     holder: str,
     writer: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of another model, where it is the same command; a world and a run have tests of their own for that."""
+    """Of another model, where it is the same command."""
+    monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
     shutil.copytree(made[holder], out)
     before = content(out)
@@ -208,3 +217,26 @@ def test_a_world_is_not_built_over_what_lies_beside_it(
     assert main(["prepare", "--folder", str(world), "--scale", "0.002", "--force"]) == 2
     assert "world holds notes.txt beside the world" in capsys.readouterr().err
     assert content(world) == before
+
+
+def test_nothing_is_drawn_over_the_pictures_of_others(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows are drawn as NUMBER.jpg, a name that own pictures may have too; a run goes on with its own."""
+    command = ["predict", "grounding", "--model", str(given / "first"), "--input", str(SAMPLES / "boxes.csv")]
+    command += ["--device", "cpu", "--quiet", "--out"]
+    photos, drawn = tmp_path / "photos", tmp_path / "drawn"
+    photos.mkdir()
+    (photos / "2.jpg").write_bytes(b"mine")
+    assert main([*command, str(tmp_path / "a.jsonl"), "--draw", str(photos)]) == 2
+    assert (
+        f"photos holds something else than the pictures of {tmp_path / 'a.jsonl'}" in capsys.readouterr().err
+    )
+    assert content(photos) == {str(photos / "2.jpg"): b"mine"}
+    assert not (tmp_path / "a.jsonl").exists()
+    for _ in range(2):
+        assert main([*command, str(tmp_path / "a.jsonl"), "--draw", str(drawn)]) == 0
+    before = content(drawn)
+    assert sum(name.endswith(".jpg") for name in before) == 10
+    assert main([*command, str(tmp_path / "b.jsonl"), "--draw", str(drawn)]) == 2
+    assert content(drawn) == before

@@ -173,6 +173,8 @@ def evaluate(chosen: "Namespace") -> None:
         print(models)
 
 
+SHOWN = 8
+"""Labels that a terminal shows."""
 _OF_TEST = ("columns", "pictures", "box_format", "box_unit")
 """Options that only say how the rows of --test are read."""
 _USED_BY_TEST = ("seed", "precision", "device")
@@ -220,6 +222,7 @@ def _score_rows(chosen: "Namespace", model: Path, config: "EvaluationConfig") ->
     if useless or chosen.world is not None:
         name = useless[0] if useless else "world"
         raise UserError(f"--{name.replace('_', '-')} belongs to an evaluation on a world, not to --test")
+    from xfm.evaluation.labels import is_headline
     from xfm.evaluation.summary import table
     from xfm.finetuning.scoring import score
 
@@ -228,9 +231,15 @@ def _score_rows(chosen: "Namespace", model: Path, config: "EvaluationConfig") ->
     found = score(model, chosen.test, chosen.out, **options, **used, progress=not chosen.quiet)
     print(table(found.scores, list(found.scores)))
     for key, (low, high) in found.intervals.items():
-        print(f"{key}: 95 % interval {low:.1%} to {high:.1%}")
-    for label, places in found.unknown.items():
-        print(f"Unknown to the model, counted as wrong: {label!r} in {len(places)} rows, first {places[0]}")
+        if is_headline(key):
+            print(f"{key}: 95 % interval {low:.1%} to {high:.1%}")
+    if found.unknown:
+        rows, count = sum(map(len, found.unknown.values())), len(found.unknown)
+        print(f"Unknown to the model, counted as wrong: {rows} rows of {count} labels")
+        for label, places in list(found.unknown.items())[:SHOWN]:
+            print(f"  {label!r}: {len(places)}, first {places[0]}")
+        if count > SHOWN:
+            print(f"  and {count - SHOWN} more, see {found.out / 'evaluation.json'}")
     for what, name in (("Report", "report.html"), ("Scores", "metrics.json"), ("Rows", "predictions.jsonl")):
         print(f"{what + ':':<9}{found.out / name}")
 

@@ -94,7 +94,7 @@ def require_free(out: Path, maker: Maker, option: str = "--out", model: Path | N
 
 def holding(out: Path) -> Holding | None:
     """What a folder holds; None where it holds neither results nor a run, a model or a world."""
-    signed = _signed(out)
+    signed = signed_by(out)
     if any((out / name).exists() for name in RESULTS):
         maker = signed or _unsigned(out)
         return Holding(f"results of {maker}", maker)
@@ -195,8 +195,8 @@ def world_mark(world: Path) -> str:
     return file_digest(manifest) if manifest.is_file() else str(world.resolve())
 
 
-def _signed(out: Path) -> Maker | None:
-    """Who signed the folder."""
+def signed_by(out: Path) -> Maker | None:
+    """Who signed a folder; None if nobody did."""
     found = _read(out / MADE_BY)
     command, subject = found.get("command"), found.get("subject")
     if not isinstance(command, str) or not isinstance(subject, dict):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import xfm
+from tests.evaluation.tiny import write_world
 from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
@@ -62,6 +63,7 @@ def test_every_task_on_its_rows_as_its_fine_tuning_scored_them(
     assert primary in page
     assert str(train) in page
     assert "training rows</th>" not in page
+    assert "A fine-tuned model on new rows" in page
     assert {path: text for path, text in content(run).items() if path in before} == before
 
 
@@ -95,6 +97,15 @@ def test_one_says_what_a_fine_tuned_model_is_scored_on(
     assert content(tuned) == before
 
 
+def test_the_embedded_data_on_request_into_a_folder_of_its_own(tuned: Path, tmp_path: Path) -> None:
+    world, run = write_world(tmp_path / "squares"), Path(shutil.copytree(tuned, tmp_path / "run"))
+    before = content(run)
+    options = ["--parts", "paraphrase", "--scale", "0.01", "--device", "cpu", "--quiet"]
+    assert main(["evaluate", str(run), "--world", str(world), *options]) == 0
+    assert "paraphrase/test/accuracy" in read_scores(run / "evaluation-squares-scale-0.01" / "metrics.json")
+    assert {path: text for path, text in content(run).items() if path in before} == before
+
+
 def test_the_command(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = tmp_path / "new.csv"
     lines = (SAMPLES / "reviews.csv").read_text().splitlines()
@@ -106,7 +117,8 @@ def test_the_command(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main([*command, "--device", "cpu", "--quiet"]) == 0
         told = capsys.readouterr().out
         assert f"Report:  {run / name / 'report.html'}" in told
-        assert f"'strange' in 2 rows, first {rows}:12" in told
+        assert "counted as wrong: 2 rows of 1 labels" in told
+        assert f"'strange': 2, first {rows}:12" in told
         scores = read_scores(run / name / "metrics.json")
         assert "text-classification/test/accuracy: 95 % interval" in told
         share = max(Counter(line.rpartition(",")[2] for line in lines[1:]).values()) / 12

@@ -104,6 +104,7 @@ def write_report(
         task=task.kind.value,
         headline=line_of(headline, scores, baselines.get(headline, {})) if headline in scores else None,
         facts=details.get("facts") or facts(details, tuned, task.primary),
+        new_rows="facts" in details,
         splits=splits,
         chart=_chart(out, task.kind.value, task.primary, tuned),
         sources=details["sources"],
