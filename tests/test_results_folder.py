@@ -240,3 +240,15 @@ def test_nothing_is_drawn_over_the_pictures_of_others(
     assert sum(name.endswith(".jpg") for name in before) == 10
     assert main([*command, str(tmp_path / "b.jsonl"), "--draw", str(drawn)]) == 2
     assert content(drawn) == before
+
+
+def test_runs_of_earlier_versions_are_told_by_their_settings(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    for settings, command in (
+        ("task: vqa\nfinetune:\n  steps: 3\n", "finetune"),
+        ("name: nano\n", "pretrain"),
+    ):
+        (tmp_path / "config.yaml").write_text(settings)
+        found = holding(tmp_path)
+        assert found is not None
+        assert found.maker == Maker(command)
