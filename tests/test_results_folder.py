@@ -189,6 +189,16 @@ def test_an_evaluation_stands_beside_its_own_pre_training(
         require_free(run, Maker("evaluate", {"model": "b"}), model=run / "model")
 
 
+def test_a_model_is_not_pre_trained_over(given: Path, made: dict[str, Path], tmp_path: Path) -> None:
+    """Its run has no checkpoints any more, so that nothing said that it was there."""
+    run = Path(shutil.copytree(made["pretrain"], tmp_path / "run"))
+    shutil.rmtree(run / "checkpoints")
+    before = content(run)
+    with pytest.raises(UserError, match=r"run holds a run of `xfm pretrain`: .* --folder .*run-2"):
+        xfm.pretrain(tiny_recipe(given / "corpus", steps=2), run, progress=False, device="cpu")
+    assert content(run) == before
+
+
 def test_what_was_only_begun_may_be_begun_otherwise(tmp_path: Path) -> None:
     """A signature without results, a model or checkpoints holds nothing."""
     sign(tmp_path / "out", Maker("finetune", {"data": "a"}))

@@ -127,19 +127,20 @@ def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
     raise UserError(f"{folder} holds {what}: name another folder, such as {free_name(folder)}")
 
 
-def require_run_folder(folder: Path) -> None:
+def require_run_folder(folder: Path, resume: bool) -> None:
     """Refuse to pre-train in a folder that holds anything but a pre-training and the evaluation beside it.
+
+    A run with checkpoints is left to those who resume; without any, its model is not replaced by a new run's.
 
     Raises:
         UserError: it does; names a folder that is free.
     """
     found = holding(folder)
-    if found is None or found.maker == PRETRAINED:
+    if found is None:
         return
-    beside = (
-        found.maker is not None and found.maker.command == "evaluate" and (folder / "config.yaml").exists()
-    )
-    if not beside:
+    evaluated = found.maker is not None and found.maker.command == "evaluate"
+    ours = found.maker == PRETRAINED or (evaluated and (folder / "config.yaml").exists())
+    if not ours or not (resume or (folder / "checkpoints").exists()):
         raise UserError(
             f"{folder} holds {found.what}: give another folder, such as --folder {free_name(folder)}"
         )

@@ -159,6 +159,12 @@ def test_what_is_wrong_is_named(
     error = sentence(tuned, "--test", rows, "--box-format", "xyxy")
     assert "box_format is of no use in text-classification" in error
     assert not (tmp_path / "out").exists()
+    shutil.copy(SAMPLES / "reviews.csv", rows)
+    assert main(["evaluate", str(tuned), "--test", str(rows), *out]) == 0
+    rows.write_text(rows.read_text() + "new,good\n")
+    error = sentence(tuned, "--test", rows)
+    assert "out holds results of `xfm evaluate`" in error
+    assert "of another data" in error
     before = content(tuned)
     with pytest.raises(UserError, match=r"run holds results of `xfm finetune` .* --out .*run-2"):
         xfm.score(tuned, SAMPLES / "reviews.csv", tuned)

@@ -41,13 +41,18 @@ def task_of(base: Pretrained, path: Path) -> TaskConfig:
 
 
 def restored(
-    kind: type[OwnTask[Any, Any, Any]], base: Pretrained, rows: Sequence[Any], config: FinetuneConfig
+    kind: type[OwnTask[Any, Any, Any]],
+    base: Pretrained,
+    pictures: Pictures,
+    rows: Sequence[Any],
+    config: FinetuneConfig,
 ) -> AnyTask:
     """The task of a fine-tuned model as it was when it was saved.
 
     Args:
         kind: of the model's task.
         base: the model.
+        pictures: as the model takes them.
         rows: what chance and constant guesses are drawn from, in the place of training rows.
         config: says the device and the arithmetic.
     """
@@ -58,7 +63,7 @@ def restored(
     fitting = fitting_length(kind, rows, base.given_tokenizer, min(limit, LONGEST))
     config = replace(config, max_tokens=told.max_tokens or fitting)
     data = SplitRows(rows, labels=labels, answers=told.answers)
-    task = kind.build(base, Pictures(base.preprocessing), data, task_settings(config))
+    task = kind.build(base, pictures, data, task_settings(config))
     task.finish()
     task.module.load_state_dict(base.task.state_dict())
     task.module.eval()

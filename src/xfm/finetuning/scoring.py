@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.tune import Tuned
 from xfm.modeling.folder import Pretrained
-from xfm.results_folder import Maker, model_mark, require_free, sign, unused
+from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 from xfm.training.distributed import pick_device
@@ -96,7 +96,7 @@ def score(
     """
     prepare_process()
     path = find_model(model)
-    maker = Maker("evaluate", {"model": model_mark(path), "test": str(test)}, f"{model} on {test}")
+    maker = Maker("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
     out = unused(default_folder(path, test)) if out is None else Path(out)
     require_free(out, maker)
     base = load_base(path)
@@ -117,10 +117,12 @@ def score(
     root = None if pictures is None else Path(pictures)
     table = read_table(test, kind.fields, mapped, out / PICTURES_FOLDER, root)
     rows = NewRows.of(kind, table, config)
-    task = restored(kind, base, rows.rows, config)
+    maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
+    require_free(out, maker)
+    pictures_kept = Pictures(base.preprocessing)
+    task = restored(kind, base, pictures_kept, rows.rows, config)
     unknown = rows.unknown_to(task)
-    if rows.places:
-        check_pictures(Pictures(base.preprocessing), rows.places, progress)
+    check_pictures(pictures_kept, rows.places, progress)
     sign(out, maker)
     return _score(out, task, rows, unknown, {"model": str(model), "test": str(test)}, base, maker)
 

@@ -8,6 +8,7 @@ from typing import Any
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
+from xfm.training.checkpoint import list_checkpoints
 
 SPLIT_FILE, SPLITS = "split.json", ("train", "valid", "test")
 Split = dict[str, list[int]]
@@ -24,6 +25,8 @@ def write_split(
         seed: that drew them, None if nothing was drawn.
         rows: by split.
     """
+    if (out / SPLIT_FILE).exists() and list_checkpoints(out):
+        return  # a run that is resumed has its own; if these rows are others, it says so later
     numbers = {name: [row.number for row in own] for name, own in rows.items()}
     write_json(out / SPLIT_FILE, {"file": str(table), "seed": seed, "rows": numbers})
 

@@ -18,6 +18,7 @@ from xfm.reproduce.found import RUN, Found, Setting
 from xfm.reproduce.retrieval import evaluate_retrieval
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.official.corpus import Corpus
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 from xfm.tasks.retrieval import RetrievalTask
 from xfm.tasks.splits import SplitRows
@@ -87,7 +88,8 @@ def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, sett
     """The task of a finished run, with the model that the run saved."""
     base = load_base(setting.folder / RUN / MODEL_FOLDER)
     config = replace(config, device=str(pick_device(setting.device)))
-    return restored(task_class(kind, config.regression), base, data.train, config)
+    pictures = Pictures(base.preprocessing)
+    return restored(task_class(kind, config.regression), base, pictures, data.train, config)
 
 
 def _score(

@@ -72,7 +72,7 @@ def pretrain(
 
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
-    require_run_folder(folder)
+    require_run_folder(folder, resume)
     if resume:
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
