@@ -9,6 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "xfm"
 ORDER = [
     {"errors"},
     {"files", "locks", "processes"},
+    {"results_folder"},
     {"config"},
     {"data"},
     {"modeling"},

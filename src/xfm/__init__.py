@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xfm.errors import UserError as UserError
     from xfm.evaluation.run import evaluate as evaluate
     from xfm.finetuning.own import finetune as finetune
+    from xfm.finetuning.scoring import score as score
     from xfm.inference.pipeline import pipeline as pipeline
     from xfm.interop.loading import load as load
     from xfm.modeling.folder import load_model as load_model
@@ -43,6 +44,7 @@ _HOMES = {
     "pipeline": "xfm.inference.pipeline",
     "pretrain": "xfm.training.pretrain",
     "save_model": "xfm.modeling.folder",
+    "score": "xfm.finetuning.scoring",
 }
 
 __all__ = sorted(_HOMES)

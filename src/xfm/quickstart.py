@@ -79,6 +79,7 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
 def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.data.worlds.emoji import build_world
+    from xfm.evaluation.kept_models import kept_models, listing
     from xfm.evaluation.run import evaluate
     from xfm.evaluation.summary import summary
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
@@ -109,6 +110,8 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
         f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n    Report:  {report}"
     )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
+    if models := listing(kept_models(folder, world)):
+        print(models)
     return report
 
 

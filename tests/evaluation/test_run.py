@@ -3,22 +3,28 @@
 import errno
 import json
 import os
+import shlex
 import shutil
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.evaluation.tiny import save_tiny_model
+from xfm.cli import main
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation import run
 from xfm.evaluation.embed import Thumbnails
+from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.run import evaluate
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_json, write_scores
-from xfm.evaluation.stored import parts_to_keep, read_part
+from xfm.evaluation.stored import read_part
+from xfm.modeling.folder import load_model
 from xfm.training.signals import Interrupted
 
 CONFIG = EvaluationConfig(scale=0.01)
@@ -147,6 +153,7 @@ def test_a_part_joins_those_of_an_older_version(copy: Path, tiny_world: Path) ->
     [
         ({"scale": 0.02}, "with scale 0.01, this one has 0.02"),
         ({"validation": True}, "with validation False, this one has True"),
+        ({"seed": 1}, "with seed 0, this one has 1"),
         ({"seed": 1, "parts": [Part.HARD]}, "with seed 0, this one has 1"),
     ],
 )
@@ -154,18 +161,30 @@ def test_an_evaluation_is_not_replaced_by_another(
     copy: Path, tiny_world: Path, change: dict[str, object], message: str
 ) -> None:
     before = {path.name: path.read_bytes() for path in copy.rglob("*.json")}
-    with pytest.raises(UserError, match=f"{message}: give another folder with --out"):
+    with pytest.raises(UserError, match=f"{message}: give another folder, such as --out .*run-2"):
         evaluate(copy / "model", tiny_world, copy, replace(CONFIG, **change), progress=False)
     assert {path.name: path.read_bytes() for path in copy.rglob("*.json")} == before
 
 
-def test_another_model_replaces_only_what_it_has(copy: Path, tiny_world: Path) -> None:
-    shutil.rmtree(copy / "model")
-    save_tiny_model(copy / "model", seed=2)
-    with pytest.raises(UserError, match=r"of another model or world that also has retrieval, masked_tokens"):
-        evaluate(copy / "model", tiny_world, copy, replace(CONFIG, parts=[Part.HARD]), progress=False)
-    everything = parts_to_keep(copy, "other", tiny_world, CONFIG)
-    assert everything == []
+@pytest.mark.parametrize("signed", [True, False])
+def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path, signed: bool) -> None:
+    """Nor those of an older version, which did not sign its results."""
+    if not signed:
+        (copy / "made_by.json").unlink()
+    assert evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False)
+    world = Path(shutil.copytree(tiny_world, copy.with_name("other")))
+    (world / "world.json").write_text("{}")
+    save_tiny_model(copy.with_name("new") / "model", seed=2)
+    before = content(copy)
+    with pytest.raises(UserError, match=r"run holds results of `xfm evaluate` .*, of another data: give"):
+        evaluate(copy / "model", world, copy, CONFIG, progress=False)
+    with pytest.raises(UserError, match=r", of another model: give another folder, such as --out .*run-2"):
+        evaluate(copy.with_name("new") / "model", tiny_world, copy, CONFIG, progress=False)
+    assert content(copy) == before
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nothing_is_promised_where_nothing_was_finished(
@@ -271,3 +290,71 @@ def test_an_impossible_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         write_json(tmp_path / "file" / "below.json", {})
+
+
+# ---------------------------------------------------------------- models of the fine-tunings
+def test_the_models_of_the_fine_tunings_are_kept(
+    results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answers by the command that is shown, as the scores say, and may be scored on other rows."""
+    models = kept_models(results, tiny_world)
+    assert [one.part for one in models] == [
+        Part.VQA,
+        Part.REASONING,
+        Part.GROUNDING,
+        Part.ENTAILMENT,
+        Part.PARAPHRASE,
+    ]
+    details = json.loads((results / "evaluation.json").read_text())
+    page = (results / "report.html").read_text()
+    monkeypatch.chdir(tmp_path)
+    for one in models:
+        assert details["models"][one.part.value] == one.command
+        assert escape(one.command, quote=False) in page
+        assert one.command in listing(models)
+        assert load_model(one.folder).provenance["fine_tuned_from"] == str(results / "model")
+        words = shlex.split(one.command)
+        assert main([*words[1:], "--quiet", "--device", "cpu"]) == 0
+        answers = [
+            json.loads(line) for line in Path(words[words.index("--out") + 1]).read_text().splitlines()
+        ]
+        rows = Path(words[words.index("--input") + 1]).read_text().splitlines()
+        assert len(answers) == len(rows) > 0
+    told = [
+        json.loads(line)["prediction"] for line in Path("entailment-answers.jsonl").read_text().splitlines()
+    ]
+    truth = [
+        json.loads(line)["label"]
+        for line in (tiny_world / "tasks/entailment/test.jsonl").read_text().splitlines()
+    ]
+    right = [one[0]["label"] == str(label).lower() for one, label in zip(told, truth, strict=True)]
+    assert read_scores(results / "metrics.json")["entailment/test/accuracy"].value == np.mean(right)
+
+
+def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, parts=[Part.PARAPHRASE], keep_models=False)
+    evaluate(results / "model", tiny_world, tmp_path / "out", config, progress=False)
+    assert kept_models(tmp_path / "out", tiny_world) == []
+    assert not (tmp_path / "out" / "tasks").exists()
+    assert "Models to ask" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_part_from_the_cache_keeps_its_model(
+    copy: Path, tiny_world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {
+        one.part: (one.folder / "task.safetensors").stat().st_mtime_ns
+        for one in kept_models(copy, tiny_world)
+    }
+    evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False)
+    after = {
+        one.part: (one.folder / "task.safetensors").stat().st_mtime_ns
+        for one in kept_models(copy, tiny_world)
+    }
+    assert after == before
+    assert "No model was kept" not in capsys.readouterr().err
+    shutil.rmtree(copy / "tasks" / "vqa")
+    evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False)
+    error = capsys.readouterr().err
+    assert "No model was kept when these were evaluated" in error
+    assert str(copy / "parts" / "vqa-") in error

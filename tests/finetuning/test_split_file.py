@@ -14,8 +14,9 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.split_file import part_as
+from xfm.finetuning.split_file import part_as, write_split
 from xfm.tasks.text_classification import TextClassificationTask
+from xfm.training.checkpoint import checkpoint_path
 
 
 def test_the_rows_are_parted_as_before(samples: Path) -> None:
@@ -87,3 +88,15 @@ def test_the_command_line_takes_a_split(
         "text-classification", model, table, tmp_path / "out", split=old, config=SHORT, progress=False
     )
     assert len(done.predictions["test"]) == len(json.loads((old / "split.json").read_text())["rows"]["test"])
+
+
+def test_a_run_keeps_its_split_when_it_is_resumed_with_other_rows(tmp_path: Path) -> None:
+    """They are refused, but only when the split had been written over."""
+    rows = {"train": [TableRow({}, tmp_path / "a.csv", number) for number in (2, 3)]}
+    write_split(tmp_path, "a.csv", 0, rows)
+    write_split(tmp_path, "b.csv", 1, {"train": rows["train"][:1]})  # nothing was trained yet
+    before = (tmp_path / "split.json").read_text()
+    assert json.loads(before)["file"] == "b.csv"
+    checkpoint_path(tmp_path, 1).mkdir(parents=True)
+    write_split(tmp_path, "c.csv", 2, rows)
+    assert (tmp_path / "split.json").read_text() == before

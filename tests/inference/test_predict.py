@@ -291,15 +291,18 @@ def test_another_model_or_input_is_noticed(
     with pytest.raises(UserError, match="answers with input"):
         predict(classify, source, out)
     settings_file(out).unlink()
-    with pytest.raises(UserError, match="does not say what made it"):
+    with pytest.raises(UserError, match="does not say that `predict` made it"):
         predict(classify, source, out)
 
 
 def test_a_foreign_file_is_left_alone(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
     source = rows_with_bad(tmp_path / "rows.jsonl", {})
     (tmp_path / "notes.jsonl").write_text("mine")
-    with pytest.raises(UserError, match="does not say what made it"):
-        predict(classify, source, tmp_path / "notes.jsonl")
+    for restart in (False, True):  # which throws away answers only
+        with pytest.raises(
+            UserError, match=r"does not say that `predict` made it; .* such as .*notes-2.jsonl"
+        ):
+            predict(classify, source, tmp_path / "notes.jsonl", restart=restart)
     assert (tmp_path / "notes.jsonl").read_text() == "mine"
 
 
@@ -499,5 +502,5 @@ def test_answers_that_were_tampered_with_are_named(classify: Pipeline[Any, Any],
     with pytest.raises(UserError, match=r"out\.jsonl:16: the line is not one of answers"):
         predict(classify, source, out)
     settings_file(out).write_text(deep)
-    with pytest.raises(UserError, match="does not say what made it"):
+    with pytest.raises(UserError, match="does not say that `predict` made it"):
         predict(classify, source, out)

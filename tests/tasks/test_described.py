@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.training import Precision
 from xfm.data.schema import Tokens
+from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.evaluation.metrics import ranks_of_best_positive
 from xfm.evaluation.recalls import Rule, own_captions
 from xfm.evaluation.retrieval import evaluate_scores, score_all
 from xfm.modeling.folder import Pretrained
@@ -21,7 +26,7 @@ from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.captioning import CaptioningTask, word_f1
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalTask, owners
+from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalTask, owners, right_pairs
 from xfm.tasks.rows import Described
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32, max_tokens=24)
@@ -172,3 +177,80 @@ def test_guesses_are_captions_of_the_training_rows(
     task = CaptioningTask(pretrained, pictures, rows, SETTINGS)
     known = {caption for row in rows for caption in row.captions}
     assert set(task.guess(rows, np.random.default_rng(0))) <= known
+
+
+# ---------------------------------------------------------------- equal captions and pictures
+def perfect(rows: list[Described]) -> np.ndarray:
+    """[I, R] scores of a model that knows what is true: a caption fits what some row says of the picture."""
+    captions = [normalise_caption(caption) for row in rows for caption in row.captions]
+    return np.array(
+        [[text in {normalise_caption(own) for own in row.captions} for text in captions] for row in rows]
+    ).astype(float)
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a cat", "A cat!", "a dog", "two dogs"]), min_size=1, max_size=3),
+        min_size=1,
+        max_size=9,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_a_perfect_model_is_always_right(said: list[list[str]]) -> None:
+    """Whatever is repeated: and nothing that is not true counts as right."""
+    rows = RetrievalTask.merge([Described(Path(f"{n}.png"), tuple(own)) for n, own in enumerate(said)])
+    positives, scores = right_pairs(rows).toarray(), perfect(rows)
+    assert (positives == (scores > 0)).all()
+    for matrix, right in ((scores, positives), (scores.T, positives.T)):
+        assert (ranks_of_best_positive(matrix, right) == 0).all()
+    official = [replace(row, key=n) for n, row in enumerate(rows)]
+    assert (right_pairs(official).toarray() == own_captions(owners(rows), len(rows)).toarray()).all()
+
+
+@pytest.fixture
+def repeated(tmp_path: Path) -> list[Described]:
+    """Twenty-five rows that share five captions; twenty of them share five pictures, by other names."""
+    rows = []
+    for number in range(25):
+        colours = [(220, 30, 30), (30, 160, 60), (40, 60, 220), (230, 210, 40), (10, 10, 10)]
+        path = tmp_path / f"{number}.png"
+        picture = Image.new("RGB", (32, 32), colours[number % 5])
+        picture.putpixel(
+            (0, 0), (number + 1 if number < 5 else 0,) * 3
+        )  # the first five differ from the rest
+        picture.save(path)
+        rows.append(
+            Described(path, ("a {} square".format(["red", "green", "blue", "yellow", "left"][number % 5]),))
+        )
+    return rows
+
+
+def test_repeated_captions_are_right_answers(pretrained: Pretrained, repeated: list[Described]) -> None:
+    """Twenty-five rows sharing five captions had an R@1 of 0 though every answer was right."""
+    rows = RetrievalTask.merge(repeated)
+    assert len(rows) == 10  # files of equal bytes are one picture
+    task = RetrievalTask(
+        pretrained, Pictures(pretrained.preprocessing), rows, replace(SETTINGS, batch_size=10)
+    )
+    fine_tune(task, FineTuneConfig(steps=150, batch_size=10, lr=3e-3))
+    found = task.predict(rows)
+    metrics, chance = task.metrics(rows, found), task.chance(rows, 0)
+    right = [one.best_text in row.captions for row, one in zip(rows, found, strict=True)]
+    assert metrics["text_r1_rerank"] == np.mean(right) == 1.0
+    assert metrics["image_r1_rerank"] == 1.0
+    assert chance["text_r1"] == pytest.approx(0.2)
+    assert all(task.case(row, one).right for row, one in zip(rows, found, strict=True))
+
+
+def test_equal_captions_are_positives_in_training(pretrained: Pretrained, repeated: list[Described]) -> None:
+    rows = [repeated[0], repeated[5], repeated[1]]
+    task = RetrievalTask(pretrained, Pictures(pretrained.preprocessing), rows, SETTINGS)
+    batch = task.collate(rows)
+    model, positive = task.module.model, torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
+    with torch.no_grad():
+        cosines = model.embed_image(batch.pixels) @ model.embed_text(batch.tokens.ids, batch.tokens.mask).t()
+    for official, expected in ((False, positive), (True, torch.eye(3, dtype=torch.bool))):
+        named = [replace(row, key=number if official else None) for number, row in enumerate(rows)]
+        losses = task.loss(task.collate(named), torch.Generator().manual_seed(0))
+        wanted = multi_positive_loss(cosines / model.temperature.detach(), expected)
+        torch.testing.assert_close(losses.parts["itc"].detach(), wanted)

@@ -134,6 +134,7 @@ class EvaluationConfig:
         parts: the parts to run.
         validation: score the validation splits in place of the tests, to choose settings by; parts that have
             none are left out.
+        keep_models: keep the models of the short fine-tunings in OUT/tasks, each as large as the model.
         batch_size: pictures or texts per forward pass without gradients.
         max_bad: rows with an unreadable picture to leave out at most, and of no file more than half if it is
             not given; 0 ends the run at the first.
@@ -149,6 +150,7 @@ class EvaluationConfig:
     scale: float = 1.0
     parts: list[Part] = field(default_factory=lambda: list(Part))
     validation: bool = False
+    keep_models: bool = True
     batch_size: int = 128
     max_bad: int | None = None
     masked_rows: int = 1000

@@ -71,6 +71,8 @@ class Context:
         pictures: shared by all parts, so that each picture is decoded once.
         progress: show bars.
         left_out: told of rows of which a picture cannot be read.
+        kept: folder for the models of the fine-tunings, see `kept_models`; None keeps none.
+        origin: where the model lies, for their provenance.
     """
 
     pretrained: Pretrained
@@ -80,6 +82,8 @@ class Context:
     pictures: Pictures
     progress: bool = False
     left_out: LeftOut = field(default_factory=LeftOut)
+    kept: Path | None = None
+    origin: str = ""
 
     @property
     def encoder(self) -> Encoder:

@@ -6,8 +6,10 @@ from typing import Generic
 
 from xfm.config.evaluation import FineTuneConfig
 from xfm.evaluation.context import Context
+from xfm.evaluation.kept_models import keep_model
 from xfm.tasks.base import BatchT, Blanked, Prediction, Row, Task, TaskSettings
 from xfm.tasks.fine_tune import fine_tune
+from xfm.tasks.own import OwnTask
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ def fine_tuned(
     config: FineTuneConfig,
     tests: Mapping[str, Sequence[Row]],
     blanked: Blanked = Blanked.NOTHING,
+    keep_as: str = "",
 ) -> Outcome[Prediction]:
     """Fine-tune a task from the pre-trained model and test it.
 
@@ -40,9 +43,12 @@ def fine_tuned(
         config: steps, batch size and learning rate.
         tests: rows of each test split.
         blanked: what the model must not see.
+        keep_as: what its model is called among those that are kept; without a name it is thrown away.
     """
     task = build(context.settings(config.batch_size, blanked))
     tuning = fine_tune(task, config, context.progress)
     predictions = {split: task.predict(rows) for split, rows in tests.items()}
     metrics = {split: task.metrics(rows, predictions[split]) for split, rows in tests.items()}
+    if keep_as and context.kept is not None and isinstance(task, OwnTask):
+        keep_model(context, task, keep_as, config.steps)
     return Outcome(predictions, metrics, tuning.losses)

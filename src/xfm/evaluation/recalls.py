@@ -114,9 +114,11 @@ def with_equal_captions(owner: Sequence[int] | Array, captions: Sequence[str], p
         captions: [R].
         pictures: I.
     """
-    owners: dict[str, set[int]] = {}
-    for picture, caption in zip(np.asarray(owner).tolist(), captions, strict=True):
-        owners.setdefault(caption, set()).add(picture)
-    pairs = [(picture, row) for row, caption in enumerate(captions) for picture in owners[caption]]
-    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    return csr_array((np.ones(len(pairs), dtype=bool), (rows, columns)), shape=(pictures, len(captions)))
+    numbers: dict[str, int] = {}
+    text = np.array(
+        [numbers.setdefault(caption, len(numbers)) for caption in captions], dtype=np.int64
+    )  # [R]
+    ones, places = np.ones(len(text), dtype=np.int32), np.asarray(owner, dtype=np.int64)
+    has = csr_array((ones, (places, text)), shape=(pictures, len(numbers)))  # [I, U] of the distinct texts
+    says = csr_array((ones, (text, np.arange(len(text)))), shape=(len(numbers), len(text)))  # [U, R]
+    return csr_array(has @ says, dtype=bool)

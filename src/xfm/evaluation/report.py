@@ -129,6 +129,7 @@ def _render(
         facts=facts(details, scores, manifest),
         details=json.dumps(details, indent=2, ensure_ascii=False),
         seconds=details.get("seconds", {}),
+        models=details.get("models", {}),
         pretraining_chart=_pretraining_chart(pretraining, phase_ends(details)),
         phase_ends=phase_ends(details),
         validation=bool(config.get("validation")),

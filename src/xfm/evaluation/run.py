@@ -17,13 +17,15 @@ from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.kept_models import TASKS_FOLDER, kept_models, without_model
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.report import write_report
 from xfm.evaluation.scores import Score, write_json, write_scores
-from xfm.evaluation.stored import DETAILS, METRICS, part_path, parts_to_keep, read_part
+from xfm.evaluation.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
 from xfm.files import file_digest
 from xfm.locks import holds
 from xfm.modeling.folder import load_model
+from xfm.results_folder import Maker, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
@@ -40,10 +42,11 @@ def evaluate(
 ) -> dict[str, Score]:
     """Evaluate a model folder on a world, and write `metrics.json` and `report.html`.
 
-    Every finished part is kept in `out/parts`, under a fingerprint of model, world and configuration, so that
-    an evaluation that was interrupted goes on where it stopped, and one of some parts joins those that were
-    finished before. `metrics.json` is written anew after each part and `evaluation.json` says what was run
-    and how long each part took.
+    The models that it fine-tunes on its way are kept in `out/tasks/PART/model`, before the part counts as
+    finished. Every finished part is kept in `out/parts`, under a fingerprint of model, world and
+    configuration, so that an evaluation that was interrupted goes on where it stopped, and one of some parts
+    joins those that were finished before. `metrics.json` is written anew after each part and
+    `evaluation.json` says what was run and how long each part took.
 
     Args:
         model_folder: a folder written by `save_model`.
@@ -57,7 +60,7 @@ def evaluate(
 
     Raises:
         UserError: the model or the world cannot be read, results cannot be written, a package is missing, or
-            `out` holds an evaluation of other settings that would be lost.
+            `out` holds other results, or an evaluation of other settings.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     require_packages()
@@ -66,15 +69,22 @@ def evaluate(
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
-    kept = parts_to_keep(out, weights, world, config)
+    maker = Maker("evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}")
+    require_free(out, maker, model=model_folder)
+    finished = parts_to_keep(out, config)
     pretrained = load_model(model_folder)
     device = pick_device(config.device)
     pretrained.model.to(device).eval()
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
-    context = Context(pretrained, world, resolved, device, Pictures(pretrained.preprocessing), bars)
+    pictures = Pictures(pretrained.preprocessing)
+    kept = out / TASKS_FOLDER if config.keep_models else None
+    context = Context(
+        pretrained, world, resolved, device, pictures, bars, kept=kept, origin=str(model_folder)
+    )
     keys = {part: fingerprint(part, weights, world, resolved) for part in Part}
     paths = {part: part_path(out, part, key) for part, key in keys.items()}
-    stored = {part: found for part in kept if (found := read_part(paths[part], keys[part]))}
+    signature = sign(out, maker)
+    stored = {part: found for part in finished if (found := read_part(paths[part], keys[part]))}
     results = {
         part: found for part, found in stored.items() if part not in resolved.parts or _is_whole(found)
     }
@@ -94,7 +104,13 @@ def evaluate(
     details = describe(context, model_folder, weights, run, seconds)
     left_out.write(out)
     details["left_out"] = {"says": left_out.sentence(out / BAD_FILE), **left_out.plain()}
-    write_json(out / DETAILS, {**details, "files": files})
+    if config.keep_models and (absent := without_model(out, results)):
+        note = ", ".join(str(paths[part]) for part in absent)
+        tqdm.write(
+            f"No model was kept when these were evaluated; remove them for one: {note}", file=sys.stderr
+        )
+    models = {one.part.value: one.command for one in kept_models(out, world, config.validation)}
+    write_json(out / DETAILS, {**details, "files": files, "models": models, "made_by": signature})
     write_report(out)
     return _scores(results)
 
@@ -182,17 +198,16 @@ def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
 
 def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
     """Digest of all that a part's result depends on: weights, world, its task files and settings."""
-    manifest = world / "world.json"
     tasks = world / "tasks" / _TASKS.get(part, part.value)
     settings = asdict(config)
     fine_tunings = {name for name in settings if name in {p.value for p in Part}} - {"retrieval"}
-    for name in ("parts", "batch_size", "device", "max_bad", *(fine_tunings - {part.value})):
+    for name in (*sorted(MAY_CHANGE), *(fine_tunings - {part.value})):
         settings.pop(name)
     content = {
         "format": CACHE_FORMAT,
         "part": part.value,
         "weights": weights,
-        "world": file_digest(manifest) if manifest.exists() else str(world.resolve()),
+        "world": world_mark(world),
         "tasks": {path.name: file_digest(path) for path in sorted(tasks.glob("*.jsonl")) if path.is_file()},
         "settings": settings,
     }

@@ -10,9 +10,11 @@ from xfm.errors import UserError
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score
 from xfm.files import read_text
+from xfm.results_folder import DETAILS as DETAILS
+from xfm.results_folder import free_name
 
-METRICS, DETAILS, PARTS_FOLDER = "metrics.json", "evaluation.json", "parts"
-MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad"})
+METRICS, PARTS_FOLDER = "metrics.json", "parts"
+MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models"})
 """Settings of an evaluation on which its results do not depend."""
 
 
@@ -21,42 +23,28 @@ def part_path(out: Path, part: Part, key: str) -> Path:
     return out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json"
 
 
-def parts_to_keep(out: Path, weights: str, world: Path, config: EvaluationConfig) -> list[Part]:
-    """Parts of the evaluation that `out` holds which stay beside those of a new one.
+def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
+    """Parts of the evaluation of the same model and world in `out`, which stay beside those of a new one.
 
     Args:
         out: folder for the results.
-        weights: digest of the model that is to be evaluated.
-        world: the world.
         config: the new evaluation, as it was given.
 
     Raises:
-        UserError: `out` holds an evaluation that the new one would replace by less or by something else.
+        UserError: the evaluation in `out` has other settings, so that the new one would replace it.
     """
     try:
         details = json.loads(read_text(out / DETAILS))
         old, parts = completed(details["config"], config), [Part(name) for name in details["seconds"]]
-        same_world = Path(details["world"]).resolve() == world.resolve()
-        same_model = same_world and details["weights_sha256"] == weights
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    new = to_plain(config)
-    difference = first_difference(old, new, MAY_CHANGE)
-    if same_model and difference is None:
-        return parts
-    others = [part.value for part in parts if part not in config.resolved().parts]
-    if difference and (others or any(old.get(name) != new[name] for name in ("scale", "validation"))):
+    if difference := first_difference(old, to_plain(config), MAY_CHANGE):
         name, before, now = difference
         raise UserError(
             f"{out} holds an evaluation with {name} {before}, this one has {now}: "
-            "give another folder with --out"
+            f"give another folder, such as --out {free_name(out)}"
         )
-    if others:
-        raise UserError(
-            f"{out} holds an evaluation of another model or world that also has {', '.join(others)}: "
-            "give another folder with --out"
-        )
-    return []
+    return parts
 
 
 def read_part(path: Path, key: str | None = None) -> PartResult | None:

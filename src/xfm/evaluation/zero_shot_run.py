@@ -9,14 +9,15 @@ from xfm.config.linear import FeatureConfig, LinearEvaluationConfig
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.features import Encoder
-from xfm.evaluation.linear.run import CACHE, METRICS, build_featuriser, class_scores
+from xfm.evaluation.linear.run import CACHE, METRICS, build_featuriser, class_scores, frozen_maker
 from xfm.evaluation.linear.usable import usable_features
 from xfm.evaluation.prompt_templates import load_templates
 from xfm.evaluation.scores import Score, write_scores
 from xfm.evaluation.zero_shot import class_vectors, zero_shot_logits
-from xfm.files import file_digest, model_folder
+from xfm.files import model_folder
 from xfm.locks import holds
-from xfm.modeling.folder import WEIGHTS, load_model
+from xfm.modeling.folder import load_model
+from xfm.results_folder import require_free, sign
 from xfm.tasks.rows import Labelled
 from xfm.training.memory import prepare_process
 
@@ -51,16 +52,19 @@ def evaluate_zero_shot(
         Accuracy, mean per class and, of more than five classes, top 5.
 
     Raises:
-        UserError: model, pictures or templates cannot be read, or the model has no tokenizer.
+        UserError: model, pictures or templates cannot be read, the model has no tokenizer, or `out` holds
+            other results.
     """
     prepare_process()
     if not rows:
         raise UserError("there are no pictures to classify; check the file")
     chosen = load_templates(templates)
     folder = model_folder(model)
+    maker = frozen_maker("zero-shot", folder, rows)
+    require_free(out, maker)
     pretrained = load_model(folder)
     settings = LinearEvaluationConfig(features=config or FeatureConfig())
-    featuriser = build_featuriser(pretrained, file_digest(folder / WEIGHTS), settings, both=False)
+    featuriser = build_featuriser(pretrained, maker.subject["model"], settings, both=False)
     left_out = left_out or LeftOut()
     features, rows = usable_features(featuriser, rows, cache or out / CACHE, "test", left_out, progress)
     left_out.write(out)
@@ -79,5 +83,6 @@ def evaluate_zero_shot(
     called = [known.get(str(label), str(label)) for label in classes.tolist()]
     logits = zero_shot_logits(encoder, features, class_vectors(encoder, called, chosen))
     scores = class_scores("zero_shot", logits.numpy(), classes, labels, seed=0)
+    sign(out, maker)
     write_scores(out / METRICS, scores)
     return scores

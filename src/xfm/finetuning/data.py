@@ -1,6 +1,5 @@
 """Tables of one task as typed rows: read, parted where no split is given, checked."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,11 +102,7 @@ def read_data(
         for name, source in given.items()
         if source is not None
     }
-    how = reading(config)
-    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
-    if pictures is not None:
-        typed = _readable(task, typed, pictures, left_out, progress)
-    left_out.check()
+    typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
     for name, rows in raw.items():
         left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
     sources = {name: str(source) for name, source in given.items() if source is not None}
@@ -139,6 +134,34 @@ def read_data(
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     return OwnData(split, places, sources)
+
+
+def readable_rows(
+    task: type[OwnTask[Row, Any, Any]],
+    raw: Mapping[str, Sequence[TableRow]],
+    how: Reading,
+    left_out: LeftOut,
+    pictures: Pictures | None = None,
+    progress: bool = False,
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    """Rows of tables with what a task makes of them, but for those of which a picture cannot be read.
+
+    Args:
+        task: what the rows are for.
+        raw: the rows as they stand, by split.
+        how: how cells are meant.
+        left_out: told of the others.
+        pictures: read every picture once; None reads none but where a typed row depends on it.
+        progress: show a bar.
+
+    Raises:
+        UserError: a cell is wrong, or too many rows are left out.
+    """
+    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
+    if pictures is not None:
+        typed = _readable(task, typed, pictures, left_out, progress)
+    left_out.check()
+    return typed
 
 
 def _typed(
@@ -265,14 +288,6 @@ def _is_value(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def digest(rows: Sequence[Any]) -> str:
-    """A short digest of typed rows, by which a resumed run knows its data again."""
-    found = hashlib.sha256()
-    for row in rows:
-        found.update(repr(row).encode("utf-8", "surrogatepass"))
-    return found.hexdigest()[:16]
 
 
 def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:

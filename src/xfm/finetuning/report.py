@@ -19,7 +19,7 @@ from xfm.evaluation.report import Line, line_of
 from xfm.evaluation.scores import Score, write_output
 from xfm.finetuning.tune import Tuned
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import confusion_matrix, precision_recall_f1
+from xfm.tasks.classes import confusion_matrix, precision_recall_f1, with_unknown
 from xfm.tasks.own import Case, OwnTask
 from xfm.training.logging import LOG_FILE
 
@@ -104,7 +104,8 @@ def write_report(
     page = page_template("finetune.html", Thumbnails(Path("/"))).render(
         task=task.kind.value,
         headline=line_of(headline, scores, baselines.get(headline, {})) if headline in scores else None,
-        facts=facts(details, tuned, task.primary),
+        facts=details.get("facts") or facts(details, tuned, task.primary),
+        new_rows="facts" in details,
         splits=splits,
         chart=_chart(out, task.kind.value, task.primary, tuned),
         sources=details["sources"],
@@ -165,8 +166,8 @@ def _split(
 
 def classes_of(task: ClassTask[Any, Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
     """The table of classes, the confusion matrix and the most frequent errors of a split."""
-    names = task.labels.names
     truth = [task.class_of(row) for row in rows]
+    names = with_unknown(task.labels.names, truth)
     matrix = confusion_matrix(truth, [choice.label for choice in predictions], names)
     known = Counter(task.class_of(row) for row in task.train_rows)
     lines = [

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from xfm.finetuning.usable import require_same
 from xfm.locks import holds
 from xfm.modeling.folder import FRESH, save_model
 from xfm.processes import require_alone
+from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
 from xfm.training.pretrain import MODEL_FOLDER
@@ -102,6 +103,8 @@ def finetune(
         tqdm.write(f"{note} All are in {DETAILS}.", file=sys.stderr)
     if progress and run.left_out.rows:
         tqdm.write(f"Note: {run.left_out.sentence(out / BAD_FILE)}", file=sys.stderr)
+    maker = Maker("finetune", {"model": run.model, "data": digest(data.train)}, f"{kind} from {run.model}")
+    sign(out, maker)
     began = time.perf_counter()
     task, tuned = run.tuned(Blanked.NOTHING, out, resume)
     task.finish()
@@ -117,24 +120,33 @@ def finetune(
         add_scores(result, task, name, rows, predictions[name], metrics)
     said = run.left_out.sentence(out / BAD_FILE)
     found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned, said)
-    _save(run, found, result, origin, seconds)
+    _save(run, found, result, origin, seconds, maker)
     return found
 
 
 def check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that holds a finished run, or a run that is not to be continued.
+    """Refuse a folder that holds results, a model, or a run that is not to be continued.
 
     Raises:
-        UserError: it does.
+        UserError: it does; names a folder that is free.
     """
-    if (out / METRICS).exists():
-        raise UserError(f"{out} holds a finished run; choose another --out, or remove the folder")
-    if not resume:
+    found, free = holding(out), free_name(out)
+    ours = found is not None and found.maker is not None and found.maker.command == "finetune"
+    if ours and (out / METRICS).exists():
+        raise UserError(f"{out} holds a finished run; choose another folder, such as --out {free}")
+    if ours and not resume:
         require_new(out)
+    if found is not None and not (ours and resume):
+        raise UserError(f"{out} holds {found.what}; choose another folder, such as --out {free}")
 
 
 def _save(
-    run: Session, found: Finetuned, result: PartResult, origin: Origin, seconds: Mapping[str, float]
+    run: Session,
+    found: Finetuned,
+    result: PartResult,
+    origin: Origin,
+    seconds: Mapping[str, float],
+    maker: Maker,
 ) -> None:
     """Write model, details, report and, when all of that is there, the scores."""
     provenance, pretrained = _provenance(run, found.tuned), run.pretrained
@@ -157,6 +169,7 @@ def _save(
         "seconds": dict(seconds),
         "partial_pictures": partial_pictures(run.pictures, run.places(origin)),
         "left_out": {"says": found.left_out, **run.left_out.plain()},
+        "made_by": asdict(maker),
     }
     run.left_out.write(run.out)
     write_json(run.out / DETAILS, details)

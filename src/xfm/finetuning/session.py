@@ -19,12 +19,12 @@ from xfm.files import read_text
 from xfm.finetuning.adapt import merge
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, text_limit
-from xfm.finetuning.data import digest
 from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.tune import Tuned, tune
 from xfm.finetuning.usable import usable_rows
 from xfm.finetuning.watch import BEST_FOLDER
 from xfm.modeling.folder import Pretrained
+from xfm.results_folder import digest
 from xfm.tasks.base import Blanked
 from xfm.tasks.own import OwnTask
 from xfm.tasks.pictures import Pictures

@@ -9,6 +9,7 @@ from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
 from xfm.files import read_text
+from xfm.training.checkpoint import list_checkpoints
 
 SPLIT_FILE, LEFT_OUT, SPLITS = "split.json", "left_out", ("train", "valid", "test")
 Split = dict[str, list[int]]
@@ -30,6 +31,8 @@ def write_split(
         rows: by split.
         left_out: numbers of rows that are in none, because of their pictures.
     """
+    if (out / SPLIT_FILE).exists() and list_checkpoints(out):
+        return  # a run that is resumed has its own; if these rows are others, it says so later
     numbers = {name: [row.number for row in own] for name, own in rows.items()}
     content = {"file": str(table), "seed": seed, "rows": numbers}
     write_json(out / SPLIT_FILE, {**content, **({LEFT_OUT: list(left_out)} if left_out else {})})

@@ -74,6 +74,7 @@ def convert(chosen: "Namespace") -> None:
     from xfm.interop.published.convert import Choices
     from xfm.interop.published.convert import convert as read
     from xfm.modeling.folder import check_vocabulary, save_model
+    from xfm.results_folder import require_new_model
 
     file, out = Path(chosen.file), Path(chosen.out)
     tokenizer = None if chosen.tokenizer is None else given_tokenizer(Path(chosen.tokenizer))
@@ -81,13 +82,15 @@ def convert(chosen: "Namespace") -> None:
     choices = Choices(
         load_recipe(chosen.recipe).model, kind, chosen.heads, tuple(filter(None, chosen.ignore.split(",")))
     )
+    mark = {"sha256": file_digest(file)} if file.is_file() else {}
+    require_new_model(out, {"published": file.name, **mark})
     found = read(file, choices)
     check_vocabulary(tokenizer, found.model.config, Path(chosen.tokenizer or ""))
     preprocessing = found.preprocessing
     if chosen.normalisation is not None:
         mean, std = NORMALISATIONS[chosen.normalisation]
         preprocessing = replace(preprocessing, mean=mean, std=std)
-    origin = provenance(found) | {"sha256": file_digest(file)}
+    origin = provenance(found) | mark
     save_model(out, found.model, tokenizer, preprocessing, origin, found.task, found.unused)
     print(found.report.table())
     print(f"\nThe model is in {out}" + ("." if tokenizer else ", without a tokenizer (--tokenizer)."))

@@ -1,6 +1,7 @@
 """`xfm init`: options and work. torch is imported when the command runs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.config.load import load_recipe, recipe_names
@@ -39,9 +40,13 @@ def init_parser(options: Sequence[str]) -> "ArgumentParser":
 def init(chosen: "Namespace") -> None:
     """Compose the model and write its folder."""
     recipe = load_recipe(chosen.recipe)
+    asked = {"command": "init", "language": chosen.language, "vision": chosen.vision, "recipe": chosen.recipe}
     from xfm.interop.compose import compose
     from xfm.modeling.folder import save_model
+    from xfm.results_folder import require_new_model
 
+    require_new_model(Path(chosen.out), {"asked": asked})
     made = compose(chosen.language, chosen.vision, recipe)
-    save_model(chosen.out, made.model, made.tokenizer, made.preprocessing, made.provenance)
+    provenance = made.provenance | {"asked": asked}
+    save_model(chosen.out, made.model, made.tokenizer, made.preprocessing, provenance)
     print(f"The model is in {chosen.out}; pre-train it with `xfm pretrain --init.model {chosen.out}`.")

@@ -8,6 +8,7 @@ from xfm.modeling.fusion import ImageBank
 from xfm.modeling.gradients import FINE_TUNING
 from xfm.modeling.xfm import XFM
 from xfm.objectives.fused import answer, ask_matching
+from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.itm import draw_negatives
 from xfm.objectives.losses import Named
@@ -16,7 +17,13 @@ from xfm.objectives.vision_text import Gather
 
 
 def retrieval_losses(
-    model: XFM, pixels: Tensor, tokens: Tokens, identity: Tensor, generator: torch.Generator, gather: Gather
+    model: XFM,
+    pixels: Tensor,
+    tokens: Tokens,
+    identity: Tensor,
+    generator: torch.Generator,
+    gather: Gather,
+    text_identity: Tensor | None = None,
 ) -> Named:
     """ITC and ITM of pairs; nothing is detached.
 
@@ -28,16 +35,20 @@ def retrieval_losses(
             negatives.
         generator: draws the hard negatives; on the model's device.
         gather: concatenates a tensor over all processes, with gradient.
+        text_identity: [B] int64, equal for equal captions, which are one another's positives too; the
+            published rule knows pictures alone.
     """
+    text_identity = identity if text_identity is None else text_identity
     model.clamp_temperature()
     image, text = model.encode_image(pixels), model.encode_text(tokens.ids, tokens.mask)
     image_vectors, text_vectors = model.project_image(image[:, 0]), model.project_text(text[:, 0])
-    everyone = gather(identity)
+    positive = same_identity(gather(identity), gather(text_identity))
+    same = same_identity(identity, text_identity)
     with torch.autocast(text.device.type, enabled=False):  # cosines over a small temperature want float32
         similarity = gather(image_vectors) @ gather(text_vectors).t() / model.temperature
-        itc = multi_positive_loss(similarity, everyone[:, None] == everyone)
+        itc = multi_positive_loss(similarity, positive)
         local = (image_vectors.detach() @ text_vectors.detach().t()) / model.temperature.detach()
-    negatives = draw_negatives(local, identity[:, None] == identity, generator)
+    negatives = draw_negatives(local, same, generator)
     none = identity.new_empty(len(identity), 0)
     rows = Rows(
         bank=ImageBank(slots=image[:, :1], patches=image[:, 1:]),
@@ -47,10 +58,10 @@ def retrieval_losses(
         tokens=tokens,
         masked=MaskedTokens(tokens.ids, none, none),  # nothing is masked
         image_identity=identity,
-        text_identity=identity,
+        text_identity=text_identity,
     )
     asked = [ask_matching(model, rows, text, negatives, FINE_TUNING)]
-    right = (local.argmax(0) == torch.arange(len(local), device=local.device)).float().mean()
+    right = same[local.argmax(0), torch.arange(len(local), device=local.device)].float().mean()
     return Named.merge(
         [Named({"itc": itc}, {"itc_accuracy": right}), *answer(model, rows, asked, FINE_TUNING)]
     )

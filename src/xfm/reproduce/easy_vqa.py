@@ -18,7 +18,7 @@ from xfm.evaluation.scores import Score
 from xfm.files import read_text
 from xfm.finetuning.base import load_base
 from xfm.finetuning.plan import task_settings
-from xfm.finetuning.run import Finetuned, finetune
+from xfm.finetuning.run import Finetuned, check_folder, finetune
 from xfm.locks import holds
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.official.easy_vqa import read_easy_vqa
@@ -87,6 +87,7 @@ def run_easy_vqa(
     """
     if not (0 < minutes < math.inf and steps >= 0):
         raise UserError(f"minutes is {minutes} and steps is {steps}: choose minutes above 0, and steps or 0")
+    check_folder(out, resume)
     began = time.perf_counter()
     prepare_process()
     splits = read_easy_vqa(data)

@@ -12,7 +12,7 @@ from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.stored import METRICS
 from xfm.finetuning.base import load_base
-from xfm.finetuning.plan import task_settings
+from xfm.finetuning.restored import restored
 from xfm.finetuning.run import AnyTask, finetune
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
@@ -97,17 +97,10 @@ def fine_tuned_task(
 
 def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, setting: Setting) -> AnyTask:
     """The task of a finished run, with the model that the run saved."""
-    pretrained = load_base(setting.folder / RUN / MODEL_FOLDER)
-    assert pretrained.task is not None  # the folder is that of a fine-tuned model
-    told = pretrained.task.task
-    config = replace(config, max_tokens=told.max_tokens, device=str(pick_device(setting.device)))
-    data, pictures = replace(data, answers=told.answers), Pictures(pretrained.preprocessing)
-    kind_of_task = task_class(kind, config.regression)
-    task = kind_of_task.build(pretrained, pictures, data, task_settings(config))
-    task.finish()
-    task.module.load_state_dict(pretrained.task.state_dict())
-    task.module.eval()
-    return task
+    base = load_base(setting.folder / RUN / MODEL_FOLDER)
+    config = replace(config, device=str(pick_device(setting.device)))
+    pictures = Pictures(base.preprocessing)
+    return restored(task_class(kind, config.regression), base, pictures, data.train, config)
 
 
 def _score(

@@ -1,6 +1,5 @@
 """Running benchmarks: one folder each, skipped when finished, resumed when not."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from xfm.config.task import TaskKind
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.scores import Score, write_json, write_output, write_scores
-from xfm.files import file_digest, model_folder, read_text
+from xfm.files import model_folder, read_text
 from xfm.locks import holds
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.benchmarks import BENCHMARKS, require_known
@@ -26,6 +25,7 @@ from xfm.reproduce.published import Protocol
 from xfm.reproduce.results import DETAILS, LEFT_OUT, OFFICIAL, left_out_notes, read_all
 from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
+from xfm.results_folder import Maker, free_name, model_mark, require_free, sign
 
 OWNER, TABLE = "reproduce.json", "results.md"
 """Which model the folder is of, and the table."""
@@ -185,13 +185,17 @@ def _claim(out: Path, model: str, smoke: bool) -> None:
         UserError: it holds those of another model, or of smoke runs.
     """
     mine = {"model": model, "weights": weights_digest(Path(model)), "smoke": smoke}
+    maker = Maker("reproduce", about=model)
+    require_free(out, maker)
     if not (out / OWNER).is_file():
+        sign(out, maker)
         write_output(out / OWNER, _as_json(mine))
         return
     found = read_text(out / OWNER)
     if found != _as_json(mine):
         raise UserError(
-            f"{out} holds results of another model, or of smoke runs ({found.strip()}); choose another --out"
+            f"{out} holds results of another model, or of smoke runs ({found.strip()}); give another folder, "
+            f"such as --out {free_name(out)}"
         )
 
 
@@ -205,12 +209,9 @@ def weights_digest(model: Path) -> str:
     Raises:
         UserError: there is no model.
     """
-    if model.is_file():
-        return file_digest(model)[:16]
-    files = sorted(model.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
-    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
+    if mark := model_mark(model):
+        return mark
+    raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
 
 
 def _write_table(out: Path) -> None:

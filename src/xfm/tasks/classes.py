@@ -102,6 +102,11 @@ def require_classes(names: Sequence[str]) -> None:
         )
 
 
+def with_unknown(names: Sequence[str], truth: Sequence[str]) -> tuple[str, ...]:
+    """The names, and after them the true classes that the model does not know."""
+    return (*names, *sorted(set(truth) - set(names)))
+
+
 def confusion_matrix(
     truth: Sequence[str], predicted: Sequence[str], names: Sequence[str]
 ) -> NDArray[np.int64]:
@@ -129,12 +134,14 @@ def class_metrics(
 ) -> dict[str, float]:
     """Accuracy, Matthews' correlation, F1 as the mean over the classes that occur; of two classes AUROC.
 
-    Of more than `TOP` classes top-5 accuracy, too. AUROC is that of the second class's probability, ties
-    counted half; 0.5 where a class is absent.
+    A class that the model does not know is always missed. Of more than `TOP` classes top-5 accuracy, too.
+    AUROC is that of the second class's probability, ties counted half; 0.5 where a class is absent.
     """
-    labels = [choice.label for choice in predicted]
-    matrix = confusion_matrix(truth, labels, names)
-    numbers = {name: number for number, name in enumerate(names)}  # texts would all be as wide as the longest
+    labels, everything = [choice.label for choice in predicted], with_unknown(names, truth)
+    matrix = confusion_matrix(truth, labels, everything)
+    numbers = {
+        name: number for number, name in enumerate(everything)
+    }  # texts would all be as wide as the longest
     guessed, true = (np.array([numbers[label] for label in own]) for own in (labels, truth))
     occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
     scores = {

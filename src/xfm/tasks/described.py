@@ -1,11 +1,13 @@
 """What retrieval and captioning share: pictures with captions, one pair of them a training row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
 from xfm.data.schema import TensorFields
 from xfm.data.tables import Field, TableRow
+from xfm.files import file_digest
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Prediction, TaskSettings
 from xfm.tasks.own import OwnTask, Reading
@@ -58,10 +60,11 @@ class DescribedTask(OwnTask[Described, BatchT, Prediction]):
 
     @classmethod
     def merge(cls, rows: Sequence[Described]) -> list[Described]:
-        """One row a picture, with the captions of all its rows."""
+        """One row a picture, with the captions of all its rows; files of equal bytes are one picture."""
         captions: dict[Path, list[str]] = {}
+        first = equal_files(row.image for row in rows)
         for row in rows:
-            captions.setdefault(row.image, []).extend(row.captions)
+            captions.setdefault(first[row.image], []).extend(row.captions)
         return [Described(image, tuple(dict.fromkeys(own))) for image, own in captions.items()]
 
     @classmethod
@@ -85,3 +88,20 @@ class DescribedTask(OwnTask[Described, BatchT, Prediction]):
         order = row_order([None] * len(pairs), self.settings.seed, start * size, 1)
         for _ in range(start, stop):
             yield self.collate([pairs[next(order)] for _ in range(size)])
+
+
+def equal_files(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Each file, and the first of those that have its bytes; one that cannot be read is like no other."""
+    sizes: dict[int, list[Path]] = {}
+    first: dict[Path, Path] = {}
+    for path in paths:
+        if path not in first:
+            first[path] = path
+            with suppress(OSError):
+                sizes.setdefault(path.stat().st_size, []).append(path)
+    for same_size in sizes.values():
+        known: dict[str, Path] = {}
+        for path in same_size if len(same_size) > 1 else ():  # only what is as long can be equal
+            with suppress(OSError):
+                first[path] = known.setdefault(file_digest(path), path)
+    return first

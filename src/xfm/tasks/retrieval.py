@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from xfm.config.task import TaskKind
@@ -16,7 +17,7 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.features import Encoder
 from xfm.evaluation.metrics import chance_recall, recall_at
-from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions
+from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions, sides, with_equal_captions
 from xfm.evaluation.streaming import stream_ranks
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Retriever
@@ -42,11 +43,13 @@ class RetrievalBatch(TensorFields):
         pixels: [B, 3, S, S] float32, a picture for each caption.
         tokens: [B, T] captions.
         identity: [B] int64, equal for equal pictures.
+        text_identity: [B] int64, equal for equal captions; of official rows that of the pictures.
     """
 
     pixels: Tensor
     tokens: Tokens
     identity: Tensor
+    text_identity: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ class Ranks:
 class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     """Which caption belongs to the picture, and which picture to the caption?
 
-    Captions of one picture are positives of each other's, and never negatives.
+    Captions of one picture, and pictures of one caption, are right answers for one another: positives in
+    training, never negatives, and hits in the scores. Rows of official files keep the official rule, which
+    knows a picture's own captions alone.
     """
 
     name: ClassVar[str] = TaskKind.RETRIEVAL
@@ -86,6 +91,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         self._identity = {
             path: number for number, path in enumerate(dict.fromkeys(row.image for row in train))
         }
+        self._texts: dict[str, int] = {}
         self._module = Retriever(copy.deepcopy(pretrained.model)).to(settings.device)
         self.describe()
 
@@ -103,8 +109,13 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         texts = [normalise_caption(row.captions[0]) for row in rows]
         encoded = self.tokenizer.encode_batch(texts, self.settings.max_tokens)
         identity = [self._identity.setdefault(row.image, len(self._identity)) for row in rows]
-        pixels = self.pictures.pixels([row.image for row in rows])
-        return RetrievalBatch(pixels, padded_tokens(encoded, self.tokenizer), torch.tensor(identity))
+        said = [self._texts.setdefault(text, len(self._texts)) for text in texts]
+        by_text = identity if is_official(rows) else said
+        pixels, tokens = (
+            self.pictures.pixels([row.image for row in rows]),
+            padded_tokens(encoded, self.tokenizer),
+        )
+        return RetrievalBatch(pixels, tokens, torch.tensor(identity), torch.tensor(by_text))
 
     def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:
         """ITC plus ITM."""
@@ -115,6 +126,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             batch.identity,
             generator,
             distributed.gather_rows,
+            batch.text_identity,
         )
         total = torch.stack(list(found.losses.values())).sum()
         return Losses(total, found.losses, found.metrics)
@@ -138,7 +150,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
         )
         captions = [caption for row in rows for caption in row.captions]
-        positives = own_captions(owners(rows), len(rows))
+        positives = right_pairs(rows)
         pixels = self.pictures.batches([row.image for row in rows], batch_size)
         text, image = stream_ranks(
             encoder, pixels, captions, positives, SHORTLIST, max_tokens=settings.max_tokens
@@ -179,12 +191,13 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def chance(self, rows: Sequence[Described], seed: int) -> dict[str, float]:
         """Recalls of a random order."""
-        own = np.array([len(row.captions) for row in rows])
+        positives = right_pairs(rows)
+        pictures, captions = sides(positives)
         found: dict[str, float] = {}
         for suffix in ("", "_rerank"):
             for name, counts, candidates in (
-                ("text", own, int(own.sum())),
-                ("image", np.ones(own.sum(), dtype=np.int64), len(rows)),
+                ("text", np.asarray(positives.sum(axis=1)), captions),
+                ("image", np.asarray(positives.sum(axis=0)), pictures),
             ):
                 found |= {f"{name}_r{k}{suffix}": chance_recall(counts, candidates, k) for k in CUTOFFS}
             found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
@@ -206,6 +219,23 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             texts=(("rank of the right caption", str(prediction.text_reranked + 1)),),
             pictures=tuple(dict.fromkeys((row.image, prediction.best_image))),
         )
+
+
+def is_official(rows: Sequence[Described]) -> bool:
+    """Whether the rows are those of official files, which have keys."""
+    return any(row.key is not None for row in rows)
+
+
+def right_pairs(rows: Sequence[Described]) -> csr_array:
+    """[I, R] bool: which captions are right for which pictures.
+
+    A caption is right for its picture and for every picture that has an equal one, after normalisation: the
+    model cannot tell them apart. Of official rows it is right for its own picture alone.
+    """
+    if is_official(rows):
+        return own_captions(owners(rows), len(rows))
+    captions = [normalise_caption(caption) for row in rows for caption in row.captions]
+    return with_equal_captions(owners(rows), captions, len(rows))
 
 
 def owners(rows: Sequence[Described]) -> NDArray[np.int64]:

@@ -30,6 +30,7 @@ from xfm.modeling.gradients import PRETRAINING, GradientPolicy
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
+from xfm.results_folder import require_run_folder
 from xfm.training import distributed
 from xfm.training.checkpoint import load_weights
 from xfm.training.failures import explained
@@ -79,6 +80,7 @@ def pretrain(
 
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
+    require_run_folder(folder, resume)
     if resume:
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)

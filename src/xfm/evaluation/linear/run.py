@@ -26,6 +26,7 @@ from xfm.files import file_digest, model_folder
 from xfm.locks import holds
 from xfm.modeling.folder import WEIGHTS, Preprocessing, Pretrained, load_model
 from xfm.modeling.vision import VisionEncoder
+from xfm.results_folder import Maker, digest, require_free, sign
 from xfm.tasks.rows import Labelled
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
@@ -89,24 +90,27 @@ def evaluate_frozen(
         left_out: told of the rows whose picture cannot be read; they are written to `out/bad.jsonl`.
 
     Raises:
-        UserError: the model or a picture cannot be read, a test row has a class that no training row has, or
-            the disk is full.
+        UserError: the model or a picture cannot be read, a test row has a class that no training row has,
+            `out` holds other results, or the disk is full.
     """
     prepare_process()
     _check_labels(data)
     if save:
         check_savable(config)
     folder = model_folder(model)
+    maker = frozen_maker("probe", folder, data.train, data.validation, data.test)
+    require_free(out, maker)
     pretrained = load_model(folder)
     featuriser = build_featuriser(
-        pretrained, file_digest(folder / WEIGHTS), config, both=Method.HEAD in config.methods
+        pretrained, maker.subject["model"], config, both=Method.HEAD in config.methods
     )
+    signature = sign(out, maker)
     cache = cache or out / CACHE
     began = time.perf_counter()
     left_out = left_out or LeftOut()
     features = _cached(data, featuriser, cache, progress, left_out)
     left_out.write(out)
-    result = FrozenResult(details={"config": to_plain(config), "seconds": {}})
+    result = FrozenResult(details={"config": to_plain(config), "seconds": {}, "made_by": signature})
     result.details["left_out"] = left_out.plain()
     seconds: dict[str, float] = result.details["seconds"]
     seconds["features"] = time.perf_counter() - began
@@ -121,6 +125,18 @@ def evaluate_frozen(
     if save and result.probe is not None:
         save_probe(pretrained, featuriser, result.probe, out / MODEL)
     return result
+
+
+def frozen_maker(command: str, folder: Path, *splits: Sequence[Labelled] | None) -> Maker:
+    """A command on the frozen features of a model folder's pictures; it names the rows too if they are known.
+
+    Raises:
+        UserError: the folder has no weights.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} is not a model folder: {WEIGHTS} is missing; give one that was trained")
+    data = {"data": digest(splits)} if splits else {}
+    return Maker(command, {"model": file_digest(folder / WEIGHTS), **data}, str(folder))
 
 
 def build_featuriser(

@@ -37,7 +37,7 @@ def run_grounding(context: Context) -> PartResult:
 
     untuned = build(context.settings(config.batch_size))
     zero_shot = {split: untuned.metrics(rows, untuned.predict(rows)) for split, rows in tests.items()}
-    tuned = fine_tuned(context, build, config, tests)
+    tuned = fine_tuned(context, build, config, tests, keep_as="grounding")
     phrase_blind = fine_tuned(context, build, config, tests, Blanked.TEXT)
     chosen = np.random.default_rng(seed).permutation(len(train))[:SAMPLED_BOXES]
     sample = _boxes([train[place] for place in chosen.tolist()])

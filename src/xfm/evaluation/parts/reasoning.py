@@ -26,7 +26,7 @@ def run_reasoning(context: Context) -> PartResult:
     def build(settings: TaskSettings) -> ReasoningTask:
         return ReasoningTask(context.pretrained, context.pictures, train, settings)
 
-    tuned = fine_tuned(context, build, config, tests)
+    tuned = fine_tuned(context, build, config, tests, keep_as="reasoning")
     baseline = fine_tuned(context, build, config, tests, Blanked.PICTURE)
     for split, rows in tests.items():
         labels = np.array([row.label for row in rows])

@@ -44,7 +44,7 @@ def _text_pairs(context: Context, name: str, config: FineTuneConfig) -> PartResu
         return TextClassificationTask(context.pretrained, train, settings, TRUTH)
 
     tests = {split: test}
-    tuned = fine_tuned(context, build, config, tests)
+    tuned = fine_tuned(context, build, config, tests, keep_as=name)
     baseline = fine_tuned(context, build, config, tests, Blanked.FIRST_TEXT)
     chance, n = majority_accuracy(labels), len(test)
     value, floor = (outcome.metrics[split]["accuracy"] for outcome in (tuned, baseline))

@@ -30,7 +30,7 @@ def run_vqa(context: Context) -> PartResult:
     def build(settings: TaskSettings) -> VqaTask:
         return VqaTask(context.pretrained, context.pictures, train, settings)
 
-    tuned = fine_tuned(context, build, config, tests)
+    tuned = fine_tuned(context, build, config, tests, keep_as="vqa")
     baseline = fine_tuned(context, build, config, tests, Blanked.PICTURE)
     usual = most_frequent_answers(train)
     for split, rows in tests.items():

@@ -14,6 +14,7 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
+from xfm.results_folder import free_name
 
 ROW, ANSWER, IMAGE, WARNING = "row", "prediction", "image", "warning"
 _TAIL = 1 << 16
@@ -127,6 +128,11 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             out.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(out.open("a+b"))
             _lock(out, file)
+            if file.seek(0, os.SEEK_END) > 0 and not earlier_settings(out):
+                raise UserError(
+                    f"{out} holds something, but {settings_file(out).name} beside it does not say that "
+                    f"`predict` made it; name another file, such as {free_name(out)}"
+                )
             if restart:
                 file.truncate(0)
             _check_settings(out, settings, begun=file.seek(0, os.SEEK_END) > 0)
@@ -159,13 +165,7 @@ def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None
     if not begun:
         write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
         return
-    before = earlier_settings(out)
-    if not before:
-        raise UserError(
-            f"{out} holds something, but {path.name} beside it does not say what made it; name another file, "
-            "or begin again with --restart"
-        )
-    if found := first_difference(completed(before, settings), plain):
+    if found := first_difference(completed(earlier_settings(out), settings), plain):
         name, old, new = found
         raise UserError(
             f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin again "

@@ -32,6 +32,7 @@ from xfm.inference.predict.output import (
 from xfm.inference.predict.reading import InputRow, Reading, RowSource
 from xfm.inference.predict.sources import FolderRows, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
+from xfm.results_folder import Maker, free_name, sign, signed_by, unused
 
 _HEAD = 1 << 16  # most bytes of a line by which an input is known again
 
@@ -111,6 +112,8 @@ def predict(
         candidates.write_to(gallery_file(out))
         said = candidates.sentence(gallery_file(out))
     pipe.prepare(options)  # refuses what cannot be, before anything is written
+    if draw is not None:
+        _claim(Path(draw), out)
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         if isinstance(rows, FolderRows) and rows.report:
             answers.log_folder(rows.report)
@@ -138,6 +141,17 @@ def _refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
         for source in sources:
             if os.path.exists(written) and os.path.exists(source) and written.samefile(source):
                 raise UserError(f"{source} is read, and {written} would be written; choose another --out")
+
+
+def _claim(draw: Path, out: Path) -> None:
+    """Keep the pictures of others, which may be called 1.jpg too, from being drawn over."""
+    maker, before = Maker("predict", {"answers": str(out.resolve())}, str(out)), signed_by(draw)
+    if draw != unused(draw) and not (before and before.made(maker)):
+        raise UserError(
+            f"--draw {draw} holds something else than the pictures of {out}; name another folder, such as "
+            f"{free_name(draw)}"
+        )
+    sign(draw, maker)
 
 
 def _answer(

@@ -15,6 +15,7 @@ from xfm.interop.published.file import write_published
 from xfm.interop.published.names import TASK_PREFIX, native_parts, to_published
 from xfm.interop.published.spare import spare
 from xfm.modeling.folder import Pretrained
+from xfm.results_folder import free_name
 
 
 def export(pretrained: Pretrained, path: Path, unused: Mapping[str, Tensor] | None = None) -> list[str]:
@@ -29,8 +30,10 @@ def export(pretrained: Pretrained, path: Path, unused: Mapping[str, Tensor] | No
         Sentences on what the published code would compute differently from the file.
 
     Raises:
-        UserError: the file cannot be written, or the model has a head without published names.
+        UserError: the file exists or cannot be written, or the model has a head without published names.
     """
+    if path.exists():
+        raise UserError(f"{path} exists already; name another file, such as {free_name(path)}")
     model, task = pretrained.model, pretrained.task
     config = model.config
     described = None if task is None else task.task

@@ -29,6 +29,9 @@ from xfm.processes import end_with_parent
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
 
+WHOLE = frozenset({NAME, "tasks", "pretrain", "tokenizer.json"})
+"""What a world's folder holds."""
+
 _studio: Studio | None = None
 
 
@@ -68,6 +71,7 @@ def build_world(
             return present
         if present is not None and not force:
             _check_same(folder, present, resolved)
+        _refuse_others(folder)
         with drafting(folder) as draft:
             (draft / "tasks" / "images").mkdir(parents=True)
             manifest = _fill(draft, resolved, packages, mark, progress)
@@ -103,6 +107,15 @@ def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> No
         raise UserError(
             f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace it with "
             "`xfm prepare --force` and these settings."
+        )
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse to replace a folder in which something else lies beside the world: it would be lost."""
+    if others := sorted({path.name for path in folder.iterdir()} - WHOLE if folder.exists() else ()):
+        raise UserError(
+            f"{folder} holds {others[0]} beside the world, which building it anew would remove: move that "
+            "elsewhere, or choose another folder for the world."
         )
 
 

@@ -1,0 +1,173 @@
+"""A fine-tuned model and new rows of its task, put together."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.task import TaskConfig, TaskKind
+from xfm.data.left_out import LeftOut
+from xfm.data.tables import TableRow
+from xfm.data.tokenizer import normalise_caption
+from xfm.errors import UserError
+from xfm.finetuning.base import LONGEST, fitting_length, text_limit
+from xfm.finetuning.data import readable_rows, reading
+from xfm.finetuning.plan import task_settings
+from xfm.finetuning.session import AnyTask
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.class_task import ClassTask
+from xfm.tasks.own import OwnTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.splits import SplitRows
+from xfm.tasks.vqa import VqaTask
+
+
+def task_of(base: Pretrained, path: Path) -> TaskConfig:
+    """What the model was fine-tuned for.
+
+    Raises:
+        UserError: nothing, or its answers have no list.
+    """
+    if base.task is None:
+        raise UserError(
+            f"{path} was not fine-tuned for a task: do that with `xfm finetune TASK --model {path} ...`, or "
+            "evaluate it on the embedded data, with --world in place of --test"
+        )
+    told = base.task.task
+    if told.kind is TaskKind.VQA and not told.answers:
+        raise UserError(f"{path} has no list of answers to rank; fine-tune it on questions of your own first")
+    return told
+
+
+def restored(
+    kind: type[OwnTask[Any, Any, Any]],
+    base: Pretrained,
+    pictures: Pictures,
+    rows: Sequence[Any],
+    config: FinetuneConfig,
+) -> AnyTask:
+    """The task of a fine-tuned model as it was when it was saved.
+
+    Args:
+        kind: of the model's task.
+        base: the model.
+        pictures: as the model takes them.
+        rows: what chance and constant guesses are drawn from, in the place of training rows.
+        config: says the device and the arithmetic.
+    """
+    assert base.task is not None
+    told = base.task.task
+    labels = told.labels or tuple(str(number) for number in range(told.classes))
+    limit = text_limit(base)
+    fitting = fitting_length(kind, rows, base.given_tokenizer, min(limit, LONGEST))
+    config = replace(config, max_tokens=told.max_tokens or fitting)
+    data = SplitRows(rows, labels=labels, answers=told.answers)
+    task = kind.build(base, pictures, data, task_settings(config))
+    task.finish()
+    task.module.load_state_dict(base.task.state_dict())
+    task.module.eval()
+    return task
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """The rows of a table.
+
+    Attributes:
+        table: each row as it stands, and typed.
+        rows: typed, those of one picture put together where the task does that.
+        places: file and row in which each picture is first named.
+        numbers: of each of `rows`, where it stands in the table.
+    """
+
+    table: list[tuple[TableRow, Any]]
+    rows: Sequence[Any]
+    places: dict[Path, str]
+    numbers: list[int]
+
+    @classmethod
+    def of(
+        cls,
+        kind: type[OwnTask[Any, Any, Any]],
+        table: Sequence[TableRow],
+        config: FinetuneConfig,
+        pictures: Pictures,
+        left_out: LeftOut,
+        progress: bool = False,
+    ) -> "NewRows":
+        """Typed rows, but for those of which a picture cannot be read.
+
+        Args:
+            kind: of the task.
+            table: the rows as they stand.
+            config: how cells are meant.
+            pictures: read every picture once.
+            left_out: told of rows that are left out.
+            progress: show a bar.
+
+        Raises:
+            UserError: a cell is wrong, or too many rows are left out; names file, row and column.
+        """
+        typed = readable_rows(kind, {"test": table}, reading(config), left_out, pictures, progress)["test"]
+        left_out.count(str(table[0].file), "test", len(table), len(table) - len(typed))
+        places: dict[Path, str] = {}
+        first: dict[Path, int] = {}
+        for row, converted in typed:
+            for picture in kind.pictures_of(converted):
+                places.setdefault(picture, row.place)
+                first.setdefault(picture, row.number)
+        merged = kind.merge([converted for _, converted in typed])
+        numbers = [row.number for row, _ in typed]
+        if len(merged) < len(typed):
+            numbers = [first[kind.pictures_of(row)[0]] for row in merged]
+        return cls(typed, merged, places, numbers)
+
+    def unknown_to(self, task: AnyTask) -> dict[str, list[str]]:
+        """The rows whose label or answer the model does not know, by that label.
+
+        Raises:
+            UserError: these are all rows.
+        """
+        if isinstance(task, ClassTask):
+            known, what = set(task.labels.names), "label"
+            said = [[task.class_of(row)] for _, row in self.table]
+        elif isinstance(task, VqaTask):
+            known, what = set(task.answers.answers), "answer"
+            said = [
+                [normalise_caption(one) for one, _ in row.votes or ((row.answer, 1),)]
+                for _, row in self.table
+            ]
+        else:
+            return {}
+        found: dict[str, list[str]] = {}
+        for (row, _), own in zip(self.table, said, strict=True):
+            if not known & set(own):
+                found.setdefault(own[0], []).append(row.place)
+        if sum(map(len, found.values())) == len(self.table):
+            row = self.table[0][0]
+            raise UserError(
+                f'{row.file}: the column "{row.names.get(what, what)}" has no {what} that the model knows; '
+                f"it has {few(found)}, and the model knows {few(sorted(known))}: give --columns "
+                f"{what}=COLUMN, or the model of this task"
+            )
+        return found
+
+    def answered(self, task: AnyTask, predictions: Sequence[Any]) -> str:
+        """A JSON line a row: its number, what is right, what the model says, and whether that is right."""
+        lines = []
+        for number, row, prediction in zip(self.numbers, self.rows, predictions, strict=True):
+            case = task.case(row, prediction)
+            line = {"row": number, "truth": case.truth, "prediction": case.predicted, "right": case.right}
+            boxes = {"true_box": case.true_box, "predicted_box": case.predicted_box}
+            more = {"confidence": case.confidence, **boxes, **dict(named for named in case.texts if named[0])}
+            line |= {name: value for name, value in more.items() if value is not None}
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        return "".join(lines)
+
+
+def few(names: Iterable[str], most: int = 8) -> str:
+    """The first names, for messages."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")

@@ -1,0 +1,217 @@
+"""`xfm.score`: a fine-tuned model on new labelled rows of its task."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.task import TaskKind
+from xfm.config.training import Precision
+from xfm.data.left_out import BAD_FILE, LeftOut
+from xfm.data.tables import ColumnMap, read_table
+from xfm.evaluation.context import PartResult
+from xfm.evaluation.report import line_of
+from xfm.evaluation.scores import Score, write_json, write_output, write_scores
+from xfm.evaluation.stored import DETAILS, METRICS
+from xfm.finetuning.applicable import check_applicable
+from xfm.finetuning.base import find_model, load_base
+from xfm.finetuning.data import PICTURES_FOLDER, partial_pictures
+from xfm.finetuning.report import write_report
+from xfm.finetuning.restored import NewRows, few, restored, task_of
+from xfm.finetuning.scores import add_scores
+from xfm.finetuning.session import AnyTask
+from xfm.finetuning.tune import Tuned
+from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.registry import task_class
+from xfm.training.distributed import pick_device
+from xfm.training.memory import prepare_process
+from xfm.training.pretrain import MODEL_FOLDER
+
+PREDICTIONS, SPLIT = "predictions.jsonl", "test"
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A fine-tuned model on new rows.
+
+    Attributes:
+        out: folder with `metrics.json`, `report.html`, `predictions.jsonl` and `evaluation.json`.
+        scores: by key, as in `metrics.json`.
+        intervals: the 95 % interval of a score, where there is one.
+        predictions: one for each row.
+        unknown: the rows whose label or answer the model does not know, by that label; they count as wrong.
+        left_out: which rows could not be used, in words; empty where all could.
+    """
+
+    out: Path
+    scores: dict[str, Score]
+    intervals: dict[str, tuple[float, float]]
+    predictions: list[Any]
+    unknown: dict[str, list[str]]
+    left_out: str = ""
+
+
+def score(
+    model: Path | str,
+    test: Path | str,
+    out: Path | str | None = None,
+    *,
+    columns: Mapping[str, str] | str = "",
+    pictures: Path | str | None = None,
+    box_format: BoxFormat | str = BoxFormat.XYWH,
+    box_unit: BoxUnit | str = BoxUnit.PIXEL,
+    max_bad: int | None = None,
+    seed: int = 0,
+    precision: Precision | str = Precision.AUTO,
+    device: str = "auto",
+    progress: bool = True,
+) -> Scored:
+    """Score a fine-tuned model on new labelled rows of its task.
+
+    Chance is what random guesses score. The baseline is the best guess that is the same for all rows (the
+    most frequent class or answer, the best constant box, the mean), chosen on these very rows: no constant
+    does better. A label that the model does not know counts as wrong.
+
+    Args:
+        model: folder of a fine-tuned model, or of its run.
+        test: table of the rows, as `xfm.finetune` takes it.
+        out: folder for the results; a new one below the run if not given.
+        columns, pictures: as of `xfm.finetune`.
+        box_format, box_unit: what the four numbers of a box are.
+        max_bad: rows with an unreadable picture to leave out at most; None is the rule of `LeftOut`.
+        seed: of the random guesses.
+        precision, device: of the forward pass.
+        progress: show bars.
+
+    Raises:
+        UserError: the model is not a fine-tuned one, something is wrong with the table, no row has a label
+            that the model knows, or `out` holds other results; names the file, row and column.
+
+    Example:
+        >>> score("runs/reviews/model", "new.csv").scores["text-classification/test/accuracy"].value
+    """
+    prepare_process()
+    path = find_model(model)
+    maker = Maker("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
+    out = unused(default_folder(path, test)) if out is None else Path(out)
+    require_free(out, maker)
+    base = load_base(path)
+    told = task_of(base, path)
+    config = FinetuneConfig(
+        regression=told.kind is TaskKind.TEXT and told.classes == 1,
+        box_format=BoxFormat(box_format),
+        box_unit=BoxUnit(box_unit),
+        image_head=told.image_head,
+        seed=seed,
+        precision=Precision(precision),
+        batch_size=BATCH,
+        device=str(pick_device(device)),
+    )
+    check_applicable(told.kind, config)
+    kind = task_class(told.kind, config.regression)
+    mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
+    root = None if pictures is None else Path(pictures)
+    left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
+    table = read_table(test, kind.fields, mapped, out / PICTURES_FOLDER, root, left_out)
+    rows = NewRows.of(kind, table, config, decoded, left_out, progress)
+    maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
+    require_free(out, maker)
+    task = restored(kind, base, decoded, rows.rows, config)
+    unknown = rows.unknown_to(task)
+    sign(out, maker)
+    left_out.write(out)
+    more = {
+        "model": str(model),
+        "sources": {SPLIT: str(test)},
+        "provenance": base.provenance,
+        "left_out": {"says": left_out.sentence(out / BAD_FILE), **left_out.plain()},
+        "partial_pictures": partial_pictures(decoded, rows.places),
+        "made_by": asdict(maker),
+    }
+    return _score(out, task, rows, unknown, more)
+
+
+def _score(
+    out: Path,
+    task: AnyTask,
+    rows: NewRows,
+    unknown: dict[str, list[str]],
+    more: Mapping[str, Any],
+) -> Scored:
+    """Predict the rows and write everything; the scores come last, and say that it is done."""
+    began = time.perf_counter()
+    predictions = task.predict(rows.rows)
+    result = PartResult()
+    add_scores(result, task, SPLIT, rows.rows, predictions, {})
+    _name_baselines(result)
+    said = more["left_out"]["says"]
+    found = Scored(out, result.scores, _intervals(result), predictions, unknown, said)
+    write_output(out / PREDICTIONS, rows.answered(task, predictions))
+    settings = task.settings
+    details = {
+        "rows": {SPLIT: len(rows.rows)},
+        "unknown": unknown,
+        "intervals": found.intervals,
+        "baselines": result.baselines,
+        "config": {"seed": settings.seed, "precision": settings.precision.value, "device": settings.device},
+        "tokens": settings.max_tokens,
+        "seconds": {"predictions": round(time.perf_counter() - began, 2)},
+        **more,
+    }
+    write_json(out / DETAILS, details)
+    _report(found, task, rows.rows, details)
+    write_scores(out / METRICS, found.scores)
+    return found
+
+
+def default_folder(model: Path, test: Path | str) -> Path:
+    """Where results go if nobody says so: below the model's run, named after the table."""
+    name = Path(str(test).rpartition("/")[2] or str(test)).stem or "rows"
+    return (model.parent if model.is_file() or model.name == MODEL_FOLDER else model) / f"evaluation-{name}"
+
+
+def _name_baselines(result: PartResult) -> None:
+    """Say of constant guesses that they were chosen on the rows that are scored."""
+    for key, floors in result.baselines.items():
+        result.baselines[key] = {
+            f"{name.removesuffix(' of the training rows')} of these rows": value
+            for name, value in floors.items()
+        }
+
+
+def _intervals(result: PartResult) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of every score that has one."""
+    lines = [line_of(key, result.scores, {}) for key in result.scores]
+    return {
+        line.key: (line.low, line.high) for line in lines if line.low is not None and line.high is not None
+    }
+
+
+def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[str, Any]) -> None:
+    """The page of a fine-tuning, of rows that are new."""
+    provenance, unknown = details["provenance"], sum(map(len, found.unknown.values()))
+    shown = [f"{label!r}: {few(places)}" for label, places in found.unknown.items()]
+    facts = [
+        ("Model", details["model"]),
+        ("Fine-tuned from", str(provenance.get("fine_tuned_from", "unknown"))),
+        ("Rows", f"{len(rows):,} of {details['sources'][SPLIT]}"),
+        ("Baseline", "the best guess that is the same for all of these rows"),
+        *([("Unknown to the model, counted as wrong", f"{unknown} rows: {few(shown)}")] if unknown else []),
+        ("Seed", str(details["config"]["seed"])),
+    ]
+    task.train_rows = []  # the training rows are not here, and the page must not show others in their place
+    tuned, splits = Tuned(int(provenance.get("steps") or 0), None, ()), {SPLIT: rows}
+    whole = {**details, "facts": facts}
+    try:
+        write_report(found.out, task, splits, {SPLIT: found.predictions}, found.scores, tuned, whole)
+    except ImportError as error:
+        note = f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'."
+        tqdm.write(note, file=sys.stderr)
