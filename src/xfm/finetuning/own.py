@@ -68,7 +68,9 @@ def finetune(
     root, parted = (None if place is None else Path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
     data = read_data(task_class(kind, config.regression), tables, config, out)
-    origin = run.Origin(data.places, data.sources)
+    table = str(next(given for given in (test, valid, train) if given is not None))
+    named = ",".join(f"{name}={column}" for name, column in mapped.columns.items())
+    origin = run.Origin(data.places, data.sources, data.row_places, table, named)
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 

@@ -1,0 +1,70 @@
+"""TF-IDF of words and letters with a linear model: what texts say without a neural network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xfm.finetuning.baselines.classes import choices, labels_of
+from xfm.finetuning.baselines.linear import Rows, logistic, ridge
+from xfm.finetuning.baselines.material import Material
+from xfm.finetuning.baselines.outcome import Outcome
+from xfm.tasks.class_task import ClassTask
+
+WORDS, LETTERS = 100_000, 100_000
+"""Most n-grams of each sort."""
+LONGEST = 20_000
+"""Characters of a text that are read."""
+
+
+class TextFeatures:
+    """TF-IDF of words (1 and 2) and of letters inside words (2 to 5), fitted to texts.
+
+    Args:
+        texts: of the training rows, one or two a row.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_union
+
+        words = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, max_features=WORDS, token_pattern=r"(?u)\b\w+\b"
+        )
+        letters = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, max_features=LETTERS
+        )
+        self.vectors = make_union(words, letters)
+        self.vectors.fit([text[:LONGEST] for own in texts for text in own])
+
+    def __call__(self, texts: Sequence[Sequence[str]]) -> Any:
+        """[R, D] sparse; of two texts both, and what they have in common."""
+        from scipy.sparse import csr_array, hstack
+
+        columns = [
+            csr_array(self.vectors.transform([own[place][:LONGEST] for own in texts]))
+            for place in range(len(texts[0]) if len(texts) else 0)
+        ]
+        if len(columns) == 2:
+            columns.append(columns[0].multiply(columns[1]))
+        return hstack(columns, format="csr") if len(columns) != 1 else columns[0]
+
+
+def linear_texts(material: Material) -> Outcome:
+    """TF-IDF with logistic regression, or with ridge regression for values."""
+    task, splits = material.task, material.splits
+    features = TextFeatures([task.texts_of(row) for row in material.train])
+    seen = {
+        name: features([task.texts_of(row) for row in rows]) for name, rows in splits.items() if len(rows)
+    }
+    if isinstance(task, ClassTask):
+        train = Rows(seen["train"], labels_of(task, material.train))
+        valid = Rows(seen.get("valid"), labels_of(task, material.valid))
+        fitted = logistic(train, valid, material.seed, material.budget)
+        found = material.predicted(lambda name, rows: choices(fitted.model, seen[name], task.labels))
+        return Outcome(found, material.note, fitted.note)
+    values = {name: np.array([float(row.label) for row in splits[name]]) for name in ("train", "valid")}
+    train, valid = Rows(seen["train"], values["train"]), Rows(seen.get("valid"), values["valid"])
+    fitted = ridge(train, valid, material.budget)
+    found = material.predicted(lambda name, rows: fitted.model.predict(seen[name]).tolist())
+    return Outcome(found, material.note, fitted.note)
