@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from xfm.config.model import FusionConfig, ModelConfig, VisionConfig
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
-from xfm.evaluation.scores import REQUIRED_KEYS, read_scores
+from xfm.evaluation.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.modeling.folder import load_model
 from xfm.quickstart import (
     FULL_BUDGET,
@@ -31,6 +32,7 @@ from xfm.quickstart import (
     measure_step,
     quickstart,
 )
+from xfm.training.flags import Flag, plain
 
 MODULE = import_module("xfm.quickstart")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", steps=40, step_seconds=0.5)
@@ -60,9 +62,12 @@ class Stages:
             raise KeyboardInterrupt
         (folder / "model").mkdir()
 
-    def evaluate(self, model: Path, world: Path, folder: Path, config: EvaluationConfig) -> dict:
+    def evaluate(
+        self, model: Path, world: Path, folder: Path, config: EvaluationConfig, flags: Sequence[Flag] = ()
+    ) -> dict:
         assert model.is_dir()
         self.evaluations.append(config)
+        write_json(folder / "evaluation.json", {"flags": plain(flags)})
         (folder / "report.html").write_text(f"report {len(self.evaluations)}")
         return {}
 

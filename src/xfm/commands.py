@@ -95,6 +95,17 @@ def pretrain(chosen: "Namespace") -> None:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
         hint = f"; evaluate it with `xfm evaluate {model} --world {recipe.root}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
+        print(_flagged(recipe, chosen.recipe, folder), end="")
+
+
+def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
+    """The last lines: what was out of the ordinary."""
+    from xfm.config.load import read_recipe
+    from xfm.training.flags import last_lines, of_pretraining
+
+    ends = [stretch.stop for stretch in recipe.stretches()]
+    wanted = int(read_recipe(source).get("training", {}).get("steps", 0))
+    return last_lines(of_pretraining(recipe.name, recipe.training.steps, folder, ends, wanted))
 
 
 def _notes(recipe: "Recipe", chosen: "Namespace") -> list[str]:
@@ -151,11 +162,13 @@ def evaluate(chosen: "Namespace") -> None:
     out = Path(chosen.out or _results_folder(model, config))
     from xfm.evaluation.report import REPORT
     from xfm.evaluation.run import evaluate as run
-    from xfm.evaluation.stored import METRICS
+    from xfm.evaluation.stored import METRICS, stored_flags
     from xfm.evaluation.summary import summary
+    from xfm.training.flags import last_lines
 
     scores = run(model, Path(chosen.world), out, config, progress=not chosen.quiet)
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
+    print(last_lines(stored_flags(out)), end="")
 
 
 def _results_folder(model: Path, config: "EvaluationConfig") -> Path:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.flags import flags_of
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.report import write_report
 from xfm.evaluation.scores import Score, write_json, write_scores
@@ -24,6 +25,7 @@ from xfm.files import file_digest
 from xfm.modeling.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
+from xfm.training.flags import Flag, plain
 from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
@@ -33,7 +35,12 @@ _TASKS = {Part.HARD: "retrieval", Part.MASKED_TOKENS: "masked_token"}
 
 
 def evaluate(
-    model_folder: Path, world: Path, out: Path, config: EvaluationConfig, progress: bool = True
+    model_folder: Path,
+    world: Path,
+    out: Path,
+    config: EvaluationConfig,
+    progress: bool = True,
+    flags: Sequence[Flag] = (),
 ) -> dict[str, Score]:
     """Evaluate a model folder on a world, and write `metrics.json` and `report.html`.
 
@@ -48,6 +55,7 @@ def evaluate(
         out: folder for the results.
         config: what to run; its `scale` is worked in here.
         progress: show bars and a line for each part.
+        flags: what is out of the ordinary besides; `evaluation.json` has all flags.
 
     Returns:
         Scores by key `task/split/metric`.
@@ -84,9 +92,11 @@ def evaluate(
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
     details = describe(context, model_folder, weights, run, seconds)
-    write_json(out / DETAILS, {**details, "files": files})
+    scores = _scores(results)
+    flagged = plain(flags_of(model_folder, details, scores, flags))
+    write_json(out / DETAILS, {**details, "files": files, "flags": flagged})
     write_report(out)
-    return _scores(results)
+    return scores
 
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:

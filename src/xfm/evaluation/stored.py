@@ -9,10 +9,20 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score
+from xfm.training.flags import Flag, read_flags
 
 METRICS, DETAILS, PARTS_FOLDER = "metrics.json", "evaluation.json", "parts"
 MAY_CHANGE = frozenset({"parts", "batch_size", "device"})
 """Settings of an evaluation on which its results do not depend."""
+
+
+def stored_flags(out: Path) -> list[Flag]:
+    """The flags in a folder's `evaluation.json`; none where there is no such file."""
+    try:
+        details = json.loads((out / DETAILS).read_text(encoding="utf-8"))
+        return read_flags(details)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def part_path(out: Path, part: Part, key: str) -> Path:

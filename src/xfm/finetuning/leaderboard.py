@@ -196,8 +196,8 @@ def verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, s
         text = f"No strong simple baseline was run{without}: this model is {differs} {best.name} {where}"
         return Use.OPEN, text
     if not best.shown:
-        low, high = (f"{100 * end:.1f}" for end in (-(best.gain_high or 0.0), -(best.gain_low or 0.0)))
-        between = f"{points(-best.gain)} points for the model, 95 % {low} to {high}"
+        low, high = points(-(best.gain_high or 0.0)), points(-(best.gain_low or 0.0))
+        between = f"this model {points(-best.gain)} points, 95 % {low} to {high}"
         text = f"No difference shown {where} ({between}): take the simpler one, {best.name}{without}"
         return Use.SIMPLER, text
     if best.gain > 0:

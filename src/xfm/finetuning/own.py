@@ -14,6 +14,9 @@ from xfm.finetuning.base import find_model
 from xfm.finetuning.data import Tables, read_data
 from xfm.tasks.registry import task_class
 
+TRUTHS = frozenset({"label", "answer", "box", "kind"})
+"""Fields that are to be predicted, or only group the scores: no column of `xfm predict`."""
+
 
 def finetune(
     task: str,
@@ -69,7 +72,7 @@ def finetune(
     tables = Tables(train, valid, test, mapped, root, parted)
     data = read_data(task_class(kind, config.regression), tables, config, out)
     table = str(next(given for given in (test, valid, train) if given is not None))
-    named = ",".join(f"{name}={column}" for name, column in mapped.columns.items())
+    named = ",".join(f"{name}={column}" for name, column in mapped.columns.items() if name not in TRUTHS)
     origin = run.Origin(data.places, data.sources, data.row_places, table, named)
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 

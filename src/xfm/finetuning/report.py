@@ -183,7 +183,7 @@ def _split(
         [(case, places(row, task.pictures_of(row))) for case, row in wrong[:WORST]],
         len(wrong),
         len(cases),
-        cards_of(main, task.primary, board, found),
+        cards_of(main if len(main) > 1 else [*lines.values()], task.primary, board, found),
         board,
         found,
     )

@@ -9,6 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from xfm.config.load import read_recipe, recipe_names
+from xfm.training.logging import LOG_FILE
+
 ENOUGH_STEPS = 0.95
 """Share of the recommended steps from which a run counts as whole."""
 TENTHS, SLOWER, LEAST_SECONDS, LEAST_LINES = 10, 1.5, 30.0, 30
@@ -101,6 +104,30 @@ def of_log(lines: Sequence[Line], ends: Iterable[int] = ()) -> list[Flag]:
         )
     found.append(slowed(lines, ends))
     return [flag for flag in found if flag]
+
+
+def of_pretraining(
+    recipe: str, steps: int, folder: Path, ends: Iterable[int] = (), fallback: int = 0
+) -> list[Flag]:
+    """What was out of the ordinary in a pre-training.
+
+    Args:
+        recipe: its name; one of the package's says how many steps it should have.
+        steps: done.
+        folder: the run's, with its log.
+        ends: steps at which a phase of the curriculum ended.
+        fallback: steps that a recipe of one's own has; 0 where that is not known.
+    """
+    wanted = recommended_steps(recipe) or fallback
+    short = shortened(steps, wanted, f"the recipe {recipe} has", f"train with --training.steps {wanted}")
+    return [*([short] if short else []), *of_log(log_lines(folder / LOG_FILE), ends)]
+
+
+def recommended_steps(recipe: str) -> int:
+    """Steps of a recipe of the package; 0 where there is none of that name."""
+    if recipe not in recipe_names():
+        return 0
+    return int(read_recipe(recipe).get("training", {}).get("steps", 0))
 
 
 def slowed(lines: Sequence[Line], ends: Iterable[int] = ()) -> Flag | None:
