@@ -71,7 +71,8 @@ class FinetuneConfig:
         label_smoothing: of captions.
         valid_share: share of the training rows that becomes the validation split where none is given.
         test_share: likewise for the test split.
-        baseline: fine-tune again without one of two modalities, to see what it brings.
+        baseline: compare with strong simple baselines (TF-IDF, probes of frozen features and so on), and
+            fine-tune again without one of two modalities, to see what it brings.
         baseline_steps: steps of that; 0 takes as many as the task itself.
         regression: the labels of text-classification are values.
         box_format: what the four numbers of a box are.

@@ -123,7 +123,7 @@ def write_report(
         few=min((split.n for split in splits), default=0),
         validation="validation" in tests,
         flags=read_flags(details),
-        left_out=details.get("left_out") or [],
+        left_out_rows=left_out_rows(details.get("left_out") or []),
         next_command=details.get("next") or "",
         chart=_chart(out, task.kind.value, task.primary, tuned),
         sources=details["sources"],
@@ -131,6 +131,12 @@ def write_report(
     )
     write_output(out / REPORT, page)
     return out / REPORT
+
+
+def left_out_rows(told: Any) -> list[tuple[str, str]]:
+    """Place and reason of rows that were left out, from `left_out` of a run's details."""
+    rows = told.get("rows", []) if isinstance(told, Mapping) else told
+    return [(str(row["place"]), str(row.get("reason") or row.get("error") or "")) for row in rows]
 
 
 def facts(details: Mapping[str, Any], tuned: Tuned, primary: str) -> list[tuple[str, str]]:

@@ -72,10 +72,23 @@ class Material:
         """Predictions of every test split; `predict` takes its name in `splits` and its rows."""
         return {name: predict(f"test {name}", rows) for name, rows in self.tests.items()}
 
-    @cached_property
+    @property
     def seen(self) -> "SeenPictures":
-        """Features of the pictures, computed when a baseline first asks for them."""
-        return SeenPictures.of(self)
+        """Features of the pictures, computed when a baseline first asks for them.
+
+        Raises:
+            TooSlow: there was no time for them; the next one to ask is told so at once.
+        """
+        if isinstance(self._seen, TooSlow):
+            raise self._seen
+        return self._seen
+
+    @cached_property
+    def _seen(self) -> "SeenPictures | TooSlow":
+        try:
+            return SeenPictures.of(self)
+        except TooSlow as error:
+            return error
 
 
 @dataclass(frozen=True)

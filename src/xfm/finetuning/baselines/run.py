@@ -83,14 +83,15 @@ def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, Foun
     for name, make in wanted.items():
         began = time.perf_counter()
         try:
-            encoded = "seen" in vars(material)
+            encoded = "_seen" in vars(material)
             outcome = make(material)
             seconds = time.perf_counter() - began + (outcome.shared if encoded else 0.0)
             made[name] = scored(task, material.tests, outcome.predictions, seconds, outcome.note)
         except TooSlow as error:
             missing[name] = str(error)
         except ImportError as error:
-            missing[name] = f"{error.name or error} is not installed: pip install 'xfm[report]'"
+            package = (error.name or str(error)).partition(".")[0].replace("sklearn", "scikit-learn")
+            missing[name] = f"{package} is not installed: pip install 'xfm[report]'"
         except Exception as error:  # other people's code on other people's data: it may not cost the run
             missing[name] = f"it failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         if progress:
