@@ -18,8 +18,9 @@ from xfm.tasks.own import OwnTask
 from xfm.tasks.sampling import components
 
 SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
-RESAMPLES, ROWS = 200, 20_000
-"""Of the intervals of further metrics, and the rows above which these are left out: they take long."""
+RESAMPLES, FEWEST, SCORED = 200, 50, 400_000
+"""Most and fewest resamples behind the intervals of further metrics, and the rows that are scored for them in
+all: of more than `SCORED / FEWEST` rows there are no such intervals."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals by metric: the primary one's of the leaderboard, bootstrapped ones of the others."""
     found: dict[str, tuple[float, float]] = {}
-    if len(rows) <= ROWS:
+    count = min(RESAMPLES, SCORED // max(1, len(rows)))
+    if count >= FEWEST:
         values = task.metrics(rows, predictions)
         groups = groups_of(task, rows)
 
@@ -111,7 +113,7 @@ def intervals(
             again = task.metrics([rows[place] for place in places], [predictions[place] for place in places])
             return [again.get(name, value) for name, value in values.items()]
 
-        samples = resampled(metrics, groups, RESAMPLES, task.settings.seed)
+        samples = resampled(metrics, groups, count, task.settings.seed)
         for column, (name, value) in enumerate(values.items()):
             one = percentiles(value, samples[:, column])
             found[name] = (one.low, one.high)

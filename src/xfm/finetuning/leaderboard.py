@@ -22,8 +22,8 @@ from xfm.finetuning.baselines.run import Found
 from xfm.tasks.own import OwnTask
 
 THIS_MODEL = "this model"
-FEW_RESAMPLES = 300
-"""Of metrics that are no mean of rows, which take long."""
+FEW_RESAMPLES, FEWEST, SCORED = 300, 50, 1_500_000
+"""Most and fewest resamples of metrics that are no mean of rows, and the rows to score for them in all."""
 
 
 class Sort(StrEnum):
@@ -246,7 +246,8 @@ def _samples(
             for found in systems
         ]
 
-    return resampled(metric, groups, FEW_RESAMPLES, task.settings.seed)
+    count = min(FEW_RESAMPLES, max(FEWEST, SCORED // len(rows)))
+    return resampled(metric, groups, count, task.settings.seed)
 
 
 def _interval(
