@@ -16,10 +16,11 @@ import xfm
 from tests.evaluation.tiny import draw, tiny_pretrained
 from tests.finetuning.conftest import SAMPLES
 from tests.finetuning.test_own import SHORT
-from xfm.finetuning.baselines import material
+from xfm.finetuning.baselines import material, texts
 from xfm.finetuning.baselines.linear import PENALTIES, Rows, logistic, ridge
 from xfm.finetuning.baselines.material import Material, TooSlow
 from xfm.finetuning.baselines.run import strong_baselines
+from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.finetuning.leaderboard import Sort, Use
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
@@ -107,6 +108,15 @@ def test_many_rows_are_drawn_from_and_that_is_said(monkeypatch: pytest.MonkeyPat
     made, missing = strong_baselines(first, False)
     assert missing == {}
     assert "30 of 40 training rows" in made["TF-IDF + logistic regression"].note
+
+
+def test_many_classes_leave_room_for_fewer_ngrams() -> None:
+    """The solver of 100,000 n-grams and 500 classes would hold gigabytes."""
+    rows = [[f"word{place} other{place * 7} third{place * 13}"] for place in range(3000)]
+    assert TextFeatures(rows, 2).cut == ""
+    many = TextFeatures(rows, 500)
+    assert "most frequent n-grams" in many.cut
+    assert many(rows[:1]).shape[1] * 500 <= texts.NUMBERS
 
 
 def picture_material(tmp_path: Path, budget: float) -> Material:

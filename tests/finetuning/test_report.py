@@ -68,7 +68,8 @@ def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
     score = done.scores["image-classification/test/accuracy"]
     interval = wilson_interval(score.value, score.n)
     assert f"{percent(interval.low)} \u2013 {percent(interval.high)}" in page.text
-    assert "rest on only 10 cases" in page.text
+    assert "10 test rows give intervals wider than 10 points" in page.text
+    assert "rest on only" not in page.text
     task = done.task
     assert isinstance(task, ClassTask)
     rows = list(task.train_rows)

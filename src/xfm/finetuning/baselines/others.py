@@ -1,5 +1,6 @@
 """Questions, boxes, captions and searches."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.probe import unit
 from xfm.finetuning.baselines.linear import Rows, logistic
-from xfm.finetuning.baselines.material import Material
-from xfm.finetuning.baselines.outcome import Outcome
+from xfm.finetuning.baselines.material import Material, TooSlow
+from xfm.finetuning.baselines.outcome import Outcome, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.tasks.rows import Corners
 
@@ -28,7 +29,7 @@ def answer_of_question(material: Material) -> Outcome:
     usual = [min(own.items(), key=lambda item: (-item[1], item[0]))[0] for own in counts.values()]
 
     def answer(name: str, rows: Sequence[Any]) -> list[str]:
-        nearest = _nearest_texts(known, [normalise_caption(row.question) for row in rows])
+        nearest = _nearest_texts(material, known, [normalise_caption(row.question) for row in rows])
         return [usual[place] for place in nearest]
 
     return Outcome(material.predicted(answer), material.note)
@@ -41,7 +42,7 @@ def question_only(material: Material) -> Outcome:
     train = [(row, answer) for row, answer in zip(material.train, answers, strict=True) if answer in kept]
     if len(kept) < 2:
         return Outcome(material.predicted(lambda name, rows: [answers[0]] * len(rows)), material.note)
-    words = TextFeatures([(row.question,) for row, _ in train])
+    words = TextFeatures([(row.question,) for row, _ in train], len(kept))
     valid = [(row, normalise_caption(row.answer)) for row in material.valid]
 
     def rows_of(pairs: Sequence[tuple[Any, str]]) -> Rows:
@@ -54,7 +55,7 @@ def question_only(material: Material) -> Outcome:
         return fitted.model.predict(words([(row.question,) for row in rows])).tolist()
 
     cut = f"the {ANSWERS} most frequent answers" if len(kept) == ANSWERS else ""
-    return Outcome(material.predicted(answer), "; ".join(filter(None, (material.note, cut))), fitted.note)
+    return Outcome(material.predicted(answer), both_notes(material.note, cut, words.cut), fitted.note)
 
 
 def whole_picture(material: Material) -> Outcome:
@@ -78,7 +79,7 @@ def box_of_phrase(material: Material) -> Outcome:
     usual = [tuple(np.median(np.array(own), axis=0).tolist()) for own in boxes.values()]
 
     def answer(name: str, rows: Sequence[Any]) -> list[Any]:
-        nearest = _nearest_texts(known, [normalise_caption(row.phrase) for row in rows])
+        nearest = _nearest_texts(material, known, [normalise_caption(row.phrase) for row in rows])
         return [usual[place] for place in nearest]
 
     return Outcome(material.predicted(answer), material.note)
@@ -92,7 +93,7 @@ def caption_of_neighbour(material: Material) -> Outcome:
 
     def answer(name: str, rows: Sequence[Any]) -> list[str]:
         own = unit(seen.rows([(row.image,) for row in rows], seen.frozen))
-        return [captions[place] for place in _nearest(known, own)]
+        return [captions[place] for place in _nearest(material, known, own)]
 
     return Outcome(material.predicted(answer), seen.note, shared=seen.seconds)
 
@@ -113,16 +114,25 @@ def _constant(material: Material, box: tuple[Any, Any, Any, Any]) -> Outcome:
     return Outcome(material.predicted(lambda name, rows: [corners] * len(rows)))
 
 
-def _nearest_texts(known: Sequence[str], asked: Sequence[str]) -> list[int]:
+def _nearest_texts(material: Material, known: Sequence[str], asked: Sequence[str]) -> list[int]:
     """Place of the nearest known text of each that is asked."""
-    features = TextFeatures([(text,) for text in known])
-    return _nearest(features([(text,) for text in known]), features([(text,) for text in asked]))
+    features, distinct = TextFeatures([(text,) for text in known]), list(dict.fromkeys(asked))
+    vectors = [features([(text,) for text in texts]) for texts in (known, distinct)]
+    found = dict(zip(distinct, _nearest(material, *vectors), strict=True))
+    return [found[text] for text in asked]
 
 
-def _nearest(known: Any, asked: Any, size: int = 256) -> list[int]:
-    """Place of the known row of largest product for each asked one; of equal ones the first."""
+def _nearest(material: Material, known: Any, asked: Any, size: int = 256) -> list[int]:
+    """Place of the known row of largest product for each asked one; of equal ones the first.
+
+    Raises:
+        TooSlow: it takes longer than four times the budget.
+    """
     found: list[NDArray[np.int64]] = []
+    began = time.perf_counter()
     for start in range(0, asked.shape[0], size):
+        if (took := time.perf_counter() - began) > 4 * material.budget:
+            raise TooSlow(f"{start:,} of {asked.shape[0]:,} searches took {took:.0f} s: stopped")
         product: Any = asked[start : start + size] @ known.T
         dense = product.toarray() if hasattr(product, "toarray") else product
         found.append(np.asarray(dense).argmax(axis=1))

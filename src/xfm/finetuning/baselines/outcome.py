@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def both_notes(*notes: str) -> str:
+    """Notes as one; empty ones are left out."""
+    return "; ".join(note for note in notes if note)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Predictions of a baseline.
 
     Attributes:
         predictions: by test split, of the task's type, one for each row.
-        cut: which training rows were left out; empty for none.
+        cut: which training rows or features were left out; empty for none.
         how: settings that were chosen.
         shared: seconds of the features that it shares with other baselines.
     """
@@ -24,4 +29,4 @@ class Outcome:
     @property
     def note(self) -> str:
         """Both in words."""
-        return "; ".join(text for text in (self.how, self.cut) if text)
+        return both_notes(self.how, self.cut)

@@ -10,7 +10,7 @@ from xfm.evaluation.probe import Split, nearest_neighbours
 from xfm.finetuning.baselines.classes import choices, labels_of
 from xfm.finetuning.baselines.linear import Rows, logistic
 from xfm.finetuning.baselines.material import Material
-from xfm.finetuning.baselines.outcome import Outcome
+from xfm.finetuning.baselines.outcome import Outcome, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.tasks.class_task import ClassTask
 
@@ -52,7 +52,7 @@ def both(material: Material) -> Outcome:
 
     task, seen = _class_task(material), material.seen
     scale = _scaler(_rows(material, seen.train, seen.frozen))
-    words = TextFeatures([task.texts_of(row) for row in seen.train])
+    words = TextFeatures([task.texts_of(row) for row in seen.train], len(task.labels.names))
 
     def features(rows: Sequence[Any]) -> Any:
         dense = scale(_rows(material, rows, seen.frozen))
@@ -63,7 +63,7 @@ def both(material: Material) -> Outcome:
     valid = Rows(features(material.valid) if len(material.valid) else None, labels_of(task, material.valid))
     fitted = logistic(train, valid, material.seed, material.budget)
     found = material.predicted(lambda name, rows: choices(fitted.model, features(rows), task.labels))
-    return Outcome(found, seen.note, fitted.note, seen.seconds)
+    return Outcome(found, both_notes(seen.note, words.cut), fitted.note, seen.seconds)
 
 
 def _linear(material: Material, values: Array) -> Outcome:
