@@ -92,9 +92,14 @@ def evaluate(
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
     details = describe(context, model_folder, weights, run, seconds)
-    scores = _scores(results)
-    flagged = plain(flags_of(model_folder, details, scores, flags))
-    write_json(out / DETAILS, {**details, "files": files, "flags": flagged})
+    return _finish(out, model_folder, {**details, "files": files}, _scores(results), flags)
+
+
+def _finish(
+    out: Path, model: Path, details: dict[str, Any], scores: dict[str, Score], flags: Sequence[Flag]
+) -> dict[str, Score]:
+    """Write the details, flags among them, and the report; the scores again."""
+    write_json(out / DETAILS, {**details, "flags": plain(flags_of(model, details, scores, flags))})
     write_report(out)
     return scores
 

@@ -115,15 +115,9 @@ def finetune(
         others = {**single, **compared.strong}
         metrics = {baseline: found.metrics[name] for baseline, found in others.items()}
         add_scores(result, task, name, rows, predictions[name], metrics)
-    found = Finetuned(
-        out / MODEL_FOLDER,
-        result.scores,
-        task,
-        predictions,
-        tuned,
-        compared.boards,
-        tuple(_flags(run, task, tuned, compared.boards)),
-    )
+    flags = tuple(_flags(run, task, tuned, compared.boards))
+    path, boards = out / MODEL_FOLDER, compared.boards
+    found = Finetuned(path, result.scores, task, predictions, tuned, boards, flags)
     _save(run, found, result, origin, seconds)
     return found
 
