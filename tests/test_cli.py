@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import json
 import re
 import resource
 import subprocess
@@ -119,6 +120,7 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert f"The model is in {folder / 'model'}." in shown  # there are no tasks to evaluate it on
     assert "Note:" not in shown
+    assert "Flagged:" not in shown
     assert main(options) == 2
     assert "--resume" in capsys.readouterr().err
     assert main([*options, "--resume", "--training.optim.lr", "1"]) == 2
@@ -129,6 +131,7 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
     )
     assert f"--init.model {folder}/model" in error
     assert main([*options, "--resume"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Flagged: resumed: the run was stopped and")
     other = ["pretrain", "--recipe", "nano", "--folder", str(folder), "--resume", "--quiet"]
     assert main(other) == 0
     assert f"with its own {folder / 'config.yaml'}; --recipe nano is not read" in capsys.readouterr().out
@@ -179,6 +182,13 @@ def evaluate_hard(folder: Path, world: Path, *options: str) -> int:
     return main(["evaluate", str(folder), "--world", str(world), *settings, *options])
 
 
+def test_a_shortened_pretraining_is_flagged_last(recipe, tmp_path, capsys):
+    options = ["pretrain", "--recipe", str(recipe), "--folder", str(tmp_path / "run"), "--quiet"]
+    assert main([*options, "--training.steps", "1"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("Flagged: shortened: only 1 steps, 33 % of the 3 that the recipe tiny has")
+
+
 def test_evaluate_takes_a_run_and_shows_its_scores(run_folder, tmp_path, capsys):
     world = write_world(tmp_path / "world")
     assert evaluate_hard(run_folder, world, "--quiet") == 0
@@ -190,6 +200,9 @@ def test_evaluate_takes_a_run_and_shows_its_scores(run_folder, tmp_path, capsys)
         r"^Image-text retrieval: picture → caption, R@1 +\d+.\d % +50.0 % +- +10$", shown, re.MULTILINE
     )
     assert f"Report:  {run_folder / 'report.html'}\nScores:  {run_folder / 'metrics.json'}" in shown
+    flags = json.loads((run_folder / "evaluation.json").read_text())["flags"]
+    assert [one["what"] for one in flags] == ["few rows", "not complete"]
+    assert shown.endswith("".join(f"Flagged: {one['what']}: {one['sentence']}.\n" for one in flags))
     before = (run_folder / "metrics.json").read_bytes()
     assert evaluate_hard(run_folder / "model", world, "--scale", "0.5") == 0
     assert (run_folder / "evaluation-scale-0.5" / "report.html").exists()

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from xfm.config.model import FusionConfig, ModelConfig, VisionConfig
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
-from xfm.evaluation.scores import REQUIRED_KEYS, read_scores
+from xfm.evaluation.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.modeling.folder import load_model
 from xfm.quickstart import (
     FULL_BUDGET,
@@ -29,8 +30,10 @@ from xfm.quickstart import (
     _unfinished,
     make_plan,
     measure_step,
+    plan_flags,
     quickstart,
 )
+from xfm.training.flags import Flag, plain
 
 MODULE = import_module("xfm.quickstart")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", steps=40, step_seconds=0.5)
@@ -60,9 +63,12 @@ class Stages:
             raise KeyboardInterrupt
         (folder / "model").mkdir()
 
-    def evaluate(self, model: Path, world: Path, folder: Path, config: EvaluationConfig) -> dict:
+    def evaluate(
+        self, model: Path, world: Path, folder: Path, config: EvaluationConfig, flags: Sequence[Flag] = ()
+    ) -> dict:
         assert model.is_dir()
         self.evaluations.append(config)
+        write_json(folder / "evaluation.json", {"flags": plain(flags)})
         (folder / "report.html").write_text(f"report {len(self.evaluations)}")
         return {}
 
@@ -124,6 +130,25 @@ def test_the_measured_recipe_is_the_one_that_is_trained(tmp_path: Path, stages: 
     assert trained.name == "nano"
     assert replace(probe.training, steps=trained.training.steps) == trained.training
     assert (probe.model, probe.data, probe.curriculum) == (trained.model, trained.data, trained.curriculum)
+
+
+@pytest.mark.parametrize(("smoke", "word"), [(False, "shortened"), (True, "smoke run")])
+def test_what_a_plan_lacks_is_said_last(
+    tmp_path: Path, stages: Stages, capsys: pytest.CaptureFixture[str], smoke: bool, word: str
+) -> None:
+    quickstart(tmp_path / "run", 5, smoke)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"Flagged: {word}: ")
+    steps = stages.trainings[0][0].training.steps
+    assert f"{steps} steps" in last
+
+
+def test_a_slow_machine_is_told_which_budget_would_do() -> None:
+    wanted = 1400
+    (found,) = plan_flags(replace(PLAN, budget=30, steps=1000, step_seconds=1.2), wanted)
+    assert "measured at 1.2 s a step" in found.sentence
+    assert "--budget 38" in found.sentence  # eight minutes for 400 steps
+    assert plan_flags(replace(PLAN, steps=wanted), wanted) == []
 
 
 def test_a_step_is_measured_over_the_curriculum(tmp_path: Path) -> None:

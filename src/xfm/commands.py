@@ -104,6 +104,17 @@ def pretrain(chosen: "Namespace") -> None:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
         hint = f"; evaluate it with `xfm evaluate {model} --world {recipe.root}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
+        print(_flagged(recipe, chosen.recipe, folder), end="")
+
+
+def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
+    """The last lines: what was out of the ordinary."""
+    from xfm.config.load import read_recipe
+    from xfm.training.flags import last_lines, of_pretraining
+
+    ends = [stretch.stop for stretch in recipe.stretches()]
+    wanted = int(read_recipe(source).get("training", {}).get("steps", 0))
+    return last_lines(of_pretraining(recipe.name, recipe.training.steps, folder, ends, wanted))
 
 
 def _changes(names: str) -> "frozenset[Change]":
@@ -182,8 +193,9 @@ def evaluate(chosen: "Namespace") -> None:
     from xfm.evaluation.kept_models import kept_models, listing
     from xfm.evaluation.report import REPORT
     from xfm.evaluation.run import evaluate as run
-    from xfm.evaluation.stored import METRICS, left_out_sentence
+    from xfm.evaluation.stored import METRICS, left_out_sentence, stored_flags
     from xfm.evaluation.summary import summary
+    from xfm.training.flags import last_lines
 
     scores = run(model, world, out, config, progress=not chosen.quiet)
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
@@ -191,6 +203,7 @@ def evaluate(chosen: "Namespace") -> None:
         print(f"Note:    {said}")
     if models := listing(kept_models(out, world, config.validation)):
         print(models)
+    print(last_lines(stored_flags(out)), end="")
 
 
 SHOWN = 8

@@ -1,6 +1,7 @@
 """Everything in one command: embedded world, pre-training from scratch, evaluation, report."""
 
 import json
+import math
 import os
 import statistics
 import time
@@ -20,6 +21,7 @@ from xfm.locks import locked
 
 if TYPE_CHECKING:
     from xfm.data.schema import Batch
+    from xfm.training.flags import Flag
 
 FULL_BUDGET = 25.0
 """Minutes that the schedule is made for on two cores."""
@@ -81,7 +83,9 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.data.worlds.emoji import build_world
     from xfm.evaluation.kept_models import kept_models, listing
     from xfm.evaluation.run import evaluate
+    from xfm.evaluation.stored import stored_flags
     from xfm.evaluation.summary import summary
+    from xfm.training.flags import last_lines, recommended_steps
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
     began = time.perf_counter()
@@ -103,7 +107,8 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     if not model.exists():
         pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
     print("3/4 Evaluating", flush=True)
-    scores = evaluate(model, world, folder, _evaluation(plan.budget, smoke))
+    flags = plan_flags(plan, recommended_steps(recipe.name))
+    scores = evaluate(model, world, folder, _evaluation(plan.budget, smoke), flags=flags)
     report = folder / "report.html"
     minutes = (time.perf_counter() - began) / 60
     print(
@@ -112,7 +117,28 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
     if models := listing(kept_models(folder, world)):
         print(models)
+    print(last_lines(stored_flags(folder)), end="")
     return report
+
+
+def plan_flags(plan: Plan, wanted: int) -> "list[Flag]":
+    """What is out of the ordinary in a plan: a smoke run, or a machine too slow for the recipe's steps.
+
+    Args:
+        plan: the plan.
+        wanted: steps of the recipe.
+    """
+    from xfm.training.flags import Flag, What, shortened
+
+    if plan.smoke:
+        text = f"{plan.steps} steps on a tiny world show that everything works, and no more"
+        return [Flag(What.SMOKE, text)]
+    share = PRETRAINING_SHARE if plan.budget < FULL_BUDGET else 1.0
+    more = math.ceil(plan.budget + (wanted - plan.steps) * plan.step_seconds / 60 / share)
+    speed = f"this machine was measured at {plan.step_seconds:.2g} s a step"
+    remedy = f"{speed}, more fit into --budget {more}"
+    short = shortened(plan.steps, wanted, "the recipe has", remedy)
+    return [short] if short else []
 
 
 def make_plan(budget: float, smoke: bool, world: Path, deadline: float) -> Plan:

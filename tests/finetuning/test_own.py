@@ -21,6 +21,8 @@ from xfm.config.task import CLASSIFIERS, TaskKind
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.evaluation.scores import read_scores
+from xfm.finetuning.baselines.run import BASELINES
+from xfm.finetuning.leaderboard import Leaderboard, Sort
 from xfm.finetuning.own import task_kind
 from xfm.finetuning.run import finetune
 from xfm.finetuning.watch import Watch
@@ -51,6 +53,15 @@ def test_every_task_from_its_sample(kind: TaskKind, model: Path, tmp_path: Path)
     assert set(details["baselines"].get(primary, {})) >= SINGLE.get(kind, set())
     for score in scores.values():
         assert (score.seed, score.n) == (0, scores[primary].n)
+    board = done.leaderboards["test"]
+    assert board == Leaderboard.from_json(details["leaderboards"]["test"])
+    assert board.model.value == pytest.approx(scores[primary].value)
+    assert [place.value for place in board.places] == sorted((p.value for p in board.places), reverse=True)
+    strong = {place.name: place.value for place in board.places if place.sort is Sort.STRONG}
+    assert set(strong) == set(BASELINES[kind])
+    assert board.missing == {}
+    assert {name: details["baselines"][primary][name] for name in strong} == pytest.approx(strong)
+    assert done.verdict in (out / "report.html").read_text().replace("&#39;", "'")
     split = json.loads((out / "split.json").read_text())["rows"]
     numbers = [number for part in split.values() for number in part]
     assert len(set(numbers)) == len(numbers) == 10
@@ -217,6 +228,11 @@ def test_a_stopped_run_goes_on_exactly(
     for name in ("validation.jsonl", "metrics.json", "model/task.safetensors", "model/model.safetensors"):
         ours, theirs = ((tmp_path / run / name).read_bytes() for run in ("whole", "parts"))
         assert ours == theirs, name
+    flags = {
+        run: json.loads((tmp_path / run / "evaluation.json").read_text())["flags"]
+        for run in ("whole", "parts")
+    }
+    assert [one["what"] for one in flags["parts"] if one not in flags["whole"]] == ["resumed"]
 
 
 def test_what_a_resumed_run_must_agree_with(

@@ -1,18 +1,26 @@
 """The report says what the predictions say, and nothing in it comes alive."""
 
+import csv
+import json
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
+from torchmetrics.classification import MulticlassCalibrationError
 
 import xfm
 from tests.finetuning.conftest import SAMPLES
 from tests.finetuning.test_own import SHORT
+from xfm.cli import main
 from xfm.evaluation.metrics import wilson_interval
 from xfm.evaluation.numbers import percent
+from xfm.evaluation.scores import read_scores
 from xfm.finetuning.report import classes_of
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.rows import Labelled, LabelledText
 
 NASTY = "<script>alert('x')</script>"
 
@@ -60,7 +68,8 @@ def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
     score = done.scores["image-classification/test/accuracy"]
     interval = wilson_interval(score.value, score.n)
     assert f"{percent(interval.low)} \u2013 {percent(interval.high)}" in page.text
-    assert "rest on only 10 cases" in page.text
+    assert "10 test rows give intervals wider than 10 points" in page.text
+    assert "rest on only" not in page.text
     task = done.task
     assert isinstance(task, ClassTask)
     rows = list(task.train_rows)
@@ -83,6 +92,59 @@ def test_without_a_test_split_the_report_says_so(model: Path, tmp_path: Path) ->
     assert set(done.predictions) == {"validation"}
     page = (tmp_path / "out" / "report.html").read_text()
     assert "There is no test split" in page
+
+
+def test_what_is_next_can_be_pasted_and_wrong_cases_have_their_row(
+    model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = (samples / "reviews.csv").rename(samples / "my reviews.csv")
+    table.write_text(table.read_text().replace("text,label", "said,label", 1))
+    out = tmp_path / "out"
+    done = xfm.finetune(
+        "text-classification",
+        model,
+        table,
+        out,
+        test=table,
+        columns="text=said,label=label",
+        config=SHORT,
+        progress=False,
+    )
+    page = Tags((out / "report.html").read_text())
+    lines = table.read_text().splitlines()
+    task = done.task
+    assert isinstance(task, ClassTask)
+    rows = [LabelledText(*next(csv.reader([line]))) for line in lines[1:]]
+    wrong = [
+        number
+        for number, (row, one) in enumerate(zip(rows, done.predictions["test"], strict=True), 2)
+        if one.label != row.label
+    ]
+    assert wrong
+    assert all(f"my reviews.csv:{number}" in page.text for number in wrong)
+    command = json.loads((out / "evaluation.json").read_text())["next"]
+    assert command in page.text
+    words = shlex.split(command)
+    assert words[0] == "xfm"
+    assert main([*words[1:], "--quiet"]) == 0
+    assert len((out / "answers.jsonl").read_text().splitlines()) == len(rows)
+
+
+def test_confidence_is_shown_beside_what_is_right(model: Path, tmp_path: Path) -> None:
+    table, out = SAMPLES / "shapes.csv", tmp_path / "out"
+    done = xfm.finetune("image-classification", model, table, out, test=table, config=SHORT, progress=False)
+    task = done.task
+    assert isinstance(task, ClassTask)
+    rows = [Labelled(SAMPLES / image, label) for image, label in csv.reader(table.open()) if label != "label"]
+    probabilities = torch.tensor([one.probabilities for one in done.predictions["test"]])
+    truth = torch.tensor([task.labels.names.index(row.label) for row in rows])
+    reference = MulticlassCalibrationError(num_classes=2, n_bins=15, norm="l1")(probabilities, truth)
+    score = read_scores(out / "metrics.json")["image-classification/test/calibration_error"]
+    assert (score.value, score.n) == (pytest.approx(float(reference), abs=1e-5), 10)
+    page = Tags((out / "report.html").read_text())
+    assert f"Expected calibration error: {percent(score.value)}" in page.text
+    assert "sure on average, and right in" in page.text
+    assert "calibration_error" not in page.text  # it is no score that is better if larger
 
 
 def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:

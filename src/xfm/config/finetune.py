@@ -73,7 +73,8 @@ class FinetuneConfig:
         test_share: likewise for the test split.
         max_bad: rows with an unreadable picture to leave out at most, and of no split more than half if it is
             not given; 0 ends the run at the first.
-        baseline: fine-tune again without one of two modalities, to see what it brings.
+        baseline: compare with strong simple baselines (TF-IDF, probes of frozen features and so on), and
+            fine-tune again without one of two modalities, to see what it brings.
         baseline_steps: steps of that; 0 takes as many as the task itself.
         regression: the labels of text-classification are values.
         box_format: what the four numbers of a box are.

@@ -110,6 +110,7 @@ _METRICS = {
     "f1_macro": "mean F1 of the classes",
     "top5": "right class among the five likeliest",
     "mcc": "Matthews' correlation",
+    "calibration_error": "expected calibration error (less is better)",
     "auroc": "area under the ROC curve",
     "pearson": "correlation (Pearson)",
     "spearman": "rank correlation (Spearman)",
@@ -177,7 +178,8 @@ def is_difference(key: str) -> bool:
 def is_share(key: str) -> bool:
     """Whether the score is a share of the cases, whose interval Wilson's formula gives."""
     metric = key.split("/", 2)[2]
-    return not metric.startswith(("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1"))
+    no_shares = ("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1", "calibration_")
+    return not metric.startswith(no_shares)
 
 
 def split_name(key: str) -> str:

@@ -4,7 +4,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from xfm.evaluation.embed import Thumbnails
-from xfm.evaluation.labels import SPLIT_NAMES, part_name
+from xfm.evaluation.labels import SPLIT_NAMES, metric_name, part_name
 from xfm.evaluation.numbers import percent, points, readable_seconds, rough
 
 if TYPE_CHECKING:
@@ -27,6 +27,6 @@ def page_template(name: str, thumbnails: Thumbnails) -> "Template":
     )
     environment.filters |= {"percent": percent, "points": points, "seconds": readable_seconds}
     environment.filters |= {"rough": rough, "split_title": lambda split: SPLIT_NAMES.get(split, split)}
-    environment.filters |= {"part_title": part_name}
+    environment.filters |= {"part_title": part_name, "metric_title": lambda name: metric_name(f"_/_/{name}")}
     environment.globals["picture"] = thumbnails.uri
     return environment.get_template(name)

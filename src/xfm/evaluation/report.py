@@ -32,8 +32,10 @@ from xfm.evaluation.page import page_template
 from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
 from xfm.files import read_text
+from xfm.training.flags import What, read_flags
 
 REPORT = "report.html"
+_OWN_CARDS = (What.ROUGH, What.INCOMPLETE)
 ENOUGH = 200
 """Cases below which a score is called rough: its interval is more than ten points wide."""
 
@@ -135,6 +137,7 @@ def _render(
         validation=bool(config.get("validation")),
         left_out=details.get("left_out", {}).get("says", ""),
         left_out_lines=left_out_lines(details.get("left_out", {"rows": [], "folders": []})),
+        flags=[flag for flag in read_flags(details) if flag.what not in _OWN_CARDS],
         small=small_run(scores, config.get("scale", 1.0)),
         tuning_chart=_tuning_chart(parts),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},

@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.flags import flags_of
 from xfm.evaluation.kept_models import TASKS_FOLDER, kept_models, without_model
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.report import write_report
@@ -28,6 +29,7 @@ from xfm.modeling.folder import load_model
 from xfm.results_folder import Maker, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
+from xfm.training.flags import Flag, plain
 from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
@@ -38,7 +40,12 @@ _TASKS = {Part.HARD: "retrieval", Part.MASKED_TOKENS: "masked_token"}
 
 @holds("out")
 def evaluate(
-    model_folder: Path, world: Path, out: Path, config: EvaluationConfig, progress: bool = True
+    model_folder: Path,
+    world: Path,
+    out: Path,
+    config: EvaluationConfig,
+    progress: bool = True,
+    flags: Sequence[Flag] = (),
 ) -> dict[str, Score]:
     """Evaluate a model folder on a world, and write `metrics.json` and `report.html`.
 
@@ -54,6 +61,7 @@ def evaluate(
         out: folder for the results.
         config: what to run; its `scale` is worked in here.
         progress: show bars and a line for each part.
+        flags: what is out of the ordinary besides; `evaluation.json` has all flags.
 
     Returns:
         Scores by key `task/split/metric`.
@@ -110,9 +118,17 @@ def evaluate(
             f"No model was kept when these were evaluated; remove them for one: {note}", file=sys.stderr
         )
     models = {one.part.value: one.command for one in kept_models(out, world, config.validation)}
-    write_json(out / DETAILS, {**details, "files": files, "models": models, "made_by": signature})
+    details |= {"files": files, "models": models, "made_by": signature}
+    return _finish(out, model_folder, details, _scores(results), flags)
+
+
+def _finish(
+    out: Path, model: Path, details: dict[str, Any], scores: dict[str, Score], flags: Sequence[Flag]
+) -> dict[str, Score]:
+    """Write the details, flags among them, and the report; the scores again."""
+    write_json(out / DETAILS, {**details, "flags": plain(flags_of(model, details, scores, flags))})
     write_report(out)
-    return _scores(results)
+    return scores
 
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:

@@ -12,10 +12,20 @@ from xfm.evaluation.scores import Score
 from xfm.files import read_text
 from xfm.results_folder import DETAILS as DETAILS
 from xfm.results_folder import free_name
+from xfm.training.flags import Flag, read_flags
 
 METRICS, PARTS_FOLDER = "metrics.json", "parts"
 MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models"})
 """Settings of an evaluation on which its results do not depend."""
+
+
+def stored_flags(out: Path) -> list[Flag]:
+    """The flags in a folder's `evaluation.json`; none where there is no such file."""
+    try:
+        details = json.loads((out / DETAILS).read_text(encoding="utf-8"))
+        return read_flags(details)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def part_path(out: Path, part: Part, key: str) -> Path:

@@ -75,6 +75,7 @@ def finetune(chosen: "Namespace") -> None:
     from xfm.evaluation.summary import table
     from xfm.finetuning.own import finetune as run
     from xfm.finetuning.report import REPORT
+    from xfm.training.flags import last_lines
 
     out = Path(chosen.out)
     done = run(
@@ -96,3 +97,6 @@ def finetune(chosen: "Namespace") -> None:
     if done.left_out:
         print(f"Note:    {done.left_out}")
     print(f"Use it:  xfm predict {chosen.task} --model {shlex.quote(str(done.model))} ...")
+    print(last_lines(done.flags), end="")
+    if done.verdict:
+        print(f"Verdict: {done.verdict}.")

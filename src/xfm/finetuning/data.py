@@ -56,11 +56,13 @@ class OwnData(Generic[Row]):
         rows: by split.
         places: file and row in which each picture is first named.
         sources: what each split was made of, in words.
+        row_places: file and row of each typed row; of equal rows that of the first.
     """
 
     rows: SplitRows[Row]
     places: Mapping[Path, str]
     sources: Mapping[str, str]
+    row_places: Mapping[Row, str]
 
 
 def reading(config: FinetuneConfig) -> Reading:
@@ -127,13 +129,15 @@ def read_data(
         absent = [row.number for row in raw["train"] if row.number not in used]
         write_split(out, tables.train, seed, numbered, absent)
     places: dict[Path, str] = {}
+    row_places: dict[Row, str] = {}
     for rows in typed.values():
         for row, converted in rows:
+            row_places.setdefault(converted, row.place)
             for picture in task.pictures_of(converted):
                 places.setdefault(picture, row.place)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
-    return OwnData(split, places, sources)
+    return OwnData(split, places, sources, row_places)
 
 
 def readable_rows(

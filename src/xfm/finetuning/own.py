@@ -17,6 +17,9 @@ from xfm.locks import holds
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 
+TRUTHS = frozenset({"label", "answer", "box", "kind"})
+"""Fields that are to be predicted, or only group the scores: no column of `xfm predict`."""
+
 
 @holds("out")
 def finetune(
@@ -74,7 +77,15 @@ def finetune(
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)
     data = read_data(task_class(kind, config.regression), tables, config, out, decoded, left_out, progress)
-    origin = run.Origin(data.places, data.sources, base=(pretrained, decoded), left_out=left_out)
+    origin = run.Origin(
+        data.places,
+        data.sources,
+        data.row_places,
+        table=str(next(given for given in (test, valid, train) if given is not None)),
+        columns=",".join(f"{name}={one}" for name, one in mapped.columns.items() if name not in TRUTHS),
+        base=(pretrained, decoded),
+        left_out=left_out,
+    )
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 

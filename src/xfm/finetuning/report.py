@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xfm.data.left_out import left_out_lines
+from xfm.evaluation.calibration import CALIBRATION, Calibration
 from xfm.evaluation.charts import Curve, read_log, small_multiples
 from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.labels import is_headline, metric_name
@@ -17,14 +18,19 @@ from xfm.evaluation.numbers import readable_seconds
 from xfm.evaluation.page import page_template
 from xfm.evaluation.report import Line, line_of
 from xfm.evaluation.scores import Score, write_output
+from xfm.finetuning.cards import Card, cards_of
+from xfm.finetuning.compare import calibration_of
+from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.tune import Tuned
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import confusion_matrix, precision_recall_f1, with_unknown
 from xfm.tasks.own import Case, OwnTask
+from xfm.training.flags import read_flags
 from xfm.training.logging import LOG_FILE
 
 REPORT = "report.html"
 WORST, LARGEST_MATRIX, CONFUSIONS = 18, 16, 10
+PlaceOf = Callable[[Any, Sequence[Path]], str]
 
 
 @dataclass(frozen=True)
@@ -64,18 +70,24 @@ class Split:
         name: in words.
         lines, more: rows of the score table: the main ones, and those that fold away.
         classes: None for tasks without classes.
-        worst: the cases that went most wrong.
+        worst: the cases that went most wrong, each with its file and row.
         wrong: number of cases that count as wrong.
         n: number of cases.
+        cards: the headlines.
+        board: the model among baselines, None where these were not compared.
+        calibration: of classifiers.
     """
 
     name: str
     lines: list[Line]
     more: list[Line]
     classes: Classes | None
-    worst: list[Case]
+    worst: list[tuple[Case, str]]
     wrong: int
     n: int
+    cards: list[Card]
+    board: Leaderboard | None
+    calibration: Calibration | None
 
 
 def write_report(
@@ -86,6 +98,8 @@ def write_report(
     scores: Mapping[str, Score],
     tuned: Tuned,
     details: Mapping[str, Any],
+    *,
+    places: PlaceOf = lambda row, pictures: "",
 ) -> Path:
     """Write the page.
 
@@ -96,21 +110,27 @@ def write_report(
         predictions: likewise.
         scores: of all splits.
         tuned: how the training went.
-        details: what `details.json` holds.
+        details: what `evaluation.json` holds; its leaderboards, flags, intervals, left-out rows and next
+            command may be missing.
+        places: file and row of a typed row, given its pictures, too; empty where not known.
     """
-    baselines: Mapping[str, dict[str, float]] = details["baselines"]
-    splits = [_split(task, name, rows, predictions[name], scores, baselines) for name, rows in tests.items()]
-    headline = f"{task.kind.value}/{next(iter(tests), '')}/{task.primary}"
+    splits = [
+        _split(task, name, rows, predictions[name], scores, details, places) for name, rows in tests.items()
+    ]
     page = page_template("finetune.html", Thumbnails(Path("/"))).render(
         task=task.kind.value,
-        headline=line_of(headline, scores, baselines.get(headline, {})) if headline in scores else None,
         facts=details.get("facts") or facts(details, tuned, task.primary),
         new_rows="facts" in details,
         splits=splits,
+        few=min((split.n for split in splits), default=0),
+        validation="validation" in tests,
+        flags=read_flags(details),
+        next_command=details.get("next") or "",
         chart=_chart(out, task.kind.value, task.primary, tuned),
         sources=details["sources"],
         left_out=details["left_out"]["says"],
         left_out_lines=left_out_lines(details["left_out"]),
+        partial=details["partial_pictures"],
         details=json.dumps(details, indent=2, ensure_ascii=False, default=str),
     )
     write_output(out / REPORT, page)
@@ -147,21 +167,42 @@ def _split(
     rows: Sequence[Any],
     predictions: Sequence[Any],
     scores: Mapping[str, Score],
-    baselines: Mapping[str, dict[str, float]],
+    details: Mapping[str, Any],
+    places: PlaceOf,
 ) -> Split:
     start = f"{task.kind.value}/{name}/"
-    lines = {key: line_of(key, scores, baselines.get(key, {})) for key in scores if key.startswith(start)}
-    cases = [task.case(row, prediction) for row, prediction in zip(rows, predictions, strict=True)]
-    wrong = [case for case in cases if not case.right]
+    keys = [key for key in scores if key.startswith(start) and not key.endswith(f"/{CALIBRATION}")]
+    lines = {key: _line(key, scores, details) for key in keys}
+    cases = [(task.case(row, one), row) for row, one in zip(rows, predictions, strict=True)]
+    wrong = sorted((one for one in cases if not one[0].right), key=lambda one: -one[0].badness)
+    kept = (details.get("leaderboards") or {}).get(name)
+    board = Leaderboard.from_json(kept) if kept else None
+    main = [line for key, line in lines.items() if is_headline(key)]
+    found = calibration_of(task, rows, predictions)
     return Split(
         name,
-        [line for key, line in lines.items() if is_headline(key)],
+        main,
         [line for key, line in lines.items() if not is_headline(key)],
         classes_of(task, rows, predictions) if isinstance(task, ClassTask) else None,
-        sorted(wrong, key=lambda case: -case.badness)[:WORST],
+        [(case, places(row, task.pictures_of(row))) for case, row in wrong[:WORST]],
         len(wrong),
         len(cases),
+        cards_of(main if len(main) > 1 else [*lines.values()], task.primary, board, found),
+        board,
+        found,
     )
+
+
+def _line(key: str, scores: Mapping[str, Score], details: Mapping[str, Any]) -> Line:
+    """The row of a score, with the interval that was computed for it, if one was."""
+    line = line_of(key, scores, details["baselines"].get(key, {}))
+    own = (details.get("intervals") or {}).get(key)
+    if own is None:
+        return line
+    low, high = own
+    floor = line.score.value - line.gain
+    verdict = "up" if low > floor else "down" if high < floor else "level"
+    return replace(line, low=low, high=high, verdict=verdict)
 
 
 def classes_of(task: ClassTask[Any, Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:

@@ -1,9 +1,10 @@
 """`finetune`: from typed rows to a model folder, scores and a report."""
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from xfm.errors import UserError
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS
+from xfm.finetuning.compare import compare, intervals
 from xfm.finetuning.data import partial_pictures
+from xfm.finetuning.flags import flags_of
+from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.report import write_report
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
@@ -31,6 +35,8 @@ from xfm.processes import require_alone
 from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
+from xfm.training.flags import Flag, log_lines, plain
+from xfm.training.logging import LOG_FILE
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new
 
@@ -46,6 +52,8 @@ class Finetuned:
         predictions: by test split, one for each row; `validation` where there is no test split.
         tuned: how the training went.
         left_out: the rows that were left out, in a sentence; empty where none was.
+        leaderboards: by split, the model among simple baselines.
+        flags: what was out of the ordinary.
     """
 
     model: Path
@@ -54,6 +62,13 @@ class Finetuned:
     predictions: dict[str, list[Any]]
     tuned: Tuned
     left_out: str = ""
+    leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """Which model to use, in a sentence, by the first split; empty where nothing was scored."""
+        return next((board.verdict for board in self.leaderboards.values()), "")
 
 
 @holds("out")
@@ -113,15 +128,28 @@ def finetune(
     seconds = {"training": time.perf_counter() - began}
     began = time.perf_counter()
     single = run.single_modality(tests, resume)
+    compared = compare(run, task, tests, predictions, single, seconds["training"])
     seconds["baselines"] = time.perf_counter() - began
     result = PartResult()
     for name, rows in tests.items():
-        metrics = {baseline: found[name] for baseline, found in single.items()}
+        others = {**single, **compared.strong}
+        metrics = {baseline: found.metrics[name] for baseline, found in others.items()}
         add_scores(result, task, name, rows, predictions[name], metrics)
-    said = run.left_out.sentence(out / BAD_FILE)
-    found = Finetuned(out / MODEL_FOLDER, result.scores, task, predictions, tuned, said)
+    flags = tuple(_flags(run, task, tuned, compared.boards))
+    said, path, boards = run.left_out.sentence(out / BAD_FILE), out / MODEL_FOLDER, compared.boards
+    found = Finetuned(path, result.scores, task, predictions, tuned, said, boards, flags)
     _save(run, found, result, origin, seconds, maker)
     return found
+
+
+def _flags(run: Session, task: AnyTask, tuned: Tuned, boards: Mapping[str, Leaderboard]) -> list[Flag]:
+    """What was out of the ordinary."""
+    metric, best = run.config.choose_by or task.primary, tuned.best
+    cases = {"validation": (best.metrics[task.primary], len(run.data.valid))} if best else {}
+    cases |= {name: (board.model.value, board.groups) for name, board in boards.items()}
+    lines = log_lines(run.out / LOG_FILE)
+    left_out = len(run.left_out.rows)
+    return flags_of(tuned, run.config.steps, run.fitting, (metric, task.primary), cases, lines, left_out)
 
 
 def check_folder(out: Path, resume: bool) -> None:
@@ -170,10 +198,14 @@ def _save(
         "partial_pictures": partial_pictures(run.pictures, run.places(origin)),
         "left_out": {"says": found.left_out, **run.left_out.plain()},
         "made_by": asdict(maker),
+        "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
+        "intervals": _intervals(run, found),
+        "flags": plain(found.flags),
+        "next": next_command(run, found.model, origin),
     }
     run.left_out.write(run.out)
     write_json(run.out / DETAILS, details)
-    _report(run, found, details)
+    _report(run, found, details, origin)
     write_scores(run.out / METRICS, found.scores)
     clear(run.out)
 
@@ -198,10 +230,37 @@ def _provenance(run: Session, tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _report(run: Session, found: Finetuned, details: Mapping[str, Any]) -> None:
+def _intervals(run: Session, found: Finetuned) -> dict[str, tuple[float, float]]:
+    """95 % intervals by the keys of the scores."""
+    task, tests = found.task, run.tests
+    return {
+        f"{task.kind.value}/{name}/{metric}": ends
+        for name, board in found.leaderboards.items()
+        for metric, ends in intervals(task, tests[name], found.predictions[name], board).items()
+    }
+
+
+def next_command(run: Session, model: Path, origin: Origin) -> str:
+    """A command that can be pasted: the model's answers to the table that it was tested on."""
+    table = origin.table if origin.table and not origin.table.startswith("hub:") else "FILE"
+    words = ["xfm", "predict", run.type.kind.value, "--model", str(model), "--input", table]
+    words += ["--columns", origin.columns] if origin.columns else []
+    return shlex.join([*words, "--out", str(run.out / "answers.jsonl")])
+
+
+def _report(run: Session, found: Finetuned, details: Mapping[str, Any], origin: Origin) -> None:
     tests = {name: run.tests[name] for name in found.predictions}
     try:
-        write_report(run.out, found.task, tests, found.predictions, found.scores, found.tuned, details)
+        write_report(
+            run.out,
+            found.task,
+            tests,
+            found.predictions,
+            found.scores,
+            found.tuned,
+            details,
+            places=origin.place_of,
+        )
     except ImportError as error:
         note = f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'."
         tqdm.write(note, file=sys.stderr)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from xfm.evaluation.calibration import CALIBRATION
 from xfm.evaluation.context import PartResult
+from xfm.finetuning.compare import calibration_of
 from xfm.tasks.base import BatchT, Prediction, Row
 from xfm.tasks.own import OwnTask
 
@@ -39,3 +41,6 @@ def add_scores(
         }
         key = f"{task.kind.value}/{split}/{metric}"
         result.add(key, value, chance.get(metric, 0.0), counts.get(metric, len(rows)), seed, floors)
+    if found := calibration_of(task, rows, predictions):
+        # Its chance is that of giving every row the shares of the classes: as right as it is sure.
+        result.add(f"{task.kind.value}/{split}/{CALIBRATION}", found.error, 0.0, found.n, seed)

@@ -3,11 +3,13 @@
 import json
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
@@ -15,10 +17,10 @@ from xfm.config.task import TaskKind
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.scores import write_json
-from xfm.files import read_text
 from xfm.finetuning.adapt import merge
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, text_limit
+from xfm.finetuning.baselines.run import Found, scored
 from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.tune import Tuned, tune
 from xfm.finetuning.usable import usable_rows
@@ -33,7 +35,7 @@ from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
 
-BASELINES_FOLDER, BASELINE_SCORES = "baselines", "scores.json"
+BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
 AnyTask = OwnTask[Any, Any, Any]
 
 
@@ -44,14 +46,23 @@ class Origin:
     Attributes:
         places: file and row that name each picture, for messages.
         sources: what each split was made of, in words, for the report.
+        rows: file and row of each typed row, for the report; of equal rows that of the first.
+        table, columns: a table with such rows and what its columns are called, for the next command.
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
     """
 
     places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[Any, str] = field(default_factory=dict)
+    table: str = ""
+    columns: str = ""
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
+
+    def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
+        """File and row of a typed row, or those that first name its picture; empty where not known."""
+        return self.rows.get(row) or next((self.places[one] for one in pictures if one in self.places), "")
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Session:
         out: the run's folder.
         progress: show bars.
         left_out: rows without which it goes, and pictures that get lost on the way.
+        fitting: steps that fit the rows, whatever was asked for.
     """
 
     type: type[AnyTask]
@@ -79,6 +91,7 @@ class Session:
     out: Path
     progress: bool
     left_out: LeftOut
+    fitting: int
 
     @classmethod
     def begin(
@@ -109,14 +122,15 @@ class Session:
         else:
             pretrained, pictures = origin.base
         pictures.lost = left_out  # what goes bad from here on
-        fit = fitted(config, task.epoch(data.train), head_width(pretrained, kind))
+        epoch, width = task.epoch(data.train), head_width(pretrained, kind)
+        fit, fitting = fitted(config, epoch, width), fitted(replace(config, steps=0), epoch, width).steps
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
         if not config.max_tokens:
             limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
         if not data.answers:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
-        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out)
+        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting)
 
     def summary(self) -> str:
         """What is going to happen."""
@@ -168,23 +182,25 @@ class Session:
         merge(task.module)
         return task, tuned
 
-    def single_modality(
-        self, tests: Mapping[str, Sequence[Any]], resume: bool
-    ) -> dict[str, dict[str, dict[str, float]]]:
-        """Metrics by split of the same training without one modality, by the name of that baseline."""
-        found: dict[str, dict[str, dict[str, float]]] = {}
+    def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, Found]:
+        """The scores of the same training without one modality, by the name of that baseline."""
+        found: dict[str, Found] = {}
         for blanked, name in self.type.single(self.data.train).items() if self.config.baseline else ():
             folder = self.out / BASELINES_FOLDER / name.replace(" ", "-")
             stored = folder / BASELINE_SCORES
             if not (resume and stored.exists()):
                 if self.progress:
                     tqdm.write(f"Baseline: {name}", file=sys.stderr)
+                began = time.perf_counter()
                 task, _ = self.tuned(blanked, folder, resume)
                 task.finish()
-                scores = {split: task.metrics(rows, task.predict(rows)) for split, rows in tests.items()}
-                write_json(stored, scores)
+                made = scored(task, tests, {split: task.predict(rows) for split, rows in tests.items()})
+                seconds = time.perf_counter() - began
+                rows = {split: None if own is None else own.tolist() for split, own in made.per_row.items()}
+                write_json(folder / BASELINE_ROWS, {"seconds": seconds, "rows": rows})
+                write_json(stored, made.metrics)
                 clear(folder)
-            found[name] = json.loads(read_text(stored))
+            found[name] = _kept(folder)
         return found
 
     @property
@@ -192,6 +208,15 @@ class Session:
         """The rows to score by split: the tests, or the validation rows where there are none."""
         found = self.data.tests
         return found or ({"validation": self.data.valid} if self.data.valid else {})
+
+
+def _kept(folder: Path) -> Found:
+    """The scores of a baseline; those of an older version lack what each row adds to them."""
+    metrics = json.loads((folder / BASELINE_SCORES).read_text(encoding="utf-8"))
+    path = folder / BASELINE_ROWS
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": None, "rows": {}}
+    rows = {split: None if own is None else np.array(own) for split, own in kept["rows"].items()}
+    return Found(metrics, {}, rows, kept["seconds"])
 
 
 def clear(folder: Path) -> None:

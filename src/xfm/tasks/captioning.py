@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.generation import BeamSearch
@@ -115,6 +116,11 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         f1 = [max(word_f1(caption, guess) for caption in row.captions) for row, guess in pairs]
         exact = [guess in [normalise_caption(one) for one in row.captions] for row, guess in pairs]
         return {"word_f1": float(np.mean(f1)), "exact": float(np.mean(exact))}
+
+    def per_row(self, rows: Sequence[Described], predictions: Sequence[str]) -> NDArray[np.float64]:
+        """F1 of the words of each caption."""
+        pairs = zip(rows, predictions, strict=True)
+        return np.array([max(word_f1(one, guess) for one in row.captions) for row, guess in pairs])
 
     def guess(self, rows: Sequence[Described], rng: np.random.Generator) -> list[str]:
         """Captions of training rows drawn at random."""

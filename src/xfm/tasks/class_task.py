@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfm.data.schema import TensorFields
 from xfm.tasks.base import TaskSettings
@@ -50,6 +51,11 @@ class ClassTask(OwnTask[RowT, BatchT, Choice]):
     def metrics(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> dict[str, float]:
         """Accuracy, mean F1 and more, see `class_metrics`."""
         return class_metrics([self.class_of(row) for row in rows], predictions, self.labels.names)
+
+    def per_row(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> NDArray[np.float64]:
+        """Whether each class is right."""
+        pairs = zip(rows, predictions, strict=True)
+        return np.array([float(self.class_of(row) == one.label) for row, one in pairs])
 
     def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Choice]:
         """Classes drawn uniformly."""

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task import TaskKind
@@ -190,6 +191,11 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
     def metrics(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
         """Accuracy at IoU 0.5 and mean IoU."""
         return box_metrics(rows, predictions)
+
+    def per_row(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> NDArray[np.float64]:
+        """Whether each box is right."""
+        iou = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
+        return (iou >= 0.5).astype(np.float64)
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:

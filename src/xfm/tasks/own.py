@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfm.config.task import TaskKind
 from xfm.data.boxes import BoxFormat, BoxUnit
@@ -163,6 +164,10 @@ class OwnTask(Task[Row, BatchT, Prediction]):
             for name, value in self.metrics(rows, guessed).items():
                 scores.setdefault(name, []).append(value)
         return {name: float(np.mean(values)) for name, values in scores.items()}
+
+    def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
+        """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
+        return None
 
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:
         """How many cases stand behind a metric, by its name, where these are not the rows."""

@@ -203,6 +203,13 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
         return found
 
+    def per_row(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> NDArray[np.float64]:
+        """Hits of both directions, each caption's with its share of all captions."""
+        captions = sum(len(one.image_reranked) for one in predictions)
+        text = np.array([float(one.text_reranked == 0) for one in predictions])
+        image = np.array([sum(rank == 0 for rank in one.image_reranked) for one in predictions])
+        return (text + image * len(predictions) / captions) / 2
+
     def counts(self, rows: Sequence[Described]) -> dict[str, int]:
         """Pictures are searched by every caption."""
         captions = sum(len(row.captions) for row in rows)

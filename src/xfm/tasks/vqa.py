@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task import TaskKind
@@ -230,6 +231,10 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
         if right.keys() == {"all"}:
             return scores
         return scores | {f"accuracy_{kind}": sum(v) / len(v) for kind, v in sorted(right.items())}
+
+    def per_row(self, rows: Sequence[Question], predictions: Sequence[str]) -> NDArray[np.float64]:
+        """How right each answer is."""
+        return np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
 
     def counts(self, rows: Sequence[Question]) -> dict[str, int]:
         """The questions of each kind."""

@@ -1,0 +1,158 @@
+"""What baselines are made of: rows, the task that scores them, and features that are computed once."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xfm.evaluation.features import Encoder
+from xfm.evaluation.metrics import Array
+from xfm.evaluation.probe import image_features, raw_pixels
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.own import OwnTask
+from xfm.tasks.pictures import Pictures
+
+LIMIT = 50_000
+"""Training rows that a baseline takes; of more, that many are drawn by the seed."""
+LEAST_BUDGET = 60.0
+"""Seconds that all pictures may take where the training was shorter; else they may take as long as that."""
+SIDE, BATCH = 16, 64
+
+
+class TooSlow(Exception):
+    """A baseline would take longer than the training that it stands beside."""
+
+
+@dataclass
+class Material:
+    """The rows of a fine-tuning, for its baselines.
+
+    Attributes:
+        task: the fine-tuned one, which scores.
+        pretrained: the model that the fine-tuning began with.
+        pictures: decoded ones.
+        train, valid: rows to learn from and to choose by.
+        tests: rows to predict, by split.
+        seed: of draws and solvers.
+        budget: seconds for a grid of settings, and for the features of all pictures.
+        device: where the model runs.
+        note: which training rows were left out, in words.
+    """
+
+    task: OwnTask[Any, Any, Any]
+    pretrained: Pretrained
+    pictures: Pictures
+    train: Sequence[Any]
+    valid: Sequence[Any]
+    tests: Mapping[str, Sequence[Any]]
+    seed: int = 0
+    budget: float = LEAST_BUDGET
+    device: str = "cpu"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        rows = len(self.train)
+        if rows > LIMIT:
+            chosen = np.random.default_rng(self.seed).choice(rows, LIMIT, replace=False)
+            self.train = [self.train[place] for place in np.sort(chosen).tolist()]
+            self.note = f"{LIMIT:,} of {rows:,} training rows"
+
+    @property
+    def splits(self) -> dict[str, Sequence[Any]]:
+        """All rows, by split; the names of tests never collide with the two others'."""
+        tests = {f"test {name}": rows for name, rows in self.tests.items()}
+        return {"train": self.train, "valid": self.valid, **tests}
+
+    def predicted(self, predict: Callable[[str, Sequence[Any]], list[Any]]) -> dict[str, list[Any]]:
+        """Predictions of every test split; `predict` takes its name in `splits` and its rows."""
+        return {name: predict(f"test {name}", rows) for name, rows in self.tests.items()}
+
+    @property
+    def seen(self) -> "SeenPictures":
+        """Features of the pictures, computed when a baseline first asks for them.
+
+        Raises:
+            TooSlow: there was no time for them; the next one to ask is told so at once.
+        """
+        if isinstance(self._seen, TooSlow):
+            raise self._seen
+        return self._seen
+
+    @cached_property
+    def _seen(self) -> "SeenPictures | TooSlow":
+        try:
+            return SeenPictures.of(self)
+        except TooSlow as error:
+            return error
+
+
+@dataclass(frozen=True)
+class SeenPictures:
+    """Features of pictures by path.
+
+    Attributes:
+        places: row of the features by path.
+        train: training rows whose pictures were encoded in time.
+        note: how many these are, where they are not all.
+        frozen: [I, Dv] float32, slot 0 of the vision encoder that the fine-tuning began with.
+        pixels: [I, 3 * 16 * 16] float32, the pictures at 16 x 16.
+        seconds: they took.
+    """
+
+    places: Mapping[Path, int]
+    train: Sequence[Any]
+    note: str
+    frozen: Array
+    pixels: Array
+    seconds: float
+
+    @classmethod
+    def of(cls, material: Material) -> "SeenPictures":
+        """Encode the pictures of all rows: first those to predict, then training ones while there is time.
+
+        Raises:
+            TooSlow: those to predict alone take longer than four times the budget.
+        """
+        pictures_of, splits = material.task.pictures_of, material.splits
+        others = [row for name, rows in splits.items() if name != "train" for row in rows]
+        needed = [path for row in others for path in pictures_of(row)]
+        order = np.random.default_rng(material.seed).permutation(len(material.train)).tolist()
+        train = [path for place in order for path in pictures_of(material.train[place])]
+        paths = list(dict.fromkeys([*needed, *train]))
+        least = len(set(needed))
+        began, done = time.perf_counter(), 0
+        model = material.pretrained.model
+        was_training, device = model.training, torch.device(material.device)
+        encoder = Encoder(model.to(device).eval(), material.pretrained.tokenizer, device=device)
+        frozen: list[Array] = []
+        pixels: list[Array] = []
+        try:
+            while done < len(paths):
+                took = time.perf_counter() - began
+                if took > (4 if done < least else 1) * material.budget:
+                    break
+                own = paths[done : done + BATCH]
+                frozen.append(image_features(encoder, [material.pictures.pixels(own)], len(own)))
+                pixels.append(raw_pixels(torch.stack([material.pictures.uint8(path) for path in own]), SIDE))
+                done += len(own)
+        finally:
+            model.to("cpu").train(was_training)
+        seconds = time.perf_counter() - began
+        places = {path: place for place, path in enumerate(paths[:done])}
+        enough = [row for row in material.train if all(path in places for path in pictures_of(row))]
+        if done < least or not enough:
+            raise TooSlow(f"{done:,} of {len(paths):,} pictures took {seconds:.0f} s: stopped")
+        note = material.note
+        if len(enough) < len(material.train):
+            note = f"{len(enough):,} of {len(material.train):,} training rows: their pictures took long"
+        return cls(places, enough, note, np.concatenate(frozen), np.concatenate(pixels), seconds)
+
+    def rows(self, pictures: Sequence[tuple[Path, ...]], features: Array) -> Array:
+        """[R, D] features of the pictures of rows, one after the other where a row has several."""
+        places = np.array([[self.places[path] for path in own] for own in pictures])  # [R, P]
+        return features[places].reshape(len(places), -1)

@@ -1,0 +1,99 @@
+"""Pictures: linear probe and neighbours on frozen features, raw pixels; and both with the texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xfm.evaluation.metrics import Array
+from xfm.evaluation.probe import Split, nearest_neighbours
+from xfm.finetuning.baselines.classes import choices, labels_of
+from xfm.finetuning.baselines.linear import Rows, logistic
+from xfm.finetuning.baselines.material import Material
+from xfm.finetuning.baselines.outcome import Outcome, both_notes
+from xfm.finetuning.baselines.texts import TextFeatures
+from xfm.tasks.class_task import ClassTask
+
+PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
+"""Dense standardised features need a stronger penalty than TF-IDF."""
+NEIGHBOURS = (1, 5, 10, 20)
+
+
+def probe(material: Material) -> Outcome:
+    """Logistic regression on frozen features."""
+    return _linear(material, material.seen.frozen)
+
+
+def pixels(material: Material) -> Outcome:
+    """Logistic regression on the pictures at 16 x 16."""
+    return _linear(material, material.seen.pixels)
+
+
+def neighbours(material: Material) -> Outcome:
+    """The nearest training pictures by the cosine of frozen features; how many is chosen like C."""
+    task, seen = _class_task(material), material.seen
+    train = Split(_rows(material, seen.train, seen.frozen), labels_of(task, seen.train))
+
+    def answer(rows: Sequence[Any], k: int) -> Array:
+        return nearest_neighbours(train, Split(_rows(material, rows, seen.frozen), np.zeros(len(rows))), k)
+
+    k, how = NEIGHBOURS[1], ""
+    if len(material.valid):
+        truth = labels_of(task, material.valid)
+        right = {size: float((answer(material.valid, size) == truth).mean()) for size in NEIGHBOURS}
+        k, how = max(right, key=lambda size: (right[size], -size)), ", chosen on the validation rows"
+    found = material.predicted(lambda name, rows: [task.labels.certain(str(one)) for one in answer(rows, k)])
+    return Outcome(found, seen.note, f"k = {k}{how}", seen.seconds)
+
+
+def both(material: Material) -> Outcome:
+    """TF-IDF of the text beside frozen features of the pictures, with logistic regression."""
+    from scipy.sparse import csr_array, hstack
+
+    task, seen = _class_task(material), material.seen
+    scale = _scaler(_rows(material, seen.train, seen.frozen))
+    words = TextFeatures([task.texts_of(row) for row in seen.train], len(task.labels.names))
+
+    def features(rows: Sequence[Any]) -> Any:
+        dense = scale(_rows(material, rows, seen.frozen))
+        dense /= np.sqrt(dense.shape[1])  # as long as a row of TF-IDF
+        return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
+
+    train = Rows(features(seen.train), labels_of(task, seen.train))
+    valid = Rows(features(material.valid) if len(material.valid) else None, labels_of(task, material.valid))
+    fitted = logistic(train, valid, material.seed, material.budget)
+    found = material.predicted(lambda name, rows: choices(fitted.model, features(rows), task.labels))
+    return Outcome(found, both_notes(seen.note, words.cut), fitted.note, seen.seconds)
+
+
+def _linear(material: Material, values: Array) -> Outcome:
+    """Logistic regression on [I, D] features of the pictures."""
+    task, seen = _class_task(material), material.seen
+    raw = _rows(material, seen.train, values)
+    scale = _scaler(raw)
+    train = Rows(scale(raw), labels_of(task, seen.train))
+    own = scale(_rows(material, material.valid, values)) if len(material.valid) else None
+    valid = Rows(own, labels_of(task, material.valid))
+    fitted = logistic(train, valid, material.seed, material.budget, PROBE_PENALTIES)
+
+    def answer(name: str, rows: Sequence[Any]) -> list[Any]:
+        return choices(fitted.model, scale(_rows(material, rows, values)), task.labels)
+
+    return Outcome(material.predicted(answer), seen.note, fitted.note, seen.seconds)
+
+
+def _rows(material: Material, rows: Sequence[Any], values: Array) -> Array:
+    return material.seen.rows([material.task.pictures_of(row) for row in rows], values)
+
+
+def _scaler(train: Array) -> Any:
+    """Standardises features as the training rows have it."""
+    from sklearn.preprocessing import StandardScaler
+
+    return StandardScaler().fit(train.astype(np.float64)).transform
+
+
+def _class_task(material: Material) -> ClassTask[Any, Any]:
+    task = material.task
+    assert isinstance(task, ClassTask)
+    return task

@@ -1,0 +1,117 @@
+"""Which baselines a kind of task has, and running them so that none can end the fine-tuning."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from xfm.config.task import TaskKind
+from xfm.finetuning.baselines import others, pictures, texts
+from xfm.finetuning.baselines.material import Material, TooSlow
+from xfm.finetuning.baselines.outcome import Outcome
+from xfm.tasks.own import OwnTask
+from xfm.tasks.text_regression import TextRegressionTask
+
+Make = Callable[[Material], Outcome]
+_BOTH: Mapping[str, Make] = {
+    "text only: TF-IDF + logistic regression": texts.linear_texts,
+    "pictures only: linear probe of the frozen features": pictures.probe,
+    "TF-IDF beside frozen features + logistic regression": pictures.both,
+}
+BASELINES: Mapping[TaskKind, Mapping[str, Make]] = MappingProxyType(
+    {
+        TaskKind.TEXT: {"TF-IDF + logistic regression": texts.linear_texts},
+        TaskKind.IMAGE: {
+            "linear probe of the frozen features": pictures.probe,
+            "k-NN of the frozen features": pictures.neighbours,
+            "pixels + logistic regression": pictures.pixels,
+        },
+        TaskKind.PAIR: _BOTH,
+        TaskKind.REASONING: _BOTH,
+        TaskKind.VQA: {
+            "answer of the nearest training question": others.answer_of_question,
+            "question only: TF-IDF + logistic regression": others.question_only,
+        },
+        TaskKind.GROUNDING: {
+            "whole picture": others.whole_picture,
+            "centre box of median size": others.centre_box,
+            "box of the nearest training phrase": others.box_of_phrase,
+        },
+        TaskKind.RETRIEVAL: {"the model before fine-tuning": others.before_fine_tuning},
+        TaskKind.CAPTIONING: {"caption of the nearest training picture": others.caption_of_neighbour},
+    }
+)
+_VALUES: Mapping[str, Make] = {"TF-IDF + ridge regression": texts.linear_texts}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A baseline on the test splits.
+
+    Attributes:
+        metrics: by split and name.
+        predictions: by split; empty where only the scores were kept.
+        per_row: by split, what each row adds to the primary metric; None where it is no mean of rows.
+        seconds: it took, None where that is not known.
+        note: chosen settings, and rows that were left out, in words.
+    """
+
+    metrics: Mapping[str, Mapping[str, float]]
+    predictions: Mapping[str, list[Any]]
+    per_row: Mapping[str, NDArray[np.float64] | None]
+    seconds: float | None = None
+    note: str = ""
+
+
+def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, Found], dict[str, str]]:
+    """Baselines of the task by name, and why others are missing, by name.
+
+    Args:
+        material: rows and models.
+        progress: tell each on the terminal.
+    """
+    made: dict[str, Found] = {}
+    missing: dict[str, str] = {}
+    task = material.task
+    wanted = _VALUES if isinstance(task, TextRegressionTask) else BASELINES[task.kind]
+    for name, make in wanted.items():
+        began = time.perf_counter()
+        try:
+            encoded = "_seen" in vars(material)
+            outcome = make(material)
+            seconds = time.perf_counter() - began + (outcome.shared if encoded else 0.0)
+            made[name] = scored(task, material.tests, outcome.predictions, seconds, outcome.note)
+        except TooSlow as error:
+            missing[name] = str(error)
+        except ImportError as error:
+            package = (error.name or str(error)).partition(".")[0].replace("sklearn", "scikit-learn")
+            missing[name] = f"{package} is not installed: pip install 'xfm[report]'"
+        except Exception as error:  # other people's code on other people's data: it may not cost the run
+            missing[name] = f"it failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        if progress:
+            says = missing.get(name, f"{time.perf_counter() - began:.1f} s")
+            tqdm.write(f"Baseline: {name}: {says}", file=sys.stderr)
+    return made, missing
+
+
+def scored(
+    task: OwnTask[Any, Any, Any],
+    tests: Mapping[str, Sequence[Any]],
+    predictions: Mapping[str, list[Any]],
+    seconds: float | None = None,
+    note: str = "",
+) -> Found:
+    """Predictions by split with their scores."""
+    return Found(
+        {name: task.metrics(rows, predictions[name]) for name, rows in tests.items()},
+        predictions,
+        {name: task.per_row(rows, predictions[name]) for name, rows in tests.items()},
+        seconds,
+        note,
+    )

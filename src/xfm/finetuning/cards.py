@@ -1,0 +1,68 @@
+"""The numbers at the top of a fine-tuning's report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xfm.evaluation.calibration import Calibration
+from xfm.evaluation.numbers import percent, points, rough
+from xfm.evaluation.report import Line
+from xfm.finetuning.leaderboard import Leaderboard, Place, Sort
+
+MORE = 2
+"""Further metrics beside the primary one."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A number.
+
+    Attributes:
+        title, value: the large ones.
+        range: 95 % interval in words.
+        notes: small lines below.
+        line: the score's, for a bar; None for none.
+        tone: `up`, `down` or `level`.
+    """
+
+    title: str
+    value: str
+    range: str = ""
+    notes: tuple[str, ...] = ()
+    line: Line | None = None
+    tone: str = "level"
+
+
+def cards_of(
+    lines: Sequence[Line], primary: str, board: Leaderboard | None, calibration: Calibration | None
+) -> list[Card]:
+    """The primary score, the best simple baseline, further scores, and calibration."""
+    main = sorted(lines, key=lambda line: not line.key.endswith(f"/{primary}"))[: 1 + MORE]
+    cards = [_score(line) for line in main]
+    if board:
+        rivals = [place for place in board.places if place.sort in (Sort.STRONG, Sort.CONSTANT)]
+        cards[1:1] = [_rival(place) for place in rivals[:1]]
+    if calibration:
+        off = not calibration.low <= calibration.confidence <= calibration.high
+        notes = (f"{percent(calibration.confidence, 0)} sure", f"{percent(calibration.accuracy, 0)} right")
+        title = "calibration error"
+        cards.append(Card(title, percent(calibration.error), "", notes, tone="down" if off else "level"))
+    return cards
+
+
+def _score(line: Line) -> Card:
+    known = line.low is not None and line.high is not None
+    ends = f"{percent(line.low or 0.0)} to {percent(line.high or 0.0)}" if known else ""
+    notes = (f"chance {rough(line.score.chance)}", f"{line.score.n:,} cases")
+    return Card(line.metric, percent(line.score.value), ends, notes, line)
+
+
+def _rival(place: Place) -> Card:
+    """The best simple baseline, seen from the model."""
+    notes = [place.name]
+    if place.gain_low is not None and place.gain_high is not None:
+        ends = f"{points(-place.gain_high)} to {points(-place.gain_low)}"
+        notes.append(f"this model: {points(-place.gain)} points ({ends})")
+    known = place.low is not None and place.high is not None
+    ends = f"{percent(place.low or 0.0)} to {percent(place.high or 0.0)}" if known else ""
+    tone = "level" if not place.shown else "down" if place.gain > 0 else "up"
+    return Card("best simple baseline", percent(place.value), ends, tuple(notes), tone=tone)

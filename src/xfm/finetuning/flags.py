@@ -1,0 +1,78 @@
+"""What was out of the ordinary in a fine-tuning."""
+
+from collections.abc import Mapping, Sequence
+
+from xfm.evaluation.labels import is_share, metric_name
+from xfm.evaluation.metrics import wilson_interval
+from xfm.finetuning.tune import Tuned
+from xfm.training.flags import Flag, Line, What, of_log, shortened
+
+WIDEST = 0.10
+"""Half an interval's width from which rows are called few."""
+FEWEST_LOOKS = 3
+
+
+def flags_of(
+    tuned: Tuned,
+    planned: int,
+    fitting: int,
+    metrics: tuple[str, str],
+    cases: Mapping[str, tuple[float, int]],
+    lines: Sequence[Line],
+    left_out: int = 0,
+) -> list[Flag]:
+    """All flags of a fine-tuning.
+
+    Args:
+        tuned: how the training went; that patience ended it early is no flag.
+        planned: most steps of the run.
+        fitting: steps that fit the rows.
+        metrics: the one that chose the model, and that of `cases`.
+        cases: score and number of independent rows by split, for `few_rows`.
+        lines: of its log.
+        left_out: rows that could not be used.
+    """
+    found = [
+        shortened(planned, fitting, "fit so many rows", "leave --steps out to have them"),
+        unfinished(tuned, planned, metrics[0]),
+        few_rows(metrics[1], cases),
+    ]
+    if left_out:
+        text = f"{left_out:,} row{'' if left_out == 1 else 's'} could not be used; the report lists them"
+        found.append(Flag(What.LEFT_OUT, text))
+    return [*(flag for flag in found if flag), *of_log(lines)]
+
+
+def unfinished(tuned: Tuned, planned: int, metric: str) -> Flag | None:
+    """A model that was better at the last look than at any before, when the steps ended."""
+    looks = tuned.looks
+    if len(looks) < FEWEST_LOOKS or tuned.step < planned:
+        return None
+    values = [look.metrics[metric] for look in looks]
+    if values[-1] <= max(values[:-1]):
+        return None
+    name = metric_name(f"_/_/{metric}")
+    return Flag(
+        What.UNFINISHED,
+        f"the last look at the validation rows was the best ({name} {values[-1]:.3f}, before it at most "
+        f"{max(values[:-1]):.3f}): more steps may give a better model, such as --steps {2 * planned}",
+    )
+
+
+def few_rows(metric: str, cases: Mapping[str, tuple[float, int]]) -> Flag | None:
+    """Splits of so few rows that the interval of a share is wider than ten points to each side.
+
+    Args:
+        metric: that of the scores.
+        cases: score and number of rows by split; a score that is no share counts as 50 %.
+    """
+    few = {}
+    for split, (value, n) in cases.items():
+        share = value if is_share(f"_/_/{metric}") and 0 <= value <= 1 else 0.5
+        interval = wilson_interval(share, n) if n else None
+        if interval and interval.high - interval.low > 2 * WIDEST:
+            few[split] = n
+    if not few:
+        return None
+    rows = " and ".join(f"{n:,} {split}" for split, n in few.items())
+    return Flag(What.ROUGH, f"{rows} rows give intervals wider than 10 points to each side")

@@ -1,0 +1,269 @@
+"""A fine-tuned model among simple baselines, and a sentence that says which to use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.evaluation.bootstrap import (
+    FEWEST_DIFFERENT,
+    differ,
+    mean_interval,
+    percentiles,
+    resampled,
+    resampled_means,
+)
+from xfm.evaluation.metrics import Interval
+from xfm.evaluation.numbers import points
+from xfm.finetuning.baselines.run import Found
+from xfm.tasks.own import OwnTask
+
+THIS_MODEL = "this model"
+FEW_RESAMPLES, FEWEST, SCORED = 300, 50, 1_500_000
+"""Most and fewest resamples of metrics that are no mean of rows, and the rows to score for them in all."""
+
+
+class Sort(StrEnum):
+    """What stands in a place: the model, a strong baseline, a constant guess, a training without a modality,
+    or random guesses. The first three can be used."""
+
+    MODEL = "model"
+    STRONG = "strong"
+    CONSTANT = "constant"
+    ABLATION = "ablation"
+    CHANCE = "chance"
+
+
+class Use(StrEnum):
+    """What a verdict says: use the model, a baseline, the simpler one of two equals, or that it is open."""
+
+    MODEL = "model"
+    BASELINE = "baseline"
+    SIMPLER = "simpler"
+    OPEN = "open"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A system on the test rows.
+
+    Attributes:
+        name: in words.
+        sort: see `Sort`.
+        value: its primary metric.
+        low, high: 95 % interval, None where the rows' own scores are not known.
+        gain, gain_low, gain_high: value minus the model's on the same rows, and its 95 % interval.
+        shown: whether that interval excludes 0 on enough rows that differ.
+        seconds: of its training and prediction, None where not known.
+        note: chosen settings and rows left out.
+    """
+
+    name: str
+    sort: Sort
+    value: float
+    low: float | None = None
+    high: float | None = None
+    gain: float = 0.0
+    gain_low: float | None = None
+    gain_high: float | None = None
+    shown: bool = False
+    seconds: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Systems on one test split, the best first.
+
+    Attributes:
+        split, metric: where, and by what they are sorted.
+        n: rows.
+        groups: independent groups of them (rows of one picture are one).
+        seed: of the resamples.
+        places: the systems.
+        missing: why others are absent, by name.
+        use: what the verdict says.
+        verdict: in a sentence.
+    """
+
+    split: str
+    metric: str
+    n: int
+    groups: int
+    seed: int
+    places: tuple[Place, ...]
+    missing: Mapping[str, str]
+    use: Use
+    verdict: str
+
+    @property
+    def model(self) -> Place:
+        """The fine-tuned model's place."""
+        return next(place for place in self.places if place.sort is Sort.MODEL)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for `evaluation.json`."""
+        return {**asdict(self), "places": [asdict(place) for place in self.places]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Leaderboard":
+        """What `as_json` gave."""
+        places = tuple(Place(**{**one, "sort": Sort(one["sort"])}) for one in values["places"])
+        return cls(**{**values, "places": places, "use": Use(values["use"])})
+
+
+@dataclass(frozen=True)
+class System:
+    """What is to be placed: a name, a sort, and its results; `found` is None for chance, which is a value."""
+
+    name: str
+    sort: Sort
+    found: Found | None = None
+    value: float = 0.0
+
+
+def leaderboard(
+    task: OwnTask[Any, Any, Any],
+    split: str,
+    rows: Sequence[Any],
+    systems: Sequence[System],
+    groups: NDArray[np.int64],
+    missing: Mapping[str, str],
+) -> Leaderboard:
+    """Place systems on a split, with paired differences to the model.
+
+    Args:
+        task: scores.
+        split: its name.
+        rows: of the split.
+        systems: the model first.
+        groups: [N] of the rows, see `row_groups`.
+        missing: why others are absent.
+    """
+    seed, primary = task.settings.seed, task.primary
+    known = [one for one in systems if one.found and _is_known(one.found, split)]
+    samples = _samples(task, split, rows, [one.found for one in known if one.found], groups)  # [B, S]
+    model, places = systems[0], []
+    for system in systems:
+        value = _value(system, split, primary)
+        gain = value - _value(model, split, primary)
+        if system not in known:
+            places.append(Place(system.name, system.sort, value, gain=gain, **_told(system)))
+            continue
+        own = samples[:, known.index(system)]
+        interval = _interval(system, split, value, own, groups)
+        paired = percentiles(gain, own - samples[:, 0])
+        place = Place(
+            system.name,
+            system.sort,
+            value,
+            interval.low,
+            interval.high,
+            gain,
+            paired.low,
+            paired.high,
+            (paired.low > 0 or paired.high < 0) and _enough(system, model, split, rows, groups),
+            **_told(system),
+        )
+        places.append(place)
+    order = sorted(places, key=lambda place: (-place.value, place.sort is Sort.MODEL))
+    size = int(groups.max()) + 1
+    use, sentence = verdict(order, len(rows), split, missing)
+    return Leaderboard(split, primary, len(rows), size, seed, tuple(order), missing, use, sentence)
+
+
+def verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
+    """Which system to use, in a sentence.
+
+    Args:
+        places: the best first.
+        n: rows.
+        split: their name.
+        missing: baselines that could not be run, with the reason.
+    """
+    where = f"on n={n:,} {split} rows"
+    strong = [place for place in places if place.sort is Sort.STRONG]
+    rivals = [place for place in places if place.sort in (Sort.STRONG, Sort.CONSTANT)]
+    without = f" (without {'; '.join(f'{name}: {why}' for name, why in missing.items())})" if missing else ""
+    if not rivals:
+        return Use.OPEN, f"Nothing to compare the model with {where}{without}"
+    best = rivals[0]
+    if not strong:
+        differs = f"{_gain(-best.gain, best)} than" if best.shown else "not shown to differ from"
+        text = f"No strong simple baseline was run{without}: this model is {differs} {best.name} {where}"
+        return Use.OPEN, text
+    if not best.shown:
+        low, high = points(-(best.gain_high or 0.0)), points(-(best.gain_low or 0.0))
+        between = f"this model {points(-best.gain)} points, 95 % {low} to {high}"
+        text = f"No difference shown {where} ({between}): take the simpler one, {best.name}{without}"
+        return Use.SIMPLER, text
+    if best.gain > 0:
+        return Use.BASELINE, f"Use {best.name}: {_gain(best.gain, best)} than this model {where}{without}"
+    better = f"{_gain(-best.gain, best)} than the best simple baseline, {best.name}"
+    return Use.MODEL, f"Use this model: {better}, {where}{without}"
+
+
+def _gain(gain: float, place: Place) -> str:
+    """`21.3 points better (95 % 15.0 to 27.0)`, seen from the side that gains."""
+    ends = sorted(abs(end) for end in (place.gain_low or 0.0, place.gain_high or 0.0))
+    word = "better" if gain >= 0 else "worse"
+    return f"{100 * abs(gain):.1f} points {word} (95 % {100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+
+
+def _is_known(found: Found, split: str) -> bool:
+    return found.per_row.get(split) is not None or bool(found.predictions.get(split))
+
+
+def _value(system: System, split: str, metric: str) -> float:
+    return system.value if system.found is None else float(system.found.metrics[split][metric])
+
+
+def _told(system: System) -> dict[str, Any]:
+    found = system.found
+    return {"seconds": found.seconds, "note": found.note} if found else {}
+
+
+def _samples(
+    task: OwnTask[Any, Any, Any],
+    split: str,
+    rows: Sequence[Any],
+    systems: Sequence[Found],
+    groups: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """[B, S] the primary metric of each system in each resample, the same resamples for all."""
+    columns = [found.per_row.get(split) for found in systems]
+    values = [column for column in columns if column is not None]
+    if len(values) == len(columns):
+        return resampled_means(np.stack(values, axis=1), groups, task.settings.seed)
+
+    def metric(places: NDArray[np.int64]) -> list[float]:
+        own = [rows[place] for place in places]
+        return [
+            task.metrics(own, [found.predictions[split][place] for place in places])[task.primary]
+            for found in systems
+        ]
+
+    count = min(FEW_RESAMPLES, max(FEWEST, SCORED // len(rows)))
+    return resampled(metric, groups, count, task.settings.seed)
+
+
+def _interval(
+    system: System, split: str, value: float, samples: NDArray[np.float64], groups: NDArray[np.int64]
+) -> Interval:
+    per_row = system.found.per_row.get(split) if system.found else None
+    return percentiles(value, samples) if per_row is None else mean_interval(per_row, samples, groups)
+
+
+def _enough(
+    system: System, model: System, split: str, rows: Sequence[Any], groups: NDArray[np.int64]
+) -> bool:
+    """Whether so many groups differ that a difference can be shown at all."""
+    assert system.found is not None
+    assert model.found is not None
+    first, second = system.found.per_row.get(split), model.found.per_row.get(split)
+    if first is None or second is None:
+        return len(rows) >= FEWEST_DIFFERENT
+    return differ(first, second, groups) >= FEWEST_DIFFERENT

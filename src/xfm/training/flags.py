@@ -1,0 +1,188 @@
+"""What was out of the ordinary in a run, in sentences that reports show and commands print last."""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from xfm.config.load import read_recipe, recipe_names
+from xfm.training.logging import LOG_FILE
+
+ENOUGH_STEPS = 0.95
+"""Share of the recommended steps from which a run counts as whole."""
+TENTHS, SLOWER, LEAST_SECONDS, LEAST_LINES = 10, 1.5, 30.0, 30
+"""Parts of a run whose speeds are compared, the factor that is told, and the shortest run that is looked at:
+before that, a machine that does something else for a moment looks like one that became slower."""
+
+
+class What(StrEnum):
+    """What a flag is about."""
+
+    SMOKE = "smoke run"
+    SHORTENED = "shortened"
+    UNFINISHED = "still improving"
+    RESUMED = "resumed"
+    SKIPPED = "steps skipped"
+    LEFT_OUT = "rows left out"
+    ROUGH = "few rows"
+    SLOWED = "machine became slower"
+    INCOMPLETE = "not complete"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something that a reader of the scores must know.
+
+    Attributes:
+        what: in a few words, see `What`.
+        sentence: what it means for the run.
+    """
+
+    what: str
+    sentence: str
+
+
+Line = Mapping[str, Any]
+"""A line of `log.jsonl`."""
+
+
+def log_lines(path: Path) -> list[Line]:
+    """The lines of a run's log; torn ones are left out, a missing file has none."""
+    found: list[Line] = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            found.append(line)
+    return found
+
+
+def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag | None:
+    """A run of fewer steps than it should have had.
+
+    Args:
+        done: steps of the run.
+        wanted: steps that it should have had; 0 where that is not known.
+        wanted_by: who says so.
+        remedy: what to do, as the end of the sentence.
+    """
+    if done >= ENOUGH_STEPS * wanted:
+        return None
+    share = f"{100 * done / wanted:.2g} %"
+    text = f"only {done:,} steps, {share} of the {wanted:,} that {wanted_by}"
+    return Flag(What.SHORTENED, text + (f"; {remedy}" if remedy else ""))
+
+
+def of_log(lines: Sequence[Line], ends: Iterable[int] = ()) -> list[Flag]:
+    """What a run's log tells: resumed, steps skipped, records left out, a machine that became slower.
+
+    Args:
+        lines: of the log.
+        ends: steps at which the work of a step changes (the phases of a curriculum).
+    """
+    events = [line.get("event") for line in lines]
+    found: list[Flag | None] = []
+    resumed = sum(
+        line.get("event") == "resumed" and str(line.get("message", "")).startswith("Resuming from")
+        for line in lines
+    )
+    if resumed:
+        text = f"the run was stopped and resumed{_times(resumed)}: its times are no single run's"
+        found.append(Flag(What.RESUMED, text))
+    if skipped := events.count("skipped_step"):
+        text = f"{_count(skipped, 'step')} had a NaN or infinite loss and changed nothing; log.jsonl has them"
+        found.append(Flag(What.SKIPPED, text))
+    if bad := events.count("bad_record"):
+        found.append(
+            Flag(What.LEFT_OUT, f"{_count(bad, 'record')} could not be read; log.jsonl says which and why")
+        )
+    found.append(slowed(lines, ends))
+    return [flag for flag in found if flag]
+
+
+def of_pretraining(
+    recipe: str, steps: int, folder: Path, ends: Iterable[int] = (), fallback: int = 0
+) -> list[Flag]:
+    """What was out of the ordinary in a pre-training.
+
+    Args:
+        recipe: its name; one of the package's says how many steps it should have.
+        steps: done.
+        folder: the run's, with its log.
+        ends: steps at which a phase of the curriculum ended.
+        fallback: steps that a recipe of one's own has; 0 where that is not known.
+    """
+    wanted = recommended_steps(recipe) or fallback
+    short = shortened(steps, wanted, f"the recipe {recipe} has", f"train with --training.steps {wanted}")
+    return [*([short] if short else []), *of_log(log_lines(folder / LOG_FILE), ends)]
+
+
+def recommended_steps(recipe: str) -> int:
+    """Steps of a recipe of the package; 0 where there is none of that name."""
+    if recipe not in recipe_names():
+        return 0
+    return int(read_recipe(recipe).get("training", {}).get("steps", 0))
+
+
+def slowed(lines: Sequence[Line], ends: Iterable[int] = ()) -> Flag | None:
+    """A run of which some tenth took much longer a step than another one, for the same work.
+
+    Args:
+        lines: of the log; those with `steps_per_s` count.
+        ends: steps at which the work of a step changes: tenths are compared between two of them only.
+    """
+    timed = [(line["step"], line["steps_per_s"]) for line in lines if line.get("steps_per_s")]
+    borders = [0, *sorted(ends), float("inf")]
+    worst: tuple[float, int, int] = (0.0, 0, 0)
+    for first, last in pairwise(borders):
+        own = [(step, 1 / speed) for step, speed in timed if first < step <= last][1:]  # one warms up
+        if len(own) < LEAST_LINES or _seconds(own) < LEAST_SECONDS:
+            continue
+        size = len(own) / TENTHS
+        parts = [own[round(part * size) : round((part + 1) * size)] for part in range(TENTHS)]
+        medians = [statistics.median(seconds for _, seconds in part) for part in parts]
+        slow = max(range(TENTHS), key=medians.__getitem__)
+        ratio = medians[slow] / min(medians)
+        worst = max(worst, (ratio, parts[slow][0][0], parts[slow][-1][0]))
+    ratio, start, stop = worst
+    if ratio <= SLOWER:
+        return None
+    return Flag(
+        What.SLOWED,
+        f"steps {start:,} to {stop:,} took {ratio:.1f} times as long as the fastest tenth of the run: other "
+        "work was on the machine, or it throttled; do not compare this run's times",
+    )
+
+
+def _seconds(timed: Sequence[tuple[int, float]]) -> float:
+    """How long the steps of the lines took."""
+    return sum((step - before) * seconds for (before, _), (step, seconds) in pairwise(timed))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _times(number: int) -> str:
+    return "" if number == 1 else f" {number} times"
+
+
+def plain(flags: Iterable[Flag]) -> list[dict[str, str]]:
+    """Flags as `evaluation.json` has them."""
+    return [{name: str(value) for name, value in asdict(flag).items()} for flag in flags]
+
+
+def read_flags(details: Mapping[str, Any]) -> list[Flag]:
+    """The flags of a folder's `evaluation.json`; those of an older version has none."""
+    return [Flag(str(one["what"]), str(one["sentence"])) for one in details.get("flags") or ()]
+
+
+def last_lines(flags: Iterable[Flag]) -> str:
+    """Flags as a command prints them last, one a line; empty without any."""
+    return "".join(f"Flagged: {flag.what}: {flag.sentence}.\n" for flag in flags)

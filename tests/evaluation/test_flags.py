@@ -1,0 +1,38 @@
+"""An evaluation says what was out of the ordinary in the training of its model."""
+
+import json
+from pathlib import Path
+
+from tests.evaluation.tiny import save_tiny_model, write_world
+from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.evaluation.flags import flags_of
+from xfm.evaluation.run import evaluate
+from xfm.evaluation.scores import REQUIRED_KEYS, Score
+from xfm.evaluation.stored import stored_flags
+from xfm.training.flags import Flag, What
+
+WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
+
+
+def test_the_models_run_is_read(tmp_path: Path) -> None:
+    events = [{"step": 9, "event": "skipped_step"}, {"step": 9, "event": "bad_record"}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    details = {"provenance": {"recipe": "nano", "steps": 10}}
+    for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000010"):
+        found = [flag.what for flag in flags_of(model, details, WHOLE)]
+        assert found == [What.SHORTENED, What.SKIPPED, What.LEFT_OUT]
+    assert flags_of(tmp_path / "model", {"provenance": {"recipe": "hostile", "steps": "many"}}, WHOLE) == []
+    more = [Flag(What.SHORTENED, "a better sentence")]
+    found = flags_of(tmp_path / "model", details, WHOLE, more)
+    assert [flag.sentence for flag in found if flag.what == What.SHORTENED] == ["a better sentence"]
+
+
+def test_flags_are_kept_and_shown(tmp_path: Path) -> None:
+    model, world = save_tiny_model(tmp_path / "run" / "model"), write_world(tmp_path / "world")
+    config = EvaluationConfig(parts=(Part.HARD,))
+    evaluate(model, world, tmp_path / "out", config, False, [Flag(What.SMOKE, "a tiny <world>")])
+    assert [flag.what for flag in stored_flags(tmp_path / "out")] == [What.SMOKE, What.ROUGH, What.INCOMPLETE]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "a tiny &lt;world&gt;." in page
+    assert page.count("Read the scores with this in mind") == 1
+    assert stored_flags(tmp_path / "elsewhere") == []

@@ -1,0 +1,190 @@
+"""Strong simple baselines: what they are, what they are given, and that they never end a run."""
+
+import csv
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+
+import xfm
+from tests.evaluation.tiny import draw, tiny_pretrained
+from tests.finetuning.conftest import SAMPLES
+from tests.finetuning.test_own import SHORT
+from xfm.finetuning.baselines import material, texts
+from xfm.finetuning.baselines.linear import PENALTIES, Rows, logistic, ridge
+from xfm.finetuning.baselines.material import Material, TooSlow
+from xfm.finetuning.baselines.run import strong_baselines
+from xfm.finetuning.baselines.texts import TextFeatures
+from xfm.finetuning.leaderboard import Sort, Use
+from xfm.tasks.base import TaskSettings
+from xfm.tasks.image_classification import ImageClassificationTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Labelled, LabelledText
+from xfm.tasks.text_classification import TextClassificationTask
+
+KINDS = {
+    "games": "play levels enemies arcade puzzle board",
+    "sound": "audio mixer synthesizer midi track plugin",
+    "web": "http server browser page proxy session",
+}
+
+
+def package_table(path: Path, rows: int = 240) -> Path:
+    """Short descriptions of three kinds of packages; every word is of one kind, between others of none."""
+    rng = random.Random(0)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for place in range(rows):
+            kind = [*KINDS][place % 3]
+            words = rng.sample(KINDS[kind].split(), 2) + rng.sample(["tool", "for", "the", "small", "new"], 3)
+            rng.shuffle(words)
+            writer.writerow([" ".join(words) + f" {place}", kind])
+    return path
+
+
+def test_an_untrained_model_loses_to_tf_idf_and_everything_says_so(model: Path, tmp_path: Path) -> None:
+    table = package_table(tmp_path / "packages.csv")
+    done = xfm.finetune("text-classification", model, table, tmp_path / "out", config=SHORT, progress=False)
+    board = done.leaderboards["test"]
+    assert (board.use, board.places[0].name) == (Use.BASELINE, "TF-IDF + logistic regression")
+    assert done.verdict.startswith("Use TF-IDF + logistic regression: ")
+    assert "chosen on the validation rows" in board.places[0].note
+    score = done.scores["text-classification/test/accuracy"]
+    assert score.baseline == board.places[0].value > 0.9
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert done.verdict in page
+    assert "C = " in page
+
+
+def test_the_penalty_is_the_best_of_the_validation_rows() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(120, 20))
+    labels = np.where(features[:, 0] + 2 * rng.normal(size=120) > 0, "a", "b").astype(object)
+    train, valid = Rows(features[:80], labels[:80]), Rows(features[80:], labels[80:])
+    fitted = logistic(train, valid, 0, 60)
+    models = [LogisticRegression(C=c, max_iter=300).fit(features[:80], labels[:80]) for c in PENALTIES]
+    right = [accuracy_score(labels[80:], one.predict(features[80:])) for one in models]
+    assert accuracy_score(labels[80:], fitted.model.predict(features[80:])) == max(right)
+    assert PENALTIES.index(fitted.model.C) in np.flatnonzero(np.array(right) == max(right))
+    alone = logistic(train, Rows(None, labels[:0]), 0, 60)
+    assert "no validation rows" in alone.note
+    hurried = logistic(train, valid, 0, -1)
+    assert f"{len(PENALTIES) - 1} of {len(PENALTIES)} not tried" in hurried.note
+
+
+def test_values_have_a_ridge() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 5))
+    values = features @ np.arange(5.0) + 0.1 * rng.normal(size=100)
+    fitted = ridge(Rows(features[:70], values[:70]), Rows(features[70:], values[70:]), 60)
+    assert np.corrcoef(fitted.model.predict(features[70:]), values[70:])[0, 1] > 0.99
+
+
+def text_material(rows: list[LabelledText]) -> Material:
+    pretrained = tiny_pretrained()
+    task = TextClassificationTask(pretrained, rows, TaskSettings(), ("a", "b"))
+    return Material(task, pretrained, Pictures(pretrained.preprocessing), rows, rows[:8], {"test": rows[:10]})
+
+
+def test_a_baseline_that_fails_is_named_with_the_reason() -> None:
+    made, missing = strong_baselines(text_material([LabelledText("", "ab"[n % 2]) for n in range(40)]), False)
+    assert made == {}
+    assert "empty vocabulary" in missing["TF-IDF + logistic regression"]
+
+
+def test_many_rows_are_drawn_from_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(material, "LIMIT", 30)
+    rows = [LabelledText(f"{'fine' if n % 2 else 'poor'} {n}", "ab"[n % 2]) for n in range(40)]
+    first, second = text_material(rows), text_material(rows)
+    assert len(first.train) == 30
+    assert first.train == second.train
+    made, missing = strong_baselines(first, False)
+    assert missing == {}
+    assert "30 of 40 training rows" in made["TF-IDF + logistic regression"].note
+
+
+def test_many_classes_leave_room_for_fewer_ngrams() -> None:
+    """The solver of 100,000 n-grams and 500 classes would hold gigabytes."""
+    rows = [[f"word{place} other{place * 7} third{place * 13}"] for place in range(3000)]
+    assert TextFeatures(rows, 2).cut == ""
+    many = TextFeatures(rows, 500)
+    assert "most frequent n-grams" in many.cut
+    assert many(rows[:1]).shape[1] * 500 <= texts.NUMBERS
+
+
+def picture_material(tmp_path: Path, budget: float) -> Material:
+    rows = []
+    for place in range(150):
+        path = tmp_path / f"{place}.png"
+        draw("red" if place % 2 else "blue", "green", jitter=place).save(path)
+        rows.append(Labelled(path, "red" if place % 2 else "blue"))
+    pretrained = tiny_pretrained()
+    pictures = Pictures(pretrained.preprocessing)
+    task = ImageClassificationTask(pretrained, pictures, rows, TaskSettings(), ("blue", "red"))
+    return Material(task, pretrained, pictures, rows[40:], rows[20:40], {"test": rows[:20]}, budget=budget)
+
+
+def test_pictures_are_encoded_once_and_told_apart(tmp_path: Path) -> None:
+    own = picture_material(tmp_path, 60)
+    made, missing = strong_baselines(own, False)
+    assert missing == {}
+    assert set(made) == {
+        "linear probe of the frozen features",
+        "k-NN of the frozen features",
+        "pixels + logistic regression",
+    }
+    assert len(own.seen.places) == 150
+    assert made["pixels + logistic regression"].metrics["test"]["accuracy"] == 1.0
+    assert not own.pretrained.model.training
+
+
+def test_pictures_that_take_too_long_are_left_out_or_refused(tmp_path: Path) -> None:
+    """Without any time the pictures to predict are not encoded, with little of it only some of the others."""
+    with pytest.raises(TooSlow, match="stopped"):
+        _ = picture_material(tmp_path, -1).seen
+    _, missing = strong_baselines(picture_material(tmp_path, -1), False)
+    assert all("stopped" in why for why in missing.values())
+    short = picture_material(tmp_path, 1e-4)
+    try:
+        seen = short.seen
+    except TooSlow:
+        return  # this machine was too slow even for those to predict
+    assert len(seen.train) < 110
+    assert f"{len(seen.train)} of 110 training rows" in seen.note
+
+
+def test_they_can_be_switched_off(model: Path, tmp_path: Path) -> None:
+    done = xfm.finetune(
+        "text-classification",
+        model,
+        SAMPLES / "reviews.csv",
+        tmp_path / "out",
+        config=replace(SHORT, baseline=False),
+        progress=False,
+    )
+    board = done.leaderboards["test"]
+    assert not [place for place in board.places if place.sort in (Sort.STRONG, Sort.ABLATION)]
+    assert board.use is Use.OPEN
+    assert "--baseline false" in board.verdict
+    assert "--baseline false" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_without_scikit_learn_the_run_is_saved_and_says_what_to_install(model: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "from xfm.cli import main\n"
+        f"sys.exit(main(['finetune', 'text-classification', '--model', {str(model)!r}, '--train',"
+        f" {str(SAMPLES / 'reviews.csv')!r}, '--out', {str(tmp_path / 'out')!r}, '--steps', '2', '--quiet']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert "TF-IDF + logistic regression: scikit-learn is not installed: pip install 'xfm[report]'" in last
+    assert (tmp_path / "out" / "metrics.json").is_file()

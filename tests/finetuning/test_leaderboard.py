@@ -1,0 +1,133 @@
+"""Which model to use: intervals against scipy, and the sentence."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from tests.evaluation.tiny import tiny_pretrained
+from xfm.finetuning.baselines.run import Found, scored
+from xfm.finetuning.leaderboard import Leaderboard, Place, Sort, System, Use, leaderboard, verdict
+from xfm.tasks.base import TaskSettings
+from xfm.tasks.rows import LabelledText
+from xfm.tasks.text_classification import TextClassificationTask
+from xfm.tasks.text_regression import TextRegressionTask
+
+LABELS = ("bad", "good")
+
+
+def answers(right: Sequence[bool]) -> tuple[list[LabelledText], list[str]]:
+    """Rows, and labels of which so many are right."""
+    rows = [LabelledText(f"text {place}", LABELS[place % 2]) for place in range(len(right))]
+    wrong = {"bad": "good", "good": "bad"}
+    return rows, [
+        str(row.label) if hit else wrong[str(row.label)] for row, hit in zip(rows, right, strict=True)
+    ]
+
+
+def placed(model: Sequence[bool], rival: Sequence[bool], groups: np.ndarray | None = None) -> Leaderboard:
+    rows, _ = answers(model)
+    task = TextClassificationTask(tiny_pretrained(), rows, TaskSettings(), LABELS)
+    systems = []
+    for name, sort, hits in (("this model", Sort.MODEL, model), ("simple", Sort.STRONG, rival)):
+        guesses = [task.labels.certain(label) for label in answers(hits)[1]]
+        systems.append(System(name, sort, scored(task, {"test": rows}, {"test": guesses})))
+    return leaderboard(task, "test", rows, systems, np.arange(len(rows)) if groups is None else groups, {})
+
+
+def test_the_difference_is_paired() -> None:
+    rng = np.random.default_rng(0)
+    model = rng.random(150) < 0.57
+    rival = model | (rng.random(150) < 0.5)  # right wherever the model is
+    board = placed(model.tolist(), rival.tolist())
+    place = board.places[0]
+    gains = rival.astype(float) - model
+    reference = bootstrap((gains,), np.mean, method="percentile", rng=1).confidence_interval
+    assert (place.gain_low, place.gain_high) == pytest.approx((reference.low, reference.high), abs=0.015)
+    assert place.gain == pytest.approx(gains.mean())
+    assert (place.name, place.shown, board.use) == ("simple", True, Use.BASELINE)
+    assert board.verdict.startswith(f"Use simple: {100 * gains.mean():.1f} points better (95 % ")
+    assert board.verdict.endswith("than this model on n=150 test rows")
+
+
+def test_a_better_model_is_used() -> None:
+    rng = np.random.default_rng(0)
+    rival = rng.random(200) < 0.4
+    board = placed([True] * 200, rival.tolist())
+    assert board.use is Use.MODEL
+    assert board.verdict.startswith("Use this model: ")
+    assert "than the best simple baseline, simple, on n=200 test rows" in board.verdict
+
+
+def test_no_difference_means_the_simpler_one() -> None:
+    rng = np.random.default_rng(0)
+    board = placed((rng.random(60) < 0.7).tolist(), (rng.random(60) < 0.7).tolist())
+    assert board.use is Use.SIMPLER
+    assert board.verdict.startswith("No difference shown on n=60 test rows")
+    assert "take the simpler one, simple" in board.verdict
+
+
+def test_a_handful_of_rows_shows_nothing() -> None:
+    """All five agree, and the bootstrap has no spread: still no sign test could tell them from chance."""
+    board = placed([True] * 5, [False] * 5)
+    assert board.model.value == 1
+    assert board.use is Use.SIMPLER
+    assert placed([True] * 6, [False] * 6).use is Use.MODEL
+
+
+def test_rows_of_a_picture_count_once() -> None:
+    model, rival = [True] * 40, [False] * 40
+    assert placed(model, rival).use is Use.MODEL
+    assert placed(model, rival, np.repeat(np.arange(5), 8)).use is Use.SIMPLER
+
+
+def test_metrics_that_are_no_means_are_paired_too() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=80)
+    rows = [LabelledText(str(place), float(value)) for place, value in enumerate(values)]
+    task = TextRegressionTask(tiny_pretrained(), rows, TaskSettings())
+    guesses = {"this model": values + 3 * rng.normal(size=80), "simple": values + 0.1 * rng.normal(size=80)}
+    systems = [
+        System(
+            name,
+            Sort.MODEL if place == 0 else Sort.STRONG,
+            scored(task, {"test": rows}, {"test": own.tolist()}),
+        )
+        for place, (name, own) in enumerate(guesses.items())
+    ]
+    board = leaderboard(task, "test", rows, systems, np.arange(80), {})
+    assert board.use is Use.BASELINE
+    assert board.places[0].value == pytest.approx(np.corrcoef(values, guesses["simple"])[0, 1])
+    assert board.places[0].low is not None
+    assert board.places[0].gain_low is not None
+    assert board.places[0].gain_low > 0
+
+
+def test_without_strong_baselines_it_is_open() -> None:
+    places = [
+        Place("this model", Sort.MODEL, 0.7),
+        Place(
+            "most frequent class", Sort.CONSTANT, 0.2, gain=-0.5, gain_low=-0.6, gain_high=-0.4, shown=True
+        ),
+    ]
+    use, sentence = verdict(places, 100, "test", {"TF-IDF": "scikit-learn is not installed"})
+    assert use is Use.OPEN
+    for part in (
+        "No strong simple baseline was run",
+        "TF-IDF: scikit-learn is not installed",
+        "50.0 points better",
+    ):
+        assert part in sentence
+
+
+def test_scores_without_rows_have_no_interval() -> None:
+    rows, labels = answers([True] * 10)
+    task = TextClassificationTask(tiny_pretrained(), rows, TaskSettings(), LABELS)
+    model = scored(task, {"test": rows}, {"test": [task.labels.certain(label) for label in labels]})
+    older = Found({"test": {"accuracy": 0.3}}, {}, {})
+    systems = [System("this model", Sort.MODEL, model), System("older", Sort.ABLATION, older)]
+    board = leaderboard(task, "test", rows, systems, np.arange(10), {})
+    last = board.places[-1]
+    assert (last.name, last.low, last.gain_low, last.shown) == ("older", None, None, False)
+    assert last.gain == pytest.approx(-0.7)

@@ -1,0 +1,103 @@
+"""What of a run is flagged, and what is not."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from xfm.config.load import load_recipe
+from xfm.training.flags import (
+    Flag,
+    What,
+    last_lines,
+    log_lines,
+    of_log,
+    of_pretraining,
+    plain,
+    read_flags,
+    recommended_steps,
+    shortened,
+    slowed,
+)
+
+
+def timed(seconds: Sequence[float], every: int = 10) -> list[dict[str, float | int]]:
+    """Log lines of steps that took so long."""
+    return [{"step": every * (place + 1), "steps_per_s": 1 / own} for place, own in enumerate(seconds)]
+
+
+def test_fewer_steps_than_wanted() -> None:
+    found = shortened(5, 400, "fit so many rows", "leave --steps out")
+    assert found is not None
+    assert found.what == What.SHORTENED
+    for part in ("5 steps", "400", "fit so many rows", "leave --steps out"):
+        assert part in found.sentence
+    assert shortened(400, 400, "fit") is None
+    assert shortened(900, 400, "fit") is None
+    assert shortened(5, 0, "nobody says") is None
+
+
+def test_a_machine_that_became_slower() -> None:
+    steady = [0.5] * 100
+    assert slowed(timed(steady)) is None
+    disturbed = [0.5] * 60 + [1.2] * 12 + [0.5] * 28
+    found = slowed(timed(disturbed))
+    assert found is not None
+    assert "2.4 times" in found.sentence
+    assert "steps 6" in found.sentence
+    single = [0.5] * 100
+    single[40] = single[70] = 30.0  # a look, a checkpoint
+    assert slowed(timed(single)) is None
+
+
+def test_short_runs_say_nothing_of_the_machine() -> None:
+    assert slowed(timed([0.01] * 50 + [0.05] * 50, every=1)) is None
+    assert slowed(timed([1.0] * 10 + [3.0] * 10)) is None
+
+
+def test_phases_of_a_curriculum_are_not_compared() -> None:
+    phases = [0.5] * 50 + [1.0] * 50
+    assert slowed(timed(phases)) is not None
+    assert slowed(timed(phases), ends=[500]) is None
+
+
+def test_events_of_a_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    lines = [
+        {"step": 3, "event": "skipped_step", "message": "Step 3 skipped: loss nan"},
+        {"step": 4, "event": "bad_record", "message": "Bad record x left out: no picture"},
+        {"step": 4, "event": "bad_record", "message": "Bad record y left out: no picture"},
+        {"step": 5, "event": "resumed", "message": "checkpoints/6 is damaged"},
+        {"step": 5, "event": "resumed", "message": "Resuming from checkpoints/5 at step 5."},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 6, "lo')
+    found = {flag.what: flag.sentence for flag in of_log(log_lines(path))}
+    assert set(found) == {What.SKIPPED, What.LEFT_OUT, What.RESUMED}
+    assert "1 step had" in found[What.SKIPPED]
+    assert "2 records" in found[What.LEFT_OUT]
+    assert "times" not in found[What.RESUMED].partition(":")[0]
+    assert of_log(log_lines(tmp_path / "none.jsonl")) == []
+
+
+@pytest.mark.parametrize("name", ["nano", "small", "base"])
+def test_the_packages_recipes_say_how_long(name: str, tmp_path: Path) -> None:
+    steps = load_recipe(name).training.steps
+    assert recommended_steps(name) == steps
+    assert of_pretraining(name, steps, tmp_path) == []
+    (found,) = of_pretraining(name, steps // 3, tmp_path)
+    assert f"the recipe {name} has" in found.sentence
+
+
+def test_own_recipes_are_measured_by_themselves(tmp_path: Path) -> None:
+    assert recommended_steps("mine") == 0
+    assert of_pretraining("mine", 5, tmp_path) == []
+    assert [flag.what for flag in of_pretraining("mine", 5, tmp_path, fallback=100)] == [What.SHORTENED]
+
+
+def test_flags_survive_json() -> None:
+    flags = [Flag(What.SMOKE, "a sentence"), Flag(What.ROUGH, "another")]
+    assert read_flags(json.loads(json.dumps({"flags": plain(flags)}))) == flags
+    assert read_flags({}) == []
+    assert last_lines(flags) == "Flagged: smoke run: a sentence.\nFlagged: few rows: another.\n"
+    assert last_lines([]) == ""
