@@ -8,6 +8,7 @@ import argparse
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch's threads wait for each other by spinning. Bounded, that costs nothing on a free machine; where
     # others needed the two cores too, a step took 2 s instead of 18. The library reads it when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # What Pillow warns of in damaged pictures names no file; our own messages do.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

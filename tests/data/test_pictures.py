@@ -2,10 +2,13 @@
 
 import contextlib
 import io
+import resource
 import struct
+import sys
 import time
 import warnings
 import zlib
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.data.picture_kinds import heic
 from xfm.data.in_memory import to_uint8
 from xfm.data.pictures import PictureError, decode, decode_picture, picture_size
 from xfm.errors import UserError
@@ -149,10 +153,15 @@ def test_the_limit_is_the_caller_s_alone():
             decode_picture(data, max_pixels=10**9)
 
 
+@cache
+def small(format: str) -> bytes:
+    return heic(Image.fromarray(smooth(24, 24))) if format == "HEIF" else encode(smooth(24, 24), format)
+
+
 @settings(deadline=None, max_examples=300)
-@given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.data())
+@given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"]), st.data())
 def test_damaged_bytes_never_do_worse_than_an_error(format, data):
-    picture = bytearray(encode(smooth(24, 24), format))
+    picture = bytearray(small(format))
     for _ in range(data.draw(st.integers(1, 6))):
         picture[data.draw(st.integers(0, len(picture) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -201,3 +210,55 @@ def test_a_strip_without_an_end():
     with pytest.raises(PictureError, match="1 x 65536 pixels, and a side may have 65535"):
         decode_picture(data)
     assert decode_picture(encode(np.zeros((65_535, 1, 3), np.uint8), "PNG")).shape == (3, 65_535, 1)
+
+
+def tiff(*entries: tuple[int, int, int, int], more: int = 0) -> bytes:
+    """A TIFF of one directory, grey, 60 x 40 pixels, and `more` empty bytes."""
+    plain = ((256, 4, 1, 60), (257, 4, 1, 40), (258, 3, 1, 8 << 16), (262, 3, 1, 1 << 16))
+    found = sorted([*plain, *entries])
+    directory = b"".join(struct.pack(">HHII", *entry) for entry in found)
+    return b"MM\0*" + struct.pack(">IH", 8, len(found)) + directory + bytes(4 + more)
+
+
+BOMBS = {
+    "values that overlap": tiff(*((1000 + n, 7, 4_000_000, 8) for n in range(2000)), more=4_000_000),
+    "a value of many fractions": tiff((282, 5, 500_000, 200), more=4_100_000),
+    "many strips": tiff((273, 4, 400_000, 200), (279, 4, 400_000, 200), more=4_000_000),
+    "a huge tile": tiff((322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 9), more=99),
+    "directories in a ring": tiff((0x8769, 4, 1, 8), (273, 4, 1, 8), more=99),
+    "a huge screen": b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + encode(smooth(24, 24), "GIF")[10:],
+    "a huge bitmap": b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 60_000, 60_000, 1, 24, 0) + bytes(99),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_small_files_that_claim_much_cost_little(name):
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PictureError, match=r"header is broken|more than the limit"):
+        decode_picture(BOMBS[name])
+    assert time.monotonic() - began < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_exif_whose_values_overlap(format):
+    """Sixty kilobytes in which four thousand values claim sixty each; the orientation is read."""
+    entries = [(0x0112, 3, 1, 6 << 16), *((40_000 + n, 7, 60_000, 8) for n in range(4000))]
+    block = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(entries))
+    block += b"".join(struct.pack(">HHII", *entry) for entry in entries)
+    data = encode(smooth(60, 40), format, exif=block + bytes(64_000 - len(block)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert decode_picture(data).shape == (3, 60, 40)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+
+
+def test_a_missing_decoder_is_named_with_its_remedy(monkeypatch):
+    heif, avif = small("HEIF"), small("AVIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PictureError, match=r"pillow-heif is not installed: pip install 'xfm\[heif\]'"):
+        decode_picture(heif)
+    monkeypatch.setattr("PIL.features.check", lambda name: False)
+    with pytest.raises(PictureError, match="pip install --upgrade pillow"):
+        decode_picture(avif)

@@ -1,5 +1,6 @@
 """Full fine-tuning of image classification: variations, mixing, layers, averages, exactly resumed."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+import xfm
+from tests.data.picture_kinds import base, saved
 from tests.evaluation.tiny import COLOURS, tiny_pretrained
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
@@ -160,3 +163,19 @@ def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkey
     ours, theirs = (load_model(Path(found.model)).model.state_dict() for found in (whole, resumed))
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def test_a_picture_that_ends_early_is_used_and_told_of(
+    model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = saved(base(96, 120), "JPEG", quality=90)
+    with (samples / "shapes.csv").open(newline="") as file:
+        first = next(csv.DictReader(file))
+    (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
+    rows, config = samples / "shapes.csv", replace(SHORT, steps=2)
+    xfm.finetune(TaskKind.IMAGE, model, rows, tmp_path / "out", config=config, progress=False)
+    details = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    ((place, flaw),) = details["partial_pictures"].items()
+    assert place.endswith("shapes.csv:2")
+    assert "file ends early" in flaw
+    assert f"Of 1 pictures the file ends early; what is there is used: {place}" in capsys.readouterr().err

@@ -33,7 +33,7 @@ _BYTES = {
 }
 _TEXTS = (1, 2, 6, 7)  # types whose values are taken as they lie, not as a number each
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
-_MOST_NUMBERS = 1 << 20  # of an entry: the places of a picture's tiles are the longest list
+_MOST_NUMBERS = 1 << 17  # of an entry: the longest list is that of tiles, and a million take half a minute
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ def decode_pixels(data: bytes, header: Header) -> tuple[Tensor, str | None]:
 
 def upright(pixels: Tensor, orientation: int) -> Tensor:
     """Turn stored pixels [3, H, W] as their orientation (1 to 8, of EXIF) says; 5 to 8 swap H and W."""
+    if orientation == 1:
+        return pixels  # as the decoder laid them out: a copy would cost as much as decoding
     if orientation >= 5:
         pixels = pixels.transpose(1, 2)
     flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation, ())

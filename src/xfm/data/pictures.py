@@ -150,7 +150,9 @@ def _checked(data: bytes, max_pixels: int | None) -> Header:
     if header.format is PictureFormat.JPEG:
         scans = data.count(_SCAN)
         if scans * pixels > _SCANS * max(limit, MAX_PIXELS):
-            raise PictureError(f"the picture has {scans} scans, which would take minutes to decode")
+            raise PictureError(
+                f"the picture has {scans} scans, which would take minutes to decode: save it anew"
+            )
     return header
 
 
