@@ -176,8 +176,13 @@ class LeftOut:
 
 def read_bad_rows(folder: Path) -> dict[str, str]:
     """Why rows were left out, by place, from the `BAD_FILE` of a folder; empty where there is none."""
+    return bad_rows_of(folder / BAD_FILE)
+
+
+def bad_rows_of(path: Path) -> dict[str, str]:
+    """The same of a file of another name."""
     found: dict[str, str] = {}
-    for line in _lines(folder / BAD_FILE):
+    for line in _lines(path):
         try:
             row = json.loads(line)
             found[row["place"]] = row["error"]

@@ -20,6 +20,7 @@ from xfm.data.records import SampleKind
 from xfm.data.rng import Stream, mix
 from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
 from xfm.data.sources import Source, open_source
+from xfm.data.sources.folder import FolderSource
 from xfm.data.streams import CorpusStream, UnusableError
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
@@ -93,6 +94,9 @@ class PretrainingData:
         """Records of each stream."""
         self.bad: dict[str, BadRecord] = {}
         """Bad records met so far, by origin."""
+        sources = [source for stream in streams for source in stream.sources]
+        self.reports = [s.report for s in sources if isinstance(s, FolderSource) and s.report]
+        """What folders of pictures hold besides them."""
         self._builder = BatchBuilder(
             config, streams, self.tokenizer, image_size, patch_size, Share(rank, world)
         )

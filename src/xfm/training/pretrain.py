@@ -1,5 +1,6 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -28,6 +29,7 @@ from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
+from xfm.training.bad_log import BadLog
 from xfm.training.checkpoint import load_weights
 from xfm.training.loop import train
 from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
@@ -35,6 +37,7 @@ from xfm.training.randomness import seed_all
 from xfm.training.run_folder import require_run
 
 MODEL_FOLDER = "model"
+_log = logging.getLogger(__name__)
 
 _HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
 _PUBLISHED_NEW = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
@@ -79,6 +82,7 @@ def pretrain(
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         data = CurriculumData(recipe, process, preprocessing)
+        bad = BadLog(folder, process.rank, resume)
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
@@ -93,7 +97,7 @@ def pretrain(
         result = train(
             model,
             losses,
-            data.batches,
+            lambda start, stop: bad.watched(data.batches(start, stop)),
             recipe.training,
             folder,
             is_new=lambda name: is_new_part(name, recipe, fresh),
@@ -103,7 +107,10 @@ def pretrain(
             device=str(process.device),
             describe=checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance),
         )
+        bad.close()
         if process.is_first:
+            for report in data.reports:
+                bad.folder(report)
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, provenance(result.step))
         distributed.barrier()
     return folder / MODEL_FOLDER
@@ -182,6 +189,11 @@ class CurriculumData:
             )
             for phase, stretch in enumerate(self.stretches)
         ]
+
+        reports = {report.folder: report for data in self._sets for report in data.reports}
+        self.reports = list(reports.values())
+        for report in self.reports if process.is_first else ():
+            _log.warning("%s", report.sentence)
 
     def stretch(self, batch: int) -> Stretch:
         """The stretch of the run that the batch with that index belongs to."""
