@@ -31,7 +31,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
 )
-"""How picture files are called, in small letters: what a folder is searched for. Content decides what they are."""
+"""How picture files are called, in small letters; what they are, their bytes say."""
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, OverflowError)
 """What Pillow raises for damaged files."""
 

@@ -70,9 +70,9 @@ def finetune(
     root, parted = (None if place is None else Path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
-    pictures = Pictures(pretrained.preprocessing)
-    data = read_data(task_class(kind, config.regression), tables, config, out, pictures, left_out, progress)
-    origin = run.Origin(data.places, data.sources, base=(pretrained, pictures), left_out=left_out)
+    decoded = Pictures(pretrained.preprocessing)
+    data = read_data(task_class(kind, config.regression), tables, config, out, decoded, left_out, progress)
+    origin = run.Origin(data.places, data.sources, base=(pretrained, decoded), left_out=left_out)
     return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 
