@@ -97,19 +97,7 @@ def read_data(
     """
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
     left_out = left_out or LeftOut(config.max_bad)
-    store, root = out / PICTURES_FOLDER, tables.pictures
-    raw = {
-        name: read_table(source, task.fields, tables.columns, store, root, left_out)
-        for name, source in given.items()
-        if source is not None
-    }
-    how = reading(config)
-    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
-    if pictures is not None:
-        typed = _readable(task, typed, pictures, left_out, progress)
-    left_out.check()
-    for name, rows in raw.items():
-        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
+    raw, typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
     sources = {name: str(source) for name, source in given.items() if source is not None}
     seed, drawn = None, f"as in {tables.split}"
     if tables.split is not None:
@@ -131,14 +119,48 @@ def read_data(
         used = {row.number for rows in numbered.values() for row in rows}
         absent = [row.number for row in raw["train"] if row.number not in used]
         write_split(out, tables.train, seed, numbered, absent)
+    plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
+    split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
+    return OwnData(split, _places(task, typed), sources)
+
+
+def _read_all(
+    task: type[OwnTask[Row, Any, Any]],
+    tables: Tables,
+    given: Mapping[str, str | Path | None],
+    config: FinetuneConfig,
+    out: Path,
+    pictures: Pictures | None,
+    left_out: LeftOut,
+    progress: bool,
+) -> tuple[dict[str, list[TableRow]], dict[str, list[tuple[TableRow, Row]]]]:
+    """All rows of the tables that are given, and those that can be used with what the task makes of them."""
+    store, root = out / PICTURES_FOLDER, tables.pictures
+    raw = {
+        name: read_table(source, task.fields, tables.columns, store, root, left_out)
+        for name, source in given.items()
+        if source is not None
+    }
+    how = reading(config)
+    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
+    if pictures is not None:
+        typed = _readable(task, typed, pictures, left_out, progress)
+    left_out.check()
+    for name, rows in raw.items():
+        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
+    return raw, typed
+
+
+def _places(
+    task: type[OwnTask[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
+) -> dict[Path, str]:
+    """File and row in which each picture is first named."""
     places: dict[Path, str] = {}
     for rows in typed.values():
         for row, converted in rows:
             for picture in task.pictures_of(converted):
                 places.setdefault(picture, row.place)
-    plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
-    split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
-    return OwnData(split, places, sources)
+    return places
 
 
 def _typed(

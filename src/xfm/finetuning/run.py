@@ -146,9 +146,8 @@ def _save(
         "tokens": found.task.module.task.max_tokens,
         "baselines": result.baselines,
         "seconds": dict(seconds),
-        "left_out": {"says": found.left_out, **run.left_out.plain()},
+        "left_out": run.left_out.kept_in(run.out),
     }
-    run.left_out.write(run.out)
     write_json(run.out / DETAILS, details)
     _report(run, found, details)
     write_scores(run.out / METRICS, found.scores)
