@@ -89,6 +89,7 @@ def pretrain(chosen: "Namespace") -> None:
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
         print(f"Note: {sentence}.", flush=True)
+    from xfm.training.bad_log import bad_records
     from xfm.training.pretrain import pretrain as run
 
     model = run(
@@ -104,6 +105,8 @@ def pretrain(chosen: "Namespace") -> None:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
         hint = f"; evaluate it with `xfm evaluate {model} --world {recipe.root}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
+        if said := bad_records(folder):
+            print(f"Note: {said}")
         print(_flagged(recipe, chosen.recipe, folder), end="")
 
 

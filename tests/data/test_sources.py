@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.conftest import picture_bytes
+from tests.data.conftest import picture_bytes, write_tar
 from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import FilePool, StoredFile
+from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.tar import scan_members, split_name
 from xfm.errors import UserError
 
@@ -74,6 +75,38 @@ def test_folder_of_pictures(tmp_path):
     assert [source.read(i).origin.key for i in range(len(source))] == ["b/a.jpg", "z.PNG"]
     with pytest.raises(UserError, match="no pair data there"):
         open_source(tmp_path, SampleKind.PAIR)
+
+
+@pytest.mark.parametrize("name", ["run [1]", "all?", "every *", "part-{0..1}", "[a-z]"])
+def test_a_folder_that_exists_is_no_pattern(tmp_path, name):
+    """Whatever its name; what stands behind it may be one."""
+    folder, other = tmp_path / name / "data", tmp_path / "run 1" / "data"
+    for place, count in ((folder, 3), (other, 2)):
+        place.mkdir(parents=True)
+        for number in range(2):
+            members = {f"{number}{key}.txt": b"a text" for key in range(count)}
+            write_tar(place / f"t-0000{number}.tar", members)
+        write_tar(place / "[1].tar", {"x.txt": b"a text"})
+    assert len(open_source(folder, "text")) == 7
+    assert len(open_source(folder / "t-*.tar", "text")) == 6
+    assert len(open_source(folder / "t-0000[0].tar", "text")) == 3
+    assert len(open_source(folder / "t-{00000..00001}.tar", "text")) == 6
+    assert len(open_source(folder / "[1].tar", "text")) == 1
+    assert len(open_source(tmp_path / "run*" / "data" / "t-*.tar", "text")) >= 4
+    (folder / "t-00000.tar").rename(folder / "t-00002.tar")
+    write_tar(folder / "t-00000.tar", {"y.txt": b"a text"})
+    (folder / "t-00001.tar").unlink()
+    with pytest.raises(UserError, match="a file is missing between"):
+        open_source(folder / "t-*.tar", "text")
+
+
+def test_a_folder_passes_over_what_is_hidden_and_says_it(tmp_path):
+    for name in ("a.png", ".b.png", "c.txt"):
+        (tmp_path / name).write_bytes(PICTURE)
+    source = open_source(tmp_path, SampleKind.IMAGE)
+    assert isinstance(source, FolderSource)
+    assert len(source) == 1
+    assert source.report.passed == {".txt": ["c.txt"], "hidden": [".b.png"]}
 
 
 def test_text_members_and_captions_in_text(make_tar):

@@ -147,7 +147,12 @@ def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: i
     assert error.value.number == bad
     assert len(found) == bad
     skipped: list[tuple[int, str]] = []
-    kept = [n for n, _ in pipe.numbered(rows, bad=lambda number, why: skipped.append((number, why)))]
+
+    def bad_one(number: int, why: str) -> bool:
+        skipped.append((number, why))
+        return True
+
+    kept = [n for n, _ in pipe.numbered(rows, bad=bad_one)]
     assert kept == [number for number in range(10) if number != bad]
     assert skipped == [(bad, "text must be a text, not float")]
     with pytest.raises(UserError, match=r"^text must be a text"):  # one input needs no number

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.support import logged, logged_losses
+from xfm.cli import main
 from xfm.config.data import CorpusConfig
 from xfm.config.load import dump_recipe
 from xfm.config.recipe import InitConfig, Phase, PhaseStream, PhaseWeights
@@ -208,6 +211,34 @@ def test_a_bad_record_is_logged_and_left_out(tmp_path):
     assert bad
     assert "scenes-00000.tar" in bad[0]["key"]
     assert "00000" in bad[0]["key"]
+
+
+def test_the_last_lines_count_what_was_left_out_and_the_folder_keeps_it(tmp_path, capsys):
+    corpus = write_corpus(tmp_path / "corpus")
+    shard = corpus / "scenes-00000.tar"
+    shard.write_bytes(shard.read_bytes().replace(b"PNG", b"XXX", 2))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        Image.new("RGB", (32, 32)).save(photos / f"{number}.png")
+    (photos / "3.png").write_bytes(b"")
+    (photos / "film.mov").write_bytes(b"")
+    recipe = tiny_recipe(corpus, steps=12)
+    image = replace(recipe.data.image, batch_size=2, corpora=[CorpusConfig(str(photos))])
+    recipe = replace(recipe, data=replace(recipe.data, image=image))
+    (tmp_path / "tiny.yaml").write_text(dump_recipe(recipe))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "bad.jsonl").write_text('{"place": "of a run that was thrown away", "error": "x"}\n')
+    command = ["pretrain", "--recipe", str(tmp_path / "tiny.yaml"), "--folder", str(folder), "--quiet"]
+    assert main(command) == 0
+    kept = [json.loads(line) for line in (folder / "bad.jsonl").read_text().splitlines()]
+    places = [row["place"] for row in kept if "place" in row]
+    assert len(places) == len(set(places)) == 3
+    assert any("3.png" in place for place in places)
+    assert [row["kinds"] for row in kept if "kinds" in row] == [{".mov": {"count": 1, "first": ["film.mov"]}}]
+    said = capsys.readouterr().out
+    assert re.search(rf"3 records were left out: \S+:\S+ \(.*\); all in {folder / 'bad.jsonl'}", said)
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 1)])

@@ -83,7 +83,7 @@ class LeftOut:
         if count > self.limit:
             raise UserError(
                 f"{self._shown()}: {_rows(count)} cannot be used, and --max-bad leaves out {self.limit} at "
-                "most; mend or remove them, or give a larger --max-bad"
+                "most; check where the pictures are, mend or remove them, or give a larger --max-bad"
             )
 
     def count(self, what: str, split: str, total: int, bad: int) -> None:
@@ -146,6 +146,11 @@ class LeftOut:
             "folders": [report.plain() for report in self.folders],
         }
 
+    def kept_in(self, folder: Path) -> dict[str, Any]:
+        """Write `BAD_FILE` into the folder of a run; all of it as plain values, with the sentence."""
+        self.write(folder)
+        return {"says": self.sentence(folder / BAD_FILE), **self.plain()}
+
     def merge(self, plain: Mapping[str, Any]) -> None:
         """Take over what another one's `plain` says."""
         for row in plain["rows"]:
@@ -176,8 +181,13 @@ class LeftOut:
 
 def read_bad_rows(folder: Path) -> dict[str, str]:
     """Why rows were left out, by place, from the `BAD_FILE` of a folder; empty where there is none."""
+    return bad_rows_of(folder / BAD_FILE)
+
+
+def bad_rows_of(path: Path) -> dict[str, str]:
+    """The same of a file of another name."""
     found: dict[str, str] = {}
-    for line in _lines(folder / BAD_FILE):
+    for line in _lines(path):
         try:
             row = json.loads(line)
             found[row["place"]] = row["error"]
@@ -188,7 +198,7 @@ def read_bad_rows(folder: Path) -> dict[str, str]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        yield from path.read_text(encoding="utf-8").splitlines()
+        yield from path.read_text(encoding="utf-8").split("\n")  # other line breaks may stand in a place
     except (OSError, UnicodeDecodeError):
         return
 

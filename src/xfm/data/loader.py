@@ -18,6 +18,7 @@ from xfm.data.records import SampleKind
 from xfm.data.rng import Stream, mix
 from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
 from xfm.data.sources import Source, open_source
+from xfm.data.sources.folder import FolderSource
 from xfm.data.streams import CorpusStream
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
@@ -74,6 +75,9 @@ class PretrainingData:
         """Bad records met so far, by origin."""
         self.partial: dict[str, BadRecord] = {}
         """Records met so far of whose picture a part only is there, by origin."""
+        sources = [source for stream in streams for source in stream.sources]
+        self.reports = [s.report for s in sources if isinstance(s, FolderSource) and s.report]
+        """What folders of pictures hold besides them."""
         self._builder = BatchBuilder(
             config, streams, self.tokenizer, image_size, patch_size, Share(rank, world)
         )

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.data.left_out import BAD_FILE, LeftOut
+from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.context import Context, PartResult
 from xfm.evaluation.flags import flags_of
@@ -110,8 +110,7 @@ def evaluate(
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
     details = describe(context, model_folder, weights, run, seconds)
-    left_out.write(out)
-    details["left_out"] = {"says": left_out.sentence(out / BAD_FILE), **left_out.plain()}
+    details["left_out"] = left_out.kept_in(out)
     if config.keep_models and (absent := without_model(out, results)):
         note = ", ".join(str(paths[part]) for part in absent)
         tqdm.write(

@@ -98,15 +98,7 @@ def read_data(
     """
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
     left_out = left_out or LeftOut(config.max_bad)
-    store, root = out / PICTURES_FOLDER, tables.pictures
-    raw = {
-        name: read_table(source, task.fields, tables.columns, store, root, left_out)
-        for name, source in given.items()
-        if source is not None
-    }
-    typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
-    for name, rows in raw.items():
-        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
+    raw, typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
     sources = {name: str(source) for name, source in given.items() if source is not None}
     seed, drawn = None, f"as in {tables.split}"
     if tables.split is not None:
@@ -128,6 +120,39 @@ def read_data(
         used = {row.number for rows in numbered.values() for row in rows}
         absent = [row.number for row in raw["train"] if row.number not in used]
         write_split(out, tables.train, seed, numbered, absent)
+    plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
+    split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
+    places, row_places = _places(task, typed)
+    return OwnData(split, places, sources, row_places)
+
+
+def _read_all(
+    task: type[OwnTask[Row, Any, Any]],
+    tables: Tables,
+    given: Mapping[str, str | Path | None],
+    config: FinetuneConfig,
+    out: Path,
+    pictures: Pictures | None,
+    left_out: LeftOut,
+    progress: bool,
+) -> tuple[dict[str, list[TableRow]], dict[str, list[tuple[TableRow, Row]]]]:
+    """All rows of the tables that are given, and those that can be used with what the task makes of them."""
+    store, root = out / PICTURES_FOLDER, tables.pictures
+    raw = {
+        name: read_table(source, task.fields, tables.columns, store, root, left_out)
+        for name, source in given.items()
+        if source is not None
+    }
+    typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
+    for name, rows in raw.items():
+        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
+    return raw, typed
+
+
+def _places(
+    task: type[OwnTask[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
+) -> tuple[dict[Path, str], dict[Row, str]]:
+    """File and row in which each picture is first named, and those of each typed row."""
     places: dict[Path, str] = {}
     row_places: dict[Row, str] = {}
     for rows in typed.values():
@@ -135,9 +160,7 @@ def read_data(
             row_places.setdefault(converted, row.place)
             for picture in task.pictures_of(converted):
                 places.setdefault(picture, row.place)
-    plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
-    split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
-    return OwnData(split, places, sources, row_places)
+    return places, row_places
 
 
 def readable_rows(

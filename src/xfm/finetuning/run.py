@@ -196,14 +196,13 @@ def _save(
         "baselines": result.baselines,
         "seconds": dict(seconds),
         "partial_pictures": partial_pictures(run.pictures, run.places(origin)),
-        "left_out": {"says": found.left_out, **run.left_out.plain()},
+        "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
         "intervals": _intervals(run, found),
         "flags": plain(found.flags),
         "next": next_command(run, found.model, origin),
     }
-    run.left_out.write(run.out)
     write_json(run.out / DETAILS, details)
     _report(run, found, details, origin)
     write_scores(run.out / METRICS, found.scores)

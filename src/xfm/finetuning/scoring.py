@@ -13,7 +13,7 @@ from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
-from xfm.data.left_out import BAD_FILE, LeftOut
+from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, read_table
 from xfm.evaluation.context import PartResult
 from xfm.evaluation.report import line_of
@@ -127,12 +127,11 @@ def score(
     task = restored(kind, base, decoded, rows.rows, config)
     unknown = rows.unknown_to(task)
     sign(out, maker)
-    left_out.write(out)
     more = {
         "model": str(model),
         "sources": {SPLIT: str(test)},
         "provenance": base.provenance,
-        "left_out": {"says": left_out.sentence(out / BAD_FILE), **left_out.plain()},
+        "left_out": left_out.kept_in(out),
         "partial_pictures": partial_pictures(decoded, rows.places),
         "made_by": asdict(maker),
     }

@@ -32,6 +32,7 @@ from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.results_folder import require_run_folder
 from xfm.training import distributed
+from xfm.training.bad_log import BadLog
 from xfm.training.checkpoint import load_weights
 from xfm.training.failures import explained
 from xfm.training.logging import LOG_FILE
@@ -40,8 +41,8 @@ from xfm.training.provenance import checkpoint_describer, describe_run, origin_o
 from xfm.training.randomness import seed_all
 from xfm.training.run_folder import held, require_run, saved_of
 
-_log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
+_log = logging.getLogger(__name__)
 
 _HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
 _PUBLISHED_NEW = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
@@ -93,6 +94,7 @@ def pretrain(
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         data = CurriculumData(recipe, process, preprocessing)
+        bad = BadLog(folder, process.rank, resume)
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
@@ -107,7 +109,7 @@ def pretrain(
         result = train(
             model,
             losses,
-            data.batches,
+            lambda start, stop: bad.watched(data.batches(start, stop)),
             recipe.training,
             folder,
             is_new=lambda name: is_new_part(name, recipe, fresh),
@@ -119,7 +121,10 @@ def pretrain(
             data=data.fingerprint() if process.is_first else {},
             allowed=allowed,
         )
+        bad.close()
         if process.is_first:
+            for report in data.reports:
+                bad.folder(report)
             save_model(
                 folder / MODEL_FOLDER,
                 model,
@@ -127,8 +132,10 @@ def pretrain(
                 preprocessing,
                 provenance(result.step, changes=result.changes),
             )
-            if found := data.shortfall():
-                _log.warning("%s; events in %s name them", found, folder / LOG_FILE)
+            if count := data.used_in_part:
+                _log.warning("%s pictures were used in part; see the events in %s", count, folder / LOG_FILE)
+                    "%s pictures were used in part; events in %s name them", count, folder / LOG_FILE
+                )
         distributed.barrier()
     return folder / MODEL_FOLDER
 
@@ -207,6 +214,11 @@ class CurriculumData:
             for phase, stretch in enumerate(self.stretches)
         ]
 
+        reports = {report.folder: report for data in self._sets for report in data.reports}
+        self.reports = list(reports.values())
+        for report in self.reports if process.is_first else ():
+            _log.warning("%s", report.sentence)
+
     def fingerprint(self) -> dict[str, str]:
         """The files of the data with a digest each."""
         return data_fingerprint([stretch.data for stretch in self.stretches], self._root)
@@ -215,12 +227,10 @@ class CurriculumData:
         """The stretch of the run that the batch with that index belongs to."""
         return next(s for s in self.stretches if batch < s.stop * self.accumulate)
 
-    def shortfall(self) -> str:
-        """How many records this process left out or used in part, in words; empty if none."""
-        bad = {origin for data in self._sets for origin in data.bad}
-        cut = {origin for data in self._sets for origin in data.partial}
-        said = [f"{len(bad)} bad records were left out"] if bad else []
-        return " and ".join(said + ([f"{len(cut)} pictures were used in part"] if cut else []))
+    @property
+    def used_in_part(self) -> int:
+        """How many pictures of this process could be decoded in part only."""
+        return len({origin for data in self._sets for origin in data.partial})
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded) of the run."""

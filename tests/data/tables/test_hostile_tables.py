@@ -3,16 +3,20 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.data.tables.test_tables import PICTURES, png, read, row
+from xfm.config.pipelines import FIELDS, PipelineTask
 from xfm.data.tables import ColumnMap, read_table
 from xfm.data.tables.parquet import open_parquet
 from xfm.data.tables.parquet_pages import plan_group
 from xfm.errors import UserError
+from xfm.inference.predict.reading import Reading
+from xfm.inference.predict.sources import open_source
 
 
 def test_a_header_of_any_width(tmp_path: Path) -> None:
@@ -33,6 +37,30 @@ def test_a_gigantic_cell_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\n" + content)
     with pytest.raises(UserError, match=r"a\.csv:3: the row cannot be read \(field larger"):
         read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],  # a download that broke off
+        lambda data: data[:-8] + b"\xff" * 4 + data[-4:],  # the footer's length
+        lambda data: data[:4] + b"\0" * (len(data) - 12) + data[-8:],  # the footer itself
+        lambda data: data[:20] + b"\xff" * 60 + data[80:],  # the rows
+        lambda data: b"",
+    ],
+)
+def test_damaged_parquet_is_called_damaged(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """It is there: looking at its path again would be in vain."""
+    arrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    table = arrow.Table.from_pylist([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(200)])
+    pytest.importorskip("pyarrow.parquet").write_table(table, path, compression="gzip")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"a\.parquet.*copy it again") as caught:
+        read(path)
+    assert "check the path" not in str(caught.value)
+    with pytest.raises(UserError, match=r"a\.parquet.*copy it again"):
+        list(open_source(path, Reading(FIELDS[PipelineTask.TEXT_CLASSIFICATION])).rows(0, frozenset()))
 
 
 def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import re
 from fnmatch import fnmatch
 from itertools import pairwise
@@ -69,17 +70,18 @@ def resolve_files(path: Path | str) -> list[Path]:
             there is a gap in the numbers of its files, or the world that they belong to lists more.
     """
     text = str(path)
-    span = _RANGE.search(text)
+    place = Path(text)
+    there = os.path.exists(place)  # what exists is no pattern, whatever its name
+    span = None if there else _RANGE.search(text, len(_existing(text)))
     if span:
         first, last = span.groups()
         names = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
         return [file for n in names for file in resolve_files(text[: span.start()] + n + text[span.end() :])]
-    place = Path(text)
     if place.is_dir():
         files = sorted(file for ending in _READERS for file in place.glob(f"*{ending}"))
         _check_complete(place, files, place)
-    elif glob.has_magic(text) and not place.exists():
-        files = sorted(Path(name) for name in glob.glob(text))
+    elif not there and glob.has_magic(text[len(_existing(text)) :]):
+        files = sorted(Path(name) for name in glob.glob(_pattern(text)))
         _check_complete(place, files, place.parent)
     else:
         files = [place]
@@ -89,6 +91,21 @@ def resolve_files(path: Path | str) -> list[Path]:
         if file.suffix not in _READERS:
             raise UserError(f"{file}: unknown ending; give .tar shards (not compressed) or .jsonl files.")
     return files
+
+
+def _existing(text: str) -> str:
+    """The longest beginning of a path, up to a separator, that is a folder: it is taken as it is written."""
+    found = text
+    while found and not os.path.isdir(found):
+        found = found.rstrip(os.sep).rpartition(os.sep)[0]
+        found += os.sep if found or text.startswith(os.sep) else ""
+    return found
+
+
+def _pattern(text: str) -> str:
+    """A path as a pattern in which the names of folders that exist are no patterns."""
+    literal = _existing(text)
+    return glob.escape(literal) + text[len(literal) :]
 
 
 def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
@@ -108,7 +125,7 @@ def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
                     f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
                     "again, or name the files that you want one by one."
                 )
-    pattern = f"{glob.escape(str(folder))}/*" if place == folder else str(place)
+    pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
     for listed in _listed(folder):
         if listed.suffix in _READERS and fnmatch(str(listed), pattern) and listed not in files:
             raise UserError(f"{listed}: the file is missing; build its world again with `xfm prepare`.")

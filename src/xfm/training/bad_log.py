@@ -1,0 +1,62 @@
+"""`bad.jsonl` of a pre-training: the records that were left out, written as they come."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from xfm.data.folders import FolderReport
+from xfm.data.left_out import BAD_FILE, bad_rows_of
+from xfm.data.schema import Batch
+from xfm.errors import printable
+
+
+class BadLog:
+    """The file of one process of a run.
+
+    Args:
+        folder: of the run.
+        rank: of the process; each has a file of its own.
+        resume: whether the records of a run that was stopped stay in it.
+    """
+
+    def __init__(self, folder: Path, rank: int, resume: bool) -> None:
+        self._path = folder / (BAD_FILE if rank == 0 else f"{Path(BAD_FILE).stem}-{rank}.jsonl")
+        self._resume = resume
+        self._known: set[str] | None = None
+
+    def watched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches, of which every new bad record is written down first."""
+        for batch in batches:
+            for record in batch.skipped:
+                self._write(str(record.origin), {"place": str(record.origin), "error": record.reason})
+            yield batch
+
+    def folder(self, report: FolderReport) -> None:
+        """Write down what a folder of pictures holds besides them."""
+        self._write(report.folder, report.plain())
+
+    def _write(self, key: str, content: dict[str, object]) -> None:
+        if self._known is None:  # not before the run's folder is known to be free
+            self._known = set(bad_rows_of(self._path)) if self._resume else set()
+            if not self._resume:
+                self._path.unlink(missing_ok=True)
+        if key not in self._known:
+            self._known.add(key)
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Remove what an earlier run left, where this one left out nothing."""
+        if self._known is None and not self._resume:
+            self._path.unlink(missing_ok=True)
+
+
+def bad_records(folder: Path) -> str:
+    """How many records a run left out, in a sentence with the first of them; empty where it left out none."""
+    files = sorted(folder.glob(f"{Path(BAD_FILE).stem}*.jsonl"))
+    found = {place: reason for file in files for place, reason in bad_rows_of(file).items()}
+    if not found:
+        return ""
+    place, reason = next(iter(found.items()))
+    were = "record was" if len(found) == 1 else "records were"
+    return printable(f"{len(found):,} {were} left out: {place} ({reason}); all in {files[0]}")
