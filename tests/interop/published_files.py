@@ -41,6 +41,7 @@ def tiny(kind: TaskKind | None = None, config: ModelConfig | None = None, seed: 
 
 def tiny_file(path: Path, kind: TaskKind | None = None) -> dict[str, Tensor]:
     """Write a published file without our own settings; returns its tensors."""
+    path.unlink(missing_ok=True)  # an export replaces no file
     export(tiny(kind), path)
     content = torch.load(path, weights_only=True)
     write(path, content["model"])

@@ -115,6 +115,7 @@ sizes = st.builds(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sizes_are_read_off_the_tensors(tmp_path: Path, config: ModelConfig, kind: TaskKind | None) -> None:
     old = tiny(kind, config)
+    (tmp_path / "a.th").unlink(missing_ok=True)  # an export replaces no file
     export(old, tmp_path / "a.th")
     write(tmp_path / "a.th", torch.load(tmp_path / "a.th", weights_only=True)["model"])
     new = convert(tmp_path / "a.th", choices(kind, heads=4)).model.config

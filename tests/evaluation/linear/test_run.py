@@ -110,10 +110,10 @@ def test_rows_that_cannot_be_used_are_named(folder, capsys):
 
 def test_the_folder_of_a_run_stands_for_its_model(folder):
     """For a probe, and without training."""
-    given = ["--test", str(folder / "test"), "--out", str(folder / "out")]
+    given = ["--test", str(folder / "test"), "--out"]
     train = ["--train", str(folder / "train"), "--methods", "knn"]
-    assert main(["probe", str(folder), *train, *given]) == 0
-    assert main(["zero-shot", str(folder), *given]) == 0
+    assert main(["probe", str(folder), *train, *given, str(folder / "out")]) == 0
+    assert main(["zero-shot", str(folder), *given, str(folder / "out-2")]) == 0
 
 
 def test_every_epoch_sees_every_row_once():
