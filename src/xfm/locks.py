@@ -42,6 +42,7 @@ def locked(folder: Path, beside: bool = False) -> Iterator[None]:
     if real in _held:
         yield
         return
+    folder.exists()  # a name that is too long is told by the command line, in fewer characters
     with writing(folder, "and run again"):
         made = _make(path.parent)
         handle = _lock(path, folder)

@@ -267,7 +267,7 @@ def test_what_a_resumed_run_must_agree_with(
         run(choose_by="mcc")
     text = table.read_text()
     table.write_text(text.replace("good", "fine"))
-    with pytest.raises(UserError, match=r"data\.\w+ was"):
+    with pytest.raises(UserError, match=r"trained on other rows: those of \w+ have changed"):
         run()
     table.write_text(text)
     run()

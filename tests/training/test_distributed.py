@@ -13,8 +13,10 @@ from torch import nn
 
 from tests.training.distributed_worker import contrastive_gradient
 from tests.training.support import config, logged_losses, run_line
+from xfm.config.training import Change
+from xfm.errors import UserError
 from xfm.training import distributed
-from xfm.training.checkpoint import checkpoint_path, list_checkpoints
+from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
@@ -82,7 +84,13 @@ def test_moves_to_another_number_of_processes(two, tmp_path):
     assert [p.name for p in list_checkpoints(tmp_path / "run")] == ["step-00000003", "step-00000006"]
     before = logged_losses(tmp_path / "run")
     shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
-    run_line(tmp_path / "run", config(6, save_every=3, keep=5), resume=True)
+    with pytest.raises(UserError, match=r"had 2 processes and now has 1.*--allow-changed processes"):
+        run_line(tmp_path / "run", config(6, save_every=3, keep=5), resume=True)
+    allowed = frozenset({Change.PROCESSES})
+    done = run_line(tmp_path / "run", config(6, save_every=3, keep=5), resume=True, allowed=allowed)
+    assert len(done.changes) == 1
+    assert done.changes[0].startswith("from step 3: it had 2 processes")
+    assert read_state(checkpoint_path(tmp_path / "run", 6)).changes == done.changes
     after = logged_losses(tmp_path / "run")
     assert {k: v[0] for k, v in after.items()} == pytest.approx(
         {k: v[0] for k, v in before.items()}, rel=1e-5

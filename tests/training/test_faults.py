@@ -101,6 +101,7 @@ def test_a_small_limit_on_files(corpus, tmp_path):
 
 
 # ------------------------------------------------------------------ little shared memory
+@pytest.mark.slow
 @pytest.mark.usefixtures("may_mount")
 def test_without_shared_memory_the_numbers_are_the_same(corpus, tmp_path):
     for name, size in (("much", "1g"), ("little", "100k"), ("none", "8k")):
@@ -128,6 +129,7 @@ HANGS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGINT, 2), (signal.SIGTERM, 0)]
 )

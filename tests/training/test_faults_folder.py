@@ -85,6 +85,7 @@ def test_a_world_is_built_once_at_a_time(tmp_path):
 
 
 # ------------------------------------------------------------------ other data, other processes
+@pytest.mark.slow
 def test_other_data_is_noticed(corpus, tmp_path):
     assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9), seconds=60).status == 0
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
@@ -109,6 +110,7 @@ def test_other_data_is_noticed(corpus, tmp_path):
     assert any("Allowed to differ" in message for message in events)
 
 
+@pytest.mark.slow
 def test_data_on_another_disk_is_the_same(corpus, tmp_path):
     assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9), seconds=60).status == 0
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")

@@ -60,6 +60,7 @@ def ranks(running: Running) -> list[psutil.Process]:
     return sorted(found, key=lambda one: int(one.environ()["RANK"]))
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_is_one_sentence_of_each_other(corpus, tmp_path):
     words = command(corpus, tmp_path, workers=1, save_every=2)[1:]
     with Running([*TORCHRUN, "2", *words]) as running:
@@ -78,6 +79,7 @@ def test_a_rank_that_is_killed_is_one_sentence_of_each_other(corpus, tmp_path):
     assert latest_checkpoint(tmp_path / "run")[0] is not None
 
 
+@pytest.mark.slow
 def test_the_scheduler_stops_all_ranks(corpus, tmp_path):
     words = command(corpus, tmp_path, workers=1)[1:]
     with Running([*TORCHRUN, "2", *words]) as running:

@@ -262,8 +262,8 @@ class RunFolder:
                 )
             if name.startswith("data.") and _DIGEST.fullmatch(str(old)):  # of a fine-tuning's rows
                 raise UserError(
-                    f"{path} was trained on other rows: those of {name.removeprefix('data.')} have changed since; "
-                    "put the old table back, or start a new run in another folder"
+                    f"{path} was trained on other rows: those of {name.removeprefix('data.')} have changed "
+                    "since; put the old table back, or start a new run in another folder"
                 )
             raise UserError(
                 f"{path} belongs to another configuration: {name} was {old} and is now {new}; "
