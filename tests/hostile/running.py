@@ -149,10 +149,14 @@ def run(
             start_new_session=True,
         )
     running = Running(process, output, here, mark)
+    why = ""
     try:
-        if during is not None:
-            during(running)
-        why = _watch(running, began + seconds)
+        try:
+            if during is not None:
+                during(running)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            why = str(error)
+        why = why or _watch(running, began + seconds)
         status = process.poll() if not why else None
         took = time.monotonic() - began
         left = _left(running)
