@@ -147,6 +147,8 @@ def run(
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # What runs in the background of a shell ignores Ctrl-C, and its children would, too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     running = Running(process, output, here, mark)
     why = ""
