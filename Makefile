@@ -37,7 +37,7 @@ unit: $(DEV) ## the tests alone, on all cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered \
 		--cov-fail-under=85 $(PYTEST)
 
-hostile: $(DEV) ## 200 mistakes and attacks against the real commands, some twenty minutes (PYTEST='-k parquet')
+hostile: $(DEV) ## mistakes and attacks against the real commands, some twenty minutes (PYTEST='-k parquet')
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=0 --durations-min=60 --no-header \
 		tests/hostile --hostile-all=build/hostile.json $(PYTEST)
 

@@ -43,7 +43,7 @@ def describe(path: str) -> str:
         from xfm.config.load import dump_recipe, load_recipe
 
         return dump_recipe(load_recipe(path)).rstrip()
-    if (folder / "state.json").is_file():
+    if (folder / "state.json").exists():  # whatever it is: what reads it says so
         return _describe_checkpoint(folder)
     if (folder / "config.json").is_file():
         return _describe_model(folder)

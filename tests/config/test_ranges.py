@@ -4,6 +4,7 @@ import pytest
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import LARGEST, check_range
+from xfm.config.training import TrainingConfig
 
 
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, -math.inf, LARGEST + 1, 10**400, 1e300])
@@ -20,3 +21,10 @@ def test_what_lies_inside_passes(value: float) -> None:
 def test_a_seed_that_no_generator_takes_is_named() -> None:
     with pytest.raises(ValueError, match="seed is 18446744073709551616"):
         FinetuneConfig(seed=1 << 64)
+
+
+@pytest.mark.parametrize("name", ["steps", "accumulate", "log_every"])
+@pytest.mark.parametrize("value", [0, -1, 10**400])
+def test_counts_of_a_training_are_named_whatever_their_size(name, value):
+    with pytest.raises(ValueError, match=rf"training\.{name} is "):
+        TrainingConfig(**{name: value})

@@ -11,6 +11,8 @@ import torch
 from tests.data.conftest import Corpus, region_members, write_tar
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.data.loader import PretrainingData
+from xfm.data.records import SampleKind
+from xfm.data.sources import open_source
 from xfm.errors import UserError
 
 BAD = {
@@ -117,3 +119,12 @@ def test_a_corpus_without_a_good_record(spoilt, tmp_path, max_bad):
         UserError, match=r"a\.tar:\d.*mend or remove them(, or check the field names|, or raise)"
     ):
         list(PretrainingData(config, 96, 12, 0).batches(0, 1))
+
+
+def test_a_file_of_holes_is_not_read_to_its_end(tmp_path):
+    """A thousand million million zeros take no room on the disk."""
+    with (tmp_path / "text.jsonl").open("wb") as stream:
+        stream.write(b'{"text": "a"}\n')
+        stream.truncate(1 << 42)
+    with pytest.raises(UserError, match=r"text\.jsonl: no line ends in 1073741824 bytes"):
+        open_source(tmp_path / "text.jsonl", SampleKind.TEXT)

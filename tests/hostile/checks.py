@@ -13,6 +13,8 @@ _LARGE = 64 << 20
 _DRAFT = re.compile(r"\.partial|\.tmp$|\.old-\d+$")
 RESULTS = ("metrics.json", "report.html", "scores.json", "task.json")
 """Files that say that something has been finished."""
+CANARY = "hacked"
+"""Name of the file that hostile code would make."""
 _EXPECTED = frozenset({0, 2, 130})
 
 
@@ -47,8 +49,9 @@ def faults(situation: Situation, ending: Ending, before: dict[str, str], after: 
     if ending.peak > MEMORY:
         found.append(f"{ending.peak >> 20} MiB of memory")
     if not situation.silent:
-        said = ending.output.replace("\n", " ")
-        found += [f"the output does not name {text!r}" for text in situation.says if text not in said]
+        said = ending.output.replace("\n", " ").replace("_", "-")  # both are in use for options
+        missing = [text for text in situation.says if text.replace("_", "-") not in said]
+        found += [f"the output does not name {text!r}" for text in missing]
     found += [f"left behind: {one}" for one in ending.left]
     return found + _losses(situation, ending, before, after)
 
@@ -59,6 +62,8 @@ def _losses(situation: Situation, ending: Ending, before: dict[str, str], after:
         if after.get(path) != content and not path.startswith(situation.changes or "\0"):
             found.append(f"{path} is {'gone' if path not in after else 'another'}")
     for path in after.keys() - before.keys():
+        if path.rsplit("/", 1)[-1] == CANARY:
+            found.append("code from a file was run")
         if _DRAFT.search(path) and ending.status in _EXPECTED:
             found.append(f"{path} is left half-written")
         if (

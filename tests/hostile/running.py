@@ -147,12 +147,18 @@ def run(
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # What runs in the background of a shell ignores Ctrl-C, and its children would, too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     running = Running(process, output, here, mark)
+    why = ""
     try:
-        if during is not None:
-            during(running)
-        why = _watch(running, began + seconds)
+        try:
+            if during is not None:
+                during(running)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            why = str(error)
+        why = why or _watch(running, began + seconds)
         status = process.poll() if not why else None
         took = time.monotonic() - began
         left = _left(running)

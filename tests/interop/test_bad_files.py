@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from xfm.cli import main
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.interop.published.convert import convert
+from xfm.interop.published.file import write_published
 from xfm.interop.published.spare import spare
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -261,3 +263,14 @@ def test_another_architecture(tmp_path: Path) -> None:
     )
     torch.save({"model": BertForMaskedLM(small).state_dict()}, tmp_path / "bert.pt")
     assert "no published X-FM checkpoint" in sentence(tmp_path / "bert.pt")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path), lambda path: path.mkdir()])
+def test_what_is_no_file_is_not_replaced_by_a_checkpoint(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "a.th")
+    before = os.lstat(tmp_path / "a.th").st_ino
+    with pytest.raises(UserError, match=r"a\.th is a folder, a device or a link"):
+        write_published(tmp_path / "a.th", {}, {})
+    assert os.lstat(tmp_path / "a.th").st_ino == before

@@ -121,6 +121,15 @@ def test_a_linked_folder_is_replaced_behind_its_link(saved: Path) -> None:
     assert sorted(path.name for path in saved.parent.iterdir()) == ["latest", "model"]
 
 
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(UserError, match="loop is a link to itself"):
+        save(tmp_path / "loop", tiny_pretrained())
+    (tmp_path / "later").symlink_to(tmp_path / "elsewhere")  # a place that is made by saving
+    save(tmp_path / "later", tiny_pretrained())
+    assert (tmp_path / "elsewhere" / "config.json").is_file()
+
+
 @pytest.mark.parametrize("failing", [1, 2, 3])  # the tokenizer's own, the old folder's, the new folder's
 def test_a_failing_rename(saved: Path, failing: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(saved)

@@ -166,8 +166,6 @@ class Recipe:
         ends = [0.0, *(phase.until for phase in self.curriculum)]
         if any(end <= before for before, end in pairwise(ends)) or ends[-1] > 1:
             raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
-        if min(self.training.steps, self.training.accumulate, self.training.log_every) < 1:
-            raise ValueError("training.steps, training.accumulate and training.log_every must be at least 1")
         longest = max(self.data.caption_mask.max_tokens, self.data.text_mask.max_tokens)
         needed = longest + self.model.language.first_position
         if needed > self.model.language.max_positions:

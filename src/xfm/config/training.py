@@ -152,3 +152,5 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_range("training.seed", self.seed, 0, MAX_SEED)
+        for name in ("steps", "accumulate", "log_every"):
+            check_range(f"training.{name}", getattr(self, name), 1)

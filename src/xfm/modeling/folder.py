@@ -4,6 +4,7 @@ A fine-tuned model's folder also has `task.json`, what it is for, and `task.safe
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -67,8 +68,8 @@ def save_model(
             before is unharmed.
     """
     folder = Path(folder)
-    target = folder.resolve()  # through a link, so that the link stays
     _refuse_foreign(folder)
+    target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:
             write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}))
@@ -235,6 +236,8 @@ def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
 def _refuse_foreign(folder: Path) -> None:
     """Only a model folder or an empty one may be replaced."""
     if not folder.exists():
+        if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
+            raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder; name another folder for the model")

@@ -14,7 +14,7 @@ from xfm.data.sources.base import FILES, RecordSource, StoredFile
 from xfm.errors import UserError
 from xfm.files import path_below
 
-_CHUNK = 1 << 24
+_CHUNK, _LONGEST = 1 << 24, 1 << 30
 _NEWLINE = 10
 _SHORTEST_ROW = 16
 
@@ -79,10 +79,13 @@ def _index(file: StoredFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if size == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        breaks = [
-            np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == _NEWLINE) + at
-            for at in range(0, size, _CHUNK)
-        ]
+        breaks, last = [], 0
+        for at in range(0, size, _CHUNK):
+            found = np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == _NEWLINE) + at
+            last = int(found[-1]) if len(found) else last
+            if at - last > _LONGEST:  # a file of holes, say, which would be read for hours
+                raise UserError(f"{file.path}: no line ends in {_LONGEST} bytes; is it a file of JSON lines?")
+            breaks.append(found)
         ends = np.concatenate(breaks).astype(np.int64)
         if not len(ends) or ends[-1] != size - 1:
             ends = np.append(ends, size)

@@ -69,6 +69,8 @@ def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str
     Raises:
         UserError: the place is not writable or the disk is full.
     """
+    if os.path.lexists(path) and not path.is_file():
+        raise UserError(f"{path} is a folder, a device or a link to nothing, not a file; name another file")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
