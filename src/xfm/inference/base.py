@@ -19,7 +19,8 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError, suggest
 from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.items import InputError, Item, by_field, is_single, read_field
+from xfm.inference.given import ABSENT, Many, One, Stream, listed, sort_out
+from xfm.inference.items import InputError, Item, by_field, field_names, read_field
 from xfm.inference.pictures import PictureReader
 from xfm.tasks.shapes import round_up
 
@@ -58,10 +59,12 @@ class Batch:
 class Pipeline(ABC, Generic[Ready, Answer]):
     """A model that answers inputs of one task.
 
-    Called with one input it gives one answer, with a list a list, with any other iterable an iterator that
-    reads a few batches ahead. An input is a mapping of fields, or the value of the only field; the fields can
-    also be named arguments of the call. Rows are sorted by length within such a stretch and every distinct
-    picture is encoded once; the answers are those of one row at a time, up to rounding.
+    Called with one input it gives one answer. A list, tuple, array, Series, table or folder of them gives a
+    list; an iterator, which may have no end, gives an iterator that reads a few batches ahead. An input is a
+    mapping of fields, or the value of the only field; the fields can also be named arguments of the call, of
+    one input or a list each. Of a table (DataFrame, data set) the columns with the names of fields are taken,
+    of a folder the pictures in the order of their names. Rows are sorted by length within such a stretch and
+    every distinct picture is encoded once; the answers are those of one row at a time, up to rounding.
 
     Attributes:
         task: what it answers.
@@ -98,12 +101,12 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
 
     # ------------------------------------------------------------ calls
-    def __call__(self, inputs: Any = None, /, **given: Any) -> Any:
+    def __call__(self, inputs: Any = ABSENT, /, **given: Any) -> Any:
         """Answer.
 
         Args:
-            inputs: an input, a list of them, or another iterable.
-            given: options of the task; without `inputs`, also the fields of one input.
+            inputs: an input, several in one of the forms above, or an iterator over inputs.
+            given: options of the task; without `inputs`, also the fields of one input, or a list for each.
 
         Returns:
             An answer, a list of answers, or an iterator over answers.
@@ -112,15 +115,20 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             UserError: an input cannot be used (names which one), or an option is unknown or wrong.
         """
         options, fields = self._options(given)
-        if inputs is None:
-            return self._one(fields, options)
-        if fields:
+        if inputs is ABSENT and fields:
+            known = [field.name for field in dataclasses.fields(OPTIONS[self.task])]
+            if not {*fields} <= {*field_names(self.fields)}:
+                by_field(fields, self.fields, known)  # says which one is not known
+            inputs = fields
+        elif fields:
             raise UserError(f"unknown option {next(iter(fields))}; {self._known(next(iter(fields)))}")
-        if is_single(inputs) or not isinstance(inputs, Iterable):
-            return self._one(inputs, options)
-        if isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) == 4:
-            return self.collected([answer for _, answer in self.numbered(inputs, options)])
-        return (answer for _, answer in self.numbered(inputs, options))
+        match sort_out(inputs, self.fields):
+            case One(value):
+                return self._one(value, options)
+            case Many(rows):
+                return self.collected([answer for _, answer in self.numbered(rows, options)])
+            case Stream(rows):
+                return (answer for _, answer in self.numbered(rows, options))
 
     def collected(self, answers: list[Answer]) -> Any:
         """The answers of a list."""
@@ -140,9 +148,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         chosen: dict[str, Any] = {}
         for name, value in given.items():
             if name in known:
-                wants_list = known[name].default_factory is list or isinstance(getattr(kind(), name), list)
-                single = isinstance(value, str)
-                chosen[name] = ([value] if single else list(value)) if wants_list else value
+                wants_list = known[name].default_factory is not dataclasses.MISSING
+                chosen[name] = listed(name, value) if wants_list else value
         try:
             options = kind(**chosen)
         except (ValueError, TypeError) as error:

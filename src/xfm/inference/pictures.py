@@ -43,8 +43,10 @@ class Picture:
 
 
 def is_picture(value: object) -> bool:
-    """Whether a value is a picture beyond doubt: a string may be a path or a text."""
-    return isinstance(value, Path | bytes | Image.Image | np.ndarray | Tensor)
+    """Whether a value is a picture beyond doubt: a string may be a text or a path, an array hold texts."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind not in "OSTU"
+    return isinstance(value, Path | bytes | Image.Image | Tensor)
 
 
 def original(source: object, urls: UrlRules | None = None) -> Tensor:
@@ -65,7 +67,12 @@ def original(source: object, urls: UrlRules | None = None) -> Tensor:
         return load_image(source)
     if isinstance(source, bytes):
         return _decoded(source, "the bytes of the picture")
-    return to_uint8(source).cpu()  # pyright: ignore[reportArgumentType]  # it refuses what is none
+    if not isinstance(source, Image.Image | np.ndarray | Tensor):
+        raise UserError(
+            "a picture must be a path, the bytes of a file, a PIL picture, or a uint8 array or tensor, not "
+            f"{type(source).__name__}"
+        )
+    return to_uint8(source).cpu()
 
 
 def _decoded(data: bytes, name: str) -> Tensor:
