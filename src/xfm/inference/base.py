@@ -26,7 +26,7 @@ from xfm.tasks.shapes import round_up
 
 Answer = TypeVar("Answer")
 Ready = TypeVar("Ready")
-Bad = Callable[[int, str], None]
+Bad = Callable[[int, str], object]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`xfm predict`: options and work. torch is imported when the command runs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask, pipeline_task
 from xfm.errors import UserError
+from xfm.inference.predict.inputs import add_fields_of, chosen_source
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -21,12 +23,17 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     what = f"The task reads {_columns(task)}.\n" if task else f"Tasks: {_wrapped(_TASKS)}.\n"
     parser = new_parser(
         prog="xfm predict",
-        usage=f"xfm predict {task or 'TASK'} --model MODEL --input FILE --out FILE [--OPTION VALUE ...]",
-        description="Answer every row of a table, or every picture of a folder, into a JSON-lines file\n"
-        "with a line a row: its number, the columns of --keep, and the prediction. The file is only\n"
-        f"appended to: the same command goes on where a run was stopped.\n{what}"
+        usage=f"xfm predict {task or 'TASK'} --model MODEL INPUT [--out FILE] [--OPTION VALUE ...]",
+        description="Answer one input, every row of a table or of standard input, or every picture of a\n"
+        "folder: a JSON line for each with its number, the columns of --keep, and the prediction.\n"
+        "Without --out they are printed. A file of --out is only appended to: the same command goes\n"
+        f"on where a run was stopped.\n{what}"
         "`xfm predict TASK --help` shows the columns and options of a task.",
         epilog="examples:\n"
+        "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
+        "  xfm predict visual-question-answering --model runs/vqa --image cat.jpg --question 'what is it?'\n"
+        "  xfm predict image-classification --model runs/my/model --input cat.jpg\n"
+        "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
         "  xfm predict embed --model runs/nano/model --input photos/ --out vectors.jsonl\n"
         "  xfm predict visual-question-answering --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
@@ -37,10 +44,15 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "--input",
         type=str,
-        required=True,
-        help=".jsonl, .csv, .tsv or .parquet file, or a folder of pictures",
+        default=None,
+        help=".jsonl, .csv, .tsv or .parquet file, a picture, a folder of pictures, or - (standard input):\n"
+        "JSON lines, or lines of text or paths of pictures where one is a whole input",
     )
-    parser.add_argument("--out", type=str, required=True, help="JSON-lines file to write, or to go on with")
+    if task is not None:
+        add_fields_of(task, parser)
+    parser.add_argument(
+        "--out", type=str, default=None, help="JSON-lines file to write or to go on with, instead of printing"
+    )
     parser.add_argument(
         "--columns", type=str, default="", help="what the columns are called, as in image=photo,question=q"
     )
@@ -122,17 +134,27 @@ def predict(chosen: "Namespace") -> None:
     gallery = getattr(chosen, "gallery", None)
     if chosen.resume and chosen.restart:
         raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
+    if chosen.out is None and (chosen.resume or chosen.restart):
+        option = "--resume" if chosen.resume else "--restart"
+        raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
     if task is PipelineTask.RETRIEVAL and gallery is None:
         raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.predict.output import bad_file
+    from xfm.inference.predict.printed import print_answers
     from xfm.inference.predict.reading import Reading
     from xfm.inference.predict.run import predict as run
+    from xfm.inference.predict.run import read_gallery
+    from xfm.inference.predict.sources import open_source
+    from xfm.inference.retrieval import Retrieval
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     reading = Reading(FIELDS[task], ColumnMap.parse(chosen.columns), keep, root, chosen.allow_urls)
+    source = chosen_source(chosen, task, reading) or Path(chosen.input)
+    if chosen.out is None and isinstance(source, Path):
+        source = open_source(source, reading)
     pipe = pipeline(
         task,
         chosen.model,
@@ -142,18 +164,25 @@ def predict(chosen: "Namespace") -> None:
         allow_urls=chosen.allow_urls,
         readers=chosen.readers,
     )
+    draw = getattr(chosen, "draw", None)
+    if chosen.out is None:
+        assert not isinstance(source, Path)
+        if isinstance(pipe, Retrieval) and gallery is not None:
+            pipe.searched = read_gallery(pipe, Path(gallery), root)
+        limit = math.inf if chosen.skip_bad else 0
+        return print_answers(pipe, source, options, limit, None if draw is None else Path(draw))
     out = Path(chosen.out)
     try:
         found = run(
             pipe,
-            chosen.input,
+            source,
             out,
             options,
             reading=reading,
             gallery=gallery,
             skip_bad=chosen.skip_bad,
             restart=chosen.restart,
-            draw=getattr(chosen, "draw", None),
+            draw=draw,
             progress=not chosen.quiet,
         )
     except KeyboardInterrupt:
@@ -161,3 +190,4 @@ def predict(chosen: "Namespace") -> None:
     before = f" ({found.before} of them by earlier runs)" if found.before else ""
     skipped = f"; {found.skipped} could not be answered, see {bad_file(out)}" if found.skipped else ""
     print(f"{found.before + found.answered} rows are answered in {out}{before}{skipped}.")
+    return None
