@@ -51,6 +51,8 @@ MANY: dict[str, Callable[[], Any]] = {
     "DataFrame": lambda: pandas().DataFrame(TABLE),
     "Dataset": lambda: datasets().Dataset.from_dict(TABLE),
     "column of a Dataset": lambda: datasets().Dataset.from_dict(TABLE)["text"],
+    "polars frame": lambda: pytest.importorskip("polars").DataFrame(TABLE),
+    "polars column": lambda: pytest.importorskip("polars").Series(SAID),
     "pyarrow table": lambda: pytest.importorskip("pyarrow").table(TABLE),
     "pyarrow column": lambda: pytest.importorskip("pyarrow").array(SAID),
 }
@@ -198,6 +200,7 @@ def test_a_gallery_may_be_a_folder_but_no_single_thing(models: Models, tmp_path:
         (np.array([1, 2]), "text must be a text, not ndarray"),
         (range(2), "input 0: text must be a text, not int"),
         (b"bytes", "text must be a text, not bytes"),
+        (str, "text must be a text, not type"),
         (print, "text must be a text, not builtin_function_or_method"),
         (np.array(["a", None], dtype=object), "input 1: the input is None"),
         ([float("nan")], r"input 0: text must be a text, not float"),
@@ -213,6 +216,7 @@ def test_what_is_no_text_is_named(classify: Pipeline[Any, Any], given: Any, word
     [
         (None, "the input is None"),
         (3, "a picture must be .* not int"),
+        ("", "the path of the picture is empty"),
         ([3], "input 0: a picture must be .* not int"),
         ({"a.png"}, "a set has no order"),
         (np.array([1, 2, 3]), "a picture must be"),
@@ -239,6 +243,29 @@ def test_calls_without_an_input_show_one(models: Models) -> None:
         ask("what is it")
     with pytest.raises(UserError, match="there is no field 'topk'; did you mean top_k"):
         ask(image="a.png", question="what", topk=3)
+
+
+@pytest.mark.parametrize(
+    ("task", "option", "value", "words"),
+    [
+        ("text-classification", "top_k", "3", "top_k must be a whole number such as 5, not '3'"),
+        ("text-classification", "top_k", 2.5, "top_k must be a whole number such as 5, not 2.5"),
+        ("text-classification", "top_k", None, "top_k must be a whole number such as 5, not None"),
+        ("text-classification", "top_k", True, "top_k must be a whole number such as 5, not True"),
+        ("vqa", "free", "no", "free must be True or False such as False, not 'no'"),
+        ("captioning", "temperature", "hot", r"temperature must be a number such as 1\.0, not 'hot'"),
+    ],
+)
+def test_options_of_another_kind_are_named(
+    models: Models, task: str, option: str, value: Any, words: str
+) -> None:
+    pipe = xfm.pipeline(task, model=models[TaskKind(task)])
+    with pytest.raises(UserError, match=words):
+        pipe({}, **{option: value})
+
+
+def test_numbers_of_numpy_are_options(classify: Pipeline[Any, Any]) -> None:
+    assert len(classify("a red square", top_k=np.int64(2))) == 2
 
 
 # ---------------------------------------------------------------- lists as texts

@@ -19,8 +19,8 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError, suggest
 from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.given import ABSENT, Many, One, Stream, listed, sort_out
-from xfm.inference.items import InputError, Item, by_field, field_names, read_field
+from xfm.inference.given import ABSENT, Many, One, Stream, option, sort_out
+from xfm.inference.items import InputError, Item, by_field, example, field_names, read_field
 from xfm.inference.pictures import PictureReader
 from xfm.tasks.shapes import round_up
 
@@ -144,15 +144,11 @@ class Pipeline(ABC, Generic[Ready, Answer]):
     def _options(self, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The options among named arguments, and the other arguments."""
         kind = OPTIONS[self.task]
-        known = {field.name: field for field in dataclasses.fields(kind)}
-        chosen: dict[str, Any] = {}
-        for name, value in given.items():
-            if name in known:
-                wants_list = known[name].default_factory is not dataclasses.MISSING
-                chosen[name] = listed(name, value) if wants_list else value
+        known = vars(kind())
+        chosen = {name: option(name, value, known[name]) for name, value in given.items() if name in known}
         try:
             options = kind(**chosen)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise UserError(f"{self.task}: {error}") from error
         return options, {name: value for name, value in given.items() if name not in known}
 
@@ -232,7 +228,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
     def _read(self, given: object, reader: PictureReader) -> Item:
         values = by_field(given, self.fields)
         if not values or (len(values) > 1 and not any(not field.optional for field in self.fields)):
-            raise UserError(f"{self.task} takes either {' or '.join(f.name for f in self.fields)}")
+            either = " or ".join(field.name for field in self.fields)
+            raise UserError(f"{self.task} takes either {either}: give {example(self.fields)}")
         found = {f.name: read_field(f, values[f.name], reader) for f in self.fields if f.name in values}
         pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
         texts = [value for value in found.values() if isinstance(value, str)]

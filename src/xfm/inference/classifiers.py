@@ -149,7 +149,7 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[Scored]]):
     def prepare(self, options: ZeroShotOptions) -> ClassVectors:
         """Encode the names of the classes, once a call."""
         if not options.candidate_labels:
-            raise UserError(f"{self.task} needs candidate_labels, the names of the classes to choose among")
+            raise UserError(f"{self.task} needs candidate_labels, such as 'cat, dog'")
         engine, names = self.engine, options.candidate_labels
         sentences = [
             template.replace("{}", name) for name in names for template in options.hypothesis_template

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,10 @@ def _of_values(given: Any) -> One | Many | Stream:
     as_list = getattr(given, "to_pylist", None)  # of pyarrow, whose columns hold scalars of its own
     if as_list is not None:
         return Many(as_list())
-    if isinstance(given, Iterable):
-        return Many(given) if hasattr(given, "__len__") else Stream(given)
-    if hasattr(given, "__len__") and hasattr(given, "__getitem__"):  # as torch's data sets
+    methods = {*dir(type(given))}  # a class has those of its objects, and is no list
+    if "__iter__" in methods:
+        return Many(given) if "__len__" in methods else Stream(given)
+    if {"__len__", "__getitem__"} <= methods:  # as torch's data sets
         return Many(given[place] for place in range(len(given)))
     return One(given)
 
@@ -197,6 +199,23 @@ def _cell(value: Any) -> Any:
 
 
 # ---------------------------------------------------------------- lists beside the input
+def option(name: str, value: Any, default: Any) -> Any:
+    """The value of an option, of the kind of its default.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    if isinstance(default, list):
+        return listed(name, value)
+    kinds: dict[type, tuple[type, str]] = {
+        bool: (bool, "True or False"), int: (Integral, "a whole number"), float: (Real, "a number"),
+    }  # fmt: skip
+    kind, words = kinds[type(default)]
+    if not isinstance(value, kind) or isinstance(value, bool) > isinstance(default, bool):
+        raise UserError(f"{name} must be {words} such as {default}, not {value!r}")
+    return value
+
+
 def listed(name: str, value: Any) -> list[str]:
     """The value of an option that is a list of texts; a text with commas names several.
 

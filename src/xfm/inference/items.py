@@ -156,7 +156,9 @@ def read_field(field: InputField, value: object, reader: PictureReader) -> list[
     """
     if field.holds is Holds.TEXT:
         if not isinstance(value, str):
-            raise UserError(f"{field.name} must be a text, not {type(value).__name__}")
+            raise UserError(
+                f"{field.name} must be a text, not {type(value).__name__}; give one such as 'a text'"
+            )
         if not is_text(value):  # half a surrogate pair, which no tokenizer takes
             raise UserError(f"{field.name} is not Unicode; mend the text")
         return value

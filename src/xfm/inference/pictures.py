@@ -59,6 +59,8 @@ def original(source: object, urls: UrlRules | None = None) -> Tensor:
     Raises:
         UserError: no picture, not readable, too large, or an address that is not allowed.
     """
+    if isinstance(source, str) and not source.strip():
+        raise UserError("the path of the picture is empty; give one such as 'a.png'")
     if isinstance(source, str) and is_url(source):
         if urls is None:
             raise UserError(f"{source}: addresses are not fetched unless allow_urls=True; or give a file")
@@ -69,8 +71,8 @@ def original(source: object, urls: UrlRules | None = None) -> Tensor:
         return _decoded(source, "the bytes of the picture")
     if not isinstance(source, Image.Image | np.ndarray | Tensor):
         raise UserError(
-            "a picture must be a path, the bytes of a file, a PIL picture, or a uint8 array or tensor, not "
-            f"{type(source).__name__}"
+            "a picture must be a path such as 'a.png', the bytes of a file, a PIL picture, a uint8 array or "
+            f"tensor, not {type(source).__name__}"
         )
     return to_uint8(source).cpu()
 
