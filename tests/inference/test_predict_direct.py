@@ -99,7 +99,7 @@ def test_one_picture_is_an_input(models: Models, folders: Folders, photo: str, c
     for name, content, words in (
         ("broken.png", b"no picture", "broken.png: the picture"),
         ("absent.jpg", None, "absent.jpg"),
-        ("notes.txt", b"some words", "a picture, a folder of pictures, or a file of .jsonl"),
+        ("notes.txt", b"some words", "is neither a picture nor a file of .jsonl, .ndjson"),
     ):
         if content is not None:
             Path(name).write_bytes(content)
@@ -250,6 +250,7 @@ def test_one_input_goes_into_a_file(folders: Folders, photo: str, capsys: Shell)
         ),
         (["embed", "--input", "a.csv", "--text", "b"], "give either --input or --text, not both"),
         (["embed", "--text", "b", "--image", "a.png"], "one of --text 'a text' or --image a.png"),
+        (["embed", "--input", " "], "--input is empty; give a file or folder"),
         (["text-classification", "--text", " "], "--text is empty"),
         (["embed", "--text", "b", "--keep", "id"], "--keep is for tables and JSON lines; leave it out"),
         (["embed", "--text", "b", "--restart"], "--restart is for a file of answers; give --out, or leave"),

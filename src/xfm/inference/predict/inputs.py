@@ -39,6 +39,8 @@ def _one_input(chosen: "Namespace", fields: Sequence[InputField]) -> dict[str, s
     given = {name: value for name in holds if (value := chosen.get(name)) is not None}
     if chosen.input is not None and given:
         raise UserError(f"give either --input or --{next(iter(given))}, not both")
+    if chosen.input is not None and not chosen.input.strip():
+        raise UserError("--input is empty; give a file or folder, or - for standard input")
     if chosen.input is not None:
         return {}
     needed = [name for field in fields if not field.optional for name in field.parts or (field.name,)]
@@ -90,6 +92,8 @@ def chosen_source(chosen: "Namespace", task: PipelineTask, reading: "Reading") -
             example = _as_options(reading.fields).replace("a.png", chosen.input)
             raise UserError(f"{path} is a picture, which is not all that {task} needs; give {example}")
         found = OneRow({fitting[0].name: chosen.input})
+    elif path.suffix.lower() not in TABLES and path.is_file():
+        raise UserError(f"{path} is neither a picture nor a file of {', '.join(TABLES)}; convert it")
     if isinstance(found, OneRow) or (found is not None and found.plain is not None):
         for option in ("keep", "columns"):
             if chosen[option]:

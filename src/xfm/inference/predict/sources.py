@@ -33,8 +33,7 @@ def open_source(path: Path, reading: Reading) -> RowSource:
         raise UserError(f"{path} does not exist; check the path")
     if kind is None:
         raise UserError(
-            f"{path}: the input is a picture, a folder of pictures, or a file of {', '.join(TABLES)}; rename "
-            "or convert it"
+            f"{path} is neither a folder of pictures nor a file of {', '.join(TABLES)}; rename or convert it"
         )
     with unreadable(path):
         path.stat()
