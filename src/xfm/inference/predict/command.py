@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask, pipeline_task
 from xfm.errors import UserError
-from xfm.inference.predict.inputs import add_fields_of, chosen_source
+from xfm.inference.predict.inputs import add_inputs, chosen_source
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -41,15 +41,7 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     )
     parser.add_argument("task", type=str, help="what to answer")
     parser.add_argument("--model", type=str, required=True, help="model folder, run, or name on the hub")
-    parser.add_argument(
-        "--input",
-        type=str,
-        default=None,
-        help=".jsonl, .csv, .tsv or .parquet file, a picture, a folder of pictures, or - (standard input):\n"
-        "JSON lines, or lines of text or paths of pictures where one is a whole input",
-    )
-    if task is not None:
-        add_fields_of(task, parser)
+    add_inputs(task, parser)
     parser.add_argument(
         "--out", type=str, default=None, help="JSON-lines file to write or to go on with, instead of printing"
     )
@@ -127,18 +119,22 @@ def _wrapped(names: str) -> str:
     return "\n".join(lines).rstrip(", ")
 
 
-def predict(chosen: "Namespace") -> None:
-    """Answer the rows and say how many there were."""
-    task = pipeline_task(chosen.task)
-    options = assemble(OPTIONS[task], chosen)
-    gallery = getattr(chosen, "gallery", None)
+def _check(chosen: "Namespace", task: PipelineTask) -> None:
+    """Refuse options that do not suit one another."""
     if chosen.resume and chosen.restart:
         raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
     if chosen.out is None and (chosen.resume or chosen.restart):
         option = "--resume" if chosen.resume else "--restart"
         raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
-    if task is PipelineTask.RETRIEVAL and gallery is None:
+    if task is PipelineTask.RETRIEVAL and chosen.gallery is None:
         raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
+
+
+def predict(chosen: "Namespace") -> None:
+    """Answer the rows, and say how many there were where they are not printed."""
+    task = pipeline_task(chosen.task)
+    options = assemble(OPTIONS[task], chosen)
+    _check(chosen, task)
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.predict.output import bad_file
@@ -164,7 +160,7 @@ def predict(chosen: "Namespace") -> None:
         allow_urls=chosen.allow_urls,
         readers=chosen.readers,
     )
-    draw = getattr(chosen, "draw", None)
+    gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
     if chosen.out is None:
         assert not isinstance(source, Path)
         if isinstance(pipe, Retrieval) and gallery is not None:

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from xfm.inference.predict.reading import Reading, RowSource
 
 
-def add_fields_of(task: PipelineTask, parser: "ArgumentParser") -> None:
-    """The fields of one input, by their names."""
-    for field in FIELDS[task]:
+def add_inputs(task: PipelineTask | None, parser: "ArgumentParser") -> None:
+    """`--input`, and the fields of one input of the task by their names."""
+    parser.add_argument(
+        "--input",
+        type=str,
+        default=None,
+        help=".jsonl, .csv, .tsv or .parquet file, a picture, a folder of pictures, or - (standard input):\n"
+        "JSON lines, or lines of text or paths of pictures where one is a whole input",
+    )
+    for field in FIELDS[task] if task else ():
         if field.parts:
             for part in field.parts:
                 parser.add_argument(f"--{part}", type=str, default=None, help="a picture of one input")
