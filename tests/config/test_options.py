@@ -1,6 +1,7 @@
 """Every field of every configuration has an option with a type and a text."""
 
 import re
+from dataclasses import field, make_dataclass
 
 import pytest
 
@@ -95,3 +96,23 @@ def test_environment_has_a_prefix_of_its_own(monkeypatch):
     monkeypatch.setenv("XFM_PREPARE_SCENES", "5")
     assert parse(WorldConfig, env_prefix="XFM_PREPARE").scenes == 5
     assert parse(WorldConfig).scenes == WorldConfig().scenes
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("cat, big dog", ["cat", "big dog"]),
+        ("yes,no", ["yes", "no"]),  # no truth values
+        ("1,2", ["1", "2"]),
+        ("[cat, dog]", ["cat", "dog"]),
+        ("[yes, no]", ["yes", "no"]),
+        ("'a, b', c", ["a, b", "c"]),
+        ("a: b, c", ["a: b", "c"]),
+        ("a photo, not a drawing, of {}", ["a photo, not a drawing, of {}"]),
+        ('["a {}", "the, {}"]', ["a {}", "the, {}"]),
+        ("it's, a dog's", ["it's", "a dog's"]),
+    ],
+)
+def test_lists_of_texts_are_texts(written: str, meant: list[str]) -> None:
+    kind = make_dataclass("Named", [("names", list[str], field(default_factory=list))])
+    assert parse(kind, ["--names", written]).names == meant

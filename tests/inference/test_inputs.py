@@ -134,7 +134,11 @@ def test_addresses_need_leave(embed: Pipeline[Any, Any], scheme: str) -> None:
     [
         ("image-text-matching", {"image": "a.png"}, "the field text is missing; an input has image, text"),
         ("image-text-matching", {"image": "a.png", "txt": "b"}, "no field 'txt'; did you mean text"),
-        ("image-text-matching", "a text", r'several parts: give {"image": ..., "text": ...}, not a bare str'),
+        (
+            "image-text-matching",
+            "a text",
+            r'several parts: give {"image": "a.png", "text": "a text"}, not a bare str',
+        ),
         ("grounding", {"image": "a.png", "text": "b", "phrase": "c"}, "the field text is given twice"),
         ("grounding", {"image": pictures(1)[0], "text": 3}, "text must be a text, not int"),
         ("grounding", {"image": pictures(1)[0], "text": "a \ud83d"}, "text is not Unicode"),

@@ -154,7 +154,7 @@ def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: i
 
     kept = [n for n, _ in pipe.numbered(rows, bad=bad_one)]
     assert kept == [number for number in range(10) if number != bad]
-    assert skipped == [(bad, "text must be a text, not float")]
+    assert skipped == [(bad, "text must be a text, not float; give one such as 'a text'")]
     with pytest.raises(UserError, match=r"^text must be a text"):  # one input needs no number
         pipe(5.5)
 

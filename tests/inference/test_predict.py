@@ -331,7 +331,11 @@ def test_two_runs_do_not_write_one_file(classify: Pipeline[Any, Any], tmp_path: 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("rows.txt", "a", r"a file of \.jsonl, \.ndjson, \.csv, \.tsv, \.parquet"),
+        (
+            "rows.txt",
+            "a",
+            r"neither a folder of pictures nor a file of \.jsonl, \.ndjson, \.csv, \.tsv, \.parquet",
+        ),
         ("rows.csv", "words,label\na,b\n", "there is no column 'text' for the field 'text'.*--columns text="),
         ("rows.csv", "", "the first line names no columns"),
         ("rows.csv", "text,text\na,b\n", "the column 'text' is there twice"),

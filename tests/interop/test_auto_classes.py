@@ -204,7 +204,7 @@ def assert_same_encoders(folder: Path, pixels: Tensor) -> None:
     assert torch.equal(out.image_states, loaded.model.encode_image(pixels))
     assert torch.equal(out.text_states, loaded.model.encode_text(tokens.ids, tokens.mask))
     kinds = (transformers.AutoModelForMaskedLM, transformers.AutoModelForImageClassification)
-    language, vision = (auto(kind, folder) for kind in kinds)
+    language, vision = (auto(kind, folder, num_labels=2) for kind in kinds)
     logits = language(input_ids=tokens.ids, attention_mask=tokens.mask).logits
     torch.testing.assert_close(logits, loaded.model.language_logits(out.text_states))
     assert torch.equal(vision.vision(pixels), out.image_states)
@@ -248,7 +248,8 @@ def test_sizes_that_are_not_square(positions: Positions, tmp_path: Path) -> None
 
 
 def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
-    auto(transformers.AutoModelForSequenceClassification, folder).save_pretrained(tmp_path / "text")  # type: ignore
+    text = auto(transformers.AutoModelForSequenceClassification, folder, num_labels=2)
+    text.save_pretrained(tmp_path / "text")  # type: ignore
     with pytest.raises(UserError, match=r"lacks \d+ tensors of XFMForImageClassification \(first: vision"):
         auto(transformers.AutoModelForImageClassification, tmp_path / "text")
     with pytest.raises(UserError, match="lacks"):
@@ -286,7 +287,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_arguments_of_other_models_are_refused(folder: Path) -> None:
-    model = auto(transformers.AutoModelForSequenceClassification, folder)
+    model = auto(transformers.AutoModelForSequenceClassification, folder, num_labels=2)
     ids = torch.tensor([[0, 5, 2]])
     model(input_ids=ids, inputs_embeds=None, output_attentions=False)
     with pytest.raises(UserError, match="do not take output_attentions"):

@@ -1,5 +1,6 @@
 """What people write on the command line, brought to the form that jsonargparse takes."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
@@ -18,7 +19,7 @@ def respell(
     """Options as the parser takes them.
 
     `--batch-size` is `--batch_size`, a switch alone is true (`--validation`), and a list of names needs no
-    brackets (`--parts vqa,hard`).
+    brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
 
     Args:
         parser: the parser.
@@ -53,9 +54,33 @@ def list_form(item: type) -> str:
     return "[{" + ", ".join(f"{name}: {name.upper()}" for name in needed) + "}]"
 
 
+def names_in(text: str) -> list[str]:
+    """The names that a text with commas holds; a sentence with {} for a name is one, whatever its commas."""
+    if "{}" in text:
+        return [text]
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def _names(value: str) -> list[str]:
+    """The same on the command line, where YAML's brackets and quotes are understood, too.
+
+    What YAML would read as something else than texts (yes, 12, a: b) is a text here.
+    """
+    inner = value.strip()
+    inner = inner[1:-1] if inner.startswith("[") and inner.endswith("]") else inner
+    try:
+        content: Any = yaml.safe_load(f"[{inner}]")
+    except yaml.YAMLError:
+        content = None
+    texts = isinstance(content, list) and all(isinstance(one, str) for one in content)
+    return content if texts else names_in(inner)
+
+
 def _listed(name: str, kind: Any, value: str, check: Callable[[Any, Any, str, str], None]) -> str:
     """The value of a list option with brackets."""
     (item,) = get_args(kind)
+    if item is str:
+        return json.dumps(_names(value))
     try:
         content: Any = yaml.safe_load(value)
     except yaml.YAMLError:

@@ -64,3 +64,10 @@ class TaskConfig:
         if (self.kind in CLASSIFIERS) != (self.classes > 0):
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")
         check_range("classes", self.classes, 0, MAX_ROWS)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of a head's outputs, made up where nobody gave them."""
+        if self.labels:
+            return self.labels
+        return ("value",) if self.classes == 1 else tuple(f"LABEL_{place}" for place in range(self.classes))

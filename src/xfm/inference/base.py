@@ -19,7 +19,17 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError, suggest
 from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.items import InputError, Item, Told, by_field, is_single, read_field, warned_once
+from xfm.inference.given import ABSENT, Many, One, Stream, option, sort_out
+from xfm.inference.items import (
+    InputError,
+    Item,
+    Told,
+    by_field,
+    example,
+    field_names,
+    read_field,
+    warned_once,
+)
 from xfm.inference.pictures import PictureReader
 from xfm.tasks.shapes import round_up
 
@@ -59,10 +69,12 @@ class Batch:
 class Pipeline(ABC, Generic[Ready, Answer]):
     """A model that answers inputs of one task.
 
-    Called with one input it gives one answer, with a list a list, with any other iterable an iterator that
-    reads a few batches ahead. An input is a mapping of fields, or the value of the only field; the fields can
-    also be named arguments of the call. Rows are sorted by length within such a stretch and every distinct
-    picture is encoded once; the answers are those of one row at a time, up to rounding.
+    Called with one input it gives one answer. A list, tuple, array, Series, table or folder of them gives a
+    list; an iterator, which may have no end, gives an iterator that reads a few batches ahead. An input is a
+    mapping of fields, or the value of the only field; the fields can also be named arguments of the call, of
+    one input or a list each. Of a table (DataFrame, data set) the columns with the names of fields are taken,
+    of a folder the pictures in the order of their names. Rows are sorted by length within such a stretch and
+    every distinct picture is encoded once; the answers are those of one row at a time, up to rounding.
 
     Attributes:
         task: what it answers.
@@ -99,12 +111,12 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
 
     # ------------------------------------------------------------ calls
-    def __call__(self, inputs: Any = None, /, **given: Any) -> Any:
+    def __call__(self, inputs: Any = ABSENT, /, **given: Any) -> Any:
         """Answer.
 
         Args:
-            inputs: an input, a list of them, or another iterable.
-            given: options of the task; without `inputs`, also the fields of one input.
+            inputs: an input, several in one of the forms above, or an iterator over inputs.
+            given: options of the task; without `inputs`, also the fields of one input, or a list for each.
 
         Returns:
             An answer, a list of answers, or an iterator over answers.
@@ -113,15 +125,20 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             UserError: an input cannot be used (names which one), or an option is unknown or wrong.
         """
         options, fields = self._options(given)
-        if inputs is None:
-            return self._one(fields, options)
-        if fields:
+        if inputs is ABSENT and fields:
+            known = [field.name for field in dataclasses.fields(OPTIONS[self.task])]
+            if not {*fields} <= {*field_names(self.fields)}:
+                by_field(fields, self.fields, known)  # says which one is not known
+            inputs = fields
+        elif fields:
             raise UserError(f"unknown option {next(iter(fields))}; {self._known(next(iter(fields)))}")
-        if is_single(inputs) or not isinstance(inputs, Iterable):
-            return self._one(inputs, options)
-        if isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) == 4:
-            return self.collected([answer for _, answer in self.numbered(inputs, options)])
-        return (answer for _, answer in self.numbered(inputs, options))
+        match sort_out(inputs, self.fields):
+            case One(value):
+                return self._one(value, options)
+            case Many(rows):
+                return self.collected([answer for _, answer in self.numbered(rows, options)])
+            case Stream(rows):
+                return (answer for _, answer in self.numbered(rows, options))
 
     def collected(self, answers: list[Answer]) -> Any:
         """The answers of a list."""
@@ -137,16 +154,11 @@ class Pipeline(ABC, Generic[Ready, Answer]):
     def _options(self, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The options among named arguments, and the other arguments."""
         kind = OPTIONS[self.task]
-        known = {field.name: field for field in dataclasses.fields(kind)}
-        chosen: dict[str, Any] = {}
-        for name, value in given.items():
-            if name in known:
-                wants_list = known[name].default_factory is list or isinstance(getattr(kind(), name), list)
-                single = isinstance(value, str)
-                chosen[name] = ([value] if single else list(value)) if wants_list else value
+        known = vars(kind())
+        chosen = {name: option(name, value, known[name]) for name, value in given.items() if name in known}
         try:
             options = kind(**chosen)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise UserError(f"{self.task}: {error}") from error
         return options, {name: value for name, value in given.items() if name not in known}
 
@@ -234,7 +246,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
     def _read(self, given: object, reader: PictureReader) -> Item:
         values = by_field(given, self.fields)
         if not values or (len(values) > 1 and not any(not field.optional for field in self.fields)):
-            raise UserError(f"{self.task} takes either {' or '.join(f.name for f in self.fields)}")
+            either = " or ".join(field.name for field in self.fields)
+            raise UserError(f"{self.task} takes either {either}: give {example(self.fields)}")
         found = {f.name: read_field(f, values[f.name], reader) for f in self.fields if f.name in values}
         pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
         texts = [value for value in found.values() if isinstance(value, str)]

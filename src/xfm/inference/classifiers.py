@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xfm.config.pipelines import Best, PipelineTask, ZeroShotOptions
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.inference.base import Batch, Pipeline, as_captions
@@ -20,13 +20,6 @@ class Scored(TypedDict):
 
     label: str
     score: float
-
-
-def class_names(task: TaskConfig) -> tuple[str, ...]:
-    """The names of a head's outputs, made up where nobody gave them."""
-    if task.labels:
-        return task.labels
-    return ("value",) if task.classes == 1 else tuple(f"LABEL_{place}" for place in range(task.classes))
 
 
 def best_first(logits: Tensor, names: Sequence[str], top_k: int) -> list[list[Scored]]:
@@ -50,7 +43,7 @@ class _Classifier(Pipeline[Best, list[Scored]]):
         """The likeliest classes of each row."""
         model = self.engine.pretrained.task
         assert model is not None, "made with a model of its kind"
-        return best_first(self.logits(model, batch), class_names(model.task), ready.top_k)
+        return best_first(self.logits(model, batch), model.task.names, ready.top_k)
 
     def logits(self, model: TaskModel, batch: Batch) -> Tensor:
         """[R, C]."""
@@ -156,7 +149,7 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[Scored]]):
     def prepare(self, options: ZeroShotOptions) -> ClassVectors:
         """Encode the names of the classes, once a call."""
         if not options.candidate_labels:
-            raise UserError(f"{self.task} needs candidate_labels, the names of the classes to choose among")
+            raise UserError(f"{self.task} needs candidate_labels, such as 'cat, dog'")
         engine, names = self.engine, options.candidate_labels
         sentences = [
             template.replace("{}", name) for name in names for template in options.hypothesis_template

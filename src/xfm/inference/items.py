@@ -1,6 +1,6 @@
 """Inputs as users give them, checked and read."""
 
-import difflib
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xfm.config.pipelines import Holds, InputField
 from xfm.data.records import is_text
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
 from xfm.inference.pictures import Picture, PictureReader, is_picture
 
 Told = Callable[[int, str], None]
@@ -77,8 +77,18 @@ def is_single(inputs: object) -> bool:
     return is_picture(inputs) and getattr(inputs, "ndim", 3) < 4
 
 
-def by_field(given: object, fields: Sequence[InputField]) -> dict[str, object]:
+def field_names(fields: Sequence[InputField]) -> dict[str, InputField]:
+    """The field of every name that a value may be given by."""
+    return {name: field for field in fields for name in (field.name, *field.also, *field.parts)}
+
+
+def by_field(given: object, fields: Sequence[InputField], options: Sequence[str] = ()) -> dict[str, object]:
     """An input as values by field; what is given bare is the field that is meant.
+
+    Args:
+        given: the input.
+        fields: of the task.
+        options: names of options, of which one may have been meant.
 
     Raises:
         UserError: a field is missing, unknown or given twice, or a bare value could be several fields.
@@ -87,33 +97,73 @@ def by_field(given: object, fields: Sequence[InputField]) -> dict[str, object]:
         raise UserError(given.reason)
     if not isinstance(given, Mapping):
         return {_meant(given, fields).name: given}
-    names = {alias: field.name for field in fields for alias in (field.name, *field.also)}
-    found: dict[str, object] = {}
+    names, found, parts = field_names(fields), dict[str, object](), dict[str, object]()
     for key, value in given.items():
         if key not in names:
-            close = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]}?" if close else f"an input has {_listed(fields)}"
+            hint = suggest(str(key), [*names, *options], f"an input has {_listed(fields)}")
             raise UserError(f"there is no field {key!r}; {hint}")
-        if names[key] in found:
-            raise UserError(f"the field {names[key]} is given twice; leave one of its names out")
+        name = names[key].name
+        if name in found:
+            raise UserError(f"the field {name} is given twice; leave one of its names out")
         if value is not None:
-            found[names[key]] = value
+            (parts if key in names[key].parts else found)[str(key) if key in names[key].parts else name] = (
+                value
+            )
+    for field in fields:
+        _join(field, parts, found)
     if missing := [f for f in fields if not f.optional and f.name not in found]:
         raise UserError(f"the field {missing[0].name} is missing; an input has {_listed(fields)}")
     return found
 
 
+def _join(field: InputField, parts: Mapping[str, object], found: dict[str, object]) -> None:
+    """The value of a field that was given in parts."""
+    if not any(part in parts for part in field.parts):
+        return
+    if field.name in found:
+        raise UserError(f"the field {field.name} is given twice; leave one of its names out")
+    if lacking := [part for part in field.parts if part not in parts]:
+        together = " and ".join(field.parts)
+        raise UserError(f"the field {lacking[0]} is missing; give {together}, or {field.name}")
+    found[field.name] = [parts[part] for part in field.parts]
+
+
 def _meant(given: object, fields: Sequence[InputField]) -> InputField:
     """The field that a value without a name is."""
+    if given is None:
+        raise UserError(f"the input is None; give what the task takes, such as {call(fields)}")
     required = [field for field in fields if not field.optional]
+    if isinstance(given, list | tuple):
+        raise UserError(f"an input is {example(fields)}, not a {type(given).__name__}")
     wanted = Holds.PICTURE if is_picture(given) else Holds.TEXT
     if len(required) == 1:
         return required[0]
     for field in fields if not required else ():
         if field.holds is wanted:
             return field
-    example = ", ".join(f'"{field.name}": ...' for field in fields)
-    raise UserError(f"an input has several parts: give {{{example}}}, not a bare {type(given).__name__}")
+    raise UserError(f"an input has several parts: give {example(fields)}, not a bare {type(given).__name__}")
+
+
+_SAMPLES = {Holds.TEXT: "a text", Holds.PICTURE: "a.png", Holds.TWO_PICTURES: ["a.png", "b.png"]}
+
+
+def example(fields: Sequence[InputField]) -> str:
+    """An input as Python and JSON write it, with every field, for messages."""
+    either = all(field.optional for field in fields)
+    forms = (
+        [{f.name: _SAMPLES[f.holds]} for f in fields]
+        if either
+        else [{f.name: _SAMPLES[f.holds] for f in fields}]
+    )
+    return " or ".join(json.dumps(form) for form in forms)
+
+
+def call(fields: Sequence[InputField]) -> str:
+    """A call of the pipeline with the shortest input."""
+    required = [field for field in fields if not field.optional] or fields[:1]
+    if len(required) == 1:
+        return f"pipe({_SAMPLES[required[0].holds]!r})"
+    return f"pipe({', '.join(f'{field.name}={_SAMPLES[field.holds]!r}' for field in required)})"
 
 
 def _listed(fields: Sequence[InputField]) -> str:
@@ -128,7 +178,9 @@ def read_field(field: InputField, value: object, reader: PictureReader) -> list[
     """
     if field.holds is Holds.TEXT:
         if not isinstance(value, str):
-            raise UserError(f"{field.name} must be a text, not {type(value).__name__}")
+            raise UserError(
+                f"{field.name} must be a text, not {type(value).__name__}; give one such as 'a text'"
+            )
         if not is_text(value):  # half a surrogate pair, which no tokenizer takes
             raise UserError(f"{field.name} is not Unicode; mend the text")
         return value

@@ -44,8 +44,10 @@ class Picture:
 
 
 def is_picture(value: object) -> bool:
-    """Whether a value is a picture beyond doubt: a string may be a path or a text."""
-    return isinstance(value, Path | bytes | Image.Image | np.ndarray | Tensor)
+    """Whether a value is a picture beyond doubt: a string may be a text or a path, an array hold texts."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind not in "OSTU"
+    return isinstance(value, Path | bytes | Image.Image | Tensor)
 
 
 def original(source: object, urls: UrlRules | None = None) -> Tensor:
@@ -63,6 +65,8 @@ def read_original(source: object, urls: UrlRules | None = None) -> Decoded:
     Raises:
         UserError: no picture, not readable, too large, or an address that is not allowed.
     """
+    if isinstance(source, str) and not source.strip():
+        raise UserError("the path of the picture is empty; give one such as 'a.png'")
     if isinstance(source, str) and is_url(source):
         if urls is None:
             raise UserError(f"{source}: addresses are not fetched unless allow_urls=True; or give a file")
@@ -71,8 +75,12 @@ def read_original(source: object, urls: UrlRules | None = None) -> Decoded:
         return load_decoded(source)
     if isinstance(source, bytes):
         return _decoded(source, "the bytes of the picture")
-    pixels = to_uint8(source)  # pyright: ignore[reportArgumentType]  # it refuses what is none
-    return Decoded(pixels.cpu())
+    if not isinstance(source, Image.Image | np.ndarray | Tensor):
+        raise UserError(
+            "a picture must be a path such as 'a.png', the bytes of a file, a PIL picture, a uint8 array or "
+            f"tensor, not {type(source).__name__}"
+        )
+    return Decoded(to_uint8(source).cpu())
 
 
 def _decoded(data: bytes, name: str) -> Decoded:

@@ -15,6 +15,7 @@ from xfm.errors import UserError
 from xfm.evaluation.retrieval import rerank_scores
 from xfm.inference.base import Bad, Batch, Pipeline, as_captions, cut
 from xfm.inference.engine import EncodedPictures, Engine
+from xfm.inference.given import ABSENT, gallery_of
 from xfm.inference.items import InputError, warned_once
 from xfm.inference.pictures import Picture, PictureReader
 
@@ -170,7 +171,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         """Encode candidates once.
 
         Args:
-            images: pictures, as pipelines take them.
+            images: pictures, as pipelines take them, or a folder of them.
             texts: texts.
             bad: asked whether a picture that cannot be read may be left out; without it none may.
 
@@ -179,9 +180,10 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         """
         if (images is None) == (texts is None):
             raise UserError("a gallery holds either images or texts: give one of the two")
-        return Gallery(self.engine, texts if images is None else images, images is None, bad)  # pyright: ignore
+        candidates = gallery_of(images, "images") if images is not None else gallery_of(texts, "texts")
+        return Gallery(self.engine, candidates, images is None, bad)
 
-    def __call__(self, inputs: Any = None, /, **given: Any) -> Any:
+    def __call__(self, inputs: Any = ABSENT, /, **given: Any) -> Any:
         """Search; see `Pipeline.__call__`.
 
         Args:

@@ -73,7 +73,7 @@ def save_model(
     try:
         with drafting(target) as part:
             write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}))
-            write_description(part, model.config, Belongings(tokenizer, preprocessing, provenance))
+            write_description(part, model.config, Belongings(tokenizer, preprocessing, provenance, task))
             if task is not None:
                 write_tensors(part / TASK_WEIGHTS, task.added_state())
                 _write_json(part / TASK, to_plain(task.task))
@@ -90,8 +90,9 @@ def save_model(
 
 
 def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
-    """Write every file of a model folder but the weights and the task."""
-    _write_json(folder / CONFIG, plain_config(config))
+    """Write every file of a model folder but the weights and those of the task."""
+    task = belongings.task
+    _write_json(folder / CONFIG, plain_config(config, task.task if task else None))
     tokenizer, provenance = belongings.given_tokenizer, belongings.provenance
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)

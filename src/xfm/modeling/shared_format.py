@@ -6,8 +6,9 @@ converted and no second copy can fall behind. It takes three things:
 - Tensors have the same names in both: `XFM` and the adapter's classes hold the same parts under the same
   names, with no prefix. The Trainer of transformers loads checkpoints by bare names and passes over those
   that it does not know, so a translation of names at the border would lose weights silently.
-- `config.json` says `model_type`, by which transformers finds the classes. A folder that transformers wrote
-  also has settings of its own there (labels, dtype); they are passed over here.
+- `config.json` says `model_type`, by which transformers finds the classes, and the labels of a classifier
+  that transformers has a class for. A folder that transformers wrote also has settings of its own there
+  (dtype); both are passed over here.
 - `preprocessor_config.json` names the classes that prepare inputs and nothing else: sizes, mean and deviation
   stay in `preprocessing.json`, and tokens in `tokenizer.json`.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
+from xfm.config.task import TaskConfig, TaskKind
 from xfm.errors import UserError
 
 MODEL_TYPE = "xfm"
@@ -26,9 +28,23 @@ CLASSES = {"image_processor_type": "XFMImageProcessor", "processor_class": "XFMP
 _FROM_TRANSFORMERS = "transformers_version"
 
 
-def plain_config(config: ModelConfig) -> dict[str, Any]:
-    """What `config.json` says: every field of the configuration, and the kind of model."""
-    return {**to_plain(config), "model_type": MODEL_TYPE}
+LABEL_FIELDS = ("id2label", "label2id", "problem_type")
+_LABELLED = (TaskKind.TEXT, TaskKind.IMAGE)
+
+
+def plain_config(config: ModelConfig, task: TaskConfig | None = None) -> dict[str, Any]:
+    """What `config.json` says: every field of the configuration, the kind of model, and labels."""
+    return {**to_plain(config), "model_type": MODEL_TYPE, **_labels(task)}
+
+
+def _labels(task: TaskConfig | None) -> dict[str, Any]:
+    """The classes of a head as transformers names them, for the tasks that it has."""
+    if task is None or task.kind not in _LABELLED:
+        return {}
+    kind = "regression" if task.classes == 1 else "single_label_classification"
+    names = {str(place): name for place, name in enumerate(task.names)}
+    back = {name: place for place, name in enumerate(task.names)}
+    return dict(zip(LABEL_FIELDS, (names, back, kind), strict=True))
 
 
 def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -45,4 +61,4 @@ def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
     known = {f.name for f in fields(ModelConfig)}
     if _FROM_TRANSFORMERS in values:
         return {name: value for name, value in values.items() if name in known}
-    return {name: value for name, value in values.items() if name != "model_type"}
+    return {name: value for name, value in values.items() if name not in ("model_type", *LABEL_FIELDS)}

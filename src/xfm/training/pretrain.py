@@ -134,8 +134,6 @@ def pretrain(
             )
             if count := data.used_in_part:
                 _log.warning("%s pictures were used in part; see the events in %s", count, folder / LOG_FILE)
-                    "%s pictures were used in part; events in %s name them", count, folder / LOG_FILE
-                )
         distributed.barrier()
     return folder / MODEL_FOLDER
 

@@ -1,5 +1,6 @@
 """`xfm predict`: options and work. torch is imported when the command runs."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask, pipeline_task
 from xfm.errors import UserError, printable
+from xfm.inference.predict.inputs import add_inputs, chosen_source
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -22,12 +24,17 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     what = f"The task reads {_columns(task)}.\n" if task else f"Tasks: {_wrapped(_TASKS)}.\n"
     parser = new_parser(
         prog="xfm predict",
-        usage=f"xfm predict {task or 'TASK'} --model MODEL --input FILE --out FILE [--OPTION VALUE ...]",
-        description="Answer every row of a table, or every picture of a folder, into a JSON-lines file\n"
-        "with a line a row: its number, the columns of --keep, and the prediction. The file is only\n"
-        f"appended to: the same command goes on where a run was stopped.\n{what}"
+        usage=f"xfm predict {task or 'TASK'} --model MODEL INPUT [--out FILE] [--OPTION VALUE ...]",
+        description="Answer one input, every row of a table or of standard input, or every picture of a\n"
+        "folder: a JSON line for each with its number, the columns of --keep, and the prediction.\n"
+        "Without --out they are printed. A file of --out is only appended to: the same command goes\n"
+        f"on where a run was stopped.\n{what}"
         "`xfm predict TASK --help` shows the columns and options of a task.",
         epilog="examples:\n"
+        "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
+        "  xfm predict visual-question-answering --model runs/vqa --image cat.jpg --question 'what is it?'\n"
+        "  xfm predict image-classification --model runs/my/model --input cat.jpg\n"
+        "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
         "  xfm predict embed --model runs/nano/model --input photos/ --out vectors.jsonl\n"
         "  xfm predict visual-question-answering --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
@@ -35,13 +42,10 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     )
     parser.add_argument("task", type=str, help="what to answer")
     parser.add_argument("--model", type=str, required=True, help="model folder, run, or name on the hub")
+    add_inputs(task, parser)
     parser.add_argument(
-        "--input",
-        type=str,
-        required=True,
-        help=".jsonl, .csv, .tsv or .parquet file, or a folder of pictures",
+        "--out", type=str, default=None, help="JSON-lines file to write or to go on with, instead of printing"
     )
-    parser.add_argument("--out", type=str, required=True, help="JSON-lines file to write, or to go on with")
     parser.add_argument(
         "--columns", type=str, default="", help="what the columns are called, as in image=photo,question=q"
     )
@@ -114,24 +118,40 @@ def _wrapped(names: str) -> str:
     return "\n".join(lines).rstrip(", ")
 
 
-def predict(chosen: "Namespace") -> None:
-    """Answer the rows and say how many there were."""
-    task = pipeline_task(chosen.task)
-    options = assemble(OPTIONS[task], chosen)
-    gallery = getattr(chosen, "gallery", None)
+def _check(chosen: "Namespace", task: PipelineTask) -> None:
+    """Refuse options that do not suit one another."""
     if chosen.resume and chosen.restart:
         raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
-    if task is PipelineTask.RETRIEVAL and gallery is None:
+    if chosen.out is None and (chosen.resume or chosen.restart):
+        option = "--resume" if chosen.resume else "--restart"
+        raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
+    if task is PipelineTask.RETRIEVAL and chosen.gallery is None:
         raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
+
+
+def predict(chosen: "Namespace") -> None:
+    """Answer the rows, and say how many there were where they are not printed."""
+    task = pipeline_task(chosen.task)
+    options = assemble(OPTIONS[task], chosen)
+    _check(chosen, task)
+    from xfm.data.left_out import LeftOut, left_out_lines
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
+    from xfm.inference.predict.direct import OneRow
     from xfm.inference.predict.output import bad_file
+    from xfm.inference.predict.printed import print_answers
     from xfm.inference.predict.reading import Reading
     from xfm.inference.predict.run import predict as run
+    from xfm.inference.predict.run import read_gallery
+    from xfm.inference.predict.sources import open_source
+    from xfm.inference.retrieval import Retrieval
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     reading = Reading(FIELDS[task], ColumnMap.parse(chosen.columns), keep, root, chosen.allow_urls)
+    source = chosen_source(chosen, task, reading) or Path(chosen.input)
+    if chosen.out is None and isinstance(source, Path):
+        source = open_source(source, reading)
     pipe = pipeline(
         task,
         chosen.model,
@@ -141,18 +161,28 @@ def predict(chosen: "Namespace") -> None:
         allow_urls=chosen.allow_urls,
         readers=chosen.readers,
     )
+    gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
+    if chosen.out is None:
+        assert not isinstance(source, Path)
+        if isinstance(pipe, Retrieval) and gallery is not None:
+            left_out = LeftOut(chosen.max_bad)
+            pipe.searched = read_gallery(pipe, Path(gallery), root, left_out)
+            for line in left_out_lines(left_out.plain()):
+                print(f"xfm: of the gallery, {printable(line)} is left out", file=sys.stderr)
+        limit = 0 if isinstance(source, OneRow) else LeftOut(chosen.max_bad).limit
+        return print_answers(pipe, source, options, limit, None if draw is None else Path(draw))
     out = Path(chosen.out)
     try:
         found = run(
             pipe,
-            chosen.input,
+            source,
             out,
             options,
             reading=reading,
             gallery=gallery,
             max_bad=chosen.max_bad,
             restart=chosen.restart,
-            draw=getattr(chosen, "draw", None),
+            draw=draw,
             progress=not chosen.quiet,
         )
     except KeyboardInterrupt:
@@ -166,3 +196,4 @@ def predict(chosen: "Namespace") -> None:
         print(f"{found.skipped} of {total} rows were left out: {first}; all in {bad_file(out)}")
     if found.gallery:
         print(f"Of the gallery, {found.gallery}")
+    return None

@@ -75,12 +75,9 @@ class Answers:
 
     def write(self, row: int, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> None:
         """Append an answer and what is to be said against it; it is on its way to the disk after `flush`."""
-        number = {} if self._by_name else {ROW: row}  # pictures of a folder have no lasting number
-        warned = {} if warning is None else {WARNING: warning}
-        line = json.dumps({**number, **kept, **warned, ANSWER: answer}, ensure_ascii=False, default=_plain)
+        line = answer_line(None if self._by_name else row, kept, answer, warning)
         with writing(self.out, _ROOM):
-            # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
-            self._file.write(line.encode(errors="backslashreplace") + b"\n")
+            self._file.write(line + b"\n")
 
     def log(self, row: int, reason: str) -> None:
         """Note a row that could not be answered."""
@@ -229,6 +226,15 @@ def _mend_log(bad: BinaryIO, last: int) -> int:
         kept, count = kept + len(line), count + 1
     bad.truncate(kept)
     return count
+
+
+def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> bytes:
+    """An answer, and what is to be said against it, as JSON in UTF-8; pictures of a folder have no number."""
+    number = {} if row is None else {ROW: row}
+    warned = {} if warning is None else {WARNING: warning}
+    line = json.dumps({**number, **kept, **warned, ANSWER: answer}, ensure_ascii=False, default=_plain)
+    # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
+    return line.encode(errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:

@@ -158,3 +158,7 @@ class RowSource(ABC):
         Raises:
             UserError: the file cannot be read on.
         """
+
+    def known_by(self) -> dict[str, Any] | None:
+        """What tells the rows from others, for those that stand in no file."""
+        return None

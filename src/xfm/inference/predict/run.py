@@ -19,6 +19,7 @@ from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
 from xfm.inference.matching import Grounding
 from xfm.inference.pictures import original
+from xfm.inference.predict.direct import OneRow
 from xfm.inference.predict.output import (
     ANSWER,
     ROW,
@@ -60,7 +61,7 @@ class Outcome:
 
 def predict(
     pipe: Pipeline[Any, Any],
-    source: Path | str,
+    source: Path | str | RowSource,
     out: Path | str,
     options: Any = None,
     *,
@@ -81,7 +82,7 @@ def predict(
 
     Args:
         pipe: the pipeline.
-        source: JSON lines, CSV, TSV, Parquet, or a folder of pictures.
+        source: JSON lines, CSV, TSV, Parquet, a folder of pictures, or rows of another source.
         out: the JSON-lines file to write.
         options: of the task.
         reading: how the table is read; by default every field stands in a column of its own name.
@@ -96,16 +97,20 @@ def predict(
         UserError: too many rows cannot be answered (the rows before the last of them are there), `out` holds
             answers of other settings, or a file cannot be read or written.
     """
-    source, out = Path(source), Path(out)
+    out = Path(out)
     reading = reading or Reading(FIELDS[pipe.task], urls=pipe.engine.urls is not None)
-    rows = open_source(source, reading)
+    rows = source if isinstance(source, RowSource) else open_source(Path(source), reading)
     options = OPTIONS[pipe.task]() if options is None else options
     if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not isinstance(pipe, Grounding):
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.task} has none; leave it out")
-    _refuse_to_overwrite([source, *([] if gallery is None else [Path(gallery)])], out)
-    settings = _settings(pipe, source, reading, options, gallery)
+    files = (
+        rows.files if isinstance(rows, OneRow) else [] if isinstance(source, RowSource) else [Path(source)]
+    )
+    _refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
+    known = _known_by(Path(source)) if not isinstance(source, RowSource) else source.known_by()
+    settings = _settings(pipe, known, reading, options, gallery)
     candidates, said = LeftOut(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
@@ -185,7 +190,7 @@ def _answer(
             for number, answer in pipe.numbered(given(), options, skip, warnings.__setitem__):
                 row = waiting.pop(number)
                 if draw is not None:
-                    _draw(pipe, row, answer, draw)
+                    draw_answer(pipe, row, answer, draw)
                 warning = warnings.pop(number, None)
                 answers.write(row.number, row.kept, answer, warning)
                 answered += 1
@@ -195,6 +200,8 @@ def _answer(
                 bar.update(row.read - bar.n)
                 bar.set_postfix(rows=done.lines + answered, skipped=answers.skipped, refresh=False)
         except InputError as error:
+            if isinstance(rows, OneRow):
+                raise UserError(error.reason) from error
             reason = f"{waiting[error.number].place}: {error.reason}"
             others = f"{answers.skipped} others are passed over; " if answers.skipped else ""
             raise UserError(
@@ -204,8 +211,8 @@ def _answer(
     return Outcome(answered, done.lines, answers.skipped, partial, answers.first_bad)
 
 
-def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
-    """The row's picture with its box."""
+def draw_answer(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
+    """Write the row's picture with its box, under the row's number."""
     assert isinstance(row.given, Mapping)
     drawn = draw_boxes(original(row.given["image"], pipe.engine.urls), [answer])
     path = folder / f"{row.number}.jpg"
@@ -252,13 +259,17 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
 
 
 def _settings(
-    pipe: Pipeline[Any, Any], source: Path, reading: Reading, options: Any, gallery: Path | str | None
+    pipe: Pipeline[Any, Any],
+    source: dict[str, Any] | None,
+    reading: Reading,
+    options: Any,
+    gallery: Path | str | None,
 ) -> dict[str, Any]:
     """What the answers depend on: a run goes on only where all of it is the same."""
     return {
         "task": pipe.task.value,
         "model": _fingerprint_of(pipe),
-        "input": _known_by(source),
+        "input": source,
         "columns": dict(reading.columns.columns),
         "keep": list(reading.keep),
         "options": options,

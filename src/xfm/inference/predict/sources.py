@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,14 +30,12 @@ def open_source(path: Path, reading: Reading) -> RowSource:
     reading.check_fields()
     if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return FolderRows(path, reading)
-    kinds: dict[str, type[_TableRows]] = {
-        ".jsonl": JsonRows, ".ndjson": JsonRows, ".csv": CsvRows, ".tsv": CsvRows, ".parquet": ParquetRows,
-    }  # fmt: skip
-    kind = kinds.get(path.suffix.lower())
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None and not os.path.lexists(path):
+        raise UserError(f"{path} does not exist; check the path")
     if kind is None:
         raise UserError(
-            f"{path}: the input is a folder of pictures, or a file of {', '.join(kinds)}; rename or "
-            "convert it"
+            f"{path} is neither a folder of pictures nor a file of {', '.join(TABLES)}; rename or convert it"
         )
     with unreadable(path):
         path.stat()
@@ -54,29 +53,59 @@ class JsonRows(_TableRows):
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """The rows on lines beyond `after`; blank lines are passed over."""
-        limit, read, number = Limits().annotation_bytes, 0, 0
         with unreadable(self.path), self.path.open("rb") as file:
-            while line := file.readline(limit + 1):
-                number += 1
-                read += len(line)
-                too_long = len(line) > limit and not line.endswith(b"\n")
-                if too_long:
-                    read += _skip_line(file, limit)
-                if number <= after or not line.strip():
-                    continue
-                yield self._row(number, line, read, too_long)
+            for line in numbered_lines(file):
+                if line.number > after:
+                    yield json_row(self.reading, self.path, line)
 
-    def _row(self, number: int, line: bytes, read: int, too_long: bool) -> InputRow:
-        place = f"{self.path}:{number}"
+
+@dataclass(frozen=True)
+class Line:
+    """A line that is not blank.
+
+    Attributes:
+        number: from 1, blank lines included.
+        data: its bytes.
+        read: bytes of the file up to its end.
+        too_long: whether it is longer than any row may be, and cut.
+    """
+
+    number: int
+    data: bytes
+    read: int
+    too_long: bool
+
+
+def numbered_lines(file: BinaryIO) -> Iterator[Line]:
+    """The lines of a file that are not blank."""
+    limit, read, number = Limits().annotation_bytes, 0, 0
+    while line := file.readline(limit + 1):
+        number += 1
+        read += len(line)
+        too_long = len(line) > limit and not line.endswith(b"\n")
         if too_long:
-            return _unusable(number, place, "the row is longer than any row may be; mend it", read)
-        try:
-            values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except (ValueError, RecursionError) as error:
-            return _unusable(number, place, f"the row is not valid JSON ({error}); mend it", read)
-        if not isinstance(values, dict):
-            return _unusable(number, place, "the row is not a JSON object; mend it", read)
-        return self.reading.row(self.path, number, values, read)
+            read += _skip_line(file, limit)
+        if line.strip():
+            yield Line(number, line, read, too_long)
+
+
+def json_row(reading: Reading, path: Path, line: Line) -> InputRow:
+    """The row of a JSON line."""
+    place = f"{path}:{line.number}"
+    if line.too_long:
+        return unusable(line, place, "the row is longer than any row may be; mend it")
+    try:
+        values = json.loads(line.data.decode("utf-8-sig" if line.number == 1 else "utf-8"))
+    except (ValueError, RecursionError) as error:
+        return unusable(line, place, f"the row is not valid JSON ({error}); mend it")
+    if not isinstance(values, dict):
+        return unusable(line, place, "the row is not a JSON object; mend it")
+    return reading.row(path, line.number, values, line.read)
+
+
+def unusable(line: Line, place: str, reason: str) -> InputRow:
+    """A line that is no row."""
+    return _unusable(line.number, place, reason, line.read)
 
 
 def _skip_line(file: BinaryIO, limit: int) -> int:
@@ -137,6 +166,13 @@ class ParquetRows(_TableRows):
         except UserError as error:
             return _unusable(number, place, str(error).removeprefix(f"{place}: "), number)
         return self.reading.row(self.path, number, cells, number)
+
+
+_KINDS: dict[str, type[_TableRows]] = {
+    ".jsonl": JsonRows, ".ndjson": JsonRows, ".csv": CsvRows, ".tsv": CsvRows, ".parquet": ParquetRows,
+}  # fmt: skip
+TABLES = (*_KINDS,)
+"""What tables are called."""
 
 
 class FolderRows(RowSource):

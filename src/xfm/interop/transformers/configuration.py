@@ -9,7 +9,9 @@ from transformers import PreTrainedConfig
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
-from xfm.modeling.shared_format import MODEL_TYPE
+from xfm.modeling.shared_format import LABEL_FIELDS, MODEL_TYPE
+
+_READ = "_labels_read"
 
 
 class XFMConfig(PreTrainedConfig):
@@ -39,6 +41,34 @@ class XFMConfig(PreTrainedConfig):
         for name, value in to_plain(self._read(kwargs.get("name_or_path", ""))).items():
             setattr(self, name, value)
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As transformers' method; another number of labels than the stored one gives new labels."""
+        wanted, stored = kwargs.get("num_labels"), config_dict.get("id2label")
+        if wanted is not None and stored is not None and len(stored) != wanted:
+            config_dict = {key: value for key, value in config_dict.items() if key not in LABEL_FIELDS}
+        answer: Any = super().from_dict(config_dict, **kwargs)
+        config = answer[0] if isinstance(answer, tuple) else answer
+        if wanted is None and kwargs.get("id2label") is None:
+            setattr(config, _READ, dict(config.id2label))
+        return answer
+
+    @property
+    def chosen_labels(self) -> bool:
+        """Whether who loads chose the labels or their number: they are neither read nor a default."""
+        return self.id2label != getattr(self, _READ, None)
+
+    def forget_labels(self) -> None:
+        """Number the labels, as those of a new head."""
+        count = self.num_labels or 2
+        self.id2label = {place: f"LABEL_{place}" for place in range(count)}
+        self.label2id = {label: place for place, label in self.id2label.items()}
+        self.problem_type = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` holds."""
+        return {key: value for key, value in super().to_dict().items() if key != _READ}
 
     @property
     def native(self) -> ModelConfig:

@@ -1,6 +1,7 @@
 """The whole model for transformers, and what its classes share."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
@@ -9,21 +10,16 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput, can_return_tuple
-from transformers.utils.hub import cached_file
 
-from xfm.config.restore import from_plain
-from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.interop.sources import read_settings
 from xfm.interop.transformers.configuration import XFMConfig
-from xfm.modeling.folder import PROVENANCE, TASK, TASK_WEIGHTS
+from xfm.interop.transformers.heads import HEAD, OF_THE_HUB, fill_head, find, report_held
+from xfm.modeling.folder import PROVENANCE
 from xfm.modeling.timm_vision import TimmVision
 from xfm.modeling.vision import VisionEncoder
-from xfm.modeling.weights import read_tensors, require_same
 from xfm.modeling.xfm import Composition
-
-HEAD = "head."
-_OF_THE_HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
 class XFMPreTrainedModel(PreTrainedModel):
@@ -56,24 +52,29 @@ class XFMPreTrainedModel(PreTrainedModel):
     ) -> Self:
         """As transformers' method, but every weight except those of a task's new head must be there.
 
-        A folder that was fine-tuned in this package for the task of the class, with as many classes as
-        `num_labels`, gives its head, too.
+        A folder that was fine-tuned in this package for the task of the class gives its head and its labels.
+        A new head begins only where `num_labels` or `id2label` asks for one.
 
         Raises:
-            UserError: weights are missing.
+            UserError: weights are missing, or a head that was not asked to begin anew.
         """
         wants_report = kwargs.pop("output_loading_info", False)
-        place = {key: kwargs[key] for key in _OF_THE_HUB if kwargs.get(key) is not None}
-        loaded: Any = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
+        with report_held() as held:
+            loaded: Any = super().from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+            )
         model, report = loaded
-        _take_head(model, report, pretrained_model_name_or_path, place)
         if lacking := sorted(name for name in report["missing_keys"] if not name.startswith(HEAD)):
             raise UserError(
                 f"{pretrained_model_name_or_path} lacks {len(lacking)} tensors of {cls.__name__} (first: "
                 f"{lacking[0]}); load it as the class that saved it, or name a folder of the whole model"
             )
+        if cls.task_kind is not None:
+            fill_head(model, cls.task_kind, report, pretrained_model_name_or_path, place)
+        if report["missing_keys"] or report["unexpected_keys"] or report["mismatched_keys"]:
+            for record in held:
+                logging.getLogger(record.name).handle(record)
         for module in model.modules():
             if isinstance(module, VisionEncoder | TimmVision):
                 module.compute_buffers()  # transformers builds models without memory, and fills weights only
@@ -116,35 +117,8 @@ class XFMPreTrainedModel(PreTrainedModel):
 
 def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str, Any]:
     """The provenance of a folder or repository, empty where it has none."""
-    path = _find(name, PROVENANCE, place)
+    path = find(name, PROVENANCE, place)
     return {} if path is None else read_settings(path)
-
-
-def _find(name: str | Path | None, file: str, place: dict[str, Any]) -> Path | None:
-    """A file of a folder or repository, None where it has none."""
-    if name is None:  # the weights were given as a dictionary
-        return None
-    quiet = ("missing_entries", "connection_errors", "gated_repo")
-    path = cached_file(str(name), file, **place, **{f"_raise_exceptions_for_{what}": False for what in quiet})
-    return None if path is None else Path(path)
-
-
-def _take_head(
-    model: XFMPreTrainedModel, report: dict[str, Any], name: str | Path | None, place: dict[str, Any]
-) -> None:
-    """Fill a head that is missing with that of a fine-tuned folder, where it is of the same task and size."""
-    missing = {key for key in report["missing_keys"] if key.startswith(HEAD)}
-    path = _find(name, TASK, place) if missing and model.task_kind is not None else None
-    if path is None:
-        return
-    task = from_plain(TaskConfig, read_settings(path), path)
-    if (task.kind, task.image_head) != (model.task_kind, ImageHead.LINEAR):
-        return
-    if task.classes != model.config.num_labels or (weights := _find(name, TASK_WEIGHTS, place)) is None:
-        return
-    require_same(weights, {key: model.state_dict()[key] for key in missing}, TASK)
-    model.load_state_dict(read_tensors(weights), strict=False)
-    report["missing_keys"] = type(report["missing_keys"])(set(report["missing_keys"]) - missing)
 
 
 def refuse_unused(given: dict[str, Any]) -> None:

@@ -13,18 +13,26 @@ from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.tokenization_utils_base import LARGE_INTEGER
 
+from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.data.in_memory import Picture, to_uint8
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, View, normalise, show
-from xfm.modeling.folder import PREPROCESSING, Preprocessing
-from xfm.modeling.shared_format import CLASSES
+from xfm.interop.sources import read_settings
+from xfm.interop.transformers.heads import OF_THE_HUB, find, read_task
+from xfm.modeling.folder import CONFIG, PREPROCESSING, Preprocessing
+from xfm.modeling.shared_format import CLASSES, own_fields
 
 
 class XFMTokenizer(PreTrainedTokenizerFast):
-    """The tokenizer of a model folder; the roles of its special tokens are found in `tokenizer.json`."""
+    """The tokenizer of a model folder; the roles of its special tokens are found in `tokenizer.json`.
+
+    Texts are cut to what the model reads (`model_max_length`), as everywhere in this package: without
+    `truncation=True`, too, which transformers' pipelines do not pass. `truncation=False` leaves them whole.
+    """
 
     model_input_names: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
         "input_ids",
@@ -56,7 +64,26 @@ class XFMTokenizer(PreTrainedTokenizerFast):
         for role, index in (roles | {"unk": own.unk}).items():
             if index is not None and getattr(tokenizer, f"{role}_token") is None:
                 setattr(tokenizer, f"{role}_token", own.id_to_token(index))
+        place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
+        longest = _longest(pretrained_model_name_or_path, place)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
         return tokenizer
+
+    def __call__(self, *args: Any, truncation: Any = None, **kwargs: Any) -> Any:
+        """As transformers' method, but texts are cut unless `truncation` says otherwise."""
+        known = self.model_max_length < LARGE_INTEGER or kwargs.get("max_length") is not None
+        return super().__call__(*args, truncation=known if truncation is None else truncation, **kwargs)
+
+
+def _longest(name: str | Path, place: dict[str, Any]) -> int | None:
+    """Most tokens of a text that the model of a folder reads, or that its fine-tuning saw."""
+    path = find(name, CONFIG, place)
+    if path is None:
+        return None
+    config = from_plain(ModelConfig, own_fields(read_settings(path), path), path)
+    task = read_task(name, place)
+    limit = config.language.max_positions - config.language.first_position
+    return min(limit, task.max_tokens) if task is not None and task.max_tokens else limit
 
 
 class XFMImageProcessor(BaseImageProcessor):

@@ -1,0 +1,108 @@
+"""What `xfm predict` answers, as its options say. torch is imported when a command runs."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.config.pipelines import FIELDS, Holds, InputField, PipelineTask
+from xfm.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from xfm.inference.predict.reading import Reading, RowSource
+
+
+def add_inputs(task: PipelineTask | None, parser: "ArgumentParser") -> None:
+    """`--input`, and the fields of one input of the task by their names."""
+    parser.add_argument(
+        "--input",
+        type=str,
+        default=None,
+        help=".jsonl, .csv, .tsv or .parquet file, a picture, a folder of pictures, or - (standard input):\n"
+        "JSON lines, or lines of text or paths of pictures where one is a whole input",
+    )
+    for field in FIELDS[task] if task else ():
+        if field.parts:
+            for part in field.parts:
+                parser.add_argument(f"--{part}", type=str, default=None, help="a picture of one input")
+            continue
+        names = [f"--{name}" for name in (field.name, *field.also)]
+        needed = ", may be missing" if field.optional else ""
+        parser.add_argument(*names, type=str, default=None, help=f"{field.holds} of one input{needed}")
+
+
+def _one_input(chosen: "Namespace", fields: Sequence[InputField]) -> dict[str, str]:
+    """The fields of one input that were given as options; empty where there is another input.
+
+    Raises:
+        UserError: some are missing, or there are two inputs.
+    """
+    from xfm.inference.fetch import is_url
+
+    holds = {name: field.holds for field in fields for name in field.parts or (field.name,)}
+    given = {name: value for name in holds if (value := chosen.get(name)) is not None}
+    if chosen.input is not None and given:
+        raise UserError(f"give either --input or --{next(iter(given))}, not both")
+    if chosen.input is not None and not chosen.input.strip():
+        raise UserError("--input is empty; give a file or folder, or - for standard input")
+    if chosen.input is not None:
+        return {}
+    needed = [name for field in fields if not field.optional for name in field.parts or (field.name,)]
+    if lacking := [name for name in needed if name not in given]:
+        begun = f"--{lacking[0]} is missing: " if given else ""
+        raise UserError(f"{begun}give --input FILE, or {_as_options(fields)}")
+    if not needed and len(given) != 1:
+        either = " or ".join(_as_options([field]) for field in fields)
+        raise UserError(f"give --input FILE, or one of {either}")
+    for name, value in given.items():
+        if not value.strip():
+            raise UserError(
+                f"--{name} is empty; give {'a text' if holds[name] is Holds.TEXT else 'a picture'}"
+            )
+        if holds[name] is not Holds.TEXT and is_url(value) and not chosen.allow_urls:
+            raise UserError(f"--{name}: {value} is an address, and these are fetched with --allow-urls only")
+    return given
+
+
+def _as_options(fields: Sequence[InputField]) -> str:
+    """How one input is given, as an example."""
+    needed = [field for field in fields if not field.optional] or fields
+    words = {Holds.TEXT: "'a text'", Holds.PICTURE: "a.png"}
+    return " ".join(
+        " ".join(f"--{part} {part}.png" for part in field.parts) or f"--{field.name} {words[field.holds]}"
+        for field in needed
+    )
+
+
+def chosen_source(chosen: "Namespace", task: PipelineTask, reading: "Reading") -> "RowSource | None":
+    """What is to be answered, unless it is the table or folder that --input names.
+
+    Raises:
+        UserError: it cannot be read, or options do not suit it.
+    """
+    from xfm.inference.predict.direct import OneRow, StandardInput, alone, is_picture_file
+    from xfm.inference.predict.sources import TABLES
+
+    given = _one_input(chosen, reading.fields)
+    path, found = Path(chosen.input or ""), None
+    if given:
+        found = OneRow(given)
+    elif chosen.input == "-":
+        found = StandardInput(sys.stdin.buffer, reading)
+        print(f"Note: standard input is read as {found.form}.", file=sys.stderr)
+    elif not os.path.isdir(path) and path.suffix.lower() not in TABLES and is_picture_file(path):
+        fitting = [field for field in alone(reading.fields) if field.holds is Holds.PICTURE]
+        if not fitting:
+            example = _as_options(reading.fields).replace("a.png", chosen.input)
+            raise UserError(f"{path} is a picture, which is not all that {task} needs; give {example}")
+        found = OneRow({fitting[0].name: chosen.input})
+    elif path.suffix.lower() not in TABLES and path.is_file():
+        raise UserError(f"{path} is neither a picture nor a file of {', '.join(TABLES)}; convert it")
+    if isinstance(found, OneRow) or (found is not None and found.plain is not None):
+        for option in ("keep", "columns"):
+            if chosen[option]:
+                raise UserError(f"--{option} is for tables and JSON lines; leave it out")
+    return found

@@ -1,0 +1,175 @@
+"""transformers' own pipelines on a folder of this package answer as its pipelines do, or are refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import xfm
+import xfm.interop.transformers
+from tests.inference.models import TASKS, pictures, save, texts, tuned
+from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.errors import UserError
+from xfm.modeling.folder import CONFIG, Pretrained, load_model
+from xfm.modeling.hub import save_pretrained
+
+AUTO = {
+    TaskKind.TEXT: transformers.AutoModelForSequenceClassification,
+    TaskKind.IMAGE: transformers.AutoModelForImageClassification,
+}
+
+
+def theirs(task: str, folder: Path, **options: Any) -> Any:
+    return transformers.pipeline(task, model=str(folder), device="cpu", **options)  # pyright: ignore
+
+
+def with_task(kind: TaskKind, **changes: Any) -> Pretrained:
+    """A tuned tiny model with another configuration of its task."""
+    old = TASKS[kind]
+    TASKS[kind] = TaskConfig(kind, **{"classes": old.classes, "labels": old.labels, **changes})
+    try:
+        return tuned(kind)
+    finally:
+        TASKS[kind] = old
+
+
+def assert_same(mine: list[Any], other: list[Any]) -> None:
+    """The same labels in the same order, scores within 1e-5."""
+    assert len(mine) == len(other)
+    for one, two in zip(mine, other, strict=True):
+        assert [row["label"] for row in one] == [row["label"] for row in two]
+        np.testing.assert_allclose([r["score"] for r in one], [r["score"] for r in two], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"max_tokens": 12},  # shorter than most of the texts
+        {"classes": 2, "labels": ("no", "yes")},
+        {"classes": 5, "labels": ()},  # whose names nobody gave
+        {"classes": 1, "labels": ()},  # a regression
+    ],
+    ids=str,
+)
+def test_texts_and_pairs_are_classified_alike(tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder = save(tmp_path / "m", with_task(TaskKind.TEXT, **changes))
+    ours, pipe = xfm.pipeline("text-classification", folder), theirs("text-classification", folder, top_k=5)
+    said = [*texts(12), " ".join(texts(6, seed=3))]  # the last is longer than the model has positions
+    assert_same(ours(said), pipe(said))
+    pairs = [{"text": a, "text_pair": b} for a, b in zip(said, reversed(said), strict=True)]
+    assert_same(ours(pairs), [pipe(pair) for pair in pairs])
+    (best,) = theirs("text-classification", folder)(said[0])
+    assert_same([ours(said[0], top_k=1)], [[best]])
+
+
+@pytest.mark.parametrize("classes", [4, 1])
+def test_pictures_are_classified_alike(tmp_path: Path, classes: int) -> None:
+    changes = {} if classes == 4 else {"classes": 1, "labels": ()}
+    folder = save(tmp_path / "m", with_task(TaskKind.IMAGE, **changes))
+    ours, pipe = xfm.pipeline("image-classification", folder), theirs("image-classification", folder)
+    shown = pictures(6)
+    assert_same(ours(shown), pipe(shown))
+    shown[0].save(tmp_path / "a.png")
+    assert_same([ours(tmp_path / "a.png")], [pipe(str(tmp_path / "a.png"))])
+
+
+def test_masks_are_filled_alike(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", tuned(None))
+    ours, pipe = xfm.pipeline("fill-mask", folder), theirs("fill-mask", folder)
+    for text in ("a <mask> square", "what colour is the <mask>"):
+        mine, other = ours(text), pipe(text)
+        assert [row["token"] for row in mine] == [row["token"] for row in other]
+        np.testing.assert_allclose(
+            [row["score"] for row in mine], [row["score"] for row in other], rtol=0, atol=1e-5
+        )
+
+
+def test_pictures_are_classified_by_names_alike(tmp_path: Path) -> None:
+    """Sentences are given as the model was trained to read them: in small letters without signs."""
+    folder = save(tmp_path / "m", tuned(None))
+    given = {
+        "candidate_labels": ["red", "dark blue", "green"],
+        "hypothesis_template": "this is a photo of {}",
+    }
+    ours = xfm.pipeline("zero-shot-image-classification", folder)
+    pipe = theirs("zero-shot-image-classification", folder)
+    shown = pictures(3)
+    assert_same(ours(shown, **given), [pipe(one, **given) for one in shown])
+
+
+def test_features_are_the_states_of_the_encoders(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", tuned(None))
+    loaded = load_model(folder)
+    tokens = loaded.tokenizer.encode_batch(["a red square"], 20).tokens
+    with torch.no_grad():
+        expected = loaded.model.encode_text(tokens.ids, tokens.mask)
+    np.testing.assert_allclose(theirs("feature-extraction", folder)("a red square"), expected, atol=1e-5)
+    (found,) = theirs("image-feature-extraction", folder)(pictures(1))
+    assert np.shape(found)[-1] == loaded.model.config.vision.width
+
+
+# ---------------------------------------------------------------- what the folder says
+def test_the_labels_stand_in_the_configuration(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", tuned(TaskKind.TEXT))
+    stored = json.loads((folder / CONFIG).read_text())
+    assert stored["id2label"] == {"0": "bad", "1": "fair", "2": "good"}
+    assert stored["label2id"] == {"bad": 0, "fair": 1, "good": 2}
+    assert stored["problem_type"] == "single_label_classification"
+    again = load_model(folder)  # and are no fields of ours
+    save_pretrained(tmp_path / "again", again.model, again.belongings)
+    assert json.loads((tmp_path / "again" / CONFIG).read_text()) == stored
+    assert (
+        not {"id2label", "problem_type"}
+        & json.loads((save(tmp_path / "p", tuned(None)) / CONFIG).read_text()).keys()
+    )
+
+
+def test_what_transformers_saves_keeps_labels_and_head(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", tuned(TaskKind.IMAGE))
+    pipe = theirs("image-classification", folder)
+    pipe.save_pretrained(str(tmp_path / "saved"))
+    shown = pictures(3)
+    assert_same(pipe(shown), theirs("image-classification", tmp_path / "saved")(shown))
+
+
+# ---------------------------------------------------------------- heads that do not fit
+@pytest.mark.parametrize("kind", [None, *(kind for kind in TaskKind if kind is not TaskKind.TEXT)], ids=str)
+def test_a_folder_without_the_head_is_refused(tmp_path: Path, kind: TaskKind | None) -> None:
+    folder = save(tmp_path / "m", tuned(kind))
+    was = f"was fine-tuned for {kind}" if kind else "was not fine-tuned"
+    with pytest.raises(UserError, match=rf"m {was}, and has no head for text-classification; .*num_labels"):
+        theirs("text-classification", folder)
+    if kind is not TaskKind.IMAGE:
+        with pytest.raises(UserError, match=rf"m {was}, and has no head for image-classification; "):
+            theirs("image-classification", folder)
+
+
+def test_the_published_head_of_pictures_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", with_task(TaskKind.IMAGE, image_head=ImageHead.PUBLISHED))
+    with pytest.raises(
+        UserError, match=r"the published head of image-classification, which .* does not have"
+    ):
+        theirs("image-classification", folder)
+
+
+def test_a_head_to_be_trained_is_asked_for(tmp_path: Path) -> None:
+    """Its labels are not those of another task, or of another number of classes."""
+    folder = save(tmp_path / "m", tuned(TaskKind.TEXT))
+    text, image = AUTO[TaskKind.TEXT], AUTO[TaskKind.IMAGE]
+    kept = text.from_pretrained(folder)
+    assert kept.config.id2label == {0: "bad", 1: "fair", 2: "good"}
+    for kind, classes in ((text, 5), (image, 3), (text, 1)):
+        model = kind.from_pretrained(folder, num_labels=classes)
+        assert model.config.id2label == {place: f"LABEL_{place}" for place in range(classes)}
+        assert model.config.label2id == {f"LABEL_{place}": place for place in range(classes)}
+        assert model.config.problem_type is None
+    named = image.from_pretrained(folder, id2label={0: "cat", 1: "dog"}, label2id={"cat": 0, "dog": 1})
+    assert named.config.id2label == {0: "cat", 1: "dog"}
+    config = transformers.AutoConfig.from_pretrained(save(tmp_path / "p", tuned(None)))
+    config.num_labels = 4
+    assert text.from_pretrained(tmp_path / "p", config=config).config.num_labels == 4
