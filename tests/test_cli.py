@@ -105,11 +105,13 @@ def test_debug_shows_the_traceback():
     assert "Traceback" in done.stderr
 
 
-def test_unknown_command_is_refused(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["pretrian"])
-    assert stop.value.code == 2
-    assert "pretrain" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("verb", "meant"),
+    [("pretrian", "pretrain"), ("fine-tune", "finetune"), ("zeroshot", "zero-shot"), ("eval", "evaluate")],
+)
+def test_an_unknown_command_gets_its_neighbours(capsys, verb, meant):
+    assert main([verb, "--model", "m"]) == 2
+    assert f"xfm: there is no command {verb}; did you mean {meant}" in capsys.readouterr().err
 
 
 def test_pretrain_resume_and_info(recipe, tmp_path, capsys):

@@ -8,7 +8,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "xfm"
 ORDER = [
     {"errors"},
-    {"files"},
+    {"failures"},
+    {"files", "terminal"},
     {"config"},
     {"data"},
     {"modeling"},

@@ -5,23 +5,20 @@ Only the parser of the command at hand is built, and torch is imported when a co
 """
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
+from xfm.terminal import guarded, leaving
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-FAILED, INTERRUPTED = 2, 130
 
 
 @dataclass(frozen=True)
@@ -44,41 +41,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch's threads wait for each other by spinning. Bounded, that costs nothing on a free machine; where
     # others needed the two cores too, a step took 2 s instead of 18. The library reads it when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    if not arguments:
-        _top_parser().print_help()
-        return 0
-    try:
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = [argument for argument in given if argument != "--debug"]
+    writes: list[str] = []
+
+    def work() -> None:
+        if not arguments:
+            _top_parser().print_help()
+            return
         command, chosen = parse_command(arguments)
+        writes.append(str(chosen.get("out") or chosen.get("folder") or ""))
         command.run(chosen)
-    except UserError as error:
-        if debug:
-            raise
-        print(f"xfm: {error}", file=sys.stderr)
-        return FAILED
-    except OSError as error:
-        if debug or error.errno != errno.ENAMETOOLONG:
-            raise
-        print(f"xfm: {str(error.filename)[:80]}...: the name is too long; check the path", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt as interrupt:
-        print(f"\nxfm: {interrupt or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+
+    status = guarded(work, lambda: next(iter(writes), ""), debug="--debug" in given)
+    if argv is None:
+        leaving()
+    return status
 
 
 def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
     """The command that arguments name, and its options; nothing is run.
 
     Raises:
-        UserError: unknown option or wrong value.
-        SystemExit: help was asked for, or there is no such command.
+        UserError: unknown command or option, or wrong value.
+        SystemExit: help was asked for.
     """
     from xfm.config.help import tidy_help
     from xfm.config.options import parse_options
 
+    verb = arguments[0]
+    if not verb.startswith("-") and verb not in COMMANDS:
+        raise UserError(f"there is no command {verb}; {suggest(verb, [*COMMANDS], 'see xfm --help')}")
     top = _top_parser().parse_args(arguments)
     command = COMMANDS[top.command]
     parser = command.parser(top.options)
@@ -88,6 +81,8 @@ def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
 
 
 def _top_parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
     width = max(len(name) for name in COMMANDS)
     commands = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(

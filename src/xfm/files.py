@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
+from xfm.failures import FULL, limit, refused
 
 
 def file_digest(path: Path) -> str:
@@ -77,13 +78,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- writing
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that the disk or the quota is full (safetensors reports it as text)."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "os error 28" in str(error) or "No space left on device" in str(error)
-
-
 @contextlib.contextmanager
 def writing(place: Path, remedy: str) -> Iterator[None]:
     """Turn what keeps `place` from being written into one sentence.
@@ -97,9 +91,15 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
-        if is_disk_full(error):
-            raise UserError(f"{place}: the disk is full ({error}); free some space {remedy}") from error
+        number = refused(error)
+        if number in FULL:
+            raise UserError(f"{place}: the disk is full; free some space {remedy}") from error
+        if number == errno.EFBIG:
+            what, mend = limit(number)
+            raise UserError(f"{place}: {what}; {mend}") from error
         if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
             reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
             raise UserError(f"{place} cannot be written ({reason}); choose another folder") from error
