@@ -72,8 +72,8 @@ def explain(error: BaseException, place: str = "") -> str | None:
     if (number := refused(error)) is not None:
         what, remedy = _LIMITS[number]
         return f"{name}: {what}; {remedy}" if name else f"{what}; {remedy}"
-    if _name(error) and (number := _number(error)) in _PATHS:
-        what, remedy = _PATHS[number]
+    if _name(error) and (found := _PATHS.get(_number(error))):
+        what, remedy = found
         return f"{name}: {what}; {remedy}"
     if isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, BrokenPipeError):
         return f"a connection failed ({first_line(error)}); check the network {AGAIN}"
@@ -101,8 +101,9 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
 
 
-def _number(error: BaseException) -> int | None:
-    return error.errno if isinstance(error, OSError) else None
+def _number(error: BaseException) -> int:
+    """The system's number of an error, 0 for those without."""
+    return (error.errno or 0) if isinstance(error, OSError) else 0
 
 
 def _name(error: BaseException) -> str:

@@ -29,9 +29,10 @@ def guarded(work: Callable[[], None], place: Callable[[], str], debug: bool = Fa
     Raises:
         SystemExit: help was printed.
     """
+    interrupts: list[int] = []
     with _streams() as streams, _quiet_hooks(debug):
         try:
-            with _noting_interrupts() as interrupts:
+            with _noting_interrupts(interrupts):
                 work()
             status = 0
         except SystemExit as stop:  # help, or the version
@@ -183,9 +184,8 @@ def _flushed(streams: _Streams, status: int) -> int:
 
 # ---------------------------------------------------------------- hooks
 @contextlib.contextmanager
-def _noting_interrupts() -> Iterator[list[int]]:
-    """Notes every Ctrl-C: a library that is being imported may turn it into an error of its own."""
-    noted: list[int] = []
+def _noting_interrupts(noted: list[int]) -> Iterator[None]:
+    """Note every Ctrl-C: a library that is being imported may turn it into an error of its own."""
 
     def interrupt(number: int, frame: Any) -> None:
         noted.append(number)
@@ -196,7 +196,7 @@ def _noting_interrupts() -> Iterator[list[int]]:
     if ours:
         signal.signal(signal.SIGINT, interrupt)
     try:
-        yield noted
+        yield
     finally:
         if ours and signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
