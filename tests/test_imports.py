@@ -23,6 +23,7 @@ ORDER = [
     {"serving"},
     {"quickstart", "info", "commands"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 OPTIONAL = {

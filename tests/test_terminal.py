@@ -141,19 +141,20 @@ def test_ctrl_c_while_torch_is_imported(model: Path, tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("seconds", [0.15, 0.25, 0.35, 0.45])
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.06, 0.1])
 def test_ctrl_c_while_options_are_read(seconds: float) -> None:
     process = subprocess.Popen(
-        [*XFM, "pretrain", "--training.step", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "xfm", "pretrain", "--training.step", "1"], stderr=subprocess.PIPE
     )
-    while "xfm.cli" not in Path(f"/proc/{process.pid}/cmdline").read_text():
-        time.sleep(0.005)
+    maps = Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and "_yaml" not in maps.read_text():
+        time.sleep(0.002)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=120)[1].decode()
-    assert process.returncode in {2, 130}
-    assert "Traceback" not in said
-    assert re.fullmatch(r"\n?xfm: [^\n]+\n", said)
+    said = (process.communicate(timeout=120)[1] or b"").decode()
+    assert (process.returncode, said) == (130, "\nxfm: interrupted\n") or (
+        process.returncode == 2 and "unknown option" in said
+    )
 
 
 # ---------------------------------------------------------------- what the machine refuses

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.files import model_folder
-
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
@@ -146,6 +144,7 @@ def evaluate(chosen: "Namespace") -> None:
     """Evaluate a model, show the headlines and say where the report is."""
     from xfm.config.evaluation import EvaluationConfig
     from xfm.config.options import assemble
+    from xfm.files import model_folder
 
     model, config = model_folder(chosen.model), assemble(EvaluationConfig, chosen)
     out = Path(chosen.out or _results_folder(model, config))

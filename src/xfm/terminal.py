@@ -6,9 +6,7 @@ import io
 import os
 import signal
 import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
@@ -41,7 +39,7 @@ def guarded(work: Callable[[], None], place: Callable[[], str], debug: bool = Fa
             raise SystemExit(FAILED) from stop
         except BaseException as error:
             if debug:
-                streams.complain("".join(traceback.format_exception(error)))
+                streams.complain(_traceback(error))
             if interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):
                 said = str(error) if isinstance(error, KeyboardInterrupt) else ""
                 streams.complain(f"\nxfm: {said or 'interrupted'}")
@@ -55,6 +53,7 @@ def guarded(work: Callable[[], None], place: Callable[[], str], debug: bool = Fa
 
 def leaving() -> None:
     """For a process that is about to end: a late Ctrl-C ends it without the interpreter's traceback."""
+    exec("")  # CPython remembers an interrupt of code in a text, and would end by that signal: forget it
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
@@ -71,14 +70,21 @@ def _sentence(error: BaseException, place: str, debug: bool) -> str:
     return f"internal error: {printable(what)}; {where}; please report it"
 
 
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))
+
+
 def _kept(error: BaseException) -> str:
     """Where the traceback of an internal error is."""
-    text = "".join(traceback.format_exception(error))
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="xfm-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as file:
-            file.write(f"xfm {' '.join(sys.argv[1:])}\n\n{text}")
+            file.write(f"xfm {' '.join(sys.argv[1:])}\n\n{_traceback(error)}")
     except OSError:
         return "run again with --debug to see the traceback"
     return f"the traceback is in {file.name}, or run again with --debug"
