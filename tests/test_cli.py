@@ -75,7 +75,7 @@ def test_bare_command_lists_the_verbs(capsys):
             "unknown option --training.step; did you mean --training.steps",
         ),
         (["prepare", "--scens", "3"], "unknown option --scens; did you mean --scenes"),
-        (["evaluate"], "required: model; for example: xfm evaluate runs/nano/model --world worlds/emoji"),
+        (["evaluate"], "required: model; for example: xfm evaluate runs/quickstart/model --world worlds"),
         (["info", "nowhere"], "unknown recipe nowhere"),
         (["info", "no/where"], "no/where does not exist: name a model folder"),
         (

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _top_parser().print_help()
             return
         command, chosen = parse_command(arguments)
-        writes.append(str(chosen.get("out") or chosen.get("folder") or ""))
+        writes.append(str(chosen.get("out") or ""))
         command.run(chosen)
 
     status = guarded(work, lambda: next(iter(writes), ""), debug="--debug" in given)
@@ -92,10 +92,14 @@ def _top_parser() -> argparse.ArgumentParser:
         description=f"One model for language, vision and vision-language.\n\ncommands:\n{commands}",
         epilog="examples:\n"
         "  xfm quickstart                         the whole path in one command\n"
-        "  xfm prepare --folder worlds/emoji      build the embedded data\n"
-        "  xfm pretrain --recipe nano --folder runs/nano\n"
-        "  xfm evaluate runs/nano/model --world worlds/emoji --out runs/nano\n"
-        "  xfm COMMAND --help                     every option of a command",
+        "  xfm prepare                            build the embedded data\n"
+        "  xfm pretrain --recipe nano --out runs/nano\n"
+        "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
+        "  xfm COMMAND --help                     every option of a command\n\n"
+        "rules of every command:\n"
+        "  --batch-size and --batch_size are one option, and XFM_EVALUATE_BATCH_SIZE sets it, too\n"
+        "  what stands first needs no name: xfm evaluate MODEL, or xfm evaluate --model MODEL\n"
+        "  ~ is the home folder in every path; ./~ is a file of that name",
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION", help="see xfm COMMAND --help")
@@ -116,7 +120,7 @@ def _quickstart_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm quickstart --smoke        the same path on a tiny budget\n"
         "  xfm quickstart --budget 60    train longer",
     )
-    parser.add_argument("--folder", type=str, default="runs/quickstart", help="run folder")
+    parser.add_argument("--out", type=str, default="runs/quickstart", help="run folder")
     parser.add_argument(
         "--budget", type=float, default=25.0, help="minutes for all stages; scales the schedule"
     )
@@ -127,26 +131,24 @@ def _quickstart_parser(options: Sequence[str]) -> "ArgumentParser":
 def _quickstart(chosen: "Namespace") -> None:
     from xfm.quickstart import quickstart as run
 
-    run(Path(chosen.folder), chosen.budget, chosen.smoke)
+    run(Path(chosen.out), chosen.budget, chosen.smoke)
 
 
 def _prepare_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.options import add_fields, new_parser
     from xfm.config.world import WorldConfig
 
-    prefix = "XFM_PREPARE"
     parser = new_parser(
-        prefix,
         prog="xfm prepare",
-        usage="xfm prepare [--folder FOLDER] [--FIELD VALUE ...]",
+        usage="xfm prepare [--out FOLDER] [--FIELD VALUE ...]",
         description="Build the embedded world: scenes composed of emoji with captions, exact boxes and the\n"
         "rows of every task. The same configuration gives the same bytes.",
         epilog="examples:\n"
         "  xfm prepare\n"
-        "  xfm prepare --folder worlds/tiny --scale 0.02\n"
-        f"  {prefix}_SCENES=8000 xfm prepare        any option from the environment",
+        "  xfm prepare --out worlds/tiny --scale 0.02\n"
+        "  XFM_PREPARE_SCENES=8000 xfm prepare        any option from the environment",
     )
-    parser.add_argument("--folder", type=str, default="worlds/emoji", help="folder to write the world to")
+    parser.add_argument("--out", type=str, default="worlds/emoji", help="folder to write the world to")
     parser.add_argument("--force", action="store_true", help="replace a world of other settings")
     add_fields(parser, WorldConfig)
     return parser
@@ -157,8 +159,8 @@ def _prepare(chosen: "Namespace") -> None:
     from xfm.config.world import WorldConfig
     from xfm.data.worlds.emoji import build_world
 
-    build_world(Path(chosen.folder), assemble(WorldConfig, chosen), force=chosen.force)
-    print(f"The world is in {chosen.folder}.")
+    build_world(Path(chosen.out), assemble(WorldConfig, chosen), force=chosen.force)
+    print(f"The world is in {chosen.out}.")
 
 
 def _info_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -170,23 +172,29 @@ def _info_parser(options: Sequence[str]) -> "ArgumentParser":
         description="Print configuration, parameters of each part and provenance of a model folder, a\n"
         "checkpoint or a run folder, kind and sizes of a published checkpoint (.th, .pt), or every field of\n"
         f"a recipe ({', '.join(recipe_names())}).",
-        epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info xfm-base.th\n"
-        "  xfm info base",
+        epilog="examples:\n  xfm info runs/quickstart/model\n  xfm info runs/quickstart\n"
+        "  xfm info xfm-base.th\n  xfm info base",
     )
-    parser.add_argument("path", type=str, nargs="+", help="folder, file or recipe; several are shown in turn")
+    parser.add_argument(
+        "path", type=str, nargs="*", metavar="PATH", help="folder, file or recipe; several are shown in turn"
+    )
+    parser.add_argument("--model", type=str, default=None, help="folder of a model, or of a finished run")
     return parser
 
 
 def _info(chosen: "Namespace") -> None:
     from xfm.info import PUBLISHED, describe
 
-    for path in chosen.path:
+    paths = [*(chosen.path or []), *([chosen.model] if chosen.model else [])]
+    if not paths:
+        raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
+    for path in paths:
         looks_like_file = os.sep in path or Path(path).suffix in PUBLISHED
         if looks_like_file and not Path(path).exists():
             raise UserError(
                 f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"
             )
-    print("\n---\n".join(describe(path) for path in chosen.path))
+    print("\n---\n".join(describe(path) for path in paths))
 
 
 def _of_module(summary: str, module: str, name: str) -> Command:

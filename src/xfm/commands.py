@@ -26,28 +26,26 @@ def pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
     parser = new_parser(
         RECIPE_ENV,
         prog="xfm pretrain",
-        usage="xfm pretrain [--recipe NAME] [--folder FOLDER] [--resume] [--FIELD VALUE ...]",
+        usage="xfm pretrain [--recipe NAME] [--out FOLDER] [--resume] [--FIELD VALUE ...]",
         description="Pre-train a recipe: text, pictures, pairs and regions in, one model out. The run\n"
         "folder holds the resolved config.yaml, log.jsonl, tensorboard/, checkpoints/ and the\n"
         f"finished model/. The values below are those of the recipe {recipe}.",
         epilog="examples:\n"
         "  xfm pretrain --recipe nano\n"
-        "  xfm pretrain --recipe small --folder runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
-        "  xfm pretrain --folder runs/mine --resume\n"
+        "  xfm pretrain --recipe small --out runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
+        "  xfm pretrain --out runs/mine --resume\n"
         "  torchrun --nproc-per-node 8 -m xfm.cli pretrain --recipe base\n"
         f"  {RECIPE_ENV}_TRAINING__STEPS=100 xfm pretrain      any option from the environment",
     )
     known = ", ".join(recipe_names())
     parser.add_argument("--recipe", type=str, default=recipe, help=f"one of {known}, or a YAML file")
-    parser.add_argument("--folder", type=str, default=None, help="run folder; runs/NAME if not given")
-    parser.add_argument(
-        "--resume", action="store_true", help="continue the run in the folder exactly, with its own recipe"
-    )
+    parser.add_argument("--out", type=str, default=None, help="run folder; runs/NAME if not given")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the out folder exactly")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
         "--compile", action="store_true", help="run the encoders through torch.compile (for GPUs)"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
     return parser
 
@@ -58,13 +56,14 @@ def _chosen_recipe(options: Sequence[str]) -> str:
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
-    first.add_argument("--folder", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_FOLDER"))
+    place = os.environ.get(f"{RECIPE_ENV}_OUT", os.environ.get(f"{RECIPE_ENV}_FOLDER"))
+    first.add_argument("--out", "--folder", nargs="?", default=place)
     first.add_argument("--resume", action="store_true")
     known = first.parse_known_args(options)[0]
     recipe = known.recipe or "nano"
     if not known.resume:
         return recipe
-    folder = Path(known.folder or Path("runs") / read_recipe(recipe).get("name", "custom"))
+    folder = Path(known.out or Path("runs") / read_recipe(recipe).get("name", "custom"))
     kept = folder / "config.yaml"
     return str(kept) if kept.is_file() else recipe
 
@@ -75,7 +74,7 @@ def pretrain(chosen: "Namespace") -> None:
     from xfm.config.recipe import Recipe
 
     recipe = assemble(Recipe, chosen)
-    folder = Path(chosen.folder or Path("runs") / recipe.name)
+    folder = Path(chosen.out or Path("runs") / recipe.name)
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
         print(f"Note: {sentence}.", flush=True)
@@ -100,7 +99,7 @@ def _notes(recipe: "Recipe", chosen: "Namespace") -> list[str]:
     from xfm.config.load import read_recipe
     from xfm.config.options import parse
 
-    options = ["--recipe", chosen.recipe, *(["--folder", chosen.folder] if chosen.folder else [])]
+    options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
     source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
     notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
     if source != chosen.recipe:
@@ -113,20 +112,19 @@ def evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.evaluation import EvaluationConfig
     from xfm.config.options import add_fields, new_parser
 
-    prefix = "XFM_EVALUATE"
     parser = new_parser(
-        prefix,
+        words=["model"],
         prog="xfm evaluate",
         usage="xfm evaluate MODEL [--world FOLDER] [--out FOLDER] [--FIELD VALUE ...]",
         description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
         "one modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Writes\n"
         "metrics.json and report.html.",
         epilog="examples:\n"
-        "  xfm evaluate runs/nano/model --world worlds/emoji\n"
-        "  xfm evaluate runs/nano/model --parts retrieval,vqa --scale 0.2\n"
-        f"  {prefix}_SCALE=0.2 xfm evaluate runs/nano/model      any option from the environment",
+        "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
+        "  xfm evaluate runs/quickstart/model --parts retrieval,vqa --scale 0.2\n"
+        "  XFM_EVALUATE_SCALE=0.2 xfm evaluate runs/quickstart/model      any option from the environment",
     )
-    parser.add_argument("model", type=str, help="model folder such as runs/nano/model, or a finished run's")
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
     parser.add_argument("--world", type=str, default="worlds/emoji", help="folder that `xfm prepare` wrote")
     parser.add_argument(
         "--out",

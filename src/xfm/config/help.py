@@ -9,7 +9,7 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from xfm.config.plain import to_plain
-from xfm.config.spelling import list_form
+from xfm.config.spelling import list_form, with_dashes
 
 
 class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -31,6 +31,7 @@ def tidy_help(parser: ArgumentParser) -> None:
     afterwards.
     """
     parser.default_env = False
+    with_dashes(parser)
     for action in parser._actions:
         kind, default = getattr(action, "_typehint", None), action.default
         if is_extra(action):

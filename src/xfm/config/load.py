@@ -17,6 +17,7 @@ import yaml
 from xfm.config.options import check_fields, merge, parse
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
+from xfm.config.spelling import with_underscores
 from xfm.errors import UserError, suggest
 
 RECIPE_ENV = "XFM_PRETRAIN"
@@ -115,4 +116,7 @@ def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
         raise UserError(
             f"recipe {path} must be a mapping of fields, such as `training:`; see `xfm info nano`"
         )
-    return content
+    try:
+        return with_underscores(content)
+    except RecursionError:
+        raise UserError(f"recipe {path}: a value holds itself (see its `&` and `*`): mend it") from None

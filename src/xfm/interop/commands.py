@@ -18,6 +18,7 @@ def convert_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.load import recipe_names
 
     parser = new_parser(
+        words=["file", "out"],
         prog="xfm convert",
         usage="xfm convert FILE OUT [--tokenizer PATH] [--OPTION VALUE ...]",
         description="Turn a published X-FM checkpoint, of pre-training or of any fine-tuning, into a model\n"
@@ -28,8 +29,10 @@ def convert_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm convert sst2.th models/sst2 --tokenizer roberta-base/ --task text-classification\n"
         "  xfm convert imagenet.th models/imagenet --normalisation imagenet",
     )
-    parser.add_argument("file", type=str, help="the checkpoint: .th, .pt, or safetensors with its names")
-    parser.add_argument("out", type=str, help="model folder to write")
+    parser.add_argument(
+        "--file", type=str, required=True, help="the checkpoint: .th, .pt, or safetensors with its names"
+    )
+    parser.add_argument("--out", type=str, required=True, help="model folder to write")
     parser.add_argument(
         "--tokenizer",
         type=str,
@@ -96,14 +99,15 @@ def convert(chosen: "Namespace") -> None:
 def export_parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm export`."""
     parser = new_parser(
+        words=["model", "out"],
         prog="xfm export",
         usage="xfm export MODEL OUT --format published",
         description="Write a model folder in another program's format: `published` is the checkpoint that\n"
         "the published X-FM code reads. `xfm convert` reads it back to the bit.",
-        epilog="examples:\n  xfm export runs/nano/model nano.th --format published",
+        epilog="examples:\n  xfm export runs/quickstart/model nano.th --format published",
     )
-    parser.add_argument("model", type=str, help="model folder, such as runs/nano/model")
-    parser.add_argument("out", type=str, help="file to write")
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
+    parser.add_argument("--out", type=str, required=True, help="file to write: .th, .pt or .pth")
     parser.add_argument("--format", type=str, choices=["published"], default="published", help="the format")
     return parser
 

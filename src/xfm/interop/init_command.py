@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def init_parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm init`."""
     parser = new_parser(
+        words=["out"],
         prog="xfm init",
         usage="xfm init --language REFERENCE --vision REFERENCE [--recipe NAME] OUT",
         description="Compose a model of two encoders that others have trained and a fresh fusion encoder,\n"
@@ -22,7 +23,7 @@ def init_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm init --language hf:answerdotai/ModernBERT-base --vision timm:vit_base_patch16_dinov3 OUT\n"
         "  xfm pretrain --recipe base --init.model models/base",
     )
-    parser.add_argument("out", type=str, help="model folder to write")
+    parser.add_argument("--out", type=str, required=True, help="model folder to write")
     parser.add_argument(
         "--language", type=str, required=True, help="RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME"
     )

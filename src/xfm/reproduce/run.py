@@ -199,7 +199,9 @@ def weights_digest(model: Path) -> str:
         return file_digest(model)[:16]
     files = sorted(model.glob("*.safetensors"))
     if not files:
-        raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
+        raise UserError(
+            f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model"
+        )
     return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
 
 

@@ -153,7 +153,7 @@ class CurriculumData:
         if not Path(recipe.root).is_dir() and not path.exists():
             raise UserError(
                 f"{recipe.root} does not exist: set --root to the folder of the data, or build the "
-                f"embedded world there with `xfm prepare --folder {recipe.root}`"
+                f"embedded world there with `xfm prepare --out {recipe.root}`"
             )
         self.tokenizer = Tokenizer.load(path)
         if self.tokenizer.vocab_size > recipe.model.language.vocab_size:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.config.options import add_fields, assemble, new_parser
-from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask, pipeline_task
+from xfm.config.pipelines import ALSO, FIELDS, OPTIONS, PipelineTask, pipeline_task
+from xfm.config.spelling import early_word
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     task = _task_of(options)
     what = f"The task reads {_columns(task)}.\n" if task else f"Tasks: {_wrapped(_TASKS)}.\n"
     parser = new_parser(
+        words=["task", "model"],
         prog="xfm predict",
         usage=f"xfm predict {task or 'TASK'} --model MODEL --input FILE --out FILE [--OPTION VALUE ...]",
         description="Answer every row of a table, or every picture of a folder, into a JSON-lines file\n"
@@ -28,11 +30,11 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
         "`xfm predict TASK --help` shows the columns and options of a task.",
         epilog="examples:\n"
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
-        "  xfm predict embed --model runs/nano/model --input photos/ --out vectors.jsonl\n"
+        "  xfm predict embed --model runs/quickstart/model --input photos/ --out vectors.jsonl\n"
         "  xfm predict visual-question-answering --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
         "      --columns image=photo,question=q --keep id --skip-bad",
     )
-    parser.add_argument("task", type=str, help="what to answer")
+    parser.add_argument("--task", type=str, required=True, help="what to answer")
     parser.add_argument("--model", type=str, required=True, help="model folder, run, or name on the hub")
     parser.add_argument(
         "--input",
@@ -42,7 +44,7 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     )
     parser.add_argument("--out", type=str, required=True, help="JSON-lines file to write, or to go on with")
     parser.add_argument(
-        "--columns", type=str, default="", help="what the columns are called, as in image=photo,question=q"
+        "--columns", type=str, default="", help="what the columns are called: FIELD=COLUMN,..."
     )
     parser.add_argument("--keep", type=str, default="", help="columns to copy to the answers, with commas")
     parser.add_argument(
@@ -64,9 +66,9 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
-        "--readers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
+        "--workers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     if task is not None:
         _add_options_of(task, parser)
     return parser
@@ -91,10 +93,8 @@ def _add_options_of(task: PipelineTask, parser: "ArgumentParser") -> None:
 
 def _task_of(options: Sequence[str]) -> PipelineTask | None:
     """The task that the options begin with, None where help about all of them is asked for."""
-    first = next(iter(options), "--help")
-    if first.startswith("-"):
-        return None
-    return pipeline_task(first)
+    first = early_word(options, "task", [*PipelineTask, *ALSO])
+    return None if first is None else pipeline_task(first)
 
 
 def _columns(task: PipelineTask) -> str:
@@ -140,7 +140,7 @@ def predict(chosen: "Namespace") -> None:
         precision=chosen.precision,
         batch_size=chosen.batch_size,
         allow_urls=chosen.allow_urls,
-        readers=chosen.readers,
+        readers=chosen.workers,
     )
     out = Path(chosen.out)
     try:
