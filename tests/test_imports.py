@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "xfm"
 ORDER = [
     {"errors"},
-    {"failures"},
+    {"failures", "paths"},
     {"files", "terminal"},
     {"config"},
     {"data"},

@@ -1,15 +1,20 @@
 """Options of all commands: one thing has one name and one text, spelled in one way, and understood in two."""
 
 import argparse
+import re
 from collections import defaultdict
 
 import pytest
+from PIL import Image
 
+import xfm
+from tests.evaluation.tiny import save_tiny_model
 from xfm.cli import COMMANDS, main, parse_command
+from xfm.config.evaluation import EvaluationConfig
 from xfm.config.help import tidy_help
 from xfm.config.options import check_fields, known_options
 from xfm.config.pipelines import PipelineTask
-from xfm.config.spelling import ALSO, respell
+from xfm.config.spelling import ALSO, PATHS, respell
 
 BARE = {name: [] for name in COMMANDS} | {"predict": ["embed"], "completion": []}
 REQUIRED = {
@@ -161,6 +166,73 @@ def test_every_command_reads_its_environment(command, name, value, monkeypatch):
     monkeypatch.setenv(f"XFM_{command.upper()}_{name}", str(value))
     needed = {"predict": ["embed", "m", "--input", "i", "--out", "o"], "export": ["m"]}.get(command, [])
     assert parse_command([command, *needed])[1][name.lower()] == value
+
+
+def test_the_home_folder_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = str(tmp_path)
+    (tmp_path / "r.yaml").write_text(
+        "base: nano\nroot: ~/world\ninit: {vision: ~/v}\ndata: {pair: {corpora: [{path: ~/p.tar}]}}\n"
+    )
+    line = [
+        "pretrain",
+        "--recipe=~/r.yaml",
+        "--out",
+        "~/run",
+        "--init.language=~/l",
+        "--data.tokenizer",
+        "~/t",
+    ]
+    chosen = parse_command(line)[1]
+    assert (chosen.root, chosen.out, chosen.data.tokenizer) == (f"{home}/world", f"{home}/run", f"{home}/t")
+    assert (chosen.init.vision, chosen.init.language) == (f"{home}/v", f"{home}/l")
+    assert chosen.data.pair.corpora[0].path == f"{home}/p.tar"
+    monkeypatch.setenv("XFM_FINETUNE_TEST", "~/test.csv")
+    chosen = parse_command(
+        ["finetune", "vqa", "~", "--train=~/t.csv", "--out", "./~", "--pictures", "~nobody-x"]
+    )[1]
+    assert (chosen.model, chosen.train, chosen.out, chosen.test) == (
+        home,
+        f"{home}/t.csv",
+        "./~",
+        f"{home}/test.csv",
+    )
+    assert chosen.pictures == "~nobody-x"
+    line = ["predict", "captioning", "m", "~/a.jpg", "--out", "~/o.jsonl", "--keep", "~/x"]
+    chosen = parse_command(line)[1]
+    assert (chosen.input, chosen.out, chosen.keep) == (f"{home}/a.jpg", f"{home}/o.jsonl", "~/x")
+    assert parse_command(["info", "~/a", "--model", "~/b"])[1].path == [f"{home}/a"]
+
+
+def test_every_option_that_is_a_path_is_known_as_one():
+    """By what its help says; whoever adds one is told here."""
+    for command in COMMANDS:
+        for option, action in plain_actions(command).items():
+            if re.match(
+                r"(folder|file|table|model folder|run folder|labelled pictures)\b", action.help or ""
+            ):
+                assert option.removeprefix("--") in PATHS, f"{command} {option}"
+
+
+def test_python_functions_know_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    save_tiny_model(tmp_path / "model")
+    assert (
+        xfm.load("~/model").model.state_dict().keys() == xfm.load_model("~/model").model.state_dict().keys()
+    )
+    assert xfm.XFM.from_pretrained("~/model").config == xfm.load("~/model").model.config
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    assert xfm.pipeline("embed", model="~/model")(image="~/a.png").shape
+    (tmp_path / "t.csv").write_text("text\n")
+    with pytest.raises(xfm.UserError, match=re.escape(str(tmp_path / "t.csv"))):
+        xfm.finetune("text-classification", "~/model", "~/t.csv", "~/out")
+    assert not (tmp_path / "~").exists()
+    (tmp_path / "~").mkdir()
+    save_tiny_model(tmp_path / "~" / "model")
+    assert xfm.load("./~/model").model.config == xfm.load("~/model").model.config
+    with pytest.raises(xfm.UserError, match=re.escape(f"{tmp_path / 'nowhere'} is no world")):
+        xfm.evaluate("~/model", "~/nowhere", "~/out", EvaluationConfig())
 
 
 def test_recipes_may_be_spelled_with_dashes(tmp_path):

@@ -53,6 +53,7 @@ def pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
 def _chosen_recipe(options: Sequence[str]) -> str:
     """The recipe that the options name; to resume, the configuration that the run's folder keeps."""
     from xfm.config.load import RECIPE_ENV, read_recipe
+    from xfm.paths import home_path
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
@@ -63,7 +64,7 @@ def _chosen_recipe(options: Sequence[str]) -> str:
     recipe = known.recipe or "nano"
     if not known.resume:
         return recipe
-    folder = Path(known.out or Path("runs") / read_recipe(recipe).get("name", "custom"))
+    folder = home_path(known.out or Path("runs") / read_recipe(recipe).get("name", "custom"))
     kept = folder / "config.yaml"
     return str(kept) if kept.is_file() else recipe
 

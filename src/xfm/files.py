@@ -14,6 +14,7 @@ from typing import Any
 
 from xfm.errors import UserError
 from xfm.failures import FULL, limit, refused
+from xfm.paths import home_path
 
 
 def file_digest(path: Path) -> str:
@@ -47,7 +48,7 @@ def model_folder(path: Path | str) -> Path:
     Raises:
         UserError: the run in the folder is not finished.
     """
-    path = Path(path)
+    path = home_path(path)
     if (path / "config.json").exists():
         return path
     if (path / "model").is_dir():
@@ -98,7 +99,7 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
         if number in FULL:
             raise UserError(f"{place}: the disk is full; free some space {remedy}") from error
         if number == errno.EFBIG:
-            what, mend = limit(number)
+            what, mend = limit(errno.EFBIG)
             raise UserError(f"{place}: {what}; {mend}") from error
         if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
             reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")

@@ -19,6 +19,7 @@ from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.config.spelling import with_underscores
 from xfm.errors import UserError, suggest
+from xfm.paths import at_home
 
 RECIPE_ENV = "XFM_PRETRAIN"
 
@@ -96,6 +97,7 @@ def _shipped(family: str = "") -> Traversable:
 
 def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
     """A recipe of the package by its name, or a file by its path relative to `folder`."""
+    name = at_home(name)
     is_path = name.endswith((".yaml", ".yml")) or os.sep in name
     known = recipe_names(family)
     if not is_path and name not in known:

@@ -19,7 +19,7 @@ from xfm.config.finetune import Tuning
 from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.linear import Colours, Framing, Method, Sweep
 from xfm.config.model import Positions
-from xfm.config.spelling import Parser, respell
+from xfm.config.spelling import Parser, paths_at_home, respell
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
@@ -134,7 +134,7 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
         UserError: unknown option or wrong value.
     """
     try:
-        return parser.instantiate(parser.parse_args(respell(parser, options, check_fields)))
+        return parser.instantiate(paths_at_home(parser.parse_args(respell(parser, options, check_fields))))
     except _PROBLEMS as error:
         message = _sentence(error, known_options(parser))
         example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)

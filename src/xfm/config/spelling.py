@@ -7,6 +7,7 @@ The rules of every command, in one place:
 - One thing has one name in all commands; the names of `ALSO` are understood, too.
 - A switch alone is true (`--validation`), and a list of names needs no brackets (`--parts vqa,hard`).
 - Every option has an environment variable, `XFM_EVALUATE_BATCH_SIZE`.
+- `~` is the home folder in what `PATHS` names, wherever it is written: options, environment, recipes.
 """
 
 import os
@@ -15,12 +16,46 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from xfm.errors import UserError
+from xfm.paths import at_home
 
 ALSO = {"valid": "validation", "folder": "out"}
 """Other names of options, and what they are called here."""
+
+PATHS = frozenset(
+    [
+        "cache",
+        "data",
+        "draw",
+        "file",
+        "gallery",
+        "image",
+        "images",
+        "init",
+        "input",
+        "language",
+        "left",
+        "model",
+        "names",
+        "out",
+        "path",
+        "pictures",
+        "recipe",
+        "right",
+        "root",
+        "split",
+        "templates",
+        "test",
+        "tokenizer",
+        "train",
+        "validation",
+        "vision",
+        "world",
+    ]
+)
+"""Options and fields that are paths, or may be one."""
 
 _BOOLEANS = frozenset({"true", "false", "yes", "no"})
 
@@ -125,6 +160,18 @@ def early_word(options: Sequence[str], name: str, known: Sequence[str]) -> str |
     if options and not options[0].startswith("-"):
         return options[0]
     return next((option for option in options if option in known), None)
+
+
+def paths_at_home(values: Any, name: str = "") -> Any:
+    """The values of a parser, in place, with the home folder for `~` in every path."""
+    if isinstance(values, Namespace | dict):
+        for key, value in [*(vars(values) if isinstance(values, Namespace) else values).items()]:
+            values[key] = paths_at_home(value, str(key))
+    elif isinstance(values, list):
+        return [paths_at_home(value, name) for value in values]
+    elif isinstance(values, str) and name in PATHS:
+        return at_home(values)
+    return values
 
 
 def with_dashes(parser: ArgumentParser) -> None:

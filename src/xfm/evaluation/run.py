@@ -22,6 +22,7 @@ from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS, part_path, parts_to_keep, read_part
 from xfm.files import file_digest
 from xfm.modeling.folder import load_model
+from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
@@ -57,6 +58,7 @@ def evaluate(
             `out` holds an evaluation of other settings that would be lost.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
+    model_folder, world, out = (home_path(path) for path in (model_folder, world, out))
     require_packages()
     prepare_process()
     resolved = config.resolved()

@@ -17,6 +17,7 @@ from xfm.data.tasks import load_image
 from xfm.errors import UserError
 from xfm.inference.fetch import fetch, is_url
 from xfm.modeling.folder import Preprocessing
+from xfm.paths import home_path
 from xfm.tasks.pictures import squash
 
 PictureSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -62,7 +63,7 @@ def original(source: object, urls: UrlRules | None = None) -> Tensor:
             raise UserError(f"{source}: addresses are not fetched unless allow_urls=True; or give a file")
         return _decoded(fetch(source, urls), source)
     if isinstance(source, str | Path):
-        return load_image(source)
+        return load_image(home_path(source))
     if isinstance(source, bytes):
         return _decoded(source, "the bytes of the picture")
     return to_uint8(source).cpu()  # pyright: ignore[reportArgumentType]  # it refuses what is none

@@ -21,7 +21,7 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     task = _task_of(options)
     what = f"The task reads {_columns(task)}.\n" if task else f"Tasks: {_wrapped(_TASKS)}.\n"
     parser = new_parser(
-        words=["task", "model"],
+        words=["task", "model", "input"],
         prog="xfm predict",
         usage=f"xfm predict {task or 'TASK'} --model MODEL --input FILE --out FILE [--OPTION VALUE ...]",
         description="Answer every row of a table, or every picture of a folder, into a JSON-lines file\n"
