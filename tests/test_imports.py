@@ -21,7 +21,7 @@ ORDER = [
     {"reproduce"},
     {"inference"},
     {"serving"},
-    {"quickstart", "info", "commands"},
+    {"quickstart", "info", "commands", "completion"},
     {"cli"},
     {"__main__"},
 ]

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfm import completion
 from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
 from xfm.errors import UserError, suggest
 from xfm.terminal import guarded, leaving
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     writes: list[str] = []
 
     def work() -> None:
+        if completion.ASKED in os.environ:
+            completion.answer({name: command.parser for name, command in COMMANDS.items()})
         if not arguments:
             _top_parser().print_help()
             return
@@ -224,6 +227,9 @@ COMMANDS = {
     ),
     "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
     "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
+    "completion": Command(
+        "complete words at Tab, for a shell", completion.completion_parser, completion.completion
+    ),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),
 }
 
