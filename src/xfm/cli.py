@@ -158,12 +158,14 @@ def _prepare_parser(options: Sequence[str]) -> "ArgumentParser":
 
 
 def _prepare(chosen: "Namespace") -> None:
+    from xfm.config.next_command import command_line
     from xfm.config.options import assemble
     from xfm.config.world import WorldConfig
     from xfm.data.worlds.emoji import build_world
 
     build_world(Path(chosen.out), assemble(WorldConfig, chosen), force=chosen.force)
-    print(f"The world is in {chosen.out}.")
+    line = command_line("pretrain", recipe="nano", root=chosen.out)
+    print(f"The world is in {chosen.out}; pre-train on it with `{line}`.")
 
 
 def _info_parser(options: Sequence[str]) -> "ArgumentParser":

@@ -71,6 +71,7 @@ def _chosen_recipe(options: Sequence[str]) -> str:
 
 def pretrain(chosen: "Namespace") -> None:
     """Pre-train what the options say, or resume."""
+    from xfm.config.next_command import command_line
     from xfm.config.options import assemble
     from xfm.config.recipe import Recipe
 
@@ -91,7 +92,8 @@ def pretrain(chosen: "Namespace") -> None:
     )
     if first:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
-        hint = f"; evaluate it with `xfm evaluate {model} --world {recipe.root}`" if has_tasks else ""
+        line = command_line("evaluate", model, world=recipe.root)
+        hint = f"; evaluate it with `{line}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
+from xfm.config.next_command import command_line
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
@@ -103,6 +104,8 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
         f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n    Report:  {report}"
     )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
+    photos, answers = world / "tasks" / "images", folder / "vectors.jsonl"
+    print(f"    Use it:  {command_line('predict', 'embed', model=model, input=photos, out=answers)}")
     return report
 
 

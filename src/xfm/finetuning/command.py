@@ -1,6 +1,5 @@
 """`xfm finetune`: its options, and what it says."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +71,7 @@ def finetune_parser(options: Sequence[str]) -> "ArgumentParser":
 def finetune(chosen: "Namespace") -> None:
     """Fine-tune, show the scores and say where everything is."""
     from xfm.config.finetune import FinetuneConfig
+    from xfm.config.next_command import next_command
     from xfm.config.options import assemble
 
     config = assemble(FinetuneConfig, chosen)
@@ -96,4 +96,6 @@ def finetune(chosen: "Namespace") -> None:
     )
     print(table(done.scores, list(done.scores)))
     print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
-    print(f"Use it:  xfm predict {chosen.task} --model {shlex.quote(str(done.model))} ...")
+    table = chosen.test or chosen.validation or chosen.train
+    use = next_command(chosen.task, done.model, table, out, chosen.columns, chosen.pictures)
+    print(f"Use it:  {use}")

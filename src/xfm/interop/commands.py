@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 from xfm.config.options import new_parser
 from xfm.config.pixels import NORMALISATIONS
 from xfm.config.task import TaskKind
+from xfm.errors import UserError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
+
+WRITTEN = (".th", ".pt", ".pth")
+"""Ends of the names of published checkpoints."""
 
 
 def convert_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -114,11 +118,17 @@ def export_parser(options: Sequence[str]) -> "ArgumentParser":
 
 def export(chosen: "Namespace") -> None:
     """`xfm export`."""
+    if Path(chosen.out).suffix.lower() not in WRITTEN:
+        raise UserError(
+            f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "
+            f"{', '.join(WRITTEN)}; name it so (it writes no other format, such as ONNX)"
+        )
+    from xfm.files import model_folder
     from xfm.interop.published.export import export as write
     from xfm.modeling.folder import UNUSED, load_model
     from xfm.modeling.weights import read_tensors
 
-    folder, out = Path(chosen.model), Path(chosen.out)
+    folder, out = model_folder(chosen.model), Path(chosen.out)
     unused = read_tensors(folder / UNUSED) if (folder / UNUSED).exists() else {}
     for difference in write(load_model(folder), out, unused):
         print(f"Note: {difference}.")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xfm.config.load import load_recipe, recipe_names
+from xfm.config.next_command import command_line
 from xfm.config.options import new_parser
 
 if TYPE_CHECKING:
@@ -45,4 +46,5 @@ def init(chosen: "Namespace") -> None:
 
     made = compose(chosen.language, chosen.vision, recipe)
     save_model(chosen.out, made.model, made.tokenizer, made.preprocessing, made.provenance)
-    print(f"The model is in {chosen.out}; pre-train it with `xfm pretrain --init.model {chosen.out}`.")
+    line = command_line("pretrain", **{"recipe": chosen.recipe, "init.model": chosen.out})
+    print(f"The model is in {chosen.out}; pre-train it with `{line}`.")
