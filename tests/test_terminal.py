@@ -196,6 +196,13 @@ def test_a_limit_on_the_size_of_files_is_named(model: Path, tmp_path: Path) -> N
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    path = os.pathsep.join(os.path.abspath(one) for one in sys.path if one)
+    done = shell(f"mkdir {tmp_path}/a; cd {tmp_path}/a; rmdir {tmp_path}/a; xfm info base", PYTHONPATH=path)
+    assert done.returncode == 2
+    assert "the current folder does not exist any more" in done.stderr.splitlines()[-1]
+
+
 def test_memory_that_runs_out_is_said(model: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "a red square"}\n')
@@ -226,6 +233,7 @@ def test_memory_that_runs_out_is_said(model: Path, tmp_path: Path) -> None:
     [
         (MemoryError(), "memory ran out; take smaller batches"),
         (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"), "memory ran out ("),
+        (ImportError("libx.so: failed to map segment from shared object"), "memory ran out (libx.so"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out (CUDA out of memory"),
         (OSError(28, "No space left on device"), "out/m: the disk is full; free some space"),
         (OSError(122, "Disk quota exceeded", "f"), "f: the quota of the disk is used up"),

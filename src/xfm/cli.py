@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from xfm import completion
 from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
 from xfm.errors import UserError, suggest
-from xfm.terminal import guarded, leaving
+from xfm.terminal import guarded, leaving, require_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         if completion.ASKED in os.environ:
             completion.answer({name: command.parser for name, command in COMMANDS.items()})
+        require_folder()
         if not arguments:
             _top_parser().print_help()
             return

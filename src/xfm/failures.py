@@ -35,7 +35,9 @@ _PATHS = {
 }
 _LONGEST_NAME = 80
 _MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc", re.IGNORECASE
+    r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|"
+    r"failed to map segment",
+    re.IGNORECASE,
 )
 
 

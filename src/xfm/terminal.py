@@ -51,6 +51,18 @@ def guarded(work: Callable[[], None], place: Callable[[], str], debug: bool = Fa
         return _flushed(streams, status)
 
 
+def require_folder() -> None:
+    """Refuse to work where no relative path leads anywhere; the libraries would end the process.
+
+    Raises:
+        UserError: the current folder was deleted.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder does not exist any more: change to another (`cd`)") from None
+
+
 def leaving() -> None:
     """For a process that is about to end: a late Ctrl-C ends it without the interpreter's traceback."""
     exec("")  # CPython remembers an interrupt of code in a text, and would end by that signal: forget it
