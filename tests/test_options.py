@@ -60,6 +60,8 @@ def test_help_and_suggestions_show_dashes(command):
     tidy_help(parser)
     shown = parser.format_help()
     assert not [word for word in shown.split() if word.startswith("--") and "_" in word.partition("=")[0]]
+    for word in parser.words:
+        assert f"\n  {word.upper()}, --{word} " in shown
 
 
 def test_one_thing_has_one_name_and_one_text():

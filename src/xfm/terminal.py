@@ -168,7 +168,8 @@ def _streams() -> Iterator[_Streams]:
             with contextlib.suppress(OSError, ValueError):
                 before[0].flush()
         out = _Stream(1, raises=True)
-        sys.stdout = _text(out, before[0], lines=out.isatty())
+        at_once = getattr(before[0], "write_through", False)  # PYTHONUNBUFFERED
+        sys.stdout = _text(out, before[0], lines=at_once or out.isatty())
     streams = _Streams(out, closed)
     if "stdout" in closed:
         streams.complain("xfm: standard output is closed: what would be printed there is lost")
