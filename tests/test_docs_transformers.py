@@ -17,7 +17,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for library in ("accelerate", "peft"):
         pytest.importorskip(library, reason=f"the page uses {library}")
     monkeypatch.chdir(tmp_path)
-    save_tiny_model(tmp_path / "runs" / "nano" / "model")
+    save_tiny_model(tmp_path / "runs" / "quickstart" / "model")
     page = ModuleType("transformers_page")
     monkeypatch.setitem(sys.modules, "transformers_page", page)
     text = PAGE.read_text()
