@@ -29,7 +29,7 @@ help: ## list the commands
 	@echo '  variables: SMOKE=1 BUDGET=minutes FOLDER=run-folder PYTHON=python3.12 TORCH_INDEX=url PYTEST=options'
 
 quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMOKE=1: the same in minutes)
-	$(BIN)/xfm quickstart $(if $(SMOKE),--smoke) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FOLDER),--folder $(FOLDER))
+	$(BIN)/xfm quickstart $(if $(SMOKE),--smoke) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FOLDER),--out $(FOLDER))
 
 test: lint types unit ## lint, types, and all tests with coverage
 

@@ -76,7 +76,7 @@ def test_bare_command_lists_the_verbs(capsys):
             "unknown option --training.step; did you mean --training.steps",
         ),
         (["prepare", "--scens", "3"], "unknown option --scens; did you mean --scenes"),
-        (["evaluate"], "required: model; for example: xfm evaluate runs/nano/model --world worlds/emoji"),
+        (["evaluate"], "required: model; for example: xfm evaluate runs/quickstart/model --world worlds"),
         (["info", "nowhere"], "unknown recipe nowhere"),
         (["info", "no/where"], "no/where does not exist: name a model folder"),
         (
@@ -106,11 +106,13 @@ def test_debug_shows_the_traceback():
     assert "Traceback" in done.stderr
 
 
-def test_unknown_command_is_refused(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["pretrian"])
-    assert stop.value.code == 2
-    assert "pretrain" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("verb", "meant"),
+    [("pretrian", "pretrain"), ("fine-tune", "finetune"), ("zeroshot", "zero-shot"), ("eval", "evaluate")],
+)
+def test_an_unknown_command_gets_its_neighbours(capsys, verb, meant):
+    assert main([verb, "--model", "m"]) == 2
+    assert f"xfm: there is no command {verb}; did you mean {meant}" in capsys.readouterr().err
 
 
 def test_pretrain_resume_and_info(recipe, tmp_path, capsys):

@@ -82,6 +82,14 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_models_of_the_pages_are_made_by_a_quickstart_or_by_a_command_of_theirs():
+    text = "\n".join(page.read_text() for page in PAGES)
+    made = {"quickstart", "own"} | set(re.findall(r"--out runs/([\w-]+)", text))
+    named = re.findall(r"\bruns/([\w-]+)/model\b", text)
+    assert named
+    assert not set(named) - made
+
+
 def test_own_data_becomes_a_model(tmp_path, monkeypatch):
     """The page on data, from the files that it assumes to a model, in two steps."""
     page = ROOT / "docs" / "data.md"

@@ -14,7 +14,7 @@ from xfm.config.pipelines import FIELDS, PipelineTask
 from xfm.config.task import TaskKind
 
 PAGE = ROOT / "docs" / "pipelines.md"
-MODELS = {"nano": None, "vqa": TaskKind.VQA, "captions": TaskKind.CAPTIONING}
+MODELS = {"quickstart": None, "questions": TaskKind.VQA, "captions": TaskKind.CAPTIONING}
 
 
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from xfm.errors import UserError
 from xfm.files import (
     drafting,
     file_digest,
-    is_disk_full,
     path_below,
     read_json_object,
     read_text,
@@ -97,9 +96,11 @@ def test_paths_stay_below_their_folder(tmp_path: Path) -> None:
     [
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            r"a: the disk is full .*; free .* or wait",
+            r"a: the disk is full; free some space or wait",
         ),
         (RuntimeError("I/O error (os error 28)"), "a: the disk is full"),
+        (UserError("b: the disk is full (No space left on device); wait"), r"^b: the disk is full"),
+        (OSError(errno.EFBIG, "File too large"), r"a: no file may grow that large here; .*ulimit -f"),
         (PermissionError(errno.EACCES, "Denied", "x"), r"a cannot be written \(Denied: x\); choose another"),
     ],
 )
@@ -142,14 +143,6 @@ def test_a_folder_stays_if_there_is_no_new_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         replace_folder(tmp_path / "no draft", target)
     assert (target / "content").read_text() == "old"
-
-
-def test_a_full_disk_is_known_by_number_and_by_text() -> None:
-    assert is_disk_full(OSError(errno.ENOSPC, "x"))
-    assert is_disk_full(OSError(errno.EDQUOT, "x"))
-    assert is_disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
-    assert not is_disk_full(OSError(errno.EACCES, "x"))
-    assert not is_disk_full(RuntimeError("os error 5"))
 
 
 def test_the_digest_is_sha256(tmp_path: Path) -> None:

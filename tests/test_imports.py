@@ -8,7 +8,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "xfm"
 ORDER = [
     {"errors"},
-    {"files", "locks", "processes"},
+    {"failures", "paths"},
+    {"files", "locks", "processes", "terminal"},
     {"results_folder"},
     {"config"},
     {"data"},
@@ -21,8 +22,9 @@ ORDER = [
     {"reproduce"},
     {"inference"},
     {"serving"},
-    {"quickstart", "info", "commands"},
+    {"quickstart", "info", "commands", "completion"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 OPTIONAL = {

@@ -246,7 +246,7 @@ def test_a_folder_around_or_in_the_world_is_refused(
     (tmp_path / "link").symlink_to(tmp_path / "worlds")
     (tmp_path / "worlds" / PLAN_FILE).touch()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"--folder {name} and the world worlds/emoji hold one another"):
+    with pytest.raises(UserError, match=rf"--out {name} and the world worlds/emoji hold one another"):
         quickstart(Path(name), 5)
     assert stages.worlds == []
     assert (tmp_path / "worlds" / PLAN_FILE).exists()

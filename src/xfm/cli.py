@@ -5,25 +5,23 @@ Only the parser of the command at hand is built, and torch is imported when a co
 """
 
 import argparse
-import errno
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfm import completion
 from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
 from xfm.processes import is_alone, terminable
+from xfm.terminal import FAILED, guarded, leaving, require_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-FAILED, INTERRUPTED = 2, 130
 
 
 @dataclass(frozen=True)
@@ -50,44 +48,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # What Pillow warns of in damaged pictures names no file; our own messages do.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    if not arguments:
-        _top_parser().print_help()
-        return 0
-    try:
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = [argument for argument in given if argument != "--debug"]
+    writes: list[str] = []
+    refused: list[bool] = []
+
+    def work() -> None:
+        if completion.ASKED in os.environ:
+            completion.answer({name: command.parser for name, command in COMMANDS.items()})
+        require_folder()
+        if not arguments:
+            _top_parser().print_help()
+            return
         with terminable():
             command, chosen = parse_command(arguments)
-            if not command.several and not is_alone(f"xfm {arguments[0]}"):
-                return FAILED
-            command.run(chosen)
-    except UserError as error:
-        if debug:
-            raise
-        print(f"xfm: {error}", file=sys.stderr)
-        return FAILED
-    except OSError as error:
-        if debug or error.errno != errno.ENAMETOOLONG:
-            raise
-        print(f"xfm: {str(error.filename)[:80]}...: the name is too long; check the path", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt as interrupt:
-        print(f"\nxfm: {str(interrupt) or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+            writes.append(str(chosen.get("out") or ""))
+            if command.several or is_alone(f"xfm {arguments[0]}"):
+                command.run(chosen)
+            else:
+                refused.append(True)
+
+    status = guarded(work, lambda: next(iter(writes), ""), debug="--debug" in given)
+    if argv is None:
+        leaving()
+    return FAILED if refused else status
 
 
 def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
     """The command that arguments name, and its options; nothing is run.
 
     Raises:
-        UserError: unknown option or wrong value.
-        SystemExit: help was asked for, or there is no such command.
+        UserError: unknown command or option, or wrong value.
+        SystemExit: help was asked for.
     """
     from xfm.config.help import tidy_help
     from xfm.config.options import parse_options
 
+    verb = arguments[0]
+    if not verb.startswith("-") and verb not in COMMANDS:
+        raise UserError(f"there is no command {verb}; {suggest(verb, [*COMMANDS], 'see xfm --help')}")
     top = _top_parser().parse_args(arguments)
     command = COMMANDS[top.command]
     parser = command.parser(top.options)
@@ -97,6 +96,8 @@ def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
 
 
 def _top_parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
     width = max(len(name) for name in COMMANDS)
     commands = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
@@ -106,10 +107,14 @@ def _top_parser() -> argparse.ArgumentParser:
         description=f"One model for language, vision and vision-language.\n\ncommands:\n{commands}",
         epilog="examples:\n"
         "  xfm quickstart                         the whole path in one command\n"
-        "  xfm prepare --folder worlds/emoji      build the embedded data\n"
-        "  xfm pretrain --recipe nano --folder runs/nano\n"
-        "  xfm evaluate runs/nano/model --world worlds/emoji --out runs/nano\n"
-        "  xfm COMMAND --help                     every option of a command",
+        "  xfm prepare                            build the embedded data\n"
+        "  xfm pretrain --recipe nano --out runs/nano\n"
+        "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
+        "  xfm COMMAND --help                     every option of a command\n\n"
+        "rules of every command:\n"
+        "  --batch-size and --batch_size are one option, and XFM_EVALUATE_BATCH_SIZE sets it, too\n"
+        "  what stands first needs no name: xfm evaluate MODEL, or xfm evaluate --model MODEL\n"
+        "  ~ is the home folder in every path; ./~ is a file of that name",
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION", help="see xfm COMMAND --help")
@@ -130,7 +135,7 @@ def _quickstart_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm quickstart --smoke        the same path on a tiny budget\n"
         "  xfm quickstart --budget 60    train longer",
     )
-    parser.add_argument("--folder", type=str, default="runs/quickstart", help="run folder")
+    parser.add_argument("--out", type=str, default="runs/quickstart", help="run folder")
     parser.add_argument(
         "--budget", type=float, default=25.0, help="minutes for all stages; scales the schedule"
     )
@@ -141,38 +146,38 @@ def _quickstart_parser(options: Sequence[str]) -> "ArgumentParser":
 def _quickstart(chosen: "Namespace") -> None:
     from xfm.quickstart import quickstart as run
 
-    run(Path(chosen.folder), chosen.budget, chosen.smoke)
+    run(Path(chosen.out), chosen.budget, chosen.smoke)
 
 
 def _prepare_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.options import add_fields, new_parser
     from xfm.config.world import WorldConfig
 
-    prefix = "XFM_PREPARE"
     parser = new_parser(
-        prefix,
         prog="xfm prepare",
-        usage="xfm prepare [--folder FOLDER] [--FIELD VALUE ...]",
+        usage="xfm prepare [--out FOLDER] [--FIELD VALUE ...]",
         description="Build the embedded world: scenes composed of emoji with captions, exact boxes and the\n"
         "rows of every task. The same configuration gives the same bytes.",
         epilog="examples:\n"
         "  xfm prepare\n"
-        "  xfm prepare --folder worlds/tiny --scale 0.02\n"
-        f"  {prefix}_SCENES=8000 xfm prepare        any option from the environment",
+        "  xfm prepare --out worlds/tiny --scale 0.02\n"
+        "  XFM_PREPARE_SCENES=8000 xfm prepare        any option from the environment",
     )
-    parser.add_argument("--folder", type=str, default="worlds/emoji", help="folder to write the world to")
+    parser.add_argument("--out", type=str, default="worlds/emoji", help="folder to write the world to")
     parser.add_argument("--force", action="store_true", help="replace a world of other settings")
     add_fields(parser, WorldConfig)
     return parser
 
 
 def _prepare(chosen: "Namespace") -> None:
+    from xfm.config.next_command import command_line
     from xfm.config.options import assemble
     from xfm.config.world import WorldConfig
     from xfm.data.worlds.emoji import build_world
 
-    build_world(Path(chosen.folder), assemble(WorldConfig, chosen), force=chosen.force)
-    print(f"The world is in {chosen.folder}.")
+    build_world(Path(chosen.out), assemble(WorldConfig, chosen), force=chosen.force)
+    line = command_line("pretrain", recipe="nano", root=chosen.out)
+    print(f"The world is in {chosen.out}; pre-train on it with `{line}`.")
 
 
 def _info_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -184,23 +189,29 @@ def _info_parser(options: Sequence[str]) -> "ArgumentParser":
         description="Print configuration, parameters of each part and provenance of a model folder, a\n"
         "checkpoint or a run folder, kind and sizes of a published checkpoint (.th, .pt), or every field of\n"
         f"a recipe ({', '.join(recipe_names())}).",
-        epilog="examples:\n  xfm info runs/nano/model\n  xfm info runs/nano\n  xfm info xfm-base.th\n"
-        "  xfm info base",
+        epilog="examples:\n  xfm info runs/quickstart/model\n  xfm info runs/quickstart\n"
+        "  xfm info xfm-base.th\n  xfm info base",
     )
-    parser.add_argument("path", type=str, nargs="+", help="folder, file or recipe; several are shown in turn")
+    parser.add_argument(
+        "path", type=str, nargs="*", metavar="PATH", help="folder, file or recipe; several are shown in turn"
+    )
+    parser.add_argument("--model", type=str, default=None, help="folder of a model, or of a finished run")
     return parser
 
 
 def _info(chosen: "Namespace") -> None:
     from xfm.info import PUBLISHED, describe
 
-    for path in chosen.path:
+    paths = [*(chosen.path or []), *([chosen.model] if chosen.model else [])]
+    if not paths:
+        raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
+    for path in paths:
         looks_like_file = os.sep in path or Path(path).suffix in PUBLISHED
         if looks_like_file and not Path(path).exists():
             raise UserError(
                 f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"
             )
-    print("\n---\n".join(describe(path) for path in chosen.path))
+    print("\n---\n".join(describe(path) for path in paths))
 
 
 def _of_module(summary: str, module: str, name: str) -> Command:
@@ -230,6 +241,9 @@ COMMANDS = {
     ),
     "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
     "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
+    "completion": Command(
+        "complete words at Tab, for a shell", completion.completion_parser, completion.completion
+    ),
     "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),
 }
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.errors import UserError
-from xfm.files import model_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -30,23 +29,21 @@ def pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
     parser = new_parser(
         RECIPE_ENV,
         prog="xfm pretrain",
-        usage="xfm pretrain [--recipe NAME] [--folder FOLDER] [--resume] [--FIELD VALUE ...]",
+        usage="xfm pretrain [--recipe NAME] [--out FOLDER] [--resume] [--FIELD VALUE ...]",
         description="Pre-train a recipe: text, pictures, pairs and regions in, one model out. The run\n"
         "folder holds the resolved config.yaml, log.jsonl, tensorboard/, checkpoints/ and the\n"
         f"finished model/. The values below are those of the recipe {recipe}.",
         epilog="examples:\n"
         "  xfm pretrain --recipe nano\n"
-        "  xfm pretrain --recipe small --folder runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
-        "  xfm pretrain --folder runs/mine --resume\n"
+        "  xfm pretrain --recipe small --out runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
+        "  xfm pretrain --out runs/mine --resume\n"
         "  torchrun --nproc-per-node 8 -m xfm.cli pretrain --recipe base\n"
         f"  {RECIPE_ENV}_TRAINING__STEPS=100 xfm pretrain      any option from the environment",
     )
     known = ", ".join(recipe_names())
     parser.add_argument("--recipe", type=str, default=recipe, help=f"one of {known}, or a YAML file")
-    parser.add_argument("--folder", type=str, default=None, help="run folder; runs/NAME if not given")
-    parser.add_argument(
-        "--resume", action="store_true", help="continue the run in the folder exactly, with its own recipe"
-    )
+    parser.add_argument("--out", type=str, default=None, help="run folder; runs/NAME if not given")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the out folder exactly")
     parser.add_argument(
         "--allow-changed",
         type=str,
@@ -57,7 +54,7 @@ def pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "--compile", action="store_true", help="run the encoders through torch.compile (for GPUs)"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
     return parser
 
@@ -65,27 +62,30 @@ def pretrain_parser(options: Sequence[str]) -> "ArgumentParser":
 def _chosen_recipe(options: Sequence[str]) -> str:
     """The recipe that the options name; to resume, the configuration that the run's folder keeps."""
     from xfm.config.load import RECIPE_ENV, read_recipe
+    from xfm.paths import home_path
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
-    first.add_argument("--folder", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_FOLDER"))
+    place = os.environ.get(f"{RECIPE_ENV}_OUT", os.environ.get(f"{RECIPE_ENV}_FOLDER"))
+    first.add_argument("--out", "--folder", nargs="?", default=place)
     first.add_argument("--resume", action="store_true")
     known = first.parse_known_args(options)[0]
     recipe = known.recipe or "nano"
     if not known.resume:
         return recipe
-    folder = Path(known.folder or Path("runs") / read_recipe(recipe).get("name", "custom"))
+    folder = home_path(known.out or Path("runs") / read_recipe(recipe).get("name", "custom"))
     kept = folder / "config.yaml"
     return str(kept) if kept.is_file() else recipe
 
 
 def pretrain(chosen: "Namespace") -> None:
     """Pre-train what the options say, or resume."""
+    from xfm.config.next_command import command_line
     from xfm.config.options import assemble
     from xfm.config.recipe import Recipe
 
     recipe, allowed = assemble(Recipe, chosen), _changes(chosen.allow_changed)
-    folder = Path(chosen.folder or Path("runs") / recipe.name)
+    folder = Path(chosen.out or Path("runs") / recipe.name)
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
         print(f"Note: {sentence}.", flush=True)
@@ -103,7 +103,8 @@ def pretrain(chosen: "Namespace") -> None:
     )
     if first:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
-        hint = f"; evaluate it with `xfm evaluate {model} --world {recipe.root}`" if has_tasks else ""
+        line = command_line("evaluate", model, world=recipe.root)
+        hint = f"; evaluate it with `{line}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
         if said := bad_records(folder):
             print(f"Note: {said}")
@@ -135,7 +136,7 @@ def _notes(recipe: "Recipe", chosen: "Namespace") -> list[str]:
     from xfm.config.load import read_recipe
     from xfm.config.options import parse
 
-    options = ["--recipe", chosen.recipe, *(["--folder", chosen.folder] if chosen.folder else [])]
+    options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
     source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
     notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
     if source != chosen.recipe:
@@ -148,9 +149,8 @@ def evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.evaluation import EvaluationConfig
     from xfm.config.options import add_fields, new_parser
 
-    prefix = "XFM_EVALUATE"
     parser = new_parser(
-        prefix,
+        words=["model"],
         prog="xfm evaluate",
         usage="xfm evaluate MODEL [--world FOLDER] [--out FOLDER] [--FIELD VALUE ...]\n"
         "       xfm evaluate MODEL --test FILE [--columns FIELD=COLUMN,...] [--out FOLDER]",
@@ -159,12 +159,12 @@ def evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
         "--test, score a fine-tuned model on new labelled rows of its task. Writes metrics.json and\n"
         "report.html, and with --test predictions.jsonl.",
         epilog="examples:\n"
-        "  xfm evaluate runs/nano/model --world worlds/emoji\n"
-        "  xfm evaluate runs/nano/model --parts retrieval,vqa --scale 0.2\n"
+        "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
+        "  xfm evaluate runs/quickstart/model --parts retrieval,vqa --scale 0.2\n"
         "  xfm evaluate runs/reviews/model --test new.csv --columns text=review,label=stars\n"
-        f"  {prefix}_SCALE=0.2 xfm evaluate runs/nano/model      any option from the environment",
+        "  XFM_EVALUATE_SCALE=0.2 xfm evaluate runs/quickstart/model      any option from the environment",
     )
-    parser.add_argument("model", type=str, help="model folder such as runs/nano/model, or a finished run's")
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
     parser.add_argument(
         "--world", type=str, default=None, help="folder that `xfm prepare` wrote; worlds/emoji if not given"
     )
@@ -185,6 +185,7 @@ def evaluate(chosen: "Namespace") -> None:
     """Evaluate a model, show the headlines and say where the report is."""
     from xfm.config.evaluation import EvaluationConfig
     from xfm.config.options import assemble
+    from xfm.files import model_folder
 
     model, config = model_folder(chosen.model), assemble(EvaluationConfig, chosen)
     if chosen.test is not None:

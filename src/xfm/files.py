@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
+from xfm.failures import FULL, limit, refused
+from xfm.paths import home_path
 
 MAX_SETTINGS = 64 << 20
 """Bytes of a file of settings, or of results, that is read whole."""
@@ -56,7 +58,7 @@ def model_folder(path: Path | str) -> Path:
     Raises:
         UserError: the run in the folder is not finished.
     """
-    path = Path(path)
+    path = home_path(path)
     if (path / "config.json").exists():
         return path
     if (path / "model").is_dir():
@@ -133,18 +135,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- writing
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that the disk or the quota is full (safetensors reports it as text)."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "os error 28" in str(error) or "No space left on device" in str(error)
-
-
-def is_file_too_large(error: BaseException) -> bool:
-    """Whether an error says that a file may not grow as large (safetensors reports it as text)."""
-    return (isinstance(error, OSError) and error.errno == errno.EFBIG) or "os error 27" in str(error)
-
-
 @contextlib.contextmanager
 def writing(place: Path, remedy: str) -> Iterator[None]:
     """Turn what keeps `place` from being written into one sentence.
@@ -158,16 +148,15 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:  # said already
+    except UserError:
         raise
     except Exception as error:
-        if is_file_too_large(error):
-            raise UserError(
-                f"{place}: a file would be larger than this account or file system allows; raise the limit "
-                "(ulimit -f) or choose another folder"
-            ) from error
-        if is_disk_full(error):
-            raise UserError(f"{place}: the disk is full ({error}); free some space {remedy}") from error
+        number = refused(error)
+        if number in FULL:
+            raise UserError(f"{place}: the disk is full; free some space {remedy}") from error
+        if number == errno.EFBIG:
+            what, mend = limit(errno.EFBIG)
+            raise UserError(f"{place}: {what}; {mend}") from error
         if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
             reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
             raise UserError(f"{place} cannot be written ({reason}); choose another folder") from error

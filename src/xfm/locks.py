@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from xfm.errors import UserError, printable
 from xfm.files import writing
+from xfm.paths import home_path
 
 LOCK_FILE = ".xfm-lock"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -68,7 +69,7 @@ def holds(argument: str) -> Callable[[_F], _F]:
         @functools.wraps(function)
         def holding(*args: Any, **kwargs: Any) -> Any:
             folder = signature.bind(*args, **kwargs).arguments[argument]
-            with locked(Path(folder)):
+            with locked(home_path(folder)):
                 return function(*args, **kwargs)
 
         return cast("_F", holding)

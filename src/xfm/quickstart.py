@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
+from xfm.config.next_command import command_line
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
@@ -115,6 +116,8 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
         f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n    Report:  {report}"
     )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
+    photos, answers = world / "tasks" / "images", folder / "vectors.jsonl"
+    print(f"    Use it:  {command_line('predict', 'embed', model=model, input=photos, out=answers)}")
     if models := listing(kept_models(folder, world)):
         print(models)
     print(last_lines(stored_flags(folder)), end="")
@@ -235,14 +238,14 @@ def _check_folder(folder: Path, world: Path) -> None:
     """Refuse a folder that must not be moved aside later, before anything is built."""
     real, here, data = folder.resolve(), Path.cwd().resolve(), world.resolve()
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--folder {folder} is a file; name a folder, which may be new")
+        raise UserError(f"--out {folder} is a file; name a folder, which may be new")
     if here.is_relative_to(real):
-        raise UserError(f"--folder {folder} holds the current folder; choose one below it")
+        raise UserError(f"--out {folder} holds the current folder; choose one below it")
     if data.is_relative_to(real) or real.is_relative_to(data):
-        raise UserError(f"--folder {folder} and the world {world} hold one another; choose another folder")
+        raise UserError(f"--out {folder} and the world {world} hold one another; choose another folder")
     if _is_used(folder) and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
         raise UserError(
-            f"--folder {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
+            f"--out {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
             "choose a new folder"
         )
 

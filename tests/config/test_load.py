@@ -121,7 +121,7 @@ def test_a_recipe_based_on_another(tmp_path):
         (["--data.text_mask.max_tokens", "9999"], "max_positions must be at least 10001"),
         (["--data.patch_mask.patches", "9999"], "patch_mask.patches must not exceed the picture's"),
         (["--training.log_every", "0"], "training.log_every is 0: choose a number at least 1"),
-        (["extra"], "unknown option extra"),
+        (["extra"], "there is no place for 'extra' here"),
     ],
 )
 def test_wrong_options(options, message):

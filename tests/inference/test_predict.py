@@ -439,7 +439,7 @@ def test_help_of_a_task_shows_its_columns_and_options(
     for field in FIELDS[task]:
         assert f"{field.name} ({field.holds}" in " ".join(shown.split())
     for option in fields(OPTIONS[task]):
-        assert f"--{option.name}" in shown
+        assert f"--{option.name.replace('_', '-')}" in shown
 
 
 @pytest.mark.parametrize(

@@ -313,3 +313,13 @@ def test_what_the_format_cannot_say(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         export(tiny(), tmp_path / "a.th" / "b.th")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.th"]
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.safetensors", "m", "m.th.bak"])
+def test_export_refuses_the_names_of_other_formats(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / name)]) == 2
+    said = capsys.readouterr().err
+    assert f"{name}: export writes a checkpoint of the published code, whose name ends in .th, .pt" in said
+    assert not [*tmp_path.iterdir()]

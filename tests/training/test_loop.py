@@ -263,7 +263,7 @@ def test_disk_full_under_the_log(tmp_path, monkeypatch):
     training = config(9, save_every=3)
     with monkeypatch.context() as patch:
         patch.setattr(RunLog, "advance", fail)
-        with pytest.raises(UserError, match=r"the disk is full .*free some space.*--resume"):
+        with pytest.raises(UserError, match=r"the disk is full; free some space.*--resume"):
             run_line(tmp_path, training)
     run_line(tmp_path, training, resume=True)
     assert max(logged_losses(tmp_path)) == 9

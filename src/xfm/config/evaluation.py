@@ -129,7 +129,7 @@ class EvaluationConfig:
     Attributes:
         seed: seed of masks, samples, heads and the order of fine-tuning rows.
         precision: arithmetic of the forward passes.
-        device: `auto` takes the GPU where there is one.
+        device: auto, cpu, cuda, cuda:1, ...
         scale: multiplies steps and rows of everything below; 1 is the full evaluation, 0.05 a smoke run.
         parts: the parts to run.
         validation: score the validation splits in place of the tests, to choose settings by; parts that have

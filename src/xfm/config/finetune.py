@@ -85,7 +85,7 @@ class FinetuneConfig:
         tune: which encoders learn, and how.
         seed: seed of splits, heads, order and dropout.
         precision: arithmetic of the forward pass.
-        device: auto takes the GPU where there is one.
+        device: auto, cpu, cuda, cuda:1, ...
     """
 
     steps: int = 0

@@ -9,7 +9,7 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from xfm.config.plain import to_plain
-from xfm.config.spelling import list_form
+from xfm.config.spelling import list_form, with_dashes
 
 
 class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -23,6 +23,10 @@ class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
             return text
         return f"{text} (default: {str(value).lower() if isinstance(value, bool) else value})"
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = super()._format_action_invocation(action)
+        return f"{action.dest.upper()}, {shown}" if hasattr(action, "stands_alone") else shown
+
 
 def tidy_help(parser: ArgumentParser) -> None:
     """Make the help easy to read: values as in a recipe, headings that name the fields, no parser's extras.
@@ -31,7 +35,10 @@ def tidy_help(parser: ArgumentParser) -> None:
     afterwards.
     """
     parser.default_env = False
+    with_dashes(parser)
     for action in parser._actions:
+        if action.dest in getattr(parser, "words", ()):
+            action.stands_alone = True  # pyright: ignore[reportAttributeAccessIssue]
         kind, default = getattr(action, "_typehint", None), action.default
         if is_extra(action):
             action.help = argparse.SUPPRESS

@@ -130,7 +130,7 @@ class FeatureConfig:
         framing: how a picture becomes a square.
         colours: by which mean and deviation its pixels are normalised.
         precision: arithmetic of the forward passes.
-        device: `auto` takes the GPU where there is one.
+        device: auto, cpu, cuda, cuda:1, ...
         workers: processes that decode pictures; 0 decodes in this one.
     """
 

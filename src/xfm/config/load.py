@@ -17,8 +17,10 @@ import yaml
 from xfm.config.options import check_fields, merge, parse
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
+from xfm.config.spelling import with_underscores
 from xfm.errors import UserError, suggest
 from xfm.files import read_text
+from xfm.paths import at_home
 
 RECIPE_ENV = "XFM_PRETRAIN"
 MAX_RECIPE, MOST_VALUES, DEEPEST_VALUE = 1 << 20, 100_000, 50
@@ -98,6 +100,7 @@ def _shipped(family: str = "") -> Traversable:
 
 def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
     """A recipe of the package by its name, or a file by its path relative to `folder`."""
+    name = at_home(name)
     is_path = name.endswith((".yaml", ".yml")) or os.sep in name
     known = recipe_names(family)
     if not is_path and name not in known:
@@ -148,4 +151,7 @@ def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
         raise UserError(
             f"recipe {path} must be a mapping of fields, such as `training:`; see `xfm info nano`"
         )
-    return content
+    try:
+        return with_underscores(content)
+    except RecursionError:
+        raise UserError(f"recipe {path}: a value holds itself (see its `&` and `*`): mend it") from None

@@ -19,7 +19,7 @@ from xfm.config.finetune import Tuning
 from xfm.config.help import HelpFormatter, is_extra
 from xfm.config.linear import Colours, Framing, Method, Sweep
 from xfm.config.model import Positions
-from xfm.config.spelling import respell
+from xfm.config.spelling import Parser, paths_at_home, respell
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
@@ -71,14 +71,18 @@ def parse(
     return assemble(kind, parse_options(parser, options))
 
 
-def new_parser(env_prefix: str | None = None, **texts: Any) -> ArgumentParser:
+def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> ArgumentParser:
     """A parser that raises instead of exiting; `add_fields` gives it a configuration.
 
     Args:
-        env_prefix: prefix of the environment variables; None reads none.
+        env_prefix: prefix of the environment variables; without, `prog` gives it (XFM_EVALUATE), and a parser
+            that is no command's reads none.
+        words: options whose values may stand without their names, in that order.
         texts: texts of the parser (`prog`, `usage`, `description`, `epilog`).
     """
-    return ArgumentParser(
+    if env_prefix is None and "prog" in texts:
+        env_prefix = re.sub(r"\W", "_", texts["prog"]).upper()
+    parser = Parser(
         exit_on_error=False,
         allow_abbrev=False,
         formatter_class=HelpFormatter,
@@ -86,6 +90,8 @@ def new_parser(env_prefix: str | None = None, **texts: Any) -> ArgumentParser:
         default_env=bool(env_prefix),
         **texts,
     )
+    parser.words = tuple(words)
+    return parser
 
 
 def add_fields(
@@ -128,7 +134,7 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
         UserError: unknown option or wrong value.
     """
     try:
-        return parser.instantiate(parser.parse_args(respell(parser, options, check_fields)))
+        return parser.instantiate(paths_at_home(parser.parse_args(respell(parser, options, check_fields))))
     except _PROBLEMS as error:
         message = _sentence(error, known_options(parser))
         example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)
@@ -148,7 +154,7 @@ def assemble(kind: type[C], parsed: Namespace) -> C:
 def known_options(parser: ArgumentParser) -> list[str]:
     """Every long option of a parser that stands in its help."""
     return [
-        option
+        option.replace("_", "-")
         for action in parser._actions
         if action.help != argparse.SUPPRESS and not is_extra(action)
         for option in action.option_strings

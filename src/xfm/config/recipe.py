@@ -10,6 +10,7 @@ from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.training import LossConfig, TrainingConfig
+from xfm.paths import home_path
 
 C = TypeVar("C", StreamConfig, LossConfig)
 
@@ -183,7 +184,7 @@ class Recipe:
         for phase in [*self.curriculum, Phase(1.0)]:
             stop = round(phase.until * steps)
             if stop > start:
-                data = resolve_paths(phase.data(self.data), Path(self.root))
+                data = resolve_paths(phase.data(self.data), home_path(self.root))
                 weights = phase.losses(self.training.weights)
                 found.append(Stretch(start, stop, data, weights, phase.inherit_words))
                 start = stop
@@ -218,11 +219,12 @@ def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
     """The same data with every relative path below `root`."""
 
     def stream(config: StreamConfig) -> StreamConfig:
-        return replace(config, corpora=[CorpusConfig(str(root / c.path), c.weight) for c in config.corpora])
+        corpora = [CorpusConfig(str(root / home_path(c.path)), c.weight) for c in config.corpora]
+        return replace(config, corpora=corpora)
 
     return replace(
         data,
-        tokenizer=str(root / data.tokenizer),
+        tokenizer=str(root / home_path(data.tokenizer)),
         text=stream(data.text),
         image=stream(data.image),
         pair=stream(data.pair),

@@ -1,25 +1,81 @@
-"""What people write on the command line, brought to the form that jsonargparse takes."""
+"""What people write on the command line, brought to the form that jsonargparse takes.
+
+The rules of every command, in one place:
+
+- `--batch-size` and `--batch_size` are one option; help shows dashes.
+- What a command needs most may stand without its name: `xfm evaluate MODEL` is `xfm evaluate --model MODEL`.
+- One thing has one name in all commands; the names of `ALSO` are understood, too.
+- A switch alone is true (`--validation`).
+- A list of names needs no brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
+- Every option has an environment variable, `XFM_EVALUATE_BATCH_SIZE`.
+- `~` is the home folder in what `PATHS` names, wherever it is written: options, environment, recipes.
+"""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from xfm.errors import UserError
+from xfm.paths import at_home
+
+ALSO = {"valid": "validation", "folder": "out"}
+"""Other names of options, and what they are called here."""
+
+PATHS = frozenset(
+    [
+        "cache",
+        "data",
+        "draw",
+        "file",
+        "gallery",
+        "image",
+        "images",
+        "init",
+        "input",
+        "language",
+        "left",
+        "model",
+        "names",
+        "out",
+        "path",
+        "pictures",
+        "recipe",
+        "right",
+        "root",
+        "split",
+        "templates",
+        "test",
+        "tokenizer",
+        "train",
+        "validation",
+        "vision",
+        "world",
+    ]
+)
+"""Options and fields that are paths, or may be one."""
 
 _BOOLEANS = frozenset({"true", "false", "yes", "no"})
 
+Check = Callable[[Any, Any, str, str], None]
 
-def respell(
-    parser: ArgumentParser, options: Sequence[str], check: Callable[[Any, Any, str, str], None]
-) -> list[str]:
+
+class Parser(ArgumentParser):
+    """A parser whose first options may stand without their names.
+
+    Attributes:
+        words: those options, in the order in which their values are written.
+    """
+
+    words: tuple[str, ...] = ()
+
+
+def respell(parser: ArgumentParser, options: Sequence[str], check: Check) -> list[str]:
     """Options as the parser takes them.
-
-    `--batch-size` is `--batch_size`, a switch alone is true (`--validation`), and a list of names needs no
-    brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
 
     Args:
         parser: the parser.
@@ -27,23 +83,113 @@ def respell(
         check: refuses fields that a type does not have, see `check_fields`.
 
     Raises:
-        UserError: a list of records, such as corpora, is given as something else.
+        UserError: a list of records, such as corpora, is given as something else, or a word has no place.
     """
-    actions = {option: action for action in parser._actions for option in action.option_strings}
-    found: list[str] = []
-    rest = list(options)
+    spelled = _Spelling(parser)
+    found, words = list(_from_environment(parser, spelled)), list[str]()
+    rest, unknown = list(options), False
     while rest:
         name, equals, value = rest.pop(0).partition("=")
-        if name.startswith("--") and name not in actions:
-            spelled = "--" + name[2:].replace("-", "_")
-            name = spelled if spelled in actions else name
-        kind = getattr(actions.get(name), "_typehint", None)
+        if not name.startswith("-") or name == "-":
+            words.append(f"{name}{equals}{value}")
+            continue
+        name = spelled(name)
+        unknown = unknown or name not in spelled.actions
+        kind = getattr(spelled.actions.get(name), "_typehint", None)
         if kind is bool and not equals:
             equals, value = "=", rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
         elif get_origin(kind) is list and (equals or rest):
             equals, value = "=", _listed(name, kind, value if equals else rest.pop(0), check)
+        elif not equals and spelled.takes_value(name) and rest and not spelled.is_option(rest[0]):
+            equals, value = "=", rest.pop(0)
         found.append(f"{name}{equals}{value}")
-    return found
+    given = {option.partition("=")[0] for option in found}
+    open_places = [name for word in getattr(parser, "words", ()) if (name := f"--{word}") not in given]
+    found += [f"{name}={word}" for name, word in zip(open_places, words, strict=False)]
+    words = words[len(open_places) :]
+    if words and not unknown and all(action.option_strings for action in parser._actions):
+        raise UserError(f"there is no place for {words[0]!r} here; the names of options begin with --")
+    return found + words
+
+
+class _Spelling:
+    """The options of a parser, found whatever way they are written."""
+
+    def __init__(self, parser: ArgumentParser) -> None:
+        self.actions = {option: action for action in parser._actions for option in action.option_strings}
+        self._names = {option.replace("_", "-"): option for option in self.actions}
+
+    def __call__(self, name: str) -> str:
+        """The option as the parser has it; the name itself where it has none."""
+        dashed = name.replace("_", "-")
+        also = f"--{ALSO.get(dashed.removeprefix('--'), '')}"
+        return self._names.get(dashed) or self._names.get(also) or name
+
+    def takes_value(self, name: str) -> bool:
+        """Whether what follows the option belongs to it."""
+        action = self.actions.get(name)
+        return action is not None and action.nargs is None
+
+    def is_option(self, word: str) -> bool:
+        """Whether a word names an option, so that it is no value."""
+        return word.startswith("--") and self(word.partition("=")[0]) in self.actions
+
+
+def _from_environment(parser: ArgumentParser, spelled: _Spelling) -> Iterator[str]:
+    """Options that the environment gives by another of their names; the parser reads the others."""
+    if not parser.default_env:
+        return
+    for also, name in ALSO.items():
+        value = os.environ.get(f"{parser.env_prefix}_{also.upper()}")
+        has_own = f"{parser.env_prefix}_{name.upper()}" in os.environ
+        if value is not None and not has_own and f"--{name}" in spelled.actions:
+            yield f"--{name}={value}"
+
+
+def early_word(options: Sequence[str], name: str, known: Sequence[str]) -> str | None:
+    """The value of an option that decides which options there are, before there is a parser.
+
+    Args:
+        options: as they were written.
+        name: the option, such as task, whose value may stand without its name.
+        known: its values; of words that do not come first, only these are taken for it.
+    """
+    for place, option in enumerate(options):
+        if option == f"--{name}":
+            return next(iter(options[place + 1 :]), None)
+        if option.startswith(f"--{name}="):
+            return option.partition("=")[2]
+    if options and not options[0].startswith("-"):
+        return options[0]
+    return next((option for option in options if option in known), None)
+
+
+def paths_at_home(values: Any, name: str = "") -> Any:
+    """The values of a parser, in place, with the home folder for `~` in every path."""
+    if isinstance(values, Namespace | dict):
+        for key, value in [*(vars(values) if isinstance(values, Namespace) else values).items()]:
+            values[key] = paths_at_home(value, str(key))
+    elif isinstance(values, list):
+        return [paths_at_home(value, name) for value in values]
+    elif isinstance(values, str) and name in PATHS:
+        return at_home(values)
+    return values
+
+
+def with_dashes(parser: ArgumentParser) -> None:
+    """Spell every option with dashes, as help and completion show them."""
+    for action in parser._actions:
+        action.option_strings = [option.replace("_", "-") for option in action.option_strings]
+
+
+def with_underscores(values: Any) -> Any:
+    """The mapping of a YAML file, whose fields may be spelled with dashes, too."""
+    if isinstance(values, Mapping):
+        return {
+            key.replace("-", "_") if isinstance(key, str) else key: with_underscores(value)
+            for key, value in values.items()
+        }
+    return [with_underscores(value) for value in values] if isinstance(values, list) else values
 
 
 def list_form(item: type) -> str:
@@ -76,7 +222,7 @@ def _names(value: str) -> list[str]:
     return content if texts else names_in(inner)
 
 
-def _listed(name: str, kind: Any, value: str, check: Callable[[Any, Any, str, str], None]) -> str:
+def _listed(name: str, kind: Any, value: str, check: Check) -> str:
     """The value of a list option with brackets."""
     (item,) = get_args(kind)
     if item is str:

@@ -23,21 +23,20 @@ def probe_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.linear import LinearEvaluationConfig
     from xfm.config.options import add_fields, new_parser
 
-    prefix = "XFM_PROBE"
     parser = new_parser(
-        prefix,
+        words=["model"],
         prog="xfm probe",
         usage="xfm probe MODEL --train DATA --test DATA [--validation DATA] [--FIELD VALUE ...]",
         description="Evaluate a model's frozen picture features: a linear probe whose penalty validation\n"
         "rows choose, the published five-layer head, nearest neighbours. Features are computed once\n"
         "and kept, so that another method or another sweep takes seconds.",
         epilog="examples:\n"
-        "  xfm probe runs/nano/model --train pets/train --test pets/test\n"
-        "  xfm probe runs/nano/model --train train.csv --test test.csv --columns image=file,label=species\n"
-        "  xfm probe runs/nano/model --train pets/train --test pets/test --methods linear,head,knn\n"
-        f"  {prefix}_SEED=1 xfm probe ...      any option from the environment",
+        "  xfm probe runs/quickstart/model --train pets/train --test pets/test\n"
+        "  xfm probe runs/quickstart/model --train a.csv --test b.csv --columns image=file,label=species\n"
+        "  xfm probe runs/quickstart/model --train pets/train --test pets/test --methods linear,head,knn\n"
+        "  XFM_PROBE_SEED=1 xfm probe ...      any option from the environment",
     )
-    parser.add_argument("model", type=str, help="folder of a model, or of a finished run")
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
     parser.add_argument("--train", type=str, required=True, help=f"labelled pictures: {_TABLES}")
     parser.add_argument("--test", type=str, required=True, help="labelled pictures that are scored")
     parser.add_argument("--validation", type=str, default=None, help="labelled pictures that choose C")
@@ -82,18 +81,17 @@ def zero_shot_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.options import add_fields, new_parser
     from xfm.evaluation.prompt_templates import template_names
 
-    prefix = "XFM_ZERO_SHOT"
     parser = new_parser(
-        prefix,
+        words=["model"],
         prog="xfm zero-shot",
         usage="xfm zero-shot MODEL --test DATA [--templates NAME|FILE] [--FIELD VALUE ...]",
         description="Classify pictures by the names of their classes alone: a picture gets the class whose\n"
         "prompts are nearest. The vectors of a class's prompts are averaged.",
         epilog="examples:\n"
-        "  xfm zero-shot runs/nano/model --test pets/test --templates pets\n"
-        "  xfm zero-shot runs/nano/model --test test.csv --templates mine.txt --names names.txt",
+        "  xfm zero-shot runs/quickstart/model --test pets/test --templates pets\n"
+        "  xfm zero-shot runs/quickstart/model --test test.csv --templates mine.txt --names names.txt",
     )
-    parser.add_argument("model", type=str, help="folder of a model, or of a finished run")
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
     parser.add_argument("--test", type=str, required=True, help=f"labelled pictures: {_TABLES}")
     _add_table_options(parser)
     parser.add_argument(
@@ -139,7 +137,7 @@ def zero_shot(chosen: "Namespace") -> None:
 
 def _add_table_options(parser: "ArgumentParser") -> None:
     parser.add_argument(
-        "--columns", type=str, default=None, help="what the columns are called: image=file,label=kind"
+        "--columns", type=str, default=None, help="what the columns are called: FIELD=COLUMN,..."
     )
     parser.add_argument("--pictures", type=str, default=None, help="folder that paths in tables start from")
     add_max_bad(parser)

@@ -26,6 +26,7 @@ from xfm.evaluation.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts
 from xfm.files import file_digest
 from xfm.locks import holds
 from xfm.modeling.folder import load_model
+from xfm.paths import home_path
 from xfm.results_folder import Maker, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
@@ -71,6 +72,7 @@ def evaluate(
             `out` holds other results, or an evaluation of other settings.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
+    model_folder, world, out = (home_path(path) for path in (model_folder, world, out))
     require_packages()
     prepare_process()
     resolved = config.resolved()

@@ -1,14 +1,11 @@
 """`xfm finetune`: its options, and what it says."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-PREFIX = "XFM_FINETUNE"
 
 
 def finetune_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -18,10 +15,10 @@ def finetune_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.task import TaskKind
 
     parser = new_parser(
-        PREFIX,
+        words=["task", "model"],
         prog="xfm finetune",
-        usage="xfm finetune TASK --model MODEL --train FILE --out FOLDER [--valid FILE] [--test FILE]\n"
-        "                    [--columns FIELD=COLUMN,...] [--FIELD VALUE ...]",
+        usage="xfm finetune TASK --model MODEL --train FILE --out FOLDER [--validation FILE]\n"
+        "                    [--test FILE] [--columns FIELD=COLUMN,...] [--FIELD VALUE ...]",
         description="Fine-tune a model on your own rows. The out folder gets the model, metrics.json and\n"
         "report.html; Ctrl-C saves, --resume continues.\n\n"
         "tasks and the fields that they read:\n"
@@ -36,22 +33,27 @@ def finetune_parser(options: Sequence[str]) -> "ArgumentParser":
         "A table is a .csv, .tsv, .jsonl or .parquet file, a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
         epilog="examples:\n"
-        "  xfm finetune text-classification --model runs/nano/model --train reviews.csv --out runs/r\n"
+        "  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv --out runs/r\n"
         "  xfm finetune vqa --model M --train my.jsonl --columns question=q,answer=a --out runs/q\n"
         "  xfm finetune image-classification --model M --train photos/ --tune.vision lora --out runs/p\n"
         "  xfm finetune grounding --model M --train boxes.csv --box-format xyxy --out runs/g\n"
-        f"  {PREFIX}_SEED=1 xfm finetune ...        any option from the environment",
+        "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
     )
-    parser.add_argument("task", type=str, metavar="TASK", help=", ".join(TaskKind))
-    parser.add_argument("--model", type=str, required=True, help="folder of the model to begin with")
+    parser.add_argument("--task", type=str, required=True, help=", ".join(TaskKind))
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
     parser.add_argument("--train", type=str, required=True, help="table with the training rows")
     parser.add_argument(
-        "--valid", type=str, default=None, help="validation rows; a share of the training rows if not given"
+        "--validation",
+        type=str,
+        default=None,
+        help="validation rows; a share of the training rows if not given",
     )
-    parser.add_argument("--test", type=str, default=None, help="test rows; likewise if --valid is not given")
+    parser.add_argument(
+        "--test", type=str, default=None, help="test rows; likewise if --validation is not given"
+    )
     parser.add_argument("--out", type=str, required=True, help="folder for model, scores, report and logs")
     parser.add_argument(
-        "--columns", type=str, default="", help="columns of other names: FIELD=COLUMN,FIELD=COLUMN"
+        "--columns", type=str, default="", help="what the columns are called: FIELD=COLUMN,..."
     )
     parser.add_argument("--pictures", type=str, default=None, help="folder that paths of pictures start from")
     parser.add_argument(
@@ -69,6 +71,7 @@ def finetune_parser(options: Sequence[str]) -> "ArgumentParser":
 def finetune(chosen: "Namespace") -> None:
     """Fine-tune, show the scores and say where everything is."""
     from xfm.config.finetune import FinetuneConfig
+    from xfm.config.next_command import next_command
     from xfm.config.options import assemble
 
     config = assemble(FinetuneConfig, chosen)
@@ -83,7 +86,7 @@ def finetune(chosen: "Namespace") -> None:
         chosen.model,
         chosen.train,
         out,
-        valid=chosen.valid,
+        valid=chosen.validation,
         test=chosen.test,
         columns=chosen.columns,
         pictures=chosen.pictures,
@@ -96,7 +99,9 @@ def finetune(chosen: "Namespace") -> None:
     print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
-    print(f"Use it:  xfm predict {chosen.task} --model {shlex.quote(str(done.model))} ...")
+    table = chosen.test or chosen.validation or chosen.train
+    use = next_command(chosen.task, done.model, table, out, chosen.columns, chosen.pictures)
+    print(f"Use it:  {use}")
     print(last_lines(done.flags), end="")
     if done.verdict:
         print(f"Verdict: {done.verdict}.")

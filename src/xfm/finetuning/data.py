@@ -112,7 +112,7 @@ def read_data(
     if not any(typed.get(name) for name in ("valid", "test")):
         raise UserError(
             f"{tables.train}: no rows can be parted from the others, because they share pictures or texts, "
-            "or are the only ones of their class; give --valid and --test"
+            "or are the only ones of their class; give --validation and --test"
         )
     if parted := [name for name in typed if name not in sources]:
         sources |= {name: f"{len(typed[name])} rows of {tables.train}, {drawn}" for name in parted}
@@ -251,7 +251,8 @@ def _part(
     rows = typed["train"]
     if len(rows) < FEWEST:
         raise UserError(
-            f"{rows[0][0].file} has {len(rows)} rows, too few to part; add rows, or give --valid and --test"
+            f"{rows[0][0].file} has {len(rows)} rows, too few to part; add rows, or give "
+            "--validation and --test"
         )
     shares = {name: min(share, MOST / len(rows)) for name, share in shares.items()}
     converted = [row for _, row in rows]

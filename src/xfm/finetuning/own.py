@@ -14,6 +14,7 @@ from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.base import find_model, load_base
 from xfm.finetuning.data import Tables, read_data
 from xfm.locks import holds
+from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 
@@ -66,13 +67,13 @@ def finetune(
         >>> done = finetune("text-classification", "runs/quickstart/model", "reviews.csv", "runs/reviews")
         >>> done.scores["text-classification/test/accuracy"].value
     """
-    config, out = config or FinetuneConfig(), Path(out)
+    config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
     kind = task_kind(task)
     check_applicable(kind, config)
     run.check_folder(out, resume)  # before anything is written into it
     find_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
-    root, parted = (None if place is None else Path(place) for place in (pictures, split))
+    root, parted = (None if place is None else home_path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)

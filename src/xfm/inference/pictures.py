@@ -17,6 +17,7 @@ from xfm.data.tasks import load_decoded
 from xfm.errors import UserError
 from xfm.inference.fetch import fetch, is_url
 from xfm.modeling.folder import Preprocessing
+from xfm.paths import home_path
 from xfm.tasks.pictures import squash
 
 PictureSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -72,7 +73,7 @@ def read_original(source: object, urls: UrlRules | None = None) -> Decoded:
             raise UserError(f"{source}: addresses are not fetched unless allow_urls=True; or give a file")
         return _decoded(fetch(source, urls), source)
     if isinstance(source, str | Path):
-        return load_decoded(source)
+        return load_decoded(home_path(source))
     if isinstance(source, bytes):
         return _decoded(source, "the bytes of the picture")
     if not isinstance(source, Image.Image | np.ndarray | Tensor):

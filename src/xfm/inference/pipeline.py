@@ -26,6 +26,7 @@ from xfm.inference.retrieval import Retrieval
 from xfm.inference.writing import Captioning, FillMask, VisualQuestionAnswering
 from xfm.modeling.folder import FRESH, Pretrained
 from xfm.modeling.hub import load_pretrained
+from xfm.paths import home_path
 
 AnyPipeline = Pipeline[Any, Any]
 
@@ -116,7 +117,7 @@ def pipeline(
 def _loaded(model: Pretrained | Path | str) -> tuple[Pretrained, str]:
     if isinstance(model, Pretrained):
         return model, "the model"
-    place = Path(model)
+    place = model = home_path(model)
     return load_pretrained(model_folder(place) if place.is_dir() else model), str(model)
 
 

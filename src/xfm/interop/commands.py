@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 from xfm.config.options import new_parser
 from xfm.config.pixels import NORMALISATIONS
 from xfm.config.task import TaskKind
+from xfm.errors import UserError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
+
+WRITTEN = (".th", ".pt", ".pth")
+"""Ends of the names of published checkpoints."""
 
 
 def convert_parser(options: Sequence[str]) -> "ArgumentParser":
@@ -18,6 +22,7 @@ def convert_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.load import recipe_names
 
     parser = new_parser(
+        words=["file", "out"],
         prog="xfm convert",
         usage="xfm convert FILE OUT [--tokenizer PATH] [--OPTION VALUE ...]",
         description="Turn a published X-FM checkpoint, of pre-training or of any fine-tuning, into a model\n"
@@ -28,8 +33,10 @@ def convert_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm convert sst2.th models/sst2 --tokenizer roberta-base/ --task text-classification\n"
         "  xfm convert imagenet.th models/imagenet --normalisation imagenet",
     )
-    parser.add_argument("file", type=str, help="the checkpoint: .th, .pt, or safetensors with its names")
-    parser.add_argument("out", type=str, help="model folder to write")
+    parser.add_argument(
+        "--file", type=str, required=True, help="the checkpoint: .th, .pt, or safetensors with its names"
+    )
+    parser.add_argument("--out", type=str, required=True, help="model folder to write")
     parser.add_argument(
         "--tokenizer",
         type=str,
@@ -99,25 +106,32 @@ def convert(chosen: "Namespace") -> None:
 def export_parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm export`."""
     parser = new_parser(
+        words=["model", "out"],
         prog="xfm export",
         usage="xfm export MODEL OUT --format published",
         description="Write a model folder in another program's format: `published` is the checkpoint that\n"
         "the published X-FM code reads. `xfm convert` reads it back to the bit.",
-        epilog="examples:\n  xfm export runs/nano/model nano.th --format published",
+        epilog="examples:\n  xfm export runs/quickstart/model nano.th --format published",
     )
-    parser.add_argument("model", type=str, help="model folder, such as runs/nano/model")
-    parser.add_argument("out", type=str, help="file to write")
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
+    parser.add_argument("--out", type=str, required=True, help="file to write: .th, .pt or .pth")
     parser.add_argument("--format", type=str, choices=["published"], default="published", help="the format")
     return parser
 
 
 def export(chosen: "Namespace") -> None:
     """`xfm export`."""
+    if Path(chosen.out).suffix.lower() not in WRITTEN:
+        raise UserError(
+            f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "
+            f"{', '.join(WRITTEN)}; name it so (it writes no other format, such as ONNX)"
+        )
+    from xfm.files import model_folder
     from xfm.interop.published.export import export as write
     from xfm.modeling.folder import UNUSED, load_model
     from xfm.modeling.weights import read_tensors
 
-    folder, out = Path(chosen.model), Path(chosen.out)
+    folder, out = model_folder(chosen.model), Path(chosen.out)
     unused = read_tensors(folder / UNUSED) if (folder / UNUSED).exists() else {}
     for difference in write(load_model(folder), out, unused):
         print(f"Note: {difference}.")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.config.load import load_recipe, recipe_names
+from xfm.config.next_command import command_line
 from xfm.config.options import new_parser
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def init_parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm init`."""
     parser = new_parser(
+        words=["out"],
         prog="xfm init",
         usage="xfm init --language REFERENCE --vision REFERENCE [--recipe NAME] OUT",
         description="Compose a model of two encoders that others have trained and a fresh fusion encoder,\n"
@@ -23,7 +25,7 @@ def init_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm init --language hf:answerdotai/ModernBERT-base --vision timm:vit_base_patch16_dinov3 OUT\n"
         "  xfm pretrain --recipe base --init.model models/base",
     )
-    parser.add_argument("out", type=str, help="model folder to write")
+    parser.add_argument("--out", type=str, required=True, help="model folder to write")
     parser.add_argument(
         "--language", type=str, required=True, help="RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME"
     )
@@ -49,4 +51,5 @@ def init(chosen: "Namespace") -> None:
     made = compose(chosen.language, chosen.vision, recipe)
     provenance = made.provenance | {"asked": asked}
     save_model(chosen.out, made.model, made.tokenizer, made.preprocessing, provenance)
-    print(f"The model is in {chosen.out}; pre-train it with `xfm pretrain --init.model {chosen.out}`.")
+    line = command_line("pretrain", **{"recipe": chosen.recipe, "init.model": chosen.out})
+    print(f"The model is in {chosen.out}; pre-train it with `{line}`.")

@@ -13,6 +13,7 @@ from xfm.interop.published.report import Fate
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import FRESH, Pretrained, check_vocabulary, load_model
+from xfm.paths import home_path
 
 
 def load(
@@ -46,8 +47,9 @@ def load(
     Example:
         >>> load("xfm-base.th", tokenizer="roberta-base/").model.embed_image(pixels)
     """
-    path = Path(path)
-    own = None if tokenizer is None else given_tokenizer(Path(tokenizer))
+    path = home_path(path)
+    tokenizer = None if tokenizer is None else home_path(tokenizer)
+    own = None if tokenizer is None else given_tokenizer(tokenizer)
     if not path.exists():
         raise UserError(
             f"{path} does not exist: name a model folder or a published file; a model of the hub is read by "

@@ -36,6 +36,7 @@ from xfm.modeling.weights import (
     write_tensors,
 )
 from xfm.modeling.xfm import XFM
+from xfm.paths import home_path
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
@@ -67,7 +68,7 @@ def save_model(
         UserError: the disk is full, the place is not writable, or something else lies there. What was there
             before is unharmed.
     """
-    folder = Path(folder)
+    folder = home_path(folder)
     _refuse_foreign(folder)
     target = folder.resolve()  # through a link, so that the link stays
     try:
@@ -119,7 +120,7 @@ def load_model(
     Raises:
         UserError: a file is missing, truncated or of another model.
     """
-    folder = Path(folder)
+    folder = home_path(folder)
     config, preprocessing = read_config(folder)
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
@@ -140,7 +141,7 @@ def read_config(
     Raises:
         UserError: a file is missing or of another model, or the model cannot take pictures of that size.
     """
-    folder = Path(folder)
+    folder = home_path(folder)
     if folder.is_file():
         raise UserError(
             f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "

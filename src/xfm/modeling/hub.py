@@ -22,6 +22,7 @@ from xfm.modeling.folder import (
 )
 from xfm.modeling.shared_format import INPUT_CLASSES
 from xfm.modeling.xfm import XFM
+from xfm.paths import home_path
 
 FILES = (
     *(CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, TASK, TASK_WEIGHTS, INPUT_CLASSES, CARD),
@@ -49,8 +50,8 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
     Raises:
         UserError: there is no such folder, and no such repository can be read.
     """
-    if Path(reference).exists():  # `load_model` says so of a file
-        return Path(reference)
+    if home_path(reference).exists():  # `load_model` says so of a file
+        return home_path(reference)
     from huggingface_hub import snapshot_download
 
     try:

@@ -29,7 +29,6 @@ def reproduce_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.options import new_parser
 
     parser = new_parser(
-        "XFM_REPRODUCE",
         prog="xfm reproduce",
         usage="xfm reproduce [BENCHMARK ...] [--list] [--model MODEL --data FOLDER] [--out FOLDER] [--smoke]",
         description="Without a model: print the published results, beside them ours where --out has any.\n"

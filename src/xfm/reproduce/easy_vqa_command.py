@@ -15,7 +15,7 @@ def easy_vqa_parser(options: Sequence[str]) -> "ArgumentParser":
     from xfm.config.options import new_parser
 
     parser = new_parser(
-        "XFM_EASY_VQA",
+        words=["model"],
         prog="xfm easy-vqa",
         usage="xfm easy-vqa [--model MODEL] [--out FOLDER] [--minutes MINUTES]",
         description="Fine-tune a model on easy-VQA's official split (4,000 pictures with 38,575 questions),\n"
@@ -32,7 +32,7 @@ def easy_vqa_parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument("--minutes", type=float, default=14.0, help="for everything; decides the steps")
     parser.add_argument("--data", type=str, default=None, help="folder of the files, if not the package's")
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps instead; 0 takes what fits")
-    parser.add_argument("--resume", action="store_true", help="continue the run in the folder exactly")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the out folder exactly")
     add_max_bad(parser)
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -211,7 +211,7 @@ def weights_digest(model: Path) -> str:
     """
     if mark := model_mark(model):
         return mark
-    raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/nano/model")
+    raise UserError(f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model")
 
 
 def _write_table(out: Path) -> None:

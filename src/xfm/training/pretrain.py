@@ -30,6 +30,7 @@ from xfm.modeling.gradients import PRETRAINING, GradientPolicy
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
+from xfm.paths import home_path
 from xfm.results_folder import require_run_folder
 from xfm.training import distributed
 from xfm.training.bad_log import BadLog
@@ -81,6 +82,7 @@ def pretrain(
 
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
+    folder = home_path(folder)
     require_run_folder(folder, resume)
     if resume:
         require_run(folder)  # before anything about the data
@@ -179,10 +181,10 @@ class CurriculumData:
         self.stretches = recipe.stretches()
         self.accumulate = recipe.training.accumulate
         path = Path(self.stretches[-1].data.tokenizer)
-        if not Path(recipe.root).is_dir() and not path.exists():
+        if not home_path(recipe.root).is_dir() and not path.exists():
             raise UserError(
                 f"{recipe.root} does not exist: set --root to the folder of the data, or build the "
-                f"embedded world there with `xfm prepare --folder {recipe.root}`"
+                f"embedded world there with `xfm prepare --out {recipe.root}`"
             )
         self.tokenizer = Tokenizer.load(path)
         if self.tokenizer.vocab_size > recipe.model.language.vocab_size:
@@ -244,9 +246,9 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     init = recipe.init
     model = XFM(recipe.model) if init.model is None else load_model(init.model, init.image_size).model
     if init.vision is not None:
-        load_weights(Path(init.vision) / WEIGHTS, model.vision, "vision.")
+        load_weights(home_path(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
-        load_weights(Path(init.language) / WEIGHTS, model.language, "language.")
+        load_weights(home_path(init.language) / WEIGHTS, model.language, "language.")
     if not model.words_fit and any(stretch.inherit_words for stretch in recipe.stretches()):
         raise UserError(
             "inherit_words needs word vectors as wide as the language encoder's states, but this one's are "

@@ -16,6 +16,7 @@ from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import Records
 from xfm.data.tables.rows import TableRow
 from xfm.errors import UserError
+from xfm.paths import at_home
 
 _READERS: dict[str, Callable[[Path, frozenset[str]], Records]] = {
     ".csv": read_delimited,
@@ -48,6 +49,7 @@ def read_table(
     Raises:
         UserError: the source is missing, damaged, empty or of an unknown kind, or lacks a column.
     """
+    source = at_home(str(source))
     columns.check_fields(fields)
     wanted = frozenset(columns.of(one.name) for one in fields)
     place = Path(source)

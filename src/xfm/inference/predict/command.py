@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
-from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask, pipeline_task
+from xfm.config.pipelines import ALSO, FIELDS, OPTIONS, PipelineTask, pipeline_task
+from xfm.config.spelling import early_word
 from xfm.errors import UserError, printable
 from xfm.inference.predict.inputs import add_inputs, chosen_source
 
@@ -23,6 +24,7 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     task = _task_of(options)
     what = f"The task reads {_columns(task)}.\n" if task else f"Tasks: {_wrapped(_TASKS)}.\n"
     parser = new_parser(
+        words=["task", "model", "input"],
         prog="xfm predict",
         usage=f"xfm predict {task or 'TASK'} --model MODEL INPUT [--out FILE] [--OPTION VALUE ...]",
         description="Answer one input, every row of a table or of standard input, or every picture of a\n"
@@ -36,18 +38,18 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm predict image-classification --model runs/my/model --input cat.jpg\n"
         "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
-        "  xfm predict embed --model runs/nano/model --input photos/ --out vectors.jsonl\n"
+        "  xfm predict embed --model runs/quickstart/model --input photos/ --out vectors.jsonl\n"
         "  xfm predict visual-question-answering --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
         "      --columns image=photo,question=q --keep id --max-bad 20",
     )
-    parser.add_argument("task", type=str, help="what to answer")
+    parser.add_argument("--task", type=str, required=True, help="what to answer")
     parser.add_argument("--model", type=str, required=True, help="model folder, run, or name on the hub")
     add_inputs(task, parser)
     parser.add_argument(
         "--out", type=str, default=None, help="JSON-lines file to write or to go on with, instead of printing"
     )
     parser.add_argument(
-        "--columns", type=str, default="", help="what the columns are called, as in image=photo,question=q"
+        "--columns", type=str, default="", help="what the columns are called: FIELD=COLUMN,..."
     )
     parser.add_argument("--keep", type=str, default="", help="columns to copy to the answers, with commas")
     parser.add_argument(
@@ -67,9 +69,9 @@ def predict_parser(options: Sequence[str]) -> "ArgumentParser":
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
-        "--readers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
+        "--workers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     if task is not None:
         _add_options_of(task, parser)
     return parser
@@ -94,10 +96,8 @@ def _add_options_of(task: PipelineTask, parser: "ArgumentParser") -> None:
 
 def _task_of(options: Sequence[str]) -> PipelineTask | None:
     """The task that the options begin with, None where help about all of them is asked for."""
-    first = next(iter(options), "--help")
-    if first.startswith("-"):
-        return None
-    return pipeline_task(first)
+    first = early_word(options, "task", [*PipelineTask, *ALSO])
+    return None if first is None else pipeline_task(first)
 
 
 def _columns(task: PipelineTask) -> str:
@@ -159,7 +159,7 @@ def predict(chosen: "Namespace") -> None:
         precision=chosen.precision,
         batch_size=chosen.batch_size,
         allow_urls=chosen.allow_urls,
-        readers=chosen.readers,
+        readers=chosen.workers,
     )
     gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
     if chosen.out is None:

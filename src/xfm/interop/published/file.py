@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.errors import UserError, first_line
-from xfm.files import open_regular
+from xfm.errors import UserError
+from xfm.files import open_regular, writing
 from xfm.interop.pickles import check_dense, read_pickle
 from xfm.modeling.weights import read_tensors
 
@@ -73,13 +73,12 @@ def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str
         raise UserError(f"{path} is a folder, a device or a link to nothing, not a file; name another file")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"model": dict(state), "config": dict(config)}, partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise UserError(
-            f"{path} cannot be written ({first_line(error)}); make room or name another"
-        ) from error
+        with writing(path, "or name another file"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Given a name, torch's own writer would say "unexpected pos" of a full disk.
+            with partial.open("wb") as stream:
+                torch.save({"model": dict(state), "config": dict(config)}, stream)
+            os.replace(partial, path)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -1,0 +1,17 @@
+"""The program: `xfm`, or `python -m xfm`."""
+
+import sys
+
+
+def program() -> int:
+    """Run the command line; a Ctrl-C while its first modules are imported is no traceback either."""
+    try:
+        from xfm.cli import main
+    except KeyboardInterrupt:
+        print("\nxfm: interrupted", file=sys.stderr)
+        return 130
+    return main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(program())

@@ -1,0 +1,67 @@
+"""Commands that a user can paste, made of what a command was given. Nothing here imports torch."""
+
+import shlex
+from pathlib import Path
+
+from xfm.config.pipelines import FIELDS, pipeline_task
+
+READ = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+"""Tables that `xfm predict` reads."""
+
+
+def command_line(*words: str | Path, **options: str | Path | None) -> str:
+    """A command of xfm, quoted for a shell.
+
+    Args:
+        words: the verb and what stands without a name.
+        options: the others; what is None or empty is left out.
+
+    Example:
+        >>> command_line("evaluate", "my runs/model", world="worlds/emoji")
+        "xfm evaluate 'my runs/model' --world worlds/emoji"
+    """
+    named = [part for name, value in options.items() if value for part in (f"--{name}", str(value))]
+    return shlex.join(["xfm", *map(str, words), *named])
+
+
+def next_command(
+    task: str,
+    model: Path | str,
+    table: Path | str,
+    out: Path | str,
+    columns: str = "",
+    pictures: Path | str | None = None,
+) -> str:
+    """The command that answers with a model that was just fine-tuned, on a table that is there.
+
+    Args:
+        task: what it was fine-tuned for.
+        model: its folder.
+        table: rows such as it was trained on; of one that is no file here, the command names `new.csv`.
+        out: the run's folder.
+        columns: the column map of the fine-tuning; what a question has in common with it is taken over.
+        pictures: the folder that the table's paths of pictures start from.
+    """
+    pairs = (part.partition("=") for part in columns.split(",") if "=" in part)
+    given = {name.strip(): column.strip() for name, _, column in pairs}
+    asked: dict[str, str] = {}
+    gallery = None
+    if task == "retrieval":  # captions search among the pictures
+        place = Path(table)
+        gallery = pictures or (place if place.is_dir() else place.parent)
+        asked = {"text": given.get("caption", "caption"), "image": "none"}
+    else:
+        for field in FIELDS[pipeline_task(task)]:
+            known = [name for name in (field.name, *field.also, *field.parts) if name in given]
+            asked |= {name: given[name] for name in known}
+    is_there = Path(table).is_dir() or Path(table).suffix.lower() in READ
+    return command_line(
+        "predict",
+        task,
+        model=model,
+        input=table if is_there else "new.csv",
+        gallery=gallery,
+        columns=",".join(f"{name}={column}" for name, column in asked.items()),
+        pictures=pictures if is_there else None,
+        out=Path(out) / "answers.jsonl",
+    )

@@ -1,0 +1,14 @@
+"""Paths as people write them: `~` is the home folder, `./~` a file of that name."""
+
+import os
+from pathlib import Path
+
+
+def home_path(path: Path | str) -> Path:
+    """The path with a leading `~` or `~NAME` as the home folder; without such a user it stays as it is."""
+    return Path(at_home(str(path)))
+
+
+def at_home(path: str) -> str:
+    """The same for a text that may also be something else than a path, such as a name on the hub."""
+    return os.path.expanduser(path) if path.startswith("~") else path

@@ -1,0 +1,241 @@
+"""What surrounds every command: its streams, interrupts, and one sentence in place of a traceback."""
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from xfm.errors import UserError, first_line, printable
+from xfm.failures import beneath, chain, explain
+
+FAILED, INTERRUPTED = 2, 130
+
+
+def guarded(work: Callable[[], None], place: Callable[[], str], debug: bool = False) -> int:
+    """Do a command's work and return its exit status: 0, 2 for what the user can mend, 130 interrupted.
+
+    Args:
+        work: what the command does.
+        place: names what the command writes, as far as that is known when something goes wrong.
+        debug: show the tracebacks of errors.
+
+    Raises:
+        SystemExit: help was printed.
+    """
+    interrupts: list[int] = []
+    with _streams() as streams, _quiet_hooks(debug):
+        try:
+            with _noting_interrupts(interrupts):
+                work()
+            status = 0
+        except SystemExit as stop:  # help, or the version
+            if _flushed(streams, 0) == 0:
+                raise
+            raise SystemExit(FAILED) from stop
+        except BaseException as error:
+            if debug:
+                streams.complain(_traceback(error))
+            if interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):
+                said = str(error) if isinstance(error, KeyboardInterrupt) else ""
+                streams.complain(f"\nxfm: {said or 'interrupted'}")
+                status = INTERRUPTED
+            else:
+                if streams.lost() is None:
+                    streams.complain(f"xfm: {_sentence(error, place(), debug)}")
+                status = FAILED
+        return _flushed(streams, status)
+
+
+def require_folder() -> None:
+    """Refuse to work where no relative path leads anywhere; the libraries would end the process.
+
+    Raises:
+        UserError: the current folder was deleted.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder does not exist any more: change to another (`cd`)") from None
+
+
+def leaving() -> None:
+    """For a process that is about to end: a late Ctrl-C ends it without the interpreter's traceback."""
+    exec("")  # CPython remembers an interrupt of code in a text, and would end by that signal: forget it
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+
+
+def _sentence(error: BaseException, place: str, debug: bool) -> str:
+    """What is shown of an error."""
+    if found := error if isinstance(error, UserError) else beneath(error):
+        return str(found)
+    if found := explain(error, place):
+        return printable(found)
+    name = type(error).__name__
+    what = f"{name}: {first_line(error)}" if str(error).strip() else name
+    where = "the traceback is above" if debug else _kept(error)
+    return f"internal error: {printable(what)}; {where}; please report it"
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))
+
+
+def _kept(error: BaseException) -> str:
+    """Where the traceback of an internal error is."""
+    import tempfile
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="xfm-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"xfm {' '.join(sys.argv[1:])}\n\n{_traceback(error)}")
+    except OSError:
+        return "run again with --debug to see the traceback"
+    return f"the traceback is in {file.name}, or run again with --debug"
+
+
+# ---------------------------------------------------------------- streams
+class _Stream(io.FileIO):
+    """A standard stream that fails once at most: after that, nobody reads it, and clearing up must not fail.
+
+    Attributes:
+        lost: why it cannot be written any more.
+    """
+
+    def __init__(self, handle: int, raises: bool) -> None:
+        super().__init__(handle, "w", closefd=False)
+        self.lost: OSError | None = None
+        self._raises = raises
+
+    def write(self, data: Any, /) -> int | None:
+        """Write, or forget."""
+        size = memoryview(data).nbytes
+        if self.lost is not None:
+            return size
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.lost = error
+            if self._raises:
+                raise
+            return size
+
+
+class _Streams:
+    """The standard streams while a command runs."""
+
+    def __init__(self, out: _Stream | None, closed: set[str]) -> None:
+        self._out, self._closed = out, closed
+
+    def lost(self) -> OSError | None:
+        """Why nobody sees any more what is printed."""
+        return self._out.lost if self._out else None
+
+    def complain(self, message: str) -> None:
+        """Say what went wrong; where standard error is closed, on standard output."""
+        stream = sys.stdout if "stderr" in self._closed else sys.stderr
+        with contextlib.suppress(OSError, ValueError):
+            print(message, file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[_Streams]:
+    """Streams that take every character and may be closed; the process's own, not a caller's replacement.
+
+    A number that is free would be given to the next file that is opened, and what a library prints
+    would end up in it.
+    """
+    for handle in (0, 1, 2):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    before = sys.stdout, sys.stderr
+    out = None
+    closed = {name for name in ("stdout", "stderr") if getattr(sys, name) is None}
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
+        sys.stderr = _text(_Stream(2, raises=False), before[1], lines=True)
+    if sys.stdout is None or sys.stdout is sys.__stdout__:
+        if before[0] is not None:
+            with contextlib.suppress(OSError, ValueError):
+                before[0].flush()
+        out = _Stream(1, raises=True)
+        at_once = getattr(before[0], "write_through", False)  # PYTHONUNBUFFERED
+        sys.stdout = _text(out, before[0], lines=at_once or out.isatty())
+    streams = _Streams(out, closed)
+    if "stdout" in closed:
+        streams.complain("xfm: standard output is closed: what would be printed there is lost")
+    try:
+        yield streams
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _text(raw: _Stream, before: TextIO | None, lines: bool) -> TextIO:
+    """A text stream in the encoding of the one before; what that lacks is written as an escape."""
+    encoding = before.encoding if before is not None else "utf-8"
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=lines
+    )
+
+
+def _flushed(streams: _Streams, status: int) -> int:
+    """The status after what is left was printed; a reader that has gone, such as `head`, is no failure."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+    lost = streams.lost()
+    if lost is None or lost.errno == errno.EPIPE:
+        return status
+    streams.complain(
+        f"xfm: standard output cannot be written ({lost.strerror}); what was saved before stays: send the "
+        "output elsewhere"
+    )
+    return FAILED
+
+
+# ---------------------------------------------------------------- hooks
+@contextlib.contextmanager
+def _noting_interrupts(noted: list[int]) -> Iterator[None]:
+    """Note every Ctrl-C: a library that is being imported may turn it into an error of its own."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    main = threading.current_thread() is threading.main_thread()
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if ours and signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _quiet_hooks(debug: bool) -> Iterator[None]:
+    """Errors of threads and of clearing up, which nobody could act on, are shown for --debug only."""
+    before = threading.excepthook, sys.unraisablehook
+    if not debug:
+        threading.excepthook = _thread_failed
+        sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = before
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """One sentence on an error in a thread beside the command."""
+    if failure.exc_value is not None and not isinstance(failure.exc_value, SystemExit):
+        what = explain(failure.exc_value) or f"{failure.exc_type.__name__}: {first_line(failure.exc_value)}"
+        print(f"xfm: beside the command: {printable(what)}", file=sys.stderr)

@@ -1,0 +1,275 @@
+"""Closed, full and narrow streams, full disks, limits and Ctrl-C: one sentence, a known status, work kept."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.tiny import save_tiny_model
+from xfm.cli import main
+from xfm.failures import explain
+
+XFM = [sys.executable, "-m", "xfm.cli"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("terminal") / "model"
+    save_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], check=False)
+    if made.returncode:
+        pytest.skip("no right to mount a small file system here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a line of bash says, `xfm` being the one that is tested."""
+    script = f'xfm() {{ "{sys.executable}" -m xfm.cli "$@"; }}\n{line}'
+    return subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=300,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def one_sentence(said: str) -> str:
+    assert re.fullmatch(r"xfm: [^\n]+\n", said), said
+    return said
+
+
+# ---------------------------------------------------------------- streams
+def test_a_reader_that_goes_is_no_error(model: Path) -> None:
+    done = shell(
+        f"set -o pipefail; xfm info {model} {model} base base base | head -1; echo ${{PIPESTATUS[0]}}"
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in {"0", "2"}
+    done = shell(f"xfm info {model} 2>&1 | true; echo ${{PIPESTATUS[0]}}")
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize("words", ["--help", "info MODEL", "info base base base base", "export MODEL OUT"])
+def test_a_full_standard_output_is_said_and_what_was_saved_stays(
+    words: str, model: Path, tmp_path: Path
+) -> None:
+    line = words.replace("MODEL", str(model)).replace("OUT", str(tmp_path / "m.th"))
+    done = shell(f"xfm {line} > /dev/full")
+    assert done.returncode == 2
+    assert "standard output cannot be written (No space left on device)" in one_sentence(done.stderr)
+    assert ("export" in words) == (tmp_path / "m.th").exists()
+
+
+def test_standard_error_may_be_closed_or_full(model: Path, tmp_path: Path) -> None:
+    done = shell(f"xfm export {model} {tmp_path / 'm.th'} 2>&-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "The checkpoint is in" in done.stdout
+    done = shell("xfm info nowhere 2>&-")  # there is one place left to say it
+    assert done.returncode == 2
+    assert "unknown recipe nowhere" in done.stdout
+    assert shell("xfm info nowhere 2> /dev/full").returncode == 2
+    assert shell(f"xfm info {model} 2> /dev/full").returncode == 0
+
+
+def test_standard_output_and_input_may_be_closed(model: Path, tmp_path: Path) -> None:
+    """The first file that is opened must not take the place of the stream: prints would land in it."""
+    done = shell(f"xfm export {model} {tmp_path / 'm.th'} >&- <&-")
+    assert done.returncode == 0
+    assert "standard output is closed" in one_sentence(done.stderr)
+    assert main(["info", str(tmp_path / "m.th")]) == 0
+    assert shell(f"xfm export {model} {tmp_path / 'n.th'} >&- <&- 2>&-").returncode == 0
+    assert main(["info", str(tmp_path / "n.th")]) == 0
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_streams_without_a_character_show_its_escape(
+    environment: dict[str, str], model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "Modèle ünd 模型.th"
+    environment = environment | {"PYTHONCOERCECLOCALE": "0"}
+    done = shell(f"xfm export {model} '{out}'; xfm info '{tmp_path}/nö'", **environment)
+    assert out.exists()
+    assert "The checkpoint is in" in done.stdout
+    assert r"\u6a21" in done.stdout or r"\udce6" in done.stdout
+    assert "Traceback" not in done.stderr
+    one_sentence(done.stderr)
+
+
+def test_names_that_are_not_unicode_are_shown(model: Path, tmp_path: Path) -> None:
+    done = shell(f"xfm export {model} {tmp_path}/caf$'\\xe9'.th")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"caf\udce9.th" in done.stdout
+
+
+def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout, sys.stderr, signal.getsignal(signal.SIGINT)
+    assert main(["info", "nowhere"]) == 2
+    assert (sys.stdout, sys.stderr, signal.getsignal(signal.SIGINT)) == before
+    assert capsys.readouterr().err.startswith("xfm: unknown recipe")
+
+
+# ---------------------------------------------------------------- Ctrl-C
+def test_ctrl_c_while_torch_is_imported(model: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*XFM, "export", str(model), str(tmp_path / "m.th")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and "libtorch" not in maps.read_text():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=120)
+    assert (process.returncode, out, said.decode()) == (130, b"", "\nxfm: interrupted\n")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.06, 0.1])
+def test_ctrl_c_while_options_are_read(seconds: float) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xfm", "pretrain", "--training.step", "1"], stderr=subprocess.PIPE
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and "_yaml" not in maps.read_text():
+        time.sleep(0.002)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    said = (process.communicate(timeout=120)[1] or b"").decode()
+    assert (process.returncode, said) == (130, "\nxfm: interrupted\n") or (
+        process.returncode == 2 and "unknown option" in said
+    )
+
+
+# ---------------------------------------------------------------- what the machine refuses
+def limited(kind: int, most: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(kind, (most, most))
+
+
+def test_a_full_disk_is_said_once(model: Path, small_disk: Path, tmp_path: Path) -> None:
+    taken = small_disk / "m.th"
+    taken.write_bytes(b"old")
+    (small_disk / "rest").write_bytes(b"x" * (220 << 10))
+    done = shell(f"xfm export {model} {taken}")
+    assert done.returncode == 2
+    assert f"{taken}: the disk is full; free some space" in one_sentence(done.stderr)
+    assert taken.read_bytes() == b"old"
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a red square"}\n' * 2000)
+    out = small_disk / "answers.jsonl"
+    done = shell(f"xfm predict embed --model {model} --input {rows} --out {out} --quiet")
+    assert done.returncode == 2
+    assert done.stderr.count("disk is full") == 1
+    assert str(out) in one_sentence(done.stderr)
+    (small_disk / "rest").unlink()
+    kept = out.read_bytes()
+    assert kept.endswith(b"\n") or not kept or len(kept.splitlines()) > 1
+
+
+def test_a_limit_on_the_size_of_files_is_named(model: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*XFM, "export", str(model), str(tmp_path / "m.th")],
+        preexec_fn=limited(resource.RLIMIT_FSIZE, 100 << 10),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "m.th: no file may grow that large here; raise the limit (`ulimit -f" in one_sentence(done.stderr)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    path = os.pathsep.join(os.path.abspath(one) for one in sys.path if one)
+    done = shell(f"mkdir {tmp_path}/a; cd {tmp_path}/a; rmdir {tmp_path}/a; xfm info base", PYTHONPATH=path)
+    assert done.returncode == 2
+    assert "the current folder does not exist any more" in done.stderr.splitlines()[-1]
+
+
+def test_memory_that_runs_out_is_said(model: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a red square"}\n')
+    words = [
+        "predict",
+        "embed",
+        "--model",
+        str(model),
+        "--input",
+        str(rows),
+        "--out",
+        str(tmp_path / "o.jsonl"),
+    ]
+    done = subprocess.run(
+        [*XFM, *words, "--batch-size", "1", "--quiet"],
+        preexec_fn=limited(resource.RLIMIT_AS, 1200 << 20),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode in {0, 2}  # how much torch reserves is its own affair
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "memory ran out; take smaller batches"),
+        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"), "memory ran out ("),
+        (ImportError("libx.so: failed to map segment from shared object"), "memory ran out (libx.so"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out (CUDA out of memory"),
+        (OSError(28, "No space left on device"), "out/m: the disk is full; free some space"),
+        (OSError(122, "Disk quota exceeded", "f"), "f: the quota of the disk is used up"),
+        (OSError(24, "Too many open files"), "out/m: too many files are open; raise the limit (`ulimit -n"),
+        (PermissionError(13, "Permission denied", "f"), "f: it may not be opened; change its permissions"),
+        (FileNotFoundError(2, "No such file", b"f"), "f: it does not exist; check the path"),
+        (IsADirectoryError(21, "Is a directory", Path("f")), "f: it is a folder where a file is needed"),
+        (OSError(30, "Read-only file system", "f"), "f: that disk cannot be written; name a path on another"),
+    ],
+)
+def test_what_the_machine_refuses_has_a_remedy(error: Exception, sentence: str) -> None:
+    assert (explain(error, "out/m") or "").startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), OSError("no number"), ValueError("a: b"), BrokenPipeError(32)]
+)
+def test_other_errors_are_no_refusals(error: Exception) -> None:
+    assert explain(error, "out") is None
+
+
+def test_an_internal_error_keeps_its_traceback(tmp_path: Path) -> None:
+    """A package that is broken is nothing that any of our checks expects."""
+    (tmp_path / "jsonargparse.py").write_text("raise LookupError('half installed\\nsecond line')")
+    environment = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}", "TMPDIR": str(tmp_path)}
+    done = shell("xfm prepare", **environment)
+    assert done.returncode == 2
+    said = one_sentence(done.stderr)
+    found = re.search(
+        r"internal error: LookupError: half installed; the traceback is in (\S+\.txt), or", said
+    )
+    assert found
+    assert "please report it" in said
+    kept = Path(found[1]).read_text()
+    assert "Traceback" in kept
+    assert "second line" in kept
+    shown = shell("xfm prepare --debug", **environment)
+    assert shown.returncode == 2
+    assert "Traceback" in shown.stderr
