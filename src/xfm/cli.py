@@ -33,12 +33,14 @@ class Command:
         parser: builds the verb's parser; the options decide which defaults it shows.
         run: does the work with what was parsed.
         several: whether it is made for several processes, started by torchrun.
+        shows: whether what was parsed asks for something on standard output and for nothing else.
     """
 
     summary: str
     parser: "Callable[[Sequence[str]], ArgumentParser]"
     run: "Callable[[Namespace], None]"
     several: bool = False
+    shows: "Callable[[Namespace], bool]" = lambda _: False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [argument for argument in given if argument != "--debug"]
-    writes: list[str] = []
+    running: list[tuple[Command, Namespace]] = []
     refused: list[bool] = []
 
     def work() -> None:
@@ -62,13 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return
         with terminable():
             command, chosen = parse_command(arguments)
-            writes.append(str(chosen.get("out") or ""))
+            running.append((command, chosen))
             if command.several or is_alone(f"xfm {arguments[0]}"):
                 command.run(chosen)
             else:
                 refused.append(True)
 
-    status = guarded(work, lambda: next(iter(writes), ""), debug="--debug" in given)
+    def place() -> str:
+        return next((str(chosen.get("out") or "") for _, chosen in running), "")
+
+    def shows() -> bool:
+        return all(command.shows(chosen) for command, chosen in running)
+
+    status = guarded(work, place, shows, debug="--debug" in given)
     if argv is None:
         leaving()
     return FAILED if refused else status
@@ -214,13 +222,13 @@ def _info(chosen: "Namespace") -> None:
     print("\n---\n".join(describe(path) for path in paths))
 
 
-def _of_module(summary: str, module: str, name: str) -> Command:
+def _of_module(summary: str, module: str, name: str, **more: Any) -> Command:
     """A verb whose functions are in a module that is imported when they are called."""
 
     def later(function: str) -> Callable[[Any], Any]:
         return lambda argument: getattr(import_module(module), function)(argument)
 
-    return Command(summary, later(f"{name}_parser"), later(name))
+    return Command(summary, later(f"{name}_parser"), later(name), **more)
 
 
 COMMANDS = {
@@ -230,7 +238,12 @@ COMMANDS = {
     "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain, several=True),
     "finetune": _of_module("fine-tune a model on your own rows", "xfm.finetuning.command", "finetune"),
     "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
-    "predict": _of_module("answer the rows of a file", "xfm.inference.predict.command", "predict"),
+    "predict": _of_module(
+        "answer one input, or the rows of a file",
+        "xfm.inference.predict.command",
+        "predict",
+        shows=lambda chosen: chosen.out is None,
+    ),
     "probe": _of_module("linear evaluation of frozen features", "xfm.evaluation.frozen_commands", "probe"),
     "zero-shot": _of_module(
         "classify pictures by the names of their classes", "xfm.evaluation.frozen_commands", "zero_shot"
@@ -242,9 +255,12 @@ COMMANDS = {
     "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
     "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
     "completion": Command(
-        "complete words at Tab, for a shell", completion.completion_parser, completion.completion
+        "complete words at Tab, for a shell",
+        completion.completion_parser,
+        completion.completion,
+        shows=lambda _: True,
     ),
-    "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info),
+    "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info, shows=lambda _: True),
 }
 
 if __name__ == "__main__":

@@ -226,7 +226,7 @@ def _add_test_options(parser: "ArgumentParser") -> None:
         "--test", type=str, default=None, help="table of labelled rows for a fine-tuned model"
     )
     parser.add_argument(
-        "--columns", type=str, default=None, help="columns of other names: FIELD=COLUMN,FIELD=COLUMN"
+        "--columns", type=str, default=None, help="what the columns are called: FIELD=COLUMN,..."
     )
     parser.add_argument("--pictures", type=str, default=None, help="folder that paths of pictures start from")
     for name, known, meaning in (

@@ -96,7 +96,10 @@ def read_bytes(path: Path | str, limit: int = MAX_SETTINGS) -> bytes:
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        content = stream.read(limit + 1) if size <= limit else b""
+        # A file may grow meanwhile, or not say its size; room for the limit is taken by no reader at once.
+        content = stream.read(size + 1) if size <= limit else b""
+        while size < len(content) <= limit and (more := stream.read(min(1 << 20, limit + 1 - len(content)))):
+            content += more
     if (size := max(size, len(content))) > limit:
         raise OSError(errno.EFBIG, f"it has {size} bytes, more than the limit of {limit}", str(path))
     return content

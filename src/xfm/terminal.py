@@ -16,19 +16,23 @@ from xfm.failures import beneath, chain, explain
 FAILED, INTERRUPTED = 2, 130
 
 
-def guarded(work: Callable[[], None], place: Callable[[], str], debug: bool = False) -> int:
+def guarded(
+    work: Callable[[], None], place: Callable[[], str], shows: Callable[[], bool], debug: bool = False
+) -> int:
     """Do a command's work and return its exit status: 0, 2 for what the user can mend, 130 interrupted.
 
     Args:
         work: what the command does.
         place: names what the command writes, as far as that is known when something goes wrong.
+        shows: whether the command is there for what it prints; it ends where nobody reads that any more.
+            Other commands go on: what they write does not depend on it.
         debug: show the tracebacks of errors.
 
     Raises:
         SystemExit: help was printed.
     """
     interrupts: list[int] = []
-    with _streams() as streams, _quiet_hooks(debug):
+    with _streams(shows) as streams, _quiet_hooks(debug):
         try:
             with _noting_interrupts(interrupts):
                 work()
@@ -40,14 +44,19 @@ def guarded(work: Callable[[], None], place: Callable[[], str], debug: bool = Fa
         except BaseException as error:
             if debug:
                 streams.complain(_traceback(error))
-            if interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):
-                said = str(error) if isinstance(error, KeyboardInterrupt) else ""
+            before = next((one for one in chain(error) if isinstance(one, UserError)), None)
+            said = str(error) if isinstance(error, KeyboardInterrupt) else ""
+            if before and said and not interrupts:  # torchrun's SIGTERM, while a failure was cleared up
+                streams.complain(f"xfm: {before}")
+                status = FAILED
+            elif interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):
                 streams.complain(f"\nxfm: {said or 'interrupted'}")
                 status = INTERRUPTED
             else:
-                if streams.lost() is None:
+                lost = streams.lost()
+                if lost is None:
                     streams.complain(f"xfm: {_sentence(error, place(), debug)}")
-                status = FAILED
+                status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
         return _flushed(streams, status)
 
 
@@ -110,7 +119,7 @@ class _Stream(io.FileIO):
         lost: why it cannot be written any more.
     """
 
-    def __init__(self, handle: int, raises: bool) -> None:
+    def __init__(self, handle: int, raises: Callable[[], bool]) -> None:
         super().__init__(handle, "w", closefd=False)
         self.lost: OSError | None = None
         self._raises = raises
@@ -124,7 +133,7 @@ class _Stream(io.FileIO):
             return super().write(data)
         except OSError as error:
             self.lost = error
-            if self._raises:
+            if self._raises():
                 raise
             return size
 
@@ -147,7 +156,7 @@ class _Streams:
 
 
 @contextlib.contextmanager
-def _streams() -> Iterator[_Streams]:
+def _streams(shows: Callable[[], bool]) -> Iterator[_Streams]:
     """Streams that take every character and may be closed; the process's own, not a caller's replacement.
 
     A number that is free would be given to the next file that is opened, and what a library prints
@@ -162,12 +171,12 @@ def _streams() -> Iterator[_Streams]:
     out = None
     closed = {name for name in ("stdout", "stderr") if getattr(sys, name) is None}
     if sys.stderr is None or sys.stderr is sys.__stderr__:
-        sys.stderr = _text(_Stream(2, raises=False), before[1], lines=True)
+        sys.stderr = _text(_Stream(2, raises=lambda: False), before[1], lines=True)
     if sys.stdout is None or sys.stdout is sys.__stdout__:
         if before[0] is not None:
             with contextlib.suppress(OSError, ValueError):
                 before[0].flush()
-        out = _Stream(1, raises=True)
+        out = _Stream(1, raises=shows)
         at_once = getattr(before[0], "write_through", False)  # PYTHONUNBUFFERED
         sys.stdout = _text(out, before[0], lines=at_once or out.isatty())
     streams = _Streams(out, closed)

@@ -154,9 +154,13 @@ def test_lines_of_standard_input(
     [
         ("", [], "standard input holds no rows"),
         ("\n \n", [], "standard input holds no rows"),
-        (b"a\n\xff\n", [], "standard input:2: the line is not UTF-8"),
-        ('{"text": "a"}\n["b"]\n', [], "standard input:2: the row is not a JSON object"),
-        ('{"text": "a"}\n{"txt": "b"}\n', [], 'standard input:2: the column "text" is missing'),
+        (b"a\n\xff\n", ["--max-bad", "0"], "standard input:2: the line is not UTF-8"),
+        ('{"text": "a"}\n["b"]\n', ["--max-bad", "0"], "standard input:2: the row is not a JSON object"),
+        (
+            '{"text": "a"}\n{"txt": "b"}\n',
+            ["--max-bad", "0"],
+            'standard input:2: the column "text" is missing',
+        ),
         ("a\n", ["--keep", "id"], "--keep is for tables and JSON lines; leave it out"),
         ("a\n", ["--columns", "text=q"], "--columns is for tables and JSON lines; leave it out"),
     ],
@@ -195,7 +199,7 @@ def test_bad_lines_may_be_passed_over(
 ) -> None:
     piped(monkeypatch, '{"text": "a"}\nnonsense\n{"text": "b"}\n')
     given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", "-"]
-    assert run(*given, "--skip-bad") == 0
+    assert run(*given) == 0
     out, error = capsys.readouterr()
     assert [json.loads(line)["row"] for line in out.splitlines()] == [1, 3]
     assert "xfm: standard input:2: the row is not valid JSON" in error

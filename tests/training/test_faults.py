@@ -43,8 +43,8 @@ def mounted(place: Path, size: str, words: list[str]) -> list[str]:
 def test_an_unexpected_exception_ends_everything(corpus, tmp_path, workers):
     words = arguments(corpus, tmp_path, workers=workers)
     ended = run(with_fault(ADVANCE.format("1 / 0"), words), seconds=60)
-    assert ended.status == 1
-    assert "ZeroDivisionError" in ended.err
+    assert ended.status == 2
+    assert "internal error: ZeroDivisionError" in ended.err
     assert ended.left == []
 
 

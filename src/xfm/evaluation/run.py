@@ -113,6 +113,7 @@ def evaluate(
     run = replace(config, parts=list(results))
     details = describe(context, model_folder, weights, run, seconds)
     details["left_out"] = left_out.kept_in(out)
+    details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
     if config.keep_models and (absent := without_model(out, results)):
         note = ", ".join(str(paths[part]) for part in absent)
         tqdm.write(

@@ -169,8 +169,8 @@ def predict(chosen: "Namespace") -> None:
             pipe.searched = read_gallery(pipe, Path(gallery), root, left_out)
             for line in left_out_lines(left_out.plain()):
                 print(f"xfm: of the gallery, {printable(line)} is left out", file=sys.stderr)
-        limit = 0 if isinstance(source, OneRow) else LeftOut(chosen.max_bad).limit
-        return print_answers(pipe, source, options, limit, None if draw is None else Path(draw))
+        max_bad = 0 if isinstance(source, OneRow) else chosen.max_bad
+        return print_answers(pipe, source, options, max_bad, None if draw is None else Path(draw))
     out = Path(chosen.out)
     try:
         found = run(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xfm.data.left_out import LeftOut
 from xfm.errors import UserError, printable
 from xfm.inference.base import Pipeline
 from xfm.inference.items import InputError
@@ -16,7 +17,11 @@ from xfm.inference.predict.sources import FolderRows
 
 
 def print_answers(
-    pipe: Pipeline[Any, Any], rows: RowSource, options: Any, limit: int = 0, draw: Path | None = None
+    pipe: Pipeline[Any, Any],
+    rows: RowSource,
+    options: Any,
+    max_bad: int | None = None,
+    draw: Path | None = None,
 ) -> None:
     """Print a JSON line for every row; rows that are passed over are named on standard error.
 
@@ -24,15 +29,15 @@ def print_answers(
         pipe: the pipeline.
         rows: what is answered.
         options: of the task.
-        limit: most rows that may be passed over because they cannot be answered.
+        max_bad: rows to pass over at most because they cannot be answered; None is the rule of `LeftOut`.
         draw: folder for the pictures of a grounding with their boxes.
 
     Raises:
-        UserError: a row cannot be answered; those before it are printed.
+        UserError: too many rows cannot be answered; those before the last of them are printed.
     """
     waiting: dict[int, InputRow] = {}
     warnings: dict[int, str] = {}
-    answered = skipped = 0
+    answered, left_out = 0, LeftOut(max_bad)
 
     def given() -> Iterator[Any]:
         for number, row in enumerate(rows.rows(0, frozenset())):
@@ -40,17 +45,17 @@ def print_answers(
             yield row.given
 
     def skip(number: int, reason: str) -> bool:
-        nonlocal skipped
-        if skipped >= limit:
+        if len(left_out.rows) >= left_out.limit:
             return False
-        skipped += 1
-        print(f"xfm: {printable(_placed(waiting.pop(number), reason))}", file=sys.stderr)
+        row = waiting.pop(number)
+        left_out.note(row.place or str(row.number), reason)
+        print(f"xfm: {printable(_placed(row, reason))}", file=sys.stderr)
         return True
 
     if isinstance(rows, FolderRows) and rows.report:
         print(f"xfm: {rows.report.sentence}", file=sys.stderr)
     try:
-        for number, answer in pipe.numbered(given(), options, skip if limit else None, warnings.__setitem__):
+        for number, answer in pipe.numbered(given(), options, skip, warnings.__setitem__):
             row = waiting.pop(number)
             if draw is not None:
                 draw_answer(pipe, row, answer, draw)
@@ -63,8 +68,9 @@ def print_answers(
         raise UserError(_placed(waiting[error.number], error.reason)) from error
     finally:
         sys.stdout.flush()
-    if skipped:
+    if skipped := len(left_out.rows):
         print(f"xfm: {skipped} of {answered + skipped} rows could not be answered", file=sys.stderr)
+        left_out.check_share("the input", answered + skipped, skipped)
 
 
 def _placed(row: InputRow, reason: str) -> str:

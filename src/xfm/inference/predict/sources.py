@@ -202,7 +202,8 @@ class FolderRows(RowSource):
         self.names, self.report = scan.pictures, scan.report(path)
         if not self.names:
             kinds = ", ".join(sorted(PICTURE_SUFFIXES))
-            raise UserError(f"{self.report.sentence}; it holds no pictures ({kinds}); check the path")
+            said = f"; {self.report.sentence}" if self.report else ""
+            raise UserError(f"{path} holds no pictures ({kinds}){said}; check the path")
         self.total = len(self.names)
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
