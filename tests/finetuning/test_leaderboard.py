@@ -131,3 +131,15 @@ def test_scores_without_rows_have_no_interval() -> None:
     last = board.places[-1]
     assert (last.name, last.low, last.gain_low, last.shown) == ("older", None, None, False)
     assert last.gain == pytest.approx(-0.7)
+
+
+def test_what_is_no_better_than_chance_is_said() -> None:
+    model = Place("this model", Sort.MODEL, 0.1, 0.03, 0.3)
+    pixels = Place("pixels", Sort.STRONG, 0.15, 0.05, 0.36, 0.05, -0.1, 0.25)
+    chance = Place("chance", Sort.CHANCE, 0.125)
+    _, sentence = verdict([pixels, chance, model], 20, "test", {})
+    assert sentence.endswith(
+        "take the simpler one, pixels; none of them is shown to be better than chance (0.125)"
+    )
+    better = Place("pixels", Sort.STRONG, 0.5, 0.3, 0.7, 0.4, 0.2, 0.6, shown=True)
+    assert "chance" not in verdict([better, chance, model], 20, "test", {})[1]

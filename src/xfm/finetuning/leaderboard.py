@@ -184,6 +184,17 @@ def verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, s
         split: their name.
         missing: baselines that could not be run, with the reason.
     """
+    use, sentence = _verdict(places, n, split, missing)
+    chance = next((place for place in places if place.sort is Sort.CHANCE), None)
+    usable = [place for place in places if place.sort in (Sort.MODEL, Sort.STRONG, Sort.CONSTANT)]
+    lows = [place.low for place in usable if place.low is not None]
+    if chance is not None and lows and max(lows) <= chance.value:
+        sentence += f"; none of them is shown to be better than chance ({chance.value:.3g})"
+    return use, sentence
+
+
+def _verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
+    """The verdict among those that can be used, whatever chance is."""
     where = f"on n={n:,} {split} rows"
     strong = [place for place in places if place.sort is Sort.STRONG]
     rivals = [place for place in places if place.sort in (Sort.STRONG, Sort.CONSTANT)]
