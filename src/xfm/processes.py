@@ -106,9 +106,14 @@ def process_count() -> int:
     Raises:
         UserError: the environment names no number.
     """
-    said = os.environ.get("WORLD_SIZE", "1")
-    if not said.isdecimal():
+    said, mine = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
+    if not said.isdecimal() or int(said) < 1:
         raise UserError(f"WORLD_SIZE is {said!r}, no number of processes: unset it, or start with torchrun")
+    if not mine.isdecimal() or int(mine) >= int(said):
+        raise UserError(
+            f"RANK is {mine!r}, none of the processes 0 to {int(said) - 1} of WORLD_SIZE: unset both, or start "
+            "with torchrun"
+        )
     return int(said)
 
 

@@ -19,6 +19,7 @@ from xfm.config.world import WorldConfig
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
 from xfm.locks import locked
+from xfm.results_folder import free_name, holding
 
 if TYPE_CHECKING:
     from xfm.data.schema import Batch
@@ -247,6 +248,11 @@ def _check_folder(folder: Path, world: Path) -> None:
         raise UserError(
             f"--out {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
             "choose a new folder"
+        )
+    found = holding(folder)
+    if found and found.maker and found.maker.command not in ("pretrain", "evaluate", "quickstart"):
+        raise UserError(
+            f"--out {folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
         )
 
 

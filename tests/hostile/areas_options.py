@@ -28,7 +28,7 @@ LONG = "9" * 5000
 VALUES = [
     *_values("tune", TUNE, "--steps", ("-1", "nan", "1e99", "", "three", LONG), quick="nan"),
     *_values("tune", TUNE, "--lr", ("-1", "nan", "inf", "1e999")),
-    *_values("tune", TUNE, "--batch_size", ("-4", "99999999999", "0x10")),
+    *_values("tune", TUNE, "--batch_size", ("-4", "99999999999", "ten")),
     *_values("tune", TUNE, "--warmup", ("-0.5", "2", "nan")),
     *_values("predict", PREDICT, "--batch-size", ("0", "-1", "nan", "1e99")),
     *_values("predict", PREDICT, "--device", ("tpu:99", "cuda:77", "")),
@@ -68,7 +68,7 @@ WORDS = [
     Situation("brackets-in-a-root", "pretrain --recipe {recipe} --root w[1] --folder out", says=("w[1]",)),
     Situation("columns-nonsense", f"{TUNE} --columns ===", says=("--columns",)),
     Situation("columns-unknown-field", f"{TUNE} --columns colour=text", says=("colour",)),
-    Situation("keep-of-nothing", f"{PREDICT} --keep nothing", says=("nothing",)),
+    Situation("keep-of-nothing", f"{PREDICT} --keep nothing", says=("nothing",), status=(0,)),
     Situation("environment-nonsense", "pretrain --recipe {recipe} --folder out", says=("steps",),
         env={"XFM_PRETRAIN_TRAINING__STEPS": "many"}),
     Situation("list-that-holds-itself", "", says=("betas",),

@@ -50,7 +50,10 @@ FULL = [
     Situation(f"{verb}-full-disk", _out(verb), {"out": folder}, ("full",), shell=unshared(SMALL), unshare=True,
         quick=verb == "finetune")
     for verb in WRITERS
-    if verb not in {"predict", "evaluate", "probe"}
+    if verb not in {"predict", "evaluate", "probe", "export"}
+] + [
+    Situation("export-full-disk", "export {model} out/m.th", {"out": folder}, ("full",), shell=unshared(SMALL),
+        unshare=True),
 ] + [
     Situation(f"{verb}-read-only", _out(verb), {"out": folder}, ("out",), shell=unshared(READ_ONLY), unshare=True)
     for verb in WRITERS
@@ -104,6 +107,7 @@ SAME = [
 ]  # fmt: skip
 STREAMS = [
     Situation(f"{verb}-{name}", command, shell=shell, status=status, silent=True, env=env,
+        changes=("out/",),  # what was saved stays, though its last lines could not be shown
         quick=(verb, name) in {("info", "head"), ("finetune", "ascii")})
     for verb, command in (("info", "info {model}"), ("finetune", f"{TUNE} out"), ("predict", f"{PREDICT} o.jsonl"))
     for name, shell, status, env in (

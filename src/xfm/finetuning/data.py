@@ -289,8 +289,8 @@ def _labels(
     if not found:
         return ()
     names = class_names(found)
-    require_classes(names)
     row = typed["train"][0][0]
+    require_classes(names, f"the training rows of {row.file}")
     column = row.names.get("label", "label")
     if len(found) > 20 and len(names) > MANY_CLASSES * len(found):
         hint = "; for values give --regression" if all(map(_is_value, names)) else ""

@@ -21,6 +21,7 @@ from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
+from xfm.failures import FULL, refused
 from xfm.files import drafting, read_json_object, replace_folder, sync_folder
 from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
@@ -83,7 +84,8 @@ def save_model(
             sync_folder(part)
             replace_folder(part, target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
-        reason = getattr(error, "strerror", None) or str(error)
+        number = refused(error)
+        reason = "the disk is full" if number in FULL else getattr(error, "strerror", None) or str(error)
         raise UserError(
             f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
             "what was there before is unharmed"

@@ -89,15 +89,19 @@ def most_frequent(labels: Sequence[str]) -> str:
     return min(Counter(labels).items(), key=lambda item: (-item[1], item[0]))[0]
 
 
-def require_classes(names: Sequence[str]) -> None:
+def require_classes(names: Sequence[str], where: str = "the training rows") -> None:
     """Refuse to learn to tell one class from none.
+
+    Args:
+        names: of the classes.
+        where: they stand, for the message.
 
     Raises:
         UserError: there are fewer than two.
     """
     if len(names) < 2:
         raise UserError(
-            f"the training rows have {len(names)} class{'' if len(names) == 1 else 'es'}"
+            f"{where} have {len(names)} class{'' if len(names) == 1 else 'es'}"
             f"{': ' + names[0] if names else ''}; at least two are needed to tell them apart"
         )
 
