@@ -33,6 +33,8 @@ def test_the_last_line_can_be_pasted(
     line += ["--columns", columns, "--out", str(tmp_path / "it's a run"), "--baseline", "false", *SHORT]
     assert main(line) == 0
     words = pasted(capsys.readouterr().out)
+    details = json.loads((tmp_path / "it's a run" / "evaluation.json").read_text())
+    assert shlex.split(details["next"]) == ["xfm", *words]  # the report shows the same one
     assert main(words) == 0
     answers = Path(words[words.index("--out") + 1])
     assert answers.parent == tmp_path / "it's a run"
@@ -63,6 +65,14 @@ def test_columns_of_a_question_are_taken_over() -> None:
     assert said == "xfm predict vqa --model m --input new.csv --columns question=q --out o/answers.jsonl"
     assert "--columns left=l,right=r" in next_command(
         "reasoning", "m", "a.csv", "o", "left=l,right=r,label=x"
+    )
+
+
+def test_a_table_that_is_no_file_here_names_no_folder_of_its_own() -> None:
+    said = next_command("retrieval", "m", "hub:owner/name", "o", "caption=c")
+    assert said == (
+        "xfm predict retrieval --model m --input new.csv --gallery photos --columns text=c,image=none "
+        "--out o/answers.jsonl"
     )
 
 
