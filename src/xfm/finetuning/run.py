@@ -21,14 +21,13 @@ from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS
 from xfm.finetuning.compare import compare, intervals
-from xfm.finetuning.data import partial_pictures
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.report import write_report
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
 from xfm.finetuning.tune import Tuned
-from xfm.finetuning.usable import require_same
+from xfm.finetuning.usable import partial_pictures, require_same, say_partial
 from xfm.locks import holds
 from xfm.modeling.folder import FRESH, save_model
 from xfm.processes import require_alone
@@ -114,10 +113,7 @@ def finetune(
         run.left_out.write(out)
     if progress:
         tqdm.write(run.summary(), file=sys.stderr)
-    if partial := partial_pictures(run.pictures, run.places(origin)):
-        shown = ", ".join([*partial][:3]) + (", ..." if len(partial) > 3 else "")
-        note = f"Of {len(partial)} pictures the file ends early; what is there is used: {shown}."
-        tqdm.write(f"{note} All are in {DETAILS}.", file=sys.stderr)
+    say_partial(partial_pictures(run.pictures, run.places(origin)))
     if progress and run.left_out.rows:
         tqdm.write(f"Note: {run.left_out.sentence(out / BAD_FILE)}", file=sys.stderr)
     maker = Maker("finetune", {"model": run.model, "data": digest(data.train)}, f"{kind} from {run.model}")
