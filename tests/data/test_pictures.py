@@ -198,10 +198,10 @@ def test_a_jpeg_that_is_refined_for_ever():
     Image.new("L", (4000, 4000), 128).save(buffer, "JPEG", progressive=True)
     data = buffer.getvalue()
     last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(PictureError, match=r"\d+ scans, which would take minutes"):
         decode_picture(data[:end] + data[last:end] * 1000 + data[end:])
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert decode_picture(data[:end] + data[last:end] * 30 + data[end:]).shape == (3, 4000, 4000)
 
 
@@ -233,10 +233,10 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_small_files_that_claim_much_cost_little(name):
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(PictureError, match=r"header is broken|more than the limit"):
         decode_picture(BOMBS[name])
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
 
 
