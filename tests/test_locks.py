@@ -13,6 +13,7 @@ import pytest
 
 from tests.processes import ROOT, Running, run
 from xfm.errors import UserError
+from xfm.inference.predict.output import open_answers
 from xfm.locks import LOCK_FILE, holds, locked
 
 HOLD = (
@@ -74,7 +75,10 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with locked(tmp_path / "run"):
         pass
-    assert "without locks (No locks available)" in capsys.readouterr().err
+    assert f"{tmp_path / 'run'} lies on a file system without locks (No" in capsys.readouterr().err
+    with open_answers(tmp_path / "out.jsonl", {}, restart=False, by_name=False):
+        pass
+    assert f"{tmp_path / 'out.jsonl'} lies on a file system without locks (No" in capsys.readouterr().err
 
 
 def test_many_that_come_and_go(tmp_path):

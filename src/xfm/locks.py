@@ -88,22 +88,10 @@ def _lock(path: Path, folder: Path) -> int:
     """A descriptor of the lock file, locked and with this process's name in it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                holder = _holder(handle)
-                os.close(handle)
-                raise UserError(
-                    f"{folder} is in use by {holder}: wait until that ends, or choose another folder"
-                ) from None
-            print(
-                f"Note: {folder} lies on a file system without locks ({error.strerror}): nothing keeps a "
-                "second run out of it, so do not start one.",
-                file=sys.stderr,
-                flush=True,
-            )
-            return handle
+        if not lock_file(handle, folder):
+            holder = _holder(handle)
+            os.close(handle)
+            raise UserError(f"{folder} is in use by {holder}: wait until that ends, or choose another folder")
         if _is_same(handle, path):
             break
         os.close(handle)  # its holder has removed the file in between: others would lock another one
@@ -111,6 +99,29 @@ def _lock(path: Path, folder: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, json.dumps(mine).encode(), 0)
     return handle
+
+
+def lock_file(handle: int, place: Path) -> bool:
+    """Lock an open file until it is closed; False where another process holds it.
+
+    Where the file system knows no locks, a note says so, and it counts as locked.
+
+    Args:
+        handle: descriptor of the file.
+        place: what is locked, for the note.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        print(
+            f"Note: {place} lies on a file system without locks ({error.strerror}): nothing keeps a "
+            "second run out of it, so do not start one.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return True
 
 
 def _is_same(handle: int, path: Path) -> bool:

@@ -9,8 +9,9 @@ import pytest
 
 from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.cli import main
-from xfm.config.next_command import command_line, next_command
+from xfm.config.next_command import READ, command_line, next_command
 from xfm.config.task import TaskKind
+from xfm.inference.predict.sources import TABLES
 
 SHORT = ["--steps", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
 
@@ -74,6 +75,10 @@ def test_a_table_that_is_no_file_here_names_no_folder_of_its_own() -> None:
         "xfm predict retrieval --model m --input new.csv --gallery photos --columns text=c,image=none "
         "--out o/answers.jsonl"
     )
+
+
+def test_tables_are_those_that_predict_reads() -> None:
+    assert sorted(READ) == sorted(TABLES)
 
 
 def test_commands_are_quoted() -> None:

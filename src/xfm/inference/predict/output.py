@@ -1,7 +1,6 @@
 """The file of answers: JSON lines that are only ever appended to, so that a killed run can go on."""
 
 import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
+from xfm.locks import lock_file
 from xfm.results_folder import free_name
 
 ROW, ANSWER, IMAGE, WARNING = "row", "prediction", "image", "warning"
@@ -124,7 +124,8 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
         with writing(out, _ROOM):
             out.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(out.open("a+b"))
-            _lock(out, file)
+            if not lock_file(file.fileno(), out):
+                raise UserError(f"{out} is being written by another run; wait for it, or name another file")
             if file.seek(0, os.SEEK_END) > 0 and not earlier_settings(out):
                 raise UserError(
                     f"{out} holds something, but {settings_file(out).name} beside it does not say that "
@@ -144,16 +145,6 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             os.fsync(file.fileno())
             if bad.seek(0, os.SEEK_END) == 0:
                 bad_file(out).unlink(missing_ok=True)
-
-
-def _lock(out: Path, file: BinaryIO) -> None:
-    """Keep other runs away, where the file system can."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{out} is being written by another run; wait for it, or name another file") from None
-    except OSError:
-        pass
 
 
 def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
