@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +54,8 @@ def locked(folder: Path, beside: bool = False) -> Iterator[None]:
     finally:
         _held.discard(real)
         with contextlib.suppress(OSError):
-            path.unlink()  # while it is locked: see `_lock`
+            if _is_same(handle, path):  # not the one of another, where somebody has removed ours
+                path.unlink()  # while it is locked: see `_lock`
         os.close(handle)
         with contextlib.suppress(OSError):
             for place in made:
@@ -87,7 +89,7 @@ def _make(folder: Path) -> list[Path]:
 def _lock(path: Path, folder: Path) -> int:
     """A descriptor of the lock file, locked and with this process's name in it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = _open(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -111,6 +113,32 @@ def _lock(path: Path, folder: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, json.dumps(mine).encode(), 0)
     return handle
+
+
+def _open(path: Path) -> int:
+    """A descriptor of the lock file, which is made if it is not there.
+
+    A folder may come from anybody, and its lock file is written and removed: a link would lead to a file
+    elsewhere, a second name is one of another file, and a pipe or device cannot be locked.
+
+    Raises:
+        UserError: something else stands in its place.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        handle = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+    else:
+        found = os.fstat(handle)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:  # 0 where its holder has just removed it
+            return handle
+        os.close(handle)
+    raise UserError(
+        f"{path} is a link, a folder or a pipe where the lock file of the folder belongs: remove it, or choose "
+        "another folder"
+    )
 
 
 def _is_same(handle: int, path: Path) -> bool:
