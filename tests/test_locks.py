@@ -106,3 +106,34 @@ def test_many_that_come_and_go(tmp_path):
             assert one.end(60).status == 0
     assert (tmp_path / "number").read_text() == "180"
     assert run(["true"]).left == []
+
+
+def test_a_lock_file_leads_nowhere_else(tmp_path):
+    """A folder from the network may hold a link under the lock's name: what it leads to is not emptied."""
+    precious = tmp_path / "precious.txt"
+    precious.write_text("years of work")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lock = folder / LOCK_FILE
+    makers = (
+        lambda: lock.symlink_to(precious),
+        lambda: lock.symlink_to(tmp_path / "new.txt"),
+        lambda: lock.hardlink_to(precious),
+        lambda: os.mkfifo(lock),
+        lock.mkdir,
+    )
+    for make in makers:
+        make()
+        with pytest.raises(UserError, match=f"{LOCK_FILE} is a link, a folder or a pipe.*remove it"):
+            with locked(folder):
+                pass
+        assert precious.read_text() == "years of work"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["precious.txt", "run"]
+        lock.rmdir() if lock.is_dir() else lock.unlink()
+
+
+def test_the_lock_of_another_is_not_removed(tmp_path):
+    with locked(tmp_path):
+        (tmp_path / LOCK_FILE).unlink()  # by somebody who took it for a leftover
+        (tmp_path / LOCK_FILE).write_text("of another")
+    assert (tmp_path / LOCK_FILE).read_text() == "of another"

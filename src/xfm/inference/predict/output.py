@@ -124,7 +124,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
         with writing(out, _ROOM):
             out.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(out.open("a+b"))
-            if not lock_file(file.fileno(), out):
+            if lock_file(file.fileno(), out) is False:
                 raise UserError(f"{out} is being written by another run; wait for it, or name another file")
             if file.seek(0, os.SEEK_END) > 0 and not earlier_settings(out):
                 raise UserError(
