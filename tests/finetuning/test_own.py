@@ -14,11 +14,10 @@ import torch
 from PIL import Image
 
 import xfm
-from tests.finetuning.conftest import FILES, SAMPLES
+from tests.finetuning.conftest import FILES, SAMPLES, SHORT
 from xfm.cli import main
-from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.task import CLASSIFIERS, TaskKind
-from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.evaluation.scores import read_scores
 from xfm.finetuning.baselines.run import BASELINES
@@ -37,7 +36,6 @@ SINGLE = {
     TaskKind.GROUNDING: {"picture only"},
     TaskKind.CAPTIONING: {"captions only"},
 }
-SHORT = FinetuneConfig(steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
 
 
 @pytest.mark.parametrize("kind", list(TaskKind))

@@ -1,8 +1,6 @@
 """What becomes of the processes of a training when something goes wrong, tried on real ones."""
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,31 +9,14 @@ import pytest
 
 from tests.processes import Running, run
 from tests.training.corpus import write_corpus
-from tests.training.faults import arguments, command, trains, with_fault
+from tests.training.faults import ADVANCE, arguments, command, mounted, trains, with_fault
 from tests.training.support import logged_losses
 from xfm.training.checkpoint import list_checkpoints
-
-ADVANCE = "from xfm.training.logging import RunLog\nRunLog.advance = lambda self: {}"
-"""A fault after the first step."""
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def may_mount() -> None:
-    """Skips where a test cannot have a /dev/shm or a disk of its own."""
-    done = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
-    if os.geteuid() != 0 or done.returncode != 0:
-        pytest.skip("mounting needs root")
-
-
-def mounted(place: Path, size: str, words: list[str]) -> list[str]:
-    """A command that sees a small file system of its own at a place."""
-    script = f'mount -t tmpfs -o size={size} tmpfs "{place}" && exec "$@"'
-    return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *words]
 
 
 # ------------------------------------------------------------------ the end of a training is the loaders' end

@@ -9,13 +9,10 @@ import pytest
 
 from tests.processes import XFM, Running, run
 from tests.training.corpus import write_corpus
-from tests.training.faults import arguments, command, trains, with_fault
+from tests.training.faults import ADVANCE, arguments, command, mounted, trains, with_fault
 from tests.training.support import logged
-from tests.training.test_faults import ADVANCE, may_mount, mounted
 from xfm.modeling.folder import read_provenance
 from xfm.training.checkpoint import latest_checkpoint, list_checkpoints
-
-__all__ = ["may_mount"]
 
 
 @pytest.fixture
