@@ -171,7 +171,7 @@ def test_unsigned_folders_of_earlier_versions_are_foreign(
         assert main(arguments) == (0 if writer == holder == "evaluate" else 2), writer
         if writer != "evaluate":
             assert content(out) == before
-    assert "such as --out" in capsys.readouterr().err or holder == "evaluate"
+    assert ("such as --out" in capsys.readouterr().err) == (holder != "evaluate")
 
 
 def test_an_evaluation_stands_beside_its_own_pre_training(

@@ -142,7 +142,7 @@ def require_run_folder(folder: Path, resume: bool) -> None:
     ours = found.maker == PRETRAINED or (evaluated and (folder / "config.yaml").exists())
     if not ours or not (resume or (folder / "checkpoints").exists()):
         raise UserError(
-            f"{folder} holds {found.what}: give another folder, such as --folder {free_name(folder)}"
+            f"{folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
         )
 
 

@@ -174,8 +174,9 @@ def _as_before(
             left_out.add(row.place, f"it was left out when {path} was written")
     rows = [(row, one) for row, one in rows if row.number not in absent]
     if twice := [name for name in split if name != "train" and name in typed]:
+        option = {"valid": "--validation"}.get(twice[0], f"--{twice[0]}")
         raise UserError(
-            f"--split: {path} has rows of {twice[0]}, and --{twice[0]} is given too; leave one of them out"
+            f"--split: {path} has rows of {twice[0]}, and {option} is given too; leave one of them out"
         )
     parts = part_as(split, path, [row for row, _ in rows], left_out.rows)
     return {**typed, **{name: [rows[place] for place in places] for name, places in parts.items() if places}}
