@@ -124,9 +124,9 @@ def test_a_lock_file_leads_nowhere_else(tmp_path):
     )
     for make in makers:
         make()
-        with pytest.raises(UserError, match=f"{LOCK_FILE} is a link, a folder or a pipe.*remove it"):
-            with locked(folder):
-                pass
+        words = f"{LOCK_FILE} is a link, a folder or a pipe.*remove it"
+        with pytest.raises(UserError, match=words), locked(folder):
+            pass
         assert precious.read_text() == "years of work"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["precious.txt", "run"]
         lock.rmdir() if lock.is_dir() else lock.unlink()

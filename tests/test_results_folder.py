@@ -1,6 +1,7 @@
 """No command replaces the results of another command, or of another model or other data."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from itertools import product
@@ -16,6 +17,7 @@ from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
+from xfm.evaluation.stored import left_out_sentence, stored_flags
 from xfm.interop.published.export import export
 from xfm.results_folder import MADE_BY, Maker, free_name, holding, require_free, sign, unused
 from xfm.tasks.official.glue import GlueTask
@@ -263,3 +265,27 @@ def test_runs_of_earlier_versions_are_told_by_their_settings(tmp_path: Path) -> 
         found = holding(tmp_path)
         assert found is not None
         assert found.maker == Maker(command)
+
+
+def test_hostile_marks_neither_block_nor_end_in_an_error(tmp_path: Path) -> None:
+    """What a folder says of itself may be anybody's: pipes, links in a circle, paths that are none."""
+    details = {"weights_sha256": "0", "world": "a\0b", "model": "m"}
+    (tmp_path / "evaluation.json").write_text(json.dumps(details))
+    found = holding(tmp_path)
+    assert found is not None
+    assert found.maker is not None
+    assert found.maker.command == "evaluate"
+    os.mkfifo(tmp_path / MADE_BY)
+    with pytest.raises(UserError, match=r"holds results of .*-2"):
+        require_free(tmp_path, Maker("probe"))
+    (tmp_path / "evaluation.json").unlink()
+    os.mkfifo(tmp_path / "evaluation.json")
+    assert stored_flags(tmp_path) == []
+    assert left_out_sentence(tmp_path) == ""
+    with pytest.raises(UserError, match=r"holds results of .*-2"):
+        require_free(tmp_path, Maker("probe"))
+    (tmp_path / "evaluation.json").unlink()
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(UserError, match=r"holds a run of .*-2"):
+        require_free(tmp_path, Maker("probe"))

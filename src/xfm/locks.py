@@ -149,7 +149,7 @@ def _open(path: Path) -> int:
             return handle
         os.close(handle)
     raise UserError(
-        f"{path} is a link, a folder or a pipe where the lock file of the folder belongs: remove it, or choose "
+        f"{path} is a link, a folder or a pipe, where the folder's lock file belongs: remove it, or choose "
         "another folder"
     )
 
