@@ -7,7 +7,9 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 import xfm
 from tests.evaluation.tiny import save_tiny_model, write_world
@@ -140,6 +142,22 @@ def test_every_command_into_the_folder_of_every_other(
     assert error.startswith("xfm: ")
     assert error.count("\n") == 1
     assert str(out) in error
+    assert content(out) == before
+
+
+@pytest.mark.parametrize("command", ["probe", "zero-shot"])
+def test_pictures_of_a_table_are_not_put_into_the_folder_of_another(
+    given: Path, made: dict[str, Path], tmp_path: Path, command: str
+) -> None:
+    """Tables that hold their pictures have them written to the folder of the results."""
+    held = [(SAMPLES / name).read_bytes() for name in ("pictures/1.png", "pictures/2.png")]
+    table = pa.table({"image": [{"bytes": data, "path": None} for data in held], "label": ["a", "b"]})
+    parquet.write_table(table, tmp_path / "held.parquet")
+    out = Path(shutil.copytree(made["finetune"], tmp_path / "out"))
+    before = content(out)
+    words = [command, str(given / "first"), "--test", str(tmp_path / "held.parquet"), "--out", str(out)]
+    train = ["--train", str(tmp_path / "held.parquet")] if command == "probe" else []
+    assert main([*words, *train]) == 2
     assert content(out) == before
 
 
