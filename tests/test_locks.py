@@ -103,7 +103,7 @@ def test_many_that_come_and_go(tmp_path):
     command = [sys.executable, "-c", script, str(tmp_path)]
     with Running(command, ROOT) as a, Running(command, ROOT) as b, Running(command, ROOT) as c:
         for one in (a, b, c):
-            assert one.end(60).status == 0
+            assert one.end().status == 0
     assert (tmp_path / "number").read_text() == "180"
     assert run(["true"]).left == []
 

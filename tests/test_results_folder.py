@@ -215,7 +215,7 @@ def test_a_model_is_not_pre_trained_over(given: Path, made: dict[str, Path], tmp
     run = Path(shutil.copytree(made["pretrain"], tmp_path / "run"))
     shutil.rmtree(run / "checkpoints")
     before = content(run)
-    with pytest.raises(UserError, match=r"run holds a run of `xfm pretrain`: .* --folder .*run-2"):
+    with pytest.raises(UserError, match=r"run holds a run of `xfm pretrain`: .* --out .*run-2"):
         xfm.pretrain(tiny_recipe(given / "corpus", steps=2), run, progress=False, device="cpu")
     assert content(run) == before
 

@@ -23,7 +23,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_an_unexpected_exception_ends_everything(corpus, tmp_path, workers):
     words = arguments(corpus, tmp_path, workers=workers)
-    ended = run(with_fault(ADVANCE.format("1 / 0"), words), seconds=60)
+    ended = run(with_fault(ADVANCE.format("1 / 0"), words))
     assert ended.status == 2
     assert "internal error: ZeroDivisionError" in ended.err
     assert ended.left == []
@@ -47,7 +47,7 @@ def test_loaders_that_nobody_closes_end_at_exit(corpus, tmp_path):
         "    raise RuntimeError('mine')\n"
         "fail(stream)\n"
     )
-    ended = run([sys.executable, "-c", script, str(corpus)], seconds=60)
+    ended = run([sys.executable, "-c", script, str(corpus)])
     assert ended.status == 1
     assert ended.err.count("Traceback") == 1
     assert "mine" in ended.err
@@ -64,7 +64,7 @@ def test_loaders_end_with_a_training_that_is_killed(corpus, tmp_path, how):
         if how == "kill":
             running.wait_until(lambda: len(running.children()) == 2)
             running.signal(signal.SIGKILL)
-        ended = running.end(60)
+        ended = running.end()
     assert ended.status == (-signal.SIGKILL if how == "kill" else 7)
     assert ended.left == []
 
@@ -72,7 +72,7 @@ def test_loaders_end_with_a_training_that_is_killed(corpus, tmp_path, how):
 def test_a_small_limit_on_files(corpus, tmp_path):
     """Shared memory counts as files, too: batches take another way, and saving says what is in the way."""
     words = command(corpus, tmp_path, steps=3, workers=2)
-    ended = run(["sh", "-c", 'ulimit -f 20; exec "$@"', "sh", *words], seconds=60)
+    ended = run(["sh", "-c", 'ulimit -f 20; exec "$@"', "sh", *words])
     assert ended.status == 2, ended.err
     assert len(said := ended.said()) == 1
     assert "ulimit -f" in said[0]
@@ -87,7 +87,7 @@ def test_a_small_limit_on_files(corpus, tmp_path):
 def test_without_shared_memory_the_numbers_are_the_same(corpus, tmp_path):
     for name, size in (("much", "1g"), ("little", "100k"), ("none", "8k")):
         words = command(corpus, tmp_path / name, steps=6, workers=2)
-        ended = run(mounted(Path("/dev/shm"), size, words), seconds=90)
+        ended = run(mounted(Path("/dev/shm"), size, words))
         assert ended.status == 0, ended.err
         assert len(ended.err.splitlines()) == (name != "much"), ended.err
         assert ("/dev/shm" in ended.err) == (name != "much")
@@ -124,7 +124,7 @@ def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path, numb
             before = now
             time.sleep(1.5)
         running.signal(number, group=True)
-        ended = running.end(30)
+        ended = running.end()
     assert ended.status == 130, ended.err
     assert "--resume" in ended.said()[-1]
     assert ended.left == []
@@ -133,7 +133,7 @@ def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path, numb
 
 def test_a_hanging_record_is_named(corpus, tmp_path):
     words = arguments(corpus, tmp_path, "--data.timeout", "2", workers=1, steps=30)
-    ended = run(with_fault(HANGS, words), seconds=60)
+    ended = run(with_fault(HANGS, words))
     assert ended.status == 2, ended.err
     assert "scenes-00000.tar:00007" in ended.said()[-1]
     assert "data.timeout" in ended.said()[-1]
@@ -144,7 +144,7 @@ def test_a_loader_that_is_killed_is_one_sentence(corpus, tmp_path):
     with Running(command(corpus, tmp_path, workers=2)) as running:
         running.wait_until(lambda: trains(tmp_path))
         running.children()[0].kill()
-        ended = running.end(60)
+        ended = running.end()
     assert ended.status == 2, ended.err
     assert len(said := ended.said()) == 1
     assert "loader process" in said[0]
