@@ -306,6 +306,27 @@ def test_a_foreign_file_is_left_alone(classify: Pipeline[Any, Any], tmp_path: Pa
     assert (tmp_path / "notes.jsonl").read_text() == "mine"
 
 
+def test_a_restart_empties_answers_only(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+    """A folder from the network may hold settings beside any file, and a link where bad rows are logged."""
+    source = write_lines(tmp_path / "in.jsonl", [{"text": "a red circle"}, {"text": "a blue square"}])
+    out = tmp_path / "config.json"
+    settings_file(out).write_text('{"task": "text-classification"}')
+    for precious in ('{"kind": "xfm"}', "PK\x03\x04"):
+        out.write_text(precious)
+        with pytest.raises(UserError, match="does not say that `predict` made it"):
+            predict(classify, source, out, restart=True)
+        assert out.read_text() == precious
+    out.write_text('{"row": 1, "predi')  # torn by a kill
+    (tmp_path / "mine.txt").write_text("years of work")
+    bad_file(out).symlink_to("mine.txt")
+    with pytest.raises(UserError, match=r"config\.json\.bad\.jsonl is a link: remove it"):
+        predict(classify, source, out, restart=True)
+    assert (tmp_path / "mine.txt").read_text() == "years of work"
+    bad_file(out).unlink()
+    predict(classify, source, out, restart=True)
+    assert len(lines(out)) == 2
+
+
 @pytest.mark.parametrize("restart", [True, False])
 def test_what_is_read_is_never_written(classify: Pipeline[Any, Any], tmp_path: Path, restart: bool) -> None:
     """A restart empties the file of answers, and the log of bad rows may be mended and read again."""
