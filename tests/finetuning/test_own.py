@@ -272,6 +272,38 @@ def test_what_a_resumed_run_must_agree_with(
     assert (out / "metrics.json").exists()
 
 
+def test_a_resumed_run_has_the_same_pictures(
+    model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the same name with another picture is other data; a run of an earlier version goes on."""
+    out, table = tmp_path / "out", samples / "shapes.csv"
+
+    def run(resume: bool = True) -> None:
+        config = replace(SHORT, baseline=False)
+        xfm.finetune("image-classification", model, table, out, config=config, resume=resume, progress=False)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "restore", lambda watch: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(resume=False)
+    picture = next(path for path in sorted(samples.rglob("*.png")) if path.name in table.read_text())
+    content = picture.read_bytes()
+    Image.new("RGB", (40, 40), "red").save(picture)
+    with pytest.raises(UserError, match="trained on other pictures: files of these names have changed"):
+        run()
+    (path,) = (out / "checkpoints").iterdir()
+    state = json.loads((path / "state.json").read_text())
+    assert state["settings"].pop("pictures")
+
+    def rewrite(draft: Path) -> None:
+        shutil.copytree(path, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+
+    picture.write_bytes(content)
+    write_folder(path, rewrite)
+    run()
+    assert (out / "metrics.json").exists()
+
+
 def test_the_list_of_answers_has_an_end(model: Path, samples: Path, tmp_path: Path) -> None:
     """Of a table and of typed rows alike."""
     table, columns = samples / "questions.jsonl", "image=photo,question=q,answer=a"

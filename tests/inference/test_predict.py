@@ -193,6 +193,21 @@ def test_half_of_the_rows_may_be_bad_only_where_that_was_asked_for(
         predict(classify, source, out, max_bad=3, restart=True)
 
 
+def test_names_with_brackets_are_no_patterns(models: Models, tmp_path: Path) -> None:
+    """Of a gallery that is a folder, one that is a table, a folder of pictures, tables and answers."""
+    find, embed = (xfm.pipeline(task, model=models[None]) for task in ("retrieval", "embed"))
+    folder = tmp_path / "rows [1]"
+    names = photos(folder / "gallery [a-z]", 3)
+    source = write_lines(folder / "in [1].jsonl", [{"text": "a red square"}])
+    table = write_lines(folder / "gallery [1].jsonl", [{"image": f"gallery [a-z]/{name}"} for name in names])
+    for gallery, name in ((folder / "gallery [a-z]", "a [1].jsonl"), (table, "b [1].jsonl")):
+        predict(find, source, folder / name, gallery=gallery)
+        hits = lines(folder / name)[0]["prediction"]
+        assert sorted(Path(hit["image"]).name for hit in hits) == names
+    predict(embed, folder / "gallery [a-z]", folder / "c [1].jsonl")
+    assert [row["image"] for row in lines(folder / "c [1].jsonl")] == names
+
+
 def test_a_gallery_may_hold_bad_pictures(models: Models, tmp_path: Path) -> None:
     """They are left out and named, and the others keep their numbers."""
     find = xfm.pipeline("retrieval", model=models[None])

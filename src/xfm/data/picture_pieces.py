@@ -27,7 +27,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def gif_blocks(data: bytes) -> Iterator[int]:
-    """Where blocks before the first picture begin; a byte that belongs to none is skipped, and counts as one."""
+    """Where blocks before the first picture begin; a byte that belongs to none is one itself."""
     place = 13 + (3 << (data[10] % 8 + 1) if len(data) > 10 and data[10] & 0x80 else 0)
     while place < len(data) and data[place] not in b",;":
         yield place

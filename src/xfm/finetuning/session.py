@@ -33,6 +33,7 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
+from xfm.training.changes import SHOWN
 from xfm.training.checkpoint import list_checkpoints
 
 BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
@@ -82,6 +83,7 @@ class Session:
         progress: show bars.
         left_out: rows without which it goes, and pictures that get lost on the way.
         fitting: steps that fit the rows, whatever was asked for.
+        shown: a digest of what the rows' pictures were when they were looked through; empty without any.
     """
 
     type: type[AnyTask]
@@ -94,6 +96,7 @@ class Session:
     progress: bool
     left_out: LeftOut
     fitting: int
+    shown: str
 
     @classmethod
     def begin(
@@ -132,7 +135,9 @@ class Session:
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
         if not data.answers:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
-        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting)
+        shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
+        shown = shown if pictures.marks else ""
+        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown)
 
     def summary(self) -> str:
         """What is going to happen."""
@@ -160,6 +165,7 @@ class Session:
             "without": blanked.value,
             "seed": self.config.seed,  # before the rows, which it parts: it is what the user sees
             "data": {name: digest(rows) for name, rows in data.items()},
+            **({SHOWN: self.shown} if self.shown else {}),
             "labels": list(self.data.labels),
             "finetune": self.config,
         }

@@ -93,7 +93,7 @@ def pretrain(
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         data = CurriculumData(recipe, process, preprocessing)
-        bad = BadLog(folder, process.rank, resume)
+        bad = BadLog(folder, process, resume)
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
