@@ -89,8 +89,10 @@ class Running:
         """Send a signal to the command, or to all of its session as a terminal or a scheduler does."""
         (os.killpg if group else os.kill)(self.process.pid, number)
 
-    def end(self, seconds: float = 120, leaves: float = 10) -> "Ended":
+    def end(self, seconds: float = 120, leaves: float = 30) -> "Ended":
         """Wait for the end of the command, and some time for the end of what it started.
+
+        The time only tells a hang from a machine that has other work: nothing is gained by a short one.
 
         Raises:
             subprocess.TimeoutExpired: the command, or a process that holds its pipes, goes on.

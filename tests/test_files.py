@@ -99,6 +99,7 @@ def test_paths_stay_below_their_folder(tmp_path: Path) -> None:
             r"a: the disk is full; free some space or wait",
         ),
         (RuntimeError("I/O error (os error 28)"), "a: the disk is full"),
+        (OSError(errno.EDQUOT, "x"), "a: the quota of the disk is used up; free some space or wait"),
         (UserError("b: the disk is full (No space left on device); wait"), r"^b: the disk is full"),
         (OSError(errno.EFBIG, "File too large"), r"a: no file may grow that large here; .*ulimit -f"),
         (PermissionError(errno.EACCES, "Denied", "x"), r"a cannot be written \(Denied: x\); choose another"),

@@ -13,6 +13,7 @@ import pytest
 
 from tests.processes import ROOT, Running, run
 from xfm.errors import UserError
+from xfm.inference.predict.output import open_answers
 from xfm.locks import LOCK_FILE, holds, locked
 
 HOLD = (
@@ -74,7 +75,10 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with locked(tmp_path / "run"):
         pass
-    assert "without locks (No locks available)" in capsys.readouterr().err
+    assert f"{tmp_path / 'run'} lies on a file system without locks (No" in capsys.readouterr().err
+    with open_answers(tmp_path / "out.jsonl", {}, restart=False, by_name=False):
+        pass
+    assert f"{tmp_path / 'out.jsonl'} lies on a file system without locks (No" in capsys.readouterr().err
 
 
 def test_many_that_come_and_go(tmp_path):
@@ -99,6 +103,37 @@ def test_many_that_come_and_go(tmp_path):
     command = [sys.executable, "-c", script, str(tmp_path)]
     with Running(command, ROOT) as a, Running(command, ROOT) as b, Running(command, ROOT) as c:
         for one in (a, b, c):
-            assert one.end(60).status == 0
+            assert one.end().status == 0
     assert (tmp_path / "number").read_text() == "180"
     assert run(["true"]).left == []
+
+
+def test_a_lock_file_leads_nowhere_else(tmp_path):
+    """A folder from the network may hold a link under the lock's name: what it leads to is not emptied."""
+    precious = tmp_path / "precious.txt"
+    precious.write_text("years of work")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lock = folder / LOCK_FILE
+    makers = (
+        lambda: lock.symlink_to(precious),
+        lambda: lock.symlink_to(tmp_path / "new.txt"),
+        lambda: lock.hardlink_to(precious),
+        lambda: os.mkfifo(lock),
+        lock.mkdir,
+    )
+    for make in makers:
+        make()
+        words = f"{LOCK_FILE} is a link, a folder or a pipe.*remove it"
+        with pytest.raises(UserError, match=words), locked(folder):
+            pass
+        assert precious.read_text() == "years of work"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["precious.txt", "run"]
+        lock.rmdir() if lock.is_dir() else lock.unlink()
+
+
+def test_the_lock_of_another_is_not_removed(tmp_path):
+    with locked(tmp_path):
+        (tmp_path / LOCK_FILE).unlink()  # by somebody who took it for a leftover
+        (tmp_path / LOCK_FILE).write_text("of another")
+    assert (tmp_path / LOCK_FILE).read_text() == "of another"

@@ -1,12 +1,15 @@
 """No command replaces the results of another command, or of another model or other data."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 import xfm
 from tests.evaluation.tiny import save_tiny_model, write_world
@@ -16,6 +19,7 @@ from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
+from xfm.evaluation.stored import left_out_sentence, stored_flags
 from xfm.interop.published.export import export
 from xfm.results_folder import MADE_BY, Maker, free_name, holding, require_free, sign, unused
 from xfm.tasks.official.glue import GlueTask
@@ -141,6 +145,22 @@ def test_every_command_into_the_folder_of_every_other(
     assert content(out) == before
 
 
+@pytest.mark.parametrize("command", ["probe", "zero-shot"])
+def test_pictures_of_a_table_are_not_put_into_the_folder_of_another(
+    given: Path, made: dict[str, Path], tmp_path: Path, command: str
+) -> None:
+    """Tables that hold their pictures have them written to the folder of the results."""
+    held = [(SAMPLES / name).read_bytes() for name in ("pictures/1.png", "pictures/2.png")]
+    table = pa.table({"image": [{"bytes": data, "path": None} for data in held], "label": ["a", "b"]})
+    parquet.write_table(table, tmp_path / "held.parquet")
+    out = Path(shutil.copytree(made["finetune"], tmp_path / "out"))
+    before = content(out)
+    words = [command, str(given / "first"), "--test", str(tmp_path / "held.parquet"), "--out", str(out)]
+    train = ["--train", str(tmp_path / "held.parquet")] if command == "probe" else []
+    assert main([*words, *train]) == 2
+    assert content(out) == before
+
+
 def test_the_folders_say_who_made_them(made: dict[str, Path]) -> None:
     commands = {name: {"test": "evaluate"}.get(name, name) for name in COMMANDS if name != "convert"}
     for name, command in commands.items():
@@ -169,9 +189,10 @@ def test_unsigned_folders_of_earlier_versions_are_foreign(
     for writer in ("finetune", "probe", "test", "evaluate"):
         arguments = [str(word) for word in COMMANDS[writer](given / "first", out)]
         assert main(arguments) == (0 if writer == holder == "evaluate" else 2), writer
+        refused = "such as --out" in capsys.readouterr().err
+        assert refused == (not writer == holder == "evaluate")
         if writer != "evaluate":
             assert content(out) == before
-    assert "such as --out" in capsys.readouterr().err or holder == "evaluate"
 
 
 def test_an_evaluation_stands_beside_its_own_pre_training(
@@ -194,7 +215,7 @@ def test_a_model_is_not_pre_trained_over(given: Path, made: dict[str, Path], tmp
     run = Path(shutil.copytree(made["pretrain"], tmp_path / "run"))
     shutil.rmtree(run / "checkpoints")
     before = content(run)
-    with pytest.raises(UserError, match=r"run holds a run of `xfm pretrain`: .* --folder .*run-2"):
+    with pytest.raises(UserError, match=r"run holds a run of `xfm pretrain`: .* --out .*run-2"):
         xfm.pretrain(tiny_recipe(given / "corpus", steps=2), run, progress=False, device="cpu")
     assert content(run) == before
 
@@ -262,3 +283,27 @@ def test_runs_of_earlier_versions_are_told_by_their_settings(tmp_path: Path) -> 
         found = holding(tmp_path)
         assert found is not None
         assert found.maker == Maker(command)
+
+
+def test_hostile_marks_neither_block_nor_end_in_an_error(tmp_path: Path) -> None:
+    """What a folder says of itself may be anybody's: pipes, links in a circle, paths that are none."""
+    details = {"weights_sha256": "0", "world": "a\0b", "model": "m"}
+    (tmp_path / "evaluation.json").write_text(json.dumps(details))
+    found = holding(tmp_path)
+    assert found is not None
+    assert found.maker is not None
+    assert found.maker.command == "evaluate"
+    os.mkfifo(tmp_path / MADE_BY)
+    with pytest.raises(UserError, match=r"holds results of .*-2"):
+        require_free(tmp_path, Maker("probe"))
+    (tmp_path / "evaluation.json").unlink()
+    os.mkfifo(tmp_path / "evaluation.json")
+    assert stored_flags(tmp_path) == []
+    assert left_out_sentence(tmp_path) == ""
+    with pytest.raises(UserError, match=r"holds results of .*-2"):
+        require_free(tmp_path, Maker("probe"))
+    (tmp_path / "evaluation.json").unlink()
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(UserError, match=r"holds a run of .*-2"):
+        require_free(tmp_path, Maker("probe"))

@@ -36,7 +36,7 @@ _PATHS = {
 _LONGEST_NAME = 80
 _MEMORY = re.compile(
     r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|"
-    r"failed to map segment",
+    r"failed to map segment|CUBLAS_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
 
@@ -64,7 +64,7 @@ def explain(error: BaseException, place: str = "") -> str | None:
         error: what was raised.
         place: what the command writes, for errors that do not say which file they are about.
     """
-    if isinstance(error, MemoryError) or _MEMORY.search(str(error)) or _number(error) == errno.ENOMEM:
+    if out_of_memory(error):
         detail = f" ({first_line(error)})" if str(error) else ""
         return (
             f"memory ran out{detail}; take smaller batches (a batch_size among the options of --help), fewer "
@@ -80,6 +80,12 @@ def explain(error: BaseException, place: str = "") -> str | None:
     if isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, BrokenPipeError):
         return f"a connection failed ({first_line(error)}); check the network {AGAIN}"
     return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory of this machine or of its device was too little."""
+    said = isinstance(error, MemoryError) or _number(error) == errno.ENOMEM
+    return said or _MEMORY.search(str(error)) is not None
 
 
 def limit(number: int) -> tuple[str, str]:

@@ -155,10 +155,9 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:
         number = refused(error)
-        if number in FULL:
-            raise UserError(f"{place}: the disk is full; free some space {remedy}") from error
-        if number == errno.EFBIG:
-            what, mend = limit(errno.EFBIG)
+        if number is not None and number in (*FULL, errno.EFBIG):
+            what, mend = limit(number)
+            mend = f"free some space {remedy}" if number in FULL else mend
             raise UserError(f"{place}: {what}; {mend}") from error
         if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
             reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")

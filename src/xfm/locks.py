@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +54,8 @@ def locked(folder: Path, beside: bool = False) -> Iterator[None]:
     finally:
         _held.discard(real)
         with contextlib.suppress(OSError):
-            path.unlink()  # while it is locked: see `_lock`
+            if _is_same(handle, path):  # not the one of another, where somebody has removed ours
+                path.unlink()  # while it is locked: see `_lock`
         os.close(handle)
         with contextlib.suppress(OSError):
             for place in made:
@@ -87,30 +89,69 @@ def _make(folder: Path) -> list[Path]:
 def _lock(path: Path, folder: Path) -> int:
     """A descriptor of the lock file, locked and with this process's name in it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                holder = _holder(handle)
-                os.close(handle)
-                raise UserError(
-                    f"{folder} is in use by {holder}: wait until that ends, or choose another folder"
-                ) from None
-            print(
-                f"Note: {folder} lies on a file system without locks ({error.strerror}): nothing keeps a "
-                "second run out of it, so do not start one.",
-                file=sys.stderr,
-                flush=True,
-            )
-            return handle
-        if _is_same(handle, path):
+        handle = _open(path)
+        mine = lock_file(handle, folder)
+        if mine is False:
+            holder = _holder(handle)
+            os.close(handle)
+            raise UserError(f"{folder} is in use by {holder}: wait until that ends, or choose another folder")
+        if mine is None or _is_same(handle, path):
             break
         os.close(handle)  # its holder has removed the file in between: others would lock another one
-    mine = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    who = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(mine).encode(), 0)
+    os.pwrite(handle, json.dumps(who).encode(), 0)
     return handle
+
+
+def lock_file(handle: int, place: Path) -> bool | None:
+    """Lock an open file until it is closed; False where another process holds it.
+
+    Where the file system knows no locks, a note says so, and None is returned.
+
+    Args:
+        handle: descriptor of the file.
+        place: what is locked, for the note.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        print(
+            f"Note: {place} lies on a file system without locks ({error.strerror}): nothing keeps a "
+            "second run out of it, so do not start one.",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None
+    return True
+
+
+def _open(path: Path) -> int:
+    """A descriptor of the lock file, which is made if it is not there.
+
+    A folder may come from anybody, and its lock file is written and removed: a link would lead to a file
+    elsewhere, a second name is one of another file, and a pipe or device cannot be locked.
+
+    Raises:
+        UserError: something else stands in its place.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        handle = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+    else:
+        found = os.fstat(handle)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:  # 0 where its holder has just removed it
+            return handle
+        os.close(handle)
+    raise UserError(
+        f"{path} is a link, a folder or a pipe, where the folder's lock file belongs: remove it, or choose "
+        "another folder"
+    )
 
 
 def _is_same(handle: int, path: Path) -> bool:

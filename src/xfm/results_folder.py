@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
-from xfm.files import file_digest, write_text, writing
+from xfm.files import file_digest, read_text, write_text, writing
 
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
@@ -142,7 +142,7 @@ def require_run_folder(folder: Path, resume: bool) -> None:
     ours = found.maker == PRETRAINED or (evaluated and (folder / "config.yaml").exists())
     if not ours or not (resume or (folder / "checkpoints").exists()):
         raise UserError(
-            f"{folder} holds {found.what}: give another folder, such as --folder {free_name(folder)}"
+            f"{folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
         )
 
 
@@ -193,7 +193,7 @@ def model_mark(model: Path) -> str:
 def world_mark(world: Path) -> str:
     """By what a world is known again: the digest of its manifest, else its place."""
     manifest = world / "world.json"
-    return file_digest(manifest) if manifest.is_file() else str(world.resolve())
+    return file_digest(manifest) if manifest.is_file() else str(world.absolute())
 
 
 def signed_by(out: Path) -> Maker | None:
@@ -220,7 +220,7 @@ def _unsigned(out: Path) -> Maker:
 def _trained_by(run: Path) -> str:
     """The command of a run without results."""
     try:
-        settings = (run / "config.yaml").read_text(encoding="utf-8").splitlines()
+        settings = read_text(run / "config.yaml").splitlines()
     except (OSError, ValueError):
         settings = []
     tuned = (run / "model" / "task.json").exists() or "finetune:" in settings
@@ -229,7 +229,7 @@ def _trained_by(run: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -198,10 +198,10 @@ def test_a_jpeg_that_is_refined_for_ever():
     Image.new("L", (4000, 4000), 128).save(buffer, "JPEG", progressive=True)
     data = buffer.getvalue()
     last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(PictureError, match=r"\d+ scans, which would take minutes"):
         decode_picture(data[:end] + data[last:end] * 1000 + data[end:])
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert decode_picture(data[:end] + data[last:end] * 30 + data[end:]).shape == (3, 4000, 4000)
 
 
@@ -233,11 +233,70 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_small_files_that_claim_much_cost_little(name):
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(PictureError, match=r"header is broken|more than the limit"):
         decode_picture(BOMBS[name])
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def tiled(width: int, height: int, across: int, down: int, tiles: int) -> bytes:
+    """A TIFF whose tiles are all the same few kilobytes."""
+    body = zlib.compress(bytes(across * down))
+    tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, across), (323, down)]
+    first = 8 + 2 + 12 * 10 + 4
+    place = first + 8 * tiles
+    entries = [struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags]
+    entries += [
+        struct.pack(">HHII", tag, 4, tiles, first + 4 * tiles * n) for n, tag in enumerate((324, 325))
+    ]
+    lists = struct.pack(f">{tiles}I", *[place] * tiles) + struct.pack(f">{tiles}I", *[len(body)] * tiles)
+    return b"MM\0*" + struct.pack(">IH", 8, 10) + b"".join(entries) + bytes(4) + lists + body
+
+
+CRUMBS = {
+    "JPEG: EXIF": b"\xff\xe1" + struct.pack(">H", 18) + b"Exif\0\0" + bytes(10),
+    "JPEG: padding": b"\xff",
+    "JPEG: noughts": b"\xff\0",
+    "JPEG: markers without a body": b"\xff\xf0",
+    "PNG: texts": chunk(b"tEXt", b"a\0b"),
+    "PNG: nothings": chunk(b"prIv", b""),
+    "GIF: comments": b"!\xfe\1a\0",
+    "GIF: blocks of a comment": b"\xff" + bytes(255),
+    "GIF: junk": b"\7",
+}
+
+
+@pytest.mark.parametrize("name", CRUMBS)
+def test_a_file_of_nothing_but_small_pieces(name):
+    """Pillow goes through them one by one: 8 MB of the first took half a minute, 64 MB half an hour."""
+    format, piece = name.split(":")[0], CRUMBS[name]
+    data = encode(smooth(24, 24), format)
+    place = {"JPEG": 2, "PNG": 33, "GIF": 13 + (3 << (data[10] % 8 + 1))}[format]
+    start, end = (b"!\xfe", b"\0") if len(piece) > 255 else (b"", b"")
+
+    def of(size: int) -> bytes:
+        return data[:place] + start + piece * (size // len(piece)) + end + data[place:]
+
+    began = time.monotonic()
+    with pytest.raises(PictureError, match=r"header is broken \(it has more than [0-9,]+ (segm|block|chunk)"):
+        decode_picture(of(16 << 20))
+    assert time.monotonic() - began < 2
+    if "markers" not in name:  # of which the decoder takes none
+        assert decode_picture(of(1500)).shape == (3, 24, 24)
+
+
+def test_tiles_that_are_much_larger_than_their_picture():
+    """Sixteen kilobytes of one tile, named as often as the picture has columns, took half a minute."""
+    began = time.monotonic()
+    with pytest.raises(PictureError, match="its tiles are larger than the picture"):
+        decode_picture(tiled(16 * 256, 16, 16, 1_000_000, 256))
+    assert time.monotonic() - began < 2
+    assert decode_picture(tiled(700, 300, 256, 256, 6)).shape == (3, 300, 700)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
+from xfm.config.training import Precision
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
 FILES = {
@@ -18,6 +20,9 @@ FILES = {
     TaskKind.CAPTIONING: ("captions.csv", ""),
 }
 """The tutorials' sample of each task, and what its columns are called."""
+
+
+SHORT = FinetuneConfig(steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
 
 
 @pytest.fixture(scope="session")

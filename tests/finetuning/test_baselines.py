@@ -14,8 +14,7 @@ from sklearn.metrics import accuracy_score
 
 import xfm
 from tests.evaluation.tiny import draw, tiny_pretrained
-from tests.finetuning.conftest import SAMPLES
-from tests.finetuning.test_own import SHORT
+from tests.finetuning.conftest import SAMPLES, SHORT
 from xfm.finetuning.baselines import material, texts
 from xfm.finetuning.baselines.linear import PENALTIES, Rows, logistic, ridge
 from xfm.finetuning.baselines.material import Material, TooSlow

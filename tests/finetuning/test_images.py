@@ -173,9 +173,12 @@ def test_a_picture_that_ends_early_is_used_and_told_of(
         first = next(csv.DictReader(file))
     (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
     rows, config = samples / "shapes.csv", replace(SHORT, steps=2)
-    xfm.finetune(TaskKind.IMAGE, model, rows, tmp_path / "out", config=config, progress=False)
-    details = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    ((place, flaw),) = details["partial_pictures"].items()
-    assert place.endswith("shapes.csv:2")
-    assert "file ends early" in flaw
-    assert f"Of 1 pictures the file ends early; what is there is used: {place}" in capsys.readouterr().err
+    done = xfm.finetune(TaskKind.IMAGE, model, rows, tmp_path / "out", config=config, progress=False)
+    tuned = capsys.readouterr().err
+    xfm.score(done.model, rows, tmp_path / "new", progress=False)
+    for out, said in ((tmp_path / "out", tuned), (tmp_path / "new", capsys.readouterr().err)):
+        details = json.loads((out / "evaluation.json").read_text())
+        ((place, flaw),) = details["partial_pictures"].items()
+        assert place.endswith("shapes.csv:2")
+        assert "file ends early" in flaw
+        assert f"Of 1 picture the file ends early; what is there is used: {place}" in said

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 import xfm
-from tests.finetuning.conftest import FILES
-from tests.finetuning.test_own import SHORT
+from tests.finetuning.conftest import FILES, SHORT
 from xfm.cli import main
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.task import TaskKind

@@ -9,8 +9,9 @@ import pytest
 
 from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.cli import main
-from xfm.config.next_command import command_line, next_command
+from xfm.config.next_command import READ, command_line, next_command
 from xfm.config.task import TaskKind
+from xfm.inference.predict.sources import TABLES
 
 SHORT = ["--steps", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
 
@@ -33,6 +34,8 @@ def test_the_last_line_can_be_pasted(
     line += ["--columns", columns, "--out", str(tmp_path / "it's a run"), "--baseline", "false", *SHORT]
     assert main(line) == 0
     words = pasted(capsys.readouterr().out)
+    details = json.loads((tmp_path / "it's a run" / "evaluation.json").read_text())
+    assert shlex.split(details["next"]) == ["xfm", *words]  # the report shows the same one
     assert main(words) == 0
     answers = Path(words[words.index("--out") + 1])
     assert answers.parent == tmp_path / "it's a run"
@@ -64,6 +67,18 @@ def test_columns_of_a_question_are_taken_over() -> None:
     assert "--columns left=l,right=r" in next_command(
         "reasoning", "m", "a.csv", "o", "left=l,right=r,label=x"
     )
+
+
+def test_a_table_that_is_no_file_here_names_no_folder_of_its_own() -> None:
+    said = next_command("retrieval", "m", "hub:owner/name", "o", "caption=c")
+    assert said == (
+        "xfm predict retrieval --model m --input new.csv --gallery photos --columns text=c,image=none "
+        "--out o/answers.jsonl"
+    )
+
+
+def test_tables_are_those_that_predict_reads() -> None:
+    assert sorted(READ) == sorted(TABLES)
 
 
 def test_commands_are_quoted() -> None:

@@ -14,11 +14,10 @@ import torch
 from PIL import Image
 
 import xfm
-from tests.finetuning.conftest import FILES, SAMPLES
+from tests.finetuning.conftest import FILES, SAMPLES, SHORT
 from xfm.cli import main
-from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.task import CLASSIFIERS, TaskKind
-from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.evaluation.scores import read_scores
 from xfm.finetuning.baselines.run import BASELINES
@@ -37,7 +36,6 @@ SINGLE = {
     TaskKind.GROUNDING: {"picture only"},
     TaskKind.CAPTIONING: {"captions only"},
 }
-SHORT = FinetuneConfig(steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
 
 
 @pytest.mark.parametrize("kind", list(TaskKind))
@@ -270,6 +268,38 @@ def test_what_a_resumed_run_must_agree_with(
     with pytest.raises(UserError, match=r"trained on other rows: those of \w+ have changed"):
         run()
     table.write_text(text)
+    run()
+    assert (out / "metrics.json").exists()
+
+
+def test_a_resumed_run_has_the_same_pictures(
+    model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the same name with another picture is other data; a run of an earlier version goes on."""
+    out, table = tmp_path / "out", samples / "shapes.csv"
+
+    def run(resume: bool = True) -> None:
+        config = replace(SHORT, baseline=False)
+        xfm.finetune("image-classification", model, table, out, config=config, resume=resume, progress=False)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "restore", lambda watch: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(resume=False)
+    picture = next(path for path in sorted(samples.rglob("*.png")) if path.name in table.read_text())
+    content = picture.read_bytes()
+    Image.new("RGB", (40, 40), "red").save(picture)
+    with pytest.raises(UserError, match="trained on other pictures: files of these names have changed"):
+        run()
+    (path,) = (out / "checkpoints").iterdir()
+    state = json.loads((path / "state.json").read_text())
+    assert state["settings"].pop("pictures")
+
+    def rewrite(draft: Path) -> None:
+        shutil.copytree(path, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+
+    picture.write_bytes(content)
+    write_folder(path, rewrite)
     run()
     assert (out / "metrics.json").exists()
 

@@ -12,8 +12,7 @@ import torch
 from torchmetrics.classification import MulticlassCalibrationError
 
 import xfm
-from tests.finetuning.conftest import SAMPLES
-from tests.finetuning.test_own import SHORT
+from tests.finetuning.conftest import SAMPLES, SHORT
 from xfm.cli import main
 from xfm.evaluation.metrics import wilson_interval
 from xfm.evaluation.numbers import percent

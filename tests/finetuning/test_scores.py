@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import xfm
-from tests.finetuning.test_own import SHORT
+from tests.finetuning.conftest import SHORT
 
 FEW = replace(SHORT, steps=2, baseline=False)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xfm
-from tests.finetuning.test_own import SHORT, sentence
+from tests.finetuning.conftest import SHORT
+from tests.finetuning.test_own import sentence
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
@@ -83,7 +84,7 @@ def test_the_command_line_takes_a_split(
     error = sentence(capsys, "text-classification", *rest, tmp_path / "absent.json")
     assert "absent.json: cannot read the file" in error
     error = sentence(capsys, "text-classification", *rest, old, "--valid", table)
-    assert "has rows of valid, and --valid is given too" in error
+    assert "has rows of valid, and --validation is given too" in error
     done = xfm.finetune(
         "text-classification", model, table, tmp_path / "out", split=old, config=SHORT, progress=False
     )

@@ -120,7 +120,7 @@ CHECKPOINTS = [
             ("step-00000002",)),
         ("config-fifo", (put("config.yaml", fifo),), ("config.yaml",)),
         ("config-noise", (put("config.yaml", bytes(range(256))),), ("config.yaml",)),
-        ("other-model", (put("config.yaml", "base: nano\n"),), ("config",)),
+        ("other-model", (put("config.yaml", "base: nano\n"),), ("worlds/emoji",)),
     )
 ] + [
     Situation("info-checkpoint-state-fifo", "info c", {"c": copied("{run}/checkpoints/step-00000002",

@@ -23,7 +23,7 @@ from xfm.data.loader import PretrainingData
 from xfm.data.pictures import decode_picture
 from xfm.data.transforms import Normalisation, View, show
 from xfm.errors import UserError
-from xfm.finetuning.data import partial_pictures
+from xfm.finetuning.usable import partial_pictures
 from xfm.inference.base import Pipeline
 from xfm.inference.predict.output import bad_file
 from xfm.inference.predict.run import predict

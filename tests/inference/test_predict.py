@@ -193,6 +193,21 @@ def test_half_of_the_rows_may_be_bad_only_where_that_was_asked_for(
         predict(classify, source, out, max_bad=3, restart=True)
 
 
+def test_names_with_brackets_are_no_patterns(models: Models, tmp_path: Path) -> None:
+    """Of a gallery that is a folder, one that is a table, a folder of pictures, tables and answers."""
+    find, embed = (xfm.pipeline(task, model=models[None]) for task in ("retrieval", "embed"))
+    folder = tmp_path / "rows [1]"
+    names = photos(folder / "gallery [a-z]", 3)
+    source = write_lines(folder / "in [1].jsonl", [{"text": "a red square"}])
+    table = write_lines(folder / "gallery [1].jsonl", [{"image": f"gallery [a-z]/{name}"} for name in names])
+    for gallery, name in ((folder / "gallery [a-z]", "a [1].jsonl"), (table, "b [1].jsonl")):
+        predict(find, source, folder / name, gallery=gallery)
+        hits = lines(folder / name)[0]["prediction"]
+        assert sorted(Path(hit["image"]).name for hit in hits) == names
+    predict(embed, folder / "gallery [a-z]", folder / "c [1].jsonl")
+    assert [row["image"] for row in lines(folder / "c [1].jsonl")] == names
+
+
 def test_a_gallery_may_hold_bad_pictures(models: Models, tmp_path: Path) -> None:
     """They are left out and named, and the others keep their numbers."""
     find = xfm.pipeline("retrieval", model=models[None])
@@ -304,6 +319,27 @@ def test_a_foreign_file_is_left_alone(classify: Pipeline[Any, Any], tmp_path: Pa
         ):
             predict(classify, source, tmp_path / "notes.jsonl", restart=restart)
     assert (tmp_path / "notes.jsonl").read_text() == "mine"
+
+
+def test_a_restart_empties_answers_only(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+    """A folder from the network may hold settings beside any file, and a link where bad rows are logged."""
+    source = write_lines(tmp_path / "in.jsonl", [{"text": "a red circle"}, {"text": "a blue square"}])
+    out = tmp_path / "config.json"
+    settings_file(out).write_text('{"task": "text-classification"}')
+    for precious in ('{"kind": "xfm"}', "PK\x03\x04"):
+        out.write_text(precious)
+        with pytest.raises(UserError, match="does not say that `predict` made it"):
+            predict(classify, source, out, restart=True)
+        assert out.read_text() == precious
+    out.write_text('{"row": 1, "predi')  # torn by a kill
+    (tmp_path / "mine.txt").write_text("years of work")
+    bad_file(out).symlink_to("mine.txt")
+    with pytest.raises(UserError, match=r"config\.json\.bad\.jsonl is a link: remove it"):
+        predict(classify, source, out, restart=True)
+    assert (tmp_path / "mine.txt").read_text() == "years of work"
+    bad_file(out).unlink()
+    predict(classify, source, out, restart=True)
+    assert len(lines(out)) == 2
 
 
 @pytest.mark.parametrize("restart", [True, False])

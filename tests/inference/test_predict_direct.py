@@ -84,7 +84,20 @@ def test_other_names_of_fields_are_options_too(folders: Folders, photo: str, cap
         assert run("grounding", "--model", grounding, "--image", photo, phrase, "it", "--draw", "drawn") == 0
     first, second = shown(capsys)
     assert first == second
-    assert [path.name for path in Path("drawn").iterdir()] == ["1.jpg"]
+    assert [path.name for path in Path("drawn").glob("*.jpg")] == ["1.jpg"]
+
+
+def test_printed_answers_are_drawn_over_no_other_pictures(
+    folders: Folders, photo: str, capsys: Shell
+) -> None:
+    Path("mine").mkdir()
+    Path("mine/1.jpg").write_bytes(b"my own")
+    words = ["grounding", "--model", folders[TaskKind.GROUNDING], "--image", photo, "--text"]
+    assert run(*words, "it", "--draw", "mine") == 2
+    assert "--draw mine holds something else" in capsys.readouterr().err
+    assert Path("mine/1.jpg").read_bytes() == b"my own"
+    assert [run(*words, text, "--draw", "drawn") for text in ("it", "it", "her")] == [0, 0, 2]
+    assert "drawn-2" in capsys.readouterr().err
 
 
 def test_one_picture_is_an_input(models: Models, folders: Folders, photo: str, capsys: Shell) -> None:

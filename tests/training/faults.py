@@ -10,6 +10,8 @@ from xfm.config.load import dump_recipe
 from xfm.config.training import OptimConfig
 
 OPTIM = OptimConfig(lr=1e-4, warmup=2)
+ADVANCE = "from xfm.training.logging import RunLog\nRunLog.advance = lambda self: {}"
+"""A fault after the first step."""
 
 
 def arguments(
@@ -39,3 +41,9 @@ def trains(folder: Path, lines: int = 2) -> bool:
     """Whether the run in `folder`/run has logged some steps."""
     log = folder / "run" / "log.jsonl"
     return log.exists() and len(log.read_text().splitlines()) >= lines
+
+
+def mounted(place: Path, size: str, words: list[str]) -> list[str]:
+    """A command that sees a small file system of its own at a place."""
+    script = f'mount -t tmpfs -o size={size} tmpfs "{place}" && exec "$@"'
+    return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *words]

@@ -1,8 +1,6 @@
 """What becomes of the processes of a training when something goes wrong, tried on real ones."""
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,12 +9,9 @@ import pytest
 
 from tests.processes import Running, run
 from tests.training.corpus import write_corpus
-from tests.training.faults import arguments, command, trains, with_fault
+from tests.training.faults import ADVANCE, arguments, command, mounted, trains, with_fault
 from tests.training.support import logged_losses
 from xfm.training.checkpoint import list_checkpoints
-
-ADVANCE = "from xfm.training.logging import RunLog\nRunLog.advance = lambda self: {}"
-"""A fault after the first step."""
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +19,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
-@pytest.fixture(scope="module")
-def may_mount() -> None:
-    """Skips where a test cannot have a /dev/shm or a disk of its own."""
-    done = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
-    if os.geteuid() != 0 or done.returncode != 0:
-        pytest.skip("mounting needs root")
-
-
-def mounted(place: Path, size: str, words: list[str]) -> list[str]:
-    """A command that sees a small file system of its own at a place."""
-    script = f'mount -t tmpfs -o size={size} tmpfs "{place}" && exec "$@"'
-    return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *words]
-
-
 # ------------------------------------------------------------------ the end of a training is the loaders' end
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_an_unexpected_exception_ends_everything(corpus, tmp_path, workers):
     words = arguments(corpus, tmp_path, workers=workers)
-    ended = run(with_fault(ADVANCE.format("1 / 0"), words), seconds=60)
+    ended = run(with_fault(ADVANCE.format("1 / 0"), words))
     assert ended.status == 2
     assert "internal error: ZeroDivisionError" in ended.err
     assert ended.left == []
@@ -66,7 +47,7 @@ def test_loaders_that_nobody_closes_end_at_exit(corpus, tmp_path):
         "    raise RuntimeError('mine')\n"
         "fail(stream)\n"
     )
-    ended = run([sys.executable, "-c", script, str(corpus)], seconds=60)
+    ended = run([sys.executable, "-c", script, str(corpus)])
     assert ended.status == 1
     assert ended.err.count("Traceback") == 1
     assert "mine" in ended.err
@@ -83,7 +64,7 @@ def test_loaders_end_with_a_training_that_is_killed(corpus, tmp_path, how):
         if how == "kill":
             running.wait_until(lambda: len(running.children()) == 2)
             running.signal(signal.SIGKILL)
-        ended = running.end(60)
+        ended = running.end()
     assert ended.status == (-signal.SIGKILL if how == "kill" else 7)
     assert ended.left == []
 
@@ -91,7 +72,7 @@ def test_loaders_end_with_a_training_that_is_killed(corpus, tmp_path, how):
 def test_a_small_limit_on_files(corpus, tmp_path):
     """Shared memory counts as files, too: batches take another way, and saving says what is in the way."""
     words = command(corpus, tmp_path, steps=3, workers=2)
-    ended = run(["sh", "-c", 'ulimit -f 20; exec "$@"', "sh", *words], seconds=60)
+    ended = run(["sh", "-c", 'ulimit -f 20; exec "$@"', "sh", *words])
     assert ended.status == 2, ended.err
     assert len(said := ended.said()) == 1
     assert "ulimit -f" in said[0]
@@ -106,7 +87,7 @@ def test_a_small_limit_on_files(corpus, tmp_path):
 def test_without_shared_memory_the_numbers_are_the_same(corpus, tmp_path):
     for name, size in (("much", "1g"), ("little", "100k"), ("none", "8k")):
         words = command(corpus, tmp_path / name, steps=6, workers=2)
-        ended = run(mounted(Path("/dev/shm"), size, words), seconds=90)
+        ended = run(mounted(Path("/dev/shm"), size, words))
         assert ended.status == 0, ended.err
         assert len(ended.err.splitlines()) == (name != "much"), ended.err
         assert ("/dev/shm" in ended.err) == (name != "much")
@@ -143,7 +124,7 @@ def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path, numb
             before = now
             time.sleep(1.5)
         running.signal(number, group=True)
-        ended = running.end(30)
+        ended = running.end()
     assert ended.status == 130, ended.err
     assert "--resume" in ended.said()[-1]
     assert ended.left == []
@@ -152,7 +133,7 @@ def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path, numb
 
 def test_a_hanging_record_is_named(corpus, tmp_path):
     words = arguments(corpus, tmp_path, "--data.timeout", "2", workers=1, steps=30)
-    ended = run(with_fault(HANGS, words), seconds=60)
+    ended = run(with_fault(HANGS, words))
     assert ended.status == 2, ended.err
     assert "scenes-00000.tar:00007" in ended.said()[-1]
     assert "data.timeout" in ended.said()[-1]
@@ -163,7 +144,7 @@ def test_a_loader_that_is_killed_is_one_sentence(corpus, tmp_path):
     with Running(command(corpus, tmp_path, workers=2)) as running:
         running.wait_until(lambda: trains(tmp_path))
         running.children()[0].kill()
-        ended = running.end(60)
+        ended = running.end()
     assert ended.status == 2, ended.err
     assert len(said := ended.said()) == 1
     assert "loader process" in said[0]

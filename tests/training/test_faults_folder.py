@@ -9,13 +9,10 @@ import pytest
 
 from tests.processes import XFM, Running, run
 from tests.training.corpus import write_corpus
-from tests.training.faults import arguments, command, trains, with_fault
+from tests.training.faults import ADVANCE, arguments, command, mounted, trains, with_fault
 from tests.training.support import logged
-from tests.training.test_faults import ADVANCE, may_mount, mounted
 from xfm.modeling.folder import read_provenance
 from xfm.training.checkpoint import latest_checkpoint, list_checkpoints
-
-__all__ = ["may_mount"]
 
 
 @pytest.fixture
@@ -32,12 +29,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_the_second_run_in_a_folder_is_refused(corpus, tmp_path, option):
     with Running(command(corpus, tmp_path)) as first:
         first.wait_until(lambda: trains(tmp_path))
-        second = run(command(corpus, tmp_path, *([option] if option else [])), seconds=60)
+        second = run(command(corpus, tmp_path, *([option] if option else [])))
         assert second.status == 2
         (said,) = second.said()
         assert f"process {first.process.pid} on" in said
         first.signal(signal.SIGTERM)
-        assert first.end(60).status == 130
+        assert first.end().status == 130
     assert not list((tmp_path / "run").glob(".xfm-lock"))
     assert latest_checkpoint(tmp_path / "run")[0] is not None
 
@@ -64,7 +61,7 @@ def test_every_command_that_writes_a_folder_holds_it(tmp_path, words):
     with Running([sys.executable, "-c", hold, str(folder)]) as first:
         first.wait_until(lambda: (folder / ".xfm-lock").exists() and (folder / ".xfm-lock").read_text())
         before = tree(tmp_path)
-        second = run([*XFM, *(str(places.get(word, word)) for word in words.split())], seconds=60)
+        second = run([*XFM, *(str(places.get(word, word)) for word in words.split())])
         assert second.status == 2, second.err
         assert tree(tmp_path) == before
         if words.startswith(("evaluate", "finetune", "easy-vqa")):
@@ -75,11 +72,11 @@ def test_a_world_is_built_once_at_a_time(tmp_path):
     options = ["--folder", str(tmp_path / "world"), "--scale", "0.2", "--workers", "2"]
     with Running([*XFM, "prepare", *options]) as first:
         first.wait_until(lambda: len(first.children()) >= 2)
-        second = run([*XFM, "prepare", *options], seconds=60)
+        second = run([*XFM, "prepare", *options])
         assert second.status == 2
         assert f"process {first.process.pid} on" in second.said()[0]
         first.signal(signal.SIGKILL)
-        ended = first.end(20)
+        ended = first.end()
     assert ended.status == -signal.SIGKILL
     assert ended.left == []  # its workers, and whatever else it had started
 
@@ -87,22 +84,22 @@ def test_a_world_is_built_once_at_a_time(tmp_path):
 # ------------------------------------------------------------------ other data, other processes
 @pytest.mark.slow
 def test_other_data_is_noticed(corpus, tmp_path):
-    assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9), seconds=60).status == 0
+    assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9)).status == 0
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
     text = corpus / "text.jsonl"
     text.write_text(text.read_text().replace("cat", "cow"))
     again = command(corpus, tmp_path, "--resume", steps=6, save_every=3, keep=9)
     before = tree(tmp_path / "run")
-    ended = run(again, seconds=60)
+    ended = run(again)
     assert ended.status == 2
     (said,) = ended.said()
     assert "text.jsonl was" in said
     assert "scenes" not in said
     assert "--allow-changed data" in said
     assert tree(tmp_path / "run") == before
-    unknown = run([*again, "--allow-changed", "dat"], seconds=60)
+    unknown = run([*again, "--allow-changed", "dat"])
     assert "known: data, processes" in unknown.said()[0]
-    allowed = run([*again, "--allow-changed", "data"], seconds=60)
+    allowed = run([*again, "--allow-changed", "data"])
     assert allowed.status == 0, allowed.err
     (noted,) = read_provenance(tmp_path / "run" / "model")["changed_on_resuming"]
     assert noted.startswith("from step 3: its data has changed (text.jsonl was")
@@ -112,13 +109,13 @@ def test_other_data_is_noticed(corpus, tmp_path):
 
 @pytest.mark.slow
 def test_data_on_another_disk_is_the_same(corpus, tmp_path):
-    assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9), seconds=60).status == 0
+    assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9)).status == 0
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
     shutil.copytree(corpus, tmp_path / "moved", copy_function=shutil.copyfile)
     shutil.rmtree(corpus)
     moved = ["--resume", "--root", str(tmp_path / "moved")]
     again = command(tmp_path / "moved", tmp_path, *moved, steps=6, save_every=3, keep=9)
-    ended = run(again, seconds=60)
+    ended = run(again)
     assert ended.status == 0, ended.err
 
 
@@ -144,7 +141,7 @@ def test_a_full_disk_is_said_once(corpus, tmp_path):
     words = with_fault(fill, arguments(corpus, tmp_path, steps=50, save_every=3))
     words[words.index("--folder") + 1] = str(place / "run")
     keep = f'"$@"; status=$?; cp -r "{place}/run" "{tmp_path}/kept"; exit $status'
-    ended = run(mounted(place, "4m", ["sh", "-c", keep, "sh", *words]), seconds=60)
+    ended = run(mounted(place, "4m", ["sh", "-c", keep, "sh", *words]))
     assert ended.status == 2, ended.err
     (said,) = ended.said()
     assert said.count("disk is full") == 1
@@ -161,7 +158,7 @@ HUGE = "1 << 45"
 def test_too_little_memory_is_one_sentence(corpus, tmp_path, error):
     fault = f"import torch\ncalls = []\n{ADVANCE.format(f'calls.append(1) or len(calls) > 4 and {error}')}"
     words = arguments(corpus, tmp_path, steps=50, save_every=3, workers=1)
-    ended = run(with_fault(fault, words), seconds=60)
+    ended = run(with_fault(fault, words))
     assert ended.status == 2, ended.err
     (said,) = ended.said()
     assert "Out of memory" in said
@@ -188,7 +185,7 @@ def test_signals_before_and_after_the_loop(corpus, tmp_path, number, where):
     with Running(with_fault(fault, words)) as running:
         running.wait_until(mark.exists)
         running.signal(number, group=True)
-        ended = running.end(30)
+        ended = running.end()
     assert ended.status == 130, ended.err
     assert len(ended.said()) == 1
     assert ended.said()[0] != "xfm: "
@@ -196,4 +193,4 @@ def test_signals_before_and_after_the_loop(corpus, tmp_path, number, where):
     assert not (tmp_path / "run" / "model").exists()
     if where == "saving":
         assert "--resume" in ended.said()[0]
-        assert run(command(corpus, tmp_path, "--resume", steps=2), seconds=60).status == 0
+        assert run(command(corpus, tmp_path, "--resume", steps=2)).status == 0

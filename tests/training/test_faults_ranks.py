@@ -9,6 +9,7 @@ import pytest
 from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import command, trains
+from xfm.data.left_out import bad_rows_of
 from xfm.training.checkpoint import latest_checkpoint
 
 
@@ -91,3 +92,23 @@ def test_the_scheduler_stops_all_ranks(corpus, tmp_path):
     assert all("--resume" in line for line in said)
     assert ended.left == []
     assert latest_checkpoint(tmp_path / "run")[0] is not None
+
+
+@pytest.mark.slow
+def test_every_rank_writes_down_what_it_left_out(tmp_path):
+    """Each into a file of its own; what a run of more processes left there counts no more."""
+    shard = write_corpus(tmp_path / "corpus") / "scenes-00000.tar"
+    shard.write_bytes(shard.read_bytes().replace(b"PNG", b"XXX", 4))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("bad.jsonl", "bad-1.jsonl", "bad-5.jsonl"):
+        (folder / name).write_text('{"place": "of a run that was thrown away", "error": "x"}\n')
+    words = command(tmp_path / "corpus", tmp_path, steps=20)[1:]
+    ended = run([*TORCHRUN, "2", *words], 200)
+    assert ended.status == 0, ended.err
+    assert sorted(path.name for path in folder.glob("bad*")) == ["bad-1.jsonl", "bad.jsonl"]
+    places = {one: set(bad_rows_of(folder / one)) for one in ("bad.jsonl", "bad-1.jsonl")}
+    assert len(places["bad.jsonl"] | places["bad-1.jsonl"]) == 4
+    assert all(place.startswith(str(shard)) for found in places.values() for place in found)
+    said = next(line for line in ended.out.splitlines() if f"4 records were left out: {shard}" in line)
+    assert said.endswith(" and ".join(str(folder / one) for one, found in places.items() if found))

@@ -147,6 +147,29 @@ def test_signals_save_and_say_how_to_go_on(tmp_path, number):
     assert signal.getsignal(number) is before
 
 
+def test_a_stop_while_the_last_step_is_looked_at_is_not_forgotten(tmp_path):
+    """Other trainings may follow in the same command: it would go on for minutes."""
+
+    def finished(done: int) -> bool:
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return done == 3
+
+    model = support.Line()
+    with pytest.raises(Interrupted, match=r"stopped after step 3.*--resume"):
+        train(
+            model,
+            model.losses,
+            numbers,
+            config(9),
+            tmp_path,
+            progress=False,
+            tensorboard=False,
+            finished=finished,
+        )
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000003"]
+
+
 def test_second_ctrl_c_stops_at_once(tmp_path):
     def batches(start: int, stop: int) -> Iterator[Numbers]:
         os.kill(os.getpid(), signal.SIGINT)

@@ -241,6 +241,24 @@ def test_the_last_lines_count_what_was_left_out_and_the_folder_keeps_it(tmp_path
     assert re.search(rf"3 records were left out: \S+:\S+ \(.*\); all in {folder / 'bad.jsonl'}", said)
 
 
+def test_names_with_brackets_are_no_patterns(tmp_path):
+    """Of the recipe, its root, a folder of pictures and the run, all on the command line."""
+    corpus = write_corpus(tmp_path / "world [1]")
+    photos = tmp_path / "photos [a-z]"
+    photos.mkdir()
+    for number in range(4):
+        Image.new("RGB", (32, 32)).save(photos / f"{number}.png")
+    recipe = tiny_recipe(corpus, steps=1)
+    image = replace(recipe.data.image, batch_size=2, corpora=[CorpusConfig(str(photos))])
+    recipe = replace(recipe, data=replace(recipe.data, image=image))
+    (tmp_path / "tiny [1].yaml").write_text(dump_recipe(recipe))
+    folder = tmp_path / "run [1]"
+    command = ["pretrain", "--recipe", str(tmp_path / "tiny [1].yaml"), "--folder", str(folder), "--quiet"]
+    assert main(command) == 0
+    assert load_model(folder / "model").provenance["steps"] == 1
+    assert main([*command, "--root", str(tmp_path / "world *"), "--resume"]) == 2  # there is no such folder
+
+
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 1)])
 def test_interrupted_on_the_command_line(corpus, tmp_path, number, workers):
     """A process group gets a signal, as from a terminal or a scheduler: saved, one line, status 130."""

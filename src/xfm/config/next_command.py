@@ -37,7 +37,8 @@ def next_command(
     Args:
         task: what it was fine-tuned for.
         model: its folder.
-        table: rows such as it was trained on; of one that is no file here, the command names `new.csv`.
+        table: rows such as it was trained on; of one that is no file here, the command names `new.csv`,
+            and `photos` for its pictures.
         out: the run's folder.
         columns: the column map of the fine-tuning; what a question has in common with it is taken over.
         pictures: the folder that the table's paths of pictures start from.
@@ -46,15 +47,16 @@ def next_command(
     given = {name.strip(): column.strip() for name, _, column in pairs}
     asked: dict[str, str] = {}
     gallery = None
+    place = Path(table)
+    is_there = place.is_dir() or place.suffix.lower() in READ
     if task == "retrieval":  # captions search among the pictures
-        place = Path(table)
-        gallery = pictures or (place if place.is_dir() else place.parent)
+        beside = (place if place.is_dir() else place.parent) if is_there else "photos"
+        gallery = pictures or beside
         asked = {"text": given.get("caption", "caption"), "image": "none"}
     else:
         for field in FIELDS[pipeline_task(task)]:
             known = [name for name in (field.name, *field.also, *field.parts) if name in given]
             asked |= {name: given[name] for name in known}
-    is_there = Path(table).is_dir() or Path(table).suffix.lower() in READ
     return command_line(
         "predict",
         task,

@@ -14,7 +14,7 @@ from typing import Any
 from xfm.config.bad_rows import MAX_BAD
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError, printable
-from xfm.files import write_text, writing
+from xfm.files import MAX_LOG, read_text, write_text, writing
 
 BAD_FILE = "bad.jsonl"
 """In the folder of a run: a JSON line for each row that was left out, and each folder with other files."""
@@ -198,7 +198,7 @@ def bad_rows_of(path: Path) -> dict[str, str]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        yield from path.read_text(encoding="utf-8").split("\n")  # other line breaks may stand in a place
+        yield from read_text(path, MAX_LOG).split("\n")  # other line breaks may stand in a place
     except (OSError, UnicodeDecodeError):
         return
 

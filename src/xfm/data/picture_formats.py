@@ -7,7 +7,7 @@ the reader of the one format is used; Pillow's `Image.open` would try others, an
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +31,7 @@ from xfm.data.exif import (
     numbers_of,
     orientation_of,
 )
+from xfm.data.picture_pieces import exif_blocks, gif_blocks, jpeg_segments, png_chunks, too_many, webp_exif
 from xfm.errors import first_line
 
 BROKEN = (
@@ -78,6 +79,8 @@ _BEGINNINGS = {
     b"MM\0+": PictureFormat.TIFF,
 }
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM
+_MOST_TILES = 8  # times the picture's pixels: those at the edge are decoded whole
+_SMALL_TILES = 1 << 24  # pixels of tiles that cost little, whatever the picture's size
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 # What people have instead of a picture, told by its beginning.
@@ -164,6 +167,8 @@ def read_header(data: bytes, tile_limit: int) -> Header:
     found = format_of(data)
     if found is None:
         raise no_picture(data)
+    if has := _too_many_pieces(data, found):
+        raise PictureError(f"the picture's header is broken (it has {has})")
     try:
         if found is PictureFormat.WEBP:
             return _webp_header(data)
@@ -173,6 +178,19 @@ def read_header(data: bytes, tile_limit: int) -> Header:
             return _header(data, found, picture)
     except BROKEN as error:
         raise PictureError(f"the picture's header is broken ({first_line(error)})") from None
+
+
+def _too_many_pieces(data: bytes, found: PictureFormat) -> str:
+    """Of what a file has more than any honest one, and more than can be read in a second; empty if not."""
+    if found is PictureFormat.PNG:
+        return too_many(png_chunks(data), 100_000, "chunks")  # honest ones have thousands, of 8 KiB each
+    if found is PictureFormat.GIF:
+        return too_many(gif_blocks(data), 10_000, "blocks before its picture")  # of 255 bytes at most
+    if found is PictureFormat.JPEG:
+        return too_many(jpeg_segments(data), 20_000, "segments") or too_many(
+            exif_blocks(data), 100, "blocks of EXIF"
+        )
+    return ""
 
 
 def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:
@@ -218,7 +236,7 @@ _OPENERS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile]] = {
 
 def _header(data: bytes, found: PictureFormat, picture: ImageFile) -> Header:
     if found is PictureFormat.PNG:
-        exif = next((body for name, body in _png_chunks(data) if name == b"eXIf"), None)
+        exif = next((body for name, body in png_chunks(data) if name == b"eXIf"), None)
     elif found is PictureFormat.HEIC:  # it is turned by the decoder, and its EXIF only repeats that
         exif = None
     else:
@@ -229,15 +247,6 @@ def _header(data: bytes, found: PictureFormat, picture: ImageFile) -> Header:
 
 def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation >= 5 else (width, height)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and bodies; Pillow tells of those behind the pixels only when these are decoded."""
-    place = 8
-    while place + 8 <= len(data):
-        size = int.from_bytes(data[place : place + 4], "big")
-        yield data[place + 4 : place + 8], data[place + 8 : place + 8 + size]
-        place += 12 + size
 
 
 def _webp_header(data: bytes) -> Header:
@@ -255,20 +264,10 @@ def _webp_header(data: bytes) -> Header:
         flags = data[20]
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
-        orientation = orientation_of(_webp_exif(data))
+        orientation = orientation_of(webp_exif(data))
         mode, animated = ("RGBA" if flags & 0x10 else "RGB"), bool(flags & 0x02)
         return Header(PictureFormat.WEBP, *_upright(width, height, orientation), orientation, mode, animated)
     raise PictureError("the picture's header is broken (it begins with an unknown chunk)")
-
-
-def _webp_exif(data: bytes) -> bytes | None:
-    place = 12
-    while place + 8 <= len(data):
-        size = int.from_bytes(data[place + 4 : place + 8], "little")
-        if data[place : place + 4] == b"EXIF":
-            return data[place + 8 : place + 8 + size]
-        place += 8 + size + size % 2
-    return None
 
 
 def _tiff_header(data: bytes, tile_limit: int) -> Header:
@@ -279,8 +278,10 @@ def _tiff_header(data: bytes, tile_limit: int) -> Header:
     if DNG_VERSION in numbers or data[8:10] == b"CR":
         raise PictureError("the picture is a raw photograph (DNG or CR2); convert it to JPEG")
     width, height = numbers.get(WIDTH, 0), numbers.get(HEIGHT, 0)
-    if numbers.get(TILE_WIDTH, 0) * numbers.get(TILE_HEIGHT, 0) > tile_limit:
-        raise PictureError("the picture's header is broken (its tiles are larger than any picture)")
+    across, down = numbers.get(TILE_WIDTH, 0), numbers.get(TILE_HEIGHT, 0)
+    tiles = -(-width // across) * -(-height // down) if across and down else 0
+    if tiles * across * down > max(_SMALL_TILES, min(2 * tile_limit, _MOST_TILES * width * height)):
+        raise PictureError("the picture's header is broken (its tiles are larger than the picture)")
     orientation = numbers.get(ORIENTATION, 1)
     if not (width and height):
         raise PictureError("the picture's header is broken (it tells no size)")

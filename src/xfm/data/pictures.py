@@ -50,10 +50,12 @@ class Decoded:
     Attributes:
         pixels: [3, H, W] uint8, RGB, as it is to be shown.
         flaw: what is wrong with a picture of which a part could be decoded; None of a whole one.
+        mark: a digest of the file, by which it is known again; empty where there is none.
     """
 
     pixels: Tensor
     flaw: str | None = None
+    mark: str = ""
 
 
 def pixel_limit() -> int:

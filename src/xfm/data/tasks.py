@@ -4,8 +4,9 @@ import errno
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -166,7 +167,11 @@ def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
     Raises:
         UnreadablePicture: when the file is missing, too large or does not decode.
     """
-    return _used(Path(path), lambda data: decode(data, max_pixels))
+
+    def decoded(data: bytes) -> Decoded:
+        return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())
+
+    return _used(Path(path), decoded)
 
 
 def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:

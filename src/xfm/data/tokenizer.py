@@ -18,7 +18,7 @@ from torch import Tensor
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer_file import MAX_BYTES, checked_tokenizer
 from xfm.errors import UserError
-from xfm.files import write_text
+from xfm.files import read_text, write_text
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK_TOKEN = "<mask>"
@@ -115,7 +115,7 @@ class Tokenizer:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise UserError(f"{path} has {size} bytes, more than the limit of {MAX_BYTES}; copy it again.")
         try:
-            backend = parse_tokenizer(path.read_text(encoding="utf-8"))
+            backend = parse_tokenizer(read_text(path, MAX_BYTES))
             backend.encode("")
         except (KeyboardInterrupt, SystemExit):
             raise

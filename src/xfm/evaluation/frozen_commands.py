@@ -61,6 +61,7 @@ def probe(chosen: "Namespace") -> None:
     from xfm.data.left_out import BAD_FILE, LeftOut
     from xfm.evaluation.linear.run import METRICS, MODEL, LabelledSplits, evaluate_frozen
 
+    _require_free(out, "probe", chosen.model)
     left_out = LeftOut(chosen.max_bad)
     sources = [chosen.train, chosen.test, *([chosen.validation] if chosen.validation else [])]
     tables = [read_labelled_table(source, chosen, left_out) for source in sources]
@@ -124,6 +125,7 @@ def zero_shot(chosen: "Namespace") -> None:
     from xfm.evaluation.linear.run import METRICS
     from xfm.evaluation.zero_shot_run import evaluate_zero_shot
 
+    _require_free(out, "zero-shot", chosen.model)
     left_out = LeftOut(chosen.max_bad)
     rows = read_labelled_table(chosen.test, chosen, left_out)
     names = {} if chosen.names is None else read_names(Path(chosen.names))
@@ -133,6 +135,15 @@ def zero_shot(chosen: "Namespace") -> None:
     print(f"{score_table(scores)}\nScores:  {out / METRICS}")
     if said := left_out.sentence(out / BAD_FILE):
         print(f"Note:    {said}")
+
+
+def _require_free(out: Path, command: str, model: str) -> None:
+    """Refuse a folder of others before the pictures that a table holds are written into it."""
+    from xfm.evaluation.linear.run import frozen_maker
+    from xfm.files import model_folder
+    from xfm.results_folder import require_free
+
+    require_free(out, frozen_maker(command, model_folder(model)))
 
 
 def _add_table_options(parser: "ArgumentParser") -> None:

@@ -1,6 +1,5 @@
 """The models that an evaluation fine-tunes on its way: kept, so that one can ask them."""
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xfm.config.evaluation import Part
+from xfm.config.next_command import command_line
 from xfm.modeling.folder import save_model
 from xfm.tasks.own import OwnTask
 
@@ -90,10 +90,9 @@ def kept_models(out: Path, world: Path, validation: bool = False) -> list[KeptMo
             continue
         split = "validation" if validation else _SPLITS.get(part, "seen")
         rows, answers = world / "tasks" / part.value / f"{split}.jsonl", f"{part.value}-answers.jsonl"
-        words = ["xfm", "predict", task, "--model", str(folder), "--input", str(rows), "--out", answers]
-        words += ["--columns", columns] if columns else []
+        command = command_line("predict", task, model=folder, input=rows, out=answers, columns=columns)
         size = sum(path.stat().st_size for path in folder.iterdir())
-        found.append(KeptModel(part, folder, shlex.join(words), size))
+        found.append(KeptModel(part, folder, command, size))
     return found
 
 

@@ -22,7 +22,7 @@ MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models
 def stored_flags(out: Path) -> list[Flag]:
     """The flags in a folder's `evaluation.json`; none where there is no such file."""
     try:
-        details = json.loads((out / DETAILS).read_text(encoding="utf-8"))
+        details = json.loads(read_text(out / DETAILS))
         return read_flags(details)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
@@ -79,6 +79,6 @@ def read_part(path: Path, key: str | None = None) -> PartResult | None:
 def left_out_sentence(out: Path) -> str:
     """Which rows an evaluation left out, in a sentence; empty where it left out none."""
     try:
-        return json.loads((out / DETAILS).read_text(encoding="utf-8"))["left_out"]["says"]
+        return json.loads(read_text(out / DETAILS))["left_out"]["says"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.data.left_out import LeftOut, UnreadablePicture
+from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
 from xfm.errors import UserError
 from xfm.finetuning.split_file import part_as, read_split, write_split
+from xfm.finetuning.usable import readable_rows
 from xfm.tasks.classes import class_names, require_classes
 from xfm.tasks.own import OwnTask, Reading
 from xfm.tasks.pictures import Pictures
@@ -163,67 +164,6 @@ def _places(
     return places, row_places
 
 
-def readable_rows(
-    task: type[OwnTask[Row, Any, Any]],
-    raw: Mapping[str, Sequence[TableRow]],
-    how: Reading,
-    left_out: LeftOut,
-    pictures: Pictures | None = None,
-    progress: bool = False,
-) -> dict[str, list[tuple[TableRow, Row]]]:
-    """Rows of tables with what a task makes of them, but for those of which a picture cannot be read.
-
-    Args:
-        task: what the rows are for.
-        raw: the rows as they stand, by split.
-        how: how cells are meant.
-        left_out: told of the others.
-        pictures: read every picture once; None reads none but where a typed row depends on it.
-        progress: show a bar.
-
-    Raises:
-        UserError: a cell is wrong, or too many rows are left out.
-    """
-    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
-    if pictures is not None:
-        typed = _readable(task, typed, pictures, left_out, progress)
-    left_out.check()
-    return typed
-
-
-def _typed(
-    task: type[OwnTask[Row, Any, Any]], rows: Sequence[TableRow], how: Reading, left_out: LeftOut
-) -> list[tuple[TableRow, Row]]:
-    """Rows with what a task makes of them, but for those that cannot do without their picture."""
-    found: list[tuple[TableRow, Row]] = []
-    for row in rows:
-        try:
-            found.append((row, task.from_row(row, how)))
-        except UnreadablePicture as error:
-            left_out.note(row.place, str(error))
-    return found
-
-
-def _readable(
-    task: type[OwnTask[Row, Any, Any]],
-    typed: Mapping[str, list[tuple[TableRow, Row]]],
-    pictures: Pictures,
-    left_out: LeftOut,
-    progress: bool,
-) -> dict[str, list[tuple[TableRow, Row]]]:
-    """The rows of which every picture can be read; each is read once, before any training."""
-    rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
-    bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in rows for path in paths)), progress)
-    for row, paths in rows:
-        for path in paths:
-            if path in bad:
-                left_out.note(row.place, bad[path])
-    return {
-        name: [(row, one) for row, one in own if bad.keys().isdisjoint(task.pictures_of(one))]
-        for name, own in typed.items()
-    }
-
-
 def _as_before(
     path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], left_out: LeftOut
 ) -> dict[str, list[tuple[TableRow, Row]]]:
@@ -234,8 +174,9 @@ def _as_before(
             left_out.add(row.place, f"it was left out when {path} was written")
     rows = [(row, one) for row, one in rows if row.number not in absent]
     if twice := [name for name in split if name != "train" and name in typed]:
+        option = {"valid": "--validation"}.get(twice[0], f"--{twice[0]}")
         raise UserError(
-            f"--split: {path} has rows of {twice[0]}, and --{twice[0]} is given too; leave one of them out"
+            f"--split: {path} has rows of {twice[0]}, and {option} is given too; leave one of them out"
         )
     parts = part_as(split, path, [row for row, _ in rows], left_out.rows)
     return {**typed, **{name: [rows[place] for place in places] for name, places in parts.items() if places}}
@@ -316,8 +257,3 @@ def _is_value(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:
-    """What is wrong with the pictures of which a part only could be decoded, by row or path."""
-    return {places.get(path) or str(path): flaw for path, flaw in sorted(pictures.flaws.items())}

@@ -13,9 +13,10 @@ from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.finetuning.base import LONGEST, fitting_length, text_limit
-from xfm.finetuning.data import readable_rows, reading
+from xfm.finetuning.data import reading
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.session import AnyTask
+from xfm.finetuning.usable import readable_rows
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.own import OwnTask

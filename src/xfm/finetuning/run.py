@@ -1,6 +1,5 @@
 """`finetune`: from typed rows to a model folder, scores and a report."""
 
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.data.left_out import BAD_FILE
@@ -21,14 +21,13 @@ from xfm.evaluation.context import PartResult
 from xfm.evaluation.scores import Score, write_json, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS
 from xfm.finetuning.compare import compare, intervals
-from xfm.finetuning.data import partial_pictures
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.report import write_report
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
 from xfm.finetuning.tune import Tuned
-from xfm.finetuning.usable import require_same
+from xfm.finetuning.usable import partial_pictures, require_same, say_partial
 from xfm.locks import holds
 from xfm.modeling.folder import FRESH, save_model
 from xfm.processes import require_alone
@@ -54,6 +53,7 @@ class Finetuned:
         left_out: the rows that were left out, in a sentence; empty where none was.
         leaderboards: by split, the model among simple baselines.
         flags: what was out of the ordinary.
+        next: a command that can be pasted: the model's answers to the table that it was tested on.
     """
 
     model: Path
@@ -64,6 +64,7 @@ class Finetuned:
     left_out: str = ""
     leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
+    next: str = ""
 
     @property
     def verdict(self) -> str:
@@ -112,10 +113,7 @@ def finetune(
         run.left_out.write(out)
     if progress:
         tqdm.write(run.summary(), file=sys.stderr)
-    if partial := partial_pictures(run.pictures, run.places(origin)):
-        shown = ", ".join([*partial][:3]) + (", ..." if len(partial) > 3 else "")
-        note = f"Of {len(partial)} pictures the file ends early; what is there is used: {shown}."
-        tqdm.write(f"{note} All are in {DETAILS}.", file=sys.stderr)
+    say_partial(partial_pictures(run.pictures, run.places(origin)))
     if progress and run.left_out.rows:
         tqdm.write(f"Note: {run.left_out.sentence(out / BAD_FILE)}", file=sys.stderr)
     maker = Maker("finetune", {"model": run.model, "data": digest(data.train)}, f"{kind} from {run.model}")
@@ -137,7 +135,9 @@ def finetune(
         add_scores(result, task, name, rows, predictions[name], metrics)
     flags = tuple(_flags(run, task, tuned, compared.boards))
     said, path, boards = run.left_out.sentence(out / BAD_FILE), out / MODEL_FOLDER, compared.boards
-    found = Finetuned(path, result.scores, task, predictions, tuned, said, boards, flags)
+    table = origin.table or "new.csv"
+    use = next_command(run.type.kind.value, path, table, out, origin.columns, origin.root)
+    found = Finetuned(path, result.scores, task, predictions, tuned, said, boards, flags, use)
     _save(run, found, result, origin, seconds, maker)
     return found
 
@@ -201,7 +201,7 @@ def _save(
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
         "intervals": _intervals(run, found),
         "flags": plain(found.flags),
-        "next": next_command(run, found.model, origin),
+        "next": found.next,
     }
     write_json(run.out / DETAILS, details)
     _report(run, found, details, origin)
@@ -237,14 +237,6 @@ def _intervals(run: Session, found: Finetuned) -> dict[str, tuple[float, float]]
         for name, board in found.leaderboards.items()
         for metric, ends in intervals(task, tests[name], found.predictions[name], board).items()
     }
-
-
-def next_command(run: Session, model: Path, origin: Origin) -> str:
-    """A command that can be pasted: the model's answers to the table that it was tested on."""
-    table = origin.table if origin.table and not origin.table.startswith("hub:") else "FILE"
-    words = ["xfm", "predict", run.type.kind.value, "--model", str(model), "--input", table]
-    words += ["--columns", origin.columns] if origin.columns else []
-    return shlex.join([*words, "--out", str(run.out / "answers.jsonl")])
 
 
 def _report(run: Session, found: Finetuned, details: Mapping[str, Any], origin: Origin) -> None:

@@ -21,12 +21,13 @@ from xfm.evaluation.scores import Score, write_json, write_output, write_scores
 from xfm.evaluation.stored import DETAILS, METRICS
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.base import find_model, load_base
-from xfm.finetuning.data import PICTURES_FOLDER, partial_pictures
+from xfm.finetuning.data import PICTURES_FOLDER
 from xfm.finetuning.report import write_report
 from xfm.finetuning.restored import NewRows, few, restored, task_of
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.tune import Tuned
+from xfm.finetuning.usable import partial_pictures, say_partial
 from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
@@ -127,12 +128,13 @@ def score(
     task = restored(kind, base, decoded, rows.rows, config)
     unknown = rows.unknown_to(task)
     sign(out, maker)
+    say_partial(partial := partial_pictures(decoded, rows.places))
     more = {
         "model": str(model),
         "sources": {SPLIT: str(test)},
         "provenance": base.provenance,
         "left_out": left_out.kept_in(out),
-        "partial_pictures": partial_pictures(decoded, rows.places),
+        "partial_pictures": partial,
         "made_by": asdict(maker),
     }
     return _score(out, task, rows, unknown, more)

@@ -33,6 +33,7 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
+from xfm.training.changes import SHOWN
 from xfm.training.checkpoint import list_checkpoints
 
 BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
@@ -47,7 +48,8 @@ class Origin:
         places: file and row that name each picture, for messages.
         sources: what each split was made of, in words, for the report.
         rows: file and row of each typed row, for the report; of equal rows that of the first.
-        table, columns: a table with such rows and what its columns are called, for the next command.
+        table, columns, root: a table with such rows, what its columns are called, and the folder that its
+            paths of pictures start from, for the next command.
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
     """
@@ -57,6 +59,7 @@ class Origin:
     rows: Mapping[Any, str] = field(default_factory=dict)
     table: str = ""
     columns: str = ""
+    root: Path | None = None
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
 
@@ -80,6 +83,7 @@ class Session:
         progress: show bars.
         left_out: rows without which it goes, and pictures that get lost on the way.
         fitting: steps that fit the rows, whatever was asked for.
+        shown: a digest of what the rows' pictures were when they were looked through; empty without any.
     """
 
     type: type[AnyTask]
@@ -92,6 +96,7 @@ class Session:
     progress: bool
     left_out: LeftOut
     fitting: int
+    shown: str
 
     @classmethod
     def begin(
@@ -130,7 +135,9 @@ class Session:
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
         if not data.answers:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
-        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting)
+        shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
+        shown = shown if pictures.marks else ""
+        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown)
 
     def summary(self) -> str:
         """What is going to happen."""
@@ -158,6 +165,7 @@ class Session:
             "without": blanked.value,
             "seed": self.config.seed,  # before the rows, which it parts: it is what the user sees
             "data": {name: digest(rows) for name, rows in data.items()},
+            **({SHOWN: self.shown} if self.shown else {}),
             "labels": list(self.data.labels),
             "finetune": self.config,
         }

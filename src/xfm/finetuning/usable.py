@@ -1,17 +1,88 @@
-"""Which typed rows can be used, where no table says where a picture stands; and whether that stays so."""
+"""Which rows can be used, of tables and typed ones; whether that stays so; and pictures used in part."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from xfm.data.left_out import LeftOut, read_bad_rows
+from tqdm import tqdm
+
+from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
+from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.tasks.own import OwnTask
+from xfm.evaluation.stored import DETAILS
+from xfm.tasks.own import OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 
+Row = TypeVar("Row")
+_SHOWN = 3
 
+
+# ---------------------------------------------------------------- rows of tables
+def readable_rows(
+    task: type[OwnTask[Row, Any, Any]],
+    raw: Mapping[str, Sequence[TableRow]],
+    how: Reading,
+    left_out: LeftOut,
+    pictures: Pictures | None = None,
+    progress: bool = False,
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    """Rows of tables with what a task makes of them, but for those of which a picture cannot be read.
+
+    Args:
+        task: what the rows are for.
+        raw: the rows as they stand, by split.
+        how: how cells are meant.
+        left_out: told of the others.
+        pictures: read every picture once; None reads none but where a typed row depends on it.
+        progress: show a bar.
+
+    Raises:
+        UserError: a cell is wrong, or too many rows are left out.
+    """
+    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
+    if pictures is not None:
+        typed = _readable(task, typed, pictures, left_out, progress)
+    left_out.check()
+    return typed
+
+
+def _typed(
+    task: type[OwnTask[Row, Any, Any]], rows: Sequence[TableRow], how: Reading, left_out: LeftOut
+) -> list[tuple[TableRow, Row]]:
+    """Rows with what a task makes of them, but for those that cannot do without their picture."""
+    found: list[tuple[TableRow, Row]] = []
+    for row in rows:
+        try:
+            found.append((row, task.from_row(row, how)))
+        except UnreadablePicture as error:
+            left_out.note(row.place, str(error))
+    return found
+
+
+def _readable(
+    task: type[OwnTask[Row, Any, Any]],
+    typed: Mapping[str, list[tuple[TableRow, Row]]],
+    pictures: Pictures,
+    left_out: LeftOut,
+    progress: bool,
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    """The rows of which every picture can be read; each is read once, before any training."""
+    rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
+    bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in rows for path in paths)), progress)
+    for row, paths in rows:
+        for path in paths:
+            if path in bad:
+                left_out.note(row.place, bad[path])
+    return {
+        name: [(row, one) for row, one in own if bad.keys().isdisjoint(task.pictures_of(one))]
+        for name, own in typed.items()
+    }
+
+
+# ---------------------------------------------------------------- typed rows
 def usable_rows(
     task: type[OwnTask[Any, Any, Any]],
     data: SplitRows[Any],
@@ -81,3 +152,18 @@ def require_same(out: Path, left_out: LeftOut) -> None:
         raise UserError(
             f"{place} {change}: bring it back as it was to go on with {out}, or begin in another folder"
         )
+
+
+# ---------------------------------------------------------------- pictures used in part
+def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:
+    """What is wrong with the pictures of which a part only could be decoded, by row or path."""
+    return {places.get(path) or str(path): flaw for path, flaw in sorted(pictures.flaws.items())}
+
+
+def say_partial(partial: Mapping[str, str]) -> None:
+    """Count such pictures on stderr, and name some of them."""
+    if partial:
+        count = f"{len(partial):,} picture{'' if len(partial) == 1 else 's'}"
+        shown = ", ".join([*partial][:_SHOWN]) + (", ..." if len(partial) > _SHOWN else "")
+        note = f"Of {count} the file ends early; what is there is used: {shown}. All are in {DETAILS}."
+        tqdm.write(note, file=sys.stderr)

@@ -5,19 +5,17 @@ from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from torch import Tensor
 
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
 from xfm.config.task import TaskKind
-from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError, suggest
+from xfm.inference.batches import Batch, cut
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.given import ABSENT, Many, One, Stream, option, sort_out
 from xfm.inference.items import (
@@ -31,39 +29,11 @@ from xfm.inference.items import (
     warned_once,
 )
 from xfm.inference.pictures import PictureReader
-from xfm.tasks.shapes import round_up
 
 Answer = TypeVar("Answer")
 Ready = TypeVar("Ready")
 Bad = Callable[[int, str], bool]
 """Told the number of an input that cannot be used, and why; whether it may be passed over."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows that are answered in one pass.
-
-    Attributes:
-        items: R rows of the same number of texts and of pictures.
-        tokens: [R, T], a pair of texts as one sequence; None where rows have no texts.
-        image: [I, 1 + P, Dv] distinct pictures, encoded; None where rows have none.
-        index: [R, K] int64, the K pictures of each row.
-        keys: identities of the I pictures.
-    """
-
-    items: Sequence[Item]
-    tokens: Tokens | None
-    image: Tensor | None
-    index: Tensor | None
-    keys: Sequence[bytes] = ()
-
-    @property
-    def fused(self) -> tuple[Tokens, Tensor, Tensor]:
-        """Texts, pictures and [R] the picture of each text, of rows that have one of each."""
-        assert self.tokens is not None
-        assert self.image is not None
-        assert self.index is not None
-        return self.tokens, self.image, self.index[:, 0]
 
 
 class Pipeline(ABC, Generic[Ready, Answer]):
@@ -298,16 +268,3 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             return tokenizer.encode_batch([text for (text,) in texts], longest).tokens
         first, second = zip(*texts, strict=True)
         return tokenizer.encode_pairs(first, second, longest).tokens
-
-
-def as_captions(engine: Engine, texts: Sequence[str]) -> Tokens:
-    """[R, T] texts as the model reads captions."""
-    return engine.tokenizer.encode_batch([normalise_caption(text) for text in texts], engine.longest).tokens
-
-
-def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:
-    """Some rows without padding that none of them needs, but for few different lengths."""
-    index = torch.tensor(rows)
-    mask = tokens.mask[index]
-    length = min(round_up(int(mask.sum(dim=1).max()), LENGTH_STEP), mask.shape[1], longest)
-    return Tokens(tokens.ids[index, :length], mask[:, :length])

@@ -11,7 +11,8 @@ from xfm.config.pipelines import Best, PipelineTask, ZeroShotOptions
 from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
-from xfm.inference.base import Batch, Pipeline, as_captions
+from xfm.inference.base import Pipeline
+from xfm.inference.batches import Batch, as_captions
 from xfm.modeling.task_models import ImageClassifier, PairClassifier, Reasoner, TaskModel, TextClassifier
 
 

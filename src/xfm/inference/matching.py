@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from xfm.config.pipelines import NoOptions, PipelineTask
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
-from xfm.inference.base import Batch, Pipeline
+from xfm.inference.base import Pipeline
+from xfm.inference.batches import Batch
 from xfm.modeling.task_models import fuse_encoded
 
 

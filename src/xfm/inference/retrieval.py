@@ -13,7 +13,8 @@ from xfm.config.pipelines import PipelineTask, RetrievalOptions
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.evaluation.retrieval import rerank_scores
-from xfm.inference.base import Bad, Batch, Pipeline, as_captions, cut
+from xfm.inference.base import Bad, Pipeline
+from xfm.inference.batches import Batch, as_captions, cut
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.given import ABSENT, gallery_of
 from xfm.inference.items import InputError, warned_once

@@ -13,7 +13,8 @@ from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions, PipelineTa
 from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
-from xfm.inference.base import Batch, Pipeline
+from xfm.inference.base import Pipeline
+from xfm.inference.batches import Batch
 from xfm.inference.items import Item
 from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Answerer, Captioner, fuse_encoded

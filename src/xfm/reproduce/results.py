@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from xfm.evaluation.scores import Score, read_scores
+from xfm.files import read_text
 from xfm.reproduce.published import published_results
 
 OFFICIAL = "official.json"
@@ -33,7 +34,7 @@ def left_out_notes(out: Path) -> list[str]:
     notes: list[str] = []
     for path in sorted(out.glob(f"*/*/{DETAILS}")):
         try:
-            missing = json.loads(path.read_text(encoding="utf-8"))[LEFT_OUT]["by_split"]
+            missing = json.loads(read_text(path))[LEFT_OUT]["by_split"]
             rows = ", ".join(f"{count:,} rows of {split}" for split, count in missing.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue

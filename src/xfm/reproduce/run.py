@@ -184,7 +184,7 @@ def _claim(out: Path, model: str, smoke: bool) -> None:
     Raises:
         UserError: it holds those of another model, or of smoke runs.
     """
-    mine = {"model": model, "weights": weights_digest(Path(model)), "smoke": smoke}
+    mine = {"model": model, "weights": _mark_of(Path(model)), "smoke": smoke}
     maker = Maker("reproduce", about=model)
     require_free(out, maker)
     if not (out / OWNER).is_file():
@@ -203,8 +203,8 @@ def _as_json(values: Mapping[str, Any]) -> str:
     return json.dumps(values) + "\n"
 
 
-def weights_digest(model: Path) -> str:
-    """A digest of the files of a model, which may be a folder, a run's folder or a single file.
+def _mark_of(model: Path) -> str:
+    """By what a model is known again, which may be a folder, a run's folder or a single file.
 
     Raises:
         UserError: there is no model.

@@ -38,6 +38,7 @@ class Pictures:
 
     Attributes:
         flaws: what is wrong with the pictures of which a part only could be decoded so far.
+        marks: a digest of each file as it was when it was first read.
         lost: counts pictures that were there when they were looked through (`unreadable`) and cannot be read
             now. Such a picture is blank from then on, so that a training of hours goes on. None: it raises.
     """
@@ -47,6 +48,7 @@ class Pictures:
         self._capacity = limit // (3 * prod(preprocessing.shape))
         self._kept: dict[Path, Tensor] = {}
         self.flaws: dict[Path, str] = {}
+        self.marks: dict[Path, str] = {}
         self._blank: set[Path] = set()
         self.lost: LeftOut | None = None
 
@@ -86,6 +88,7 @@ class Pictures:
     def _decoded(self, path: Path) -> Tensor:
         """The pixels of a file; what is wrong with one of which a part only is there, is noted."""
         found = load_decoded(path)
+        self.marks.setdefault(path, found.mark)
         if found.flaw is not None:
             if path not in self.flaws and len(self.flaws) < NAMED:
                 _log.warning("used %s in part: %s", printable(str(path)), found.flaw)

@@ -1,6 +1,7 @@
 """`bad.jsonl` of a pre-training: the records that were left out, written as they come."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from xfm.data.folders import FolderReport
 from xfm.data.left_out import BAD_FILE, bad_rows_of
 from xfm.data.schema import Batch
 from xfm.errors import printable
+from xfm.training import distributed
 
 
 class BadLog:
@@ -15,12 +17,12 @@ class BadLog:
 
     Args:
         folder: of the run.
-        rank: of the process; each has a file of its own.
+        process: this one; each has a file of its own.
         resume: whether the records of a run that was stopped stay in it.
     """
 
-    def __init__(self, folder: Path, rank: int, resume: bool) -> None:
-        self._path = folder / (BAD_FILE if rank == 0 else f"{Path(BAD_FILE).stem}-{rank}.jsonl")
+    def __init__(self, folder: Path, process: distributed.Process, resume: bool) -> None:
+        self._path, self._process = folder / _name(process.rank), process
         self._resume = resume
         self._known: set[str] | None = None
 
@@ -46,17 +48,35 @@ class BadLog:
                 file.write(json.dumps(content, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
-        """Remove what an earlier run left, where this one left out nothing."""
+        """Remove what an earlier run left, where this one left out nothing or has fewer processes."""
         if self._known is None and not self._resume:
             self._path.unlink(missing_ok=True)
+        if self._process.is_first and not self._resume:
+            ours = {_name(rank) for rank in range(self._process.world)}
+            for path in _files(self._path.parent):
+                if path.name not in ours:
+                    path.unlink(missing_ok=True)
+
+
+def _name(rank: int) -> str:
+    return BAD_FILE if rank == 0 else f"{Path(BAD_FILE).stem}-{rank}.jsonl"
+
+
+def _files(folder: Path) -> list[Path]:
+    """Those of all processes, the first one's first."""
+    others = re.compile(rf"{Path(BAD_FILE).stem}-(\d+)\.jsonl")
+    found = {int(match[1]): path for path in folder.iterdir() if (match := others.fullmatch(path.name))}
+    return [folder / BAD_FILE, *(found[rank] for rank in sorted(found))]
 
 
 def bad_records(folder: Path) -> str:
     """How many records a run left out, in a sentence with the first of them; empty where it left out none."""
-    files = sorted(folder.glob(f"{Path(BAD_FILE).stem}*.jsonl"))
-    found = {place: reason for file in files for place, reason in bad_rows_of(file).items()}
+    kept = {file: rows for file in _files(folder) if (rows := bad_rows_of(file))}
+    found = {place: reason for rows in kept.values() for place, reason in rows.items()}
     if not found:
         return ""
     place, reason = next(iter(found.items()))
     were = "record was" if len(found) == 1 else "records were"
-    return printable(f"{len(found):,} {were} left out: {place} ({reason}); all in {files[0]}")
+    return printable(
+        f"{len(found):,} {were} left out: {place} ({reason}); all in {' and '.join(map(str, kept))}"
+    )

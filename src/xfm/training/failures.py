@@ -3,19 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-import torch
 import torch.distributed as dist
 
 from xfm.data.workers import loader_death
 from xfm.errors import UserError, first_line
+from xfm.failures import out_of_memory
 from xfm.training import distributed
 
-_NO_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "Cannot allocate memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
 _LOST_PEER = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -43,20 +37,13 @@ def explained(place: Callable[[], str]) -> Iterator[None]:
     except (UserError, KeyboardInterrupt):
         raise
     except (MemoryError, RuntimeError) as error:
-        if is_out_of_memory(error):
+        if out_of_memory(error):
             raise UserError(f"{_no_memory(error)}; {place()}") from error
         if found := loader_death(error):
             raise UserError(f"{str(found).rstrip('.')}; {place()}") from error
         if distributed.world() > 1 and _is_lost_peer(error):
             raise UserError(f"{_lost(error)}; {place()}") from error
         raise
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory of this machine or of its device was too little."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def _no_memory(error: BaseException) -> str:

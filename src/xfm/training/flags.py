@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.load import read_recipe, recipe_names
+from xfm.files import MAX_LOG, read_text
 from xfm.training.logging import LOG_FILE
 
 ENOUGH_STEPS = 0.95
@@ -53,7 +54,7 @@ Line = Mapping[str, Any]
 def log_lines(path: Path) -> list[Line]:
     """The lines of a run's log; torn ones are left out, a missing file has none."""
     found: list[Line] = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+    for text in read_text(path, MAX_LOG, errors="replace").splitlines() if path.is_file() else []:
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):

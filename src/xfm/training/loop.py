@@ -210,7 +210,10 @@ class _Loop(Generic[B]):
                     done, self.precision, config.keep, self.model, self.optimizer, self.generator
                 )
                 saved = done
-            if ended:
+            # Asked for in the last step, or while it was looked at and saved: more may follow in the command.
+            # Of several processes each has its own answer here, and all must go the same way.
+            stopping = stopping or (ended and self.process.world == 1 and stop.received)
+            if ended and not stopping:
                 return self._result(done, began, last)
             if stopping:
                 raise Interrupted(farewell(done, self.folder and self.folder.path))

@@ -88,15 +88,12 @@ def pretrain(
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
     provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe))
-    with (
-        distributed.processes(device) as process,
-        held(folder, process),
-        explained(lambda: saved_of(folder)),
-    ):
+    said = explained(lambda: saved_of(folder))
+    with distributed.processes(device) as process, held(folder, process), said:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         data = CurriculumData(recipe, process, preprocessing)
-        bad = BadLog(folder, process.rank, resume)
+        bad = BadLog(folder, process, resume)
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
@@ -127,13 +124,8 @@ def pretrain(
         if process.is_first:
             for report in data.reports:
                 bad.folder(report)
-            save_model(
-                folder / MODEL_FOLDER,
-                model,
-                data.tokenizer,
-                preprocessing,
-                provenance(result.step, changes=result.changes),
-            )
+            made = provenance(result.step, changes=result.changes)
+            save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
             if count := data.used_in_part:
                 _log.warning("%s pictures were used in part; see the events in %s", count, folder / LOG_FILE)
         distributed.barrier()

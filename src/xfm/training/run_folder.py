@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,12 @@ from torch import nn
 
 from xfm.config.plain import completed, first_difference, to_plain
 from xfm.config.training import Change, Precision
-from xfm.data.fingerprint import data_changes
 from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.files import write_text, writing
 from xfm.locks import locked
 from xfm.training import distributed
+from xfm.training.changes import SHOWN, changes_since, other_data
 from xfm.training.checkpoint import (
     CheckpointState,
     checkpoint_path,
@@ -36,7 +35,6 @@ from xfm.training.randomness import random_state, restore_random_state
 from xfm.training.signals import Interrupted
 
 CONFIG_FILE = "config.yaml"
-_DIGEST = re.compile("[0-9a-f]{16}")
 
 MAY_CHANGE = frozenset(
     {
@@ -121,26 +119,6 @@ def farewell(step: int, folder: Path | None) -> str:
         f"stopped after step {step}, everything is saved in {folder}; run the same command with --resume to "
         "continue"
     )
-
-
-def changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -> dict[Change, str]:
-    """What is otherwise than when a checkpoint was written, in words.
-
-    Args:
-        state: the checkpoint's.
-        world: processes now.
-        data: the files of the data now; nothing is compared where the checkpoint has none.
-    """
-    found: dict[Change, str] = {}
-    if state.data and (files := data_changes(dict(state.data), dict(data))):
-        more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
-        found[Change.DATA] = f"its data has changed ({', '.join(files[:3])}{more})"
-    if state.world != world:
-        found[Change.PROCESSES] = (
-            f"it had {state.world} processes and now has {world}, so that a step takes "
-            f"{world / state.world:g} times as many samples"
-        )
-    return found
 
 
 class Describe(Protocol):
@@ -252,7 +230,8 @@ class RunFolder:
 
     def _check_settings(self, path: Path) -> None:
         stored = completed(read_state(path).settings, self.config)
-        difference = first_difference(stored, self.settings, MAY_CHANGE)
+        unknown = {SHOWN} - stored.keys()  # to earlier versions
+        difference = first_difference(stored, self.settings, MAY_CHANGE | unknown)
         if difference is not None:
             name, old, new = difference
             if name == "training.steps":
@@ -260,10 +239,10 @@ class RunFolder:
                     f"{self.path} is a run of {old} steps, and its schedule with it; it cannot have {new}. "
                     f"Train on in another folder from its weights: --init.model {self.path}/model"
                 )
-            if name.startswith("data.") and _DIGEST.fullmatch(str(old)):  # of a fine-tuning's rows
+            if what := other_data(name, old):
                 raise UserError(
-                    f"{path} was trained on other rows: those of {name.removeprefix('data.')} have changed "
-                    "since; put the old table back, or start a new run in another folder"
+                    f"{path} was trained on other {what} have changed since; put the old ones back, or start "
+                    "a new run in another folder"
                 )
             raise UserError(
                 f"{path} belongs to another configuration: {name} was {old} and is now {new}; "

@@ -24,12 +24,12 @@ def test_a_header_of_any_width(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     names = ["text", "label", "x" * 200_000, *(f"c{n}" for n in range(100_000))]
     path.write_text(",".join(names) + "\n" + "a,b" + "," * (len(names) - 2) + "\n")
-    began = time.monotonic()
+    began = time.process_time()
     assert [dict(row) for row in read(path)] == [{"text": "a", "label": "b"}]
     with pytest.raises(UserError, match="no column 'other'") as error:
         read(path, columns="label=other")
     assert len(str(error.value)) < 600
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 @pytest.mark.parametrize("content", ["x" * 5_000_000 + ",b\n", '"' + "x\n" * 2_500_000 + '",b\n'])

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.evaluation.linear.test_run import folder, run  # noqa: F401
+from tests.evaluation.linear.conftest import run
 from xfm.cli import main
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.evaluation.scores import read_scores
 
 
 @pytest.fixture
-def spoilt(folder: Path) -> Path:  # noqa: F811
+def spoilt(folder: Path) -> Path:
     """Two training pictures and a test picture are bad, and there are files that are no pictures."""
     names = sorted(path.name for path in (folder / "train").iterdir())
     (folder / "train" / names[0] / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
@@ -25,7 +25,7 @@ def spoilt(folder: Path) -> Path:  # noqa: F811
     return folder
 
 
-def options(folder: Path) -> list[str]:  # noqa: F811
+def options(folder: Path) -> list[str]:
     return ["--test", str(folder / "test"), "--methods", "linear,head,knn", "--neighbours", "3"]
 
 
@@ -87,7 +87,7 @@ def test_zero_shot_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_model_that_makes_no_numbers_is_not_taken_for_bad_pictures(
-    folder: Path,  # noqa: F811
+    folder: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -5,40 +5,17 @@ import json
 import re
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
 import xfm
-from tests.evaluation.tiny import COLOURS, save_tiny_model
+from tests.evaluation.linear.conftest import run
+from tests.evaluation.tiny import COLOURS
 from xfm.cli import main
 from xfm.config.linear import HeadConfig
 from xfm.evaluation.linear.deep import FeatureHead, _orders, fit_head
 from xfm.evaluation.probe import Split
 from xfm.evaluation.scores import read_scores
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A model, and pictures of four colours in folders of their classes."""
-    save_tiny_model(tmp_path / "model")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 10), ("test", 5)):
-        for name, colour in COLOURS.items():
-            place = tmp_path / split / name
-            place.mkdir(parents=True)
-            for number in range(count):
-                pixels = np.clip(np.array(colour) + rng.integers(-30, 31, (32, 32, 3)), 0, 255).astype(
-                    np.uint8
-                )
-                Image.fromarray(pixels).save(place / f"{number}.png")
-    return tmp_path
-
-
-def run(folder, *options):
-    paths = {"--train": folder / "train", "--out": folder / "out"}
-    given = [str(word) for option in paths.items() for word in option]
-    return main(["probe", str(folder / "model"), *given, "--features.precision", "fp32", *options])
 
 
 def test_colours_are_told_apart_from_frozen_features(folder, capsys):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
@@ -15,6 +15,10 @@ from xfm.inference.predict.inputs import add_inputs, chosen_source
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
+
+    from xfm.inference.base import Pipeline
+    from xfm.inference.predict.reading import RowSource
+    from xfm.inference.predict.run import Outcome
 
 _TASKS = ", ".join(PipelineTask)
 
@@ -134,17 +138,11 @@ def predict(chosen: "Namespace") -> None:
     task = pipeline_task(chosen.task)
     options = assemble(OPTIONS[task], chosen)
     _check(chosen, task)
-    from xfm.data.left_out import LeftOut, left_out_lines
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
-    from xfm.inference.predict.direct import OneRow
-    from xfm.inference.predict.output import bad_file
-    from xfm.inference.predict.printed import print_answers
     from xfm.inference.predict.reading import Reading
     from xfm.inference.predict.run import predict as run
-    from xfm.inference.predict.run import read_gallery
     from xfm.inference.predict.sources import open_source
-    from xfm.inference.retrieval import Retrieval
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
@@ -161,16 +159,10 @@ def predict(chosen: "Namespace") -> None:
         allow_urls=chosen.allow_urls,
         readers=chosen.workers,
     )
-    gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
     if chosen.out is None:
         assert not isinstance(source, Path)
-        if isinstance(pipe, Retrieval) and gallery is not None:
-            left_out = LeftOut(chosen.max_bad)
-            pipe.searched = read_gallery(pipe, Path(gallery), root, left_out)
-            for line in left_out_lines(left_out.plain()):
-                print(f"xfm: of the gallery, {printable(line)} is left out", file=sys.stderr)
-        max_bad = 0 if isinstance(source, OneRow) else chosen.max_bad
-        return print_answers(pipe, source, options, max_bad, None if draw is None else Path(draw))
+        _print(chosen, pipe, source, options, root)
+        return
     out = Path(chosen.out)
     try:
         found = run(
@@ -179,14 +171,41 @@ def predict(chosen: "Namespace") -> None:
             out,
             options,
             reading=reading,
-            gallery=gallery,
+            gallery=getattr(chosen, "gallery", None),
             max_bad=chosen.max_bad,
             restart=chosen.restart,
-            draw=draw,
+            draw=getattr(chosen, "draw", None),
             progress=not chosen.quiet,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
+    _say(found, out)
+
+
+def _print(
+    chosen: "Namespace", pipe: "Pipeline[Any, Any]", source: "RowSource", options: Any, root: Path | None
+) -> None:
+    """Answer on standard output."""
+    from xfm.data.left_out import LeftOut, left_out_lines
+    from xfm.inference.predict.direct import OneRow
+    from xfm.inference.predict.printed import print_answers
+    from xfm.inference.predict.run import read_gallery
+    from xfm.inference.retrieval import Retrieval
+
+    gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
+    if isinstance(pipe, Retrieval) and gallery is not None:
+        left_out = LeftOut(chosen.max_bad)
+        pipe.searched = read_gallery(pipe, Path(gallery), root, left_out)
+        for line in left_out_lines(left_out.plain()):
+            print(f"xfm: of the gallery, {printable(line)} is left out", file=sys.stderr)
+    max_bad = 0 if isinstance(source, OneRow) else chosen.max_bad
+    print_answers(pipe, source, options, max_bad, None if draw is None else Path(draw))
+
+
+def _say(found: "Outcome", out: Path) -> None:
+    """How many rows are answered in a file, and how many are not."""
+    from xfm.inference.predict.output import bad_file
+
     before = f" ({found.before} of them by earlier runs)" if found.before else ""
     partial = f'; {found.partial} by a part of a picture, see their "warning"' if found.partial else ""
     answered = found.before + found.answered
@@ -196,4 +215,3 @@ def predict(chosen: "Namespace") -> None:
         print(f"{found.skipped} of {total} rows were left out: {first}; all in {bad_file(out)}")
     if found.gallery:
         print(f"Of the gallery, {found.gallery}")
-    return None

@@ -1,6 +1,5 @@
 """Rows that stand in no table: the fields of one input, a picture, standard input."""
 
-import hashlib
 import mimetypes
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -11,7 +10,7 @@ from xfm.config.pipelines import Holds, InputField
 from xfm.data.pictures import PictureError, picture_size, read_picture
 from xfm.errors import UserError
 from xfm.inference.items import example
-from xfm.inference.predict.reading import InputRow, Reading, RowSource
+from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_head
 from xfm.inference.predict.sources import Line, json_row, numbered_lines, unusable
 
 
@@ -116,5 +115,4 @@ class StandardInput(RowSource):
 
     def known_by(self) -> dict[str, Any]:
         """The first two rows, as of a file."""
-        head = b"".join(line.data for line in self._head)
-        return {"file": str(self.name), "begins": hashlib.sha256(head).hexdigest()[:16]}
+        return known_head(str(self.name), b"".join(line.data for line in self._head))

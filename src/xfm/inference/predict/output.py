@@ -1,7 +1,6 @@
 """The file of answers: JSON lines that are only ever appended to, so that a killed run can go on."""
 
 import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
+from xfm.locks import lock_file
 from xfm.results_folder import free_name
 
 ROW, ANSWER, IMAGE, WARNING = "row", "prediction", "image", "warning"
@@ -124,12 +124,15 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
         with writing(out, _ROOM):
             out.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(out.open("a+b"))
-            _lock(out, file)
-            if file.seek(0, os.SEEK_END) > 0 and not earlier_settings(out):
+            if lock_file(file.fileno(), out) is False:
+                raise UserError(f"{out} is being written by another run; wait for it, or name another file")
+            if file.seek(0, os.SEEK_END) > 0 and not (earlier_settings(out) and _begins_as_answers(file)):
                 raise UserError(
                     f"{out} holds something, but {settings_file(out).name} beside it does not say that "
                     f"`predict` made it; name another file, such as {free_name(out)}"
                 )
+            if bad_file(out).is_symlink():  # it is emptied and removed, and may come from anybody
+                raise UserError(f"{bad_file(out)} is a link: remove it, or name another file than {out}")
             if restart:
                 file.truncate(0)
             _check_settings(out, settings, begun=file.seek(0, os.SEEK_END) > 0)
@@ -144,16 +147,6 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             os.fsync(file.fileno())
             if bad.seek(0, os.SEEK_END) == 0:
                 bad_file(out).unlink(missing_ok=True)
-
-
-def _lock(out: Path, file: BinaryIO) -> None:
-    """Keep other runs away, where the file system can."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{out} is being written by another run; wait for it, or name another file") from None
-    except OSError:
-        pass
 
 
 def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
@@ -184,6 +177,19 @@ def _mend(out: Path, file: BinaryIO, by_name: bool) -> Done:
         if by_name:
             names.add(_line(out, lines, last, IMAGE, str))
     return Done(0 if by_name else _line(out, lines, last, ROW, int), lines, frozenset(names))
+
+
+def _begins_as_answers(file: BinaryIO) -> bool:
+    """Whether a file may be one of answers, whatever is said of it: a restart empties it.
+
+    A kill leaves a line that is cut off, and a crash of the machine may leave zeros.
+    """
+    file.seek(0)
+    head = file.read(_TAIL)
+    if not head.strip(b"\0"):
+        return True
+    begins = tuple(b'{"%s": ' % name.encode() for name in (ROW, IMAGE, WARNING, ANSWER))
+    return head.startswith(begins) or any(begin.startswith(head) for begin in begins)
 
 
 def _end_of_lines(file: BinaryIO) -> int:

@@ -12,8 +12,9 @@ from xfm.inference.base import Pipeline
 from xfm.inference.items import InputError
 from xfm.inference.predict.output import answer_line
 from xfm.inference.predict.reading import InputRow, RowSource
-from xfm.inference.predict.run import draw_answer
+from xfm.inference.predict.run import claim, draw_answer
 from xfm.inference.predict.sources import FolderRows
+from xfm.results_folder import digest
 
 
 def print_answers(
@@ -33,7 +34,8 @@ def print_answers(
         draw: folder for the pictures of a grounding with their boxes.
 
     Raises:
-        UserError: too many rows cannot be answered; those before the last of them are printed.
+        UserError: too many rows cannot be answered (those before the last of them are printed), or `draw`
+            holds something else.
     """
     waiting: dict[int, InputRow] = {}
     warnings: dict[int, str] = {}
@@ -52,6 +54,8 @@ def print_answers(
         print(f"xfm: {printable(_placed(row, reason))}", file=sys.stderr)
         return True
 
+    if draw is not None:
+        claim(draw, f"printed: {digest([rows.known_by()])}", "these answers, which are printed")
     if isinstance(rows, FolderRows) and rows.report:
         print(f"xfm: {rows.report.sentence}", file=sys.stderr)
     try:

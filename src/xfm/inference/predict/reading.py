@@ -1,5 +1,7 @@
 """What a row to answer is, and how tables are read as such rows."""
 
+import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +11,13 @@ from typing import Any
 from xfm.config.pipelines import Holds, InputField
 from xfm.data.tables import ColumnMap, Field, TableRow
 from xfm.data.tables.columns import listed
+from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
 from xfm.inference.fetch import is_url
 from xfm.inference.items import Unreadable
+
+_HEAD = 1 << 16
+"""Most bytes of a line by which a file is known again."""
 
 
 @dataclass(frozen=True)
@@ -160,5 +166,18 @@ class RowSource(ABC):
         """
 
     def known_by(self) -> dict[str, Any] | None:
-        """What tells the rows from others, for those that stand in no file."""
+        """What tells the rows from others; None where that is not known."""
         return None
+
+
+def known_path(path: Path) -> dict[str, Any]:
+    """A folder's path, or a file's name and first two lines: it may grow, and bad rows may be mended."""
+    if os.path.isdir(path):
+        return {"folder": os.path.abspath(path)}
+    with unreadable(path), path.open("rb") as file:
+        return known_head(path.name, file.readline(_HEAD) + file.readline(_HEAD))
+
+
+def known_head(name: str, head: bytes) -> dict[str, Any]:
+    """What tells a file from others: its name, and a digest of its first lines."""
+    return {"file": name, "begins": hashlib.sha256(head).hexdigest()[:16]}

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
 from xfm.data.left_out import LeftOut
-from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
 from xfm.files import writing
 from xfm.inference.base import Pipeline
@@ -30,12 +29,10 @@ from xfm.inference.predict.output import (
     open_answers,
     settings_file,
 )
-from xfm.inference.predict.reading import InputRow, Reading, RowSource
+from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 from xfm.inference.predict.sources import FolderRows, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
 from xfm.results_folder import Maker, free_name, sign, signed_by, unused
-
-_HEAD = 1 << 16  # most bytes of a line by which an input is known again
 
 
 @dataclass(frozen=True)
@@ -109,8 +106,7 @@ def predict(
         rows.files if isinstance(rows, OneRow) else [] if isinstance(source, RowSource) else [Path(source)]
     )
     _refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
-    known = _known_by(Path(source)) if not isinstance(source, RowSource) else source.known_by()
-    settings = _settings(pipe, known, reading, options, gallery)
+    settings = _settings(pipe, rows.known_by(), reading, options, gallery)
     candidates, said = LeftOut(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
@@ -118,7 +114,7 @@ def predict(
         said = candidates.sentence(gallery_file(out))
     pipe.prepare(options)  # refuses what cannot be, before anything is written
     if draw is not None:
-        _claim(Path(draw), out)
+        claim(Path(draw), str(out.resolve()), str(out))
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         if isinstance(rows, FolderRows) and rows.report:
             answers.log_folder(rows.report)
@@ -148,12 +144,21 @@ def _refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
                 raise UserError(f"{source} is read, and {written} would be written; choose another --out")
 
 
-def _claim(draw: Path, out: Path) -> None:
-    """Keep the pictures of others, which may be called 1.jpg too, from being drawn over."""
-    maker, before = Maker("predict", {"answers": str(out.resolve())}, str(out)), signed_by(draw)
+def claim(draw: Path, answers: str, about: str) -> None:
+    """Keep the pictures of others, which may be called 1.jpg too, from being drawn over.
+
+    Args:
+        draw: folder for the pictures.
+        answers: tells the answers from others.
+        about: them, in words.
+
+    Raises:
+        UserError: the folder holds something else; names one that is free.
+    """
+    maker, before = Maker("predict", {"answers": answers}, about), signed_by(draw)
     if draw != unused(draw) and not (before and before.made(maker)):
         raise UserError(
-            f"--draw {draw} holds something else than the pictures of {out}; name another folder, such as "
+            f"--draw {draw} holds something else than the pictures of {about}; name another folder, such as "
             f"{free_name(draw)}"
         )
     sign(draw, maker)
@@ -273,7 +278,7 @@ def _settings(
         "columns": dict(reading.columns.columns),
         "keep": list(reading.keep),
         "options": options,
-        "gallery": None if gallery is None else _known_by(Path(gallery)),
+        "gallery": None if gallery is None else known_path(Path(gallery)),
         "precision": pipe.engine.precision.value,
     }
 
@@ -286,12 +291,3 @@ def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
         few = tensor.detach().flatten()[:64].float().cpu().numpy()
         digest.update(f"{name} {[*tensor.shape]}".encode() + few.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _known_by(path: Path) -> dict[str, Any]:
-    """A folder's path, or a file's name and first two lines: it may grow, and bad rows may be mended."""
-    if os.path.isdir(path):
-        return {"folder": os.path.abspath(path)}
-    with unreadable(path), path.open("rb") as file:
-        head = file.readline(_HEAD) + file.readline(_HEAD)
-    return {"file": path.name, "begins": hashlib.sha256(head).hexdigest()[:16]}

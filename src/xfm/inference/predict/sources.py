@@ -18,7 +18,7 @@ from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import unreadable
 from xfm.errors import UserError
 from xfm.inference.items import Unreadable
-from xfm.inference.predict.reading import InputRow, Reading, RowSource
+from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 
 
 def open_source(path: Path, reading: Reading) -> RowSource:
@@ -46,6 +46,10 @@ class _TableRows(RowSource):
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path, self.reading = path, reading
         self.total, self.unit = path.stat().st_size, "B"
+
+    def known_by(self) -> dict[str, Any]:
+        """The file's name and first lines."""
+        return known_path(self.path)
 
 
 class JsonRows(_TableRows):
@@ -212,3 +216,7 @@ class FolderRows(RowSource):
             if name not in done:
                 path = self.path / name
                 yield InputRow(number, str(path), {self.field: path}, {"image": name}, number)
+
+    def known_by(self) -> dict[str, Any]:
+        """The folder."""
+        return known_path(self.path)
