@@ -166,6 +166,28 @@ def test_ctrl_c_while_options_are_read(seconds: float) -> None:
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_process_ends_is_not_its_status(model: Path, number: signal.Signals) -> None:
+    """torch is taken apart for a second or more, in which the work is done and its lines are printed."""
+    code = (
+        "import sys, torch\nfrom xfm.cli import main\nsys.argv = ['xfm', 'info', sys.argv[1]]\n"
+        "status = main()\nprint('done', flush=True)\nsys.exit(status)"
+    )
+    statuses = []
+    for seconds in (0.0, 0.05, 0.1):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(model)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout
+        while process.stdout.readline() not in (b"done\n", b""):
+            pass
+        time.sleep(seconds)
+        process.send_signal(number)
+        assert process.communicate(timeout=120)[1] == b""
+        statuses.append(process.returncode)
+    assert set(statuses) <= {0, 130}, statuses
+
+
 # ---------------------------------------------------------------- what the machine refuses
 def limited(kind: int, most: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(kind, (most, most))

@@ -1,5 +1,6 @@
 """What surrounds every command: its streams, interrupts, and one sentence in place of a traceback."""
 
+import atexit
 import contextlib
 import errno
 import io
@@ -73,10 +74,23 @@ def require_folder() -> None:
 
 
 def leaving() -> None:
-    """For a process that is about to end: a late Ctrl-C ends it without the interpreter's traceback."""
+    """For a process that is about to end: a late signal ends it, without traceback or that status."""
     exec("")  # CPython remembers an interrupt of code in a text, and would end by that signal: forget it
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end_at_once)
+
+
+def _end_at_once(number: int, frame: Any) -> None:
+    os._exit(INTERRUPTED)
+
+
+@atexit.register  # before what libraries register, hence called after that
+def _pass_over() -> None:
+    """The interpreter gives signals their first meaning again while it takes itself apart, for seconds."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is _end_at_once:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _sentence(error: BaseException, place: str, debug: bool) -> str:

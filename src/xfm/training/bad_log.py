@@ -76,7 +76,5 @@ def bad_records(folder: Path) -> str:
     if not found:
         return ""
     place, reason = next(iter(found.items()))
-    were = "record was" if len(found) == 1 else "records were"
-    return printable(
-        f"{len(found):,} {were} left out: {place} ({reason}); all in {' and '.join(map(str, kept))}"
-    )
+    were, files = "record was" if len(found) == 1 else "records were", " and ".join(map(str, kept))
+    return printable(f"{len(found):,} {were} left out: {place} ({reason}); all in {files}")
