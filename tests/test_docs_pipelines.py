@@ -41,7 +41,10 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if "--help" not in arguments:
             assert main([*arguments, "--quiet"]) == 0
     assert len(Path("vectors.jsonl").read_text().splitlines()) == 3
-    assert sorted(path.name for path in Path("drawn").glob("*.jpg")) == ["2.jpg", "3.jpg"]  # lines of the table
+    assert sorted(path.name for path in Path("drawn").glob("*.jpg")) == [
+        "2.jpg",
+        "3.jpg",
+    ]  # lines of the table
 
 
 def test_every_task_and_field_is_described() -> None:

@@ -194,7 +194,7 @@ def evaluate(chosen: "Namespace") -> None:
     world = Path(chosen.world or "worlds/emoji")
     _check_choices(chosen, model)
     out = Path(chosen.out or _results_folder(model, config, world))
-    from xfm.evaluation.kept_models import kept_models, listing
+    from xfm.evaluation.kept_models import kept_models, listing, use_command
     from xfm.evaluation.report import REPORT
     from xfm.evaluation.run import evaluate as run
     from xfm.evaluation.stored import METRICS, left_out_sentence, stored_flags
@@ -205,6 +205,7 @@ def evaluate(chosen: "Namespace") -> None:
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
     if said := left_out_sentence(out):
         print(f"Note:    {said}")
+    print(f"Use it:  {use_command(model, world, out)}")
     if models := listing(kept_models(out, world, config.validation)):
         print(models)
     print(last_lines(stored_flags(out)), end="")
@@ -281,6 +282,7 @@ def _score_rows(chosen: "Namespace", model: Path, config: "EvaluationConfig") ->
         print(f"Note:    {found.left_out}")
     for what, name in (("Report", "report.html"), ("Scores", "metrics.json"), ("Rows", "predictions.jsonl")):
         print(f"{what + ':':<9}{found.out / name}")
+    print(f"Use it:  {found.next_command}")
 
 
 def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Path:

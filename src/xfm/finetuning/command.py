@@ -71,7 +71,6 @@ def finetune_parser(options: Sequence[str]) -> "ArgumentParser":
 def finetune(chosen: "Namespace") -> None:
     """Fine-tune, show the scores and say where everything is."""
     from xfm.config.finetune import FinetuneConfig
-    from xfm.config.next_command import next_command
     from xfm.config.options import assemble
 
     config = assemble(FinetuneConfig, chosen)
@@ -99,9 +98,7 @@ def finetune(chosen: "Namespace") -> None:
     print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
-    table = chosen.test or chosen.validation or chosen.train
-    use = next_command(chosen.task, done.model, table, out, chosen.columns, chosen.pictures)
-    print(f"Use it:  {use}")
+    print(f"Use it:  {done.next_command}")
     print(last_lines(done.flags), end="")
     if done.verdict:
         print(f"Verdict: {done.verdict}.")

@@ -18,9 +18,6 @@ from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 
-TRUTHS = frozenset({"label", "answer", "box", "kind"})
-"""Fields that are to be predicted, or only group the scores: no column of `xfm predict`."""
-
 
 @holds("out")
 def finetune(
@@ -83,7 +80,8 @@ def finetune(
         data.sources,
         data.row_places,
         table=str(next(given for given in (test, valid, train) if given is not None)),
-        columns=",".join(f"{name}={one}" for name, one in mapped.columns.items() if name not in TRUTHS),
+        columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
+        pictures=root,
         base=(pretrained, decoded),
         left_out=left_out,
     )

@@ -1,6 +1,5 @@
 """`finetune`: from typed rows to a model folder, scores and a report."""
 
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.data.left_out import BAD_FILE
@@ -54,6 +54,7 @@ class Finetuned:
         left_out: the rows that were left out, in a sentence; empty where none was.
         leaderboards: by split, the model among simple baselines.
         flags: what was out of the ordinary.
+        next_command: asks the model, as a line for a shell.
     """
 
     model: Path
@@ -64,6 +65,7 @@ class Finetuned:
     left_out: str = ""
     leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
+    next_command: str = ""
 
     @property
     def verdict(self) -> str:
@@ -137,7 +139,9 @@ def finetune(
         add_scores(result, task, name, rows, predictions[name], metrics)
     flags = tuple(_flags(run, task, tuned, compared.boards))
     said, path, boards = run.left_out.sentence(out / BAD_FILE), out / MODEL_FOLDER, compared.boards
-    found = Finetuned(path, result.scores, task, predictions, tuned, said, boards, flags)
+    found = Finetuned(
+        path, result.scores, task, predictions, tuned, said, boards, flags, _next(run, path, origin)
+    )
     _save(run, found, result, origin, seconds, maker)
     return found
 
@@ -201,7 +205,7 @@ def _save(
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
         "intervals": _intervals(run, found),
         "flags": plain(found.flags),
-        "next": next_command(run, found.model, origin),
+        "next": found.next_command,
     }
     write_json(run.out / DETAILS, details)
     _report(run, found, details, origin)
@@ -239,12 +243,12 @@ def _intervals(run: Session, found: Finetuned) -> dict[str, tuple[float, float]]
     }
 
 
-def next_command(run: Session, model: Path, origin: Origin) -> str:
+def _next(run: Session, model: Path, origin: Origin) -> str:
     """A command that can be pasted: the model's answers to the table that it was tested on."""
-    table = origin.table if origin.table and not origin.table.startswith("hub:") else "FILE"
-    words = ["xfm", "predict", run.type.kind.value, "--model", str(model), "--input", table]
-    words += ["--columns", origin.columns] if origin.columns else []
-    return shlex.join([*words, "--out", str(run.out / "answers.jsonl")])
+    rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
+    shown = {picture for row in rows for picture in run.type.pictures_of(row)}
+    task, table = run.type.kind.value, origin.table or "new.csv"
+    return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown)
 
 
 def _report(run: Session, found: Finetuned, details: Mapping[str, Any], origin: Origin) -> None:
