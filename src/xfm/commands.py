@@ -157,7 +157,7 @@ def evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
         description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
         "one modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Or, with\n"
         "--test, score a fine-tuned model on new labelled rows of its task. Writes metrics.json and\n"
-        "report.html, and with --test predictions.jsonl.",
+        "report.html, and with --test predictions.jsonl; the last lines have a command that asks the model.",
         epilog="examples:\n"
         "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
         "  xfm evaluate runs/quickstart/model --parts retrieval,vqa --scale 0.2\n"
@@ -205,7 +205,8 @@ def evaluate(chosen: "Namespace") -> None:
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
     if said := left_out_sentence(out):
         print(f"Note:    {said}")
-    print(f"Use it:  {use_command(model, world, out)}")
+    if not (model / "task.json").exists():
+        print(f"Use it:  {use_command(model, world, out)}")
     if models := listing(kept_models(out, world, config.validation)):
         print(models)
     print(last_lines(stored_flags(out)), end="")
