@@ -188,6 +188,21 @@ def test_a_signal_while_the_process_ends_is_not_its_status(model: Path, number: 
     assert set(statuses) <= {0, 130}, statuses
 
 
+def test_an_interrupt_while_torch_is_imported_waits_for_it(model: Path) -> None:
+    """An exception in that moment aborts the process in C++."""
+    code = (
+        "import os, signal, sys, threading\nfrom xfm.cli import main\n"
+        "def strike():\n"
+        "    while not getattr(getattr(sys.modules.get('torch'), '__spec__', None), '_initializing', False):\n"
+        "        pass\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=strike, daemon=True).start()\n"
+        "sys.argv = ['xfm', 'predict', 'embed', '--model', sys.argv[1], '--text', 'a']\nsys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, timeout=300)
+    assert (done.returncode, done.stderr.decode().strip()) == (130, "xfm: interrupted")
+
+
 # ---------------------------------------------------------------- what the machine refuses
 def limited(kind: int, most: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(kind, (most, most))

@@ -43,6 +43,14 @@ class Command:
     shows: "Callable[[Namespace], bool]" = lambda _: False
 
 
+def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """Our own warnings as a sentence; file and line of the source help those alone who write in Python."""
+    return f"Note: {message}\n" if category is UserWarning else _formatted(message, category, *where, **more)
+
+
+_formatted = warnings.formatwarning
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
     # torch's threads wait for each other by spinning. Bounded, that costs nothing on a free machine; where
@@ -50,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # What Pillow warns of in damaged pictures names no file; our own messages do.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.formatwarning = _note
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [argument for argument in given if argument != "--debug"]
     running: list[tuple[Command, Namespace]] = []

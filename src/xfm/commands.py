@@ -157,7 +157,7 @@ def evaluate_parser(options: Sequence[str]) -> "ArgumentParser":
         description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
         "one modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Or, with\n"
         "--test, score a fine-tuned model on new labelled rows of its task. Writes metrics.json and\n"
-        "report.html, and with --test predictions.jsonl.",
+        "report.html, and with --test predictions.jsonl; the last lines have a command that asks the model.",
         epilog="examples:\n"
         "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
         "  xfm evaluate runs/quickstart/model --parts retrieval,vqa --scale 0.2\n"
@@ -194,7 +194,7 @@ def evaluate(chosen: "Namespace") -> None:
     world = Path(chosen.world or "worlds/emoji")
     _check_choices(chosen, model)
     out = Path(chosen.out or _results_folder(model, config, world))
-    from xfm.evaluation.kept_models import kept_models, listing
+    from xfm.evaluation.kept_models import kept_models, listing, use_command
     from xfm.evaluation.report import REPORT
     from xfm.evaluation.run import evaluate as run
     from xfm.evaluation.stored import METRICS, left_out_sentence, stored_flags
@@ -205,6 +205,8 @@ def evaluate(chosen: "Namespace") -> None:
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
     if said := left_out_sentence(out):
         print(f"Note:    {said}")
+    if not (model / "task.json").exists():
+        print(f"Use it:  {use_command(model, world, out)}")
     if models := listing(kept_models(out, world, config.validation)):
         print(models)
     print(last_lines(stored_flags(out)), end="")
@@ -281,6 +283,7 @@ def _score_rows(chosen: "Namespace", model: Path, config: "EvaluationConfig") ->
         print(f"Note:    {found.left_out}")
     for what, name in (("Report", "report.html"), ("Scores", "metrics.json"), ("Rows", "predictions.jsonl")):
         print(f"{what + ':':<9}{found.out / name}")
+    print(f"Use it:  {found.next_command}")
 
 
 def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Path:

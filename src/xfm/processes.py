@@ -72,6 +72,20 @@ def _kill_helpers() -> None:
 
 
 # ---------------------------------------------------------------- signals
+def put_off(number: int) -> bool:
+    """Whether a signal comes at a bad moment; it is sent again a little later.
+
+    While torch is being imported, an exception that a handler raises aborts the process.
+    """
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    if not getattr(spec, "_initializing", False):
+        return False
+    again = threading.Timer(0.1, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+    return True
+
+
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
     """Inside, SIGTERM interrupts as Ctrl-C does: what is half-written is cleared away, helpers are ended.
@@ -85,6 +99,8 @@ def terminable() -> Iterator[None]:
     owner = os.getpid()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        if put_off(number):
+            return
         if os.getpid() != owner:  # a child that was forked from here ends as it would without this
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -111,8 +127,8 @@ def process_count() -> int:
         raise UserError(f"WORLD_SIZE is {said!r}, no number of processes: unset it, or start with torchrun")
     if not mine.isdecimal() or int(mine) >= int(said):
         raise UserError(
-            f"RANK is {mine!r}, none of the processes 0 to {int(said) - 1} of WORLD_SIZE: unset both, or start "
-            "with torchrun"
+            f"RANK is {mine!r}, none of the processes 0 to {int(said) - 1} of WORLD_SIZE: unset both, or "
+            "start with torchrun"
         )
     return int(said)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
-from xfm.config.next_command import command_line
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
@@ -83,7 +82,7 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
 def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.data.worlds.emoji import build_world
-    from xfm.evaluation.kept_models import kept_models, listing
+    from xfm.evaluation.kept_models import kept_models, listing, use_command
     from xfm.evaluation.run import evaluate
     from xfm.evaluation.stored import stored_flags
     from xfm.evaluation.summary import summary
@@ -117,8 +116,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
         f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n    Report:  {report}"
     )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
-    photos, answers = world / "tasks" / "images", folder / "vectors.jsonl"
-    print(f"    Use it:  {command_line('predict', 'embed', model=model, input=photos, out=answers)}")
+    print(f"    Use it:  {use_command(model, world, folder)}")
     if models := listing(kept_models(folder, world)):
         print(models)
     print(last_lines(stored_flags(folder)), end="")

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from xfm.errors import UserError, first_line, printable
 from xfm.failures import beneath, chain, explain
+from xfm.processes import put_off
 
 FAILED, INTERRUPTED = 2, 130
 
@@ -230,6 +231,8 @@ def _noting_interrupts(noted: list[int]) -> Iterator[None]:
     """Note every Ctrl-C: a library that is being imported may turn it into an error of its own."""
 
     def interrupt(number: int, frame: Any) -> None:
+        if put_off(number):
+            return
         noted.append(number)
         signal.default_int_handler(number, frame)
 

@@ -73,6 +73,7 @@ def test_a_handful_of_rows_shows_nothing() -> None:
     board = placed([True] * 5, [False] * 5)
     assert board.model.value == 1
     assert board.use is Use.SIMPLER
+    assert "+100.0 points, 95 % +100.0 to +100.0; but fewer than 6 cases differ, which shows" in board.verdict
     assert placed([True] * 6, [False] * 6).use is Use.MODEL
 
 

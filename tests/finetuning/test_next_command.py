@@ -1,5 +1,6 @@
 """The last line of a fine-tuning is a command that works as pasted."""
 
+import html
 import json
 import shlex
 import shutil
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.evaluation.tiny import write_world
 from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.cli import main
-from xfm.config.next_command import READ, command_line, next_command
+from xfm.config.next_command import READ, command_line, common_folder, next_command
 from xfm.config.task import TaskKind
 from xfm.inference.predict.sources import TABLES
 
@@ -35,7 +37,7 @@ def test_the_last_line_can_be_pasted(
     assert main(line) == 0
     words = pasted(capsys.readouterr().out)
     details = json.loads((tmp_path / "it's a run" / "evaluation.json").read_text())
-    assert shlex.split(details["next"]) == ["xfm", *words]  # the report shows the same one
+    assert shlex.split(details["next"])[1:] == words  # the report says the same
     assert main(words) == 0
     answers = Path(words[words.index("--out") + 1])
     assert answers.parent == tmp_path / "it's a run"
@@ -79,6 +81,65 @@ def test_a_table_that_is_no_file_here_names_no_folder_of_its_own() -> None:
 
 def test_tables_are_those_that_predict_reads() -> None:
     assert sorted(READ) == sorted(TABLES)
+
+
+def test_captions_search_among_their_pictures_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not among everything below the table's folder, which is often that of all runs and worlds."""
+    shutil.copytree(SAMPLES, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(SAMPLES / "pictures", tmp_path / "others")
+    monkeypatch.chdir(tmp_path)
+    line = ["finetune", "retrieval", "--model", str(model), "--train", "captions.csv", "--out", "run"]
+    assert main([*line, "--baseline", "false", *SHORT]) == 0
+    words = pasted(capsys.readouterr().out)
+    assert words[words.index("--gallery") + 1] == "pictures"
+    assert main(words) == 0
+    line = next((tmp_path / "run" / "answers.jsonl").open())
+    assert {Path(hit["image"]).parts[0] for hit in json.loads(line)["prediction"]} == {"pictures"}
+
+
+def test_the_folder_of_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert common_folder([tmp_path / "a" / "b" / "1.png", tmp_path / "a" / "c" / "1.png"]) == Path("a")
+    assert common_folder([Path("1.png"), Path("a/1.png")]) == Path(".")
+    assert common_folder([Path("/x/y/1.png")]) == Path("/x/y")
+    assert common_folder([]) == Path(".")
+
+
+@pytest.mark.parametrize("kind", [TaskKind.TEXT, TaskKind.RETRIEVAL, TaskKind.VQA])
+def test_scores_of_new_rows_end_with_a_command(
+    kind: TaskKind, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, columns = FILES[kind]
+    line = [
+        "finetune",
+        kind.value,
+        "--model",
+        str(model),
+        "--train",
+        str(SAMPLES / file),
+        "--columns",
+        columns,
+    ]
+    assert main([*line, "--out", str(tmp_path / "run"), "--baseline", "false", *SHORT]) == 0
+    capsys.readouterr()
+    rows = ["--test", str(SAMPLES / file), "--columns", columns, "--out", str(tmp_path / "my scores")]
+    assert main(["evaluate", str(tmp_path / "run"), *rows, "--device", "cpu", "--quiet"]) == 0
+    words = pasted(capsys.readouterr().out)
+    assert shlex.join(["xfm", *words]) in html.unescape((tmp_path / "my scores" / "report.html").read_text())
+    assert main(words) == 0
+    assert len((tmp_path / "my scores" / "answers.jsonl").read_text().splitlines()) == 10
+
+
+def test_an_evaluation_ends_with_a_command(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, out = write_world(tmp_path / "my world"), tmp_path / "out"
+    line = ["evaluate", str(model), "--world", str(world), "--out", str(out), "--parts", "retrieval"]
+    assert main([*line, "--scale", "0.01", "--device", "cpu", "--quiet"]) == 0
+    assert main(pasted(capsys.readouterr().out)) == 0
+    assert (out / "vectors.jsonl").read_text()
 
 
 def test_commands_are_quoted() -> None:

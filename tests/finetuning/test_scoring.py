@@ -106,6 +106,17 @@ def test_the_embedded_data_on_request_into_a_folder_of_its_own(tuned: Path, tmp_
     assert {path: text for path, text in content(run).items() if path in before} == before
 
 
+def test_home_is_expanded(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(SAMPLES / "reviews.csv", tmp_path / "new.csv")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    found = xfm.score(tuned, "~/new.csv", "~/scores", device="cpu", progress=False)
+    assert found.out == tmp_path / "scores"
+    assert (found.out / "metrics.json").exists()
+    assert not any(Path().iterdir())
+
+
 def test_the_command(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = tmp_path / "new.csv"
     lines = (SAMPLES / "reviews.csv").read_text().splitlines()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import xfm
 from tests.inference.models import pictures, texts
@@ -221,6 +222,33 @@ def test_a_gallery_may_hold_bad_pictures(models: Models, tmp_path: Path) -> None
     assert "0.png" in gallery_file(out).read_text()
     with pytest.raises(UserError, match=r"0\.png.*--max-bad"):
         predict(find, source, out, gallery=tmp_path / "gallery", max_bad=0)
+
+
+def test_a_gallery_names_pictures_that_end_early(
+    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos(tmp_path / "gallery", 3)
+    for number in (3, 4):
+        whole = tmp_path / f"{number}.jpg"
+        Image.effect_noise((200, 200), 90).convert("RGB").save(whole)
+        data = whole.read_bytes()
+        (tmp_path / "gallery" / whole.name).write_bytes(data[: len(data) * 2 // 3])
+    source = write_lines(tmp_path / "rows.jsonl", [{"text": "a red square"}])
+    find = xfm.pipeline("retrieval", model=models[None])
+    predict(find, source, tmp_path / "out.jsonl", gallery=tmp_path / "gallery", progress=False)
+    said = capsys.readouterr().err
+    assert re.search(r"of the gallery, 2 pictures end early.*3\.jpg, .*4\.jpg$", said.strip())
+
+
+def test_a_warning_is_a_sentence(folders: Folders) -> None:
+    """Not a file and a line of the source, as Python shows those of a library."""
+    words = ["predict", "embed", "--model", str(folders[TaskKind.VQA]), "--text", "a", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "xfm.cli", *words], capture_output=True, text=True, check=True
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Note: ")
+    assert "was fine-tuned for vqa" in line
 
 
 def test_a_stop_in_the_middle_loses_nothing(

@@ -1,6 +1,8 @@
 """Commands that a user can paste, made of what a command was given. Nothing here imports torch."""
 
+import os
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from xfm.config.pipelines import FIELDS, pipeline_task
@@ -31,8 +33,9 @@ def next_command(
     out: Path | str,
     columns: str = "",
     pictures: Path | str | None = None,
+    shown: Iterable[Path] = (),
 ) -> str:
-    """The command that answers with a model that was just fine-tuned, on a table that is there.
+    """The command that answers with a fine-tuned model, on a table that is there.
 
     Args:
         task: what it was fine-tuned for.
@@ -40,8 +43,9 @@ def next_command(
         table: rows such as it was trained on; of one that is no file here, the command names `new.csv`,
             and `photos` for its pictures.
         out: the run's folder.
-        columns: the column map of the fine-tuning; what a question has in common with it is taken over.
+        columns: the column map of the table; what a question has in common with it is taken over.
         pictures: the folder that the table's paths of pictures start from.
+        shown: the pictures of the rows: captions search in the folder that holds them.
     """
     pairs = (part.partition("=") for part in columns.split(",") if "=" in part)
     given = {name.strip(): column.strip() for name, _, column in pairs}
@@ -51,7 +55,7 @@ def next_command(
     is_there = place.is_dir() or place.suffix.lower() in READ
     if task == "retrieval":  # captions search among the pictures
         beside = (place if place.is_dir() else place.parent) if is_there else "photos"
-        gallery = pictures or beside
+        gallery = common_folder(shown) if shown else pictures or beside
         asked = {"text": given.get("caption", "caption"), "image": "none"}
     else:
         for field in FIELDS[pipeline_task(task)]:
@@ -67,3 +71,10 @@ def next_command(
         pictures=pictures if is_there else None,
         out=Path(out) / "answers.jsonl",
     )
+
+
+def common_folder(pictures: Iterable[Path]) -> Path:
+    """The lowest folder that holds all of the pictures; relative where it lies below this one."""
+    folders = {str(picture.absolute().parent) for picture in pictures}
+    found, here = Path(os.path.commonpath(folders)) if folders else Path.cwd(), Path.cwd()
+    return found.relative_to(here) if found.is_relative_to(here) else found

@@ -108,3 +108,9 @@ def listing(models: list[KeptModel]) -> str:
     size = sum(model.size for model in models) / 1e6
     lines = [f"Fine-tuned on the way, {size:,.0f} MB; each answers the test rows by its command:"]
     return "\n".join([*lines, *(f"  {model.command}" for model in models)])
+
+
+def use_command(model: Path, world: Path, out: Path) -> str:
+    """A line for a shell that asks a pre-trained model: the vectors of a world's pictures."""
+    photos, answers = world / "tasks" / "images", out / "vectors.jsonl"
+    return command_line("predict", "embed", model=model, input=photos, out=answers)

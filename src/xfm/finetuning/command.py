@@ -98,7 +98,7 @@ def finetune(chosen: "Namespace") -> None:
     print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
-    print(f"Use it:  {done.next}")
+    print(f"Use it:  {done.next_command}")
     print(last_lines(done.flags), end="")
     if done.verdict:
         print(f"Verdict: {done.verdict}.")

@@ -209,6 +209,8 @@ def _verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, 
     if not best.shown:
         low, high = points(-(best.gain_high or 0.0)), points(-(best.gain_low or 0.0))
         between = f"this model {points(-best.gain)} points, 95 % {low} to {high}"
+        if (best.gain_low or 0.0) > 0 or (best.gain_high or 0.0) < 0:
+            between += f"; but fewer than {FEWEST_DIFFERENT} cases differ, which shows nothing"
         text = f"No difference shown {where} ({between}): take the simpler one, {best.name}{without}"
         return Use.SIMPLER, text
     if best.gain > 0:

@@ -81,7 +81,7 @@ def finetune(
         data.row_places,
         table=str(next(given for given in (test, valid, train) if given is not None)),
         columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
-        root=root,
+        pictures=root,
         base=(pretrained, decoded),
         left_out=left_out,
     )

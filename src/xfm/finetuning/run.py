@@ -53,7 +53,7 @@ class Finetuned:
         left_out: the rows that were left out, in a sentence; empty where none was.
         leaderboards: by split, the model among simple baselines.
         flags: what was out of the ordinary.
-        next: a command that can be pasted: the model's answers to the table that it was tested on.
+        next_command: asks the model, as a line for a shell.
     """
 
     model: Path
@@ -64,7 +64,7 @@ class Finetuned:
     left_out: str = ""
     leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
-    next: str = ""
+    next_command: str = ""
 
     @property
     def verdict(self) -> str:
@@ -135,9 +135,9 @@ def finetune(
         add_scores(result, task, name, rows, predictions[name], metrics)
     flags = tuple(_flags(run, task, tuned, compared.boards))
     said, path, boards = run.left_out.sentence(out / BAD_FILE), out / MODEL_FOLDER, compared.boards
-    table = origin.table or "new.csv"
-    use = next_command(run.type.kind.value, path, table, out, origin.columns, origin.root)
-    found = Finetuned(path, result.scores, task, predictions, tuned, said, boards, flags, use)
+    found = Finetuned(
+        path, result.scores, task, predictions, tuned, said, boards, flags, _next(run, path, origin)
+    )
     _save(run, found, result, origin, seconds, maker)
     return found
 
@@ -201,7 +201,7 @@ def _save(
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
         "intervals": _intervals(run, found),
         "flags": plain(found.flags),
-        "next": found.next,
+        "next": found.next_command,
     }
     write_json(run.out / DETAILS, details)
     _report(run, found, details, origin)
@@ -237,6 +237,14 @@ def _intervals(run: Session, found: Finetuned) -> dict[str, tuple[float, float]]
         for name, board in found.leaderboards.items()
         for metric, ends in intervals(task, tests[name], found.predictions[name], board).items()
     }
+
+
+def _next(run: Session, model: Path, origin: Origin) -> str:
+    """A command that can be pasted: the model's answers to the table that it was tested on."""
+    rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
+    shown = {picture for row in rows for picture in run.type.pictures_of(row)}
+    task, table = run.type.kind.value, origin.table or "new.csv"
+    return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown)
 
 
 def _report(run: Session, found: Finetuned, details: Mapping[str, Any], origin: Origin) -> None:

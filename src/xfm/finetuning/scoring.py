@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.next_command import next_command
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
 from xfm.data.left_out import LeftOut
@@ -28,6 +29,7 @@ from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.tune import Tuned
 from xfm.finetuning.usable import partial_pictures, say_partial
+from xfm.paths import home_path
 from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
@@ -50,6 +52,7 @@ class Scored:
         predictions: one for each row.
         unknown: the rows whose label or answer the model does not know, by that label; they count as wrong.
         left_out: which rows could not be used, in words; empty where all could.
+        next_command: asks the model, as a line for a shell.
     """
 
     out: Path
@@ -58,6 +61,7 @@ class Scored:
     predictions: list[Any]
     unknown: dict[str, list[str]]
     left_out: str = ""
+    next_command: str = ""
 
 
 def score(
@@ -102,7 +106,7 @@ def score(
     prepare_process()
     path = find_model(model)
     maker = Maker("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
-    out = unused(default_folder(path, test)) if out is None else Path(out)
+    out = unused(default_folder(path, test)) if out is None else home_path(out)
     require_free(out, maker)
     base = load_base(path)
     told = task_of(base, path)
@@ -119,7 +123,7 @@ def score(
     check_applicable(told.kind, config)
     kind = task_class(told.kind, config.regression)
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
-    root = None if pictures is None else Path(pictures)
+    root = None if pictures is None else home_path(pictures)
     left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
     table = read_table(test, kind.fields, mapped, out / PICTURES_FOLDER, root, left_out)
     rows = NewRows.of(kind, table, config, decoded, left_out, progress)
@@ -129,6 +133,8 @@ def score(
     unknown = rows.unknown_to(task)
     sign(out, maker)
     say_partial(partial := partial_pictures(decoded, rows.places))
+    shown = {picture for row in rows.rows for picture in kind.pictures_of(row)}
+    named = ",".join(f"{name}={column}" for name, column in mapped.columns.items())
     more = {
         "model": str(model),
         "sources": {SPLIT: str(test)},
@@ -136,6 +142,7 @@ def score(
         "left_out": left_out.kept_in(out),
         "partial_pictures": partial,
         "made_by": asdict(maker),
+        "next": next_command(told.kind.value, model, test, out, named, root, shown),
     }
     return _score(out, task, rows, unknown, more)
 
@@ -154,7 +161,7 @@ def _score(
     add_scores(result, task, SPLIT, rows.rows, predictions, {})
     _name_baselines(result)
     said = more["left_out"]["says"]
-    found = Scored(out, result.scores, _intervals(result), predictions, unknown, said)
+    found = Scored(out, result.scores, _intervals(result), predictions, unknown, said, more["next"])
     write_output(out / PREDICTIONS, rows.answered(task, predictions))
     settings = task.settings
     details = {

@@ -48,8 +48,8 @@ class Origin:
         places: file and row that name each picture, for messages.
         sources: what each split was made of, in words, for the report.
         rows: file and row of each typed row, for the report; of equal rows that of the first.
-        table, columns, root: a table with such rows, what its columns are called, and the folder that its
-            paths of pictures start from, for the next command.
+        table, columns, pictures: a table with such rows, what its columns are called and where the paths of
+            its pictures start, for the next command.
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
     """
@@ -59,7 +59,7 @@ class Origin:
     rows: Mapping[Any, str] = field(default_factory=dict)
     table: str = ""
     columns: str = ""
-    root: Path | None = None
+    pictures: Path | None = None
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
 

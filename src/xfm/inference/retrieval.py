@@ -17,7 +17,7 @@ from xfm.inference.base import Bad, Pipeline
 from xfm.inference.batches import Batch, as_captions, cut
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.given import ABSENT, gallery_of
-from xfm.inference.items import InputError, warned_once
+from xfm.inference.items import InputError, Told, warned_once
 from xfm.inference.pictures import Picture, PictureReader
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
@@ -60,12 +60,17 @@ class Gallery:
     """
 
     def __init__(
-        self, engine: Engine, candidates: Iterable[Any], texts: bool, bad: Bad | None = None
+        self,
+        engine: Engine,
+        candidates: Iterable[Any],
+        texts: bool,
+        bad: Bad | None = None,
+        told: Told | None = None,
     ) -> None:
         self.engine, self.texts = engine, texts
         self.given: list[Any] = []
         self._reader = PictureReader(engine.pretrained.preprocessing, engine.urls)
-        self._partial = warned_once()
+        self._partial = told or warned_once()
         self._encoded = EncodedPictures(engine, GALLERY_KEPT)
         self._keys: list[bytes] = []
         self._bad, self._seen = bad, 0
@@ -168,6 +173,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         images: Iterable[Any] | None = None,
         texts: Iterable[str] | None = None,
         bad: Bad | None = None,
+        told: Told | None = None,
     ) -> Gallery:
         """Encode candidates once.
 
@@ -175,6 +181,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
             images: pictures, as pipelines take them, or a folder of them.
             texts: texts.
             bad: asked whether a picture that cannot be read may be left out; without it none may.
+            told: told of each picture of which a part only is there; without it a warning names the first.
 
         Raises:
             UserError: none or both are given, or a picture cannot be read.
@@ -182,7 +189,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         if (images is None) == (texts is None):
             raise UserError("a gallery holds either images or texts: give one of the two")
         candidates = gallery_of(images, "images") if images is not None else gallery_of(texts, "texts")
-        return Gallery(self.engine, candidates, images is None, bad)
+        return Gallery(self.engine, candidates, images is None, bad, told)
 
     def __call__(self, inputs: Any = ABSENT, /, **given: Any) -> Any:
         """Search; see `Pipeline.__call__`.

@@ -4,14 +4,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tqdm import tqdm
+
 from xfm.config.plain import completed, first_difference, to_plain
 from xfm.data.folders import FolderReport
-from xfm.errors import UserError
+from xfm.errors import UserError, printable
 from xfm.files import read_text, write_text, writing
 from xfm.locks import lock_file
 from xfm.results_folder import free_name
@@ -246,3 +248,11 @@ def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any, warning: 
 def _plain(value: Any) -> Any:
     """Arrays as lists, paths as texts."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def tell_partial(places: Sequence[str]) -> None:
+    """Say on standard error which of a gallery's pictures end early: they have no lines of their own."""
+    if places:
+        shown = ", ".join(map(printable, places[:3])) + (", ..." if len(places) > 3 else "")
+        note = f"Note: of the gallery, {len(places)} pictures end early and are used in part: {shown}"
+        tqdm.write(note, file=sys.stderr)

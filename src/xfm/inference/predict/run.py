@@ -28,6 +28,7 @@ from xfm.inference.predict.output import (
     gallery_file,
     open_answers,
     settings_file,
+    tell_partial,
 )
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 from xfm.inference.predict.sources import FolderRows, open_source
@@ -237,8 +238,8 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
     Raises:
         UserError: a row cannot be used, too many pictures cannot, or some are texts and some pictures.
     """
-    candidates: dict[str, list[Any]] = {}
-    source, places = open_source(path, Reading(FIELDS[PipelineTask.EMBED], root=root)), list[str]()
+    source = open_source(path, Reading(FIELDS[PipelineTask.EMBED], root=root))
+    candidates, places, partial = dict[str, list[Any]](), list[str](), list[str]()
     if isinstance(source, FolderRows) and source.report:
         left_out.folder(source.report)
     for row in source.rows(0, frozenset()):
@@ -258,7 +259,8 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
         left_out.add(places[number], reason)
         return True
 
-    gallery = pipe.gallery(images=values, bad=bad)
+    gallery = pipe.gallery(images=values, bad=bad, told=lambda number, _: partial.append(places[number]))
+    tell_partial(partial)
     left_out.count(str(path), "gallery", len(values), len(left_out.rows))
     return gallery
 
