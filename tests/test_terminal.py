@@ -193,7 +193,8 @@ def test_an_interrupt_while_torch_is_imported_waits_for_it(model: Path) -> None:
     code = (
         "import os, signal, sys, threading\nfrom xfm.cli import main\n"
         "def strike():\n"
-        "    while not getattr(getattr(sys.modules.get('torch'), '__spec__', None), '_initializing', False):\n"
+        "    begun = lambda: getattr(sys.modules.get('torch'), '__spec__', None)\n"
+        "    while not getattr(begun(), '_initializing', False):\n"
         "        pass\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=strike, daemon=True).start()\n"

@@ -63,6 +63,8 @@ def second(*words: str) -> Callable[[Running], None]:
                 stderr=subprocess.STDOUT, timeout=100,
             )  # fmt: skip
         said = (running.here.parent / "second.txt").read_text()
+        if running.process.poll() is not None and one.returncode == 0:
+            return  # on a busy machine, the first has ended before the second began
         running.send_to_all(signal.SIGINT)
         assert one.returncode == 2, f"the second command ended with {one.returncode}: {said[-2000:]}"
         assert "Traceback" not in said

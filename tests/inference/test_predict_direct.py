@@ -293,3 +293,15 @@ def test_a_real_pipe(folders: Folders, tmp_path: Path) -> None:
     )
     assert [json.loads(line)["row"] for line in done.stdout.splitlines()] == [1, 2]
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_kept_column_that_no_row_has_is_told(folders: Folders, tmp_path: Path, capsys: Shell) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a"}\n{"text": "b", "id": 7}\n')
+    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", rows, "--keep"]
+    assert run(*given, "id") == 0
+    assert capsys.readouterr().err == ""
+    assert run(*given, "id,nothing") == 0
+    assert (
+        "Note: no row has nothing, which --keep names: it is null in every answer" in capsys.readouterr().err
+    )

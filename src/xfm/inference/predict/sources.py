@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,10 +14,11 @@ from xfm.data.folders import scan_folder
 from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.records import Limits
 from xfm.data.tables.arrow_cells import require_cells
+from xfm.data.tables.columns import listed
 from xfm.data.tables.delimited import read_cells, read_header, wrong_width
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import unreadable
-from xfm.errors import UserError
+from xfm.errors import UserError, printable
 from xfm.inference.items import Unreadable
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 
@@ -57,10 +59,18 @@ class JsonRows(_TableRows):
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """The rows on lines beyond `after`; blank lines are passed over."""
+        missing = dict.fromkeys(self.reading.keep)  # rows of JSON need not have the same columns
+        found = False
         with unreadable(self.path), self.path.open("rb") as file:
             for line in numbered_lines(file):
                 if line.number > after:
-                    yield json_row(self.reading, self.path, line)
+                    row, found = json_row(self.reading, self.path, line), True
+                    for name in [name for name in missing if row.kept.get(name) is not None]:
+                        del missing[name]
+                    yield row
+        if found and missing:
+            note = f"no row has {listed(list(missing))}, which --keep names: it is null in every answer"
+            print(f"Note: {printable(note)}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
