@@ -33,6 +33,7 @@ from xfm.quickstart import (
     plan_flags,
     quickstart,
 )
+from xfm.results_folder import Maker, sign
 from xfm.training.flags import Flag, plain
 
 MODULE = import_module("xfm.quickstart")
@@ -235,6 +236,20 @@ def test_something_else_in_the_folder_stays_where_it_is(tmp_path: Path, stages: 
     with pytest.raises(UserError, match=r"run holds something else than a run .*; choose a new folder"):
         quickstart(tmp_path / "run", 5)
     assert content(tmp_path) == {"run/notes.txt": "mine"}
+    assert stages.worlds == []
+
+
+def test_a_fine_tuning_in_the_folder_stays_where_it_is(tmp_path: Path, stages: Stages) -> None:
+    """It has a config.yaml, too, but is another command's run."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("finetune:\n")
+    (run / "metrics.json").write_text("{}")
+    sign(run, Maker("finetune", about="vqa"))
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=r"run holds results of `xfm finetune`.*run-2"):
+        quickstart(run, 5)
+    assert content(tmp_path) == before
     assert stages.worlds == []
 
 

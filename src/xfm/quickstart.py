@@ -248,7 +248,7 @@ def _check_folder(folder: Path, world: Path) -> None:
             "choose a new folder"
         )
     found = holding(folder)
-    if found and found.maker and found.maker.command not in ("pretrain", "evaluate", "quickstart"):
+    if found and found.maker and found.maker.command not in ("", "pretrain", "evaluate"):
         raise UserError(
             f"--out {folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
         )
