@@ -75,7 +75,7 @@ def _chosen_recipe(options: Sequence[str]) -> str:
         return recipe
     folder = home_path(known.out or Path("runs") / read_recipe(recipe).get("name", "custom"))
     kept = folder / "config.yaml"
-    return str(kept) if kept.is_file() else recipe
+    return str(kept) if os.path.lexists(kept) else recipe
 
 
 def pretrain(chosen: "Namespace") -> None:
