@@ -26,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from xfm.evaluation.linear.logistic import Classifier, Regression
+from xfm.frozen.logistic import Classifier, Regression
 
 MAX_ITERATIONS = 1000
 

@@ -5,7 +5,7 @@
 For each weight: the mean log-likelihood (nats) of the true candidates, with the softmax of the combined
 scores over the shortlist as their probability, and the gain in R@1 over contrast alone, both directions
 pooled. Queries whose shortlist lacks every true candidate have no likelihood.
-`xfm.evaluation.retrieval.MATCHING_WEIGHT` was chosen by the likelihood.
+`xfm.retrieval.in_memory.MATCHING_WEIGHT` was chosen by the likelihood.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from scipy.special import logsumexp
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation.context import Context
-from xfm.evaluation.features import encode_texts, tokenize_captions
-from xfm.evaluation.metrics import ranks_of_best_positive
-from xfm.evaluation.recalls import with_equal_captions
-from xfm.evaluation.retrieval import Matched, Reranked, match_all
+from xfm.metrics.ranking import ranks_of_best_positive
+from xfm.metrics.recalls import with_equal_captions
+from xfm.modeling.features import encode_texts, tokenize_captions
 from xfm.modeling.folder import load_model
+from xfm.retrieval.in_memory import Matched, Reranked, match_all
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import read_captioned
 from xfm.training.memory import prepare_process

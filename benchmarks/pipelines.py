@@ -29,7 +29,7 @@ from tqdm import tqdm
 import xfm
 from xfm.config.load import load_recipe
 from xfm.config.task import TaskConfig, TaskKind
-from xfm.data.tasks import load_image
+from xfm.data.picture_files import load_image
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import Answerer, TextClassifier, build_task_model

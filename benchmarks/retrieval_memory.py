@@ -21,11 +21,11 @@ from torch import Tensor
 from xfm.config.load import load_recipe
 from xfm.config.training import Precision
 from xfm.data.tokenizer import train_tokenizer
-from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
-from xfm.evaluation.recalls import own_captions
-from xfm.evaluation.retrieval import evaluate_scores, score_all
-from xfm.evaluation.streaming import stream_retrieval
+from xfm.metrics.recalls import own_captions
+from xfm.modeling.features import Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.modeling.xfm import XFM
+from xfm.retrieval.in_memory import evaluate_scores, score_all
+from xfm.retrieval.streaming import stream_retrieval
 from xfm.training.memory import prepare_process
 
 WORDS = 400

@@ -16,9 +16,9 @@ from pathlib import Path
 import PIL
 
 from xfm.config.world import WorldConfig
-from xfm.data.worlds.emoji.rng import Rng
-from xfm.data.worlds.emoji.splits import Split
-from xfm.data.worlds.emoji.units import OBJECTS, Part, Studio, Unit, annotation, make_scenes
+from xfm.world.rng import Rng
+from xfm.world.splits import Split
+from xfm.world.units import OBJECTS, Part, Studio, Unit, annotation, make_scenes
 
 
 def measure(scenes: int, repeats: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.evaluation.tiny import COLOURS, save_tiny_model
 from tests.test_docs import ROOT, blocks, commands
 from xfm.cli import main
-from xfm.evaluation.scores import read_scores
+from xfm.reports.scores import read_scores
 
 PAGE = ROOT / "docs" / "image-classification.md"
 

@@ -19,7 +19,6 @@ from xfm.config.model import FusionConfig, ModelConfig, VisionConfig
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
-from xfm.evaluation.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.modeling.folder import load_model
 from xfm.quickstart import (
     FULL_BUDGET,
@@ -33,6 +32,7 @@ from xfm.quickstart import (
     plan_flags,
     quickstart,
 )
+from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.results_folder import Maker, sign
 from xfm.training.flags import Flag, plain
 
@@ -77,7 +77,7 @@ class Stages:
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     stages = Stages()
-    monkeypatch.setattr("xfm.data.worlds.emoji.build_world", stages.build_world)
+    monkeypatch.setattr("xfm.world.build_world", stages.build_world)
     monkeypatch.setattr("xfm.training.pretrain.pretrain", stages.pretrain)
     monkeypatch.setattr("xfm.evaluation.run.evaluate", stages.evaluate)
     monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.5)

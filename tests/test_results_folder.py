@@ -19,10 +19,10 @@ from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
-from xfm.evaluation.stored import left_out_sentence, stored_flags
 from xfm.interop.published.export import export
+from xfm.reports.stored import left_out_sentence, stored_flags
+from xfm.reproduce.read.glue import GlueTask
 from xfm.results_folder import MADE_BY, Maker, free_name, holding, require_free, sign, unused
-from xfm.tasks.official.glue import GlueTask
 
 SAMPLES = Path(__file__).parents[1] / "docs" / "tutorials" / "samples"
 REVIEWS, SHAPES = SAMPLES / "reviews.csv", SAMPLES / "shapes.csv"

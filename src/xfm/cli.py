@@ -11,11 +11,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm import completion
-from xfm.commands import evaluate, evaluate_parser, pretrain, pretrain_parser
+from xfm.commands import completion
 from xfm.errors import UserError, suggest
 from xfm.processes import is_alone, terminable
 from xfm.terminal import FAILED, guarded, leaving, require_folder
@@ -140,137 +138,44 @@ def _top_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _quickstart_parser(options: Sequence[str]) -> "ArgumentParser":
-    from xfm.config.options import new_parser
-
-    parser = new_parser(
-        prog="xfm quickstart",
-        description="Build the embedded world, pre-train `nano` on it from scratch, evaluate the model in\n"
-        "every way, and write report.html and metrics.json.",
-        epilog="examples:\n"
-        "  xfm quickstart                the full path, at most 25 minutes on two cores\n"
-        "  xfm quickstart --smoke        the same path on a tiny budget\n"
-        "  xfm quickstart --budget 60    train longer",
-    )
-    parser.add_argument("--out", type=str, default="runs/quickstart", help="run folder")
-    parser.add_argument(
-        "--budget", type=float, default=25.0, help="minutes for all stages; scales the schedule"
-    )
-    parser.add_argument("--smoke", action="store_true", help="the same path on a tiny budget")
-    return parser
-
-
-def _quickstart(chosen: "Namespace") -> None:
-    from xfm.quickstart import quickstart as run
-
-    run(Path(chosen.out), chosen.budget, chosen.smoke)
-
-
-def _prepare_parser(options: Sequence[str]) -> "ArgumentParser":
-    from xfm.config.options import add_fields, new_parser
-    from xfm.config.world import WorldConfig
-
-    parser = new_parser(
-        prog="xfm prepare",
-        usage="xfm prepare [--out FOLDER] [--FIELD VALUE ...]",
-        description="Build the embedded world: scenes composed of emoji with captions, exact boxes and the\n"
-        "rows of every task. The same configuration gives the same bytes.",
-        epilog="examples:\n"
-        "  xfm prepare\n"
-        "  xfm prepare --out worlds/tiny --scale 0.02\n"
-        "  XFM_PREPARE_SCENES=8000 xfm prepare        any option from the environment",
-    )
-    parser.add_argument("--out", type=str, default="worlds/emoji", help="folder to write the world to")
-    parser.add_argument("--force", action="store_true", help="replace a world of other settings")
-    add_fields(parser, WorldConfig)
-    return parser
-
-
-def _prepare(chosen: "Namespace") -> None:
-    from xfm.config.next_command import command_line
-    from xfm.config.options import assemble
-    from xfm.config.world import WorldConfig
-    from xfm.data.worlds.emoji import build_world
-
-    build_world(Path(chosen.out), assemble(WorldConfig, chosen), force=chosen.force)
-    line = command_line("pretrain", recipe="nano", root=chosen.out)
-    print(f"The world is in {chosen.out}; pre-train on it with `{line}`.")
-
-
-def _info_parser(options: Sequence[str]) -> "ArgumentParser":
-    from xfm.config.load import recipe_names
-    from xfm.config.options import new_parser
-
-    parser = new_parser(
-        prog="xfm info",
-        description="Print configuration, parameters of each part and provenance of a model folder, a\n"
-        "checkpoint or a run folder, kind and sizes of a published checkpoint (.th, .pt), or every field of\n"
-        f"a recipe ({', '.join(recipe_names())}).",
-        epilog="examples:\n  xfm info runs/quickstart/model\n  xfm info runs/quickstart\n"
-        "  xfm info xfm-base.th\n  xfm info base",
-    )
-    parser.add_argument(
-        "path", type=str, nargs="*", metavar="PATH", help="folder, file or recipe; several are shown in turn"
-    )
-    parser.add_argument("--model", type=str, default=None, help="folder of a model, or of a finished run")
-    return parser
-
-
-def _info(chosen: "Namespace") -> None:
-    from xfm.info import PUBLISHED, describe
-
-    paths = [*(chosen.path or []), *([chosen.model] if chosen.model else [])]
-    if not paths:
-        raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
-    for path in paths:
-        looks_like_file = os.sep in path or Path(path).suffix in PUBLISHED
-        if looks_like_file and not Path(path).exists():
-            raise UserError(
-                f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"
-            )
-    print("\n---\n".join(describe(path) for path in paths))
-
-
-def _of_module(summary: str, module: str, name: str, **more: Any) -> Command:
-    """A verb whose functions are in a module that is imported when they are called."""
+def _verb(name: str, summary: str, **more: Any) -> Command:
+    """A verb; its module in `xfm.commands` is imported when it is used."""
 
     def later(function: str) -> Callable[[Any], Any]:
+        module = f"xfm.commands.{name.replace('-', '_')}"
         return lambda argument: getattr(import_module(module), function)(argument)
 
-    return Command(summary, later(f"{name}_parser"), later(name), **more)
+    return Command(summary, later("parser"), later("run"), **more)
 
 
-COMMANDS = {
-    "quickstart": Command("everything from data to report in one command", _quickstart_parser, _quickstart),
-    "prepare": Command("build the embedded data", _prepare_parser, _prepare),
-    "init": _of_module("compose a model of encoders with weights", "xfm.interop.init_command", "init"),
-    "pretrain": Command("pre-train a recipe, or resume", pretrain_parser, pretrain, several=True),
-    "finetune": _of_module("fine-tune a model on your own rows", "xfm.finetuning.command", "finetune"),
-    "evaluate": Command("score a model and write the report", evaluate_parser, evaluate),
-    "predict": _of_module(
-        "answer one input, or the rows of a file",
-        "xfm.inference.predict.command",
-        "predict",
-        shows=lambda chosen: chosen.out is None,
-    ),
-    "probe": _of_module("linear evaluation of frozen features", "xfm.evaluation.frozen_commands", "probe"),
-    "zero-shot": _of_module(
-        "classify pictures by the names of their classes", "xfm.evaluation.frozen_commands", "zero_shot"
-    ),
-    "reproduce": _of_module("run the benchmarks of the paper", "xfm.reproduce.command", "reproduce"),
-    "easy-vqa": _of_module(
-        "fine-tune on easy-VQA in fourteen minutes", "xfm.reproduce.easy_vqa_command", "easy_vqa"
-    ),
-    "convert": _of_module("read a published checkpoint", "xfm.interop.commands", "convert"),
-    "export": _of_module("write a published checkpoint", "xfm.interop.commands", "export"),
-    "completion": Command(
-        "complete words at Tab, for a shell",
-        completion.completion_parser,
-        completion.completion,
-        shows=lambda _: True,
-    ),
-    "info": Command("describe a model, checkpoint, run or recipe", _info_parser, _info, shows=lambda _: True),
+def _shows(_: "Namespace") -> bool:
+    return True
+
+
+_SUMMARIES = {
+    "quickstart": "everything from data to report in one command",
+    "prepare": "build the embedded data",
+    "init": "compose a model of encoders with weights",
+    "pretrain": "pre-train a recipe, or resume",
+    "finetune": "fine-tune a model on your own rows",
+    "evaluate": "score a model and write the report",
+    "predict": "answer one input, or the rows of a file",
+    "probe": "linear evaluation of frozen features",
+    "zero-shot": "classify pictures by the names of their classes",
+    "reproduce": "run the benchmarks of the paper",
+    "easy-vqa": "fine-tune on easy-VQA in fourteen minutes",
+    "convert": "read a published checkpoint",
+    "export": "write a published checkpoint",
+    "completion": "complete words at Tab, for a shell",
+    "info": "describe a model, checkpoint, run or recipe",
 }
+_MORE: dict[str, dict[str, Any]] = {
+    "pretrain": {"several": True},
+    "predict": {"shows": lambda chosen: chosen.out is None},
+    "completion": {"shows": _shows},
+    "info": {"shows": _shows},
+}
+COMMANDS = {name: _verb(name, summary, **_MORE.get(name, {})) for name, summary in _SUMMARIES.items()}
 
 if __name__ == "__main__":
     sys.exit(main())

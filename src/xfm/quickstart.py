@@ -81,13 +81,13 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
 
 def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
-    from xfm.data.worlds.emoji import build_world
     from xfm.evaluation.kept_models import kept_models, listing, use_command
     from xfm.evaluation.run import evaluate
-    from xfm.evaluation.stored import stored_flags
-    from xfm.evaluation.summary import summary
+    from xfm.reports.stored import stored_flags
+    from xfm.reports.summary import summary
     from xfm.training.flags import last_lines, recommended_steps
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
+    from xfm.world import build_world
 
     began = time.perf_counter()
     print(f"1/4 The embedded world: {world}", flush=True)

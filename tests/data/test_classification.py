@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
 from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
-from xfm.data.tasks import eval_pixels
+from xfm.data.picture_files import eval_pixels
 from xfm.modeling.folder import Preprocessing
 
 PREPROCESSING = Preprocessing(32)

@@ -10,8 +10,9 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import picture_bytes
+from xfm.data.picture_files import eval_pixels, image_size, load_image
 from xfm.data.pictures import decode_picture
-from xfm.data.tasks import eval_pixels, image_size, load_image, read_rows
+from xfm.data.task_rows import read_rows
 from xfm.errors import UserError
 
 

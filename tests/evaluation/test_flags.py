@@ -7,8 +7,8 @@ from tests.evaluation.tiny import save_tiny_model, write_world
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.evaluation.flags import flags_of
 from xfm.evaluation.run import evaluate
-from xfm.evaluation.scores import REQUIRED_KEYS, Score
-from xfm.evaluation.stored import stored_flags
+from xfm.reports.scores import REQUIRED_KEYS, Score
+from xfm.reports.stored import stored_flags
 from xfm.training.flags import Flag, What
 
 WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}

@@ -10,7 +10,7 @@ import pytest
 from tests.evaluation.tiny import save_tiny_model
 from xfm.cli import main
 from xfm.data.left_out import BAD_FILE, read_bad_rows
-from xfm.evaluation.scores import REQUIRED_KEYS, read_scores
+from xfm.reports.scores import REQUIRED_KEYS, read_scores
 
 PICTURE = re.compile(r'"([\w./-]+\.png)"')
 

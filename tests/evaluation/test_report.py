@@ -10,16 +10,17 @@ import pytest
 from tests.evaluation.tiny import save_tiny_model
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
-from xfm.evaluation.charts import PALETTE, read_log, running_mean, small_multiples, thin
-from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.examples import pick_examples
-from xfm.evaluation.labels import GROUPS, grouped, is_bound, loss_name, metric_name
-from xfm.evaluation.numbers import percent, points, readable_seconds, rough
-from xfm.evaluation.page import page_template
-from xfm.evaluation.report import line_of, phase_ends, small_run, write_report
+from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.run import evaluate
-from xfm.evaluation.scores import REQUIRED_KEYS, Score
-from xfm.evaluation.summary import summary
+from xfm.metrics.numbers import percent, points, readable_seconds, rough
+from xfm.reports.charts import PALETTE, read_log, running_mean, small_multiples, thin
+from xfm.reports.labels import GROUPS, grouped, is_bound, loss_name, metric_name
+from xfm.reports.lines import line_of
+from xfm.reports.page import page_template
+from xfm.reports.scores import REQUIRED_KEYS, Score
+from xfm.reports.summary import summary
+from xfm.reports.thumbnails import Thumbnails
 
 HOSTILE = '<script>alert("1 & 2")</script>'
 VOID = {"meta", "col", "img", "br", "link", "input", "hr"}

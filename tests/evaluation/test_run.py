@@ -17,13 +17,13 @@ from xfm.cli import main
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation import run
-from xfm.evaluation.embed import Thumbnails
 from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.run import evaluate
-from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_json, write_scores
-from xfm.evaluation.stored import read_part
 from xfm.modeling.folder import load_model
+from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_json, write_scores
+from xfm.reports.stored import read_part
+from xfm.reports.thumbnails import Thumbnails
 from xfm.training.signals import Interrupted
 
 CONFIG = EvaluationConfig(scale=0.01)

@@ -19,8 +19,8 @@ from xfm.config.image import ImageTrainingConfig
 from xfm.config.task import TaskKind
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.errors import UserError
-from xfm.evaluation.scores import read_scores
 from xfm.finetuning.watch import Watch
+from xfm.reports.scores import read_scores
 from xfm.training.signals import Interrupted
 
 WITH_PICTURES = [kind for kind in TaskKind if kind is not TaskKind.TEXT]

@@ -19,12 +19,12 @@ from xfm.cli import main
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.task import CLASSIFIERS, TaskKind
 from xfm.errors import UserError
-from xfm.evaluation.scores import read_scores
 from xfm.finetuning.baselines.run import BASELINES
 from xfm.finetuning.leaderboard import Leaderboard, Sort
 from xfm.finetuning.own import task_kind
 from xfm.finetuning.run import finetune
 from xfm.finetuning.watch import Watch
+from xfm.reports.scores import read_scores
 from xfm.tasks.splits import SplitRows
 from xfm.training.signals import Interrupted
 from xfm.training.storage import MANIFEST, write_folder

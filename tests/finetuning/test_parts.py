@@ -15,9 +15,9 @@ from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig, TaskKind
 from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
-from xfm.finetuning.base import fitting_length, text_limit
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.plan import batch_size, epochs, fitted, training_config
+from xfm.finetuning.start import fitting_length, text_limit
 from xfm.finetuning.watch import Look, Watch
 from xfm.modeling.task_models import build_task_model
 from xfm.tasks.base import TaskSettings

@@ -14,10 +14,10 @@ from torchmetrics.classification import MulticlassCalibrationError
 import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT
 from xfm.cli import main
-from xfm.evaluation.metrics import wilson_interval
-from xfm.evaluation.numbers import percent
-from xfm.evaluation.scores import read_scores
 from xfm.finetuning.report import classes_of
+from xfm.metrics.intervals import wilson_interval
+from xfm.metrics.numbers import percent
+from xfm.reports.scores import read_scores
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import Labelled, LabelledText
 

@@ -15,7 +15,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.evaluation.scores import read_scores
+from xfm.reports.scores import read_scores
 
 SHORT = FinetuneConfig(steps=2, batch_size=4, device="cpu", precision=Precision.FP32, baseline=False)
 

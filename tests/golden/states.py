@@ -14,9 +14,8 @@ from xfm.config.task import CLASSIFIERS
 from xfm.config.training import Precision
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.data.tokenizer import Tokenizer
-from xfm.evaluation.features import Encoder, encode_images, encode_texts
-from xfm.evaluation.retrieval import score_all
 from xfm.modeling.decoder import Decoder
+from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.task_models import Answerer, Grounder, Retriever
@@ -27,6 +26,7 @@ from xfm.objectives.identity import same_identity
 from xfm.objectives.itm import sampling_weights
 from xfm.objectives.rows import Rows, pair_rows, region_rows
 from xfm.objectives.sequences import sequence_losses
+from xfm.retrieval.in_memory import score_all
 from xfm.tasks.answers import rank_as_published
 
 Arrays = Iterator[tuple[str, Tensor]]

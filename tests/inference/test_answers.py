@@ -18,10 +18,10 @@ from xfm.data.in_memory import to_uint8
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
-from xfm.evaluation.retrieval import rerank_scores
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Answerer, Captioner, Grounder, Reasoner, TextClassifier
+from xfm.retrieval.in_memory import rerank_scores
 from xfm.tasks.answers import AnswerList
 from xfm.tasks.pictures import normalise, squash
 

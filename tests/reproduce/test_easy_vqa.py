@@ -14,9 +14,9 @@ from PIL import Image
 from tests.evaluation.tiny import COLOURS, SIDE, save_tiny_model
 from xfm.cli import main
 from xfm.errors import UserError
-from xfm.evaluation.scores import read_scores
 from xfm.finetuning.watch import Watch
 from xfm.modeling.folder import load_model
+from xfm.reports.scores import read_scores
 from xfm.reproduce.easy_vqa import (
     BASELINE_SHARE,
     FEWEST,
@@ -28,7 +28,7 @@ from xfm.reproduce.easy_vqa import (
     run_easy_vqa,
     stored_steps,
 )
-from xfm.tasks.official.easy_vqa import read_easy_vqa
+from xfm.reproduce.read.easy_vqa import read_easy_vqa
 from xfm.tasks.rows import Question
 
 

@@ -11,10 +11,10 @@ from tests.official.data_folder import write_data_folder
 from tests.official.image_sets import WRITERS
 from xfm.cli import main
 from xfm.data.left_out import BAD_FILE
-from xfm.evaluation.scores import read_scores
+from xfm.reports.scores import read_scores
 from xfm.reproduce.benchmarks import BENCHMARKS
+from xfm.reproduce.read.image_sets import ImageSet
 from xfm.reproduce.results import DETAILS, OFFICIAL
-from xfm.tasks.official.image_sets import ImageSet
 from xfm.tasks.rows import pictures_of
 
 BROKEN = b"\x89PNG\r\n\x1a\n broken"

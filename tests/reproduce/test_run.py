@@ -13,16 +13,16 @@ from xfm.config.benchmark import BenchmarkRecipe
 from xfm.config.generation import BeamSearch
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
-from xfm.evaluation.scores import read_scores
+from xfm.reports.scores import read_scores
 from xfm.reproduce.benchmarks import BENCHMARKS
 from xfm.reproduce.fine_tuned import fine_tuned_task
 from xfm.reproduce.found import RUN, Setting
 from xfm.reproduce.frozen import evaluate_linear
 from xfm.reproduce.published import Protocol
+from xfm.reproduce.read.corpus import Corpus
+from xfm.reproduce.read.image_sets import ImageSet
 from xfm.reproduce.results import OFFICIAL, read_all
 from xfm.reproduce.run import OWNER, TABLE, Job, find_jobs, run_jobs
-from xfm.tasks.official.corpus import Corpus
-from xfm.tasks.official.image_sets import ImageSet
 from xfm.tasks.rows import Labelled
 from xfm.training import signals
 

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from tests.evaluation.tiny import tiny_pretrained
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.training import Precision
-from xfm.data.tasks import eval_pixels, load_image
+from xfm.data.picture_files import eval_pixels, load_image
 from xfm.errors import UserError
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.tasks.base import TaskSettings, seeded

@@ -15,13 +15,13 @@ from xfm.config.evaluation import FineTuneConfig
 from xfm.config.training import Precision
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.features import Encoder, encode_images, encode_texts, tokenize_captions
-from xfm.evaluation.metrics import ranks_of_best_positive
-from xfm.evaluation.recalls import Rule, own_captions
-from xfm.evaluation.retrieval import evaluate_scores, score_all
+from xfm.metrics.ranking import ranks_of_best_positive
+from xfm.metrics.recalls import Rule, own_captions
+from xfm.modeling.features import Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.sequences import sequence_losses, smoothed_losses
+from xfm.retrieval.in_memory import evaluate_scores, score_all
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.captioning import CaptioningTask, word_f1
 from xfm.tasks.fine_tune import fine_tune

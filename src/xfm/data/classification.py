@@ -18,7 +18,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from xfm.config.image import ImageTrainingConfig
 from xfm.data.left_out import UnreadablePicture
-from xfm.data.tasks import PreprocessingLike, load_image
+from xfm.data.picture_files import PreprocessingLike, load_image
 from xfm.data.transforms import Normalisation, normalise
 
 LEVELS = 11  # magnitudes from 0 to 10

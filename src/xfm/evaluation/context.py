@@ -1,9 +1,9 @@
-"""What every part of an evaluation works with, and what it returns."""
+"""What every part of an evaluation works with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,8 +12,7 @@ from torch import Tensor
 from xfm.config.evaluation import EvaluationConfig
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.evaluation.features import Encoder, ImageFeatures, encode_images
-from xfm.evaluation.scores import Score
+from xfm.modeling.features import Encoder, ImageFeatures, encode_images
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.xfm import XFM
 from xfm.tasks.base import Blanked, TaskSettings
@@ -21,42 +20,6 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import pictures_of
 
 T = TypeVar("T")
-
-
-@dataclass
-class PartResult:
-    """What a part of an evaluation found.
-
-    Attributes:
-        scores: by key `task/split/metric`.
-        baselines: for a key, every baseline by name; the best of them is the score's `baseline`.
-        examples: cases for the report by name, as plain JSON values (see `examples`).
-        curves: training losses of fine-tunings by name, one value a step.
-        seconds: wall-clock time, filled in by the runner.
-        left_out: rows whose pictures could not be read (`LeftOut.plain`), filled in by the runner.
-    """
-
-    scores: dict[str, Score] = field(default_factory=dict)
-    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
-    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    seconds: float = 0.0
-    left_out: dict[str, Any] = field(default_factory=dict)
-
-    def add(
-        self,
-        key: str,
-        value: float,
-        chance: float,
-        n: int,
-        seed: int,
-        baselines: dict[str, float] | None = None,
-    ) -> None:
-        """Record a score; the best of the named baselines becomes its baseline."""
-        best = max(baselines.values()) if baselines else None
-        self.scores[key] = Score(float(value), float(chance), None if best is None else float(best), n, seed)
-        if baselines:
-            self.baselines[key] = {name: float(number) for name, number in baselines.items()}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.evaluation.report import phase_ends, small_run
-from xfm.evaluation.scores import REQUIRED_KEYS, Score
+from xfm.reports.scores import REQUIRED_KEYS, Score
 from xfm.training.flags import Flag, What, of_pretraining
 
 CHECKPOINTS = "checkpoints"

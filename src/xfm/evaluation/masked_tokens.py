@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.evaluation.features import Encoder, ImageFeatures
+from xfm.modeling.features import Encoder, ImageFeatures
 from xfm.modeling.precision import autocast
 
 _FUNCTION_WORDS = """

@@ -9,63 +9,33 @@ from typing import Any
 from xfm.config.evaluation import Part
 from xfm.data.left_out import left_out_lines
 from xfm.errors import UserError
-from xfm.evaluation.charts import Curve, read_log, small_multiples
-from xfm.evaluation.context import PartResult
-from xfm.evaluation.embed import Thumbnails
-from xfm.evaluation.labels import (
+from xfm.files import read_text
+from xfm.metrics.numbers import readable_seconds
+from xfm.reports.charts import Curve, read_log, small_multiples
+from xfm.reports.labels import (
     Group,
-    group_of,
     grouped,
     headlines,
     is_bound,
-    is_difference,
     is_headline,
-    is_share,
     loss_name,
-    metric_name,
     part_name,
-    split_name,
 )
-from xfm.evaluation.metrics import wilson_interval
-from xfm.evaluation.numbers import readable_seconds
-from xfm.evaluation.page import page_template
-from xfm.evaluation.scores import REQUIRED_KEYS, Score, read_scores, write_output
-from xfm.evaluation.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
-from xfm.files import read_text
+from xfm.reports.lines import Line, line_of
+from xfm.reports.page import page_template
+from xfm.reports.results import PartResult
+from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_output
+from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
+from xfm.reports.thumbnails import Thumbnails
 from xfm.training.flags import What, read_flags
 
 REPORT = "report.html"
+
 _OWN_CARDS = (What.ROUGH, What.INCOMPLETE)
+
 ENOUGH = 200
+
 """Cases below which a score is called rough: its interval is more than ten points wide."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of the score table.
-
-    Attributes:
-        key: of `metrics.json`.
-        task, split, metric: in words.
-        score: the numbers.
-        low, high: 95 % interval of the value, None where it is not known.
-        gain: value minus the better of chance and baseline.
-        is_difference: whether the value is a difference of two shares, in points.
-        verdict: `up` or `down` where the interval lies above or below that, else `level`.
-        baselines: every baseline by name.
-    """
-
-    key: str
-    task: str
-    split: str
-    metric: str
-    score: Score
-    low: float | None
-    high: float | None
-    gain: float
-    is_difference: bool
-    verdict: str
-    baselines: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -162,40 +132,6 @@ def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> l
 def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> Line:
     baselines = next((found.baselines[key] for found in parts.values() if key in found.baselines), {})
     return line_of(key, scores, baselines)
-
-
-def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> Line:
-    """The row of a score in the table; `baselines` are its own by name."""
-    score = scores[key]
-    floor = max(score.chance, score.chance if score.baseline is None else score.baseline)
-    low, high = _interval(key, scores)
-    verdict = "level"
-    if low is not None and high is not None:
-        verdict = "up" if low > floor else "down" if high < floor else "level"
-    return Line(
-        key,
-        group_of(key).title,
-        split_name(key),
-        metric_name(key),
-        score,
-        low,
-        high,
-        score.value - floor,
-        is_difference(key),
-        verdict,
-        baselines,
-    )
-
-
-def _interval(key: str, scores: Mapping[str, Score]) -> tuple[float | None, float | None]:
-    """The stored interval of a score that has one, the Wilson interval of a share, or nothing."""
-    score, low, high = scores[key], scores.get(f"{key}_low"), scores.get(f"{key}_high")
-    if low is not None and high is not None:
-        return low.value, high.value
-    if not is_share(key) or not 0 <= score.value <= 1:
-        return None, None
-    interval = wilson_interval(score.value, score.n)
-    return interval.low, interval.high
 
 
 def facts(

@@ -16,17 +16,18 @@ from tqdm import tqdm
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.context import Context
 from xfm.evaluation.flags import flags_of
 from xfm.evaluation.kept_models import TASKS_FOLDER, kept_models, without_model
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.report import write_report
-from xfm.evaluation.scores import Score, write_json, write_scores
-from xfm.evaluation.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
 from xfm.files import file_digest
 from xfm.locks import holds
 from xfm.modeling.folder import load_model
 from xfm.paths import home_path
+from xfm.reports.results import PartResult
+from xfm.reports.scores import Score, write_json, write_scores
+from xfm.reports.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
 from xfm.results_folder import Maker, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xfm.evaluation.calibration import Calibration
-from xfm.evaluation.numbers import percent, points, rough
-from xfm.evaluation.report import Line
 from xfm.finetuning.leaderboard import Leaderboard, Place, Sort
+from xfm.metrics.calibration import Calibration
+from xfm.metrics.numbers import percent, points, rough
+from xfm.reports.lines import Line
 
 MORE = 2
 """Further metrics beside the primary one."""

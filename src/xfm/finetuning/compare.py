@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.evaluation.bootstrap import percentiles, resampled, row_groups
-from xfm.evaluation.calibration import Calibration, calibration
 from xfm.finetuning.baselines.material import LEAST_BUDGET, Material
 from xfm.finetuning.baselines.run import Found, scored, strong_baselines
 from xfm.finetuning.leaderboard import THIS_MODEL, Leaderboard, Sort, System, leaderboard
 from xfm.finetuning.session import Session
+from xfm.metrics.calibration import Calibration, calibration
+from xfm.metrics.intervals import percentiles, resampled, row_groups
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.own import OwnTask
 from xfm.tasks.sampling import components

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from xfm.evaluation.labels import is_share, metric_name
-from xfm.evaluation.metrics import wilson_interval
 from xfm.finetuning.tune import Tuned
+from xfm.metrics.intervals import wilson_interval
+from xfm.reports.labels import is_share, metric_name
 from xfm.training.flags import Flag, Line, What, of_log, shortened
 
 WIDEST = 0.10

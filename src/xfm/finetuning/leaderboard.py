@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.evaluation.bootstrap import (
+from xfm.finetuning.baselines.run import Found
+from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
+    Interval,
     differ,
     mean_interval,
     percentiles,
     resampled,
     resampled_means,
 )
-from xfm.evaluation.metrics import Interval
-from xfm.evaluation.numbers import points
-from xfm.finetuning.baselines.run import Found
+from xfm.metrics.numbers import points
 from xfm.tasks.own import OwnTask
 
 THIS_MODEL = "this model"

@@ -11,8 +11,8 @@ from xfm.data.tables import ColumnMap
 from xfm.errors import UserError, suggest
 from xfm.finetuning import run
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.base import find_model, load_base
 from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.start import find_model, load_base
 from xfm.locks import holds
 from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from xfm.data.left_out import left_out_lines
-from xfm.evaluation.calibration import CALIBRATION, Calibration
-from xfm.evaluation.charts import Curve, read_log, small_multiples
-from xfm.evaluation.embed import Thumbnails
-from xfm.evaluation.labels import is_headline, metric_name
-from xfm.evaluation.numbers import readable_seconds
-from xfm.evaluation.page import page_template
-from xfm.evaluation.report import Line, line_of
-from xfm.evaluation.scores import Score, write_output
 from xfm.finetuning.cards import Card, cards_of
 from xfm.finetuning.compare import calibration_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.tune import Tuned
+from xfm.metrics.calibration import CALIBRATION, Calibration
+from xfm.metrics.numbers import readable_seconds
+from xfm.reports.charts import Curve, read_log, small_multiples
+from xfm.reports.labels import is_headline, metric_name
+from xfm.reports.lines import Line, line_of
+from xfm.reports.page import page_template
+from xfm.reports.scores import Score, write_output
+from xfm.reports.thumbnails import Thumbnails
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import confusion_matrix, precision_recall_f1, with_unknown
 from xfm.tasks.own import Case, OwnTask

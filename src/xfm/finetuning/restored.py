@@ -12,10 +12,10 @@ from xfm.data.left_out import LeftOut
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
-from xfm.finetuning.base import LONGEST, fitting_length, text_limit
 from xfm.finetuning.data import reading
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.session import AnyTask
+from xfm.finetuning.start import LONGEST, fitting_length, text_limit
 from xfm.finetuning.usable import readable_rows
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.class_task import ClassTask

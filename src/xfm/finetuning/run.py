@@ -17,9 +17,6 @@ from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.data.left_out import BAD_FILE
 from xfm.errors import UserError
-from xfm.evaluation.context import PartResult
-from xfm.evaluation.scores import Score, write_json, write_scores
-from xfm.evaluation.stored import DETAILS, METRICS
 from xfm.finetuning.compare import compare, intervals
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard
@@ -31,6 +28,9 @@ from xfm.finetuning.usable import partial_pictures, require_same, say_partial
 from xfm.locks import holds
 from xfm.modeling.folder import FRESH, save_model
 from xfm.processes import require_alone
+from xfm.reports.results import PartResult
+from xfm.reports.scores import Score, write_json, write_scores
+from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from xfm.evaluation.calibration import CALIBRATION
-from xfm.evaluation.context import PartResult
 from xfm.finetuning.compare import calibration_of
+from xfm.metrics.calibration import CALIBRATION
+from xfm.reports.results import PartResult
 from xfm.tasks.base import BatchT, Prediction, Row
 from xfm.tasks.own import OwnTask
 

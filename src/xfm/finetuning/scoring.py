@@ -16,20 +16,20 @@ from xfm.config.task import TaskKind
 from xfm.config.training import Precision
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, read_table
-from xfm.evaluation.context import PartResult
-from xfm.evaluation.report import line_of
-from xfm.evaluation.scores import Score, write_json, write_output, write_scores
-from xfm.evaluation.stored import DETAILS, METRICS
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.base import find_model, load_base
 from xfm.finetuning.data import PICTURES_FOLDER
 from xfm.finetuning.report import write_report
 from xfm.finetuning.restored import NewRows, few, restored, task_of
 from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask
+from xfm.finetuning.start import find_model, load_base
 from xfm.finetuning.tune import Tuned
 from xfm.finetuning.usable import partial_pictures, say_partial
 from xfm.paths import home_path
+from xfm.reports.lines import line_of
+from xfm.reports.results import PartResult
+from xfm.reports.scores import Score, write_json, write_output, write_scores
+from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class

@@ -16,16 +16,16 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.evaluation.scores import write_json
 from xfm.finetuning.adapt import merge
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.base import LONGEST, fitting_length, head_width, load_base, text_limit
 from xfm.finetuning.baselines.run import Found, scored
 from xfm.finetuning.plan import fitted, task_settings
+from xfm.finetuning.start import LONGEST, fitting_length, head_width, load_base, text_limit
 from xfm.finetuning.tune import Tuned, tune
 from xfm.finetuning.usable import usable_rows
 from xfm.finetuning.watch import BEST_FOLDER
 from xfm.modeling.folder import Pretrained
+from xfm.reports.scores import write_json
 from xfm.results_folder import digest
 from xfm.tasks.base import Blanked
 from xfm.tasks.own import OwnTask

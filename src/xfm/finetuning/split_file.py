@@ -7,8 +7,8 @@ from typing import Any
 
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.evaluation.scores import write_json
 from xfm.files import read_text
+from xfm.reports.scores import write_json
 from xfm.training.checkpoint import list_checkpoints
 
 SPLIT_FILE, LEFT_OUT, SPLITS = "split.json", "left_out", ("train", "valid", "test")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.evaluation.stored import DETAILS
+from xfm.reports.stored import DETAILS
 from xfm.tasks.own import OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows

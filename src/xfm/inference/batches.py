@@ -8,10 +8,10 @@ from torch import Tensor
 
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import Tokens
+from xfm.data.shapes import round_up
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.engine import Engine
 from xfm.inference.items import Item
-from xfm.tasks.shapes import round_up
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from xfm.config.pipelines import UrlRules
 from xfm.data.in_memory import to_uint8
+from xfm.data.picture_files import load_decoded
 from xfm.data.pictures import Decoded, PictureError, decode
-from xfm.data.tasks import load_decoded
 from xfm.errors import UserError
 from xfm.inference.fetch import fetch, is_url
 from xfm.modeling.folder import Preprocessing

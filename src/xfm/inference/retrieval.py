@@ -12,13 +12,13 @@ from torch import Tensor
 from xfm.config.pipelines import PipelineTask, RetrievalOptions
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
-from xfm.evaluation.retrieval import rerank_scores
 from xfm.inference.base import Bad, Pipeline
 from xfm.inference.batches import Batch, as_captions, cut
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.given import ABSENT, gallery_of
 from xfm.inference.items import InputError, Told, warned_once
 from xfm.inference.pictures import Picture, PictureReader
+from xfm.retrieval.in_memory import rerank_scores
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
 

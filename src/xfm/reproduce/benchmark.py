@@ -7,8 +7,8 @@ from typing import Any
 
 from xfm.config.task import TaskKind
 from xfm.reproduce.published import Protocol
-from xfm.reproduce.scoring import Metrics, Scorer
-from xfm.tasks.official.corpus import Corpus
+from xfm.reproduce.read.corpus import Corpus
+from xfm.reproduce.score.rules import Metrics, Scorer
 
 Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
 """Folder, split, rows and predictions -> the file for the benchmark's server."""
@@ -30,7 +30,7 @@ class Benchmark:
         submit: writes the file for its server; None where there is no server.
         submits_all: the file has the form that the official scorer reads, so that it is written for the
             splits with answers too.
-        templates: prompts of zero-shot classification, see `xfm.evaluation.prompt_templates`.
+        templates: prompts of zero-shot classification, see `xfm.frozen.prompt_templates`.
         names: what classes are called in prompts, from the data folder; None where their names are missing.
         score_guesses: metrics of random guesses, where `score` is too slow for them.
     """

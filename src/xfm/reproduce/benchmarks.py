@@ -6,16 +6,17 @@ from typing import Any
 
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
-from xfm.evaluation.official.submissions import (
-    caption_submission,
-    nlvr2_submission,
-    vqa_submission,
-    write_glue_files,
-)
 from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.image_benchmarks import IMAGE_BENCHMARKS
 from xfm.reproduce.published import Protocol
-from xfm.reproduce.scoring import (
+from xfm.reproduce.read.corpus import Corpus
+from xfm.reproduce.read.glue import FORMATS, GlueTask, glue_folder, read_glue
+from xfm.reproduce.read.karpathy import coco_pictures, flickr_pictures, read_coco, read_flickr30k
+from xfm.reproduce.read.nlvr import read_nlvr, read_nlvr2
+from xfm.reproduce.read.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_ve
+from xfm.reproduce.read.refcoco import read_refcoco
+from xfm.reproduce.read.vqa import read_vqa
+from xfm.reproduce.score.rules import (
     Metrics,
     glue_scorer,
     mean_of,
@@ -26,14 +27,13 @@ from xfm.reproduce.scoring import (
     score_captions_briefly,
     score_truth,
 )
+from xfm.reproduce.score.submissions import (
+    caption_submission,
+    nlvr2_submission,
+    vqa_submission,
+    write_glue_files,
+)
 from xfm.tasks.grounding import box_metrics
-from xfm.tasks.official.corpus import Corpus
-from xfm.tasks.official.glue import FORMATS, GlueTask, glue_folder, read_glue
-from xfm.tasks.official.karpathy import coco_pictures, flickr_pictures, read_coco, read_flickr30k
-from xfm.tasks.official.nlvr import read_nlvr, read_nlvr2
-from xfm.tasks.official.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_ve
-from xfm.tasks.official.refcoco import read_refcoco
-from xfm.tasks.official.vqa import read_vqa
 
 
 # ---------------------------------------------------------------- text

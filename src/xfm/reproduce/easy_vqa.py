@@ -14,14 +14,14 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.evaluation.scores import Score
 from xfm.files import read_text
-from xfm.finetuning.base import load_base
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.run import Finetuned, check_folder, finetune
+from xfm.finetuning.start import load_base
 from xfm.locks import holds
+from xfm.reports.scores import Score
+from xfm.reproduce.read.easy_vqa import read_easy_vqa
 from xfm.tasks.fine_tune import fine_tune
-from xfm.tasks.official.easy_vqa import read_easy_vqa
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
 from xfm.tasks.splits import SplitRows

@@ -10,16 +10,16 @@ import numpy as np
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.stored import METRICS
-from xfm.finetuning.base import load_base
 from xfm.finetuning.restored import restored
 from xfm.finetuning.run import AnyTask, finetune
+from xfm.finetuning.start import load_base
+from xfm.reports.stored import METRICS
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
+from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.readable import readable
 from xfm.reproduce.retrieval import evaluate_retrieval
 from xfm.tasks.captioning import CaptioningTask
-from xfm.tasks.official.corpus import Corpus
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
 from xfm.tasks.retrieval import RetrievalTask

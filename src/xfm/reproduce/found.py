@@ -6,8 +6,8 @@ from typing import Any
 
 from xfm.config.benchmark import BenchmarkRecipe
 from xfm.data.left_out import LeftOut
-from xfm.evaluation.scores import Score
-from xfm.reproduce.scoring import Metrics
+from xfm.reports.scores import Score
+from xfm.reproduce.score.rules import Metrics
 
 RUN = "run"
 """Folder of a fine-tuning or of an evaluation on frozen features, inside the benchmark's."""

@@ -3,9 +3,9 @@
 from xfm.config.task import TaskKind
 from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.published import Protocol
-from xfm.reproduce.scoring import score_classes
-from xfm.tasks.official.image_sets import PER_CLASS, ImageSet, place_of, read_image_set
-from xfm.tasks.official.imagenet import class_names, read_imagenet
+from xfm.reproduce.read.image_sets import PER_CLASS, ImageSet, place_of, read_image_set
+from xfm.reproduce.read.imagenet import class_names, read_imagenet
+from xfm.reproduce.score.rules import score_classes
 
 IMAGENET = "imagenet"
 _TEMPLATES = {

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from xfm.evaluation.scores import Score, read_scores
 from xfm.files import read_text
+from xfm.reports.scores import Score, read_scores
 from xfm.reproduce.published import published_results
 
 OFFICIAL = "official.json"

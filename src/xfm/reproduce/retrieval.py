@@ -4,14 +4,14 @@ from itertools import compress
 
 import torch
 
-from xfm.evaluation.features import Encoder
-from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions
-from xfm.evaluation.streaming import stream_retrieval
-from xfm.finetuning.base import load_base
+from xfm.finetuning.start import load_base
+from xfm.metrics.recalls import CUTOFFS, Rule, own_captions
+from xfm.modeling.features import Encoder
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import Found, Setting
+from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.readable import readable
-from xfm.tasks.official.corpus import Corpus
+from xfm.retrieval.streaming import stream_retrieval
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import RetrievalTask, owners
 from xfm.tasks.rows import Described
@@ -57,7 +57,7 @@ def score_retrieval(
 
     `text_r1` and the like re-rank the contrastive shortlist by the matching logit, as published; with
     `_contrast` the shortlist is not re-ranked, with `_rerank` by both scores (see
-    `xfm.evaluation.retrieval`).
+    `xfm.retrieval.in_memory`).
     """
     rows = corpus.scored["test"]
     whole = readable(rows, pictures, RetrievalTask.pictures_of, "test", setting.left_out)

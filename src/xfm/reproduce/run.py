@@ -13,9 +13,9 @@ from xfm.config.plain import to_plain
 from xfm.config.task import TaskKind
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
-from xfm.evaluation.scores import Score, write_json, write_output, write_scores
 from xfm.files import model_folder, read_text
 from xfm.locks import holds
+from xfm.reports.scores import Score, write_json, write_output, write_scores
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.benchmarks import BENCHMARKS, require_known
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned

@@ -14,6 +14,7 @@ from torch import Tensor
 from xfm.config.generation import BeamSearch
 from xfm.config.task import TaskKind
 from xfm.data.schema import TensorFields, Tokens
+from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
@@ -26,7 +27,6 @@ from xfm.tasks.described import DescribedTask
 from xfm.tasks.own import Case
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
-from xfm.tasks.shapes import padded_tokens
 
 BEAMS = 3
 

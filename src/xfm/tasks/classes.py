@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.errors import UserError
-from xfm.evaluation.official.classification import matthews
+from xfm.metrics.classification import matthews
 
 TOP = 5
 """Classes that top-5 accuracy looks at; it is reported where there are more."""

@@ -14,14 +14,14 @@ from torch import Tensor
 from xfm.config.task import TaskKind
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.left_out import UnreadablePicture
+from xfm.data.picture_files import image_size
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
+from xfm.data.shapes import padded_tokens
 from xfm.data.tables import Field, TableRow
-from xfm.data.tasks import image_size
 from xfm.data.tokenizer import normalise_caption
 from xfm.data.transforms import names_a_side
-from xfm.evaluation.constant_box import best_constant_box
-from xfm.evaluation.metrics import paired_iou
+from xfm.metrics.boxes import best_constant_box, paired_iou
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
@@ -30,7 +30,6 @@ from xfm.tasks.base import Blanked, TaskSettings, seeded
 from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Corners, Reference, read_references
-from xfm.tasks.shapes import padded_tokens
 from xfm.tasks.splits import SplitRows
 
 SAMPLED = 2000  # training boxes behind the constant box

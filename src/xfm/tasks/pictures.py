@@ -12,12 +12,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xfm.data.left_out import LeftOut, UnreadablePicture
-from xfm.data.tasks import load_decoded
+from xfm.data.picture_files import load_decoded
+from xfm.data.shapes import round_up
 from xfm.data.transforms import Normalisation, View, show
 from xfm.data.transforms import normalise as normalise_pixels
 from xfm.errors import printable
 from xfm.modeling.folder import Preprocessing
-from xfm.tasks.shapes import round_up
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar

@@ -14,21 +14,21 @@ from torch import Tensor
 
 from xfm.config.task import TaskKind
 from xfm.data.schema import TensorFields, Tokens
+from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.features import Encoder
-from xfm.evaluation.metrics import chance_recall, recall_at
-from xfm.evaluation.recalls import CUTOFFS, Rule, own_captions, sides, with_equal_captions
-from xfm.evaluation.streaming import stream_ranks
+from xfm.metrics.ranking import chance_recall, recall_at
+from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, sides, with_equal_captions
+from xfm.modeling.features import Encoder
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Retriever
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
+from xfm.retrieval.streaming import stream_ranks
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.described import DescribedTask
 from xfm.tasks.own import Case
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
-from xfm.tasks.shapes import padded_tokens
 from xfm.training import distributed
 
 SHORTLIST = 16

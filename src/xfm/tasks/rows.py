@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from xfm.data.left_out import UnreadablePicture
-from xfm.data.tasks import Row, image_size, read_rows
+from xfm.data.picture_files import image_size
+from xfm.data.task_rows import Row, read_rows
 
 T = TypeVar("T")
 Corners = tuple[float, float, float, float]

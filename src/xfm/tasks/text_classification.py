@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xfm.config.task import TaskKind
 from xfm.data.schema import TensorFields, Tokens
+from xfm.data.shapes import padded_tokens
 from xfm.data.tables import Field, TableRow
 from xfm.data.tokenizer import Tokenizer
 from xfm.modeling.folder import Pretrained
@@ -21,7 +22,6 @@ from xfm.tasks.classes import Choice
 from xfm.tasks.own import Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.shapes import padded_tokens
 from xfm.tasks.splits import SplitRows
 
 FIELDS = (

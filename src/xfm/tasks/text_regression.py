@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from xfm.data.tables import TableRow
-from xfm.evaluation.official.classification import pearson, spearman
+from xfm.metrics.classification import pearson, spearman
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses

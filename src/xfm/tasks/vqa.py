@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xfm.config.task import TaskKind
 from xfm.data.schema import TensorFields, Tokens
+from xfm.data.shapes import padded_tokens
 from xfm.data.tables import Field, TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.modeling.folder import Pretrained
@@ -26,7 +27,6 @@ from xfm.tasks.classes import most_frequent
 from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question, read_questions
-from xfm.tasks.shapes import padded_tokens
 from xfm.tasks.splits import SplitRows
 
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them

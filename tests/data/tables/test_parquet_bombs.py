@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.data.tables.test_tables import PICTURES, png, read
-from xfm.data.official.files import read_hub
 from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
 from xfm.errors import UserError
+from xfm.reproduce.files.rows import read_hub
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xfm.data.tables.records import Records
-from xfm.data.tasks import iterate_rows
+from xfm.data.task_rows import iterate_rows
 
 
 def read_json_lines(path: Path, wanted: frozenset[str]) -> Records:

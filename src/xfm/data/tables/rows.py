@@ -11,7 +11,7 @@ from typing import Any
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture
-from xfm.data.tasks import Row
+from xfm.data.task_rows import Row
 from xfm.errors import UserError
 from xfm.files import path_below
 

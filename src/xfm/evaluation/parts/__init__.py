@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from xfm.config.evaluation import Part
-from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.context import Context
 from xfm.evaluation.parts.grounding import run_grounding
 from xfm.evaluation.parts.masked_tokens import run_masked_tokens
 from xfm.evaluation.parts.probes import run_category, run_digits
@@ -11,6 +11,7 @@ from xfm.evaluation.parts.reasoning import run_reasoning
 from xfm.evaluation.parts.retrieval import run_hard, run_retrieval
 from xfm.evaluation.parts.text_pairs import run_entailment, run_paraphrase
 from xfm.evaluation.parts.vqa import run_vqa
+from xfm.reports.results import PartResult
 
 PARTS: dict[Part, Callable[[Context], PartResult]] = {
     Part.RETRIEVAL: run_retrieval,

@@ -5,12 +5,13 @@ from functools import partial
 
 import numpy as np
 
-from xfm.evaluation.constant_box import best_constant_box
-from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.context import Context
 from xfm.evaluation.examples import GroundingExample, pick_examples, plain
 from xfm.evaluation.fine_tuned import fine_tuned
-from xfm.evaluation.metrics import Array, accuracy_at_iou, iou_matrix, paired_iou
-from xfm.evaluation.scores import SPLITS
+from xfm.metrics.boxes import accuracy_at_iou, best_constant_box, iou_matrix, paired_iou
+from xfm.metrics.classification import Array
+from xfm.reports.results import PartResult
+from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.rows import Reference, read_references

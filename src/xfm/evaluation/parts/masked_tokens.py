@@ -4,11 +4,12 @@ from itertools import groupby
 
 import torch
 
-from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.context import Context
 from xfm.evaluation.examples import MaskedExample, pick_examples, plain
-from xfm.evaluation.features import encode_images
 from xfm.evaluation.masked_tokens import MaskedCaptions, mask_captions, predict_masked
-from xfm.evaluation.metrics import Array, accuracy, majority_accuracy
+from xfm.metrics.classification import Array, accuracy, majority_accuracy
+from xfm.modeling.features import encode_images
+from xfm.reports.results import PartResult
 from xfm.tasks.rows import MaskedRow, read_masked
 
 SHOWN = 8

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from xfm.evaluation.context import Context, PartResult
-from xfm.evaluation.metrics import Array, majority_accuracy
-from xfm.evaluation.probe import (
+from xfm.evaluation.context import Context
+from xfm.frozen.probe import (
     DIGITS_TRAIN,
     Split,
     digits,
@@ -17,7 +16,9 @@ from xfm.evaluation.probe import (
     random_twin,
     raw_pixels,
 )
+from xfm.metrics.classification import Array, majority_accuracy
 from xfm.modeling.xfm import XFM
+from xfm.reports.results import PartResult
 from xfm.tasks.pictures import normalise, squash
 from xfm.tasks.rows import read_labelled
 

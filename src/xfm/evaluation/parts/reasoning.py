@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.context import Context
 from xfm.evaluation.examples import ReasoningExample, pick_examples, plain
 from xfm.evaluation.fine_tuned import fine_tuned
-from xfm.evaluation.metrics import majority_accuracy
-from xfm.evaluation.scores import SPLITS
+from xfm.metrics.classification import majority_accuracy
+from xfm.reports.results import PartResult
+from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.reasoning import ReasoningTask
 

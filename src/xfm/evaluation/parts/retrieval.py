@@ -3,19 +3,14 @@
 import numpy as np
 import torch
 
-from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.context import Context
 from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain
-from xfm.evaluation.features import encode_texts, tokenize_captions
-from xfm.evaluation.metrics import Array
-from xfm.evaluation.recalls import with_equal_captions
-from xfm.evaluation.retrieval import (
-    evaluate_scores,
-    matching_logits,
-    prefers_first,
-    rerank_scores,
-    score_all,
-)
-from xfm.evaluation.scores import SPLITS_RETRIEVAL
+from xfm.metrics.classification import Array
+from xfm.metrics.recalls import with_equal_captions
+from xfm.modeling.features import encode_texts, tokenize_captions
+from xfm.reports.results import PartResult
+from xfm.reports.scores import SPLITS_RETRIEVAL
+from xfm.retrieval.in_memory import evaluate_scores, matching_logits, prefers_first, rerank_scores, score_all
 from xfm.tasks.rows import Captioned, read_captioned
 
 SHOWN = 6  # examples of each direction

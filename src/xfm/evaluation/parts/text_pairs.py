@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from xfm.config.evaluation import FineTuneConfig
-from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.context import Context
 from xfm.evaluation.examples import TextPairExample, pick_examples, plain
 from xfm.evaluation.fine_tuned import fine_tuned
-from xfm.evaluation.metrics import Array, accuracy, majority_accuracy
-from xfm.evaluation.probe import Split, linear_probe, text_features
+from xfm.frozen.probe import Split, linear_probe, text_features
+from xfm.metrics.classification import Array, accuracy, majority_accuracy
+from xfm.reports.results import PartResult
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import TRUTH, LabelledText, read_text_pairs
 from xfm.tasks.text_classification import TextClassificationTask, encode_texts

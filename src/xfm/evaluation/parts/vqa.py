@@ -4,10 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.context import Context, PartResult
+from xfm.evaluation.context import Context
 from xfm.evaluation.examples import QuestionExample, pick_examples, plain
 from xfm.evaluation.fine_tuned import fine_tuned
-from xfm.evaluation.scores import SPLITS
+from xfm.reports.results import PartResult
+from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import Question
 from xfm.tasks.vqa import VqaTask, is_right, kind_key

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from xfm.evaluation.features import Encoder
-from xfm.evaluation.metrics import Array
-from xfm.evaluation.probe import image_features, raw_pixels
+from xfm.frozen.probe import image_features, raw_pixels
+from xfm.metrics.classification import Array
+from xfm.modeling.features import Encoder
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.own import OwnTask
 from xfm.tasks.pictures import Pictures

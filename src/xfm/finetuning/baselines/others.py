@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.probe import unit
 from xfm.finetuning.baselines.linear import Rows, logistic
 from xfm.finetuning.baselines.material import Material, TooSlow
 from xfm.finetuning.baselines.outcome import Outcome, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
+from xfm.frozen.probe import unit
 from xfm.tasks.rows import Corners
 
 ANSWERS = 200

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from xfm.evaluation.metrics import Array
-from xfm.evaluation.probe import Split, nearest_neighbours
 from xfm.finetuning.baselines.classes import choices, labels_of
 from xfm.finetuning.baselines.linear import Rows, logistic
 from xfm.finetuning.baselines.material import Material
 from xfm.finetuning.baselines.outcome import Outcome, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
+from xfm.frozen.probe import Split, nearest_neighbours
+from xfm.metrics.classification import Array
 from xfm.tasks.class_task import ClassTask
 
 PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)

@@ -1,0 +1,60 @@
+"""Labelled pictures of a table: the options of `xfm probe` and `xfm zero-shot` that say where they are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.config.bad_rows import add_max_bad
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from xfm.data.left_out import LeftOut
+    from xfm.tasks.rows import Labelled
+
+TABLES = "a CSV, JSON-lines or Parquet file, a folder with a folder a class, or hub:OWNER/NAME"
+
+
+def require_own_folder(out: Path, command: str, model: str) -> None:
+    """Refuse a folder of others before the pictures that a table holds are written into it."""
+    from xfm.files import model_folder
+    from xfm.frozen.run import frozen_maker
+    from xfm.results_folder import require_free
+
+    require_free(out, frozen_maker(command, model_folder(model)))
+
+
+def add_table_options(parser: "ArgumentParser") -> None:
+    """How the tables are read, and how many rows may be left out."""
+    parser.add_argument(
+        "--columns", type=str, default=None, help="what the columns are called: FIELD=COLUMN,..."
+    )
+    parser.add_argument("--pictures", type=str, default=None, help="folder that paths in tables start from")
+    add_max_bad(parser)
+
+
+def read_labelled_table(source: str, chosen: "Namespace", left_out: "LeftOut") -> "list[Labelled]":
+    """Labelled pictures of a table, a folder or a hub data set.
+
+    Args:
+        source: where they are.
+        chosen: options with `columns`, `pictures` and `out`.
+        left_out: told of what a folder holds besides, and of rows whose picture is too large.
+
+    Raises:
+        UserError: the source is missing or wrong; names the row.
+    """
+    from xfm.data.left_out import UnreadablePicture
+    from xfm.data.tables import ColumnMap, Field, read_table
+    from xfm.tasks.rows import Labelled
+
+    fields = (Field("image", "path of the picture, or the picture"), Field("label", "name of the class"))
+    root = None if chosen.pictures is None else Path(chosen.pictures)
+    store = Path(chosen.out) / "pictures"
+    found: list[Labelled] = []
+    for row in read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root, left_out):
+        try:
+            found.append(Labelled(row.path("image"), row.label("label"), row.place))
+        except UnreadablePicture as error:
+            left_out.add(row.place, str(error))
+            left_out.total += 1
+    return found

@@ -1,0 +1,99 @@
+"""`xfm convert`: read a published checkpoint."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.config.options import new_parser
+from xfm.config.pixels import NORMALISATIONS
+from xfm.config.task import TaskKind
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm convert`."""
+    from xfm.config.load import recipe_names
+
+    parser = new_parser(
+        words=["file", "out"],
+        prog="xfm convert",
+        usage="xfm convert FILE OUT [--tokenizer PATH] [--OPTION VALUE ...]",
+        description="Turn a published X-FM checkpoint, of pre-training or of any fine-tuning, into a model\n"
+        "folder, and print what was used, ignored and missing. The file is read without running\n"
+        "anything in it. Sizes are read off its tensors.",
+        epilog="examples:\n"
+        "  xfm convert xfm-base.th models/base --tokenizer roberta-base/\n"
+        "  xfm convert sst2.th models/sst2 --tokenizer roberta-base/ --task text-classification\n"
+        "  xfm convert imagenet.th models/imagenet --normalisation imagenet",
+    )
+    parser.add_argument(
+        "--file", type=str, required=True, help="the checkpoint: .th, .pt, or safetensors with its names"
+    )
+    parser.add_argument("--out", type=str, required=True, help="model folder to write")
+    parser.add_argument(
+        "--tokenizer",
+        type=str,
+        default=None,
+        help="tokenizer.json, or a folder with it or with vocab.json and merges.txt (RoBERTa's)",
+    )
+    known = ", ".join(recipe_names())
+    parser.add_argument(
+        "--recipe",
+        type=str,
+        default="base",
+        help=f"gives what no tensor shows, such as dropout: one of {known}, or a YAML file",
+    )
+    parser.add_argument(
+        "--task",
+        type=str,
+        choices=[kind.value for kind in TaskKind],
+        default=None,
+        help="where the tensors leave it open",
+    )
+    parser.add_argument(
+        "--heads", type=int, default=None, help="attention heads of text and fusion, if not the recipe's"
+    )
+    parser.add_argument(
+        "--normalisation",
+        type=str,
+        choices=list(NORMALISATIONS),
+        default=None,
+        help="mean and deviation of the pixels (pre-training used clip)",
+    )
+    parser.add_argument(
+        "--ignore", type=str, default="", help="beginnings of names of tensors to leave out, with commas"
+    )
+    return parser
+
+
+def run(chosen: "Namespace") -> None:
+    """`xfm convert`."""
+    from xfm.config.load import load_recipe
+    from xfm.files import file_digest
+    from xfm.interop.loading import given_tokenizer, provenance
+    from xfm.interop.published.convert import Choices
+    from xfm.interop.published.convert import convert as read
+    from xfm.modeling.folder import check_vocabulary, save_model
+    from xfm.results_folder import require_new_model
+
+    file, out = Path(chosen.file), Path(chosen.out)
+    tokenizer = None if chosen.tokenizer is None else given_tokenizer(Path(chosen.tokenizer))
+    kind = None if chosen.task is None else TaskKind(chosen.task)
+    choices = Choices(
+        load_recipe(chosen.recipe).model, kind, chosen.heads, tuple(filter(None, chosen.ignore.split(",")))
+    )
+    mark = {"sha256": file_digest(file)} if file.is_file() else {}
+    require_new_model(out, {"published": file.name, **mark})
+    found = read(file, choices)
+    check_vocabulary(tokenizer, found.model.config, Path(chosen.tokenizer or ""))
+    preprocessing = found.preprocessing
+    if chosen.normalisation is not None:
+        mean, std = NORMALISATIONS[chosen.normalisation]
+        preprocessing = replace(preprocessing, mean=mean, std=std)
+    origin = provenance(found) | mark
+    save_model(out, found.model, tokenizer, preprocessing, origin, found.task, found.unused)
+    print(found.report.table())
+    print(f"\nThe model is in {out}" + ("." if tokenizer else ", without a tokenizer (--tokenizer)."))

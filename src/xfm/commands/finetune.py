@@ -1,0 +1,104 @@
+"""`xfm finetune`: its options, and what it says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm finetune`."""
+    from xfm.config.finetune import FinetuneConfig
+    from xfm.config.options import add_fields, new_parser
+    from xfm.config.task import TaskKind
+
+    parser = new_parser(
+        words=["task", "model"],
+        prog="xfm finetune",
+        usage="xfm finetune TASK --model MODEL --train FILE --out FOLDER [--validation FILE]\n"
+        "                    [--test FILE] [--columns FIELD=COLUMN,...] [--FIELD VALUE ...]",
+        description="Fine-tune a model on your own rows. The out folder gets the model, metrics.json and\n"
+        "report.html; Ctrl-C saves, --resume continues.\n\n"
+        "tasks and the fields that they read:\n"
+        "  text-classification        text, label, for pairs second (--regression: label is a value)\n"
+        "  image-classification       image, label\n"
+        "  image-text-classification  image, text, label\n"
+        "  retrieval                  image, caption\n"
+        "  vqa                        image, question, answer (one, or a list of several people's), kind\n"
+        "  reasoning                  left, right (or images, a list of both), text, label\n"
+        "  grounding                  image, phrase, box\n"
+        "  captioning                 image, caption\n\n"
+        "A table is a .csv, .tsv, .jsonl or .parquet file, a folder with a folder of pictures a class, or\n"
+        "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
+        epilog="examples:\n"
+        "  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv --out runs/r\n"
+        "  xfm finetune vqa --model M --train my.jsonl --columns question=q,answer=a --out runs/q\n"
+        "  xfm finetune image-classification --model M --train photos/ --tune.vision lora --out runs/p\n"
+        "  xfm finetune grounding --model M --train boxes.csv --box-format xyxy --out runs/g\n"
+        "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
+    )
+    parser.add_argument("--task", type=str, required=True, help=", ".join(TaskKind))
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
+    parser.add_argument("--train", type=str, required=True, help="table with the training rows")
+    parser.add_argument(
+        "--validation",
+        type=str,
+        default=None,
+        help="validation rows; a share of the training rows if not given",
+    )
+    parser.add_argument(
+        "--test", type=str, default=None, help="test rows; likewise if --validation is not given"
+    )
+    parser.add_argument("--out", type=str, required=True, help="folder for model, scores, report and logs")
+    parser.add_argument(
+        "--columns", type=str, default="", help="what the columns are called: FIELD=COLUMN,..."
+    )
+    parser.add_argument("--pictures", type=str, default=None, help="folder that paths of pictures start from")
+    parser.add_argument(
+        "--split",
+        type=str,
+        default=None,
+        help="split.json or folder of an earlier run, to part the rows as it did",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue the run in the out folder exactly")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_fields(parser, FinetuneConfig)
+    return parser
+
+
+def run(chosen: "Namespace") -> None:
+    """Fine-tune, show the scores and say where everything is."""
+    from xfm.config.finetune import FinetuneConfig
+    from xfm.config.options import assemble
+
+    config = assemble(FinetuneConfig, chosen)
+    from xfm.finetuning.own import finetune
+    from xfm.finetuning.report import REPORT
+    from xfm.reports.summary import table
+    from xfm.training.flags import last_lines
+
+    out = Path(chosen.out)
+    done = finetune(
+        chosen.task,
+        chosen.model,
+        chosen.train,
+        out,
+        valid=chosen.validation,
+        test=chosen.test,
+        columns=chosen.columns,
+        pictures=chosen.pictures,
+        split=chosen.split,
+        config=config,
+        resume=chosen.resume,
+        progress=not chosen.quiet,
+    )
+    print(table(done.scores, list(done.scores)))
+    print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
+    if done.left_out:
+        print(f"Note:    {done.left_out}")
+    print(f"Use it:  {done.next_command}")
+    print(last_lines(done.flags), end="")
+    if done.verdict:
+        print(f"Verdict: {done.verdict}.")

@@ -1,0 +1,47 @@
+"""`xfm info`: describe a model, checkpoint, run or recipe."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm info`."""
+    from xfm.config.load import recipe_names
+    from xfm.config.options import new_parser
+
+    parser = new_parser(
+        prog="xfm info",
+        description="Print configuration, parameters of each part and provenance of a model folder, a\n"
+        "checkpoint or a run folder, kind and sizes of a published checkpoint (.th, .pt), or every field of\n"
+        f"a recipe ({', '.join(recipe_names())}).",
+        epilog="examples:\n  xfm info runs/quickstart/model\n  xfm info runs/quickstart\n"
+        "  xfm info xfm-base.th\n  xfm info base",
+    )
+    parser.add_argument(
+        "path", type=str, nargs="*", metavar="PATH", help="folder, file or recipe; several are shown in turn"
+    )
+    parser.add_argument("--model", type=str, default=None, help="folder of a model, or of a finished run")
+    return parser
+
+
+def run(chosen: "Namespace") -> None:
+    """Describe what was named."""
+    from xfm.info import PUBLISHED, describe
+
+    paths = [*(chosen.path or []), *([chosen.model] if chosen.model else [])]
+    if not paths:
+        raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
+    for path in paths:
+        looks_like_file = os.sep in path or Path(path).suffix in PUBLISHED
+        if looks_like_file and not Path(path).exists():
+            raise UserError(
+                f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"
+            )
+    print("\n---\n".join(describe(path) for path in paths))

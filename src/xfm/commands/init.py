@@ -1,0 +1,55 @@
+"""`xfm init`: options and work. torch is imported when the command runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.config.load import load_recipe, recipe_names
+from xfm.config.next_command import command_line
+from xfm.config.options import new_parser
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm init`."""
+    parser = new_parser(
+        words=["out"],
+        prog="xfm init",
+        usage="xfm init --language REFERENCE --vision REFERENCE [--recipe NAME] OUT",
+        description="Compose a model of two encoders that others have trained and a fresh fusion encoder,\n"
+        "with the tokenizer and the preprocessing of the two. Pre-train it with `--init.model OUT`.",
+        epilog="examples:\n"
+        "  xfm init --language roberta-base --vision beitv2_base_patch16_224 --recipe base models/base\n"
+        "  xfm init --language hf:answerdotai/ModernBERT-base --vision timm:vit_base_patch16_dinov3 OUT\n"
+        "  xfm pretrain --recipe base --init.model models/base",
+    )
+    parser.add_argument("--out", type=str, required=True, help="model folder to write")
+    parser.add_argument(
+        "--language", type=str, required=True, help="RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME"
+    )
+    parser.add_argument(
+        "--vision", type=str, required=True, help="BEiT by folder, file or hub name, or timm:NAME"
+    )
+    known = ", ".join(recipe_names())
+    parser.add_argument(
+        "--recipe", type=str, default="base", help=f"whose fusion encoder: {known}, or a YAML file"
+    )
+    return parser
+
+
+def run(chosen: "Namespace") -> None:
+    """Compose the model and write its folder."""
+    recipe = load_recipe(chosen.recipe)
+    asked = {"command": "init", "language": chosen.language, "vision": chosen.vision, "recipe": chosen.recipe}
+    from xfm.interop.compose import compose
+    from xfm.modeling.folder import save_model
+    from xfm.results_folder import require_new_model
+
+    require_new_model(Path(chosen.out), {"asked": asked})
+    made = compose(chosen.language, chosen.vision, recipe)
+    provenance = made.provenance | {"asked": asked}
+    save_model(chosen.out, made.model, made.tokenizer, made.preprocessing, provenance)
+    line = command_line("pretrain", **{"recipe": chosen.recipe, "init.model": chosen.out})
+    print(f"The model is in {chosen.out}; pre-train it with `{line}`.")

@@ -1,0 +1,217 @@
+"""`xfm predict`: options and work. torch is imported when the command runs."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfm.config.bad_rows import add_max_bad
+from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.pipelines import ALSO, FIELDS, OPTIONS, PipelineTask, pipeline_task
+from xfm.config.spelling import early_word
+from xfm.errors import UserError, printable
+from xfm.inference.predict.inputs import add_inputs, chosen_source
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from xfm.inference.base import Pipeline
+    from xfm.inference.predict.reading import RowSource
+    from xfm.inference.predict.run import Outcome
+
+_TASKS = ", ".join(PipelineTask)
+
+
+def parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm predict`; the task that they begin with adds its own."""
+    task = _task_of(options)
+    what = f"The task reads {_columns(task)}.\n" if task else f"Tasks: {_wrapped(_TASKS)}.\n"
+    parser = new_parser(
+        words=["task", "model", "input"],
+        prog="xfm predict",
+        usage=f"xfm predict {task or 'TASK'} --model MODEL INPUT [--out FILE] [--OPTION VALUE ...]",
+        description="Answer one input, every row of a table or of standard input, or every picture of a\n"
+        "folder: a JSON line for each with its number, the columns of --keep, and the prediction.\n"
+        "Without --out they are printed. A file of --out is only appended to: the same command goes\n"
+        f"on where a run was stopped.\n{what}"
+        "`xfm predict TASK --help` shows the columns and options of a task.",
+        epilog="examples:\n"
+        "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
+        "  xfm predict visual-question-answering --model runs/vqa --image cat.jpg --question 'what is it?'\n"
+        "  xfm predict image-classification --model runs/my/model --input cat.jpg\n"
+        "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
+        "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
+        "  xfm predict embed --model runs/quickstart/model --input photos/ --out vectors.jsonl\n"
+        "  xfm predict visual-question-answering --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
+        "      --columns image=photo,question=q --keep id --max-bad 20",
+    )
+    parser.add_argument("--task", type=str, required=True, help="what to answer")
+    parser.add_argument("--model", type=str, required=True, help="model folder, run, or name on the hub")
+    add_inputs(task, parser)
+    parser.add_argument(
+        "--out", type=str, default=None, help="JSON-lines file to write or to go on with, instead of printing"
+    )
+    parser.add_argument(
+        "--columns", type=str, default="", help="what the columns are called: FIELD=COLUMN,..."
+    )
+    parser.add_argument("--keep", type=str, default="", help="columns to copy to the answers, with commas")
+    parser.add_argument(
+        "--pictures", type=str, default=None, help="folder that paths start from, if not the input's"
+    )
+    add_max_bad(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with what OUT holds, as happens without it, too"
+    )
+    parser.add_argument("--restart", action="store_true", help="throw away what OUT holds")
+    parser.add_argument(
+        "--allow-urls", action="store_true", help="fetch pictures from public http(s) addresses"
+    )
+    parser.add_argument("--batch-size", type=int, default=32, help="rows per pass")
+    parser.add_argument(
+        "--precision", type=str, default="fp32", help="fp32, bf16, or auto: bf16 where it is faster"
+    )
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--workers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    if task is not None:
+        _add_options_of(task, parser)
+    return parser
+
+
+def _add_options_of(task: PipelineTask, parser: "ArgumentParser") -> None:
+    """What only this task is asked."""
+    if task is PipelineTask.RETRIEVAL:
+        parser.add_argument(
+            "--gallery",
+            type=str,
+            default=None,
+            help="candidates: a folder of pictures, or a table (text or image)",
+        )
+    if task is PipelineTask.GROUNDING:
+        parser.add_argument(
+            "--draw", type=str, default=None, help="folder for the pictures, each with its box, by row number"
+        )
+    if fields(OPTIONS[task]):
+        add_fields(parser, OPTIONS[task])
+
+
+def _task_of(options: Sequence[str]) -> PipelineTask | None:
+    """The task that the options begin with, None where help about all of them is asked for."""
+    first = early_word(options, "task", [*PipelineTask, *ALSO])
+    return None if first is None else pipeline_task(first)
+
+
+def _columns(task: PipelineTask) -> str:
+    found = [
+        f"{field.name} ({field.meaning}{', may be missing' if field.optional else ''})"
+        for field in FIELDS[task]
+    ]
+    return ", ".join(found)
+
+
+def _wrapped(names: str) -> str:
+    """Names on lines that fit a terminal."""
+    lines = [""]
+    for name in names.split(", "):
+        if len(lines[-1]) + len(name) > 80:
+            lines.append("")
+        lines[-1] += f"{name}, "
+    return "\n".join(lines).rstrip(", ")
+
+
+def _check(chosen: "Namespace", task: PipelineTask) -> None:
+    """Refuse options that do not suit one another."""
+    if chosen.resume and chosen.restart:
+        raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
+    if chosen.out is None and (chosen.resume or chosen.restart):
+        option = "--resume" if chosen.resume else "--restart"
+        raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
+    if task is PipelineTask.RETRIEVAL and chosen.gallery is None:
+        raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
+
+
+def run(chosen: "Namespace") -> None:
+    """Answer the rows, and say how many there were where they are not printed."""
+    task = pipeline_task(chosen.task)
+    options = assemble(OPTIONS[task], chosen)
+    _check(chosen, task)
+    from xfm.data.tables import ColumnMap
+    from xfm.inference.pipeline import pipeline
+    from xfm.inference.predict.reading import Reading
+    from xfm.inference.predict.run import predict
+    from xfm.inference.predict.sources import open_source
+
+    keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
+    root = None if chosen.pictures is None else Path(chosen.pictures)
+    reading = Reading(FIELDS[task], ColumnMap.parse(chosen.columns), keep, root, chosen.allow_urls)
+    source = chosen_source(chosen, task, reading) or Path(chosen.input)
+    if chosen.out is None and isinstance(source, Path):
+        source = open_source(source, reading)
+    pipe = pipeline(
+        task,
+        chosen.model,
+        device=chosen.device,
+        precision=chosen.precision,
+        batch_size=chosen.batch_size,
+        allow_urls=chosen.allow_urls,
+        readers=chosen.workers,
+    )
+    if chosen.out is None:
+        assert not isinstance(source, Path)
+        _print(chosen, pipe, source, options, root)
+        return
+    out = Path(chosen.out)
+    try:
+        found = predict(
+            pipe,
+            source,
+            out,
+            options,
+            reading=reading,
+            gallery=getattr(chosen, "gallery", None),
+            max_bad=chosen.max_bad,
+            restart=chosen.restart,
+            draw=getattr(chosen, "draw", None),
+            progress=not chosen.quiet,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
+    _say(found, out)
+
+
+def _print(
+    chosen: "Namespace", pipe: "Pipeline[Any, Any]", source: "RowSource", options: Any, root: Path | None
+) -> None:
+    """Answer on standard output."""
+    from xfm.data.left_out import LeftOut, left_out_lines
+    from xfm.inference.predict.direct import OneRow
+    from xfm.inference.predict.printed import print_answers
+    from xfm.inference.predict.run import read_gallery
+    from xfm.inference.retrieval import Retrieval
+
+    gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
+    if isinstance(pipe, Retrieval) and gallery is not None:
+        left_out = LeftOut(chosen.max_bad)
+        pipe.searched = read_gallery(pipe, Path(gallery), root, left_out)
+        for line in left_out_lines(left_out.plain()):
+            print(f"xfm: of the gallery, {printable(line)} is left out", file=sys.stderr)
+    max_bad = 0 if isinstance(source, OneRow) else chosen.max_bad
+    print_answers(pipe, source, options, max_bad, None if draw is None else Path(draw))
+
+
+def _say(found: "Outcome", out: Path) -> None:
+    """How many rows are answered in a file, and how many are not."""
+    from xfm.inference.predict.output import bad_file
+
+    before = f" ({found.before} of them by earlier runs)" if found.before else ""
+    partial = f'; {found.partial} by a part of a picture, see their "warning"' if found.partial else ""
+    answered = found.before + found.answered
+    print(f"{answered} rows are answered in {out}{before}{partial}.")
+    if found.skipped:
+        total, first = found.skipped + answered, printable(found.first_bad)
+        print(f"{found.skipped} of {total} rows were left out: {first}; all in {bad_file(out)}")
+    if found.gallery:
+        print(f"Of the gallery, {found.gallery}")

@@ -1,0 +1,69 @@
+"""`xfm probe`: linear evaluation of frozen features."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm probe`."""
+    from xfm.config.linear import LinearEvaluationConfig
+    from xfm.config.options import add_fields, new_parser
+
+    parser = new_parser(
+        words=["model"],
+        prog="xfm probe",
+        usage="xfm probe MODEL --train DATA --test DATA [--validation DATA] [--FIELD VALUE ...]",
+        description="Evaluate a model's frozen picture features: a linear probe whose penalty validation\n"
+        "rows choose, the published five-layer head, nearest neighbours. Features are computed once\n"
+        "and kept, so that another method or another sweep takes seconds.",
+        epilog="examples:\n"
+        "  xfm probe runs/quickstart/model --train pets/train --test pets/test\n"
+        "  xfm probe runs/quickstart/model --train a.csv --test b.csv --columns image=file,label=species\n"
+        "  xfm probe runs/quickstart/model --train pets/train --test pets/test --methods linear,head,knn\n"
+        "  XFM_PROBE_SEED=1 xfm probe ...      any option from the environment",
+    )
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
+    parser.add_argument("--train", type=str, required=True, help=f"labelled pictures: {TABLES}")
+    parser.add_argument("--test", type=str, required=True, help="labelled pictures that are scored")
+    parser.add_argument("--validation", type=str, default=None, help="labelled pictures that choose C")
+    add_table_options(parser)
+    parser.add_argument("--out", type=str, default="runs/probe", help="folder for the results")
+    parser.add_argument(
+        "--cache", type=str, default=None, help="folder of the cached features; OUT/features if not given"
+    )
+    parser.add_argument(
+        "--save", action="store_true", help="write the linear probe as a model folder, OUT/model"
+    )
+    add_fields(parser, LinearEvaluationConfig)
+    return parser
+
+
+def run(chosen: "Namespace") -> None:
+    """Evaluate frozen features and show the scores."""
+    from xfm.config.linear import LinearEvaluationConfig
+    from xfm.config.options import assemble
+
+    config, out = assemble(LinearEvaluationConfig, chosen), Path(chosen.out)
+    from xfm.data.left_out import BAD_FILE, LeftOut
+    from xfm.frozen.run import METRICS, MODEL, LabelledSplits, evaluate_frozen
+    from xfm.reports.summary import score_table
+
+    require_own_folder(out, "probe", chosen.model)
+    left_out = LeftOut(chosen.max_bad)
+    sources = [chosen.train, chosen.test, *([chosen.validation] if chosen.validation else [])]
+    tables = [read_labelled_table(source, chosen, left_out) for source in sources]
+    data = LabelledSplits(*tables)
+    cache = None if chosen.cache is None else Path(chosen.cache)
+    model = Path(chosen.model)
+    result = evaluate_frozen(model, data, out, config, cache, save=chosen.save, left_out=left_out)
+    print(f"{score_table(result.scores)}\nScores:  {out / METRICS}")
+    if said := left_out.sentence(out / BAD_FILE):
+        print(f"Note:    {said}")
+    if chosen.save and result.probe is not None:
+        print(f"Model:   {out / MODEL}")

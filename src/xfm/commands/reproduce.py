@@ -1,0 +1,124 @@
+"""`xfm reproduce`: its options, and what it says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.config.bad_rows import add_max_bad
+from xfm.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+_LAYOUT = """\
+The data folder holds the official files as their authors publish them, unpacked and otherwise untouched:
+  glue/        CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI with their *.tsv, or the hub's Parquet
+  coco/        dataset_coco.json (Karpathy), train2014, val2014, test2015
+  flickr30k/   dataset_flickr30k.json (Karpathy), flickr30k-images
+  vqa/         v2_*_questions.json, v2_*_annotations.json, answer_list.json
+  vg/          question_answers.json, VG_100K, VG_100K_2 (by choice, for vqa)
+  nlvr2/       data, images          nlvr/    train, dev, test
+  refer/       refcoco, refcoco+, refcocog, each with refs(..).p and instances.json
+  snli-ve/     snli_ve_*.jsonl       hateful-memes/   *.jsonl, img
+  imagenet/    train and val of class folders, or data/*.parquet
+and the data sets of linear evaluation as torchvision lays them out. --list says it of each benchmark."""
+
+
+def parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm reproduce`."""
+    from xfm.config.options import new_parser
+
+    parser = new_parser(
+        prog="xfm reproduce",
+        usage="xfm reproduce [BENCHMARK ...] [--list] [--model MODEL --data FOLDER] [--out FOLDER] [--smoke]",
+        description="Without a model: print the published results, beside them ours where --out has any.\n"
+        "With one: run every benchmark whose official files are below the data folder (or those that are\n"
+        "named), fine-tuned (FT), by a linear probe (LE) and without training (ZS), and fill in the table.\n"
+        "What is finished is skipped, what was interrupted goes on.\n\n" + _LAYOUT,
+        epilog="examples:\n"
+        "  xfm reproduce                                        the published table\n"
+        "  xfm reproduce --list --data /data                    what belongs where, and what is there\n"
+        "  xfm reproduce cola rte --model M --data /data        two tasks of GLUE\n"
+        "  xfm reproduce --model M --data /data --smoke         everything that is there, briefly\n"
+        "  xfm reproduce nlvr2 --model M --data /data --set settings.batch_size=4",
+    )
+    parser.add_argument("benchmarks", type=str, nargs="*", metavar="BENCHMARK", help="see --list")
+    parser.add_argument("--list", action="store_true", help="what belongs where in the data folder")
+    parser.add_argument("--model", type=str, default=None, help="folder of the model, or a published file")
+    parser.add_argument("--data", type=str, default="data", help="folder of the official files")
+    parser.add_argument("--out", type=str, default="runs/reproduce", help="folder for results and runs")
+    parser.add_argument(
+        "--protocols", type=str, default="", help="FT, LE, ZS or several: FT,ZS; all if not given"
+    )
+    parser.add_argument("--smoke", action="store_true", help="few rows and steps, to try the path")
+    parser.add_argument(
+        "--set", type=str, default="", help="change recipes: settings.lr=1e-5,epochs=3 (see recipes/finetune)"
+    )
+    add_max_bad(parser)
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def run(chosen: "Namespace") -> None:
+    """Print the table, list what belongs where, or run benchmarks and print the table."""
+    names: list[str] = list(chosen.benchmarks or [])
+    if chosen.list:
+        print(_listing(Path(chosen.data), names))
+        return
+    if chosen.model is not None:
+        _run(chosen, names)
+    elif names:  # the whole table needs nothing of what they import
+        from xfm.reproduce.benchmarks import require_known
+
+        require_known(names)
+    from xfm.reproduce.results import left_out_notes, read_all
+    from xfm.reproduce.table import as_text, table_lines
+
+    ours = {key: score.value for key, score in read_all(Path(chosen.out)).items()}
+    print(as_text(table_lines(ours, names)))
+    print("\nIn per cent. FT fine-tuned, LE linear evaluation, ZS zero-shot; X-FM base, arXiv 2301.05065.")
+    for note in left_out_notes(Path(chosen.out)):
+        print(f"{note}.")
+    if chosen.model is not None:
+        print(f"Every score is in {chosen.out}/BENCHMARK/PROTOCOL/official.json.")
+
+
+def _run(chosen: "Namespace", names: Sequence[str]) -> None:
+    from xfm.reproduce.published import Protocol
+    from xfm.reproduce.run import find_jobs, run_jobs
+
+    known = {protocol.value: protocol for protocol in Protocol}
+    wanted = [name.strip().upper() for name in chosen.protocols.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(f"--protocols: unknown {unknown[0]}; known: {', '.join(known)}")
+    changes = [f"--{change.strip()}" for change in chosen.set.split(",") if change.strip()]
+    protocols = [known[name] for name in wanted]
+    data = Path(chosen.data)
+    jobs = find_jobs(data, names, protocols, changes, smoke=chosen.smoke)
+    print(f"To run: {', '.join(job.name for job in jobs)}", flush=True)
+    run_jobs(
+        jobs,
+        chosen.model,
+        data,
+        Path(chosen.out),
+        smoke=chosen.smoke,
+        device=chosen.device,
+        progress=not chosen.quiet,
+        max_bad=chosen.max_bad,
+    )
+
+
+def _listing(data: Path, names: Sequence[str]) -> str:
+    """Every benchmark, what belongs where, and whether it is there."""
+    from xfm.reproduce.benchmarks import BENCHMARKS, require_known
+
+    require_known(names)
+    shown = [benchmark for name, benchmark in BENCHMARKS.items() if not names or name in names]
+    width = max(len(benchmark.name) for benchmark in shown)
+    lines = [f"Below {data}:"]
+    for benchmark in shown:
+        mark = "there  " if benchmark.is_there(data) else "missing"
+        protocols = "/".join(protocol.value for protocol in benchmark.protocols)
+        lines.append(f"  {benchmark.name:<{width}}  {mark}  {protocols:<8}  {benchmark.layout}")
+    return "\n".join(lines)

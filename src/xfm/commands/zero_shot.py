@@ -1,0 +1,73 @@
+"""`xfm zero-shot`: classification of pictures by the names of their classes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def parser(options: Sequence[str]) -> "ArgumentParser":
+    """The options of `xfm zero-shot`."""
+    from xfm.config.linear import FeatureConfig
+    from xfm.config.options import add_fields, new_parser
+    from xfm.frozen.prompt_templates import template_names
+
+    parser = new_parser(
+        words=["model"],
+        prog="xfm zero-shot",
+        usage="xfm zero-shot MODEL --test DATA [--templates NAME|FILE] [--FIELD VALUE ...]",
+        description="Classify pictures by the names of their classes alone: a picture gets the class whose\n"
+        "prompts are nearest. The vectors of a class's prompts are averaged.",
+        epilog="examples:\n"
+        "  xfm zero-shot runs/quickstart/model --test pets/test --templates pets\n"
+        "  xfm zero-shot runs/quickstart/model --test test.csv --templates mine.txt --names names.txt",
+    )
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
+    parser.add_argument("--test", type=str, required=True, help=f"labelled pictures: {TABLES}")
+    add_table_options(parser)
+    parser.add_argument(
+        "--templates",
+        type=str,
+        default="general",
+        help=f"one of {', '.join(template_names())}, or a text file with a template a line, {{}} for a name",
+    )
+    parser.add_argument(
+        "--names",
+        type=str,
+        default=None,
+        help="text file with LABEL=NAME lines: what labels are called, and the classes that no picture has",
+    )
+    parser.add_argument("--out", type=str, default="runs/zero-shot", help="folder for the results")
+    parser.add_argument(
+        "--cache", type=str, default=None, help="folder of the cached features; OUT/features if not given"
+    )
+    add_fields(parser, FeatureConfig)
+    return parser
+
+
+def run(chosen: "Namespace") -> None:
+    """Classify pictures without training and show the scores."""
+    from xfm.config.linear import FeatureConfig
+    from xfm.config.options import assemble
+
+    config, out = assemble(FeatureConfig, chosen), Path(chosen.out)
+    from xfm.data.left_out import BAD_FILE, LeftOut
+    from xfm.frozen.prompt_templates import read_names
+    from xfm.frozen.run import METRICS
+    from xfm.frozen.zero_shot_run import evaluate_zero_shot
+    from xfm.reports.summary import score_table
+
+    require_own_folder(out, "zero-shot", chosen.model)
+    left_out = LeftOut(chosen.max_bad)
+    rows = read_labelled_table(chosen.test, chosen, left_out)
+    names = {} if chosen.names is None else read_names(Path(chosen.names))
+    cache = None if chosen.cache is None else Path(chosen.cache)
+    model = Path(chosen.model)
+    scores = evaluate_zero_shot(model, rows, chosen.templates, out, config, names, cache, left_out=left_out)
+    print(f"{score_table(scores)}\nScores:  {out / METRICS}")
+    if said := left_out.sentence(out / BAD_FILE):
+        print(f"Note:    {said}")

@@ -1,0 +1,104 @@
+"""Picture files as pixels, and pixels as evaluation sees them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from xfm.data.left_out import UnreadablePicture
+from xfm.data.pictures import Decoded, PictureError, decode, picture_size, read_picture
+from xfm.data.transforms import Normalisation, View, normalise, show
+from xfm.errors import printable
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
+    """Read and decode a picture file, whatever its suffix (see `xfm.data.pictures.decode`).
+
+    Raises:
+        UnreadablePicture: when the file is missing, too large or does not decode.
+    """
+
+    def decoded(data: bytes) -> Decoded:
+        return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())
+
+    return _used(Path(path), decoded)
+
+
+def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
+    """The pixels [3, H, W] uint8 of `load_decoded`; of a file that ends early, a warning is logged once."""
+    found = load_decoded(path, max_pixels)
+    if found.flaw is not None:
+        _warn_once(str(path), found.flaw)
+    return found.pixels
+
+
+@lru_cache(maxsize=1 << 16)
+def _warn_once(path: str, flaw: str) -> None:
+    _log.warning("used %s in part: %s", printable(path), flaw)
+
+
+@lru_cache(maxsize=1 << 16)  # many rows share a picture
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height in pixels of a picture file as it is to be shown (upright), from its header.
+
+    Raises:
+        UnreadablePicture: when the file is missing, too large or no picture.
+    """
+    return _used(Path(path), picture_size)
+
+
+def _used(path: Path, use: Callable[[bytes], T]) -> T:
+    try:
+        data = read_picture(path)
+    except PictureError as error:  # it names the path
+        raise UnreadablePicture(f"{error}; check the path") from error
+    try:
+        return use(data)
+    except PictureError as error:
+        raise UnreadablePicture(f"{path}: {error}; replace the file") from error
+
+
+class PreprocessingLike(Protocol):
+    """What evaluation needs to know about a model's pixels (modeling's `Preprocessing` is one)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        ...
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Mean of the channels, for pixels between 0 and 1."""
+        ...
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Standard deviation of the channels."""
+        ...
+
+
+def eval_pixels(images: Sequence[Tensor], preprocessing: PreprocessingLike) -> Tensor:
+    """Pictures as evaluation sees them: squashed to a square (bicubic, antialiased) and normalised.
+
+    Args:
+        images: [3, H, W] uint8 each; sizes may differ.
+        preprocessing: side, mean and standard deviation.
+
+    Returns:
+        [B, 3, S, S] float32.
+    """
+    size = preprocessing.shape
+    pixels = torch.empty((len(images), 3, *size), dtype=torch.uint8)
+    for target, image in zip(pixels, images, strict=True):
+        target.copy_(show(image, View(0, 0, image.shape[2], image.shape[1]), size))
+    return normalise(pixels, Normalisation(preprocessing.mean, preprocessing.std))

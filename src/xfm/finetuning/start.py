@@ -1,0 +1,83 @@
+"""The model that a fine-tuning starts from, and what its size means for the plan."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xfm.config.model import LanguageConfig
+from xfm.config.task import TaskKind
+from xfm.data.shapes import round_up
+from xfm.data.tokenizer import Tokenizer
+from xfm.errors import UserError
+from xfm.files import model_folder
+from xfm.interop.loading import load
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.own import OwnTask
+
+LONGEST, STEP = 512, 8
+"""Texts are cut there unless more is asked for; lengths are multiples of the step."""
+SAMPLED = 20_000
+"""Training rows whose texts are measured."""
+
+
+def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
+    """The model of a folder, of a run's folder, or of a published file.
+
+    Args:
+        model: folder or file.
+        image_size: side of the pictures that it is to take; 0 keeps its own.
+
+    Raises:
+        UserError: there is no model, or it cannot take pictures of that size.
+    """
+    path = find_model(model)
+    pretrained = load(path)
+    if not image_size:
+        return pretrained
+    try:
+        pretrained.model.resize(image_size)
+    except ValueError as error:
+        raise UserError(f"{path} cannot take pictures of {image_size} pixels: {error}") from error
+    return replace(
+        pretrained,
+        preprocessing=replace(pretrained.preprocessing, image_size=image_size, image_width=None),
+        task=None,
+    )
+
+
+def find_model(model: Path | str) -> Path:
+    """The folder or file of a model; that of a run stands for the model in it.
+
+    Raises:
+        UserError: it does not exist, or the run is not finished.
+    """
+    path = model_folder(model)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give --model the folder of a model")
+    return path
+
+
+def head_width(pretrained: Pretrained, kind: TaskKind) -> int:
+    """Width of the encoder that the task's head stands on."""
+    config = pretrained.model.config
+    return config.vision.width if kind is TaskKind.IMAGE else config.language.width
+
+
+def text_limit(pretrained: Pretrained) -> int:
+    """Most tokens that the language encoder reads."""
+    language = pretrained.model.config.language
+    rows = language.max_positions
+    return rows - language.first_position if isinstance(language, LanguageConfig) else rows
+
+
+def fitting_length(
+    task: type[OwnTask[Any, Any, Any]], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int
+) -> int:
+    """Tokens that hold the longest text of the rows, a multiple of `STEP`; `LONGEST` or the limit at most."""
+    seen = [task.texts_of(row) for row in rows[:SAMPLED]]
+    texts = [" ".join(own) for own in seen if own] if task.paired else [text for own in seen for text in own]
+    if not texts or tokenizer is None:
+        return min(limit, LONGEST)
+    longest = max(len(ids) for ids, _ in tokenizer.encode_lists(texts, LONGEST))
+    return min(limit, LONGEST, round_up(longest + 2, STEP))

@@ -1,0 +1,69 @@
+"""Templates of prompts: the lists of the package, or a text file. Nothing here imports torch."""
+
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from xfm.errors import UserError
+from xfm.files import read_text
+
+SLOT = "{}"
+
+
+def template_names() -> list[str]:
+    """Names of the lists of templates that come with the package."""
+    return list(_shipped())
+
+
+def load_templates(name: str) -> list[str]:
+    """Templates by the name of a list, or from a text file with a template a line.
+
+    Raises:
+        UserError: there is no such list or file, or a template has no place for the class.
+    """
+    path, shipped = Path(name), _shipped()
+    if name in shipped:
+        return shipped[name]
+    if not path.suffix and not path.is_file():
+        known = ", ".join(shipped)
+        raise UserError(f"there are no templates {name!r}: take {known}, or name a text file")
+    try:
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the templates ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: the templates are not UTF-8 ({error.reason}); save them as UTF-8"
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and SLOT not in line:
+            raise UserError(f"{path}:{number}: the template has no {SLOT} for the name of the class; add it")
+    templates = [line.strip() for line in lines if line.strip()]
+    if not templates:
+        raise UserError(f"{path} holds no templates; write one a line, such as 'a photo of a {SLOT}'")
+    return templates
+
+
+def _shipped() -> dict[str, list[str]]:
+    return yaml.safe_load((resources.files("xfm.frozen") / "prompts" / "prompts.yaml").read_text("utf-8"))
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """What labels are called in prompts, from lines LABEL=NAME.
+
+    Raises:
+        UserError: the file cannot be read, or a line is none.
+    """
+    try:
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the names ({error}); check the file") from error
+    names: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        label, equals, name = (part.strip() for part in line.partition("="))
+        if line.strip() and not (equals and label and name):
+            raise UserError(f"{path}:{number}: not a line LABEL=NAME; mend it")
+        if line.strip():
+            names[label] = name
+    return names

@@ -1,0 +1,57 @@
+"""A linear probe as a model folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from xfm.config.linear import Framing, LinearEvaluationConfig, Method
+from xfm.errors import UserError
+from xfm.frozen.cache import Featuriser
+from xfm.frozen.sweep import LinearProbe
+from xfm.modeling.folder import Pretrained, save_model
+from xfm.modeling.task_models import ImageClassifier
+
+
+def check_savable(config: LinearEvaluationConfig) -> None:
+    """Refuse, before anything is computed, a probe that a model folder could not hold.
+
+    Raises:
+        UserError: no linear probe is fitted, or pictures are cropped, while a model squashes them.
+    """
+    if Method.LINEAR not in config.methods:
+        raise UserError("only the linear probe can be saved: add linear to --methods")
+    if config.features.framing is not Framing.SQUASH:
+        raise UserError("a model squashes pictures to its square: save with --features.framing squash")
+
+
+def save_probe(pretrained: Pretrained, featuriser: Featuriser, probe: LinearProbe, folder: Path) -> None:
+    """Write a linear probe as a fine-tuned model of image classification, which `xfm predict` takes.
+
+    Args:
+        pretrained: the model whose features were fitted.
+        featuriser: how its pixels were normalised.
+        probe: the classifier.
+        folder: the model folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    labels = tuple(str(label) for label in probe.classes.tolist())
+    module = ImageClassifier(pretrained.model.vision, len(labels))
+    module.task = replace(module.task, labels=labels)
+    state = {"weight": probe.classifier.weight.T, "bias": probe.classifier.bias}
+    module.head.load_state_dict(state)
+    provenance = {
+        "task": module.task.kind.value,
+        "probe_of": featuriser.weights,
+        "C": probe.chosen,
+        "licences": pretrained.provenance.get("licences", {}),
+        "began_with": pretrained.provenance,
+    }
+    save_model(
+        folder,
+        pretrained.model.cpu(),
+        pretrained.given_tokenizer,
+        featuriser.preprocessing,
+        provenance,
+        module.cpu(),
+    )

@@ -1,0 +1,162 @@
+"""Lists of labelled pictures, wherever they lie."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import center_crop, resize
+
+from xfm.config.linear import FeatureConfig, Framing
+from xfm.data.left_out import UnreadablePicture
+from xfm.data.picture_files import load_image
+from xfm.modeling.folder import Preprocessing
+from xfm.tasks.pictures import normalise, squash
+from xfm.tasks.rows import Labelled
+
+Bad = Callable[[int, str], None]
+"""Told the index of a picture that cannot be read, and why."""
+STRIP = 16  # sides of longer strips have this ratio at most when their middle is cut out
+
+
+class PictureSource(Protocol):
+    """Pictures by index."""
+
+    def __len__(self) -> int:
+        """Number of pictures N."""
+        ...
+
+    def picture(self, index: int) -> Tensor:
+        """The picture at an index, [3, H, W] uint8.
+
+        Raises:
+            UnreadablePicture: it cannot be read.
+        """
+        ...
+
+    def identity(self) -> str:
+        """A digest that changes when the list or a picture of it does."""
+        ...
+
+
+class FilePictures:
+    """The pictures of rows, from their files.
+
+    Args:
+        rows: one picture each.
+    """
+
+    def __init__(self, rows: Sequence[Labelled]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def picture(self, index: int) -> Tensor:
+        """[3, H, W] uint8."""
+        row = self.rows[index]
+        try:
+            return load_image(row.image)
+        except UnreadablePicture as error:
+            raise UnreadablePicture(f"{row.place}: {error}" if row.place else str(error)) from error
+
+    def identity(self) -> str:
+        """Of names, sizes and times of change of the files; their bytes are not read."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            try:
+                status = row.image.stat()
+                says = f"{row.image.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            except (OSError, ValueError):  # whoever reads it is told
+                says = f"{row.image.name}\0is not there\n"
+            digest.update(says.encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+class _Framed(Dataset[tuple[Tensor, str]]):
+    """Pictures in the model's shape, each with why it cannot be read, for torch's loader."""
+
+    def __init__(
+        self,
+        source: PictureSource,
+        frame: Callable[[Tensor], Tensor],
+        start: int,
+        shape: tuple[int, int],
+    ) -> None:
+        self.source, self.frame, self.start, self.shape = source, frame, start, shape
+
+    def __len__(self) -> int:
+        return len(self.source) - self.start
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        try:
+            return self.frame(self.source.picture(self.start + index)), ""
+        except UnreadablePicture as error:
+            return torch.zeros(3, *self.shape, dtype=torch.uint8), str(error)
+
+
+def _stack(items: Sequence[tuple[Tensor, str]]) -> tuple[Tensor, list[str]]:
+    pictures, reasons = zip(*items, strict=True)
+    return torch.stack(pictures), list(reasons)
+
+
+def pixel_batches(
+    source: PictureSource,
+    preprocessing: Preprocessing,
+    config: FeatureConfig,
+    start: int = 0,
+    bad: Bad | None = None,
+) -> Iterator[Tensor]:
+    """Batches [B, 3, S, S] float32 of the pictures from `start`, in their order.
+
+    Args:
+        source: the pictures.
+        preprocessing: the model's shape, mean and deviation.
+        config: batch size, framing, workers.
+        start: the first picture.
+        bad: told of a picture that cannot be read, which is NaN then; None raises.
+
+    Raises:
+        UnreadablePicture: a picture cannot be read.
+    """
+    crop = config.framing is Framing.CENTRE
+    frame = partial(centre if crop else squash, preprocessing=preprocessing)
+    loader: DataLoader[Any] = DataLoader(
+        _Framed(source, frame, start, preprocessing.shape),
+        config.batch_size,
+        num_workers=config.workers,
+        collate_fn=_stack,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for number, (batch, reasons) in enumerate(loader):
+        pixels = normalise(batch, preprocessing)
+        for place, reason in enumerate(reasons):
+            if reason and bad is None:
+                raise UnreadablePicture(reason)
+            if reason and bad is not None:
+                bad(start + number * config.batch_size + place, reason)
+                pixels[place] = torch.nan
+        yield pixels
+
+
+def centre(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The centre of a picture whose shorter side was resized to 8 / 7 of the model's: [3, H, W] -> [3, S, S].
+
+    At 224 pixels that is 256, as ImageNet is evaluated.
+    """
+    height, width = preprocessing.shape
+    tall, wide = picture.shape[1:]
+    # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
+    picture = center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
+    tall, wide = picture.shape[1:]
+    if wide * height <= tall * width:  # the width is what is scarce
+        across = round(width * 8 / 7)
+        size = [across * tall // wide, across]
+    else:
+        down = round(height * 8 / 7)
+        size = [down, down * wide // tall]
+    return center_crop(resize(picture, size, InterpolationMode.BICUBIC, antialias=True), [height, width])

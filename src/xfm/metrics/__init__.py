@@ -1,0 +1,1 @@
+"""Every number that is reported, as pure functions of arrays and texts."""

@@ -1,0 +1,105 @@
+"""Boxes: intersection over union, and the best constant box: what grounding scores without looking."""
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.metrics.classification import Array
+
+
+def paired_iou(first: Array, second: Array) -> NDArray[np.float64]:
+    """Intersection over union of boxes row by row.
+
+    Args:
+        first, second: [N, 4] (left, top, right, bottom) in any one unit.
+
+    Returns:
+        [N] values in [0, 1]; 0 where both boxes are empty.
+    """
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    corner = np.maximum(first[:, :2], second[:, :2])
+    opposite = np.minimum(first[:, 2:], second[:, 2:])
+    overlap = np.clip(opposite - corner, 0, None).prod(axis=1)
+    union = _areas(first) + _areas(second) - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def iou_matrix(first: Array, second: Array) -> NDArray[np.float64]:
+    """Intersection over union of every box of one set with every box of the other.
+
+    Args:
+        first: [N, 4] (left, top, right, bottom).
+        second: [M, 4] likewise, in the same unit.
+
+    Returns:
+        [N, M] values in [0, 1].
+    """
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    corner = np.maximum(first[:, None, :2], second[None, :, :2])  # [N, M, 2]
+    opposite = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    overlap = np.clip(opposite - corner, 0, None).prod(axis=2)
+    union = _areas(first)[:, None] + _areas(second)[None, :] - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def accuracy_at_iou(predicted: Array, true: Array, threshold: float = 0.5) -> float:
+    """Share of predicted boxes whose IoU with the true one is at least `threshold`.
+
+    RefCOCO's convention. Arguments as in `paired_iou`.
+    """
+    return float((paired_iou(predicted, true) >= threshold).mean())
+
+
+def _areas(boxes: Array) -> NDArray[np.float64]:
+    """Areas [N] of [N, 4] corner boxes; 0 for inverted ones."""
+    return np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
+
+
+GRID = 12  # centres and sides are tried in steps of 1 / GRID
+
+REFINEMENTS = (1 / 24, 1 / 48)  # then each of the four numbers is moved by these until nothing improves
+
+
+def best_constant_box(boxes: Array, threshold: float = 0.5) -> NDArray[np.float64]:
+    """The one box that reaches the threshold on most of the given boxes.
+
+    A grid search over centre and size, then coordinate-wise refinement of the winner. Of equally good boxes
+    the one with the larger mean IoU wins.
+
+    Args:
+        boxes: [N, 4] (left, top, right, bottom) as fractions of the picture's sides.
+        threshold: IoU to reach.
+
+    Returns:
+        [4] (left, top, right, bottom).
+    """
+    candidates = grid_boxes()
+    best = candidates[int(np.argmax(constant_box_scores(candidates, boxes, threshold)))]
+    for step in REFINEMENTS:
+        while True:
+            moves = best + step * np.array(list(product((-1, 0, 1), repeat=4)))
+            moves = np.clip(moves, 0.0, 1.0)
+            moves = moves[(moves[:, 2] > moves[:, 0]) & (moves[:, 3] > moves[:, 1])]
+            scores = constant_box_scores(np.concatenate([best[None], moves]), boxes, threshold)
+            if scores.argmax() == 0:
+                break
+            best = moves[scores.argmax() - 1]
+    return best
+
+
+def grid_boxes() -> NDArray[np.float64]:
+    """Boxes inside the picture whose corners lie on the grid, [M, 4]; sides from 1 / GRID to 1."""
+    spans = [(low / GRID, high / GRID) for low in range(GRID) for high in range(low + 1, GRID + 1)]
+    return np.array([(left, top, right, bottom) for left, right in spans for top, bottom in spans])
+
+
+def constant_box_scores(
+    candidates: Array, boxes: Array, threshold: float, chunk: int = 512
+) -> NDArray[np.float64]:
+    """[M] share of the boxes that each candidate reaches, plus its mean IoU / 10^6 to break ties."""
+    scores = np.empty(len(candidates))
+    for start in range(0, len(candidates), chunk):
+        overlap = iou_matrix(candidates[start : start + chunk], boxes)
+        scores[start : start + chunk] = (overlap >= threshold).mean(axis=1) + overlap.mean(axis=1) * 1e-6
+    return scores

@@ -1,0 +1,94 @@
+"""Calibration: is a classifier as often right as it is sure?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xfm.metrics.classification import Array
+from xfm.metrics.intervals import wilson_interval
+from xfm.metrics.numbers import percent
+
+CALIBRATION = "calibration_error"
+"""The metric's name in `metrics.json`; less is better."""
+BINS = 15
+"""Equal bins of confidence, as in Guo et al. (arXiv 1706.04599)."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions of similar confidence: how many, their mean confidence, and the share that is right."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How confidence and accuracy of a classifier agree.
+
+    Attributes:
+        error: expected calibration error, the mean distance of the bins, weighted by their size.
+        confidence, accuracy: means over all rows.
+        low, high: 95 % interval of the accuracy (Wilson).
+        bins: those that are not empty.
+        n: rows.
+    """
+
+    error: float
+    confidence: float
+    accuracy: float
+    low: float
+    high: float
+    bins: tuple[Bin, ...]
+    n: int
+
+    @property
+    def sentence(self) -> str:
+        """What it means."""
+        said, right = percent(self.confidence, 0), percent(self.accuracy, 0)
+        numbers = f"it is {said} sure on average, and right in {right} of {self.n:,} rows"
+        if self.confidence > self.high:
+            return f"The model is over-confident: {numbers}. Do not read its confidence as a probability."
+        if self.confidence < self.low:
+            return f"The model is under-confident: {numbers}. It is right more often than it says."
+        return (
+            f"On average the model is about as sure as it is right: {numbers}. Single bins may still be off."
+        )
+
+
+def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Array) -> Calibration:
+    """Expected calibration error and the bins of a reliability diagram.
+
+    Args:
+        confidence: [N] probability of the predicted class, in [0, 1].
+        right: [N] whether it is the true one.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    if not len(sure) or len(sure) != len(hit):
+        raise ValueError(
+            f"{len(sure)} confidences and {len(hit)} rows: there must be as many, and one at least"
+        )
+    places = np.minimum((sure * BINS).astype(int), BINS - 1)
+    bins = tuple(
+        Bin(
+            place / BINS,
+            (place + 1) / BINS,
+            int(own.sum()),
+            float(sure[own].mean()),
+            float(hit[own].mean()),
+        )
+        for place in range(BINS)
+        if (own := places == place).any()
+    )
+    error = sum(one.count * abs(one.confidence - one.accuracy) for one in bins) / len(sure)
+    interval = wilson_interval(float(hit.mean()), len(hit))
+    return Calibration(
+        float(error), float(sure.mean()), float(hit.mean()), interval.low, interval.high, bins, len(sure)
+    )

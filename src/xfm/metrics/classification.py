@@ -1,0 +1,128 @@
+"""Metrics of classes and of values, as pure functions of arrays. Shares are fractions from 0 to 1."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def accuracy(predictions: Array, targets: Array) -> float:
+    """Share of equal entries of two [N] arrays of any kind.
+
+    Raises:
+        ValueError: the shapes differ or there is no entry.
+    """
+    predictions, targets = np.asarray(predictions), np.asarray(targets)
+    if predictions.shape != targets.shape:
+        raise ValueError(f"predictions {predictions.shape} and targets {targets.shape} differ in shape")
+    if targets.size == 0:
+        raise ValueError("accuracy of nothing is undefined")
+    return float((predictions == targets).mean())
+
+
+def majority_accuracy(targets: Array) -> float:
+    """Accuracy of always giving the most frequent target: the best that no information can do.
+
+    Args:
+        targets: [N] labels of any kind.
+    """
+    _, counts = np.unique(np.asarray(targets), return_counts=True)
+    return float(counts.max() / counts.sum())
+
+
+def top_k_accuracy(scores: Array, targets: Array, k: int) -> float:
+    """Share of rows whose class is among the `k` of highest score.
+
+    A class that ties with the row's own counts as higher, so that constant scores earn nothing.
+
+    Args:
+        scores: [N, C] float.
+        targets: [N] int from 0 to C - 1; -1 for a class that the scores do not have, which is never right.
+        k: length of the list.
+    """
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    known = targets >= 0
+    own = scores[np.arange(len(targets)), np.where(known, targets, 0)]
+    higher = (scores >= own[:, None]).sum(axis=1) - 1
+    return float((known & (higher < k)).mean())
+
+
+def mean_class_accuracy(predictions: Array, targets: Array) -> float:
+    """Accuracy of every class that occurs among the targets, averaged (balanced accuracy).
+
+    Args:
+        predictions, targets: [N] of any kind.
+    """
+    predictions, targets = np.asarray(predictions), np.asarray(targets)
+    _, codes = np.unique(targets, return_inverse=True)
+    right = np.bincount(codes, weights=predictions == targets)
+    return float((right / np.bincount(codes)).mean())
+
+
+def f1(predictions: Array, targets: Array) -> float:
+    """F1 of the positive class; 0 where nothing is positive in either.
+
+    Args:
+        predictions, targets: [N] bool or 0 and 1.
+    """
+    predictions, targets = _same_length(predictions, targets)
+    predictions, targets = predictions.astype(bool), targets.astype(bool)
+    right = int((predictions & targets).sum())
+    return 2 * right / positives if (positives := int(predictions.sum() + targets.sum())) else 0.0
+
+
+def matthews(predictions: Array, targets: Array) -> float:
+    """Matthews' correlation of any number of classes (Gorodkin, 2004); 0 where one side is constant.
+
+    Args:
+        predictions, targets: [N] labels of any one kind.
+    """
+    predictions, targets = _same_length(predictions, targets)
+    _, numbers = np.unique(np.concatenate([predictions, targets]), return_inverse=True)
+    given, true = numbers[: len(predictions)], numbers[len(predictions) :]
+    count = int(numbers.max()) + 1
+    # Python's whole numbers, which are exact: the products of a million rows exceed a float's digits.
+    of_given = [int(n) for n in np.bincount(given, minlength=count)]
+    of_true = [int(n) for n in np.bincount(true, minlength=count)]
+    total, right = len(given), int((given == true).sum())
+    covariance = right * total - sum(p * t for p, t in zip(of_given, of_true, strict=True))
+    spread = (total**2 - sum(p * p for p in of_given)) * (total**2 - sum(t * t for t in of_true))
+    return covariance / spread**0.5 if spread else 0.0
+
+
+def pearson(predictions: Array, targets: Array) -> float:
+    """Pearson's correlation, through SciPy; 0 where one side is constant, where it is undefined."""
+    from scipy.stats import pearsonr
+
+    return _correlation(pearsonr, predictions, targets)
+
+
+def spearman(predictions: Array, targets: Array) -> float:
+    """Spearman's rank correlation, through SciPy; 0 where one side is constant, where it is undefined."""
+    from scipy.stats import spearmanr
+
+    return _correlation(spearmanr, predictions, targets)
+
+
+def _correlation(function: object, predictions: Array, targets: Array) -> float:
+    predictions, targets = _same_length(predictions, targets)
+    if len(predictions) < 2:
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of constant input
+        value = float(function(predictions, targets).statistic)  # pyright: ignore
+    return value if np.isfinite(value) else 0.0
+
+
+def _same_length(predictions: Array, targets: Array) -> tuple[Array, Array]:
+    predictions, targets = np.asarray(predictions), np.asarray(targets)
+    if predictions.shape != targets.shape or predictions.ndim != 1:
+        raise ValueError(
+            f"predictions {predictions.shape} and targets {targets.shape} are not two equal rows"
+        )
+    if not targets.size:
+        raise ValueError("a metric of nothing is undefined")
+    return predictions, targets

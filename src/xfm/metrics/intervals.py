@@ -1,0 +1,141 @@
+"""Confidence intervals: Wilson's, and the bootstrap over groups of rows.
+
+Rows that share a picture are drawn together.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.metrics.classification import Array
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+RESAMPLES = 1000
+
+FEWEST_DIFFERENT = 6
+
+"""Groups that must differ between two systems before anything can be shown: with fewer, even a sign test in
+which all of them agree has p > 0.05, while the bootstrap of so few is too narrow."""
+
+Floats = NDArray[np.float64]
+
+
+def row_groups(pictures: Sequence[Hashable | None]) -> NDArray[np.int64]:
+    """[N] number of each row's group, from what rows share; None shares nothing.
+
+    Where one group has more than half of the rows, every row is one of its own: there would be nothing to
+    draw from.
+    """
+    numbers: dict[Hashable, int] = {}
+    keys = [("row", place) if one is None else ("shared", one) for place, one in enumerate(pictures)]
+    groups = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    if len(groups) > 1 and max(Counter(groups.tolist()).values()) > len(groups) / 2:
+        return np.arange(len(groups))
+    return groups
+
+
+def draws(groups: NDArray[np.int64], count: int = RESAMPLES, seed: int = 0) -> Iterator[NDArray[np.int64]]:
+    """How often each row is in a resample, [N] ints: as many groups as there are, drawn with replacement."""
+    rng, size = np.random.default_rng(seed), int(groups.max()) + 1
+    for _ in range(count):
+        yield np.bincount(rng.integers(size, size=size), minlength=size)[groups]
+
+
+def resampled_means(values: Floats, groups: NDArray[np.int64], seed: int = 0) -> Floats:
+    """Means of the columns of [N, S] values in each resample, [B, S]."""
+    return np.array([(drawn @ values) / drawn.sum() for drawn in draws(groups, seed=seed)])
+
+
+def resampled(
+    metric: Callable[[NDArray[np.int64]], Sequence[float]], groups: NDArray[np.int64], count: int, seed: int
+) -> Floats:
+    """A metric of several systems in each resample, [B, S].
+
+    Args:
+        metric: takes the places of the rows of a resample, each as often as it was drawn.
+        groups: [N] of the rows.
+        count: resamples.
+        seed: of the draws.
+    """
+    places = np.arange(len(groups))
+    return np.array([metric(np.repeat(places, drawn)) for drawn in draws(groups, count, seed)])
+
+
+def percentiles(value: float, samples: Floats) -> Interval:
+    """The 95 % interval that [B] resampled values give."""
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def mean_interval(values: Floats, samples: Floats, groups: NDArray[np.int64]) -> Interval:
+    """The 95 % interval of a mean of rows.
+
+    Wilson's, where rows are independent and right or wrong, and where all are alike (resamples of equal rows
+    are all equal, which would look like certainty); else the bootstrap's.
+
+    Args:
+        values: [N] from 0 to 1.
+        samples: [B] their means in resamples.
+        groups: [N] of the rows.
+    """
+    value, size = float(values.mean()), int(groups.max()) + 1
+    alone, simple = size == len(groups), bool(np.isin(values, (0.0, 1.0)).all())
+    if 0 <= value <= 1 and ((alone and simple) or np.ptp(values) == 0):
+        return wilson_interval(value, size)
+    return percentiles(value, samples)
+
+
+def differ(first: Floats, second: Floats, groups: NDArray[np.int64]) -> int:
+    """In how many groups the rows of two systems do not have the same sum."""
+    gains = np.bincount(groups, weights=first - second)
+    return int((np.abs(gains) > 1e-12).sum())
+
+
+def paired_bootstrap(
+    gains: Array, resamples: int = 2000, seed: int = 0, confidence: float = 0.95
+) -> Interval:
+    """Percentile bootstrap interval of a mean of paired differences.
+
+    Args:
+        gains: [N] float, one difference per independent unit (both systems on the same unit).
+        resamples: number of resamples with replacement.
+        seed: seed of the resamples.
+        confidence: coverage, in (0, 1).
+
+    Returns:
+        The mean and its interval.
+    """
+    gains = np.asarray(gains, dtype=np.float64)
+    if gains.size == 0:
+        raise ValueError("the bootstrap needs at least one unit")
+    rng = np.random.default_rng(seed)
+    means = np.array([gains[rng.integers(0, gains.size, gains.size)].mean() for _ in range(resamples)])
+    tail = (1.0 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return Interval(float(gains.mean()), float(low), float(high))
+
+
+def wilson_interval(value: float, n: int, z: float = 1.959963984540054) -> Interval:
+    """Wilson score interval of a proportion (95 % unless told otherwise).
+
+    Args:
+        value: observed share, in [0, 1].
+        n: number of independent trials, positive.
+        z: normal quantile of the coverage.
+    """
+    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(value * (1 - value) / n + z * z / (4 * n * n))
+    return Interval(value, max(0.0, centre - half), min(1.0, centre + half))

@@ -1,0 +1,1 @@
+"""Scores and what becomes of them: files of results, tables, charts and pages."""

@@ -1,0 +1,224 @@
+"""What the scores mean, in words: how the report groups and names the keys of `metrics.json`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xfm.reports.scores import Score
+
+SPLIT_NAMES = {
+    "seen": "unseen scenes of seen objects",
+    "combinations": "held-out combinations",
+    "objects": "held-out objects",
+    "hard": "hard distractors",
+    "test": "test",
+    "validation": "validation",
+}
+
+
+HEADLINES = (
+    "retrieval/seen/text_r1_rerank",
+    "retrieval/seen/image_r1_rerank",
+    "vqa/seen/accuracy",
+    "reasoning/seen/accuracy",
+    "grounding/seen/acc50",
+    "masked_token/test/accuracy_right_image",
+    "entailment/test/accuracy",
+    "category/test/probe_accuracy",
+)
+"""Scores that say most in few; a validation run has them for its own split."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A task of the report.
+
+    Attributes:
+        task: first part of the keys.
+        title: heading.
+        explanation: how it is measured and what chance and baseline are.
+    """
+
+    task: str
+    title: str
+    explanation: str
+
+
+GROUPS = (
+    Group(
+        "retrieval",
+        "Image-text retrieval",
+        "No training. Pictures and captions are ranked by the contrastive score, then the best candidates "
+        "again by the contrastive score plus the matching head's odds (re-ranked). Chance is a random "
+        "order. Retrieval of held-out objects is near chance by construction: no training picture shows "
+        "them and no caption of a picture names them, so nothing ties their names to their looks. Hard "
+        "distractors are captions with the same objects in another relation.",
+    ),
+    Group(
+        "vqa",
+        "Question answering",
+        "A short fine-tuning, then the answer list is ranked by likelihood. Baseline: the same fine-tuning "
+        "with the picture blanked. Chance: the most frequent training answer of the question's kind.",
+    ),
+    Group(
+        "reasoning",
+        "Two-picture reasoning",
+        "A short fine-tuning: is the sentence true of the two pictures together? Baseline: the same "
+        "fine-tuning on text only. Chance: the larger class.",
+    ),
+    Group(
+        "grounding",
+        "Grounding",
+        "A short fine-tuning on referring phrases; scenes of at least four objects. A box counts as right "
+        "from IoU 0.5. Baseline: the better of the best constant box and the same fine-tuning with the "
+        "phrase blanked. Chance: a training box drawn at random.",
+    ),
+    Group(
+        "masked_token",
+        "Masked words",
+        "No training. Content words are masked; with a picture the fusion encoder predicts them, with "
+        "none the language encoder alone. Baseline of the right picture: the best of the other "
+        "conditions. Chance: the most frequent masked token.",
+    ),
+    Group(
+        "entailment",
+        "Caption entailment",
+        "Language encoder only: a short fine-tuning, and a linear probe on the frozen encoder. Baseline: "
+        "the same training on the second text alone (hypothesis only). Chance: the larger class.",
+    ),
+    Group("paraphrase", "Caption paraphrase", "As entailment: do both texts say the same?"),
+    Group(
+        "category",
+        "Category of unseen objects",
+        "Vision encoder only, frozen: linear probe and k-NN; the probe never saw the test objects. "
+        "Baseline: the better of raw pixels and a randomly initialised encoder. Chance: the largest "
+        "category.",
+    ),
+    Group(
+        "digits",
+        "Handwritten digits",
+        "scikit-learn's digits, enlarged; frozen vision encoder, baselines as for the category.",
+    ),
+)
+
+_PARTS = {"hard": "Image-text retrieval, hard distractors", "masked_tokens": "Masked words"}
+_METRICS = {
+    "acc50": "accuracy at IoU 0.5",
+    "acc50_zero_shot": "accuracy at IoU 0.5, before fine-tuning",
+    "mean_iou": "mean IoU",
+    "mean_iou_zero_shot": "mean IoU, before fine-tuning",
+    "accuracy": "accuracy",
+    "f1_macro": "mean F1 of the classes",
+    "top5": "right class among the five likeliest",
+    "mcc": "Matthews' correlation",
+    "calibration_error": "expected calibration error (less is better)",
+    "auroc": "area under the ROC curve",
+    "pearson": "correlation (Pearson)",
+    "spearman": "rank correlation (Spearman)",
+    "r2": "variance explained",
+    "word_f1": "F1 of the words",
+    "exact": "captions that equal a reference",
+    "mean_r1": "R@1, mean of both directions",
+    "mean_r1_rerank": "R@1, mean of both directions, re-ranked",
+    "probe_accuracy": "accuracy of the linear probe",
+    "knn_accuracy": "accuracy of k-NN",
+    "accuracy_right_image": "given the right picture",
+    "accuracy_wrong_image": "given a wrong picture",
+    "accuracy_blank_image": "given a blank picture",
+    "accuracy_no_image": "given no picture (language encoder)",
+    "rerank_gain": "gain of R@1 from re-ranking, both directions",
+}
+_LOSSES = {
+    "loss": "total: the weighted sum",
+    "text/mlm": "masked words of plain text (MLM)",
+    "image/mim": "masked patches of pictures (MIM)",
+    "pair/mim": "masked patches of pairs (MIM)",
+    "itc": "contrast (ITC)",
+    "itm": "matching (ITM)",
+    "imlm": "masked words given the picture (IMLM)",
+    "box_l1": "boxes, absolute error",
+    "box_giou": "boxes, 1 - GIoU",
+}
+_STREAMS = {"pair": "pairs", "region": "regions"}
+_RULES = {"rerank": ", re-ranked", "matching": ", by the matching logit alone"}
+_DIRECTIONS = {"text": "picture → caption", "image": "caption → picture"}
+
+
+def metric_name(key: str) -> str:
+    """The metric of a key in words: `retrieval/seen/text_r1_rerank` -> picture → caption, R@1, re-ranked."""
+    task, _, metric = key.split("/", 2)
+    if metric in _METRICS:
+        return _METRICS[metric]
+    parts = metric.split("_")
+    if task == "retrieval" and parts[0] in _DIRECTIONS and parts[1:2] and parts[1][1:].isdigit():
+        suffix = _RULES.get(parts[-1], "")
+        return f"{_DIRECTIONS[parts[0]]}, R@{parts[1][1:]}{suffix}"
+    if metric.startswith("accuracy_"):
+        return f"questions “{metric.removeprefix('accuracy_').replace('_', ' ')}”"
+    return metric.replace("_", " ")
+
+
+def loss_name(name: str) -> str:
+    """A pre-training loss in words: `pair/itc` -> pairs: contrast (ITC)."""
+    if name in _LOSSES:
+        return _LOSSES[name]
+    stream, _, loss = name.partition("/")
+    return f"{_STREAMS[stream]}: {_LOSSES[loss]}" if stream in _STREAMS and loss in _LOSSES else name
+
+
+def part_name(part: str) -> str:
+    """A part of the evaluation in words."""
+    return _PARTS.get(part) or group_of(f"{part}/").title
+
+
+def is_difference(key: str) -> bool:
+    """Whether the score is a difference of two shares, not a share."""
+    return key.endswith("_gain")
+
+
+def is_share(key: str) -> bool:
+    """Whether the score is a share of the cases, whose interval Wilson's formula gives."""
+    metric = key.split("/", 2)[2]
+    no_shares = ("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1", "calibration_")
+    return not metric.startswith(no_shares)
+
+
+def split_name(key: str) -> str:
+    """The split of a key in words."""
+    split = key.split("/")[1]
+    return SPLIT_NAMES.get(split, split)
+
+
+def headlines(scores: Mapping[str, Score]) -> list[str]:
+    """Keys of the headlines among the scores; where there are none, of all that the short tables hold."""
+    keys = [
+        found
+        for task, split, metric in (key.split("/") for key in HEADLINES)
+        for found in (f"{task}/{split}/{metric}", f"{task}/validation/{metric}")
+        if found in scores
+    ]
+    return keys or [key for key in scores if is_headline(key) and not (is_bound(key) or is_difference(key))]
+
+
+def is_headline(key: str) -> bool:
+    """Whether the key belongs into the short table of its group; the others fold away."""
+    metric = key.split("/", 2)[2]
+    extras = ("r5", "r10", "matching", "zero_shot", "mean_iou")
+    return not any(extra in metric for extra in extras)
+
+
+def is_bound(key: str) -> bool:
+    """Whether the key is an end of another score's interval."""
+    return key.endswith(("_low", "_high"))
+
+
+def group_of(key: str) -> Group:
+    """The group of a key; a task that no group names is one of its own."""
+    task = key.split("/")[0]
+    return next((group for group in GROUPS if group.task == task), Group(task, task, ""))
+
+
+def grouped(scores: Mapping[str, Score]) -> list[tuple[Group, dict[str, Score]]]:
+    """The scores by group, in the report's order; tasks without a group come last under their own name."""
+    groups = dict.fromkeys([*GROUPS, *(group_of(key) for key in scores)])
+    found = [(group, {key: s for key, s in scores.items() if group_of(key) == group}) for group in groups]
+    return [(group, members) for group, members in found if members]

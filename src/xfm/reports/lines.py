@@ -1,0 +1,70 @@
+"""Scores as the rows of a table: value, interval, floor and verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xfm.metrics.intervals import wilson_interval
+from xfm.reports.labels import group_of, is_difference, is_share, metric_name, split_name
+from xfm.reports.scores import Score
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the score table.
+
+    Attributes:
+        key: of `metrics.json`.
+        task, split, metric: in words.
+        score: the numbers.
+        low, high: 95 % interval of the value, None where it is not known.
+        gain: value minus the better of chance and baseline.
+        is_difference: whether the value is a difference of two shares, in points.
+        verdict: `up` or `down` where the interval lies above or below that, else `level`.
+        baselines: every baseline by name.
+    """
+
+    key: str
+    task: str
+    split: str
+    metric: str
+    score: Score
+    low: float | None
+    high: float | None
+    gain: float
+    is_difference: bool
+    verdict: str
+    baselines: dict[str, float]
+
+
+def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> Line:
+    """The row of a score in the table; `baselines` are its own by name."""
+    score = scores[key]
+    floor = max(score.chance, score.chance if score.baseline is None else score.baseline)
+    low, high = _interval(key, scores)
+    verdict = "level"
+    if low is not None and high is not None:
+        verdict = "up" if low > floor else "down" if high < floor else "level"
+    return Line(
+        key,
+        group_of(key).title,
+        split_name(key),
+        metric_name(key),
+        score,
+        low,
+        high,
+        score.value - floor,
+        is_difference(key),
+        verdict,
+        baselines,
+    )
+
+
+def _interval(key: str, scores: Mapping[str, Score]) -> tuple[float | None, float | None]:
+    """The stored interval of a score that has one, the Wilson interval of a share, or nothing."""
+    score, low, high = scores[key], scores.get(f"{key}_low"), scores.get(f"{key}_high")
+    if low is not None and high is not None:
+        return low.value, high.value
+    if not is_share(key) or not 0 <= score.value <= 1:
+        return None, None
+    interval = wilson_interval(score.value, score.n)
+    return interval.low, interval.high

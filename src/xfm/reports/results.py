@@ -1,0 +1,42 @@
+"""What a part of an evaluation, or a fine-tuning, found."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from xfm.reports.scores import Score
+
+
+@dataclass
+class PartResult:
+    """What a part of an evaluation found.
+
+    Attributes:
+        scores: by key `task/split/metric`.
+        baselines: for a key, every baseline by name; the best of them is the score's `baseline`.
+        examples: cases for the report by name, as plain JSON values (see `examples`).
+        curves: training losses of fine-tunings by name, one value a step.
+        seconds: wall-clock time, filled in by the runner.
+        left_out: rows whose pictures could not be read (`LeftOut.plain`), filled in by the runner.
+    """
+
+    scores: dict[str, Score] = field(default_factory=dict)
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    left_out: dict[str, Any] = field(default_factory=dict)
+
+    def add(
+        self,
+        key: str,
+        value: float,
+        chance: float,
+        n: int,
+        seed: int,
+        baselines: dict[str, float] | None = None,
+    ) -> None:
+        """Record a score; the best of the named baselines becomes its baseline."""
+        best = max(baselines.values()) if baselines else None
+        self.scores[key] = Score(float(value), float(chance), None if best is None else float(best), n, seed)
+        if baselines:
+            self.baselines[key] = {name: float(number) for name, number in baselines.items()}

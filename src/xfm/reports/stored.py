@@ -1,0 +1,84 @@
+"""Files of an evaluation's folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.config.plain import completed, first_difference, to_plain
+from xfm.errors import UserError
+from xfm.files import read_text
+from xfm.reports.results import PartResult
+from xfm.reports.scores import Score
+from xfm.results_folder import DETAILS as DETAILS
+from xfm.results_folder import free_name
+from xfm.training.flags import Flag, read_flags
+
+METRICS, PARTS_FOLDER = "metrics.json", "parts"
+MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models"})
+"""Settings of an evaluation on which its results do not depend."""
+
+
+def stored_flags(out: Path) -> list[Flag]:
+    """The flags in a folder's `evaluation.json`; none where there is no such file."""
+    try:
+        details = json.loads(read_text(out / DETAILS))
+        return read_flags(details)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def part_path(out: Path, part: Part, key: str) -> Path:
+    """Where a part's result is kept; results of other settings, model or world have other fingerprints."""
+    return out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json"
+
+
+def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
+    """Parts of the evaluation of the same model and world in `out`, which stay beside those of a new one.
+
+    Args:
+        out: folder for the results.
+        config: the new evaluation, as it was given.
+
+    Raises:
+        UserError: the evaluation in `out` has other settings, so that the new one would replace it.
+    """
+    try:
+        details = json.loads(read_text(out / DETAILS))
+        old, parts = completed(details["config"], config), [Part(name) for name in details["seconds"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    if difference := first_difference(old, to_plain(config), MAY_CHANGE):
+        name, before, now = difference
+        raise UserError(
+            f"{out} holds an evaluation with {name} {before}, this one has {now}: "
+            f"give another folder, such as --out {free_name(out)}"
+        )
+    return parts
+
+
+def read_part(path: Path, key: str | None = None) -> PartResult | None:
+    """A part's stored result; None if there is none, or it is damaged or of another fingerprint.
+
+    Args:
+        path: the file.
+        key: fingerprint that it must have; None takes any.
+    """
+    try:
+        content: dict[str, Any] = json.loads(read_text(path))
+        if content.pop("fingerprint") != key and key is not None:
+            return None
+        content["scores"] = {name: Score(**fields) for name, fields in content["scores"].items()}
+        result = PartResult(**content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    tables = (result.baselines, result.examples, result.curves, result.left_out)
+    return result if all(isinstance(table, dict) for table in tables) else None
+
+
+def left_out_sentence(out: Path) -> str:
+    """Which rows an evaluation left out, in a sentence; empty where it left out none."""
+    try:
+        return json.loads(read_text(out / DETAILS))["left_out"]["says"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

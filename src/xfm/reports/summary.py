@@ -1,0 +1,38 @@
+"""The scores of an evaluation in a few lines of text, for the terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from xfm.metrics.numbers import percent
+from xfm.reports.labels import group_of, headlines, metric_name
+from xfm.reports.scores import Score
+
+
+def summary(scores: Mapping[str, Score]) -> str:
+    """A table of the report's headlines: score, chance, baseline and number of cases."""
+    return table(scores, headlines(scores))
+
+
+def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
+    """A table of some of the scores."""
+    rows = [("", "score", "chance", "baseline", "n")]
+    for key in keys:
+        score = scores[key]
+        baseline = "-" if score.baseline is None else percent(score.baseline)
+        name = f"{group_of(key).title}: {metric_name(key)}"
+        rows.append((name, percent(score.value), percent(score.chance), baseline, f"{score.n:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )
+
+
+def score_table(scores: "dict[str, Score]") -> str:
+    """Scores as lines for a terminal."""
+    width = max(len(key) for key in scores)
+    lines = [f"{'':<{width}}  {'score':>7}  {'chance':>7}  {'n':>6}"]
+    for key, score in scores.items():
+        lines.append(f"{key:<{width}}  {score.value:>7.2%}  {score.chance:>7.2%}  {score.n:>6}")
+    return "\n".join(lines)

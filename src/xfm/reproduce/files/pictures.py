@@ -1,0 +1,115 @@
+"""Pictures out of containers (Parquet, arrays), written once as files that every task can read."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from xfm.data.pictures import picture_suffix
+from xfm.data.task_rows import Row, read_rows
+from xfm.errors import UserError
+from xfm.files import drafting, replace_folder, writing
+from xfm.reproduce.files.rows import hub_classes, hub_rows, parquet_files, picture_below, read_hub
+
+INDEX = "index.jsonl"
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """An encoded picture and its class.
+
+    Attributes:
+        data: the bytes of the file.
+        label: name of the class.
+    """
+
+    data: bytes
+    label: str
+
+
+def unpacked(
+    target: Path, pictures: Callable[[], Iterable[StoredPicture]], total: int | None = None
+) -> list[tuple[Path, str]]:
+    """Paths and classes of pictures that are written below `target` at the first call.
+
+    The folder is complete or absent: it gets its name when everything is in it.
+
+    Args:
+        target: the folder.
+        pictures: what to write; called where the folder is not there yet.
+        total: number of pictures, for the progress bar and to know a folder that is out of date.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    if (target / INDEX).is_file():
+        found = [(_listed(row, target), row.text("label")) for row in read_rows(target / INDEX)]
+        if total is None or len(found) == total:
+            return found
+    with writing(target, "or choose a data folder on a larger disk"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with drafting(target) as draft:
+            _write(draft, tqdm(pictures(), total=total, unit="picture", desc=f"unpacking {target.name}"))
+            if target.exists() and not (target / INDEX).exists():
+                raise UserError(f"{target} is in the way; move it, pictures are to be unpacked there")
+            replace_folder(draft, target)
+    return unpacked(target, pictures)
+
+
+def _listed(row: Row, folder: Path) -> Path:
+    path = picture_below(folder, row.text("image"))
+    if path is None:
+        raise row.error("image", "leaves the folder of the pictures")
+    return path
+
+
+def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
+    with (folder / INDEX).open("w", encoding="utf-8", newline="\n") as index:
+        for number, picture in enumerate(pictures):
+            name = f"{number // 1000:04d}/{number:07d}{picture_suffix(picture.data)}"
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(picture.data)
+            index.write(json.dumps({"image": name, "label": picture.label}, ensure_ascii=False) + "\n")
+
+
+def parquet_pictures(
+    folder: Path, split: str, cache: Path, image: str = "image", label: str = "label"
+) -> tuple[list[tuple[Path, str]], tuple[str, ...]]:
+    """Pictures of a split in the hub's Parquet layout, and the names of the classes in their order.
+
+    Args:
+        folder: holds `SPLIT-*-of-*.parquet`, directly or in `data/`.
+        split: the split's name.
+        cache: folder below which the pictures are unpacked at the first call.
+        image, label: names of the columns. Pictures are `{"bytes", "path"}` or bytes; classes are numbers
+            with names in the file's metadata, or strings.
+
+    Raises:
+        UserError: there is no such split, or a row has no bytes of a picture or no class. Whether the bytes
+            are a picture shows when it is read.
+    """
+    files = parquet_files(folder, split)
+    if not files:
+        raise UserError(
+            f"{folder / f'{split}-00000-of-00001.parquet'} does not exist; put the official file there"
+        )
+    names = hub_classes(files[0], label)
+
+    def pictures() -> Iterable[StoredPicture]:
+        for file in files:
+            for row in read_hub(file, (image, label)):
+                value = row[image]
+                data = value.get("bytes") if isinstance(value, dict) else value
+                if not isinstance(data, bytes):
+                    raise row.error(image, "holds no bytes of a picture")
+                yield StoredPicture(data, _class(row, label))
+
+    return unpacked(cache / split, pictures, sum(hub_rows(file) for file in files)), names
+
+
+def _class(row: Row, column: str) -> str:
+    if row[column] is None:
+        raise row.error(column, "names no class")
+    return str(row[column])

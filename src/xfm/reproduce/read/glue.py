@@ -1,0 +1,232 @@
+"""GLUE's nine tasks (Wang et al., 2018), as TSV folders or as the hub's Parquet files.
+
+TSV folders are those of the official archive (`CoLA/train.tsv`, `MNLI/dev_matched.tsv`, ...), Parquet those
+of `nyu-mll/glue` (`cola/train-00000-of-00001.parquet`, ...). Test sets have no published answers.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from xfm.data.task_rows import Row
+from xfm.errors import UserError
+from xfm.reproduce.files.rows import chosen, parquet_files, read_hub, read_tsv, string
+from xfm.reproduce.read.corpus import Corpus
+from xfm.tasks.rows import LabelledText
+
+
+class GlueTask(StrEnum):
+    """The tasks, as the hub names them."""
+
+    COLA = "cola"
+    SST2 = "sst2"
+    MRPC = "mrpc"
+    STSB = "stsb"
+    QQP = "qqp"
+    MNLI = "mnli"
+    QNLI = "qnli"
+    RTE = "rte"
+    WNLI = "wnli"
+
+
+@dataclass(frozen=True)
+class GlueFormat:
+    """How the files of a task look.
+
+    Attributes:
+        folder: its folder in the official archive.
+        columns: the text columns of the TSV files: one or two.
+        label: the label column of the TSV files.
+        hub_columns: the text columns of the Parquet files.
+        classes: the classes as the hub names and orders them; empty for a regression.
+        written: the classes as TSV files and submissions write them, in the same order.
+        scored: splits with answers: (our name, TSV file, Parquet split).
+        hidden: splits without: (name of the submission file, TSV file, Parquet split).
+        header: columns of TSV files that have no header (CoLA's, with answers).
+    """
+
+    folder: str
+    columns: tuple[str, ...]
+    label: str
+    hub_columns: tuple[str, ...]
+    classes: tuple[str, ...]
+    written: tuple[str, ...]
+    scored: tuple[tuple[str, str, str], ...] = (("dev", "dev.tsv", "validation"),)
+    hidden: tuple[tuple[str, str, str], ...] = ()
+    header: tuple[str, ...] | None = None
+
+
+_DIGITS = ("0", "1")
+_TWO = ("sentence1", "sentence2")
+_ENTAILMENT = ("entailment", "not_entailment")
+
+
+def _hidden(name: str) -> tuple[tuple[str, str, str], ...]:
+    return ((name, "test.tsv", "test"),)
+
+
+FORMATS = {
+    GlueTask.COLA: GlueFormat(
+        "CoLA",
+        ("sentence",),
+        "label",
+        ("sentence",),
+        ("unacceptable", "acceptable"),
+        _DIGITS,
+        hidden=_hidden("CoLA"),
+        header=("source", "label", "mark", "sentence"),
+    ),
+    GlueTask.SST2: GlueFormat(
+        "SST-2",
+        ("sentence",),
+        "label",
+        ("sentence",),
+        ("negative", "positive"),
+        _DIGITS,
+        hidden=_hidden("SST-2"),
+    ),
+    GlueTask.MRPC: GlueFormat(
+        "MRPC",
+        ("#1 String", "#2 String"),
+        "Quality",
+        _TWO,
+        ("not_equivalent", "equivalent"),
+        _DIGITS,
+        hidden=_hidden("MRPC"),
+    ),
+    GlueTask.STSB: GlueFormat("STS-B", _TWO, "score", _TWO, (), (), hidden=_hidden("STS-B")),
+    GlueTask.QQP: GlueFormat(
+        "QQP",
+        ("question1", "question2"),
+        "is_duplicate",
+        ("question1", "question2"),
+        ("not_duplicate", "duplicate"),
+        _DIGITS,
+        hidden=_hidden("QQP"),
+    ),
+    GlueTask.MNLI: GlueFormat(
+        "MNLI",
+        _TWO,
+        "gold_label",
+        ("premise", "hypothesis"),
+        ("entailment", "neutral", "contradiction"),
+        ("entailment", "neutral", "contradiction"),
+        scored=(
+            ("matched", "dev_matched.tsv", "validation_matched"),
+            ("mismatched", "dev_mismatched.tsv", "validation_mismatched"),
+        ),
+        hidden=(
+            ("MNLI-m", "test_matched.tsv", "test_matched"),
+            ("MNLI-mm", "test_mismatched.tsv", "test_mismatched"),
+        ),
+    ),
+    GlueTask.QNLI: GlueFormat(
+        "QNLI",
+        ("question", "sentence"),
+        "label",
+        ("question", "sentence"),
+        _ENTAILMENT,
+        _ENTAILMENT,
+        hidden=_hidden("QNLI"),
+    ),
+    GlueTask.RTE: GlueFormat("RTE", _TWO, "label", _TWO, _ENTAILMENT, _ENTAILMENT, hidden=_hidden("RTE")),
+    GlueTask.WNLI: GlueFormat(
+        "WNLI", _TWO, "label", _TWO, ("not_entailment", "entailment"), _DIGITS, hidden=_hidden("WNLI")
+    ),
+}
+
+
+def glue_folder(root: Path, task: GlueTask) -> Path | None:
+    """The task's folder below `root`, by the archive's name or the hub's; None where there is none."""
+    names = (FORMATS[task].folder, task.value, FORMATS[task].folder.lower())
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
+    """A task of GLUE; the test files may be missing.
+
+    Args:
+        root: folder with a folder for each task.
+        task: the task.
+
+    Raises:
+        UserError: a file is missing, or a row is not as published; the message names file, row and field.
+    """
+    layout = FORMATS[task]
+    folder = glue_folder(root, task)
+    if folder is None:
+        raise UserError(f"{root / layout.folder} does not exist; put GLUE's folder {layout.folder} there")
+    if parquet_files(folder, "train"):
+        return _read_hub(folder, layout)
+    return _read_archive(folder, layout)
+
+
+def _read_archive(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
+    labels = dict(zip(layout.written, layout.classes, strict=True))
+
+    def scored(file: str) -> list[LabelledText]:
+        # A few questions of QQP hold line breaks: as the official code does, what is left of them is skipped.
+        rows = read_tsv(folder / file, layout.header, skip_short=layout.folder == "QQP")
+        return [_labelled(row, layout.columns, layout.label, labels) for row in rows]
+
+    def hidden(file: str) -> list[LabelledText]:
+        return [_unlabelled(row, layout.columns, layout.classes) for row in read_tsv(folder / file)]
+
+    return Corpus(
+        scored("train.tsv"),
+        {name: scored(file) for name, file, _ in layout.scored},
+        {name: hidden(file) for name, file, _ in layout.hidden if (folder / file).is_file()},
+        layout.classes,
+    )
+
+
+def _read_hub(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
+    texts = layout.hub_columns
+    # Class numbers, or their names where the file has them.
+    labels = {label: name for number, name in enumerate(layout.classes) for label in (number, name)}
+
+    def rows(split: str, columns: Sequence[str]) -> Iterable[Row]:
+        files = parquet_files(folder, split)
+        if not files:
+            raise UserError(
+                f"{folder / f'{split}-00000-of-00001.parquet'} does not exist; put the file there"
+            )
+        return (row for file in files for row in read_hub(file, columns))
+
+    def scored(split: str) -> list[LabelledText]:
+        return [_labelled(row, texts, "label", labels) for row in rows(split, (*texts, "label"))]
+
+    return Corpus(
+        scored("train"),
+        {name: scored(split) for name, _, split in layout.scored},
+        {
+            name: [_unlabelled(row, texts, layout.classes) for row in rows(split, texts)]
+            for name, _, split in layout.hidden
+            if parquet_files(folder, split)
+        },
+        layout.classes,
+    )
+
+
+def _labelled(row: Row, columns: Sequence[str], label: str, labels: Mapping[Any, str]) -> LabelledText:
+    first, *second = (string(row, column) for column in columns)
+    value = chosen(row, label, labels) if labels else _score(row, label)
+    return LabelledText(first, value, *second)
+
+
+def _score(row: Row, label: str) -> float:
+    try:
+        value = float(string(row, label))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise row.error(label, "is not a number")
+    return value
+
+
+def _unlabelled(row: Row, columns: Sequence[str], classes: Sequence[str]) -> LabelledText:
+    first, *second = (string(row, column) for column in columns)
+    return LabelledText(first, classes[0] if classes else 0.0, *second)

@@ -1,0 +1,90 @@
+"""ImageNet-1K and any folder of class folders, or the hub's Parquet files."""
+
+from pathlib import Path
+
+from xfm.data.tables.folder import read_folder
+from xfm.errors import UserError
+from xfm.files import read_text
+from xfm.reproduce.files.pictures import parquet_pictures
+from xfm.reproduce.files.rows import parquet_files
+from xfm.reproduce.read.corpus import Corpus
+from xfm.tasks.rows import Labelled
+
+CACHE = "xfm-pictures"
+
+
+def read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...]]:
+    """Pictures in folders named as their classes, in sorted order.
+
+    Returns:
+        The rows and the names of the classes.
+
+    Raises:
+        UserError: there is no such folder, it has no class folders, or one of them holds no picture.
+    """
+    rows = [Labelled(cells["image"], cells["label"]) for _, cells in read_folder(folder).rows]
+    return rows, tuple(dict.fromkeys(row.label for row in rows))
+
+
+def read_imagenet(folder: Path) -> Corpus[Labelled]:
+    """ImageNet: `train/` and `val/` of class folders (`n01440764`, ...), or the hub's `data/train-*.parquet`.
+
+    Raises:
+        UserError: a file is missing, or the classes of both splits differ.
+    """
+    if parquet_files(folder, "train"):
+        return _read_hub(folder)
+    train, classes = read_image_folder(folder / "train")
+    if not any(path.is_dir() for path in (folder / "val").glob("*")) and (folder / "val").is_dir():
+        raise UserError(
+            f"{folder / 'val'} holds no folders of classes; sort the pictures with "
+            "torchvision.datasets.ImageNet, which reads the official archives"
+        )
+    val, found = read_image_folder(folder / "val")
+    if surplus := set(found) - set(classes):
+        raise UserError(
+            f"{folder / 'val' / min(surplus)}: this class is not in {folder / 'train'}; remove the folder"
+        )
+    return Corpus(train, {"val": val}, classes=classes)
+
+
+def _read_hub(folder: Path) -> Corpus[Labelled]:
+    cache = folder / CACHE
+    train, classes = parquet_pictures(folder, "train", cache)
+    val, _ = parquet_pictures(folder, "validation", cache)
+    names = classes or tuple(sorted({label for _, label in train}))
+    if surplus := {label for _, label in (*train, *val)} - set(names):
+        raise UserError(
+            f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
+        )
+    return Corpus(
+        [Labelled(path, label) for path, label in train],
+        {"val": [Labelled(path, label) for path, label in val]},
+        classes=names,
+    )
+
+
+def class_names(folder: Path) -> dict[str, str] | None:
+    """What ImageNet's classes are called: `n01440764` a tench, by `LOC_synset_mapping.txt`.
+
+    Returns:
+        Names by class; empty for the hub's files, whose classes are names; None without the file.
+
+    Raises:
+        UserError: a line of the file is not `CLASS NAME, ..`.
+    """
+    if parquet_files(folder, "train"):
+        return {}
+    path = folder / "LOC_synset_mapping.txt"
+    if not path.is_file():
+        return None
+    names: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        label, _, synonyms = line.strip().partition(" ")
+        if line.strip() and not synonyms:
+            raise UserError(
+                f"{path}:{number}: {line!r} is not a class and its names; download the file again"
+            )
+        if label:
+            names[label] = synonyms.split(",")[0].strip()
+    return names

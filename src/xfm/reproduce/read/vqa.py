@@ -1,0 +1,138 @@
+"""VQA v2 (Goyal et al., 2017) and Visual Genome's questions (Krishna et al., 2017) as published."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xfm.data.records import is_text
+from xfm.data.task_rows import Row
+from xfm.errors import UserError
+from xfm.reproduce.files.rows import inner_rows, integer, need, read_json, read_json_rows, string
+from xfm.reproduce.read.corpus import Corpus, check_picture
+from xfm.tasks.rows import Question
+
+VG_WEIGHT = 0.5
+"""Weight of a Visual Genome answer, which one person gave, beside the votes of ten."""
+MINIVAL = 40
+"""One of so many validation pictures is held out where the others are trained on: 1,013 of them."""
+_QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
+_ANNOTATIONS = "v2_mscoco_{}_annotations.json"
+
+
+def read_vqa(folder: Path, coco: Path, genome: Path | None = None, with_val: bool = True) -> Corpus[Question]:
+    """VQA v2: questions, annotations and, where it is there, `answer_list.json`.
+
+    As published, the validation questions are trained on too, so that only the server can test; here every
+    40th of their pictures is held out with its questions, as the split `minival`, to choose between epochs.
+
+    Args:
+        folder: holds `v2_OpenEnded_mscoco_train2014_questions.json` and
+            `v2_mscoco_train2014_annotations.json`, the same of `val2014`, and perhaps the questions of
+            `test-dev2015` and `test2015`.
+        coco: holds `train2014/`, `val2014/` and `test2015/`.
+        genome: folder of Visual Genome (see `read_genome`), whose questions are trained on too; None:
+            without.
+        with_val: train on validation questions; without, all of them are the split `val`.
+
+    Raises:
+        UserError: a file is missing, or a row is not as published.
+    """
+    train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
+    check_picture(train[0].image, "put COCO's train2014, val2014 and test2015 there")
+    held, scored = val, "val"
+    if with_val:
+        pictures = sorted({row.image for row in val})
+        chosen = set(pictures[::MINIVAL])
+        held, scored = [row for row in val if row.image in chosen], "minival"
+        train = [*train, *(row for row in val if row.image not in chosen)]
+    hidden = {
+        name: _hidden(folder / _QUESTIONS.format(file), coco)
+        for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015"))
+        if (folder / _QUESTIONS.format(file)).is_file()
+    }
+    rows = [*train, *(read_genome(genome) if genome else [])]
+    return Corpus(rows, {scored: held}, hidden, answers=_answer_list(folder))
+
+
+def _answer_list(folder: Path) -> tuple[str, ...]:
+    path = folder / "answer_list.json"
+    if not path.is_file():
+        return ()
+    answers = read_json(path)
+    if not isinstance(answers, list) or not answers or not all(is_text(a) and a for a in answers):
+        raise UserError(f"{path}: not a list of answers; is it the official file?")
+    return tuple(dict.fromkeys(answers))
+
+
+def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
+    questions = {
+        integer(row, "question_id"): row.text("question")
+        for row in read_json_rows(need(folder, _QUESTIONS.format(year)), "questions")
+    }
+    rows = read_json_rows(need(folder, _ANNOTATIONS.format(year)), "annotations")
+    return [_answered(row, questions, coco, year) for row in rows]
+
+
+def _answered(row: Row, questions: Mapping[int, str], coco: Path, year: str) -> Question:
+    key = integer(row, "question_id")
+    if key not in questions:
+        raise row.error("question_id", f"is {key}, which the questions do not have")
+    given = _given(row)
+    if not given:
+        raise row.error("answers", "is empty")
+    votes = tuple((answer, count / len(given)) for answer, count in Counter(given).items())
+    image = coco / year / f"COCO_{year}_{integer(row, 'image_id'):012d}.jpg"
+    common = string(row, "multiple_choice_answer") if "multiple_choice_answer" in row else votes[0][0]
+    return Question(image, questions[key], common, string(row, "answer_type"), votes, key)
+
+
+def _given(row: Row) -> list[str]:
+    """The people's answers. Millions of them are read: what is wrong with one is found out only then."""
+    try:
+        given: list[Any] = [answer["answer"] for answer in row["answers"]]
+    except (KeyError, TypeError):
+        given = [None]
+    if all(map(is_text, given)):
+        return given
+    return [string(answer, "answer") for answer in inner_rows(row, "answers", ("answer",))]
+
+
+def _hidden(path: Path, coco: Path) -> list[Question]:
+    return [
+        Question(
+            coco / "test2015" / f"COCO_test2015_{integer(row, 'image_id'):012d}.jpg",
+            row.text("question"),
+            "",
+            "all",
+            key=integer(row, "question_id"),
+        )
+        for row in read_json_rows(path, "questions")
+    ]
+
+
+def read_genome(folder: Path) -> list[Question]:
+    """Visual Genome: `question_answers.json` beside `VG_100K/` and `VG_100K_2/`.
+
+    Raises:
+        UserError: a file is missing, or a row is not as published.
+    """
+    pictures: dict[str, Path] = {}
+    for name in ("VG_100K", "VG_100K_2"):
+        if (folder / name).is_dir():
+            pictures |= {path.stem: path for path in (folder / name).iterdir()}
+    rows = read_json_rows(need(folder, "question_answers.json"), required=("qas",))
+    found: list[Question] = []
+    for row in rows:
+        for pair in inner_rows(row, "qas", ("question", "answer", "image_id")):
+            image = pictures.get(str(integer(pair, "image_id")))
+            if image is None:
+                raise pair.error(
+                    "image_id", f"is {pair['image_id']}, a picture in neither VG_100K nor VG_100K_2"
+                )
+            question, answer = (string(pair, field).strip() for field in ("question", "answer"))
+            answer = answer.rstrip(".").lower()
+            key = integer(pair, "qa_id") if "qa_id" in pair else None
+            if question and answer:  # a few are blank
+                found.append(Question(image, question, answer, "genome", ((answer, VG_WEIGHT),), key))
+    return found

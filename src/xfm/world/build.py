@@ -1,0 +1,261 @@
+"""Builds a world: plans the units, runs them in processes, writes the files, and puts the folder in place."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from xfm.config.plain import first_difference
+from xfm.config.world import WorldConfig
+from xfm.errors import UserError
+from xfm.files import drafting, file_digest, replace_folder, write_text, writing
+from xfm.locks import locked
+from xfm.processes import end_with_parent
+from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
+from xfm.world.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
+from xfm.world.plan import plan
+from xfm.world.splits import Split
+from xfm.world.storage import write_lines
+from xfm.world.task_units import MAKERS
+from xfm.world.units import Made, Part, Studio, Unit
+
+IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
+_FACTS_LICENCE = "randfacts, MIT licence"
+
+WHOLE = frozenset({NAME, "tasks", "pretrain", "tokenizer.json"})
+"""What a world's folder holds."""
+
+_studio: Studio | None = None
+
+
+def build_world(
+    folder: Path, config: WorldConfig, progress: bool = True, force: bool = False
+) -> WorldManifest:
+    """Build the embedded world in `folder`, or keep the one that is there if it is the same.
+
+    The world appears at once when everything is written; until then, and after an interruption, `folder` is
+    as it was before.
+
+    Args:
+        folder: where to put it; its parent is created.
+        config: how much of everything.
+        progress: show a progress bar and say what was done.
+        force: replace a world of other settings.
+
+    Returns:
+        The manifest, also in `folder`/world.json.
+
+    Raises:
+        UserError: a package of the `world` extra is missing, a number is out of range, `folder` holds
+            something else or a world of other settings, or cannot be written, or the disk is full.
+    """
+    resolved = config.resolved()
+    _check(resolved)
+    packages = package_versions()
+    mark = fingerprint(resolved, packages)
+    with (
+        locked(folder, beside=True),
+        writing(folder, "or lower world.scale; what was there before is unchanged"),
+    ):
+        present = _present(folder)
+        if present is not None and present.fingerprint == mark and not present.missing(folder):
+            if progress:
+                print(f"The world in {folder} is up to date: nothing to build.")
+            return present
+        if present is not None and not force:
+            _check_same(folder, present, resolved)
+        _refuse_others(folder)
+        with drafting(folder) as draft:
+            (draft / "tasks" / "images").mkdir(parents=True)
+            manifest = _fill(draft, resolved, packages, mark, progress)
+            replace_folder(draft, folder)
+    return manifest
+
+
+def _check(config: WorldConfig) -> None:
+    limits = (
+        ("image_size", config.image_size, 64, 1024),
+        ("quality", config.quality, 1, 95),
+        ("vocab_size", config.vocab_size, 300, 100_000),
+        ("shard_size", config.shard_size, 1, 100_000),
+        ("scenes", config.scenes, 1, 100_000_000),
+        ("heldout_pairs", config.heldout_pairs, 0, 300),
+    )
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise UserError(f"world.{name} is {value}; choose a number from {low} to {high}.")
+    if config.objects and config.objects < max(100, 4 * config.heldout_objects):
+        raise UserError(
+            f"world.objects is {config.objects}; choose 0 for all, or at least 100 and four times "
+            "world.heldout_objects."
+        )
+
+
+# ---------------------------------------------------------------- folders
+def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> None:
+    """Refuse to replace a world of other settings; one of an earlier version may be built again."""
+    difference = first_difference(present.config, asdict(config), frozenset({"workers"}))
+    if difference is not None:
+        name, old, new = difference
+        raise UserError(
+            f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace it with "
+            "`xfm prepare --force` and these settings."
+        )
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse to replace a folder in which something else lies beside the world: it would be lost."""
+    if others := sorted({path.name for path in folder.iterdir()} - WHOLE if folder.exists() else ()):
+        raise UserError(
+            f"{folder} holds {others[0]} beside the world, which building it anew would remove: move that "
+            "elsewhere, or choose another folder for the world."
+        )
+
+
+def _present(folder: Path) -> WorldManifest | None:
+    """The manifest of the world in `folder`; refuses a folder that holds something else."""
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file: choose a folder for the world.")
+    if not (folder / NAME).exists():
+        if any(folder.iterdir()):
+            raise UserError(
+                f"{folder} is not empty and holds no {NAME}: choose another folder for the world."
+            )
+        return None
+    try:
+        return WorldManifest.load(folder)
+    except UserError:  # of an earlier format, or damaged: built again
+        return None
+
+
+# ---------------------------------------------------------------- running
+def _start(config: WorldConfig, folder: Path) -> None:
+    """Prepare this process (of a pool) for units."""
+    global _studio
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
+    _studio = Studio(config, folder)
+
+
+def _run(unit: Unit) -> Made:
+    assert _studio is not None
+    return MAKERS[unit.part](_studio, unit)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _made(units: list[Unit], studio: Studio, progress: bool) -> list[Made]:
+    """Run the units, in processes if the configuration wants several; results in the order of the units."""
+    config = studio.config
+    workers = config.workers or min(8, _cores())
+    total = sum(unit.rows for unit in units)
+    bar = tqdm(total=total, unit="record", unit_scale=True, desc="building the world", disable=not progress)
+    done: dict[Unit, Made] = {}
+    with bar:
+        if workers == 1 or total < IN_PROCESS:
+            for unit in units:
+                done[unit] = MAKERS[unit.part](studio, unit)
+                bar.update(unit.rows)
+            return [done[unit] for unit in units]
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, _start, (config, studio.folder))
+        try:
+            for future in as_completed([pool.submit(_run, unit) for unit in units]):
+                made = future.result()
+                done[made.unit] = made
+                bar.update(made.unit.rows)
+        except BrokenProcessPool:
+            raise UserError(
+                "a process that was building the world died, perhaps for lack of memory; "
+                "build with --workers 1."
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return [done[unit] for unit in units]
+
+
+# ---------------------------------------------------------------- the files
+def _fill(
+    draft: Path, config: WorldConfig, packages: dict[str, str], mark: str, progress: bool
+) -> WorldManifest:
+    studio = Studio(config, draft)
+    made = _made(plan(config), studio, progress)
+    counts: dict[str, int] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for result in made:
+        unit = result.unit
+        task = unit.split is not Split.TRAIN or unit.part not in (
+            Part.SCENES, Part.SINGLES, Part.PICTURES, Part.TEXT
+        )  # fmt: skip
+        name = f"tasks/{unit.part}/{unit.split}" if task else f"pretrain/{unit.part}"
+        counts[name] = counts.get(name, 0) + (len(result.rows) or result.count)
+        if result.rows:
+            rows.setdefault(f"{name}.jsonl", []).extend(result.rows)
+    for name, records in rows.items():
+        write_lines(draft / name, records)
+    _train_tokenizer(draft, made, config.vocab_size)
+    pictures = sorted(entry for result in made for entry in result.pictures)
+    manifest = WorldManifest(
+        format=FORMAT,
+        fingerprint=mark,
+        seed=config.seed,
+        image_size=config.image_size,
+        config=asdict(replace(config, workers=0)),  # the same world whatever built it
+        packages=packages,
+        licences={"pictures": ART_LICENCE, "facts": _FACTS_LICENCE},
+        objects={
+            "seen": [_entry(o) for o in studio.catalog.seen],
+            "heldout": [_entry(o) for o in studio.catalog.heldout],
+        },
+        heldout_pairs=_count_pairs(studio.catalog),
+        counts=counts,
+        files=_entries(draft),
+        pictures={
+            "count": len(pictures),
+            "sha256": hashlib.sha256("\n".join(map(" ".join, pictures)).encode()).hexdigest(),
+        },
+    )
+    write_text(draft / NAME, manifest.to_json())
+    return manifest
+
+
+def _train_tokenizer(draft: Path, made: list[Made], vocab_size: int) -> None:
+    from xfm.data.tokenizer import normalise_caption, train_tokenizer  # imports torch: not in the workers
+
+    # Captions and phrases meet the model without their signs, plain text as it is.
+    texts = (
+        text if result.unit.part is Part.TEXT else normalise_caption(text, max_words=200)
+        for result in made
+        for text in result.texts
+    )
+    train_tokenizer(texts, vocab_size).save(draft / "tokenizer.json")
+
+
+def _entry(kind: ObjectType) -> dict[str, Any]:
+    return {"name": kind.name, "category": kind.category, "colour": kind.colour, "code": kind.code}
+
+
+def _count_pairs(catalog: Catalog) -> int:
+    seen = catalog.seen
+    return sum(catalog.is_heldout_pair(a, b) for i, a in enumerate(seen) for b in seen[i + 1 :])
+
+
+def _entries(draft: Path) -> dict[str, FileEntry]:
+    """Size and hash of every file but the task pictures, in the order of their names."""
+    files = sorted(p for p in draft.rglob("*") if p.is_file() and p.parent.name != "images")
+    return {
+        p.relative_to(draft).as_posix(): FileEntry(size=p.stat().st_size, sha256=file_digest(p))
+        for p in files
+    }

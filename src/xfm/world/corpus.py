@@ -1,0 +1,87 @@
+"""Plain text: scenes told twice in other words or with their consequences, facts, and held-out names."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from xfm.world.captions import caption
+from xfm.world.catalog import Catalog, ObjectType
+from xfm.world.facts import change, describe, wording
+from xfm.world.grammar import joined, plural, with_article
+from xfm.world.names import OTHER
+from xfm.world.rng import Rng
+from xfm.world.scene import SceneSampler
+
+MAX_FACT_CHARACTERS = 160
+COUNTS = ((1, 8), (2, 32), (3, 35), (4, 20), (5, 5))
+
+
+def load_facts() -> list[str]:
+    """The safe facts of `randfacts`, lower case, in the package's order: plain ASCII and short ones only."""
+    spec = importlib.util.find_spec("randfacts")
+    assert spec is not None
+    assert spec.origin is not None
+    lines = (Path(spec.origin).parent / "safe.txt").read_text("utf-8").splitlines()
+    facts = (" ".join(line.lower().split()) for line in lines)
+    return [fact for fact in facts if fact.isascii() and 20 <= len(fact) <= MAX_FACT_CHARACTERS]
+
+
+class Corpus:
+    """Draws lines of plain text."""
+
+    def __init__(self, catalog: Catalog, sampler: SceneSampler, facts: Sequence[str]) -> None:
+        self.catalog = catalog
+        self.sampler = sampler
+        self.facts = facts
+
+    def line(self, rng: Rng) -> str:
+        """One line of one to four sentences."""
+        pick = rng.below(100)
+        if pick < 15:
+            return rng.pick(self.facts)
+        if pick < 20:
+            return self._about(rng)
+        # Held-out objects occur in text, among the others.
+        pool = self.catalog.objects if rng.chance(15) else self.catalog.seen
+        return self._twice(rng, pool) if pick < 55 else self._consequence(rng, pool)
+
+    def _twice(self, rng: Rng, pool: Sequence[ObjectType]) -> str:
+        scene = self.sampler.place(rng, self.sampler.choose(rng, rng.weighted(COUNTS), pool))
+        if rng.chance(50):
+            return f"{caption(rng, scene)}. {caption(rng, scene)}."
+        told = describe(rng, scene)
+        return f"{wording(rng, told)}. {wording(rng, told)}."
+
+    def _consequence(self, rng: Rng, pool: Sequence[ObjectType]) -> str:
+        """A description and facts that follow, or a question about one with its answer."""
+        scene = self.sampler.place(rng, self.sampler.choose(rng, rng.weighted(COUNTS), pool))
+        told = describe(rng, scene)
+        text = wording(rng, told)
+        if rng.chance(50):
+            follow = [change(rng, told, self.catalog, pool) for _ in range(2)]
+            return f"{text}. " + " ".join(f"{f.state(rng, told)}." for f in follow)
+        claim = change(rng, told, self.catalog, pool)
+        true = rng.chance(50)
+        statement = claim.state(rng, claim.before if true else claim.after)
+        forms = ("{}. {}: {}.", "{}. is it true that {}? {}.")
+        form = rng.below(2)
+        answer = (("true", "false"), ("yes", "no"))[form][0 if true else 1]
+        return forms[form].format(text, statement, answer)
+
+    def _about(self, rng: Rng) -> str:
+        """What an object is: half of these lines are about held-out objects."""
+        kind = rng.pick(
+            self.catalog.heldout if rng.chance(50) and self.catalog.heldout else self.catalog.objects
+        )
+        lines = []
+        if kind.category != OTHER:
+            others = [o for o in self.catalog.objects if o.category == kind.category and o is not kind]
+            peers = joined([with_article(o.name) for o in rng.sample(others, 2)])
+            group = {"animal": "an animal", "clothing": "clothing", "food": "food"}.get(
+                kind.category, with_article(kind.category)
+            )
+            lines.append(f"{with_article(kind.name)} is {group}, like {peers}.")
+        if kind.colour and not kind.colour_in_name:
+            lines.append(f"{plural(kind.name)} are {kind.colour}.")
+        lines.append(f"one {kind.name}, two {plural(kind.name)}.")
+        return " ".join(rng.sample(lines, 2))

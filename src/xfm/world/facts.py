@@ -1,0 +1,245 @@
+"""Descriptions as lists of facts, their wordings, and minimal changes to them: for pairs of texts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from xfm.world.catalog import Catalog, ObjectType
+from xfm.world.grammar import (
+    NUMBERS,
+    PLACE_PHRASES,
+    SIZE_WORDS,
+    counted,
+    joined,
+    opened,
+    plural,
+    with_article,
+)
+from xfm.world.relations import RELATION_PHRASES, SIDE_PHRASES, Relation, places_differ, relation_between
+from xfm.world.rng import Rng
+from xfm.world.scene import Place, Scene, Size
+
+
+@dataclass(frozen=True)
+class Item:
+    """One kind of object, how many, and what is said about it."""
+
+    kind: ObjectType
+    count: int = 1
+    size: Size | None = None
+    place: Place | None = None
+
+
+class Link(NamedTuple):
+    """Item `first` is in `relation` to item `second` (indices)."""
+
+    first: int
+    relation: Relation
+    second: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a sentence says. The order of the items carries no meaning."""
+
+    items: tuple[Item, ...]
+    link: Link | None = None
+
+
+def describe(rng: Rng, scene: Scene) -> Description:
+    """A selection of the scene's facts; nothing that is said is false or follows from something else said."""
+    groups = rng.shuffled(list(scene.groups.values()))
+    members = [g[0] for g in groups]
+    link = None
+    single = [i for i, g in enumerate(groups) if len(g) == 1]
+    if len(single) >= 2 and rng.chance(45):
+        first, second = rng.sample(single, 2)
+        relation = relation_between(members[first], members[second], scene.image_size)
+        link = Link(first, relation, second) if relation is not None else None
+    linked = set() if link is None else {link.first, link.second}
+    items = []
+    placed = 0
+    for i, group in enumerate(groups):
+        alone = len(group) == 1
+        sized = alone and group[0].size is not Size.MEDIUM and rng.chance(30)
+        here = alone and i not in linked and placed < 2 and rng.chance(75)
+        placed += here
+        items.append(
+            Item(
+                group[0].kind, len(group), group[0].size if sized else None, group[0].place if here else None
+            )
+        )
+    return Description(tuple(items), link)
+
+
+# ---------------------------------------------------------------- wording
+def _noun(rng: Rng, item: Item) -> str:
+    size = "" if item.size is None else rng.pick(SIZE_WORDS[item.size]) + " "
+    return counted(item.count, size + item.kind.name)
+
+
+def _item(rng: Rng, item: Item) -> str:
+    place = "" if item.place is None else " " + rng.pick(PLACE_PHRASES[item.place])
+    return _noun(rng, item) + place
+
+
+def wording(rng: Rng, description: Description) -> str:
+    """One of many sentences that say exactly what the description says."""
+    items, link = description.items, description.link
+    others = [item for i, item in enumerate(items) if link is None or i not in (link.first, link.second)]
+    # Objects without a place come last: "a cat and a tree at the top" would place the cat too.
+    others = sorted(rng.shuffled(others), key=lambda item: item.place is None)
+    rest = [_item(rng, item) for item in others]
+    if link is None:
+        return opened(rng.pick(("", "", "there is ", "we see ", "the picture shows ")), joined(rest))
+    first, relation, second = link
+    if rng.chance(50):
+        first, relation, second = second, relation.inverse, first
+    a, b = _noun(rng, items[first]), _noun(rng, items[second])
+    if rng.chance(70):
+        text = f"{a} {rng.pick(RELATION_PHRASES[relation])} {b}"
+    else:
+        text = f"{b} with {a} {SIDE_PHRASES[relation]}"
+    return f"{text}, {rng.pick(('and', 'with', 'also'))} {joined(rest)}" if rest else text
+
+
+# ---------------------------------------------------------------- single facts
+class Change(NamedTuple):
+    """A description, a copy that differs in one fact, and the wording of that fact in each."""
+
+    before: Description
+    after: Description
+    state: Callable[[Rng, Description], str]
+
+
+def _swapped(description: Description, index: int, item: Item) -> Description:
+    items = list(description.items)
+    items[index] = item
+    return replace(description, items=tuple(items))
+
+
+def change_object(
+    rng: Rng, description: Description, catalog: Catalog, pool: Sequence[ObjectType]
+) -> Change | None:
+    """Another object in the place of one."""
+    index = rng.below(len(description.items))
+    for _ in range(20):
+        kind = rng.pick(pool)
+        if all(catalog.compatible(kind, item.kind) for item in description.items):
+            break
+    else:
+        return None
+    after = _swapped(description, index, replace(description.items[index], kind=kind))
+    forms = ("there is {}", "the picture shows {}", "{} can be seen", "we see {}", "one of the objects is {}")
+    form = rng.pick(forms)
+
+    def state(rng: Rng, d: Description) -> str:
+        return form.format(with_article(d.items[index].kind.name))
+
+    return Change(description, after, state)
+
+
+def change_place(rng: Rng, description: Description) -> Change | None:
+    """Another place for one object."""
+    placed = [i for i, item in enumerate(description.items) if item.place is not None]
+    if not placed:
+        return None
+    index = rng.pick(placed)
+    item = description.items[index]
+    taken = {other.place for other in description.items}
+    free = [p for p in Place if p not in taken and item.place is not None and places_differ(p, item.place)]
+    after = _swapped(description, index, replace(item, place=rng.pick(free)))
+    form = rng.pick(("the {} is {}", "there is a {} {}", "the {} can be seen {}"))
+
+    def state(rng: Rng, d: Description) -> str:
+        focus = d.items[index]
+        assert focus.place is not None
+        text = form.format(focus.kind.name, rng.pick(PLACE_PHRASES[focus.place]))
+        return text.replace("there is a " + focus.kind.name, "there is " + with_article(focus.kind.name))
+
+    return Change(description, after, state)
+
+
+def change_relation(rng: Rng, description: Description) -> Change | None:
+    """The two related objects trade places, or stand in a relation along the other axis."""
+    link = description.link
+    if link is None:
+        return None
+    relation = (
+        rng.pick([r for r in Relation if r is not link.relation]) if rng.chance(40) else link.relation.inverse
+    )
+    after = replace(description, link=Link(link.first, relation, link.second))
+    turned = rng.chance(50)
+
+    def state(rng: Rng, d: Description) -> str:
+        assert d.link is not None
+        first, relation, second = d.link
+        if turned:
+            first, relation, second = second, relation.inverse, first
+        a, b = d.items[first].kind.name, d.items[second].kind.name
+        return f"the {a} is {rng.pick(RELATION_PHRASES[relation])} the {b}"
+
+    return Change(description, after, state)
+
+
+def change_count(rng: Rng, description: Description) -> Change | None:
+    """Another number of one object."""
+    plain = [
+        i
+        for i, item in enumerate(description.items)
+        if item.place is None
+        and item.size is None
+        and (description.link is None or i not in (description.link.first, description.link.second))
+    ]
+    if not plain:
+        return None
+    index = rng.pick(plain)
+    item = description.items[index]
+    after = _swapped(
+        description, index, replace(item, count=rng.pick([n for n in (1, 2, 3) if n != item.count]))
+    )
+    form = rng.pick(("there {be} {n}", "the picture shows {n}", "we see {n}"))
+
+    def state(rng: Rng, d: Description) -> str:
+        focus = d.items[index]
+        one = focus.count == 1
+        noun = focus.kind.name if one else plural(focus.kind.name)
+        number = ("only " if one else "") + f"{NUMBERS[focus.count]} {noun}"
+        return form.format(be="is" if one else "are", n=number)
+
+    return Change(description, after, state)
+
+
+def change_size(rng: Rng, description: Description) -> Change | None:
+    """Small becomes large or the reverse."""
+    sized = [i for i, item in enumerate(description.items) if item.size is not None]
+    if not sized:
+        return None
+    index = rng.pick(sized)
+    item = description.items[index]
+    assert item.size is not None
+    after = _swapped(description, index, replace(item, size=Size(2 - item.size)))
+    form = rng.pick(("the {name} is {size}", "there is {a}", "{a} can be seen"))
+
+    def state(rng: Rng, d: Description) -> str:
+        focus = d.items[index]
+        assert focus.size is not None
+        size = rng.pick(SIZE_WORDS[focus.size])
+        return form.format(name=focus.kind.name, size=size, a=with_article(f"{size} {focus.kind.name}"))
+
+    return Change(description, after, state)
+
+
+def change(rng: Rng, description: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change:
+    """A change of some fact; of an object if nothing else is said."""
+    ways: tuple[tuple[Callable[[], Change | None], int], ...] = (
+        (lambda: change_object(rng, description, catalog, pool), 25),
+        (lambda: change_place(rng, description), 30),
+        (lambda: change_relation(rng, description), 28),
+        (lambda: change_count(rng, description), 10),
+        (lambda: change_size(rng, description), 12),
+    )
+    while True:
+        found = rng.weighted(ways)()
+        if found is not None:
+            return found

@@ -1,0 +1,163 @@
+"""Phrases that refer to one object of a scene and to no other."""
+
+from collections.abc import Callable, Sequence
+
+from xfm.world.grammar import PLACE_PHRASES, SIZE_WORDS, with_article
+from xfm.world.relations import RELATION_PHRASES, Relation, excluded, holds, is_between
+from xfm.world.rng import Rng
+from xfm.world.scene import Scene, SceneObject
+
+_EXTREMES = (
+    (("leftmost",), lambda o: o.x2),
+    (("rightmost",), lambda o: -o.x2),
+    (("topmost", "highest"), lambda o: o.y2),
+    (("lowest",), lambda o: -o.y2),
+)
+GENERIC = ("object", "thing")
+CLEAR_SHARE, ABSENT_SHARE = 58, 12  # percent of pixels: the colour names the object; rivals have at most this
+
+
+def _determined(rng: Rng, noun: str) -> str:
+    return rng.pick((f"the {noun}", f"the {noun}", noun, with_article(noun)))
+
+
+def _others(scene: Scene, item: SceneObject, noun: str) -> list[SceneObject]:
+    """The objects that `noun` (the item's name or a generic word) could also mean."""
+    return [o for o in scene.objects if o is not item and (noun in GENERIC or o.kind is item.kind)]
+
+
+def by_name(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+    """The name alone, if it is unique."""
+    if noun in GENERIC or _others(scene, item, noun):
+        return None
+    colour = item.kind.colour
+    if colour and not item.kind.colour_in_name and rng.chance(15):
+        return _determined(rng, f"{colour} {noun}")
+    return _determined(rng, noun)
+
+
+def by_size(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+    """The size, if no other object of that name has it; medium objects have no size word."""
+    rivals = _others(scene, item, noun)
+    if item.size == 1 or any(o.size == item.size for o in rivals):
+        return None
+    return f"the {rng.pick(SIZE_WORDS[item.size])} {noun}"
+
+
+def by_place(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+    """The absolute place, if no other object of that name is there or in a place whose words contain it."""
+    words = set(item.place.words.split())
+    if any(words <= set(o.place.words.split()) for o in _others(scene, item, noun)):
+        return None
+    return f"the {noun} {rng.pick(PLACE_PHRASES[item.place])}"
+
+
+def by_extreme(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+    """ "the leftmost cat", if it is so by a clear margin."""
+    rivals = _others(scene, item, noun)
+    if not rivals:
+        return None
+    margin = scene.image_size // 5
+    found = [
+        w for words, key in _EXTREMES for w in words if all(key(item) + margin <= key(o) for o in rivals)
+    ]
+    return f"the {rng.pick(found)} {noun}" if found else None
+
+
+def by_relation(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+    """The relation to an object with a unique name, if it clearly excludes all rivals."""
+    rivals, side = _others(scene, item, noun), scene.image_size
+    found = [
+        (relation, anchor)
+        for anchor in scene.singles
+        if anchor is not item
+        for relation in Relation
+        if holds(item, relation, anchor, side)
+        and all(o is anchor or excluded(o, relation, anchor, side) for o in rivals)
+    ]
+    if not found:
+        return None
+    relation, anchor = rng.pick(found)
+    return f"the {noun} {rng.pick(RELATION_PHRASES[relation])} the {anchor.name}"
+
+
+def by_between(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+    """ "the cat between the tree and the car"."""
+    anchors = [o for o in scene.singles if o is not item]
+    found = [
+        (b, c)
+        for i, b in enumerate(anchors)
+        for c in anchors[i + 1 :]
+        if is_between(item, b, c, scene.image_size)
+        and not any(
+            is_between(o, b, c, scene.image_size) for o in _others(scene, item, noun) if o not in (b, c)
+        )
+    ]
+    if not found:
+        return None
+    b, c = rng.shuffled(rng.pick(found))
+    return f"the {noun} between the {b.name} and the {c.name}"
+
+
+def by_colour(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+    """ "the red object", if nothing else shows much of that colour."""
+    from xfm.world.palette import BACKGROUNDS, COLOURS
+
+    colour = item.kind.colour
+    if colour is None or noun not in GENERIC or BACKGROUNDS[scene.background.colour][0] == colour:
+        return None
+    index = COLOURS.index(colour)
+    if item.kind.shares[index] < CLEAR_SHARE:
+        return None
+    if any(o is not item and o.kind.shares[index] > ABSENT_SHARE for o in scene.objects):
+        return None
+    return f"the {colour} {noun}"
+
+
+Referrer = Callable[[Rng, Scene, SceneObject, str], str | None]
+# Way of referring and its weight where the name is unique.
+_UNIQUE: tuple[tuple[Referrer, int], ...] = ((by_name, 60), (by_place, 20), (by_relation, 14), (by_size, 6))
+_AMBIGUOUS: tuple[tuple[Referrer, int], ...] = (
+    (by_relation, 40), (by_place, 28), (by_size, 14), (by_extreme, 14), (by_between, 8)
+)  # fmt: skip
+_GENERIC: tuple[tuple[Referrer, int], ...] = (
+    (by_relation, 30), (by_place, 20), (by_colour, 30), (by_size, 10), (by_extreme, 10)
+)  # fmt: skip
+RELATIONAL: tuple[tuple[Referrer, int], ...] = ((by_relation, 70), (by_between, 15), (by_extreme, 15))
+
+
+def refer(
+    rng: Rng,
+    scene: Scene,
+    item: SceneObject,
+    ways: Sequence[tuple[Referrer, int]] | None = None,
+    generic: int = 6,
+) -> str | None:
+    """A phrase for `item` that fits no other object of the scene, or None if a few tries found none.
+
+    Args:
+        rng: source of draws.
+        scene: the scene.
+        item: the object meant.
+        ways: weighted ways of referring; by default what suits the object.
+        generic: percentage of phrases that say "object" in place of the name.
+    """
+    for _ in range(6):
+        noun = rng.pick(GENERIC) if rng.chance(generic) else item.name
+        options = ways or (
+            _GENERIC if noun in GENERIC else _UNIQUE if scene.count(item.kind) == 1 else _AMBIGUOUS
+        )
+        phrase = rng.weighted(options)(rng, scene, item, noun)
+        if phrase is not None:
+            return phrase
+    return None
+
+
+def regions(rng: Rng, scene: Scene) -> list[tuple[str, SceneObject]]:
+    """One phrase for every object for which one was found, in random order. At least one for most scenes."""
+    found = []
+    for item in rng.shuffled(scene.objects):
+        phrase = refer(rng, scene, item)
+        if phrase is not None:
+            found.append((phrase, item))
+    return found

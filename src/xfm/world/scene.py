@@ -1,0 +1,209 @@
+"""Scene graphs: which objects, how large, where, on what background. Integers only; no pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from xfm.world.catalog import Catalog, ObjectType
+from xfm.world.rng import Rng
+
+
+class Place(IntEnum):
+    """The ninth of the picture that holds a box's centre, row by row."""
+
+    TOP_LEFT, TOP, TOP_RIGHT, LEFT, CENTRE, RIGHT, BOTTOM_LEFT, BOTTOM, BOTTOM_RIGHT = range(9)
+
+    @property
+    def words(self) -> str:
+        """The closed vocabulary's name: "top left", "centre", ..."""
+        return self.name.lower().replace("_", " ")
+
+
+class Size(IntEnum):
+    """Length of the longer side of an object's box; see SIDES."""
+
+    SMALL, MEDIUM, LARGE = range(3)
+
+
+# Longer side in 96ths of the picture's side, with gaps between the sizes.
+SIDES: dict[Size, tuple[int, ...]] = {
+    Size.SMALL: (20, 21, 22),
+    Size.MEDIUM: (29, 30, 32),
+    Size.LARGE: (40, 43, 45),
+}
+
+# Styles of a background; render.py draws them.
+STYLES = ("plain", "plain", "down", "right", "diagonal", "noise", "stripes", "dots")
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A background: index into palette.BACKGROUNDS, name of the style, and shift of the brightness."""
+
+    colour: int
+    style: str
+    shift: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneObject:
+    """An object in a scene; the box is (left, top, width, height) in pixels. Compared by identity."""
+
+    kind: ObjectType
+    size: Size
+    left: int
+    top: int
+    width: int
+    height: int
+    place: Place
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.kind.name
+
+    @property
+    def x2(self) -> int:
+        """Twice the x of the box's centre."""
+        return 2 * self.left + self.width
+
+    @property
+    def y2(self) -> int:
+        """Twice the y of the box's centre."""
+        return 2 * self.top + self.height
+
+    @property
+    def box(self) -> list[int]:
+        """Left, top, width, height in pixels."""
+        return [self.left, self.top, self.width, self.height]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene graph. `objects` are in drawing order, which carries no meaning."""
+
+    objects: tuple[SceneObject, ...]
+    background: Background
+    image_size: int
+
+    @cached_property
+    def groups(self) -> dict[ObjectType, list[SceneObject]]:
+        """The objects by kind, in drawing order."""
+        groups: dict[ObjectType, list[SceneObject]] = {}
+        for item in self.objects:
+            groups.setdefault(item.kind, []).append(item)
+        return groups
+
+    @cached_property
+    def singles(self) -> list[SceneObject]:
+        """The objects that are the only ones of their kind."""
+        return [members[0] for members in self.groups.values() if len(members) == 1]
+
+    def count(self, kind: ObjectType) -> int:
+        """How many objects of `kind`."""
+        return len(self.groups.get(kind, ()))
+
+
+class SceneSampler:
+    """Draws scene graphs: chooses objects, sizes, places and a background."""
+
+    def __init__(self, catalog: Catalog, image_size: int) -> None:
+        self.catalog = catalog
+        self.image_size = image_size
+        # A centre keeps this distance from the borders between the nine places.
+        self._clear = max(1, image_size // 48)
+
+    def choose(
+        self,
+        rng: Rng,
+        count: int,
+        pool: Sequence[ObjectType],
+        start: Sequence[ObjectType] = (),
+        repeat: int = 25,
+    ) -> list[ObjectType]:
+        """`count` object types (with repetitions in `repeat` of 100 scenes), no pair of them held out.
+
+        Args:
+            rng: source of draws.
+            count: objects, repetitions included.
+            pool: types to draw from.
+            start: types that the scene must hold; pairs among them are not checked.
+            repeat: percentage of scenes in which one of the drawn types occurs two or three times.
+        """
+        chosen = list(start)
+        free = count - len(chosen)
+        extra = min(free - 1, rng.weighted(((1, 70), (2, 30)))) if free >= 2 and rng.chance(repeat) else 0
+        while len(chosen) < count - extra:
+            kind = rng.pick(pool)
+            if all(self.catalog.compatible(kind, other) for other in chosen):
+                chosen.append(kind)
+        return chosen + [rng.pick(chosen[len(start) :])] * extra if extra else chosen
+
+    def place(self, rng: Rng, kinds: Sequence[ObjectType]) -> Scene:
+        """A scene of these object types: random sizes, clear places, boxes that do not touch."""
+        for attempt in range(40):
+            sizes = self._sizes(rng, len(kinds), shrink=attempt > 20)
+            placed = self._arrange(rng, kinds, sizes)
+            if placed is not None:
+                return Scene(tuple(placed), self._background(rng, kinds), self.image_size)
+        raise RuntimeError(f"no room for {len(kinds)} objects")  # five small boxes always fit in nine cells
+
+    def _sizes(self, rng: Rng, count: int, shrink: bool) -> list[Size]:
+        if shrink:
+            return [Size.SMALL] * count
+        weights = ((Size.SMALL, 30), (Size.MEDIUM, 38), (Size.LARGE, 32))
+        if count >= 3:
+            weights = ((Size.SMALL, 42), (Size.MEDIUM, 48), (Size.LARGE, 10))
+        sizes = sorted((rng.weighted(weights) for _ in range(count)), reverse=True)
+        allowed = 2 if count <= 2 else 1
+        return [Size.MEDIUM if s is Size.LARGE and i >= allowed else s for i, s in enumerate(sizes)]
+
+    def _arrange(
+        self, rng: Rng, kinds: Sequence[ObjectType], sizes: Sequence[Size]
+    ) -> list[SceneObject] | None:
+        """Objects in distinct cells with a gap between the boxes, or None if there was no room."""
+        cells = rng.shuffled(tuple(Place))
+        placed: list[SceneObject] = []
+        for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
+            side = rng.pick(SIDES[size]) * self.image_size // 96
+            width, height = kind.scaled(side)
+            found = None
+            for cell in cells:
+                for _ in range(3):
+                    left = self._position(rng, width, cell % 3)
+                    top = self._position(rng, height, cell // 3)
+                    if all(_apart(left, top, width, height, other) for other in placed):
+                        found = SceneObject(kind, size, left, top, width, height, cell)
+                        break
+                if found:
+                    break
+            if found is None:
+                return None
+            placed.append(found)
+            cells.remove(found.place)
+        return placed
+
+    def _position(self, rng: Rng, length: int, third: int) -> int:
+        """Start of an interval of `length` pixels whose centre lies clearly in `third` of the side."""
+        side, clear = self.image_size, self._clear
+        # Bounds of twice the centre, then of the start.
+        low = 0 if third == 0 else 2 * (side * third // 3 + clear)
+        high = 2 * side if third == 2 else 2 * (side * (third + 1) // 3 - clear)
+        first = max(1, -((length - low) // 2))
+        last = min(side - length - 1, (high - length) // 2)
+        return first + rng.below(max(1, last - first + 1))
+
+    def _background(self, rng: Rng, kinds: Sequence[ObjectType]) -> Background:
+        choices = self.catalog.backgrounds_for(kinds)
+        return Background(rng.pick(choices), rng.pick(STYLES), rng.below(17) - 8)
+
+
+def _apart(left: int, top: int, width: int, height: int, other: SceneObject, gap: int = 1) -> bool:
+    """Whether two boxes are at least `gap` pixels apart."""
+    return (
+        left >= other.left + other.width + gap
+        or other.left >= left + width + gap
+        or top >= other.top + other.height + gap
+        or other.top >= top + height + gap
+    )

@@ -1,0 +1,204 @@
+"""Statements about two pictures, true or false.
+
+Every design returns rows in which each statement occurs as often true as false, over pictures that take
+either role: neither the text nor one picture alone tells the label.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from xfm.world import palette
+from xfm.world.catalog import ObjectType
+from xfm.world.grammar import NUMBERS, PLACE_PHRASES, plural, with_article
+from xfm.world.relations import RELATION_PHRASES, places_differ, relation_between
+from xfm.world.rng import Rng
+from xfm.world.scene import Scene, SceneSampler
+from xfm.world.splits import KindChooser
+
+SIDES = ("left", "right")
+
+
+class Statement(NamedTuple):
+    """A statement about the pictures `left` and `right`."""
+
+    left: Scene
+    right: Scene
+    text: str
+    label: bool
+
+
+class PairMaker:
+    """Draws the scenes of a design from the kinds of one split."""
+
+    def __init__(self, sampler: SceneSampler, kinds: KindChooser) -> None:
+        self.sampler = sampler
+        self.kinds = kinds
+        # Scenes of held-out combinations have at least two objects.
+        self.numbers = tuple(range(kinds.least, kinds.least + 4))
+
+    def scene(
+        self, rng: Rng, start: list[ObjectType], without: ObjectType | None = None, count: int = 0
+    ) -> Scene:
+        """A scene of `count` objects with `start` and nothing else whose name clashes with `without`."""
+        catalog = self.sampler.catalog
+        least = max(self.kinds.least, len(start) + self.kinds.least - 1)
+        while True:
+            drawn = self.kinds.choose(
+                rng, count or max(least, rng.weighted(((1, 15), (2, 45), (3, 40)))), start
+            )
+            if without is None or not any(catalog.confusable(without, k) for k in drawn[len(start) :]):
+                return self.sampler.place(rng, drawn)
+
+
+def _mirrored(rng: Rng, a: Scene, b: Scene, text: str) -> list[Statement]:
+    """`text`, with {side} and {other}, is true where `a` stands on {side} and `b` on {other}."""
+    side = rng.below(2)
+    statement = text.format(side=SIDES[side], other=SIDES[1 - side])
+    pairs = ((a, b), (b, a)) if side == 0 else ((b, a), (a, b))
+    return [Statement(*pairs[0], statement, True), Statement(*pairs[1], statement, False)]
+
+
+# ---------------------------------------------------------------- which side
+def one_sided(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "the left picture shows a dog": one does, the other does not."""
+    kind = maker.kinds.kind(rng)
+    a, b = maker.scene(rng, [kind], kind), maker.scene(rng, [], kind)
+    noun = with_article(kind.name)
+    forms = (
+        f"the {{side}} picture shows {noun}",
+        f"there is {noun} in the {{side}} picture",
+        f"only the {{side}} picture shows {noun}",
+        f"{noun} is in the {{side}} picture but not in the {{other}} one",
+    )
+    return _mirrored(rng, a, b, rng.pick(forms))
+
+
+def more(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "the left picture has more cars than the right one"."""
+    kind = maker.kinds.kind(rng)
+    many, few = rng.pick(((2, 1), (3, 1), (3, 2)))
+    a, b = maker.scene(rng, [kind] * many, kind), maker.scene(rng, [kind] * few, kind)
+    names = plural(kind.name)
+    if rng.chance(50):
+        return _mirrored(rng, a, b, f"the {{side}} picture has more {names} than the {{other}} one")
+    return _mirrored(rng, b, a, f"there are fewer {names} in the {{side}} picture than in the {{other}} one")
+
+
+def placed(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "the cup in the right picture is at the top": the other picture has it elsewhere."""
+    kind = maker.kinds.kind(rng)
+    a = maker.scene(rng, [kind], kind)
+    for _ in range(20):
+        b = maker.scene(rng, [kind], kind)
+        place = a.groups[kind][0].place
+        if places_differ(place, b.groups[kind][0].place):
+            where = rng.pick(PLACE_PHRASES[place])
+            form = rng.pick(("the {} in the {{side}} picture is {}", "in the {{side}} picture the {} is {}"))
+            return _mirrored(rng, a, b, form.format(kind.name, where))
+    return []
+
+
+def related(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "in the left picture the cat is above the tree": in the other one it is the other way round."""
+    first, second = maker.kinds.pair(rng)
+    a = maker.scene(rng, [first, second], count=2)
+    relation = relation_between(a.groups[first][0], a.groups[second][0], a.image_size)
+    for _ in range(20):
+        b = maker.scene(rng, [first, second], count=2)
+        other = relation_between(b.groups[first][0], b.groups[second][0], b.image_size)
+        if relation is not None and other is relation.inverse:
+            words = rng.pick(RELATION_PHRASES[relation])
+            return _mirrored(
+                rng, a, b, f"in the {{side}} picture the {first.name} is {words} the {second.name}"
+            )
+    return []
+
+
+def side_background(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "the left picture has a blue background": the other has another."""
+    a, b = maker.scene(rng, []), maker.scene(rng, [])
+    if a.background.colour == b.background.colour:
+        return []
+    colour = palette.BACKGROUNDS[a.background.colour][0]
+    form = rng.pick(
+        ("the background of the {side} picture is {{}}", "the {side} picture has {{article}} background")
+    )
+    text = form.replace("{{}}", colour).replace("{{article}}", with_article(colour))
+    return _mirrored(rng, a, b, text)
+
+
+def side_count(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "there are three objects in the left picture"."""
+    m, n = rng.sample(maker.numbers, 2)
+    a, b = maker.scene(rng, [], count=m), maker.scene(rng, [], count=n)
+    noun = "one object" if m == 1 else f"{NUMBERS[m]} objects"
+    return _mirrored(rng, a, b, f"there {'is' if m == 1 else 'are'} {noun} in the {{side}} picture")
+
+
+# ---------------------------------------------------------------- both pictures
+def both(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "both pictures show a dog", "only one of the pictures shows a banana"."""
+    kind = maker.kinds.kind(rng)
+    a, b, c = maker.scene(rng, [kind], kind), maker.scene(rng, [kind], kind), maker.scene(rng, [], kind)
+    noun = with_article(kind.name)
+    shared = rng.pick((f"both pictures show {noun}", f"there is {noun} in both pictures"))
+    lone = rng.pick((f"only one of the pictures shows {noun}", f"just one picture shows {noun}"))
+    with_c = (a, c) if rng.chance(50) else (c, b)
+    return [
+        Statement(a, b, shared, True),
+        Statement(*with_c, shared, False),
+        Statement(a, b, lone, False),
+        Statement(*with_c, lone, True),
+    ]
+
+
+def neither(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "neither picture shows a dog"."""
+    kind = maker.kinds.kind(rng)
+    a, b, c = maker.scene(rng, [], kind), maker.scene(rng, [], kind), maker.scene(rng, [kind], kind)
+    noun = with_article(kind.name)
+    none, some = f"neither picture shows {noun}", f"at least one picture shows {noun}"
+    with_c = (a, c) if rng.chance(50) else (c, b)
+    return [
+        Statement(a, b, none, True),
+        Statement(*with_c, none, False),
+        Statement(a, b, some, False),
+        Statement(*with_c, some, True),
+    ]
+
+
+def same_count(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "both pictures show the same number of objects"."""
+    m, n = rng.sample(maker.numbers, 2)
+    a, b = maker.scene(rng, [], count=m), maker.scene(rng, [], count=m)
+    c = maker.scene(rng, [], count=n)
+    text = rng.pick(
+        ("both pictures show the same number of objects", "the pictures have equally many objects")
+    )
+    return [Statement(a, b, text, True), Statement(*((a, c) if rng.chance(50) else (c, b)), text, False)]
+
+
+def total(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """ "there are three cats in the two pictures together"."""
+    kind = maker.kinds.kind(rng)
+    a = maker.scene(rng, [kind], kind)
+    counts = rng.sample((1, 2, 3), 2)
+    scenes = [maker.scene(rng, [kind] * n, kind) for n in counts]
+    texts = [f"there are {NUMBERS[n + 1]} {plural(kind.name)} in the two pictures together" for n in counts]
+    rows = [(scene, text, i == j) for i, scene in enumerate(scenes) for j, text in enumerate(texts)]
+    return [Statement(a, scene, text, label) for scene, text, label in rows]
+
+
+Design = Callable[[Rng, PairMaker], list[Statement]]
+_DESIGNS: tuple[tuple[Design, int], ...] = (
+    (one_sided, 26), (both, 13), (neither, 7), (placed, 18), (related, 14), (more, 10), (side_background, 6),
+    (side_count, 6), (same_count, 4), (total, 4),
+)  # fmt: skip
+
+
+def statements(rng: Rng, maker: PairMaker) -> list[Statement]:
+    """The two or four rows of one design."""
+    while True:
+        rows = rng.weighted(_DESIGNS)(rng, maker)
+        if rows:
+            return rows

@@ -1,0 +1,215 @@
+"""Units that make the task files: rows and their pictures."""
+
+import hashlib
+from collections.abc import Callable
+
+from xfm.world.captions import caption
+from xfm.world.catalog import Catalog, ObjectType
+from xfm.world.distractors import hard_caption
+from xfm.world.names import OTHER
+from xfm.world.pairs import TextPair, entailments, paraphrases
+from xfm.world.phrases import RELATIONAL, refer
+from xfm.world.questions import ask, how_many, how_many_objects
+from xfm.world.rng import Rng
+from xfm.world.scene import Scene
+from xfm.world.splits import KindChooser, Split
+from xfm.world.statements import PairMaker, statements
+from xfm.world.units import (
+    Made,
+    Maker,
+    Part,
+    Studio,
+    Unit,
+    make_pictures,
+    make_scenes,
+    make_singles,
+    make_text,
+)
+
+_RETRIEVAL_OBJECTS = ((2, 25), (3, 40), (4, 25), (5, 10))
+_HELDOUT_OBJECTS = ((1, 15), (2, 45), (3, 40))
+_CATEGORY_TEST = 4  # one object in so many is for the test
+
+
+def make_retrieval(studio: Studio, unit: Unit) -> Made:
+    """Scenes with one caption each; no caption twice. HARD adds distractors."""
+    if unit.split is Split.HARD:
+        return _make_hard(studio, unit)
+    rng, made, seen = studio.rng(unit), Made(unit), set()
+    chooser = studio.chooser(unit.split)
+    sizes = _HELDOUT_OBJECTS if unit.split is Split.OBJECTS else _RETRIEVAL_OBJECTS
+    while len(made.rows) < unit.rows:
+        scene = studio.sampler.place(rng, chooser.choose(rng, rng.weighted(sizes)))
+        text = caption(rng, scene)
+        if text not in seen:
+            seen.add(text)
+            made.rows.append({"image": studio.save(made, scene), "caption": text})
+    return made
+
+
+def _make_hard(studio: Studio, unit: Unit) -> Made:
+    rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+    while len(made.rows) < unit.rows:
+        scene = studio.sampler.place(rng, chooser.choose(rng, rng.pick((2, 3, 3, 4)), repeat=0))
+        hard = hard_caption(rng, scene)
+        if hard is not None:
+            row = {
+                "image": studio.save(made, scene),
+                "caption": hard.caption,
+                "distractors": hard.distractors,
+            }
+            made.rows.append(row)
+    return made
+
+
+def _counted_scene(rng: Rng, studio: Studio, chooser: KindChooser) -> tuple[Scene, ObjectType]:
+    """A scene with zero to three objects of a kind, all numbers equally often."""
+    target = rng.below(4)
+    kind = chooser.kind(rng)
+    start = [kind] * target
+    while True:
+        kinds = chooser.choose(rng, max(target + rng.below(3), 2), start)
+        if not any(studio.catalog.confusable(kind, other) for other in kinds[target:]):
+            return studio.sampler.place(rng, kinds), kind
+
+
+def make_vqa(studio: Studio, unit: Unit) -> Made:
+    """Two questions a scene; two scenes in five are made for counting, others hold an answerable object."""
+    rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+    answerable = [kind for kind in studio.catalog.seen if kind in studio.catalog.answerable]
+    while len(made.rows) < unit.rows:
+        if rng.chance(40):
+            scene, kind = _counted_scene(rng, studio, chooser)
+            counting = how_many_objects(scene) if rng.chance(12) else how_many(rng, scene, kind)
+            asked = [counting, *ask(rng, scene, studio.catalog, 1)]
+        else:
+            kinds = chooser.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS), [rng.pick(answerable)], repeat=35)
+            scene = studio.sampler.place(rng, kinds)
+            asked = ask(rng, scene, studio.catalog, 2)
+        asked = asked[: unit.rows - len(made.rows)]
+        if asked:
+            image = studio.save(made, scene)
+            made.rows += [
+                {"image": image, "question": q.question, "answer": q.answer, "kind": q.kind.value}
+                for q in asked
+            ]
+    made.texts = _texts(unit, made, "question")
+    return made
+
+
+def make_reasoning(studio: Studio, unit: Unit) -> Made:
+    """Statements about two pictures; the rows of one design stay in one split."""
+    rng, made = studio.rng(unit), Made(unit)
+    maker = PairMaker(studio.sampler, studio.chooser(unit.split))
+    saved: dict[int, str] = {}
+    while len(made.rows) < unit.rows:
+        rows = statements(rng, maker)[: unit.rows - len(made.rows)]
+        saved.clear()
+        for row in rows:
+            for scene in (row.left, row.right):
+                if id(scene) not in saved:
+                    saved[id(scene)] = studio.save(made, scene)
+            images = [saved[id(row.left)], saved[id(row.right)]]
+            made.rows.append({"images": images, "text": row.text, "label": row.label})
+    made.texts = _texts(unit, made, "text")
+    return made
+
+
+def make_grounding(studio: Studio, unit: Unit) -> Made:
+    """Referring phrases, up to two a scene; in three of five scenes one kind occurs several times."""
+    rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+    train = unit.split is Split.TRAIN
+    while len(made.rows) < unit.rows:
+        count = rng.weighted(((3, 25), (4, 45), (5, 30))) if train else rng.pick((4, 4, 5))
+        scene = studio.sampler.place(rng, chooser.choose(rng, count, repeat=60))
+        found = {}
+        for _ in range(4):
+            repeated = [o for o in scene.objects if scene.count(o.kind) > 1]
+            item = rng.pick(repeated if repeated and rng.chance(60) else scene.objects)
+            ways = RELATIONAL if item in repeated and rng.chance(70) else None
+            phrase = refer(rng, scene, item, ways, generic=8)
+            if phrase is not None:
+                found.setdefault(phrase, item)
+            if len(found) == min(2, unit.rows - len(made.rows)):
+                break
+        if found:
+            image = studio.save(made, scene)
+            made.rows += [{"image": image, "phrase": p, "box": item.box} for p, item in found.items()]
+    made.texts = _texts(unit, made, "phrase")
+    return made
+
+
+def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> Maker:
+    def make(studio: Studio, unit: Unit) -> Made:
+        rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+        while len(made.rows) < unit.rows:
+            kinds = chooser.choose(rng, rng.weighted(((2, 35), (3, 45), (4, 20))))
+            pairs = quadruple(rng, studio.sampler.place(rng, kinds), studio.catalog)
+            made.rows += [
+                {"text_a": p.text_a, "text_b": p.text_b, "label": p.label}
+                for p in pairs[: unit.rows - len(made.rows)]
+            ]
+        # Quadruples must not stand together in a batch, nor reveal themselves by their order.
+        made.rows = rng.shuffled(made.rows)
+        made.texts = _texts(unit, made, "text_b")
+        return made
+
+    return make
+
+
+def make_category(studio: Studio, unit: Unit) -> Made:
+    """Pictures of single objects, categories equally often; the test's objects do not occur in train."""
+    rng, made = studio.rng(unit), Made(unit)
+    wanted = unit.split is Split.TEST
+    by_category: dict[str, list[ObjectType]] = {}
+    for kind in studio.catalog.seen:
+        digest = hashlib.sha256(f"{studio.config.seed}/category/{kind.code}".encode()).digest()
+        if kind.category != OTHER and (digest[0] % _CATEGORY_TEST == 0) == wanted:
+            by_category.setdefault(kind.category, []).append(kind)
+    names = sorted(by_category)
+    for i in range(unit.rows):
+        label = names[i % len(names)]
+        kind = rng.pick(by_category[label])
+        scene = studio.sampler.place(rng, [kind])
+        made.rows.append({"image": studio.save(made, scene), "label": label, "object": kind.name})
+    return made
+
+
+def make_masked_token(studio: Studio, unit: Unit) -> Made:
+    """Captions with their picture and a picture of other objects."""
+    rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+    scenes = [
+        studio.sampler.place(rng, chooser.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS)))
+        for _ in range(unit.rows)
+    ]
+    images = [studio.save(made, scene) for scene in scenes]
+    for i, scene in enumerate(scenes):
+        wrong = next(
+            j % len(scenes)
+            for j in range(i + 1, i + len(scenes) + 1)
+            if not scene.groups.keys() & scenes[j % len(scenes)].groups.keys()
+        )
+        row = {"image": images[i], "caption": caption(rng, scene), "wrong_image": images[wrong]}
+        made.rows.append(row)
+    return made
+
+
+def _texts(unit: Unit, made: Made, field: str) -> list[str]:
+    """Training texts for the tokenizer."""
+    return [row[field] for row in made.rows] if unit.split is Split.TRAIN else []
+
+
+MAKERS: dict[Part, Maker] = {
+    Part.SCENES: make_scenes,
+    Part.SINGLES: make_singles,
+    Part.PICTURES: make_pictures,
+    Part.TEXT: make_text,
+    Part.RETRIEVAL: make_retrieval,
+    Part.VQA: make_vqa,
+    Part.REASONING: make_reasoning,
+    Part.GROUNDING: make_grounding,
+    Part.ENTAILMENT: _make_pairs(entailments),
+    Part.PARAPHRASE: _make_pairs(paraphrases),
+    Part.CATEGORY: make_category,
+    Part.MASKED_TOKEN: make_masked_token,
+}

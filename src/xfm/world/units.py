@@ -1,0 +1,181 @@
+"""Units of work: each makes a shard or a slice of a task file, and depends on the seed and its index only."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from xfm.config.world import WorldConfig
+from xfm.world.captions import captions
+from xfm.world.catalog import Catalog, load_objects
+from xfm.world.corpus import Corpus, load_facts
+from xfm.world.phrases import regions
+from xfm.world.render import Renderer
+from xfm.world.rng import Rng
+from xfm.world.scene import Scene, SceneSampler
+from xfm.world.splits import KindChooser, Split
+from xfm.world.storage import ShardWriter, to_json
+
+CAPTIONS = 4
+# Objects per scene of the pre-training shards, with weights.
+OBJECTS = ((1, 8), (2, 28), (3, 30), (4, 21), (5, 13))
+
+
+class Part(StrEnum):
+    """What a unit makes; the value is the beginning of its random stream and of its file names."""
+
+    SCENES = "scenes"
+    SINGLES = "singles"
+    PICTURES = "pictures"
+    TEXT = "text"
+    RETRIEVAL = "retrieval"
+    VQA = "vqa"
+    REASONING = "reasoning"
+    GROUNDING = "grounding"
+    ENTAILMENT = "entailment"
+    PARAPHRASE = "paraphrase"
+    CATEGORY = "category"
+    MASKED_TOKEN = "masked_token"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of work.
+
+    Attributes:
+        part: what to make.
+        split: split of a task; TRAIN for pre-training data.
+        index: number of the shard or slice.
+        rows: records to make.
+    """
+
+    part: Part
+    split: Split
+    index: int
+    rows: int
+
+
+@dataclass
+class Made:
+    """What a unit made.
+
+    Attributes:
+        unit: the unit.
+        rows: rows for the part's JSON-lines file (none for shards).
+        texts: texts for training the tokenizer.
+        pictures: name and SHA-256 of every picture file.
+        count: records made.
+    """
+
+    unit: Unit
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+    count: int = 0
+
+
+class Studio:
+    """Everything that a unit needs, made once per process."""
+
+    def __init__(self, config: WorldConfig, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+        objects = load_objects(config.objects)
+        self.catalog = Catalog(objects, config.heldout_objects, config.heldout_pairs, config.seed)
+        self.sampler = SceneSampler(self.catalog, config.image_size)
+        self.renderer = Renderer(config.image_size, config.quality)
+        self.corpus = Corpus(self.catalog, self.sampler, load_facts())
+        self._choosers: dict[Split, KindChooser] = {}
+
+    def rng(self, unit: Unit, *more: int) -> Rng:
+        """The unit's random stream."""
+        return Rng(self.config.seed, unit.part, unit.split, unit.index, *more)
+
+    def chooser(self, split: Split) -> KindChooser:
+        """What the pictures of `split` show."""
+        if split not in self._choosers:
+            self._choosers[split] = KindChooser(self.sampler, split)
+        return self._choosers[split]
+
+    def encode(self, scene: Scene) -> bytes:
+        """JPEG bytes of a scene."""
+        return self.renderer.encode(self.renderer.render(scene))
+
+    def save(self, made: Made, scene: Scene) -> str:
+        """Write a task picture; returns its path relative to the JSON-lines file."""
+        unit = made.unit
+        name = f"{unit.part}-{unit.split}-{unit.index:02d}-{len(made.pictures):04d}.jpg"
+        data = self.encode(scene)
+        (self.folder / "tasks" / "images" / name).write_bytes(data)
+        made.pictures.append((name, hashlib.sha256(data).hexdigest()))
+        return f"../images/{name}"
+
+
+Maker = Callable[[Studio, Unit], Made]
+
+
+def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
+    """Captions and regions of a scene as the region format's JSON."""
+    return {
+        "captions": captions(rng, scene, CAPTIONS),
+        "regions": [{"phrase": phrase, "box": item.box} for phrase, item in regions(rng, scene)],
+    }
+
+
+def _annotated(studio: Studio, unit: Unit, draw: Callable[[Rng], Scene]) -> Made:
+    """A shard of pictures with captions and regions."""
+    rng, made = studio.rng(unit), Made(unit, count=unit.rows)
+    with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
+        for i in range(unit.rows):
+            scene = draw(rng)
+            record = annotation(rng, scene)
+            key = f"{unit.part}-{unit.index:05d}-{i:05d}"
+            shard.add(f"{key}.jpg", studio.encode(scene))
+            shard.add(f"{key}.json", to_json(record).encode())
+            made.texts += record["captions"][:2] + [r["phrase"] for r in record["regions"]]
+    return made
+
+
+def make_scenes(studio: Studio, unit: Unit) -> Made:
+    """A shard of scenes of one to five objects."""
+    chooser = studio.chooser(Split.TRAIN)
+    return _annotated(
+        studio, unit, lambda rng: studio.sampler.place(rng, chooser.choose(rng, rng.weighted(OBJECTS)))
+    )
+
+
+def make_singles(studio: Studio, unit: Unit) -> Made:
+    """A shard of scenes of one object; consecutive pictures go through all kinds in random order."""
+    order = _round(studio, unit)
+    return _annotated(studio, unit, lambda rng: studio.sampler.place(rng, [studio.catalog.seen[next(order)]]))
+
+
+def make_pictures(studio: Studio, unit: Unit) -> Made:
+    """A shard of one-object pictures without text."""
+    rng, order = studio.rng(unit), _round(studio, unit)
+    with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
+        for i in range(unit.rows):
+            scene = studio.sampler.place(rng, [studio.catalog.seen[next(order)]])
+            shard.add(f"{unit.part}-{unit.index:05d}-{i:05d}.jpg", studio.encode(scene))
+    return Made(unit, count=unit.rows)
+
+
+def _round(studio: Studio, unit: Unit) -> Iterator[int]:
+    """Indices of the seen kinds, each as often as the others (up to one) over all shards of the part."""
+    size = len(studio.catalog.seen)
+    position = unit.index * studio.config.shard_size
+    while True:
+        lap = position // size
+        order = Rng(studio.config.seed, unit.part, "round", lap).shuffled(range(size))
+        while position // size == lap:
+            yield order[position % size]
+            position += 1
+
+
+def make_text(studio: Studio, unit: Unit) -> Made:
+    """Lines of plain text."""
+    rng = studio.rng(unit)
+    lines = [studio.corpus.line(rng) for _ in range(unit.rows)]
+    return Made(unit, [{"text": line} for line in lines], lines, count=unit.rows)

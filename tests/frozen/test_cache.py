@@ -1,0 +1,166 @@
+"""Features are computed once, are the encoder's, and survive an interruption."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
+from xfm.config.linear import Colours, FeatureConfig, Framing, LinearEvaluationConfig
+from xfm.config.training import Precision
+from xfm.errors import UserError
+from xfm.frozen import cache
+from xfm.frozen.cache import cached_features
+from xfm.frozen.run import build_featuriser
+from xfm.frozen.source import FilePictures, centre, pixel_batches
+from xfm.modeling.folder import Preprocessing
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Labelled
+
+CONFIG = FeatureConfig(batch_size=3, precision=Precision.FP32, device="cpu")
+
+
+@pytest.fixture
+def rows(tmp_path):
+    names = list(COLOURS)
+    found = []
+    for number in range(8):
+        path = tmp_path / f"{number}.png"
+        draw(names[number % 4], names[(number + 1) % 4], number).save(path)
+        found.append(Labelled(path, names[number % 4]))
+    return found
+
+
+def featuriser(config=CONFIG, weights="a", both=False):
+    return build_featuriser(tiny_pretrained(), weights, LinearEvaluationConfig(features=config), both)
+
+
+def test_features_are_slot_0_of_the_encoder(rows, tmp_path):
+    pretrained = tiny_pretrained()
+    found = cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+    pixels = Pictures(pretrained.preprocessing).pixels([row.image for row in rows])
+    with torch.no_grad():
+        expected = pretrained.model.vision(pixels)[:, 0]
+    assert isinstance(found, np.memmap)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_a_second_time_nothing_is_encoded(rows, tmp_path, monkeypatch):
+    first = cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+    monkeypatch.setattr(cache, "_vectors", None)
+    again = cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+    assert np.array_equal(first, again)
+
+
+def test_what_features_depend_on_names_them(rows):
+    def name(chosen=rows, weights="a", **changes):
+        return featuriser(replace(CONFIG, **changes), weights).fingerprint(FilePictures(chosen))
+
+    names = [
+        name(),
+        name(weights="b"),
+        name(precision=Precision.BF16),
+        name(colours=Colours.HALF),
+        name(framing=Framing.CENTRE),
+        name(rows[1:]),
+        name(rows[::-1]),
+    ]
+    rows[0].image.write_bytes(rows[1].image.read_bytes() + b"\0")
+    names.append(name())
+    assert len(set(names)) == len(names)
+    assert name(batch_size=5) == names[-1]
+
+
+def test_an_interrupted_run_goes_on(rows, tmp_path, monkeypatch):
+    source, folder = FilePictures(rows), tmp_path / "cache"
+    expected = np.array(cached_features(featuriser(), source, tmp_path / "whole", ""))
+    monkeypatch.setattr(cache, "SAVED_EVERY", 1)
+    read: list[int] = []
+    picture = source.picture
+
+    def breaking(index: int) -> torch.Tensor:
+        if index == 4 and not read.count(-1):
+            read.append(-1)
+            raise KeyboardInterrupt
+        read.append(index)
+        return picture(index)
+
+    monkeypatch.setattr(source, "picture", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(featuriser(), source, folder, "")
+    assert not [*folder.glob("features-????????????????.npy")]
+    found = cached_features(featuriser(), source, folder, "")
+    assert read.count(0) == 1, "the first batch was encoded twice"
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert [path.suffix for path in folder.iterdir()] == [".npy"]
+
+
+def test_a_broken_picture_is_named(rows, tmp_path):
+    rows[5].image.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"5\.png"):
+        cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+    rows[5].image.unlink()
+    with pytest.raises(UserError, match=r"5\.png"):
+        cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+
+
+@pytest.mark.parametrize("shape", [(100, 60), (60, 100), (40, 40), (256, 341)])
+def test_the_centre_is_torchvisions(shape):
+    from torchvision.transforms import InterpolationMode, v2
+
+    picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8))
+    steps = v2.Compose([v2.Resize(256, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(224)])
+    ours = centre(picture, Preprocessing(224))
+    assert ours.shape == (3, 224, 224)
+    assert (ours.int() - steps(picture).int()).abs().float().mean() < 1
+
+
+def test_workers_give_the_same_pixels(rows):
+    config = FeatureConfig(batch_size=3, workers=1)
+    for ours, theirs in zip(
+        pixel_batches(FilePictures(rows), Preprocessing(32), config, 2),
+        pixel_batches(FilePictures(rows), Preprocessing(32), CONFIG, 2),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_pictures_of_any_mode_and_size(tmp_path):
+    Image.new("L", (7, 50), 9).save(tmp_path / "a.png")
+    Image.new("RGBA", (90, 11), (1, 2, 3, 4)).save(tmp_path / "b.png")
+    found = [Labelled(tmp_path / name, "x") for name in ("a.png", "b.png")]
+    for framing in Framing:
+        config = FeatureConfig(batch_size=2, framing=framing)
+        (batch,) = pixel_batches(FilePictures(found), Preprocessing(32), config)
+        assert batch.shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("shape", [(3, 60_000, 1), (3, 1, 60_000), (3, 9_000, 7)])
+def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of 60,000 pixels was enlarged to 256 x 15,360,000 of them before its middle was cut out."""
+    import xfm.evaluation.linear.source as module
+
+    sizes: list[int] = []
+
+    def watched(picture: torch.Tensor, size: list[int], *options: object, **more: Any) -> torch.Tensor:
+        sizes.append(size[0] * size[1])
+        return resize(picture, size, *options, **more)
+
+    resize = module.resize
+    monkeypatch.setattr(module, "resize", watched)
+    picture = torch.randint(0, 256, shape, dtype=torch.uint8)
+    assert centre(picture, Preprocessing(32)).shape == (3, 32, 32)
+    assert max(sizes) <= 37 * 37 * 16
+
+
+def test_names_that_are_no_text_are_known_again(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(b"x")
+    assert FilePictures([Labelled(path, "a")]).identity() == FilePictures([Labelled(path, "b")]).identity()

@@ -1,0 +1,102 @@
+"""Zero-shot classification: prompts, their mean, templates and names from files."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from tests.evaluation.tiny import COLOURS, save_tiny_model, tiny_pretrained
+from xfm.cli import main
+from xfm.config.training import Precision
+from xfm.data.tokenizer import normalise_caption
+from xfm.errors import UserError
+from xfm.frozen.prompt_templates import load_templates, template_names
+from xfm.frozen.zero_shot import class_vectors, prompts, zero_shot_logits
+from xfm.modeling.features import Encoder
+from xfm.reports.scores import read_scores
+
+TEMPLATES = ["a {} square", "it is a {}", "where is the {} square no"]
+
+
+@pytest.fixture
+def encoder():
+    pretrained = tiny_pretrained()
+    return Encoder(pretrained.model, pretrained.tokenizer, Precision.FP32, batch_size=4)
+
+
+def test_a_class_is_the_mean_of_its_prompts(encoder):
+    found = class_vectors(encoder, list(COLOURS), TEMPLATES)
+    for name, vector in zip(COLOURS, found, strict=True):
+        vectors = []
+        for text in prompts(name, TEMPLATES):
+            encoded = encoder.tokenizer.encode_batch([normalise_caption(text)], 40)
+            with torch.no_grad():
+                vectors.append(encoder.model.embed_text(encoded.ids, encoded.mask)[0])
+        torch.testing.assert_close(
+            vector, F.normalize(torch.stack(vectors).mean(0), dim=0), atol=1e-5, rtol=0
+        )
+
+
+def test_logits_are_cosines_over_the_temperature(encoder):
+    classes, features = class_vectors(encoder, list(COLOURS), TEMPLATES), torch.randn(5, 32)
+    with torch.no_grad():
+        expected = encoder.model.project_image(features) @ classes.T / encoder.model.temperature
+    torch.testing.assert_close(zero_shot_logits(encoder, features.numpy(), classes), expected)
+
+
+def test_names_with_underscores_are_words():
+    assert prompts("sea_lion", ["a {} and a {}"]) == ["a sea lion and a sea lion"]
+
+
+def test_every_shipped_list_has_a_place_for_the_name():
+    assert "general" in template_names()
+    for name in template_names():
+        assert all("{}" in template for template in load_templates(name))
+        assert len(set(load_templates(name))) == len(load_templates(name))
+
+
+def test_a_folder_with_the_name_of_a_list_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets").mkdir()
+    assert len(load_templates("pets")) > 1
+
+
+def test_templates_of_a_file(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("a {} square\n\n  the {}  \n")
+    assert load_templates(str(path)) == ["a {} square", "the {}"]
+    path.write_text("a {} square\nnothing\n")
+    with pytest.raises(UserError, match=r"mine\.txt:2"):
+        load_templates(str(path))
+    path.write_text("\n")
+    with pytest.raises(UserError, match="no templates"):
+        load_templates(str(path))
+    path.write_bytes(b"\xff{}")
+    with pytest.raises(UserError, match="UTF-8"):
+        load_templates(str(path))
+    with pytest.raises(UserError, match="general"):
+        load_templates("genral")
+    with pytest.raises(UserError, match="cannot read"):
+        load_templates(str(tmp_path / "absent.txt"))
+
+
+def test_the_command_scores_a_folder(tmp_path, capsys):
+    save_tiny_model(tmp_path / "model")
+    for name, colour in COLOURS.items():
+        (tmp_path / "test" / name[:2]).mkdir(parents=True)
+        Image.new("RGB", (40, 30), colour).save(tmp_path / "test" / name[:2] / "0.png")
+    names = "".join(f"{name[:2]} = {name}\n" for name in COLOURS)
+    (tmp_path / "names.txt").write_text(names)
+    command = ["zero-shot", str(tmp_path / "model"), "--test", str(tmp_path / "test"), "--templates", "plain"]
+    command += ["--out", str(tmp_path / "out"), "--names", str(tmp_path / "names.txt")]
+    assert main(command) == 0
+    scores = read_scores(tmp_path / "out" / "metrics.json")
+    assert scores["image-classification/test/zero_shot_accuracy"].n == 4
+    assert "zero_shot_accuracy" in capsys.readouterr().out
+    assert "image-classification/test/zero_shot_top5" not in scores  # of the four classes
+    (tmp_path / "names.txt").write_text(f"{names}vi = violet\nbr = brown\n")
+    assert main(command) == 0
+    assert "image-classification/test/zero_shot_top5" in read_scores(tmp_path / "out" / "metrics.json")
+    (tmp_path / "names.txt").write_text("re\n")
+    assert main(command) == 2
+    assert "names.txt:1" in capsys.readouterr().err

@@ -1,0 +1,38 @@
+import random
+
+import pytest
+
+from xfm.metrics.consistency import consistency, sentence_id
+
+
+def by_the_book(rows: list[tuple[str, bool]]) -> float:
+    """Each sentence again over all rows."""
+    sentences = {identifier.replace(f"-{identifier.split('-')[2]}-", "-@-", 1) for identifier, _ in rows}
+    good = [
+        all(ok for i, ok in rows if i.replace(f"-{i.split('-')[2]}-", "-@-", 1) == sentence)
+        for sentence in sentences
+    ]
+    return sum(good) / len(good)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_sentence_counts_where_all_its_pictures_are_right(seed: int) -> None:
+    rng = random.Random(seed)
+    rows = [
+        (f"dev-{rng.randrange(100, 104)}-{pair}-{rng.randrange(2)}", rng.random() < 0.8)
+        for pair in range(rng.randint(1, 12))
+    ]
+    assert consistency(*map(list, zip(*rows, strict=True))) == pytest.approx(by_the_book(rows))
+
+
+def test_sentences_of_both_corpora() -> None:
+    assert sentence_id("test1-12-3-1") == "test1-12-1"
+    assert sentence_id("4055-3") == "4055"
+    assert sentence_id("dev-1-0-0") != sentence_id("dev-1-0-1")
+    with pytest.raises(ValueError, match="neither"):
+        sentence_id("4055")
+
+
+def test_nothing_has_no_consistency() -> None:
+    with pytest.raises(ValueError, match="nothing"):
+        consistency([], [])

