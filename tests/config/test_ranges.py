@@ -1,9 +1,11 @@
 import math
+from collections.abc import Callable
 
 import pytest
 
+from xfm.config.evaluation import FineTuneConfig
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.ranges import LARGEST, check_range
+from xfm.config.ranges import LARGEST, MAX_BATCH, check_range
 from xfm.config.training import TrainingConfig
 
 
@@ -16,6 +18,13 @@ def test_what_lies_outside_is_named(value: float) -> None:
 @pytest.mark.parametrize("value", [0, 0.5, LARGEST])
 def test_what_lies_inside_passes(value: float) -> None:
     check_range("a", value, 0)
+
+
+@pytest.mark.parametrize("kind", [FineTuneConfig, FinetuneConfig])
+def test_a_batch_of_absurdly_many_rows_is_refused(kind: Callable[..., object]) -> None:
+    with pytest.raises(ValueError, match=rf"batch_size is 1000000000: choose a number .* to {MAX_BATCH}"):
+        kind(batch_size=10**9)
+    kind(batch_size=MAX_BATCH)
 
 
 def test_a_seed_that_no_generator_takes_is_named() -> None:

@@ -6,24 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import expect_refusal
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig, TaskKind
-from xfm.errors import UserError
 
 names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(tuple)
 
 
 @given(names, st.integers(0, 600))
-def test_labels_and_length_come_back(labels: tuple[str, ...], length: int) -> None:
-    task = TaskConfig(TaskKind.TEXT, len(labels), labels=labels, max_tokens=length)
-    assert from_plain(TaskConfig, to_plain(task), Path("task.json")) == task
-
-
-@given(names)
-def test_answers_come_back(answers: tuple[str, ...]) -> None:
-    task = TaskConfig(TaskKind.VQA, answers=answers)
-    assert from_plain(TaskConfig, to_plain(task), Path("task.json")) == task
+def test_labels_answers_and_length_come_back(texts: tuple[str, ...], length: int) -> None:
+    classifier = TaskConfig(TaskKind.TEXT, len(texts), labels=texts, max_tokens=length)
+    for task in (classifier, TaskConfig(TaskKind.VQA, answers=texts)):
+        assert from_plain(TaskConfig, to_plain(task), Path("task.json")) == task
 
 
 @pytest.mark.parametrize(
@@ -36,5 +31,5 @@ def test_answers_come_back(answers: tuple[str, ...]) -> None:
     ],
 )
 def test_what_does_not_fit_is_named(values: dict[str, object], words: str) -> None:
-    with pytest.raises(UserError, match=words):
+    with expect_refusal(words):
         from_plain(TaskConfig, {"kind": "text-classification", "classes": 2, **values}, Path("task.json"))
