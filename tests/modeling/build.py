@@ -1,12 +1,17 @@
 """Tiny models and random batches for tests."""
 
 import torch
+from torch import Tensor, nn
 
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, Positions, VisionConfig
+from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
+from xfm.modeling.gradients import PRETRAINING, GradientPolicy
 from xfm.modeling.xfm import XFM
+from xfm.objectives.step import Losses, pretraining_losses
 
 VOCAB = 50
+DEFAULT_WEIGHTS = LossConfig()
 
 
 def tiny_config(vision_width: int = 24, positions: Positions = Positions.NONE) -> ModelConfig:
@@ -22,6 +27,37 @@ def tiny_config(vision_width: int = 24, positions: Positions = Positions.NONE) -
 def tiny_model(**kwargs: object) -> XFM:
     torch.manual_seed(1)
     return XFM(tiny_config(**kwargs))  # type: ignore[arg-type]
+
+
+def spread(model: nn.Module, scale: float = 0.1) -> None:
+    """Add noise to every parameter, so that inputs and layers make a difference."""
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * scale)
+
+
+def fuse(model: XFM, tokens: Tokens, pixels: Tensor) -> Tensor:
+    """Fused states of texts with a picture each."""
+    text = model.encode_text(tokens.ids, tokens.mask)
+    return model.fuse(text, tokens.mask, model.encode_image(pixels))
+
+
+def losses_of(
+    model: XFM,
+    batch: Batch,
+    policy: GradientPolicy = PRETRAINING,
+    weights: LossConfig = DEFAULT_WEIGHTS,
+) -> Losses:
+    return pretraining_losses(model, batch, policy, weights, torch.Generator().manual_seed(0))
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def memories(count: int, length: int = 5, width: int = 32) -> tuple[Tensor, Tensor]:
+    """What a decoder attends to, of random lengths, and the mask of what is there."""
+    mask = torch.arange(length) < torch.randint(1, length + 1, (count, 1))
+    return torch.randn(count, length, width), mask
 
 
 def random_tokens(rows: int, length: int = 7) -> tuple[Tokens, MaskedTokens]:

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.modeling.build import random_tokens, tiny_model
+from tests.modeling.build import gradients, random_tokens, tiny_model
 from xfm.modeling import fusion, grouping
 from xfm.modeling.attention import attend, attend_plain, padding_bias
 from xfm.modeling.grouping import Copied, lay_side_by_side
@@ -49,16 +49,16 @@ def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> N
     image = model.encode_image(torch.randn(3, 3, 32, 32, dtype=torch.float64))
     index = torch.tensor([2, 0, 0, 1, 2, 2, 0, 2, 2])
     visible = torch.rand(9, 16) < 0.5
-    results, gradients = [], []
+    results, learnt = [], []
     for layout in (lambda memory, *_: Copied(memory), grouping.lay_side_by_side):
         monkeypatch.setattr(fusion, "group_queries", layout)
         model.zero_grad()
         fused = model.fuse(text, tokens.mask, image, index, visible)
         fused.square().sum().backward(retain_graph=True)
         results.append(fused)
-        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        learnt.append(gradients(model))
     torch.testing.assert_close(*results, rtol=0, atol=1e-12)
-    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(*learnt, rtol=1e-9, atol=1e-9)
 
 
 def test_unbalanced_queries_are_copied() -> None:

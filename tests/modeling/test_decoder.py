@@ -6,17 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.modeling.build import VOCAB, random_tokens, tiny_model
+from tests.modeling.build import VOCAB, fuse, memories, random_tokens, tiny_model
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.fusion import FusionLayer
 
 WIDTH, IMAGE_WIDTH = 32, 24
 EXACT = {"rtol": 0.0, "atol": 1e-6}
-
-
-def memories(count: int, length: int = 5, width: int = WIDTH) -> tuple[Tensor, Tensor]:
-    mask = torch.arange(length) < torch.randint(1, length + 1, (count, 1))
-    return torch.randn(count, length, width), mask
 
 
 @pytest.fixture
@@ -63,8 +58,8 @@ def test_padding_of_the_answer_does_not_matter(decoder: Decoder) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "index", [[0, 1, 2, 0], [2, 2, 1, 0, 2, 2, 0, 1, 1, 2, 0, 2]]
-)  # copied, side by side
+    "index", [[0, 1, 2, 0], [2, 2, 1, 0, 2, 2, 0, 1, 1, 2, 0, 2]], ids=["copied", "side by side"]
+)
 def test_an_index_is_repeated_memories(decoder: Decoder, index: list[int]) -> None:
     picked = torch.tensor(index)
     tokens, _ = random_tokens(len(index))
@@ -157,11 +152,7 @@ def test_the_default_memory_is_a_fused_question() -> None:
     question, _ = random_tokens(2)
     answer, _ = random_tokens(2, 5)
     with torch.no_grad():
-        fused = model.fuse(
-            model.encode_text(question.ids, question.mask),
-            question.mask,
-            model.encode_image(torch.randn(2, 3, 32, 32)),
-        )
+        fused = fuse(model, question, torch.randn(2, 3, 32, 32))
         logits = decoder(answer.ids, answer.mask, fused, question.mask)
     assert logits.shape == (2, 5, VOCAB)
     assert logits.isfinite().all()

@@ -18,7 +18,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from tests.modeling.build import tiny_config
+from tests.modeling.build import memories, spread, tiny_config
 from xfm.config.generation import BeamSearch, Sampling
 from xfm.config.task import TaskConfig, TaskKind
 from xfm.interop.published.names import to_published
@@ -27,7 +27,6 @@ from xfm.modeling.generation import Generated, Marks, choose, generate, narrow
 from xfm.modeling.incremental import CachedDecoder
 from xfm.modeling.xfm import XFM
 
-WIDTH = 32
 BEGIN, PAD, END = 0, 1, 2
 MARKS = Marks(BEGIN, END, PAD, (0, 1, 3))
 WIDE = {"rtol": 0.0, "atol": 1e-5}
@@ -39,15 +38,8 @@ def build(seed: int, vocabulary: int = 12) -> tuple[XFM, Decoder]:
     config = tiny_config()
     model = XFM(replace(config, language=replace(config.language, vocab_size=vocabulary)))
     decoder = Decoder.from_fusion(model).eval()
-    with torch.no_grad():
-        for parameter in decoder.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.25)
+    spread(decoder, 0.25)
     return model, decoder
-
-
-def memories(count: int, length: int = 5) -> tuple[Tensor, Tensor]:
-    mask = torch.arange(length) < torch.randint(1, length + 1, (count, 1))
-    return torch.randn(count, length, WIDTH), mask
 
 
 def texts(found: Generated) -> list[list[list[int]]]:
@@ -150,8 +142,9 @@ def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (2, 0.0), (3, 1.0), (4, 2.0)])
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=8, deadline=None)
 def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) -> None:
     model, decoder = build(seed, vocabulary=20)
     memory, mask = memories(3)

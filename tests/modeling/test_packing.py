@@ -6,13 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.modeling.build import VOCAB, random_batch, tiny_model
-from xfm.config.training import LossConfig
+from tests.modeling.build import VOCAB, fuse, gradients, losses_of, random_batch, tiny_model
+from xfm.data.schema import Tokens
 from xfm.modeling import packing
-from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.packing import PADDED, Packed, lay_out, pack_texts
 from xfm.modeling.xfm import XFM
-from xfm.objectives.step import pretraining_losses
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=20).filter(any)
 
@@ -41,11 +39,9 @@ def test_unpacking_undoes_packing(lengths: list[int]) -> None:
 
 def states_and_gradients(model: XFM, ids: Tensor, mask: Tensor, pixels: Tensor) -> list[Tensor]:
     model.zero_grad()
-    text = model.encode_text(ids, mask)
-    fused = model.fuse(text, mask, model.encode_image(pixels))
-    found = [text[mask], fused[mask]]
+    found = [model.encode_text(ids, mask)[mask], fuse(model, Tokens(ids, mask), pixels)[mask]]
     torch.stack([state.square().mean() * state.sum() for state in found]).sum().backward()
-    return [*found, *(p.grad for p in model.parameters() if p.grad is not None)]
+    return [*found, *gradients(model).values()]
 
 
 @settings(deadline=None, max_examples=15)
@@ -75,10 +71,9 @@ def test_a_whole_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
         for module in ("language", "fusion"):
             monkeypatch.setattr(f"xfm.modeling.{module}.lay_out", choose)
         model.zero_grad()
-        generator = torch.Generator().manual_seed(3)
-        found = pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator)
+        found = losses_of(model, batch)
         found.total.backward()
-        return dict(found.parts), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        return dict(found.parts), gradients(model)
 
     (padded, padded_gradients), (packed, packed_gradients) = losses(True), losses(False)
     assert Packed in laid_out

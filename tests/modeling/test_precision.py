@@ -3,12 +3,10 @@
 import pytest
 import torch
 
-from tests.modeling.build import random_batch, tiny_model
-from xfm.config.training import LossConfig, Precision
+from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
+from xfm.config.training import Precision
 from xfm.modeling import precision
-from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.precision import autocast, bf16_is_fast, working_dtype
-from xfm.objectives.step import pretraining_losses
 
 
 @pytest.fixture(params=[False, True], ids=["slow bf16", "fast bf16"])
@@ -95,11 +93,9 @@ def test_bf16_losses_and_gradients_are_close_to_float32() -> None:
 
     def step() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         model.zero_grad()
-        generator = torch.Generator().manual_seed(0)
-        losses = pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator)
+        losses = losses_of(model, batch)
         losses.total.backward()
-        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-        return {name: part.detach() for name, part in losses.parts.items()}, gradients
+        return {name: part.detach() for name, part in losses.parts.items()}, gradients(model)
 
     expected_losses, expected = step()
     with autocast(Precision.BF16, "cpu"):

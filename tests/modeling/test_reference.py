@@ -4,7 +4,7 @@ import timm
 import torch
 from transformers import RobertaConfig, RobertaModel
 
-from tests.modeling.build import tiny_config, tiny_model
+from tests.modeling.build import spread, tiny_config, tiny_model
 from xfm.interop.published.names import to_published
 from xfm.modeling.heads import MLPHead
 from xfm.modeling.vision import relative_position_index, sine_positions
@@ -12,9 +12,7 @@ from xfm.modeling.vision import relative_position_index, sine_positions
 
 def test_language_equals_roberta() -> None:
     model = tiny_model().double().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    spread(model)
     c = tiny_config().language
     config = RobertaConfig(
         vocab_size=c.vocab_size, hidden_size=c.width, num_hidden_layers=c.depth, num_attention_heads=c.heads,
@@ -37,9 +35,7 @@ def test_language_equals_roberta() -> None:
 
 def test_vision_equals_beit() -> None:
     model = tiny_model().double().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    spread(model)
     c = model.config.vision
     reference = timm.models.beit.Beit(
         img_size=c.image_size, patch_size=c.patch_size, embed_dim=c.width, depth=c.depth, num_heads=c.heads,
@@ -79,11 +75,5 @@ def test_sine_positions_tell_places_apart() -> None:
 
 
 def test_head_shape() -> None:
-    assert [tuple(p.shape) for p in MLPHead(8, 3).parameters()] == [
-        (16, 8),
-        (16,),
-        (16,),
-        (16,),
-        (3, 16),
-        (3,),
-    ]
+    shapes = [tuple(p.shape) for p in MLPHead(8, 3).parameters()]
+    assert shapes == [(16, 8), (16,), (16,), (16,), (3, 16), (3,)]

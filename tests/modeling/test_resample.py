@@ -1,18 +1,16 @@
 """Laws of resampling: constants and equal grids stay, axes are independent, other sizes load and run."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.evaluation.tiny import tiny_pretrained
 from tests.modeling.build import tiny_model
+from tests.modeling.conftest import save
+from tests.refusals import expect_refusal
 from xfm.config.model import Positions
-from xfm.errors import UserError
-from xfm.modeling.folder import load_model, save_model
+from xfm.modeling.folder import load_model
 from xfm.modeling.resample import resample_table
 from xfm.modeling.vision import relative_position_index, sine_positions
 
@@ -113,20 +111,13 @@ def test_sine_positions_of_rows_and_columns():
     assert torch.equal(wide[:, 0, :8], wide[:, 4, :8])
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    tiny = tiny_pretrained()
-    save_model(tmp_path / "model", tiny.model, tiny.tokenizer, tiny.preprocessing, tiny.provenance)
-    return tmp_path / "model"
-
-
 @pytest.mark.parametrize("size", [(64, None), (24, 40)])
 def test_a_folder_loads_at_another_size(saved, size, tmp_path):
     loaded = load_model(saved, *size)
     assert loaded.preprocessing.shape == (size[0], size[1] or size[0])
     pixels = torch.randn(2, 3, *loaded.preprocessing.shape)
     expected = loaded.model.embed_image(pixels)
-    save_model(tmp_path / "new", loaded.model, loaded.tokenizer, loaded.preprocessing, loaded.provenance)
+    save(tmp_path / "new", loaded)
     again = load_model(tmp_path / "new")
     assert again.preprocessing == loaded.preprocessing
     assert torch.equal(again.model.embed_image(pixels), expected)
@@ -134,5 +125,5 @@ def test_a_folder_loads_at_another_size(saved, size, tmp_path):
 
 
 def test_a_size_that_patches_do_not_divide(saved):
-    with pytest.raises(UserError, match=r"cannot take pictures of 30 pixels.*patch_size must divide"):
+    with expect_refusal("cannot take pictures of 30 pixels", "patch_size must divide"):
         load_model(saved, 30)

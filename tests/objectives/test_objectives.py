@@ -9,17 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
 
-from tests.modeling.build import random_batch, tiny_model
+from tests.modeling.build import losses_of, random_batch, tiny_model
 from xfm.config.training import LossConfig
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import Batch, MaskedTokens
-from xfm.modeling.gradients import PRETRAINING
 from xfm.objectives.bbox import box_losses, corners, generalised_iou
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import contrastive_loss, multi_positive_loss
 from xfm.objectives.itm import draw_negatives, matching_loss, sampling_weights
 from xfm.objectives.mim import mim_loss
-from xfm.objectives.step import pretraining_losses
 from xfm.objectives.tokens import masked_token_loss
 
 
@@ -49,10 +46,8 @@ def test_multi_positive_targets_are_uniform() -> None:
     similarity = torch.randn(4, 4)
     group = torch.tensor([0, 0, 1, 2])
     positive = group[:, None] == group
-    expected = []
-    for scores in (similarity, similarity.t()):
-        logp = scores.log_softmax(1)
-        expected += [-logp[r][positive[r]].mean() for r in range(4)]
+    both = [similarity.log_softmax(1), similarity.t().log_softmax(1)]
+    expected = [-logp[r][positive[r]].mean() for logp in both for r in range(4)]
     torch.testing.assert_close(multi_positive_loss(similarity, positive), torch.stack(expected).mean())
 
 
@@ -81,15 +76,12 @@ def test_negatives_follow_the_sampling_weights() -> None:
     torch.testing.assert_close(frequency, weights / weights.sum(1, keepdim=True), rtol=0, atol=0.03)
 
 
-def test_matching_leaves_out_rows_without_negatives() -> None:
+def test_matching_leaves_out_rows_without_negatives_and_counts_what_is_right() -> None:
     logits = torch.randn(6, 2)
     valid = torch.tensor([True, False])
     kept = [0, 1, 2, 4]
     expected = F.cross_entropy(logits[kept], torch.tensor([1, 1, 0, 0]))
     torch.testing.assert_close(matching_loss(logits, valid)[0], expected)
-
-
-def test_matching_accuracy() -> None:
     target = torch.tensor([1, 1, 0, 0, 0, 0])
     logits = F.one_hot(target, 2).float() * 5
     assert matching_loss(logits, torch.ones(2, dtype=torch.bool))[1] == 1
@@ -124,24 +116,6 @@ def test_no_boxes_no_loss() -> None:
     assert [float(x) for x in box_losses(torch.zeros(0, 4), torch.zeros(0, 4))] == [0, 0, 0]
 
 
-@settings(deadline=None, max_examples=50)
-@given(
-    boxes, st.sampled_from(list(BoxFormat)), st.sampled_from(list(BoxFormat)), st.sampled_from(list(BoxUnit))
-)
-def test_box_conversions_undo_each_other(
-    data: torch.Tensor, a: BoxFormat, b: BoxFormat, unit: BoxUnit
-) -> None:
-    first = Boxes(data, a, BoxUnit.FRACTION)
-    there = first.to_format(b).to_unit(unit, 40, 30)
-    back = there.to_unit(BoxUnit.FRACTION, 40, 30).to_format(a)
-    torch.testing.assert_close(back.data, data)
-
-
-def test_boxes_must_have_four_columns() -> None:
-    with pytest.raises(ValueError, match=r"\[N, 4\]"):
-        Boxes(torch.zeros(3, 5), BoxFormat.XYXY, BoxUnit.PIXEL)
-
-
 def test_masked_tokens_ignore_padding() -> None:
     states, logits = torch.randn(3, 6, 8), torch.nn.Linear(8, 11)
     positions = torch.tensor([[1, 2], [3, 0], [0, 0]])
@@ -169,10 +143,9 @@ def test_mim_teaches_only_through_the_masked_pass() -> None:
 def test_total_is_the_weighted_sum() -> None:
     model, batch = tiny_model(), random_batch()
     weights = LossConfig(mlm=2.0, itc=0.5, box_l1=5.0)
-    losses = pretraining_losses(model, batch, PRETRAINING, weights, torch.Generator())
-    scale = {"mlm": 2.0, "itc": 0.5, "box_l1": 5.0}
+    losses = losses_of(model, batch, weights=weights)
     expected = sum(
-        scale.get(name.partition("/")[2], 1.0) * part.item() for name, part in losses.parts.items()
+        getattr(weights, name.partition("/")[2]) * part.item() for name, part in losses.parts.items()
     )
     assert losses.total.item() == pytest.approx(expected, rel=1e-5)
     assert all(math.isfinite(value.item()) for value in losses.metrics.values())
@@ -180,37 +153,32 @@ def test_total_is_the_weighted_sum() -> None:
 
 def test_absent_sources_have_no_losses() -> None:
     model, batch = tiny_model(), random_batch()
-    losses = pretraining_losses(
-        model, Batch(0, text=batch.text), PRETRAINING, LossConfig(), torch.Generator()
-    )
-    assert set(losses.parts) == {"text/mlm"}
+    assert set(losses_of(model, Batch(0, text=batch.text)).parts) == {"text/mlm"}
     with pytest.raises(ValueError, match="nothing to learn"):
-        pretraining_losses(model, Batch(0), PRETRAINING, LossConfig(), torch.Generator())
+        losses_of(model, Batch(0))
 
 
 def test_temperature_is_clamped() -> None:
     model = tiny_model()
     torch.nn.init.constant_(model.temperature, 7.0)
-    losses = pretraining_losses(model, random_batch(), PRETRAINING, LossConfig(), torch.Generator())
-    assert losses.metrics["temperature"] == 0.5
+    assert losses_of(model, random_batch()).metrics["temperature"] == 0.5
 
 
 def test_each_pass_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Vision runs unmasked for pairs and regions together, once for targets without gradient, once masked."""
-    model, calls = tiny_model(), []
-    forward = model.vision.forward
-    monkeypatch.setattr(
-        model.vision,
-        "forward",
-        lambda pixels, mask=None: (calls.append((len(pixels), mask is not None)), forward(pixels, mask))[1],
-    )
-    fused = []
-    fuse = model.fusion.forward
-    monkeypatch.setattr(
-        model.fusion, "forward", lambda query, bank: (fused.append(len(query.text)), fuse(query, bank))[1]
-    )
-    pretraining_losses(
-        model, random_batch(pairs=4, pictures=3, rows=6), PRETRAINING, LossConfig(), torch.Generator()
-    )
+    model, calls, fused = tiny_model(), [], []
+    forward, fuse = model.vision.forward, model.fusion.forward
+
+    def see(pixels, mask=None):
+        calls.append((len(pixels), mask is not None))
+        return forward(pixels, mask)
+
+    def join(query, bank):
+        fused.append(len(query.text))
+        return fuse(query, bank)
+
+    monkeypatch.setattr(model.vision, "forward", see)
+    monkeypatch.setattr(model.fusion, "forward", join)
+    losses_of(model, random_batch(pairs=4, pictures=3, rows=6))
     assert sorted(calls) == [(2, False), (6, True), (7, False)]
     assert fused == [4 * 4, 4 * 6 + 5]
