@@ -2,6 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("xfm", deadline=None)  # a machine that others use, too, is slow now and then
+settings.load_profile("xfm")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig
@@ -23,7 +23,6 @@ def test_dataclasses_enums_and_tuples_become_plain():
     }
 
 
-@settings(deadline=None)
 @given(plain, plain)
 def test_a_difference_is_one(a, b):
     assert to_plain(a) == a
@@ -53,7 +52,6 @@ def places(value, above=()):
         yield from places(inner, (*above, key))
 
 
-@settings(deadline=None)
 @given(st.sets(st.sampled_from(list(places(to_plain(Recipe())))), max_size=12))
 def test_fields_that_were_not_stored_have_their_defaults(unknown):
     stored = to_plain(Recipe())

@@ -6,10 +6,13 @@ import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from xfm.config.data import (
     Augmentation,
@@ -19,10 +22,22 @@ from xfm.config.data import (
     StreamConfig,
     TokenMaskConfig,
 )
+from xfm.data.loader import PretrainingData
+from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
 NOUNS = ["cat", "dog", "house", "tree", "car", "fish", "umbrella", "caterpillar", "volcano", "strawberry"]
 COLOURS = ["red", "green", "blue", "yellow"]
+
+
+def generator(seed: int) -> np.random.Generator:
+    """A generator as the loader makes them."""
+    return np.random.Generator(np.random.Philox(key=seed))
+
+
+def noise(seed: int, width: int, height: int) -> Tensor:
+    """[3, H, W] uint8."""
+    return torch.from_numpy(generator(seed).integers(0, 256, (3, height, width), dtype=np.uint8))
 
 
 def picture_bytes(rng: np.random.Generator, width: int, height: int, format: str = "JPEG") -> bytes:
@@ -65,12 +80,32 @@ def region_members(
     return members
 
 
+def unaugmented(path: Path | str, batch_size: int) -> StreamConfig:
+    """A stream of one corpus whose pictures stay as they are."""
+    return StreamConfig(batch_size, [CorpusConfig(str(path))], Augmentation.NONE)
+
+
+def batches(config: DataConfig, start: int, stop: int, **options: Any) -> list[Batch]:
+    """Batches of pictures of 96 x 96 pixels with patches of 12."""
+    return list(PretrainingData(config, 96, 12, **{"seed": 3, **options}).batches(start, stop))
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A folder with shards and a tokenizer."""
 
     folder: Path
     tokenizer: Tokenizer
+
+    @classmethod
+    def of(cls, folder: Path, tokenizer: Tokenizer) -> "Corpus":
+        """A folder in which the tokenizer is written."""
+        tokenizer.save(folder / "tokenizer.json")
+        return cls(folder, tokenizer)
+
+    def only(self, **settings: Any) -> DataConfig:
+        """The configuration of some streams alone."""
+        return DataConfig(**{"tokenizer": str(self.folder / "tokenizer.json"), "workers": 0, **settings})
 
     def config(self, **changes: object) -> DataConfig:
         regions = str(self.folder / "scenes-*.tar")
@@ -83,12 +118,10 @@ class Corpus:
             "image": stream(3, regions),
             "pair": stream(4, regions),
             "region": stream(5, regions),
-            "tokenizer": str(self.folder / "tokenizer.json"),
             "patch_mask": PatchMaskConfig(24, 4),
             "text_mask": TokenMaskConfig(0.15, 20, 48),
-            "workers": 0,
         }
-        return DataConfig(**{**settings, **changes})
+        return self.only(**settings | changes)
 
 
 @pytest.fixture(scope="session")
@@ -103,9 +136,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     with (folder / "text.jsonl").open("w") as file:
         for i, text in enumerate(texts):
             file.write(json.dumps({"text": " ".join([text] * (1 + i % 9))}) + "\n")
-    tokenizer = train_tokenizer(texts, 400)
-    tokenizer.save(folder / "tokenizer.json")
-    return Corpus(folder, tokenizer)
+    return Corpus.of(folder, train_tokenizer(texts, 400))
 
 
 @pytest.fixture

@@ -84,20 +84,25 @@ def heic(picture: Image.Image, **options: object) -> bytes:
     return saved(picture, "HEIF", quality=100, chroma=444, **options)
 
 
-def sixteen_bit_png(values: np.ndarray) -> bytes:
-    """A PNG of [H, W, 3] uint16, which Pillow does not write."""
-    height, width, _ = values.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return png((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A piece of a PNG."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def png(*chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG of chunks."""
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, body) for name, body in chunks)
+
+
+def size_chunk(width: int, height: int, bits: int = 8) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+
+
+def sixteen_bit_png(values: np.ndarray) -> bytes:
+    """A PNG of [H, W, 3] uint16, which Pillow does not write."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return png(size_chunk(width, height, 16), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
 
 
 def big_endian_tiff(pixels: np.ndarray) -> bytes:
@@ -163,6 +168,7 @@ def _modes() -> dict[str, Kind]:
     return {
         "progressive": alike("a.jpg", saved(picture, "JPEG", progressive=True), 1.5),
         "cmyk": alike("a.jpg", saved(picture.convert("CMYK"), "JPEG"), 1.5),
+        "grey png": alike("a.png", saved(grey, "PNG")),
         "grey jpeg": alike("a.jpg", saved(grey, "JPEG"), 1.5),
         "icc profile": alike("a.jpg", saved(picture, "JPEG", icc_profile=profile), 1.5),
         "16-bit grey png": Kind("a.png", deep_png, grey_deep),
@@ -223,7 +229,7 @@ def _misnamed() -> dict[str, Kind]:
 
 
 def _unusable() -> dict[str, Kind]:
-    huge = png((b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)), (b"IDAT", b""))
+    huge = png(size_chunk(30_000, 30_000), (b"IDAT", b""))
     fractions = saved(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")
     whole = saved(Image.fromarray(np.zeros((4, 4), np.int32)), "TIFF")
     screen = (gif := saved(base(), "GIF"))[:6] + struct.pack("<HH", 65_535, 65_535) + gif[10:]

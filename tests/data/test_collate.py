@@ -23,6 +23,11 @@ from xfm.data.collate import (
 from xfm.data.tokenizer import train_tokenizer
 
 
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(["a red cat sits here"] * 3, 300)
+
+
 @given(st.integers(0, 95), st.integers(1, 96), st.sampled_from([6, 8, 12, 16, 96]))
 def test_patch_span_of_whole_pixels(start, length, patch):
     end = min(start + length, 96)
@@ -63,8 +68,7 @@ def test_identities():
     assert text_identity("a cat") == text_identity("a cat") != text_identity("a dog")
 
 
-def test_collate_tokens_pads():
-    tokenizer = train_tokenizer(["a red cat sits here"] * 3, 300)
+def test_collate_tokens_pads(tokenizer):
     rows = [TextRow(text, np.random.default_rng(0)) for text in ("a", "a red cat sits here", "", "cat " * 90)]
     tokens, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), tokenizer)
     assert tokens.ids.shape == tokens.mask.shape == masked.ids.shape == (4, 30)
@@ -91,8 +95,8 @@ def test_stack_pixels_copies_any_layout():
     assert torch.equal(stacked[1].flip(-1), stacked[0])
 
 
-def test_no_rows_at_all():
-    tokens, masked = collate_tokens([], TokenMaskConfig(0.5, 15, 30), train_tokenizer(["a b"], 300))
+def test_no_rows_at_all(tokenizer):
+    tokens, masked = collate_tokens([], TokenMaskConfig(0.5, 15, 30), tokenizer)
     assert len(tokens.ids) == len(tokens.mask) == len(masked.positions) == len(masked.labels) == 0
     assert {tokens.ids.dtype, masked.ids.dtype, masked.labels.dtype} == {torch.int64}
     assert visible_patches([], 12, 8).shape == (0, 64)
@@ -100,8 +104,7 @@ def test_no_rows_at_all():
 
 
 @pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
-def test_collate_tokens_without_masks_has_one_column(texts):
-    tokenizer = train_tokenizer(["a b"], 300)
+def test_collate_tokens_without_masks_has_one_column(texts, tokenizer):
     rows = [TextRow("", np.random.default_rng(0)) for _ in texts]
     _, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), tokenizer)
     assert masked.labels.tolist() == [[-100]] * len(texts)

@@ -12,8 +12,8 @@ import pytest
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import unigram_pieces, write_byte_level, write_word_piece
+from tests.refusals import expect_refusal
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError
 from xfm.interop.vocabularies import read_tokenizer
 
 LACKING = {
@@ -49,40 +49,25 @@ def write(path: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"post_processor": LACKING},
-        {"normalizer": CHARSMAP},
-        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, CHARSMAP]}},
-    ],
-)
-def test_panics_are_sentences(tmp_path: Path, changes: dict[str, Any]) -> None:
-    path = tmp_path / "tokenizer.json"
-    tiny_pretrained().tokenizer.save(path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(UserError, match=r"not a tokenizer\.json") as found:
-        Tokenizer.load(path)
-    assert str(path) in str(found.value)
-
-
 DEEP: Any = {"type": "NFC"}
 for _ in range(40):
     DEEP = sequence("normalizers", [DEEP])
-ADDED = {"content": "<x>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
+ADDED = dict.fromkeys(FLAGS, False) | {"content": "<x>", "special": True}
+ROBERTA = {"type": "RobertaProcessing", "sep": ["</s>", 10**9], "cls": ["<s>", 0]}
 
 
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
+        ({"post_processor": LACKING}, "not a tokenizer.json"),  # the library panics of these three
+        ({"normalizer": CHARSMAP}, "not a tokenizer.json"),
+        ({"normalizer": sequence("normalizers", [{"type": "NFC"}, CHARSMAP])}, "not a tokenizer.json"),
         ({"normalizer": sequence("normalizers", [replace("a", "aa")] * 32)}, "normalizer and pre_tokenizer"),
-        (
-            {"normalizer": sequence("normalizers", [replace("", "a", "Regex")] * 32)},
-            r"normalizers\[0\].pattern",
-        ),
+        ({"normalizer": sequence("normalizers", [replace("", "a", "Regex")] * 32)}, "normalizers[0].pattern"),
         ({"normalizer": sequence("normalizers", [replace("x*", "a", "Regex")] * 32)}, "normalizer and"),
         ({"normalizer": replace("a", "b" * 10_000_000)}, "normalizer.content"),
-        ({"normalizer": replace("(a+)+b", "c", "Regex")}, "normalizer.pattern: .* repeats"),
+        ({"normalizer": replace("(a+)+b", "c", "Regex")}, "normalizer.pattern: "),
         ({"normalizer": {"type": "Prepend", "prepend": "b" * 10_000_000}}, "normalizer.prepend"),
         ({"normalizer": {"type": "Magic"}}, "normalizer: the type is 'Magic'"),
         ({"normalizer": DEEP}, "too deep"),
@@ -91,20 +76,11 @@ ADDED = {"content": "<x>", "single_word": False, "lstrip": False, "rstrip": Fals
         ({"post_processor": template(10**9)}, "post_processor: the id 1000000000"),
         ({"post_processor": template(-1)}, "post_processor: the id -1"),
         ({"post_processor": template("0")}, "post_processor: the id '0'"),
-        (
-            {"post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 10**9], "cls": ["<s>", 0]}},
-            "post_processor: the id 1000000000",
-        ),
-        ({"added_tokens": [ADDED | {"id": 2**31, "special": True}]}, "added_tokens: 2147483648 is no id"),
-        ({"added_tokens": [ADDED | {"id": -5, "special": True}]}, "added_tokens: -5 is no id"),
-        (
-            {"added_tokens": [ADDED | {"id": 7, "content": "", "special": True}]},
-            "added_tokens: '' is no token",
-        ),
-        (
-            {"model": {"type": "WordLevel", "vocab": {"a": 10**12}, "unk_token": "a"}},
-            "model.vocab: 1000000000",
-        ),
+        ({"post_processor": ROBERTA}, "post_processor: the id 1000000000"),
+        ({"added_tokens": [ADDED | {"id": 2**31}]}, "added_tokens: 2147483648 is no id"),
+        ({"added_tokens": [ADDED | {"id": -5}]}, "added_tokens: -5 is no id"),
+        ({"added_tokens": [ADDED | {"id": 7, "content": ""}]}, "added_tokens: '' is no token"),
+        ({"model": {"type": "WordLevel", "vocab": {"a": 10**12}, "unk_token": "a"}}, "model.vocab: 1000000"),
         ({"model": {"type": "WordPiece", "vocab": {"a": 0}, "max_input_chars_per_word": 10**9}}, "max_input"),
         ({"model": {"type": "BPE", "vocab": {}, "end_of_word_suffix": "x" * 10**6}}, "end_of_word_suffix"),
         ({"model": []}, "model"),
@@ -112,10 +88,8 @@ ADDED = {"content": "<x>", "single_word": False, "lstrip": False, "rstrip": Fals
 )
 def test_the_part_that_would_harm_is_named(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
     path = write(tmp_path / "tokenizer.json", **changes)
-    with pytest.raises(UserError, match=part) as found:
+    with expect_refusal(str(path), part):
         Tokenizer.load(path)
-    assert str(found.value).startswith(str(path))
-    assert "\n" not in str(found.value)
 
 
 LOAD = """
@@ -152,7 +126,7 @@ def test_memory_stays_within_bounds(tmp_path: Path, changes: dict[str, Any]) -> 
 def test_the_file_itself_is_bounded(tmp_path: Path) -> None:
     with (tmp_path / "tokenizer.json").open("wb") as stream:
         stream.truncate(10 << 30)
-    with pytest.raises(UserError, match="10737418240 bytes, more than the limit"):
+    with expect_refusal("10737418240 bytes, more than the limit"):
         Tokenizer.load(tmp_path / "tokenizer.json")
 
 
@@ -202,9 +176,9 @@ def test_tokenizers_of_known_models_are_read(tmp_path: Path) -> None:
             "pretokenizers", [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "\u2581"}]
         ),
     }
-    mask = {**ADDED, "content": "<mask>", "id": len(pieces) - 1, "special": True, "lstrip": True}
+    mask = {**ADDED, "content": "<mask>", "id": len(pieces) - 1, "lstrip": True}
     special = [
-        {**ADDED, "content": token, "id": index, "special": True}
+        {**ADDED, "content": token, "id": index}
         for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>"))
     ]
     found = Tokenizer.load(write(tmp_path / "xlmr.json", **xlmr, added_tokens=[*special, mask]))

@@ -20,7 +20,6 @@ def leave_out(max_bad: int | None, bad: int, total: int) -> LeftOut:
     return found
 
 
-@settings(deadline=None)
 @given(st.none() | st.integers(0, 300), st.integers(1, 400), st.data())
 def test_the_rule(max_bad: int | None, total: int, data: st.DataObject) -> None:
     bad = data.draw(st.integers(0, total))
@@ -32,7 +31,7 @@ def test_the_rule(max_bad: int | None, total: int, data: st.DataObject) -> None:
         assert leave_out(max_bad, bad, total).by_split == ({"train": bad} if bad else {})
 
 
-@settings(deadline=None, max_examples=30)  # it waits for the disk
+@settings(max_examples=30)  # it waits for the disk
 @given(st.dictionaries(st.text(min_size=1), st.text(), max_size=5))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: dict[str, str]) -> None:
     folder, found = tmp_path_factory.mktemp("run"), LeftOut(10)

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.data.conftest import batches, unaugmented
+from tests.refusals import expect_refusal
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
 from xfm.data.builder import BatchBuilder
 from xfm.data.loader import PretrainingData
-from xfm.data.schema import Batch, TensorFields
-from xfm.errors import UserError
+from xfm.data.schema import TensorFields
 
 STREAMS = ("text", "image", "pair", "region")
 
@@ -27,10 +28,6 @@ def same(a: object, b: object) -> bool:
     if isinstance(a, TensorFields):
         return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
     return a == b
-
-
-def batches(config: DataConfig, start: int, stop: int, **options) -> list[Batch]:
-    return list(PretrainingData(config, 96, 12, **{"seed": 3, **options}).batches(start, stop))
 
 
 def published(corpus) -> DataConfig:
@@ -83,11 +80,7 @@ def test_ranks_share_the_stream_of_one_process(corpus, workers):
 
 
 def test_an_epoch_shows_every_record_once(corpus):
-    config = DataConfig(
-        region=StreamConfig(8, [CorpusConfig(str(corpus.folder / "scenes-*.tar"))], Augmentation.NONE),
-        tokenizer=str(corpus.folder / "tokenizer.json"),
-        workers=0,
-    )
+    config = corpus.only(region=unaugmented(corpus.folder / "scenes-*.tar", 8))
     for epoch in range(2):
         origins = [o.key for b in batches(config, 5 * epoch, 5 * epoch + 5) for o in b.origins]
         assert sorted(origins) == [f"{key:05d}" for key in range(40)]
@@ -96,12 +89,7 @@ def test_an_epoch_shows_every_record_once(corpus):
 def test_mixtures_follow_the_weights(corpus):
     paths = [str(corpus.folder / f"scenes-0000{i}.tar") for i in range(2)]
     stream = StreamConfig(20, [CorpusConfig(paths[0], 3), CorpusConfig(paths[1], 1)], Augmentation.NONE)
-    config = DataConfig(
-        pair=stream,
-        tokenizer=str(corpus.folder / "tokenizer.json"),
-        patch_mask=PatchMaskConfig(on_pairs=False),
-        workers=0,
-    )
+    config = corpus.only(pair=stream, patch_mask=PatchMaskConfig(on_pairs=False))
     shards = [o.shard for b in batches(config, 0, 20) for o in b.origins]
     assert shards.count(paths[0]) / len(shards) == pytest.approx(0.75, abs=0.07)
 
@@ -191,24 +179,24 @@ def test_stopping_early_leaves_no_process_behind(corpus):
 
 def test_a_dying_worker_is_explained(corpus, monkeypatch):
     monkeypatch.setattr(BatchBuilder, "__call__", lambda self, step: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(UserError, match=r"loader process died.*lower data.workers"):
+    with expect_refusal("loader process died", "lower data.workers"):
         batches(replace(corpus.config(), workers=1), 0, 1)
 
 
 # ------------------------------------------------------------------ settings
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "words"),
     [
-        ({name: StreamConfig() for name in STREAMS}, "Every batch size of the data is 0"),
-        ({"text": StreamConfig(3)}, r"data\.text\.corpora is empty"),
-        ({"text": StreamConfig(-1)}, r"data\.text\.batch_size is -1"),
-        ({"text": StreamConfig(10**9)}, r"data\.text\.batch_size is 1000000000: give 65536 at most"),
-        ({"text": StreamConfig(3, [CorpusConfig("absent.jsonl")])}, r"absent\.jsonl: no such shard or file"),
-        ({"text": StreamConfig(3, [CorpusConfig("x", weight=0)])}, "x has weight 0: give a number above 0"),
-        ({"patch_mask": PatchMaskConfig(75, 16)}, r"75 but a picture has 64: .*share is 24"),
-        ({"tokenizer": "absent.json"}, r"absent\.json: no such tokenizer"),
+        ({name: StreamConfig() for name in STREAMS}, ["Every batch size of the data is 0"]),
+        ({"text": StreamConfig(3)}, ["data.text.corpora is empty"]),
+        ({"text": StreamConfig(-1)}, ["data.text.batch_size is -1"]),
+        ({"text": StreamConfig(10**9)}, ["data.text.batch_size is 1000000000", "65536 at most"]),
+        ({"text": StreamConfig(3, [CorpusConfig("absent.jsonl")])}, ["absent.jsonl: no such shard or file"]),
+        ({"text": StreamConfig(3, [CorpusConfig("x", weight=0)])}, ["x has weight 0", "above 0"]),
+        ({"patch_mask": PatchMaskConfig(75, 16)}, ["75 but a picture has 64", "share is 24"]),
+        ({"tokenizer": "absent.json"}, ["absent.json: no such tokenizer"]),
     ],
 )
-def test_settings_that_cannot_be_met(corpus, changes, message):
-    with pytest.raises(UserError, match=message):
+def test_settings_that_cannot_be_met(corpus, changes, words):
+    with expect_refusal(*words):
         PretrainingData(corpus.config(**changes), 96, 12, 0)

@@ -5,17 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.data.conftest import generator
 from xfm.config.data import PatchMaskConfig, TokenMaskConfig
 from xfm.data.masking import mask_patches, mask_tokens, masked_count
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
 
-def generator(seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=seed))
-
-
 # ------------------------------------------------------------------ patches
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(1, 20), st.data())
 def test_patch_count_is_exact(grid, data):
     patches = data.draw(st.integers(0, grid * grid))
@@ -67,7 +64,7 @@ def test_replacement_is_80_10_10(tokenizer):
 words_and_sizes = st.lists(st.integers(1, 7), min_size=1, max_size=25)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(words_and_sizes, st.floats(0.05, 0.9), st.integers(1, 20), st.floats(0, 1), st.integers(0, 9999))
 def test_whole_words(tokenizer, sizes, probability, most, skipgram, seed):
     """All pieces of a word or none; never more than the count; nothing that would still fit is left out."""
@@ -90,7 +87,7 @@ def test_whole_words(tokenizer, sizes, probability, most, skipgram, seed):
         assert not left or budget - len(positions) < min(left)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.text(st.sampled_from("caterpillar house. you're 你好 é"), min_size=1, max_size=80), st.integers(0, 99)
 )

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from xfm.data.mixture import BLOCK, Mixture, apportion, shuffled
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30), st.integers(50, 20_000))
 def test_apportion(weights, places):
     quotas = apportion(weights, places)
@@ -27,7 +26,7 @@ def test_bad_weights(weights):
         apportion(weights)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 500), st.integers(0, 2**64 - 1))
 def test_shuffled_is_a_permutation(size, key):
     assert sorted(shuffled(rank, size, key) for rank in range(size)) == list(range(size))
@@ -53,7 +52,7 @@ def test_shuffled_handles_huge_corpora():
     assert 0 <= min(places) < max(places) < size
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(
     st.lists(st.tuples(st.integers(1, 300), st.floats(0.1, 10)), min_size=1, max_size=4),
     st.integers(0, 2**31),

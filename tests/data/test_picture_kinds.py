@@ -6,7 +6,7 @@ import torch
 from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
 from tests.data.picture_kinds import Kind, base, kinds, saved
-from xfm.data.pictures import PictureError, decode, decode_picture, picture_size, picture_suffix
+from xfm.data.pictures import PictureError, decode, picture_size, picture_suffix
 
 KINDS = kinds()
 
@@ -28,7 +28,7 @@ def test_read_as_a_viewer_shows_it_or_named(name: str) -> None:
 
 def test_of_a_file_that_ends_early_all_that_is_there_is_used() -> None:
     """Rows above the end are those of the whole file; the share that is told is theirs."""
-    whole = decode_picture(saved(base(96, 120), "JPEG", quality=90))
+    whole = decode(saved(base(96, 120), "JPEG", quality=90)).pixels
     before = 0
     for tenth in range(2, 11):
         found = decode(KINDS[f"cut at {tenth}0 %"].data)
@@ -49,13 +49,13 @@ def test_plain_pictures_are_what_torchvision_makes_of_them(mode: str, progressiv
     picture = base(333, 217).convert(mode)
     jpeg = saved(picture, "JPEG", quality=87, progressive=progressive)
     expected = decode_jpeg(torch.frombuffer(bytearray(jpeg), dtype=torch.uint8), mode=ImageReadMode.RGB)
-    assert torch.equal(decode_picture(jpeg), expected)
+    assert torch.equal(decode(jpeg).pixels, expected)
     webp = saved(picture, "WEBP", quality=80)
     expected = decode_webp(torch.frombuffer(bytearray(webp), dtype=torch.uint8), mode=ImageReadMode.RGB)
-    assert torch.equal(decode_picture(webp), expected)
+    assert torch.equal(decode(webp).pixels, expected)
     png = saved(picture, "PNG")
     assert torch.equal(
-        decode_picture(png), torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+        decode(png).pixels, torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
     )
 
 

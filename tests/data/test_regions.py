@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data.conftest import Corpus, picture_bytes, write_tar
-from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
+from tests.data.conftest import Corpus, batches, picture_bytes, unaugmented, write_tar
+from xfm.config.data import Augmentation
 from xfm.data.builder import passage
-from xfm.data.loader import PretrainingData
 from xfm.data.schema import RegionBatch
 from xfm.data.sources import open_source
 from xfm.data.transforms import normalise
@@ -20,21 +19,26 @@ from xfm.data.transforms import normalise
 SIZE = (120, 60)
 
 
-def region_batch(corpus: Corpus, tmp_path, records: list[dict], mode=Augmentation.NONE, step=0, **changes):
-    """The batch of one epoch over records, which all have the same picture unless they name another."""
-    rng = np.random.default_rng(0)
-    pictures = [picture_bytes(rng, *SIZE) for _ in range(4)]
+def picture_of(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def config_of(corpus: Corpus, tmp_path, records: list[dict], pictures: list[bytes], mode, **changes):
+    """One epoch a batch over records, each of the first picture unless it names another by its place."""
     members = {}
     for i, record in enumerate(records):
-        members[f"{i}.jpg"] = pictures[record.pop("picture", 0)]
+        members[f"{i}.jpg"] = pictures[record.get("picture", 0)]
         members[f"{i}.json"] = json.dumps(record).encode()
-    path = write_tar(tmp_path / "a.tar", members)
-    config = DataConfig(
-        region=StreamConfig(len(records), [CorpusConfig(str(path))], mode),
-        tokenizer=str(corpus.folder / "tokenizer.json"),
-        workers=0,
-    )
-    batch = next(PretrainingData(replace(config, **changes), 96, 12, 1).batches(step, step + 1))
+    stream = replace(unaugmented(write_tar(tmp_path / "a.tar", members), len(records)), augmentation=mode)
+    return corpus.only(region=stream, **changes)
+
+
+def region_batch(corpus: Corpus, tmp_path, records: list[dict], mode=Augmentation.NONE, step=0, **changes):
+    pictures = [picture_bytes(np.random.default_rng(seed), *SIZE) for seed in range(2)]
+    config = config_of(corpus, tmp_path, records, pictures, mode, **changes)
+    (batch,) = batches(config, step, step + 1, seed=1)
     return batch.region
 
 
@@ -66,7 +70,7 @@ def test_boxes_and_patches(corpus, tmp_path):
 def test_at_most_five_rows_with_the_caption(corpus, tmp_path):
     regions = [{"phrase": f"cat {i}", "box": [10 * i, 0, 10, 10]} for i in range(9)]
     record = {"captions": ["one", "two", "three"], "regions": regions}
-    batch = region_batch(corpus, tmp_path, [dict(record), {"regions": regions}, {"captions": ["one"]}])
+    batch = region_batch(corpus, tmp_path, [record, {"regions": regions}, {"captions": ["one"]}])
     counts = batch.image_index.bincount().tolist()
     assert sorted(counts) == [1, 5, 5]
     assert batch.is_image.sum() == 2
@@ -76,7 +80,7 @@ def test_at_most_five_rows_with_the_caption(corpus, tmp_path):
 def test_captions_and_regions_are_drawn_evenly(corpus, tmp_path):
     regions = [{"phrase": f"p{i}", "box": [10 * i, 0, 10, 10]} for i in range(8)]
     record = {"captions": ["c0", "c1", "c2"], "regions": regions}
-    batch = region_batch(corpus, tmp_path, [dict(record) for _ in range(600)])
+    batch = region_batch(corpus, tmp_path, [record] * 600)
     texts = [text for text, _ in rows_of(batch, corpus.tokenizer)]
     for name, count, rows in (("c", 3, 600), ("p", 8, 2400)):
         drawn = [texts.count(f"{name}{i}") for i in range(count)]
@@ -96,7 +100,7 @@ def test_identities(corpus, tmp_path):
     two = {"captions": ["Same, text."], "regions": [{"phrase": "x", "box": [5, 5, 20, 21]}]}
     whole = {"captions": [], "regions": [{"phrase": "x", "box": [0, 0, *SIZE]}]}
     records = [one, two, whole, {**one, "picture": 1}]
-    batch = region_batch(corpus, tmp_path, [json.loads(json.dumps(r)) for r in records])
+    batch = region_batch(corpus, tmp_path, records)
     rows = list(
         zip(batch.image_identity.tolist(), batch.text_identity.tolist(), batch.is_image.tolist(), strict=True)
     )
@@ -122,30 +126,20 @@ def test_flips(corpus, tmp_path, mode, words):
     assert (flipped > 0) == (mode is Augmentation.PUBLISHED and words == "nothing")
 
 
-def test_boxes_follow_the_pixels(corpus, tmp_path):
-    """A white square on black is found where its box says, in every mode."""
+@pytest.mark.parametrize("mode", list(Augmentation))
+def test_boxes_follow_the_pixels(corpus, tmp_path, mode):
+    """A white square on black is found where its box says."""
     picture = np.zeros((60, 120, 3), np.uint8)
     picture[20:44, 30:66] = 255
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    annotation = {"regions": [{"phrase": "square", "box": [30, 20, 36, 24]}]}
-    path = write_tar(
-        tmp_path / "b.tar", {"a.png": buffer.getvalue(), "a.json": json.dumps(annotation).encode()}
-    )
-    for mode in Augmentation:
-        config = DataConfig(
-            region=StreamConfig(1, [CorpusConfig(str(path))], mode),
-            tokenizer=str(corpus.folder / "tokenizer.json"),
-            workers=0,
-        )
-        for batch in PretrainingData(config, 96, 12, 5).batches(0, 40):
-            bright = (batch.region.pixels[0].mean(0) > 0.2).nonzero()
-            if len(bright) in (0, 96 * 96):
-                continue  # a colour operation made the picture uniform, or the crop is the square
-            low, high = bright.min(0).values / 96, (bright.max(0).values + 1) / 96
-            cx, cy, w, h = batch.region.boxes[0].tolist()
-            expected = [cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2]
-            assert [*low.tolist(), *high.tolist()] == pytest.approx(expected, abs=2.5 / 96)
+    record = {"regions": [{"phrase": "square", "box": [30, 20, 36, 24]}]}
+    for batch in batches(config_of(corpus, tmp_path, [record], [picture_of(picture)], mode), 0, 40, seed=5):
+        bright = (batch.region.pixels[0].mean(0) > 0.2).nonzero()
+        if len(bright) in (0, 96 * 96):
+            continue  # a colour operation made the picture uniform, or the crop is the square
+        low, high = bright.min(0).values / 96, (bright.max(0).values + 1) / 96
+        cx, cy, w, h = batch.region.boxes[0].tolist()
+        expected = [cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2]
+        assert [*low.tolist(), *high.tolist()] == pytest.approx(expected, abs=2.5 / 96)
 
 
 def test_passages_of_long_texts():
@@ -167,11 +161,8 @@ def test_passages_of_long_texts():
 
 
 def test_without_augmentation_a_picture_of_the_right_size_is_untouched(corpus):
-    config = corpus.config(
-        region=StreamConfig(3, [CorpusConfig(str(corpus.folder / "*.tar"))], Augmentation.NONE)
-    )
-    batch = next(PretrainingData(config, 96, 12, 0).batches(0, 1))
+    (batch,) = batches(corpus.only(region=unaugmented(corpus.folder / "*.tar", 3)), 0, 1)
     source = open_source(corpus.folder / "*.tar", "region")
     by_key = {sample.origin.key: sample for sample in map(source.read, range(len(source)))}
-    stored = [by_key[origin.key].pixels for origin in batch.origins[-3:]]
+    stored = [by_key[origin.key].pixels for origin in batch.origins]
     assert torch.equal(batch.region.pixels, normalise(torch.stack(stored)))

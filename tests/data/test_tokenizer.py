@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import RobertaTokenizerFast
 
+from tests.refusals import expect_refusal
 from xfm.data.tokenizer import MASK_TOKEN, SPECIAL_TOKENS, Tokenizer, normalise_caption, train_tokenizer
-from xfm.errors import UserError
 
 # Latin with accents, Greek, Cyrillic, Arabic, Devanagari, CJK, Hangul, emoji, signs, spaces of several kinds.
 SCRIPTS = "azAZ09 éñß Ωλ Жя مرح नमस् 你好日本 한글 😀👩‍🚀 .,!?'-_/()<>\t\n\u00a0\u3000"
@@ -22,12 +22,8 @@ texts = st.one_of(
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    corpus = [
-        "a red cat sits left of a dog",
-        "the blue house is above the green tree",
-        "你好 мир, it's ok",
-    ] * 9
-    return train_tokenizer(corpus, 330)
+    texts = ["a red cat sits left of a dog", "the blue house is above the green tree", "你好 мир, it's ok"]
+    return train_tokenizer(texts * 9, 330)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +33,7 @@ def reference(tokenizer, tmp_path_factory):
     return RobertaTokenizerFast(tokenizer_file=str(path))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(texts, min_size=1, max_size=4), st.integers(2, 40))
 def test_single_texts_equal_roberta(tokenizer, reference, rows, length):
     ours = tokenizer.encode_batch(rows, length)
@@ -46,7 +42,7 @@ def test_single_texts_equal_roberta(tokenizer, reference, rows, length):
     assert torch.equal(ours.mask, theirs["attention_mask"].bool())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=3), st.integers(4, 40))
 def test_pairs_equal_roberta(tokenizer, reference, rows, length):
     first, second = [a for a, _ in rows], [b for _, b in rows]
@@ -58,7 +54,7 @@ def test_pairs_equal_roberta(tokenizer, reference, rows, length):
     assert torch.equal(ours.mask, theirs["attention_mask"].bool())
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(texts)
 def test_decode_gives_the_text_back(tokenizer, text):
     encoded = tokenizer.encode_batch([text], 1000)
@@ -117,10 +113,10 @@ def test_normalise_caption():
 
 
 def test_broken_files_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"absent\.json.*no such tokenizer"):
+    with expect_refusal("absent.json", "no such tokenizer"):
         Tokenizer.load(tmp_path / "absent.json")
     (tmp_path / "broken.json").write_text("{}")
-    with pytest.raises(UserError, match=r"broken\.json.*not a tokenizer"):
+    with expect_refusal("broken.json", "not a tokenizer"):
         Tokenizer.load(tmp_path / "broken.json")
 
 
@@ -129,10 +125,10 @@ def test_foreign_vocabularies_are_refused(tmp_path):
 
     backend = tokenizers.Tokenizer(tokenizers.models.BPE())
     backend.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "more"])
-    with pytest.raises(UserError, match="between a first and a last token"):
+    with expect_refusal("between a first and a last token"):
         Tokenizer(backend)
     backend.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    with pytest.raises(UserError, match=r"no special token <mask> or \[MASK\]"):
+    with expect_refusal("no special token <mask> or [MASK]"):
         Tokenizer(backend)
     backend.add_special_tokens(["<mask>"])
     assert Tokenizer(backend).mask == 5
@@ -144,10 +140,10 @@ def test_a_book_in_one_cell_is_not_made_into_tokens(tokenizer):
     """Twenty texts of four megabytes took gigabytes and a minute, for 40 tokens of each."""
     words = "a red cat sits left of a dog; "
     book = words * (4_000_000 // len(words))
-    began = time.monotonic()
+    began = time.process_time()
     ours = tokenizer.encode_batch([book] * 20, 40)
     pairs = tokenizer.encode_pairs([book] * 20, ["a cat"] * 20, 40)
     assert tokenizer.encode_lists([book] * 20, 40)[0][0] == ours.ids[0].tolist()
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     assert torch.equal(ours.ids[:1], tokenizer.encode_batch([words * 40], 40).ids)
     assert torch.equal(pairs.ids[:1], tokenizer.encode_pairs([words * 40], ["a cat"], 40).ids)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+import xfm
 import xfm.inference.attention as module
 from tests.inference.models import pictures, texts, tuned
+from tests.modeling.build import fuse
+from tests.refusals import expect_refusal
 from xfm.data.schema import Tokens
-from xfm.errors import UserError
 from xfm.inference.attention import attention_maps, default_layer, grad_cam
 from xfm.modeling.folder import Pretrained
 
@@ -30,13 +32,7 @@ def given(model: Pretrained, rows: int = 3) -> tuple[torch.Tensor, Tokens]:
 def test_watching_changes_nothing(model: Pretrained, layer: int) -> None:
     pixels, tokens = given(model)
     with torch.no_grad():
-        expected = model.model.match_logits(
-            model.model.fuse(
-                model.model.encode_text(tokens.ids, tokens.mask),
-                tokens.mask,
-                model.model.encode_image(pixels),
-            )
-        )
+        expected = model.model.match_logits(fuse(model.model, tokens, pixels))
     heat, logits = grad_cam(model.model, pixels, tokens, layer)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
     assert heat.shape == (*tokens.ids.shape, 16)
@@ -108,18 +104,15 @@ def test_the_last_layer_knows_the_first_token_only(model: Pretrained) -> None:
 
 def test_words_and_whole(model: Pretrained) -> None:
     shown = pictures(1)[0]
-    maps = attention_maps(model, shown, "A red square, left of a BLUE square!", layer=0)
+    text = "A red square, left of a BLUE square!"
+    maps = attention_maps(model, shown, text, layer=0)
     assert maps.words == ("a", "red", "square", "left", "of", "a", "blue", "square")
     assert maps.maps.shape == (8, 4, 4)
     assert maps.whole.shape == (4, 4)
     assert maps.maps.dtype == np.float32
     drawn = maps.draw(columns=3)
     assert drawn.height > maps.draw(words=False).height
-    import xfm
-
-    match = xfm.pipeline("image-text-matching", model=model)(
-        image=shown, text="A red square, left of a BLUE square!"
-    )
+    match = xfm.pipeline("image-text-matching", model=model)(image=shown, text=text)
     assert maps.match == pytest.approx(match["score"], abs=1e-5)
 
 
@@ -132,5 +125,5 @@ def test_the_default_is_in_the_middle() -> None:
     [("?!", None, "holds no words"), ("a", 2, "layers 0 to 1"), ("a", -1, "layer is -1")],
 )
 def test_what_cannot_be_is_named(model: Pretrained, text: str, layer: int | None, words: str) -> None:
-    with pytest.raises(UserError, match=words):
+    with expect_refusal(words):
         attention_maps(model, pictures(1)[0], text, layer)

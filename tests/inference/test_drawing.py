@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
-from xfm.errors import UserError
+from tests.refusals import expect_refusal
 from xfm.inference.drawing import COLOURS, draw_boxes, draw_heat, sheet
 
 
@@ -22,13 +22,10 @@ def coloured(image: Image.Image, colour: str) -> np.ndarray:
     return (np.asarray(image) == np.array(ImageColor.getrgb(colour))).all(-1)
 
 
-@given(
-    st.integers(0, 40),
-    st.integers(0, 30),
-    st.integers(8, 60),
-    st.integers(8, 60),
-    st.sampled_from([0, 200, 480]),
-)
+sides = st.integers(8, 60)
+
+
+@given(st.integers(0, 40), st.integers(0, 30), sides, sides, st.sampled_from([0, 200, 480]))
 def test_a_box_is_drawn_where_it_is(left: int, top: int, width: int, height: int, least: int) -> None:
     """Its outline reaches just as far as the box, in a picture that is enlarged by whole steps."""
     picture = Image.new("RGB", (110, 100), "white")
@@ -67,12 +64,12 @@ def test_any_size_and_any_box(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("wrong", [{"label": "a"}, {"box": {"xmin": 1}}, {"box": [1, 2, 3, 4]}])
 def test_what_is_no_box_is_named(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="is no box"):
+    with expect_refusal("is no box"):
         draw_boxes(Image.new("RGB", (9, 9)), [wrong])
 
 
 def test_a_missing_picture_is_named() -> None:
-    with pytest.raises(UserError, match="cannot be read"):
+    with expect_refusal("no/picture.png", "cannot be read"):
         draw_boxes(Path("no/picture.png"), [])
 
 
@@ -100,6 +97,6 @@ def test_a_sheet_holds_all_pictures() -> None:
 
 
 def test_a_text_of_any_length_is_cut_at_once() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     draw_boxes(Image.new("RGB", (300, 200), "white"), [box(5, 5, 50, 50, "a long phrase " * 20_000)])
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5

@@ -8,12 +8,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import xfm
+import xfm.inference.fetch as module
 from tests.inference.server import PICTURE, serving
+from tests.refusals import expect_refusal
 from xfm.config.pipelines import UrlRules
 from xfm.errors import UserError
 from xfm.inference.fetch import fetch, is_public, is_url
@@ -40,14 +44,14 @@ def test_a_picture_comes_whole(server: str) -> None:
         ("hops", replace(HERE, redirects=0), "more than 0 redirects"),
         ("picture", replace(HERE, max_bytes=799), "more than the 799 bytes"),
         ("unannounced", replace(HERE, max_bytes=50_000), "more than the 50000 bytes"),
-        ("short", HERE, "ended after 3 of 1000 bytes|IncompleteRead"),
+        ("short", HERE, "ended after 3 of 1000 bytes"),
         ("away?ftp://elsewhere/a", HERE, "by http and https only"),
         ("away?file:///etc/passwd", HERE, "by http and https only"),
         ("away?http://user:secret@127.0.0.1/a", HERE, "an address with a password"),
     ],
 )
 def test_what_goes_wrong_is_said(server: str, path: str, rules: UrlRules, words: str) -> None:
-    with pytest.raises(UserError, match=words):
+    with expect_refusal(words):
         fetch(f"{server}/{path}", rules)
 
 
@@ -55,7 +59,7 @@ def test_what_goes_wrong_is_said(server: str, path: str, rules: UrlRules, words:
 def test_a_slow_server_does_not_hold_us(server: str, path: str) -> None:
     """Not even one that sends a byte now and then."""
     began = time.monotonic()
-    with pytest.raises(UserError, match=r"not there within 0\.6 seconds"):
+    with expect_refusal("not there within 0.6 seconds"):
         fetch(f"{server}/{path}", replace(HERE, seconds=0.6))
     assert time.monotonic() - began < 3
 
@@ -93,21 +97,20 @@ def test_wrapping_an_address_does_not_make_it_public(address: ipaddress.IPv4Addr
     assert not is_public(str(ipaddress.IPv6Address((0x2002 << 112) | number << 80))) or public  # 6to4
 
 
-def test_the_own_machine_is_refused_by_every_name(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    port = server.rpartition(":")[2]
-    for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f000001", "2130706433", "127.1"):
-        with pytest.raises(UserError, match=r"not a public address|cannot be read"):
-            fetch(f"http://{host}:{port}/picture", UrlRules(seconds=2))
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f000001", "2130706433", "127.1"]
+)
+def test_the_own_machine_is_refused_by_every_name(server: str, host: str) -> None:
+    with pytest.raises(UserError, match=r"not a public address|cannot be read"):
+        fetch(f"http://{host}:{server.rpartition(':')[2]}/picture", UrlRules(seconds=2))
 
 
 def test_a_redirect_to_a_private_place_is_refused(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first server counts as public here; where it leads to is judged by the same rule."""
-    import xfm.inference.fetch as module
-
     port = server.rpartition(":")[2]
     monkeypatch.setattr(module, "is_public", lambda address: address == "127.0.0.1")
     assert fetch(f"{server}/picture", UrlRules(seconds=5)) == PICTURE
-    with pytest.raises(UserError, match=r"leads to 127\.0\.0\.2, which is not a public address"):
+    with expect_refusal("leads to 127.0.0.2, which is not a public address"):
         fetch(f"{server}/away?http://127.0.0.2:{port}/picture", UrlRules(seconds=5))
 
 
@@ -115,31 +118,19 @@ def test_a_name_is_resolved_once_and_every_address_must_be_allowed(
     server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name that means a public address when it is checked and a private one later gets nowhere."""
-    import xfm.inference.fetch as module
+    port, asked, real = server.rpartition(":")[2], [], socket.getaddrinfo
+    addresses = {"one.test": ["127.0.0.1"], "two.test": ["127.0.0.1", "10.0.0.1"]}
 
-    port, asked = int(server.rpartition(":")[2]), []
-
-    def resolve(host: str, port: int, **more: object) -> list[tuple[object, ...]]:
+    def resolve(host: str, *arguments: Any, **more: Any) -> list[Any]:
         asked.append(host)
-        addresses = ["127.0.0.1"] if host == "one.test" else ["127.0.0.1", "10.0.0.1"]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+        return [found for name in addresses.get(host, [host]) for found in real(name, *arguments, **more)]
 
     monkeypatch.setattr(module, "is_public", lambda address: address == "127.0.0.1")
     monkeypatch.setattr(module.socket, "getaddrinfo", resolve)
-    with pytest.raises(UserError, match=r"leads to 10\.0\.0\.1"):
+    with expect_refusal("leads to 10.0.0.1"):
         fetch(f"http://two.test:{port}/picture", UrlRules(seconds=5))
-    asked.clear()
-    monkeypatch.undo()
-    calls: list[str] = []
-    real = socket.getaddrinfo
-
-    def once(host: str, *arguments: object, **more: object) -> object:
-        calls.append(host)
-        return real("127.0.0.1" if host == "one.test" else host, *arguments, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module.socket, "getaddrinfo", once)
-    assert fetch(f"http://one.test:{port}/picture", HERE) == PICTURE
-    assert calls.count("one.test") == 1
+    assert fetch(f"http://one.test:{port}/picture", UrlRules(seconds=5)) == PICTURE
+    assert asked.count("one.test") == 1
 
 
 @pytest.mark.parametrize(
@@ -172,20 +163,18 @@ def test_certificates_are_checked_for_the_name(tmp_path: Path, monkeypatch: pyte
     )  # fmt: skip
     with serving((certificate, key)) as address:
         named = address.replace("127.0.0.1", "localhost")
-        with pytest.raises(UserError, match="certificate verify failed"):
+        with expect_refusal("certificate verify failed"):
             fetch(f"{named}/picture", HERE)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert fetch(f"{named}/picture", HERE) == PICTURE
-        with pytest.raises(UserError, match="certificate verify failed"):
+        with expect_refusal("certificate verify failed"):
             fetch(f"{address}/picture", HERE)
 
 
 def test_a_pipeline_fetches_what_is_allowed(server: str, models: dict) -> None:
-    import xfm
-
-    with pytest.raises(UserError, match="not a public address"):
+    with expect_refusal("not a public address"):
         xfm.pipeline("embed", model=models[None], allow_urls=True)(image=f"{server}/picture")
-    with pytest.raises(UserError, match="not a JPEG, PNG, WebP"):
+    with expect_refusal("not a JPEG, PNG, WebP"):
         xfm.pipeline("embed", model=models[None], allow_urls=HERE)(image=f"{server}/picture")
 
 

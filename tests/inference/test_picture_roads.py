@@ -13,25 +13,26 @@ import torch
 from PIL import Image
 
 import xfm
-from tests.data.conftest import write_tar
+from tests.data.conftest import Corpus, unaugmented, write_tar
 from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
-from tests.inference.test_pipelines import Models
-from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
+from tests.refusals import expect_refusal
 from xfm.config.task import TaskKind
 from xfm.data.in_memory import to_uint8
 from xfm.data.loader import PretrainingData
-from xfm.data.pictures import decode_picture
+from xfm.data.pictures import decode
 from xfm.data.transforms import Normalisation, View, show
 from xfm.errors import UserError
 from xfm.finetuning.usable import partial_pictures
 from xfm.inference.base import Pipeline
 from xfm.inference.predict.output import bad_file
 from xfm.inference.predict.run import predict
+from xfm.modeling.folder import Pretrained
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
 
 KINDS = kinds()
 SIDE = 32
+Models = dict[TaskKind | None, Pretrained]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_predict_and_pipelines(embed: Pipeline[Any, Any], tmp_path: Path, name: 
         assert re.search(kind.words, bad_file(out).read_text())
         return
     # Lossy files are not what was saved to the last digit; that they are read rightly, other tests say.
-    expected = embed(kind.shown if kind.tolerance <= 1 else decode_picture(kind.data))
+    expected = embed(kind.shown if kind.tolerance <= 1 else decode(kind.data).pixels)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         np.testing.assert_allclose(embed(path), expected, atol=1e-4)
@@ -97,14 +98,8 @@ def loaded(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     names = {f"{number:04d}": name for number, name in enumerate(KINDS)}
     members = {key + Path(KINDS[name].name).suffix: KINDS[name].data for key, name in names.items()}
     shard = write_tar(folder / "kinds-0000.tar", members)
-    models[None].given_tokenizer.save(folder / "tokenizer.json")
-    config = DataConfig(
-        image=StreamConfig(1, [CorpusConfig(str(shard))], Augmentation.NONE),
-        tokenizer=str(folder / "tokenizer.json"),
-        workers=0,
-        max_bad=1000,
-    )
-    data = PretrainingData(config, SIDE, 2, 0)
+    corpus = Corpus.of(folder, models[None].tokenizer)
+    data = PretrainingData(corpus.only(image=unaugmented(shard, 1), max_bad=1000), SIDE, 2, 0)
     found = {batch.origins[0].key: batch for batch in data.batches(0, len(KINDS))}
     return {
         "read": {names[key]: batch.image.pixels[0] for key, batch in found.items() if batch.image},
@@ -147,11 +142,8 @@ def test_boxes_are_in_what_a_viewer_shows(
     assert row.box == (4 / 64, 6 / 40, 20 / 64, 16 / 40)
 
     (tmp_path / "regions.jsonl").write_text(json.dumps({"image": f"a{suffix}", "regions": [annotation]}))
-    models[None].given_tokenizer.save(tmp_path / "tokenizer.json")
-    stream = StreamConfig(1, [CorpusConfig(str(tmp_path / "regions.jsonl"))], Augmentation.NONE)
-    config = DataConfig(
-        region=stream, tokenizer=str(tmp_path / "tokenizer.json"), workers=0, caption_rows=False
-    )
+    corpus = Corpus.of(tmp_path, models[None].tokenizer)
+    config = corpus.only(region=unaugmented(tmp_path / "regions.jsonl", 1), caption_rows=False)
     (batch,) = PretrainingData(config, 64, 8, 0).batches(0, 1)
     assert batch.region is not None
     np.testing.assert_allclose(batch.region.boxes[0], [12 / 64, 11 / 40, 16 / 64, 10 / 40], atol=1e-6)
@@ -169,13 +161,12 @@ def test_boxes_are_in_what_a_viewer_shows(
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pil_pictures_are_turned_likewise(embed: Pipeline[Any, Any], orientation: int) -> None:
-    for name in ("jpeg", "png", "webp", "tiff", "avif"):
-        kind = KINDS[f"{name} {orientation}"]
-        expected = decode_picture(kind.data)
-        opened = to_uint8(Image.open(io.BytesIO(kind.data)))
-        assert opened.shape == expected.shape
-        assert (opened.int() - expected.int()).abs().max() <= 4
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp", "tiff", "avif"])
+def test_pil_pictures_are_turned_likewise(format: str, orientation: int) -> None:
+    data = KINDS[f"{format} {orientation}"].data
+    expected, opened = decode(data).pixels, to_uint8(Image.open(io.BytesIO(data)))
+    assert opened.shape == expected.shape
+    assert (opened.int() - expected.int()).abs().max() <= 4
 
 
 def test_of_several_pictures_that_end_early_the_first_is_a_warning(embed: Pipeline[Any, Any]) -> None:
@@ -194,12 +185,11 @@ def test_a_limit_that_is_lifted(tmp_path: Path, embed: Pipeline[Any, Any], monke
     path = tmp_path / "a.png"
     path.write_bytes(saved(base(), "PNG"))
     monkeypatch.setenv("XFM_MAX_PIXELS", "2399")
-    with pytest.raises(UserError, match=r"60 x 40 pixels, .* limit of 2399: .*XFM_MAX_PIXELS=2400"):
-        embed(path)
-    with pytest.raises(UserError, match="XFM_MAX_PIXELS=2400"):
-        embed(base())
+    for given in (path, base()):
+        with expect_refusal("60 x 40 pixels", "limit of 2399", "XFM_MAX_PIXELS=2400"):
+            embed(given)
     monkeypatch.setenv("XFM_MAX_PIXELS", "2400")
     assert embed(path).shape == embed(base()).shape
     monkeypatch.setenv("XFM_MAX_PIXELS", "many")
-    with pytest.raises(UserError, match="XFM_MAX_PIXELS is 'many'; give a number"):
+    with expect_refusal("XFM_MAX_PIXELS is 'many'; give a number"):
         embed(path)

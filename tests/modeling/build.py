@@ -1,5 +1,7 @@
 """Tiny models and random batches for tests."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,17 @@ def spread(model: nn.Module, scale: float = 0.1) -> None:
     """Add noise to every parameter, so that inputs and layers make a difference."""
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * scale)
+
+
+def roberta_config(words: LanguageConfig, stack: LanguageConfig | FusionConfig, **more: Any) -> Any:
+    """The configuration of transformers' RoBERTa with our embeddings and as many layers as a stack has."""
+    from transformers import RobertaConfig
+
+    return RobertaConfig(
+        vocab_size=words.vocab_size, hidden_size=words.width, max_position_embeddings=words.max_positions,
+        num_hidden_layers=stack.depth, num_attention_heads=stack.heads, intermediate_size=stack.mlp_width,
+        type_vocab_size=1, layer_norm_eps=1e-5, bos_token_id=0, pad_token_id=1, eos_token_id=2, **more,
+    )  # fmt: skip
 
 
 def fuse(model: XFM, tokens: Tokens, pixels: Tensor) -> Tensor:

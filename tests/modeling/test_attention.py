@@ -30,7 +30,7 @@ def test_hidden_keys_do_not_matter() -> None:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(1, 3))
 def test_side_by_side_is_a_layout(memory: list[int], tokens: int) -> None:
     groups = lay_side_by_side(torch.tensor(memory), 5, tokens)

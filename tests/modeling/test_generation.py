@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import (
     LogitsProcessorList,
-    RobertaConfig,
     RobertaForCausalLM,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from tests.modeling.build import memories, spread, tiny_config
+from tests.modeling.build import memories, roberta_config, spread, tiny_config
 from xfm.config.generation import BeamSearch, Sampling
 from xfm.config.task import TaskConfig, TaskKind
 from xfm.interop.published.names import to_published
@@ -62,7 +61,7 @@ def likelihoods(decoder: Decoder, rows: list[list[int]], memory: Tensor, mask: T
 
 @torch.no_grad()
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_cache_changes_nothing(seed: int, count: int, each: int) -> None:
     """Texts grow, change places and grow on: the logits are those of reading everything again."""
     _, decoder = build(seed)
@@ -79,7 +78,7 @@ def test_the_cache_changes_nothing(seed: int, count: int, each: int) -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from([-0.5, 0.0, 0.7, 1.0, 2.0]), st.integers(2, 4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_enough_beams_find_what_an_exhaustive_search_finds(seed: int, penalty: float, shortest: int) -> None:
     _, decoder = build(seed, vocabulary=6)  # two ordinary tokens, 4 and 5
     memory, mask = memories(2)
@@ -122,13 +121,8 @@ class Reference(RobertaForCausalLM):
 
 def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
     """The decoder's weights in RoBERTa's causal decoder with cross-attention."""
-    c, f = model.config.language, model.config.fusion
-    config = RobertaConfig(
-        vocab_size=c.vocab_size, hidden_size=c.width, num_hidden_layers=f.depth, num_attention_heads=f.heads,
-        intermediate_size=f.mlp_width, max_position_embeddings=c.max_positions, type_vocab_size=1,
-        layer_norm_eps=1e-5, pad_token_id=PAD, bos_token_id=BEGIN, eos_token_id=END, is_decoder=True,
-        add_cross_attention=True,
-    )  # fmt: skip
+    c = model.config
+    config = roberta_config(c.language, c.fusion, is_decoder=True, add_cross_attention=True)
     reference = Reference(config).eval()
     native = {f"task.decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
     published = to_published(native, model.config, TaskConfig(TaskKind.VQA))
@@ -144,7 +138,7 @@ def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
 @torch.no_grad()
 @pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (2, 0.0), (3, 1.0), (4, 2.0)])
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) -> None:
     model, decoder = build(seed, vocabulary=20)
     memory, mask = memories(3)
@@ -164,7 +158,7 @@ def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) 
 
 
 @given(st.integers(0, 10_000), st.floats(0.3, 3), st.integers(0, 14), st.floats(0.05, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_cuts_equal_those_of_transformers(seed: int, temperature: float, top_k: int, top_p: float) -> None:
     torch.manual_seed(seed)
     logits = torch.randn(4, 12) * 2
@@ -189,7 +183,7 @@ def test_tokens_are_drawn_with_their_probability() -> None:
 
 @torch.no_grad()
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(2, 8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> None:
     """The same draws, one text at a time, every text read again at every step."""
     _, decoder = build(seed)
@@ -219,7 +213,7 @@ def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> No
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(0, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_lengths_and_banned_tokens_hold(seed: int, shortest: int, more: int) -> None:
     _, decoder = build(seed)
     memory, mask = memories(3)

@@ -19,7 +19,7 @@ def mask_of(lengths: list[int]) -> Tensor:
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LENGTHS)
 def test_unpacking_undoes_packing(lengths: list[int]) -> None:
     mask = mask_of(lengths)
@@ -44,7 +44,7 @@ def states_and_gradients(model: XFM, ids: Tensor, mask: Tensor, pixels: Tensor) 
     return [*found, *gradients(model).values()]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12))
 def test_training_and_evaluation_mode_agree(lengths: list[int]) -> None:
     torch.manual_seed(len(lengths))

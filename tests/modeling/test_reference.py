@@ -2,9 +2,9 @@
 
 import timm
 import torch
-from transformers import RobertaConfig, RobertaModel
+from transformers import RobertaModel
 
-from tests.modeling.build import spread, tiny_config, tiny_model
+from tests.modeling.build import roberta_config, spread, tiny_model
 from xfm.interop.published.names import to_published
 from xfm.modeling.heads import MLPHead
 from xfm.modeling.vision import relative_position_index, sine_positions
@@ -13,13 +13,8 @@ from xfm.modeling.vision import relative_position_index, sine_positions
 def test_language_equals_roberta() -> None:
     model = tiny_model().double().eval()
     spread(model)
-    c = tiny_config().language
-    config = RobertaConfig(
-        vocab_size=c.vocab_size, hidden_size=c.width, num_hidden_layers=c.depth, num_attention_heads=c.heads,
-        intermediate_size=c.mlp_width, max_position_embeddings=c.max_positions, type_vocab_size=1,
-        layer_norm_eps=1e-5, pad_token_id=1,
-    )  # fmt: skip
-    reference = RobertaModel(config, add_pooling_layer=False).double().eval()
+    c = model.config.language
+    reference = RobertaModel(roberta_config(c, c), add_pooling_layer=False).double().eval()
     state = to_published(model.state_dict(), model.config)
     prefix = "text_encoder.roberta."
     reference.load_state_dict(

@@ -26,7 +26,7 @@ def offsets(table: Tensor, grid: tuple[int, int]) -> Tensor:
     return table[:-3].view(2 * grid[0] - 1, 2 * grid[1] - 1, -1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(grids, grids)
 def test_laws(old, new):
     table = random_table(old)
@@ -72,7 +72,7 @@ def test_going_up_and_back_changes_all_but_the_nearest_offsets():
     assert changed[0].min() > 1e-3
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.tuples(st.integers(1, 5), st.integers(1, 5)))
 def test_index_of_a_grid_that_is_not_square(grid):
     rows, columns = grid

@@ -27,7 +27,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int
         max_size=6,
     )
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_reads_what_safetensors_writes(
     tmp_path: Path, shapes: dict[str, tuple[list[int], torch.dtype]]
 ) -> None:
@@ -50,7 +50,7 @@ def test_the_file_may_be_overwritten_in_place(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 400), st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_a_sentence(tmp_path: Path, place: int, cut: bool) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"weight": torch.ones(3, 4), "bias": torch.ones(4)}, path)

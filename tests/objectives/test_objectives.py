@@ -51,7 +51,7 @@ def test_multi_positive_targets_are_uniform() -> None:
     torch.testing.assert_close(multi_positive_loss(similarity, positive), torch.stack(expected).mean())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8), st.integers(0, 99))
 def test_negatives_are_never_duplicates(rows: list[tuple[int, int]], seed: int) -> None:
     image, text = torch.tensor(rows).t()
@@ -93,7 +93,7 @@ boxes = st.lists(
 ).map(lambda rows: torch.tensor(rows, dtype=torch.float64))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(boxes, boxes)
 def test_iou_equals_torchvision(first: torch.Tensor, second: torch.Tensor) -> None:
     iou, giou = generalised_iou(first[:, None], second)

@@ -13,24 +13,8 @@ WIDTH, HEIGHT = 0x0100, 0x0101
 TILE_WIDTH, TILE_HEIGHT = 0x0142, 0x0143
 DNG_VERSION = 0xC612
 _DIRECTORIES = (0x8769, 0x8825, 0xA005)  # EXIF, GPS and interoperability, which Pillow reads as well
-_BYTES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
+_KINDS = {1: (1, 2, 6, 7), 2: (3, 8), 4: (4, 9, 11, 13), 8: (5, 10, 12, 16, 17, 18)}
+_BYTES = {kind: size for size, kinds in _KINDS.items() for kind in kinds}
 _TEXTS = (1, 2, 6, 7)  # types whose values are taken as they lie, not as a number each
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _MOST_NUMBERS = 1 << 17  # of an entry: the longest list is that of tiles, and a million take half a minute

@@ -23,8 +23,13 @@ def to_uint8(picture: Picture) -> Tensor:
     Raises:
         UserError: something else, an empty picture, or one larger than any that is decoded.
     """
-    if isinstance(picture, Image.Image):
-        return _from_pillow(picture)
+    try:
+        return _from_pillow(picture) if isinstance(picture, Image.Image) else _from_pixels(picture)
+    except PictureError as error:
+        raise UserError(str(error)) from error
+
+
+def _from_pixels(picture: np.ndarray | Tensor) -> Tensor:
     pixels = picture
     if isinstance(pixels, np.ndarray):
         pixels = torch.from_numpy(np.ascontiguousarray(pixels)) if pixels.dtype == np.uint8 else None
@@ -37,7 +42,7 @@ def to_uint8(picture: Picture) -> Tensor:
             "a picture must be a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not "
             f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
         )
-    _check_size(pixels.shape[2], pixels.shape[1])
+    check_size(pixels.shape[2], pixels.shape[1])
     if pixels.shape[0] == 4:
         layer = Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy(), "RGBA")
         return torch.from_numpy(np.array(on_white(layer))).permute(2, 0, 1).contiguous()
@@ -46,20 +51,11 @@ def to_uint8(picture: Picture) -> Tensor:
 
 def _from_pillow(picture: Image.Image) -> Tensor:
     """Pillow reads a file's pixels only now, so that its size is known before."""
-    _check_size(*picture.size)
+    check_size(*picture.size)
     try:
         pixels = rgb_of(picture)  # only then Pillow has read all of a file's EXIF, or has obeyed it
         return upright(pixels, orientation_of(picture.info.get("exif")))
-    except PictureError as error:
-        raise UserError(str(error)) from error
     except BROKEN as error:
         raise UserError(
             f"the PIL picture does not decode ({first_line(error)}); open another file"
         ) from error
-
-
-def _check_size(width: int, height: int) -> None:
-    try:
-        check_size(width, height)
-    except PictureError as error:
-        raise UserError(str(error)) from error

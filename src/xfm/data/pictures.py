@@ -23,7 +23,6 @@ __all__ = [
     "byte_limit",
     "check_size",
     "decode",
-    "decode_picture",
     "picture_size",
     "picture_suffix",
     "pixel_limit",
@@ -172,8 +171,3 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
         PictureError: when the picture is too large or broken.
     """
     return Decoded(*decode_pixels(data, _checked(data, max_pixels)))
-
-
-def decode_picture(data: bytes, max_pixels: int | None = None) -> Tensor:
-    """The pixels [3, H, W] uint8 of `decode`, whether or not all of the picture is there."""
-    return decode(data, max_pixels).pixels

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xfm.data.left_out import LeftOut
-from xfm.data.pictures import PICTURE_SUFFIXES, decode_picture
+from xfm.data.pictures import PICTURE_SUFFIXES, decode
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.errors import UserError
 
@@ -150,7 +150,7 @@ def test_pictures_in_cells_become_files(tmp_path: Path) -> None:
     paths = [row.path("image") for row in found]
     assert [row.label("label") for row in found] == ["dog", "cat", "dog"]
     assert paths[0] == paths[2] != paths[1]
-    assert decode_picture(paths[1].read_bytes())[:, 0, 0].tolist() == [20, 9, 9]
+    assert decode(paths[1].read_bytes()).pixels[:, 0, 0].tolist() == [20, 9, 9]
     assert len(list((tmp_path / "store").iterdir())) == 2
     parquet.write_table(arrow.Table.from_pylist([{"image": png(7), "label": "a"}]), tmp_path / "b.parquet")
     assert read(tmp_path / "b.parquet", PICTURES)[0].path("image").read_bytes() == png(7)
