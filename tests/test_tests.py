@@ -71,19 +71,24 @@ def functions(path: Path) -> Iterator[ast.FunctionDef]:
     return (node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef))
 
 
+@cache
+def asserting(path: Path) -> frozenset[str]:
+    return frozenset(found.name for found in functions(path) if asserts(found, set()))
+
+
 def helpers(path: Path) -> set[str]:
     """Functions that assert and that a module defines, or imports from elsewhere in the tests."""
-    own = {found.name for found in functions(path) if asserts(found, set())}
+    own = set(asserting(path))
     for module, name in imports(path):
         origin = TESTS.parent.joinpath(*module.split(".")).with_suffix(".py")
         if module.startswith("tests.") and origin.is_file():
-            own |= {name} & {found.name for found in functions(origin) if asserts(found, set())}
+            own |= {name} & asserting(origin)
     return own
 
 
 def imported_tests(path: Path) -> list[str]:
-    found = {word for module, name in imports(path) for word in (module, f"{module}.{name}")}
-    return sorted(word for word in found if word.split(".")[0] == "tests" and ".test_" in word)
+    found = {module if ".test_" in module else f"{module}.{name}" for module, name in imports(path)}
+    return sorted(word for word in found if word.startswith("tests.") and ".test_" in word)
 
 
 def unasserting_tests(path: Path) -> list[str]:

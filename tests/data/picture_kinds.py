@@ -11,6 +11,7 @@ from PIL import Image, ImageCms, ImageOps
 from pillow_heif import HeifImageFile, register_heif_opener
 
 WIDTH, HEIGHT = 60, 40
+CUT = "header is broken|does not decode"
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -129,26 +130,25 @@ def alike(name: str, data: bytes, tolerance: float = 0.5) -> Kind:
     return Kind(name, data, reference(data), tolerance=tolerance)
 
 
+def oriented(orientation: int, kind: str, **options: object) -> bytes:
+    return saved(base(), kind, exif=exif(orientation), **options)
+
+
 def _oriented() -> dict[str, Kind]:
     found: dict[str, Kind] = {}
     for o in range(1, 9):
         found |= {
-            f"jpeg {o}": Kind(
-                "a.jpg", saved(base(), "JPEG", exif=exif(o), quality=95), turned(o), tolerance=3
-            ),
-            f"png {o}": Kind("a.png", saved(base(), "PNG", exif=exif(o)), turned(o)),
-            f"webp {o}": Kind("a.webp", saved(base(), "WEBP", exif=exif(o), lossless=True), turned(o)),
+            f"jpeg {o}": Kind("a.jpg", oriented(o, "JPEG", quality=95), turned(o), tolerance=3),
+            f"png {o}": Kind("a.png", oriented(o, "PNG"), turned(o)),
+            f"webp {o}": Kind("a.webp", oriented(o, "WEBP", lossless=True), turned(o)),
             f"tiff {o}": Kind("a.tif", saved(base(), "TIFF", tiffinfo={0x0112: o}), turned(o)),
             f"heic {o}": Kind("IMG_1.HEIC", heic(base(), exif=exif(o)), turned(o), tolerance=4),
-            f"avif {o}": Kind(
-                "a.avif", saved(base(), "AVIF", exif=exif(o), quality=95), turned(o), tolerance=4
-            ),
+            f"avif {o}": Kind("a.avif", oriented(o, "AVIF", quality=95), turned(o), tolerance=4),
         }
     found["png, late exif 6"] = Kind("a.png", late_exif(6), turned(6))
     found["lzw tiff 8"] = alike("a.tiff", saved(base(), "TIFF", compression="tiff_lzw", tiffinfo={0x0112: 8}))
-    found["broken exif"] = Kind(
-        "a.png", saved(base(), "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), np.array(base())
-    )
+    broken = saved(base(), "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    found["broken exif"] = Kind("a.png", broken, np.array(base()))
     return found
 
 
@@ -157,31 +157,28 @@ def _modes() -> dict[str, Kind]:
     fade = Image.linear_gradient("L").resize(picture.size)
     see_through = picture.copy()
     see_through.putalpha(fade)
-    palette = picture.quantize(32)
+    shown = reference(saved(see_through, "PNG"))
+    palette, key = picture.quantize(32), Image.new("RGB", (5, 4), (1, 2, 3))
     deep = np.array(picture).astype(np.uint16) * 257
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     grey_alpha = grey.copy()
     grey_alpha.putalpha(fade)
-    grey_deep = np.repeat(np.array(grey)[..., None], 3, axis=2)
-    deep_png = saved(Image.fromarray(np.array(grey).astype(np.uint16) * 257), "PNG")
-    deep_tiff = saved(Image.fromarray(np.array(grey).astype(np.uint16) * 257), "TIFF")
+    grey_deep = Image.fromarray(np.array(grey).astype(np.uint16) * 257)
     return {
         "progressive": alike("a.jpg", saved(picture, "JPEG", progressive=True), 1.5),
         "cmyk": alike("a.jpg", saved(picture.convert("CMYK"), "JPEG"), 1.5),
         "grey png": alike("a.png", saved(grey, "PNG")),
         "grey jpeg": alike("a.jpg", saved(grey, "JPEG"), 1.5),
         "icc profile": alike("a.jpg", saved(picture, "JPEG", icc_profile=profile), 1.5),
-        "16-bit grey png": Kind("a.png", deep_png, grey_deep),
-        "16-bit grey tiff": Kind("a.tif", deep_tiff, grey_deep),
+        "16-bit grey png": Kind("a.png", saved(grey_deep, "PNG"), np.array(grey.convert("RGB"))),
+        "16-bit grey tiff": Kind("a.tif", saved(grey_deep, "TIFF"), np.array(grey.convert("RGB"))),
         "16-bit png": Kind("a.png", sixteen_bit_png(deep), np.array(picture)),
         "palette": alike("a.png", saved(palette, "PNG")),
         "palette, transparent": alike("a.png", saved(palette, "PNG", transparency=3)),
         "transparent png": alike("logo.png", saved(see_through, "PNG")),
         "transparent webp": alike("logo.webp", saved(see_through, "WEBP", lossless=True)),
         "grey and alpha": alike("a.png", saved(grey_alpha, "PNG")),
-        "colour key": alike(
-            "a.png", saved(Image.new("RGB", (5, 4), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
-        ),
+        "colour key": alike("a.png", saved(key, "PNG", transparency=(1, 2, 3))),
         "1 bit": alike("scan.png", saved(picture.convert("1"), "PNG")),
         "1-bit fax": alike("scan.tif", saved(picture.convert("1"), "TIFF", compression="group4")),
         "1 x 1": alike("a.png", saved(Image.new("RGB", (1, 1), "red"), "PNG")),
@@ -192,9 +189,7 @@ def _modes() -> dict[str, Kind]:
         "big-endian tiff": Kind("a.tif", big_endian_tiff(np.array(picture)), np.array(picture)),
         "bigtiff": alike("a.tif", saved(picture, "TIFF", big_tiff=True)),
         "cmyk tiff": alike("a.tif", saved(picture.convert("CMYK"), "TIFF")),
-        "transparent heic": Kind(
-            "a.heic", heic(see_through), reference(saved(see_through, "PNG")), tolerance=4
-        ),
+        "transparent heic": Kind("a.heic", heic(see_through), shown, tolerance=4),
     }
 
 
@@ -244,13 +239,9 @@ def _unusable() -> dict[str, Kind]:
         "png cut short": Kind("a.png", saved(base(), "PNG")[:900], words="does not decode"),
         "gif cut short": Kind("a.gif", saved(base(), "GIF")[:1200], words="does not decode"),
         "webp cut short": Kind("a.webp", saved(base(), "WEBP", lossless=True)[:900], words="does not decode"),
-        "tiff cut short": Kind(
-            "a.tif", saved(base(), "TIFF")[:900], words="header is broken|does not decode"
-        ),
-        "heic cut short": Kind("a.heic", heic(base())[:900], words="header is broken|does not decode"),
-        "avif cut short": Kind(
-            "a.avif", saved(base(), "AVIF")[:500], words="header is broken|does not decode"
-        ),
+        "tiff cut short": Kind("a.tif", saved(base(), "TIFF")[:900], words=CUT),
+        "heic cut short": Kind("a.heic", heic(base())[:900], words=CUT),
+        "avif cut short": Kind("a.avif", saved(base(), "AVIF")[:500], words=CUT),
     }
 
 
@@ -265,7 +256,7 @@ def _cut() -> dict[str, Kind]:
         words, flaw = ("too little", "") if place == 4 else ("", "file ends early")
         shown = None if words else np.array(picture)
         found[f"cut at {place} %"] = Kind("a.jpg", data, shown, words, flaw, tolerance=np.inf)
-    found["cut in its header"] = Kind("a.jpg", whole[:400], words="header is broken|does not decode")
+    found["cut in its header"] = Kind("a.jpg", whole[:400], words=CUT)
     slow = saved(picture, "JPEG", progressive=True, quality=90)
     found["progressive, cut"] = Kind(
         "a.jpg", slow[: len(slow) * 7 // 10], np.array(picture), "", "ends early", 8

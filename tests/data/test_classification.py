@@ -30,7 +30,7 @@ def paths(tmp_path):
 
 def test_without_variation_it_is_what_evaluation_sees():
     ours = Variation(STILL, PREPROCESSING)(PICTURE, seed=1)
-    expected = normalise(squash(PICTURE, PREPROCESSING), PREPROCESSING)
+    expected = normalise(squash(PICTURE, PREPROCESSING)[None], PREPROCESSING)[0]
     torch.testing.assert_close(ours, expected, atol=0.02, rtol=0)
 
 
