@@ -131,7 +131,7 @@ def test_a_wrong_option_is_named(option: str, words: str) -> None:
         ("base: nanno", "unknown recipe nanno; did you mean nano?"),
         ("base: missing.yaml", "missing.yaml cannot be read (No such file"),
         ("base: r.yaml", "form a loop"),
-        ("training: {steps: 3", "r.yaml is not valid YAML"),
+        ("training: {steps: 3", "line 1, column 20"),
         ("- 1", "must be a mapping of fields"),
         ("name: 2020-13-45", "not valid YAML (month must be in 1..12)"),
         pytest.param("[" * 5000, "not valid YAML", id="deep"),

@@ -24,18 +24,19 @@ from xfm.data.pictures import PictureError, decode, picture_size
 from xfm.errors import UserError
 
 
-def encode(width: int, height: int, format: str, **options) -> bytes:
-    picture = base(width, height)
+def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -> bytes:
+    picture = base(width, height).convert(mode)
     return heic(picture) if format == "HEIF" else saved(picture, format, **options)
 
 
+MODES = [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("WEBP", "RGB"), ("WEBP", "RGBA")]
+
+
 @settings(max_examples=40)
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["JPEG", "PNG", "WEBP"]), st.booleans())
-def test_sizes_from_headers(width, height, format, other):
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(MODES), st.booleans())
+def test_sizes_from_headers(width, height, kind, other):
     """Of plain and of progressive or lossless files alike."""
-    data = encode(
-        width, height, format, **{"progressive": other} if format == "JPEG" else {"lossless": other}
-    )
+    data = encode(width, height, *kind, **{"progressive" if kind[0] == "JPEG" else "lossless": other})
     assert picture_size(data) == (width, height) == Image.open(io.BytesIO(data)).size
 
 
