@@ -68,6 +68,19 @@ def test_multiplier_scales_the_rate():
     assert {group["lr"] for group in optimizer.param_groups} == {5e-4, 1.5e-3}
 
 
+def step_alike(ours, theirs, optimizers):
+    """Three steps of optimisers on two models with the same random gradients leave the same weights."""
+    for step in range(3):
+        torch.manual_seed(step)
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_fused_equals_the_reference():
     """The kernel that is chosen on this device against torch's plain loop."""
     ours, reference = tiny_model(), tiny_model()
@@ -77,15 +90,7 @@ def test_fused_equals_the_reference():
     plain = torch.optim.AdamW(
         parameter_groups(reference, config), lr=1e-2, betas=config.betas, foreach=False, fused=False
     )
-    for step in range(3):
-        torch.manual_seed(step)
-        for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
-        chosen.step()
-        plain.step()
-    for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(a, b)
+    step_alike(ours, reference, (chosen, plain))
 
 
 @settings(deadline=None)
@@ -107,15 +112,19 @@ def test_the_peak_is_held():
     assert held[45:] == pytest.approx([(105 - step) / 60 for step in range(45, 106)])
 
 
-def test_schedule_equals_transformers_except_in_the_warm_up():
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=5, num_training_steps=20)
-    theirs = []
-    for _ in range(20):
-        theirs.append(schedule.get_last_lr()[0])
+def rates(steps, schedule_of, **options):
+    """The rates of a schedule of torch or transformers for a first rate of 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule, found = schedule_of(optimizer, **options), []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
+    return found
+
+
+def test_schedule_equals_transformers_except_in_the_warm_up():
+    theirs = rates(20, get_linear_schedule_with_warmup, num_warmup_steps=5, num_training_steps=20)
     ours = [rate_factor(step, 20, 5) for step in range(20)]
     assert ours[5:] == pytest.approx(theirs[5:])
     assert ours[:5] == pytest.approx(theirs[1:6])  # theirs begins with a step of rate 0
@@ -160,28 +169,13 @@ def test_composite_equals_its_members_alone():
     ]  # fmt: skip
     adamw = torch.optim.AdamW(groups[:2], lr=1e-2, betas=config.betas)
     muon = torch.optim.Muon([g for g in groups[2:] if g["params"]], lr=3e-2, adjust_lr_fn="match_rms_adamw")
-    for step in range(3):
-        torch.manual_seed(step)
-        for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
-        for optimizer in (chosen, adamw, muon):
-            optimizer.step()
-    for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(a, b)
+    step_alike(ours, reference, (chosen, adamw, muon))
     chosen.zero_grad(set_to_none=True)
     assert all(p.grad is None for p in ours.parameters())
 
 
 def test_a_cosine_falls_as_torch_has_it():
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 16)
-    theirs = []
-    for _ in range(16):
-        theirs.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
+    theirs = rates(16, torch.optim.lr_scheduler.CosineAnnealingLR, T_max=16)
     ours = [rate_factor(step, 20, 4, schedule=Schedule.COSINE) for step in range(20)]
     assert ours[4:] == pytest.approx(theirs)
     assert ours[:4] == [0.25, 0.5, 0.75, 1.0]
