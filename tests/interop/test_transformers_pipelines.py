@@ -150,7 +150,9 @@ def test_a_folder_without_the_head_is_refused(tmp_path: Path, kind: TaskKind | N
 
 
 def test_the_published_head_of_pictures_is_refused(tmp_path: Path) -> None:
+    """Whoever asks for a head to be trained gets one."""
     folder = save(tmp_path / "m", with_task(TaskKind.IMAGE, image_head=ImageHead.PUBLISHED))
+    assert AUTO[TaskKind.IMAGE].from_pretrained(folder, num_labels=3).head.out_features == 3
     with pytest.raises(
         UserError, match=r"the published head of image-classification, which .* does not have"
     ):
@@ -165,6 +167,7 @@ def test_a_head_to_be_trained_is_asked_for(tmp_path: Path) -> None:
     assert kept.config.id2label == {0: "bad", 1: "fair", 2: "good"}
     for kind, classes in ((text, 5), (image, 3), (text, 1)):
         model = kind.from_pretrained(folder, num_labels=classes)
+        assert [*model.head.modules()][-1].out_features == classes
         assert model.config.id2label == {place: f"LABEL_{place}" for place in range(classes)}
         assert model.config.label2id == {f"LABEL_{place}": place for place in range(classes)}
         assert model.config.problem_type is None
