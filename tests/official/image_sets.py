@@ -40,10 +40,8 @@ def cars(root: Path) -> None:
     base = root / "stanford_cars"
     (base / "devkit").mkdir(parents=True)
     savemat(base / "devkit" / "cars_meta.mat", {"class_names": np.array(["A 2001", "B 2002"], dtype=object)})
-    for split, place in (
-        ("train", "devkit/cars_train_annos.mat"),
-        ("test", "cars_test_annos_withlabels.mat"),
-    ):
+    places = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
+    for split, place in places.items():
         rows = [(picture(base / f"cars_{split}" / f"{n:05d}.jpg", n, SIZE).name, n % 2 + 1) for n in range(4)]
         kind = [("fname", object), ("class", object)]
         savemat(base / place, {"annotations": np.array(rows, dtype=kind)})
@@ -72,9 +70,8 @@ def dtd(root: Path) -> None:
 def pets(root: Path) -> None:
     base = root / "oxford-iiit-pet"
     for split in ("trainval", "test"):
-        names = [(f"Abyssinian_{split}{n}", 1) for n in range(2)] + [
-            (f"beagle_{split}{n}", 2) for n in range(2)
-        ]
+        kinds = (("Abyssinian", 1), ("beagle", 2))
+        names = [(f"{kind}_{split}{n}", label) for kind, label in kinds for n in range(2)]
         for n, (name, _) in enumerate(names):
             picture(base / "images" / f"{name}.jpg", n, SIZE)
         _lines(base / "annotations" / f"{split}.txt", [f"{name} {label} 1 1" for name, label in names])
@@ -122,8 +119,8 @@ def stl10(root: Path) -> None:
             (folder / f"{split}_y.bin").write_bytes(bytes([1, 2] * (count // 2)))
 
 
-def folders(root: Path, place: str, splits: tuple[str, ...], ending: str, names: tuple[str, ...]) -> None:
-    for split in splits:
+def folders(root: Path, place: str, ending: str, names: tuple[str, ...]) -> None:
+    for split in ("train", "valid", "test"):
         for k, name in enumerate(names):
             for n in range(2):
                 picture(root / place / split / name / f"{n}{ending}", k * 10 + n, SIZE)
@@ -173,11 +170,8 @@ def pcam(root: Path) -> None:
 def fer2013(root: Path) -> None:
     (root / "fer2013").mkdir(parents=True)
     pixels = " ".join(["7"] * 48 * 48)
-    rows = [
-        f"{n % 2 + 3},{pixels},{usage}"
-        for usage in ("Training", "PublicTest", "PrivateTest")
-        for n in range(4)
-    ]
+    usages = ("Training", "PublicTest", "PrivateTest")
+    rows = [f"{n % 2 + 3},{pixels},{usage}" for usage in usages for n in range(4)]
     _lines(root / "fer2013" / "fer2013.csv", ["emotion,pixels,Usage", *rows])
 
 
@@ -192,13 +186,9 @@ WRITERS: dict[ImageSet, Callable[[Path], None]] = {
     ImageSet.FLOWERS: flowers,
     ImageSet.MNIST: mnist,
     ImageSet.STL10: stl10,
-    ImageSet.COUNTRY211: lambda root: folders(
-        root, "country211", ("train", "valid", "test"), ".jpg", ("AD", "AE")
-    ),
+    ImageSet.COUNTRY211: lambda root: folders(root, "country211", ".jpg", ("AD", "AE")),
     ImageSet.SUN397: sun397,
-    ImageSet.RENDERED_SST2: lambda root: folders(
-        root, "rendered-sst2", ("train", "valid", "test"), ".png", ("negative", "positive")
-    ),
+    ImageSet.RENDERED_SST2: lambda root: folders(root, "rendered-sst2", ".png", ("negative", "positive")),
     ImageSet.CALTECH101: caltech,
     ImageSet.GTSRB: gtsrb,
     ImageSet.PCAM: pcam,
