@@ -30,6 +30,15 @@ def refusal(place: Path, function: Callable[..., Any], *arguments: Any) -> str:
     return str(found.value)
 
 
+def sentence_of(function: Callable[..., Any], *arguments: Any) -> str | None:
+    """What a UserError of the call says, None where it ends well; other errors pass."""
+    try:
+        function(*arguments)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def fail_rename(monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     """Let the `failing`-th call of `os.replace` from now on, counted from 1, end with an error."""
     rename, calls = os.replace, 0

@@ -30,7 +30,8 @@ def test_a_torn_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["state.json", "config.json", "provenance.json"])
 @pytest.mark.parametrize("text", ["[1]", "3", "{", "[" * 50_000])
 def test_json_of_another_type_is_named(tmp_path: Path, name: str, text: str) -> None:
-    for file in ("provenance.json", "model.safetensors"):
+    beside = ["config.json"] if name == "provenance.json" else []
+    for file in ("provenance.json", "model.safetensors", *beside):
         (tmp_path / file).write_bytes(struct.pack("<Q", 2) + b"{}" if file.endswith("s") else b"{}")
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=rf"{name} (is not valid JSON|must hold a JSON object)"):

@@ -14,10 +14,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.failing import Trap, refusal
+from tests.failing import Trap, refusal, sentence_of
 from tests.interop.published_files import KINDS, choices, tiny_file, write
 from tests.modeling.build import tiny_config
-from tests.official.pictures import sentence_of
 from xfm.cli import main
 from xfm.config.task import TaskKind
 from xfm.errors import UserError

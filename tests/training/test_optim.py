@@ -21,6 +21,11 @@ from xfm.training.optim import (
 )
 
 
+def by_name(groups, field):
+    """A field of the group of every parameter."""
+    return {name: group[field] for group in groups for name in group["names"]}
+
+
 def test_no_vector_scalar_or_position_table_is_decayed():
     for name, parameter in tiny_model().named_parameters():
         table = "positions" in name or "relative_position" in name
@@ -49,8 +54,7 @@ def test_groups_cover_every_trained_parameter_once():
     model.language.requires_grad_(False)
     config = OptimConfig(lr=1.0, new_lr_multiplier=2.0, weight_decay=0.5)
     groups = parameter_groups(model, config, lambda name: name.startswith("itm_head"))
-    rates = {name: group["lr_scale"] for group in groups for name in group["names"]}
-    decays = {name: group["weight_decay"] for group in groups for name in group["names"]}
+    rates, decays = by_name(groups, "lr_scale"), by_name(groups, "weight_decay")
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert rates.keys() == trained
     assert sum(len(group["params"]) for group in groups) == len(trained)
@@ -134,8 +138,7 @@ def test_muon_takes_the_matrices_of_linear_layers_only():
     model = tiny_model()
     config = OptimConfig(lr=1e-3, muon_lr=4e-3, new_lr_multiplier=2.0)
     adamw, muon = build_optimizer(model, config, lambda name: name.startswith("itm_head")).members
-    by_muon = {name for group in muon.param_groups for name in group["names"]}
-    by_adamw = {name for group in adamw.param_groups for name in group["names"]}
+    by_muon, by_adamw = (by_name(one.param_groups, "names").keys() for one in (muon, adamw))
     assert not by_muon & by_adamw
     assert by_muon | by_adamw == {name for name, _ in model.named_parameters()}
     assert "vision.blocks.0.fc1.weight" in by_muon
@@ -160,7 +163,7 @@ def test_composite_equals_its_members_alone():
     config = OptimConfig(lr=1e-2, muon_lr=3e-2, weight_decay=0.1)
     chosen = build_optimizer(ours, config)
     shown = dict(reference.named_parameters())
-    names = [[name for group in m.param_groups for name in group["names"]] for m in chosen.members]
+    names = [by_name(member.param_groups, "names") for member in chosen.members]
     groups = [
         {"params": [shown[name] for name in own if is_decayed(name, shown[name]) == decayed],
          "weight_decay": 0.1 if decayed else 0.0}
@@ -215,7 +218,7 @@ def test_layers_and_new_parts_multiply():
     for optimizer_config in (config, replace(config, muon_lr=2e-3)):
         optimizer = build_optimizer(model, optimizer_config, lambda name: name.startswith("itm_head"))
         set_rate(optimizer, optimizer_config, 2500, 10_000)
-        rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
+        rates = by_name(optimizer.param_groups, "lr")
         scale = 2e-3 if optimizer_config.muon_lr else 1e-3
         assert rates["vision.blocks.1.fc1.weight"] == pytest.approx(scale * 0.5)
         assert rates["vision.blocks.1.fc1.bias"] == pytest.approx(1e-3 * 0.5)

@@ -13,18 +13,8 @@ from xfm.world.grammar import plural
 from xfm.world.palette import BACKGROUNDS, COLOURS
 from xfm.world.scene import Scene
 
-NUMBERS = {
-    "zero": 0,
-    "no": 0,
-    "a": 1,
-    "an": 1,
-    "one": 1,
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "only one": 1,
-}
+NUMBERS = {"zero": 0, "no": 0, "a": 1, "an": 1, "one": 1, "only one": 1}
+NUMBERS |= {"two": 2, "three": 3, "four": 4, "five": 5}
 SIZES = {"small": 0, "little": 0, "tiny": 0, "large": 2, "big": 2, "huge": 2}
 _ROW = {"top": 0, "upper": 0, "bottom": 2, "lower": 2}
 _COLUMN = {"left": 0, "right": 2}

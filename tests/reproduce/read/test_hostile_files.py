@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.failing import sentence_of
 from tests.official import corpora
 from tests.official.corpora import CORPORA
 from tests.official.glue import write_glue, write_parquet
-from tests.official.pictures import sentence_of, write_json
+from tests.official.pictures import write_json
 from xfm.data.task_rows import Row
 from xfm.errors import UserError
 from xfm.reproduce.files.pictures import unpacked
