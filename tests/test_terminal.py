@@ -153,7 +153,7 @@ def test_ctrl_c_while_torch_is_imported(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.03, 0.06, 0.1])
 def test_ctrl_c_while_options_are_read(seconds: float) -> None:
-    ended = interrupted([*XFM, "pretrain", "--training.step", "1"], "_yaml", seconds)
+    ended = interrupted([sys.executable, "-m", "xfm", "pretrain", "--training.step", "1"], "_yaml", seconds)
     if ended.status == 2:  # it was too late
         assert "unknown option" in ended.err
     else:
@@ -169,6 +169,7 @@ def test_a_signal_while_the_process_ends_is_not_its_status(model: Path, number: 
     )
     for seconds in (0.0, 0.05, 0.1):
         with Running([sys.executable, "-c", code, str(model)]) as running:
+            assert running.process.stdout
             while running.process.stdout.readline() not in ("done\n", ""):
                 pass
             time.sleep(seconds)

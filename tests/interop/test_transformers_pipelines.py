@@ -1,6 +1,7 @@
 """transformers' own pipelines on a folder of this package answer as its pipelines do, or are refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import transformers
 import xfm
 import xfm.interop.transformers
 from tests.inference.models import TASKS, pictures, save, texts, tuned
-from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.config.task import ImageHead, TaskKind
 from xfm.errors import UserError
 from xfm.modeling.folder import CONFIG, Pretrained, load_model
 from xfm.modeling.hub import save_pretrained
@@ -29,12 +30,9 @@ def theirs(task: str, folder: Path, **options: Any) -> Any:
 
 def with_task(kind: TaskKind, **changes: Any) -> Pretrained:
     """A tuned tiny model with another configuration of its task."""
-    old = TASKS[kind]
-    TASKS[kind] = TaskConfig(kind, **{"classes": old.classes, "labels": old.labels, **changes})
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, kind, replace(TASKS[kind], **changes))
         return tuned(kind)
-    finally:
-        TASKS[kind] = old
 
 
 def assert_same(mine: list[Any], other: list[Any]) -> None:

@@ -26,6 +26,11 @@ from xfm.world.plan import plan
 from xfm.world.units import Made, Part, Studio, Unit
 
 World = tuple[Path, WorldManifest]
+SIZES = TaskSizes(**dict.fromkeys(TaskSizes.__dataclass_fields__, 8))
+FEW = WorldConfig(
+    scenes=30, singles=8, pictures=8, text_lines=40, vocab_size=400, shard_size=10, workers=1, tasks=SIZES
+)
+"""Of several shards."""
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -39,12 +44,14 @@ def annotations(path: Path) -> list[dict[str, Any]]:
 
 
 def test_two_builds_are_byte_identical_whatever_the_processes(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, manifest = world
+    one = build_world(tmp_path / "one", FEW, progress=False)
     monkeypatch.setattr(build, "IN_PROCESS", 0)
-    assert build_world(tmp_path / "again", replace(SMALL, workers=2), progress=False) == manifest
-    assert content(folder) == content(tmp_path / "again")
+    two = build_world(tmp_path / "two", replace(FEW, workers=2), progress=False)
+    assert one == two
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert "pretrain/scenes-00002.tar" in one.files
 
 
 def test_layout_is_that_of_the_contract(world: World) -> None:
@@ -156,19 +163,16 @@ def test_same_configuration_is_not_built_again(world: World, capsys: pytest.Capt
 
 
 def test_another_configuration_replaces_the_world_on_request(tmp_path: Path) -> None:
-    sizes = dict.fromkeys(TaskSizes.__dataclass_fields__, 4)
-    config = WorldConfig(scenes=8, singles=4, pictures=4, text_lines=20, vocab_size=400, workers=1,
-                         tasks=TaskSizes(**sizes))  # fmt: skip
-    first = build_world(tmp_path / "w", config, progress=False)
+    first = build_world(tmp_path / "w", FEW, progress=False)
     with pytest.raises(UserError, match=r"w holds a world with seed 0, not 1: .* `xfm prepare --force`"):
-        build_world(tmp_path / "w", replace(config, seed=1), progress=False)
+        build_world(tmp_path / "w", replace(FEW, seed=1), progress=False)
     assert WorldManifest.load(tmp_path / "w") == first
-    second = build_world(tmp_path / "w", replace(config, seed=1), progress=False, force=True)
+    second = build_world(tmp_path / "w", replace(FEW, seed=1), progress=False, force=True)
     assert first.fingerprint != second.fingerprint
     assert first.files != second.files
     assert WorldManifest.load(tmp_path / "w").seed == 1
     (tmp_path / "w" / "pretrain" / "text.jsonl").unlink()
-    assert build_world(tmp_path / "w", replace(config, seed=1), progress=False).files == second.files
+    assert build_world(tmp_path / "w", replace(FEW, seed=1), progress=False).files == second.files
     next((tmp_path / "w" / "tasks" / "images").iterdir()).unlink()
     assert second.missing(tmp_path / "w") == ["tasks/images"]
     assert [p.name for p in tmp_path.iterdir()] == ["w"]
