@@ -1,10 +1,42 @@
-"""Failures of the disk, for tests of what writes files."""
+"""Failures of the disk, code in files, and what refusals say, for tests of what reads and writes files."""
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from xfm.errors import UserError
+
+
+class Trap:
+    """Calls a function when it is unpickled."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call
+
+
+def refusal(place: Path, function: Callable[..., Any], *arguments: Any) -> str:
+    """The one line of the UserError of a call, which names a place."""
+    with pytest.raises(UserError) as found:
+        function(*arguments)
+    assert str(place) in str(found.value)
+    assert "\n" not in str(found.value)
+    return str(found.value)
+
+
+def sentence_of(function: Callable[..., Any], *arguments: Any) -> str | None:
+    """What a UserError of the call says, None where it ends well; other errors pass."""
+    try:
+        function(*arguments)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def fail_rename(monkeypatch: pytest.MonkeyPatch, failing: int) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -20,6 +21,17 @@ import psutil
 ROOT = Path(__file__).parent.parent
 XFM = [sys.executable, "-m", "xfm.cli"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+HOLD = [
+    sys.executable,
+    "-c",
+    "import sys, time\n"
+    "from pathlib import Path\n"
+    "from xfm.locks import locked\n"
+    "with locked(Path(sys.argv[1]), beside=len(sys.argv) > 2):\n"
+    "    Path(sys.argv[1] + '.ready').touch()\n"
+    "    time.sleep(100)\n",
+]
+"""Holds the folder that is given until it is killed; makes FOLDER.ready once it does."""
 _MARK = "XFM_TEST_MARK"
 
 
@@ -30,53 +42,68 @@ class Running:
     Args:
         command: with its arguments.
         cwd: where.
-        extra: environment variables besides this process's.
+        extra: environment variables besides this process's; None takes one away.
+        output: file that gets its output and its errors, in place of pipes.
     """
 
     command: Sequence[str]
     cwd: Path | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str | None] = field(default_factory=dict)
+    output: Path | None = None
 
     def __enter__(self) -> Self:
         self.mark = uuid.uuid4().hex
         paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        }
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=self.cwd,
-            env=environment | {_MARK: self.mark} | dict(self.extra),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        variables |= {_MARK: self.mark, **self.extra}
+        self.environment = {name: value for name, value in variables.items() if value is not None}
+        with self.output.open("wb") if self.output else nullcontext(subprocess.PIPE) as stream:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.cwd,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT if self.output else stream,
+                text=True,
+                start_new_session=True,
+                # What runs in the background of a shell ignores Ctrl-C, and its children would, too.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
         return self
 
     def __exit__(self, *exception: object) -> None:
         for left in self.all():
-            left.kill()
+            with suppress(psutil.Error):
+                left.kill()
         self.process.communicate()
 
     def all(self) -> list[psutil.Process]:
-        """The command and everything that it started and that still runs."""
+        """The command and everything that it started and that still runs, in its session or not."""
         found = []
         for process in psutil.process_iter():
-            try:
-                if process.environ().get(_MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+            with suppress(psutil.Error, OSError):
+                mine = os.getsid(process.pid) == self.process.pid or process.environ().get(_MARK) == self.mark
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except psutil.Error:
-                continue
         return found
 
     def children(self) -> list[psutil.Process]:
         """Everything that the command started and that still runs."""
         return [process for process in self.all() if process.pid != self.process.pid]
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 120) -> None:
+    def left(self, seconds: float) -> list[str]:
+        """Command lines of what outlives the command; it has some seconds to notice that it is alone."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is not None and self.children() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        names = []
+        for process in self.children():
+            with suppress(psutil.Error):
+                names.append(" ".join(process.cmdline())[:120] or process.name())
+        return names
+
+    def wait_until(self, condition: Callable[[], object], seconds: float = 120) -> object:
         """Wait for something that happens while the command runs."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -84,10 +111,12 @@ class Running:
                 raise AssertionError(f"it ended with {self.process.returncode}: {self.process.communicate()}")
             assert time.monotonic() < deadline, "it did not happen in time"
             time.sleep(0.05)
+        return True
 
     def signal(self, number: int, group: bool = False) -> None:
         """Send a signal to the command, or to all of its session as a terminal or a scheduler does."""
-        (os.killpg if group else os.kill)(self.process.pid, number)
+        with suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.process.pid, number)
 
     def end(self, seconds: float = 120, leaves: float = 30) -> "Ended":
         """Wait for the end of the command, and some time for the end of what it started.
@@ -98,16 +127,7 @@ class Running:
             subprocess.TimeoutExpired: the command, or a process that holds its pipes, goes on.
         """
         out, err = self.process.communicate(timeout=seconds)
-        deadline = time.monotonic() + leaves
-        while (left := self.all()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        names = []
-        for process in left:
-            try:
-                names.append(" ".join(process.cmdline()))
-            except psutil.Error:
-                continue
-        return Ended(self.process.returncode, out, err, names)
+        return Ended(self.process.returncode, out, err, self.left(leaves))
 
 
 @dataclass(frozen=True)
@@ -135,8 +155,3 @@ def run(command: Sequence[str], seconds: float = 120, cwd: Path | None = None, *
     """Run a command to its end, within a time."""
     with Running(command, cwd, extra) as running:
         return running.end(seconds)
-
-
-def killed(running: Running) -> None:
-    """End a command as `kill -9` does."""
-    running.signal(signal.SIGKILL)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.cli import main
 from xfm.errors import UserError
 from xfm.info import describe, parameter_counts
 
@@ -28,13 +27,23 @@ def test_a_torn_log(tmp_path: Path) -> None:
     assert "last logged" not in describe(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["state.json", "config.json"])
+@pytest.mark.parametrize("name", ["state.json", "config.json", "provenance.json"])
 @pytest.mark.parametrize("text", ["[1]", "3", "{", "[" * 50_000])
 def test_json_of_another_type_is_named(tmp_path: Path, name: str, text: str) -> None:
-    for file in ("provenance.json", "model.safetensors"):
+    beside = ["config.json"] if name == "provenance.json" else []
+    for file in ("provenance.json", "model.safetensors", *beside):
         (tmp_path / file).write_bytes(struct.pack("<Q", 2) + b"{}" if file.endswith("s") else b"{}")
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=rf"{name} (is not valid JSON|must hold a JSON object)"):
+        describe(str(tmp_path))
+
+
+def test_folders_of_something_else_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no model folder"):
+        describe(str(tmp_path))
+    for name in ("config.json", "provenance.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match="not a safetensors file"):
         describe(str(tmp_path))
 
 
@@ -53,8 +62,3 @@ def test_a_file_does_not_hide_a_recipe(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "base").write_text("")
     monkeypatch.chdir(tmp_path)
     assert "name: base" in describe("base")
-
-
-def test_a_published_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", "nowhere.th"]) == 2
-    assert "nowhere.th does not exist" in capsys.readouterr().err

@@ -11,25 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, Running, run
+from tests.processes import HOLD, ROOT, Running, run
 from xfm.errors import UserError
 from xfm.inference.predict.output import open_answers
 from xfm.locks import LOCK_FILE, holds, locked
-
-HOLD = (
-    "import sys, time\n"
-    "from pathlib import Path\n"
-    "from xfm.locks import locked\n"
-    "with locked(Path(sys.argv[1]), beside=len(sys.argv) > 2):\n"
-    "    Path(sys.argv[1] + '.ready').touch()\n"
-    "    time.sleep(60)\n"
-)
 
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_the_second_is_told_who_is_first(tmp_path, beside):
     folder = tmp_path / "run"
-    with Running([sys.executable, "-c", HOLD, str(folder), *(["beside"] if beside else [])]) as first:
+    with Running([*HOLD, str(folder), *(["beside"] if beside else [])]) as first:
         first.wait_until((tmp_path / "run.ready").exists)
         words = rf"run is in use by process {first.process.pid} on"
         with pytest.raises(UserError, match=words) as caught, locked(folder, beside):

@@ -34,11 +34,8 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 def test_configuration_and_errors_import_no_torch() -> None:
-    loaded = run(
-        "import json, sys, xfm; xfm.UserError, xfm.ModelConfig, xfm.Recipe; "
-        "print(json.dumps(sorted(sys.modules)))"
-    )
-    assert "torch" not in loaded
+    used = "xfm.UserError, xfm.ModelConfig, xfm.Recipe"
+    assert "torch" not in run(f"import json, sys, xfm; {used}; print(json.dumps(sorted(sys.modules)))")
 
 
 def test_the_names_are_few_and_listed() -> None:
@@ -52,6 +49,7 @@ def test_every_name_resolves_to_what_its_home_defines(name: str) -> None:
     value = public(name)
     assert value.__name__ == name  # type: ignore[attr-defined]
     assert value.__module__ == xfm._HOMES[name], "the home must define it, not import it"
+    assert find_spec(f"xfm.{name}") is None, "importing that module would hide the name"
 
 
 @pytest.mark.parametrize("name", xfm.__all__)
@@ -84,19 +82,9 @@ def test_type_checkers_see_the_same_names() -> None:
     assert seen == xfm._HOMES
 
 
-@pytest.mark.parametrize("name", xfm.__all__)
-def test_no_module_hides_a_name(name: str) -> None:
-    """Importing `xfm.NAME` as a module would replace the public object by the module."""
-    assert find_spec(f"xfm.{name}") is None
-
-
 def test_names_stay_the_same_object() -> None:
-    names = list(xfm.__all__)
-    same = run(
-        f"import json, xfm; names = {names}; "
-        "print(json.dumps([getattr(xfm, n) is getattr(xfm, n) for n in names]))"
-    )
-    assert same == [True] * len(names)
+    same = "[getattr(xfm, n) is getattr(xfm, n) for n in xfm.__all__]"
+    assert all(run(f"import json, xfm; print(json.dumps({same}))"))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

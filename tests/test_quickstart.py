@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.folders import content
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.model import FusionConfig, ModelConfig, VisionConfig
@@ -38,11 +39,6 @@ from xfm.training.flags import Flag, plain
 
 MODULE = import_module("xfm.quickstart")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", steps=40, step_seconds=0.5)
-
-
-def content(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_text() for path in files}
 
 
 @dataclass
@@ -84,6 +80,13 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     return stages
 
 
+def stop(folder: Path, stages: Stages) -> None:
+    """A quickstart that is stopped in its training."""
+    stages.failing = 1
+    with pytest.raises(KeyboardInterrupt):
+        quickstart(folder, 5)
+
+
 # ---------------------------------------------------------------- budget and plan
 @pytest.mark.parametrize("budget", [0, 0.99, -5, 1441, math.inf, math.nan])
 def test_a_budget_out_of_range(tmp_path: Path, stages: Stages, budget: float) -> None:
@@ -98,9 +101,7 @@ def test_more_time_gives_more_steps(smoke: bool, monkeypatch: pytest.MonkeyPatch
     for step in (0.05, 2.0):
         monkeypatch.setattr(MODULE, "measure_step", lambda recipe, step=step: step)
         now = time.perf_counter()
-        plans = {
-            seconds: make_plan(5, smoke, Path("world"), now + seconds) for seconds in (200.0, 400.0, 4000.0)
-        }
+        plans = {left: make_plan(5, smoke, Path("world"), now + left) for left in (200.0, 400.0, 4000.0)}
         steps = [plan.steps for plan in plans.values()]
         assert steps == sorted(set(steps))
         for seconds, plan in plans.items():
@@ -179,9 +180,7 @@ def test_a_stopped_run_goes_on_with_its_plan(
     tmp_path: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    stages.failing = 1
-    with pytest.raises(KeyboardInterrupt):
-        quickstart(folder, 5)
+    stop(folder, stages)
     plan = (folder / PLAN_FILE).read_text()
     monkeypatch.setattr(MODULE, "measure_step", lambda recipe: pytest.fail("the plan is made already"))
     quickstart(folder, 5)
@@ -213,9 +212,7 @@ def test_an_unfinished_run_of_another_kind_is_moved_aside(
     tmp_path: Path, stages: Stages, budget: float, smoke: bool
 ) -> None:
     folder = tmp_path / "run"
-    stages.failing = 1
-    with pytest.raises(KeyboardInterrupt):
-        quickstart(folder, 5)
+    stop(folder, stages)
     before = content(folder)
     quickstart(folder, budget, smoke)
     assert content(tmp_path / "run.1") == before
@@ -226,8 +223,8 @@ def test_an_unfinished_run_of_another_kind_is_moved_aside(
 def test_finished_runs_are_kept(tmp_path: Path, stages: Stages) -> None:
     for _ in range(3):
         quickstart(tmp_path / "run", 5)
-    reports = {path.parent.name: path.read_text() for path in tmp_path.rglob("report.html")}
-    assert reports == {"run.1": "report 1", "run.2": "report 2", "run": "report 3"}
+    for number, name in enumerate(("run.1", "run.2", "run"), start=1):
+        assert (tmp_path / name / "report.html").read_text() == f"report {number}"
 
 
 def test_something_else_in_the_folder_stays_where_it_is(tmp_path: Path, stages: Stages) -> None:
@@ -235,7 +232,7 @@ def test_something_else_in_the_folder_stays_where_it_is(tmp_path: Path, stages: 
     (tmp_path / "run" / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"run holds something else than a run .*; choose a new folder"):
         quickstart(tmp_path / "run", 5)
-    assert content(tmp_path) == {"run/notes.txt": "mine"}
+    assert content(tmp_path) == {"run/notes.txt": b"mine"}
     assert stages.worlds == []
 
 
@@ -275,15 +272,9 @@ def test_the_stages_themselves(
 
     def narrow(world: Path, smoke: bool, steps: int) -> Recipe:
         recipe = full(world, smoke, steps)
-        return replace(
-            recipe,
-            model=ModelConfig(
-                vision=VisionConfig(96, 16, 32, 1, 2),
-                language=replace(recipe.model.language, width=32, depth=1, heads=2, mlp_width=32),
-                fusion=FusionConfig(1, 2, 32),
-                projection=8,
-            ),
-        )
+        language = replace(recipe.model.language, width=32, depth=1, heads=2, mlp_width=32)
+        model = ModelConfig(VisionConfig(96, 16, 32, 1, 2), language, FusionConfig(1, 2, 32), projection=8)
+        return replace(recipe, model=model)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(MODULE, "SMOKE_SCALE", 0.002)

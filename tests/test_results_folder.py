@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 import xfm
 from tests.evaluation.tiny import save_tiny_model, write_world
+from tests.folders import content
 from tests.interop.published_files import tiny
 from tests.official.glue import write_glue
 from tests.training.corpus import tiny_recipe, write_corpus
@@ -26,12 +27,22 @@ from xfm.results_folder import MADE_BY, Maker, free_name, holding, require_free,
 
 SAMPLES = Path(__file__).parents[1] / "docs" / "tutorials" / "samples"
 REVIEWS, SHAPES = SAMPLES / "reviews.csv", SAMPLES / "shapes.csv"
-SHORT = ["--steps", "2", "--batch-size", "4", "--device", "cpu", "--quiet"]
-Arguments = Callable[[Path, Path], list[str | Path]]
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def run(words: Sequence[str | Path]) -> int:
+    return main([*map(str, words)])
+
+
+def refused(words: Sequence[str | Path], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence of a command that leaves what is in a folder as it is."""
+    before = content(folder)
+    capsys.readouterr()
+    assert run(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("xfm: ")
+    assert error.count("\n") == 1
+    assert content(folder) == before
+    return error
 
 
 @pytest.fixture(scope="module")
@@ -50,50 +61,37 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-COMMANDS: dict[str, Arguments] = {
-    "evaluate": lambda model, out: [
-        *("evaluate", model, "--world", model.parent / "world", "--out", out, "--quiet"),
-        *("--parts", "paraphrase", "--scale", "0.01", "--device", "cpu"),
-    ],
-    "test": lambda model, out: [
-        *("evaluate", f"{model}-tuned", "--test", REVIEWS, "--out", out, "--device", "cpu", "--quiet"),
-    ],
-    "finetune": lambda model, out: [
-        *("finetune", "text-classification", "--model", model, "--train", REVIEWS, "--out", out, *SHORT)
-    ],
-    "probe": lambda model, out: [
-        *("probe", model, "--train", SHAPES, "--test", SHAPES, "--out", out),
-        *("--methods", "knn", "--neighbours", "2", "--features.device", "cpu"),
-    ],
-    "zero-shot": lambda model, out: [
-        *("zero-shot", model, "--test", SHAPES, "--out", out, "--device", "cpu")
-    ],
-    "reproduce": lambda model, out: [
-        *("reproduce", "cola", "--model", model, "--data", model.parent / "data", "--out", out),
-        *("--smoke", "--quiet", "--device", "cpu"),
-    ],
-    "convert": lambda model, out: ["convert", model.with_suffix(".th"), out, "--recipe", "nano"],
+COMMANDS = {
+    "evaluate": "evaluate MODEL --world ROOT/world --out OUT --parts paraphrase --scale 0.01 SHORT",
+    "test": "evaluate MODEL-tuned --test REVIEWS --out OUT SHORT",
+    "finetune": "finetune text-classification --model MODEL --train REVIEWS --out OUT --steps 2 "
+    "--batch-size 4 SHORT",
+    "probe": "probe MODEL --train SHAPES --test SHAPES --out OUT --methods knn --neighbours 2 "
+    "--features.device cpu",
+    "zero-shot": "zero-shot MODEL --test SHAPES --out OUT --device cpu",
+    "reproduce": "reproduce cola --model MODEL --data ROOT/data --out OUT --smoke SHORT",
+    "convert": "convert MODEL.th OUT --recipe nano",
 }
-"""What makes folders, of a model."""
-ONLY_REFUSED: dict[str, Arguments] = {
-    "easy-vqa": lambda model, out: ["easy-vqa", "--model", model, "--out", out, "--steps", "1", "--quiet"],
-    "pretrain": lambda model, out: [
-        *("pretrain", "--recipe", "nano", "--root", model.parent / "corpus", "--folder", out, "--quiet")
-    ],
-    "quickstart": lambda model, out: ["quickstart", "--folder", out, "--smoke"],
-    "prepare": lambda model, out: ["prepare", "--folder", out, "--scale", "0.002"],
-    "init": lambda model, out: ["init", "--language", model, "--vision", model, out],
-    "export": lambda model, out: ["export", model, one_file(out)],
-    "predict": lambda model, out: [
-        *("predict", "embed", "--model", model, "--input", REVIEWS, "--out", one_file(out)),
-        *("--restart", "--quiet", "--device", "cpu"),
-    ],
+"""What makes folders."""
+ONLY_REFUSED = {
+    "easy-vqa": "easy-vqa --model MODEL --out OUT --steps 1 --quiet",
+    "pretrain": "pretrain --recipe nano --root ROOT/corpus --folder OUT --quiet",
+    "quickstart": "quickstart --folder OUT --smoke",
+    "prepare": "prepare --folder OUT --scale 0.002",
+    "init": "init --language MODEL --vision MODEL OUT",
+    "export": "export MODEL FILE",
+    "predict": "predict embed --model MODEL --input REVIEWS --out FILE --restart SHORT",
 }
-"""What would write into them, too."""
+"""What would write into them, too; FILE is one of the files that are there."""
 
 
-def one_file(folder: Path) -> Path:
-    return next(path for path in sorted(folder.iterdir()) if path.is_file())
+def words_of(command: str, model: Path, out: Path) -> list[str]:
+    """A command on a model and what lies beside it."""
+    file = min((path for path in out.glob("*") if path.is_file()), default=out)
+    places = {"MODEL": model, "ROOT": model.parent, "OUT": out, "FILE": file, "REVIEWS": REVIEWS}
+    for name, place in (places | {"SHAPES": SHAPES, "SHORT": "--quiet --device cpu"}).items():
+        command = command.replace(name, str(place))
+    return command.split()
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +99,8 @@ def made(given: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     """The folder of every command."""
     root = tmp_path_factory.mktemp("made")
     found = {name: root / name for name in COMMANDS}
-    for name, arguments in COMMANDS.items():
-        assert main([str(word) for word in arguments(given / "first", found[name])]) == 0, name
+    for name, command in COMMANDS.items():
+        assert main(words_of(command, given / "first", found[name])) == 0, name
     found["pretrain"] = root / "pretrain"
     xfm.pretrain(tiny_recipe(given / "corpus", steps=2), found["pretrain"], progress=False, device="cpu")
     found["prepare"] = Path(shutil.copytree(given / "world", root / "prepare"))
@@ -119,10 +117,7 @@ APART = {
 }
 
 
-@pytest.mark.parametrize(
-    ("holder", "writer"),
-    [pair for pair in product(HOLDERS, WRITERS) if pair not in APART],
-)
+@pytest.mark.parametrize(("holder", "writer"), [one for one in product(HOLDERS, WRITERS) if one not in APART])
 def test_every_command_into_the_folder_of_every_other(
     given: Path,
     made: dict[str, Path],
@@ -134,31 +129,21 @@ def test_every_command_into_the_folder_of_every_other(
 ) -> None:
     """Of another model, where it is the same command."""
     monkeypatch.chdir(tmp_path)
-    out = tmp_path / "out"
-    shutil.copytree(made[holder], out)
-    before = content(out)
-    assert main([str(word) for word in WRITERS[writer](given / "second", out)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("xfm: ")
-    assert error.count("\n") == 1
-    assert str(out) in error
-    assert content(out) == before
+    out = Path(shutil.copytree(made[holder], tmp_path / "out"))
+    assert str(out) in refused(words_of(WRITERS[writer], given / "second", out), out, capsys)
 
 
 @pytest.mark.parametrize("command", ["probe", "zero-shot"])
 def test_pictures_of_a_table_are_not_put_into_the_folder_of_another(
-    given: Path, made: dict[str, Path], tmp_path: Path, command: str
+    given: Path, made: dict[str, Path], tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Tables that hold their pictures have them written to the folder of the results."""
-    held = [(SAMPLES / name).read_bytes() for name in ("pictures/1.png", "pictures/2.png")]
-    table = pa.table({"image": [{"bytes": data, "path": None} for data in held], "label": ["a", "b"]})
-    parquet.write_table(table, tmp_path / "held.parquet")
+    pictures = [(SAMPLES / name).read_bytes() for name in ("pictures/1.png", "pictures/2.png")]
+    table = pa.table({"image": [{"bytes": data, "path": None} for data in pictures], "label": ["a", "b"]})
+    parquet.write_table(table, held := tmp_path / "held.parquet")
     out = Path(shutil.copytree(made["finetune"], tmp_path / "out"))
-    before = content(out)
-    words = [command, str(given / "first"), "--test", str(tmp_path / "held.parquet"), "--out", str(out)]
-    train = ["--train", str(tmp_path / "held.parquet")] if command == "probe" else []
-    assert main([*words, *train]) == 2
-    assert content(out) == before
+    words = [command, given / "first", "--test", held, "--out", out]
+    refused([*words, *(["--train", held] if command == "probe" else [])], out, capsys)
 
 
 def test_the_folders_say_who_made_them(made: dict[str, Path]) -> None:
@@ -175,7 +160,7 @@ def test_the_folders_say_who_made_them(made: dict[str, Path]) -> None:
 def test_the_same_again_is_welcome(given: Path, made: dict[str, Path], tmp_path: Path, name: str) -> None:
     """The same command on the same model and data may go on, or be repeated."""
     out = Path(shutil.copytree(made[name], tmp_path / "out"))
-    assert main([str(word) for word in COMMANDS[name](given / "first", out)]) == 0
+    assert main(words_of(COMMANDS[name], given / "first", out)) == 0
 
 
 @pytest.mark.parametrize("holder", [name for name in COMMANDS if name != "convert"])
@@ -185,14 +170,12 @@ def test_unsigned_folders_of_earlier_versions_are_foreign(
     """Unless their files show the same command, model and data."""
     out = Path(shutil.copytree(made[holder], tmp_path / "out"))
     (out / MADE_BY).unlink()
-    before = content(out)
     for writer in ("finetune", "probe", "test", "evaluate"):
-        arguments = [str(word) for word in COMMANDS[writer](given / "first", out)]
-        assert main(arguments) == (0 if writer == holder == "evaluate" else 2), writer
-        refused = "such as --out" in capsys.readouterr().err
-        assert refused == (not writer == holder == "evaluate")
-        if writer != "evaluate":
-            assert content(out) == before
+        arguments = words_of(COMMANDS[writer], given / "first", out)
+        if writer == holder == "evaluate":
+            assert run(arguments) == 0
+        else:
+            assert "such as --out" in refused(arguments, out, capsys), writer
 
 
 def test_an_evaluation_stands_beside_its_own_pre_training(
@@ -244,41 +227,31 @@ def test_a_world_is_not_built_over_what_lies_beside_it(
 ) -> None:
     world = Path(shutil.copytree(given / "world", tmp_path / "world"))
     (world / "notes.txt").write_text("mine")
-    before = content(world)
-    assert main(["prepare", "--folder", str(world), "--scale", "0.002", "--force"]) == 2
-    assert "world holds notes.txt beside the world" in capsys.readouterr().err
-    assert content(world) == before
+    said = refused(["prepare", "--folder", world, "--scale", "0.002", "--force"], world, capsys)
+    assert "world holds notes.txt beside the world" in said
 
 
 def test_nothing_is_drawn_over_the_pictures_of_others(
     given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows are drawn as NUMBER.jpg, a name that own pictures may have too; a run goes on with its own."""
-    command = ["predict", "grounding", "--model", str(given / "first"), "--input", str(SAMPLES / "boxes.csv")]
+    command = ["predict", "grounding", "--model", given / "first", "--input", SAMPLES / "boxes.csv"]
     command += ["--device", "cpu", "--quiet", "--out"]
-    photos, drawn = tmp_path / "photos", tmp_path / "drawn"
+    photos, drawn, answers = tmp_path / "photos", tmp_path / "drawn", tmp_path / "a.jsonl"
     photos.mkdir()
     (photos / "2.jpg").write_bytes(b"mine")
-    assert main([*command, str(tmp_path / "a.jsonl"), "--draw", str(photos)]) == 2
-    assert (
-        f"photos holds something else than the pictures of {tmp_path / 'a.jsonl'}" in capsys.readouterr().err
-    )
-    assert content(photos) == {str(photos / "2.jpg"): b"mine"}
-    assert not (tmp_path / "a.jsonl").exists()
+    said = refused([*command, answers, "--draw", photos], tmp_path, capsys)
+    assert f"photos holds something else than the pictures of {answers}" in said
     for _ in range(2):
-        assert main([*command, str(tmp_path / "a.jsonl"), "--draw", str(drawn)]) == 0
-    before = content(drawn)
-    assert sum(name.endswith(".jpg") for name in before) == 10
-    assert main([*command, str(tmp_path / "b.jsonl"), "--draw", str(drawn)]) == 2
-    assert content(drawn) == before
+        assert run([*command, answers, "--draw", drawn]) == 0
+    assert sum(name.endswith(".jpg") for name in content(drawn)) == 10
+    refused([*command, tmp_path / "b.jsonl", "--draw", drawn], drawn, capsys)
 
 
 def test_runs_of_earlier_versions_are_told_by_their_settings(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
-    for settings, command in (
-        ("task: vqa\nfinetune:\n  steps: 3\n", "finetune"),
-        ("name: nano\n", "pretrain"),
-    ):
+    kinds = {"task: vqa\nfinetune:\n  steps: 3\n": "finetune", "name: nano\n": "pretrain"}
+    for settings, command in kinds.items():
         (tmp_path / "config.yaml").write_text(settings)
         found = holding(tmp_path)
         assert found is not None
@@ -293,17 +266,17 @@ def test_hostile_marks_neither_block_nor_end_in_an_error(tmp_path: Path) -> None
     assert found is not None
     assert found.maker is not None
     assert found.maker.command == "evaluate"
-    os.mkfifo(tmp_path / MADE_BY)
-    with pytest.raises(UserError, match=r"holds results of .*-2"):
-        require_free(tmp_path, Maker("probe"))
-    (tmp_path / "evaluation.json").unlink()
-    os.mkfifo(tmp_path / "evaluation.json")
+
+    def pipe(name: str, held: str) -> None:
+        (tmp_path / name).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UserError, match=rf"holds {held} of .*-2"):
+            require_free(tmp_path, Maker("probe"))
+
+    pipe(MADE_BY, "results")
+    pipe("evaluation.json", "results")
     assert stored_flags(tmp_path) == []
     assert left_out_sentence(tmp_path) == ""
-    with pytest.raises(UserError, match=r"holds results of .*-2"):
-        require_free(tmp_path, Maker("probe"))
     (tmp_path / "evaluation.json").unlink()
     (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
-    os.mkfifo(tmp_path / "config.yaml")
-    with pytest.raises(UserError, match=r"holds a run of .*-2"):
-        require_free(tmp_path, Maker("probe"))
+    pipe("config.yaml", "a run")

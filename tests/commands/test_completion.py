@@ -73,8 +73,3 @@ def test_the_code_is_the_shells(shell: str, tmp_path: Path, capsys: pytest.Captu
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here to check its syntax")
     subprocess.run([shell, "-n", str(code)], check=True)
-
-
-def test_an_unknown_shell_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["completion", "tcsh"]) == 2
-    assert "bash" in capsys.readouterr().err

@@ -1,8 +1,5 @@
 """On two processes the contrastive gradient is that of the whole batch, which the published code misses."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ from torch import Tensor
 
 from tests.golden.compare import check_gradients, check_loss, check_norms
 from tests.golden.recorded import Recorded
+from tests.processes import TORCHRUN, run
 
 WORKER = Path(__file__).with_name("two_ranks.py")
 WORLD = 2
@@ -19,21 +17,8 @@ WORLD = 2
 @pytest.fixture(scope="module")
 def found(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     out = tmp_path_factory.mktemp("two") / "gradients.safetensors"
-    root = WORKER.parents[2]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(WORLD)]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [*launch, str(WORKER), str(recorded.folder.resolve()), str(out)],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    ended = run([*TORCHRUN, str(WORLD), str(WORKER), str(recorded.folder.resolve()), str(out)], 240)
+    assert ended.status == 0, ended.err[-3000:]
     return load_file(out)
 
 

@@ -2,11 +2,10 @@
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
-from tests.hostile.running import MARK, Running, interrupt
+from tests.hostile.running import Watched, interrupt
 from tests.hostile.situation import Situation
 
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 4000 --out out"
@@ -18,30 +17,30 @@ PREDICT = "predict text-classification --model {tuned}/model --input in.jsonl --
 ENDED = (0, 2, 130, -signal.SIGTERM)
 
 
-def after(seconds: float, number: int, group: bool = True) -> Callable[[Running], None]:
+def after(seconds: float, number: int, group: bool = True) -> Callable[[Watched], None]:
     """A signal so long after the beginning."""
 
-    def act(running: Running) -> None:
+    def act(running: Watched) -> None:
         running.wait_until(lambda: False, seconds)
-        (running.send_to_all if group else running.send)(number)
+        running.signal(number, group)
 
     return act
 
 
-def when(name: str, number: int, group: bool = True, wait: float = 0.5) -> Callable[[Running], None]:
+def when(name: str, number: int, group: bool = True, wait: float = 0.5) -> Callable[[Watched], None]:
     """A signal once a file is there."""
 
-    def act(running: Running) -> None:
-        running.wait_until(lambda: [*running.here.glob(name)], 90)
+    def act(running: Watched) -> None:
+        running.wait_until(running.has(name), 90)
         running.wait_until(lambda: False, wait)
-        (running.send_to_all if group else running.send)(number)
+        running.signal(number, group)
 
     return act
 
 
-def kill_worker(running: Running) -> None:
+def kill_worker(running: Watched) -> None:
     """Kill a child of the command, as a machine does that is out of memory."""
-    running.wait_until(lambda: [*running.here.glob("out/log.jsonl")] and len(running.family()) > 1, 90)
+    running.wait_until(lambda: running.has("out/log.jsonl")() and len(running.family()) > 1, 90)
     running.wait_until(lambda: False, 1.0)
     for one in running.family()[1:]:
         if "resource_tracker" not in " ".join(one.cmdline()):
@@ -49,42 +48,31 @@ def kill_worker(running: Running) -> None:
             return
 
 
-def second(*words: str) -> Callable[[Running], None]:
+def second(*words: str) -> Callable[[Watched], None]:
     """The same folder for a second command, once the first has begun; then the first is ended."""
 
-    def act(running: Running) -> None:
-        running.wait_until(lambda: [*running.here.glob("out/log.jsonl"), *running.here.glob("out.jsonl")], 90)
-        command = running.process.args
-        assert isinstance(command, list)
-        more = [sys.executable, *command[command.index("-m") :], *words]
-        with (running.here.parent / "second.txt").open("wb") as stream:
-            one = subprocess.run(
-                more, cwd=running.here, env={**_environment(running), MARK: running.mark}, stdout=stream,
-                stderr=subprocess.STDOUT, timeout=100,
-            )  # fmt: skip
-        said = (running.here.parent / "second.txt").read_text()
+    def act(running: Watched) -> None:
+        running.wait_until(lambda: running.has("out/log.jsonl")() or running.has("out.jsonl")(), 90)
+        one = subprocess.run(
+            [*running.command, *words], cwd=running.cwd, env=running.environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=100,
+        )  # fmt: skip
         if running.process.poll() is not None and one.returncode == 0:
             return  # on a busy machine, the first has ended before the second began
-        running.send_to_all(signal.SIGINT)
-        assert one.returncode == 2, f"the second command ended with {one.returncode}: {said[-2000:]}"
-        assert "Traceback" not in said
+        running.signal(signal.SIGINT, group=True)
+        assert one.returncode == 2, f"the second command ended with {one.returncode}: {one.stdout[-2000:]}"
+        assert "Traceback" not in one.stdout
 
     return act
 
 
-def _environment(running: Running) -> dict[str, str]:
-    import psutil
-
-    return psutil.Process(running.process.pid).environ()
-
-
-def twice(running: Running) -> None:
+def twice(running: Watched) -> None:
     """Ctrl-C by somebody who does not want to wait."""
-    running.wait_until(lambda: [*running.here.glob("out/log.jsonl")], 90)
+    running.wait_until(running.has("out/log.jsonl"), 90)
     time.sleep(0.5)
-    running.send_to_all(signal.SIGINT)
+    running.signal(signal.SIGINT, group=True)
     time.sleep(0.2)
-    running.send_to_all(signal.SIGINT)
+    running.signal(signal.SIGINT, group=True)
 
 
 LATE = {"seconds": 200.0, "changes": ("out",)}
@@ -109,8 +97,8 @@ SITUATIONS = [
         **LATE),
     Situation("pretrain-stopped-and-continued", f"{PRETRAIN} --data.workers 1", status=(0, 130), **LATE,
         during=lambda running: (when("out/log.jsonl", signal.SIGSTOP)(running), time.sleep(2),
-            running.send_to_all(signal.SIGCONT), running.wait_until(lambda: False, 1),
-            running.send_to_all(signal.SIGINT))),
+            running.signal(signal.SIGCONT, group=True), running.wait_until(lambda: False, 1),
+            running.signal(signal.SIGINT, group=True))),
     Situation("prepare-interrupted", PREPARE, during=after(2.0, signal.SIGINT), status=(0, 130)),
     Situation("prepare-terminated", PREPARE, during=after(2.0, signal.SIGTERM, False), status=ENDED),
     Situation("prepare-killed", PREPARE, during=after(2.0, signal.SIGKILL, False), status=(0, -9), quick=True),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.hostile.running import Running
+    from tests.hostile.running import Watched
 
 Names = Mapping[str, str]
 """Paths of what is ready-made, by name."""
@@ -47,7 +47,7 @@ class Situation:
     status: tuple[int, ...] = (2,)
     env: Mapping[str, str | None] = field(default_factory=dict)
     shell: str | None = None
-    during: "Callable[[Running], None] | None" = None
+    during: "Callable[[Watched], None] | None" = None
     changes: tuple[str, ...] = ()
     seconds: float = 120.0
     quick: bool = False
@@ -144,59 +144,58 @@ def copied(source: str, *edits: Make) -> Make:
     return make
 
 
+def edited(name: str, change: Callable[[Path, Names], object]) -> Make:
+    """A change of a file of the copy, or of the copy where there is no name."""
+    return lambda path, names: change(path / name if name else path, names)
+
+
 def put(name: str, content: Content) -> Make:
     """Another file, or something that is none, in the place of a file of the copy."""
 
-    def edit(path: Path, names: Names) -> None:
-        target = path / name if name else path
+    def edit(target: Path, names: Names) -> None:
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
         target.unlink(missing_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         write(target, content, names)
 
-    return edit
+    return edited(name, edit)
 
 
 def drop(name: str) -> Make:
     """The copy without a file."""
-    return lambda path, names: (path / name).unlink()
+    return edited(name, lambda target, names: target.unlink())
 
 
 def cut(name: str, share: float = 0.5) -> Make:
     """A file of the copy (or the copy, if it is one) that ends early."""
 
-    def edit(path: Path, names: Names) -> None:
-        target = path / name if name else path
-        os.truncate(target, int(target.stat().st_size * share))
-
-    return edit
+    return edited(name, lambda target, names: os.truncate(target, int(target.stat().st_size * share)))
 
 
 def flip(name: str, share: float = 0.5) -> Make:
     """A file of the copy with some bytes turned over."""
 
-    def edit(path: Path, names: Names) -> None:
-        target = path / name if name else path
+    def edit(target: Path, names: Names) -> None:
         data = bytearray(target.read_bytes())
         for place in range(int(len(data) * share), min(len(data), int(len(data) * share) + 16)):
             data[place] ^= 0xFF
         target.write_bytes(data)
 
-    return edit
+    return edited(name, edit)
 
 
 def change(name: str, **fields: Any) -> Make:
     """A JSON file of the copy with other values; `a__b` is the field b of a."""
 
-    def edit(path: Path, names: Names) -> None:
-        content = json.loads((path / name).read_text())
+    def edit(target: Path, names: Names) -> None:
+        content = json.loads(target.read_text())
         for dotted, value in fields.items():
             *outer, last = dotted.split("__")
             inner = content
             for one in outer:
                 inner = inner[one]
             inner[last] = value
-        (path / name).write_text(json.dumps(content))
+        target.write_text(json.dumps(content))
 
-    return edit
+    return edited(name, edit)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from torch import Tensor
 import xfm.interop.transformers as adapter
 from tests.evaluation.tiny import SIDE, draw, save_tiny_model, tiny_pretrained
 from tests.interop.foreign import randomise
-from tests.interop.test_transformers import compose, save
+from tests.interop.foreign_models import with_language, write_text_model
 from xfm.config.model import Positions, TimmVisionConfig
 from xfm.errors import UserError
 from xfm.interop.compose import read_language
@@ -196,8 +197,13 @@ def test_a_task_takes_its_part_of_the_model(folder: Path, kind: type, parts: set
 
 
 @torch.no_grad()
-def assert_same_encoders(folder: Path, pixels: Tensor) -> None:
-    """`AutoModel` and `load_model` compute the same, buffers that no file holds included."""
+def assert_same_encoders(folder: Path, model: XFM, **others: Any) -> Tensor:
+    """`AutoModel` and `load_model` compute the same, buffers that no file holds included; of these pixels."""
+    tiny = tiny_pretrained()
+    belongings = {"tokenizer": tiny.tokenizer, "preprocessing": tiny.preprocessing, **others}
+    save_model(folder, randomise(model), **belongings, provenance={})
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    pixels = processor([draw("red", "blue"), draw("green", "red")])["pixel_values"]
     loaded, model = load_model(folder), auto(transformers.AutoModel, folder)
     tokens = loaded.tokenizer.encode_batch(TEXTS, 16)
     out = model(input_ids=tokens.ids, attention_mask=tokens.mask, pixel_values=pixels)
@@ -208,6 +214,7 @@ def assert_same_encoders(folder: Path, pixels: Tensor) -> None:
     logits = language(input_ids=tokens.ids, attention_mask=tokens.mask).logits
     torch.testing.assert_close(logits, loaded.model.language_logits(out.text_states))
     assert torch.equal(vision.vision(pixels), out.image_states)
+    return pixels
 
 
 @pytest.mark.parametrize("architecture", ["beitv2_base_patch16_224", "vit_base_patch16_dinov3"])
@@ -217,21 +224,16 @@ def test_encoders_of_timm(architecture: str, tmp_path: Path) -> None:
     vision = TimmVisionConfig(
         architecture=architecture, image_size=SIDE, patch_size=8, width=48, depth=2, heads=3
     )
-    model = XFM(replace(tiny.model.config, vision=vision))
-    randomise(model)
-    save_model(tmp_path / "model", model, tiny.tokenizer, tiny.preprocessing, {})
-    assert_same_encoders(tmp_path / "model", torch.randn(2, 3, SIDE, SIDE))
+    assert_same_encoders(tmp_path / "model", XFM(replace(tiny.model.config, vision=vision)))
 
 
-@pytest.mark.parametrize("kind", ["modernbert", "electra"])
-def test_encoders_of_transformers(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "own"), [("modernbert", {}), ("electra", {"embedding_size": 24})])
+def test_encoders_of_transformers(kind: str, own: dict[str, int], tmp_path: Path) -> None:
     """The first has rotations, the second a word matrix of another width than its states."""
-    save(kind, tmp_path / "text")
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 64}
+    write_text_model(kind, tmp_path / "text", **sizes, **own)
     part = read_language(f"hf:{tmp_path / 'text'}")
-    model = compose(part)
-    randomise(model)
-    save_model(tmp_path / "model", model, part.tokenizer, tiny_pretrained().preprocessing, {})
-    assert_same_encoders(tmp_path / "model", torch.randn(2, 3, SIDE, SIDE))
+    assert_same_encoders(tmp_path / "model", with_language(part), tokenizer=part.tokenizer)
 
 
 @pytest.mark.parametrize("positions", list(Positions))
@@ -239,12 +241,9 @@ def test_sizes_that_are_not_square(positions: Positions, tmp_path: Path) -> None
     tiny = tiny_pretrained()
     vision = replace(tiny.model.config.vision, image_width=48, positions=positions)
     model = XFM(replace(tiny.model.config, vision=vision))
-    randomise(model)
     preprocessing = replace(tiny.preprocessing, image_width=48)
-    save_model(tmp_path / "model", model, tiny.tokenizer, preprocessing, {})
-    pixels = transformers.AutoImageProcessor.from_pretrained(tmp_path / "model")(draw("red", "blue"))
-    assert pixels["pixel_values"].shape == (1, 3, SIDE, 48)
-    assert_same_encoders(tmp_path / "model", pixels["pixel_values"])
+    pixels = assert_same_encoders(tmp_path / "model", model, preprocessing=preprocessing)
+    assert pixels.shape == (2, 3, SIDE, 48)
 
 
 def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:

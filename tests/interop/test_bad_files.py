@@ -4,6 +4,7 @@ import argparse
 import io
 import os
 import pickle
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.failing import Trap, refusal, sentence_of
 from tests.interop.published_files import KINDS, choices, tiny_file, write
 from tests.modeling.build import tiny_config
 from xfm.cli import main
@@ -26,36 +28,22 @@ FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 
 def sentence(path: Path, kind: TaskKind | None = None) -> str:
-    """The message of the refusal: one line that names the file."""
-    with pytest.raises(UserError) as found:
-        convert(path, choices(kind))
-    message = str(found.value)
-    assert "\n" not in message
-    assert str(path) in message
+    """What converting a file is refused with."""
+    message = refusal(path, convert, path, choices(kind))
     assert len(message) < 400
     return message
 
 
 # ---------------------------------------------------------------- code in the file
-class Trap:
-    """Calls a function when it is unpickled."""
-
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.call
-
-
 def trap(marker: Path, number: int) -> Any:
     traps = (
-        lambda: Trap(open, str(marker), "w"),
-        lambda: Trap(eval, f"open({str(marker)!r}, 'w')"),
-        lambda: Trap(__import__("os").system, f"touch {marker}"),
-        lambda: Trap(__import__("pathlib").Path.touch, marker),
-        lambda: Trap(__import__("subprocess").run, ["touch", str(marker)]),
+        Trap(open, str(marker), "w"),
+        Trap(eval, f"open({str(marker)!r}, 'w')"),
+        Trap(os.system, f"touch {marker}"),
+        Trap(Path.touch, marker),
+        Trap(subprocess.run, ["touch", str(marker)]),
     )
-    return traps[number]()
+    return traps[number]
 
 
 @given(
@@ -118,10 +106,8 @@ def test_settings_are_plain(tmp_path: Path, config: Any, words: str) -> None:
 # ---------------------------------------------------------------- damage
 def test_a_table_is_no_checkpoint(tmp_path: Path) -> None:
     """The safe reader's advice, to switch it off, is not passed on."""
-    path = tmp_path / "reviews.csv"
-    path.write_text("id,review,stars\n1,good,5\n")
-    with pytest.raises(UserError, match=r"reviews\.csv is truncated or no checkpoint; get it again"):
-        convert(path, choices())
+    (path := tmp_path / "reviews.csv").write_text("id,review,stars\n1,good,5\n")
+    assert "is truncated or no checkpoint; get it again" in sentence(path)
 
 
 @given(share=st.floats(0, 0.999), legacy=st.booleans())
@@ -147,12 +133,7 @@ def test_damaged_bytes(tmp_path: Path, places: list[tuple[float, int]], data: st
     for share, value in places:
         content[min(int(share * len(content)), len(content) - 1)] ^= value
     (tmp_path / "a.th").write_bytes(content)
-    messages = []
-    try:
-        convert(tmp_path / "a.th", choices())
-    except UserError as error:
-        messages.append(str(error))
-    assert not any("\n" in message for message in messages)
+    assert "\n" not in (sentence_of(convert, tmp_path / "a.th", choices()) or "")
 
 
 @given(st.binary(max_size=200))
@@ -169,13 +150,9 @@ def test_any_bytes(tmp_path: Path, content: bytes) -> None:
         (torch.ones(2), "holds a Tensor"),
         ({"model": [1]}, "`model` is a list"),
         ({"model": {"temp": 3.0}}, "temp is no tensor"),
-        ({"model": {"a.weight": torch.eye(3).to_sparse()}}, "a.weight is sparse"),
-        ({"model": {"a.weight": torch.ones(1).expand(1 << 40)}}, "a.weight is expanded"),
         ({"model": {}}, "no published X-FM checkpoint"),
-        (
-            {"model": {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(2)}},
-            "no published X-FM checkpoint",
-        ),
+        ({"model": {"fc.weight": torch.ones(2, 2)}}, "no published X-FM checkpoint"),
+        ({"model": {"bert.embeddings.LayerNorm.bias": torch.ones(2)}}, "no published X-FM checkpoint"),
     ],
 )
 def test_other_things(tmp_path: Path, content: Any, words: str) -> None:
@@ -189,34 +166,27 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- keys and shapes
-mutations = st.sampled_from(
-    ["drop", "rename", "grow", "shrink", "rank", "transpose", "integer", "double key", "nan", "infinite"]
-)
+def ending_with(tensor: torch.Tensor, value: float) -> torch.Tensor:
+    tensor = tensor.clone()
+    tensor.view(-1)[-1] = value
+    return tensor
 
 
-def mutate(state: dict[str, torch.Tensor], name: str, change: str) -> None:
-    tensor = state.pop(name)
-    match change:
-        case "rename":
-            state[f"{name}_"] = tensor
-        case "grow":
-            state[name] = torch.cat([tensor.reshape(-1), torch.ones(1)])
-        case "shrink":
-            state[name] = tensor.reshape(-1)[:-1]
-        case "rank":
-            state[name] = tensor[None]
-        case "transpose":
-            state[name] = tensor.reshape(*tensor.shape[::-1]) if tensor.ndim > 1 else tensor[:, None]
-        case "integer":
-            state[name] = torch.ones_like(tensor, dtype=torch.int64)
-        case "nan" | "infinite":
-            state[name] = tensor.clone()
-            state[name].view(-1)[-1] = float("nan" if change == "nan" else "-inf")
-        case "double key":
-            state[name] = state[f"module.{name}"] = tensor
+CHANGES: dict[str, Callable[[str, torch.Tensor], dict[str, torch.Tensor]]] = {
+    "drop": lambda name, t: {},
+    "rename": lambda name, t: {f"{name}_": t},
+    "grow": lambda name, t: {name: torch.cat([t.reshape(-1), torch.ones(1)])},
+    "shrink": lambda name, t: {name: t.reshape(-1)[:-1]},
+    "rank": lambda name, t: {name: t[None]},
+    "transpose": lambda name, t: {name: t.reshape(*t.shape[::-1]) if t.ndim > 1 else t[:, None]},
+    "integer": lambda name, t: {name: torch.ones_like(t, dtype=torch.int64)},
+    "double key": lambda name, t: {name: t, f"module.{name}": t},
+    "nan": lambda name, t: {name: ending_with(t, float("nan"))},
+    "infinite": lambda name, t: {name: ending_with(t, float("-inf"))},
+}
 
 
-@given(kind=st.sampled_from(KINDS), data=st.data(), change=mutations)
+@given(kind=st.sampled_from(KINDS), data=st.data(), change=st.sampled_from([*CHANGES]))
 @FUZZ
 def test_a_wrong_tensor(tmp_path: Path, kind: TaskKind | None, data: st.DataObject, change: str) -> None:
     """Every single tensor matters: without it, or with it in another form, the file is refused."""
@@ -225,12 +195,9 @@ def test_a_wrong_tensor(tmp_path: Path, kind: TaskKind | None, data: st.DataObje
     left_out = {n for n in state if "lm_head.decoder." in n} | {n for n in state if n in beside.constants}
     left_out |= {n for n in state if n.endswith("position_ids")}
     name = data.draw(st.sampled_from(sorted(state.keys() - left_out)))
-    if change == "transpose" and (state[name].ndim == 0 or state[name].shape == state[name].shape[::-1]):
-        change = "drop"
-    if change == "shrink" and state[name].ndim == 0:
-        change = "drop"
-    mutate(state, name, change)
-    write(tmp_path / "a.th", state)
+    tensor = state.pop(name)
+    same = {"transpose": tensor.shape == tensor.shape[::-1], "shrink": tensor.ndim == 0}
+    write(tmp_path / "a.th", state | CHANGES["drop" if same.get(change) else change](name, tensor))
     sentence(tmp_path / "a.th", kind)
 
 
@@ -253,16 +220,6 @@ def test_tied_copies_that_are_no_numbers_do_not_differ(tmp_path: Path) -> None:
         state[one] = torch.full_like(state[one], float("nan"))
     write(tmp_path / "a.th", state)
     assert "holds values that are infinite or no numbers" in sentence(tmp_path / "a.th")
-
-
-def test_another_architecture(tmp_path: Path) -> None:
-    from transformers import BertConfig, BertForMaskedLM
-
-    small = BertConfig(
-        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    torch.save({"model": BertForMaskedLM(small).state_dict()}, tmp_path / "bert.pt")
-    assert "no published X-FM checkpoint" in sentence(tmp_path / "bert.pt")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path), lambda path: path.mkdir()])

@@ -5,11 +5,11 @@ import json
 import pytest
 import timm
 import torch
-from timm.models._hub import save_for_hf
 from torch import Tensor
 from transformers import BeitConfig, BeitForImageClassification, BeitForMaskedImageModeling, BeitModel
 
 from tests.interop.foreign import assert_equal, edit_json, randomise
+from tests.interop.foreign_models import write_timm
 from xfm.errors import UserError
 from xfm.interop.compose import beit_repository, read_vision
 
@@ -18,9 +18,8 @@ DTYPES = [torch.float64, torch.float32]
 SHARED = {"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}
 
 
-def timm_beit(**options):
-    torch.manual_seed(0)
-    return randomise(timm.create_model("beitv2_base_patch16_224", **(SIZES | {"num_classes": 7} | options)))
+def timm_beit(folder, **options):
+    return write_timm("beitv2_base_patch16_224", folder, **SIZES, num_classes=7, **options)
 
 
 def patches_of(reference, pixels: Tensor) -> Tensor:
@@ -34,10 +33,9 @@ def patches_of(reference, pixels: Tensor) -> Tensor:
 @torch.no_grad()
 def test_timm_and_published_layouts(layout, options, dtype, tmp_path):
     """The published files have the same names, a mask vector, and lie inside a pickled dictionary."""
-    reference = timm_beit(**options)
+    reference = timm_beit(tmp_path / "model", **options)
     mask = torch.randn(1, 1, 48)
     if layout == "timm":
-        save_for_hf(reference, tmp_path / "model", safe_serialization=True)
         part = read_vision(str(tmp_path / "model"))
         assert part.fresh == ("mask_vector",)
         assert part.preprocessing.mean == tuple(reference.pretrained_cfg["mean"])
@@ -77,11 +75,8 @@ def transformers_config(**options) -> BeitConfig:
 @torch.no_grad()
 def test_transformers_layout(shared, pooled, dtype, tmp_path):
     """Fine-tuned models normalise what they pool, pre-trained ones every token; masks are theirs too."""
-    config = transformers_config(
-        use_relative_position_bias=not shared,
-        use_shared_relative_position_bias=shared,
-        use_mean_pooling=pooled,
-    )
+    positions = {"use_relative_position_bias": not shared, "use_shared_relative_position_bias": shared}
+    config = transformers_config(**positions, use_mean_pooling=pooled)
     whole = randomise(BeitForImageClassification(config) if pooled else BeitModel(config))
     whole.save_pretrained(tmp_path)
     values = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
@@ -107,33 +102,38 @@ def test_the_norm_of_masked_image_modelling(tmp_path):
     assert_equal(read_vision(str(tmp_path)).encoder(pixels)[:, 1:], states[:, 1:])
 
 
-def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in state.items() if key != name}
+TABLE = "blocks.0.attn.relative_position_bias_table"
 
 
-def test_bad_input_is_one_sentence(tmp_path):
-    state = timm_beit().state_dict()
+@pytest.mark.parametrize(
+    ("gone", "new", "named"),
+    [
+        (None, {"pos_embed": torch.zeros(1, 17, 48)}, "absolute positions"),
+        (TABLE, {}, "no table of relative positions for blocks.0"),
+        ("blocks.1.mlp.fc1.weight", {}, r"lacks the weights of blocks\.1\.fc1\.weight"),
+        (None, {"blocks.1.norm1.weight": torch.zeros(47)}, "have shape"),
+        (None, {TABLE: torch.zeros(50, 4)}, "grid are not square"),
+        ("", {"something": torch.zeros(2)}, "no BEiT"),
+        ("", {}, "holds no tensors"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_sentence(gone, new, named, tmp_path):
+    state = timm_beit(tmp_path / "model").state_dict()
+    kept = {name: tensor for name, tensor in state.items() if gone is None or not name.startswith(gone)}
+    torch.save(kept | new, tmp_path / "beit.pth")
+    with pytest.raises(UserError, match=named) as found:
+        read_vision(str(tmp_path / "beit.pth"))
+    assert "\n" not in str(found.value)
 
-    def refused(words: str, stored: dict[str, Tensor]) -> None:
-        torch.save(stored, tmp_path / "beit.pth")
-        with pytest.raises(UserError, match=words) as found:
-            read_vision(str(tmp_path / "beit.pth"))
-        assert "\n" not in str(found.value)
 
-    refused("absolute positions", state | {"pos_embed": torch.zeros(1, 17, 48)})
-    plain = without(timm.create_model("vit_tiny_patch16_224").state_dict(), "pos_embed")
-    refused("no table of relative positions for blocks.0", plain)
-    refused(r"lacks the weights of blocks\.1\.fc1\.weight", without(state, "blocks.1.mlp.fc1.weight"))
-    refused("no BEiT", {"something": torch.zeros(2)})
-    refused("have shape", state | {"blocks.1.norm1.weight": torch.zeros(47)})
-    table = "blocks.0.attn.relative_position_bias_table"
-    refused("grid are not square", state | {table: torch.zeros(50, 4)})
-    refused("holds no tensors", {})
-    with pytest.raises(UserError, match="holds no model"):
-        read_vision(str(tmp_path))
-    with pytest.raises(UserError, match="neither a path here"):
-        read_vision(str(tmp_path / "nowhere.pth"))
-    save_for_hf(timm_beit(), tmp_path / "model", safe_serialization=True)
+@pytest.mark.parametrize(("path", "named"), [("", "holds no model"), ("nowhere.pth", "neither a path")])
+def test_paths_without_a_model_are_named(path, named, tmp_path):
+    with pytest.raises(UserError, match=named):
+        read_vision(str(tmp_path / path))
+
+
+def test_the_epsilon_is_that_of_the_folder(tmp_path):
+    timm_beit(tmp_path / "model")
     edit_json(tmp_path / "model" / "config.json", layer_norm_eps=1e-5)
     assert read_vision(str(tmp_path / "model")).config.norm_eps == 1e-5
 

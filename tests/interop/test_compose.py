@@ -1,26 +1,16 @@
 """`xfm init` puts encoders together, and what it makes trains on the embedded world."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 import yaml
 from safetensors.torch import load_file
-from timm.models._hub import save_for_hf
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    BertTokenizerFast,
-    ModernBertConfig,
-    ModernBertModel,
-    RobertaConfig,
-    RobertaForMaskedLM,
-    RobertaTokenizerFast,
-)
+from transformers import AutoModelForMaskedLM
 
-from tests.interop.foreign import write_byte_level, write_word_piece
+from tests.interop.foreign_models import write_text_model, write_timm
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
 from xfm.config.load import load_recipe
@@ -32,7 +22,7 @@ from xfm.modeling.folder import load_model
 from xfm.training.pretrain import begin, is_new_part
 
 WIDTH = 192  # nano's
-IMAGE = {"img_size": 96, "patch_size": 16, "embed_dim": WIDTH, "num_heads": 4, "num_classes": 0}
+IMAGE = {"img_size": 96, "patch_size": 16, "embed_dim": WIDTH, "num_heads": 4}
 TEXT = {"hidden_size": WIDTH, "num_attention_heads": 4, "intermediate_size": 384}
 SHORT = {"warmup": 2}
 MASKED_LM = TEXT | {"num_hidden_layers": 2, "max_position_embeddings": 130}
@@ -48,31 +38,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_timm(name: str, folder: Path, depth: int = 2) -> str:
-    torch.manual_seed(0)
-    save_for_hf(timm.create_model(name, depth=depth, **IMAGE), folder, safe_serialization=True)
+def write_vision(name: str, folder: Path) -> str:
+    write_timm(name, folder, spread=False, depth=2, **IMAGE)
     return str(folder)
 
 
 def write_language(kind: str, folder: Path) -> str:
-    torch.manual_seed(0)
-    if kind == "roberta":
-        tokenizer = RobertaTokenizerFast.from_pretrained(str(write_byte_level(folder / "v")))
-        model = RobertaForMaskedLM(RobertaConfig(vocab_size=len(tokenizer), **MASKED_LM))
+    if kind == "modernbert":
+        write_text_model(kind, folder, spread=False, num_hidden_layers=2, **TEXT)
     else:
-        tokenizer = BertTokenizerFast.from_pretrained(str(write_word_piece(folder / "v")))
-        if kind == "bert":
-            model = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **MASKED_LM))
-        else:
-            ids = {
-                f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")
-            }
-            ids |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
-            model = ModernBertModel(
-                ModernBertConfig(vocab_size=len(tokenizer), num_hidden_layers=2, **ids, **TEXT)
-            )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+        write_text_model(kind, folder, AutoModelForMaskedLM, spread=False, **MASKED_LM)
     return str(folder)
 
 
@@ -104,7 +79,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     """From two folders of other libraries to a trained model folder, by the commands that a user types."""
     recipe = write_recipe(tmp_path / "recipe.yaml", world)
     parts = [hf + write_language(language, tmp_path / "language")]
-    parts.append(of_timm + write_timm(vision, tmp_path / "vision"))
+    parts.append(of_timm + write_vision(vision, tmp_path / "vision"))
     composed, run = tmp_path / "composed", tmp_path / "run"
     arguments = ["--language", parts[0], "--vision", parts[1], "--recipe", str(recipe)]
     assert main(["init", *arguments, str(composed)]) == 0
@@ -132,10 +107,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     kept = load_recipe(run / "config.yaml")
     assert kept.model == start.model.config
     losses = logged_losses(run)
-    last = run / "checkpoints" / "step-00000012"
-    for path in sorted(last.iterdir()):
-        path.unlink()
-    last.rmdir()
+    shutil.rmtree(run / "checkpoints" / "step-00000012")
     assert main(["pretrain", "--folder", str(run), "--resume", "--quiet"]) == 0
     assert logged_losses(run) == losses
 
@@ -143,7 +115,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
 def test_what_is_fresh_and_what_is_not(tmp_path):
     """Weights of the parts arrive; the rest is drawn from the recipe's seed and learns as new parts do."""
     language = write_language("roberta", tmp_path / "language")
-    vision = write_timm("beitv2_base_patch16_224", tmp_path / "vision")
+    vision = write_vision("beitv2_base_patch16_224", tmp_path / "vision")
     recipe = load_recipe("nano")
     made, again = compose(language, vision, recipe), compose(language, vision, recipe)
     stored = load_file(tmp_path / "language" / "model.safetensors")
@@ -195,24 +167,12 @@ def test_bad_references_are_one_sentence(language, vision, words, tmp_path, caps
         language = write_language("bert", tmp_path / "language")
     recipe = "nano"
     if vision == "WIDE":
-        vision, recipe = (
-            write_timm("beitv2_base_patch16_224", tmp_path / "vision"),
-            str(tmp_path / "five.yaml"),
-        )
+        vision, recipe = write_vision("beitv2_base_patch16_224", tmp_path / "v"), str(tmp_path / "five.yaml")
         five = {"language": {"width": 190, "heads": 5}, "fusion": {"heads": 5}}
         Path(recipe).write_text(yaml.safe_dump({"base": "nano", "model": five}))
-    arguments = [
-        "init",
-        "--language",
-        language,
-        "--vision",
-        vision,
-        "--recipe",
-        recipe,
-        str(tmp_path / "out"),
-    ]
+    arguments = ["init", "--language", language, "--vision", vision, "--recipe", recipe]
     capsys.readouterr()  # what writing the models has said
-    assert main(arguments) == 2
+    assert main([*arguments, str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err
     assert words in message
     assert message.count("\n") == 1

@@ -8,14 +8,14 @@ import torch
 import transformers
 
 import xfm.interop.transformers  # noqa: F401 - registers
-from tests.evaluation.tiny import SIDE, tiny_pretrained
+from tests.evaluation.tiny import SIDE
+from tests.inference.models import save, tuned
 from tests.interop.published_files import KINDS, tiny_file
 from xfm.cli import main
-from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.interop.loading import load
-from xfm.modeling.folder import FRESH, load_model, save_model
-from xfm.modeling.task_models import build_task_model
+from xfm.modeling.folder import FRESH, load_model
 
 AUTO = {
     TaskKind.TEXT: transformers.AutoModelForSequenceClassification,
@@ -23,19 +23,10 @@ AUTO = {
 }
 
 
-def fine_tuned(folder: Path, kind: TaskKind, head: ImageHead = ImageHead.LINEAR) -> Any:
-    old = tiny_pretrained()
-    task = build_task_model(TaskConfig(kind, 3, head), old.model)
-    for parameter in task.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance, task)
-    return load_model(folder).task
-
-
 @pytest.mark.parametrize("kind", list(AUTO))
 def test_auto_classes_take_the_head(tmp_path: Path, kind: TaskKind) -> None:
-    task = fine_tuned(tmp_path / "m", kind)
-    model = AUTO[kind].from_pretrained(tmp_path / "m", num_labels=3)
+    task: Any = load_model(save(tmp_path / "m", tuned(kind))).task
+    model = AUTO[kind].from_pretrained(tmp_path / "m", num_labels=task.task.classes)
     head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
     assert head.keys() == task.added_state().keys()
     assert all(torch.equal(tensor, task.added_state()[name]) for name, tensor in head.items())
@@ -43,17 +34,6 @@ def test_auto_classes_take_the_head(tmp_path: Path, kind: TaskKind) -> None:
         pixels = torch.randn(2, 3, SIDE, SIDE)
         with torch.no_grad():
             assert torch.equal(model(pixel_values=pixels).logits, task(pixels))
-
-
-def test_other_heads_begin_fresh(tmp_path: Path) -> None:
-    """Another number of classes, another task, the published head of image classification."""
-    task = fine_tuned(tmp_path / "m", TaskKind.TEXT)
-    text, image = AUTO[TaskKind.TEXT], AUTO[TaskKind.IMAGE]
-    assert text.from_pretrained(tmp_path / "m", num_labels=5).head[3].out_features == 5
-    assert image.from_pretrained(tmp_path / "m", num_labels=3).head.out_features == 3
-    fine_tuned(tmp_path / "deep", TaskKind.IMAGE, ImageHead.PUBLISHED)
-    assert image.from_pretrained(tmp_path / "deep", num_labels=3).head.out_features == 3
-    assert task is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,9 +30,8 @@ TEXT_LIKE = (TaskKind.TEXT, TaskKind.PAIR)
 @pytest.mark.parametrize("kind", KINDS)
 def test_export_then_convert_is_the_identity(tmp_path: Path, kind: TaskKind | None) -> None:
     old = tiny(kind)
-    assert export(old, tmp_path / "a.th") == [
-        "the published fusion encoder has as many attention heads as " + "the language encoder"
-    ]
+    (said,) = export(old, tmp_path / "a.th")
+    assert "fusion encoder has as many attention heads as the language encoder" in said
     new = xfm.load(tmp_path / "a.th")  # what the tensors do not show is in the file
     assert new.model.config == old.model.config
     assert new.preprocessing == old.preprocessing
@@ -66,18 +65,8 @@ def test_captioning_has_no_published_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_convert_then_export_is_the_identity(tmp_path: Path, kind: TaskKind | None) -> None:
-    """Tied copies and constants included; caption heads too, if they are handed on."""
-    state = tiny_file(tmp_path / "a.th", kind)
-    cap = {"fusion_encoder.lm_cap_head.dense.bias": torch.randn(4)}
-    write(tmp_path / "a.th", state | cap)
-    found = convert(tmp_path / "a.th", choices(kind))
-    export(replace(tiny(kind), model=found.model, task=found.task), tmp_path / "b.th", found.unused)
-    assert same(torch.load(tmp_path / "b.th", weights_only=True)["model"], state | cap)
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_the_command_line_there_and_back(tmp_path: Path, kind: TaskKind | None, capsys) -> None:
+    """Converted and exported again, a file is the same, tied copies, constants and caption heads included."""
     state = tiny_file(tmp_path / "a.th", kind)
     cap = {"fusion_encoder.lm_cap_head.dense.bias": torch.randn(4)}
     write(tmp_path / "a.th", state | cap)
@@ -313,13 +302,3 @@ def test_what_the_format_cannot_say(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         export(tiny(), tmp_path / "a.th" / "b.th")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.th"]
-
-
-@pytest.mark.parametrize("name", ["m.onnx", "m.safetensors", "m", "m.th.bak"])
-def test_export_refuses_the_names_of_other_formats(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["export", str(tmp_path / "model"), str(tmp_path / name)]) == 2
-    said = capsys.readouterr().err
-    assert f"{name}: export writes a checkpoint of the published code, whose name ends in .th, .pt" in said
-    assert not [*tmp_path.iterdir()]

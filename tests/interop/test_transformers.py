@@ -5,19 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-import transformers
-from safetensors.torch import load_file, save_file
 
 from tests.evaluation.tiny import tiny_pretrained
-from tests.interop.foreign import (
-    assert_equal,
-    edit_json,
-    randomise,
-    texts,
-    write_byte_level,
-    write_word_piece,
-)
-from xfm.config.model import FusionConfig, ModelConfig, TransformersTextConfig
+from tests.interop.foreign import assert_equal, edit_json, texts
+from tests.interop.foreign_models import with_language, write_text_model
+from xfm.config.model import ModelConfig, TransformersTextConfig
 from xfm.errors import UserError
 from xfm.interop.compose import read_language
 from xfm.modeling.folder import load_model, save_model
@@ -34,23 +26,7 @@ SETTINGS = {
 
 
 def save(kind: str, folder):
-    byte_level = kind == "roberta"
-    write = write_byte_level if byte_level else write_word_piece
-    wanted = transformers.RobertaTokenizerFast if byte_level else transformers.BertTokenizerFast
-    tokenizer = wanted.from_pretrained(str(write(folder.parent / "vocabulary")))
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")}
-    ids |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
-    config = transformers.AutoConfig.for_model(kind, vocab_size=len(tokenizer), **ids, **SETTINGS[kind])
-    torch.manual_seed(0)
-    trunk = randomise(transformers.AutoModel.from_config(config))
-    trunk.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return trunk
-
-
-def compose(part, projection: int = 16) -> XFM:
-    vision = tiny_pretrained().model.config.vision
-    return XFM(ModelConfig(vision, part.config, FusionConfig(1, 3, 64), projection)).eval()
+    return write_text_model(kind, folder, **SETTINGS[kind])[1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -73,7 +49,7 @@ def test_a_model_folder_keeps_it(kind, tmp_path):
     """Saved and loaded with the model; the MLM head is tied to its words, of whatever width they are."""
     save(kind, tmp_path / "hf")
     part = read_language(f"hf:{tmp_path / 'hf'}")
-    model = compose(part)
+    model = with_language(part)
     model.language.load_state_dict(part.encoder.state_dict())
     preprocessing = tiny_pretrained().preprocessing
     save_model(tmp_path / "model", model, part.tokenizer, preprocessing, {})
@@ -109,33 +85,25 @@ def test_no_code_of_a_folder_is_run(tmp_path, monkeypatch):
     assert not {"auto_map", "attn_implementation", "_attn_implementation"} & settings.keys()
     hostile = settings | {"_attn_implementation": "someone/kernel", "auto_map": {"AutoModel": "wreck.Model"}}
     encoded = part.tokenizer.encode_batch(texts(2), 20)
-    model = compose(replace(part)).language
+    model = with_language(part).language
     assert model.config.settings == part.config.settings
-    built = XFM(replace(compose(part).config, language=replace(part.config, settings=json.dumps(hostile))))
+    hostile = replace(part.config, settings=json.dumps(hostile))
+    built = XFM(replace(with_language(part).config, language=hostile))
     assert built.encode_text(encoded.ids, encoded.mask).shape[-1] == 48
 
 
-def test_bad_input_is_one_sentence(tmp_path):
-    save("bert", tmp_path / "model")
-    config = read_language(f"hf:{tmp_path / 'model'}").config
-    assert isinstance(config, TransformersTextConfig)
-    for settings, words in (
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
         ("{", "cannot build the text encoder"),
         ('{"model_type": "no-such-kind"}', "cannot build the text encoder"),
         ('{"model_type": "t5"}', "t5 is no text encoder"),
-    ):
-        with pytest.raises(UserError, match=words) as found:
-            XFM(ModelConfig(language=replace(config, settings=settings, width=768)))
-        assert "\n" not in str(found.value)
-    stored = load_file(tmp_path / "model" / "model.safetensors")
-    lost = "encoder.layer.1.output.dense.weight"
-    part = {name: tensor for name, tensor in stored.items() if name != lost}
-    save_file(part, tmp_path / "model" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=f"lacks the weights of {lost}"):
-        read_language(f"hf:{tmp_path / 'model'}")
-    edit_json(tmp_path / "model" / "config.json", model_type="no-such-kind")
-    with pytest.raises(UserError, match="transformers cannot load"):
-        read_language(f"hf:{tmp_path / 'model'}")
-    (tmp_path / "model" / "config.json").unlink()
-    with pytest.raises(UserError, match="transformers cannot load"):
-        read_language(f"hf:{tmp_path / 'model'}")
+    ],
+)
+def test_settings_of_no_text_encoder_are_one_sentence(tmp_path, settings, named):
+    save("bert", tmp_path / "model")
+    config = read_language(f"hf:{tmp_path / 'model'}").config
+    assert isinstance(config, TransformersTextConfig)
+    with pytest.raises(UserError, match=named) as found:
+        XFM(ModelConfig(language=replace(config, settings=settings, width=768)))
+    assert "\n" not in str(found.value)

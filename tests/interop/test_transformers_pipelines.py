@@ -1,6 +1,7 @@
 """transformers' own pipelines on a folder of this package answer as its pipelines do, or are refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import transformers
 import xfm
 import xfm.interop.transformers
 from tests.inference.models import TASKS, pictures, save, texts, tuned
-from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.config.task import ImageHead, TaskKind
 from xfm.errors import UserError
 from xfm.modeling.folder import CONFIG, Pretrained, load_model
 from xfm.modeling.hub import save_pretrained
@@ -29,12 +30,9 @@ def theirs(task: str, folder: Path, **options: Any) -> Any:
 
 def with_task(kind: TaskKind, **changes: Any) -> Pretrained:
     """A tuned tiny model with another configuration of its task."""
-    old = TASKS[kind]
-    TASKS[kind] = TaskConfig(kind, **{"classes": old.classes, "labels": old.labels, **changes})
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, kind, replace(TASKS[kind], **changes))
         return tuned(kind)
-    finally:
-        TASKS[kind] = old
 
 
 def assert_same(mine: list[Any], other: list[Any]) -> None:
@@ -150,7 +148,9 @@ def test_a_folder_without_the_head_is_refused(tmp_path: Path, kind: TaskKind | N
 
 
 def test_the_published_head_of_pictures_is_refused(tmp_path: Path) -> None:
+    """Whoever asks for a head to be trained gets one."""
     folder = save(tmp_path / "m", with_task(TaskKind.IMAGE, image_head=ImageHead.PUBLISHED))
+    assert AUTO[TaskKind.IMAGE].from_pretrained(folder, num_labels=3).head.out_features == 3
     with pytest.raises(
         UserError, match=r"the published head of image-classification, which .* does not have"
     ):
@@ -165,6 +165,7 @@ def test_a_head_to_be_trained_is_asked_for(tmp_path: Path) -> None:
     assert kept.config.id2label == {0: "bad", 1: "fair", 2: "good"}
     for kind, classes in ((text, 5), (image, 3), (text, 1)):
         model = kind.from_pretrained(folder, num_labels=classes)
+        assert [*model.head.modules()][-1].out_features == classes
         assert model.config.id2label == {place: f"LABEL_{place}" for place in range(classes)}
         assert model.config.label2id == {f"LABEL_{place}": place for place in range(classes)}
         assert model.config.problem_type is None

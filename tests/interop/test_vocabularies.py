@@ -1,20 +1,18 @@
 """Tokenisation equals transformers' on 10,000 strings in many scripts, from every kind of file."""
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
-from transformers import BertTokenizerFast, RobertaTokenizerFast, XLMRobertaTokenizerFast
+from transformers import BertTokenizerFast, RobertaTokenizerFast
 
-from tests.interop.foreign import texts, unigram_pieces, write_byte_level, write_word_piece
+from tests.interop.foreign import texts, write_byte_level, write_word_piece
+from tests.interop.foreign_models import text_tokenizer
 from xfm.errors import UserError
 from xfm.interop.vocabularies import read_tokenizer
 
 COUNT = 10_000
-
-
-def byte_level(folder: Path):
-    return RobertaTokenizerFast.from_pretrained(str(write_byte_level(folder)))
 
 
 def byte_level_with_space(folder: Path):
@@ -23,35 +21,28 @@ def byte_level_with_space(folder: Path):
     return RobertaTokenizerFast.from_pretrained(str(folder), add_prefix_space=True)
 
 
-def word_piece(folder: Path):
-    return BertTokenizerFast.from_pretrained(str(write_word_piece(folder)))
-
-
 def cased_word_piece(folder: Path):
     return BertTokenizerFast.from_pretrained(str(write_word_piece(folder, lower=False)))
 
 
-def unigram(folder: Path):
-    folder.mkdir()
-    reference = XLMRobertaTokenizerFast(vocab=unigram_pieces())
-    reference.save_pretrained(folder)
-    return reference
+KINDS = {
+    "byte level": partial(text_tokenizer, "roberta"),
+    "byte level with space": byte_level_with_space,
+    "word piece": partial(text_tokenizer, "bert"),
+    "cased word piece": cased_word_piece,
+    "unigram": partial(text_tokenizer, "xlm-roberta"),
+}
+FILES = [(kind, saved) for kind in KINDS for saved in (False, True) if saved or kind != "unigram"]
+"""transformers itself writes no other file of the last kind."""
 
 
-KINDS = [byte_level, byte_level_with_space, word_piece, cased_word_piece]
-
-
-@pytest.mark.parametrize("saved", [False, True])
-@pytest.mark.parametrize("kind", [*KINDS, unigram])
+@pytest.mark.parametrize(("kind", "saved"), FILES)
 def test_equal_to_transformers(kind, saved, tmp_path):
     """The older files, and the `tokenizer.json` that transformers writes."""
-    reference = kind(tmp_path / "files")
-    folder = tmp_path / "files"
+    reference, folder = KINDS[kind](tmp_path / "files"), tmp_path / "files"
     if saved:
         folder = tmp_path / "saved"
         reference.save_pretrained(folder)
-    elif kind is unigram:
-        pytest.skip("transformers itself writes no other file of this kind")
     tokenizer = read_tokenizer(folder)
     rows = texts(COUNT)
     assert len(set(rows)) > 0.9 * COUNT
@@ -62,14 +53,9 @@ def test_equal_to_transformers(kind, saved, tmp_path):
     expected = reference(rows[:500], rows[500:1000], truncation="longest_first", max_length=60)["input_ids"]
     for i, ids in enumerate(expected):
         assert pairs.ids[i, : pairs.mask[i].sum()].tolist() == ids
-    names = ("cls", "pad", "sep", "unk", "mask")
-    assert [getattr(reference, f"{name}_token_id") for name in names] == [
-        tokenizer.bos,
-        tokenizer.pad,
-        tokenizer.eos,
-        tokenizer.unk,
-        tokenizer.mask,
-    ]
+    names = {"cls": "bos", "pad": "pad", "sep": "eos", "unk": "unk", "mask": "mask"}
+    for their, our in names.items():
+        assert getattr(reference, f"{their}_token_id") == getattr(tokenizer, our)
     assert len(reference) == tokenizer.vocab_size
     assert not set(tokenizer.ordinary_ids.tolist()) & set(reference.all_special_ids)
     again = pickle.loads(pickle.dumps(tokenizer))

@@ -2,11 +2,19 @@
 
 import pickle
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.official.glue import write_parquet
 from tests.official.pictures import picture, sentence, write_json, write_lines
+from xfm.reproduce.read.corpus import Corpus
+from xfm.reproduce.read.imagenet import read_imagenet
+from xfm.reproduce.read.karpathy import read_coco, read_flickr30k
+from xfm.reproduce.read.nlvr import read_nlvr, read_nlvr2
+from xfm.reproduce.read.pairs import read_memes, read_snli_ve
+from xfm.reproduce.read.refcoco import read_refcoco
+from xfm.reproduce.read.vqa import read_vqa
 
 SIZE = (40, 30)
 
@@ -81,9 +89,8 @@ def write_vqa(folder: Path, coco: Path, genome: Path | None = None) -> Path:
         rows = []
         for number in range(1, 4):
             picture(coco / "test2015" / f"COCO_test2015_{number:012d}.jpg", number, SIZE)
-            rows.append(
-                {"image_id": number, "question_id": number * 1000 + 1, "question": "what colour is it?"}
-            )
+            ids = {"image_id": number, "question_id": number * 1000 + 1}
+            rows.append(ids | {"question": "what colour is it?"})
         write_json(folder / f"v2_OpenEnded_mscoco_{name}_questions.json", {"questions": rows})
     write_json(folder / "answer_list.json", answers)
     if genome:
@@ -132,9 +139,8 @@ def write_nlvr(folder: Path) -> Path:
                 name = f"{split}-{identifier}-{order}.png"
                 picture(folder / split / "images" / directory / name, number, (60, 20))
             truth = "true" if number % 2 else "false"
-            rows.append(
-                {"identifier": identifier, "directory": directory, "sentence": "A box.", "label": truth}
-            )
+            row = {"identifier": identifier, "directory": directory, "sentence": "A box.", "label": truth}
+            rows.append(row)
         write_lines(folder / split / f"{split}.json", rows)
     return folder
 
@@ -173,15 +179,8 @@ def write_snli_ve(folder: Path, flickr: Path) -> Path:
             name = f"{2000 + number}"
             picture(flickr / f"{name}.jpg", number, SIZE)
             label = ("entailment", "neutral", "contradiction", "-")[number % 4]
-            rows.append(
-                {
-                    "Flickr30K_ID": name,
-                    "pairID": f"{name}.jpg#{number}",
-                    "sentence1": "A man.",
-                    "gold_label": label,
-                }
-                | {"sentence2": "A man is outside."}
-            )
+            row = {"Flickr30K_ID": name, "pairID": f"{name}.jpg#{number}", "gold_label": label}
+            rows.append(row | {"sentence1": "A man.", "sentence2": "A man is outside."})
         write_lines(folder / f"snli_ve_{split}.jsonl", rows)
     return folder
 
@@ -225,3 +224,23 @@ def write_imagenet_parquet(folder: Path) -> Path:
                 folder / "data" / f"{split}-{file:05d}-of-{files:05d}.parquet", cells, {"label": names}
             )
     return folder
+
+
+CORPORA: dict[str, tuple[Callable[[Path], object], Callable[[Path], Corpus[Any]]]] = {
+    "coco": (write_coco, read_coco),
+    "flickr30k": (write_flickr30k, read_flickr30k),
+    "vqa": (
+        lambda root: write_vqa(root, root / "coco", root / "vg"),
+        lambda root: read_vqa(root, root / "coco", root / "vg"),
+    ),
+    "nlvr2": (write_nlvr2, read_nlvr2),
+    "nlvr": (write_nlvr, read_nlvr),
+    "refcoco": (
+        lambda root: write_refcoco(root, root / "coco"),
+        lambda root: read_refcoco(root, root / "coco" / "train2014", ("unc",)),
+    ),
+    "snli-ve": (lambda root: write_snli_ve(root, root), lambda root: read_snli_ve(root, root)),
+    "memes": (write_memes, read_memes),
+    "imagenet": (write_imagenet, read_imagenet),
+}
+"""How every corpus is written in miniature, and read."""

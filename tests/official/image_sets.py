@@ -23,13 +23,18 @@ def _lines(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def pictures(folder: Path, names: list[str]) -> list[str]:
+    for n, name in enumerate(names):
+        picture(folder / name, n, SIZE)
+    return names
+
+
 def food101(root: Path) -> None:
     for split, count in (("train", 3), ("test", 2)):
         listed = {}
-        for place, name in enumerate(("pizza", "apple_pie")):
+        for name in ("pizza", "apple_pie"):
             listed[name] = [f"{name}/{split}{n}" for n in range(count)]
-            for n in range(count):
-                picture(root / "food-101" / "images" / name / f"{split}{n}.jpg", place * 10 + n, SIZE)
+            pictures(root / "food-101" / "images", [f"{path}.jpg" for path in listed[name]])
         (root / "food-101" / "meta").mkdir(exist_ok=True)
         (root / "food-101" / "meta" / f"{split}.json").write_text(json.dumps(listed))
 
@@ -40,10 +45,8 @@ def cars(root: Path) -> None:
     base = root / "stanford_cars"
     (base / "devkit").mkdir(parents=True)
     savemat(base / "devkit" / "cars_meta.mat", {"class_names": np.array(["A 2001", "B 2002"], dtype=object)})
-    for split, place in (
-        ("train", "devkit/cars_train_annos.mat"),
-        ("test", "cars_test_annos_withlabels.mat"),
-    ):
+    places = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
+    for split, place in places.items():
         rows = [(picture(base / f"cars_{split}" / f"{n:05d}.jpg", n, SIZE).name, n % 2 + 1) for n in range(4)]
         kind = [("fname", object), ("class", object)]
         savemat(base / place, {"annotations": np.array(rows, dtype=kind)})
@@ -53,10 +56,8 @@ def aircraft(root: Path) -> None:
     data = root / "fgvc-aircraft-2013b" / "data"
     _lines(data / "variants.txt", ["707-320", "A380"])
     for split in ("trainval", "test"):
-        names = [f"{split}{n}" for n in range(4)]
-        for n, name in enumerate(names):
-            picture(data / "images" / f"{name}.jpg", n, SIZE)
-        lines = [f"{name} {('707-320', 'A380')[n % 2]}" for n, name in enumerate(names)]
+        names = pictures(data / "images", [f"{split}{n}.jpg" for n in range(4)])
+        lines = [f"{Path(name).stem} {('707-320', 'A380')[n % 2]}" for n, name in enumerate(names)]
         _lines(data / f"images_variant_{split}.txt", lines)
 
 
@@ -64,19 +65,15 @@ def dtd(root: Path) -> None:
     base = root / "dtd" / "dtd"
     for split in ("train", "val", "test"):
         names = [f"{kind}/{kind}_{split}{n}.jpg" for kind in ("banded", "dotted") for n in range(2)]
-        for n, name in enumerate(names):
-            picture(base / "images" / name, n, SIZE)
-        _lines(base / "labels" / f"{split}1.txt", names)
+        _lines(base / "labels" / f"{split}1.txt", pictures(base / "images", names))
 
 
 def pets(root: Path) -> None:
     base = root / "oxford-iiit-pet"
     for split in ("trainval", "test"):
-        names = [(f"Abyssinian_{split}{n}", 1) for n in range(2)] + [
-            (f"beagle_{split}{n}", 2) for n in range(2)
-        ]
-        for n, (name, _) in enumerate(names):
-            picture(base / "images" / f"{name}.jpg", n, SIZE)
+        kinds = (("Abyssinian", 1), ("beagle", 2))
+        names = [(f"{kind}_{split}{n}", label) for kind, label in kinds for n in range(2)]
+        pictures(base / "images", [f"{name}.jpg" for name, _ in names])
         _lines(base / "annotations" / f"{split}.txt", [f"{name} {label} 1 1" for name, label in names])
 
 
@@ -84,8 +81,7 @@ def flowers(root: Path) -> None:
     from scipy.io import savemat
 
     base = root / "flowers-102"
-    for n in range(1, 9):
-        picture(base / "jpg" / f"image_{n:05d}.jpg", n, SIZE)
+    pictures(base / "jpg", [f"image_{n:05d}.jpg" for n in range(1, 9)])
     savemat(base / "imagelabels.mat", {"labels": np.array([1, 2] * 4)})
     savemat(base / "setid.mat", {"trnid": [1, 2], "valid": [3, 4], "tstid": [5, 6, 7, 8]})
 
@@ -122,8 +118,8 @@ def stl10(root: Path) -> None:
             (folder / f"{split}_y.bin").write_bytes(bytes([1, 2] * (count // 2)))
 
 
-def folders(root: Path, place: str, splits: tuple[str, ...], ending: str, names: tuple[str, ...]) -> None:
-    for split in splits:
+def folders(root: Path, place: str, ending: str, names: tuple[str, ...]) -> None:
+    for split in ("train", "valid", "test"):
         for k, name in enumerate(names):
             for n in range(2):
                 picture(root / place / split / name / f"{n}{ending}", k * 10 + n, SIZE)
@@ -134,17 +130,15 @@ def sun397(root: Path) -> None:
     _lines(base / "ClassName.txt", ["/a/abbey", "/b/bar/indoor"])
     for name in ("Training_01.txt", "Testing_01.txt"):
         rows = [f"/{place}/sun_{name[:2]}{n}.jpg" for place in ("a/abbey", "b/bar/indoor") for n in range(2)]
-        for n, row in enumerate(rows):
-            picture(base / row[1:], n, SIZE)
+        pictures(base, [row[1:] for row in rows])
         _lines(base / name, rows)
 
 
 def caltech(root: Path) -> None:
     base = root / "caltech101" / "101_ObjectCategories"
     (root / "caltech101" / "Annotations").mkdir(parents=True)
-    for k, name in enumerate(("BACKGROUND_Google", "ant", "chair")):
-        for n in range(1, 33):
-            picture(base / name / f"image_{n:04d}.jpg", k * 100 + n, SIZE)
+    for name in ("BACKGROUND_Google", "ant", "chair"):
+        pictures(base / name, [f"image_{n:04d}.jpg" for n in range(1, 33)])
 
 
 def gtsrb(root: Path) -> None:
@@ -173,11 +167,8 @@ def pcam(root: Path) -> None:
 def fer2013(root: Path) -> None:
     (root / "fer2013").mkdir(parents=True)
     pixels = " ".join(["7"] * 48 * 48)
-    rows = [
-        f"{n % 2 + 3},{pixels},{usage}"
-        for usage in ("Training", "PublicTest", "PrivateTest")
-        for n in range(4)
-    ]
+    usages = ("Training", "PublicTest", "PrivateTest")
+    rows = [f"{n % 2 + 3},{pixels},{usage}" for usage in usages for n in range(4)]
     _lines(root / "fer2013" / "fer2013.csv", ["emotion,pixels,Usage", *rows])
 
 
@@ -192,13 +183,9 @@ WRITERS: dict[ImageSet, Callable[[Path], None]] = {
     ImageSet.FLOWERS: flowers,
     ImageSet.MNIST: mnist,
     ImageSet.STL10: stl10,
-    ImageSet.COUNTRY211: lambda root: folders(
-        root, "country211", ("train", "valid", "test"), ".jpg", ("AD", "AE")
-    ),
+    ImageSet.COUNTRY211: lambda root: folders(root, "country211", ".jpg", ("AD", "AE")),
     ImageSet.SUN397: sun397,
-    ImageSet.RENDERED_SST2: lambda root: folders(
-        root, "rendered-sst2", ("train", "valid", "test"), ".png", ("negative", "positive")
-    ),
+    ImageSet.RENDERED_SST2: lambda root: folders(root, "rendered-sst2", ".png", ("negative", "positive")),
     ImageSet.CALTECH101: caltech,
     ImageSet.GTSRB: gtsrb,
     ImageSet.PCAM: pcam,

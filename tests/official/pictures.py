@@ -2,14 +2,11 @@
 
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from xfm.errors import UserError
 
 WORDS = ("a", "red", "blue", "dog", "cat", "runs", "sits", "near", "the", "big", "car", "two", "on", "grass")
 
@@ -24,15 +21,6 @@ def picture(path: Path, seed: int, size: tuple[int, int] = (40, 30)) -> Path:
 
 def sentence(rng: random.Random, words: int = 5) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(words))
-
-
-def sentence_of(function: Callable[..., Any], *arguments: Any) -> str | None:
-    """What a UserError of the call says, None where it ends well; other errors pass."""
-    try:
-        function(*arguments)
-    except UserError as error:
-        return str(error)
-    return None
 
 
 def write_json(path: Path, content: Any) -> Path:

@@ -42,26 +42,6 @@ def test_named_benchmarks_are_run_and_shown(
     assert row.split() in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["bert", "--list"], "unknown benchmark bert; known: cola"),
-        (["bert"], "unknown benchmark bert; known: cola"),
-        (["rte", "--model", "nowhere"], "rte: its files are not below data"),
-        (["--model", "m", "--protocols", "FT,XX"], "--protocols: unknown XX; known: FT, LE, ZS"),
-        (["--smok"], "unknown option --smok; did you mean --smoke"),
-    ],
-)
-def test_mistakes_end_in_one_sentence(
-    options: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["reproduce", *options]) == 2
-    shown = capsys.readouterr().err
-    assert message in shown
-    assert len(shown.splitlines()) == 1
-
-
 def test_a_mistake_in_a_recipe_s_option_is_named(
     capsys: pytest.CaptureFixture[str], data: Path, model: Path, tmp_path: Path
 ) -> None:

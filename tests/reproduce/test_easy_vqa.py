@@ -115,15 +115,6 @@ def test_validation_has_pictures_of_its_own(held):
     assert len({row.image for row in valid}) == min(held, 29)
 
 
-@pytest.mark.parametrize(
-    ("option", "words"),
-    [(["--steps", "-1"], "steps is -1: choose"), (["--minutes", "0"], "minutes is 0.0 and")],
-)
-def test_no_time_is_refused(option: list[str], words: str, tmp_path, capsys) -> None:
-    assert main(["easy-vqa", "--model", str(tmp_path), "--out", str(tmp_path / "out"), *option]) == 2
-    assert words in capsys.readouterr().err
-
-
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         stored_steps(tmp_path)

@@ -51,12 +51,8 @@ def test_every_fine_tuned_benchmark_has_a_recipe() -> None:
 def test_published_settings(name: str, image: int, batch: int, epochs: float, lr: float) -> None:
     recipe = load_benchmark(name)
     settings = recipe.settings
-    assert (settings.image_size, settings.batch_size, recipe.epochs, settings.lr) == (
-        image,
-        batch,
-        epochs,
-        lr,
-    )
+    found = settings.image_size, settings.batch_size, recipe.epochs, settings.lr
+    assert found == (image, batch, epochs, lr)
 
 
 def test_the_rest_of_what_is_published() -> None:

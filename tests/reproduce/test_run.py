@@ -1,21 +1,25 @@
 """Every benchmark runs on its miniature, in every way that it is evaluated."""
 
 import json
+import os
+import signal
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.evaluation.tiny import save_tiny_model
 from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
 from xfm.config.benchmark import BenchmarkRecipe
 from xfm.config.generation import BeamSearch
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
-from xfm.reports.scores import read_scores
+from xfm.reports.scores import Score, read_scores
 from xfm.reproduce.benchmarks import BENCHMARKS
-from xfm.reproduce.fine_tuned import fine_tuned_task
+from xfm.reproduce.fine_tuned import evaluate_fine_tuned, fine_tuned_task
 from xfm.reproduce.found import RUN, Setting
 from xfm.reproduce.frozen import evaluate_linear
 from xfm.reproduce.published import Protocol
@@ -23,6 +27,8 @@ from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.read.image_sets import ImageSet
 from xfm.reproduce.results import OFFICIAL, read_all
 from xfm.reproduce.run import OWNER, TABLE, Job, find_jobs, run_jobs
+from xfm.tasks.classes import Labels
+from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import Labelled
 from xfm.training import signals
 
@@ -46,9 +52,12 @@ def _without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")  # METEOR takes many seconds to start
 
 
-def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path):
-    jobs = find_jobs(data, [name], [protocol], smoke=True)
-    return run_jobs(jobs, str(model), data, out, smoke=True, device="cpu", progress=False)
+SMOKE = {"smoke": True, "device": "cpu", "progress": False}
+
+
+def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path, options: tuple[str, ...] = ()):
+    jobs = find_jobs(data, [name], [protocol], options, smoke=True)
+    return run_jobs(jobs, str(model), data, out, **SMOKE)
 
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS, ids=lambda value: str(value))
@@ -77,11 +86,8 @@ def test_a_set_of_linear_evaluation_runs(protocol: Protocol, model: Path, tmp_pa
 
 def test_the_published_head_by_choice(model: Path, tmp_path: Path) -> None:
     WRITERS[ImageSet.PETS](tmp_path / "data")
-    options = ["--published_head", "true"]
-    jobs = find_jobs(tmp_path / "data", ["oxford-pets"], [Protocol.LINEAR], options, smoke=True)
-    scores = run_jobs(
-        jobs, str(model), tmp_path / "data", tmp_path / "out", smoke=True, device="cpu", progress=False
-    )
+    options = ("--published_head", "true")
+    scores = run("oxford-pets", Protocol.LINEAR, model, tmp_path / "data", tmp_path / "out", options)
     assert {"oxford-pets/LE/test/accuracy", "oxford-pets/LE/test/head_accuracy"} <= set(scores)
     with pytest.raises(UserError, match="unknown option"):
         find_jobs(tmp_path / "data", ["oxford-pets"], options=["--learning", "1"])
@@ -89,13 +95,8 @@ def test_the_published_head_by_choice(model: Path, tmp_path: Path) -> None:
 
 def test_few_rows_of_many_classes(model: Path, tmp_path: Path) -> None:
     """The rows of a smoke run may share no class with those that it tests, as in Stanford Cars."""
-    rows = [
-        Labelled(picture(tmp_path / f"{place}.png", place), label) for place, label in enumerate("abcdwxyz")
-    ]
-    recipe = BenchmarkRecipe()
-    setting = Setting(
-        str(model), tmp_path, tmp_path / "out", recipe, smoke=True, device="cpu", progress=False
-    )
+    rows = [Labelled(picture(tmp_path / f"{n}.png", n), label) for n, label in enumerate("abcdwxyz")]
+    setting = Setting(str(model), tmp_path, tmp_path / "out", BenchmarkRecipe(), **SMOKE)
     corpus = Corpus(rows[:4], {"test": rows[4:]}, classes=tuple("abcdwxyz"))
     found = evaluate_linear(BENCHMARKS["stanford-cars"], corpus, setting)
     assert found.rows["test"] == 4
@@ -106,7 +107,7 @@ def test_captions_are_written_as_the_recipe_says(model: Path, data: Path, tmp_pa
     pytest.importorskip("pycocoevalcap")
     (job,) = find_jobs(data, ["coco-captions"], smoke=True)
     job = replace(job, recipe=replace(job.recipe, writing=BeamSearch(max_tokens=2)))
-    run_jobs([job], str(model), data, tmp_path, smoke=True, device="cpu", progress=False)
+    run_jobs([job], str(model), data, tmp_path, **SMOKE)
     written = json.loads((tmp_path / job.name / "captions_val_results.json").read_text())
     assert written
     assert all(len(row["caption"].split()) <= 1 for row in written)
@@ -120,6 +121,10 @@ def test_what_is_finished_is_not_run_again(model: Path, data: Path, tmp_path: Pa
     assert path.stat().st_mtime_ns == written
 
 
+def values(scores: dict[str, Score]) -> dict[str, float]:
+    return {key: score.value for key, score in scores.items()}
+
+
 @pytest.mark.parametrize(
     "name", ["rte", "stsb", "imagenet", "vqa", "nlvr2", "refcoco+", "flickr30k", "snli-ve"]
 )
@@ -127,22 +132,23 @@ def test_a_finished_training_is_scored_again_alike(
     name: str, model: Path, data: Path, tmp_path: Path
 ) -> None:
     """When the process dies between training and scores, the saved model gives the same scores."""
-    first = run(name, Protocol.FINE_TUNED, model, data, tmp_path)
     folder = tmp_path / name / "FT"
-    before = {
-        path.name: path.read_bytes() for path in folder.glob("*.[tjc]s*") if path.name != "details.json"
-    }
-    weights = folder / RUN / "model" / "task.safetensors"
-    written = [p.stat().st_mtime_ns for p in sorted((folder / RUN / "model").iterdir())]
+
+    def submitted() -> dict[str, bytes]:
+        files = (path for path in folder.glob("*.[tjc]s*") if path.name != "details.json")
+        return {path.name: path.read_bytes() for path in files}
+
+    def saved() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (folder / RUN / "model").iterdir()}
+
+    first = values(run(name, Protocol.FINE_TUNED, model, data, tmp_path))
+    files, weights = submitted(), saved()
     (folder / OFFICIAL).unlink()
-    again = run(name, Protocol.FINE_TUNED, model, data, tmp_path)
-    assert weights.is_file() or name in ("refcoco+", "flickr30k")
-    assert [p.stat().st_mtime_ns for p in sorted((folder / RUN / "model").iterdir())] == written
-    assert {key: score.value for key, score in again.items()} == pytest.approx(
-        {key: score.value for key, score in first.items()}, abs=1e-6
-    )
-    after = {path.name: path.read_bytes() for path in folder.glob("*.[tjc]s*") if path.name != "details.json"}
-    assert after == before
+    again = values(run(name, Protocol.FINE_TUNED, model, data, tmp_path))
+    assert "task.safetensors" in weights or name in ("refcoco+", "flickr30k")
+    assert saved() == weights
+    assert again == pytest.approx(first, abs=1e-6)
+    assert submitted() == files
 
 
 def test_an_interrupted_training_goes_on(
@@ -154,7 +160,7 @@ def test_an_interrupted_training_goes_on(
     job = Job(jobs[0].benchmark, jobs[0].protocol, replace(jobs[0].recipe, settings=settings))
 
     def start(out: Path):
-        return run_jobs([job], str(model), data, out, smoke=True, device="cpu", progress=False)
+        return run_jobs([job], str(model), data, out, **SMOKE)
 
     whole = start(tmp_path / "whole")
     stop_after(monkeypatch, steps=2)
@@ -162,24 +168,15 @@ def test_an_interrupted_training_goes_on(
         start(tmp_path / "broken")
     monkeypatch.undo()
     assert not (tmp_path / "broken" / "nlvr2" / "FT" / OFFICIAL).exists()
-    assert {k: s.value for k, s in start(tmp_path / "broken").items()} == {
-        k: s.value for k, s in whole.items()
-    }
+    assert values(start(tmp_path / "broken")) == values(whole)
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Ask the training to stop as SIGINT would, after so many steps."""
-    from xfm.tasks.reasoning import ReasoningTask
-
-    original, calls = ReasoningTask.loss, 0
+    original, calls = ReasoningTask.loss, count(1)
 
     def loss(self, batch, generator):
-        nonlocal calls
-        calls += 1
-        if calls == steps:
-            import os
-            import signal
-
+        if next(calls) == steps:
             os.kill(os.getpid(), signal.SIGINT)
         return original(self, batch, generator)
 
@@ -187,8 +184,6 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 
 
 def test_results_of_two_models_are_kept_apart(model: Path, data: Path, tmp_path: Path) -> None:
-    from tests.evaluation.tiny import save_tiny_model
-
     run("rte", Protocol.FINE_TUNED, model, data, tmp_path / "out")
     other = save_tiny_model(tmp_path / "other", seed=2)
     with pytest.raises(UserError, match="holds results of another model, or of smoke runs"):
@@ -202,13 +197,10 @@ def test_answers_are_submitted_as_the_official_list_writes_them(
     """The model ranks normalised answers (`don t know`); the server compares with its own spelling."""
     corpus = BENCHMARKS["vqa"].read(data).thinned(8, 4)
     corpus = replace(corpus, answers=("t-shirt", "don't know", "t shirt"))
-    setting = Setting(
-        str(model), data, tmp_path / "vqa", find_jobs(data, ["vqa"], smoke=True)[0].recipe, progress=False
-    )
+    (job,) = find_jobs(data, ["vqa"], smoke=True)
+    setting = Setting(str(model), data, tmp_path / "vqa", job.recipe, progress=False)
     task = fine_tuned_task(TaskKind.VQA, corpus, ("don t know", "t shirt"), setting)
     assert set(task.predict(corpus.hidden["test-dev"])) <= {"don t know", "t shirt"}
-    from xfm.reproduce.fine_tuned import evaluate_fine_tuned
-
     found = evaluate_fine_tuned(BENCHMARKS["vqa"], corpus, setting)
     given = [row["answer"] for path in found.submissions for row in json.loads(path.read_text())]
     assert set(given) <= {"t-shirt", "don't know"}
@@ -222,16 +214,11 @@ def test_the_share_of_right_predictions_is_what_the_official_metric_says(data: P
         for rows in benchmark.read(data).scored.values():
             truth = perfect(benchmark.kind, rows, benchmark.read(data).classes)
             scores = benchmark.score(rows, truth)
-            assert all(
-                value == pytest.approx(1)
-                for key, value in scores.items()
-                if "accuracy" in key or key == "mcc"
-            )
+            shares = [value for key, value in scores.items() if "accuracy" in key or key == "mcc"]
+            assert shares == pytest.approx([1] * len(shares))
 
 
 def perfect(kind: TaskKind, rows, classes: tuple[str, ...]):
-    from xfm.tasks.classes import Labels
-
     match kind:
         case TaskKind.VQA:
             return [row.answer for row in rows]
@@ -268,14 +255,8 @@ def test_the_benchmark_that_the_documentation_adds(model: Path, tmp_path: Path) 
     page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
     code = page.rpartition("```python\n")[2].partition("```")[0]
     exec(compile(code, "docs/benchmarks.md", "exec"), {})
-    rows = [
-        {
-            "image": picture(tmp_path / "data" / "boxes" / f"{n}.png", n).name,
-            "phrase": "dog",
-            "box": [2, 3, 9, 8],
-        }
-        for n in range(8)
-    ]
+    shown = [picture(tmp_path / "data" / "boxes" / f"{n}.png", n).name for n in range(8)]
+    rows = [{"image": name, "phrase": "dog", "box": [2, 3, 9, 8]} for name in shown]
     for split in ("train", "test"):
         write_lines(tmp_path / "data" / "boxes" / f"{split}.jsonl", rows)
     scores = run("boxes", Protocol.FINE_TUNED, model, tmp_path / "data", tmp_path / "out")

@@ -1,7 +1,16 @@
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
+
+from tests.training.corpus import write_corpus
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For tests that change nothing in it."""
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")

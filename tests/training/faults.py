@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.processes import XFM
+from tests.processes import XFM, Ended
 from tests.training.corpus import tiny_recipe
 from xfm.config.load import dump_recipe
 from xfm.config.training import OptimConfig
@@ -35,6 +35,14 @@ def with_fault(fault: str, words: list[str]) -> list[str]:
     """`xfm` with some arguments in a process that runs some lines of Python first."""
     code = f"import sys\n{fault}\nfrom xfm.cli import main\nsys.exit(main(sys.argv[1:]))"
     return [sys.executable, "-c", code, *words]
+
+
+def sentence(ended: Ended, status: int = 2) -> str:
+    """The one sentence of a run that could not go on; nothing of it is left."""
+    assert ended.status == status, ended.err
+    assert ended.left == []
+    (said,) = ended.said()
+    return said
 
 
 def trains(folder: Path, lines: int = 2) -> bool:

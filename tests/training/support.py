@@ -59,10 +59,17 @@ def config(steps: int = 10, **changes: object) -> TrainingConfig:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def run_line(folder: Path | None, training: TrainingConfig, **options: object) -> TrainResult:
-    model = Line()
+def run_line(
+    folder: Path | None,
+    training: TrainingConfig,
+    model: Line | None = None,
+    batches: Callable[[int, int], Iterator[Numbers]] = numbers,
+    **options: object,
+) -> TrainResult:
+    """Train a linear model, a new one if none is given."""
+    model = model or Line()
     options = {"progress": False, "tensorboard": False, **options}
-    return train(model, model.losses, numbers, training, folder, **options)  # type: ignore[arg-type]
+    return train(model, model.losses, batches, training, folder, **options)  # type: ignore[arg-type]
 
 
 def model_with_dropout() -> XFM:

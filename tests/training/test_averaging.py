@@ -1,6 +1,6 @@
 """The average of the weights: its recursion, that it is resumed, and that it can be put in and out."""
 
-from dataclasses import replace
+import shutil
 
 import pytest
 import torch
@@ -8,23 +8,15 @@ from timm.utils import ModelEmaV3
 
 from tests.training.support import Line, config, numbers
 from xfm.training.averaging import RAMP, WeightAverage
+from xfm.training.checkpoint import checkpoint_path
 from xfm.training.loop import train
 
 
 def run(folder, training, resume=False, decay=0.9):
     averaged = WeightAverage(Line(), decay)
-    train(
-        averaged,
-        averaged.module.losses,
-        numbers,
-        training,
-        folder,
-        is_new=averaged.by_own_name(lambda name: name == "layer.bias"),
-        after_step=averaged.update,
-        progress=False,
-        tensorboard=False,
-        resume=resume,
-    )
+    options = {"progress": False, "tensorboard": False, "resume": resume, "after_step": averaged.update}
+    options["is_new"] = averaged.by_own_name(lambda name: name == "layer.bias")
+    train(averaged, averaged.module.losses, numbers, training, folder, **options)
     return averaged
 
 
@@ -62,13 +54,9 @@ def test_the_first_steps_follow_faster():
 def test_it_is_resumed_bit_for_bit(tmp_path):
     training = config(12, save_every=5, keep=9)
     whole = run(tmp_path / "whole", training)
-    run(tmp_path / "parts", replace(training, steps=12))
-    newest = tmp_path / "parts" / "checkpoints"
-    for path in newest.iterdir():
-        if path.name != "step-00000005":
-            for file in path.iterdir():
-                file.unlink()
-            path.rmdir()
+    run(tmp_path / "parts", training)
+    for step in (10, 12):
+        shutil.rmtree(checkpoint_path(tmp_path / "parts", step))
     resumed = run(tmp_path / "parts", training, resume=True)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name

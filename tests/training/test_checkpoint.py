@@ -3,15 +3,15 @@ import json
 import os
 import random
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.modeling.build import tiny_model
-from xfm import files
 from xfm.config.training import OptimConfig
 from xfm.errors import UserError
 from xfm.training.checkpoint import (
@@ -47,9 +47,11 @@ class Tied(nn.Module):
         optimizer.step()
 
 
-def trained(steps: int = 3) -> tuple[Tied, torch.optim.Optimizer]:
+def trained(steps: int = 3, fused: bool = True) -> tuple[Tied, torch.optim.Optimizer]:
     model = Tied()
     optimizer = build_optimizer(model, OptimConfig(lr=0.1))
+    for group in optimizer.param_groups:
+        group |= {"fused": fused, "foreach": not fused}
     for _ in range(steps):
         model.step(optimizer)
     return model, optimizer
@@ -66,21 +68,9 @@ def save(folder, step: int = 1, model: nn.Module | None = None, optimizer=None):
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_round_trip_continues_identically(tmp_path, fused):
-    def optimizer_of(model):
-        optimizer = build_optimizer(model, OptimConfig(lr=0.1))
-        for group in optimizer.param_groups:
-            group["fused"] = fused
-            group["foreach"] = not fused
-        return optimizer
-
-    torch.manual_seed(0)
-    model = Tied()
-    optimizer = optimizer_of(model)
-    for _ in range(3):
-        model.step(optimizer)
+    model, optimizer = trained(3, fused)
     path = save(tmp_path, 3, model, optimizer)
-    other = Tied()
-    other_optimizer = optimizer_of(other)
+    other, other_optimizer = trained(0, fused)
     state, randomness = load_checkpoint(path, other, other_optimizer)
     assert (state.step, dict(state.settings)) == (3, {"lr": 0.1})
     assert randomness is not None
@@ -107,8 +97,6 @@ def test_random_states_come_back(tmp_path):
     file = tmp_path / "random.safetensors"
     save_file(random_state(generator), file)
     expected = draw()
-    from safetensors.torch import load_file
-
     restore_random_state(load_file(file), generator)
     assert draw() == expected
 
@@ -201,36 +189,20 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch, when):
     previous = save(tmp_path, 1)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def fail(*args: object, **kwargs: object) -> None:
-        raise full
-
-    def fail_in_rust(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    if when == "before":
-        usage = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
-    elif when == "while writing":
-        monkeypatch.setattr("xfm.training.checkpoint.save_file", fail_in_rust)
-    elif when == "while syncing":
-        monkeypatch.setattr(files.os, "fsync", fail)
-    else:
-        monkeypatch.setattr(files.os, "replace", fail)
+    in_rust = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    usage = shutil.disk_usage(tmp_path)
+    place, answer = {
+        "before": ("shutil.disk_usage", {"return_value": usage._replace(free=10)}),
+        "while writing": ("xfm.training.checkpoint.save_file", {"side_effect": in_rust}),
+        "while syncing": ("os.fsync", {"side_effect": full}),
+        "at the rename": ("os.replace", {"side_effect": full}),
+    }[when]
+    monkeypatch.setattr(place, Mock(**answer))
     with pytest.raises(UserError, match=r"step-00000002: the disk is full.*--resume"):
         save(tmp_path, 2)
     assert list_checkpoints(tmp_path) == [previous]
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [previous.name]
     assert damage(previous) is None
-
-
-def test_a_checkpoint_is_replaced_whole(tmp_path):
-    first = save(tmp_path, 1)
-    model, optimizer = trained(5)
-    save(tmp_path, 1, model, optimizer)
-    other = Tied()
-    load_checkpoint(first, other)
-    assert torch.equal(other.words.weight, model.words.weight)
-    assert [p.name for p in first.parent.iterdir()] == [first.name]
 
 
 def test_leftovers_of_killed_saves_go(tmp_path):

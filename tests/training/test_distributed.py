@@ -1,16 +1,14 @@
 """Two processes (gloo on the CPU) compute what one computes."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from tests.processes import TORCHRUN, run
 from tests.training.distributed_worker import contrastive_gradient
 from tests.training.support import config, logged_losses, run_line
 from xfm.config.training import Change
@@ -24,18 +22,8 @@ WORKER = Path(__file__).with_name("distributed_worker.py")
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    root = WORKER.parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, str(WORKER), str(folder)],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    ended = run([*TORCHRUN, "2", str(WORKER), str(folder)], 240)
+    assert ended.status == 0, ended.err[-3000:]
     return folder
 
 
@@ -88,8 +76,8 @@ def test_moves_to_another_number_of_processes(two, tmp_path):
         run_line(tmp_path / "run", config(6, save_every=3, keep=5), resume=True)
     allowed = frozenset({Change.PROCESSES})
     done = run_line(tmp_path / "run", config(6, save_every=3, keep=5), resume=True, allowed=allowed)
-    assert len(done.changes) == 1
-    assert done.changes[0].startswith("from step 3: it had 2 processes")
+    (change,) = done.changes
+    assert change.startswith("from step 3: it had 2 processes")
     assert read_state(checkpoint_path(tmp_path / "run", 6)).changes == done.changes
     after = logged_losses(tmp_path / "run")
     assert {k: v[0] for k, v in after.items()} == pytest.approx(

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.support import Line, config, logged_losses, numbers, run_line
+from tests.training.support import Line, config, logged_losses, run_line
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.loop import train
 
 
 @pytest.mark.parametrize("enough", [1, 4, 9])
@@ -46,14 +45,6 @@ def test_looking_at_the_model_changes_nothing() -> None:
                 model.train()
             return False
 
-        train(
-            model,
-            model.losses,
-            numbers,
-            config(5),
-            progress=False,
-            tensorboard=False,
-            finished=finished,
-        )
+        run_line(None, config(5), model, finished=finished)
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)

@@ -1,21 +1,15 @@
 """Several processes, started by torchrun: commands that are for one, and one that is killed."""
 
 import signal
-from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
-from tests.training.faults import command, trains
+from tests.training.faults import command, sentence, trains
 from xfm.data.left_out import bad_rows_of
 from xfm.training.checkpoint import latest_checkpoint
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.mark.parametrize(
@@ -33,25 +27,21 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_commands_for_one_process_refuse_several(tmp_path, words, rank):
     """As torchrun tells a process; only the first one says it."""
     ended = run([*XFM, *words], 60, tmp_path, WORLD_SIZE="2", RANK=rank, LOCAL_RANK=rank)
-    assert ended.status == 2
     assert not any(tmp_path.iterdir())
     if rank == "0":
-        (said,) = ended.said()
-        assert said.startswith(f"xfm: xfm {words[0]} runs in one process, and torchrun has started 2")
+        assert f"xfm {words[0]} runs in one process, and torchrun has started 2" in sentence(ended)
     else:
-        assert ended.err == ""
+        assert (ended.status, ended.err) == (2, "")
 
 
 def test_a_number_of_processes_that_is_none(tmp_path):
     ended = run([*XFM, "evaluate", "m"], 60, tmp_path, WORLD_SIZE="two")
-    assert ended.status == 2
-    assert "WORLD_SIZE is 'two'" in ended.said()[0]
+    assert "WORLD_SIZE is 'two'" in sentence(ended)
 
 
 def test_processes_that_do_not_find_one_another(corpus, tmp_path):
     ended = run(command(corpus, tmp_path, steps=2), 60, WORLD_SIZE="2", RANK="0")
-    assert ended.status == 2
-    assert "start them with torchrun" in ended.said()[0]
+    assert "start them with torchrun" in sentence(ended)
     assert not (tmp_path / "run").exists()
 
 

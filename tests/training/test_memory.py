@@ -11,13 +11,9 @@ from xfm.training import memory
 from xfm.training.memory import KERNEL_CACHE, keep_freed_memory, prepare_process
 
 
-def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_set_where_it_was_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KERNEL_CACHE, "")  # so that what the test sets is taken back
     monkeypatch.delenv(KERNEL_CACHE)
-
-
-def test_the_cache_is_set_where_it_was_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    unset(monkeypatch)
     asked = []
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: asked.append(True))
     before = dict(os.environ)
@@ -34,15 +30,16 @@ def test_a_capacity_that_is_set_stays(monkeypatch: pytest.MonkeyPatch, value: st
     assert os.environ[KERNEL_CACHE] == value
 
 
-def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("no C library should be opened"))
-    assert keep_freed_memory() is False
-
-
-def test_a_c_library_without_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+@pytest.mark.parametrize(
+    ("platform", "library"),
+    [
+        ("darwin", lambda name: pytest.fail("no C library should be opened")),
+        ("linux", lambda name: object()),  # one without the setting
+    ],
+)
+def test_other_systems_are_left_alone(platform, library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(memory.ctypes, "CDLL", library)
     assert keep_freed_memory() is False
 
 

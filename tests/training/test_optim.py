@@ -21,6 +21,11 @@ from xfm.training.optim import (
 )
 
 
+def by_name(groups, field):
+    """A field of the group of every parameter."""
+    return {name: group[field] for group in groups for name in group["names"]}
+
+
 def test_no_vector_scalar_or_position_table_is_decayed():
     for name, parameter in tiny_model().named_parameters():
         table = "positions" in name or "relative_position" in name
@@ -49,8 +54,7 @@ def test_groups_cover_every_trained_parameter_once():
     model.language.requires_grad_(False)
     config = OptimConfig(lr=1.0, new_lr_multiplier=2.0, weight_decay=0.5)
     groups = parameter_groups(model, config, lambda name: name.startswith("itm_head"))
-    rates = {name: group["lr_scale"] for group in groups for name in group["names"]}
-    decays = {name: group["weight_decay"] for group in groups for name in group["names"]}
+    rates, decays = by_name(groups, "lr_scale"), by_name(groups, "weight_decay")
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert rates.keys() == trained
     assert sum(len(group["params"]) for group in groups) == len(trained)
@@ -68,6 +72,19 @@ def test_multiplier_scales_the_rate():
     assert {group["lr"] for group in optimizer.param_groups} == {5e-4, 1.5e-3}
 
 
+def step_alike(ours, theirs, optimizers):
+    """Three steps of optimisers on two models with the same random gradients leave the same weights."""
+    for step in range(3):
+        torch.manual_seed(step)
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_fused_equals_the_reference():
     """The kernel that is chosen on this device against torch's plain loop."""
     ours, reference = tiny_model(), tiny_model()
@@ -77,15 +94,7 @@ def test_fused_equals_the_reference():
     plain = torch.optim.AdamW(
         parameter_groups(reference, config), lr=1e-2, betas=config.betas, foreach=False, fused=False
     )
-    for step in range(3):
-        torch.manual_seed(step)
-        for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
-        chosen.step()
-        plain.step()
-    for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(a, b)
+    step_alike(ours, reference, (chosen, plain))
 
 
 @settings(deadline=None)
@@ -107,15 +116,19 @@ def test_the_peak_is_held():
     assert held[45:] == pytest.approx([(105 - step) / 60 for step in range(45, 106)])
 
 
-def test_schedule_equals_transformers_except_in_the_warm_up():
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=5, num_training_steps=20)
-    theirs = []
-    for _ in range(20):
-        theirs.append(schedule.get_last_lr()[0])
+def rates(steps, schedule_of, **options):
+    """The rates of a schedule of torch or transformers for a first rate of 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule, found = schedule_of(optimizer, **options), []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
+    return found
+
+
+def test_schedule_equals_transformers_except_in_the_warm_up():
+    theirs = rates(20, get_linear_schedule_with_warmup, num_warmup_steps=5, num_training_steps=20)
     ours = [rate_factor(step, 20, 5) for step in range(20)]
     assert ours[5:] == pytest.approx(theirs[5:])
     assert ours[:5] == pytest.approx(theirs[1:6])  # theirs begins with a step of rate 0
@@ -125,8 +138,7 @@ def test_muon_takes_the_matrices_of_linear_layers_only():
     model = tiny_model()
     config = OptimConfig(lr=1e-3, muon_lr=4e-3, new_lr_multiplier=2.0)
     adamw, muon = build_optimizer(model, config, lambda name: name.startswith("itm_head")).members
-    by_muon = {name for group in muon.param_groups for name in group["names"]}
-    by_adamw = {name for group in adamw.param_groups for name in group["names"]}
+    by_muon, by_adamw = (by_name(one.param_groups, "names").keys() for one in (muon, adamw))
     assert not by_muon & by_adamw
     assert by_muon | by_adamw == {name for name, _ in model.named_parameters()}
     assert "vision.blocks.0.fc1.weight" in by_muon
@@ -151,7 +163,7 @@ def test_composite_equals_its_members_alone():
     config = OptimConfig(lr=1e-2, muon_lr=3e-2, weight_decay=0.1)
     chosen = build_optimizer(ours, config)
     shown = dict(reference.named_parameters())
-    names = [[name for group in m.param_groups for name in group["names"]] for m in chosen.members]
+    names = [by_name(member.param_groups, "names") for member in chosen.members]
     groups = [
         {"params": [shown[name] for name in own if is_decayed(name, shown[name]) == decayed],
          "weight_decay": 0.1 if decayed else 0.0}
@@ -160,28 +172,13 @@ def test_composite_equals_its_members_alone():
     ]  # fmt: skip
     adamw = torch.optim.AdamW(groups[:2], lr=1e-2, betas=config.betas)
     muon = torch.optim.Muon([g for g in groups[2:] if g["params"]], lr=3e-2, adjust_lr_fn="match_rms_adamw")
-    for step in range(3):
-        torch.manual_seed(step)
-        for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
-        for optimizer in (chosen, adamw, muon):
-            optimizer.step()
-    for a, b in zip(ours.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(a, b)
+    step_alike(ours, reference, (chosen, adamw, muon))
     chosen.zero_grad(set_to_none=True)
     assert all(p.grad is None for p in ours.parameters())
 
 
 def test_a_cosine_falls_as_torch_has_it():
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 16)
-    theirs = []
-    for _ in range(16):
-        theirs.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
+    theirs = rates(16, torch.optim.lr_scheduler.CosineAnnealingLR, T_max=16)
     ours = [rate_factor(step, 20, 4, schedule=Schedule.COSINE) for step in range(20)]
     assert ours[4:] == pytest.approx(theirs)
     assert ours[:4] == [0.25, 0.5, 0.75, 1.0]
@@ -221,7 +218,7 @@ def test_layers_and_new_parts_multiply():
     for optimizer_config in (config, replace(config, muon_lr=2e-3)):
         optimizer = build_optimizer(model, optimizer_config, lambda name: name.startswith("itm_head"))
         set_rate(optimizer, optimizer_config, 2500, 10_000)
-        rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
+        rates = by_name(optimizer.param_groups, "lr")
         scale = 2e-3 if optimizer_config.muon_lr else 1e-3
         assert rates["vision.blocks.1.fc1.weight"] == pytest.approx(scale * 0.5)
         assert rates["vision.blocks.1.fc1.bias"] == pytest.approx(1e-3 * 0.5)

@@ -1,12 +1,9 @@
 """Pre-training from files to a model folder."""
 
 import json
-import os
 import re
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.processes import Running
 from tests.training.corpus import tiny_recipe, write_corpus
+from tests.training.faults import command, sentence, trains
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
 from xfm.config.data import CorpusConfig
 from xfm.config.load import dump_recipe
+from xfm.config.model import LanguageConfig
 from xfm.config.recipe import InitConfig, Phase, PhaseStream, PhaseWeights
-from xfm.config.training import OptimConfig
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model, save_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint
@@ -31,11 +30,6 @@ ALONE = Process(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     pretrain(tiny_recipe(corpus, save_every=3, keep=9), folder, progress=False)
@@ -43,13 +37,8 @@ def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_run_folder(run):
-    assert {p.name for p in run.iterdir()} == {
-        "config.yaml",
-        "log.jsonl",
-        "tensorboard",
-        "checkpoints",
-        "model",
-    }
+    files = {"config.yaml", "log.jsonl", "tensorboard", "checkpoints", "model"}
+    assert {p.name for p in run.iterdir()} == files
     loaded = load_model(run / "model")
     assert loaded.preprocessing.image_size == 32
     assert loaded.provenance["recipe"] == "tiny"
@@ -81,18 +70,11 @@ def test_every_checkpoint_is_a_model_folder(run):
 def test_what_a_composed_model_began_with_is_kept(run, corpus, tmp_path):
     start = load_model(run / "model")
     parts = {"language": {"reference": "words", "licence": "mit"}}
-    save_model(
-        tmp_path / "start",
-        start.model,
-        start.tokenizer,
-        start.preprocessing,
-        {"composed": parts, "fresh": []},
-    )
-    recipe = replace(
-        tiny_recipe(corpus, steps=1), init=InitConfig(model=str(tmp_path / "start")), licence="CC-BY-4.0"
-    )
-    folder = pretrain(recipe, tmp_path / "run", progress=False)
-    provenance = load_model(folder).provenance
+    provenance = {"composed": parts, "fresh": []}
+    save_model(tmp_path / "start", start.model, start.tokenizer, start.preprocessing, provenance)
+    init = InitConfig(model=str(tmp_path / "start"))
+    recipe = replace(tiny_recipe(corpus, steps=1), init=init, licence="CC-BY-4.0")
+    provenance = load_model(pretrain(recipe, tmp_path / "run", progress=False)).provenance
     assert provenance["began_with"] == {"composed": parts}
     assert provenance["licences"]["weights"] == "CC-BY-4.0"
 
@@ -147,8 +129,6 @@ def test_a_phase_may_begin_with_the_language_encoders_words(corpus, tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_resume_from_disk_is_bit_for_bit(run, corpus, tmp_path, workers):
     """The next steps of a run restarted in a new process, with another number of loader processes."""
-    import shutil
-
     shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
     recipe = tiny_recipe(corpus, save_every=3, keep=9)
@@ -183,55 +163,62 @@ def test_encoders_from_other_models(run, corpus):
     assert not torch.equal(model.text_proj.weight, source.text_proj.weight)
 
 
-def test_bad_input_is_one_sentence(corpus, tmp_path):
-    recipe = tiny_recipe(corpus)
-    small = replace(recipe.model, language=replace(recipe.model.language, vocab_size=100))
-    with pytest.raises(UserError, match=r"tokenizer.json has \d+ tokens, the model only 100"):
-        pretrain(replace(recipe, model=small), tmp_path / "a", progress=False)
-    later = [Phase(until=0.5), Phase(until=0.9, text=PhaseStream(corpora=[]))]
-    with pytest.raises(UserError, match="corpora"):  # of a later phase: told before the first step
-        pretrain(replace(recipe, curriculum=later), tmp_path / "b", progress=False)
-    lost = replace(
-        recipe, data=replace(recipe.data, text=replace(recipe.data.text, corpora=[CorpusConfig("x-*.tar")]))
-    )
-    with pytest.raises(UserError, match=r"x-\*\.tar"):
-        pretrain(lost, tmp_path / "d", progress=False)
-    with pytest.raises(UserError, match="tokenizer"):
-        pretrain(replace(recipe, root=str(tmp_path)), tmp_path / "c", progress=False)
+def small_vocabulary(recipe):
+    return replace(recipe, model=replace(recipe.model, language=LanguageConfig(100, 24, 1, 2, 32, 18)))
+
+
+def a_later_phase_without_data(recipe):
+    """Told before the first step."""
+    return replace(recipe, curriculum=[Phase(until=0.5), Phase(until=0.9, text=PhaseStream(corpora=[]))])
+
+
+def shards_that_are_not_there(recipe):
+    text = replace(recipe.data.text, corpora=[CorpusConfig("x-*.tar")])
+    return replace(recipe, data=replace(recipe.data, text=text))
+
+
+def a_root_without_a_tokenizer(recipe):
+    return replace(recipe, root=str(Path(recipe.root).parent))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (small_vocabulary, r"tokenizer.json .*100"),
+        (a_later_phase_without_data, "corpora"),
+        (shards_that_are_not_there, r"x-\*\.tar"),
+        (a_root_without_a_tokenizer, "tokenizer"),
+    ],
+)
+def test_bad_input_is_one_sentence(corpus, tmp_path, change, named):
+    with pytest.raises(UserError, match=named):
+        pretrain(change(tiny_recipe(corpus)), tmp_path / "run", progress=False)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_bad_record_is_logged_and_left_out(tmp_path):
-    corpus = write_corpus(tmp_path / "corpus")
-    shard = corpus / "scenes-00000.tar"
-    data = shard.read_bytes()
-    shard.write_bytes(data.replace(b"PNG", b"XXX", 1))  # the first picture does not decode
-    pretrain(tiny_recipe(corpus, steps=12), tmp_path / "run", progress=False)
-    bad = [line for line in logged(tmp_path / "run") if line.get("event") == "bad_record"]
-    assert bad
-    assert "scenes-00000.tar" in bad[0]["key"]
-    assert "00000" in bad[0]["key"]
-
-
-def test_the_last_lines_count_what_was_left_out_and_the_folder_keeps_it(tmp_path, capsys):
-    corpus = write_corpus(tmp_path / "corpus")
-    shard = corpus / "scenes-00000.tar"
-    shard.write_bytes(shard.read_bytes().replace(b"PNG", b"XXX", 2))
-    photos = tmp_path / "photos"
+def with_photos(corpus, photos, recipe, steps):
+    """A corpus, four pictures in a folder, and a recipe of both."""
+    write_corpus(corpus)
     photos.mkdir()
     for number in range(4):
         Image.new("RGB", (32, 32)).save(photos / f"{number}.png")
+    plain = tiny_recipe(corpus, steps=steps)
+    image = replace(plain.data.image, batch_size=2, corpora=[CorpusConfig(str(photos))])
+    recipe.write_text(dump_recipe(replace(plain, data=replace(plain.data, image=image))))
+
+
+def test_bad_records_are_logged_counted_at_the_end_and_kept_in_the_folder(tmp_path, capsys):
+    recipe, photos, folder = tmp_path / "tiny.yaml", tmp_path / "photos", tmp_path / "run"
+    with_photos(tmp_path / "corpus", photos, recipe, steps=12)
+    shard = tmp_path / "corpus" / "scenes-00000.tar"
+    shard.write_bytes(shard.read_bytes().replace(b"PNG", b"XXX", 2))  # the first pictures do not decode
     (photos / "3.png").write_bytes(b"")
     (photos / "film.mov").write_bytes(b"")
-    recipe = tiny_recipe(corpus, steps=12)
-    image = replace(recipe.data.image, batch_size=2, corpora=[CorpusConfig(str(photos))])
-    recipe = replace(recipe, data=replace(recipe.data, image=image))
-    (tmp_path / "tiny.yaml").write_text(dump_recipe(recipe))
-    folder = tmp_path / "run"
     folder.mkdir()
     (folder / "bad.jsonl").write_text('{"place": "of a run that was thrown away", "error": "x"}\n')
-    command = ["pretrain", "--recipe", str(tmp_path / "tiny.yaml"), "--folder", str(folder), "--quiet"]
-    assert main(command) == 0
+    assert main(["pretrain", "--recipe", str(recipe), "--folder", str(folder), "--quiet"]) == 0
+    bad = {line["key"] for line in logged(folder) if line.get("event") == "bad_record"}
+    assert bad >= {f"{shard}:{key:05d}" for key in range(2)}
     kept = [json.loads(line) for line in (folder / "bad.jsonl").read_text().splitlines()]
     places = [row["place"] for row in kept if "place" in row]
     assert len(places) == len(set(places)) == 3
@@ -243,50 +230,22 @@ def test_the_last_lines_count_what_was_left_out_and_the_folder_keeps_it(tmp_path
 
 def test_names_with_brackets_are_no_patterns(tmp_path):
     """Of the recipe, its root, a folder of pictures and the run, all on the command line."""
-    corpus = write_corpus(tmp_path / "world [1]")
-    photos = tmp_path / "photos [a-z]"
-    photos.mkdir()
-    for number in range(4):
-        Image.new("RGB", (32, 32)).save(photos / f"{number}.png")
-    recipe = tiny_recipe(corpus, steps=1)
-    image = replace(recipe.data.image, batch_size=2, corpora=[CorpusConfig(str(photos))])
-    recipe = replace(recipe, data=replace(recipe.data, image=image))
-    (tmp_path / "tiny [1].yaml").write_text(dump_recipe(recipe))
-    folder = tmp_path / "run [1]"
-    command = ["pretrain", "--recipe", str(tmp_path / "tiny [1].yaml"), "--folder", str(folder), "--quiet"]
-    assert main(command) == 0
+    recipe, folder = tmp_path / "tiny [1].yaml", tmp_path / "run [1]"
+    with_photos(tmp_path / "world [1]", tmp_path / "photos [a-z]", recipe, steps=1)
+    words = ["pretrain", "--recipe", str(recipe), "--folder", str(folder), "--quiet"]
+    assert main(words) == 0
     assert load_model(folder / "model").provenance["steps"] == 1
-    assert main([*command, "--root", str(tmp_path / "world *"), "--resume"]) == 2  # there is no such folder
+    assert main([*words, "--root", str(tmp_path / "world *"), "--resume"]) == 2  # there is no such folder
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 1)])
 def test_interrupted_on_the_command_line(corpus, tmp_path, number, workers):
     """A process group gets a signal, as from a terminal or a scheduler: saved, one line, status 130."""
-    recipe = tiny_recipe(corpus, steps=100_000, optim=OptimConfig(lr=1e-4, warmup=10))
-    recipe = replace(recipe, data=replace(recipe.data, workers=workers))
-    (tmp_path / "tiny.yaml").write_text(dump_recipe(recipe))
-    command = [sys.executable, "-m", "xfm.cli", "pretrain", "--recipe", str(tmp_path / "tiny.yaml")]
-    command += ["--folder", str(tmp_path / "run"), "--quiet"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    log = tmp_path / "run" / "log.jsonl"
-    deadline = time.monotonic() + 300
-    while not (log.exists() and len(log.read_text().splitlines()) >= 3):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, number)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 130, err
-    last = err.strip().splitlines()[-1]
-    assert "Traceback" not in err
-    assert "--resume" in last
-    saved = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])["step"]
-    assert f"stopped after step {saved}" in last
+    with Running(command(corpus, tmp_path, workers=workers)) as running:
+        running.wait_until(lambda: trains(tmp_path, 3))
+        running.signal(number, group=True)
+        said = sentence(running.end(), 130)
+    assert "--resume" in said
+    saved = logged(tmp_path / "run")[-1]["step"]
+    assert f"stopped after step {saved}" in said
     assert checkpoint_path(tmp_path / "run", saved).is_dir()

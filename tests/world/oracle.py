@@ -13,18 +13,8 @@ from xfm.world.grammar import plural
 from xfm.world.palette import BACKGROUNDS, COLOURS
 from xfm.world.scene import Scene
 
-NUMBERS = {
-    "zero": 0,
-    "no": 0,
-    "a": 1,
-    "an": 1,
-    "one": 1,
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "only one": 1,
-}
+NUMBERS = {"zero": 0, "no": 0, "a": 1, "an": 1, "one": 1, "only one": 1}
+NUMBERS |= {"two": 2, "three": 3, "four": 4, "five": 5}
 SIZES = {"small": 0, "little": 0, "tiny": 0, "large": 2, "big": 2, "huge": 2}
 _ROW = {"top": 0, "upper": 0, "bottom": 2, "lower": 2}
 _COLUMN = {"left": 0, "right": 2}
@@ -132,19 +122,18 @@ class View:
     def offset(self, a: list[int], b: list[int]) -> tuple[float, float]:
         return a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2
 
-    def clearly(self, a: list[int], relation: str, b: list[int]) -> bool:
+    def toward(self, a: list[int], relation: str, b: list[int]) -> tuple[float, float]:
+        """How far `a` lies from `b` along a direction and across it."""
         dx, dy = self.offset(a, b)
-        along, across = {"left": (-dx, dy), "right": (dx, dy), "above": (-dy, dx), "below": (dy, dx)}[
-            relation
-        ]
+        return {"left": (-dx, dy), "right": (dx, dy), "above": (-dy, dx), "below": (dy, dx)}[relation]
+
+    def clearly(self, a: list[int], relation: str, b: list[int]) -> bool:
+        along, across = self.toward(a, relation, b)
         return along >= self.side * 0.12 and abs(across) <= 1.2 * along
 
     def never(self, a: list[int], relation: str, b: list[int]) -> bool:
         """Not in that direction by anything that a reader would see, unless far off the axis."""
-        dx, dy = self.offset(a, b)
-        along, across = {"left": (-dx, dy), "right": (dx, dy), "above": (-dy, dx), "below": (dy, dx)}[
-            relation
-        ]
+        along, across = self.toward(a, relation, b)
         return along <= self.side * 0.03 or abs(across) > 2.9 * along
 
     def between(self, a: list[int], b: list[int], c: list[int]) -> bool:
@@ -164,9 +153,49 @@ class View:
             assert self.colours[noun.name] == noun.colour, noun
 
 
+def parse(grammar: Grammar, text: str) -> tuple[list[Noun], list[tuple[Any, ...]]]:
+    """Noun phrases, and what is said of them: ("place", a, cell), ("left", a, b), ("between", a, b, c)."""
+    nouns: list[Noun] = []
+    said: list[tuple[Any, ...]] = []
+    position, relation = 0, None
+
+    def read(start: int) -> int:
+        found = grammar.read(text, start)
+        assert found is not None, (text, text[start:])
+        nouns.append(found[0])
+        return found[1]
+
+    while position < len(text):
+        position = read(position)
+        own, rest = nouns[-1].name, text[position:]
+        if relation is not None:
+            said.append((relation, nouns[-2].name, own))
+            relation = None
+        if found := re.match(rf" ({PLACE})(?=,| and |$)", rest):
+            said.append(("place", own, place_cell(found[1])))
+        elif found := re.match(rf" ({SIDE})", rest):
+            said.append((direction(found[1]), own, nouns[-2].name))
+        elif found := re.match(rf" ({RELATION}) ", rest):
+            relation = direction(found[1])
+            position += found.end()
+            continue
+        elif rest.startswith(" between "):
+            position = read(position + 9)
+            assert text[position : position + 5] == " and ", text
+            position = read(position + 5)
+            said.append(("between", *(noun.name for noun in nouns[-3:])))
+        if found:
+            position += found.end()
+        joint = re.compile(r", (?:and |with |also )?| and | with |$").match(text, position)
+        assert joint is not None, (text, text[position:])
+        position = joint.end()
+    assert relation is None, text
+    return nouns, said
+
+
 def check_caption(grammar: Grammar, view: View, text: str, complete: bool = True) -> None:
     """Assert that a caption is true and, if `complete`, that it names every object."""
-    original, named = text, set()
+    original = text
     text = re.sub(
         r"^(a picture of|an image of|there is|there are|this shows|we see|a scene with|the picture shows) ",
         "",
@@ -180,47 +209,18 @@ def check_caption(grammar: Grammar, view: View, text: str, complete: bool = True
     if found and (found[1] or found[2]) in COLOURS:
         assert view.background == (found[1] or found[2]), original
         text = text[: found.start()] + text[found.end() :]
-    position, nouns = 0, []
-    relation = None
-    while position < len(text):
-        read = grammar.read(text, position)
-        assert read is not None, (original, text[position:])
-        noun, position = read
+    nouns, said = parse(grammar, text)
+    for noun in nouns:
         view.holds(noun)
-        nouns.append(noun)
-        named.add(noun.name)
-        if relation is not None:
-            a, b = view.only(nouns[-2].name), view.only(noun.name)
-            assert view.clearly(a, relation, b), original
-            relation = None
-        rest = text[position:]
-        if found := re.match(rf" ({PLACE})(?=,| and |$)", rest):
-            assert view.cell(view.only(noun.name)) == place_cell(found[1]), original
-        elif found := re.match(rf" ({SIDE})", rest):
-            assert view.clearly(view.only(noun.name), direction(found[1]), view.only(nouns[-2].name)), (
-                original
-            )
-        elif found := re.match(rf" ({RELATION}) ", rest):
-            relation = direction(found[1])
-            position += found.end()
-            continue
-        elif rest.startswith(" between "):
-            b, position = grammar.read(text, position + 9) or (None, 0)
-            assert b is not None
-            assert text[position : position + 5] == " and ", original
-            c, position = grammar.read(text, position + 5) or (None, 0)
-            assert c is not None
-            named |= {b.name, c.name}
-            assert view.between(*(view.only(n.name) for n in (noun, b, c))), original
-            found = None
-        if found:
-            position += found.end()
-        joint = re.compile(r", (?:and |with |also )?| and | with |$").match(text, position)
-        assert joint is not None, (original, text[position:])
-        position = joint.end()
-    assert relation is None, original
+    for what, name, *others in said:
+        if what == "place":
+            assert view.cell(view.only(name)) == others[0], original
+        elif what == "between":
+            assert view.between(*(view.only(one) for one in (name, *others))), original
+        else:
+            assert view.clearly(view.only(name), what, view.only(others[0])), original
     if complete:
-        assert named == set(view.boxes), original
+        assert {noun.name for noun in nouns} == set(view.boxes), original
 
 
 def check_reference(grammar: Grammar, view: View, phrase: str, box: list[int]) -> str:
@@ -311,7 +311,6 @@ def answer(grammar: Grammar, view: View, question: str) -> str | None:
 
 def facts(grammar: Grammar, text: str) -> set[tuple[Any, ...]]:
     """What a sentence says: ("count", name, n), ("size", name, s), ("place", name, cell), ("left", a, b)."""
-    original, said = text, set[tuple[Any, ...]]()
     text = re.sub(r"^(there is|there are|we see|the picture shows|one of the objects is) ", "", text)
     text = re.sub(r" can be seen(?= |$)", "", text)
     text = re.sub(
@@ -319,36 +318,11 @@ def facts(grammar: Grammar, text: str) -> set[tuple[Any, ...]]:
     )
     if found := re.match(rf"^the ({grammar.name}) is ({'|'.join(SIZES)})$", text):
         return {("size", found[1], SIZES[found[2]])}
-    position, nouns = 0, []
-    relation = None
-    while position < len(text):
-        read = grammar.read(text, position)
-        assert read is not None, (original, text[position:])
-        noun, position = read
-        nouns.append(noun)
-        if noun.article != "the":
-            said.add(("count", noun.name, noun.count))
-        if noun.size is not None:
-            said.add(("size", noun.name, noun.size))
-        if relation is not None:
-            said |= {(relation, nouns[-2].name, noun.name), (OPPOSITE[relation], noun.name, nouns[-2].name)}
-            relation = None
-        rest = text[position:]
-        if found := re.match(rf" ({PLACE})(?=,| and |$)", rest):
-            said.add(("place", noun.name, place_cell(found[1])))
-        elif found := re.match(rf" ({SIDE})", rest):
-            side = direction(found[1])
-            said |= {(side, noun.name, nouns[-2].name), (OPPOSITE[side], nouns[-2].name, noun.name)}
-        elif found := re.match(rf" ({RELATION}) ", rest):
-            relation = direction(found[1])
-            position += found.end()
-            continue
-        if found:
-            position += found.end()
-        joint = re.compile(r", (?:and |with |also )?| and | with |$").match(text, position)
-        assert joint is not None, (original, text[position:])
-        position = joint.end()
-    return said
+    nouns, statements = parse(grammar, text)
+    said = {("count", noun.name, noun.count) for noun in nouns if noun.article != "the"}
+    said |= {("size", noun.name, noun.size) for noun in nouns if noun.size is not None}
+    said |= {*statements}
+    return said | {(OPPOSITE[what], *names[::-1]) for what, *names in statements if what in OPPOSITE}
 
 
 def follows(grammar: Grammar, premise: str, hypothesis: str) -> bool:

@@ -39,19 +39,16 @@ def test_pairs_of_texts(studio: Studio, part: Part, view: str) -> None:
 
 
 def test_statements(studio: Studio) -> None:
-    data = [
-        rows(studio, Part.REASONING, split, count)
-        for split, count in ((Split.TRAIN, 1200), (Split.SEEN, 600))
-    ]
+    sizes = {Split.TRAIN: 1200, Split.SEEN: 600}
+    data = [rows(studio, Part.REASONING, split, count) for split, count in sizes.items()]
     told = [([r["text"] for r in part], [r["label"] for r in part]) for part in data]
     assert abs(sum(told[1][1]) - 300) <= 4
     assert 0.44 < accuracy(told[0], told[1]) < 0.56
 
 
 def test_questions(studio: Studio) -> None:
-    data = [
-        rows(studio, Part.VQA, split, count) for split, count in ((Split.TRAIN, 3000), (Split.SEEN, 1000))
-    ]
+    sizes = {Split.TRAIN: 3000, Split.SEEN: 1000}
+    data = [rows(studio, Part.VQA, split, count) for split, count in sizes.items()]
     kinds = Counter(r["kind"] for r in data[0])
     assert min(kinds.values()) > 0.12 * len(data[0])
     limits = {"yes/no": 0.60, "where": 0.25, "how many": 0.45, "colour": 0.35, "what": 0.15}

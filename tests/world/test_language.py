@@ -1,7 +1,9 @@
+from collections import Counter
+
 import pytest
 
+from tests.world.conftest import draw
 from tests.world.oracle import Grammar, View, answer, check_caption, check_reference, facts, follows
-from tests.world.test_scene import draw
 from xfm.data.tokenizer import normalise_caption
 from xfm.world.captions import captions
 from xfm.world.distractors import hard_caption
@@ -9,6 +11,7 @@ from xfm.world.pairs import entailments, paraphrases
 from xfm.world.phrases import RELATIONAL, refer, regions
 from xfm.world.questions import QuestionKind, ask, how_many, how_many_objects
 from xfm.world.rng import Rng
+from xfm.world.scene import SceneObject
 from xfm.world.units import Studio
 
 
@@ -16,8 +19,7 @@ from xfm.world.units import Studio
 def test_every_caption_is_true_and_complete(studio: Studio, grammar: Grammar, count: int) -> None:
     different = 0
     for seed in range(300):
-        scene = draw(studio, 1000 * count + seed, count)
-        view = View(scene)
+        view = View(scene := draw(studio, 1000 * count + seed, count))
         texts = captions(Rng("caption", seed), scene, 4)
         different += len(set(texts))
         for text in texts:
@@ -26,41 +28,37 @@ def test_every_caption_is_true_and_complete(studio: Studio, grammar: Grammar, co
     assert different > 300 * 3
 
 
+def referred(grammar: Grammar, view: View, phrase: str, item: SceneObject) -> str:
+    """The way in which a phrase refers to an object, and to it alone."""
+    return check_reference(grammar, view, phrase, next(b for b in view.boxes[item.name] if b == item.box))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_region_phrases_mean_one_object(studio: Studio, grammar: Grammar, count: int) -> None:
-    ways: dict[str, int] = {}
-    found = total = 0
+    ways = Counter[str]()
     for seed in range(250):
-        scene = draw(studio, 2000 * count + seed, count)
-        view = View(scene)
+        view = View(scene := draw(studio, 2000 * count + seed, count))
         for phrase, item in regions(Rng("regions", seed), scene):
-            box = next(b for b in view.boxes[item.name] if b == item.box)
-            way = check_reference(grammar, view, phrase, box)
-            ways[way] = ways.get(way, 0) + 1
+            ways[referred(grammar, view, phrase, item)] += 1
             assert len(phrase.split()) <= 14
-            found += 1
-        total += count
-    assert found > 0.9 * total
-    assert ways["name"] > found * 0.25
+    assert ways.total() > 0.9 * 250 * count
+    assert ways["name"] > ways.total() * 0.25
 
 
 def test_relational_phrases_resolve_repeated_objects(studio: Studio, grammar: Grammar) -> None:
-    ways: dict[str, int] = {}
+    ways = Counter[str]()
     for seed in range(300):
-        scene = draw(studio, seed, 5, repeat=100)
-        view = View(scene)
+        view = View(scene := draw(studio, seed, 5, repeat=100))
         item = next(o for o in scene.objects if scene.count(o.kind) > 1)
         phrase = refer(Rng("refer", seed), scene, item, RELATIONAL, generic=0)
         if phrase is not None:
-            box = next(b for b in view.boxes[item.name] if b == item.box)
-            way = check_reference(grammar, view, phrase, box)
-            ways[way] = ways.get(way, 0) + 1
+            ways[referred(grammar, view, phrase, item)] += 1
     assert set(ways) == {"relation", "extreme", "between"}
-    assert sum(ways.values()) > 200
+    assert ways.total() > 200
 
 
 def test_answers_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
-    checked: dict[str, int] = {}
+    checked = Counter[str]()
     for seed in range(700):
         scene = draw(studio, seed, 1 + seed % 5, repeat=40)
         view, rng = View(scene), Rng("ask", seed)
@@ -68,14 +66,12 @@ def test_answers_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None
         asked += [how_many(rng, scene, rng.pick(scene.objects).kind), how_many_objects(scene)]
         for question in asked:
             truth = answer(grammar, view, question.question)
-            if truth is not None:
-                assert truth == question.answer, question
-                checked[question.kind] = checked.get(question.kind, 0) + 1
-            elif question.kind in (QuestionKind.WHAT, QuestionKind.COLOUR):
+            if truth is None:
+                assert question.kind in (QuestionKind.WHAT, QuestionKind.COLOUR), question
                 _check_unnamed(grammar, view, question.question, question.answer, question.kind)
-                checked[question.kind] = checked.get(question.kind, 0) + 1
             else:
-                raise AssertionError(question)
+                assert truth == question.answer, question
+            checked[question.kind] += 1
     assert set(checked) == set(QuestionKind)
     assert min(checked.values()) > 100
 
@@ -125,9 +121,7 @@ def test_hard_captions_are_true_and_distractors_false(studio: Studio, grammar: G
         check_caption(grammar, view, hard.caption, complete=False)
         assert len(set(hard.distractors)) == 3
         for text in hard.distractors:
-            assert sorted(n for n in view.boxes if n in text) == sorted(
-                n for n in view.boxes if n in hard.caption
-            )
+            assert {n for n in view.boxes if n in text} == {n for n in view.boxes if n in hard.caption}
             with pytest.raises(AssertionError):
                 check_caption(grammar, view, text, complete=False)
     assert made > 300

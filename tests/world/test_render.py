@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from tests.world.test_scene import draw
+from tests.world.conftest import draw
 from xfm.world.palette import BACKGROUNDS
 from xfm.world.render import Renderer
 from xfm.world.scene import SIDES, STYLES, Background, Scene

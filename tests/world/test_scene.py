@@ -1,6 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.world.conftest import draw
 from tests.world.oracle import View
 from xfm.world.captions import captions
 from xfm.world.relations import (
@@ -13,7 +14,7 @@ from xfm.world.relations import (
     relation_between,
 )
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, Scene, SceneSampler
+from xfm.world.scene import Place, SceneSampler
 from xfm.world.splits import Split
 from xfm.world.units import Studio
 
@@ -28,11 +29,6 @@ RECORDED_CAPTIONS = [
     "a bone at the top centre, a construction crane in the upper right, "
     "an octopus on the right side and a mirror",
 ]
-
-
-def draw(studio: Studio, seed: int, count: int, repeat: int = 25) -> Scene:
-    rng = Rng("test", seed)
-    return studio.sampler.place(rng, studio.chooser(Split.TRAIN).choose(rng, count, repeat=repeat))
 
 
 @settings(max_examples=150, deadline=None)

@@ -3,15 +3,7 @@ from collections import Counter
 
 import pytest
 
-from tests.world.oracle import (
-    NUMBERS,
-    PLACE,
-    RELATION,
-    Grammar,
-    View,
-    direction,
-    place_cell,
-)
+from tests.world.oracle import NUMBERS, PLACE, RELATION, Grammar, View, direction, place_cell
 from xfm.world.palette import COLOURS
 from xfm.world.rng import Rng
 from xfm.world.splits import Split
@@ -87,12 +79,8 @@ def test_labels_agree_with_the_oracle_and_are_balanced(
         for row in rows:
             assert truth(grammar, View(row.left), View(row.right), row.text) == row.label, row.text
             balance[row.text] += 1 if row.label else -1
-            pairs = [
-                studio.catalog.is_heldout_pair(a, b)
-                for scene in (row.left, row.right)
-                for a in scene.groups
-                for b in scene.groups
-            ]
+            scenes = row.left.groups, row.right.groups
+            pairs = [studio.catalog.is_heldout_pair(a, b) for kinds in scenes for a in kinds for b in kinds]
             assert any(pairs) == (split is Split.COMBINATIONS)
         assert not any(balance.values()), rows
         forms[re.sub(grammar.name, "X", rows[0].text)] += 1

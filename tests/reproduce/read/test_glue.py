@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.failing import sentence_of
 from tests.official.glue import write_glue, write_glue_parquet
-from tests.official.pictures import sentence_of
 from xfm.errors import UserError
 from xfm.reproduce.read.glue import FORMATS, GlueTask, read_glue
 

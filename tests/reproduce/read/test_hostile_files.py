@@ -5,25 +5,23 @@ import math
 import pickle
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.failing import sentence_of
 from tests.official import corpora
+from tests.official.corpora import CORPORA
 from tests.official.glue import write_glue, write_parquet
-from tests.official.pictures import sentence_of, write_json
+from tests.official.pictures import write_json
 from xfm.data.task_rows import Row
 from xfm.errors import UserError
 from xfm.reproduce.files.pictures import unpacked
 from xfm.reproduce.files.rows import hub_classes, hub_rows, integer, read_hub
 from xfm.reproduce.read.glue import GlueTask, read_glue
 from xfm.reproduce.read.imagenet import read_imagenet
-from xfm.reproduce.read.karpathy import read_coco
-from xfm.reproduce.read.nlvr import read_nlvr, read_nlvr2
-from xfm.reproduce.read.pairs import read_memes, read_snli_ve
-from xfm.reproduce.read.refcoco import read_refcoco
-from xfm.reproduce.read.vqa import read_vqa
 
 HOSTILE: list[Any] = [
     None, True, -1, 0, 2**80, 10**4000, 1.5, math.nan, math.inf, "", "..", "../../x", "/etc/passwd", "a\0b",
@@ -31,40 +29,43 @@ HOSTILE: list[Any] = [
 ]  # fmt: skip
 
 
-def refcoco(root: Path) -> Callable[[], object]:
-    folder = corpora.write_refcoco(root, root / "coco")
-    return lambda: read_refcoco(folder, root / "coco" / "train2014", ("unc",))
-
-
-def vqa(root: Path) -> Callable[[], object]:
-    folder = corpora.write_vqa(root, root / "coco", root / "vg")
-    return lambda: read_vqa(folder, root / "coco", root / "vg")
-
-
-def simple(write: Callable[[Path], Path], read: Callable[[Path], object]) -> Callable[..., Any]:
-    return lambda root: lambda: read(write(root) if not any(root.iterdir()) else root)
-
-
-CORPORA: dict[str, tuple[Callable[[Path], Callable[[], object]], tuple[str, ...]]] = {
-    "coco": (simple(corpora.write_coco, read_coco), ("dataset_coco.json",)),
-    "nlvr2": (simple(corpora.write_nlvr2, read_nlvr2), ("data/train.json", "data/dev.json")),
-    "nlvr": (simple(corpora.write_nlvr, read_nlvr), ("train/train.json", "test/test.json")),
-    "memes": (simple(corpora.write_memes, read_memes), ("train.jsonl", "dev_seen.jsonl", "test_seen.jsonl")),
-    "snli-ve": (
-        simple(lambda root: corpora.write_snli_ve(root, root), lambda root: read_snli_ve(root, root)),
-        ("snli_ve_train.jsonl", "snli_ve_dev.jsonl"),
-    ),
-    "refcoco": (refcoco, ("instances.json", "refs(unc).p")),
+FILES = {
+    "coco": ("dataset_coco.json",),
+    "nlvr2": ("data/train.json", "data/dev.json"),
+    "nlvr": ("train/train.json", "test/test.json"),
+    "memes": ("train.jsonl", "dev_seen.jsonl", "test_seen.jsonl"),
+    "snli-ve": ("snli_ve_train.jsonl", "snli_ve_dev.jsonl"),
+    "refcoco": ("instances.json", "refs(unc).p"),
     "vqa": (
-        vqa,
-        (
-            "v2_OpenEnded_mscoco_train2014_questions.json",
-            "v2_mscoco_val2014_annotations.json",
-            "answer_list.json",
-            "vg/question_answers.json",
-        ),
+        *("v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_val2014_annotations.json"),
+        *("answer_list.json", "vg/question_answers.json"),
     ),
 }
+"""What is tampered with."""
+
+
+def written(name: str, root: Path) -> Callable[[], object]:
+    """Writes a corpus; gives what reads it."""
+    write, read = CORPORA[name]
+    write(root)
+    return partial(read, root)
+
+
+def load(file: Path, as_lines: bool) -> Any:
+    if file.suffix == ".p":
+        return pickle.loads(file.read_bytes())
+    return (
+        [json.loads(line) for line in file.read_text().splitlines()]
+        if as_lines
+        else json.loads(file.read_text())
+    )
+
+
+def dump(file: Path, content: Any, as_lines: bool) -> None:
+    if file.suffix == ".p":
+        file.write_bytes(pickle.dumps(content, 2))
+    else:
+        file.write_text("\n".join(map(json.dumps, content)) if as_lines else json.dumps(content))
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -83,29 +84,18 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return found
 
 
-@pytest.mark.parametrize("name", CORPORA)
+@pytest.mark.parametrize("name", FILES)
 def test_any_value_in_any_place_is_read_or_named(tmp_path: Path, name: str) -> None:
-    start, files = CORPORA[name]
-    read = start(tmp_path)
+    read = written(name, tmp_path)
     read()
     rng = random.Random(name)
     for _ in range(150):
-        file = tmp_path / rng.choice(files)
+        file = tmp_path / rng.choice(FILES[name])
         before = file.read_bytes()
-        lines = file.suffix == ".jsonl" or "nlvr" in name
-        content = (
-            pickle.loads(before)
-            if file.suffix == ".p"
-            else [json.loads(line) for line in before.splitlines()]
-            if lines
-            else json.loads(before)
-        )
-        path = rng.choice(list(places(content))[1 if lines else 0 :])
-        content = replaced(content, path, rng.choice(HOSTILE))
-        if file.suffix == ".p":
-            file.write_bytes(pickle.dumps(content, 2))
-        else:
-            file.write_text("\n".join(map(json.dumps, content)) if lines else json.dumps(content))
+        as_lines = file.suffix == ".jsonl" or "nlvr" in name
+        content = load(file, as_lines)
+        path = rng.choice(list(places(content))[1 if as_lines else 0 :])
+        dump(file, replaced(content, path, rng.choice(HOSTILE)), as_lines)
         said = sentence_of(read)
         assert said is None or ("\n" not in said and str(tmp_path) in said), path
         file.write_bytes(before)
@@ -120,7 +110,7 @@ def test_what_is_no_whole_number_is_named(value: Any) -> None:
 
 def test_numbers_of_any_length_in_a_pickle_are_named(tmp_path: Path) -> None:
     """JSON's are limited, a pickle's are not: to print one of a million digits takes for ever."""
-    read = refcoco(tmp_path)
+    read = written("refcoco", tmp_path)
     refs = pickle.loads((tmp_path / "refs(unc).p").read_bytes())
     refs[1]["ann_id"] = 10**10_000
     (tmp_path / "refs(unc).p").write_bytes(pickle.dumps(refs, 2))
@@ -130,18 +120,17 @@ def test_numbers_of_any_length_in_a_pickle_are_named(tmp_path: Path) -> None:
 
 def test_half_characters_are_named_before_any_training(tmp_path: Path) -> None:
     """No tokenizer takes them: questions, captions and votes alike."""
-    read = vqa(tmp_path)
+    read = written("vqa", tmp_path)
     path = tmp_path / "v2_mscoco_train2014_annotations.json"
     content = json.loads(path.read_text())
     content["annotations"][1]["answers"][0]["answer"] = "\ud83d"
     write_json(path, content)
     with pytest.raises(UserError, match=r'annotations\.json:2: the field "answer" is not Unicode'):
         read()
-    corpora.write_coco(tmp_path / "c")
-    text = (tmp_path / "c" / "dataset_coco.json").read_text()
-    (tmp_path / "c" / "dataset_coco.json").write_text(text.replace('"raw": "', '"raw": "\\ud83d', 1))
+    read, path = written("coco", tmp_path / "c"), tmp_path / "c" / "dataset_coco.json"
+    path.write_text(path.read_text().replace('"raw": "', '"raw": "\\ud83d', 1))
     with pytest.raises(UserError, match=r'dataset_coco\.json:1: the field "raw" is not Unicode'):
-        read_coco(tmp_path / "c")
+        read()
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "five"])

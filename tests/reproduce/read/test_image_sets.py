@@ -1,5 +1,6 @@
 """Every data set of linear evaluation in miniature, read through torchvision."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,6 @@ def test_arrays_are_unpacked_once_and_without_loss(tmp_path: Path, monkeypatch: 
     first = read_image_set(tmp_path, ImageSet.CIFAR10).train[1]
     assert first.image.is_relative_to(tmp_path / CACHE / "cifar10" / "train")
     assert first.label == "automobile"
-    import pickle
-
     stored = pickle.loads((tmp_path / "cifar-10-batches-py" / "data_batch_1").read_bytes())["data"][1]
     assert (load_image(first.image).numpy() == stored.reshape(3, 32, 32)).all()
     written = first.image.stat().st_mtime_ns
@@ -64,9 +63,8 @@ def test_a_pickle_that_is_not_the_official_one_is_never_loaded(tmp_path: Path) -
 
 def test_sun397_needs_its_partitions(tmp_path: Path) -> None:
     WRITERS[ImageSet.SUN397](tmp_path)
-    assert [row.label for row in read_image_set(tmp_path, ImageSet.SUN397).train] == ["abbey"] * 2 + [
-        "bar/indoor"
-    ] * 2
+    labels = [row.label for row in read_image_set(tmp_path, ImageSet.SUN397).train]
+    assert labels == ["abbey"] * 2 + ["bar/indoor"] * 2
     (tmp_path / "SUN397" / "Testing_01.txt").write_text("/z/zoo/sun_a.jpg\n")
     with pytest.raises(UserError, match=r"Testing_01\.txt:1: .* is of no class"):
         read_image_set(tmp_path, ImageSet.SUN397)

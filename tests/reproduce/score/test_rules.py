@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics
 
 from xfm.reproduce.score.rules import (
@@ -18,40 +20,43 @@ from xfm.tasks.classes import Choice
 from xfm.tasks.rows import Labelled, LabelledPictureText, PicturePair, Question
 
 PICTURE = Path("a.jpg")
+Drawn = tuple[tuple[str, ...], list[Choice], list[str]]
 
 
-def choices(seed: int, classes: tuple[str, ...], rows: int) -> tuple[list[Choice], list[str]]:
-    """Random predictions, with ties, and true classes; two rows of different classes at least."""
-    rng = np.random.default_rng(seed)
-    scores = np.round(rng.dirichlet(np.ones(len(classes)), rows), 1 + seed % 3)
-    truth = [classes[place] for place in [0, 1, *rng.integers(len(classes), size=rows - 2)]]
-    best = [tuple(classes[place] for place in np.argsort(-row, kind="stable")[:5]) for row in scores]
-    chosen = [Choice(own[0], tuple(row), own) for row, own in zip(scores, best, strict=True)]
-    return chosen, truth
+@st.composite
+def predictions(draw: st.DrawFn, *classes: tuple[str, ...]) -> Drawn:
+    """Classes, predictions with ties, and true classes: two rows of different classes at least."""
+    names = draw(st.sampled_from(classes))
+    places = st.integers(0, len(names) - 1)
+    truth = [names[place] for place in [0, 1, *draw(st.lists(places, max_size=40))]]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    scores = np.round(rng.dirichlet(np.ones(len(names)), len(truth)), draw(st.integers(1, 3)))
+    best = [tuple(names[place] for place in np.argsort(-row, kind="stable")[:5]) for row in scores]
+    return names, [Choice(own[0], tuple(row), own) for row, own in zip(scores, best, strict=True)], truth
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_pairs(seed: int) -> None:
-    classes = ("no", "yes") if seed % 3 else ("entailment", "neutral", "contradiction")
-    predictions, truth = choices(seed, classes, 2 + seed % 30)
-    rows = [LabelledPictureText(PICTURE, "x", label) for label in truth]
-    found = pair_scorer(classes)(rows, predictions)
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truth, [p.label for p in predictions]))
+@settings(deadline=None)
+@given(predictions(("no", "yes"), ("entailment", "neutral", "contradiction")))
+def test_pairs(drawn: Drawn) -> None:
+    classes, predicted, truth = drawn
+    found = pair_scorer(classes)([LabelledPictureText(PICTURE, "x", label) for label in truth], predicted)
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truth, [p.label for p in predicted]))
     assert ("auroc" in found) == (len(classes) == 2)
     if len(classes) == 2:
-        scores = [p.probabilities[1] for p in predictions]
+        scores = [p.probabilities[1] for p in predicted]
         expected = metrics.roc_auc_score([label == "yes" for label in truth], scores)
         assert found["auroc"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_mean_per_class(seed: int) -> None:
-    predictions, truth = choices(seed, tuple("abcdefg"[: 5 + seed % 3]), 7 + seed % 40)
-    found = score_classes([Labelled(PICTURE, label) for label in truth], predictions)
-    assert ("top5" in found) == (seed % 3 > 0)
+@settings(deadline=None)
+@given(predictions(tuple("abcde"), tuple("abcdef"), tuple("abcdefg")))
+def test_mean_per_class(drawn: Drawn) -> None:
+    classes, predicted, truth = drawn
+    found = score_classes([Labelled(PICTURE, label) for label in truth], predicted)
+    assert ("top5" in found) == (len(classes) > 5)
     assert found.get("top5", 1.0) >= found["accuracy"]
-    given = [p.label for p in predictions]
-    occurring = [metrics.recall_score(truth, given, labels=[c], average=None)[0] for c in set(truth)]
+    labels = [p.label for p in predicted]
+    occurring = [metrics.recall_score(truth, labels, labels=[c], average=None)[0] for c in set(truth)]
     assert found["mean_per_class"] == pytest.approx(np.mean(occurring))
 
 
