@@ -14,7 +14,8 @@ from xfm.cli import main
 from xfm.config.task import ImageHead, TaskConfig, TaskKind
 from xfm.errors import UserError
 from xfm.interop.loading import load
-from xfm.modeling.folder import FRESH, load_model, save_model
+from xfm.modeling.folder import load_model, save_model
+from xfm.modeling.model_files import FRESH
 from xfm.modeling.task_models import build_task_model
 
 AUTO = {

@@ -19,7 +19,7 @@ from tests.failing import fail_rename
 from xfm.config.model import Positions
 from xfm.data.tokenizer import train_tokenizer
 from xfm.errors import UserError
-from xfm.modeling import folder as folder_module
+from xfm.modeling import model_files
 from xfm.modeling import weights as weights_module
 from xfm.modeling.folder import Preprocessing, Pretrained, load_model, save_model
 from xfm.modeling.xfm import XFM
@@ -170,12 +170,12 @@ def test_a_full_disk(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_while_a_json_is_written(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(saved)
-    write = folder_module._write_json
+    write = model_files._write_json
 
     def write_on(path: Path, value: Any) -> None:
         write(Path("/dev/full") if path.name == "provenance.json" else path, value)
 
-    monkeypatch.setattr(folder_module, "_write_json", write_on)
+    monkeypatch.setattr(model_files, "_write_json", write_on)
     assert "the disk is full" in sentence(lambda: save(saved, tiny_pretrained(seed=2)))
     assert content(saved) == before
 

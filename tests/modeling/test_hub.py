@@ -16,8 +16,9 @@ from tests.modeling.hub_server import running_hub
 from xfm.config.task import TaskConfig, TaskKind
 from xfm.errors import UserError
 from xfm.modeling.card import model_card
-from xfm.modeling.folder import TASK, TASK_WEIGHTS, UNUSED, Belongings, Pretrained, load_model, save_model
+from xfm.modeling.folder import Belongings, Pretrained, load_model, save_model
 from xfm.modeling.hub import FILES
+from xfm.modeling.model_files import TASK, TASK_WEIGHTS, UNUSED
 from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 

@@ -76,7 +76,8 @@ def run(chosen: "Namespace") -> None:
     from xfm.interop.loading import given_tokenizer, provenance
     from xfm.interop.published.convert import Choices
     from xfm.interop.published.convert import convert as read
-    from xfm.modeling.folder import check_vocabulary, save_model
+    from xfm.modeling.folder import save_model
+    from xfm.modeling.model_files import check_vocabulary
     from xfm.results_folder import require_new_model
 
     file, out = Path(chosen.file), Path(chosen.out)

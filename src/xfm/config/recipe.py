@@ -168,8 +168,8 @@ class Recipe:
         if any(end <= before for before, end in pairwise(ends)) or ends[-1] > 1:
             raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
         longest = max(self.data.caption_mask.max_tokens, self.data.text_mask.max_tokens)
-        needed = longest + self.model.language.first_position
-        if needed > self.model.language.max_positions:
+        if longest > self.model.language.longest:
+            needed = longest + self.model.language.first_position
             raise ValueError(
                 f"model.language.max_positions must be at least {needed} for texts of {longest} tokens"
             )

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.model import LanguageConfig
 from xfm.config.task import TaskKind
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer
@@ -66,9 +65,7 @@ def head_width(pretrained: Pretrained, kind: TaskKind) -> int:
 
 def text_limit(pretrained: Pretrained) -> int:
     """Most tokens that the language encoder reads."""
-    language = pretrained.model.config.language
-    rows = language.max_positions
-    return rows - language.first_position if isinstance(language, LanguageConfig) else rows
+    return pretrained.model.config.language.longest
 
 
 def fitting_length(

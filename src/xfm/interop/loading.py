@@ -12,7 +12,8 @@ from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.report import Fate
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.belongings import CODE_LICENCE
-from xfm.modeling.folder import FRESH, Pretrained, check_vocabulary, load_model
+from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.model_files import FRESH, check_vocabulary
 from xfm.paths import home_path
 
 

@@ -47,6 +47,16 @@ class TimmVision(nn.Module):
         self.trunk.set_input_size(img_size=(image_size, image_width or image_size))
         self.config = config
 
+    def set_drop_path(self, rate: float) -> None:
+        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
+        from timm.layers.drop import DropPath
+
+        for place, block in enumerate(self.trunk.blocks):
+            own = rate * place / max(1, len(self.trunk.blocks) - 1)
+            for name in ("drop_path1", "drop_path2"):
+                if hasattr(block, name):  # timm has an identity where a model was built with a rate of 0
+                    setattr(block, name, DropPath(own) if own > 0 else nn.Identity())
+
     def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """Encode pictures.
 

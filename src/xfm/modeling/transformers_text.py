@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from xfm.config.model import MAX_DEPTH, TransformersTextConfig
 from xfm.errors import UserError, first_line
+from xfm.modeling.layers import Embeddings
 
 # What would load code or other weights, or belongs to the place where the file came from.
 _DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
@@ -25,6 +26,10 @@ class TransformersText(nn.Module):
     def words(self) -> nn.Embedding:
         """The word matrix [V, D], to which the MLM head is tied."""
         return self.trunk.get_input_embeddings()
+
+    def copy_words(self, embeddings: Embeddings) -> None:
+        """Overwrite the word matrix with this encoder's; its positions are its own."""
+        embeddings.words.load_state_dict(self.words.state_dict())
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode text.

@@ -16,17 +16,9 @@ from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation
 from xfm.errors import UserError
-from xfm.modeling.folder import (
-    FRESH,
-    TOKENIZER,
-    WEIGHTS,
-    Preprocessing,
-    load_model,
-    read_config,
-    read_provenance,
-    save_model,
-)
+from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
+from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS, read_config, read_provenance
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses

@@ -15,8 +15,9 @@ from xfm.config.recipe import Recipe
 from xfm.data.tokenizer import Tokenizer
 from xfm.files import read_text
 from xfm.modeling.belongings import CODE_LICENCE
-from xfm.modeling.folder import Belongings, Preprocessing, read_provenance, write_description
+from xfm.modeling.folder import Belongings, Preprocessing
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
+from xfm.modeling.model_files import read_provenance, write_description
 from xfm.training.run_folder import Describe
 
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
