@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from xfm.errors import UserError, first_line
 from xfm.files import read_json_object, read_text
-from xfm.interop.pickles import check_dense, read_pickle
-from xfm.modeling.weights import read_tensors, require_finite
+from xfm.interop.pickles import named_tensors, read_stored
+from xfm.modeling.weights import require_finite
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SETTING_FILES = ("*.json", "README.md")
@@ -71,19 +71,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged, or would have to run code.
     """
-    if path.suffix == ".safetensors":
-        stored: Any = read_tensors(path)
-    else:
-        stored = read_pickle(path, [argparse.Namespace])  # the options of a training run
+    stored: Any = read_stored(path, [argparse.Namespace])  # the options of a training run
     for name in _NESTED:
         if isinstance(stored, Mapping) and isinstance(stored.get(name), Mapping):
             stored = stored[name]
-    named = stored.items() if isinstance(stored, Mapping) else ()
-    tensors = {name: t for name, t in named if isinstance(name, str) and isinstance(t, Tensor)}
+    tensors = named_tensors(path, stored) if isinstance(stored, Mapping) else {}
     if not tensors:
         raise UserError(f"{path} holds no tensors by name; give a file of weights")
-    for name, tensor in tensors.items():
-        check_dense(path, name, tensor)
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import clear_leftovers, read_text
-from xfm.modeling.headers import check_header
+from xfm.modeling.weights import read_tensors
 from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
@@ -196,7 +195,7 @@ def load_checkpoint(
     if optimizer is not None:
         _load_optimizer(path / "optimizer.safetensors", optimizer)
     random_file = path / f"random-{rank:05d}.safetensors"
-    return state, _read_tensors(random_file) if random_file.exists() else None
+    return state, read_tensors(random_file) if random_file.exists() else None
 
 
 @torch.no_grad()
@@ -211,11 +210,7 @@ def load_weights(file: Path, module: nn.Module, prefix: str = "") -> None:
     Raises:
         UserError: unreadable file, or names or shapes that are not the module's.
     """
-    stored = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in _read_tensors(file).items()
-        if name.startswith(prefix)
-    }
+    stored = read_tensors(file, prefix)
     own = unique_state(module)
     if differing := sorted(stored.keys() ^ own.keys()):
         side = "lacks" if differing[0] in own else "has an unknown"
@@ -244,7 +239,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, 
 
 
 def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
-    stored = _read_tensors(file)
+    stored = read_tensors(file)
     parameters = {
         name: (parameter, group.get("fused"))
         for group in optimizer.param_groups
@@ -261,13 +256,3 @@ def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         # The fused kernel keeps its step counter on the parameter's device, the others on the CPU.
         stays = kind == "step" and not fused
         optimizer.state[parameter][kind] = value if stays else value.to(parameter.device)
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    check_header(file)
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{file} cannot be read ({error}): restore it from a copy or name another folder"
-        ) from error
