@@ -93,8 +93,7 @@ def _corpora(recipe: Recipe) -> dict[str, list[str]]:
     """Paths of the corpora of every stream that the run uses, in any phase."""
     found: dict[str, list[str]] = {}
     for stretch in recipe.stretches():
-        for name in ("text", "image", "pair", "region"):
-            stream = getattr(stretch.data, name)
+        for name, stream in stretch.data.streams.items():
             paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
             found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
     return {name: paths for name, paths in found.items() if paths}
