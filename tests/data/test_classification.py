@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
 from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
-from xfm.data.picture_files import eval_pixels
+from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.modeling.folder import Preprocessing
 
 PREPROCESSING = Preprocessing(32)
@@ -31,7 +31,9 @@ def paths(tmp_path):
 
 def test_without_variation_it_is_what_evaluation_sees():
     ours = Variation(STILL, PREPROCESSING)(picture(), seed=1)
-    torch.testing.assert_close(ours, eval_pixels([picture()], PREPROCESSING)[0], atol=0.02, rtol=0)
+    seen = show(picture(), View(0, 0, 40, 40), PREPROCESSING.shape)
+    normalisation = Normalisation(PREPROCESSING.mean, PREPROCESSING.std)
+    torch.testing.assert_close(ours, normalise(seen[None], normalisation)[0], atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("config", [LIGHT, PUBLISHED])

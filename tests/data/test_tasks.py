@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import picture_bytes
-from xfm.data.picture_files import eval_pixels, image_size, load_image
+from xfm.data.picture_files import image_size, load_image
 from xfm.data.pictures import decode_picture
 from xfm.data.task_rows import read_rows
 from xfm.errors import UserError
@@ -150,21 +149,3 @@ def test_load_image(tmp_path):
         load_image(tmp_path)
     with pytest.raises(UserError, match="limit of 10"):
         load_image(tmp_path / "a.jpg", max_pixels=10)
-
-
-def test_eval_pixels_equal_torchvision():
-    rng = np.random.default_rng(0)
-    images = [decode_picture(picture_bytes(rng, *size)) for size in [(40, 30), (48, 48), (200, 100)]]
-    transform = v2.Compose(
-        [
-            v2.Resize((48, 48), interpolation=InterpolationMode.BICUBIC, antialias=True),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(Preprocessing.mean, Preprocessing.std),
-        ]
-    )
-    pixels = eval_pixels(images, Preprocessing())
-    assert pixels.shape == (3, 3, 48, 48)
-    torch.testing.assert_close(
-        pixels, torch.stack([transform(image) for image in images]), atol=5e-6, rtol=1e-5
-    )
-    assert eval_pixels([], Preprocessing()).shape == (0, 3, 48, 48)

@@ -1,19 +1,17 @@
 """Picture files as pixels, and pixels as evaluation sees them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import torch
 from torch import Tensor
 
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.pictures import Decoded, PictureError, decode, picture_size, read_picture
-from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.errors import printable
 
 T = TypeVar("T")
@@ -85,20 +83,3 @@ class PreprocessingLike(Protocol):
     def std(self) -> tuple[float, float, float]:
         """Standard deviation of the channels."""
         ...
-
-
-def eval_pixels(images: Sequence[Tensor], preprocessing: PreprocessingLike) -> Tensor:
-    """Pictures as evaluation sees them: squashed to a square (bicubic, antialiased) and normalised.
-
-    Args:
-        images: [3, H, W] uint8 each; sizes may differ.
-        preprocessing: side, mean and standard deviation.
-
-    Returns:
-        [B, 3, S, S] float32.
-    """
-    size = preprocessing.shape
-    pixels = torch.empty((len(images), 3, *size), dtype=torch.uint8)
-    for target, image in zip(pixels, images, strict=True):
-        target.copy_(show(image, View(0, 0, image.shape[2], image.shape[1]), size))
-    return normalise(pixels, Normalisation(preprocessing.mean, preprocessing.std))

@@ -31,18 +31,7 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
         UserError: there is no model, or it cannot take pictures of that size.
     """
     path = find_model(model)
-    pretrained = load(path)
-    if not image_size:
-        return pretrained
-    try:
-        pretrained.model.resize(image_size)
-    except ValueError as error:
-        raise UserError(f"{path} cannot take pictures of {image_size} pixels: {error}") from error
-    return replace(
-        pretrained,
-        preprocessing=replace(pretrained.preprocessing, image_size=image_size, image_width=None),
-        task=None,
-    )
+    return replace(load(path, image_size=image_size), task=None) if image_size else load(path)
 
 
 def find_model(model: Path | str) -> Path:

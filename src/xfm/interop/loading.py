@@ -29,6 +29,8 @@ def load(
 ) -> Pretrained:
     """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
 
+    `load_model` reads folders alone; a model of the hub is read by `XFM.from_pretrained`.
+
     Args:
         path: folder or file.
         tokenizer: `tokenizer.json`, or a folder with it or with RoBERTa's `vocab.json` and `merges.txt`; a
@@ -57,28 +59,17 @@ def load(
             "xfm.XFM.from_pretrained"
         )
     if path.is_dir():
-        found = load_model(path, image_size, image_width)
-        given = Path(path if tokenizer is None else tokenizer)
+        found = load_model(path)
     else:
         kind = None if task is None else _kind(task)
         result = convert(path, Choices(load_recipe(recipe).model, kind, heads))
         found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
-        if image_size is not None:
-            found = _resized(found, path, image_size, image_width)
-        given = Path(tokenizer or path)
+    if image_size is not None:
+        found = found.resized(path, image_size, image_width)
     if own is None:
         return found
-    check_vocabulary(own, found.model.config, given)
+    check_vocabulary(own, found.model.config, Path(tokenizer or path))
     return replace(found, given_tokenizer=own)
-
-
-def _resized(found: Pretrained, path: Path, image_size: int, image_width: int | None) -> Pretrained:
-    try:
-        found.model.resize(image_size, image_width)
-    except ValueError as error:
-        raise UserError(f"{path} cannot take pictures of {image_size} pixels: {error}") from error
-    shown = replace(found.preprocessing, image_size=image_size, image_width=image_width)
-    return replace(found, preprocessing=shown)
 
 
 def provenance(converted: Converted) -> dict[str, Any]:

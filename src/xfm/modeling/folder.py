@@ -1,13 +1,14 @@
 """A model folder, loaded and saved with everything that belongs to the model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from xfm.data.tokenizer import Tokenizer
+from xfm.errors import UserError
 from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
-from xfm.modeling.model_files import read_config, read_model
+from xfm.modeling.model_files import read_model
 from xfm.modeling.model_files import save_model as save_model
 from xfm.modeling.task_models import TaskModel
 from xfm.modeling.xfm import XFM
@@ -45,11 +46,28 @@ class Pretrained:
         """
         return self.belongings.tokenizer
 
+    def resized(self, name: Path | str, image_size: int, image_width: int | None = None) -> "Pretrained":
+        """The same model, which takes pictures of another size from now on; its preprocessing follows.
+
+        Args:
+            name: of the model, for the message.
+            image_size, image_width: see `load_model`.
+
+        Raises:
+            UserError: the model cannot take pictures of that size.
+        """
+        try:
+            self.model.resize(image_size, image_width)
+        except ValueError as error:
+            raise UserError(f"{name} cannot take pictures of {image_size} pixels: {error}") from error
+        shown = replace(self.preprocessing, image_size=image_size, image_width=image_width)
+        return replace(self, preprocessing=shown)
+
 
 def load_model(
     folder: Path | str, image_size: int | None = None, image_width: int | None = None
 ) -> Pretrained:
-    """Read a model folder.
+    """Read a model folder. `xfm.load` also takes a published file or another tokenizer.
 
     Args:
         folder: a folder written by `save_model`.
@@ -64,8 +82,5 @@ def load_model(
         UserError: a file is missing, truncated or of another model.
     """
     model, own = read_model(folder, XFM)
-    shown = own.preprocessing
-    if image_size is not None:
-        _, shown = read_config(folder, image_size, image_width)
-        model.resize(image_size, image_width)
-    return Pretrained(model, own.given_tokenizer, shown, own.provenance, own.task)
+    found = Pretrained(model, own.given_tokenizer, own.preprocessing, own.provenance, own.task)
+    return found if image_size is None else found.resized(folder, image_size, image_width)

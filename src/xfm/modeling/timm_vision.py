@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.model import TimmVisionConfig
-from xfm.errors import UserError, first_line
+from xfm.errors import UserError, first_line, import_extra
 
 
 class TimmVision(nn.Module):
@@ -84,7 +84,7 @@ def create_trunk(config: TimmVisionConfig) -> Any:
     Raises:
         UserError: timm is not installed, does not have the architecture, or cannot build it like that.
     """
-    timm = import_timm()
+    timm = import_extra("timm", "this model")
     if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
         raise UserError(
             f"timm {timm.__version__} has no model {config.architecture}; "
@@ -123,16 +123,3 @@ def check_trunk(trunk: Any, name: str) -> None:
             f"{name} is no plain vision transformer (it has no {missing[0]}); "
             "take one, such as vit_base_patch16_224"
         )
-
-
-def import_timm() -> Any:
-    """The module timm.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError("this model needs timm: pip install 'xfm[timm]'") from error
-    return timm

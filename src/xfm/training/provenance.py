@@ -37,11 +37,11 @@ def checkpoint_describer(
     return describe
 
 
-def origin_of(recipe: Recipe) -> dict[str, Any]:
-    """What stays true of the model that a run begins with: its parts and their licences."""
-    if recipe.init.model is None:
+def origin_of(model: str | None) -> dict[str, Any]:
+    """What stays true of the model folder that a run begins with: its parts and their licences."""
+    if model is None:
         return {}
-    provenance = read_provenance(recipe.init.model)
+    provenance = read_provenance(model)
     return {key: provenance[key] for key in ("composed", "licences", "began_with") if key in provenance}
 
 
