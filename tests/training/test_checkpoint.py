@@ -211,7 +211,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch, when):
         usage = shutil.disk_usage(tmp_path)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
     elif when == "while writing":
-        monkeypatch.setattr("xfm.training.checkpoint.save_file", fail_in_rust)
+        monkeypatch.setattr("xfm.modeling.weights.save_file", fail_in_rust)
     elif when == "while syncing":
         monkeypatch.setattr(files.os, "fsync", fail)
     else:

@@ -6,7 +6,6 @@ from typing import Any
 
 from xfm.config.load import load_recipe
 from xfm.config.task import TaskKind
-from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.report import Fate
@@ -52,7 +51,7 @@ def load(
     """
     path = home_path(path)
     tokenizer = None if tokenizer is None else home_path(tokenizer)
-    own = None if tokenizer is None else given_tokenizer(tokenizer)
+    own = None if tokenizer is None else read_tokenizer(tokenizer)
     if not path.exists():
         raise UserError(
             f"{path} does not exist: name a model folder or a published file; a model of the hub is read by "
@@ -91,12 +90,3 @@ def _kind(task: str) -> TaskKind:
         return TaskKind(task)
     except ValueError:
         raise UserError(f"unknown task {task}; known: {', '.join(TaskKind)}") from None
-
-
-def given_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer from `tokenizer.json`, or from a folder with it or with the files that it is built from.
-
-    Raises:
-        UserError: neither is there, or a file is damaged.
-    """
-    return read_tokenizer(path) if path.is_dir() else Tokenizer.load(path)

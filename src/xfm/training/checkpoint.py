@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import clear_leftovers, read_text
-from xfm.modeling.weights import read_tensors
+from xfm.modeling.weights import read_tensors, write_tensors
 from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
@@ -116,8 +115,7 @@ def save_checkpoint(
     Raises:
         UserError: the disk is full; older checkpoints stay as they are.
     """
-    weights = _stored(unique_state(model))
-    moments = _stored(dict(_optimizer_tensors(optimizer)))
+    weights, moments = unique_state(model), dict(_optimizer_tensors(optimizer))
     payload = {
         "format": FORMAT,
         "step": state.step,
@@ -130,10 +128,10 @@ def save_checkpoint(
     }
 
     def write(folder: Path) -> None:
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        save_file(moments, folder / "optimizer.safetensors")
+        write_tensors(folder / "model.safetensors", weights)
+        write_tensors(folder / "optimizer.safetensors", moments)
         for rank, random_state in enumerate(random_states):
-            save_file(random_state, folder / f"random-{rank:05d}.safetensors")
+            write_tensors(folder / f"random-{rank:05d}.safetensors", random_state)
         (folder / "state.json").write_text(json.dumps(payload, indent=1), encoding="utf-8")
         if describe is not None:
             describe(folder)
@@ -224,11 +222,6 @@ def load_weights(file: Path, module: nn.Module, prefix: str = "") -> None:
                 f"{list(tensor.shape)}: use the configuration that the file was trained with"
             )
         tensor.copy_(stored[name])
-
-
-def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Detached copies on the CPU where needed; safetensors wants contiguous memory that nothing shares."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
