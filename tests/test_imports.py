@@ -1,6 +1,8 @@
 """Imports go one way, along the flow of the data, and the configuration imports nothing heavy."""
 
 import ast
+from collections.abc import Collection
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,32 @@ def test_optional_libraries_are_imported_late(path):
 def test_configuration_is_light(path):
     if part_of(path) in {"config", "errors"}:
         assert not {module.split(".")[0] for module in imported(path)} & HEAVY
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    """Neither at the top nor late inside functions: a late import only hides a circle.
+
+    The package's own `__init__` is left out: it finds its public names when they are asked for.
+    """
+    modules = {module_of(path): path for path in FILES}
+    arrows = {name: submodules_imported(path, modules.keys()) for name, path in modules.items()}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def submodules_imported(path: Path, modules: Collection[str]) -> set[str]:
+    """The modules of the package that a file imports; `from xfm.data import boxes` is xfm.data.boxes."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}": node.module for alias in node.names}
+            found |= {name if name in modules else home for name, home in names.items()}
+    return found & set(modules)

@@ -2,6 +2,8 @@
 
 import difflib
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 LONGEST_MESSAGE = 4000
 """Characters of a message that are shown at most."""
@@ -47,3 +49,15 @@ def first_line(error: BaseException, longest: int = 160) -> str:
     lines = str(error).strip().splitlines()
     text = " ".join(lines[0].split()) if lines else type(error).__name__
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def import_extra(module: str, needed_by: str) -> Any:
+    """A module that the package's extra of the same name installs.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UserError(f"{needed_by} needs {module}: pip install 'xfm[{module}]'") from error

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import SafetensorError, safe_open
 
 from xfm.errors import UserError
 from xfm.files import MAX_LOG, file_digest, read_json_object, read_text
-from xfm.modeling.headers import check_header
+from xfm.modeling.headers import tensor_shapes
 
 DEEPEST = 100
 """Levels of a file of settings, far more than any of ours has."""
@@ -132,16 +131,8 @@ def parameter_counts(file: Path) -> dict[str, int]:
     Raises:
         UserError: the file is missing, truncated or not safetensors.
     """
-    check_header(file)
-    try:
-        with safe_open(file, framework="numpy") as weights:
-            shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise UserError(f"{file} is missing: point to a folder that holds a saved model") from error
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} is truncated or not a safetensors file ({error}): copy it again") from error
     counts = Counter[str]()
-    for name, shape in shapes.items():
+    for name, shape in tensor_shapes(file).items():
         counts[name.split(".")[0]] += prod(shape)
     return {**counts, "total": sum(counts.values())}
 

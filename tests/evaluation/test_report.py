@@ -191,12 +191,12 @@ def test_phases_are_marked(results: Path, tmp_path: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps(details))
     page = write_report(folder, log=results / "log.jsonl").read_text()
     assert "a phase of the curriculum ends (step 10)" in page
-    assert "pairs: contrast (ITC)" not in page
+    assert "pairs: image-text contrast (ITC)" not in page
     assert [loss_name(name) for name in ("pair/itc", "region/imlm", "text/mlm", "image/mim", "new/x")] == [
-        "pairs: contrast (ITC)",
-        "regions: masked words given the picture (IMLM)",
-        "masked words of plain text (MLM)",
-        "masked patches of pictures (MIM)",
+        "pairs: image-text contrast (ITC)",
+        "regions: masked tokens given the picture (IMLM)",
+        "masked tokens of plain text (MLM)",
+        "pictures: masked patches (MIM)",
         "new/x",
     ]
 

@@ -20,7 +20,6 @@ from xfm.config.task import ImageHead, TaskKind
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.data.classification import Mixer
 from xfm.finetuning.run import finetune
-from xfm.modeling.drop_path import set_drop_path
 from xfm.modeling.folder import load_model
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
@@ -91,7 +90,7 @@ def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):
 
 def test_drop_path_rises_over_the_blocks():
     vision = tiny_pretrained().model.vision
-    set_drop_path(vision, 0.4)
+    vision.set_drop_path(0.4)
     assert [block.drop_path.rate for block in vision.blocks] == [0.0, 0.4]
 
 
@@ -105,7 +104,7 @@ def test_drop_path_of_a_timm_encoder():
         32, 16, architecture="vit_tiny_patch16_224", width=192, depth=12, heads=3, drop_path=0.0
     )
     vision = TimmVision(config)
-    set_drop_path(vision, 0.11)
+    vision.set_drop_path(0.11)
     rates = [
         block.drop_path1.drop_prob for block in vision.trunk.blocks if isinstance(block.drop_path1, DropPath)
     ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
 from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
-from xfm.interop.published.names import from_published, layout
+from xfm.interop.published.names import layout
 from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.xfm import XFM
 from xfm.objectives.itm import Negatives
@@ -115,8 +115,15 @@ class Recorded:
     def model(self) -> XFM:
         """The recorded model, in evaluation mode."""
         model = XFM(self.config)
-        model.load_state_dict(from_published(self.checkpoint, self.config))
+        model.load_state_dict(self.native())
         return model.eval()
+
+    def native(self) -> dict[str, Tensor]:
+        """The recorded checkpoint under this package's names."""
+        return {
+            entry.native: entry.to_native([self.checkpoint[name] for name in entry.published])
+            for entry in layout(self.config)
+        }
 
     def added_weights(self, task: str) -> dict[str, Tensor]:
         """The parameters of a task model that its checkpoint does not have, by their published names."""

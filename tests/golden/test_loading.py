@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.recorded import Recorded
-from xfm.interop.published.names import from_published, layout, to_published
+from xfm.interop.published.names import layout, to_published
 from xfm.interop.published.spare import spare
 from xfm.modeling.xfm import XFM
 
@@ -12,7 +12,7 @@ from xfm.modeling.xfm import XFM
 def test_layout_covers_the_checkpoint_and_round_trips(recorded: Recorded) -> None:
     """Key by key: what is used, what is a copy of it, what is a constant, and the caption heads."""
     state, config, keys = recorded.checkpoint, recorded.config, recorded.json("keys.json")
-    ours, beside = to_published(from_published(state, config), config), spare(config)
+    ours, beside = to_published(recorded.native(), config), spare(config)
     assert all(torch.equal(ours[name], state[name]) for name in ours)
     assert all(torch.equal(state[name], state[source]) for name, source in beside.copies.items())
     assert all(torch.equal(state[name], value) for name, value in beside.constants.items())

@@ -19,7 +19,7 @@ from xfm.config.world import WorldConfig
 from xfm.errors import UserError
 from xfm.interop.compose import compose
 from xfm.modeling.folder import load_model
-from xfm.training.pretrain import begin, is_new_part
+from xfm.training.pretrain import begin, new_parts
 
 WIDTH = 192  # nano's
 IMAGE = {"img_size": 96, "patch_size": 16, "embed_dim": WIDTH, "num_heads": 4}
@@ -135,7 +135,8 @@ def test_what_is_fresh_and_what_is_not(tmp_path):
     begun, preprocessing, fresh = begin(load_recipe("nano", ["--init.model", str(tmp_path / "model")]))
     assert begun.model == made.model.config
     assert preprocessing == made.preprocessing
-    new = {name for name, _ in made.model.named_parameters() if is_new_part(name, begun, fresh)}
+    beginnings = new_parts(begun.init, fresh=fresh)
+    new = {name for name, _ in made.model.named_parameters() if name.startswith(beginnings)}
     assert {name.split(".")[0] for name in new} == {
         "fusion", "fusion_head", "vision_proj", "text_proj", "temperature", "itm_head", "bbox_head", "vision"
     }  # fmt: skip

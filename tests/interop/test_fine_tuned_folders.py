@@ -15,7 +15,8 @@ from xfm.cli import main
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.interop.loading import load
-from xfm.modeling.folder import FRESH, load_model
+from xfm.modeling.folder import load_model
+from xfm.modeling.model_files import FRESH
 
 AUTO = {
     TaskKind.TEXT: transformers.AutoModelForSequenceClassification,

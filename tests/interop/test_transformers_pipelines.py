@@ -15,8 +15,9 @@ import xfm.interop.transformers
 from tests.inference.models import TASKS, pictures, save, texts, tuned
 from xfm.config.task import ImageHead, TaskKind
 from xfm.errors import UserError
-from xfm.modeling.folder import CONFIG, Pretrained, load_model
+from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.hub import save_pretrained
+from xfm.modeling.model_files import CONFIG
 
 AUTO = {
     TaskKind.TEXT: transformers.AutoModelForSequenceClassification,

@@ -20,7 +20,7 @@ from tests.modeling.conftest import FILES, save
 from tests.refusals import expect_refusal
 from xfm.config.model import Positions
 from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
-from xfm.modeling import folder as folder_module
+from xfm.modeling import model_files
 from xfm.modeling import weights as weights_module
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.task_models import build_task_model
@@ -148,12 +148,12 @@ def test_a_full_disk(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_while_a_json_is_written(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(saved)
-    write = folder_module._write_json
+    write = model_files._write_json
 
     def write_on(path: Path, value: Any) -> None:
         write(Path("/dev/full") if path.name == "provenance.json" else path, value)
 
-    monkeypatch.setattr(folder_module, "_write_json", write_on)
+    monkeypatch.setattr(model_files, "_write_json", write_on)
     with expect_refusal("the disk is full"):
         save(saved, tiny_pretrained(seed=2))
     assert content(saved) == before

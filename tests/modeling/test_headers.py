@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from tests.refusals import expect_refusal
 from xfm.info import parameter_counts
 from xfm.modeling import headers
-from xfm.modeling.weights import read_tensors, tensor_shapes
+from xfm.modeling.headers import tensor_shapes
+from xfm.modeling.weights import read_tensors
 from xfm.training.checkpoint import load_weights
 
 READERS: list[Callable[[Path], object]] = [

@@ -15,8 +15,9 @@ from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.modeling.hub_server import running_hub
 from tests.refusals import expect_refusal
 from xfm.modeling.card import model_card
-from xfm.modeling.folder import TASK, TASK_WEIGHTS, UNUSED, Belongings, load_model
+from xfm.modeling.folder import Belongings, load_model
 from xfm.modeling.hub import FILES
+from xfm.modeling.model_files import TASK, TASK_WEIGHTS, UNUSED
 from xfm.modeling.xfm import XFM
 
 ROOT = Path(__file__).parent.parent.parent

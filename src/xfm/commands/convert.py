@@ -73,14 +73,16 @@ def run(chosen: "Namespace") -> None:
     """`xfm convert`."""
     from xfm.config.load import load_recipe
     from xfm.files import file_digest
-    from xfm.interop.loading import given_tokenizer, provenance
+    from xfm.interop.loading import provenance
     from xfm.interop.published.convert import Choices
     from xfm.interop.published.convert import convert as read
-    from xfm.modeling.folder import check_vocabulary, save_model
+    from xfm.interop.vocabularies import read_tokenizer
+    from xfm.modeling.folder import save_model
+    from xfm.modeling.model_files import check_vocabulary
     from xfm.results_folder import require_new_model
 
     file, out = Path(chosen.file), Path(chosen.out)
-    tokenizer = None if chosen.tokenizer is None else given_tokenizer(Path(chosen.tokenizer))
+    tokenizer = None if chosen.tokenizer is None else read_tokenizer(Path(chosen.tokenizer))
     kind = None if chosen.task is None else TaskKind(chosen.task)
     choices = Choices(
         load_recipe(chosen.recipe).model, kind, chosen.heads, tuple(filter(None, chosen.ignore.split(",")))

@@ -40,7 +40,8 @@ def run(chosen: "Namespace") -> None:
         )
     from xfm.files import model_folder
     from xfm.interop.published.export import export as write
-    from xfm.modeling.folder import UNUSED, load_model
+    from xfm.modeling.folder import load_model
+    from xfm.modeling.model_files import UNUSED
     from xfm.modeling.weights import read_tensors
 
     folder, out = model_folder(chosen.model), Path(chosen.out)

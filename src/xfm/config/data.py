@@ -83,6 +83,10 @@ class PatchMaskConfig:
     on_pairs: bool = True
 
 
+STREAMS = ("text", "image", "pair", "region")
+"""The fields of `DataConfig` that are streams."""
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Data of a pre-training run.
@@ -117,6 +121,11 @@ class DataConfig:
     max_bad: int = 100
     workers: int = 2
     timeout: float = 1800.0
+
+    @property
+    def streams(self) -> dict[str, StreamConfig]:
+        """The four streams by name."""
+        return {name: getattr(self, name) for name in STREAMS}
 
     def __post_init__(self) -> None:
         check_range("data.max_words", self.max_words, 1)

@@ -5,6 +5,7 @@ import re
 from enum import Enum
 from typing import Any, get_args, get_origin
 
+import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -26,6 +27,12 @@ class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     def _format_action_invocation(self, action: argparse.Action) -> str:
         shown = super()._format_action_invocation(action)
         return f"{action.dest.upper()}, {shown}" if hasattr(action, "stands_alone") else shown
+
+
+def field_texts(kind: type) -> dict[str, str]:
+    """What a dataclass's docstring says of each field; several may share a line: `left, right: ...`."""
+    documented = docstring_parser.parse(kind.__doc__ or "").params
+    return {name: p.description or "" for p in documented for name in p.arg_name.split(", ")}
 
 
 def tidy_help(parser: ArgumentParser) -> None:

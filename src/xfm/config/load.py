@@ -116,7 +116,7 @@ def check_size(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
     """Refuse what is out of all proportion for settings: YAML's `&` and `*` make much of a few lines.
 
     Args:
-        value: of a YAML file.
+        value: of a YAML file, or another that may hold one value many times.
         left: how many values there may be.
         depth: levels above.
 
@@ -129,7 +129,8 @@ def check_size(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
     if depth > DEEPEST_VALUE or left <= 0:
         raise ValueError("holds itself, or is too large or too deep for settings")
     left -= 1
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    for item in items:
         left = check_size(item, left, depth + 1)
     return left
 

@@ -53,6 +53,11 @@ class PictureConfig:
         """Number of patches P."""
         return prod(self.grid)
 
+    @property
+    def slot0_is_mean(self) -> bool:
+        """Whether the pooled vector is the mean of the patches', so that both say the same."""
+        return False
+
 
 @dataclass(frozen=True)
 class VisionConfig(PictureConfig):
@@ -95,6 +100,11 @@ class VisionConfig(PictureConfig):
             self.positions is Positions.NONE or self.width % 4 == 0,
             "vision.width must be a multiple of 4 for 2-D sine positions",
         )
+
+    @property
+    def slot0_is_mean(self) -> bool:
+        """It is."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,11 @@ class LanguageConfig:
         for name, token in (("pad", self.pad), ("separator", self.separator)):
             check_range(f"language.{name}", token, 0, self.vocab_size - 1)
 
+    @property
+    def longest(self) -> int:
+        """Most tokens of a text."""
+        return self.max_positions - self.first_position
+
 
 @dataclass(frozen=True)
 class TransformersTextConfig:
@@ -195,6 +210,16 @@ class TransformersTextConfig:
         check_range("language.width", self.width, 1, MAX_WIDTH)
         check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
         check_range("language.pad", self.pad, 0, self.vocab_size - 1)
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a text."""
+        return self.max_positions
+
+    @property
+    def norm_eps(self) -> float:
+        """Epsilon of the LayerNorm in the token head."""
+        return 1e-5
 
     @property
     def first_position(self) -> int:

@@ -8,41 +8,16 @@ from enum import Enum
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
-from xfm.config.boxes import BoxFormat, BoxUnit
-from xfm.config.data import Augmentation
-from xfm.config.evaluation import Part
-from xfm.config.finetune import Tuning
-from xfm.config.help import HelpFormatter, is_extra
-from xfm.config.linear import Colours, Framing, Method, Sweep
-from xfm.config.model import Positions
+from xfm.config.help import HelpFormatter, field_texts, is_extra
 from xfm.config.spelling import Parser, paths_at_home, respell
-from xfm.config.task import ImageHead
-from xfm.config.training import Grouping, Precision, Schedule
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError, suggest
 
 C = TypeVar("C")
 
-_ENUMS: tuple[type[Enum], ...] = (
-    Augmentation,
-    BoxFormat,
-    BoxUnit,
-    Colours,
-    Framing,
-    Grouping,
-    ImageHead,
-    Method,
-    Part,
-    Positions,
-    Precision,
-    Schedule,
-    Sweep,
-    Tuning,
-)
 _PROBLEMS = (ArgumentError, ValueError, TypeError, KeyError)
 
 
@@ -108,7 +83,7 @@ def add_fields(
     Raises:
         UserError: the values do not fit the dataclass.
     """
-    for enum in _ENUMS:
+    for enum in _enums(kind):
         register_type(
             enum, serializer=_enum_value, deserializer=_enum_reader(enum), fail_already_registered=False
         )
@@ -193,17 +168,14 @@ def check_fields(kind: type, values: Any, source: str, name: str = "") -> None:
 
 def _document_shared(parser: ArgumentParser, kind: type, name: str = "") -> None:
     """Help for fields that share a line of their docstring (`train_rows, test_rows: ...`)."""
-    documented = docstring_parser.parse(kind.__doc__ or "").params
-    shared = {
-        field: p.description for p in documented for field in p.arg_name.split(", ") if ", " in p.arg_name
-    }
+    texts = field_texts(kind)
     for field, type_ in get_type_hints(kind).items():
         if inner := _dataclass_of(type_):
             _document_shared(parser, inner, f"{name}{field}.")
-        elif field in shared:
+        else:
             for action in parser._actions:
-                if action.dest == f"{name}{field}":
-                    action.help = shared[field]
+                if action.dest == f"{name}{field}" and not action.help:
+                    action.help = texts.get(field)
 
 
 def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
@@ -263,6 +235,14 @@ def _item_type(kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
         kind = next((part for part in get_args(kind) if get_origin(part) in (list, tuple)), None)
     return next(iter(get_args(kind)), None)
+
+
+def _enums(kind: Any) -> set[type[Enum]]:
+    """Every enum in the types of a dataclass's fields, of the fields below those, and of their items."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return {kind}
+    parts = get_type_hints(kind).values() if is_dataclass(kind) else get_args(kind)
+    return {enum for part in parts for enum in _enums(part)}
 
 
 def _enum_value(value: Enum) -> str:

@@ -1,12 +1,12 @@
 """A recipe: everything that a pre-training run needs. Nothing here imports torch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
+from xfm.config.data import STREAMS, Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.training import LossConfig, TrainingConfig
@@ -48,23 +48,18 @@ class PhaseStream:
     augmentation: Augmentation | None = None
 
 
-@dataclass(frozen=True)
-class PhaseWeights:
-    """What a phase changes of the losses' weights (see `LossConfig`); what is not given stays the recipe's.
-
-    Attributes:
-        mlm, itc, itm, imlm, mim, box_l1, box_giou: weights of the losses.
-        negative_floor: floor of the draw of ITM's negatives.
-    """
-
-    mlm: float | None = None
-    itc: float | None = None
-    itm: float | None = None
-    imlm: float | None = None
-    mim: float | None = None
-    box_l1: float | None = None
-    box_giou: float | None = None
-    negative_floor: float | None = None
+if TYPE_CHECKING:
+    PhaseWeights = LossConfig
+else:
+    PhaseWeights = make_dataclass(
+        "PhaseWeights",
+        [(f.name, float | None, None) for f in fields(LossConfig)],
+        namespace={
+            "__doc__": "What a phase changes of `LossConfig`; what is not given stays the recipe's.",
+            "__module__": __name__,
+        },
+        frozen=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -94,13 +89,8 @@ class Phase:
 
     def data(self, data: DataConfig) -> DataConfig:
         """The recipe's data with this phase's changes."""
-        return replace(
-            data,
-            text=_changed(data.text, self.text),
-            image=_changed(data.image, self.image),
-            pair=_changed(data.pair, self.pair),
-            region=_changed(data.region, self.region),
-        )
+        changed = {name: _changed(stream, getattr(self, name)) for name, stream in data.streams.items()}
+        return replace(data, **changed)
 
     def losses(self, weights: LossConfig) -> LossConfig:
         """The recipe's weights with this phase's changes."""
@@ -168,8 +158,8 @@ class Recipe:
         if any(end <= before for before, end in pairwise(ends)) or ends[-1] > 1:
             raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
         longest = max(self.data.caption_mask.max_tokens, self.data.text_mask.max_tokens)
-        needed = longest + self.model.language.first_position
-        if needed > self.model.language.max_positions:
+        if longest > self.model.language.longest:
+            needed = longest + self.model.language.first_position
             raise ValueError(
                 f"model.language.max_positions must be at least {needed} for texts of {longest} tokens"
             )
@@ -199,13 +189,9 @@ class Recipe:
         data, old = self.data, before.data
         found: list[str] = []
         for phase in self.curriculum:
-            for place, change, now, was in (
-                ("data.text", phase.text, data.text, old.text),
-                ("data.image", phase.image, data.image, old.image),
-                ("data.pair", phase.pair, data.pair, old.pair),
-                ("data.region", phase.region, data.region, old.region),
-                ("training.weights", phase.weights, self.training.weights, before.training.weights),
-            ):
+            streams = [(f"data.{n}", getattr(phase, n), data.streams[n], old.streams[n]) for n in STREAMS]
+            weights = (self.training.weights, before.training.weights)
+            for place, change, now, was in (*streams, ("training.weights", phase.weights, *weights)):
                 found += [
                     f"{place}.{name} {to_plain(getattr(now, name))}: the phase until {phase.until:g} of the "
                     f"steps keeps its own {to_plain(value)} (see curriculum)"
@@ -222,11 +208,5 @@ def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
         corpora = [CorpusConfig(str(root / home_path(c.path)), c.weight) for c in config.corpora]
         return replace(config, corpora=corpora)
 
-    return replace(
-        data,
-        tokenizer=str(root / home_path(data.tokenizer)),
-        text=stream(data.text),
-        image=stream(data.image),
-        pair=stream(data.pair),
-        region=stream(data.region),
-    )
+    streams = {name: stream(config) for name, config in data.streams.items()}
+    return replace(data, tokenizer=str(root / home_path(data.tokenizer)), **streams)

@@ -51,7 +51,7 @@ class LossConfig:
         imlm: masked tokens given the picture.
         mim: masked patches.
         box_l1: absolute error of predicted boxes.
-        box_giou: generalised IoU of predicted boxes.
+        box_giou: 1 - generalised IoU of predicted boxes.
         negative_floor: added to the probability of every candidate for ITM's negatives. The published 1e-5
             draws the hardest; a larger floor puts easy ones among them.
     """

@@ -3,6 +3,10 @@
 torchvision draws from torch's global generator. A picture is varied under a seed of its own, so that it comes
 out the same in any process and after any interruption, and the global state stays as it was; a batch is mixed
 inside the training step, where the global state belongs to the run and is kept in its checkpoints.
+
+Its RandAugment is the one that recipes of fine-tuning give strengths for. Pre-training's, in `augment`, has
+the published operations, strengths and probability, none of which torchvision's can be told, and draws from
+a sample's own generator.
 """
 
 from collections.abc import Callable, Iterator, Sequence

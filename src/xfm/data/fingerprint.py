@@ -40,7 +40,7 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
 
 def _files(config: DataConfig) -> Iterator[Path]:
     yield Path(config.tokenizer)
-    for stream in (config.text, config.image, config.pair, config.region):
+    for stream in config.streams.values():
         for corpus in stream.corpora if stream.batch_size else ():
             yield from resolve_files(corpus.path) or [Path(corpus.path)]
 

@@ -27,12 +27,6 @@ from xfm.errors import UserError
 
 _log = logging.getLogger(__name__)
 _Pictures = TypeVar("_Pictures", ImageBatch, PairBatch, RegionBatch)
-_KINDS = {
-    Stream.TEXT: SampleKind.TEXT,
-    Stream.IMAGE: SampleKind.IMAGE,
-    Stream.PAIR: SampleKind.PAIR,
-    Stream.REGION: SampleKind.REGION,
-}
 
 
 class PretrainingData:
@@ -134,15 +128,9 @@ class PretrainingData:
 
 
 def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
-    settings = {
-        Stream.TEXT: config.text,
-        Stream.IMAGE: config.image,
-        Stream.PAIR: config.pair,
-        Stream.REGION: config.region,
-    }
     streams = [
-        _open_stream(stream, setting, seed, config.max_bad + 1, not config.caption_rows)
-        for stream, setting in settings.items()
+        _open_stream(Stream[name.upper()], setting, seed, config.max_bad + 1, not config.caption_rows)
+        for name, setting in config.streams.items()
         if setting.batch_size
     ]
     if not streams:
@@ -165,7 +153,7 @@ def _open_stream(
             raise UserError(
                 f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
             )
-    sources: list[Source] = [open_source(corpus.path, _KINDS[stream]) for corpus in setting.corpora]
+    sources: list[Source] = [open_source(corpus.path, SampleKind[stream.name]) for corpus in setting.corpora]
     mixture = Mixture(
         [len(source) for source in sources],
         [corpus.weight for corpus in setting.corpora],

@@ -26,7 +26,8 @@ from xfm.finetuning.session import AnyTask, Origin, Session, clear
 from xfm.finetuning.tune import Tuned
 from xfm.finetuning.usable import partial_pictures, require_same, say_partial
 from xfm.locks import holds
-from xfm.modeling.folder import FRESH, save_model
+from xfm.modeling.folder import save_model
+from xfm.modeling.model_files import FRESH
 from xfm.processes import require_alone
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores

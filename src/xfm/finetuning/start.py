@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.model import LanguageConfig
 from xfm.config.task import TaskKind
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer
@@ -32,18 +31,7 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
         UserError: there is no model, or it cannot take pictures of that size.
     """
     path = find_model(model)
-    pretrained = load(path)
-    if not image_size:
-        return pretrained
-    try:
-        pretrained.model.resize(image_size)
-    except ValueError as error:
-        raise UserError(f"{path} cannot take pictures of {image_size} pixels: {error}") from error
-    return replace(
-        pretrained,
-        preprocessing=replace(pretrained.preprocessing, image_size=image_size, image_width=None),
-        task=None,
-    )
+    return replace(load(path, image_size=image_size), task=None) if image_size else load(path)
 
 
 def find_model(model: Path | str) -> Path:
@@ -66,9 +54,7 @@ def head_width(pretrained: Pretrained, kind: TaskKind) -> int:
 
 def text_limit(pretrained: Pretrained) -> int:
     """Most tokens that the language encoder reads."""
-    language = pretrained.model.config.language
-    rows = language.max_positions
-    return rows - language.first_position if isinstance(language, LanguageConfig) else rows
+    return pretrained.model.config.language.longest
 
 
 def fitting_length(

@@ -22,8 +22,8 @@ from xfm.frozen.sweep import LinearProbe, fit_probe, joined
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
 from xfm.metrics.classification import Array, majority_accuracy, mean_class_accuracy, top_k_accuracy
-from xfm.modeling.folder import WEIGHTS, Preprocessing, Pretrained, load_model
-from xfm.modeling.vision import VisionEncoder
+from xfm.modeling.folder import Preprocessing, Pretrained, load_model
+from xfm.modeling.model_files import WEIGHTS
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.results_folder import Maker, digest, require_free, sign
 from xfm.tasks.rows import Labelled
@@ -147,7 +147,7 @@ def build_featuriser(
         pretrained: the model.
         weights: digest of its weights.
         config: arithmetic and pixels.
-        both: whether the mean of the patches is needed beside slot 0; the native encoder's slot 0 is that.
+        both: whether the mean of the patches is needed beside slot 0, where slot 0 is not that itself.
     """
     device = pick_device(config.features.device)
     vision = pretrained.model.vision.to(device).eval()
@@ -155,7 +155,7 @@ def build_featuriser(
     if config.features.colours in NORMALISATIONS:
         mean, std = NORMALISATIONS[config.features.colours]
         preprocessing = replace(preprocessing, mean=mean, std=std)
-    both = both and not isinstance(vision, VisionEncoder)
+    both = both and not vision.config.slot0_is_mean
     return Featuriser(vision, weights, vision.config.width, both, preprocessing, config.features, device)
 
 

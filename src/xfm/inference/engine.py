@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xfm.config.model import LanguageConfig
 from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
 from xfm.data.tokenizer import Tokenizer
@@ -72,9 +71,7 @@ class Engine:
 
     @property
     def _positions(self) -> int:
-        language = self.model.config.language
-        first = language.first_position if isinstance(language, LanguageConfig) else 0
-        return language.max_positions - first
+        return self.model.config.language.longest
 
     def arithmetic(self) -> AbstractContextManager[object]:
         """The context of forward passes."""

@@ -24,8 +24,9 @@ from xfm.inference.engine import Engine
 from xfm.inference.matching import Embed, Grounding, ImageTextMatching
 from xfm.inference.retrieval import Retrieval
 from xfm.inference.writing import Captioning, FillMask, VisualQuestionAnswering
-from xfm.modeling.folder import FRESH, Pretrained
-from xfm.modeling.hub import load_pretrained
+from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.hub import find_model
+from xfm.modeling.model_files import FRESH
 from xfm.paths import home_path
 
 AnyPipeline = Pipeline[Any, Any]
@@ -118,7 +119,7 @@ def _loaded(model: Pretrained | Path | str) -> tuple[Pretrained, str]:
     if isinstance(model, Pretrained):
         return model, "the model"
     place = model = home_path(model)
-    return load_pretrained(model_folder(place) if place.is_dir() else model), str(model)
+    return load_model(find_model(model_folder(place) if place.is_dir() else model)), str(model)
 
 
 def _device(device: str | torch.device | None, loaded: Pretrained | None) -> torch.device:

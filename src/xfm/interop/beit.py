@@ -16,7 +16,7 @@ from torch import Tensor
 from xfm.config.model import MAX_DEPTH, VisionConfig
 from xfm.errors import UserError
 from xfm.interop.parts import VisionPart, preprocessing
-from xfm.interop.sources import filled, read_licence, read_settings, read_weights, weights_file
+from xfm.interop.sources import filled, read_licence, read_settings, read_weights, renamed, weights_file
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.vision import VisionEncoder
 
@@ -91,17 +91,9 @@ def native_names(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Te
     Raises:
         UserError: there are absolute positions, or no relative ones.
     """
-    found: dict[str, Tensor] = {}
-    ignored: list[str] = []
-    for name, tensor in stored.items():
-        bare = _PREFIX.sub("", name)
-        if bare in _ABSOLUTE:
-            raise UserError(f"{file} has absolute positions; take the model through timm:NAME")
-        native = next((m.expand(to) for p, to in _RENAMED if (m := re.fullmatch(p, bare))), None)
-        if native is None:
-            ignored.append(name)
-        else:
-            found[native] = tensor
+    if any(_PREFIX.sub("", name) in _ABSOLUTE for name in stored):
+        raise UserError(f"{file} has absolute positions; take the model through timm:NAME")
+    found, ignored = renamed(stored, _RENAMED, lambda name: _PREFIX.sub("", name))
     for vector in ("cls", "mask_vector"):
         if vector in found:
             found[vector] = found[vector].flatten()
@@ -113,7 +105,7 @@ def native_names(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Te
         raise UserError(f"{file} counts {_depth(found)} blocks; it is damaged or no BEiT")
     for block in range(_depth(found)):
         _complete_block(found, f"blocks.{block}.", shared, file)
-    return found, tuple(ignored)
+    return found, ignored
 
 
 def _depth(state: Mapping[str, Tensor]) -> int:

@@ -13,7 +13,7 @@ from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.errors import UserError
 from xfm.interop.parts import LanguagePart
-from xfm.interop.sources import filled, read_licence, read_settings, read_weights, weights_file
+from xfm.interop.sources import filled, read_licence, read_settings, read_weights, renamed, weights_file
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.language import LanguageEncoder
 
@@ -76,16 +76,7 @@ def native_names(
     stored: Mapping[str, Tensor], config: LanguageConfig
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], tuple[str, ...]]:
     """Tensors under the names of `LanguageEncoder` and of `TokenHead`, and the names that neither has."""
-    found: dict[str, Tensor] = {}
-    ignored: list[str] = []
-    for name, tensor in stored.items():
-        bare = _PREFIX.sub("", name).replace("LayerNorm.gamma", "LayerNorm.weight")
-        bare = bare.replace("LayerNorm.beta", "LayerNorm.bias")  # as the first BERTs were written
-        native = next((m.expand(to) for p, to in _RENAMED if (m := re.fullmatch(p, bare))), None)
-        if native is None:
-            ignored.append(name)
-        else:
-            found[native] = tensor
+    found, ignored = renamed(stored, _RENAMED, _bare)
     types = found.get("embeddings.token_type")
     if types is not None and config.segments == 1:
         found["embeddings.token_type"] = types[0]
@@ -95,7 +86,13 @@ def native_names(
             if all(name in found for name in names):
                 found[f"layers.{layer}.attention.qkv.{kind}"] = torch.cat([found.pop(name) for name in names])
     head = {name[5:]: found.pop(name) for name in list(found) if name.startswith("head.")}
-    return found, head, tuple(ignored)
+    return found, head, ignored
+
+
+def _bare(name: str) -> str:
+    """A name without its prefix, and with today's names of the parts of a LayerNorm."""
+    bare = _PREFIX.sub("", name).replace("LayerNorm.gamma", "LayerNorm.weight")
+    return bare.replace("LayerNorm.beta", "LayerNorm.bias")  # as the first BERTs were written
 
 
 def _check_kind(settings: Mapping[str, Any], folder: Path) -> None:

@@ -27,7 +27,8 @@ from xfm.interop.foreign import read_timm, read_transformers
 from xfm.interop.parts import LanguagePart, VisionPart
 from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch
 from xfm.modeling.belongings import CODE_LICENCE
-from xfm.modeling.folder import FRESH, Pretrained
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.model_files import FRESH
 from xfm.modeling.xfm import XFM
 
 TIMM, TRANSFORMERS = "timm:", "hf:"

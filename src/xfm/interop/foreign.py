@@ -9,7 +9,7 @@ from torch import nn
 
 from xfm.config.model import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError, first_line
+from xfm.errors import UserError, first_line, import_extra
 from xfm.interop.parts import LanguagePart, VisionPart, preprocessing
 from xfm.interop.pickles import read_pickle, refuse_bomb
 from xfm.interop.sources import (
@@ -21,11 +21,10 @@ from xfm.interop.sources import (
     read_settings,
 )
 from xfm.interop.vocabularies import read_tokenizer
-from xfm.modeling.timm_vision import TimmVision, check_trunk, import_timm
+from xfm.modeling.timm_vision import TimmVision, check_trunk
 from xfm.modeling.transformers_text import (
     TransformersText,
     checked_config,
-    import_transformers,
     safe_settings,
 )
 
@@ -44,7 +43,7 @@ def read_timm(name: str, reference: str) -> VisionPart:
         UserError: timm is not installed, has no such model, cannot get the weights, or it is no plain vision
             transformer.
     """
-    timm = import_timm()
+    timm = import_extra("timm", "this model")
     source = f"local-dir:{name}" if Path(name).is_dir() else name
     if source is name and not timm.is_model(name):
         raise UserError(
@@ -131,7 +130,7 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
         UserError: transformers is not installed, does not know the model without running its own code, or it
             is no text encoder.
     """
-    transformers = import_transformers()
+    transformers = import_extra("transformers", "this model")
     folder = fetch(name, [*SETTING_FILES, *TOKENIZER_FILES])
     # transformers would load the model that it names, from wherever that lies
     if (folder / "adapter_config.json").exists():

@@ -6,13 +6,13 @@ from typing import Any
 
 from xfm.config.load import load_recipe
 from xfm.config.task import TaskKind
-from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.report import Fate
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.belongings import CODE_LICENCE
-from xfm.modeling.folder import FRESH, Pretrained, check_vocabulary, load_model
+from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.model_files import FRESH, check_vocabulary
 from xfm.paths import home_path
 
 
@@ -27,6 +27,8 @@ def load(
     image_width: int | None = None,
 ) -> Pretrained:
     """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
+
+    `load_model` reads folders alone; a model of the hub is read by `XFM.from_pretrained`.
 
     Args:
         path: folder or file.
@@ -49,35 +51,24 @@ def load(
     """
     path = home_path(path)
     tokenizer = None if tokenizer is None else home_path(tokenizer)
-    own = None if tokenizer is None else given_tokenizer(tokenizer)
+    own = None if tokenizer is None else read_tokenizer(tokenizer)
     if not path.exists():
         raise UserError(
             f"{path} does not exist: name a model folder or a published file; a model of the hub is read by "
             "xfm.XFM.from_pretrained"
         )
     if path.is_dir():
-        found = load_model(path, image_size, image_width)
-        given = Path(path if tokenizer is None else tokenizer)
+        found = load_model(path)
     else:
         kind = None if task is None else _kind(task)
         result = convert(path, Choices(load_recipe(recipe).model, kind, heads))
         found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
-        if image_size is not None:
-            found = _resized(found, path, image_size, image_width)
-        given = Path(tokenizer or path)
+    if image_size is not None:
+        found = found.resized(path, image_size, image_width)
     if own is None:
         return found
-    check_vocabulary(own, found.model.config, given)
+    check_vocabulary(own, found.model.config, Path(tokenizer or path))
     return replace(found, given_tokenizer=own)
-
-
-def _resized(found: Pretrained, path: Path, image_size: int, image_width: int | None) -> Pretrained:
-    try:
-        found.model.resize(image_size, image_width)
-    except ValueError as error:
-        raise UserError(f"{path} cannot take pictures of {image_size} pixels: {error}") from error
-    shown = replace(found.preprocessing, image_size=image_size, image_width=image_width)
-    return replace(found, preprocessing=shown)
 
 
 def provenance(converted: Converted) -> dict[str, Any]:
@@ -99,12 +90,3 @@ def _kind(task: str) -> TaskKind:
         return TaskKind(task)
     except ValueError:
         raise UserError(f"unknown task {task}; known: {', '.join(TaskKind)}") from None
-
-
-def given_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer from `tokenizer.json`, or from a folder with it or with the files that it is built from.
-
-    Raises:
-        UserError: neither is there, or a file is damaged.
-    """
-    return read_tokenizer(path) if path.is_dir() else Tokenizer.load(path)

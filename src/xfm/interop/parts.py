@@ -9,11 +9,8 @@ from torch import Tensor
 from xfm.config.model import AnyLanguageConfig, AnyVisionConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
+from xfm.modeling.encoders import AnyLanguage, AnyVision
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.language import LanguageEncoder
-from xfm.modeling.timm_vision import TimmVision
-from xfm.modeling.transformers_text import TransformersText
-from xfm.modeling.vision import VisionEncoder
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class VisionPart:
         ignored: names of the source that it has no place for.
     """
 
-    encoder: VisionEncoder | TimmVision
+    encoder: AnyVision
     preprocessing: Preprocessing
     source: dict[str, Any]
     fresh: tuple[str, ...] = ()
@@ -52,7 +49,7 @@ class LanguagePart:
         ignored: names of the source that it has no place for.
     """
 
-    encoder: LanguageEncoder | TransformersText
+    encoder: AnyLanguage
     tokenizer: Tokenizer
     source: dict[str, Any]
     head: dict[str, Tensor] = field(default_factory=dict)

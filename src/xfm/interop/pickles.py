@@ -1,18 +1,49 @@
-"""Pickled files of PyTorch (`.th`, `.pt`, `.pth`, `.bin`), read without running anything in them."""
+"""Files of weights: safetensors, or pickled ones of PyTorch (`.th`, `.pt`, `.pth`, `.bin`).
+
+They are read without running anything in them.
+"""
 
 import pickle
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xfm.errors import UserError, first_line
 from xfm.files import open_regular
+from xfm.modeling.weights import read_tensors
 
 _ZIP = b"PK\x03\x04"
+
+
+def read_stored(path: Path, allowed: Sequence[type] = ()) -> object:
+    """What a file of weights holds: tensors by name if it is safetensors, else see `read_pickle`.
+
+    Raises:
+        UserError: missing, damaged or another kind of file, or one that would run code.
+    """
+    try:
+        with open_regular(path) as file:
+            safe = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    return read_tensors(path) if safe else read_pickle(path, allowed)
+
+
+def named_tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The tensors of a mapping that have a name; others are left out.
+
+    Raises:
+        UserError: see `check_dense`.
+    """
+    found = {name: t for name, t in content.items() if isinstance(name, str) and isinstance(t, Tensor)}
+    for name, tensor in found.items():
+        check_dense(path, name, tensor)
+    return found
 
 
 def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:

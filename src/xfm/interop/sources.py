@@ -1,6 +1,7 @@
 """Weights and settings of other models: a folder, a file or the Hugging Face hub; nothing is executed."""
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from xfm.errors import UserError, first_line
 from xfm.files import read_json_object, read_text
-from xfm.interop.pickles import check_dense, read_pickle
-from xfm.modeling.weights import read_tensors, require_finite
+from xfm.interop.pickles import named_tensors, read_stored
+from xfm.modeling.weights import require_finite
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SETTING_FILES = ("*.json", "README.md")
@@ -71,20 +72,38 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged, or would have to run code.
     """
-    if path.suffix == ".safetensors":
-        stored: Any = read_tensors(path)
-    else:
-        stored = read_pickle(path, [argparse.Namespace])  # the options of a training run
+    stored: Any = read_stored(path, [argparse.Namespace])  # the options of a training run
     for name in _NESTED:
         if isinstance(stored, Mapping) and isinstance(stored.get(name), Mapping):
             stored = stored[name]
-    named = stored.items() if isinstance(stored, Mapping) else ()
-    tensors = {name: t for name, t in named if isinstance(name, str) and isinstance(t, Tensor)}
+    tensors = named_tensors(path, stored) if isinstance(stored, Mapping) else {}
     if not tensors:
         raise UserError(f"{path} holds no tensors by name; give a file of weights")
-    for name, tensor in tensors.items():
-        check_dense(path, name, tensor)
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def renamed(
+    stored: Mapping[str, Tensor], rules: Sequence[tuple[str, str]], bare: Callable[[str], str]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Tensors under other names.
+
+    Args:
+        stored: the tensors.
+        rules: patterns of whole names, and what takes their place; the first that fits counts.
+        bare: a name without what the rules do not know.
+
+    Returns:
+        The tensors by their new names, and the stored names that no rule fits.
+    """
+    found: dict[str, Tensor] = {}
+    ignored: list[str] = []
+    for name, tensor in stored.items():
+        fits = (m.expand(to) for pattern, to in rules if (m := re.fullmatch(pattern, bare(name))))
+        if (new := next(fits, None)) is None:
+            ignored.append(name)
+        else:
+            found[new] = tensor
+    return found, tuple(ignored)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

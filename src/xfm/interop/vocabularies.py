@@ -13,14 +13,16 @@ _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "token
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a model's folder.
+    """The tokenizer of a model's folder, or of a `tokenizer.json`.
 
-    `tokenizer.json` is taken where there is one; else `vocab.json` with `merges.txt` (RoBERTa) or `vocab.txt`
-    (BERT) make the same tokenizer.
+    In a folder `tokenizer.json` is taken where there is one; else `vocab.json` with `merges.txt` (RoBERTa) or
+    `vocab.txt` (BERT) make the same tokenizer.
 
     Raises:
         UserError: none of them is there, or they are damaged.
     """
+    if not folder.is_dir():
+        return Tokenizer.load(folder)
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder / "tokenizer.json")
     try:

@@ -8,7 +8,6 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
 from xfm.modeling.task_models import TaskModel
-from xfm.modeling.xfm import XFM
 
 CODE_LICENCE = "Apache-2.0"
 
@@ -74,36 +73,3 @@ class Belongings:
                 "(in Python, tokenizer=), for published weights RoBERTa's"
             )
         return self.given_tokenizer
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A loaded model folder.
-
-    Attributes:
-        model: in evaluation mode.
-        given_tokenizer: the model's tokenizer, None if it was saved without one.
-        preprocessing: how pictures become pixels.
-        provenance: where the model comes from.
-        task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
-    """
-
-    model: XFM
-    given_tokenizer: Tokenizer | None
-    preprocessing: Preprocessing
-    provenance: dict[str, Any]
-    task: TaskModel | None = None
-
-    @property
-    def belongings(self) -> Belongings:
-        """All but the model."""
-        return Belongings(self.given_tokenizer, self.preprocessing, self.provenance, self.task)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer.
-
-        Raises:
-            UserError: the model has none.
-        """
-        return self.belongings.tokenizer

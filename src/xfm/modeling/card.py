@@ -7,7 +7,7 @@ import yaml
 
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
-from xfm.modeling.folder import Belongings
+from xfm.modeling.belongings import Belongings
 
 CARD = "README.md"
 NOT_STATED = "not stated"

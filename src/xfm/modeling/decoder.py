@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from xfm.modeling.attention import MASKED, padding_bias
+from xfm.modeling.composition import Backbone
 from xfm.modeling.fusion import FusionLayer
 from xfm.modeling.grouping import group_queries
 from xfm.modeling.layers import initialise_normal
-from xfm.modeling.xfm import XFM
 
 
 class Decoder(nn.Module):
@@ -19,7 +19,7 @@ class Decoder(nn.Module):
     For answers the memory is the fused question, for captions it is the picture.
     """
 
-    def __init__(self, model: XFM, memory_width: int) -> None:
+    def __init__(self, model: Backbone, memory_width: int) -> None:
         """Copy the parts of `model`; a memory of another width gets fresh keys and values."""
         super().__init__()
         self.embeddings = copy.deepcopy(model.fusion.embeddings)
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
                 initialise_normal(layer.cross_attention.key_value)
 
     @classmethod
-    def from_fusion(cls, model: XFM, memory_width: int | None = None) -> Self:
+    def from_fusion(cls, model: Backbone, memory_width: int | None = None) -> Self:
         """A decoder over memories of the language width (fused questions) unless another is given."""
         return cls(model, model.config.language.width if memory_width is None else memory_width)
 

@@ -1,14 +1,26 @@
 """What the rest of the code asks of the two encoders, and the one place that builds them."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from xfm.config.model import AnyLanguageConfig, AnyVisionConfig, LanguageConfig, VisionConfig
+from xfm.config.model import (
+    AnyLanguageConfig,
+    AnyVisionConfig,
+    LanguageConfig,
+    TimmVisionConfig,
+    TransformersTextConfig,
+    VisionConfig,
+)
 from xfm.modeling.language import LanguageEncoder
+from xfm.modeling.layers import Embeddings
 from xfm.modeling.timm_vision import TimmVision
 from xfm.modeling.transformers_text import TransformersText
 from xfm.modeling.vision import VisionEncoder
+
+AnyVision = VisionEncoder | TimmVision
+AnyLanguage = LanguageEncoder | TransformersText
 
 
 class VisionLike(Protocol):
@@ -20,6 +32,14 @@ class VisionLike(Protocol):
 
     def resize(self, image_size: int, image_width: int | None = None) -> None:
         """Take pictures of another size from now on: a square's side, or height and width."""
+        ...
+
+    def compute_buffers(self) -> None:
+        """Compute what no file of weights holds; for modules that were built without memory."""
+        ...
+
+    def set_drop_path(self, rate: float) -> None:
+        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
         ...
 
 
@@ -35,20 +55,32 @@ class LanguageLike(Protocol):
         """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
         ...
 
+    def copy_words(self, embeddings: Embeddings) -> None:
+        """Overwrite embeddings of the same vocabulary and width with those that the encoder has."""
+        ...
 
-def build_vision(config: AnyVisionConfig) -> VisionEncoder | TimmVision:
+
+VISION: dict[type, Callable[[Any], Any]] = {VisionConfig: VisionEncoder, TimmVisionConfig: TimmVision}
+LANGUAGE: dict[type, Callable[[Any], Any]] = {
+    LanguageConfig: LanguageEncoder,
+    TransformersTextConfig: TransformersText,
+}
+"""The encoder of each configuration."""
+
+
+def build_vision(config: AnyVisionConfig) -> AnyVision:
     """The vision encoder of a configuration, randomly initialised.
 
     Raises:
         UserError: timm is not installed, or does not have the architecture.
     """
-    return VisionEncoder(config) if isinstance(config, VisionConfig) else TimmVision(config)
+    return VISION[type(config)](config)
 
 
-def build_language(config: AnyLanguageConfig) -> LanguageEncoder | TransformersText:
+def build_language(config: AnyLanguageConfig) -> AnyLanguage:
     """The language encoder of a configuration, randomly initialised.
 
     Raises:
         UserError: transformers is not installed, or cannot build the model.
     """
-    return LanguageEncoder(config) if isinstance(config, LanguageConfig) else TransformersText(config)
+    return LANGUAGE[type(config)](config)

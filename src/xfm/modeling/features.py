@@ -12,8 +12,8 @@ from xfm.config.training import Precision
 from xfm.data.schema import Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.modeling.composition import Backbone
 from xfm.modeling.precision import autocast
-from xfm.modeling.xfm import XFM
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Encoder:
         progress: show bars.
     """
 
-    model: XFM
+    model: Backbone
     tokenizer: Tokenizer
     precision: Precision = Precision.AUTO
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -1,114 +1,73 @@
-"""A model as a folder: weights (safetensors), configuration, tokenizer, preprocessing, provenance.
+"""A model folder, loaded and saved with everything that belongs to the model."""
 
-A fine-tuned model's folder also has `task.json`, what it is for, and `task.safetensors`, what the task adds.
-"""
-
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
-
-from xfm.config.model import ModelConfig
-from xfm.config.plain import to_plain
-from xfm.config.restore import from_plain
-from xfm.config.task import TaskConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
-from xfm.failures import FULL, refused
-from xfm.files import drafting, read_json_object, replace_folder, sync_folder
 from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
-from xfm.modeling.belongings import Pretrained as Pretrained
-from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
-from xfm.modeling.task_models import TaskModel, build_task_model
-from xfm.modeling.weights import (
-    assign_tensors,
-    read_tensors,
-    require_finite,
-    require_same,
-    without_weights,
-    write_tensors,
-)
+from xfm.modeling.model_files import read_model
+from xfm.modeling.model_files import save_model as save_model
+from xfm.modeling.task_models import TaskModel
 from xfm.modeling.xfm import XFM
-from xfm.paths import home_path
-
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
-PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
-UNUSED = "unused.safetensors"
-"""Caption heads of a published file, so that an export gives the file back whole."""
-TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
-FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
 
 
-def save_model(
-    folder: Path | str,
-    model: XFM,
-    tokenizer: Tokenizer | None,
-    preprocessing: Preprocessing,
-    provenance: dict[str, Any],
-    task: TaskModel | None = None,
-    unused: Mapping[str, Tensor] = MappingProxyType({}),
-) -> None:
-    """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
+@dataclass(frozen=True)
+class Pretrained:
+    """A loaded model folder.
 
-    Args:
-        folder: the model folder; a folder of something else is never replaced.
-        model, tokenizer, preprocessing: what belongs together; without a tokenizer, texts cannot be encoded.
-        provenance: where the model comes from, as JSON can hold it; anything else is written as text.
-        task: what the model was fine-tuned for; its parts take the place of the model's.
-        unused: tensors of a published file that no model uses, by their names there.
-
-    Raises:
-        UserError: the disk is full, the place is not writable, or something else lies there. What was there
-            before is unharmed.
+    Attributes:
+        model: in evaluation mode.
+        given_tokenizer: the model's tokenizer, None if it was saved without one.
+        preprocessing: how pictures become pixels.
+        provenance: where the model comes from.
+        task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
     """
-    folder = home_path(folder)
-    _refuse_foreign(folder)
-    target = folder.resolve()  # through a link, so that the link stays
-    try:
-        with drafting(target) as part:
-            write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}))
-            write_description(part, model.config, Belongings(tokenizer, preprocessing, provenance, task))
-            if task is not None:
-                write_tensors(part / TASK_WEIGHTS, task.added_state())
-                _write_json(part / TASK, to_plain(task.task))
-            if unused:
-                write_tensors(part / UNUSED, {name: t.float().clone() for name, t in unused.items()})
-            sync_folder(part)
-            replace_folder(part, target)
-    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
-        number = refused(error)
-        reason = "the disk is full" if number in FULL else getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
-            "what was there before is unharmed"
-        ) from error
 
+    model: XFM
+    given_tokenizer: Tokenizer | None
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+    task: TaskModel | None = None
 
-def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
-    """Write every file of a model folder but the weights and those of the task."""
-    task = belongings.task
-    _write_json(folder / CONFIG, plain_config(config, task.task if task else None))
-    tokenizer, provenance = belongings.given_tokenizer, belongings.provenance
-    if tokenizer is not None:
-        tokenizer.save(folder / TOKENIZER)
-    _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
-    # A tokenizer that was never there is told from one that was lost.
-    _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
-    _write_json(folder / INPUT_CLASSES, CLASSES)
+    @property
+    def belongings(self) -> Belongings:
+        """All but the model."""
+        return Belongings(self.given_tokenizer, self.preprocessing, self.provenance, self.task)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            UserError: the model has none.
+        """
+        return self.belongings.tokenizer
+
+    def resized(self, name: Path | str, image_size: int, image_width: int | None = None) -> "Pretrained":
+        """The same model, which takes pictures of another size from now on; its preprocessing follows.
+
+        Args:
+            name: of the model, for the message.
+            image_size, image_width: see `load_model`.
+
+        Raises:
+            UserError: the model cannot take pictures of that size.
+        """
+        try:
+            self.model.resize(image_size, image_width)
+        except ValueError as error:
+            raise UserError(f"{name} cannot take pictures of {image_size} pixels: {error}") from error
+        shown = replace(self.preprocessing, image_size=image_size, image_width=image_width)
+        return replace(self, preprocessing=shown)
 
 
 def load_model(
     folder: Path | str, image_size: int | None = None, image_width: int | None = None
 ) -> Pretrained:
-    """Read a model folder.
+    """Read a model folder. `xfm.load` also takes a published file or another tokenizer.
 
     Args:
         folder: a folder written by `save_model`.
@@ -122,132 +81,6 @@ def load_model(
     Raises:
         UserError: a file is missing, truncated or of another model.
     """
-    folder = home_path(folder)
-    config, preprocessing = read_config(folder)
-    provenance = read_provenance(folder)
-    absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
-    tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
-    check_vocabulary(tokenizer, config, folder / TOKENIZER)
-    model, task = _load_weights(folder, config)
-    if image_size is not None:
-        _, preprocessing = read_config(folder, image_size, image_width)
-        model.resize(image_size, image_width)
-    return Pretrained(model.eval(), tokenizer, preprocessing, provenance, task)
-
-
-def read_config(
-    folder: Path | str, image_size: int | None = None, image_width: int | None = None
-) -> tuple[ModelConfig, Preprocessing]:
-    """Configuration and preprocessing of a model folder, for pictures of another size if one is given.
-
-    Raises:
-        UserError: a file is missing or of another model, or the model cannot take pictures of that size.
-    """
-    folder = home_path(folder)
-    if folder.is_file():
-        raise UserError(
-            f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
-            "Python by xfm.load"
-        )
-    values = own_fields(read_json_object(folder / CONFIG), folder / CONFIG)
-    config = from_plain(ModelConfig, values, folder / CONFIG)
-    preprocessing = from_plain(
-        Preprocessing, read_json_object(folder / PREPROCESSING), folder / PREPROCESSING
-    )
-    for name in ("image_size", "image_width"):
-        ours, theirs = getattr(preprocessing, name), getattr(config.vision, name)
-        if ours != theirs:
-            raise UserError(
-                f"{folder / PREPROCESSING}: {name} is {ours}, but {CONFIG} says {theirs}; "
-                "use the files of one save"
-            )
-    if image_size is None:
-        return config, preprocessing
-    try:
-        vision = replace(config.vision, image_size=image_size, image_width=image_width)
-    except ValueError as error:
-        raise UserError(f"{folder} cannot take pictures of {image_size} pixels: {error}") from error
-    size = {"image_size": image_size, "image_width": image_width}
-    return replace(config, vision=vision), replace(preprocessing, **size)
-
-
-def read_provenance(folder: Path | str) -> dict[str, Any]:
-    """Where a model comes from, as `save_model` was told.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    return read_json_object(Path(folder) / PROVENANCE)
-
-
-def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:
-    """Refuse a tokenizer that is not the model's.
-
-    Raises:
-        UserError: it knows more tokens than the model or pads with another; names the tokenizer's file.
-    """
-    if tokenizer is None:
-        return
-    for fits, wanted, what in (
-        (tokenizer.vocab_size <= config.language.vocab_size, config.language.vocab_size, "tokens"),
-        (tokenizer.pad == config.language.pad, config.language.pad, "as the padding token"),
-    ):
-        if not fits:
-            raise UserError(
-                f"{path} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but the model has "
-                f"{wanted} {what}; use the tokenizer that the model was trained with"
-            )
-
-
-def _load_weights(folder: Path, config: ModelConfig) -> tuple[XFM, TaskModel | None]:
-    """Model and task model of a folder with its tensors, whose names and shapes must be theirs.
-
-    They are compared before memory is taken: a configuration may claim any size, a file has what it has.
-    """
-    with torch.device("meta"):
-        shapes = XFM(config)
-        require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
-        if (described := _read_task(folder, shapes)) is not None:
-            require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
-    with without_weights():
-        model = XFM(config)
-        task = _read_task(folder, model)
-    _assign(model, model.state_dict(), folder / WEIGHTS)
-    if task is not None:
-        _assign(task, task.added_state(), folder / TASK_WEIGHTS)
-        task.eval()
-    return model, task
-
-
-def _read_task(folder: Path, model: XFM) -> TaskModel | None:
-    """The task model that the folder describes."""
-    if not (folder / TASK).exists():
-        return None
-    return build_task_model(from_plain(TaskConfig, read_json_object(folder / TASK), folder / TASK), model)
-
-
-def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
-    """Give the module the tensors of a file in the types of `own`; it keeps the others that it has."""
-    stored = read_tensors(path)
-    require_finite(path, stored)
-    for name, tensor in stored.items():
-        if tensor.is_floating_point() != own[name].is_floating_point():
-            raise UserError(f"{path}: {name} is of type {tensor.dtype}, not {own[name].dtype}; copy it again")
-        stored[name] = tensor.to(own[name].dtype)
-    assign_tensors(module, {**module.state_dict(), **stored})
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Only a model folder or an empty one may be replaced."""
-    if not folder.exists():
-        if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
-            raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
-    if any(folder.iterdir()) and not (folder / CONFIG).exists():
-        raise UserError(f"{folder} holds something else than a model; name another folder for it")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    model, own = read_model(folder, XFM)
+    found = Pretrained(model, own.given_tokenizer, own.preprocessing, own.provenance, own.task)
+    return found if image_size is None else found.resized(folder, image_size, image_width)

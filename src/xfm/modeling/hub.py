@@ -5,8 +5,10 @@ from pathlib import Path
 
 from xfm.errors import UserError, first_line
 from xfm.files import write_text
+from xfm.modeling.belongings import Belongings
 from xfm.modeling.card import CARD, model_card
-from xfm.modeling.folder import (
+from xfm.modeling.composition import Backbone
+from xfm.modeling.model_files import (
     CONFIG,
     PREPROCESSING,
     PROVENANCE,
@@ -15,13 +17,9 @@ from xfm.modeling.folder import (
     TOKENIZER,
     UNUSED,
     WEIGHTS,
-    Belongings,
-    Pretrained,
-    load_model,
     save_model,
 )
 from xfm.modeling.shared_format import INPUT_CLASSES
-from xfm.modeling.xfm import XFM
 from xfm.paths import home_path
 
 FILES = (
@@ -31,26 +29,13 @@ FILES = (
 """What is downloaded, whatever else a repository holds: no code, no pickles."""
 
 
-def load_pretrained(reference: Path | str, revision: str | None = None) -> Pretrained:
-    """A model folder, or one in a repository of the hub; nothing in it is executed.
-
-    Args:
-        reference: a folder that exists, or the name of a repository: `owner/name`.
-        revision: branch, tag or commit of the repository.
-
-    Raises:
-        UserError: there is no such folder or repository, or its files are damaged.
-    """
-    return load_model(find_model(reference, revision))
-
-
 def find_model(reference: Path | str, revision: str | None = None) -> Path:
     """The model folder of a reference; a repository is downloaded once, into the hub's cache.
 
     Raises:
         UserError: there is no such folder, and no such repository can be read.
     """
-    if home_path(reference).exists():  # `load_model` says so of a file
+    if home_path(reference).exists():  # `read_model` says so of a file
         return home_path(reference)
     from huggingface_hub import snapshot_download
 
@@ -63,7 +48,7 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
         ) from error
 
 
-def save_pretrained(folder: Path | str, model: XFM, belongings: Belongings | None) -> None:
+def save_pretrained(folder: Path | str, model: Backbone, belongings: Belongings | None) -> None:
     """Write a model folder with a card.
 
     Args:
@@ -92,7 +77,9 @@ def save_pretrained(folder: Path | str, model: XFM, belongings: Belongings | Non
     write_text(Path(folder) / CARD, model_card(model.config, belongings))
 
 
-def push_to_hub(name: str, model: XFM, belongings: Belongings | None, private: bool, message: str) -> str:
+def push_to_hub(
+    name: str, model: Backbone, belongings: Belongings | None, private: bool, message: str
+) -> str:
     """Upload a model with its card; see `XFM.push_to_hub`.
 
     Raises:

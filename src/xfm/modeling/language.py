@@ -36,6 +36,10 @@ class LanguageEncoder(nn.Module):
         """The word matrix [V, D], to which the MLM head is tied."""
         return self.embeddings.words
 
+    def copy_words(self, embeddings: Embeddings) -> None:
+        """Overwrite all embeddings with this encoder's."""
+        embeddings.load_state_dict(self.embeddings.state_dict())
+
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode text.
 

@@ -9,13 +9,10 @@ from torch import Tensor, nn
 
 from xfm.config.task import ImageHead, TaskConfig, TaskKind
 from xfm.data.schema import Tokens
+from xfm.modeling.composition import Backbone
 from xfm.modeling.decoder import Decoder
+from xfm.modeling.encoders import AnyLanguage, AnyVision
 from xfm.modeling.heads import DeepHead, MLPHead
-from xfm.modeling.language import LanguageEncoder
-from xfm.modeling.timm_vision import TimmVision
-from xfm.modeling.transformers_text import TransformersText
-from xfm.modeling.vision import VisionEncoder
-from xfm.modeling.xfm import XFM
 
 ADDED = ("head.", "decoder.")
 
@@ -44,7 +41,7 @@ class TaskModel(nn.Module):
 class TextClassifier(TaskModel):
     """Language token 0 -> MLP head (GLUE); one output is a regression (STS-B)."""
 
-    def __init__(self, language: LanguageEncoder | TransformersText, classes: int) -> None:
+    def __init__(self, language: AnyLanguage, classes: int) -> None:
         super().__init__(TaskConfig(TaskKind.TEXT, classes))
         self.language = language
         self.head = MLPHead(language.config.width, classes)
@@ -60,9 +57,7 @@ class ImageClassifier(TaskModel):
     The two halves of the published head's input are the same vector here: slot 0 is that mean.
     """
 
-    def __init__(
-        self, vision: VisionEncoder | TimmVision, classes: int, image_head: ImageHead = ImageHead.LINEAR
-    ) -> None:
+    def __init__(self, vision: AnyVision, classes: int, image_head: ImageHead = ImageHead.LINEAR) -> None:
         super().__init__(TaskConfig(TaskKind.IMAGE, classes, image_head))
         self.vision = vision
         width = vision.config.width
@@ -84,7 +79,7 @@ class ImageClassifier(TaskModel):
 class PairClassifier(TaskModel):
     """Fusion token 0 of a picture and its text -> MLP head."""
 
-    def __init__(self, model: XFM, classes: int) -> None:
+    def __init__(self, model: Backbone, classes: int) -> None:
         super().__init__(TaskConfig(TaskKind.PAIR, classes))
         self.model = model
         self.head = MLPHead(model.config.language.width, classes)
@@ -101,7 +96,7 @@ class PairClassifier(TaskModel):
 class Reasoner(TaskModel):
     """The text fused with each of two pictures, both token-0 vectors -> MLP head (NLVR2)."""
 
-    def __init__(self, model: XFM, classes: int = 2) -> None:
+    def __init__(self, model: Backbone, classes: int = 2) -> None:
         super().__init__(TaskConfig(TaskKind.REASONING, classes))
         self.model = model
         self.head = MLPHead(2 * model.config.language.width, classes)
@@ -121,7 +116,7 @@ class Reasoner(TaskModel):
 class Retriever(TaskModel):
     """Retrieval by contrast and matching (COCO, Flickr30k): nothing is added."""
 
-    def __init__(self, model: XFM) -> None:
+    def __init__(self, model: Backbone) -> None:
         super().__init__(TaskConfig(TaskKind.RETRIEVAL))
         self.model = model
 
@@ -129,7 +124,7 @@ class Retriever(TaskModel):
 class Grounder(TaskModel):
     """The box of a phrase by the pre-trained box head (RefCOCO+): nothing is added."""
 
-    def __init__(self, model: XFM) -> None:
+    def __init__(self, model: Backbone) -> None:
         super().__init__(TaskConfig(TaskKind.GROUNDING))
         self.model = model
 
@@ -141,7 +136,7 @@ class Grounder(TaskModel):
 class Answerer(TaskModel):
     """The fused question -> causal decoder that starts from the fusion encoder (VQA)."""
 
-    def __init__(self, model: XFM) -> None:
+    def __init__(self, model: Backbone) -> None:
         super().__init__(TaskConfig(TaskKind.VQA))
         self.model = model
         self.decoder = Decoder.from_fusion(model)
@@ -174,7 +169,7 @@ class Answerer(TaskModel):
 class Captioner(TaskModel):
     """Causal decoder over the vision output, started from the fusion encoder (COCO captions)."""
 
-    def __init__(self, model: XFM) -> None:
+    def __init__(self, model: Backbone) -> None:
         super().__init__(TaskConfig(TaskKind.CAPTIONING))
         self.model = model
         self.decoder = Decoder.from_fusion(model, model.config.vision.width)
@@ -192,25 +187,25 @@ class Captioner(TaskModel):
         return self.decoder(caption.ids, caption.mask, memory, seen, image_index)
 
 
-def fuse(model: XFM, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
+def fuse(model: Backbone, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
     """Encode pictures [I, 3, H, W] and texts [R, T] and fuse them: [R, T, D]."""
     return fuse_encoded(model, model.encode_image(pixels), tokens, image_index)
 
 
-def fuse_encoded(model: XFM, image: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
+def fuse_encoded(model: Backbone, image: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
     """Encode texts [R, T] and fuse them with encoded pictures [I, 1 + P, Dv]: [R, T, D]."""
     text = model.encode_text(tokens.ids, tokens.mask)
     return model.fuse(text, tokens.mask, image, image_index)
 
 
-def build_task_model(task: TaskConfig, model: XFM) -> TaskModel:
+def build_task_model(task: TaskConfig, model: Backbone) -> TaskModel:
     """The task model of a configuration on a model whose parts it shares."""
     built = _of_kind(task, model)
     built.task = task  # labels, answers and text length too
     return built
 
 
-def _of_kind(task: TaskConfig, model: XFM) -> TaskModel:
+def _of_kind(task: TaskConfig, model: Backbone) -> TaskModel:
     match task.kind:
         case TaskKind.TEXT:
             return TextClassifier(model.language, task.classes)

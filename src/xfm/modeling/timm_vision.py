@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.model import TimmVisionConfig
-from xfm.errors import UserError, first_line
+from xfm.errors import UserError, first_line, import_extra
 
 
 class TimmVision(nn.Module):
@@ -47,6 +47,16 @@ class TimmVision(nn.Module):
         self.trunk.set_input_size(img_size=(image_size, image_width or image_size))
         self.config = config
 
+    def set_drop_path(self, rate: float) -> None:
+        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
+        from timm.layers.drop import DropPath
+
+        for place, block in enumerate(self.trunk.blocks):
+            own = rate * place / max(1, len(self.trunk.blocks) - 1)
+            for name in ("drop_path1", "drop_path2"):
+                if hasattr(block, name):  # timm has an identity where a model was built with a rate of 0
+                    setattr(block, name, DropPath(own) if own > 0 else nn.Identity())
+
     def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """Encode pictures.
 
@@ -74,7 +84,7 @@ def create_trunk(config: TimmVisionConfig) -> Any:
     Raises:
         UserError: timm is not installed, does not have the architecture, or cannot build it like that.
     """
-    timm = import_timm()
+    timm = import_extra("timm", "this model")
     if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
         raise UserError(
             f"timm {timm.__version__} has no model {config.architecture}; "
@@ -113,16 +123,3 @@ def check_trunk(trunk: Any, name: str) -> None:
             f"{name} is no plain vision transformer (it has no {missing[0]}); "
             "take one, such as vit_base_patch16_224"
         )
-
-
-def import_timm() -> Any:
-    """The module timm.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError("this model needs timm: pip install 'xfm[timm]'") from error
-    return timm

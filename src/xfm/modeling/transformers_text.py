@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from xfm.config.model import MAX_DEPTH, TransformersTextConfig
-from xfm.errors import UserError, first_line
+from xfm.errors import UserError, first_line, import_extra
+from xfm.modeling.layers import Embeddings
 
 # What would load code or other weights, or belongs to the place where the file came from.
 _DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
@@ -25,6 +26,10 @@ class TransformersText(nn.Module):
     def words(self) -> nn.Embedding:
         """The word matrix [V, D], to which the MLM head is tied."""
         return self.trunk.get_input_embeddings()
+
+    def copy_words(self, embeddings: Embeddings) -> None:
+        """Overwrite the word matrix with this encoder's; its positions are its own."""
+        embeddings.words.load_state_dict(self.words.state_dict())
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode text.
@@ -48,7 +53,7 @@ def create_trunk(settings: str) -> Any:
     Raises:
         UserError: transformers is not installed, or cannot build it.
     """
-    transformers = import_transformers()
+    transformers = import_extra("transformers", "this model")
     try:
         trunk = transformers.AutoModel.from_config(
             checked_config(json.loads(settings)), trust_remote_code=False
@@ -82,7 +87,7 @@ def checked_config(values: Mapping[str, Any]) -> Any:
         UserError: it asks for more layers than any model has, which would be built for hours.
         Exception: transformers' own, of any kind.
     """
-    config = import_transformers().AutoConfig.for_model(**safe_settings(values))
+    config = import_extra("transformers", "this model").AutoConfig.for_model(**safe_settings(values))
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers > MAX_DEPTH:
         raise UserError(f"the text encoder's settings ask for {layers} layers; they are damaged")
@@ -103,16 +108,3 @@ def checked_trunk(trunk: Any) -> Any:
     if getattr(trunk, "pooler", None) is not None:
         trunk.pooler = None
     return trunk
-
-
-def import_transformers() -> Any:
-    """The module transformers.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import transformers
-    except ImportError as error:
-        raise UserError("this model needs transformers: pip install 'xfm[transformers]'") from error
-    return transformers

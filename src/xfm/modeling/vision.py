@@ -91,7 +91,7 @@ class VisionAttention(nn.Module):
 class DropPath(nn.Module):
     """Drops whole residual branches, a sample at a time, and rescales the rest."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
         self.rate = rate
 
@@ -106,7 +106,7 @@ class DropPath(nn.Module):
 class VisionBlock(nn.Module):
     """Pre-norm block with LayerScale."""
 
-    def __init__(self, config: VisionConfig, drop_path: float) -> None:
+    def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         hidden = int(config.width * config.mlp_ratio)
         self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
@@ -116,7 +116,7 @@ class VisionBlock(nn.Module):
         self.fc2 = nn.Linear(hidden, config.width)
         self.gamma1 = nn.Parameter(torch.full((config.width,), config.layer_scale))
         self.gamma2 = nn.Parameter(torch.full((config.width,), config.layer_scale))
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath()
 
     def forward(self, states: Tensor, index: Tensor) -> Tensor:
         """[B, 1 + P, D] -> [B, 1 + P, D]."""
@@ -138,8 +138,8 @@ class VisionEncoder(nn.Module):
         self.patch_embed = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size)
         self.cls = nn.Parameter(torch.zeros(config.width))
         self.mask_vector = nn.Parameter(torch.zeros(config.width))
-        rates = [config.drop_path * i / max(1, config.depth - 1) for i in range(config.depth)]
-        self.blocks = nn.ModuleList(VisionBlock(config, rate) for rate in rates)
+        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
+        self.set_drop_path(config.drop_path)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.compute_buffers()
         self._initialise()
@@ -174,6 +174,12 @@ class VisionEncoder(nn.Module):
                 attention.relative_position_table = nn.Parameter(table)
         self.config = config
         self.compute_buffers()
+
+    def set_drop_path(self, rate: float) -> None:
+        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
+        for place, block in enumerate(self.blocks):
+            assert isinstance(block, VisionBlock)
+            block.drop_path.rate = rate * place / max(1, len(self.blocks) - 1)
 
     @torch.no_grad()
     def _initialise(self) -> None:

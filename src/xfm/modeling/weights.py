@@ -1,7 +1,5 @@
 """Tensors from safetensors files into modules, without a second copy of either."""
 
-import json
-import struct
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,13 +7,12 @@ from io import BufferedReader
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xfm.errors import UserError
 from xfm.files import open_regular
-from xfm.modeling.headers import check_header
+from xfm.modeling.headers import damaged, read_header, tensor_shapes
 
 _DTYPES = {
     "F64": torch.float64,
@@ -31,39 +28,38 @@ _DTYPES = {
 }
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """The tensors of a safetensors file, each in memory of its own.
 
     Nothing stays mapped to the file, so that it may be replaced or truncated while a model lives. At no time
     is there more than one copy of the tensors in memory.
 
+    Args:
+        path: the file.
+        prefix: only the tensors whose names begin so are read, and named without it.
+
     Raises:
-        UserError: the file is missing, truncated or not safetensors.
+        UserError: the file is missing, truncated or not safetensors, or holds numbers of another kind.
     """
-    check_header(path)
+    start, header = read_header(path)
+    if foreign := [name for name, entry in header.items() if entry["dtype"] not in _DTYPES]:
+        raise UserError(
+            f"{path}: {foreign[0]} is stored as {header[foreign[0]]['dtype']}, which is not read; "
+            "save it as float32, float16 or bfloat16"
+        )
+    wanted = [(name, entry) for name, entry in header.items() if name.startswith(prefix)]
+    tensors = {}
     try:
-        with safe_open(path, framework="pt"):
-            pass  # checks the header and the file's length
         with open_regular(path) as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            if foreign := [name for name, entry in header.items() if entry["dtype"] not in _DTYPES]:
-                raise UserError(
-                    f"{path}: {foreign[0]} is stored as {header[foreign[0]]['dtype']}, which is not read; "
-                    "save it as float32, float16 or bfloat16"
-                )
-            tensors = {}
-            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-                flat = torch.empty(entry["data_offsets"][1] - entry["data_offsets"][0], dtype=torch.uint8)
-                file.seek(8 + length + entry["data_offsets"][0])
+            for name, entry in sorted(wanted, key=lambda item: item[1]["data_offsets"]):
+                begin, end = entry["data_offsets"]
+                flat = torch.empty(end - begin, dtype=torch.uint8)
+                file.seek(start + begin)
                 _fill(file, flat)
-                tensors[name] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
-            return tensors
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
+                tensors[name.removeprefix(prefix)] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
+    except OSError as error:
+        raise damaged(path, error) from error
+    return tensors
 
 
 def _fill(file: BufferedReader, flat: Tensor) -> None:
@@ -117,22 +113,6 @@ def require_finite(path: Path, state: Mapping[str, Tensor]) -> None:
                 f"{path}: {name} holds values that are infinite or no numbers; the file is damaged or its "
                 "training diverged: take another copy, or an earlier checkpoint"
             )
-
-
-def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes of the tensors of a safetensors file, from its header.
-
-    Raises:
-        UserError: the file is missing, truncated or not safetensors.
-    """
-    check_header(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:

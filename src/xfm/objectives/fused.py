@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xfm.modeling.composition import Backbone
 from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
-from xfm.modeling.xfm import XFM
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import Named
@@ -69,7 +69,7 @@ def _asked(
     return Query(objective, FusionQuery(text.index_select(0, texts), mask, image, slot, visible))
 
 
-def fuse_all(model: XFM, rows: Rows, queries: list[Query], policy: GradientPolicy) -> list[Tensor]:
+def fuse_all(model: Backbone, rows: Rows, queries: list[Query], policy: GradientPolicy) -> list[Tensor]:
     """Answer all queries in one fusion call (two if the policy lets only some of them reach vision).
 
     Returns:
@@ -114,7 +114,9 @@ def matching_queries(rows: Rows, text: Tensor, negatives: Negatives) -> list[Que
     ]
 
 
-def ask_matching(model: XFM, rows: Rows, text: Tensor, negatives: Negatives, policy: GradientPolicy) -> Asked:
+def ask_matching(
+    model: Backbone, rows: Rows, text: Tensor, negatives: Negatives, policy: GradientPolicy
+) -> Asked:
     """ITM: three queries per row; `text` are the states of the unmasked texts."""
     queries = matching_queries(rows, policy.gate(Objective.ITM, Encoder.LANGUAGE, text), negatives)
 
@@ -126,7 +128,7 @@ def ask_matching(model: XFM, rows: Rows, text: Tensor, negatives: Negatives, pol
     return Asked(queries, reduce)
 
 
-def ask_filling(model: XFM, rows: Rows, policy: GradientPolicy) -> Asked:
+def ask_filling(model: Backbone, rows: Rows, policy: GradientPolicy) -> Asked:
     """IMLM: the masked texts with their unmasked pictures or regions."""
     reaches = policy.allows(Objective.IMLM, Encoder.LANGUAGE)
     with torch.set_grad_enabled(torch.is_grad_enabled() and reaches):
@@ -141,7 +143,7 @@ def ask_filling(model: XFM, rows: Rows, policy: GradientPolicy) -> Asked:
 
 
 def ask_boxes(
-    model: XFM, rows: Rows, text: Tensor, boxed: Tensor, target: Tensor, policy: GradientPolicy
+    model: Backbone, rows: Rows, text: Tensor, boxed: Tensor, target: Tensor, policy: GradientPolicy
 ) -> Asked:
     """BBP: the phrases of the rows `boxed` [N] with their whole pictures; `target` [N, 4] (cx, cy, w, h)."""
     query = _whole_query(rows, Objective.BBP, policy.gate(Objective.BBP, Encoder.LANGUAGE, text), boxed)
@@ -153,7 +155,7 @@ def ask_boxes(
     return Asked([query], reduce)
 
 
-def answer(model: XFM, rows: Rows, asked: Sequence[Asked], policy: GradientPolicy) -> list[Named]:
+def answer(model: Backbone, rows: Rows, asked: Sequence[Asked], policy: GradientPolicy) -> list[Named]:
     """Answer everything that is asked in one fusion call, and reduce."""
     answers = fuse_all(model, rows, [query for one in asked for query in one.queries], policy)
     found, first = [], 0

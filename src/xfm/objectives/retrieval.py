@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, Tokens
+from xfm.modeling.composition import Backbone
 from xfm.modeling.fusion import ImageBank
 from xfm.modeling.gradients import FINE_TUNING
-from xfm.modeling.xfm import XFM
 from xfm.objectives.fused import answer, ask_matching
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import multi_positive_loss
@@ -17,7 +17,7 @@ from xfm.objectives.vision_text import Gather
 
 
 def retrieval_losses(
-    model: XFM,
+    model: Backbone,
     pixels: Tensor,
     tokens: Tokens,
     identity: Tensor,

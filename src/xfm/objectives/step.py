@@ -5,8 +5,8 @@ from torch import Tensor
 
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch
+from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
-from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses, Named
 from xfm.objectives.mim import mim_loss
 from xfm.objectives.rows import pair_rows, region_rows
@@ -20,7 +20,7 @@ def one_process(tensor: Tensor) -> Tensor:
 
 
 def pretraining_losses(
-    model: XFM,
+    model: Backbone,
     batch: Batch,
     policy: GradientPolicy,
     weights: LossConfig,
@@ -65,7 +65,7 @@ def pretraining_losses(
     return Losses(torch.stack(weighted).sum(), named.losses, metrics)
 
 
-def text_losses(model: XFM, batch: TextBatch, policy: GradientPolicy) -> Named:
+def text_losses(model: Backbone, batch: TextBatch, policy: GradientPolicy) -> Named:
     """MLM on plain text: the language encoder alone."""
     states = model.encode_text(batch.masked.ids, batch.tokens.mask)
     states = policy.gate(Objective.MLM, Encoder.LANGUAGE, states)
@@ -74,7 +74,7 @@ def text_losses(model: XFM, batch: TextBatch, policy: GradientPolicy) -> Named:
 
 
 def encode_images(
-    model: XFM, pair: PairBatch | None, region: RegionBatch | None
+    model: Backbone, pair: PairBatch | None, region: RegionBatch | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """The unmasked pass of the pairs' and the regions' pictures, together."""
     pixels = [batch.pixels for batch in (pair, region) if batch is not None]
@@ -86,7 +86,7 @@ def encode_images(
 
 
 def mim_losses(
-    model: XFM,
+    model: Backbone,
     image: ImageBatch | None,
     pair: PairBatch | None,
     pair_states: Tensor | None,

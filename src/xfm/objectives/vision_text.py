@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from xfm.config.training import LossConfig
+from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
-from xfm.modeling.xfm import XFM
 from xfm.objectives.fused import Asked, answer, ask_boxes, ask_filling, ask_matching
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import contrastive_loss
@@ -24,7 +24,7 @@ Gather = Callable[[Tensor], Tensor]
 
 
 def contrast(
-    model: XFM, rows: Rows, text: Tensor, policy: GradientPolicy, gather: Gather
+    model: Backbone, rows: Rows, text: Tensor, policy: GradientPolicy, gather: Gather
 ) -> tuple[Tensor, Tensor, Tensor]:
     """ITC over the global batch.
 
@@ -48,7 +48,7 @@ def contrast(
 
 
 def vision_text_losses(
-    model: XFM,
+    model: Backbone,
     rows: Rows,
     policy: GradientPolicy,
     weights: LossConfig,

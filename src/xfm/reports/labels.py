@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from xfm.config.help import field_texts
+from xfm.config.training import LossConfig
 from xfm.reports.scores import Score
 
 SPLIT_NAMES = {
@@ -127,18 +129,7 @@ _METRICS = {
     "accuracy_no_image": "given no picture (language encoder)",
     "rerank_gain": "gain of R@1 from re-ranking, both directions",
 }
-_LOSSES = {
-    "loss": "total: the weighted sum",
-    "text/mlm": "masked words of plain text (MLM)",
-    "image/mim": "masked patches of pictures (MIM)",
-    "pair/mim": "masked patches of pairs (MIM)",
-    "itc": "contrast (ITC)",
-    "itm": "matching (ITM)",
-    "imlm": "masked words given the picture (IMLM)",
-    "box_l1": "boxes, absolute error",
-    "box_giou": "boxes, 1 - GIoU",
-}
-_STREAMS = {"pair": "pairs", "region": "regions"}
+_STREAMS = {"image": "pictures: ", "pair": "pairs: ", "region": "regions: "}
 _RULES = {"rerank": ", re-ranked", "matching": ", by the matching logit alone"}
 _DIRECTIONS = {"text": "picture → caption", "image": "caption → picture"}
 
@@ -158,11 +149,15 @@ def metric_name(key: str) -> str:
 
 
 def loss_name(name: str) -> str:
-    """A pre-training loss in words: `pair/itc` -> pairs: contrast (ITC)."""
-    if name in _LOSSES:
-        return _LOSSES[name]
-    stream, _, loss = name.partition("/")
-    return f"{_STREAMS[stream]}: {_LOSSES[loss]}" if stream in _STREAMS and loss in _LOSSES else name
+    """A pre-training loss in the words of `LossConfig`: `pair/itc` -> pairs: image-text contrast (ITC)."""
+    if name == "loss":
+        return "total: the weighted sum"
+    stream, _, loss = name.rpartition("/")
+    text = field_texts(LossConfig).get(loss)
+    if text is None:
+        return name
+    acronym = f" ({loss.upper()})" if loss.isalpha() else ""
+    return f"{_STREAMS.get(stream, '')}{text.removesuffix('.')}{acronym}"
 
 
 def part_name(part: str) -> str:

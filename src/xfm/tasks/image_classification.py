@@ -13,7 +13,6 @@ from xfm.config.task import TaskKind
 from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
 from xfm.data.schema import TensorFields
 from xfm.data.tables import Field, TableRow
-from xfm.modeling.drop_path import set_drop_path
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
@@ -66,7 +65,7 @@ class ImageClassificationTask(ClassTask[Labelled, ImageBatch]):
             vision = copy.deepcopy(pretrained.model.vision)  # language and fusion are left behind
             self._module = ImageClassifier(vision, len(labels), settings.image_head).to(settings.device)
         if image.drop_path is not None:
-            set_drop_path(self._module.vision, image.drop_path)
+            self._module.vision.set_drop_path(image.drop_path)
         self._mix = Mixer(image, len(labels))
         self.describe(labels=self.labels.names, max_tokens=0)
 

@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import clear_leftovers, read_text
-from xfm.modeling.headers import check_header
+from xfm.modeling.weights import read_tensors, write_tensors
 from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
@@ -117,8 +115,7 @@ def save_checkpoint(
     Raises:
         UserError: the disk is full; older checkpoints stay as they are.
     """
-    weights = _stored(unique_state(model))
-    moments = _stored(dict(_optimizer_tensors(optimizer)))
+    weights, moments = unique_state(model), dict(_optimizer_tensors(optimizer))
     payload = {
         "format": FORMAT,
         "step": state.step,
@@ -131,10 +128,10 @@ def save_checkpoint(
     }
 
     def write(folder: Path) -> None:
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        save_file(moments, folder / "optimizer.safetensors")
+        write_tensors(folder / "model.safetensors", weights)
+        write_tensors(folder / "optimizer.safetensors", moments)
         for rank, random_state in enumerate(random_states):
-            save_file(random_state, folder / f"random-{rank:05d}.safetensors")
+            write_tensors(folder / f"random-{rank:05d}.safetensors", random_state)
         (folder / "state.json").write_text(json.dumps(payload, indent=1), encoding="utf-8")
         if describe is not None:
             describe(folder)
@@ -196,7 +193,7 @@ def load_checkpoint(
     if optimizer is not None:
         _load_optimizer(path / "optimizer.safetensors", optimizer)
     random_file = path / f"random-{rank:05d}.safetensors"
-    return state, _read_tensors(random_file) if random_file.exists() else None
+    return state, read_tensors(random_file) if random_file.exists() else None
 
 
 @torch.no_grad()
@@ -211,11 +208,7 @@ def load_weights(file: Path, module: nn.Module, prefix: str = "") -> None:
     Raises:
         UserError: unreadable file, or names or shapes that are not the module's.
     """
-    stored = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in _read_tensors(file).items()
-        if name.startswith(prefix)
-    }
+    stored = read_tensors(file, prefix)
     own = unique_state(module)
     if differing := sorted(stored.keys() ^ own.keys()):
         side = "lacks" if differing[0] in own else "has an unknown"
@@ -231,11 +224,6 @@ def load_weights(file: Path, module: nn.Module, prefix: str = "") -> None:
         tensor.copy_(stored[name])
 
 
-def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Detached copies on the CPU where needed; safetensors wants contiguous memory that nothing shares."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
     for group in optimizer.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
@@ -244,7 +232,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, 
 
 
 def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
-    stored = _read_tensors(file)
+    stored = read_tensors(file)
     parameters = {
         name: (parameter, group.get("fused"))
         for group in optimizer.param_groups
@@ -261,13 +249,3 @@ def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         # The fused kernel keeps its step counter on the parameter's device, the others on the CPU.
         stays = kind == "step" and not fused
         optimizer.state[parameter][kind] = value if stays else value.to(parameter.device)
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    check_header(file)
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{file} cannot be read ({error}): restore it from a copy or name another folder"
-        ) from error

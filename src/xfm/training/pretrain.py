@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from xfm.config.recipe import Recipe, Stretch
+from xfm.config.recipe import InitConfig, Recipe, Stretch
 from xfm.config.training import Change
 from xfm.data.fingerprint import data_fingerprint
 from xfm.data.loader import PretrainingData
@@ -16,17 +16,9 @@ from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation
 from xfm.errors import UserError
-from xfm.modeling.folder import (
-    FRESH,
-    TOKENIZER,
-    WEIGHTS,
-    Preprocessing,
-    load_model,
-    read_config,
-    read_provenance,
-    save_model,
-)
+from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
+from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS, read_config, read_provenance
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
@@ -87,7 +79,8 @@ def pretrain(
     if resume:
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
-    provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe))
+    new = new_parts(recipe.init, recipe.training.optim.published, fresh)
+    provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe.init.model))
     said = explained(lambda: saved_of(folder))
     with distributed.processes(device) as process, held(folder, process), said:
         if process.device.type == "cuda":
@@ -111,7 +104,7 @@ def pretrain(
             lambda start, stop: bad.watched(data.batches(start, stop)),
             recipe.training,
             folder,
-            is_new=lambda name: is_new_part(name, recipe, fresh),
+            is_new=lambda name: name.startswith(new),
             settings=recipe,
             resume=resume,
             progress=progress,
@@ -252,21 +245,19 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     return model
 
 
-def is_new_part(name: str, recipe: Recipe, fresh: tuple[str, ...] = ()) -> bool:
-    """Whether a parameter is newly initialised while others are not, or belongs to a head.
+def new_parts(init: InitConfig, published: bool = False, fresh: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Beginnings of the names of parameters that are newly initialised while others are not, or heads'.
 
     The published multiplier misses the randomly initialised fusion encoder and the token heads; here they
     have their share whenever an encoder is loaded, unless the published optimiser is asked for.
 
     Args:
-        name: of the parameter.
-        recipe: says what the run begins with.
+        init: what the run begins with.
+        published: whether the published optimiser is asked for.
         fresh: beginnings of the names that are new in the model folder that it begins with.
     """
-    init = recipe.init
-    if recipe.training.optim.published:
-        return name.startswith(_PUBLISHED_NEW)
+    if published:
+        return _PUBLISHED_NEW
     if init.model is not None:
-        return name.startswith(fresh)
-    encoders_loaded = init.vision is not None or init.language is not None
-    return name.startswith(_HEADS) or (encoders_loaded and name.startswith("fusion."))
+        return fresh
+    return _HEADS if init.vision is None and init.language is None else (*_HEADS, "fusion.")

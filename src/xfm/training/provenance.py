@@ -15,8 +15,9 @@ from xfm.config.recipe import Recipe
 from xfm.data.tokenizer import Tokenizer
 from xfm.files import read_text
 from xfm.modeling.belongings import CODE_LICENCE
-from xfm.modeling.folder import Belongings, Preprocessing, read_provenance, write_description
+from xfm.modeling.folder import Belongings, Preprocessing
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
+from xfm.modeling.model_files import read_provenance, write_description
 from xfm.training.run_folder import Describe
 
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
@@ -36,11 +37,11 @@ def checkpoint_describer(
     return describe
 
 
-def origin_of(recipe: Recipe) -> dict[str, Any]:
-    """What stays true of the model that a run begins with: its parts and their licences."""
-    if recipe.init.model is None:
+def origin_of(model: str | None) -> dict[str, Any]:
+    """What stays true of the model folder that a run begins with: its parts and their licences."""
+    if model is None:
         return {}
-    provenance = read_provenance(recipe.init.model)
+    provenance = read_provenance(model)
     return {key: provenance[key] for key in ("composed", "licences", "began_with") if key in provenance}
 
 
@@ -92,8 +93,7 @@ def _corpora(recipe: Recipe) -> dict[str, list[str]]:
     """Paths of the corpora of every stream that the run uses, in any phase."""
     found: dict[str, list[str]] = {}
     for stretch in recipe.stretches():
-        for name in ("text", "image", "pair", "region"):
-            stream = getattr(stretch.data, name)
+        for name, stream in stretch.data.streams.items():
             paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
             found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
     return {name: paths for name, paths in found.items() if paths}

@@ -10,14 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xfm.config.load import check_size
 from xfm.errors import UserError
-from xfm.files import open_regular, writing
-from xfm.interop.pickles import check_dense, read_pickle
-from xfm.modeling.weights import read_tensors
+from xfm.files import writing
+from xfm.interop.pickles import named_tensors, read_stored
 
 _PLAIN = (str, int, float, bool, type(None))
-MOST_SETTINGS, DEEPEST_SETTING = 100_000, 50
-"""Far above any settings."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,7 @@ def read_published(path: Path) -> PublishedFile:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a published checkpoint; name the .th or .pt file")
-    if _is_safetensors(path):
-        return PublishedFile(path, read_tensors(path), {})
-    content = read_pickle(path)
+    content = read_stored(path)
     if not isinstance(content, Mapping):
         raise UserError(
             f"{path} holds a {type(content).__name__}, not a dictionary with `model` and `config`"
@@ -53,14 +49,18 @@ def read_published(path: Path) -> PublishedFile:
     model = content.get("model", content)
     if not isinstance(model, Mapping):
         raise UserError(f"{path}: `model` is a {type(model).__name__}, not a dictionary of tensors")
-    state = {name: t for name, t in model.items() if isinstance(name, str) and isinstance(t, Tensor)}
+    state = named_tensors(path, model)
     if foreign := [name for name in model if name not in state]:
         named = foreign[0] if isinstance(foreign[0], str) else f"a {type(foreign[0]).__name__} as a name"
         raise UserError(f"{path}: {named} is no tensor, but `model` must hold nothing else")
-    for name, tensor in state.items():
-        check_dense(path, name, tensor)
-    config = content.get("config", {}) if "model" in content else {}
-    return PublishedFile(path, state, _plain(config, path) if isinstance(config, Mapping) else {})
+    config = content.get("config") if "model" in content else None
+    if not isinstance(config, Mapping):
+        return PublishedFile(path, state, {})
+    try:  # a pickle may hold one list in many places, or in itself: a few bytes could stand for any size
+        check_size(config)
+    except ValueError as error:
+        raise UserError(f"{path}: the config {error}; save it without") from error
+    return PublishedFile(path, state, _plain(config, path))
 
 
 def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
@@ -84,33 +84,12 @@ def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str
             partial.unlink(missing_ok=True)
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins as safetensors do: eight bytes of length, then a JSON object."""
-    try:
-        with open_regular(path) as file:
-            return file.read(9)[8:] == b"{"
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
-
-
-def _plain(value: Any, path: Path) -> Any:
-    """The value if it is made of dictionaries, lists, numbers and texts alone.
-
-    A pickle may hold one list in many places, or in itself: a few bytes could stand for any size.
-    """
-    left = MOST_SETTINGS
-
-    def copy(value: Any, name: str, depth: int) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0 or depth > DEEPEST_SETTING:
-            raise UserError(f"{path}: the config is too large or too deep to be settings; save it without")
-        if isinstance(value, Mapping):
-            return {str(key): copy(item, f"{name}.{key}", depth + 1) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [copy(item, f"{name}.{place}", depth + 1) for place, item in enumerate(value)]
-        if isinstance(value, _PLAIN):
-            return value
-        raise UserError(f"{path}: {name} is a {type(value).__name__}; a config may hold plain values only")
-
-    return copy(value, "config", 0)
+def _plain(value: Any, path: Path, name: str = "config") -> Any:
+    """The value if it is made of dictionaries, lists, numbers and texts alone, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, path, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, path, f"{name}.{place}") for place, item in enumerate(value)]
+    if isinstance(value, _PLAIN):
+        return value
+    raise UserError(f"{path}: {name} is a {type(value).__name__}; a config may hold plain values only")

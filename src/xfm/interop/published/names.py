@@ -106,18 +106,6 @@ def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
     return vision, language
 
 
-def from_published(
-    state: Mapping[str, Tensor], config: ModelConfig, task: TaskConfig | None = None
-) -> dict[str, Tensor]:
-    """A native state of a published one.
-
-    Raises:
-        KeyError: a published tensor is missing.
-    """
-    entries = layout(config, task)
-    return {entry.native: entry.to_native([state[name] for name in entry.published]) for entry in entries}
-
-
 def to_published(
     state: Mapping[str, Tensor], config: ModelConfig, task: TaskConfig | None = None
 ) -> dict[str, Tensor]:

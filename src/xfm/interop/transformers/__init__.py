@@ -9,10 +9,11 @@ Afterwards a model folder, local or on the hub, loads with transformers' auto cl
 The folder is the one that `save_model` writes; `xfm.modeling.shared_format` says how both sides read it.
 """
 
-from xfm.errors import UserError
-from xfm.modeling.transformers_text import import_transformers
+from xfm.errors import UserError, import_extra
 
-if int(import_transformers().__version__.split(".")[0]) < 5:  # also says so if it is not installed
+if (
+    int(import_extra("transformers", "this module").__version__.split(".")[0]) < 5
+):  # also says so if it is not installed
     raise UserError("xfm.interop.transformers needs transformers 5: pip install -U 'xfm[transformers]'")
 
 from xfm.interop.transformers.configuration import XFMConfig

@@ -13,7 +13,7 @@ from xfm.config.restore import from_plain
 from xfm.config.task import ImageHead, TaskConfig, TaskKind
 from xfm.errors import UserError
 from xfm.interop.sources import read_settings
-from xfm.modeling.folder import TASK, TASK_WEIGHTS
+from xfm.modeling.model_files import TASK, TASK_WEIGHTS
 from xfm.modeling.weights import read_tensors, require_same
 
 HEAD = "head."

@@ -16,10 +16,8 @@ from xfm.errors import UserError
 from xfm.interop.sources import read_settings
 from xfm.interop.transformers.configuration import XFMConfig
 from xfm.interop.transformers.heads import HEAD, OF_THE_HUB, fill_head, find, report_held
-from xfm.modeling.folder import PROVENANCE
-from xfm.modeling.timm_vision import TimmVision
-from xfm.modeling.vision import VisionEncoder
-from xfm.modeling.xfm import Composition
+from xfm.modeling.composition import Composition
+from xfm.modeling.model_files import PROVENANCE
 
 
 class XFMPreTrainedModel(PreTrainedModel):
@@ -75,9 +73,9 @@ class XFMPreTrainedModel(PreTrainedModel):
         if report["missing_keys"] or report["unexpected_keys"] or report["mismatched_keys"]:
             for record in held:
                 logging.getLogger(record.name).handle(record)
-        for module in model.modules():
-            if isinstance(module, VisionEncoder | TimmVision):
-                module.compute_buffers()  # transformers builds models without memory, and fills weights only
+        if hasattr(model, "vision"):
+            # transformers builds models without memory, and fills weights only
+            model.vision.compute_buffers()
         model.provenance = _read_provenance(pretrained_model_name_or_path, place)
         answer: Any = (model, report) if wants_report else model  # as transformers types it
         return answer

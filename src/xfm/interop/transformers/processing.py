@@ -23,7 +23,8 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.interop.sources import read_settings
 from xfm.interop.transformers.heads import OF_THE_HUB, find, read_task
-from xfm.modeling.folder import CONFIG, PREPROCESSING, Preprocessing
+from xfm.modeling.folder import Preprocessing
+from xfm.modeling.model_files import CONFIG, PREPROCESSING
 from xfm.modeling.shared_format import CLASSES, own_fields
 
 
@@ -82,7 +83,7 @@ def _longest(name: str | Path, place: dict[str, Any]) -> int | None:
         return None
     config = from_plain(ModelConfig, own_fields(read_settings(path), path), path)
     task = read_task(name, place)
-    limit = config.language.max_positions - config.language.first_position
+    limit = config.language.longest
     return min(limit, task.max_tokens) if task is not None and task.max_tokens else limit
 
 

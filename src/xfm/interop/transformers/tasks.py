@@ -12,7 +12,6 @@ from xfm.interop.transformers.configuration import XFMConfig
 from xfm.interop.transformers.model import XFMPreTrainedModel, refuse_unused, text_mask
 from xfm.modeling.encoders import build_language, build_vision
 from xfm.modeling.heads import MLPHead, TokenHead
-from xfm.modeling.layers import EPS
 
 IGNORED = -100  # transformers' label of what is not to be predicted
 
@@ -111,7 +110,7 @@ class XFMForMaskedLM(XFMPreTrainedModel):
         native = config.native.language
         self.language = build_language(native)
         words = self.language.words
-        self.language_head = TokenHead(native.width, words, getattr(native, "norm_eps", EPS))
+        self.language_head = TokenHead(native.width, words, native.norm_eps)
         # transformers wants to see the output matrix as a layer; its two tensors are those of others.
         self.word_logits = nn.Linear(words.embedding_dim, words.num_embeddings)
         matrix = next(name for name, tensor in self.named_parameters() if tensor is words.weight)

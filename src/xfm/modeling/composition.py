@@ -1,0 +1,165 @@
+"""The composition: three encoders, projections, temperature and heads."""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xfm.config.model import ModelConfig
+from xfm.modeling.encoders import AnyLanguage, AnyVision, build_language, build_vision
+from xfm.modeling.fusion import FusionEncoder, FusionQuery, ImageBank
+from xfm.modeling.heads import MLPHead, TokenHead
+
+TEMPERATURE_RANGE = (0.001, 0.5)
+
+
+class Composition:
+    """What the parts compute together, whoever holds them: `XFM`, or the adapter of transformers.
+
+    In the shapes, B counts pictures, R texts, Q fused pairs; P is the number of patches, T a text's length,
+    Dv and Dt are the vision and language widths, E is the projection's.
+    """
+
+    vision: AnyVision
+    language: AnyLanguage
+    fusion: FusionEncoder
+    vision_proj: nn.Linear
+    text_proj: nn.Linear
+    temperature: nn.Parameter
+    itm_head: MLPHead
+    bbox_head: MLPHead
+    language_head: TokenHead
+    fusion_head: TokenHead
+
+    def build(self, config: ModelConfig) -> None:
+        """Set every part, randomly initialised."""
+        self.vision = build_vision(config.vision)
+        self.language = build_language(config.language)
+        self.fusion = FusionEncoder(config.fusion, config.language, config.vision.width)
+        self.reset_heads(config)
+
+    def reset_heads(self, config: ModelConfig) -> None:
+        """Set projections, temperature and heads as a new model has them."""
+        width, image_width = config.language.width, config.vision.width
+        self.vision_proj = nn.Linear(image_width, config.projection)
+        self.text_proj = nn.Linear(width, config.projection)
+        self.temperature = nn.Parameter(torch.tensor([config.temperature]))
+        self.itm_head = MLPHead(width, 2)
+        self.bbox_head = MLPHead(width, 4)
+        self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
+        self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
+
+    def encode_image(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
+        return self.vision(pixels, patch_mask)
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
+        return self.language(ids, mask)
+
+    def fuse(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        image: Tensor,
+        image_index: Tensor | None = None,
+        visible: Tensor | None = None,
+    ) -> Tensor:
+        """Fuse texts with pictures.
+
+        Args:
+            text: [Q, T, Dt] from `encode_text`.
+            text_mask: [Q, T] bool.
+            image: [B, 1 + P, Dv] from `encode_image`.
+            image_index: [Q] int64, the picture of each text; by default text q goes with picture q.
+            visible: [Q, P] bool, the patches that may be attended to; by default all. Slot 0 always may.
+
+        Returns:
+            [Q, T, Dt]; token 0 stands for the pair.
+        """
+        if image_index is None:
+            image_index = torch.arange(text.shape[0], device=text.device)
+        query = FusionQuery(text, text_mask, image_index, visible=visible)
+        return self.fusion(query, ImageBank(slots=image[:, :1], patches=image[:, 1:]))
+
+    def project_image(self, slot0: Tensor) -> Tensor:
+        """[..., Dv] -> unit vectors [..., E] (float32)."""
+        return F.normalize(self.vision_proj(slot0).float(), dim=-1)
+
+    def project_text(self, token0: Tensor) -> Tensor:
+        """[..., Dt] -> unit vectors [..., E] (float32)."""
+        return F.normalize(self.text_proj(token0).float(), dim=-1)
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] -> unit vectors [B, E]."""
+        return self.project_image(self.encode_image(pixels)[:, 0])
+
+    def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> unit vectors [R, E]."""
+        return self.project_text(self.encode_text(ids, mask)[:, 0])
+
+    def language_logits(self, states: Tensor) -> Tensor:
+        """[N, Dt] states of the language encoder -> [N, V] token logits (MLM head)."""
+        return self.language_head(states, self.language.words)
+
+    def fusion_logits(self, states: Tensor) -> Tensor:
+        """[N, Dt] states of the fusion encoder -> [N, V] token logits (IMLM head)."""
+        return self.fusion_head(states, self.fusion.embeddings.words)
+
+    def match_logits(self, fused: Tensor) -> Tensor:
+        """[Q, T, Dt] fused states -> [Q, 2] matching logits; column 1 is "matched"."""
+        return self.itm_head(fused[:, 0]).float()
+
+    def boxes(self, fused: Tensor) -> Tensor:
+        """[Q, T, Dt] fused states -> [Q, 4] boxes (cx, cy, w, h) as fractions of the picture's sides."""
+        return self.bbox_head(fused[:, 0]).float().sigmoid()
+
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Keep the temperature in [0.001, 0.5]; called once before every step."""
+        self.temperature.clamp_(*TEMPERATURE_RANGE)
+
+
+class Backbone(Composition, nn.Module):
+    """The composition as one module: what a task's head stands on.
+
+    Attributes:
+        config: the configuration.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.build(config)
+
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take pictures of another size from now on; relative-position tables, or positions, are resampled.
+
+        Args:
+            image_size: side of the square in pixels, or the height.
+            image_width: the width of pictures that are not square.
+
+        Raises:
+            ValueError: the patch size does not divide it.
+        """
+        vision = replace(self.config.vision, image_size=image_size, image_width=image_width)
+        self.vision.resize(image_size, image_width)
+        self.config = replace(self.config, vision=vision)
+
+    @torch.no_grad()
+    def inherit_words(self) -> None:
+        """Copy the language encoder's words and token head to the fusion encoder's.
+
+        Raises:
+            ValueError: its words have another width than its states.
+        """
+        if not self.words_fit:
+            raise ValueError("the language encoder's words have another width than its states")
+        self.language.copy_words(self.fusion.embeddings)
+        self.fusion_head.load_state_dict(self.language_head.state_dict())
+
+    @property
+    def words_fit(self) -> bool:
+        """Whether `inherit_words` is possible."""
+        return self.language.words.embedding_dim == self.config.language.width
