@@ -52,8 +52,8 @@ format: $(DEV) ## rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs-check: $(DEV) ## commands, imports and links of the documentation
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_docs.py
+map: $(DEV) ## draw the rooms of docs/architecture.md anew, from the imports
+	$(BIN)/python -m tests.rooms
 
 wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 	rm -rf build dist
