@@ -21,7 +21,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test unit hostile lint types format docs-check wheel clean
+.PHONY: help venv quickstart test unit hostile lint types format map docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -51,6 +51,10 @@ types: $(DEV) ## static types
 format: $(DEV) ## rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DEV) ## the documentation as a site, build/site: broken links and anchors end it
+	$(BIN)/python docs/make_site.py
+	$(BIN)/zensical build --clean --strict
 
 map: $(DEV) ## draw the rooms of docs/architecture.md anew, from the imports
 	$(BIN)/python -m tests.rooms

@@ -1,4 +1,4 @@
-"""Draws what a quickstart's models answer: `python benchmarks/answers.py runs/quickstart --world worlds/emoji`
+"""Draws what a quickstart answers: `python benchmarks/answers.py runs/quickstart --world worlds/emoji`.
 
 The picture of the README: a search, four questions and four phrases about the first scenes of the test
 splits, with what the models make of them. Nothing is chosen, and what is wrong is marked as such. The art in
@@ -74,7 +74,7 @@ class Sheet:
                 self.parts.append(f'<rect class="box {kind}" x="{left + x}" y="{top + y}" {size}/>')
             self.bottom = top + SIDE + 4
             for kind, words in cell["lines"]:
-                for line in wrap(words, 23):
+                for line in wrap(words, 21):
                     self.text(line, kind, left)
             ends.append(self.bottom)
         self.bottom = max(ends) + 26

@@ -1,8 +1,8 @@
-"""Lays out the pages of the site in build/docs: the documentation, the project's own pages, and the reference.
+"""Lays out the pages of the site in build/docs: the documentation, the project's pages, and the reference.
 
-`make docs` calls this and then zensical, which reads zensical.toml. README, CONTRIBUTING and CHANGELOG stand in the
-root of the repository; their links are turned so that they hold among the other pages. A page `api/ROOM.md` of the
-navigation is written here: every module of that room, from its docstrings.
+`make docs` calls this and then zensical, which reads zensical.toml. README, CONTRIBUTING and CHANGELOG stand
+in the root of the repository; their links are turned so that they hold among the other pages. A page
+`api/ROOM.md` of the navigation is written here: every module of that room, from its docstrings.
 """
 
 import shutil

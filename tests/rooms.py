@@ -77,10 +77,10 @@ def arrows(room: str) -> list[str]:
 
 
 def sentence(room: str) -> str:
-    """The first line of a room's docstring."""
+    """The first line of a room's docstring, as Markdown."""
     path = SOURCE / room / "__init__.py"
     text = ast.get_docstring(ast.parse((path if path.exists() else SOURCE / f"{room}.py").read_text())) or ""
-    return text.partition("\n")[0]
+    return text.partition("\n")[0].replace("|", "\\|")  # it becomes a cell of a table
 
 
 def rows() -> tuple[list[list[Spot]], list[tuple[Spot, Spot]]]:
