@@ -106,6 +106,23 @@ def wide(spot: Spot) -> float:
     return 8.2 * len(spot[0]) + 22 if len(spot) == 1 else 6
 
 
+def apart(row: list[Spot], wish: dict[Spot, float]) -> dict[Spot, float]:
+    """Where the spots of a row stand without overlaps: as near to their wishes as least squares bring them."""
+    offset, groups = (
+        0.0,
+        [],
+    )  # a group stands shoulder to shoulder: the sum of its wishes, weight, and members
+    for spot in row:
+        offset += wide(spot) / 2
+        weight = 1.0 if len(spot) == 1 else 4.0  # an arrow that bends is uglier than a room off its middle
+        groups.append([weight * (wish[spot] - offset), weight, [(spot, offset)]])
+        offset += wide(spot) / 2 + GAP
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
+            last = groups.pop()
+            groups[-1] = [groups[-1][0] + last[0], groups[-1][1] + last[1], groups[-1][2] + last[2]]
+    return {spot: total / weight + own for total, weight, members in groups for spot, own in members}
+
+
 def placed(table: list[list[Spot]], lines: list[tuple[Spot, Spot]]) -> dict[Spot, float]:
     """The horizontal middle of every spot: near the middle of what it is joined with, without overlaps."""
     near: dict[Spot, list[Spot]] = {spot: [] for row in table for spot in row}
@@ -117,12 +134,7 @@ def placed(table: list[list[Spot]], lines: list[tuple[Spot, Spot]]) -> dict[Spot
         for row in table if turn % 2 else reversed(table):
             wish = {spot: sum(x[other] for other in near[spot]) / max(1, len(near[spot])) for spot in row}
             row.sort(key=lambda spot: (round(wish[spot], 3), spot))
-            edge = float("-inf")
-            for spot in row:
-                x[spot] = max(wish[spot], edge + wide(spot) / 2)
-                edge = x[spot] + wide(spot) / 2 + GAP
-            shift = sum(x[spot] - wish[spot] for spot in row) / len(row)
-            x.update({spot: x[spot] - shift for spot in row})
+            x.update(apart(row, wish))
     left = min(x[spot] - wide(spot) / 2 for spot in x)
     return {spot: round(value - left + MARGIN, 1) for spot, value in x.items()}
 
