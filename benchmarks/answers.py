@@ -25,12 +25,12 @@ STYLE = """
   .page { fill: #fff; stroke: #d0d7de }
   text { fill: #1f2328; font: 14px ui-sans-serif, system-ui, sans-serif }
   .title { font-weight: 600; font-size: 15px } .small { fill: #59636e; font-size: 12px }
-  .right { fill: #1a7f37 } .wrong { fill: #cf222e } .box { fill: none; stroke-width: 3; rx: 3px }
+  text.right { fill: #1a7f37 } text.wrong { fill: #cf222e } .box { fill: none; stroke-width: 3; rx: 3px }
   .box.right { stroke: #2da44e } .box.wrong { stroke: #cf222e }
   .box.true { stroke: #fff; stroke-dasharray: 6 4 }
   @media (prefers-color-scheme: dark) {
     .page { fill: #161b22; stroke: #30363d } text { fill: #e6edf3 } .small { fill: #9198a1 }
-    .right { fill: #3fb950 } .wrong { fill: #ff7b72 }
+    text.right { fill: #3fb950 } text.wrong { fill: #ff7b72 }
   }"""
 
 

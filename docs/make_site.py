@@ -20,7 +20,8 @@ PROJECT = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANG
 
 def public() -> str:
     """The page of the names that `xfm` offers."""
-    names = [f"::: {xfm._HOMES[name]}.{name}\n" for name in xfm.__all__]
+    short = "    options: {show_root_full_path: false}"
+    names = [f"::: {xfm._HOMES[name]}.{name}\n{short}\n" for name in xfm.__all__]
     return "\n".join(["# xfm\n", "What `import xfm` offers; the other pages have the modules.\n", *names])
 
 

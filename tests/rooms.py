@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "xfm"
@@ -80,7 +81,7 @@ def sentence(room: str) -> str:
     """The first line of a room's docstring, as Markdown."""
     path = SOURCE / room / "__init__.py"
     text = ast.get_docstring(ast.parse((path if path.exists() else SOURCE / f"{room}.py").read_text())) or ""
-    return text.partition("\n")[0].replace("|", "\\|")  # it becomes a cell of a table
+    return text.partition("\n")[0].replace(" |", ",")  # it becomes a cell of a table
 
 
 def rows() -> tuple[list[list[Spot]], list[tuple[Spot, Spot]]]:
@@ -107,11 +108,9 @@ def wide(spot: Spot) -> float:
 
 
 def apart(row: list[Spot], wish: dict[Spot, float]) -> dict[Spot, float]:
-    """Where the spots of a row stand without overlaps: as near to their wishes as least squares bring them."""
-    offset, groups = (
-        0.0,
-        [],
-    )  # a group stands shoulder to shoulder: the sum of its wishes, weight, and members
+    """Where the spots of a row stand without overlaps, as near to their wishes as least squares do."""
+    offset = 0.0
+    groups: list[list[Any]] = []  # who stands side by side: the sum of the wishes, the weight, the members
     for spot in row:
         offset += wide(spot) / 2
         weight = 1.0 if len(spot) == 1 else 4.0  # an arrow that bends is uglier than a room off its middle
