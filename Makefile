@@ -21,7 +21,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test unit hostile lint types format docs-check wheel clean
+.PHONY: help venv quickstart test unit hostile lint types format map docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -52,8 +52,12 @@ format: $(DEV) ## rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs-check: $(DEV) ## commands, imports and links of the documentation
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_docs.py
+docs: $(DEV) ## the documentation as a site, build/site: broken links and anchors end it
+	$(BIN)/python docs/make_site.py
+	$(BIN)/zensical build --clean --strict
+
+map: $(DEV) ## draw the rooms of docs/architecture.md anew, from the imports
+	$(BIN)/python -m tests.rooms
 
 wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 	rm -rf build dist

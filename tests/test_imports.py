@@ -7,34 +7,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "xfm"
-ORDER = [
-    {"errors"},
-    {"failures", "paths"},
-    {"files", "locks", "processes", "terminal"},
-    {"results_folder"},
-    {"config"},
-    {"data"},
-    {"world"},
-    {"metrics"},
-    {"modeling"},
-    {"interop"},
-    {"objectives"},
-    {"training"},
-    {"retrieval"},
-    {"tasks"},
-    {"reports"},
-    {"frozen"},
-    {"finetuning"},
-    {"evaluation"},
-    {"inference"},
-    {"reproduce"},
-    {"quickstart", "info"},
-    {"commands"},
-    {"cli"},
-    {"__main__"},
-]
-LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+from tests.rooms import ORDER, SOURCE, imported, room_of
+
 OPTIONAL = {
     "timm",
     "transformers",
@@ -52,29 +26,12 @@ HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib",
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
-
-
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_nothing_imports_a_later_stage(path):
-    own = part_of(path)
-    assert own in LEVEL, f"say in ORDER where {own} stands"
-    for module in imported(path):
-        package, _, rest = module.partition(".")
-        if package == "xfm" and rest:
-            other = rest.split(".")[0]
-            assert LEVEL[other] <= LEVEL[own], f"{path.name} imports {module}"
+def test_a_room_imports_only_rooms_before_it(path):
+    own = room_of(path)
+    assert own in ORDER, f"say in tests/rooms.py where {own} stands"
+    others = {name.split(".")[1] for name in imported(path) if name.startswith("xfm.")} - {own}
+    assert others <= {*ORDER[: ORDER.index(own)]}, f"{own} imports a room that stands after it"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -97,7 +54,7 @@ def test_optional_libraries_are_imported_late(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_configuration_is_light(path):
-    if part_of(path) in {"config", "errors"}:
+    if room_of(path) in {"config", "errors"}:
         assert not {module.split(".")[0] for module in imported(path)} & HEAVY
 
 

@@ -1,1 +1,1 @@
-"""Data: sources on disk, transforms, masks, batches. Nothing heavy is imported here."""
+"""From files to batches: sources on disk, tables, pictures, transforms, masks."""

@@ -1,1 +1,1 @@
-"""Evaluation of a pre-trained model: metrics, probes, zero-shot retrieval, short fine-tunings, the report."""
+"""The suite that scores a pre-trained model: retrieval, masked words, probes, fine-tunings, the report."""

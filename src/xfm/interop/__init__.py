@@ -1,1 +1,1 @@
-"""Other formats of weights: the published checkpoints."""
+"""Weights and classes of other models: published checkpoints, RoBERTa, BERT, BEiT-2, timm, transformers."""

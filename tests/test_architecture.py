@@ -1,0 +1,54 @@
+"""The map is true: its drawing and table are those of the code, and what it names exists."""
+
+import re
+from importlib import import_module
+from importlib.util import find_spec
+
+import pytest
+
+from tests.rooms import ORDER, ROOT, below, due, sentence
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+NAMES = sorted(set(re.findall(r"`(xfm(?:\.\w+)+)`", PAGE)))
+PLACES = sorted(set(re.findall(r"`(src/[\w/.]+)`", PAGE)))
+
+
+@pytest.mark.parametrize("path", due(), ids=lambda path: path.name)
+def test_what_follows_from_the_imports_is_up_to_date(path):
+    assert path.read_text() == due()[path], f"{path.name} is out of date: run `make map`"
+
+
+def test_every_room_is_there_and_has_a_sentence():
+    found = {path.stem for path in (ROOT / "src" / "xfm").glob("[!_]*.py")} | {"__main__"}
+    found |= {path.parent.name for path in (ROOT / "src" / "xfm").glob("*/__init__.py")}
+    assert set(ORDER) == found
+    assert [room for room in ORDER if not sentence(room).endswith(".")] == []
+    assert [room for room in ORDER if not below(room) <= set(ORDER)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_the_map_exists(name):
+    parts = name.split(".")
+    known = next(length for length in range(len(parts), 0, -1) if _is_module(".".join(parts[:length])))
+    value = import_module(".".join(parts[:known]))
+    for part in parts[known:]:
+        value = getattr(value, part)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_of_the_map_exists(place):
+    assert (ROOT / place).exists()
+
+
+def test_the_map_says_where_the_usual_changes_begin():
+    changes = PAGE.partition("## Where do I change")[2]
+    assert sum(line.startswith(("| a", "| the", "| weights")) for line in changes.splitlines()) >= 15
+    assert len(NAMES) > 30
+    assert len(PLACES) > 20

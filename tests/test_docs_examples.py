@@ -1,0 +1,163 @@
+"""The pages run as they stand, one block after the other, with tiny models where a quickstart's would be."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.evaluation.tiny import COLOURS, save_tiny_model
+from tests.inference.models import pictures, save, tuned
+from tests.pages import ROOT, blocks, commands, files, run_python
+from xfm.cli import main
+from xfm.config.task import TaskKind
+from xfm.modeling.folder import load_model
+from xfm.reports.scores import read_scores
+
+DOCS = ROOT / "docs"
+TUTORIALS = sorted(path for path in (DOCS / "tutorials").glob("*.md") if path.name != "README.md")
+SHORT = ["--steps", "3", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
+every_tutorial = pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The folder in which a reader works, with the model of a quickstart."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny_model(Path("runs/quickstart/model"))
+    return tmp_path
+
+
+@pytest.fixture
+def pets(place):
+    """Pictures in folders of their classes."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 3)):
+        for name, colour in COLOURS.items():
+            folder = Path("pets") / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                noise = rng.integers(-20, 21, (32, 32, 3))
+                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def test_own_data_becomes_a_model(tmp_path, monkeypatch):
+    """The page on data, from the files that it assumes to a model, in two steps."""
+    page = DOCS / "data.md"
+    monkeypatch.chdir(tmp_path)
+    Path("own/photos").mkdir(parents=True)
+    captions = [f"a {colour} square" for colour in ("red", "green", "blue", "yellow") for _ in range(3)]
+    for number in range(len(captions)):
+        Image.new("RGB", (40, 30), (20 * number, 90, 200)).save(f"own/photos/{number}.png")
+    rows = [{"image": f"photos/{n}.png", "caption": caption} for n, caption in enumerate(captions)]
+    Path("own/pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    texts = [{"text": f"Number {number} is a {word}."} for number, word in enumerate(captions)]
+    Path("own/text.jsonl").write_text("\n".join(map(json.dumps, texts)))
+    run_python(page, monkeypatch)
+    Path("own.yaml").write_text(files(page)["own.yaml"])
+    small = ["--training.steps", "2", "--data.workers", "0", "--data.text.batch-size", "4"]
+    small += ["--data.pair.batch-size", "4", "--data.image.batch-size", "2"]
+    ((_, *arguments),) = [words for words in commands(page, "xfm") if words[0] == "pretrain"]
+    assert main(["pretrain", *arguments, *small, "--quiet"]) == 0
+    lines = [json.loads(line) for line in Path("runs/own/log.jsonl").read_text().splitlines()]
+    assert {"text/mlm", "image/mim", "pair/itc", "pair/itm", "pair/imlm"} <= lines[-1]["losses"].keys()
+    assert load_model("runs/own/model").provenance["recipe"] == "own"
+
+
+def test_python_of_image_classification(pets, capsys, monkeypatch):
+    names = run_python(DOCS / "image-classification.md", monkeypatch)
+    assert "C = " in capsys.readouterr().out
+    scores = read_scores(Path("runs/pets/metrics.json"))
+    assert scores["image-classification/test/linear_accuracy"].value > 0.9
+    assert names["done"].model.exists()
+
+
+def test_commands_of_image_classification(pets):
+    found = commands(DOCS / "image-classification.md", "xfm")
+    assert [words[0] for words in found] == ["probe", "probe", "zero-shot", "finetune"]
+    for words in found:
+        short = ["--steps", "2", "--batch-size", "4"] if words[0] == "finetune" else []
+        assert main([*words, *short]) == 0
+
+
+def test_pipelines(tmp_path, monkeypatch):
+    page = DOCS / "pipelines.md"
+    monkeypatch.chdir(tmp_path)
+    for name, kind in {
+        "quickstart": None,
+        "questions": TaskKind.VQA,
+        "captions": TaskKind.CAPTIONING,
+    }.items():
+        save(tmp_path / "runs" / name / "model", tuned(kind))
+    Path("photos").mkdir()
+    for number, picture in enumerate(pictures(3), start=1):
+        picture.save(f"photos/{number}.png")
+    rows = [{"photo": f"photos/{n}.png", "q": "where is it", "id": f"q{n}"} for n in (1, 2, 3)]
+    Path("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("queries.csv").write_text("text\na red square\nblue\n")
+    Path("phrases.csv").write_text("image,text\nphotos/1.png,the left square\nphotos/2.png,the right one\n")
+    run_python(page, monkeypatch)
+    assert Path("boxes.png").stat().st_size > 1000
+    assert Path("attention.png").stat().st_size > 1000
+    written = [json.loads(line) for line in Path("preds.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in written] == ["q1", "q2", "q3"]
+    Path("preds.jsonl").unlink()  # of other options than the command's
+    for arguments in commands(page, "xfm"):
+        if "--help" not in arguments:
+            assert main([*arguments, "--quiet"]) == 0
+    assert len(Path("vectors.jsonl").read_text().splitlines()) == 3
+    assert sorted(path.name for path in Path("drawn").glob("*.jpg")) == [
+        "2.jpg",
+        "3.jpg",
+    ]  # lines of the table
+
+
+def test_transformers(place, monkeypatch):
+    for library in ("accelerate", "peft"):
+        pytest.importorskip(library, reason=f"the page uses {library}")
+    page = run_python(DOCS / "transformers.md", monkeypatch)
+    page["with_scores"]("runs/quickstart/model", {"R@1": 0.5})
+    assert "| R@1 | 0.5 |" in Path("models/scored/README.md").read_text()
+    written = {path.name for path in Path("models/colours").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessing.json"} <= written
+
+
+def test_fine_tuning(place, monkeypatch):
+    """Its function learns from a table with the columns that it names."""
+    lines = (DOCS / "tutorials/samples/reviews.csv").read_text().splitlines()
+    Path("my.csv").write_text("\n".join(["review,stars", *lines[1:]]) + "\n")
+    page = run_python(DOCS / "finetuning.md", monkeypatch)
+    assert 0 <= page["learn"]("my.csv") <= 1
+    assert Path("runs/reviews/report.html").exists()
+
+
+def test_every_task_has_a_tutorial():
+    assert {page.stem for page in TUTORIALS} == {kind.value for kind in TaskKind}
+    overview = (DOCS / "tutorials" / "README.md").read_text()
+    assert {f"{kind}.md" for kind in TaskKind} <= set(re.findall(r"\(([\w-]+\.md)\)", overview))
+
+
+@every_tutorial
+def test_a_tutorial(page, place, monkeypatch):
+    shutil.copytree(DOCS / "tutorials" / "samples", "samples")
+    learn, answer = commands(page, "xfm")
+    assert main([*learn, *SHORT]) == 0
+    assert main([*answer, "--quiet"]) == 0
+    out = Path(answer[answer.index("--out") + 1])
+    assert len([json.loads(line) for line in out.read_text().splitlines()]) == 10
+    run_python(page, monkeypatch)
+
+
+@every_tutorial
+def test_rows_of_a_tutorial_are_those_of_its_sample(page):
+    """What stands in the page as a table is in the sample, line by line."""
+    learn, _ = commands(page, "xfm")
+    sample = DOCS / "tutorials" / learn[learn.index("--train") + 1]
+    lines = sample.read_text().splitlines()
+    assert len(lines) - sample.suffix.count(".csv") == 10
+    (shown,) = blocks(page, "csv", "json")
+    assert set(shown.splitlines()) <= set(lines)
