@@ -45,7 +45,7 @@ def test_a_row_with_a_bad_picture_is_left_out(
     picture.write_bytes(BROKEN)
     out = tmp_path / "out"
 
-    def run(**changes: Any) -> xfm.finetuning.run.Finetuned:  # type: ignore[name-defined]
+    def run(**changes: Any) -> xfm.finetuning.from_rows.FinetuneResult:  # type: ignore[name-defined]
         config = replace(SHORT, baseline=False, **changes)
         return xfm.finetune(kind, model, samples / file, out, columns=columns, config=config, progress=False)
 

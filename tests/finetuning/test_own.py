@@ -21,8 +21,8 @@ from xfm.config.task import CLASSIFIERS, TaskKind
 from xfm.errors import UserError
 from xfm.finetuning.baselines.run import BASELINES
 from xfm.finetuning.leaderboard import Leaderboard, Sort
-from xfm.finetuning.own import task_kind
-from xfm.finetuning.run import finetune
+from xfm.finetuning.from_tables import task_kind
+from xfm.finetuning.from_rows import finetune_rows
 from xfm.finetuning.watch import Watch
 from xfm.reports.scores import read_scores
 from xfm.tasks.splits import SplitRows
@@ -311,7 +311,7 @@ def test_the_list_of_answers_has_an_end(model: Path, samples: Path, tmp_path: Pa
     done = xfm.finetune("vqa", model, table, tmp_path / "a", columns=columns, config=config, progress=False)
     assert len(done.task.answers.answers) == 2
     rows = SplitRows(done.task.train_rows, test=done.task.train_rows)
-    typed = finetune(TaskKind.VQA, model, rows, config, tmp_path / "b", progress=False)
+    typed = finetune_rows(TaskKind.VQA, model, rows, config, tmp_path / "b", progress=False)
     assert typed.task.answers.answers == done.task.answers.answers
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import OptimConfig, TrainingConfig
+from xfm.config.training import TrainingConfig
 from xfm.tasks.base import Blanked, TaskSettings
 
 FEW, MANY = 300, 30_000
@@ -66,21 +66,11 @@ def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) ->
 
 def training_config(config: FinetuneConfig) -> TrainingConfig:
     """What the loop is told of a fitted configuration."""
-    optim = OptimConfig(
-        lr=config.lr,
-        muon_lr=config.muon_lr,
-        new_lr_multiplier=config.new_lr_multiplier,
-        weight_decay=config.weight_decay,
-        warmup=round(config.steps * config.warmup),
-        schedule=config.schedule,
-        layer_decay=config.layer_decay,
-        grouping=config.grouping,
-    )
     return TrainingConfig(
         steps=config.steps,
         seed=config.seed,
         precision=config.precision,
-        optim=optim,
+        optim=config.optim(config.steps),
         save_every=max(config.evaluate_every, config.steps // 10),
         keep=1,
         log_every=max(1, config.steps // 100),

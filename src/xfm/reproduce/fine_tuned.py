@@ -10,8 +10,9 @@ import numpy as np
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
+from xfm.finetuning.from_rows import finetune_rows
 from xfm.finetuning.restored import restored
-from xfm.finetuning.run import AnyTask, finetune
+from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base
 from xfm.reports.stored import METRICS
 from xfm.reproduce.benchmark import Benchmark
@@ -38,7 +39,7 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
     A run that was interrupted goes on from its last checkpoint; one that is finished is not run again.
 
     Raises:
-        UserError: see `xfm.finetuning.run.finetune`.
+        UserError: see `xfm.finetuning.from_rows.finetune_rows`.
     """
     answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
     task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
@@ -81,7 +82,7 @@ def fine_tuned_task(
         setting: model, recipe and folder.
 
     Raises:
-        UserError: see `xfm.finetuning.run.finetune`.
+        UserError: see `xfm.finetuning.from_rows.finetune_rows`.
     """
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
@@ -92,7 +93,9 @@ def fine_tuned_task(
     if (run / METRICS).is_file():
         return _restored(kind, data, config, setting)
     resume = bool(list_checkpoints(run)) if run.is_dir() else False
-    return finetune(kind, setting.model, data, config, run, resume=resume, progress=setting.progress).task
+    return finetune_rows(
+        kind, setting.model, data, config, run, resume=resume, progress=setting.progress
+    ).task
 
 
 def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, setting: Setting) -> AnyTask:

@@ -20,10 +20,10 @@ from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import PICTURES_FOLDER
 from xfm.finetuning.report import write_report
 from xfm.finetuning.restored import NewRows, few, restored, task_of
-from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask
+from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import find_model, load_base
-from xfm.finetuning.tune import Tuned
+from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import partial_pictures, say_partial
 from xfm.paths import home_path
 from xfm.reports.lines import line_of
@@ -158,7 +158,7 @@ def _score(
     began = time.perf_counter()
     predictions = task.predict(rows.rows)
     result = PartResult()
-    add_scores(result, task, SPLIT, rows.rows, predictions, {})
+    add_scores(result, task, f"{task.kind.value}/{SPLIT}", rows.rows, predictions, {})
     _name_baselines(result)
     said = more["left_out"]["says"]
     found = Scored(out, result.scores, _intervals(result), predictions, unknown, said, more["next"])
@@ -216,7 +216,7 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
         ("Seed", str(details["config"]["seed"])),
     ]
     task.train_rows = []  # the training rows are not here, and the page must not show others in their place
-    tuned, splits = Tuned(int(provenance.get("steps") or 0), None, ()), {SPLIT: rows}
+    tuned, splits = TuningRun(int(provenance.get("steps") or 0)), {SPLIT: rows}
     whole = {**details, "facts": facts}
     try:
         write_report(found.out, task, splits, {SPLIT: found.predictions}, found.scores, tuned, whole)
