@@ -81,9 +81,9 @@ def score(
 ) -> Scored:
     """Score a fine-tuned model on new labelled rows of its task.
 
-    Chance is what random guesses score. The baseline is the best guess that is the same for all rows (the
-    most frequent class or answer, the best constant box, the mean), chosen on these very rows: no constant
-    does better. A label that the model does not know counts as wrong.
+    Chance and baseline are as everywhere (see `xfm.reports.scores.Score`). The baseline is the best guess
+    that is the same for all rows (the most frequent class or answer, the best constant box, the mean), chosen
+    on these very rows: no constant does better. A label that the model does not know counts as wrong.
 
     Args:
         model: folder of a fine-tuned model, or of its run.

@@ -1,4 +1,4 @@
-"""Scores of a fine-tuned task on a split, each beside chance and the baselines (see `xfm.reports.scores.Score`)."""
+"""Scores of a fine-tuned task on a split, each beside chance and its best baseline, see `Score`."""
 
 from collections.abc import Collection, Mapping, Sequence
 

@@ -19,7 +19,6 @@ from xfm.finetuning.plan import task_settings
 from xfm.finetuning.start import load_base
 from xfm.finetuning.tuning_run import tune
 from xfm.locks import holds
-from xfm.reports.scores import Score
 from xfm.reproduce.read.easy_vqa import read_easy_vqa
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
@@ -152,13 +151,3 @@ def fitting_steps(speed: Speed, seconds: float, valid: int, test: int) -> int:
     answers = (test + LOOKS * valid) * 2 * speed.question
     steps = (seconds - answers) / (speed.step * (1 + 1 / BASELINE_SHARE))
     return int(min(MOST, max(FEWEST, steps)))
-
-
-def table(scores: dict[str, Score]) -> str:
-    """Scores beside the best baseline and chance, as lines for a terminal."""
-    width = max(len(key) for key in scores)
-    lines = [f"{'':<{width}}  accuracy  question only  chance      n"]
-    for key, score in scores.items():
-        floor = "-" if score.baseline is None else f"{score.baseline:.2%}"
-        lines.append(f"{key:<{width}}  {score.value:>8.2%}  {floor:>13}  {score.chance:>6.2%}  {score.n:>5}")
-    return "\n".join(lines)

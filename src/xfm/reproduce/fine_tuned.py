@@ -1,6 +1,6 @@
 """Fine-tuning on a benchmark, its official scores, and the files for its server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress
 from typing import Any
@@ -20,6 +20,7 @@ from xfm.reproduce.found import RUN, Found, Setting
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.readable import readable
 from xfm.reproduce.retrieval import evaluate_retrieval
+from xfm.reproduce.score.rules import Metrics
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
@@ -114,14 +115,20 @@ def _score(
     rows: Sequence[Any],
     predictions: Sequence[Any],
 ) -> None:
-    """Metrics of a split, and of random guesses beside them."""
+    """Metrics of a split, and of random and constant guesses beside them."""
     rng = np.random.default_rng(task.settings.seed)
     guesses = [task.guess(rows, rng) for _ in range(GUESSES)]
     score = benchmark.score_guesses or benchmark.score
     random = [score(rows, guess) for guess in guesses if guess is not None]
+    constant = [score(rows, guess) for guess in task.constants(rows).values()]
     found.splits[split], found.rows[split] = benchmark.score(rows, predictions), len(rows)
-    names = random[0] if random else {}
-    found.chance[split] = {name: float(np.mean([one[name] for one in random])) for name in names}
+    found.chance[split] = _by_metric(random, lambda values: float(np.mean(values)))
+    found.baseline[split] = _by_metric(constant, max)
+
+
+def _by_metric(scored: Sequence[Metrics], joined: Callable[[list[float]], float]) -> Metrics:
+    """One number a metric of the scores of several guesses."""
+    return {name: joined([one[name] for one in scored]) for name in (scored[0] if scored else ())}
 
 
 def _predicted(task: AnyTask, rows: Sequence[Any], answers: Mapping[str, str]) -> list[Any]:
@@ -132,6 +139,8 @@ def _predicted(task: AnyTask, rows: Sequence[Any], answers: Mapping[str, str]) -
 
 def _summarise(found: Found, benchmark: Benchmark) -> None:
     """Add the splits that are made of the others."""
-    chance, rows = benchmark.summary(found.chance), sum(found.rows.values())
+    rows = sum(found.rows.values())
+    found.chance |= benchmark.summary(found.chance)
+    found.baseline |= benchmark.summary(found.baseline)
     for split, metrics in benchmark.summary(found.splits).items():
-        found.splits[split], found.rows[split], found.chance[split] = metrics, rows, chance.get(split, {})
+        found.splits[split], found.rows[split] = metrics, rows

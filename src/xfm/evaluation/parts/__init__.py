@@ -19,5 +19,5 @@ PARTS: dict[Part, Callable[[Context], PartResult]] = {
     Part.DIGITS: run_digits,
     **{part: partial(run_tuned, part) for part in TUNED},
 }
-"""How each part is run. A new part is a member of `Part`, and a row of `TUNED` where it is a short fine-tuning,
-else one file and one line here."""
+"""How each part is run. A new part is a member of `Part`, and one file and one line here; if it is a short
+fine-tuning, a row of `TUNED` instead."""

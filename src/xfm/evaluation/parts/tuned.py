@@ -77,11 +77,8 @@ def _add_zero_shot(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
 ) -> None:
     """The same metrics of the pre-trained heads, before any fine-tuning."""
-    seed, chance, constant = (
-        task.settings.seed,
-        task.chance(rows, task.settings.seed),
-        constant_metrics(task, rows),
-    )
+    seed, constant = task.settings.seed, constant_metrics(task, rows)
+    chance = task.chance(rows, seed)
     data = SplitRows(task.train_rows)
     untuned = type(task).build(context.pretrained, context.pictures, data, task.settings)
     for metric, value in untuned.metrics(rows, untuned.predict(rows)).items():
