@@ -132,7 +132,9 @@ def test_both_ways_train_and_load(config, data, model, tmp_path):
 def test_the_average_is_what_is_scored_and_saved(data, model, tmp_path):
     """With a decay near 1 and few steps it lies between the first weights and the last."""
     config = replace(SHORT, average=0.9, lr=1e-2)
-    last = finetune_rows(TaskKind.IMAGE, model, data, replace(config, average=0.0), tmp_path / "a", progress=False)
+    last = finetune_rows(
+        TaskKind.IMAGE, model, data, replace(config, average=0.0), tmp_path / "a", progress=False
+    )
     averaged = finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "b", progress=False)
     name = "vision.blocks.1.fc1.weight"
     before = load_model(model).model.state_dict()[name]
@@ -158,7 +160,9 @@ def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkey
     monkeypatch.setattr(ImageClassificationTask, "loss", breaking)
     with pytest.raises(KeyboardInterrupt):
         finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False)
-    resumed = finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False, resume=True)
+    resumed = finetune_rows(
+        TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False, resume=True
+    )
     assert len(calls) == 7 + 4  # from the checkpoint of step 4
     ours, theirs = (load_model(Path(found.model)).model.state_dict() for found in (whole, resumed))
     for name, tensor in ours.items():
@@ -173,7 +177,7 @@ def test_a_picture_that_ends_early_is_used_and_told_of(
         first = next(csv.DictReader(file))
     (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
     rows, config = samples / "shapes.csv", replace(SHORT, steps=2)
-    done = xfm.finetune_rows(TaskKind.IMAGE, model, rows, tmp_path / "out", config=config, progress=False)
+    done = xfm.finetune(TaskKind.IMAGE, model, rows, tmp_path / "out", config=config, progress=False)
     tuned = capsys.readouterr().err
     xfm.score(done.model, rows, tmp_path / "new", progress=False)
     for out, said in ((tmp_path / "out", tuned), (tmp_path / "new", capsys.readouterr().err)):

@@ -20,9 +20,9 @@ from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.task import CLASSIFIERS, TaskKind
 from xfm.errors import UserError
 from xfm.finetuning.baselines.run import BASELINES
-from xfm.finetuning.leaderboard import Leaderboard, Sort
-from xfm.finetuning.from_tables import task_kind
 from xfm.finetuning.from_rows import finetune_rows
+from xfm.finetuning.from_tables import task_kind
+from xfm.finetuning.leaderboard import Leaderboard, Sort
 from xfm.finetuning.watch import Watch
 from xfm.reports.scores import read_scores
 from xfm.tasks.splits import SplitRows

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from tests.evaluation.tiny import tiny_pretrained
 from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.evaluation import ShortTuning
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.plan import batch_size, epochs, fitted, training_config
+from xfm.finetuning.plan import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
 from xfm.finetuning.watch import Look, Watch
 from xfm.modeling.task_models import build_task_model
@@ -36,7 +38,7 @@ def test_a_plan_fits(rows: int, width: int) -> None:
     assert plan.steps * plan.batch_size >= 3 * rows
     assert 1 <= -(-plan.steps // plan.evaluate_every) <= 20
     assert plan.lr * width == pytest.approx(4e-5 * 768)
-    assert training_config(plan).optim.warmup < plan.steps
+    assert plan.optim(plan.steps).warmup < plan.steps
 
 
 @given(st.integers(1, 10**6))
@@ -48,6 +50,15 @@ def test_more_rows_are_seen_less_often_in_larger_batches(rows: int) -> None:
 def test_what_is_given_stays() -> None:
     config = FinetuneConfig(steps=7, batch_size=3, lr=0.5, evaluate_every=2)
     assert fitted(config, 1000, 768) == config
+
+
+def test_rates_stand_once() -> None:
+    """Whoever asks for them: what a short fine-tuning or one on own data has reaches the optimiser."""
+    rates = {"lr": 1e-3, "muon_lr": 2e-3, "new_lr_multiplier": 7.0, "weight_decay": 0.2, "layer_decay": 0.5}
+    for config in (FinetuneConfig(**rates), ShortTuning(**rates).whole(3, Precision.FP32, "cpu")):
+        optim = config.optim(200)
+        assert {name: getattr(optim, name) for name in rates} == rates
+        assert optim.warmup == 20
 
 
 # ---------------------------------------------------------------- early stopping

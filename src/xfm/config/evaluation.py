@@ -188,18 +188,13 @@ class EvaluationConfig:
     def resolved(self) -> "EvaluationConfig":
         """The configuration with `scale` worked into every number, and without parts that cannot run."""
         scale = self.scale
+        nested = {one.name: getattr(self, one.name) for one in fields(self)}
         return replace(
             self,
             scale=1.0,
             parts=self._parts_to_run(),
             masked_rows=_shrink(self.masked_rows, scale, least=50),
-            retrieval=self.retrieval.scaled(scale),
-            probe=self.probe.scaled(scale),
-            entailment=self.entailment.scaled(scale),
-            paraphrase=self.paraphrase.scaled(scale),
-            vqa=self.vqa.scaled(scale),
-            reasoning=self.reasoning.scaled(scale),
-            grounding=self.grounding.scaled(scale),
+            **{name: value.scaled(scale) for name, value in nested.items() if hasattr(value, "scaled")},
         )
 
 

@@ -64,12 +64,12 @@ def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) ->
     )
 
 
-def training_config(config: FinetuneConfig) -> TrainingConfig:
-    """What the loop is told of a fitted configuration."""
+def training_config(config: FinetuneConfig, settings: TaskSettings) -> TrainingConfig:
+    """What the loop is told of a fitted configuration, and of the task's settings."""
     return TrainingConfig(
         steps=config.steps,
-        seed=config.seed,
-        precision=config.precision,
+        seed=settings.seed,
+        precision=settings.precision,
         optim=config.optim(config.steps),
         save_every=max(config.evaluate_every, config.steps // 10),
         keep=1,

@@ -49,12 +49,12 @@ def tune(
     settings: Mapping[str, Any] = MappingProxyType({}),
     *,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool = False,
 ) -> TuningRun:
     """Train a task in place; its module then has the weights of the best look, or the last.
 
     Args:
-        task: built with the configuration's batch size, seed, precision and device.
+        task: has batch size, seed, precision and device.
         config: fitted (see `plan.fitted`): no step, rate or batch size is 0.
         valid: validation rows, possibly none; they need a folder.
         folder: run folder; None keeps nothing.
@@ -84,7 +84,7 @@ def tune(
             averaged or task.module,
             task.loss if folder else _recorded(task, totals),
             task.batches,
-            training_config(config),
+            training_config(config, task.settings),
             folder,
             is_new=averaged.by_own_name(is_new) if averaged else is_new,
             settings=settings,

@@ -138,8 +138,8 @@ def measure(
     pictures = Pictures(pretrained.preprocessing)
     pictures.lost = LeftOut(len(train) + len(valid))  # it is the speed that is looked at
     task = VqaTask(pretrained, pictures, train, task_settings(config))
-    tune(task, config, progress=False)  # the first steps of a process are slow
-    seconds = tune(task, config, progress=False).seconds
+    tune(task, config)  # the first steps of a process are slow
+    seconds = tune(task, config).seconds
     task.predict(valid)
     began = time.perf_counter()
     task.predict(valid)
