@@ -51,7 +51,6 @@ class ShortTuning(TuningRates):
         _require(self.batch_size > 0, "batch_size must be positive")
         check_range("batch_size", self.batch_size, 1, MAX_BATCH)
         self.check_rates()
-        _require(0.0 <= self.warmup < 1.0, "warmup is a share of the steps and must lie in [0, 1)")
         _require(self.train_rows >= 0 and self.test_rows >= 0, "train_rows and test_rows cannot be negative")
 
     def whole(self, seed: int, precision: Precision, device: str) -> FinetuneConfig:

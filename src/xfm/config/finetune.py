@@ -121,7 +121,7 @@ class FinetuneConfig(TuningRates):
         self.check_rates()
         check_range("max_bad", self.max_bad or 0, 0)
         check_range("max_answers", self.max_answers, 1)
-        for name, most in (("warmup", 0.99), ("label_smoothing", 0.99), ("average", 0.999999)):
+        for name, most in (("label_smoothing", 0.99), ("average", 0.999999)):
             check_range(name, getattr(self, name), 0, most)
         for name in ("valid_share", "test_share"):
             check_range(name, getattr(self, name), 0.01, 0.4)

@@ -121,6 +121,11 @@ class TuningRates(Rates):
 
     warmup: float = 0.1
 
+    def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
+        """The same, and the share of the warm-up."""
+        super().check_rates(place, least_decay)
+        check_range(f"{place}warmup", self.warmup, 0, 0.99)
+
     def optim(self, steps: int) -> "OptimConfig":
         """The optimiser of a fine-tuning of so many steps."""
         rates = {one.name: getattr(self, one.name) for one in fields(Rates)}

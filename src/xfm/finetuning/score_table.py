@@ -17,7 +17,8 @@ from xfm.config.training import Precision
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, read_table
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.data import PICTURES_FOLDER
+from xfm.finetuning.data import PICTURES_FOLDER, reading
+from xfm.finetuning.plan import task_settings
 from xfm.finetuning.report import write_report
 from xfm.finetuning.restored import NewRows, few, restored, task_of
 from xfm.finetuning.session import AnyTask
@@ -126,10 +127,10 @@ def score(
     root = None if pictures is None else home_path(pictures)
     left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
     table = read_table(test, kind.fields, mapped, out / PICTURES_FOLDER, root, left_out)
-    rows = NewRows.of(kind, table, config, decoded, left_out, progress)
+    rows = NewRows.of(kind, table, reading(config), decoded, left_out, progress)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
     require_free(out, maker)
-    task = restored(kind, base, decoded, rows.rows, config)
+    task = restored(kind, base, decoded, rows.rows, task_settings(config))
     unknown = rows.unknown_to(task)
     sign(out, maker)
     say_partial(partial := partial_pictures(decoded, rows.places))

@@ -11,6 +11,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.from_rows import finetune_rows
+from xfm.finetuning.plan import task_settings
 from xfm.finetuning.restored import restored
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base
@@ -104,7 +105,8 @@ def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, sett
     base = load_base(setting.folder / RUN / MODEL_FOLDER)
     config = replace(config, device=str(pick_device(setting.device)))
     pictures = Pictures(base.preprocessing)
-    return restored(task_class(kind, config.regression), base, pictures, data.train, config)
+    settings = task_settings(config)
+    return restored(task_class(kind, config.regression), base, pictures, data.train, settings)
 
 
 def _score(
