@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from xfm.data.tokenizer import Tokenizer as Tokenizer
     from xfm.errors import UserError as UserError
     from xfm.evaluation.run import evaluate as evaluate
-    from xfm.finetuning.own import finetune as finetune
-    from xfm.finetuning.scoring import score as score
+    from xfm.finetuning.from_tables import finetune as finetune
+    from xfm.finetuning.score_table import score as score
     from xfm.inference.pipeline import pipeline as pipeline
     from xfm.interop.loading import load as load
     from xfm.modeling.folder import load_model as load_model
@@ -37,14 +37,14 @@ _HOMES = {
     "UserError": "xfm.errors",
     "XFM": "xfm.modeling.xfm",
     "evaluate": "xfm.evaluation.run",
-    "finetune": "xfm.finetuning.own",
+    "finetune": "xfm.finetuning.from_tables",
     "load": "xfm.interop.loading",
     "load_model": "xfm.modeling.folder",
     "load_recipe": "xfm.config.load",
     "pipeline": "xfm.inference.pipeline",
     "pretrain": "xfm.training.pretrain",
     "save_model": "xfm.modeling.folder",
-    "score": "xfm.finetuning.scoring",
+    "score": "xfm.finetuning.score_table",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,18 +1,18 @@
 """The whole evaluation of a tiny random model on a tiny world."""
 
-import errno
 import json
-import os
 import shlex
 import shutil
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.evaluation.tiny import save_tiny_model
+from tests.evaluation.conftest import CONFIG
+from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
 from xfm.cli import main
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
@@ -21,25 +21,14 @@ from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.run import evaluate
 from xfm.modeling.folder import load_model
-from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_json, write_scores
+from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.stored import read_part
-from xfm.reports.thumbnails import Thumbnails
 from xfm.training.signals import Interrupted
 
-CONFIG = EvaluationConfig(scale=0.01)
 
-
-@pytest.fixture(scope="module")
-def results(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    model = save_tiny_model(folder / "model")
-    evaluate(model, tiny_world, folder, CONFIG, progress=False)
-    return folder
-
-
-@pytest.fixture
-def copy(results: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(results, tmp_path / "run")
+def evaluated(folder: Path, world: Path, model: Path | None = None, **changes: Any) -> dict[str, Score]:
+    """Results in a folder, of the model in it if no other is given."""
+    return evaluate(model or folder / "model", world, folder, replace(CONFIG, **changes), progress=False)
 
 
 def test_every_required_key_has_a_complete_score(results: Path) -> None:
@@ -55,20 +44,32 @@ def test_every_required_key_has_a_complete_score(results: Path) -> None:
         assert content["n"] > 0
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "vqa/seen/accuracy",
-        "reasoning/combinations/accuracy",
-        "grounding/seen/acc50",
-        "entailment/test/accuracy",
-        "category/test/knn_accuracy",
-        "digits/test/probe_accuracy",
-        "masked_token/test/accuracy_right_image",
-    ],
-)
-def test_scores_that_need_a_baseline_have_one(results: Path, key: str) -> None:
-    assert read_scores(results / "metrics.json")[key].baseline is not None
+CHANCES = {
+    "vqa/seen/accuracy": 1 / 4,
+    "reasoning/combinations/accuracy": 1 / 2,
+    "grounding/seen/acc50": 1 / 2,
+    "grounding/seen/acc50_zero_shot": 1 / 2,
+    "entailment/test/accuracy": 1 / 2,
+    "paraphrase/test/probe_accuracy": 1 / 2,
+    "category/test/knn_accuracy": 1 / 4,
+    "digits/test/probe_accuracy": 1 / 10,
+    "masked_token/test/accuracy_right_image": 1 / tiny_tokenizer().vocab_size,
+    "masked_token/test/accuracy_no_image": 1 / tiny_tokenizer().vocab_size,
+}
+"""What random guesses score: one of four colours as an answer or a category, one of two boxes, and so on."""
+
+
+@pytest.mark.parametrize(("key", "chance"), CHANCES.items())
+def test_chance_guesses_and_the_baseline_knows_what_is_frequent(
+    results: Path, key: str, chance: float
+) -> None:
+    score = read_scores(results / "metrics.json")[key]
+    assert score.chance == pytest.approx(chance, abs=0.05)
+    floors = {}
+    for path in (results / "parts").glob("*.json"):
+        floors |= json.loads(path.read_text())["baselines"].get(key, {})
+    assert score.baseline == max(floors.values())
+    assert any(name.startswith(("most frequent ", "best constant ")) for name in floors)
 
 
 def test_all_parts_are_listed(results: Path) -> None:
@@ -95,20 +96,20 @@ def test_finished_parts_are_not_run_again(
     before = read_scores(copy / "metrics.json")
     for part in Part:
         monkeypatch.delitem(PARTS, part)
-    assert evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False) == before
+    assert evaluated(copy, tiny_world) == before
 
 
 def test_an_interrupted_evaluation_goes_on(
     tmp_path: Path, results: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(CONFIG, parts=[Part.RETRIEVAL, Part.HARD])
+    model, parts = results / "model", [Part.RETRIEVAL, Part.HARD]
     monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
     with pytest.raises(Interrupted, match="Stopped while evaluating hard"):
-        evaluate(results / "model", tiny_world, tmp_path, config, progress=False)
+        evaluated(tmp_path, tiny_world, model, parts=parts)
     assert "retrieval/seen/text_r1" in read_scores(tmp_path / "metrics.json")
     monkeypatch.undo()
     monkeypatch.setitem(PARTS, Part.RETRIEVAL, _interrupt)
-    scores = evaluate(results / "model", tiny_world, tmp_path, config, progress=False)
+    scores = evaluated(tmp_path, tiny_world, model, parts=parts)
     assert {"retrieval/seen/text_r1", "retrieval/hard/text_r1"} <= set(scores)
 
 
@@ -121,19 +122,19 @@ def test_a_damaged_part_is_run_again(copy: Path, tiny_world: Path) -> None:
     (part,) = (copy / "parts").glob("hard-*.json")
     part.write_text(part.read_text()[:100])
     assert read_part(part) is None
-    assert evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False) == before
+    assert evaluated(copy, tiny_world) == before
 
 
 def test_a_part_alone_joins_the_others(copy: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_scores(copy / "metrics.json")
-    some = replace(CONFIG, parts=[Part.HARD], batch_size=3)
-    assert evaluate(copy / "model", tiny_world, copy, some, progress=False) == before
+    some = {"parts": [Part.HARD], "batch_size": 3}
+    assert evaluated(copy, tiny_world, **some) == before
     assert read_scores(copy / "metrics.json") == before
     for path in (copy / "parts").glob("hard-*.json"):
         path.unlink()
     monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
     with pytest.raises(Interrupted, match="what was finished is in"):
-        evaluate(copy / "model", tiny_world, copy, some, progress=False)
+        evaluated(copy, tiny_world, **some)
     assert read_scores(copy / "metrics.json") == before
 
 
@@ -143,8 +144,7 @@ def test_a_part_joins_those_of_an_older_version(copy: Path, tiny_world: Path) ->
     details = json.loads((copy / "evaluation.json").read_text())
     del details["config"]["masked_share"], details["config"]["vqa"]["muon_lr"]
     (copy / "evaluation.json").write_text(json.dumps(details))
-    some = replace(CONFIG, parts=[Part.HARD])
-    assert evaluate(copy / "model", tiny_world, copy, some, progress=False) == before
+    assert evaluated(copy, tiny_world, parts=[Part.HARD]) == before
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_an_evaluation_is_not_replaced_by_another(
 ) -> None:
     before = {path.name: path.read_bytes() for path in copy.rglob("*.json")}
     with pytest.raises(UserError, match=f"{message}: give another folder, such as --out .*run-2"):
-        evaluate(copy / "model", tiny_world, copy, replace(CONFIG, **change), progress=False)
+        evaluated(copy, tiny_world, **change)
     assert {path.name: path.read_bytes() for path in copy.rglob("*.json")} == before
 
 
@@ -170,15 +170,15 @@ def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path, s
     """Nor those of an older version, which did not sign its results."""
     if not signed:
         (copy / "made_by.json").unlink()
-    assert evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False)
+    assert evaluated(copy, tiny_world)
     world = Path(shutil.copytree(tiny_world, copy.with_name("other")))
     (world / "world.json").write_text("{}")
     save_tiny_model(copy.with_name("new") / "model", seed=2)
     before = content(copy)
     with pytest.raises(UserError, match=r"run holds results of `xfm evaluate` .*, of another data: give"):
-        evaluate(copy / "model", world, copy, CONFIG, progress=False)
+        evaluated(copy, world)
     with pytest.raises(UserError, match=r", of another model: give another folder, such as --out .*run-2"):
-        evaluate(copy.with_name("new") / "model", tiny_world, copy, CONFIG, progress=False)
+        evaluated(copy, tiny_world, copy.with_name("new") / "model")
     assert content(copy) == before
 
 
@@ -191,22 +191,7 @@ def test_nothing_is_promised_where_nothing_was_finished(
 ) -> None:
     monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
     with pytest.raises(Interrupted, match="Stopped while evaluating hard; no part was finished before: run"):
-        evaluate(
-            results / "model", tiny_world, tmp_path / "o", replace(CONFIG, parts=[Part.HARD]), progress=False
-        )
-
-
-def test_thumbnails_show_the_world_alone(tiny_world: Path, tmp_path: Path) -> None:
-    world = shutil.copytree(tiny_world, tmp_path / "world")
-    images = world / "tasks" / "images"
-    shutil.copy(images / "0.png", tmp_path / "outside.png")
-    (images / "a.bmp").write_bytes(b"BM no picture")
-    os.mkfifo(images / "pipe.png")
-    thumbnails = Thumbnails(world)
-    assert thumbnails.uri("tasks/images/0.png").startswith("data:image/jpeg;base64,")
-    refused = ("../outside.png", str(tmp_path / "outside.png"), "a\0", "\ud800.png")
-    for path in (*refused, *(f"tasks/images/{name}" for name in ("a.bmp", "pipe.png", "absent.png"))):
-        assert thumbnails.uri(path) == ""
+        evaluated(tmp_path / "o", tiny_world, results / "model", parts=[Part.HARD])
 
 
 def test_scale_shrinks_steps_and_rows() -> None:
@@ -224,14 +209,13 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
 
 
 def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, validation=True)
-    scores = evaluate(results / "model", tiny_world, tmp_path, config, progress=False)
+    scores = evaluated(tmp_path, tiny_world, results / "model", validation=True)
     assert {key.split("/")[1] for key in scores} == {"validation"}
     assert {key.split("/")[0] for key in scores} == {
         "retrieval", "masked_token", "entailment", "paraphrase", "vqa", "reasoning", "grounding"
     }  # fmt: skip
     with pytest.raises(ValueError, match="none of hard has a validation split"):
-        replace(config, parts=[Part.HARD])
+        replace(CONFIG, validation=True, parts=[Part.HARD])
 
 
 def test_missing_packages_are_named_at_once(
@@ -239,56 +223,18 @@ def test_missing_packages_are_named_at_once(
 ) -> None:
     monkeypatch.setattr(run, "find_spec", lambda name: None if name == "sklearn" else object())
     with pytest.raises(UserError, match=r"needs scikit-learn: pip install 'xfm\[report\]'"):
-        evaluate(tmp_path / "nowhere", tiny_world, tmp_path, CONFIG, progress=False)
+        evaluated(tmp_path, tiny_world, tmp_path / "nowhere")
 
 
 def test_a_missing_model_is_named(tmp_path: Path, tiny_world: Path) -> None:
     with pytest.raises(UserError, match="nowhere"):
-        evaluate(tmp_path / "nowhere", tiny_world, tmp_path, CONFIG, progress=False)
+        evaluated(tmp_path, tiny_world, tmp_path / "nowhere")
 
 
 def test_a_missing_task_file_is_named(results: Path, tmp_path: Path) -> None:
     (tmp_path / "world" / "tasks").mkdir(parents=True)
     with pytest.raises(UserError, match=r"seen.jsonl is missing: build the world"):
-        evaluate(results / "model", tmp_path / "world", tmp_path, CONFIG, progress=False)
-
-
-def test_scores_are_written_whole(tmp_path: Path) -> None:
-    scores = {"a/b/c": Score(0.5, 0.1, None, 10, 0)}
-    write_scores(tmp_path / "deep" / "metrics.json", scores)
-    assert read_scores(tmp_path / "deep" / "metrics.json") == scores
-    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["metrics.json"]
-
-
-def test_unreadable_scores_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist"):
-        read_scores(tmp_path / "metrics.json")
-    (tmp_path / "metrics.json").write_text("[1]")
-    with pytest.raises(UserError, match="not a metrics file"):
-        read_scores(tmp_path / "metrics.json")
-
-
-def test_a_full_disk_is_one_sentence_and_harms_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, {"old": 1})
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"cannot write .*a.json: No space left on device; free some space"):
-        write_json(path, {"new": 2})
-    monkeypatch.undo()
-    assert json.loads(path.read_text()) == {"old": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_an_impossible_folder_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write"):
-        write_json(tmp_path / "file" / "below.json", {})
+        evaluated(tmp_path, tmp_path / "world", results / "model")
 
 
 # ---------------------------------------------------------------- models of the fine-tunings
@@ -331,8 +277,8 @@ def test_the_models_of_the_fine_tunings_are_kept(
 
 
 def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, parts=[Part.PARAPHRASE], keep_models=False)
-    evaluate(results / "model", tiny_world, tmp_path / "out", config, progress=False)
+    model = results / "model"
+    evaluated(tmp_path / "out", tiny_world, model, parts=[Part.PARAPHRASE], keep_models=False)
     assert kept_models(tmp_path / "out", tiny_world) == []
     assert not (tmp_path / "out" / "tasks").exists()
     assert "Models to ask" not in (tmp_path / "out" / "report.html").read_text()
@@ -341,19 +287,13 @@ def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_
 def test_a_part_from_the_cache_keeps_its_model(
     copy: Path, tiny_world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {
-        one.part: (one.folder / "task.safetensors").stat().st_mtime_ns
-        for one in kept_models(copy, tiny_world)
-    }
-    evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False)
-    after = {
-        one.part: (one.folder / "task.safetensors").stat().st_mtime_ns
-        for one in kept_models(copy, tiny_world)
-    }
-    assert after == before
+    weights = [one.folder / "task.safetensors" for one in kept_models(copy, tiny_world)]
+    before = [path.stat().st_mtime_ns for path in weights]
+    evaluated(copy, tiny_world)
+    assert [path.stat().st_mtime_ns for path in weights] == before
     assert "No model was kept" not in capsys.readouterr().err
     shutil.rmtree(copy / "tasks" / "vqa")
-    evaluate(copy / "model", tiny_world, copy, CONFIG, progress=False)
+    evaluated(copy, tiny_world)
     error = capsys.readouterr().err
     assert "No model was kept when these were evaluated" in error
     assert str(copy / "parts" / "vqa-") in error

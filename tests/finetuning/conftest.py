@@ -1,12 +1,22 @@
+import os
 import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import xfm
 from tests.evaluation.tiny import save_tiny_model
+from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.config.training import Precision
+from xfm.finetuning.from_rows import FinetuneResult
+from xfm.finetuning.watch import Watch
+from xfm.training.signals import Interrupted
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
 FILES = {
@@ -21,7 +31,6 @@ FILES = {
 }
 """The tutorials' sample of each task, and what its columns are called."""
 
-
 SHORT = FinetuneConfig(steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
 
 
@@ -34,3 +43,56 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def samples(tmp_path: Path) -> Path:
     """A copy of the ten-row samples that may be damaged."""
     return Path(shutil.copytree(SAMPLES, tmp_path / "samples"))
+
+
+def on_sample(
+    kind: TaskKind,
+    model: Path,
+    out: Path,
+    config: FinetuneConfig = SHORT,
+    folder: Path = SAMPLES,
+    **more: Any,
+) -> FinetuneResult:
+    """Fine-tune on the sample of a task, or on its copy in another folder."""
+    file, columns = FILES[kind]
+    return xfm.finetune(
+        kind, model, folder / file, out, columns=columns, config=config, progress=False, **more
+    )
+
+
+def refused(capsys: pytest.CaptureFixture[str], command: str, *arguments: object) -> str:
+    """The one line with which a command ends that a user has to mend."""
+    assert main([command, *map(str, arguments), "--quiet", "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("xfm: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@contextmanager
+def stopped(monkeypatch: pytest.MonkeyPatch, folder: Path, at: int) -> Iterator[None]:
+    """Ctrl-C comes after a step of the run in a folder, and the run says how to go on."""
+    look = Watch.finished
+
+    def interrupt(watch: "Watch[Any, Any, Any]", done: int) -> bool:
+        if done == at and watch.folder == folder:
+            os.kill(os.getpid(), signal.SIGINT)
+        return look(watch, done)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "finished", interrupt)
+        with pytest.raises(Interrupted, match="--resume"):
+            yield
+
+
+@contextmanager
+def killed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A run ends after its last step and before it is saved."""
+
+    def end(watch: "Watch[Any, Any, Any]") -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "restore", end)
+        with pytest.raises(KeyboardInterrupt):
+            yield

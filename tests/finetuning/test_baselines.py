@@ -14,7 +14,8 @@ from sklearn.metrics import accuracy_score
 
 import xfm
 from tests.evaluation.tiny import draw, tiny_pretrained
-from tests.finetuning.conftest import SAMPLES, SHORT
+from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
+from xfm.config.task import TaskKind
 from xfm.finetuning.baselines import material, texts
 from xfm.finetuning.baselines.linear import PENALTIES, Rows, logistic, ridge
 from xfm.finetuning.baselines.material import Material, TooSlow
@@ -160,14 +161,7 @@ def test_pictures_that_take_too_long_are_left_out_or_refused(tmp_path: Path) -> 
 
 
 def test_they_can_be_switched_off(model: Path, tmp_path: Path) -> None:
-    done = xfm.finetune(
-        "text-classification",
-        model,
-        SAMPLES / "reviews.csv",
-        tmp_path / "out",
-        config=replace(SHORT, baseline=False),
-        progress=False,
-    )
+    done = on_sample(TaskKind.TEXT, model, tmp_path / "out", replace(SHORT, baseline=False))
     board = done.leaderboards["test"]
     assert not [place for place in board.places if place.sort in (Sort.STRONG, Sort.ABLATION)]
     assert board.use is Use.OPEN

@@ -8,14 +8,14 @@ import pytest
 from tests.finetuning.conftest import SAMPLES
 from xfm.cli import main
 from xfm.finetuning.flags import few_rows, flags_of, unfinished
-from xfm.finetuning.tune import Tuned
+from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.watch import Look
 from xfm.training.flags import What
 
 
-def tuned(*values: float, step: int = 0) -> Tuned:
+def tuned(*values: float, step: int = 0) -> TuningRun:
     looks = tuple(Look(10 * (place + 1), {"accuracy": value}) for place, value in enumerate(values))
-    return Tuned(step or 10 * len(values), max(looks, key=lambda look: look.metrics["accuracy"]), looks)
+    return TuningRun(step or 10 * len(values), max(looks, key=lambda look: look.metrics["accuracy"]), looks)
 
 
 def test_a_model_that_was_still_getting_better() -> None:

@@ -19,7 +19,7 @@ from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
 from xfm.config.task import ImageHead, TaskKind
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.data.classification import Mixer
-from xfm.finetuning.run import finetune
+from xfm.finetuning.from_rows import finetune_rows
 from xfm.modeling.folder import load_model
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
@@ -118,7 +118,7 @@ AS_PUBLISHED = replace(COSINE, image=PUBLISHED, grouping=Grouping.ONE, image_hea
 
 @pytest.mark.parametrize("config", [MODERN, AS_PUBLISHED], ids=["modern", "published"])
 def test_both_ways_train_and_load(config, data, model, tmp_path):
-    found = finetune(TaskKind.IMAGE, model, data, config, tmp_path / "out", progress=False)
+    found = finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "out", progress=False)
     loaded = load_model(found.model).task
     assert loaded.task.image_head is config.image_head
     assert loaded.task.labels == LABELS
@@ -131,8 +131,10 @@ def test_both_ways_train_and_load(config, data, model, tmp_path):
 def test_the_average_is_what_is_scored_and_saved(data, model, tmp_path):
     """With a decay near 1 and few steps it lies between the first weights and the last."""
     config = replace(SHORT, average=0.9, lr=1e-2)
-    last = finetune(TaskKind.IMAGE, model, data, replace(config, average=0.0), tmp_path / "a", progress=False)
-    averaged = finetune(TaskKind.IMAGE, model, data, config, tmp_path / "b", progress=False)
+    last = finetune_rows(
+        TaskKind.IMAGE, model, data, replace(config, average=0.0), tmp_path / "a", progress=False
+    )
+    averaged = finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "b", progress=False)
     name = "vision.blocks.1.fc1.weight"
     before = load_model(model).model.state_dict()[name]
     moves = [(load_model(found.model).model.state_dict()[name] - before).norm() for found in (averaged, last)]
@@ -145,7 +147,7 @@ def test_the_average_is_what_is_scored_and_saved(data, model, tmp_path):
 
 def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkeypatch):
     config = replace(SHORT, image=PUBLISHED, average=0.9, layer_decay=0.8)
-    whole = finetune(TaskKind.IMAGE, model, data, config, tmp_path / "whole", progress=False)
+    whole = finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "whole", progress=False)
     loss, calls = ImageClassificationTask.loss, []
 
     def breaking(self, batch, generator):
@@ -156,8 +158,10 @@ def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkey
 
     monkeypatch.setattr(ImageClassificationTask, "loss", breaking)
     with pytest.raises(KeyboardInterrupt):
-        finetune(TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False)
-    resumed = finetune(TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False, resume=True)
+        finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False)
+    resumed = finetune_rows(
+        TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False, resume=True
+    )
     assert len(calls) == 7 + 4  # from the checkpoint of step 4
     ours, theirs = (load_model(Path(found.model)).model.state_dict() for found in (whole, resumed))
     for name, tensor in ours.items():

@@ -1,19 +1,16 @@
 """One bad picture ends no fine-tuning: its row is left out, counted, named and kept."""
 
 import json
-import os
 import re
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 import xfm
-from tests.finetuning.conftest import FILES, SHORT
+from tests.finetuning.conftest import FILES, SHORT, on_sample, stopped
 from xfm.cli import main
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.task import TaskKind
@@ -21,7 +18,6 @@ from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.errors import UserError
 from xfm.finetuning.watch import Watch
 from xfm.reports.scores import read_scores
-from xfm.training.signals import Interrupted
 
 WITH_PICTURES = [kind for kind in TaskKind if kind is not TaskKind.TEXT]
 BROKEN = b"\x89PNG\r\n\x1a\n broken"
@@ -40,22 +36,15 @@ def a_picture_of(samples: Path, kind: TaskKind) -> tuple[Path, set[str]]:
 def test_a_row_with_a_bad_picture_is_left_out(
     kind: TaskKind, model: Path, samples: Path, tmp_path: Path
 ) -> None:
-    file, columns = FILES[kind]
     picture, places = a_picture_of(samples, kind)
     picture.write_bytes(BROKEN)
-    out = tmp_path / "out"
-
-    def run(**changes: Any) -> xfm.finetuning.run.Finetuned:  # type: ignore[name-defined]
-        config = replace(SHORT, baseline=False, **changes)
-        return xfm.finetune(kind, model, samples / file, out, columns=columns, config=config, progress=False)
-
+    out, config = tmp_path / "out", replace(SHORT, baseline=False)
     with pytest.raises(UserError, match=rf"{picture.name}.*--max-bad leaves out 0 at most"):
-        run(max_bad=0)
+        on_sample(kind, model, out, replace(config, max_bad=0), samples)
     assert not (out / "log.jsonl").exists()
-    done = run()
-    assert re.search(
-        rf"{len(places)} of 10 rows w\w+ left out: .*{file}:\d+ \(.*{picture.name}", done.left_out
-    )
+    done = on_sample(kind, model, out, config, samples)
+    named = rf"{len(places)} of 10 rows w\w+ left out: .*{FILES[kind][0]}:\d+ \(.*{picture.name}"
+    assert re.search(named, done.left_out)
     kept = json.loads((out / "evaluation.json").read_text())["left_out"]
     assert {row["place"] for row in kept["rows"]} == places == {*read_bad_rows(out)}
     assert kept["by_split"] == {"train": len(places)}
@@ -64,10 +53,7 @@ def test_a_row_with_a_bad_picture_is_left_out(
     assert sum(len(rows) for rows in done.predictions.values()) > 0
     # The same split again, by its file, and when the picture was mended: the rows stay out.
     shutil.copy(next(samples.glob("pictures/*.png")), picture)
-    config = replace(SHORT, baseline=False)
-    again = xfm.finetune(
-        kind, model, samples / file, tmp_path / "b", columns=columns, split=out, config=config, progress=False
-    )
+    again = on_sample(kind, model, tmp_path / "b", config, samples, split=out)
     assert {*read_bad_rows(tmp_path / "b")} == places
     assert again.predictions.keys() == done.predictions.keys()
 
@@ -187,22 +173,15 @@ def test_a_resumed_run_has_the_same_rows_or_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = many(tmp_path / "data", {3})
-    look, config = Watch.finished, replace(SHORT, steps=8, evaluate_every=2, patience=0)
+    config = replace(SHORT, steps=8, evaluate_every=2, patience=0)
 
     def run(out: Path, resume: bool = False) -> None:
         name = "image-classification"
         xfm.finetune(name, model, table, out, config=config, resume=resume, progress=False)
 
-    def interrupt(watch: Watch, done: int) -> bool:  # type: ignore[type-arg]
-        if done == 3 and watch.folder == tmp_path / "parts":
-            os.kill(os.getpid(), signal.SIGINT)
-        return look(watch, done)
-
     run(tmp_path / "whole")
-    with monkeypatch.context() as patched:
-        patched.setattr(Watch, "finished", interrupt)
-        with pytest.raises(Interrupted):
-            run(tmp_path / "parts")
+    with stopped(monkeypatch, tmp_path / "parts", 3):
+        run(tmp_path / "parts")
     broken, good = (tmp_path / "data" / "pictures" / name for name in ("3.png", "4.png"))
     before = good.read_bytes()
     good.write_bytes(BROKEN)

@@ -4,12 +4,14 @@ import html
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.evaluation.tiny import write_world
-from tests.finetuning.conftest import FILES, SAMPLES
+from tests.finetuning.conftest import FILES, SAMPLES, on_sample
+from tests.finetuning.conftest import SHORT as ON_SAMPLE
 from xfm.cli import main
 from xfm.config.next_command import READ, command_line, common_folder, next_command
 from xfm.config.task import TaskKind
@@ -112,18 +114,7 @@ def test_scores_of_new_rows_end_with_a_command(
     kind: TaskKind, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, columns = FILES[kind]
-    line = [
-        "finetune",
-        kind.value,
-        "--model",
-        str(model),
-        "--train",
-        str(SAMPLES / file),
-        "--columns",
-        columns,
-    ]
-    assert main([*line, "--out", str(tmp_path / "run"), "--baseline", "false", *SHORT]) == 0
-    capsys.readouterr()
+    on_sample(kind, model, tmp_path / "run", replace(ON_SAMPLE, steps=1, baseline=False))
     rows = ["--test", str(SAMPLES / file), "--columns", columns, "--out", str(tmp_path / "my scores")]
     assert main(["evaluate", str(tmp_path / "run"), *rows, "--device", "cpu", "--quiet"]) == 0
     words = pasted(capsys.readouterr().out)

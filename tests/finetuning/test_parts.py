@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from tests.evaluation.tiny import tiny_pretrained
 from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.evaluation import ShortTuning
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.plan import batch_size, epochs, fitted, training_config
+from xfm.finetuning.plan import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
 from xfm.finetuning.watch import Look, Watch
 from xfm.modeling.task_models import build_task_model
@@ -36,7 +38,7 @@ def test_a_plan_fits(rows: int, width: int) -> None:
     assert plan.steps * plan.batch_size >= 3 * rows
     assert 1 <= -(-plan.steps // plan.evaluate_every) <= 20
     assert plan.lr * width == pytest.approx(4e-5 * 768)
-    assert training_config(plan).optim.warmup < plan.steps
+    assert plan.optim(plan.steps).warmup < plan.steps
 
 
 @given(st.integers(1, 10**6))
@@ -50,32 +52,47 @@ def test_what_is_given_stays() -> None:
     assert fitted(config, 1000, 768) == config
 
 
+def test_rates_stand_once() -> None:
+    """Whoever asks for them: what a short fine-tuning or one on own data has reaches the optimiser."""
+    rates: dict[str, Any] = {
+        "lr": 1e-3,
+        "muon_lr": 2e-3,
+        "new_lr_multiplier": 7.0,
+        "weight_decay": 0.2,
+        "layer_decay": 0.5,
+    }
+    for config in (FinetuneConfig(**rates), ShortTuning(**rates).whole(3, Precision.FP32, "cpu")):
+        optim = config.optim(200)
+        assert {name: getattr(optim, name) for name in rates} == rates
+        assert optim.warmup == 20
+
+
 # ---------------------------------------------------------------- early stopping
-class Scored:
-    """A task whose validation accuracy is what a test says."""
+class Measured:
+    """A task whose validation metrics are what a test says."""
 
-    primary = "accuracy"
+    name, primary = "measured", "accuracy"
 
-    def __init__(self, values: dict[int, float]) -> None:
+    def __init__(self, **found: float) -> None:
         self.module = torch.nn.Linear(1, 1)
-        self.values, self.step = values, 0
+        self.found = found
 
     def predict(self, rows: Any) -> Any:
         return rows
 
     def metrics(self, rows: Any, predictions: Any) -> dict[str, float]:
-        return {"accuracy": self.values[self.step]}
+        return self.found
 
 
 def watched(
     values: list[float], folder: Path, patience: int = 2, steps: int = 1
-) -> tuple[Watch, Scored, int]:
+) -> tuple[Watch, Measured, int]:
     """A watch after training until it stops: it, the task, and the last step."""
-    task = Scored(dict(enumerate(values, start=1)))
+    task = Measured()
     config = FinetuneConfig(evaluate_every=1, patience=patience, steps=steps)
     watch = Watch(task, [1], config, folder, False)  # type: ignore[arg-type]
-    for step in range(1, len(values) + 1):
-        task.step = step
+    for step, value in enumerate(values, start=1):
+        task.found = {"accuracy": value}
         with torch.no_grad():
             task.module.weight.fill_(step)
         if watch.finished(step):
@@ -109,11 +126,16 @@ def test_no_stop_in_the_first_half_nor_without_patience(tmp_path: Path) -> None:
     assert watched(values, tmp_path / "b", patience=0)[2] == 9
 
 
+def test_rows_to_look_at_need_a_folder() -> None:
+    with pytest.raises(ValueError, match="folder"):
+        Watch(Measured(), [1], FinetuneConfig(), None, False)  # type: ignore[arg-type]
+
+
 def test_looks_are_known_again(tmp_path: Path) -> None:
     watched([0.1, 0.5], tmp_path)
     with (tmp_path / "validation.jsonl").open("a") as file:
         file.write('{"step": 3, "accu')
-    task = Scored({})
+    task = Measured()
     watch = Watch(task, [1], FinetuneConfig(steps=1), tmp_path, False)  # type: ignore[arg-type]
     watch.resume()
     assert watch.best == Look(2, {"accuracy": 0.5})
@@ -206,25 +228,9 @@ def test_given_splits_stay(samples: Path) -> None:
     assert data.rows.labels == ("bad", "good")
 
 
-class Measured(Scored):
-    """A task whose validation metrics are what a test says."""
-
-    name = "measured"
-
-    def __init__(self, found: dict[str, float]) -> None:
-        super().__init__({})
-        self.found = found
-
-    def predict(self, rows: list[int]) -> list[int]:
-        return rows
-
-    def metrics(self, rows: list[int], predictions: list[int]) -> dict[str, float]:
-        return self.found
-
-
 @pytest.mark.parametrize(("choose_by", "chosen"), [("", 2), ("mcc", 1)])
 def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_path: Path) -> None:
-    task = Measured({"accuracy": 0.5, "mcc": 0.9})
+    task = Measured(accuracy=0.5, mcc=0.9)
     config = FinetuneConfig(choose_by=choose_by, steps=4)
     watch = Watch(task, [1], config, tmp_path, False)  # type: ignore[arg-type]
     watch.look(1)
@@ -236,6 +242,6 @@ def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_pa
 
 def test_a_metric_that_there_is_not_is_named(tmp_path: Path) -> None:
     config = FinetuneConfig(choose_by="f2")
-    watch = Watch(Measured({"accuracy": 0.5}), [1], config, tmp_path, False)  # type: ignore[arg-type]
+    watch = Watch(Measured(accuracy=0.5), [1], config, tmp_path, False)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="choose_by: measured has no f2; choose by accuracy"):
         watch.check()

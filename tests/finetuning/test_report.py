@@ -12,8 +12,9 @@ import torch
 from torchmetrics.classification import MulticlassCalibrationError
 
 import xfm
-from tests.finetuning.conftest import SAMPLES, SHORT
+from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
 from xfm.cli import main
+from xfm.config.task import TaskKind
 from xfm.finetuning.report import classes_of
 from xfm.metrics.intervals import wilson_interval
 from xfm.metrics.numbers import percent
@@ -54,15 +55,7 @@ def test_names_and_texts_are_shown_not_run(model: Path, tmp_path: Path) -> None:
 
 
 def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
-    done = xfm.finetune(
-        "image-classification",
-        model,
-        SAMPLES / "shapes.csv",
-        tmp_path / "out",
-        test=SAMPLES / "shapes.csv",
-        config=SHORT,
-        progress=False,
-    )
+    done = on_sample(TaskKind.IMAGE, model, tmp_path / "out", test=SAMPLES / "shapes.csv")
     page = Tags((tmp_path / "out" / "report.html").read_text())
     score = done.scores["image-classification/test/accuracy"]
     interval = wilson_interval(score.value, score.n)
@@ -131,7 +124,7 @@ def test_what_is_next_can_be_pasted_and_wrong_cases_have_their_row(
 
 def test_confidence_is_shown_beside_what_is_right(model: Path, tmp_path: Path) -> None:
     table, out = SAMPLES / "shapes.csv", tmp_path / "out"
-    done = xfm.finetune("image-classification", model, table, out, test=table, config=SHORT, progress=False)
+    done = on_sample(TaskKind.IMAGE, model, out, test=table)
     task = done.task
     assert isinstance(task, ClassTask)
     rows = [Labelled(SAMPLES / image, label) for image, label in csv.reader(table.open()) if label != "label"]
@@ -168,7 +161,7 @@ def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
 
 
 def test_curves_are_called_as_scores_are(model: Path, tmp_path: Path) -> None:
-    xfm.finetune("retrieval", model, SAMPLES / "captions.csv", tmp_path / "out", config=SHORT, progress=False)
+    on_sample(TaskKind.RETRIEVAL, model, tmp_path / "out")
     text = Tags((tmp_path / "out" / "report.html").read_text()).text
     assert "validation: picture → caption, R@1" in text
     assert "text r1" not in text

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import xfm
-from tests.finetuning.conftest import SHORT
-from tests.finetuning.test_own import sentence
+from tests.finetuning.conftest import on_sample, refused
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.task import TaskKind
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.finetuning.data import Tables, read_data
@@ -81,13 +80,11 @@ def test_the_command_line_takes_a_split(
     config = FinetuneConfig(seed=3)
     read_data(TextClassificationTask, Tables(table), config, old)
     rest = ("--model", model, "--train", table, "--out", tmp_path / "out", "--split")
-    error = sentence(capsys, "text-classification", *rest, tmp_path / "absent.json")
+    error = refused(capsys, "finetune", "text-classification", *rest, tmp_path / "absent.json")
     assert "absent.json: cannot read the file" in error
-    error = sentence(capsys, "text-classification", *rest, old, "--valid", table)
+    error = refused(capsys, "finetune", "text-classification", *rest, old, "--valid", table)
     assert "has rows of valid, and --validation is given too" in error
-    done = xfm.finetune(
-        "text-classification", model, table, tmp_path / "out", split=old, config=SHORT, progress=False
-    )
+    done = on_sample(TaskKind.TEXT, model, tmp_path / "out", folder=samples, split=old)
     assert len(done.predictions["test"]) == len(json.loads((old / "split.json").read_text())["rows"]["test"])
 
 

@@ -12,7 +12,7 @@ from torchmetrics.functional.retrieval import retrieval_hit_rate
 from torchvision.ops import box_iou
 
 from xfm.metrics.boxes import accuracy_at_iou, iou_matrix, paired_iou
-from xfm.metrics.classification import accuracy, majority_accuracy
+from xfm.metrics.classification import accuracy, majority_accuracy, most_frequent
 from xfm.metrics.intervals import paired_bootstrap, wilson_interval
 from xfm.metrics.ranking import chance_recall_at, ranks_of_best_positive, recall_at
 
@@ -134,3 +134,9 @@ def test_majority_accuracy_is_the_dummy_classifiers() -> None:
     labels = np.random.default_rng(0).choice(["a", "b", "c"], 100, p=[0.2, 0.5, 0.3])
     dummy = DummyClassifier(strategy="most_frequent").fit(labels, labels)
     assert majority_accuracy(labels) == pytest.approx(dummy.score(labels, labels))
+
+
+def test_a_majority_may_be_that_of_other_rows() -> None:
+    labels, seen = np.array(["a", "a", "b", "c"]), np.array(["b", "b", "d", "d", "e", "a"])
+    assert most_frequent(seen, 2).tolist() == ["b", "d"]
+    assert [majority_accuracy(labels, seen, count) for count in (1, 2, 4, 9)] == [0.25, 0.25, 0.75, 0.75]

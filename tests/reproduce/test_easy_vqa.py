@@ -1,8 +1,6 @@
 """The run on easy-VQA, on a miniature in the package's layout."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -12,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, SIDE, save_tiny_model
+from tests.finetuning.conftest import stopped
 from xfm.cli import main
 from xfm.errors import UserError
-from xfm.finetuning.watch import Watch
 from xfm.modeling.folder import load_model
 from xfm.reports.scores import read_scores
 from xfm.reproduce.easy_vqa import (
@@ -62,7 +60,7 @@ def test_the_command_scores_the_test_questions_beside_the_question_alone(data, t
     assert whole.baseline >= 1 / 3  # the most frequent answer of each kind
     assert {key.rsplit("_", 1)[1] for key in scores if "accuracy_" in key} == {"colour", "presence", "shape"}
     printed = capsys.readouterr().out
-    assert "question only" in printed
+    assert printed.split()[:4] == ["score", "baseline", "chance", "n"]
     loaded = load_model(out / "model")
     assert loaded.preprocessing.image_size == SIDE
     assert set(loaded.task.task.answers) == {"red", "green", "blue", "yes", "no", "circle"}
@@ -72,17 +70,8 @@ def test_the_command_scores_the_test_questions_beside_the_question_alone(data, t
 
 def test_a_budget_decides_the_steps_and_a_stopped_run_goes_on(data, tmp_path, monkeypatch):
     model, out = save_tiny_model(tmp_path / "model"), tmp_path / "out"
-    watched = Watch.finished
-
-    def interrupt(watch, done):
-        if done == 30 and watch.folder == out:
-            os.kill(os.getpid(), signal.SIGINT)
-        return watched(watch, done)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Watch, "finished", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run_easy_vqa(model, out, 1e-6, data, device="cpu", progress=False)
+    with stopped(monkeypatch, out, 30):
+        run_easy_vqa(model, out, 1e-6, data, device="cpu", progress=False)
     assert stored_steps(out) == FEWEST
     found = run_easy_vqa(model, out, 99.0, data, resume=True, device="cpu", progress=False)
     assert found.tuned.step == FEWEST

@@ -12,13 +12,13 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from tests.evaluation.tiny import tiny_pretrained
-from xfm.config.evaluation import FineTuneConfig
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.data.picture_files import load_image
 from xfm.errors import UserError
+from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.tasks.base import TaskSettings, seeded
-from xfm.tasks.fine_tune import fine_tune, training_config
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import read_captioned, read_labelled, read_masked, read_questions
@@ -76,7 +76,7 @@ def test_fine_tuning_follows_from_the_seed(tiny_world: Path) -> None:
         rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
         settings = TaskSettings(batch_size=4, precision=Precision.FP32)
         task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, settings)
-        losses.append(fine_tune(task, FineTuneConfig(steps=4, batch_size=4)).losses)
+        losses.append(tune(task, FinetuneConfig(steps=4, batch_size=4)).losses)
         torch.rand(5)
     assert losses[0] == losses[1]
 
@@ -88,11 +88,6 @@ def test_training_mode_is_restored_after_prediction(pretrained: Pretrained, tiny
     first = task.predict(rows, batch_size=5)
     assert task.module.training
     torch.testing.assert_close(torch.tensor(first), torch.tensor(task.predict(rows)), atol=5e-3, rtol=0)
-
-
-def test_warm_up_is_a_share_of_the_steps() -> None:
-    config = training_config(FineTuneConfig(steps=200, warmup=0.1, lr=1e-3), 3, Precision.FP32)
-    assert (config.steps, config.seed, config.optim.warmup, config.optim.lr) == (200, 3, 20, 1e-3)
 
 
 def test_seeded_draws_leave_the_state_alone() -> None:

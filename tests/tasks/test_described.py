@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from xfm.config.evaluation import FineTuneConfig
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
+from xfm.finetuning.tuning_run import tune
 from xfm.metrics.ranking import ranks_of_best_positive
 from xfm.metrics.recalls import Rule, own_captions
 from xfm.modeling.features import Encoder, encode_images, encode_texts, tokenize_captions
@@ -24,7 +25,6 @@ from xfm.objectives.sequences import sequence_losses, smoothed_losses
 from xfm.retrieval.in_memory import evaluate_scores, score_all
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.captioning import CaptioningTask, word_f1
-from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalTask, owners, right_pairs
 from xfm.tasks.rows import Described
@@ -86,7 +86,7 @@ def test_captions_of_a_picture_are_positives_of_each_other(
 def test_retrieval_learns(pretrained: Pretrained, pictures: Pictures, rows: list[Described]) -> None:
     task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
     before = task.metrics(rows, task.predict(rows))
-    fine_tune(task, FineTuneConfig(steps=150, batch_size=8, lr=3e-3))
+    tune(task, FinetuneConfig(steps=150, batch_size=8, lr=3e-3))
     after = task.metrics(rows, task.predict(rows))
     assert after["mean_r1"] > max(0.6, before["mean_r1"] + 0.2)
     chance = task.chance(rows, 0)
@@ -132,7 +132,7 @@ def test_predictions_are_the_evaluation_in_memory(
 def test_captioning_overfits(pretrained: Pretrained, pictures: Pictures, rows: list[Described]) -> None:
     few = rows[1:7]
     task = CaptioningTask(pretrained, pictures, few, replace(SETTINGS, batch_size=6))
-    fine_tune(task, FineTuneConfig(steps=250, batch_size=6, lr=3e-3))
+    tune(task, FinetuneConfig(steps=250, batch_size=6, lr=3e-3))
     assert task.predict(few) == [row.captions[0] for row in few]
     assert task.metrics(few, task.predict(few)) == {"word_f1": 1.0, "exact": 1.0}
 
@@ -232,7 +232,7 @@ def test_repeated_captions_are_right_answers(pretrained: Pretrained, repeated: l
     task = RetrievalTask(
         pretrained, Pictures(pretrained.preprocessing), rows, replace(SETTINGS, batch_size=10)
     )
-    fine_tune(task, FineTuneConfig(steps=150, batch_size=10, lr=3e-3))
+    tune(task, FinetuneConfig(steps=150, batch_size=10, lr=3e-3))
     found = task.predict(rows)
     metrics, chance = task.metrics(rows, found), task.chance(rows, 0)
     right = [one.best_text in row.captions for row, one in zip(rows, found, strict=True)]

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
-from xfm.config.evaluation import FineTuneConfig
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.training import Precision
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.errors import UserError
+from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked, TaskSettings
-from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.grounding import GroundingBatch, GroundingTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Reference
@@ -55,7 +55,7 @@ def test_overfits_a_handful_of_rows(
 ) -> None:
     few = rows[:8]
     task = GroundingTask(pretrained, pictures, few, SETTINGS)
-    tuning = fine_tune(task, FineTuneConfig(steps=150, batch_size=8, lr=3e-3))
+    tuning = tune(task, FinetuneConfig(steps=150, batch_size=8, lr=3e-3))
     assert tuning.losses[-1] < 0.3 * tuning.losses[0]
     assert task.metrics(few, task.predict(few))["acc50"] == 1.0
 

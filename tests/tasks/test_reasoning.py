@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from xfm.config.evaluation import FineTuneConfig
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
+from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked, TaskSettings
-from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import PicturePair
@@ -32,7 +32,7 @@ def test_overfits_a_handful_of_rows(
 ) -> None:
     few = rows[:8]
     task = ReasoningTask(pretrained, pictures, few, SETTINGS)
-    tuning = fine_tune(task, FineTuneConfig(steps=120, batch_size=8, lr=3e-3))
+    tuning = tune(task, FinetuneConfig(steps=120, batch_size=8, lr=3e-3))
     assert tuning.losses[-1] < 0.2 * tuning.losses[0]
     assert task.metrics(few, task.predict(few))["accuracy"] == 1.0
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
 
-from xfm.config.evaluation import FineTuneConfig
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
+from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked, TaskSettings
-from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.rows import TRUTH, LabelledText, read_text_pairs
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.text_regression import TextRegressionTask
@@ -33,7 +33,7 @@ PAIRS = [
 def test_overfits(pretrained: Pretrained, rows: list[LabelledText]) -> None:
     labels = tuple(sorted({str(row.label) for row in rows}))
     task = TextClassificationTask(pretrained, rows, SETTINGS, labels)
-    fine_tune(task, FineTuneConfig(steps=250, batch_size=8, lr=3e-3))
+    tune(task, FinetuneConfig(steps=250, batch_size=8, lr=3e-3))
     metrics = task.metrics(rows, task.predict(rows))
     assert metrics["accuracy"] == metrics["f1_macro"] == 1.0
     assert ("auroc" in metrics) == (len(labels) == 2)
@@ -60,7 +60,7 @@ def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) 
     task.loss(task.collate(PAIRS[:4]), torch.Generator()).total.backward()
     missing = [n for n, p in task.module.language.named_parameters() if p.grad is None or not p.grad.any()]
     assert not [name for name in missing if not name.endswith(("qkv.bias", "token_type"))]
-    fine_tune(task, FineTuneConfig(steps=2, batch_size=8, lr=3e-3))
+    tune(task, FinetuneConfig(steps=2, batch_size=8, lr=3e-3))
     for name, value in pretrained.model.state_dict().items():
         assert torch.equal(before[name], value), f"fine-tuning changed the pre-trained {name}"
 
@@ -114,7 +114,7 @@ def test_values_of_any_scale_are_learned(pretrained: Pretrained, scale: float, s
     """The same predictions before and after the scale is worked into the last layer."""
     rows = values(scale, shift)
     task = TextRegressionTask(pretrained, rows, SETTINGS)
-    fine_tune(task, FineTuneConfig(steps=150, batch_size=8, lr=3e-3))
+    tune(task, FinetuneConfig(steps=150, batch_size=8, lr=3e-3))
     before = task.predict(rows)
     metrics = task.metrics(rows, before)
     assert min(metrics["pearson"], metrics["r2"]) > 0.95

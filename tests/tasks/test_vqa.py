@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from xfm.config.evaluation import FineTuneConfig
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
+from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked, TaskSettings
-from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
 from xfm.tasks.vqa import VqaTask, frequent_answers, kind_key, vote_accuracy
@@ -33,7 +33,7 @@ def build(pretrained: Pretrained, pictures: Pictures, rows: list[Question], **se
 def test_overfits_a_handful_of_rows(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:
     few = rows[:8]
     task = build(pretrained, pictures, few)
-    tuning = fine_tune(task, FineTuneConfig(steps=120, batch_size=8, lr=3e-3))
+    tuning = tune(task, FinetuneConfig(steps=120, batch_size=8, lr=3e-3))
     assert tuning.losses[-1] < 0.1 * tuning.losses[0]
     assert task.predict(few) == [row.answer for row in few]
     metrics = task.metrics(few, task.predict(few))

@@ -131,7 +131,7 @@ def _score_rows(chosen: "Namespace", model: Path, config: "EvaluationConfig") ->
     if useless or chosen.world is not None:
         name = useless[0] if useless else "world"
         raise UserError(f"--{name.replace('_', '-')} belongs to an evaluation on a world, not to --test")
-    from xfm.finetuning.scoring import score
+    from xfm.finetuning.score_table import score
     from xfm.reports.labels import is_headline
     from xfm.reports.summary import table
 

@@ -74,7 +74,7 @@ def run(chosen: "Namespace") -> None:
     from xfm.config.options import assemble
 
     config = assemble(FinetuneConfig, chosen)
-    from xfm.finetuning.own import finetune
+    from xfm.finetuning.from_tables import finetune
     from xfm.finetuning.report import REPORT
     from xfm.reports.summary import table
     from xfm.training.flags import last_lines

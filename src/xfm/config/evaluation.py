@@ -1,10 +1,11 @@
 """Configuration of the evaluation. Nothing here imports torch."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
-from xfm.config.training import Precision
+from xfm.config.training import Precision, TuningRates
 
 
 class Part(StrEnum):
@@ -24,31 +25,24 @@ class Part(StrEnum):
 
 WITHOUT_VALIDATION = frozenset({Part.HARD, Part.CATEGORY, Part.DIGITS})
 """Parts with test splits only."""
+MOST_TOKENS = 64
+"""Texts of the short fine-tunings are cut there."""
 
 
 @dataclass(frozen=True)
-class FineTuneConfig:
-    """A short fine-tuning and the rows it sees.
+class ShortTuning(TuningRates):
+    """A short fine-tuning of the evaluation, and the rows it sees.
 
     Attributes:
+        lr: peak learning rate of the pre-trained parts.
         steps: optimiser steps.
         batch_size: rows per step.
-        lr: peak learning rate of the pre-trained parts.
-        muon_lr: peak learning rate of Muon for their matrices, see `OptimConfig`; 0 leaves them to AdamW.
-        new_lr_multiplier: multiplier for newly initialised parts (the task's head; the decoder of answers).
-        weight_decay: decay of matrices.
-        warmup: share of the steps with a rising learning rate; it falls linearly to 0 afterwards.
         train_rows: training rows used at most; 0 takes all.
         test_rows: rows of each test split used at most; 0 takes all.
     """
 
     steps: int = 300
     batch_size: int = 64
-    lr: float = 1e-4
-    muon_lr: float = 0.0
-    new_lr_multiplier: float = 5.0
-    weight_decay: float = 0.01
-    warmup: float = 0.1
     train_rows: int = 0
     test_rows: int = 2000
 
@@ -56,10 +50,23 @@ class FineTuneConfig:
         _require(self.steps > 0, "steps must be positive")
         _require(self.batch_size > 0, "batch_size must be positive")
         check_range("batch_size", self.batch_size, 1, MAX_BATCH)
-        _require(0.0 <= self.warmup < 1.0, "warmup is a share of the steps and must lie in [0, 1)")
+        self.check_rates()
         _require(self.train_rows >= 0 and self.test_rows >= 0, "train_rows and test_rows cannot be negative")
 
-    def scaled(self, scale: float) -> "FineTuneConfig":
+    def whole(self, seed: int, precision: Precision, device: str) -> FinetuneConfig:
+        """The same as any fine-tuning is told of it; there are no validation rows to choose a model by."""
+        rates = {one.name: getattr(self, one.name) for one in fields(TuningRates)}
+        return FinetuneConfig(
+            **rates,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            max_tokens=MOST_TOKENS,
+            seed=seed,
+            precision=precision,
+            device=device,
+        )
+
+    def scaled(self, scale: float) -> "ShortTuning":
         """The same with steps and test rows multiplied by `scale`."""
         return replace(
             self,
@@ -157,17 +164,13 @@ class EvaluationConfig:
     masked_share: float = 0.3
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
-    entailment: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=750, lr=2e-4, muon_lr=1e-3)
+    entailment: ShortTuning = field(default_factory=lambda: ShortTuning(steps=750, lr=2e-4, muon_lr=1e-3))
+    paraphrase: ShortTuning = field(default_factory=lambda: ShortTuning(steps=100, lr=2e-4, muon_lr=1e-3))
+    vqa: ShortTuning = field(
+        default_factory=lambda: ShortTuning(steps=175, lr=1.5e-4, muon_lr=5e-4, new_lr_multiplier=10.0)
     )
-    paraphrase: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=100, lr=2e-4, muon_lr=1e-3)
-    )
-    vqa: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=175, lr=1.5e-4, muon_lr=5e-4, new_lr_multiplier=10.0)
-    )
-    reasoning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=100, muon_lr=5e-4))
-    grounding: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(steps=70, muon_lr=5e-4))
+    reasoning: ShortTuning = field(default_factory=lambda: ShortTuning(steps=100, muon_lr=5e-4))
+    grounding: ShortTuning = field(default_factory=lambda: ShortTuning(steps=70, muon_lr=5e-4))
 
     def __post_init__(self) -> None:
         _require(self.scale > 0, "scale must be positive")
@@ -184,18 +187,13 @@ class EvaluationConfig:
     def resolved(self) -> "EvaluationConfig":
         """The configuration with `scale` worked into every number, and without parts that cannot run."""
         scale = self.scale
+        nested = {one.name: getattr(self, one.name) for one in fields(self)}
         return replace(
             self,
             scale=1.0,
             parts=self._parts_to_run(),
             masked_rows=_shrink(self.masked_rows, scale, least=50),
-            retrieval=self.retrieval.scaled(scale),
-            probe=self.probe.scaled(scale),
-            entailment=self.entailment.scaled(scale),
-            paraphrase=self.paraphrase.scaled(scale),
-            vqa=self.vqa.scaled(scale),
-            reasoning=self.reasoning.scaled(scale),
-            grounding=self.grounding.scaled(scale),
+            **{name: value.scaled(scale) for name, value in nested.items() if hasattr(value, "scaled")},
         )
 
 

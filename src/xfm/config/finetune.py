@@ -7,7 +7,7 @@ from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
 from xfm.config.task import ImageHead
-from xfm.config.training import Grouping, Precision, Schedule
+from xfm.config.training import Precision, TuningRates
 
 
 class Tuning(StrEnum):
@@ -43,7 +43,7 @@ class TuningConfig:
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(TuningRates):
     """A fine-tuning; what is 0 is fitted to the number of rows and the size of the model.
 
     Attributes:
@@ -52,14 +52,6 @@ class FinetuneConfig:
         rows_per_picture: most rows of one picture (questions, phrases, sentences) that follow each other; the
             picture is encoded once for them. More make a step faster, fewer show it more pictures.
         lr: peak learning rate of the pre-trained parts; 0 fits.
-        muon_lr: peak learning rate of Muon for the matrices, see `OptimConfig`; 0 leaves them to AdamW.
-        new_lr_multiplier: multiplier for newly initialised parts (head, decoder).
-        weight_decay: decay of matrices.
-        warmup: share of the steps with a rising learning rate; it falls to 0 afterwards.
-        schedule: the decay of the learning rate.
-        layer_decay: factor of the learning rate from each layer of an encoder to the one below it; 1 treats
-            all layers alike.
-        grouping: which parameters are decayed and have rates of their own.
         average: decay of an exponential moving average of the weights, such as 0.999, which takes the place
             of the weights when they are scored and at the end; 0 averages nothing.
         evaluate_every: steps between looks at the validation rows; 0 looks twenty times.
@@ -88,17 +80,10 @@ class FinetuneConfig:
         device: auto, cpu, cuda, cuda:1, ...
     """
 
+    lr: float = 0.0
     steps: int = 0
     batch_size: int = 0
     rows_per_picture: int = 4
-    lr: float = 0.0
-    muon_lr: float = 0.0
-    new_lr_multiplier: float = 5.0
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    schedule: Schedule = Schedule.LINEAR
-    layer_decay: float = 1.0
-    grouping: Grouping = Grouping.BY_KIND
     average: float = 0.0
     evaluate_every: int = 0
     choose_by: str = ""
@@ -133,12 +118,10 @@ class FinetuneConfig:
             )
         check_range("rows_per_picture", self.rows_per_picture, 1)
         check_range("baseline_steps", self.baseline_steps, 0)
-        for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
-            check_range(name, getattr(self, name), 0)
+        self.check_rates()
         check_range("max_bad", self.max_bad or 0, 0)
         check_range("max_answers", self.max_answers, 1)
-        check_range("layer_decay", self.layer_decay, 0.01, 1)
-        for name, most in (("warmup", 0.99), ("label_smoothing", 0.99), ("average", 0.999999)):
+        for name, most in (("label_smoothing", 0.99), ("average", 0.999999)):
             check_range(name, getattr(self, name), 0, most)
         for name in ("valid_share", "test_share"):
             check_range(name, getattr(self, name), 0.01, 0.4)

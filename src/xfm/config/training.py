@@ -71,39 +71,84 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class OptimConfig:
-    """AdamW, by choice with Muon for the matrices; warm-up, by choice a stretch at the peak, then the decay.
+class Rates:
+    """Learning rates and decay, which every training has; `OptimConfig` is the whole of pre-training's.
 
     Attributes:
         lr: peak learning rate.
         muon_lr: peak learning rate of Muon (Jordan et al., 2024) for the matrices of linear layers; the rest
             stays with AdamW. 0 leaves the matrices to AdamW, too (as published). Its steps are scaled to the
             size of AdamW's, so that a few times `lr` is a good start.
-        new_lr_multiplier: multiplier for newly initialised parts: heads, and fusion when the encoders are
-            loaded.
-        betas: AdamW's moments.
+        new_lr_multiplier: multiplier for newly initialised parts: heads, decoders, and fusion when the
+            encoders are loaded.
         weight_decay: decay of matrices; vectors, scalars and position tables have none.
-        warmup: steps of linear warm-up; the first step already moves.
-        hold: share of the steps after the warm-up that stay at the peak before the decay starts.
         schedule: the decay of the learning rate.
         layer_decay: factor of the learning rate from each layer of an encoder to the one below it (BEiT,
             arXiv 2106.08254); what comes after the encoders has the full rate. 1 treats all layers alike.
         grouping: which parameters are decayed and have rates of their own.
+    """
+
+    lr: float = 1e-4
+    muon_lr: float = 0.0
+    new_lr_multiplier: float = 5.0
+    weight_decay: float = 0.01
+    schedule: Schedule = Schedule.LINEAR
+    layer_decay: float = 1.0
+    grouping: Grouping = Grouping.BY_KIND
+
+    def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
+        """Refuse what no training can have.
+
+        Args:
+            place: what stands before the names of the fields, such as `optim.`.
+            least_decay: the smallest `layer_decay`.
+
+        Raises:
+            ValueError: names the field.
+        """
+        for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
+            check_range(f"{place}{name}", getattr(self, name), 0)
+        check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)
+
+
+@dataclass(frozen=True)
+class TuningRates(Rates):
+    """Those of a fine-tuning, whose warm-up is a share of its steps.
+
+    Attributes:
+        warmup: share of the steps with a rising learning rate; it falls to 0 afterwards.
+    """
+
+    warmup: float = 0.1
+
+    def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
+        """The same, and the share of the warm-up."""
+        super().check_rates(place, least_decay)
+        check_range(f"{place}warmup", self.warmup, 0, 0.99)
+
+    def optim(self, steps: int) -> "OptimConfig":
+        """The optimiser of a fine-tuning of so many steps."""
+        rates = {one.name: getattr(self, one.name) for one in fields(Rates)}
+        return OptimConfig(**rates, warmup=round(steps * self.warmup))
+
+
+@dataclass(frozen=True)
+class OptimConfig(Rates):
+    """AdamW, by choice with Muon for the matrices; warm-up, by choice a stretch at the peak, then the decay.
+
+    Attributes:
+        betas: AdamW's moments.
+        warmup: steps of linear warm-up; the first step already moves.
+        hold: share of the steps after the warm-up that stay at the peak before the decay starts.
         clip: largest gradient norm over all parameters.
         published: optimise exactly as the published code does: decay by its rules and after the step, warm-up
             from rate 0; only its own heads learn faster. `muon_lr` and `hold` must be 0.
     """
 
-    lr: float = 1e-4
-    muon_lr: float = 0.0
     new_lr_multiplier: float = 2.0
     betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
     warmup: int = 2500
     hold: float = 0.0
-    schedule: Schedule = Schedule.LINEAR
-    layer_decay: float = 1.0
-    grouping: Grouping = Grouping.BY_KIND
     clip: float = 1.0
     published: bool = False
 
@@ -114,10 +159,10 @@ class OptimConfig:
             raise ValueError("the published optimiser has a linear schedule and no layer_decay")
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
             raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
-        for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "warmup", "clip"):
+        self.check_rates("optim.", least_decay=0)
+        for name in ("warmup", "clip"):
             check_range(f"optim.{name}", getattr(self, name), 0)
         check_range("optim.hold", self.hold, 0, 1)
-        check_range("optim.layer_decay", self.layer_decay, 0, 1)
         for beta in self.betas:
             check_range("optim.betas", beta, 0, 1)
 

@@ -15,7 +15,6 @@ from xfm.errors import UserError
 from xfm.modeling.features import Encoder, ImageFeatures, encode_images
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.xfm import XFM
-from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import pictures_of
 
@@ -94,16 +93,6 @@ class Context:
     def splits(self, tests: tuple[str, ...]) -> tuple[str, ...]:
         """The splits to score: `tests`, or the validation split if that was asked for."""
         return ("validation",) if self.config.validation else tests
-
-    def settings(self, batch_size: int, blanked: Blanked = Blanked.NOTHING) -> TaskSettings:
-        """Settings of a fine-tuning."""
-        return TaskSettings(
-            blanked=blanked,
-            batch_size=batch_size,
-            seed=self.config.seed,
-            precision=self.config.precision,
-            device=str(self.device),
-        )
 
     def encode(self, paths: Sequence[Path]) -> tuple[ImageFeatures, Tensor]:
         """Each distinct picture encoded once, and [N] int64 places of the paths among them."""

@@ -1,36 +1,17 @@
 """The models that an evaluation fine-tunes on its way: kept, so that one can ask them."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-import torch
 
 from xfm.config.evaluation import Part
 from xfm.config.next_command import command_line
-from xfm.modeling.folder import save_model
-from xfm.tasks.own import OwnTask
+from xfm.config.pipelines import pipeline_task
+from xfm.evaluation.parts.tuned import TUNED
+from xfm.training.pretrain import MODEL_FOLDER
 
-if TYPE_CHECKING:
-    from xfm.evaluation.context import Context
-
-TASKS_FOLDER, MODEL = "tasks", "model"
+TASKS_FOLDER = "tasks"
 """Models lie in OUT/tasks/PART/model."""
-_SPLITS = {Part.ENTAILMENT: "test", Part.PARAPHRASE: "test"}
-_COLUMNS = "text=text_a,second=text_b"
-_ASKED: Mapping[Part, tuple[str, str]] = MappingProxyType(
-    {
-        Part.VQA: ("visual-question-answering", ""),
-        Part.REASONING: ("visual-reasoning", ""),
-        Part.GROUNDING: ("grounding", ""),
-        Part.ENTAILMENT: ("text-classification", _COLUMNS),
-        Part.PARAPHRASE: ("text-classification", _COLUMNS),
-    }
-)
-"""How each is asked: the pipeline, and what the columns of the world's rows are called."""
 
 
 @dataclass(frozen=True)
@@ -50,47 +31,17 @@ class KeptModel:
     size: int
 
 
-def keep_model(context: "Context", task: OwnTask[Any, Any, Any], name: str, steps: int) -> None:
-    """Write the model of a fine-tuning, whole or not at all.
-
-    Raises:
-        UserError: the disk is full, or the place is not writable.
-    """
-    assert context.kept is not None
-    task.finish()
-    before = context.pretrained.provenance
-    provenance = {
-        "task": task.kind.value,
-        "fine_tuned_from": context.origin,
-        "steps": steps,
-        "seed": task.settings.seed,
-        "rows": {"train": len(task.train_rows)},
-        "licences": before.get("licences", {}),
-        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
-        "evaluation": asdict(context.config),
-        "began_with": {key: value for key, value in before.items() if key != "settings"},
-    }
-    pretrained = context.pretrained
-    save_model(
-        context.kept / name / MODEL,
-        pretrained.model,
-        pretrained.given_tokenizer,
-        pretrained.preprocessing,
-        provenance,
-        task.module,
-    )
-
-
 def kept_models(out: Path, world: Path, validation: bool = False) -> list[KeptModel]:
     """The models that an evaluation in a folder has kept, each with a command that asks it."""
     found = []
-    for part, (task, columns) in _ASKED.items():
-        folder = out / TASKS_FOLDER / part.value / MODEL
+    for part, own in TUNED.items():
+        folder = out / TASKS_FOLDER / part.value / MODEL_FOLDER
         if not (folder / "task.json").exists():
             continue
-        split = "validation" if validation else _SPLITS.get(part, "seen")
+        split = "validation" if validation else own.tests[0]
         rows, answers = world / "tasks" / part.value / f"{split}.jsonl", f"{part.value}-answers.jsonl"
-        command = command_line("predict", task, model=folder, input=rows, out=answers, columns=columns)
+        asked = pipeline_task(own.task.kind)
+        command = command_line("predict", asked, model=folder, input=rows, out=answers, columns=own.columns)
         size = sum(path.stat().st_size for path in folder.iterdir())
         found.append(KeptModel(part, folder, command, size))
     return found
@@ -98,7 +49,7 @@ def kept_models(out: Path, world: Path, validation: bool = False) -> list[KeptMo
 
 def without_model(out: Path, parts: Iterable[Part]) -> list[Part]:
     """Those of the parts that fine-tune whose model is not there: an earlier version kept none."""
-    return [p for p in parts if p in _ASKED and not (out / TASKS_FOLDER / p.value / MODEL).exists()]
+    return [p for p in parts if p in TUNED and not (out / TASKS_FOLDER / p.value / MODEL_FOLDER).exists()]
 
 
 def listing(models: list[KeptModel]) -> str:

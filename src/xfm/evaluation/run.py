@@ -35,7 +35,7 @@ from xfm.training.flags import Flag, plain
 from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
-CACHE_FORMAT = 2  # raise it when a part starts to compute something else
+CACHE_FORMAT = 3  # raise it when a part starts to compute something else
 _TASKS = {Part.HARD: "retrieval", Part.MASKED_TOKENS: "masked_token"}
 """Folders of task files whose name is not the part's."""
 

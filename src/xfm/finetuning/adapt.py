@@ -6,7 +6,6 @@ from torch import nn
 
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.errors import UserError
-from xfm.modeling.task_models import TaskModel
 
 if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 ENCODERS = ("language", "vision", "fusion")
 
 
-def adapt(module: TaskModel, config: TuningConfig) -> None:
+def adapt(module: nn.Module, config: TuningConfig) -> None:
     """Freeze encoders of a task model, or add LoRA to the matrices of their linear layers, in place.
 
     Raises:
@@ -43,7 +42,7 @@ def merge(module: nn.Module) -> None:
     module.requires_grad_(True)
 
 
-def _encoder(module: TaskModel, name: str) -> nn.Module | None:
+def _encoder(module: nn.Module, name: str) -> nn.Module | None:
     """The encoder of a task model, None where the task has none of that name."""
     holder = getattr(module, "model", module)
     return getattr(holder, name, None)

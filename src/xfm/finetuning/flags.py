@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from xfm.finetuning.tune import Tuned
+from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
 from xfm.training.flags import Flag, Line, What, of_log, shortened
@@ -13,7 +13,7 @@ FEWEST_LOOKS = 3
 
 
 def flags_of(
-    tuned: Tuned,
+    tuned: TuningRun,
     planned: int,
     fitting: int,
     metrics: tuple[str, str],
@@ -43,7 +43,7 @@ def flags_of(
     return [*(flag for flag in found if flag), *of_log(lines)]
 
 
-def unfinished(tuned: Tuned, planned: int, metric: str) -> Flag | None:
+def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
     """A model that was better at the last look than at any before, when the steps ended."""
     looks = tuned.looks
     if len(looks) < FEWEST_LOOKS or tuned.step < planned:

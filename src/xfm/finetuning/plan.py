@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import OptimConfig, TrainingConfig
+from xfm.config.training import TrainingConfig
 from xfm.tasks.base import Blanked, TaskSettings
 
 FEW, MANY = 300, 30_000
@@ -64,23 +64,13 @@ def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) ->
     )
 
 
-def training_config(config: FinetuneConfig) -> TrainingConfig:
-    """What the loop is told of a fitted configuration."""
-    optim = OptimConfig(
-        lr=config.lr,
-        muon_lr=config.muon_lr,
-        new_lr_multiplier=config.new_lr_multiplier,
-        weight_decay=config.weight_decay,
-        warmup=round(config.steps * config.warmup),
-        schedule=config.schedule,
-        layer_decay=config.layer_decay,
-        grouping=config.grouping,
-    )
+def training_config(config: FinetuneConfig, settings: TaskSettings) -> TrainingConfig:
+    """What the loop is told of a fitted configuration, and of the task's settings."""
     return TrainingConfig(
         steps=config.steps,
-        seed=config.seed,
-        precision=config.precision,
-        optim=optim,
+        seed=settings.seed,
+        precision=settings.precision,
+        optim=config.optim(config.steps),
         save_every=max(config.evaluate_every, config.steps // 10),
         keep=1,
         log_every=max(1, config.steps // 100),

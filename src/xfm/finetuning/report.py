@@ -13,7 +13,7 @@ from xfm.data.left_out import left_out_lines
 from xfm.finetuning.cards import Card, cards_of
 from xfm.finetuning.compare import calibration_of
 from xfm.finetuning.leaderboard import Leaderboard
-from xfm.finetuning.tune import Tuned
+from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_log, small_multiples
@@ -96,7 +96,7 @@ def write_report(
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, Sequence[Any]],
     scores: Mapping[str, Score],
-    tuned: Tuned,
+    tuned: TuningRun,
     details: Mapping[str, Any],
     *,
     places: PlaceOf = lambda row, pictures: "",
@@ -137,7 +137,7 @@ def write_report(
     return out / REPORT
 
 
-def facts(details: Mapping[str, Any], tuned: Tuned, primary: str) -> list[tuple[str, str]]:
+def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
     """What was run, as label and text."""
     config, rows = details["config"], details["rows"]
     best, tokens = tuned.best, details["tokens"]
@@ -231,7 +231,7 @@ def classes_of(task: ClassTask[Any, Any], rows: Sequence[Any], predictions: Sequ
     )
 
 
-def _chart(out: Path, task: str, primary: str, tuned: Tuned) -> str:
+def _chart(out: Path, task: str, primary: str, tuned: TuningRun) -> str:
     """Training losses, and the primary and another metric on the validation rows."""
     panels: dict[str, dict[str, Curve]] = {}
     log = read_log(out / LOG_FILE)

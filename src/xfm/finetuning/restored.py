@@ -6,20 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskConfig, TaskKind
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
-from xfm.finetuning.data import reading
-from xfm.finetuning.plan import task_settings
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import LONGEST, fitting_length, text_limit
 from xfm.finetuning.usable import readable_rows
 from xfm.modeling.folder import Pretrained
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.own import OwnTask
+from xfm.tasks.own import OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 from xfm.tasks.vqa import VqaTask
@@ -47,7 +45,7 @@ def restored(
     base: Pretrained,
     pictures: Pictures,
     rows: Sequence[Any],
-    config: FinetuneConfig,
+    settings: TaskSettings,
 ) -> AnyTask:
     """The task of a fine-tuned model as it was when it was saved.
 
@@ -56,16 +54,16 @@ def restored(
         base: the model.
         pictures: as the model takes them.
         rows: what chance and constant guesses are drawn from, in the place of training rows.
-        config: says the device and the arithmetic.
+        settings: batch size, seed, arithmetic and device; the longest text is the model's.
     """
     assert base.task is not None
     told = base.task.task
     labels = told.labels or tuple(str(number) for number in range(told.classes))
     limit = text_limit(base)
     fitting = fitting_length(kind, rows, base.given_tokenizer, min(limit, LONGEST))
-    config = replace(config, max_tokens=told.max_tokens or fitting)
+    settings = replace(settings, max_tokens=told.max_tokens or fitting)
     data = SplitRows(rows, labels=labels, answers=told.answers)
-    task = kind.build(base, pictures, data, task_settings(config))
+    task = kind.build(base, pictures, data, settings)
     task.finish()
     task.module.load_state_dict(base.task.state_dict())
     task.module.eval()
@@ -93,7 +91,7 @@ class NewRows:
         cls,
         kind: type[OwnTask[Any, Any, Any]],
         table: Sequence[TableRow],
-        config: FinetuneConfig,
+        how: Reading,
         pictures: Pictures,
         left_out: LeftOut,
         progress: bool = False,
@@ -103,7 +101,7 @@ class NewRows:
         Args:
             kind: of the task.
             table: the rows as they stand.
-            config: how cells are meant.
+            how: cells are meant.
             pictures: read every picture once.
             left_out: told of rows that are left out.
             progress: show a bar.
@@ -111,7 +109,7 @@ class NewRows:
         Raises:
             UserError: a cell is wrong, or too many rows are left out; names file, row and column.
         """
-        typed = readable_rows(kind, {"test": table}, reading(config), left_out, pictures, progress)["test"]
+        typed = readable_rows(kind, {"test": table}, how, left_out, pictures, progress)["test"]
         left_out.count(str(table[0].file), "test", len(table), len(table) - len(typed))
         places: dict[Path, str] = {}
         first: dict[Path, int] = {}

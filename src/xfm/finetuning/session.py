@@ -21,7 +21,7 @@ from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.baselines.run import Found, scored
 from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.start import LONGEST, fitting_length, head_width, load_base, text_limit
-from xfm.finetuning.tune import Tuned, tune
+from xfm.finetuning.tuning_run import TuningRun, tune
 from xfm.finetuning.usable import usable_rows
 from xfm.finetuning.watch import BEST_FOLDER
 from xfm.modeling.folder import Pretrained
@@ -170,7 +170,7 @@ class Session:
             "finetune": self.config,
         }
 
-    def tuned(self, blanked: Blanked, folder: Path, resume: bool) -> tuple[AnyTask, Tuned]:
+    def tuned(self, blanked: Blanked, folder: Path, resume: bool) -> tuple[AnyTask, TuningRun]:
         """A task, trained in a folder; LoRA is merged, so that its module is a plain one."""
         config = self.config
         if blanked is not Blanked.NOTHING and config.baseline_steps:
@@ -178,15 +178,8 @@ class Session:
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)
         task = self.type.build(self.pretrained, self.pictures, self.data, task_settings(config, blanked))
         resume = resume and (blanked is Blanked.NOTHING or bool(list_checkpoints(folder)))
-        tuned = tune(
-            task,
-            self.data.valid,
-            config,
-            folder,
-            self.settings(blanked),
-            resume=resume,
-            progress=self.progress,
-        )
+        settings = self.settings(blanked)
+        tuned = tune(task, config, self.data.valid, folder, settings, resume=resume, progress=self.progress)
         merge(task.module)
         return task, tuned
 

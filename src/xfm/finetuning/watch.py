@@ -13,8 +13,7 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
-from xfm.tasks.base import BatchT, Prediction, Row
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training.checkpoint import load_weights, unique_state
 from xfm.training.storage import SAVED_BEFORE, write_folder
 
@@ -38,20 +37,22 @@ class Watch(Generic[Row, BatchT, Prediction]):
         task: what is trained.
         rows: validation rows; without any nothing is watched.
         config: fitted; says how often to look, and when to stop.
-        folder: of the run.
+        folder: of the run; None only where there is nothing to look at.
         progress: tell each look on the terminal.
     """
 
     def __init__(
         self,
-        task: OwnTask[Row, BatchT, Prediction],
+        task: Task[Row, BatchT, Prediction],
         rows: Sequence[Row],
         config: FinetuneConfig,
-        folder: Path,
+        folder: Path | None,
         progress: bool,
     ) -> None:
-        self.task, self.rows, self.config, self.folder = task, rows, config, folder
-        self.progress = progress
+        if rows and folder is None:
+            raise ValueError("validation rows need a folder that keeps the best model")
+        self.task, self.rows, self.config, self.progress = task, rows, config, progress
+        self.folder = folder or Path()
         self.looks: dict[int, Look] = {}
 
     def resume(self) -> None:

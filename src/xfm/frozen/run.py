@@ -21,11 +21,18 @@ from xfm.frozen.save import check_savable, save_probe
 from xfm.frozen.sweep import LinearProbe, fit_probe, joined
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
-from xfm.metrics.classification import Array, majority_accuracy, mean_class_accuracy, top_k_accuracy
+from xfm.metrics.classification import (
+    Array,
+    majority_accuracy,
+    mean_class_accuracy,
+    most_frequent,
+    top_k_accuracy,
+)
 from xfm.modeling.folder import Preprocessing, Pretrained, load_model
 from xfm.modeling.model_files import WEIGHTS
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.results_folder import Maker, digest, require_free, sign
+from xfm.tasks.classes import TOP
 from xfm.tasks.rows import Labelled
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
@@ -118,7 +125,9 @@ def evaluate_frozen(
         scores, classes = _METHODS[method](features, config, result, progress)
         seconds[method.value] = time.perf_counter() - began
         labels, order = features.test.labels, method is not Method.KNN
-        result.scores |= class_scores(method.value, scores, classes, labels, config.seed, order)
+        result.scores |= class_scores(
+            method.value, scores, classes, labels, config.seed, order, features.train.labels
+        )
         write_scores(out / METRICS, result.scores)
         write_json(out / DETAILS, result.details)
     if save and result.probe is not None:
@@ -247,11 +256,17 @@ _METHODS = {Method.LINEAR: _linear, Method.HEAD: _head, Method.KNN: _knn}
 
 
 def class_scores(
-    method: str, scores: Array, classes: Array, labels: Array, seed: int, order: bool = True
+    method: str,
+    scores: Array,
+    classes: Array,
+    labels: Array,
+    seed: int,
+    order: bool = True,
+    seen: Array | None = None,
 ) -> dict[str, Score]:
     """Accuracy, the mean over the classes and, of more than five classes, top 5.
 
-    Chance is what the most frequent classes of the rows would score, or one over the number of classes.
+    The baseline is to guess the most frequent classes.
 
     Args:
         method: begins the names of the metrics.
@@ -260,19 +275,23 @@ def class_scores(
         labels: [N] true labels.
         seed: of what made the scores.
         order: whether the scores order more than the first class.
+        seen: [M] labels of the training rows; without, the most frequent classes are those of the rows.
     """
     places = {label: place for place, label in enumerate(classes.tolist())}
     targets = np.array([places.get(label, -1) for label in labels.tolist()])
     predicted = classes[scores.argmax(axis=1)]
+    usual = most_frequent(labels if seen is None else seen)
     values = {
-        "accuracy": (float((predicted == labels).mean()), majority_accuracy(labels)),
-        "mean_per_class": (mean_class_accuracy(predicted, labels), 1 / len(np.unique(labels))),
+        "accuracy": (float((predicted == labels).mean()), 1, majority_accuracy(labels, seen)),
+        "mean_per_class": (
+            mean_class_accuracy(predicted, labels),
+            1,
+            mean_class_accuracy(usual.repeat(len(labels)), labels),
+        ),
     }
-    if order and len(classes) > 5:
-        _, counts = np.unique(labels, return_counts=True)
-        usual = float(np.sort(counts)[-5:].sum() / counts.sum())
-        values["top5"] = (top_k_accuracy(scores, targets, 5), usual)
+    if order and len(classes) > TOP:
+        values["top5"] = (top_k_accuracy(scores, targets, TOP), TOP, majority_accuracy(labels, seen, TOP))
     return {
-        f"{TASK}/test/{method}_{name}": Score(value, chance, None, len(labels), seed)
-        for name, (value, chance) in values.items()
+        f"{TASK}/test/{method}_{name}": Score(value, guesses / len(classes), baseline, len(labels), seed)
+        for name, (value, guesses, baseline) in values.items()
     }

@@ -23,14 +23,23 @@ def accuracy(predictions: Array, targets: Array) -> float:
     return float((predictions == targets).mean())
 
 
-def majority_accuracy(targets: Array) -> float:
-    """Accuracy of always giving the most frequent target: the best that no information can do.
+def most_frequent(labels: Array, count: int = 1) -> Array:
+    """The most frequent labels of [N] of any kind; of equally frequent ones the first in their order."""
+    names, counts = np.unique(np.asarray(labels), return_counts=True)
+    return names[np.argsort(-counts, kind="stable")[:count]]
+
+
+def majority_accuracy(targets: Array, seen: Array | None = None, count: int = 1) -> float:
+    """Accuracy of always guessing what is most frequent.
 
     Args:
         targets: [N] labels of any kind.
+        seen: [M] labels that the guess is made from, such as the training rows'; the targets if not given,
+            and then no constant guess does better.
+        count: guesses for each, of which one must be right (top-k).
     """
-    _, counts = np.unique(np.asarray(targets), return_counts=True)
-    return float(counts.max() / counts.sum())
+    usual = most_frequent(targets if seen is None else seen, count)
+    return float(np.isin(np.asarray(targets), usual).mean())
 
 
 def top_k_accuracy(scores: Array, targets: Array, k: int) -> float:

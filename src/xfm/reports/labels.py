@@ -37,7 +37,7 @@ class Group:
     Attributes:
         task: first part of the keys.
         title: heading.
-        explanation: how it is measured and what chance and baseline are.
+        explanation: how it is measured, and its baselines; what chance and a baseline are says `Score`.
     """
 
     task: str
@@ -50,50 +50,48 @@ GROUPS = (
         "retrieval",
         "Image-text retrieval",
         "No training. Pictures and captions are ranked by the contrastive score, then the best candidates "
-        "again by the contrastive score plus the matching head's odds (re-ranked). Chance is a random "
-        "order. Retrieval of held-out objects is near chance by construction: no training picture shows "
-        "them and no caption of a picture names them, so nothing ties their names to their looks. Hard "
-        "distractors are captions with the same objects in another relation.",
+        "again by the contrastive score plus the matching head's odds (re-ranked). Retrieval of held-out "
+        "objects is near chance by construction: no training picture shows them and no caption of a "
+        "picture names them, so nothing ties their names to their looks. Hard distractors are captions "
+        "with the same objects in another relation.",
     ),
     Group(
         "vqa",
         "Question answering",
-        "A short fine-tuning, then the answer list is ranked by likelihood. Baseline: the same fine-tuning "
-        "with the picture blanked. Chance: the most frequent training answer of the question's kind.",
+        "A short fine-tuning, then the answer list is ranked by likelihood. Baselines: the same fine-tuning "
+        "with the picture blanked, and the most frequent training answer of the question's kind.",
     ),
     Group(
         "reasoning",
         "Two-picture reasoning",
-        "A short fine-tuning: is the sentence true of the two pictures together? Baseline: the same "
-        "fine-tuning on text only. Chance: the larger class.",
+        "A short fine-tuning: is the sentence true of the two pictures together? Baselines: the same "
+        "fine-tuning on text only, and the larger class.",
     ),
     Group(
         "grounding",
         "Grounding",
         "A short fine-tuning on referring phrases; scenes of at least four objects. A box counts as right "
-        "from IoU 0.5. Baseline: the better of the best constant box and the same fine-tuning with the "
-        "phrase blanked. Chance: a training box drawn at random.",
+        "from IoU 0.5. Baselines: the best constant box, and the same fine-tuning with the phrase blanked.",
     ),
     Group(
         "masked_token",
         "Masked words",
         "No training. Content words are masked; with a picture the fusion encoder predicts them, with "
-        "none the language encoder alone. Baseline of the right picture: the best of the other "
-        "conditions. Chance: the most frequent masked token.",
+        "none the language encoder alone. Baselines: the most frequent masked token, and of the right "
+        "picture the other conditions.",
     ),
     Group(
         "entailment",
         "Caption entailment",
-        "Language encoder only: a short fine-tuning, and a linear probe on the frozen encoder. Baseline: "
-        "the same training on the second text alone (hypothesis only). Chance: the larger class.",
+        "Language encoder only: a short fine-tuning, and a linear probe on the frozen encoder. Baselines: "
+        "the same training on the second text alone (hypothesis only), and the larger class.",
     ),
     Group("paraphrase", "Caption paraphrase", "As entailment: do both texts say the same?"),
     Group(
         "category",
         "Category of unseen objects",
         "Vision encoder only, frozen: linear probe and k-NN; the probe never saw the test objects. "
-        "Baseline: the better of raw pixels and a randomly initialised encoder. Chance: the largest "
-        "category.",
+        "Baselines: raw pixels, a randomly initialised encoder, and the largest category.",
     ),
     Group(
         "digits",

@@ -34,12 +34,17 @@ REQUIRED_KEYS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Score:
-    """One number of an evaluation.
+    """One number of an evaluation, beside what it has to beat; every command means the same by these.
 
     Attributes:
         value: the model's score, a fraction from 0 to 1 (differences from -1 to 1).
-        chance: what no information gives; see the part's documentation for the exact rule.
-        baseline: the best single-modality baseline, or None where there is none.
+        chance: what guessing at random scores. Classes, answers and tokens are drawn uniformly from all that
+            may be given, boxes and captions from those of the training rows, and a retrieval's order is
+            random; exact where a formula is known, else the mean of some guesses. It is 0 for a difference.
+        baseline: the best of all that was tried and does not understand what it is given: constant guesses
+            (the most frequent class or answer of the training rows, one box for all; of the scored rows
+            where there are no others), the same training without one modality, shallow methods such as raw
+            pixels or TF-IDF. None where nothing was tried.
         n: number of test cases.
         seed: seed of everything random behind the number.
     """

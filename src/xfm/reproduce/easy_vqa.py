@@ -9,19 +9,17 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from xfm.config.evaluation import FineTuneConfig
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.files import read_text
+from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
 from xfm.finetuning.plan import task_settings
-from xfm.finetuning.run import Finetuned, check_folder, finetune
 from xfm.finetuning.start import load_base
+from xfm.finetuning.tuning_run import tune
 from xfm.locks import holds
-from xfm.reports.scores import Score
 from xfm.reproduce.read.easy_vqa import read_easy_vqa
-from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
 from xfm.tasks.splits import SplitRows
@@ -67,7 +65,7 @@ def run_easy_vqa(
     device: str = "auto",
     progress: bool = True,
     max_bad: int | None = None,
-) -> Finetuned:
+) -> FinetuneResult:
     """Fine-tune a model on easy-VQA, and score it on all of its test questions.
 
     Args:
@@ -109,7 +107,7 @@ def run_easy_vqa(
         max_bad=max_bad,
     )
     rows = SplitRows(train, valid, splits["test"])
-    return finetune(TaskKind.VQA, model, rows, config, out, resume=resume, progress=progress)
+    return finetune_rows(TaskKind.VQA, model, rows, config, out, resume=resume, progress=progress)
 
 
 def stored_steps(out: Path) -> int:
@@ -136,15 +134,12 @@ def measure(
 ) -> Speed:
     """The speed of a fine-tuning that is thrown away."""
     pretrained = load_base(str(model), 0)
-    settings = task_settings(replace(SETTINGS, device=device))
+    config = replace(SETTINGS, steps=steps, device=device)
     pictures = Pictures(pretrained.preprocessing)
     pictures.lost = LeftOut(len(train) + len(valid))  # it is the speed that is looked at
-    task = VqaTask(pretrained, pictures, train, settings)
-    config = FineTuneConfig(
-        steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr, muon_lr=SETTINGS.muon_lr
-    )
-    fine_tune(task, config)  # the first steps of a process are slow
-    seconds = fine_tune(task, config).seconds
+    task = VqaTask(pretrained, pictures, train, task_settings(config))
+    tune(task, config)  # the first steps of a process are slow
+    seconds = tune(task, config).seconds
     task.predict(valid)
     began = time.perf_counter()
     task.predict(valid)
@@ -156,13 +151,3 @@ def fitting_steps(speed: Speed, seconds: float, valid: int, test: int) -> int:
     answers = (test + LOOKS * valid) * 2 * speed.question
     steps = (seconds - answers) / (speed.step * (1 + 1 / BASELINE_SHARE))
     return int(min(MOST, max(FEWEST, steps)))
-
-
-def table(scores: dict[str, Score]) -> str:
-    """Scores beside the best baseline and chance, as lines for a terminal."""
-    width = max(len(key) for key in scores)
-    lines = [f"{'':<{width}}  accuracy  question only  chance      n"]
-    for key, score in scores.items():
-        floor = "-" if score.baseline is None else f"{score.baseline:.2%}"
-        lines.append(f"{key:<{width}}  {score.value:>8.2%}  {floor:>13}  {score.chance:>6.2%}  {score.n:>5}")
-    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Fine-tuning on a benchmark, its official scores, and the files for its server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress
 from typing import Any
@@ -10,8 +10,10 @@ import numpy as np
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
 from xfm.data.tokenizer import normalise_caption
+from xfm.finetuning.from_rows import finetune_rows
+from xfm.finetuning.plan import task_settings
 from xfm.finetuning.restored import restored
-from xfm.finetuning.run import AnyTask, finetune
+from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base
 from xfm.reports.stored import METRICS
 from xfm.reproduce.benchmark import Benchmark
@@ -19,6 +21,7 @@ from xfm.reproduce.found import RUN, Found, Setting
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.readable import readable
 from xfm.reproduce.retrieval import evaluate_retrieval
+from xfm.reproduce.score.rules import Metrics
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.registry import task_class
@@ -38,7 +41,7 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
     A run that was interrupted goes on from its last checkpoint; one that is finished is not run again.
 
     Raises:
-        UserError: see `xfm.finetuning.run.finetune`.
+        UserError: see `xfm.finetuning.from_rows.finetune_rows`.
     """
     answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
     task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
@@ -81,7 +84,7 @@ def fine_tuned_task(
         setting: model, recipe and folder.
 
     Raises:
-        UserError: see `xfm.finetuning.run.finetune`.
+        UserError: see `xfm.finetuning.from_rows.finetune_rows`.
     """
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
@@ -92,7 +95,9 @@ def fine_tuned_task(
     if (run / METRICS).is_file():
         return _restored(kind, data, config, setting)
     resume = bool(list_checkpoints(run)) if run.is_dir() else False
-    return finetune(kind, setting.model, data, config, run, resume=resume, progress=setting.progress).task
+    return finetune_rows(
+        kind, setting.model, data, config, run, resume=resume, progress=setting.progress
+    ).task
 
 
 def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, setting: Setting) -> AnyTask:
@@ -100,7 +105,8 @@ def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, sett
     base = load_base(setting.folder / RUN / MODEL_FOLDER)
     config = replace(config, device=str(pick_device(setting.device)))
     pictures = Pictures(base.preprocessing)
-    return restored(task_class(kind, config.regression), base, pictures, data.train, config)
+    settings = task_settings(config)
+    return restored(task_class(kind, config.regression), base, pictures, data.train, settings)
 
 
 def _score(
@@ -111,14 +117,20 @@ def _score(
     rows: Sequence[Any],
     predictions: Sequence[Any],
 ) -> None:
-    """Metrics of a split, and of random guesses beside them."""
+    """Metrics of a split, and of random and constant guesses beside them."""
     rng = np.random.default_rng(task.settings.seed)
     guesses = [task.guess(rows, rng) for _ in range(GUESSES)]
     score = benchmark.score_guesses or benchmark.score
     random = [score(rows, guess) for guess in guesses if guess is not None]
+    constant = [score(rows, guess) for guess in task.constants(rows).values()]
     found.splits[split], found.rows[split] = benchmark.score(rows, predictions), len(rows)
-    names = random[0] if random else {}
-    found.chance[split] = {name: float(np.mean([one[name] for one in random])) for name in names}
+    found.chance[split] = _by_metric(random, lambda values: float(np.mean(values)))
+    found.baseline[split] = _by_metric(constant, max)
+
+
+def _by_metric(scored: Sequence[Metrics], joined: Callable[[list[float]], float]) -> Metrics:
+    """One number a metric of the scores of several guesses."""
+    return {name: joined([one[name] for one in scored]) for name in (scored[0] if scored else ())}
 
 
 def _predicted(task: AnyTask, rows: Sequence[Any], answers: Mapping[str, str]) -> list[Any]:
@@ -129,6 +141,8 @@ def _predicted(task: AnyTask, rows: Sequence[Any], answers: Mapping[str, str]) -
 
 def _summarise(found: Found, benchmark: Benchmark) -> None:
     """Add the splits that are made of the others."""
-    chance, rows = benchmark.summary(found.chance), sum(found.rows.values())
+    rows = sum(found.rows.values())
+    found.chance |= benchmark.summary(found.chance)
+    found.baseline |= benchmark.summary(found.baseline)
     for split, metrics in benchmark.summary(found.splits).items():
-        found.splits[split], found.rows[split], found.chance[split] = metrics, rows, chance.get(split, {})
+        found.splits[split], found.rows[split] = metrics, rows

@@ -19,7 +19,7 @@ class Found:
 
     Attributes:
         splits: metrics by split.
-        chance: what random guesses score, by split.
+        chance, baseline: what random and constant guesses score, by split; see `Score`.
         rows: test cases by split.
         submissions: files for the benchmark's server.
         details: what else is worth knowing.
@@ -27,6 +27,7 @@ class Found:
 
     splits: dict[str, Metrics] = field(default_factory=dict)
     chance: dict[str, Metrics] = field(default_factory=dict)
+    baseline: dict[str, Metrics] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     submissions: list[Path] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +36,11 @@ class Found:
         """The metrics under `PREFIX/SPLIT/METRIC`."""
         return {
             f"{prefix}/{split}/{name}": Score(
-                value, self.chance.get(split, {}).get(name, 0.0), None, self.rows.get(split, 0), seed
+                value,
+                self.chance.get(split, {}).get(name, 0.0),
+                self.baseline.get(split, {}).get(name),
+                self.rows.get(split, 0),
+                seed,
             )
             for split, metrics in self.splits.items()
             for name, value in metrics.items()

@@ -76,12 +76,14 @@ def _features(benchmark: Benchmark, setting: Setting) -> FeatureConfig:
 
 def _classified(split: str, scores: Mapping[str, Score], methods: Mapping[str, str]) -> Found:
     """Scores by `TASK/test/METHOD_METRIC` as metrics of the split, each method's names begun otherwise."""
-    found = Found(splits={split: {}}, chance={split: {}})
+    found = Found(splits={split: {}}, chance={split: {}}, baseline={split: {}})
     for key, score in scores.items():
         name = key.rsplit("/", 1)[1]
         for method, prefix in methods.items():
             if name.startswith(method):
                 metric = prefix + name.removeprefix(method)
                 found.splits[split][metric], found.chance[split][metric] = score.value, score.chance
+                if score.baseline is not None:
+                    found.baseline[split][metric] = score.baseline
                 found.rows[split] = score.n
     return found

@@ -1,16 +1,14 @@
-"""The parts of an evaluation, one file a kind of task; `PARTS` lists them."""
+"""The parts of an evaluation, one file a kind of measurement; `PARTS` lists them."""
 
 from collections.abc import Callable
+from functools import partial
 
 from xfm.config.evaluation import Part
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts.grounding import run_grounding
 from xfm.evaluation.parts.masked_tokens import run_masked_tokens
 from xfm.evaluation.parts.probes import run_category, run_digits
-from xfm.evaluation.parts.reasoning import run_reasoning
 from xfm.evaluation.parts.retrieval import run_hard, run_retrieval
-from xfm.evaluation.parts.text_pairs import run_entailment, run_paraphrase
-from xfm.evaluation.parts.vqa import run_vqa
+from xfm.evaluation.parts.tuned import TUNED, run_tuned
 from xfm.reports.results import PartResult
 
 PARTS: dict[Part, Callable[[Context], PartResult]] = {
@@ -19,10 +17,7 @@ PARTS: dict[Part, Callable[[Context], PartResult]] = {
     Part.MASKED_TOKENS: run_masked_tokens,
     Part.CATEGORY: run_category,
     Part.DIGITS: run_digits,
-    Part.ENTAILMENT: run_entailment,
-    Part.PARAPHRASE: run_paraphrase,
-    Part.VQA: run_vqa,
-    Part.REASONING: run_reasoning,
-    Part.GROUNDING: run_grounding,
+    **{part: partial(run_tuned, part) for part in TUNED},
 }
-"""How each part is run; a new part is one file, one member of `Part` and one line here."""
+"""How each part is run. A new part is a member of `Part`, and one file and one line here; if it is a short
+fine-tuning, a row of `TUNED` instead."""

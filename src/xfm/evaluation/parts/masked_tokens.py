@@ -19,8 +19,9 @@ def run_masked_tokens(context: Context) -> PartResult:
     """Accuracy over masked tokens of content words; the masks are the same for all conditions.
 
     `accuracy_no_image` asks the language encoder and its own token head, which never see a picture;
-    `accuracy_blank_image` asks the fusion encoder with a picture of the mean colour. Chance is the share of
-    the most frequent masked token. The baseline of the right picture is the best of the other conditions.
+    `accuracy_blank_image` asks the fusion encoder with a picture of the mean colour. Chance is one
+    token of the vocabulary. Baselines: the most frequent masked token, and for the right picture the other
+    conditions.
     """
     config, result = context.config, PartResult()
     (split,) = context.splits(("test",))
@@ -44,12 +45,10 @@ def run_masked_tokens(context: Context) -> PartResult:
         for name, value in accuracies.items()
         if name != "right_image"
     }
-    chance = majority_accuracy(targets)
+    chance, usual = 1 / tokenizer.vocab_size, {"most frequent token": majority_accuracy(targets)}
     for name, value in accuracies.items():
-        baselines = others if name == "right_image" else None
-        result.add(
-            f"masked_token/{split}/accuracy_{name}", value, chance, len(targets), config.seed, baselines
-        )
+        floors = usual | (others if name == "right_image" else {})
+        result.add(f"masked_token/{split}/accuracy_{name}", value, chance, len(targets), config.seed, floors)
     result.examples["masked_token"] = plain(_examples(context, rows, masked, predicted))
     return result
 

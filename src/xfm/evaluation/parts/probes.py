@@ -26,8 +26,8 @@ from xfm.tasks.rows import read_labelled
 def run_category(context: Context) -> PartResult:
     """Category of single-object pictures; the test objects are in no training row of the probe.
 
-    Chance is the share of the largest category. Baselines: the same probe on raw pixels and on a randomly
-    initialised encoder of the same configuration.
+    Baselines: the most frequent category, and the same probe on raw pixels and on a randomly initialised
+    encoder of the same configuration.
     """
     config = context.config.probe
     train = context.rows(read_labelled, "category", "train", config.train_rows)
@@ -74,10 +74,11 @@ def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, t
         source: probe_accuracy(*split, config.inverse_penalty, seed) for source, split in splits.items()
     }
     neighbours = {source: neighbour_accuracy(*split, config.neighbours) for source, split in splits.items()}
-    chance = majority_accuracy(labels[train:])
+    chance = 1 / len(np.unique(labels[:train]))
+    usual = {"most frequent class": majority_accuracy(labels[train:], labels[:train])}
     for metric, values in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
         value = values.pop("model")
-        result.add(f"{name}/test/{metric}", value, chance, len(labels) - train, seed, values)
+        result.add(f"{name}/test/{metric}", value, chance, len(labels) - train, seed, usual | values)
     return result
 
 

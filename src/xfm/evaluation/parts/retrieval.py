@@ -20,7 +20,7 @@ SHOWN_CANDIDATES = 5
 def run_retrieval(context: Context) -> PartResult:
     """R@1/5/10 of both directions on each split, by contrastive score and re-ranked, without any training.
 
-    Chance is the expected recall of a random order. Held-out-object retrieval is near chance by construction:
+    Held-out-object retrieval is near chance by construction:
     the names of those objects are learned from text only, so that nothing ties them to their looks.
     """
     result = PartResult()

@@ -1,14 +1,12 @@
-"""`finetune`: from typed rows to a model folder, scores and a report."""
+"""`finetune_rows`: from typed rows to a model folder, scores and a report."""
 
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
@@ -21,13 +19,12 @@ from xfm.finetuning.compare import compare, intervals
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.report import write_report
-from xfm.finetuning.scores import add_scores
+from xfm.finetuning.saved import provenance_of, save_tuned
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
-from xfm.finetuning.tune import Tuned
+from xfm.finetuning.split_scores import add_scores
+from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import partial_pictures, require_same, say_partial
 from xfm.locks import holds
-from xfm.modeling.folder import save_model
-from xfm.modeling.model_files import FRESH
 from xfm.processes import require_alone
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
@@ -42,7 +39,7 @@ from xfm.training.run_folder import require_new
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class FinetuneResult:
     """A finished fine-tuning.
 
     Attributes:
@@ -61,7 +58,7 @@ class Finetuned:
     scores: dict[str, Score]
     task: AnyTask
     predictions: dict[str, list[Any]]
-    tuned: Tuned
+    tuned: TuningRun
     left_out: str = ""
     leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
@@ -74,7 +71,7 @@ class Finetuned:
 
 
 @holds("out")
-def finetune(
+def finetune_rows(
     kind: TaskKind,
     model: Path | str,
     data: SplitRows[Any],
@@ -84,7 +81,7 @@ def finetune(
     resume: bool = False,
     progress: bool = True,
     origin: Origin | None = None,
-) -> Finetuned:
+) -> FinetuneResult:
     """Fine-tune a model on typed rows; `xfm.finetune` is the same for tables.
 
     Args:
@@ -133,17 +130,17 @@ def finetune(
     for name, rows in tests.items():
         others = {**single, **compared.strong}
         metrics = {baseline: found.metrics[name] for baseline, found in others.items()}
-        add_scores(result, task, name, rows, predictions[name], metrics)
+        add_scores(result, task, f"{kind.value}/{name}", rows, predictions[name], metrics)
     flags = tuple(_flags(run, task, tuned, compared.boards))
     said, path, boards = run.left_out.sentence(out / BAD_FILE), out / MODEL_FOLDER, compared.boards
-    found = Finetuned(
+    found = FinetuneResult(
         path, result.scores, task, predictions, tuned, said, boards, flags, _next(run, path, origin)
     )
     _save(run, found, result, origin, seconds, maker)
     return found
 
 
-def _flags(run: Session, task: AnyTask, tuned: Tuned, boards: Mapping[str, Leaderboard]) -> list[Flag]:
+def _flags(run: Session, task: AnyTask, tuned: TuningRun, boards: Mapping[str, Leaderboard]) -> list[Flag]:
     """What was out of the ordinary."""
     metric, best = run.config.choose_by or task.primary, tuned.best
     cases = {"validation": (best.metrics[task.primary], len(run.data.valid))} if best else {}
@@ -171,22 +168,17 @@ def check_folder(out: Path, resume: bool) -> None:
 
 def _save(
     run: Session,
-    found: Finetuned,
+    found: FinetuneResult,
     result: PartResult,
     origin: Origin,
     seconds: Mapping[str, float],
     maker: Maker,
 ) -> None:
     """Write model, details, report and, when all of that is there, the scores."""
-    provenance, pretrained = _provenance(run, found.tuned), run.pretrained
-    save_model(
-        found.model,
-        pretrained.model,
-        pretrained.given_tokenizer,
-        pretrained.preprocessing,
-        provenance,
-        found.task.module,
-    )
+    settings = to_plain(run.settings(Blanked.NOTHING))
+    valid = len(run.data.valid)
+    provenance = provenance_of(found.task, run.pretrained, run.model, found.tuned, valid, settings=settings)
+    save_tuned(found.model, found.task, run.pretrained, provenance)
     counts = {name: len(rows) for name, rows in run.data.tests.items()}
     details = {
         "provenance": provenance,
@@ -210,27 +202,7 @@ def _save(
     clear(run.out)
 
 
-def _provenance(run: Session, tuned: Tuned) -> dict[str, Any]:
-    """Where the fine-tuned model comes from."""
-    before = run.pretrained.provenance
-    # These tasks add nothing: the heads that they use are trained on.
-    trained_on = run.type.kind in (TaskKind.RETRIEVAL, TaskKind.GROUNDING)
-    return {
-        "task": run.type.kind.value,
-        "fine_tuned_from": run.model,
-        "steps": tuned.step,
-        "best_step": tuned.best.step if tuned.best else None,
-        "seed": run.config.seed,
-        "rows": {"train": len(run.data.train), "valid": len(run.data.valid)},
-        "licences": before.get("licences", {}),
-        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
-        "settings": to_plain(run.settings(Blanked.NOTHING)),
-        **({FRESH: before[FRESH]} if before.get(FRESH) and not trained_on else {}),
-        "began_with": {key: value for key, value in before.items() if key != "settings"},
-    }
-
-
-def _intervals(run: Session, found: Finetuned) -> dict[str, tuple[float, float]]:
+def _intervals(run: Session, found: FinetuneResult) -> dict[str, tuple[float, float]]:
     """95 % intervals by the keys of the scores."""
     task, tests = found.task, run.tests
     return {
@@ -248,7 +220,7 @@ def _next(run: Session, model: Path, origin: Origin) -> str:
     return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown)
 
 
-def _report(run: Session, found: Finetuned, details: Mapping[str, Any], origin: Origin) -> None:
+def _report(run: Session, found: FinetuneResult, details: Mapping[str, Any], origin: Origin) -> None:
     tests = {name: run.tests[name] for name in found.predictions}
     try:
         write_report(

@@ -17,13 +17,14 @@ from xfm.config.training import Precision
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, read_table
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.data import PICTURES_FOLDER
+from xfm.finetuning.data import PICTURES_FOLDER, reading
+from xfm.finetuning.plan import task_settings
 from xfm.finetuning.report import write_report
 from xfm.finetuning.restored import NewRows, few, restored, task_of
-from xfm.finetuning.scores import add_scores
 from xfm.finetuning.session import AnyTask
+from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import find_model, load_base
-from xfm.finetuning.tune import Tuned
+from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import partial_pictures, say_partial
 from xfm.paths import home_path
 from xfm.reports.lines import line_of
@@ -81,9 +82,9 @@ def score(
 ) -> Scored:
     """Score a fine-tuned model on new labelled rows of its task.
 
-    Chance is what random guesses score. The baseline is the best guess that is the same for all rows (the
-    most frequent class or answer, the best constant box, the mean), chosen on these very rows: no constant
-    does better. A label that the model does not know counts as wrong.
+    Chance and baseline are as everywhere (see `xfm.reports.scores.Score`). The baseline is the best guess
+    that is the same for all rows (the most frequent class or answer, the best constant box, the mean), chosen
+    on these very rows: no constant does better. A label that the model does not know counts as wrong.
 
     Args:
         model: folder of a fine-tuned model, or of its run.
@@ -126,10 +127,10 @@ def score(
     root = None if pictures is None else home_path(pictures)
     left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
     table = read_table(test, kind.fields, mapped, out / PICTURES_FOLDER, root, left_out)
-    rows = NewRows.of(kind, table, config, decoded, left_out, progress)
+    rows = NewRows.of(kind, table, reading(config), decoded, left_out, progress)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
     require_free(out, maker)
-    task = restored(kind, base, decoded, rows.rows, config)
+    task = restored(kind, base, decoded, rows.rows, task_settings(config))
     unknown = rows.unknown_to(task)
     sign(out, maker)
     say_partial(partial := partial_pictures(decoded, rows.places))
@@ -158,7 +159,7 @@ def _score(
     began = time.perf_counter()
     predictions = task.predict(rows.rows)
     result = PartResult()
-    add_scores(result, task, SPLIT, rows.rows, predictions, {})
+    add_scores(result, task, f"{task.kind.value}/{SPLIT}", rows.rows, predictions, {})
     _name_baselines(result)
     said = more["left_out"]["says"]
     found = Scored(out, result.scores, _intervals(result), predictions, unknown, said, more["next"])
@@ -216,7 +217,7 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
         ("Seed", str(details["config"]["seed"])),
     ]
     task.train_rows = []  # the training rows are not here, and the page must not show others in their place
-    tuned, splits = Tuned(int(provenance.get("steps") or 0), None, ()), {SPLIT: rows}
+    tuned, splits = TuningRun(int(provenance.get("steps") or 0)), {SPLIT: rows}
     whole = {**details, "facts": facts}
     try:
         write_report(found.out, task, splits, {SPLIT: found.predictions}, found.scores, tuned, whole)

@@ -9,7 +9,7 @@ import pytest
 
 import xfm
 from tests.evaluation.tiny import write_world
-from tests.finetuning.conftest import FILES, SAMPLES
+from tests.finetuning.conftest import FILES, SAMPLES, on_sample, refused
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
@@ -23,7 +23,7 @@ SHORT = FinetuneConfig(steps=2, batch_size=4, device="cpu", precision=Precision.
 @pytest.fixture(scope="module")
 def tuned(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reviews") / "run"
-    xfm.finetune("text-classification", model, SAMPLES / "reviews.csv", out, config=SHORT, progress=False)
+    on_sample(TaskKind.TEXT, model, out, SHORT)
     return out
 
 
@@ -38,9 +38,7 @@ def test_every_task_on_its_rows_as_its_fine_tuning_scored_them(
     """The rows of the test split give the same scores again, with chance, baseline, n and answers."""
     file, columns = FILES[kind]
     train, run = SAMPLES / file, tmp_path / "run"
-    done = xfm.finetune(
-        kind, model, train, run, valid=train, test=train, columns=columns, config=SHORT, progress=False
-    )
+    done = on_sample(kind, model, run, SHORT, valid=train, test=train)
     before = content(run)
     found = xfm.score(
         run / "model", train, columns=columns, precision=Precision.FP32, device="cpu", progress=False
@@ -88,9 +86,7 @@ def test_one_says_what_a_fine_tuned_model_is_scored_on(
     """Before, the embedded benchmark ran, and its metrics and report replaced those of the fine-tuning."""
     before = content(tuned)
     for options in ([], ["--parts", "digits"]):
-        assert main(["evaluate", str(tuned / "model"), "--quiet", *options]) == 2
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1
+        error = refused(capsys, "evaluate", tuned / "model", *options)
         assert f"{tuned / 'model'} was fine-tuned" in error
         assert "--test FILE" in error
         assert "--world worlds/emoji" in error
@@ -146,35 +142,43 @@ def test_the_command(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert {path: text for path, text in content(run).items() if path in before} == before
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("--test NEW", ['new.csv: the column "label"', "it has 1, 0", "the model knows bad, good"]),
+        ("--test SHAPES", ["no column 'text'"]),
+        ("--test NEW --scale 0.1", ["--scale", "world"]),
+        ("--test NEW --world NEW", ["--world"]),
+        ("--columns text=a", ["--columns", "--test"]),
+        ("--test NEW --box-format xyxy", ["box_format", "text-classification"]),
+    ],
+)
 def test_what_is_wrong_is_named(
-    tuned: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: str, words: list[str], tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = tmp_path / "new.csv"
-    rows.write_text("text,label\nfine,1\nbad,0\n")
-    out = ["--out", str(tmp_path / "out"), "--device", "cpu", "--quiet"]
-
-    def sentence(*arguments: str | Path) -> str:
-        assert main(["evaluate", *map(str, arguments), *out]) == 2
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1
-        return error
-
-    error = sentence(tuned, "--test", rows)
-    assert 'new.csv: the column "label" has no label that the model knows; it has 1, 0' in error
-    assert "the model knows bad, good" in error
-    assert "was not fine-tuned for a task" in sentence(model, "--test", rows)
-    assert "there is no column 'text'" in sentence(tuned, "--test", SAMPLES / "shapes.csv")
-    assert "--scale belongs to an evaluation on a world" in sentence(tuned, "--test", rows, "--scale", "0.1")
-    assert "--world belongs" in sentence(tuned, "--test", rows, "--world", tmp_path)
-    assert "--columns says how the rows of --test" in sentence(tuned, "--columns", "text=a")
-    error = sentence(tuned, "--test", rows, "--box-format", "xyxy")
-    assert "box_format is of no use in text-classification" in error
+    places = {"NEW": tmp_path / "new.csv", "SHAPES": SAMPLES / "shapes.csv"}
+    places["NEW"].write_text("text,label\nfine,1\nbad,0\n")
+    options = [places.get(word, word) for word in given.split()]
+    error = refused(capsys, "evaluate", tuned, *options, "--out", tmp_path / "out")
+    assert all(word in error for word in words), error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_was_not_fine_tuned_is_named(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "evaluate", model, "--test", SAMPLES / "reviews.csv")
+    assert f"{model} was not fine-tuned" in error
+
+
+def test_results_of_something_else_are_not_replaced(
+    tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, out = tmp_path / "new.csv", tmp_path / "out"
     shutil.copy(SAMPLES / "reviews.csv", rows)
-    assert main(["evaluate", str(tuned), "--test", str(rows), *out]) == 0
+    given = ["evaluate", str(tuned), "--test", str(rows), "--out", str(out)]
+    assert main([*given, "--device", "cpu", "--quiet"]) == 0
     rows.write_text(rows.read_text() + "new,good\n")
-    error = sentence(tuned, "--test", rows)
-    assert "out holds results of `xfm evaluate`" in error
+    error = refused(capsys, *given)
+    assert f"{out} holds results of `xfm evaluate`" in error
     assert "of another data" in error
     before = content(tuned)
     with pytest.raises(UserError, match=r"run holds results of `xfm finetune` .* --out .*run-2"):

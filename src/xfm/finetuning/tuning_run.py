@@ -1,63 +1,70 @@
-"""The training of one task in a run folder of its own, resumable, with the best model at the end."""
+"""The training of one task: in a run folder, resumable and watched, or without any file."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.watch import Look, Watch
-from xfm.tasks.base import BatchT, Prediction, Row
-from xfm.tasks.own import OwnTask
+from xfm.objectives.losses import Losses
+from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training.averaging import WeightAverage
 from xfm.training.loop import train
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningRun:
     """How a training went.
 
     Attributes:
         step: steps done.
         best: the look that chose the model, None without validation rows.
         looks: every look, in the order of the steps.
+        losses: total loss of each step of a run without a folder; the others have them in their log.
+        seconds: of the training, since it began or was continued.
     """
 
     step: int
-    best: Look | None
-    looks: tuple[Look, ...]
+    best: Look | None = None
+    looks: tuple[Look, ...] = ()
+    losses: tuple[float, ...] = ()
+    seconds: float = 0.0
 
 
 def tune(
-    task: OwnTask[Row, BatchT, Prediction],
-    valid: Sequence[Row],
+    task: Task[Row, BatchT, Prediction],
     config: FinetuneConfig,
-    folder: Path,
-    settings: Mapping[str, Any],
+    valid: Sequence[Row] = (),
+    folder: Path | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     *,
     resume: bool = False,
-    progress: bool = True,
-) -> Tuned:
-    """Train a task in place; its module then has the weights of the best look.
+    progress: bool = False,
+) -> TuningRun:
+    """Train a task in place; its module then has the weights of the best look, or the last.
 
     Args:
-        task: built with the configuration's batch size, seed, precision and device.
-        valid: validation rows, possibly none.
-        config: fitted (see `plan.fitted`).
-        folder: run folder.
+        task: has batch size, seed, precision and device.
+        config: fitted (see `plan.fitted`): no step, rate or batch size is 0.
+        valid: validation rows, possibly none; they need a folder.
+        folder: run folder; None keeps nothing.
         settings: what a resumed run must agree with; values are plain, or dataclasses.
         resume: continue the folder's run.
         progress: show a bar and the looks.
 
     Raises:
         UserError: see `xfm.training.loop.train`.
-        Interrupted: SIGINT or SIGTERM came; the run is saved.
+        Interrupted: SIGINT or SIGTERM came; the run is saved, if there is a folder.
     """
     adapt(task.module, config.tune)
     watch = Watch(task, valid, config, folder, progress)
@@ -70,13 +77,14 @@ def tune(
         watch.resume()
     else:
         watch.check()
-    step = max(watch.looks, default=0)
+    step, seconds = max(watch.looks, default=0), 0.0
+    totals: list[Tensor] = []
     if not (resume and watch.enough):
         result = train(
             averaged or task.module,
-            task.loss,
+            task.loss if folder else _recorded(task, totals),
             task.batches,
-            training_config(config),
+            training_config(config, task.settings),
             folder,
             is_new=averaged.by_own_name(is_new) if averaged else is_new,
             settings=settings,
@@ -87,7 +95,7 @@ def tune(
             finished=_finished(watch, averaged),
             after_step=averaged.update if averaged else lambda: None,
         )
-        step = result.step
+        step, seconds = result.step, result.seconds
         if progress and step < config.steps:
             tqdm.write(
                 f"step {step}: enough, {config.patience} looks brought no better model", file=sys.stderr
@@ -98,7 +106,21 @@ def tune(
             watch.look(step)
     watch.restore()
     task.module.eval()
-    return Tuned(step, watch.best, tuple(watch.looks[step] for step in sorted(watch.looks)))
+    looks = tuple(watch.looks[step] for step in sorted(watch.looks))
+    return TuningRun(step, watch.best, looks, tuple(torch.stack(totals).tolist() if totals else ()), seconds)
+
+
+def _recorded(
+    task: Task[Row, BatchT, Prediction], totals: list[Tensor]
+) -> Callable[[BatchT, torch.Generator], Losses]:
+    """The task's losses; their totals are appended, and stay on the device until all are read at once."""
+
+    def losses(batch: BatchT, generator: torch.Generator) -> Losses:
+        found = task.loss(batch, generator)
+        totals.append(found.total.detach().float())
+        return found
+
+    return losses
 
 
 def _finished(watch: Watch[Row, BatchT, Prediction], averaged: WeightAverage | None) -> Callable[[int], bool]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xfm.config.evaluation import EvaluationConfig, FineTuneConfig, Part
+from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
 from xfm.evaluation.run import fingerprint
 from xfm.reports.stored import read_part
 
@@ -19,7 +19,7 @@ def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
     def of(part: Part, config: EvaluationConfig, weights: str = "w") -> str:
         return fingerprint(part, weights, tiny_world, config)
 
-    other_vqa = replace(config, vqa=FineTuneConfig(steps=3))
+    other_vqa = replace(config, vqa=ShortTuning(steps=3))
     assert of(Part.VQA, config) != of(Part.VQA, other_vqa)
     assert of(Part.GROUNDING, config) == of(Part.GROUNDING, other_vqa)
     assert of(Part.GROUNDING, config) == of(Part.GROUNDING, replace(config, parts=[Part.VQA]))

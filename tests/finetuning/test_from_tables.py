@@ -1,10 +1,9 @@
 """From a table to a model folder with scores and a report, for every task."""
 
 import json
-import os
-import re
 import shutil
-import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,17 @@ import torch
 from PIL import Image
 
 import xfm
-from tests.finetuning.conftest import FILES, SAMPLES, SHORT
+from tests.finetuning.conftest import SAMPLES, SHORT, killed_at_the_end, on_sample, refused, stopped
 from xfm.cli import main
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.task import CLASSIFIERS, TaskKind
 from xfm.errors import UserError
 from xfm.finetuning.baselines.run import BASELINES
+from xfm.finetuning.from_rows import finetune_rows
+from xfm.finetuning.from_tables import task_kind
 from xfm.finetuning.leaderboard import Leaderboard, Sort
-from xfm.finetuning.own import task_kind
-from xfm.finetuning.run import finetune
-from xfm.finetuning.watch import Watch
 from xfm.reports.scores import read_scores
 from xfm.tasks.splits import SplitRows
-from xfm.training.signals import Interrupted
 from xfm.training.storage import MANIFEST, write_folder
 
 SINGLE = {
@@ -40,9 +37,8 @@ SINGLE = {
 
 @pytest.mark.parametrize("kind", list(TaskKind))
 def test_every_task_from_its_sample(kind: TaskKind, model: Path, tmp_path: Path) -> None:
-    file, columns = FILES[kind]
     out = tmp_path / "out"
-    done = xfm.finetune(kind, model, SAMPLES / file, out, columns=columns, config=SHORT, progress=False)
+    done = on_sample(kind, model, out)
     scores = read_scores(out / "metrics.json")
     assert scores == done.scores
     primary = f"{kind.value}/test/{done.task.primary}"
@@ -101,61 +97,98 @@ def test_two_commands_from_a_table_to_answers(model: Path, tmp_path: Path) -> No
 
 
 # ---------------------------------------------------------------- what is wrong is named
-def sentence(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    assert main(["finetune", *map(str, arguments), "--quiet", "--steps", "2", "--device", "cpu"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("xfm: ")
-    assert error.count("\n") == 1
-    return error
+TEXT = ("text-classification", "reviews.csv")
+IMAGE = ("image-classification", "shapes.csv")
+GROUNDING = ("grounding", "boxes.csv")
 
 
-def test_mistakes_are_named_with_their_row(
-    model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("task", "table", "options", "words"),
+    [
+        (TEXT[0], "shapes.csv", "", ["shapes.csv", "no column 'text'"]),
+        (*GROUNDING, "--regression", ["--regression", "text-classification"]),
+        (*TEXT, "--image.flip 0.5", ["image.flip", "only in image-classification, grounding"]),
+        (
+            *GROUNDING,
+            "--image.flip 0.5 --image.mixup 1",
+            ["image.mixup", "only in image-classification", "leave it out"],
+        ),
+        ("chess", "boxes.csv", "", ["'chess'"]),
+        ("image-clasification", "shapes.csv", "", ["did you mean image-classification"]),
+        (*TEXT, "--columns text=text label=label", ["'label=label'"]),
+        (*TEXT, f"--seed {2**63}", ["seed is 9223372036854775808", "from 0"]),
+        (*TEXT, "--max-tokens 2", ["max_tokens is 2", "3 at least"]),
+        (*TEXT, "--choose-by acc", ["choose_by", "acc", "accuracy"]),
+        ("vqa", "no.csv", "--model nothing", ["nothing does not exist", "--model"]),
+    ],
+    ids=str,
+)
+def test_a_wrong_command_is_named(
+    task: str,
+    table: str,
+    options: str,
+    words: list[str],
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rest = ("--model", model, "--out", tmp_path / "out", "--train")
-    error = sentence(capsys, "text-classification", *rest, samples / "shapes.csv")
-    assert "shapes.csv: there is no column 'text'" in error
-    (samples / "pictures" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    (samples / "pictures" / "5.png").unlink()
-    error = sentence(capsys, "image-classification", *rest, samples / "shapes.csv", "--max-bad", "0")
-    for line, name in ((4, "3.png"), (6, "5.png")):
-        assert re.search(rf"shapes.csv:{line}: [^;]*{name}", error)
-    text = (samples / "boxes.csv").read_text().replace("36 25 22 22", "36 25 42 22")
-    (samples / "boxes.csv").write_text(text)
-    error = sentence(capsys, "grounding", *rest, samples / "boxes.csv")
-    assert 'boxes.csv:3: the column "box" [36, 25, 42, 22] lies outside its picture of 64 x 64' in error
-    (samples / "valid.csv").write_text("text,label\nfine,good\nodd,strange\n")
-    valid = ("--valid", samples / "valid.csv")
-    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", *valid)
-    assert "valid.csv:3: the column \"label\" is 'strange', a label that no training row has" in error
-    assert "bad, good" in error
-    error = sentence(capsys, "grounding", *rest, samples / "boxes.csv", "--regression")
-    assert "--regression belongs to text-classification" in error
-    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--image.flip", "0.5")
-    assert "image.flip is of no use in text-classification, only in image-classification, grounding" in error
-    options = ("--image.flip", "0.5", "--image.mixup", "1")
-    error = sentence(capsys, "grounding", *rest, SAMPLES / "boxes.csv", *options)
-    assert "image.mixup is of no use in grounding, only in image-classification; leave it out" in error
-    error = sentence(capsys, "chess", *rest, samples / "boxes.csv")
-    assert "there is no task 'chess'" in error
-    (samples / "same.csv").write_text("text,label\n" + "equal,good\nequal,bad\n" * 5)
-    error = sentence(capsys, "text-classification", *rest, samples / "same.csv")
-    assert "same.csv: no rows can be parted from the others, because they share pictures or texts" in error
-    columns = ("--columns", "text=text", "label=label")
-    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", *columns)
-    assert "there is no place for 'label=label' here" in error
-    error = sentence(capsys, "image-clasification", *rest, samples / "shapes.csv")
-    assert "did you mean image-classification" in error
-    wrong = ("--model", samples / "nothing", "--out", tmp_path / "out", "--train", samples / "no.csv")
-    assert "nothing does not exist; give --model" in sentence(capsys, "vqa", *wrong)
-    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--seed", str(2**63))
-    assert "seed is 9223372036854775808: choose a number from 0" in error
-    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--max-tokens", "2")
-    assert "max_tokens is 2: choose 0, or 3 at least" in error
-    error = sentence(capsys, "text-classification", *rest, samples / "reviews.csv", "--choose-by", "acc")
-    assert "choose_by: text-classification has no acc; choose by accuracy" in error
+    given = ("--model", model, "--out", tmp_path / "out", "--train", SAMPLES / table, "--steps", 2)
+    error = refused(capsys, "finetune", task, *given, *options.split())
+    assert all(word in error for word in words), error
     assert not (tmp_path / "out" / "log.jsonl").exists()
     assert not (tmp_path / "out" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "table", "old", "new", "words"),
+    [
+        (*IMAGE, "pictures/3.png", "pictures/none.png", ["shapes.csv:4: ", "none.png"]),
+        (
+            *GROUNDING,
+            "36 25 22 22",
+            "36 25 42 22",
+            ['boxes.csv:3: the column "box" [36, 25, 42, 22]', "picture of 64 x 64"],
+        ),
+    ],
+)
+def test_a_wrong_cell_is_named_with_its_row(
+    task: str,
+    table: str,
+    old: str,
+    new: str,
+    words: list[str],
+    model: Path,
+    samples: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = samples / table
+    path.write_text(path.read_text().replace(old, new))
+    given = ("--model", model, "--out", tmp_path / "out", "--train", path, "--max-bad", 0)
+    error = refused(capsys, "finetune", task, *given)
+    assert all(word in error for word in words), error
+
+
+@pytest.mark.parametrize(
+    ("table", "valid", "words"),
+    [
+        ("text 1,same\n" * 9, "", "1 class: same"),
+        ("".join(f"text {n},{n / 10}\n" for n in range(30)), "", "30 different labels.*--regression"),
+        ("a,b\n", "", "a.csv has 1 rows, too few"),
+        ("equal,good\nequal,bad\n" * 5, "", r"a.csv: no rows can be parted.* give --validation and --test"),
+        ("a,good\nb,bad\n", "fine,good\nodd,strange\n", r'v.csv:3: .*"label" is \'strange\'.*bad, good'),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_named(
+    table: str, valid: str, words: str, model: Path, tmp_path: Path
+) -> None:
+    for name, content in (("a.csv", table), ("v.csv", valid)):
+        (tmp_path / name).write_text("text,label\n" + content)
+    given = {"valid": tmp_path / "v.csv"} if valid else {}
+    with pytest.raises(UserError, match=words):
+        xfm.finetune(
+            "text-classification", model, tmp_path / "a.csv", tmp_path / "out", progress=False, **given
+        )
 
 
 def test_tasks_may_be_called_as_pipelines_are() -> None:
@@ -164,33 +197,34 @@ def test_tasks_may_be_called_as_pipelines_are() -> None:
     assert [task_kind(kind) for kind in TaskKind] == [*TaskKind]
 
 
-def test_one_class_and_too_many_are_refused(model: Path, tmp_path: Path) -> None:
-    for content, words in (
-        ("".join(f"text {n},same\n" for n in range(9)), "1 class: same"),
-        ("".join(f"text {n},{n / 10}\n" for n in range(30)), "30 different labels.*--regression"),
-        ("a,b\n", "has 1 rows, too few"),
-    ):
-        (tmp_path / "a.csv").write_text("text,label\n" + content)
-        with pytest.raises(UserError, match=words):
-            xfm.finetune("text-classification", model, tmp_path / "a.csv", tmp_path / "out", progress=False)
-
-
 def test_a_finished_run_is_not_overwritten(model: Path, tmp_path: Path) -> None:
-    def run() -> None:
-        out = tmp_path / "out"
-        xfm.finetune("text-classification", model, SAMPLES / "reviews.csv", out, config=SHORT, progress=False)
-
-    def content() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-
-    run()
-    before = content()
+    out = tmp_path / "out"
+    on_sample(TaskKind.TEXT, model, out)
+    before = content(out)
     with pytest.raises(UserError, match="holds a finished run"):
-        run()
-    assert content() == before
+        on_sample(TaskKind.TEXT, model, out)
+    assert content(out) == before
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # ---------------------------------------------------------------- resuming
+@contextmanager
+def settings_of(out: Path) -> Iterator[dict[str, Any]]:
+    """The settings in a run's checkpoint, to be made those of an older version."""
+    (path,) = (out / "checkpoints").iterdir()
+    state = json.loads((path / "state.json").read_text())
+    yield state["settings"]
+
+    def rewrite(draft: Path) -> None:
+        shutil.copytree(path, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        (draft / "state.json").write_text(json.dumps(state))
+
+    write_folder(path, rewrite)
+
+
 @pytest.mark.parametrize("stop", [3, 7])
 def test_a_stopped_run_goes_on_exactly(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
@@ -199,22 +233,11 @@ def test_a_stopped_run_goes_on_exactly(
     config = replace(SHORT, steps=10, evaluate_every=2, lr=1e-3)
 
     def run(out: Path, resume: bool = False, seed: int = 0) -> None:
-        train, chosen = SAMPLES / "questions.jsonl", replace(config, seed=seed)
-        columns = "image=photo,question=q,answer=a"
-        xfm.finetune("vqa", model, train, out, columns=columns, config=chosen, resume=resume, progress=False)
+        on_sample(TaskKind.VQA, model, out, replace(config, seed=seed), resume=resume)
 
     run(tmp_path / "whole")
-    look = Watch.finished
-
-    def interrupt(watch: Watch, done: int) -> bool:  # type: ignore[type-arg]
-        if done == stop and watch.folder == tmp_path / "parts":
-            os.kill(os.getpid(), signal.SIGINT)
-        return look(watch, done)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Watch, "finished", interrupt)
-        with pytest.raises(Interrupted, match="--resume"):
-            run(tmp_path / "parts")
+    with stopped(monkeypatch, tmp_path / "parts", stop):
+        run(tmp_path / "parts")
     assert not (tmp_path / "parts" / "metrics.json").exists()
     split = (tmp_path / "parts" / "split.json").read_text()
     with pytest.raises(UserError, match="already holds a run"):
@@ -240,25 +263,15 @@ def test_what_a_resumed_run_must_agree_with(
     out, table = tmp_path / "out", samples / "reviews.csv"
 
     def run(resume: bool = True, **changes: Any) -> None:
-        config = replace(SHORT, **changes)
-        xfm.finetune("text-classification", model, table, out, config=config, resume=resume, progress=False)
+        on_sample(TaskKind.TEXT, model, out, replace(SHORT, **changes), samples, resume=resume)
 
     with pytest.raises(UserError, match="holds no run to resume"):
         run()
-    with monkeypatch.context() as patched:
-        patched.setattr(Watch, "restore", lambda watch: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run(resume=False)
-    (path,) = (out / "checkpoints").iterdir()
-    state = json.loads((path / "state.json").read_text())
-    for name in ("choose_by", "image_head"):
-        del state["settings"]["finetune"][name]
-
-    def rewrite(draft: Path) -> None:
-        shutil.copytree(path, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-        (draft / "state.json").write_text(json.dumps(state))
-
-    write_folder(path, rewrite)
+    with killed_at_the_end(monkeypatch):
+        run(resume=False)
+    with settings_of(out) as settings:
+        for name in ("choose_by", "image_head"):
+            del settings["finetune"][name]
     with pytest.raises(UserError, match=r"finetune\.lr was [\d.e-]+ and is now 0.5"):
         run(lr=0.5)
     with pytest.raises(UserError, match=r"finetune\.choose_by was  and is now mcc"):
@@ -279,39 +292,29 @@ def test_a_resumed_run_has_the_same_pictures(
     out, table = tmp_path / "out", samples / "shapes.csv"
 
     def run(resume: bool = True) -> None:
-        config = replace(SHORT, baseline=False)
-        xfm.finetune("image-classification", model, table, out, config=config, resume=resume, progress=False)
+        on_sample(TaskKind.IMAGE, model, out, replace(SHORT, baseline=False), samples, resume=resume)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Watch, "restore", lambda watch: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run(resume=False)
+    with killed_at_the_end(monkeypatch):
+        run(resume=False)
     picture = next(path for path in sorted(samples.rglob("*.png")) if path.name in table.read_text())
     content = picture.read_bytes()
     Image.new("RGB", (40, 40), "red").save(picture)
     with pytest.raises(UserError, match="trained on other pictures: files of these names have changed"):
         run()
-    (path,) = (out / "checkpoints").iterdir()
-    state = json.loads((path / "state.json").read_text())
-    assert state["settings"].pop("pictures")
-
-    def rewrite(draft: Path) -> None:
-        shutil.copytree(path, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-
     picture.write_bytes(content)
-    write_folder(path, rewrite)
+    with settings_of(out) as settings:
+        assert settings.pop("pictures")
     run()
     assert (out / "metrics.json").exists()
 
 
-def test_the_list_of_answers_has_an_end(model: Path, samples: Path, tmp_path: Path) -> None:
+def test_the_list_of_answers_has_an_end(model: Path, tmp_path: Path) -> None:
     """Of a table and of typed rows alike."""
-    table, columns = samples / "questions.jsonl", "image=photo,question=q,answer=a"
     config = replace(SHORT, steps=1, max_answers=2, baseline=False)
-    done = xfm.finetune("vqa", model, table, tmp_path / "a", columns=columns, config=config, progress=False)
+    done = on_sample(TaskKind.VQA, model, tmp_path / "a", config)
     assert len(done.task.answers.answers) == 2
     rows = SplitRows(done.task.train_rows, test=done.task.train_rows)
-    typed = finetune(TaskKind.VQA, model, rows, config, tmp_path / "b", progress=False)
+    typed = finetune_rows(TaskKind.VQA, model, rows, config, tmp_path / "b", progress=False)
     assert typed.task.answers.answers == done.task.answers.answers
 
 
@@ -332,14 +335,7 @@ def test_frozen_and_low_rank_encoders(model: Path, tmp_path: Path, tuning: Tunin
         pytest.importorskip("peft")
     tune = TuningConfig(language=tuning, vision=tuning, rank=2)
     config = replace(SHORT, steps=4, lr=1e-2, tune=tune, baseline=False)
-    done = xfm.finetune(
-        "image-text-classification",
-        model,
-        SAMPLES / "claims.csv",
-        tmp_path / "out",
-        config=config,
-        progress=False,
-    )
+    done = on_sample(TaskKind.PAIR, model, tmp_path / "out", config)
     before, after = xfm.load_model(model).model, xfm.load_model(done.model)
     new = after.model.state_dict()
     assert before.state_dict().keys() == new.keys()
@@ -361,14 +357,10 @@ def test_frozen_and_low_rank_encoders(model: Path, tmp_path: Path, tuning: Tunin
     assert torch.linalg.matrix_rank(difference, rtol=1e-3) <= 2
 
 
-def test_pictures_of_another_size(model: Path, samples: Path, tmp_path: Path) -> None:
-    config = replace(SHORT, image_size=64)
-    out = tmp_path / "out"
-    done = xfm.finetune(
-        "image-classification", model, samples / "shapes.csv", out, config=config, progress=False
-    )
+def test_pictures_of_another_size(model: Path, tmp_path: Path) -> None:
+    done = on_sample(TaskKind.IMAGE, model, tmp_path / "out", replace(SHORT, image_size=64))
     loaded = xfm.load_model(done.model)
     assert loaded.preprocessing.shape == (64, 64)
     assert loaded.model.config.vision.image_size == 64
     ask = xfm.pipeline("image-classification", model=done.model)
-    assert ask(Image.open(samples / "pictures" / "1.png"))[0]["label"] in ("circle", "square")
+    assert ask(Image.open(SAMPLES / "pictures" / "1.png"))[0]["label"] in ("circle", "square")

@@ -9,9 +9,10 @@ from xfm.config.task import TaskKind
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError, suggest
-from xfm.finetuning import run
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
+from xfm.finetuning.session import Origin
 from xfm.finetuning.start import find_model, load_base
 from xfm.locks import holds
 from xfm.paths import home_path
@@ -34,7 +35,7 @@ def finetune(
     config: FinetuneConfig | None = None,
     resume: bool = False,
     progress: bool = True,
-) -> run.Finetuned:
+) -> FinetuneResult:
     """Fine-tune a model on tables of one's own.
 
     Args:
@@ -67,7 +68,7 @@ def finetune(
     config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
     kind = task_kind(task)
     check_applicable(kind, config)
-    run.check_folder(out, resume)  # before anything is written into it
+    check_folder(out, resume)  # before anything is written into it
     find_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
@@ -75,7 +76,7 @@ def finetune(
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)
     data = read_data(task_class(kind, config.regression), tables, config, out, decoded, left_out, progress)
-    origin = run.Origin(
+    origin = Origin(
         data.places,
         data.sources,
         data.row_places,
@@ -85,7 +86,7 @@ def finetune(
         base=(pretrained, decoded),
         left_out=left_out,
     )
-    return run.finetune(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
+    return finetune_rows(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
 
 
 def task_kind(name: str) -> TaskKind:

@@ -1,0 +1,199 @@
+"""The parts that fine-tune for a short time: what differs from task to task, and one function over it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from xfm.config.evaluation import Part, ShortTuning
+from xfm.evaluation.context import Context
+from xfm.evaluation.examples import (
+    GroundingExample,
+    QuestionExample,
+    ReasoningExample,
+    TextPairExample,
+    pick_examples,
+    plain,
+)
+from xfm.evaluation.parts.text_pairs import add_probe_score
+from xfm.finetuning.plan import task_settings
+from xfm.finetuning.saved import provenance_of, save_tuned
+from xfm.finetuning.session import AnyTask
+from xfm.finetuning.split_scores import add_scores, constant_metrics
+from xfm.finetuning.tuning_run import TuningRun, tune
+from xfm.metrics.boxes import paired_iou
+from xfm.reports.results import PartResult
+from xfm.reports.scores import SPLITS
+from xfm.tasks.base import Blanked
+from xfm.tasks.classes import Choice
+from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.reasoning import ReasoningTask
+from xfm.tasks.rows import (
+    TRUTH,
+    Corners,
+    LabelledText,
+    PicturePair,
+    Question,
+    Reference,
+    read_picture_pairs,
+    read_questions,
+    read_references,
+    read_text_pairs,
+)
+from xfm.tasks.splits import SplitRows
+from xfm.tasks.text_classification import TextClassificationTask
+from xfm.tasks.vqa import VqaTask
+from xfm.training.pretrain import MODEL_FOLDER
+
+Relative = Callable[[Path], str]
+
+
+# ---------------------------------------------------------------- what the report shows of a row
+def _question(relative: Relative, row: Question, predicted: str, right: bool) -> QuestionExample:
+    return QuestionExample(relative(row.image), row.question, row.kind, row.answer, predicted, right)
+
+
+def _sentence(relative: Relative, row: PicturePair, predicted: Choice, right: bool) -> ReasoningExample:
+    left, other = (relative(image) for image in row.images)
+    return ReasoningExample(left, other, row.text, bool(row.label), predicted.label == TRUTH[True])
+
+
+def _phrase(relative: Relative, row: Reference, predicted: Corners, right: bool) -> GroundingExample:
+    iou = float(paired_iou(np.array([predicted]), np.array([row.box]))[0])
+    return GroundingExample(relative(row.image), row.phrase, row.box, predicted, iou)
+
+
+def _pair(relative: Relative, row: LabelledText, predicted: Choice, right: bool) -> TextPairExample:
+    true = TRUTH[True]
+    return TextPairExample(row.text, row.second or "", row.label == true, predicted.label == true)
+
+
+# ---------------------------------------------------------------- what differs
+def _add_zero_shot(
+    context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
+) -> None:
+    """The same metrics of the pre-trained heads, before any fine-tuning."""
+    seed, constant = task.settings.seed, constant_metrics(task, rows)
+    chance = task.chance(rows, seed)
+    data = SplitRows(task.train_rows)
+    untuned = type(task).build(context.pretrained, context.pictures, data, task.settings)
+    for metric, value in untuned.metrics(rows, untuned.predict(rows)).items():
+        floors = {name: metrics[metric] for name, metrics in constant.items()}
+        result.add(f"{place}/{metric}_zero_shot", value, chance[metric], len(rows), seed, floors)
+
+
+@dataclass(frozen=True)
+class TunedPart:
+    """A part that fine-tunes.
+
+    Attributes:
+        task: that is learned.
+        reader: reads the rows of a world's file.
+        show: a row and its prediction as an example, and whether it is right.
+        shown: examples of a split.
+        tests: splits to score.
+        labels: the classes, for tasks that have some.
+        only: the metrics that are scores; empty for all.
+        also: adds further scores of a split.
+        columns: what a pipeline must be told of the columns of the world's files.
+    """
+
+    task: type[AnyTask]
+    reader: Callable[[Context], Callable[[Path], list[Any]]]
+    show: Callable[[Relative, Any, Any, bool], Any]
+    shown: int
+    tests: tuple[str, ...] = SPLITS
+    labels: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    also: Callable[[Context, PartResult, AnyTask, str, Sequence[Any]], None] | None = None
+    columns: str = ""
+
+
+_TEXT_PAIRS = TunedPart(
+    TextClassificationTask,
+    lambda context: read_text_pairs,
+    _pair,
+    shown=10,
+    tests=("test",),
+    labels=TRUTH,
+    only=("accuracy",),
+    also=add_probe_score,
+    columns="text=text_a,second=text_b",
+)
+TUNED: Mapping[Part, TunedPart] = MappingProxyType(
+    {
+        Part.VQA: TunedPart(VqaTask, lambda context: read_questions, _question, shown=12),
+        Part.REASONING: TunedPart(
+            ReasoningTask, lambda context: read_picture_pairs, _sentence, shown=8, only=("accuracy",)
+        ),
+        Part.GROUNDING: TunedPart(
+            GroundingTask,
+            lambda context: partial(read_references, bad=context.left_out.add),
+            _phrase,
+            shown=10,
+            also=_add_zero_shot,
+        ),
+        Part.ENTAILMENT: _TEXT_PAIRS,
+        Part.PARAPHRASE: _TEXT_PAIRS,
+    }
+)
+"""A new part is a row here, a member of `Part`, and its steps in `EvaluationConfig` under the part's name."""
+
+
+# ---------------------------------------------------------------- what they share
+def run_tuned(part: Part, context: Context) -> PartResult:
+    """A short fine-tuning, and the same without each modality; the models are scored as `xfm finetune`'s are.
+
+    The task's own model is kept, if models are to be kept.
+    """
+    own, result, name = TUNED[part], PartResult(), part.value
+    short: ShortTuning = getattr(context.config, name)
+    read = own.reader(context)
+    train = context.rows(read, name, "train", short.train_rows)
+    tests = {split: context.rows(read, name, split, short.test_rows) for split in context.splits(own.tests)}
+    data = SplitRows(train, labels=own.labels)
+    task, run = _tuned(context, own, data, short)
+    predictions = {split: task.predict(rows) for split, rows in tests.items()}
+    if context.kept is not None:
+        task.finish()
+        before, settings = context.pretrained, asdict(context.config)
+        provenance = provenance_of(task, before, context.origin, run, evaluation=settings)
+        save_tuned(context.kept / name / MODEL_FOLDER, task, before, provenance)
+    result.curves[name] = list(run.losses)
+    without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
+    for blanked, floor in own.task.single(train).items():
+        other, run = _tuned(context, own, data, short, blanked)
+        result.curves[f"{name}, {floor}"] = list(run.losses)
+        for split, rows in tests.items():
+            without[split][floor] = other.metrics(rows, other.predict(rows))
+    for split, rows in tests.items():
+        place = f"{name}/{split}"
+        add_scores(result, task, place, rows, predictions[split], without[split], own.only)
+        if own.also:
+            own.also(context, result, task, place, rows)
+        cases = list(zip(rows, predictions[split], strict=True))
+        right = [task.case(row, predicted).right for row, predicted in cases]
+        result.examples[split] = plain(
+            [
+                own.show(context.relative, *cases[number], right[number])
+                for number in pick_examples(right, own.shown, context.config.seed)
+            ]
+        )
+    return result
+
+
+def _tuned(
+    context: Context,
+    own: TunedPart,
+    data: SplitRows[Any],
+    short: ShortTuning,
+    blanked: Blanked = Blanked.NOTHING,
+) -> tuple[AnyTask, TuningRun]:
+    """The part's task after its training, and how that went."""
+    config = short.whole(context.config.seed, context.config.precision, str(context.device))
+    task = own.task.build(context.pretrained, context.pictures, data, task_settings(config, blanked))
+    return task, tune(task, config, progress=context.progress)

@@ -1,0 +1,69 @@
+"""A fine-tuned model as it is saved: by `xfm.finetune`, and by the evaluation on its way."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xfm.config.task import TaskKind
+from xfm.finetuning.tuning_run import TuningRun
+from xfm.modeling.folder import Pretrained, save_model
+from xfm.modeling.model_files import FRESH
+from xfm.tasks.own import OwnTask
+
+_ADD_NOTHING = frozenset({TaskKind.RETRIEVAL, TaskKind.GROUNDING})
+"""Tasks whose heads are the pre-trained ones: heads that were new are trained on."""
+
+
+def save_tuned(
+    folder: Path, task: OwnTask[Any, Any, Any], pretrained: Pretrained, provenance: dict[str, Any]
+) -> None:
+    """Write the model of a fine-tuning, whole or not at all.
+
+    Args:
+        folder: of the model.
+        task: fine-tuned and finished.
+        pretrained: what it began with.
+        provenance: see `provenance_of`.
+
+    Raises:
+        UserError: the disk is full, or the place is not writable.
+    """
+    model, tokenizer = pretrained.model, pretrained.given_tokenizer
+    save_model(folder, model, tokenizer, pretrained.preprocessing, provenance, task.module)
+
+
+def provenance_of(
+    task: OwnTask[Any, Any, Any],
+    pretrained: Pretrained,
+    began_from: str,
+    run: TuningRun,
+    valid: int = 0,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Where a fine-tuned model comes from.
+
+    Args:
+        task: fine-tuned.
+        pretrained: what it began with.
+        began_from: where that lies, as it was said.
+        run: how the training went.
+        valid: number of validation rows.
+        settings: everything else that its numbers depend on, by name.
+    """
+    before = pretrained.provenance
+    fresh = before.get(FRESH) if task.kind not in _ADD_NOTHING else None
+    return {
+        "task": task.kind.value,
+        "fine_tuned_from": began_from,
+        "steps": run.step,
+        "best_step": run.best.step if run.best else None,
+        "seed": task.settings.seed,
+        "rows": {"train": len(task.train_rows), "valid": valid},
+        "licences": before.get("licences", {}),
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        **settings,
+        **({FRESH: fresh} if fresh else {}),
+        "began_with": {key: value for key, value in before.items() if key != "settings"},
+    }

@@ -1,0 +1,81 @@
+"""Curves, bars and pictures of a page."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.tiny import write_world
+from xfm.reports.charts import PALETTE, running_mean, small_multiples, thin
+from xfm.reports.lines import line_of
+from xfm.reports.page import page_template
+from xfm.reports.scores import Score
+from xfm.reports.thumbnails import Thumbnails
+
+
+def test_charts_are_fragments_in_the_pages_colour() -> None:
+    curve = (list(range(3000)), np.linspace(5, 1, 3000).tolist())
+    chart = small_multiples({"a & b": {"x": curve, "y": curve}, "c": {"c": curve}}, smooth=True)
+    assert chart.startswith("<svg")
+    assert "currentColor" in chart
+    assert "a &amp; b" in chart
+    assert not re.search(r"xmlns|<metadata|<\?xml|\sid=\"figure", chart)
+    assert len(chart) < 120_000
+
+
+def test_long_curves_are_thinned_to_means() -> None:
+    steps, values = thin((list(range(10_000)), [1.0] * 10_000))
+    assert len(steps) == len(values) == 400
+    assert set(values) == {1.0}
+    assert np.mean(steps) == pytest.approx(4999.5)
+
+
+def test_running_mean_keeps_constants_and_length() -> None:
+    assert running_mean([2.0] * 50) == pytest.approx([2.0] * 50)
+    assert running_mean([1.0, 3.0]) == [1.0, 3.0]
+    values = list(range(101))
+    assert running_mean(values)[50] == pytest.approx(50)
+
+
+def test_a_curve_of_one_point_is_visible() -> None:
+    point = f"fill: {PALETTE[0]}"  # lines are stroked, points filled
+    assert point in small_multiples({"a": {"a": ([7.0], [2.0])}})
+    assert point not in small_multiples({"a": {"a": (list(range(50)), [1.0] * 50)}})
+
+
+def test_panels_share_their_steps_and_show_whole_ones() -> None:
+    curves = {"a": ([1, 2, 3], [1.0, 2.0, 3.0]), "b": ([3], [1.0])}
+    chart = small_multiples({name: {name: curve} for name, curve in curves.items()}, last=3, marks=[2])
+    ticks = [text for text in re.findall(r">([\d.]+)</text>", chart) if "." not in text]
+    assert ticks.count("3") >= 2
+    assert "0.5" not in re.findall(r">([\d.]+)</text>", small_multiples({"a": {"a": ([1, 2], [7.0, 9.0])}}))
+    assert chart.count("stroke-dasharray: ") == 2  # the mark, in both panels
+
+
+@pytest.mark.parametrize("floor", [-0.2, 0.0, 0.5, 1.0])
+def test_baseline_and_chance_stay_on_their_bar(floor: float, tmp_path: Path) -> None:
+    """Perfect ones, and a correlation below zero, would be drawn beside it."""
+    line = line_of("vqa/test/accuracy", {"vqa/test/accuracy": Score(0.5, floor, floor, 9, 0)}, {})
+    bar = page_template("parts.html", Thumbnails(tmp_path)).module.bar(line)  # type: ignore[attr-defined]
+    left = [float(x) for x in re.findall(r'class="(?:base|chance)" x="([-.0-9]+)"', bar)]
+    assert left == [min(99, max(0, 100 * floor))] * 2
+
+
+def test_thumbnails_show_the_world_alone(tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world")
+    images = world / "tasks" / "images"
+    shutil.copy(images / "0.png", tmp_path / "outside.png")
+    (images / "a.bmp").write_bytes(b"BM no picture")
+    os.mkfifo(images / "pipe.png")
+    thumbnails = Thumbnails(world)
+    assert thumbnails.uri("tasks/images/0.png").startswith("data:image/jpeg;base64,")
+    (images / "a.jpg").write_bytes(b"no picture")
+    refused = ("../outside.png", str(tmp_path / "outside.png"), "a\0", "\ud800.png")
+    for path in (
+        *refused,
+        *(f"tasks/images/{name}" for name in ("a.bmp", "a.jpg", "pipe.png", "absent.png")),
+    ):
+        assert thumbnails.uri(path) == ""
