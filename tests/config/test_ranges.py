@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from xfm.config.evaluation import FineTuneConfig
+from xfm.config.evaluation import ShortTuning
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import LARGEST, MAX_BATCH, check_range
 from xfm.config.training import TrainingConfig
@@ -20,7 +20,7 @@ def test_what_lies_inside_passes(value: float) -> None:
     check_range("a", value, 0)
 
 
-@pytest.mark.parametrize("kind", [FineTuneConfig, FinetuneConfig])
+@pytest.mark.parametrize("kind", [ShortTuning, FinetuneConfig])
 def test_a_batch_of_absurdly_many_rows_is_refused(kind: Callable[..., object]) -> None:
     with pytest.raises(ValueError, match=rf"batch_size is 1000000000: choose a number .* to {MAX_BATCH}"):
         kind(batch_size=10**9)
