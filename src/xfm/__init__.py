@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xfm.inference.pipeline import pipeline as pipeline
     from xfm.interop.loading import load as load
     from xfm.modeling.folder import load_model as load_model
-    from xfm.modeling.folder import save_model as save_model
+    from xfm.modeling.model_files import save_model as save_model
     from xfm.modeling.gradients import GradientPolicy as GradientPolicy
     from xfm.modeling.xfm import XFM as XFM
     from xfm.training.pretrain import pretrain as pretrain
@@ -43,7 +43,7 @@ _HOMES = {
     "load_recipe": "xfm.config.load",
     "pipeline": "xfm.inference.pipeline",
     "pretrain": "xfm.training.pretrain",
-    "save_model": "xfm.modeling.folder",
+    "save_model": "xfm.modeling.model_files",
     "score": "xfm.finetuning.score_table",
 }
 
