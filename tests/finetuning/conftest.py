@@ -1,4 +1,6 @@
+import json
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Iterator
@@ -67,6 +69,15 @@ def refused(capsys: pytest.CaptureFixture[str], command: str, *arguments: object
     assert error.startswith("xfm: ")
     assert error.count("\n") == 1
     return error
+
+
+def answers(next_command: str) -> list[Any]:
+    """What a model answers by the command that is shown, pasted into a shell."""
+    xfm_itself, *words = shlex.split(next_command)
+    assert xfm_itself == "xfm"
+    assert main(words) == 0
+    written = Path(words[words.index("--out") + 1])
+    return [json.loads(line)["prediction"] for line in written.read_text().splitlines()]
 
 
 @contextmanager

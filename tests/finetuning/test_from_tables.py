@@ -1,6 +1,7 @@
 """From a table to a model folder with scores and a report, for every task."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 import xfm
-from tests.finetuning.conftest import SAMPLES, SHORT, killed_at_the_end, on_sample, refused, stopped
+from tests.finetuning.conftest import SAMPLES, SHORT, answers, killed_at_the_end, on_sample, refused, stopped
 from xfm.cli import main
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.task import CLASSIFIERS, TaskKind
@@ -37,8 +38,10 @@ SINGLE = {
 
 @pytest.mark.parametrize("kind", list(TaskKind))
 def test_every_task_from_its_sample(kind: TaskKind, model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    done = on_sample(kind, model, out)
+    """In folders whose names a shell must be told in quotes."""
+    place = Path(shutil.copytree(SAMPLES, tmp_path / "my samples ($1)"))
+    out = tmp_path / "it's a run"
+    done = on_sample(kind, model, out, folder=place)
     scores = read_scores(out / "metrics.json")
     assert scores == done.scores
     primary = f"{kind.value}/test/{done.task.primary}"
@@ -74,6 +77,9 @@ def test_every_task_from_its_sample(kind: TaskKind, model: Path, tmp_path: Path)
     own = done.task.module.state_dict()
     assert own.keys() == loaded.task.state_dict().keys()
     assert all(torch.equal(own[name], tensor) for name, tensor in loaded.task.state_dict().items())
+    assert details["next"] == done.next_command
+    assert str(out) in shlex.split(done.next_command)[-1]
+    assert len(answers(done.next_command)) == 10
     for blanked in SINGLE.get(kind, ()):
         assert (out / "baselines" / blanked.replace(" ", "-") / "scores.json").exists()
 

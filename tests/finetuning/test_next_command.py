@@ -1,20 +1,16 @@
 """The last line of a fine-tuning is a command that works as pasted."""
 
-import html
 import json
 import shlex
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.evaluation.tiny import write_world
-from tests.finetuning.conftest import FILES, SAMPLES, on_sample
-from tests.finetuning.conftest import SHORT as ON_SAMPLE
+from tests.finetuning.conftest import SAMPLES
 from xfm.cli import main
 from xfm.config.next_command import READ, command_line, common_folder, next_command
-from xfm.config.task import TaskKind
 from xfm.inference.predict.sources import TABLES
 
 SHORT = ["--steps", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
@@ -25,25 +21,6 @@ def pasted(shown: str) -> list[str]:
     words = shlex.split(line.removeprefix("Use it:"))
     assert words[0] == "xfm"
     return words[1:]
-
-
-@pytest.mark.parametrize("kind", list(TaskKind))
-def test_the_last_line_can_be_pasted(
-    kind: TaskKind, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file, columns = FILES[kind]
-    place = tmp_path / "my samples ($1)"
-    shutil.copytree(SAMPLES, place)
-    line = ["finetune", kind.value, "--model", str(model), "--train", str(place / file)]
-    line += ["--columns", columns, "--out", str(tmp_path / "it's a run"), "--baseline", "false", *SHORT]
-    assert main(line) == 0
-    words = pasted(capsys.readouterr().out)
-    details = json.loads((tmp_path / "it's a run" / "evaluation.json").read_text())
-    assert shlex.split(details["next"])[1:] == words  # the report says the same
-    assert main(words) == 0
-    answers = Path(words[words.index("--out") + 1])
-    assert answers.parent == tmp_path / "it's a run"
-    assert len([json.loads(row)["prediction"] for row in answers.read_text().splitlines()]) == 10
 
 
 def test_a_folder_of_pictures_can_be_pasted(
@@ -107,20 +84,6 @@ def test_the_folder_of_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert common_folder([Path("1.png"), Path("a/1.png")]) == Path(".")
     assert common_folder([Path("/x/y/1.png")]) == Path("/x/y")
     assert common_folder([]) == Path(".")
-
-
-@pytest.mark.parametrize("kind", [TaskKind.TEXT, TaskKind.RETRIEVAL, TaskKind.VQA])
-def test_scores_of_new_rows_end_with_a_command(
-    kind: TaskKind, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file, columns = FILES[kind]
-    on_sample(kind, model, tmp_path / "run", replace(ON_SAMPLE, steps=1, baseline=False))
-    rows = ["--test", str(SAMPLES / file), "--columns", columns, "--out", str(tmp_path / "my scores")]
-    assert main(["evaluate", str(tmp_path / "run"), *rows, "--device", "cpu", "--quiet"]) == 0
-    words = pasted(capsys.readouterr().out)
-    assert shlex.join(["xfm", *words]) in html.unescape((tmp_path / "my scores" / "report.html").read_text())
-    assert main(words) == 0
-    assert len((tmp_path / "my scores" / "answers.jsonl").read_text().splitlines()) == 10
 
 
 def test_an_evaluation_ends_with_a_command(

@@ -20,6 +20,7 @@ from xfm.finetuning.adapt import adapt, merge
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.plan import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
+from xfm.finetuning.tuning_run import tune
 from xfm.finetuning.watch import Look, Watch
 from xfm.modeling.task_models import build_task_model
 from xfm.tasks.base import TaskSettings
@@ -167,6 +168,21 @@ def test_low_rank_additions_are_worked_in() -> None:
         torch.testing.assert_close(module(pixels, tokens), before, atol=1e-4, rtol=1e-4)
     assert list(module.state_dict()) == names
     assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_low_rank_additions_follow_from_the_seed() -> None:
+    pytest.importorskip("peft")
+    rows = [LabelledText("yes", "a"), LabelledText("no", "b")]
+    config = FinetuneConfig(steps=2, batch_size=2, lr=1e-2, tune=TuningConfig(language=Tuning.LORA))
+    settings = TaskSettings(batch_size=2, precision=Precision.FP32)
+    runs = []
+    for _ in range(2):
+        task = TextClassificationTask(tiny_pretrained(), rows, settings, ("a", "b"))
+        runs.append(tune(task, config))
+        torch.rand(3)
+    assert runs[0].losses == runs[1].losses
+    assert [run.step for run in runs] == [2, 2]
+    assert torch.isfinite(torch.tensor(runs[0].losses)).all()
 
 
 # ---------------------------------------------------------------- length of texts

@@ -1,5 +1,6 @@
 """A fine-tuned model on new labelled rows: `xfm evaluate MODEL --test FILE` and `xfm.score`."""
 
+import html
 import json
 import shutil
 from collections import Counter
@@ -9,7 +10,7 @@ import pytest
 
 import xfm
 from tests.evaluation.tiny import write_world
-from tests.finetuning.conftest import FILES, SAMPLES, on_sample, refused
+from tests.finetuning.conftest import FILES, SAMPLES, answers, on_sample, refused
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskKind
@@ -62,6 +63,8 @@ def test_every_task_on_its_rows_as_its_fine_tuning_scored_them(
     assert str(train) in page
     assert "training rows</th>" not in page
     assert "A fine-tuned model on new rows" in page
+    assert found.next_command in html.unescape(page)
+    assert len(answers(found.next_command)) == 10
     assert {path: text for path, text in content(run).items() if path in before} == before
 
 

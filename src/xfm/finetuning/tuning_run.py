@@ -17,7 +17,7 @@ from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.watch import Look, Watch
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import BatchT, Prediction, Row, Task
+from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.training.averaging import WeightAverage
 from xfm.training.loop import train
 
@@ -66,7 +66,8 @@ def tune(
         UserError: see `xfm.training.loop.train`.
         Interrupted: SIGINT or SIGTERM came; the run is saved, if there is a folder.
     """
-    adapt(task.module, config.tune)
+    with seeded(task.settings.seed):  # LoRA's additions begin with draws
+        adapt(task.module, config.tune)
     watch = Watch(task, valid, config, folder, progress)
 
     def is_new(name: str) -> bool:
