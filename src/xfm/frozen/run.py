@@ -16,12 +16,13 @@ from xfm.errors import UserError
 from xfm.files import file_digest, model_folder
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.deep import fit_head
-from xfm.frozen.probe import Split, nearest_neighbours
+from xfm.frozen.features import Split, joined
+from xfm.frozen.linear_probe import LinearProbe, fit_probe
+from xfm.frozen.neighbours import nearest_neighbours
 from xfm.frozen.save import check_savable, save_probe
-from xfm.frozen.sweep import LinearProbe, fit_probe, joined
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
-from xfm.metrics.classification import Array, majority_accuracy, mean_class_accuracy, top_k_accuracy
+from xfm.metrics.classification import Array, accuracy, majority_accuracy, mean_class_accuracy, top_k_accuracy
 from xfm.modeling.folder import WEIGHTS, Preprocessing, Pretrained, load_model
 from xfm.modeling.vision import VisionEncoder
 from xfm.reports.scores import Score, write_json, write_scores
@@ -265,7 +266,7 @@ def class_scores(
     targets = np.array([places.get(label, -1) for label in labels.tolist()])
     predicted = classes[scores.argmax(axis=1)]
     values = {
-        "accuracy": (float((predicted == labels).mean()), majority_accuracy(labels)),
+        "accuracy": (accuracy(predicted, labels), majority_accuracy(labels)),
         "mean_per_class": (mean_class_accuracy(predicted, labels), 1 / len(np.unique(labels))),
     }
     if order and len(classes) > 5:

@@ -8,7 +8,7 @@ import numpy as np
 from xfm.evaluation.context import Context
 from xfm.evaluation.examples import GroundingExample, pick_examples, plain
 from xfm.evaluation.fine_tuned import fine_tuned
-from xfm.metrics.boxes import accuracy_at_iou, best_constant_box, iou_matrix, paired_iou
+from xfm.metrics.boxes import best_constant_box, box_scores, paired_iou
 from xfm.metrics.classification import Array
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS
@@ -45,19 +45,12 @@ def run_grounding(context: Context) -> PartResult:
     constant = best_constant_box(sample)
     for split, rows in tests.items():
         true = _boxes(rows)
-        repeated = np.repeat(constant[None], len(rows), axis=0)
-        overlap = iou_matrix(sample, true)
+        guessed = box_scores(constant[None], true)
         floors = {
-            "acc50": {
-                "best constant box": accuracy_at_iou(repeated, true),
-                "blank phrase": phrase_blind.metrics[split]["acc50"],
-            },
-            "mean_iou": {
-                "best constant box": float(paired_iou(repeated, true).mean()),
-                "blank phrase": phrase_blind.metrics[split]["mean_iou"],
-            },
+            metric: {"best constant box": value, "blank phrase": phrase_blind.metrics[split][metric]}
+            for metric, value in guessed.items()
         }
-        chances = {"acc50": float((overlap >= 0.5).mean()), "mean_iou": float(overlap.mean())}
+        chances = box_scores(sample[:, None], true[None])
         for metric, value in tuned.metrics[split].items():
             result.add(f"grounding/{split}/{metric}", value, chances[metric], len(rows), seed, floors[metric])
             result.add(

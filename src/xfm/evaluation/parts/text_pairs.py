@@ -1,16 +1,17 @@
 """Caption entailment and paraphrase: linear probe and short fine-tuning of the language encoder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from xfm.config.evaluation import FineTuneConfig
 from xfm.evaluation.context import Context
 from xfm.evaluation.examples import TextPairExample, pick_examples, plain
 from xfm.evaluation.fine_tuned import fine_tuned
-from xfm.frozen.probe import Split, linear_probe, text_features
+from xfm.evaluation.parts.probes import linear_labels
+from xfm.frozen.features import Split
 from xfm.metrics.classification import Array, accuracy, majority_accuracy
+from xfm.modeling.features import text_features
 from xfm.reports.results import PartResult
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import TRUTH, LabelledText, read_text_pairs
@@ -80,14 +81,10 @@ def _probe(
     settings = context.settings(context.config.batch_size, blanked)
 
     def features(rows: Sequence[LabelledText]) -> Array:
-        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            for start in range(0, len(rows), settings.batch_size):
-                part = rows[start : start + settings.batch_size]
-                tokens = encode_texts(part, context.pretrained.tokenizer, settings)
-                yield tokens.ids, tokens.mask
-
-        return text_features(context.encoder, batches())
+        parts = (rows[at : at + settings.batch_size] for at in range(0, len(rows), settings.batch_size))
+        tokens = (encode_texts(part, context.pretrained.tokenizer, settings) for part in parts)
+        return text_features(context.encoder, tokens)
 
     fit = Split(features(train), np.array([row.label for row in train]))
     held_out = Split(features(test), np.array([row.label for row in test]))
-    return accuracy(linear_probe(fit, held_out, config.inverse_penalty, context.config.seed), held_out.labels)
+    return accuracy(linear_labels(fit, held_out, config.inverse_penalty), held_out.labels)
