@@ -22,7 +22,7 @@ from xfm.evaluation.context import Context
 from xfm.metrics.recalls import with_equal_captions
 from xfm.modeling.features import encode_texts
 from xfm.modeling.folder import load_model
-from xfm.retrieval.ranks import Matched, search
+from xfm.retrieval.ranks import Matched, match_both
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import read_captioned
 from xfm.training.memory import prepare_process
@@ -45,7 +45,7 @@ def match_validation(context: Context) -> tuple[Matched, Matched]:
     captions = [row.caption for row in rows]
     texts = encode_texts(context.encoder, captions)
     positives = with_equal_captions(index.numpy(), captions, len(images))
-    return search(context.encoder, images, texts, positives, context.config.retrieval.shortlist)
+    return match_both(context.encoder, images, texts, positives, context.config.retrieval.shortlist)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from xfm.objectives.identity import same_identity
 from xfm.objectives.itm import sampling_weights
 from xfm.objectives.rows import Rows, pair_rows, region_rows
 from xfm.objectives.sequences import sequence_losses
-from xfm.retrieval.ranks import search
+from xfm.retrieval.ranks import match_both
 from xfm.tasks.answers import rank_as_published
 
 Arrays = Iterator[tuple[str, Tensor]]
@@ -162,7 +162,7 @@ def shortlists(recorded: Recorded, model: XFM) -> Arrays:
             continue
         size = int((theirs[0] != NOT_LISTED).sum())
         owners = own_captions(torch.arange(len(texts)).numpy() % len(images), len(images))
-        both = search(encoder, images, texts, owners, size)
+        both = match_both(encoder, images, texts, owners, size)
         matched = both[0] if kind[1] == "i2t" else both[1]
         listed, logits = (torch.from_numpy(array) for array in (matched.found.shortlist, matched.logits))
         rows = torch.full(theirs.shape, float(NOT_LISTED))

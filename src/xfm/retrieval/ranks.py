@@ -95,11 +95,11 @@ def rank(
     Returns:
         Texts for the I pictures, and pictures for the R texts.
     """
-    text, image = (_ranked(one) for one in search(encoder, images, texts, positives, size))
+    text, image = (_ranked(one) for one in match_both(encoder, images, texts, positives, size))
     return text, image
 
 
-def search(
+def match_both(
     encoder: Encoder, images: Encoded, texts: Encoded, positives: csr_array, size: int
 ) -> tuple[Matched, Matched]:
     """Shortlists and matching logits of both directions; arguments as of `rank`.
