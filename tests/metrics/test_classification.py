@@ -52,7 +52,7 @@ def quietly(function, *arguments, **options):
         return function(*arguments, **options)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(LABELS)
 def test_of_classes(rows: list[tuple[int, int]]) -> None:
     predictions, targets = columns(rows)
@@ -76,7 +76,7 @@ def test_of_classes(rows: list[tuple[int, int]]) -> None:
     assert area_under_roc(predictions.astype(float), others) == pytest.approx(roc)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(VALUES)
 def test_of_values(rows: list[tuple[float, float]]) -> None:
     predictions, targets = columns(rows)
