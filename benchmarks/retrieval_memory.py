@@ -3,8 +3,8 @@
     python benchmarks/retrieval_memory.py [--recipe nano] [--pictures 5000] [--texts 25000] [--shortlist 16]
 
 Pictures are random pixels and captions random words, so that nothing but the evaluation itself takes memory
-or time. --in-memory runs the evaluation that holds every state and score instead, to compare; it needs
-gigabytes. Each run should be a process of its own: the peak is that of the whole process.
+or time. --in-memory keeps the states in memory instead, to compare; it needs gigabytes. Each run should be a
+process of its own: the peak is that of the whole process.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 import torch
@@ -21,11 +22,10 @@ from torch import Tensor
 from xfm.config.load import load_recipe
 from xfm.config.training import Precision
 from xfm.data.tokenizer import train_tokenizer
-from xfm.metrics.recalls import own_captions
-from xfm.modeling.features import Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.metrics.recalls import own_captions, summarise
+from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.xfm import XFM
-from xfm.retrieval.in_memory import evaluate_scores, score_all
-from xfm.retrieval.streaming import stream_retrieval
+from xfm.retrieval.ranks import rank
 from xfm.training.memory import prepare_process
 
 WORDS = 400
@@ -57,9 +57,9 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=25_000)
     parser.add_argument("--shortlist", type=int, default=16, help="candidates re-ranked for each query")
     parser.add_argument("--batch-size", type=int, default=64, help="pictures or texts a pass")
-    parser.add_argument("--in-memory", action="store_true", help="hold everything, to compare")
+    parser.add_argument("--in-memory", action="store_true", help="keep the states in memory, to compare")
     parser.add_argument("--precision", type=Precision, default=Precision.AUTO)
-    parser.add_argument("--scratch", type=Path, help="folder for the states, on a disk")
+    parser.add_argument("--scratch", type=Path, default=gettempdir(), help="folder for the states, on a disk")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     options = parser.parse_args()
     prepare_process()
@@ -73,21 +73,11 @@ def main() -> None:
     positives = own_captions(owner, options.pictures)
     batches = pixels(options.pictures, model.config.vision.image_size, options.batch_size)
     before, began = peak(), time.perf_counter()
-    if options.in_memory:
-        images = encode_images(encoder, batches, options.pictures)
-        features = encode_texts(encoder, tokenize_captions(tokenizer, texts))
-        scores = score_all(encoder, images, features, options.shortlist)
-        found = evaluate_scores(scores, positives.toarray(), 200, 0)
-    else:
-        found = stream_retrieval(
-            encoder,
-            batches,
-            texts,
-            positives,
-            shortlist=options.shortlist,
-            scratch=options.scratch,
-            resamples=200,
-        )
+    scratch = None if options.in_memory else options.scratch
+    images = encode_images(encoder, batches, options.pictures, scratch)
+    captioned = encode_texts(encoder, texts, folder=scratch)
+    text, image = rank(encoder, images, captioned, positives, options.shortlist)
+    found = summarise(text.ranks, image.ranks, positives, 200)
     numbers = {
         "recipe": options.recipe,
         "pictures": options.pictures,

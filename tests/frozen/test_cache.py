@@ -145,7 +145,7 @@ def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line of 60,000 pixels was enlarged to 256 x 15,360,000 of them before its middle was cut out."""
-    import xfm.evaluation.linear.source as module
+    from xfm.frozen import source as module
 
     sizes: list[int] = []
 

@@ -5,8 +5,8 @@ import json
 import re
 
 import numpy as np
+import pytest
 import torch
-from PIL import Image
 
 import xfm
 from tests.evaluation.tiny import COLOURS
@@ -14,7 +14,7 @@ from tests.frozen.conftest import run
 from xfm.cli import main
 from xfm.config.linear import HeadConfig
 from xfm.frozen.deep import FeatureHead, _orders, fit_head
-from xfm.frozen.probe import Split
+from xfm.frozen.features import Split
 from xfm.reports.scores import read_scores
 
 
@@ -58,31 +58,25 @@ def test_a_saved_probe_predicts_what_was_scored(folder):
     assert run(folder, *options, "--features.framing", "centre") == 2
 
 
-def test_a_class_without_training_rows_is_named(folder, capsys):
-    (folder / "test" / "pink").mkdir()
-    Image.new("RGB", (32, 32), (250, 150, 180)).save(folder / "test" / "pink" / "new.png")
-    assert run(folder, "--test", str(folder / "test")) == 2
-    message = capsys.readouterr().err
-    assert "new.png" in message
-    assert "pink" in message
+@pytest.mark.parametrize(
+    ("train", "test", "named"),
+    [
+        ("FIRST,red", "FIRST,red\nFIRST,mauve", r"test\.csv:3: \S+: .*'mauve'"),
+        ("FIRST,red", "FIRST,red\nbad.png,red", r"test\.csv:3: .*bad\.png"),
+        ("FIRST,red", "FIRST,red\nabsent.png,red", r"test\.csv:3: .*absent\.png"),
+        ("FIRST,red\nFIRST,red", "FIRST,red", "'red'"),
+    ],
+    ids=["class without training rows", "broken picture", "absent picture", "one class"],
+)
+def test_rows_that_cannot_be_used_are_named(folder, capsys, train, test, named):
+    (folder / "bad.png").write_text("no picture")
+    first = str(next((folder / "train").glob("*/*.png")).relative_to(folder))
+    for name, rows in (("train.csv", train), ("test.csv", test)):
+        (folder / name).write_text(f"image,label\n{rows}\n".replace("FIRST", first))
+    tables = ["--train", str(folder / "train.csv"), "--test", str(folder / "test.csv")]
+    assert run(folder, *tables, "--max-bad", "0") == 2
+    assert re.search(named, capsys.readouterr().err)
     assert not (folder / "out" / "metrics.json").exists()
-
-
-def test_rows_that_cannot_be_used_are_named(folder, capsys):
-    (folder / "train" / "bad.png").write_text("no picture")
-    first = next((folder / "train").glob("*/*.png")).relative_to(folder)
-    (folder / "unseen.csv").write_text(f"image,label\n{first},red\n{first},mauve\n")
-    assert run(folder, "--test", str(folder / "unseen.csv")) == 2
-    assert re.search(r"unseen\.csv:3: \S+: no training row has the label 'mauve'", capsys.readouterr().err)
-    for name in ("train/bad.png", "absent.png"):
-        (folder / "broken.csv").write_text(f"image,label\n{first},red\n{name},red\n")
-        assert run(folder, "--test", str(folder / "broken.csv"), "--max-bad", "0") == 2
-        error = capsys.readouterr().err
-        assert re.search(rf"broken\.csv:3: .*{name}", error)
-    (folder / "one.csv").write_text(f"image,label\n{first},red\n{first},red\n")
-    both = ["--train", str(folder / "one.csv"), "--test", str(folder / "one.csv")]
-    assert run(folder, *both) == 2
-    assert "all training rows have the label 'red'" in capsys.readouterr().err
 
 
 def test_the_folder_of_a_run_stands_for_its_model(folder):

@@ -65,19 +65,28 @@ def test_templates_of_a_file(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("a {} square\n\n  the {}  \n")
     assert load_templates(str(path)) == ["a {} square", "the {}"]
-    path.write_text("a {} square\nnothing\n")
-    with pytest.raises(UserError, match=r"mine\.txt:2"):
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"a {} square\nnothing\n", r"mine\.txt:2"),
+        (b"\n", r"mine\.txt.*no templates"),
+        (b"\xff{}", r"mine\.txt.*UTF-8"),
+        (None, r"mine\.txt"),
+    ],
+)
+def test_a_file_that_holds_no_templates_is_named(content, named, tmp_path):
+    path = tmp_path / "mine.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=named):
         load_templates(str(path))
-    path.write_text("\n")
-    with pytest.raises(UserError, match="no templates"):
-        load_templates(str(path))
-    path.write_bytes(b"\xff{}")
-    with pytest.raises(UserError, match="UTF-8"):
-        load_templates(str(path))
+
+
+def test_of_an_unknown_list_the_known_ones_are_named():
     with pytest.raises(UserError, match="general"):
         load_templates("genral")
-    with pytest.raises(UserError, match="cannot read"):
-        load_templates(str(tmp_path / "absent.txt"))
 
 
 def test_the_command_scores_a_folder(tmp_path, capsys):

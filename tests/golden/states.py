@@ -14,8 +14,9 @@ from xfm.config.task import CLASSIFIERS
 from xfm.config.training import Precision
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.data.tokenizer import Tokenizer
+from xfm.metrics.recalls import own_captions
 from xfm.modeling.decoder import Decoder
-from xfm.modeling.features import Encoder, encode_images, encode_texts
+from xfm.modeling.features import Encoder, encode_images, encode_tokens
 from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.task_models import Answerer, Grounder, Retriever
@@ -26,7 +27,7 @@ from xfm.objectives.identity import same_identity
 from xfm.objectives.itm import sampling_weights
 from xfm.objectives.rows import Rows, pair_rows, region_rows
 from xfm.objectives.sequences import sequence_losses
-from xfm.retrieval.in_memory import score_all
+from xfm.retrieval.ranks import match_both
 from xfm.tasks.answers import rank_as_published
 
 Arrays = Iterator[tuple[str, Tensor]]
@@ -155,15 +156,17 @@ def shortlists(recorded: Recorded, model: XFM) -> Arrays:
     """Matching logits of the shortlist of each query; everything else stands below it."""
     encoder = Encoder(model, cast(Tokenizer, None), Precision.FP32)
     images = encode_images(encoder, [recorded.inputs["image"]], len(recorded.inputs["image"]))
-    texts = encode_texts(encoder, recorded.tokens("text"))
+    texts = encode_tokens(encoder, [recorded.tokens("text")])
     for name, theirs in recorded.outputs.items():
         if not (kind := re.fullmatch(r"retrieval/score_(i2t|t2i)_top\d+", name)):
             continue
         size = int((theirs[0] != NOT_LISTED).sum())
-        scores = score_all(encoder, images, texts, size).matching
-        rows = torch.as_tensor(scores.text if kind[1] == "i2t" else scores.image.T).float()
-        listed = torch.zeros_like(rows, dtype=torch.bool).scatter(1, rows.topk(size, dim=1).indices, True)
-        yield name.removeprefix("retrieval/"), rows.masked_fill(~listed, NOT_LISTED)
+        owners = own_captions(torch.arange(len(texts)).numpy() % len(images), len(images))
+        both = match_both(encoder, images, texts, owners, size)
+        matched = both[0] if kind[1] == "i2t" else both[1]
+        listed, logits = (torch.from_numpy(array) for array in (matched.found.shortlist, matched.logits))
+        rows = torch.full(theirs.shape, float(NOT_LISTED))
+        yield name.removeprefix("retrieval/"), rows.scatter(1, listed.long(), logits[..., 1])
 
 
 def another_resolution(recorded: Recorded) -> Arrays:

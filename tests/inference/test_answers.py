@@ -21,7 +21,7 @@ from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Answerer, Captioner, Grounder, Reasoner, TextClassifier
-from xfm.retrieval.in_memory import rerank_scores
+from xfm.retrieval.search import rerank_scores
 from xfm.tasks.answers import AnswerList
 from xfm.tasks.pictures import normalise, squash
 

@@ -1,32 +1,160 @@
+"""Classes and values against scikit-learn and SciPy, on random and adversarial inputs."""
+
+import warnings
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+from scipy import stats
+from sklearn import metrics
+from sklearn.dummy import DummyClassifier
 
-from xfm.metrics.classification import mean_class_accuracy, top_k_accuracy
+from xfm.metrics.classification import (
+    accuracy,
+    area_under_roc,
+    confusion_matrix,
+    explained_variance,
+    f1,
+    listed_accuracy,
+    macro_f1,
+    majority_accuracy,
+    matthews,
+    mean_class_accuracy,
+    most_frequent,
+    pearson,
+    precision_recall_f1,
+    share,
+    spearman,
+    top_k_accuracy,
+)
+from xfm.reproduce.read.glue import FORMATS, GlueTask
+from xfm.reproduce.score.glue import glue_metrics
+
+LABELS = st.integers(2, 5).flatmap(
+    lambda classes: st.lists(
+        st.tuples(st.integers(0, classes - 1), st.integers(0, classes - 1)), min_size=1, max_size=60
+    )
+)
+"""Predicted and true classes: constants, single rows and full agreement among them."""
+VALUES = st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), min_size=2, max_size=30)
 
 
-@settings(deadline=None, max_examples=200)
+def columns(rows: list[tuple[Any, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    predictions, targets = (np.array(column) for column in zip(*rows, strict=True))
+    return predictions, targets
+
+
+def quietly(function, *arguments, **options):
+    """scikit-learn and SciPy warn of constants and of classes that no target has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments, **options)
+
+
+@settings(max_examples=100, deadline=None)
+@given(LABELS)
+def test_of_classes(rows: list[tuple[int, int]]) -> None:
+    predictions, targets = columns(rows)
+    assert accuracy(predictions, targets) == pytest.approx(metrics.accuracy_score(targets, predictions))
+    dummy = DummyClassifier(strategy="most_frequent").fit(targets, targets)
+    assert majority_accuracy(targets) == pytest.approx(dummy.score(targets, targets))
+    balanced = quietly(metrics.balanced_accuracy_score, targets, predictions)
+    assert mean_class_accuracy(predictions, targets) == pytest.approx(balanced)
+    expected = quietly(metrics.matthews_corrcoef, targets, predictions)
+    assert matthews(predictions, targets) == pytest.approx(expected, abs=1e-12)
+    names = [str(label) for label in range(5)]
+    matrix = confusion_matrix(*([str(label) for label in column] for column in (targets, predictions)), names)
+    assert (matrix == metrics.confusion_matrix(targets, predictions, labels=range(5))).all()
+    each = metrics.precision_recall_fscore_support(targets, predictions, labels=range(5), zero_division=0.0)
+    np.testing.assert_allclose(precision_recall_f1(matrix).T, each[:3])
+    macro = metrics.f1_score(targets, predictions, average="macro", zero_division=0.0)
+    assert macro_f1(matrix) == pytest.approx(macro)
+    ones, others = predictions > 0, targets > 0
+    assert f1(ones, others) == pytest.approx(metrics.f1_score(others, ones, zero_division=0.0))
+    roc = metrics.roc_auc_score(others, predictions) if len(set(others.tolist())) == 2 else 0.5
+    assert area_under_roc(predictions.astype(float), others) == pytest.approx(roc)
+
+
+@settings(max_examples=100, deadline=None)
+@given(VALUES)
+def test_of_values(rows: list[tuple[float, float]]) -> None:
+    predictions, targets = columns(rows)
+    for ours, theirs in ((pearson, stats.pearsonr), (spearman, stats.spearmanr)):
+        expected = quietly(theirs, predictions, targets).statistic
+        expected = float(expected) if np.isfinite(expected) else 0.0
+        assert ours(predictions, targets) == pytest.approx(expected, abs=1e-12)
+    varied = float(((targets - targets.mean()) ** 2).sum())
+    expected = metrics.r2_score(targets, predictions) if varied else 0.0
+    assert explained_variance(predictions, targets) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("task", list(GlueTask))
+@settings(max_examples=40, deadline=None)
+@given(labels=LABELS, values=VALUES)
+def test_glue(task: GlueTask, labels: list[tuple[int, int]], values: list[tuple[float, float]]) -> None:
+    classes = FORMATS[task].classes
+    predictions, targets = columns(labels if classes else values)
+    if classes:
+        predictions, targets = predictions % len(classes), targets % len(classes)
+    right = accuracy(predictions, targets)
+    match task:
+        case GlueTask.STSB:
+            expected = {"pearson": pearson(predictions, targets), "spearman": spearman(predictions, targets)}
+            expected["pearson_spearman"] = sum(expected.values()) / 2
+        case GlueTask.COLA:
+            expected = {"mcc": quietly(metrics.matthews_corrcoef, targets, predictions)}
+        case GlueTask.MRPC | GlueTask.QQP:
+            score = metrics.f1_score(targets, predictions, zero_division=0.0)
+            expected = {"accuracy": right, "f1": score, "accuracy_f1": (right + score) / 2}
+        case _:
+            expected = {"accuracy": right}
+    both = (
+        [classes[place] for place in column] if classes else column.tolist()
+        for column in (predictions, targets)
+    )
+    assert glue_metrics(task, *both) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=100)
 @given(rows=st.integers(1, 30), classes=st.integers(2, 8), k=st.integers(1, 9), seed=st.integers(0, 2**16))
-def test_equal_scikit_learns(rows, classes, k, seed):
+def test_of_the_first_k(rows: int, classes: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores, targets = rng.normal(size=(rows, classes)), rng.integers(0, classes, rows)
-    reference = 1.0
-    if k < classes:  # scikit-learn warns otherwise; with two classes it wants one column
-        order = np.argsort(-scores, axis=1)[:, :k]
-        reference = float(np.mean([target in row for target, row in zip(targets, order, strict=True)]))
-        if classes > 2:
-            names = np.arange(classes)
-            assert np.isclose(reference, top_k_accuracy_score(targets, scores, k=k, labels=names))
-    assert np.isclose(top_k_accuracy(scores, targets, k), reference)
-    predicted = scores.argmax(1)
-    known = np.isin(predicted, targets)  # scikit-learn warns about classes that no target has
-    if known.all():
-        assert np.isclose(
-            mean_class_accuracy(predicted, targets), balanced_accuracy_score(targets, predicted)
-        )
+    order = np.argsort(-scores, axis=1)[:, :k]
+    expected = listed_accuracy([*map(str, targets)], [[*map(str, row)] for row in order])
+    assert top_k_accuracy(scores, targets, k) == pytest.approx(expected)
+    if k < classes > 2:  # scikit-learn warns otherwise; with two classes it wants one column
+        theirs = metrics.top_k_accuracy_score(targets, scores, k=k, labels=np.arange(classes))
+        assert expected == pytest.approx(theirs)
 
 
-def test_ties_and_unknown_classes_count_against_the_row():
+def test_ties_and_unknown_classes_count_against_the_row() -> None:
     assert top_k_accuracy(np.zeros((3, 4)), np.array([0, 1, 2]), 1) == 0.0
     assert top_k_accuracy(np.eye(3), np.array([0, 1, -1]), 1) == 2 / 3
+
+
+def test_matthews_of_many_rows_does_not_overflow() -> None:
+    targets = np.arange(4_000_000) % 2
+    assert matthews(targets, targets) == 1.0
+    assert matthews(1 - targets, targets) == -1.0
+
+
+@pytest.mark.parametrize("metric", [accuracy, f1, matthews, pearson, spearman, explained_variance])
+def test_nothing_and_unequal_lengths_are_refused(metric) -> None:
+    with pytest.raises(ValueError, match="undefined"):
+        metric(np.array([]), np.array([]))
+    with pytest.raises(ValueError, match=r"predictions \(3,\) and targets \(4,\)"):
+        metric(np.zeros(3), np.zeros(4))
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="undefined"):
+        share([])
+
+
+def test_a_majority_may_be_that_of_other_rows() -> None:
+    labels, seen = np.array(["a", "a", "b", "c"]), np.array(["b", "b", "d", "d", "e", "a"])
+    assert most_frequent(seen, 2).tolist() == ["b", "d"]
+    assert [majority_accuracy(labels, seen, count) for count in (1, 2, 4, 9)] == [0.25, 0.25, 0.75, 0.75]

@@ -1,6 +1,8 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xfm.metrics.consistency import consistency, sentence_id
 
@@ -15,7 +17,8 @@ def by_the_book(rows: list[tuple[str, bool]]) -> float:
     return sum(good) / len(good)
 
 
-@pytest.mark.parametrize("seed", range(200))
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**16))
 def test_a_sentence_counts_where_all_its_pictures_are_right(seed: int) -> None:
     rng = random.Random(seed)
     rows = [

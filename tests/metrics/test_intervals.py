@@ -1,12 +1,15 @@
-"""The bootstrap over groups against scipy's, and where it would look too certain."""
+"""Wilson's intervals and bootstraps against SciPy's, and where a bootstrap would look too certain."""
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, bootstrap
 
 from xfm.metrics.intervals import (
     differ,
     mean_interval,
+    paired_bootstrap,
     percentiles,
     resampled,
     resampled_means,
@@ -80,3 +83,29 @@ def test_metrics_that_are_no_means() -> None:
 def test_differences_are_counted_by_group() -> None:
     groups = np.array([0, 0, 1, 2])
     assert differ(np.array([1.0, 0, 1, 0]), np.array([0.0, 1, 0, 0]), groups) == 1
+
+
+def test_bootstrap_agrees_with_scipy() -> None:
+    gains = np.random.default_rng(5).normal(0.2, 1.0, 300)
+    found = paired_bootstrap(gains, resamples=4000, seed=1)
+    reference = bootstrap(
+        (gains,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(2)
+    ).confidence_interval
+    assert found.value == pytest.approx(gains.mean())
+    assert found.low == pytest.approx(reference.low, abs=0.015)
+    assert found.high == pytest.approx(reference.high, abs=0.015)
+    assert found == paired_bootstrap(gains, resamples=4000, seed=1)
+
+
+def test_bootstrap_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one unit"):
+        paired_bootstrap(np.array([]))
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_wilson_interval_is_scipys(n: int, share: float) -> None:
+    hits = round(share * n)
+    found = wilson_interval(hits / n, n)
+    reference = binomtest(hits, n).proportion_ci(method="wilson")
+    assert found.low == pytest.approx(reference.low, abs=1e-9)
+    assert found.high == pytest.approx(reference.high, abs=1e-9)

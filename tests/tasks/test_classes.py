@@ -14,12 +14,9 @@ from xfm.errors import UserError
 from xfm.tasks.classes import (
     Choice,
     Labels,
-    area_under_roc,
     class_metrics,
     class_names,
-    confusion_matrix,
     most_frequent,
-    precision_recall_f1,
     require_classes,
 )
 
@@ -27,14 +24,10 @@ NAMES = ("a", "b", "c", "d")
 labels = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), min_size=1, max_size=40)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(labels)
 def test_classes_as_scikit_learn_counts_them(pairs: list[tuple[str, str]]) -> None:
     truth, guess = zip(*pairs, strict=True)
-    matrix = confusion_matrix(truth, guess, NAMES)
-    assert (matrix == reference.confusion_matrix(truth, guess, labels=NAMES)).all()
-    expected = reference.precision_recall_fscore_support(truth, guess, labels=NAMES, zero_division=0.0)
-    np.testing.assert_allclose(precision_recall_f1(matrix), np.stack(expected[:3], axis=1))
     certain = Labels(NAMES)
     found = class_metrics(truth, [certain.certain(one) for one in guess], NAMES)
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth, guess))
@@ -42,17 +35,6 @@ def test_classes_as_scikit_learn_counts_them(pairs: list[tuple[str, str]]) -> No
         warnings.simplefilter("ignore")
         assert found["f1_macro"] == pytest.approx(reference.f1_score(truth, guess, average="macro"))
         assert found["mcc"] == pytest.approx(reference.matthews_corrcoef(truth, guess), abs=1e-12)
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
-def test_area_under_the_curve_with_ties(rows: list[tuple[int, bool]]) -> None:
-    scores, positive = (np.array(column) for column in zip(*rows, strict=True))
-    found = area_under_roc(scores / 5, positive)
-    if positive.all() or not positive.any():
-        assert found == 0.5
-    else:
-        assert found == pytest.approx(reference.roc_auc_score(positive, scores))
 
 
 @given(st.lists(st.one_of(st.integers(-50, 50).map(str), st.text(max_size=3)), min_size=1, max_size=12))

@@ -16,15 +16,15 @@ from xfm.config.training import Precision
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.tuning_run import tune
-from xfm.metrics.ranking import ranks_of_best_positive
-from xfm.metrics.recalls import Rule, own_captions
-from xfm.modeling.features import Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.metrics.recalls import Rule, own_captions, ranks_of_best_positive
+from xfm.metrics.words import word_f1
+from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.sequences import sequence_losses, smoothed_losses
-from xfm.retrieval.in_memory import evaluate_scores, score_all
+from xfm.retrieval.ranks import rank
 from xfm.tasks.base import Blanked, TaskSettings
-from xfm.tasks.captioning import CaptioningTask, word_f1
+from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalTask, owners, right_pairs
 from xfm.tasks.rows import Described
@@ -117,15 +117,12 @@ def test_predictions_are_the_evaluation_in_memory(
     captions = [caption for row in rows for caption in row.captions]
     encoder = Encoder(task.module.model, task.tokenizer, SETTINGS.precision)
     images = encode_images(encoder, [pictures.pixels([row.image for row in rows])], len(rows))
-    tokens = tokenize_captions(task.tokenizer, captions, SETTINGS.max_tokens)
-    scores = score_all(encoder, images, encode_texts(encoder, tokens), SHORTLIST)
-    positives = own_captions(owners(rows), len(rows)).toarray()
-    expected = evaluate_scores(scores, positives, 10, 0)
-    assert [one.text_reranked for one in found] == expected.text_ranks.tolist()
-    assert [rank for one in found for rank in one.image_reranked] == expected.image_ranks.tolist()
-    assert [one.text for one in found] == expected.ranks["text"][Rule.CONTRAST].tolist()
-    first = [captions[place] for place in scores.rerank.text.argmax(axis=1)]
-    assert [one.best_text for one in found] == first
+    texts = encode_texts(encoder, captions, SETTINGS.max_tokens)
+    text, image = rank(encoder, images, texts, own_captions(owners(rows), len(rows)), SHORTLIST)
+    assert [one.text_reranked for one in found] == text.ranks[Rule.RERANK].tolist()
+    assert [n for one in found for n in one.image_reranked] == image.ranks[Rule.RERANK].tolist()
+    assert [one.text for one in found] == text.ranks[Rule.CONTRAST].tolist()
+    assert [one.best_text for one in found] == [captions[place] for place in text.order[:, 0]]
 
 
 # ---------------------------------------------------------------- captioning

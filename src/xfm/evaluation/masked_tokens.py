@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.modeling.features import Encoder, ImageFeatures
+from xfm.modeling.features import Encoded, Encoder
 from xfm.modeling.precision import autocast
 
 _FUNCTION_WORDS = """
@@ -86,7 +86,7 @@ def _is_content(tokenizer: Tokenizer, pieces: Tensor) -> bool:
 
 @torch.inference_mode()
 def predict_masked(
-    encoder: Encoder, masked: MaskedCaptions, images: ImageFeatures | None = None, index: Tensor | None = None
+    encoder: Encoder, masked: MaskedCaptions, images: Encoded | None = None, index: Tensor | None = None
 ) -> NDArray[np.int64]:
     """Predicted ids of all masked positions.
 
@@ -111,8 +111,9 @@ def predict_masked(
             head = model.language_logits
             if images is not None:
                 assert index is not None, "pictures need an index"
-                picture, place = index[part].to(encoder.device).unique(return_inverse=True)
-                states = model.fuse(states, mask, images.states[picture], place)
+                picture, place = index[part].unique(return_inverse=True)
+                image, _ = images.states.read(picture.numpy())
+                states = model.fuse(states, mask, image, place.to(encoder.device))
                 head = model.fusion_logits
             with encoder.heads():
                 logits = head(states[places].float())

@@ -15,6 +15,7 @@ from xfm.finetuning.compare import calibration_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
+from xfm.metrics.classification import confusion_matrix, precision_recall_f1
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_log, small_multiples
 from xfm.reports.labels import is_headline, metric_name
@@ -23,7 +24,7 @@ from xfm.reports.page import page_template
 from xfm.reports.scores import Score, write_output
 from xfm.reports.thumbnails import Thumbnails
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import confusion_matrix, precision_recall_f1, with_unknown
+from xfm.tasks.classes import with_unknown
 from xfm.tasks.own import Case, OwnTask
 from xfm.training.flags import read_flags
 from xfm.training.logging import LOG_FILE

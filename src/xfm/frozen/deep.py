@@ -10,14 +10,12 @@ from torch import Tensor, nn
 from xfm.config.linear import HeadConfig
 from xfm.config.training import OptimConfig, Precision, Schedule, TrainingConfig
 from xfm.data.schema import TensorFields
-from xfm.frozen.probe import Split
+from xfm.frozen.features import Split, blocks
 from xfm.metrics.classification import Array
 from xfm.modeling.heads import DeepHead
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import classification_losses, seeded
 from xfm.training.loop import train
-
-ROWS = 8192  # rows of a prediction's block
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,7 @@ class TrainedHead:
     @torch.inference_mode()
     def logits(self, features: Array) -> Tensor:
         """[N, D] -> [N, C] float32."""
-        return torch.cat(
-            [self.module(_rows(features, slice(at, at + ROWS))) for at in range(0, len(features), ROWS)]
-        )
+        return torch.cat([self.module(_rows(features, rows)) for rows in blocks(len(features))])
 
 
 def fit_head(

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from xfm.frozen.features import blocks
 from xfm.metrics.classification import Array
 
-ROWS = 8192  # rows of a block: features may be a memory map, and probabilities of all rows are many
 NULL = 1e-10  # share of the largest eigenvalue below which a direction is no direction
 # A line search of more points goes on only where rounding hides which is lower.
 SOLVER = {"maxcor": 20, "maxls": 10, "gtol": 0.0, "ftol": 1e-12}
@@ -38,15 +38,17 @@ class Classifier:
 
     def logits(self, features: Array) -> Tensor:
         """[N, D] features of any float type -> [N, C] float32."""
-        blocks = [_block(features, start) @ self.weight + self.bias for start in _starts(features)]
-        return torch.cat(blocks) if blocks else torch.empty(0, len(self.bias))
+        found = [*self._by_block(features)]
+        return torch.cat(found) if found else torch.empty(0, len(self.bias))
 
     def predict(self, features: Array) -> Tensor:
         """[N, D] -> [N] int64, the class of the largest logit."""
-        blocks = [
-            (_block(features, start) @ self.weight + self.bias).argmax(1) for start in _starts(features)
-        ]
-        return torch.cat(blocks) if blocks else torch.empty(0, dtype=torch.int64)
+        found = [logits.argmax(1) for logits in self._by_block(features)]
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+
+    def _by_block(self, features: Array) -> Iterator[Tensor]:
+        for rows in blocks(len(features)):
+            yield _block(features, rows) @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,9 @@ class Regression:
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Features [B, D] float32, divided by their deviations, and labels [B] in blocks."""
-        for start in _starts(self.features):
-            block = _block(self.features, start)
-            block = block if self._divisor is None else block / self._divisor
-            yield block, self._targets[start : start + ROWS]
+        for rows in blocks(len(self.features)):
+            block = _block(self.features, rows)
+            yield block if self._divisor is None else block / self._divisor, self._targets[rows]
 
     def _scaled(self, given: Classifier) -> Classifier:
         """A classifier of features as one of divided features."""
@@ -224,13 +225,9 @@ class _Objective:
         return loss, by_weight, by_bias
 
 
-def _starts(features: Array) -> range:
-    return range(0, len(features), ROWS)
-
-
-def _block(features: Array, start: int) -> Tensor:
-    """Rows from `start` as float32 [B, D]; a copy unless they are that already."""
-    block = np.asarray(features[start : start + ROWS])
+def _block(features: Array, rows: slice) -> Tensor:
+    """Some rows as float32 [B, D]; a copy unless they are that already."""
+    block = np.asarray(features[rows])
     if block.dtype != np.float32 or not block.flags.writeable:
         block = block.astype(np.float32)
     return torch.from_numpy(block)

@@ -16,13 +16,15 @@ from xfm.errors import UserError
 from xfm.files import file_digest, model_folder
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.deep import fit_head
-from xfm.frozen.probe import Split, nearest_neighbours
+from xfm.frozen.features import Split, joined
+from xfm.frozen.linear_probe import LinearProbe, fit_probe
+from xfm.frozen.neighbours import nearest_neighbours
 from xfm.frozen.save import check_savable, save_probe
-from xfm.frozen.sweep import LinearProbe, fit_probe, joined
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
 from xfm.metrics.classification import (
     Array,
+    accuracy,
     majority_accuracy,
     mean_class_accuracy,
     most_frequent,
@@ -282,7 +284,7 @@ def class_scores(
     predicted = classes[scores.argmax(axis=1)]
     usual = most_frequent(labels if seen is None else seen)
     values = {
-        "accuracy": (float((predicted == labels).mean()), 1, majority_accuracy(labels, seen)),
+        "accuracy": (accuracy(predicted, labels), 1, majority_accuracy(labels, seen)),
         "mean_per_class": (
             mean_class_accuracy(predicted, labels),
             1,

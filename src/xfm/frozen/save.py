@@ -6,7 +6,7 @@ from pathlib import Path
 from xfm.config.linear import Framing, LinearEvaluationConfig, Method
 from xfm.errors import UserError
 from xfm.frozen.cache import Featuriser
-from xfm.frozen.sweep import LinearProbe
+from xfm.frozen.linear_probe import LinearProbe
 from xfm.modeling.folder import Pretrained, save_model
 from xfm.modeling.task_models import ImageClassifier
 

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.errors import UserError
 from xfm.frozen.cache import Featuriser, cached_features
+from xfm.frozen.features import blocks, room
 from xfm.frozen.source import FilePictures
-from xfm.frozen.sweep import room
 from xfm.tasks.rows import Labelled
-
-_BLOCK = 8192
 
 
 def usable_features(
@@ -54,8 +52,8 @@ def usable_features(
         return values, rows
     keep = np.delete(np.arange(len(rows)), absent)
     kept = room((len(keep), values.shape[1]), folder)
-    for start in range(0, len(keep), _BLOCK):
-        kept[start : start + _BLOCK] = values[keep[start : start + _BLOCK]]
+    for own in blocks(len(keep)):
+        kept[own] = values[keep[own]]
     return kept, [rows[place] for place in keep.tolist()]
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xfm.frozen.features import blocks
 from xfm.frozen.prompt_templates import SLOT
 from xfm.modeling.features import Encoder, tokenize_captions
 from xfm.modeling.precision import autocast
@@ -54,10 +55,10 @@ def zero_shot_logits(encoder: Encoder, features: np.ndarray, classes: Tensor) ->
     Returns:
         [N, C] float32, on the CPU.
     """
-    rows = []
-    for start in range(0, len(features), 8192):
-        block = torch.from_numpy(np.array(features[start : start + 8192], dtype=np.float32))
+    found = []
+    for rows in blocks(len(features)):
+        block = torch.from_numpy(np.array(features[rows], dtype=np.float32))
         with encoder.heads():
             vectors = encoder.model.project_image(block.to(encoder.device)).cpu()
-        rows.append(vectors @ classes.T / encoder.model.temperature.item())
-    return torch.cat(rows)
+        found.append(vectors @ classes.T / encoder.model.temperature.item())
+    return torch.cat(found)

@@ -1,12 +1,14 @@
 """Search in a gallery of pictures or texts: contrastive scores, then the matching head for the best."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, NotRequired, TypedDict
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.pipelines import PipelineTask, RetrievalOptions
@@ -18,7 +20,9 @@ from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.given import ABSENT, gallery_of
 from xfm.inference.items import InputError, Told, warned_once
 from xfm.inference.pictures import Picture, PictureReader
-from xfm.retrieval.in_memory import rerank_scores
+from xfm.modeling.features import Encoder
+from xfm.modeling.states import States
+from xfm.retrieval.search import match, rerank_scores, shortlist
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
 
@@ -43,7 +47,8 @@ class Hit(TypedDict):
 
 
 class Gallery:
-    """Candidates, encoded: all as vectors, and as many as fit as what the fusion encoder attends to.
+    """Candidates, encoded: all as vectors, and as many pictures as fit as what the fusion encoder attends to;
+    what does not fit, and texts, are encoded again when they are re-ranked.
 
     Args:
         engine: the model.
@@ -128,13 +133,18 @@ class Gallery:
         found = as_captions(self.engine, texts)
         return cut(found, range(len(texts)), self.engine.longest).to(self.engine.device)
 
-    def states(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Encoded pictures of some candidates, as of `EncodedPictures.stack`; lost ones are read again."""
-        keys = [self._keys[place] for place in chosen]
-        gone = [place for place, key in zip(chosen, keys, strict=True) if key not in self._encoded]
+    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """States [R, T, D] of some candidates and their mask, see `xfm.retrieval.search.StateReader`."""
+        chosen, owner = np.unique(rows, return_inverse=True)
+        if self.texts:
+            tokens = self.tokens([self.given[place] for place in chosen.tolist()])
+            return self.engine.model.encode_text(tokens.ids, tokens.mask)[owner], tokens.mask[owner]
+        keys = [self._keys[place] for place in rows.tolist()]
+        gone = [place for place in chosen.tolist() if self._keys[place] not in self._encoded]
         there = [key for key in keys if key in self._encoded]
         self._encoded.need([self._reader.read(self.given[place]) for place in gone], there)
-        return self._encoded.stack(keys)
+        states, index = self._encoded.stack(keys)
+        return states[index], torch.ones(len(rows), states.shape[1], dtype=torch.bool, device=states.device)
 
     def described(self, place: int) -> dict[str, str]:
         """The candidate for an answer, where it can be written."""
@@ -230,19 +240,15 @@ class Retrieval(Pipeline[Search, list[Hit]]):
             queries = model.project_image(batch.image[:, 0])[batch.index[:, 0]]
         cosines = queries.float() @ gallery.vectors.T.float()  # [R, N]
         crossed = gallery.texts == (text is None)
-        wanted = options.rerank if crossed and options.rerank else options.top_k
-        values, places = cosines.topk(wanted, dim=1)
-        if not (crossed and options.rerank):
+        reranked = crossed and options.rerank
+        values, places = shortlist(cosines, options.rerank if reranked else options.top_k)
+        if not reranked:
             return [self._hits(gallery, *row) for row in zip(values, places, values, strict=True)]
-        logits = torch.cat([*self._logits(batch, text, gallery, places)]).view(*places.shape, 2)
-        scores = torch.from_numpy(
-            rerank_scores(
-                values.double().cpu().numpy(), logits.double().cpu().numpy(), model.temperature.item()
-            )
-        ).to(values.device)
+        logits = torch.from_numpy(self._logits(batch, text, gallery, places.cpu().numpy()))
+        contrast, temperature = values.double().cpu().numpy(), model.temperature.item()
+        scores = torch.from_numpy(rerank_scores(contrast, logits.double().numpy(), temperature))
         order = scores.argsort(dim=1, descending=True)[:, : options.top_k]
-        match = logits.softmax(-1)[..., 1]
-        columns = (values, places, scores, match)
+        columns = (values.cpu(), places.cpu(), scores, logits.softmax(-1)[..., 1])
         return [
             self._hits(gallery, *row)
             for row in zip(*(column.gather(1, order) for column in columns), strict=True)
@@ -261,23 +267,19 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         return hits
 
     def _logits(
-        self, batch: Batch, text: Tensor | None, gallery: Gallery, places: Tensor
-    ) -> Iterator[Tensor]:
-        """Matching logits [.., 2] of every query with its candidates [R, K], some queries at a time."""
-        model, each = self.engine.model, places.shape[1]
-        size = max(1, 4 * self.engine.batch_size // each)
-        for start in range(0, len(places), size):
-            part = places[start : start + size]
-            query = torch.arange(start, start + len(part), device=part.device).repeat_interleave(each)
-            if text is not None:
-                assert batch.tokens is not None
-                image, index = gallery.states(part.flatten().tolist())
-                fused = model.fuse(text[query], batch.tokens.mask[query], image, index)
-            else:
-                assert batch.image is not None
-                assert batch.index is not None
-                distinct, owner = part.flatten().unique(return_inverse=True)
-                tokens = gallery.tokens([gallery.given[place] for place in distinct.tolist()])
-                words = model.encode_text(tokens.ids, tokens.mask)
-                fused = model.fuse(words[owner], tokens.mask[owner], batch.image, batch.index[query, 0])
-            yield model.match_logits(fused).float()
+        self, batch: Batch, text: Tensor | None, gallery: Gallery, places: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Matching logits [R, K, 2] of every query with its candidates [R, K]."""
+        engine, queries = self.engine, States()
+        encoder = Encoder(engine.model, engine.tokenizer, engine.precision, engine.device, engine.batch_size)
+        asked, found = np.arange(len(places)).repeat(places.shape[1]), places.ravel()
+        if text is not None:
+            assert batch.tokens is not None
+            queries.append(text, batch.tokens.mask)
+            logits = match(encoder, gallery, queries, found, asked)
+        else:
+            assert batch.image is not None
+            assert batch.index is not None
+            queries.append(batch.image)
+            logits = match(encoder, queries, gallery, batch.index[:, 0].cpu().numpy()[asked], found)
+        return logits.reshape(*places.shape, 2)

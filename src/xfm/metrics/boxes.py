@@ -7,40 +7,32 @@ from numpy.typing import NDArray
 
 from xfm.metrics.classification import Array
 
+GRID = 12
+"""Centres and sides are tried in steps of 1 / GRID."""
+REFINEMENTS = (1 / 24, 1 / 48)
+"""Then each of the four numbers is moved by these until nothing improves."""
+
 
 def paired_iou(first: Array, second: Array) -> NDArray[np.float64]:
     """Intersection over union of boxes row by row.
 
     Args:
-        first, second: [N, 4] (left, top, right, bottom) in any one unit.
+        first, second: [N, 4] (left, top, right, bottom) in any one unit, or shapes that are broadcast.
 
     Returns:
         [N] values in [0, 1]; 0 where both boxes are empty.
     """
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    corner = np.maximum(first[:, :2], second[:, :2])
-    opposite = np.minimum(first[:, 2:], second[:, 2:])
-    overlap = np.clip(opposite - corner, 0, None).prod(axis=1)
+    corner = np.maximum(first[..., :2], second[..., :2])
+    opposite = np.minimum(first[..., 2:], second[..., 2:])
+    overlap = np.clip(opposite - corner, 0, None).prod(axis=-1)
     union = _areas(first) + _areas(second) - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
 def iou_matrix(first: Array, second: Array) -> NDArray[np.float64]:
-    """Intersection over union of every box of one set with every box of the other.
-
-    Args:
-        first: [N, 4] (left, top, right, bottom).
-        second: [M, 4] likewise, in the same unit.
-
-    Returns:
-        [N, M] values in [0, 1].
-    """
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    corner = np.maximum(first[:, None, :2], second[None, :, :2])  # [N, M, 2]
-    opposite = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    overlap = np.clip(opposite - corner, 0, None).prod(axis=2)
-    union = _areas(first)[:, None] + _areas(second)[None, :] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    """[N, M] intersection over union of every one of N boxes with every one of M, see `paired_iou`."""
+    return paired_iou(np.asarray(first)[:, None], np.asarray(second)[None])
 
 
 def accuracy_at_iou(predicted: Array, true: Array, threshold: float = 0.5) -> float:
@@ -51,14 +43,15 @@ def accuracy_at_iou(predicted: Array, true: Array, threshold: float = 0.5) -> fl
     return float((paired_iou(predicted, true) >= threshold).mean())
 
 
+def box_scores(predicted: Array, true: Array) -> dict[str, float]:
+    """Accuracy at IoU 0.5 and mean IoU, of boxes row by row or of every one with every one."""
+    iou = paired_iou(predicted, true)
+    return {"acc50": float((iou >= 0.5).mean()), "mean_iou": float(iou.mean())}
+
+
 def _areas(boxes: Array) -> NDArray[np.float64]:
-    """Areas [N] of [N, 4] corner boxes; 0 for inverted ones."""
-    return np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-
-
-GRID = 12  # centres and sides are tried in steps of 1 / GRID
-
-REFINEMENTS = (1 / 24, 1 / 48)  # then each of the four numbers is moved by these until nothing improves
+    """Areas [...] of [..., 4] corner boxes; 0 for inverted ones."""
+    return np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
 
 
 def best_constant_box(boxes: Array, threshold: float = 0.5) -> NDArray[np.float64]:

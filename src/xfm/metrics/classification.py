@@ -1,6 +1,7 @@
 """Metrics of classes and of values, as pure functions of arrays. Shares are fractions from 0 to 1."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,17 @@ def most_frequent(labels: Array, count: int = 1) -> Array:
     """The most frequent labels of [N] of any kind; of equally frequent ones the first in their order."""
     names, counts = np.unique(np.asarray(labels), return_counts=True)
     return names[np.argsort(-counts, kind="stable")[:count]]
+
+
+def share(right: Sequence[bool] | Array) -> float:
+    """Share of the [N] rows that are right.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    if not len(right):
+        raise ValueError("a share of nothing is undefined")
+    return float(np.mean(right))
 
 
 def majority_accuracy(targets: Array, seen: Array | None = None, count: int = 1) -> float:
@@ -69,6 +81,55 @@ def mean_class_accuracy(predictions: Array, targets: Array) -> float:
     _, codes = np.unique(targets, return_inverse=True)
     right = np.bincount(codes, weights=predictions == targets)
     return float((right / np.bincount(codes)).mean())
+
+
+def confusion_matrix(
+    truth: Sequence[str], predicted: Sequence[str], names: Sequence[str]
+) -> NDArray[np.int64]:
+    """[C, C] counts: how often a row of a class (first axis) was given each class (second axis)."""
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    for true, guess in zip(truth, predicted, strict=True):
+        counts[places[true], places[guess]] += 1
+    return counts
+
+
+def precision_recall_f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Precision, recall and F1 of each class, [C, 3]; 0 where a share of nothing is asked for."""
+    right = np.diag(matrix).astype(np.float64)
+    found, there = matrix.sum(axis=0), matrix.sum(axis=1)
+
+    def of(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+    return np.stack([of(right, found), of(right, there), of(2 * right, found + there)], axis=1)
+
+
+def macro_f1(matrix: NDArray[np.int64]) -> float:
+    """The mean F1 of the classes that occur, truly or predicted, from [C, C] counts."""
+    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
+    return float(precision_recall_f1(matrix)[occurs, 2].mean())
+
+
+def area_under_roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    """Probability that a positive scores higher than a negative, ties counted half; 0.5 without either.
+
+    Args:
+        scores: [N] float.
+        positive: [N] bool.
+    """
+    from scipy.stats import rankdata
+
+    count, others = int(positive.sum()), int((~positive).sum())
+    if not count or not others:
+        return 0.5
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+
+
+def listed_accuracy(truth: Sequence[str], listed: Sequence[Sequence[str]]) -> float:
+    """Share of rows whose class is on the row's list, such as the five likeliest."""
+    return share([label in own for label, own in zip(truth, listed, strict=True)])
 
 
 def f1(predictions: Array, targets: Array) -> float:
@@ -135,3 +196,10 @@ def _same_length(predictions: Array, targets: Array) -> tuple[Array, Array]:
     if not targets.size:
         raise ValueError("a metric of nothing is undefined")
     return predictions, targets
+
+
+def explained_variance(predictions: Array, targets: Array) -> float:
+    """R squared of [N] values; 0 where the targets are all equal."""
+    predictions, targets = _same_length(predictions, targets)
+    spread = float(((targets - targets.mean()) ** 2).sum())
+    return 1 - float(((targets - predictions) ** 2).sum()) / spread if spread else 0.0

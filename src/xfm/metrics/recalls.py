@@ -1,7 +1,7 @@
-"""Recalls of a retrieval in both directions from the ranks of the best positives."""
+"""Retrieval: ranks of the best positives, and the recalls of both directions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -10,7 +10,6 @@ from scipy.sparse import csr_array
 
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import Interval, paired_bootstrap
-from xfm.metrics.ranking import chance_recall, recall_at
 
 CUTOFFS = (1, 5, 10)
 
@@ -27,6 +26,70 @@ Ranks = dict[Rule, NDArray[np.int64]]
 """For every rule [Q] ranks of each query's best positive, from 0."""
 
 
+def ranks_of_best_positive(scores: Array, positives: Array) -> NDArray[np.int64]:
+    """How many negatives are scored at least as high as each query's best positive.
+
+    A tie counts against the query, so that a model that scores everything alike is not rewarded.
+
+    Args:
+        scores: [Q, C] float, higher is better.
+        positives: [Q, C] bool, at least one True in each row.
+
+    Returns:
+        [Q] int64 ranks from 0 (best) to C - 1.
+
+    Raises:
+        ValueError: the shapes differ or a query has no positive.
+    """
+    scores, positives = np.asarray(scores), np.asarray(positives, dtype=bool)
+    if scores.shape != positives.shape:
+        raise ValueError(f"scores {scores.shape} and positives {positives.shape} differ in shape")
+    if not positives.any(axis=1).all():
+        raise ValueError("every query needs a positive candidate")
+    best = np.where(positives, scores, -np.inf).max(axis=1, keepdims=True)  # [Q, 1]
+    return ((scores >= best) & ~positives).sum(axis=1).astype(np.int64)
+
+
+def recall_at(ranks: Array, k: int) -> float:
+    """Share of the queries with a positive among the first `k` candidates.
+
+    Args:
+        ranks: [Q] int ranks of the best positive, from 0.
+        k: length of the list that is looked at.
+    """
+    return float((np.asarray(ranks) < k).mean())
+
+
+def chance_recall(counts: Array, candidates: int, k: int) -> float:
+    """Expected recall at `k` of a random order of the candidates.
+
+    Args:
+        counts: [Q] int positives of each query.
+        candidates: C, of every query.
+        k: length of the list.
+
+    Returns:
+        The mean over queries of 1 - P(no positive among k of C drawn without replacement).
+    """
+    negatives = candidates - np.asarray(counts)  # [Q]
+    miss = np.ones(len(negatives))
+    for draw in range(min(k, candidates)):
+        miss *= np.clip(negatives - draw, 0, None) / (candidates - draw)
+    return float((1.0 - miss).mean())
+
+
+def prefers_first(scores: Sequence[Array]) -> NDArray[np.bool_]:
+    """Which pictures prefer their own caption to its distractors.
+
+    Args:
+        scores: for each picture [1 + n] scores of the true caption (first) and its n distractors.
+
+    Returns:
+        [N] bool; a tie is a failure.
+    """
+    return np.array([bool((own[0] > own[1:]).all()) for own in scores])
+
+
 @dataclass(frozen=True)
 class RetrievalResult:
     """Retrieval in both directions.
@@ -36,19 +99,16 @@ class RetrievalResult:
             `_rerank` and `_matching` for the re-ranked orders.
         chances: the same keys without suffix: a random order.
         gain: re-ranked R@1 minus contrastive R@1, both directions pooled, with its 95 % interval.
-        text_ranks, image_ranks: [I] and [R] re-ranked ranks of the best positive.
-        ranks: all of them by direction and rule.
     """
 
     recalls: dict[str, float]
     chances: dict[str, float]
     gain: Interval
-    text_ranks: NDArray[np.int64]
-    image_ranks: NDArray[np.int64]
-    ranks: dict[str, Ranks] = field(default_factory=dict)
 
 
-def summarise(text: Ranks, image: Ranks, positives: csr_array, resamples: int, seed: int) -> RetrievalResult:
+def summarise(
+    text: Ranks, image: Ranks, positives: csr_array, resamples: int = 2000, seed: int = 0
+) -> RetrievalResult:
     """Recalls of both directions and the interval of the gain from re-ranking.
 
     Args:
@@ -59,17 +119,28 @@ def summarise(text: Ranks, image: Ranks, positives: csr_array, resamples: int, s
             directions of a pair fail together.
         seed: of the bootstrap.
     """
-    pictures, texts = sides(positives)
-    recalls: dict[str, float] = {}
-    chances: dict[str, float] = {}
-    for direction, ranks, axis, candidates in (("text", text, 1, texts), ("image", image, 0, pictures)):
-        for rule, found in ranks.items():
-            recalls |= {f"{direction}_r{k}{rule}": recall_at(found, k) for k in CUTOFFS}
-        counts = np.asarray(positives.sum(axis=axis))
-        chances |= {f"{direction}_r{k}": chance_recall(counts, candidates, k) for k in CUTOFFS}
     gain = _pooled_gain(text, image, positives, resamples, seed)
-    ranks = {"text": text, "image": image}
-    return RetrievalResult(recalls, chances, gain, text[Rule.RERANK], image[Rule.RERANK], ranks)
+    return RetrievalResult(recalls(text, image), chance_recalls(positives), gain)
+
+
+def recalls(text: Ranks, image: Ranks) -> dict[str, float]:
+    """R@1/5/10 of both directions by every rule, see `RetrievalResult.recalls`."""
+    return {
+        f"{direction}_r{k}{rule}": recall_at(found, k)
+        for direction, ranks in (("text", text), ("image", image))
+        for rule, found in ranks.items()
+        for k in CUTOFFS
+    }
+
+
+def chance_recalls(positives: csr_array) -> dict[str, float]:
+    """R@1/5/10 of both directions that a random order is expected to have, by key without suffix."""
+    pictures, texts = sides(positives)
+    return {
+        f"{direction}_r{k}": chance_recall(np.asarray(positives.sum(axis=axis)), candidates, k)
+        for direction, axis, candidates in (("text", 1, texts), ("image", 0, pictures))
+        for k in CUTOFFS
+    }
 
 
 def _pooled_gain(text: Ranks, image: Ranks, positives: csr_array, resamples: int, seed: int) -> Interval:

@@ -11,6 +11,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xfm.data.tokenizer import normalise_caption
+
+ENOUGH = 0.3
+"""Share of the votes from which an answer is wholly right: three of ten, as VQA v2 has it."""
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 """The signs that are removed or turned to spaces."""
 ARTICLES = frozenset({"a", "an", "the"})
@@ -120,9 +124,27 @@ def vqa_score(predicted: Sequence[str], given: Sequence[Sequence[str]], types: S
     """
     if not predicted:
         raise ValueError("accuracy of nothing is undefined")
-    by_type: dict[str, list[float]] = defaultdict(list)
-    for ours, theirs, kind in zip(predicted, given, types, strict=True):
-        by_type[kind].append(answer_accuracy(ours, theirs))
-    everything = [value for values in by_type.values() for value in values]
-    means = {kind: sum(values) / len(values) for kind, values in sorted(by_type.items())}
+    return by_type([answer_accuracy(*pair) for pair in zip(predicted, given, strict=True)], types)
+
+
+def by_type(values: Sequence[float], types: Sequence[str]) -> VqaScore:
+    """Means of the accuracies of Q questions, over all of them and by the type of each."""
+    values_of: dict[str, list[float]] = defaultdict(list)
+    for value, kind in zip(values, types, strict=True):
+        values_of[kind].append(value)
+    everything = [value for own in values_of.values() for value in own]
+    means = {kind: sum(own) / len(own) for kind, own in sorted(values_of.items())}
     return VqaScore(sum(everything) / len(everything), means)
+
+
+def voted_accuracy(predicted: str, votes: Sequence[tuple[str, float]]) -> float:
+    """How right an answer is: the share of the votes for it over `ENOUGH`, 1 at most.
+
+    The official metric, `answer_accuracy`, also averages over subsets of the votes, and normalises otherwise.
+
+    Args:
+        predicted: the model's answer; it is compared as captions are, normalised.
+        votes: answers and their shares.
+    """
+    wanted = normalise_caption(predicted)
+    return min(1.0, sum(part for answer, part in votes if normalise_caption(answer) == wanted) / ENOUGH)

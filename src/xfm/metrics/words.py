@@ -1,4 +1,4 @@
-"""Captions cut into words without Java, in the manner of the Penn Treebank.
+"""The words that captions share, and captions cut into words without Java, as the Penn Treebank does.
 
 Stanford's PTBTokenizer, which the COCO server runs, is a large automaton; this is the part of it that
 captions need. Letters become lower case; possessives and contractions stand apart (`dog 's`, `do n't`);
@@ -7,6 +7,9 @@ drops. `docs/benchmarks.md` says how often the two differ.
 """
 
 import re
+from collections import Counter
+
+from xfm.data.tokenizer import normalise_caption
 
 _DROPPED = frozenset(["'", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
@@ -69,3 +72,10 @@ def caption_words(caption: str) -> list[str]:
         elif token not in _DROPPED and token != '"':
             words += _SPLIT.get(token, token).split()
     return words
+
+
+def word_f1(reference: str, written: str) -> float:
+    """F1 of the words of two captions, each word as often as it occurs, both normalised; order is ignored."""
+    true, guess = (Counter(normalise_caption(text).split()) for text in (reference, written))
+    common = (true & guess).total()
+    return 2 * common / max(1, true.total() + guess.total())

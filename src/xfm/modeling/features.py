@@ -1,10 +1,13 @@
 """Pictures and texts encoded once, in batches, for everything that is evaluated without training."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -14,6 +17,7 @@ from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.modeling.composition import Backbone
 from xfm.modeling.precision import autocast
+from xfm.modeling.states import States
 
 
 @dataclass(frozen=True)
@@ -49,33 +53,30 @@ class Encoder:
         for start in tqdm(starts, desc=what, unit="batch", leave=False, disable=not self.progress):
             yield slice(start, min(start + size, count))
 
-
-@dataclass(frozen=True)
-class ImageFeatures:
-    """Encoded pictures.
-
-    Attributes:
-        states: [I, 1 + P, Dv] bfloat16 in bf16 arithmetic, else float32: what fusion attends to.
-        vectors: [I, E] float32 unit vectors.
-    """
-
-    states: Tensor
-    vectors: Tensor
+    def counted(self, pixels: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+        """Batches of `count` pictures in all, with a bar."""
+        bar = tqdm(total=count, desc="pictures", unit="picture", leave=False, disable=not self.progress)
+        with bar:
+            for batch in pixels:
+                yield batch
+                bar.update(len(batch))
 
 
 @dataclass(frozen=True)
-class TextFeatures:
-    """Encoded texts.
+class Encoded:
+    """Encoded pictures or texts.
 
     Attributes:
-        states: [R, T, Dt], of the arithmetic's dtype.
-        mask: [R, T] bool.
-        vectors: [R, E] float32 unit vectors.
+        states: what fusion takes of the N pictures or texts: [1 + P, Dv] each, or [T, Dt] without padding;
+            bfloat16 in bf16 arithmetic, else float32.
+        vectors: [N, E] float32 unit vectors, on the CPU.
     """
 
-    states: Tensor
-    mask: Tensor
+    states: States
     vectors: Tensor
+
+    def __len__(self) -> int:
+        return len(self.vectors)
 
 
 def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int = 40) -> Tokens:
@@ -84,39 +85,81 @@ def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: in
     return padded_tokens(encoded, tokenizer)
 
 
-@torch.inference_mode()
-def encode_images(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> ImageFeatures:
+def encode_images(
+    encoder: Encoder, pixels: Iterable[Tensor], count: int, folder: Path | None = None
+) -> Encoded:
     """Encode pictures that come in batches.
 
     Args:
         encoder: the model.
         pixels: batches [B, 3, H, W] float32, normalised.
         count: number of pictures in all.
+        folder: where the states lie, see `States`; None keeps them in memory.
+
+    Raises:
+        UserError: the disk is full.
     """
-    model, states, vectors = encoder.model, [], []
-    bar = tqdm(total=count, desc="pictures", unit="picture", leave=False, disable=not encoder.progress)
-    with bar, autocast(encoder.precision, encoder.device):
-        for batch in pixels:
-            encoded = model.encode_image(batch.to(encoder.device))
-            with encoder.heads():
-                vectors.append(model.project_image(encoded[:, 0].float()))
-            states.append(encoded.to(storage_dtype()))
-            bar.update(len(batch))
-    return ImageFeatures(torch.cat(states), torch.cat(vectors))
+    model = encoder.model
+    batches = (batch.to(encoder.device) for batch in encoder.counted(pixels, count))
+    return _encode(encoder, ((model.encode_image(b), None) for b in batches), model.project_image, folder)
+
+
+def encode_texts(
+    encoder: Encoder, texts: Sequence[str], max_tokens: int = 40, folder: Path | None = None
+) -> Encoded:
+    """Encode captions of at most so many tokens; the rest as of `encode_images`."""
+    parts = encoder.chunks(len(texts), encoder.batch_size, "texts")
+    return encode_tokens(
+        encoder, (tokenize_captions(encoder.tokenizer, texts[part], max_tokens) for part in parts), folder
+    )
+
+
+def encode_tokens(encoder: Encoder, batches: Iterable[Tokens], folder: Path | None = None) -> Encoded:
+    """Encode texts that come as batches of tokens [B, T]; the rest as of `encode_images`."""
+    model, device = encoder.model, encoder.device
+    pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
+    states = ((model.encode_text(ids, mask), mask) for ids, mask in pairs)
+    return _encode(encoder, states, model.project_text, folder)
 
 
 @torch.inference_mode()
-def encode_texts(encoder: Encoder, tokens: Tokens) -> TextFeatures:
-    """Encode [R, T] tokens."""
-    model, states, vectors = encoder.model, [], []
+def _encode(
+    encoder: Encoder,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
+    project: Callable[[Tensor], Tensor],
+    folder: Path | None,
+) -> Encoded:
+    """States [B, T, D] and masks, computed as they are asked for, with the unit vectors of their slot 0."""
+    states, vectors = States(folder), []
     with autocast(encoder.precision, encoder.device):
-        for part in encoder.chunks(len(tokens.ids), encoder.batch_size, "texts"):
-            mask = tokens.mask[part].to(encoder.device)
-            encoded = model.encode_text(tokens.ids[part].to(encoder.device), mask)
+        for encoded, mask in batches:
             with encoder.heads():
-                vectors.append(model.project_text(encoded[:, 0].float()))
-            states.append(encoded.to(storage_dtype()))
-    return TextFeatures(torch.cat(states), tokens.mask.to(encoder.device), torch.cat(vectors))
+                vectors.append(project(encoded[:, 0].float()).cpu())
+            states.append(encoded.to(storage_dtype()), mask)
+    return Encoded(states, torch.cat(vectors))
+
+
+@torch.inference_mode()
+def image_features(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> NDArray[np.float32]:
+    """Slot 0 of the vision encoder (the mean of the patch vectors), [N, Dv] float32; takes what
+    `encode_images` takes."""
+    found: list[Tensor] = []
+    with autocast(encoder.precision, encoder.device):
+        for batch in encoder.counted(pixels, count):
+            states = encoder.model.encode_image(batch.to(encoder.device))
+            found.append(states[:, 0].to(storage_dtype()).float().cpu())
+    return torch.cat(found).numpy()
+
+
+@torch.inference_mode()
+def text_features(encoder: Encoder, batches: Iterable[Tokens]) -> NDArray[np.float32]:
+    """Token 0 of the language encoder, [N, Dt] float32, of batches of tokens [B, T]."""
+    found: list[Tensor] = []
+    with autocast(encoder.precision, encoder.device):
+        for tokens in batches:
+            states = encoder.model.encode_text(tokens.ids.to(encoder.device), tokens.mask.to(encoder.device))
+            found.append(states[:, 0].float().cpu())
+    return torch.cat(found).numpy()
 
 
 def storage_dtype() -> torch.dtype:

@@ -5,13 +5,13 @@ from itertools import compress
 import torch
 
 from xfm.finetuning.start import load_base
-from xfm.metrics.recalls import CUTOFFS, Rule, own_captions
-from xfm.modeling.features import Encoder
+from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
+from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.readable import readable
-from xfm.retrieval.streaming import stream_retrieval
+from xfm.retrieval.ranks import rank
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import RetrievalTask, owners
 from xfm.tasks.rows import Described
@@ -57,21 +57,19 @@ def score_retrieval(
 
     `text_r1` and the like re-rank the contrastive shortlist by the matching logit, as published; with
     `_contrast` the shortlist is not re-ranked, with `_rerank` by both scores (see
-    `xfm.retrieval.in_memory`).
+    `xfm.retrieval.search`).
     """
     rows = corpus.scored["test"]
     whole = readable(rows, pictures, RetrievalTask.pictures_of, "test", setting.left_out)
     rows = [*compress(rows, whole)]
     captions = [caption for row in rows for caption in row.captions]
     setting.folder.mkdir(parents=True, exist_ok=True)
-    result = stream_retrieval(
-        encoder,
-        pictures.batches([row.image for row in rows], encoder.batch_size),
-        captions,
-        own_captions(owners(rows), len(rows)),
-        shortlist=setting.recipe.shortlist,
-        scratch=setting.folder,
-    )
+    pixels = pictures.batches([row.image for row in rows], encoder.batch_size)
+    images = encode_images(encoder, pixels, len(rows), setting.folder)
+    texts = encode_texts(encoder, captions, folder=setting.folder)
+    positives = own_captions(owners(rows), len(rows))
+    text, image = rank(encoder, images, texts, positives, setting.recipe.shortlist)
+    result = summarise(text.ranks, image.ranks, positives)
     suffixes = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
     metrics = {
         f"{direction}_r{k}{suffix}": result.recalls[f"{direction}_r{k}{rule}"]

@@ -1,7 +1,6 @@
 """Captioning: vision output -> causal decoder started from the fusion encoder (spec: COCO captions)."""
 
 import copy
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,6 +15,8 @@ from xfm.config.task import TaskKind
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import normalise_caption
+from xfm.metrics.classification import share
+from xfm.metrics.words import word_f1
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Captioner
@@ -115,7 +116,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         pairs = list(zip(rows, predictions, strict=True))
         f1 = [max(word_f1(caption, guess) for caption in row.captions) for row, guess in pairs]
         exact = [guess in [normalise_caption(one) for one in row.captions] for row, guess in pairs]
-        return {"word_f1": float(np.mean(f1)), "exact": float(np.mean(exact))}
+        return {"word_f1": float(np.mean(f1)), "exact": share(exact)}
 
     def per_row(self, rows: Sequence[Described], predictions: Sequence[str]) -> NDArray[np.float64]:
         """F1 of the words of each caption."""
@@ -143,10 +144,3 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
             texts=(("words that agree", f"F1 {score:.2f}"),),
             pictures=(row.image,),
         )
-
-
-def word_f1(reference: str, written: str) -> float:
-    """F1 of the words of two captions, each word as often as it occurs, both normalised; order is ignored."""
-    true, guess = (Counter(normalise_caption(text).split()) for text in (reference, written))
-    common = (true & guess).total()
-    return 2 * common / max(1, true.total() + guess.total())

@@ -6,11 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.errors import UserError
-from xfm.metrics.classification import matthews
+from xfm.metrics.classification import (
+    area_under_roc,
+    confusion_matrix,
+    listed_accuracy,
+    macro_f1,
+    matthews,
+    share,
+)
 
 TOP = 5
 """Classes that top-5 accuracy looks at; it is reported where there are more."""
@@ -111,28 +117,6 @@ def with_unknown(names: Sequence[str], truth: Sequence[str]) -> tuple[str, ...]:
     return (*names, *sorted(set(truth) - set(names)))
 
 
-def confusion_matrix(
-    truth: Sequence[str], predicted: Sequence[str], names: Sequence[str]
-) -> NDArray[np.int64]:
-    """[C, C] counts: how often a row of a class (first axis) was given each class (second axis)."""
-    places = {name: place for place, name in enumerate(names)}
-    counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    for true, guess in zip(truth, predicted, strict=True):
-        counts[places[true], places[guess]] += 1
-    return counts
-
-
-def precision_recall_f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Precision, recall and F1 of each class, [C, 3]; 0 where a share of nothing is asked for."""
-    right = np.diag(matrix).astype(np.float64)
-    found, there = matrix.sum(axis=0), matrix.sum(axis=1)
-
-    def share(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-    return np.stack([share(right, found), share(right, there), share(2 * right, found + there)], axis=1)
-
-
 def class_metrics(
     truth: Sequence[str], predicted: Sequence[Choice], names: Sequence[str]
 ) -> dict[str, float]:
@@ -142,41 +126,18 @@ def class_metrics(
     AUROC is that of the second class's probability, ties counted half; 0.5 where a class is absent.
     """
     labels, everything = [choice.label for choice in predicted], with_unknown(names, truth)
-    matrix = confusion_matrix(truth, labels, everything)
     numbers = {
         name: number for number, name in enumerate(everything)
     }  # texts would all be as wide as the longest
     guessed, true = (np.array([numbers[label] for label in own]) for own in (labels, truth))
-    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
     scores = {
-        "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
-        "f1_macro": float(precision_recall_f1(matrix)[occurs, 2].mean()),
+        "accuracy": share(guessed == true),
+        "f1_macro": macro_f1(confusion_matrix(truth, labels, everything)),
         "mcc": matthews(guessed, true),
     }
     if len(names) > TOP:
-        scores["top5"] = top_accuracy(truth, predicted)
+        scores["top5"] = listed_accuracy(truth, [one.best for one in predicted])
     if len(names) == 2:
         second = np.array([label == names[1] for label in truth])
         scores["auroc"] = area_under_roc(np.array([one.probabilities[1] for one in predicted]), second)
     return scores
-
-
-def top_accuracy(truth: Sequence[str], predicted: Sequence[Choice]) -> float:
-    """Share of rows whose class is among the five likeliest."""
-    return sum(label in one.best for label, one in zip(truth, predicted, strict=True)) / len(truth)
-
-
-def area_under_roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Probability that a positive scores higher than a negative, ties counted half; 0.5 without either.
-
-    Args:
-        scores: [N] float.
-        positive: [N] bool.
-    """
-    from scipy.stats import rankdata
-
-    count, others = int(positive.sum()), int((~positive).sum())
-    if not count or not others:
-        return 0.5
-    ranks = rankdata(scores)
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))

@@ -21,7 +21,7 @@ from xfm.data.shapes import padded_tokens
 from xfm.data.tables import Field, TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.data.transforms import names_a_side
-from xfm.metrics.boxes import best_constant_box, paired_iou
+from xfm.metrics.boxes import best_constant_box, box_scores, paired_iou
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
@@ -199,8 +199,7 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
     """Accuracy at IoU 0.5 and mean IoU; fractions of the sides have the IoU of pixels."""
-    iou = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
-    return {"acc50": float((iou >= 0.5).mean()), "mean_iou": float(iou.mean())}
+    return box_scores(np.array(predictions), np.array([row.box for row in rows]))
 
 
 def read_box(row: TableRow, reading: Reading, width: int, height: int) -> Corners:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import ClassVar
 
 import numpy as np
@@ -16,14 +17,20 @@ from xfm.config.task import TaskKind
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.metrics.ranking import chance_recall, recall_at
-from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, sides, with_equal_captions
-from xfm.modeling.features import Encoder
+from xfm.metrics.recalls import (
+    CUTOFFS,
+    Rule,
+    chance_recalls,
+    own_captions,
+    recalls,
+    with_equal_captions,
+)
+from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Retriever
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
-from xfm.retrieval.streaming import stream_ranks
+from xfm.retrieval.ranks import rank
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.described import DescribedTask
 from xfm.tasks.own import Case
@@ -150,11 +157,11 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
         )
         captions = [caption for row in rows for caption in row.captions]
-        positives = right_pairs(rows)
         pixels = self.pictures.batches([row.image for row in rows], batch_size)
-        text, image = stream_ranks(
-            encoder, pixels, captions, positives, SHORTLIST, max_tokens=settings.max_tokens
-        )
+        scratch = Path(gettempdir())  # states of many rows do not fit into memory
+        images = encode_images(encoder, pixels, len(rows), scratch)
+        texts = encode_texts(encoder, captions, settings.max_tokens, scratch)
+        text, image = rank(encoder, images, texts, right_pairs(rows), SHORTLIST)
         found, first = [], 0
         for place, row in enumerate(rows):
             own = slice(first, first + len(row.captions))
@@ -165,8 +172,8 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
                     tuple(image.ranks[Rule.CONTRAST][own].tolist()),
                     int(text.ranks[Rule.RERANK][place]),
                     tuple(image.ranks[Rule.RERANK][own].tolist()),
-                    captions[text.first[place]],
-                    rows[image.first[own.start]].image,
+                    captions[text.order[place, 0]],
+                    rows[image.order[own.start, 0]].image,
                 )
             )
         return found
@@ -177,31 +184,26 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def metrics(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> dict[str, float]:
         """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
-        text = {"": [one.text for one in predictions], "_rerank": [one.text_reranked for one in predictions]}
-        image = {
-            "": [rank for one in predictions for rank in one.image],
-            "_rerank": [rank for one in predictions for rank in one.image_reranked],
+        ranks = {
+            Rule.CONTRAST: ([one.text for one in predictions], [one.image for one in predictions]),
+            Rule.RERANK: (
+                [one.text_reranked for one in predictions],
+                [one.image_reranked for one in predictions],
+            ),
         }
         found: dict[str, float] = {}
-        for suffix in text:
-            for name, ranks in (("text", text[suffix]), ("image", image[suffix])):
-                found |= {f"{name}_r{k}{suffix}": recall_at(np.array(ranks), k) for k in CUTOFFS}
-            found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
+        for rule, (text, image) in ranks.items():
+            found |= recalls({rule: np.array(text)}, {rule: np.concatenate(image)})
+            found[f"mean_r1{rule}"] = (found[f"text_r1{rule}"] + found[f"image_r1{rule}"]) / 2
         return found
 
     def chance(self, rows: Sequence[Described], seed: int) -> dict[str, float]:
         """Recalls of a random order."""
-        positives = right_pairs(rows)
-        pictures, captions = sides(positives)
-        found: dict[str, float] = {}
-        for suffix in ("", "_rerank"):
-            for name, counts, candidates in (
-                ("text", np.asarray(positives.sum(axis=1)), captions),
-                ("image", np.asarray(positives.sum(axis=0)), pictures),
-            ):
-                found |= {f"{name}_r{k}{suffix}": chance_recall(counts, candidates, k) for k in CUTOFFS}
-            found[f"mean_r1{suffix}"] = (found[f"text_r1{suffix}"] + found[f"image_r1{suffix}"]) / 2
-        return found
+        random = chance_recalls(right_pairs(rows))
+        random["mean_r1"] = (random["text_r1"] + random["image_r1"]) / 2
+        return {
+            f"{name}{rule}": value for rule in (Rule.CONTRAST, Rule.RERANK) for name, value in random.items()
+        }
 
     def per_row(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> NDArray[np.float64]:
         """Hits of both directions, each caption's with its share of all captions."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from xfm.data.tables import TableRow
-from xfm.metrics.classification import pearson, spearman
+from xfm.metrics.classification import explained_variance, pearson, spearman
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses
@@ -86,9 +86,11 @@ class TextRegressionTask(OfTexts, OwnTask[LabelledText, TextBatch, float]):
     def metrics(self, rows: Sequence[LabelledText], predictions: Sequence[float]) -> dict[str, float]:
         """Pearson and Spearman correlation (0 where all values are equal), and the variance explained."""
         truth, guessed = values_of(rows), np.asarray(predictions, dtype=np.float64)
-        spread = float(((truth - truth.mean()) ** 2).sum())
-        r2 = 1 - float(((truth - guessed) ** 2).sum()) / spread if spread else 0.0
-        return {"pearson": pearson(guessed, truth), "spearman": spearman(guessed, truth), "r2": r2}
+        return {
+            "pearson": pearson(guessed, truth),
+            "spearman": spearman(guessed, truth),
+            "r2": explained_variance(guessed, truth),
+        }
 
     def guess(self, rows: Sequence[LabelledText], rng: np.random.Generator) -> list[float]:
         """Values of training rows drawn at random."""

@@ -17,6 +17,7 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tables import Field, TableRow
 from xfm.data.tokenizer import normalise_caption
+from xfm.metrics.vqa import by_type, voted_accuracy
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
@@ -30,8 +31,6 @@ from xfm.tasks.rows import Question, read_questions
 from xfm.tasks.splits import SplitRows
 
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them
-ENOUGH = 0.3
-"""Share of the votes from which an answer is wholly right: three of ten, as VQA v2 has it."""
 
 
 @dataclass(frozen=True)
@@ -223,14 +222,12 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
 
     def metrics(self, rows: Sequence[Question], predictions: Sequence[str]) -> dict[str, float]:
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
-        right: dict[str, list[float]] = defaultdict(list)
-        for row, predicted in zip(rows, predictions, strict=True):
-            right[kind_key(row.kind)].append(vote_accuracy(row, predicted))
-        everything = [value for values in right.values() for value in values]
-        scores = {"accuracy": sum(everything) / len(everything)}
-        if right.keys() == {"all"}:
+        kinds = [kind_key(row.kind) for row in rows]
+        found = by_type(self.per_row(rows, predictions).tolist(), kinds)
+        scores = {"accuracy": found.overall}
+        if found.by_answer_type.keys() == {"all"}:
             return scores
-        return scores | {f"accuracy_{kind}": sum(v) / len(v) for kind, v in sorted(right.items())}
+        return scores | {f"accuracy_{kind}": value for kind, value in found.by_answer_type.items()}
 
     def per_row(self, rows: Sequence[Question], predictions: Sequence[str]) -> NDArray[np.float64]:
         """How right each answer is."""
@@ -247,15 +244,8 @@ def is_right(row: Question, predicted: str) -> bool:
 
 
 def vote_accuracy(row: Question, predicted: str) -> float:
-    """How right an answer is: the share of the votes for it over `ENOUGH`, 1 at most.
-
-    Without votes there is one answer, and it is right or not. The official metric of VQA v2 also averages
-    over subsets of the votes, and normalises otherwise.
-    """
-    if not row.votes:
-        return float(is_right(row, predicted))
-    share = sum(s for answer, s in row.votes if normalise_caption(answer) == normalise_caption(predicted))
-    return min(1.0, share / ENOUGH)
+    """How right an answer is by the votes; without any there is one answer, and it is right or not."""
+    return voted_accuracy(predicted, row.votes or ((row.answer, 1.0),))
 
 
 def frequent_answers(rows: Sequence[Question], limit: int | None = None) -> list[str]:

@@ -4,23 +4,24 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from xfm.config.linear import RegressionConfig
 from xfm.evaluation.context import Context
-from xfm.frozen.probe import (
-    DIGITS_TRAIN,
-    Split,
-    digits,
-    image_features,
-    neighbour_accuracy,
-    probe_accuracy,
-    random_twin,
-    raw_pixels,
-)
-from xfm.metrics.classification import Array, majority_accuracy
+from xfm.frozen.features import Split, raw_pixels
+from xfm.frozen.linear_probe import fit_at
+from xfm.frozen.neighbours import nearest_neighbours
+from xfm.metrics.classification import Array, accuracy, majority_accuracy
+from xfm.modeling.features import image_features
 from xfm.modeling.xfm import XFM
 from xfm.reports.results import PartResult
+from xfm.tasks.base import seeded
 from xfm.tasks.pictures import normalise, squash
 from xfm.tasks.rows import read_labelled
+
+DIGITS_TRAIN = 1000
+"""The first 1,000 digits train and the other 797 test, in the published order: not shuffled, because
+neighbours in that order come from one writer."""
 
 
 def run_category(context: Context) -> PartResult:
@@ -71,9 +72,13 @@ def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, t
         for source, values in features.items()
     }
     probes = {
-        source: probe_accuracy(*split, config.inverse_penalty, seed) for source, split in splits.items()
+        source: accuracy(linear_labels(*split, config.inverse_penalty), split[1].labels)
+        for source, split in splits.items()
     }
-    neighbours = {source: neighbour_accuracy(*split, config.neighbours) for source, split in splits.items()}
+    neighbours = {
+        source: accuracy(nearest_neighbours(*split, config.neighbours), split[1].labels)
+        for source, split in splits.items()
+    }
     chance = 1 / len(np.unique(labels[:train]))
     usual = {"most frequent class": majority_accuracy(labels[train:], labels[:train])}
     for metric, values in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
@@ -91,3 +96,24 @@ def _features(context: Context, model: XFM, pictures: torch.Tensor) -> Array:
             yield normalise(batch, preprocessing)
 
     return image_features(context.encoder_of(model), batches(), len(pictures))
+
+
+def linear_labels(train: Split, test: Split, inverse_penalty: float) -> Array:
+    """[N] labels that a linear probe of one penalty gives to the test rows; features are standardised."""
+    return fit_at(train, inverse_penalty, RegressionConfig(standardise=True)).predict(test.features)
+
+
+def random_twin(model: XFM, seed: int) -> XFM:
+    """A randomly initialised model of the same configuration, in evaluation mode on the same device."""
+    with seeded(seed):
+        twin = XFM(model.config)
+    return twin.to(next(model.parameters()).device).eval()
+
+
+def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """scikit-learn's 1,797 digits: [N, 8, 8] in [0, 1] and [N] labels, in their published order."""
+    from sklearn.datasets import load_digits
+
+    values, labels = load_digits(return_X_y=True)  # [N, 64] from 0 to 16
+    images = np.asarray(values, dtype=np.float32).reshape(-1, 8, 8) / 16.0
+    return images, np.asarray(labels, dtype=np.int64)

@@ -6,11 +6,12 @@ import torch
 from xfm.evaluation.context import Context
 from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain
 from xfm.metrics.classification import Array
-from xfm.metrics.recalls import with_equal_captions
-from xfm.modeling.features import encode_texts, tokenize_captions
+from xfm.metrics.recalls import Rule, prefers_first, summarise, with_equal_captions
+from xfm.modeling.features import encode_texts
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS_RETRIEVAL
-from xfm.retrieval.in_memory import evaluate_scores, matching_logits, prefers_first, rerank_scores, score_all
+from xfm.retrieval.ranks import Ranked, rank
+from xfm.retrieval.search import match, rerank_scores
 from xfm.tasks.rows import Captioned, read_captioned
 
 SHOWN = 6  # examples of each direction
@@ -33,14 +34,12 @@ def run_retrieval(context: Context) -> PartResult:
 def _retrieve(context: Context, result: PartResult, split: str, rows: list[Captioned]) -> None:
     config, seed = context.config.retrieval, context.config.seed
     images, index = context.encode([row.image for row in rows])
-    texts = encode_texts(
-        context.encoder, tokenize_captions(context.pretrained.tokenizer, [r.caption for r in rows])
-    )
     captions = [row.caption for row in rows]
-    positives = with_equal_captions(index.numpy(), captions, len(images.vectors)).toarray()
-    scores = score_all(context.encoder, images, texts, config.shortlist)
-    found = evaluate_scores(scores, positives, config.bootstrap, seed)
-    counts = {"text": len(images.vectors), "image": len(rows)}
+    texts = encode_texts(context.encoder, captions)
+    positives = with_equal_captions(index.numpy(), captions, len(images))
+    text, image = rank(context.encoder, images, texts, positives, config.shortlist)
+    found = summarise(text.ranks, image.ranks, positives, config.bootstrap, seed)
+    counts = {"text": len(images), "image": len(rows)}
     for name, value in found.recalls.items():
         direction, chance = name.split("_")[0], found.chances["_".join(name.split("_")[:2])]
         result.add(f"retrieval/{split}/{name}", value, chance, counts[direction], seed)
@@ -48,21 +47,19 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
     for name, value in (("", found.gain.value), ("_low", found.gain.low), ("_high", found.gain.high)):
         result.add(f"retrieval/{split}/rerank_gain{name}", value, 0.0, pooled, seed)
     paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
-    result.examples[f"{split}/image"] = plain(
-        _examples(scores.rerank.image.T, positives.T, found.image_ranks, captions, paths, seed)
-    )
-    result.examples[f"{split}/text"] = plain(
-        _examples(scores.rerank.text, positives, found.text_ranks, paths, captions, seed)
-    )
+    right = positives.toarray()
+    result.examples[f"{split}/image"] = plain(_examples(image, right.T, captions, paths, seed))
+    result.examples[f"{split}/text"] = plain(_examples(text, right, paths, captions, seed))
 
 
 def _examples(
-    scores: Array, positives: Array, ranks: Array, queries: list[str], candidates: list[str], seed: int
+    ranked: Ranked, positives: Array, queries: list[str], candidates: list[str], seed: int
 ) -> list[RetrievalExample]:
     """Some queries with their best candidates."""
     examples: list[RetrievalExample] = []
+    ranks = ranked.ranks[Rule.RERANK]
     for query in pick_examples((ranks == 0).tolist(), SHOWN, seed):
-        best = np.argsort(-scores[query])[:SHOWN_CANDIDATES]
+        best = ranked.order[query, :SHOWN_CANDIDATES].tolist()
         shown = [Candidate(candidates[place], bool(positives[query, place])) for place in best]
         examples.append(RetrievalExample(queries[query], shown, int(ranks[query]) + 1))
     return examples
@@ -79,11 +76,11 @@ def run_hard(context: Context) -> PartResult:
     images, index = context.encode([row.image for row in rows])
     sizes = [1 + len(row.distractors) for row in rows]
     captions = [text for row in rows for text in (row.caption, *row.distractors)]
-    texts = encode_texts(encoder, tokenize_captions(context.pretrained.tokenizer, captions))
+    texts = encode_texts(encoder, captions)
     picture = np.repeat(index.numpy(), sizes)  # [R]
-    pairs = np.stack([picture, np.arange(len(captions))], axis=1)
-    itc = (images.vectors[torch.from_numpy(picture)] * texts.vectors).sum(-1).double().cpu().numpy()
-    logits = matching_logits(encoder, images, texts, pairs)
+    itc = (images.vectors[torch.from_numpy(picture)] * texts.vectors).sum(-1).double().numpy()
+    logits = match(encoder, images.states, texts.states, picture, np.arange(len(captions)))
+    logits = logits.astype(np.float64)
     rules = {
         "text_r1": itc,
         "text_r1_rerank": rerank_scores(itc, logits, encoder.model.temperature.item()),

@@ -1,15 +1,16 @@
 """Pairs of texts without fine-tuning: a linear probe on the frozen language encoder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from xfm.evaluation.context import Context
+from xfm.evaluation.parts.probes import linear_labels
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import constant_metrics
-from xfm.frozen.probe import Split, linear_probe, text_features
+from xfm.frozen.features import Split
 from xfm.metrics.classification import Array, accuracy
+from xfm.modeling.features import text_features
 from xfm.reports.results import PartResult
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import LabelledText
@@ -35,13 +36,10 @@ def _probe(
     train, settings = list(train)[: config.train_rows or None], TaskSettings(blanked=blanked)
 
     def features(rows: Sequence[LabelledText]) -> Array:
-        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            for start in range(0, len(rows), size):
-                tokens = encode_texts(rows[start : start + size], context.pretrained.tokenizer, settings)
-                yield tokens.ids, tokens.mask
-
-        return text_features(context.encoder, batches())
+        parts = (rows[at : at + size] for at in range(0, len(rows), size))
+        tokens = (encode_texts(part, context.pretrained.tokenizer, settings) for part in parts)
+        return text_features(context.encoder, tokens)
 
     fit = Split(features(train), np.array([row.label for row in train]))
     held_out = Split(features(test), np.array([row.label for row in test]))
-    return accuracy(linear_probe(fit, held_out, config.inverse_penalty, context.config.seed), held_out.labels)
+    return accuracy(linear_labels(fit, held_out, config.inverse_penalty), held_out.labels)

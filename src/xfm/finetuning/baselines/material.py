@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from xfm.frozen.probe import image_features, raw_pixels
+from xfm.frozen.features import raw_pixels
 from xfm.metrics.classification import Array
-from xfm.modeling.features import Encoder
+from xfm.modeling.features import Encoder, image_features
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.own import OwnTask
 from xfm.tasks.pictures import Pictures

@@ -13,7 +13,7 @@ from xfm.finetuning.baselines.linear import Rows, logistic
 from xfm.finetuning.baselines.material import Material, TooSlow
 from xfm.finetuning.baselines.outcome import Outcome, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
-from xfm.frozen.probe import unit
+from xfm.frozen.neighbours import unit
 from xfm.tasks.rows import Corners
 
 ANSWERS = 200

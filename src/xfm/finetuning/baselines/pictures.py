@@ -10,7 +10,8 @@ from xfm.finetuning.baselines.linear import Rows, logistic
 from xfm.finetuning.baselines.material import Material
 from xfm.finetuning.baselines.outcome import Outcome, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
-from xfm.frozen.probe import Split, nearest_neighbours
+from xfm.frozen.features import Split
+from xfm.frozen.neighbours import nearest_neighbours
 from xfm.metrics.classification import Array
 from xfm.tasks.class_task import ClassTask
 

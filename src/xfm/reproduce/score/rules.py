@@ -6,13 +6,19 @@ from typing import Any
 import numpy as np
 
 from xfm.metrics.captions import WordCutter, caption_scores
-from xfm.metrics.classification import accuracy, mean_class_accuracy
+from xfm.metrics.classification import (
+    accuracy,
+    area_under_roc,
+    listed_accuracy,
+    mean_class_accuracy,
+    share,
+)
 from xfm.metrics.consistency import consistency
 from xfm.metrics.vqa import vqa_score
 from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.score.glue import glue_metrics
 from xfm.tasks.class_task import label_name
-from xfm.tasks.classes import TOP, Choice, area_under_roc, top_accuracy
+from xfm.tasks.classes import TOP, Choice
 from xfm.tasks.rows import (
     Described,
     Labelled,
@@ -49,7 +55,7 @@ def score_truth(
 ) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
     right = [name_of(p) == label_name(row.label) for row, p in zip(rows, predictions, strict=True)]
-    found = {"accuracy": sum(right) / len(right)}
+    found = {"accuracy": share(right)}
     if all(row.key is not None for row in rows):
         found["consistency"] = consistency([str(row.key) for row in rows], right)
     return found
@@ -106,7 +112,7 @@ def score_classes(rows: Sequence[Labelled], predictions: Sequence[Choice]) -> Me
     labels, given = np.array([row.label for row in rows]), np.array([p.label for p in predictions])
     found = {"accuracy": accuracy(given, labels), "mean_per_class": mean_class_accuracy(given, labels)}
     if len(predictions[0].probabilities) > TOP:
-        found["top5"] = top_accuracy([row.label for row in rows], predictions)
+        found["top5"] = listed_accuracy([row.label for row in rows], [one.best for one in predictions])
     return found
 
 

@@ -1,10 +1,12 @@
-"""A linear probe by CLIP's protocol: the penalty from validation rows, then a fit of all rows."""
+"""The linear probe: logistic regression on frozen features with one penalty, or with one that is chosen.
 
-from collections.abc import Callable
+CLIP's protocol chooses: the penalty from validation rows, then a fit of all rows.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log10
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +14,27 @@ from tqdm import tqdm
 
 from xfm.config.linear import RegressionConfig, Sweep
 from xfm.errors import UserError
+from xfm.frozen.features import Split, deviations_of, joined, part_of
 from xfm.frozen.logistic import Classifier, Fit, Regression
-from xfm.frozen.probe import Split
-from xfm.frozen.search import Trial, best, binary_search, grid_search
-from xfm.metrics.classification import Array
+from xfm.metrics.classification import Array, accuracy
 
-IN_MEMORY = 2 << 30  # bytes of features that are copied into memory; more go to a scratch file
+COARSE = 2.0
+"""Decades between the values of the first round."""
+FINEST = 0.125
+"""Decades between the values of the last round: eight values a decade."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A value of C and what it scored on the validation rows."""
+
+    exponent: float
+    score: float
+
+    @property
+    def value(self) -> float:
+        """C itself."""
+        return 10.0**self.exponent
 
 
 @dataclass(frozen=True)
@@ -70,30 +87,47 @@ def fit_probe(
     if validation is None:
         held = held_out(train.labels, share, seed)
         # Where no class has two rows, none can be spared, and the rows choose that are fitted.
-        validation = _part(train, held if held.any() else ~held, scratch)
-        fitted = _part(train, ~held, scratch)
+        validation = part_of(train, held if held.any() else ~held, scratch)
+        fitted = part_of(train, ~held, scratch)
         everything = train
     else:
         fitted, everything = train, joined(train, validation, scratch)
-    classes, codes = np.unique(everything.labels, return_inverse=True)
-    if len(classes) < 2:
-        raise UserError(
-            f"all training rows have the label {str(classes[0])!r}: a probe needs two classes at least"
-        )
+    classes, codes = _classes(everything.labels)
     known = {label: code for code, label in enumerate(classes.tolist())}
     targets = np.array([known[label] for label in fitted.labels.tolist()])
     trials, fits = _search(
         _regression(fitted.features, targets, len(classes), config),
-        lambda classifier: float(
-            np.mean(classes[classifier.predict(validation.features).numpy()] == validation.labels)
+        lambda classifier: accuracy(
+            classes[classifier.predict(validation.features).numpy()], validation.labels
         ),
         config,
         progress,
     )
     chosen = best(trials)
-    regression = _regression(everything.features, codes.astype(np.int64), len(classes), config)
-    last = _fit(regression, chosen.exponent, fits[chosen.exponent].classifier, config)
+    regression = _regression(everything.features, codes, len(classes), config)
+    last = _fit(regression, chosen.value, fits[chosen.exponent].classifier, config)
     return LinearProbe(last.classifier, classes, trials, chosen.value, last.converged)
+
+
+def fit_at(train: Split, value: float, config: RegressionConfig) -> LinearProbe:
+    """Fit the rows with one value of C; of the configuration the sweep is not looked at.
+
+    Raises:
+        UserError: the rows have one class only.
+    """
+    classes, codes = _classes(train.labels)
+    fit = _fit(_regression(train.features, codes, len(classes), config), value, None, config)
+    return LinearProbe(fit.classifier, classes, [], value, fit.converged)
+
+
+def _classes(labels: Array) -> tuple[Array, NDArray[np.int64]]:
+    """[C] distinct labels and [N] the place of each row's."""
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise UserError(
+            f"all training rows have the label {str(classes[0])!r}: a probe needs two classes at least"
+        )
+    return classes, codes.astype(np.int64)
 
 
 def held_out(labels: Array, share: float, seed: int) -> NDArray[np.bool_]:
@@ -124,7 +158,7 @@ def _search(
         def attempt(exponent: float) -> float:
             nearest = min(fits, key=lambda other: abs(other - exponent), default=None)
             start = None if nearest is None else fits[nearest].classifier
-            fits[exponent] = _fit(regression, exponent, start, config)
+            fits[exponent] = _fit(regression, 10.0**exponent, start, config)
             value = score(fits[exponent].classifier)
             bar.set_postfix(C=f"{10**exponent:.2g}", accuracy=f"{value:.4f}")
             bar.update()
@@ -135,51 +169,52 @@ def _search(
         return binary_search(attempt, config.lowest, config.highest), fits
 
 
-def _fit(regression: Regression, exponent: float, start: Classifier | None, config: RegressionConfig) -> Fit:
-    return regression.fit(10.0**exponent, start, config.tolerance, config.max_iterations)
+def _fit(regression: Regression, value: float, start: Classifier | None, config: RegressionConfig) -> Fit:
+    return regression.fit(value, start, config.tolerance, config.max_iterations)
 
 
 def _regression(features: Array, codes: Array, classes: int, config: RegressionConfig) -> Regression:
-    deviations = _deviations(features) if config.standardise else None
+    deviations = deviations_of(features) if config.standardise else None
     return Regression(features, codes, classes, deviations)
 
 
-def _deviations(features: Array) -> Array:
-    """[D] standard deviations, 1 where a feature is constant, computed in blocks of rows."""
-    total, square = np.zeros(features.shape[1]), np.zeros(features.shape[1])
-    for start in range(0, len(features), 8192):
-        block = np.asarray(features[start : start + 8192], dtype=np.float64)
-        total, square = total + block.sum(0), square + (block**2).sum(0)
-    mean = total / len(features)
-    variance = np.clip(square / len(features) - mean**2, 0, None)
-    constant = variance <= 1e-12 * np.maximum(mean**2, 1e-300)
-    return np.where(constant, 1.0, np.sqrt(variance))
+def binary_search(score: Callable[[float], float], lowest: float, highest: float) -> list[Trial]:
+    """CLIP's search: a grid over the whole range, then the interval around its peak halved again and again.
+
+    Learning Transferable Visual Models From Natural Language Supervision (arXiv 2103.00020), appendix A.3.
+
+    Args:
+        score: validation score of an exponent of ten; greater is better.
+        lowest, highest: range of the exponents.
+
+    Returns:
+        Every value that was tried, in the order of trying.
+    """
+    trials: dict[float, Trial] = {}
+
+    def attempt(exponent: float) -> None:
+        exponent = min(max(exponent, lowest), highest)
+        if exponent not in trials:
+            trials[exponent] = Trial(exponent, score(exponent))
+
+    rounds = int((highest - lowest) / COARSE)
+    for place in range(rounds + 1):
+        attempt(lowest + place * COARSE)
+    attempt(highest)
+    step = COARSE
+    while step > FINEST:
+        step /= 2
+        peak = best(list(trials.values())).exponent
+        attempt(peak - step)
+        attempt(peak + step)
+    return list(trials.values())
 
 
-def _part(split: Split, chosen: NDArray[np.bool_], scratch: Path | None) -> Split:
-    """Some rows of a split."""
-    rows = np.flatnonzero(chosen)
-    features = room((len(rows), split.features.shape[1]), scratch)
-    for start in range(0, len(rows), 8192):
-        features[start : start + 8192] = split.features[rows[start : start + 8192]]
-    return Split(features, split.labels[rows])
+def grid_search(score: Callable[[float], float], exponents: Sequence[float]) -> list[Trial]:
+    """Every exponent, from the strongest penalty to the weakest."""
+    return [Trial(exponent, score(exponent)) for exponent in sorted(set(exponents))]
 
 
-def joined(first: Split, second: Split, scratch: Path | None) -> Split:
-    """The rows of two splits; in a file below `scratch` where they are too many for memory."""
-    features = room((len(first.labels) + len(second.labels), first.features.shape[1]), scratch)
-    at = 0
-    for split in (first, second):
-        for start in range(0, len(split.labels), 8192):
-            block = split.features[start : start + 8192]
-            features[at : at + len(block)] = block
-            at += len(block)
-    return Split(features, np.concatenate([first.labels, second.labels]))
-
-
-def room(shape: tuple[int, int], scratch: Path | None) -> Array:
-    """Room for features [N, D] float32: memory, or a file without a name that goes with the array."""
-    if 4 * shape[0] * shape[1] <= IN_MEMORY or scratch is None:
-        return np.empty(shape, dtype=np.float32)
-    with TemporaryFile(dir=scratch) as file:
-        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+def best(trials: Sequence[Trial]) -> Trial:
+    """The trial of the highest score; of equal ones that of the stronger penalty."""
+    return max(trials, key=lambda trial: (trial.score, -trial.exponent))

@@ -1,0 +1,95 @@
+"""Features of labelled pictures or texts: parts of them, in memory or in a file, and pixels as features."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xfm.metrics.classification import Array
+
+ROWS = 8192
+"""Rows of a block: features may be a memory map, and what is computed of all rows may be much."""
+IN_MEMORY = 2 << 30
+"""Bytes of features that are copied into memory; more go to a scratch file."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Features and labels.
+
+    Attributes:
+        features: [N, D] float.
+        labels: [N] of any kind.
+    """
+
+    features: Array
+    labels: Array
+
+
+def blocks(count: int, size: int = ROWS) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `count` of them."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def part_of(split: Split, chosen: NDArray[np.bool_], scratch: Path | None) -> Split:
+    """The rows of a split that are chosen by [N] bool; in a file below `scratch` where they are many."""
+    rows = np.flatnonzero(chosen)
+    features = room((len(rows), split.features.shape[1]), scratch)
+    for own in blocks(len(rows)):
+        features[own] = split.features[rows[own]]
+    return Split(features, split.labels[rows])
+
+
+def joined(first: Split, second: Split, scratch: Path | None) -> Split:
+    """The rows of two splits; in a file below `scratch` where they are too many for memory."""
+    features = room((len(first.labels) + len(second.labels), first.features.shape[1]), scratch)
+    at = 0
+    for split in (first, second):
+        for rows in blocks(len(split.labels)):
+            features[at + rows.start : at + rows.stop] = split.features[rows]
+        at += len(split.labels)
+    return Split(features, np.concatenate([first.labels, second.labels]))
+
+
+def room(shape: tuple[int, int], scratch: Path | None) -> Array:
+    """Room for features [N, D] float32: memory, or a file without a name that goes with the array."""
+    if 4 * shape[0] * shape[1] <= IN_MEMORY or scratch is None:
+        return np.empty(shape, dtype=np.float32)
+    with TemporaryFile(dir=scratch) as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+
+
+def deviations_of(features: Array) -> Array:
+    """[D] standard deviations, 1 where a feature is constant, computed in blocks of rows."""
+    total, square = np.zeros(features.shape[1]), np.zeros(features.shape[1])
+    for rows in blocks(len(features)):
+        block = np.asarray(features[rows], dtype=np.float64)
+        total, square = total + block.sum(0), square + (block**2).sum(0)
+    mean = total / len(features)
+    variance = np.clip(square / len(features) - mean**2, 0, None)
+    constant = variance <= 1e-12 * np.maximum(mean**2, 1e-300)
+    return np.where(constant, 1.0, np.sqrt(variance))
+
+
+def raw_pixels(pictures: torch.Tensor, side: int) -> NDArray[np.float32]:
+    """Pictures shrunk to `side` x `side` pixels and flattened: the baseline of the probes.
+
+    Args:
+        pictures: [N, 3, S, S] uint8 or float.
+        side: side of the shrunk picture.
+
+    Returns:
+        [N, 3 * side * side] float32.
+    """
+    small = [
+        torch.nn.functional.interpolate(
+            part.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
+        )
+        for part in pictures.split(256)
+    ]
+    return torch.cat(small).flatten(1).numpy()

@@ -1,0 +1,216 @@
+"""The linear probe has scikit-learn's optimum and scores, and its penalty is chosen as CLIP does."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from xfm.config.linear import RegressionConfig, Sweep
+from xfm.errors import UserError
+from xfm.frozen import features as places
+from xfm.frozen.features import Split, joined
+from xfm.frozen.linear_probe import best, binary_search, fit_at, fit_probe, grid_search, held_out
+from xfm.frozen.logistic import Classifier, Regression
+
+
+def problem(rows: int, width: int, classes: int, seed: int):
+    """Correlated features with a mean and directions of very different spread."""
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), rng.integers(classes, size=rows - classes)])
+    centres = rng.normal(size=(classes, width))
+    spread = 10 ** rng.uniform(-1.5, 0.5, size=width)
+    mixing = rng.normal(size=(width, width)) / width**0.5
+    values = ((centres[labels] + 2 * rng.normal(size=(rows, width))) * spread) @ mixing
+    return (values + 3 * rng.normal(size=width)).astype(np.float32), labels
+
+
+def same_answers(ours: Classifier, reference: LogisticRegression, features: np.ndarray) -> None:
+    theirs = reference.predict_proba(features.astype(np.float64))
+    np.testing.assert_allclose(ours.logits(features).double().softmax(1).numpy(), theirs, atol=3e-3)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    rows=st.integers(40, 300),
+    width=st.integers(1, 24),
+    classes=st.integers(2, 6),
+    exponent=st.floats(-4, 2),
+    seed=st.integers(0, 2**16),
+)
+def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
+    features, labels = problem(rows, width, classes, seed)
+    value = 10**exponent
+    reference = LogisticRegression(C=value, tol=1e-9, max_iter=10_000).fit(
+        features.astype(np.float64), labels
+    )
+    found = Regression(features, labels, classes).fit(value, tolerance=1e-6, max_iterations=3000)
+    same_answers(found.classifier, reference, features)
+
+
+def test_starting_elsewhere_changes_nothing():
+    features, labels = problem(200, 12, 4, seed=1)
+    regression = Regression(features, labels, 4)
+    start = Classifier(torch.randn(12, 4), torch.randn(4))
+    cold, warm = (regression.fit(0.1, begin, tolerance=1e-5) for begin in (None, start))
+    assert cold.converged
+    assert warm.converged
+    ours, theirs = (fit.classifier.logits(features).softmax(1) for fit in (cold, warm))
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
+    again = regression.fit(0.1, warm.classifier, tolerance=1e-4)
+    assert again.iterations == 0
+
+
+def test_a_memory_map_of_half_precision_is_read_in_blocks(tmp_path):
+    features, labels = problem(9000, 8, 3, seed=2)
+    np.save(tmp_path / "features.npy", features.astype(np.float16))
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    ours = Regression(mapped, labels, 3).fit(1.0, tolerance=1e-5).classifier
+    whole = (
+        Regression(features.astype(np.float16).astype(np.float32), labels, 3)
+        .fit(1.0, tolerance=1e-5)
+        .classifier
+    )
+    torch.testing.assert_close(
+        ours.logits(mapped), whole.logits(features.astype(np.float16)), atol=1e-2, rtol=0
+    )
+    assert (ours.predict(mapped) == ours.logits(mapped).argmax(1)).all()
+
+
+def test_deviations_standardise():
+    features, labels = problem(300, 10, 3, seed=3)
+    deviations = features.std(axis=0)
+    reference = Regression(features / deviations, labels, 3).fit(0.05, tolerance=1e-6).classifier
+    ours = Regression(features, labels, 3, deviations).fit(0.05, tolerance=1e-6).classifier
+    torch.testing.assert_close(
+        ours.logits(features), reference.logits(features / deviations), atol=1e-2, rtol=0
+    )
+    resumed = Regression(features, labels, 3, deviations).fit(0.05, ours, tolerance=1e-4)
+    assert resumed.iterations == 0
+
+
+def test_constant_and_repeated_features_do_no_harm():
+    features, labels = problem(100, 5, 3, seed=4)
+    doubled = np.concatenate([features, features, np.ones((100, 1), np.float32)], axis=1)
+    reference = LogisticRegression(C=0.5, tol=1e-9, max_iter=10_000).fit(doubled, labels)
+    same_answers(Regression(doubled, labels, 3).fit(0.5, tolerance=1e-6).classifier, reference, doubled)
+
+
+def test_the_limit_of_steps_is_kept_and_told():
+    features, labels = problem(200, 12, 4, seed=1)
+    found = Regression(features, labels, 4).fit(10.0, tolerance=0.0, max_iterations=3)
+    assert found.iterations == 3
+    assert not found.converged
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "classes"),
+    [((3, 2), [0, 1], 2), ((2, 2), [0, 2], 2), ((2, 2), [0, 0], 1), ((0, 2), [], 2), ((2,), [0, 1], 2)],
+)
+def test_what_does_not_belong_together_is_refused(shape, labels, classes):
+    with pytest.raises(ValueError, match="labels"):
+        Regression(np.zeros(shape, np.float32), np.array(labels, dtype=np.int64), classes)
+
+
+@settings(deadline=None)
+@given(peak=st.floats(-6, 6), sharpness=st.floats(0.1, 10))
+def test_binary_search_finds_the_peak_to_an_eighth_of_a_decade(peak, sharpness):
+    trials = binary_search(lambda exponent: -sharpness * abs(exponent - peak), -6, 6)
+    assert abs(best(trials).exponent - peak) <= 0.125 / 2 + 1e-9
+    assert len(trials) <= 7 + 2 * 4
+    assert all(-6 <= trial.exponent <= 6 for trial in trials)
+
+
+def test_of_equal_scores_the_stronger_penalty_wins():
+    trials = grid_search(lambda exponent: 0.5, [3.0, -1.0, 2.0])
+    assert [trial.exponent for trial in trials] == [-1.0, 2.0, 3.0]
+    assert best(trials).value == pytest.approx(0.1)
+
+
+@settings(deadline=None)
+@given(
+    labels=st.lists(st.sampled_from("abcd"), min_size=2, max_size=60),
+    share=st.floats(0.05, 0.8),
+    seed=st.integers(0, 99),
+)
+def test_every_class_is_held_out_alike_and_never_whole(labels, share, seed):
+    names = np.array(labels)
+    held = held_out(names, share, seed)
+    for name in set(labels):
+        rows, taken = int((names == name).sum()), int(held[names == name].sum())
+        assert taken < rows
+        assert taken == min(max(1, round(share * rows)), rows - 1)
+
+
+def converged(inverse_penalty):
+    """scikit-learn's solver with steps enough; with 1,000 it ends far from the optimum of these features."""
+    return LogisticRegression(C=inverse_penalty, tol=1e-6, max_iter=20_000)
+
+
+def test_a_probe_of_one_penalty_is_scikit_learns():
+    """And that of the suite: a strong penalty on standardised features, few steps."""
+    features, labels = problem(400, 20, 4, seed=7)
+    names, scaler = np.array(["ant", "bee", "cat", "dog"])[labels], StandardScaler().fit(features[:250])
+    reference = LogisticRegression(C=0.01, max_iter=300).fit(scaler.transform(features[:250]), names[:250])
+    probe = fit_at(Split(features[:250], names[:250]), 0.01, RegressionConfig(standardise=True))
+    assert (probe.predict(features[250:]) == reference.predict(scaler.transform(features[250:]))).all()
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_a_probe_scores_what_scikit_learn_scores(standardise):
+    features, labels = problem(4000, 30, 5, seed=5)
+    names = np.array(["e", "d", "c", "b", "a"])[labels]
+    train, validation, test = (
+        Split(features[part], names[part]) for part in (slice(0, 1500), slice(1500, 2000), slice(2000, None))
+    )
+    config = RegressionConfig(sweep=Sweep.GRID, grid=[1e-3, 1e-1, 10.0], standardise=standardise)
+    ours = fit_probe(train, validation, config)
+    scaled = StandardScaler().fit(train.features) if standardise else None
+    for trial in ours.trials:
+        shown = [scaled.transform(x.features) if scaled else x.features for x in (train, validation)]
+        reference = converged(trial.value).fit(shown[0], train.labels)
+        assert abs(trial.score - reference.score(shown[1], validation.labels)) <= 0.004  # two of 500 rows
+    everything = joined(train, validation, None)
+    scaled = StandardScaler().fit(everything.features) if standardise else None
+    shown = [scaled.transform(x.features) if scaled else x.features for x in (everything, test)]
+    reference = converged(ours.chosen).fit(shown[0], everything.labels)
+    accuracy = (ours.predict(test.features) == test.labels).mean()
+    assert abs(accuracy - reference.score(shown[1], test.labels)) <= 0.002
+    assert ours.chosen == pytest.approx(max(ours.trials, key=lambda t: t.score).value)
+    assert ours.classes.tolist() == ["a", "b", "c", "d", "e"]
+
+
+def test_without_validation_rows_a_share_chooses_and_all_are_fitted(tmp_path, monkeypatch):
+    features, labels = problem(300, 6, 3, seed=6)
+    train = Split(features, labels)
+    config = RegressionConfig(sweep=Sweep.GRID, grid=[0.01, 1.0])
+    ours = fit_probe(train, None, config, share=0.25, seed=3)
+    held = held_out(labels, 0.25, 3)
+    whole = fit_probe(Split(features[~held], labels[~held]), Split(features[held], labels[held]), config)
+    assert [trial.score for trial in ours.trials] == [trial.score for trial in whole.trials]
+    assert (ours.predict(features) == whole.predict(features)).mean() > 0.99
+    monkeypatch.setattr(places, "IN_MEMORY", 0)  # as with features that do not fit
+    mapped = fit_probe(train, None, config, share=0.25, seed=3, scratch=tmp_path)
+    assert (mapped.predict(features) == ours.predict(features)).all()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_one_row_a_class_chooses_for_itself():
+    names = np.array(["a", "b", "c"])
+    probe = fit_probe(Split(np.eye(3, dtype=np.float32), names), None, RegressionConfig())
+    assert max(trial.score for trial in probe.trials) == 1.0
+    assert (probe.predict(np.eye(3)) == names).all()
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda rows: fit_probe(rows, None, RegressionConfig()),
+        lambda rows: fit_at(rows, 1.0, RegressionConfig()),
+    ],
+)
+def test_one_class_is_no_task(fit):
+    with pytest.raises(UserError, match="'a'"):
+        fit(Split(np.ones((4, 2)), np.array(["a"] * 4)))

@@ -1,0 +1,94 @@
+"""Boxes against torchvision and pycocotools, and the best constant box against brute force."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask
+from torchvision.ops import box_iou
+
+from xfm.metrics.boxes import (
+    GRID,
+    accuracy_at_iou,
+    best_constant_box,
+    box_scores,
+    constant_box_scores,
+    grid_boxes,
+    iou_matrix,
+    paired_iou,
+)
+
+WIDTH, HEIGHT = 640, 427
+
+
+def boxes(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """[N, 4] corner pairs in pixels: random, equal, touching, nested, thin and far apart."""
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, [WIDTH, HEIGHT], (40, 2, 2))
+    true = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    moved = true + rng.normal(0, 30, true.shape)
+    predicted = np.concatenate([moved[:, :2], np.maximum(moved[:, 2:], moved[:, :2])], axis=1)
+    predicted[0] = true[0]
+    predicted[1] = true[1] + [true[1, 2] - true[1, 0], 0, true[1, 2] - true[1, 0], 0]  # side by side
+    predicted[2] = [0, 0, WIDTH, HEIGHT]
+    predicted[3] = [*true[3, :3], true[3, 1] + 1e-3]
+    predicted[4, :2] = predicted[4, 2:]  # no area
+    return predicted, true
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**16))
+def test_overlap_and_accuracy(seed: int) -> None:
+    predicted, true = boxes(seed)
+    matrix = box_iou(torch.from_numpy(predicted), torch.from_numpy(true)).numpy()
+    ours, theirs = paired_iou(predicted, true), matrix.diagonal()
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    np.testing.assert_allclose(iou_matrix(predicted, true), matrix, atol=1e-12)
+    widths = [np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1) for b in (predicted, true)]
+    coco = mask.iou(*widths, [0] * len(true)).diagonal()
+    has_area = widths[0][:, 2:].prod(axis=1) > 0
+    np.testing.assert_allclose(ours[has_area], coco[has_area], atol=1e-9)
+    sides = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT])  # fractions of the sides have the IoU of pixels
+    right = float((theirs >= 0.5).mean())
+    assert box_scores(predicted / sides, true / sides) == pytest.approx(
+        {"acc50": right, "mean_iou": theirs.mean()}
+    )
+    assert accuracy_at_iou(predicted, true) == right
+
+
+def test_iou_of_empty_and_inverted_boxes_is_zero() -> None:
+    empty = np.array([[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.1, 0.1]])
+    assert paired_iou(empty, empty).tolist() == [0.0, 0.0]
+    assert iou_matrix(empty, np.array([[0.0, 0.0, 1.0, 1.0]])).tolist() == [[0.0], [0.0]]
+
+
+def test_half_an_overlap_counts() -> None:
+    true, half = np.array([[0.0, 0.0, 0.5, 0.5]]), np.array([[0.0, 0.0, 0.5, 0.25]])
+    assert box_scores(half, true) == {"acc50": 1.0, "mean_iou": 0.5}
+
+
+def boxes_around(rng: np.random.Generator, count: int) -> np.ndarray:
+    centre, size = rng.normal(0.5, 0.1, (count, 2)), rng.uniform(0.2, 0.5, (count, 2))
+    return np.clip(np.concatenate([centre - size / 2, centre + size / 2], axis=1), 0, 1)
+
+
+def test_grid_holds_every_box_once() -> None:
+    grid = grid_boxes()
+    assert len(grid) == len(np.unique(grid, axis=0)) == (GRID * (GRID + 1) // 2) ** 2
+    assert (grid[:, 2:] > grid[:, :2]).all()
+
+
+def test_best_box_is_at_least_as_good_as_brute_force_over_the_grid() -> None:
+    boxes = boxes_around(np.random.default_rng(0), 80)
+    brute = max(accuracy_at_iou(np.repeat(box[None], len(boxes), axis=0), boxes) for box in grid_boxes())
+    scores = constant_box_scores(grid_boxes(), boxes, 0.5)
+    assert scores.max() == pytest.approx(brute, abs=1e-5)
+    best = best_constant_box(boxes)
+    assert accuracy_at_iou(np.repeat(best[None], len(boxes), axis=0), boxes) >= brute
+
+
+def test_one_repeated_box_is_found() -> None:
+    box = np.array([0.31, 0.22, 0.58, 0.71])
+    best = best_constant_box(np.repeat(box[None], 5, axis=0))
+    np.testing.assert_allclose(best, box, atol=1 / 48)

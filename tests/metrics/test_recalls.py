@@ -1,0 +1,102 @@
+"""Ranks and recalls against scikit-learn, torchmetrics and a direct count."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.metrics import top_k_accuracy_score
+from torchmetrics.functional.retrieval import retrieval_hit_rate
+
+from xfm.metrics.recalls import (
+    Rule,
+    chance_recall,
+    own_captions,
+    prefers_first,
+    ranks_of_best_positive,
+    recall_at,
+    summarise,
+    with_equal_captions,
+)
+
+
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_recall_is_top_k_accuracy_or_the_hit_rate(k: int) -> None:
+    """With one positive scikit-learn's, with several torchmetrics'."""
+    rng = np.random.default_rng(k)
+    scores, one = rng.normal(size=(60, 60)), np.eye(60, dtype=bool)
+    expected = top_k_accuracy_score(np.arange(60), scores, k=k, labels=np.arange(60))
+    assert recall_at(ranks_of_best_positive(scores, one), k) == pytest.approx(expected)
+    several = one | (rng.random((60, 60)) < 0.1)
+    rows = zip(torch.from_numpy(scores), torch.from_numpy(several), strict=True)
+    rates = [retrieval_hit_rate(row, right, top_k=k).item() for row, right in rows]
+    assert recall_at(ranks_of_best_positive(scores, several), k) == pytest.approx(np.mean(rates))
+
+
+def test_ties_count_against_the_query() -> None:
+    assert ranks_of_best_positive(np.zeros((3, 5)), np.eye(3, 5, dtype=bool)).tolist() == [4, 4, 4]
+    hard = [np.array([0.9, 0.1]), np.array([0.2, 0.3, 0.1]), np.array([0.5, 0.5])]
+    assert prefers_first(hard).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
+def test_ranks_need_a_positive_of_every_query(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        ranks_of_best_positive(np.zeros((2, 3)), np.zeros(shape, dtype=bool))
+
+
+@given(st.integers(1, 12), st.integers(1, 6), st.integers(1, 15), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_chance_recall_is_the_mean_over_random_orders(
+    candidates: int, positive: int, k: int, seed: int
+) -> None:
+    rng, count = np.random.default_rng(seed), min(positive, candidates)
+    positives = np.tile(np.arange(candidates) < count, (1500, 1))
+    drawn = recall_at(ranks_of_best_positive(rng.random(positives.shape), positives), k)
+    assert chance_recall(np.array([count]), candidates, k) == pytest.approx(drawn, abs=0.06)
+
+
+def ranks_by_rule(
+    matrices: dict[Rule, NDArray[np.float64]], positives: NDArray[np.bool_]
+) -> dict[Rule, NDArray[np.int64]]:
+    return {rule: ranks_of_best_positive(matrix, positives) for rule, matrix in matrices.items()}
+
+
+@pytest.mark.parametrize("captions", [1, 3])
+def test_recalls_of_both_directions_and_the_pooled_gain(captions: int) -> None:
+    rng, positives = np.random.default_rng(captions), np.repeat(np.eye(12, dtype=bool), captions, axis=1)
+    matrices = dict(zip(Rule, rng.random((3, *positives.shape)), strict=True))
+    text = ranks_by_rule(matrices, positives)
+    image = ranks_by_rule({rule: matrix.T for rule, matrix in matrices.items()}, positives.T)
+    found = summarise(text, image, csr_array(positives), resamples=200, seed=0)
+    for rule, matrix in matrices.items():
+        for name, scores, right in (("text", matrix, positives), ("image", matrix.T, positives.T)):
+            order = np.take_along_axis(right, np.argsort(-scores, axis=1), axis=1)
+            for k in (1, 5, 10):
+                assert found.recalls[f"{name}_r{k}{rule}"] == order[:, :k].any(axis=1).mean()
+    hits = [
+        np.concatenate([text[rule] == 0, image[rule] == 0]).mean() for rule in (Rule.RERANK, Rule.CONTRAST)
+    ]
+    assert found.gain.value == pytest.approx(hits[0] - hits[1])
+    assert found.gain.low <= found.gain.value <= found.gain.high
+    assert {name: value for name, value in found.chances.items() if "image" in name} == pytest.approx(
+        {f"image_r{k}": k / 12 for k in (1, 5, 10)}
+    )
+
+
+def test_a_perfect_reranker_gains_significantly() -> None:
+    positives = np.eye(100, dtype=bool)
+    contrast = np.random.default_rng(2).random((100, 100)) + 0.3 * positives
+    ranks = ranks_by_rule({Rule.CONTRAST: contrast, Rule.RERANK: positives.astype(float)}, positives)
+    found = summarise(ranks, ranks, csr_array(positives), resamples=300, seed=0)
+    assert found.recalls["text_r1_rerank"] == found.recalls["image_r1_rerank"] == 1.0
+    assert found.gain.low > 0
+
+
+def test_captions_and_their_owners() -> None:
+    own = own_captions([0, 1, 1], 2)
+    assert own.toarray().tolist() == [[True, False, False], [False, True, True]]
+    shared = with_equal_captions([0, 1, 1], ["a", "a", "b"], 2)
+    assert shared.toarray().tolist() == [[True, True, False], [True, True, True]]
