@@ -72,7 +72,7 @@ def test_a_world_is_built_once_at_a_time(tmp_path):
 @pytest.mark.slow
 def test_other_data_is_noticed(corpus, tmp_path):
     assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9)).status == 0
-    shutil.rmcontent(tmp_path / "run" / "checkpoints" / "step-00000006")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
     text = corpus / "text.jsonl"
     text.write_text(text.read_text().replace("cat", "cow"))
     again = command(corpus, tmp_path, "--resume", steps=6, save_every=3, keep=9)
@@ -94,9 +94,9 @@ def test_other_data_is_noticed(corpus, tmp_path):
 @pytest.mark.slow
 def test_data_on_another_disk_is_the_same(corpus, tmp_path):
     assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9)).status == 0
-    shutil.rmcontent(tmp_path / "run" / "checkpoints" / "step-00000006")
-    shutil.copycontent(corpus, tmp_path / "moved", copy_function=shutil.copyfile)
-    shutil.rmcontent(corpus)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
+    shutil.copytree(corpus, tmp_path / "moved", copy_function=shutil.copyfile)
+    shutil.rmtree(corpus)
     moved = ["--resume", "--root", str(tmp_path / "moved")]
     again = command(tmp_path / "moved", tmp_path, *moved, steps=6, save_every=3, keep=9)
     ended = run(again)
