@@ -9,7 +9,7 @@ import pytest
 
 import xfm
 from tests.inference.models import pictures, texts
-from tests.inference.test_pipelines import Models, same
+from tests.inference.support import Models, same
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline

@@ -14,7 +14,7 @@ from PIL import Image
 
 import xfm
 from tests.inference.models import pictures
-from tests.inference.test_pipelines import Models
+from tests.inference.support import Models
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline

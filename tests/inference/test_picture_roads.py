@@ -15,7 +15,7 @@ from PIL import Image
 import xfm
 from tests.data.conftest import write_tar
 from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
-from tests.inference.test_pipelines import Models
+from tests.inference.support import Models
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.task import TaskKind
 from xfm.data.in_memory import to_uint8

@@ -88,7 +88,7 @@ def test_refcoco_names_a_wrong_box(tmp_path: Path) -> None:
     content["annotations"][2]["bbox"] = [10, 10, 500, 5]
     (folder / "instances.json").write_text(json.dumps(content))
     with pytest.raises(
-        UserError, match=r'instances.json:3: the field "bbox" \[10, 10, 500, 5\] lies outside'
+        UserError, match=r'instances.json:3: the column "bbox" \[10, 10, 500, 5\] lies outside'
     ):
         read_refcoco(folder, tmp_path / "coco" / "train2014", ("unc",))
 

@@ -14,7 +14,7 @@ from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.rows import Reference, read_references
+from xfm.tasks.rows import Reference
 
 SHOWN = 10
 SAMPLED_BOXES = 2000  # training boxes behind chance and the constant box
@@ -27,7 +27,7 @@ def run_grounding(context: Context) -> PartResult:
     before any fine-tuning.
     """
     config, result, seed = context.config.grounding, PartResult(), context.config.seed
-    read = partial(read_references, bad=context.left_out.add)
+    read = partial(GroundingTask.read, bad=context.left_out.add)
     train = context.rows(read, "grounding", "train", config.train_rows)
     tests = {
         split: context.rows(read, "grounding", split, config.test_rows) for split in context.splits(SPLITS)

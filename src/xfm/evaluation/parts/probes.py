@@ -19,8 +19,8 @@ from xfm.frozen.probe import (
 from xfm.metrics.classification import Array, majority_accuracy
 from xfm.modeling.xfm import XFM
 from xfm.reports.results import PartResult
+from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import normalise, squash
-from xfm.tasks.rows import read_labelled
 
 
 def run_category(context: Context) -> PartResult:
@@ -30,8 +30,8 @@ def run_category(context: Context) -> PartResult:
     initialised encoder of the same configuration.
     """
     config = context.config.probe
-    train = context.rows(read_labelled, "category", "train", config.train_rows)
-    test = context.rows(read_labelled, "category", "test", config.test_rows)
+    train = context.rows(ImageClassificationTask.read, "category", "train", config.train_rows)
+    test = context.rows(ImageClassificationTask.read, "category", "test", config.test_rows)
     pictures = torch.stack([context.pictures.uint8(row.image) for row in train + test])  # [N, 3, S, S]
     labels = np.array([row.label for row in train + test])
     return _probe(context, "category", pictures, labels, len(train))

@@ -10,6 +10,7 @@ from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.reasoning import ReasoningTask
+from xfm.tasks.world_files import read_picture_pairs
 
 SHOWN = 8
 TEXT_ONLY = "text only"
@@ -18,9 +19,9 @@ TEXT_ONLY = "text only"
 def run_reasoning(context: Context) -> PartResult:
     """Accuracy of true / false; chance is the share of the larger class."""
     config, result, seed = context.config.reasoning, PartResult(), context.config.seed
-    train = context.rows(ReasoningTask.read, "reasoning", "train", config.train_rows)
+    train = context.rows(read_picture_pairs, "reasoning", "train", config.train_rows)
     tests = {
-        split: context.rows(ReasoningTask.read, "reasoning", split, config.test_rows)
+        split: context.rows(read_picture_pairs, "reasoning", split, config.test_rows)
         for split in context.splits(SPLITS)
     }
 

@@ -11,7 +11,8 @@ from xfm.modeling.features import encode_texts, tokenize_captions
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS_RETRIEVAL
 from xfm.retrieval.in_memory import evaluate_scores, matching_logits, prefers_first, rerank_scores, score_all
-from xfm.tasks.rows import Captioned, read_captioned
+from xfm.tasks.rows import Captioned
+from xfm.tasks.world_files import read_captioned
 
 SHOWN = 6  # examples of each direction
 SHOWN_CANDIDATES = 5

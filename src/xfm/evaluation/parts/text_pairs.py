@@ -13,8 +13,9 @@ from xfm.frozen.probe import Split, linear_probe, text_features
 from xfm.metrics.classification import Array, accuracy, majority_accuracy
 from xfm.reports.results import PartResult
 from xfm.tasks.base import Blanked, TaskSettings
-from xfm.tasks.rows import TRUTH, LabelledText, read_text_pairs
+from xfm.tasks.rows import TRUTH, LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, encode_texts
+from xfm.tasks.world_files import read_text_pairs
 
 SHOWN = 10
 HYPOTHESIS = "hypothesis only"
