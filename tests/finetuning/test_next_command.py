@@ -11,7 +11,7 @@ from tests.evaluation.tiny import write_world
 from tests.finetuning.conftest import SAMPLES
 from xfm.cli import main
 from xfm.config.next_command import READ, command_line, common_folder, next_command
-from xfm.inference.predict.sources import TABLES
+from xfm.data.tables import TABLES
 
 SHORT = ["--steps", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 import xfm
 from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, pictures, texts
-from tests.inference.test_pipelines import Models, same
+from tests.inference.support import Models, same
 from xfm.config.generation import BeamSearch, Sampling
 from xfm.config.task import TaskKind
 from xfm.data.in_memory import to_uint8

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import xfm
-from tests.inference.models import pictures, texts
-from tests.inference.test_pipelines import Models, same
+from tests.inference.models import NEEDS, pictures, texts
+from tests.inference.support import Models, same
+from xfm.config.pipelines import PipelineTask
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -181,53 +182,54 @@ def test_a_gallery_may_be_a_folder_but_no_single_thing(models: Models, tmp_path:
 
 
 # ---------------------------------------------------------------- what cannot be meant
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"a red square"}, "a set has no order; give a list"),
-        (frozenset({"a"}), "a set has no order; give a list"),
-        (None, r"the input is None; give .*, such as pipe\('a text'\)"),
-        (3, r"text must be a text, not int"),
-        (2.5, "text must be a text, not float"),
-        (True, "text must be a text, not bool"),
-        ([None], r"input 0: the input is None"),
-        ([3], "input 0: text must be a text, not int"),
-        (
-            [["a", "b"], ["c", "d"]],
-            r'input 0: an input is \{"text": "a text", "text_pair": "a text"\}, not a list',
-        ),
-        (np.array([["a", "b"]]), r"input 0: .*not a list"),
-        (np.array([1, 2]), "text must be a text, not ndarray"),
-        (range(2), "input 0: text must be a text, not int"),
-        (b"bytes", "text must be a text, not bytes"),
-        (str, "text must be a text, not type"),
-        (print, "text must be a text, not builtin_function_or_method"),
-        (np.array(["a", None], dtype=object), "input 1: the input is None"),
-        ([float("nan")], r"input 0: text must be a text, not float"),
-    ],
-)
-def test_what_is_no_text_is_named(classify: Pipeline[Any, Any], given: Any, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        classify(given)
+MEANT_BY_NOBODY: list[tuple[str, Any, str]] = [
+    ("text-classification", {"a red square"}, "a set has no order; give a list"),
+    ("text-classification", frozenset({"a"}), "a set has no order; give a list"),
+    ("text-classification", None, r"the input is None; give .*, such as pipe\('a text'\)"),
+    ("text-classification", 3, r"text must be a text, not int"),
+    ("text-classification", 2.5, "text must be a text, not float"),
+    ("text-classification", True, "text must be a text, not bool"),
+    ("text-classification", [None], r"input 0: the input is None"),
+    ("text-classification", [3], "input 0: text must be a text, not int"),
+    (
+        "text-classification",
+        [["a", "b"], ["c", "d"]],
+        r'input 0: an input is \{"text": "a text", "text_pair": "a text"\}, not a list',
+    ),
+    ("text-classification", np.array([["a", "b"]]), r"input 0: .*not a list"),
+    ("text-classification", np.array([1, 2]), "text must be a text, not ndarray"),
+    ("text-classification", range(2), "input 0: text must be a text, not int"),
+    ("text-classification", b"bytes", "text must be a text, not bytes"),
+    ("text-classification", str, "text must be a text, not type"),
+    ("text-classification", print, "text must be a text, not builtin_function_or_method"),
+    ("text-classification", np.array(["a", None], dtype=object), "input 1: the input is None"),
+    ("text-classification", [float("nan")], r"input 0: text must be a text, not float"),
+    ("image-classification", None, "the input is None"),
+    ("image-classification", 3, "a picture must be .* not int"),
+    ("image-classification", "", "the path of the picture is empty"),
+    ("image-classification", [3], "input 0: a picture must be .* not int"),
+    ("image-classification", {"a.png"}, "a set has no order"),
+    ("image-classification", np.array([1, 2, 3]), "a picture must be"),
+    ("image-classification", [["a.png"]], r'input 0: an input is \{"image": "a.png"\}, not a list'),
+    ("image-classification", np.array(["no.png"]), "input 0: the picture no.png cannot be read"),
+    ("image-text-matching", {"image": "a.png"}, "the field text is missing; an input has image, text"),
+    ("image-text-matching", {"image": "a.png", "txt": "b"}, "no field 'txt'; did you mean text"),
+    ("image-text-matching", "a text", r'give {"image": "a.png", "text": "a text"}, not a bare str'),
+    ("grounding", {"image": "a.png", "text": "b", "phrase": "c"}, "the field text is given twice"),
+    ("grounding", {"image": pictures(1)[0], "text": 3}, "text must be a text, not int"),
+    ("grounding", {"image": pictures(1)[0], "text": "a \ud83d"}, "text is not Unicode"),
+    ("embed", {"text": "a", "image": "b.png"}, "takes either text or image"),
+    ("embed", {}, "takes either text or image"),
+    ("embed", {"text": None}, "takes either text or image"),
+    ("visual-reasoning", {"images": pictures(3), "text": "a"}, "a list of two pictures, not a list of 3"),
+    ("visual-reasoning", {"images": "a.png", "text": "a"}, "a list of two pictures, not str"),
+]
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (None, "the input is None"),
-        (3, "a picture must be .* not int"),
-        ("", "the path of the picture is empty"),
-        ([3], "input 0: a picture must be .* not int"),
-        ({"a.png"}, "a set has no order"),
-        (np.array([1, 2, 3]), "a picture must be"),
-        ([["a.png"]], r'input 0: an input is \{"image": "a.png"\}, not a list'),
-        (np.array(["no.png"]), "input 0: the picture no.png cannot be read"),
-    ],
-)
-def test_what_is_no_picture_is_named(models: Models, given: Any, words: str) -> None:
-    look = xfm.pipeline("image-classification", model=models[TaskKind.IMAGE])
+@pytest.mark.parametrize(("task", "given", "words"), MEANT_BY_NOBODY)
+def test_what_cannot_be_meant_is_named(models: Models, task: str, given: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        look(given)
+        xfm.pipeline(task, model=models[NEEDS[PipelineTask(task)]])(given)
 
 
 def test_calls_without_an_input_show_one(models: Models) -> None:

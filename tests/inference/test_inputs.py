@@ -14,7 +14,7 @@ from PIL import Image
 
 import xfm
 from tests.inference.models import pictures
-from tests.inference.test_pipelines import Models
+from tests.inference.support import Models
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -127,39 +127,6 @@ def test_addresses_need_leave(embed: Pipeline[Any, Any], scheme: str) -> None:
         UserError, match=f"{scheme}://host/a.png: addresses are not fetched unless allow_urls"
     ):
         embed(image=f"{scheme}://host/a.png")
-
-
-@pytest.mark.parametrize(
-    ("task", "given", "words"),
-    [
-        ("image-text-matching", {"image": "a.png"}, "the field text is missing; an input has image, text"),
-        ("image-text-matching", {"image": "a.png", "txt": "b"}, "no field 'txt'; did you mean text"),
-        (
-            "image-text-matching",
-            "a text",
-            r'several parts: give {"image": "a.png", "text": "a text"}, not a bare str',
-        ),
-        ("grounding", {"image": "a.png", "text": "b", "phrase": "c"}, "the field text is given twice"),
-        ("grounding", {"image": pictures(1)[0], "text": 3}, "text must be a text, not int"),
-        ("grounding", {"image": pictures(1)[0], "text": "a \ud83d"}, "text is not Unicode"),
-        ("embed", {"text": "a", "image": "b.png"}, "takes either text or image"),
-        ("embed", {}, "takes either text or image"),
-        ("embed", {"text": None}, "takes either text or image"),
-    ],
-)
-def test_wrong_inputs_are_named(models: Models, task: str, given: Any, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        xfm.pipeline(task, model=models[None])(given)
-
-
-def test_two_pictures_are_two(models: Models) -> None:
-    from xfm.config.task import TaskKind
-
-    pipe = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
-    with pytest.raises(UserError, match="images must be a list of two pictures, not a list of 3"):
-        pipe(images=pictures(3), text="both")
-    with pytest.raises(UserError, match="images must be a list of two pictures, not str"):
-        pipe(images="a.png", text="both")
 
 
 def test_options_and_inputs_do_not_mix(embed: Pipeline[Any, Any]) -> None:

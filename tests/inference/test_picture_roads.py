@@ -15,6 +15,7 @@ from PIL import Image
 import xfm
 from tests.data.conftest import Corpus, unaugmented, write_tar
 from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
+from tests.inference.support import Models
 from tests.refusals import expect_refusal
 from xfm.config.task import TaskKind
 from xfm.data.in_memory import to_uint8
@@ -26,13 +27,11 @@ from xfm.finetuning.usable import partial_pictures
 from xfm.inference.base import Pipeline
 from xfm.inference.predict.output import bad_file
 from xfm.inference.predict.run import predict
-from xfm.modeling.folder import Pretrained
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
 
 KINDS = kinds()
 SIDE = 32
-Models = dict[TaskKind | None, Pretrained]
 
 
 @pytest.fixture(scope="module")

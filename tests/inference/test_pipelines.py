@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -13,15 +12,14 @@ from hypothesis import strategies as st
 
 import xfm
 from tests.inference.models import NEEDS, OPTIONS, inputs, pictures, texts
+from tests.inference.support import Models, same
 from xfm.config.pipelines import PipelineTask
 from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.items import InputError
-from xfm.modeling.folder import Pretrained
 
-Models = dict[TaskKind | None, Pretrained]
 QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -30,23 +28,6 @@ def make(task: PipelineTask, models: Models, **options: Any) -> Pipeline[Any, An
     if task is PipelineTask.RETRIEVAL:
         pipe.searched = pipe.gallery(images=pictures(7, seed=5))  # type: ignore[attr-defined]
     return pipe
-
-
-def same(first: Any, second: Any, place: str = "") -> None:
-    """Equal in shape and words, numbers within 1e-5, those of boxes within 1e-5 of a side of 100 pixels."""
-    if isinstance(first, dict):
-        assert first.keys() == second.keys(), place
-        for key in first:
-            same(first[key], second[key], f"{place}.{key}")
-    elif isinstance(first, list):
-        assert len(first) == len(second), place
-        for row, (one, other) in enumerate(zip(first, second, strict=True)):
-            same(one, other, f"{place}[{row}]")
-    elif isinstance(first, float | np.ndarray):
-        tolerance = 1e-3 if ".box" in place else 1e-5
-        np.testing.assert_allclose(first, second, rtol=0, atol=tolerance, err_msg=place)
-    else:
-        assert first == second, place
 
 
 @pytest.mark.parametrize("task", list(PipelineTask))

@@ -19,7 +19,8 @@ from PIL import Image
 
 import xfm
 from tests.inference.models import pictures, texts
-from tests.inference.test_pipelines import Models, same
+from tests.inference.support import Folders, Models, lines, photos, run, same, write_lines
+from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.pipelines import FIELDS, Best, PipelineTask
 from xfm.config.task import TaskKind
@@ -29,25 +30,6 @@ from xfm.inference.base import Pipeline
 from xfm.inference.predict.output import bad_file, gallery_file, settings_file
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.run import predict
-
-Folders = dict[TaskKind | None, Path]
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def write_lines(path: Path, rows: list[Any]) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
-
-
-def photos(folder: Path, count: int) -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{number}.png" for number in range(count)]
-    for name, picture in zip(names, pictures(count), strict=True):
-        picture.save(folder / name)
-    return names
 
 
 @pytest.fixture
@@ -209,35 +191,27 @@ def test_names_with_brackets_are_no_patterns(models: Models, tmp_path: Path) -> 
     assert [row["image"] for row in lines(folder / "c [1].jsonl")] == names
 
 
-def test_a_gallery_may_hold_bad_pictures(models: Models, tmp_path: Path) -> None:
-    """They are left out and named, and the others keep their numbers."""
+def test_a_gallery_may_hold_bad_pictures(
+    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are left out and named, the others keep their numbers; what ends early is used and named."""
     find = xfm.pipeline("retrieval", model=models[None])
     names, out = photos(tmp_path / "gallery", 3), tmp_path / "out.jsonl"
     (tmp_path / "gallery" / names[0]).write_bytes(b"broken")
+    for name in ("3.jpg", "4.jpg"):
+        Image.effect_noise((200, 200), 90).convert("RGB").save(tmp_path / name)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / "gallery" / name).write_bytes(data[: len(data) * 2 // 3])
     source = write_lines(tmp_path / "rows.jsonl", [{"text": "a red square"}])
-    found = predict(find, source, out, gallery=tmp_path / "gallery")
-    assert re.search(r"1 of 3 rows was left out: .*0\.png", found.gallery)
+    found = predict(find, source, out, gallery=tmp_path / "gallery", progress=False)
+    assert re.search(r"1 of 5 rows was left out: .*0\.png", found.gallery)
     hits = [(hit["index"], Path(hit["image"]).name) for hit in lines(out)[0]["prediction"]]
-    assert sorted(hits) == [(1, "1.png"), (2, "2.png")]
+    assert sorted(hits) == [(1, "1.png"), (2, "2.png"), (3, "3.jpg"), (4, "4.jpg")]
     assert "0.png" in gallery_file(out).read_text()
-    with pytest.raises(UserError, match=r"0\.png.*--max-bad"):
-        predict(find, source, out, gallery=tmp_path / "gallery", max_bad=0)
-
-
-def test_a_gallery_names_pictures_that_end_early(
-    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    photos(tmp_path / "gallery", 3)
-    for number in (3, 4):
-        whole = tmp_path / f"{number}.jpg"
-        Image.effect_noise((200, 200), 90).convert("RGB").save(whole)
-        data = whole.read_bytes()
-        (tmp_path / "gallery" / whole.name).write_bytes(data[: len(data) * 2 // 3])
-    source = write_lines(tmp_path / "rows.jsonl", [{"text": "a red square"}])
-    find = xfm.pipeline("retrieval", model=models[None])
-    predict(find, source, tmp_path / "out.jsonl", gallery=tmp_path / "gallery", progress=False)
     said = capsys.readouterr().err
     assert re.search(r"of the gallery, 2 pictures end early.*3\.jpg, .*4\.jpg$", said.strip())
+    with expect_refusal("0.png", "--max-bad"):
+        predict(find, source, out, gallery=tmp_path / "gallery", max_bad=0)
 
 
 def test_a_warning_is_a_sentence(folders: Folders) -> None:
@@ -311,10 +285,10 @@ def test_answers_of_other_settings_are_not_mixed(
 ) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
     predict(classify, source, out)
-    before = out.read_bytes()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(UserError, match=words):
         predict(classify, source, out, **change)
-    assert out.read_bytes() == before
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert predict(classify, source, out, restart=True, **change).answered == 20
 
 
@@ -333,25 +307,16 @@ def test_another_model_or_input_is_noticed(
     write_lines(source, [{"text": "other"}] * 30)
     with pytest.raises(UserError, match="answers with input"):
         predict(classify, source, out)
-    settings_file(out).unlink()
-    with pytest.raises(UserError, match="does not say that `predict` made it"):
-        predict(classify, source, out)
-
-
-def test_a_foreign_file_is_left_alone(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
-    source = rows_with_bad(tmp_path / "rows.jsonl", {})
-    (tmp_path / "notes.jsonl").write_text("mine")
-    for restart in (False, True):  # which throws away answers only
-        with pytest.raises(
-            UserError, match=r"does not say that `predict` made it; .* such as .*notes-2.jsonl"
-        ):
-            predict(classify, source, tmp_path / "notes.jsonl", restart=restart)
-    assert (tmp_path / "notes.jsonl").read_text() == "mine"
 
 
 def test_a_restart_empties_answers_only(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
     """A folder from the network may hold settings beside any file, and a link where bad rows are logged."""
     source = write_lines(tmp_path / "in.jsonl", [{"text": "a red circle"}, {"text": "a blue square"}])
+    (tmp_path / "notes.jsonl").write_text("mine")
+    for restart in (False, True):
+        with expect_refusal("does not say that `predict` made it", "notes-2.jsonl"):
+            predict(classify, source, tmp_path / "notes.jsonl", restart=restart)
+    assert (tmp_path / "notes.jsonl").read_text() == "mine"
     out = tmp_path / "config.json"
     settings_file(out).write_text('{"task": "text-classification"}')
     for precious in ('{"kind": "xfm"}', "PK\x03\x04"):
@@ -371,14 +336,21 @@ def test_a_restart_empties_answers_only(classify: Pipeline[Any, Any], tmp_path: 
 
 
 @pytest.mark.parametrize("restart", [True, False])
-def test_what_is_read_is_never_written(classify: Pipeline[Any, Any], tmp_path: Path, restart: bool) -> None:
+def test_what_is_read_is_never_written(
+    classify: Pipeline[Any, Any], models: Models, tmp_path: Path, restart: bool
+) -> None:
     """A restart empties the file of answers, and the log of bad rows may be mended and read again."""
     source = rows_with_bad(tmp_path / "rows.jsonl.bad.jsonl", {})
+    gallery = write_lines(tmp_path / "gallery.jsonl", [{"text": "a red square"}])
     (tmp_path / "link.jsonl").symlink_to(source)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for out in (source, tmp_path / "link.jsonl", tmp_path / "rows.jsonl"):
-        with pytest.raises(UserError, match=r"is read, and .* would be written"):
+        with expect_refusal("is read, and", "would be written"):
             predict(classify, source, out, restart=restart)
-    assert len(lines(source)) == 20
+    search = xfm.pipeline("retrieval", model=models[None])
+    with expect_refusal("is read, and", "would be written"):
+        predict(search, source, gallery, gallery=gallery, restart=restart)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_two_runs_do_not_write_one_file(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
@@ -392,36 +364,9 @@ def test_two_runs_do_not_write_one_file(classify: Pipeline[Any, Any], tmp_path: 
         predict(classify, source, out)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        (
-            "rows.txt",
-            "a",
-            r"neither a folder of pictures nor a file of \.jsonl, \.ndjson, \.csv, \.tsv, \.parquet",
-        ),
-        ("rows.csv", "words,label\na,b\n", "there is no column 'text' for the field 'text'.*--columns text="),
-        ("rows.csv", "", "the first line names no columns"),
-        ("rows.csv", "text,text\na,b\n", "the column 'text' is there twice"),
-        ("rows.csv", 'text\n"a\n', "rows.csv:2: the row cannot be read"),
-        ("rows.csv", "text,label\na,b\nc\n", "rows.csv:3: the row has 1 cells, but there are 2 columns"),
-        ("rows.jsonl", '{"text": "' + "a" * (5 << 20) + '"}\n', "rows.jsonl:1: the row is longer"),
-        ("rows.csv", b"text\n\xff\n", "is not UTF-8"),
-    ],
-)
-def test_wrong_tables_are_named(
-    classify: Pipeline[Any, Any], tmp_path: Path, name: str, content: str | bytes, words: str
-) -> None:
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=words):
-        predict(classify, tmp_path / name, tmp_path / "out.jsonl", max_bad=0)
-
-
 def test_missing_files_and_folders_are_named(
     classify: Pipeline[Any, Any], models: Models, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"absent\.jsonl: cannot read the file"):
-        predict(classify, tmp_path / "absent.jsonl", tmp_path / "out.jsonl")
     photos(tmp_path / "photos", 1)
     match = xfm.pipeline("image-text-matching", model=models[None])
     with pytest.raises(UserError, match=r"the task also needs a text \(text\)"):
@@ -445,16 +390,13 @@ def test_pictures_of_rows_lie_where_they_may(models: Models, tmp_path: Path) -> 
     assert "fetched with --allow-urls only" in address
 
 
-def run(*arguments: object) -> int:
-    return main(["predict", *map(str, arguments), "--quiet"])
-
-
 def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "new" / "out.jsonl"
-    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", source, "--out", out]
+    model = folders[TaskKind.TEXT]
+    given = ["text-classification", "--model", model, "--input", source, "--out", out, "--quiet"]
     assert run(*given, "--top-k", 1, "--max-bad", 0) == 2
     assert "rows.jsonl:4: the row is not valid JSON" in capsys.readouterr().err
-    assert run(*given, "--top-k", 1) == 0
+    assert run(*given, "--top-k", 1, "--resume") == 0  # as without it
     assert "15 rows are answered in" in (shown := capsys.readouterr().out)
     assert "(3 of them by earlier runs)" in shown
     assert re.search(r"5 of 20 rows were left out: .*rows\.jsonl:4: .*all in .*out\.jsonl\.bad\.jsonl", shown)
@@ -478,14 +420,13 @@ def test_retrieval_on_the_command_line(
 ) -> None:
     names = photos(tmp_path / "photos", 4)
     source = write_lines(tmp_path / "queries.jsonl", [{"text": text} for text in texts(3)])
-    given = ["retrieval", "--model", folders[None], "--input", source, "--out", tmp_path / "out.jsonl"]
-    assert run(*given) == 2
-    assert "give --gallery" in capsys.readouterr().err
+    out = tmp_path / "out.jsonl"
+    given = ["retrieval", "--model", folders[None], "--input", source, "--out", out, "--quiet"]
     assert run(*given, "--gallery", tmp_path / "photos", "--top-k", 2) == 0
     expected = xfm.pipeline("retrieval", model=models[None])(
         texts(3), images=[tmp_path / "photos" / name for name in names], top_k=2
     )
-    same([row["prediction"] for row in lines(tmp_path / "out.jsonl")], expected)
+    same([row["prediction"] for row in lines(out)], expected)
 
 
 @pytest.mark.parametrize("task", list(PipelineTask))
@@ -504,24 +445,6 @@ def test_help_of_a_task_shows_its_columns_and_options(
         assert f"{field.name} ({field.holds}" in " ".join(shown.split())
     for option in fields(OPTIONS[task]):
         assert f"--{option.name.replace('_', '-')}" in shown
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["vqua"], "unknown task vqua; did you mean vqa"),
-        (["image-clasification"], "did you mean image-classification"),
-        (["embed"], "required: model"),
-        ([], "required: task"),
-        (["captioning", "--beam", "3", "--model", "m"], "unknown option --beam; did you mean --beams"),
-        (["captioning", "--model", "m", "--input", "i", "--out", "o", "--beams", "0"], "beams is 0"),
-    ],
-)
-def test_mistakes_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert words in error
-    assert len(error.strip().splitlines()) == 1
 
 
 @pytest.mark.slow

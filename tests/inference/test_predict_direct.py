@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +12,11 @@ import pytest
 
 import xfm
 from tests.inference.models import NEEDS, pictures, texts
-from tests.inference.test_pipelines import Models, same
-from tests.inference.test_predict import Folders, lines, photos
-from xfm.cli import main
+from tests.inference.support import Folders, Models, lines, photos, run, same
 from xfm.config.pipelines import FIELDS, Holds, PipelineTask
 from xfm.config.task import TaskKind
 
 Shell = pytest.CaptureFixture[str]
-
-
-def run(*arguments: object) -> int:
-    return main(["predict", *map(str, arguments)])
 
 
 def shown(capsys: Shell) -> list[dict[str, Any]]:
@@ -254,31 +249,34 @@ def test_one_input_goes_into_a_file(folders: Folders, photo: str, capsys: Shell)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["embed"], "give --input FILE, or one of --text 'a text' or --image a.png"),
-        (["vqa"], "give --input FILE, or --image a.png --question 'a text'"),
-        (["visual-reasoning"], "or --left left.png --right right.png --text 'a text'"),
-        (
-            ["vqa", "--image", "a.png"],
-            "--question is missing: give --input FILE, or --image a.png",
-        ),
-        (
-            ["visual-reasoning", "--left", "a.png", "--text", "b"],
-            "--right is missing: give --input",
-        ),
-        (["embed", "--input", "a.csv", "--text", "b"], "give either --input or --text, not both"),
-        (["embed", "--text", "b", "--image", "a.png"], "one of --text 'a text' or --image a.png"),
-        (["embed", "--input", " "], "--input is empty; give a file or folder"),
-        (["text-classification", "--text", " "], "--text is empty"),
-        (["embed", "--text", "b", "--keep", "id"], "--keep is for tables and JSON lines; leave it out"),
-        (["embed", "--text", "b", "--restart"], "--restart is for a file of answers; give --out, or leave"),
-        (["embed", "--image", "https://a.b/c.png"], "are fetched with --allow-urls only"),
-        (["text-classification", "--text", "https://a.b/c"], "no/model is no model folder"),  # a text
-        (["image-classification", "--question", "b"], "unknown option --question"),
+        ("vqua", "unknown task vqua; did you mean vqa"),
+        ("image-clasification", "did you mean image-classification"),
+        ("embed", "required: model"),
+        ("", "required: task"),
+        ("captioning --beam 3 --model m", "unknown option --beam; did you mean --beams"),
+        ("captioning --model m --input i --out o --beams 0", "beams is 0"),
+        ("embed --model m", "give --input FILE, or one of --text 'a text' or --image a.png"),
+        ("vqa --model m", "give --input FILE, or --image a.png --question 'a text'"),
+        ("visual-reasoning --model m", "or --left left.png --right right.png --text 'a text'"),
+        ("vqa --model m --image a.png", "--question is missing: give --input FILE, or --image a.png"),
+        ("visual-reasoning --model m --left a.png --text b", "--right is missing: give --input"),
+        ("embed --model m --input a.csv --text b", "give either --input or --text, not both"),
+        ("embed --model m --text b --image a.png", "one of --text 'a text' or --image a.png"),
+        ("embed --model m --input ' '", "--input is empty; give a file or folder"),
+        ("text-classification --model m --text ' '", "--text is empty"),
+        ("embed --model m --text b --keep id", "--keep is for tables and JSON lines; leave it out"),
+        ("embed --model m --text b --restart", "--restart is for a file of answers; give --out, or leave"),
+        ("embed --model m --text b --out o --resume --restart", "give one of them"),
+        ("embed --model m --image https://a.b/c.png", "are fetched with --allow-urls only"),
+        ("text-classification --model m --text https://a.b/c", "m is no model folder"),  # a text
+        ("image-classification --model m --question b", "unknown option --question"),
+        ("retrieval --model m --text b", "give --gallery"),
+        ("embed --model m --text b --precision fp16", "precision is 'fp16'; choose one of auto, fp32, bf16"),
     ],
 )
-def test_mistakes_are_one_line(arguments: list[str], words: str, capsys: Shell) -> None:
+def test_mistakes_are_one_line(arguments: str, words: str, capsys: Shell) -> None:
     """They are told before a model is read: there is none here."""
-    assert run(*arguments, "--model", "no/model") == 2
+    assert run(*shlex.split(arguments)) == 2
     error = capsys.readouterr().err
     assert words in error
     assert len(error.strip().splitlines()) == 1

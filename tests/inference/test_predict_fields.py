@@ -1,7 +1,6 @@
 """Tables for `xfm predict`, with fields under the names that `xfm finetune` has for them."""
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,14 @@ from PIL import Image
 
 import xfm
 from tests.inference.models import pictures, texts
-from tests.inference.test_pipelines import Models, same
-from xfm.cli import main
-from xfm.config.pipelines import FIELDS, Best
+from tests.inference.support import Models, lines, same, write_lines
+from xfm.config.pipelines import FIELDS
 from xfm.config.task import TaskKind
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.run import predict
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def answers(pipe: Pipeline[Any, Any], source: Path, columns: dict[str, str]) -> list[Any]:
@@ -53,8 +47,7 @@ def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -
     (tmp_path / "b.csv").write_text("\n".join(["first,second,text", *rows]) + "\n")
     same(answers(judge, tmp_path / "b.csv", {"left": "first", "right": "second"}), expected)
     listed = [{"images": [f"{n}.png", f"{n + 1}.png"], "text": text} for n, text in enumerate(said)]
-    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
-    same(answers(judge, tmp_path / "c.jsonl", {}), expected)
+    same(answers(judge, write_lines(tmp_path / "c.jsonl", listed), {}), expected)
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     held = [{"bytes": as_png(picture), "path": None} for picture in shown]
@@ -102,23 +95,6 @@ def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path:
     same(found, [compare(text="a red square", text_pair="it is blue")])
 
 
-def test_answers_never_replace_what_is_read(models: Models, tmp_path: Path) -> None:
-    """Not even where they are to begin again; a link is the file that it leads to."""
-    search = xfm.pipeline("retrieval", model=models[None])
-    queries, texts_file = tmp_path / "queries.csv", tmp_path / "texts.csv"
-    for path in (queries, texts_file):
-        path.write_text("text\na red square\na blue square\n")
-    (tmp_path / "link.jsonl").symlink_to(queries)
-    for out, words in (
-        (queries, "is read, and"),
-        (tmp_path / "link.jsonl", "is read, and"),
-        (texts_file, "is read, and"),
-    ):
-        with pytest.raises(UserError, match=words):
-            predict(search, queries, out, gallery=texts_file, restart=True)
-    assert queries.read_text() == texts_file.read_text() == "text\na red square\na blue square\n"
-
-
 def test_a_folder_has_no_columns(models: Models, tmp_path: Path) -> None:
     embed = xfm.pipeline("embed", model=models[None])
     (tmp_path / "photos").mkdir()
@@ -129,39 +105,3 @@ def test_a_folder_has_no_columns(models: Models, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=f"photos is a folder of pictures, .*; leave out {option}"):
             predict(embed, tmp_path / "photos", tmp_path / "out.jsonl", reading=reading)
-
-
-def test_refused_settings_leave_nothing_behind(models: Models, tmp_path: Path) -> None:
-    classify = xfm.pipeline("text-classification", model=models[TaskKind.TEXT])
-    (tmp_path / "a.csv").write_text("text\na red square\n")
-    predict(classify, tmp_path / "a.csv", tmp_path / "out.jsonl")
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UserError, match=r"options\.top_k 5, this run has 1"):
-        predict(classify, tmp_path / "a.csv", tmp_path / "out.jsonl", Best(1))
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_going_on_may_be_said(
-    folders: dict[TaskKind | None, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As with other commands; nobody is sent to --restart for it."""
-    (tmp_path / "a.csv").write_text("text\na red square\n")
-    model, out = folders[TaskKind.TEXT], tmp_path / "out.jsonl"
-    given = [
-        "predict",
-        "text-classification",
-        "--model",
-        model,
-        "--input",
-        tmp_path / "a.csv",
-        "--out",
-        out,
-        "--quiet",
-    ]
-    for more, says in ((["--resume"], "1 rows are answered"), (["--resume"], "(1 of them by earlier runs)")):
-        assert main([*map(str, given), *more]) == 0
-        assert says in capsys.readouterr().out
-    assert main([*map(str, given), "--resume", "--restart"]) == 2
-    assert "give one of them" in capsys.readouterr().err
-    assert main([*map(str, given), "--precision", "fp16"]) == 2
-    assert "precision is 'fp16'; choose one of auto, fp32, bf16" in capsys.readouterr().err

@@ -20,9 +20,11 @@ from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.tasks.base import TaskSettings, seeded
 from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import read_captioned, read_labelled, read_masked, read_questions
 from xfm.tasks.sampling import components, row_order
+from xfm.tasks.vqa import VqaTask
+from xfm.tasks.world_files import read_captioned, read_masked
 
 
 @given(
@@ -140,15 +142,15 @@ def test_missing_fields_are_named(tmp_path: Path) -> None:
     for read, field in (
         (read_captioned, "caption"),
         (read_masked, "caption"),
-        (read_labelled, "label"),
-        (read_questions, "question"),
+        (ImageClassificationTask.read, "label"),
+        (VqaTask.read, "question"),
     ):
-        with pytest.raises(UserError, match=f'rows.jsonl:1: the field "{field}" is missing'):
+        with pytest.raises(UserError, match=f"rows.jsonl:1: .*'{field}'.*build the world again"):
             read(path)
 
 
 def test_kind_and_distractors_are_optional(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"image": "a.png", "question": "what?", "answer": "it", "caption": "c"}\n')
-    assert read_questions(path)[0].kind == "all"
+    assert VqaTask.read(path)[0].kind == "all"
     assert read_captioned(path)[0].distractors == ()

@@ -46,7 +46,7 @@ def test_a_box_outside_its_picture_is_named(tmp_path: Path, box: list[int]) -> N
     Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"image": "a.png", "phrase": "it", "box": box}))
-    with pytest.raises(UserError, match=r"rows.jsonl:1: the field \"box\""):
+    with pytest.raises(UserError, match=r"rows.jsonl:1: .*\"box\""):
         GroundingTask.read(path)
 
 

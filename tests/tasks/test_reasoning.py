@@ -84,5 +84,5 @@ def test_text_only_never_opens_a_picture(
 def test_one_picture_is_not_enough(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"images": ["a.jpg"], "text": "a", "label": true}\n')
-    with pytest.raises(UserError, match=r"rows.jsonl:1: the field \"images\" must name two pictures"):
+    with pytest.raises(UserError, match=r"rows.jsonl:1: .*\"images\" must name two pictures"):
         ReasoningTask.read(path)

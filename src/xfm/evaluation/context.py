@@ -104,4 +104,5 @@ class Context:
 
     def relative(self, path: Path) -> str:
         """A picture's path relative to the world, for examples."""
-        return path.relative_to(self.world).as_posix() if path.is_relative_to(self.world) else str(path)
+        world = self.world.absolute()
+        return path.relative_to(world).as_posix() if path.is_relative_to(world) else str(path)

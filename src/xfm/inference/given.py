@@ -11,6 +11,7 @@ import numpy as np
 
 from xfm.config.pipelines import FIELDS, Holds, InputField, PipelineTask
 from xfm.config.spelling import names_in
+from xfm.data.tables.embedded import pictures_in
 from xfm.errors import UserError
 from xfm.inference.items import by_field, call, field_names, is_single
 from xfm.inference.pictures import is_picture
@@ -192,9 +193,8 @@ def _records(given: Any, wanted: list[str]) -> Iterable[Any]:
 
 
 def _cell(value: Any) -> Any:
-    """A cell; pictures stand as the hub's data sets hold them, too."""
-    if isinstance(value, Mapping) and {*value} <= {"bytes", "path"}:
-        return value.get("bytes") or value.get("path")
+    """A cell; NaN is an empty one."""
+    value = pictures_in(value)
     return None if isinstance(value, float) and value != value else value
 
 

@@ -29,7 +29,7 @@ from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, TaskSettings, seeded
 from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Corners, Reference, read_references
+from xfm.tasks.rows import Corners, Reference
 from xfm.tasks.splits import SplitRows
 
 SAMPLED = 2000  # training boxes behind the constant box
@@ -89,11 +89,6 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
     def module(self) -> Grounder:
         """What is trained."""
         return self._module
-
-    @classmethod
-    def read(cls, path: Path) -> list[Reference]:
-        """Rows `{"image", "phrase", "box": [left, top, width, height]}`, the box in the picture's pixels."""
-        return read_references(path)
 
     @classmethod
     def from_row(cls, row: TableRow, reading: Reading) -> Reference:

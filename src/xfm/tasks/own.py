@@ -1,7 +1,7 @@
 """What a task adds to be fine-tuned on anybody's data: fields of a table, guesses to compare with, cases."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from xfm.config.task import TaskKind
 from xfm.data.boxes import BoxFormat, BoxUnit
+from xfm.data.left_out import UnreadablePicture
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TaskModel
 from xfm.tasks.base import BatchT, Blanked, Prediction, Row, Task, TaskSettings
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Corners
+from xfm.tasks.rows import FILE_REMEDY, Corners
 from xfm.tasks.splits import SplitRows
 
 DRAWS = 20
@@ -93,10 +94,23 @@ class OwnTask(Task[Row, BatchT, Prediction]):
         """
 
     @classmethod
-    def read(cls, path: Path) -> list[Row]:
-        """Rows of a table whose columns have the names of the fields."""
-        rows = read_table(path, cls.fields, ColumnMap(), path.with_suffix(".pictures"))
-        return list(cls.merge([cls.from_row(row, Reading()) for row in rows]))
+    def read(cls, path: Path, bad: Callable[[str, str], None] | None = None) -> list[Row]:
+        """Rows of a table whose columns have the names of the fields.
+
+        Args:
+            path: the table.
+            bad: told of a row that cannot do without its picture, and why that cannot be read; None raises.
+        """
+        found: list[Row] = []
+        columns = ColumnMap(remedy=FILE_REMEDY)
+        for row in read_table(path, cls.fields, columns, path.with_suffix(".pictures")):
+            try:
+                found.append(cls.from_row(row, Reading()))
+            except UnreadablePicture as error:
+                if bad is None:
+                    raise
+                bad(row.place, str(error))
+        return list(cls.merge(found))
 
     @classmethod
     def class_of(cls, row: Row) -> str | None:

@@ -22,7 +22,7 @@ from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import Choice
 from xfm.tasks.own import Reading
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import TRUTH, PicturePair, read_picture_pairs
+from xfm.tasks.rows import TRUTH, PicturePair
 from xfm.tasks.sampling import components
 from xfm.tasks.splits import SplitRows
 
@@ -89,11 +89,6 @@ class ReasoningTask(ClassTask[PicturePair, ReasoningBatch]):
     def module(self) -> Reasoner:
         """What is trained."""
         return self._module
-
-    @classmethod
-    def read(cls, path: Path) -> list[PicturePair]:
-        """Rows `{"images": [left, right], "text", "label": true | false}`."""
-        return read_picture_pairs(path)
 
     @classmethod
     def from_row(cls, row: TableRow, reading: Reading) -> PicturePair:

@@ -27,7 +27,7 @@ from xfm.tasks.base import Blanked, TaskSettings, seeded
 from xfm.tasks.classes import most_frequent
 from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Question, read_questions
+from xfm.tasks.rows import Question
 from xfm.tasks.splits import SplitRows
 
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them
@@ -99,11 +99,6 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
     def module(self) -> Answerer:
         """What is trained."""
         return self._module
-
-    @classmethod
-    def read(cls, path: Path) -> list[Question]:
-        """Rows `{"image", "question", "answer", "kind"}`."""
-        return read_questions(path)
 
     @classmethod
     def from_row(cls, row: TableRow, reading: Reading) -> Question:

@@ -1,7 +1,6 @@
 """The same rows from every kind of table, and messages that name file, row and column."""
 
 import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.data.tables.written import FIELDS, PICTURES, png, read, row
+from tests.refusals import expect_refusal
 from xfm.data.left_out import LeftOut
 from xfm.data.pictures import PICTURE_SUFFIXES, decode
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.errors import UserError
 
-FIELDS = (
-    Field("text", "the text"),
-    Field("label", "the class"),
-    Field("second", "another text", optional=True),
-)
-PICTURES = (Field("image", "the picture"), Field("label", "the class"))
-
 cell = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), include_characters='",;\t\n'), min_size=1, max_size=12
 ).filter(lambda text: bool(text.strip()) and "\r" not in text)
-
-
-def read(path: Path, fields: tuple[Field, ...] = FIELDS, columns: str = "", **options: Any) -> list[TableRow]:
-    return read_table(path, fields, ColumnMap.parse(columns), path.parent / "store", **options)
-
-
-def png(shade: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (6, 4), (shade, 9, 9)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @settings(deadline=None, max_examples=60)
@@ -75,43 +59,27 @@ def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
     assert [row.place for row in read(tmp_path / "a.csv")] == [f"{tmp_path}/a.csv:2", f"{tmp_path}/a.csv:5"]
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("text,labels\na,b\n", r"no column 'label' .* only text, labels.*--columns label=labels"),
-        ("text,label\na,b,c\n", r"a.csv:2: the row has 3 cells, but there are 2"),
-        ('text,label\n"a,b\n', r"a.csv:2: the row cannot be read"),
-        ("text,text\na,b\n", "column 'text' is there twice"),
-        ("", "names no columns"),
-        ("text,label\n", "holds no rows"),
-        (b"text,label\n\xff,b\n", "not UTF-8"),
-    ],
-)
-def test_bad_csv_is_named(tmp_path: Path, content: str | bytes, words: str) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=words):
-        read(path)
-
-
-def test_bad_sources_are_named(tmp_path: Path) -> None:
-    (tmp_path / "a.xlsx").write_bytes(b"PK")
-    (tmp_path / "b.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a"}\n')
-    (tmp_path / "c.parquet").write_bytes(b"PAR1 not really")
-    (tmp_path / "d.jsonl").write_text('{"txt": "a", "label": "b"}\n')
-    for name, words in (
-        ("absent.csv", "cannot read the file"),
-        ("a.xlsx", r"tables are \.csv, .*rename or convert"),
-        ("b.jsonl", r'b.jsonl:2: the column "label" is missing; mend the row'),
-        ("d.jsonl", r"d.jsonl:1: there is no column 'text' .*, only txt, label; name .* text=txt"),
-        ("c.parquet", "c.parquet is not a Parquet file"),
-    ):
-        if name.endswith("parquet"):
-            pytest.importorskip("pyarrow")
-        with pytest.raises(UserError, match=words):
-            read(tmp_path / name)
-    with pytest.raises(UserError, match=r"hub:OWNER/NAME"):
+def test_what_is_no_table_of_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n")
+    with expect_refusal("a.csv", "no rows"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.jsonl").write_text("\n")
+    with expect_refusal("a.jsonl", "no rows"):
+        read(tmp_path / "a.jsonl")
+    with expect_refusal("hub:OWNER/NAME"):
         read_table("hub:", FIELDS, ColumnMap(), tmp_path)
+
+
+def test_a_row_without_a_column_is_mended_or_the_column_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a"}\n')
+    with expect_refusal("a.jsonl:2: ", '"label"', "mend the row"):
+        read(tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").write_text('{"txt": "a", "label": "b"}\n')
+    with expect_refusal("b.jsonl:1: ", "only txt, label", "--columns text=txt"):
+        read(tmp_path / "b.jsonl")
+    own = ColumnMap(remedy="write it again")
+    with expect_refusal("'text'", "txt, label; write it again"):
+        read_table(tmp_path / "b.jsonl", FIELDS, own, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +88,7 @@ def test_bad_sources_are_named(tmp_path: Path) -> None:
 )
 def test_bad_column_maps_are_named(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
-    with pytest.raises(UserError, match=words):
+    with expect_refusal(words):
         read(tmp_path / "a.csv", columns=text)
 
 
@@ -165,7 +133,7 @@ def test_class_numbers_without_a_name_are_named(tmp_path: Path) -> None:
     parquet.write_table(
         table.replace_schema_metadata({"huggingface": json.dumps(info)}), tmp_path / "a.parquet"
     )
-    with pytest.raises(UserError, match=r'a.parquet:2: the column "label" is 3, but there are 1 classes'):
+    with expect_refusal("a.parquet:2: ", '"label" is 3', "1 classes"):
         read(tmp_path / "a.parquet")
 
 
@@ -244,10 +212,6 @@ def test_a_local_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 # ---------------------------------------------------------------- cells
-def row(root: Path | None = None, **fields: Any) -> TableRow:
-    return TableRow(fields, Path("/data/sets/a.csv"), 7, {"box": "bbox"}, root)
-
-
 def test_cells_as_they_are_meant() -> None:
     cells = row(
         number=3, half=0.5, flag=True, list='["a", "b"]', plain="[red] cat", tuple=("a",), nan=float("nan")
@@ -304,11 +268,27 @@ def test_votes() -> None:
         row(answer=[{"reply": "yes"}]).votes("answer")
 
 
-def test_paths_stay_where_they_may_lie() -> None:
-    assert row(image="photos/1.jpg").path("image") == Path("/data/sets/photos/1.jpg")
-    assert row(image="/data/sets/photos/1.jpg").path("image") == Path("/data/sets/photos/1.jpg")
+def test_paths_stay_where_they_may_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the table's folder or in one beside it; of a folder that was given, in it."""
+    tasks = tmp_path / "tasks"
+    (tasks / "vqa").mkdir(parents=True)
+    (tmp_path / "secret.jpg").touch()
+    (tasks / "link").symlink_to(tmp_path)
+    table = tasks / "vqa" / "a.jsonl"
+    good = ["a.jpg", "deep/a.jpg", "../images/a.jpg", str(tasks / "images" / "a.jpg")]
+    assert TableRow({"images": good}, table, 1).paths("images") == [tasks / "vqa" / name for name in good]
+    monkeypatch.chdir(table.parent)
+    relative = TableRow({"image": "../images/a.jpg", "out": "../../a.jpg"}, Path("a.jsonl"), 1)
+    assert relative.path("image") == tasks / "vqa" / "../images/a.jpg"
     assert row(Path("/pics"), image="1.jpg").path("image") == Path("/pics/1.jpg")
     assert row(Path("/"), image="/etc/hosts").path("image") == Path("/etc/hosts")
-    for cells in (row(image="../../etc/hosts"), row(Path("/pics"), image="../x"), row(image="a\0b")):
-        with pytest.raises(UserError, match=r"a.csv:7: .*give --pictures"):
-            cells.path("image")
+    for name in ("../../secret.jpg", "/etc/passwd", "../link/secret.jpg", "a\0b"):
+        outside = TableRow({"image": name, "images": [name]}, table, 7)
+        with expect_refusal("a.jsonl:7: ", '"image"', "give --pictures"):
+            outside.path("image")
+        with expect_refusal("a.jsonl:7: ", '"images"', "give --pictures"):
+            outside.paths("images")
+    with expect_refusal("a.jsonl:1: ", '"out"', "lies outside"):
+        relative.path("out")
+    with expect_refusal("a.csv:7: ", "outside /pics"):
+        row(Path("/pics"), image="../x").path("image")

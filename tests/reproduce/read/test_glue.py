@@ -68,7 +68,7 @@ def test_pieces_of_broken_questions_are_skipped_in_qqp_alone(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("RTE/train.tsv", "not_entailment", "maybe", r'train.tsv:\d+: the field "label" is \'maybe\''),
+        ("RTE/train.tsv", "not_entailment", "maybe", r'train.tsv:\d+: the column "label" is \'maybe\''),
         ("STS-B/dev.tsv", None, "x\ty", "3 cells|2 cells|columns"),
         ("MNLI/dev_mismatched.tsv", None, None, r"dev_mismatched.tsv: cannot read the file"),
     ],

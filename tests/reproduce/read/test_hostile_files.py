@@ -16,7 +16,7 @@ from tests.official import corpora
 from tests.official.corpora import CORPORA
 from tests.official.glue import write_glue, write_parquet
 from tests.official.pictures import write_json
-from xfm.data.task_rows import Row
+from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.reproduce.files.pictures import unpacked
 from xfm.reproduce.files.rows import hub_classes, hub_rows, integer, read_hub
@@ -103,8 +103,8 @@ def test_any_value_in_any_place_is_read_or_named(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("value", ["²", "--5", "1" * 5000, "٣", 2**63, -(2**63), 5.0, True, ""])
 def test_what_is_no_whole_number_is_named(value: Any) -> None:
-    row = Row({"id": value}, Path("a.json"), 3)
-    with pytest.raises(UserError, match=r'a\.json:3: the field "id" is not a whole number'):
+    row = TableRow({"id": value}, Path("a.json"), 3)
+    with pytest.raises(UserError, match=r'a\.json:3: the column "id" is not a whole number'):
         integer(row, "id")
 
 
@@ -114,7 +114,7 @@ def test_numbers_of_any_length_in_a_pickle_are_named(tmp_path: Path) -> None:
     refs = pickle.loads((tmp_path / "refs(unc).p").read_bytes())
     refs[1]["ann_id"] = 10**10_000
     (tmp_path / "refs(unc).p").write_bytes(pickle.dumps(refs, 2))
-    with pytest.raises(UserError, match=r'refs\(unc\)\.p:2: the field "ann_id" is not a whole number'):
+    with pytest.raises(UserError, match=r'refs\(unc\)\.p:2: the column "ann_id" is not a whole number'):
         read()
 
 
@@ -125,11 +125,11 @@ def test_half_characters_are_named_before_any_training(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["annotations"][1]["answers"][0]["answer"] = "\ud83d"
     write_json(path, content)
-    with pytest.raises(UserError, match=r'annotations\.json:2: the field "answer" is not Unicode'):
+    with pytest.raises(UserError, match=r'annotations\.json:2: the column "answer" is not Unicode'):
         read()
     read, path = written("coco", tmp_path / "c"), tmp_path / "c" / "dataset_coco.json"
     path.write_text(path.read_text().replace('"raw": "', '"raw": "\\ud83d', 1))
-    with pytest.raises(UserError, match=r'dataset_coco\.json:1: the field "raw" is not Unicode'):
+    with pytest.raises(UserError, match=r'dataset_coco\.json:1: the column "raw" is not Unicode'):
         read()
 
 
@@ -141,7 +141,7 @@ def test_scores_of_pairs_are_finite(tmp_path: Path, value: str) -> None:
     cells = first.split("\t")
     cells[header.split("\t").index("score")] = value
     path.write_text("\n".join([header, "\t".join(cells), *rest]))
-    with pytest.raises(UserError, match=r'train\.tsv:2: the field "score" is not a number'):
+    with pytest.raises(UserError, match=r'train\.tsv:2: the column "score" is not a number'):
         read_glue(tmp_path, GlueTask.STSB)
 
 
@@ -149,7 +149,7 @@ def test_unpacked_pictures_lie_where_they_were_unpacked(tmp_path: Path) -> None:
     """The folder of a cache may come from elsewhere, too."""
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "index.jsonl").write_text('{"image": "/etc/passwd", "label": "a"}\n')
-    with pytest.raises(UserError, match=r'index\.jsonl:1: the field "image" leaves the folder'):
+    with pytest.raises(UserError, match=r'index\.jsonl:1: the column "image" leaves the folder'):
         unpacked(tmp_path / "train", list)
 
 

@@ -1,11 +1,13 @@
 """Own data: tables with a row a case (CSV, TSV, JSON lines, Parquet, a folder of pictures, a hub data set).
 
-`read_table` gives rows that know where they stand, whatever the file; `split_rows` parts them.
+The one set of readers, of every command: `open_table` gives the rows of a file as they lie there, one after
+the other; `read_table` all of them with the fields of a task, as rows that know where they stand;
+`split_rows` parts them.
 """
 
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.rows import TableRow
 from xfm.data.tables.split import split_rows
-from xfm.data.tables.table import read_table
+from xfm.data.tables.table import TABLES, open_table, read_table
 
-__all__ = ["ColumnMap", "Field", "TableRow", "read_table", "split_rows"]
+__all__ = ["TABLES", "ColumnMap", "Field", "TableRow", "open_table", "read_table", "split_rows"]

@@ -1,10 +1,8 @@
 """Cells of Arrow columns as Python values; a value that stands in many rows is one object, not one a row."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xfm.data.records import Limits
-from xfm.errors import UserError
 
 if TYPE_CHECKING:
     from pyarrow import DataType, RecordBatch
@@ -19,17 +17,6 @@ def rows_of(batch: "RecordBatch") -> list[dict[str, Any]]:
     names = batch.schema.names
     columns = [cells_of(batch.column(number)) for number in range(len(names))]
     return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
-
-
-def require_cells(cells: Mapping[str, Any], place: str) -> None:
-    """Refuse a row with a cell that is too large.
-
-    Raises:
-        UserError: names the place, the column and the limit.
-    """
-    for name, value in cells.items():
-        if isinstance(value, TooLargeError):
-            raise UserError(f'{place}: the column "{name}" {value}; shrink it, or leave out the row')
 
 
 def cells_of(array: Any) -> list[Any]:

@@ -31,9 +31,11 @@ class ColumnMap:
 
     Attributes:
         columns: column by field.
+        remedy: what mends a file without a column, where no command reads it that could name another.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
+    remedy: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "ColumnMap":
@@ -95,7 +97,7 @@ class ColumnMap:
         example = close[0] if close else "COLUMN"
         return (
             f"there is no column {column!r} for the field {one.name!r} ({one.help}), only {listed(columns)}; "
-            f"name the right one with --columns {one.name}={example}"
+            + (self.remedy or f"name the right one with --columns {one.name}={example}")
         )
 
 

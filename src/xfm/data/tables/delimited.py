@@ -10,7 +10,7 @@ from typing import TextIO
 
 from xfm.data.pictures import MAX_BYTES
 from xfm.data.records import Limits
-from xfm.data.tables.records import Records, unreadable
+from xfm.data.tables.records import RawRow, Records, size_of, unreadable
 from xfm.errors import UserError
 
 LONGEST_LINE = MAX_BYTES
@@ -18,20 +18,27 @@ LONGEST_LINE = MAX_BYTES
 _DELIMITERS = (",", ";", "\t", "|")
 
 
-def read_delimited(path: Path, wanted: frozenset[str]) -> Records:
-    """A CSV or TSV file; rows are numbered by the line that they begin on."""
-    delimiter, names = read_header(path)
+def read_delimited(path: Path) -> Records:
+    """A CSV or TSV file; rows are numbered by the line that they begin on.
 
-    def rows() -> Iterator[tuple[int, dict[str, object]]]:
-        for number, cells, _ in islice(read_cells(path, delimiter), 1, None):
-            if len(cells) != len(names):
-                raise UserError(f"{path}:{number}: {wrong_width(cells, names, delimiter)}")
-            yield number, {n: c for n, c in zip(names, cells, strict=True) if n in wanted}
+    Raises:
+        UserError: the file cannot be read, has no header, or has a column twice.
+    """
+    size = size_of(path)
+    delimiter, names = _read_header(path)
 
-    return Records(tuple(names), rows())
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        for number, cells, read in islice(_read_cells(path, delimiter), 1, None):
+            if len(cells) == len(names):
+                chosen = {n: c for n, c in zip(names, cells, strict=True) if n in wanted}
+                yield RawRow(number, chosen, read)
+            else:
+                yield RawRow(number, read=read, flaw=_wrong_width(cells, names, delimiter))
+
+    return Records(tuple(names), rows, size, "B")
 
 
-def read_header(path: Path) -> tuple[str, list[str]]:
+def _read_header(path: Path) -> tuple[str, list[str]]:
     """The delimiter and the names of the columns.
 
     The delimiter of a `.tsv` is the tab, of other files the one of `, ; tab |` that the header has most of.
@@ -42,7 +49,7 @@ def read_header(path: Path) -> tuple[str, list[str]]:
     with unreadable(path), path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline(1 << 20)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(_DELIMITERS, key=first.count)
-    with contextlib.closing(read_cells(path, delimiter)) as rows:
+    with contextlib.closing(_read_cells(path, delimiter)) as rows:
         _, header, _ = next(rows, (1, [], 0))
     names = [name.strip() for name in header]
     if not any(names):
@@ -52,7 +59,7 @@ def read_header(path: Path) -> tuple[str, list[str]]:
     return delimiter, names
 
 
-def read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
+def _read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
     """Every row that is not blank, the header too: the line that it begins on, its cells, what was read.
 
     What was read is counted in characters, up to the row's end.
@@ -78,7 +85,7 @@ def read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], in
         csv.field_size_limit(before)
 
 
-def wrong_width(cells: Sequence[str], names: Sequence[str], delimiter: str) -> str:
+def _wrong_width(cells: Sequence[str], names: Sequence[str], delimiter: str) -> str:
     """What is wrong with a row that has not one cell a column, and how to mend it."""
     return (
         f"the row has {len(cells)} cells, but there are {len(names)} columns; put quotes around cells that "

@@ -17,6 +17,17 @@ class BadPicture:
     reason: str
 
 
+def pictures_in(cell: Any) -> Any:
+    """A cell, or each of a list, with its bytes or path in place of the hub's `{"bytes": .., "path": ..}`."""
+    return [_picture(one) for one in cell] if isinstance(cell, list) else _picture(cell)
+
+
+def _picture(cell: Any) -> Any:
+    if isinstance(cell, Mapping) and cell and {"bytes", "path"} >= cell.keys():
+        return cell.get("bytes") or cell.get("path")
+    return cell
+
+
 class PictureStore:
     """Writes pictures of cells into a folder, each once, under the digest of its bytes.
 
@@ -27,19 +38,17 @@ class PictureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def unpack(self, cells: Mapping[str, Any]) -> dict[str, Any]:
-        """The cells of a row with paths in place of pictures, or `BadPicture` for too large ones.
+    def unpack(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a row with paths in place of pictures' bytes, or `BadPicture` for too large ones.
 
         Raises:
             UserError: a picture cannot be written.
         """
-        return {name: self._path(value) for name, value in cells.items()}
+        return {name: self._paths(value) for name, value in fields.items()}
 
-    def _path(self, value: Any) -> Any:
+    def _paths(self, value: Any) -> Any:
         if isinstance(value, list):
-            return [self._path(one) for one in value]
-        if isinstance(value, Mapping) and {"bytes", "path"} >= value.keys() and value:
-            value = value.get("bytes") or value.get("path")
+            return [self._write(one) if isinstance(one, bytes) else one for one in value]
         return self._write(value) if isinstance(value, bytes) else value
 
     def _write(self, data: bytes) -> Path | BadPicture:

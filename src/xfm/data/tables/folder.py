@@ -1,10 +1,11 @@
 """A folder of pictures with a folder a class below it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from xfm.data.folders import scan_classes
 from xfm.data.pictures import PICTURE_SUFFIXES
-from xfm.data.tables.records import Records
+from xfm.data.tables.records import RawRow, Records
 from xfm.errors import UserError
 
 COLUMNS = ("image", "label")
@@ -33,5 +34,9 @@ def read_folder(path: Path) -> Records:
             f"{report.sentence}; add some"
         )
     pairs = [(path.absolute() / label / name, label) for label, names in classes.items() for name in names]
-    rows = ((number, {"image": file, "label": label}) for number, (file, label) in enumerate(pairs, start=1))
-    return Records(COLUMNS, rows, report or None)
+
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        for number, (file, label) in enumerate(pairs, start=1):
+            yield RawRow(number, {"image": file, "label": label}, number)
+
+    return Records(COLUMNS, rows, len(pairs), report=report or None)

@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xfm.data.tables.records import Records
+from xfm.data.tables.records import RawRow, Records
 from xfm.errors import UserError, first_line
 from xfm.files import path_below
 
@@ -14,7 +14,7 @@ PREFIX = "hub:"
 _REFERENCE = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^@]+))?")
 
 
-def read_hub(reference: str, wanted: frozenset[str]) -> Records:
+def read_hub(reference: str) -> Records:
     """A split (`train` if none is named) of a hub data set; no code of its authors runs.
 
     Raises:
@@ -37,27 +37,26 @@ def read_hub(reference: str, wanted: frozenset[str]) -> Records:
             f"{reference} cannot be loaded ({first_line(error)}); check name, config and split"
         ) from (error)
     assert isinstance(found, datasets.Dataset)
-    present = [name for name in found.column_names if name in wanted]
-    picked = found.select_columns(present)
-    pictures = [name for name in present if isinstance(picked.features[name], datasets.Image)]
-    for name in pictures:
-        picked = picked.cast_column(name, datasets.Image(decode=False))
-    place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
-    names = {
-        name: list(feature.names)
-        for name, feature in picked.features.items()
-        if isinstance(feature, datasets.ClassLabel)
-    }
 
-    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
-        from xfm.data.tables.parquet import named
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        from xfm.data.tables.parquet import named_row
 
+        picked = found.select_columns([name for name in found.column_names if name in wanted])
+        pictures = [name for name, kind in picked.features.items() if isinstance(kind, datasets.Image)]
+        for name in pictures:
+            picked = picked.cast_column(name, datasets.Image(decode=False))
+        place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
+        names = {
+            name: list(kind.names)
+            for name, kind in picked.features.items()
+            if isinstance(kind, datasets.ClassLabel)
+        }
         for number, cells in enumerate(picked, start=1):
             assert isinstance(cells, dict)
             cells |= {name: _file(cells[name], place) for name in pictures}
-            yield number, named(cells, names, f"{reference}:{number}")
+            yield named_row(number, cells, names)
 
-    return Records(tuple(found.column_names), rows())
+    return Records(tuple(found.column_names), rows, len(found))
 
 
 def _file(cell: Any, place: Path) -> Any:

@@ -1,15 +1,82 @@
 """JSON lines: an object a row, each with columns of its own."""
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from xfm.data.tables.records import Records
-from xfm.data.task_rows import iterate_rows
+from xfm.data.records import Limits
+from xfm.data.tables.records import RawRow, Records, size_of, unreadable
 
 
-def read_json_lines(path: Path, wanted: frozenset[str]) -> Records:
+@dataclass(frozen=True)
+class Line:
+    """A line that is not blank.
+
+    Attributes:
+        number: from 1, blank lines included.
+        data: its bytes.
+        read: bytes of the file up to its end.
+        too_long: whether it is longer than any row may be, and cut.
+    """
+
+    number: int
+    data: bytes
+    read: int
+    too_long: bool
+
+    def text(self) -> str:
+        """The line as UTF-8.
+
+        Raises:
+            UnicodeDecodeError: it is not.
+        """
+        return self.data.decode("utf-8-sig" if self.number == 1 else "utf-8")
+
+
+def numbered_lines(file: BinaryIO) -> Iterator[Line]:
+    """The lines that are not blank; of one that is cut, the rest is read when the next is asked for."""
+    limit, read, number = Limits().annotation_bytes, 0, 0
+    while data := file.readline(limit + 1):
+        number += 1
+        read += len(data)
+        too_long = len(data) > limit and not data.endswith(b"\n")
+        if too_long or data.strip():
+            yield Line(number, data, read, too_long)
+        while too_long and (data := file.readline(limit)):
+            read += len(data)
+            too_long = not data.endswith(b"\n")
+
+
+def json_row(line: Line) -> RawRow:
+    """The row of a JSON line."""
+
+    def bad(flaw: str) -> RawRow:
+        return RawRow(line.number, read=line.read, flaw=flaw)
+
+    if line.too_long:
+        return bad(f"the row is longer than {Limits().annotation_bytes} bytes; mend the row")
+    try:
+        values = json.loads(line.text())
+    except UnicodeDecodeError as error:
+        return bad(f"the row is not UTF-8 ({error.reason}); save the file as UTF-8")
+    except (ValueError, RecursionError) as error:
+        return bad(f"the row is not valid JSON ({error}); mend the row")
+    if not isinstance(values, dict):
+        return bad("the row is not a JSON object; mend the row")
+    return RawRow(line.number, values, line.read)
+
+
+def read_json_lines(path: Path) -> Records:
     """A file with a JSON object on every line that is not blank.
 
     Raises:
-        UserError: while it is read: the file is missing, or a row is no JSON object.
+        UserError: the file is missing or no file.
     """
-    return Records(None, ((row.number, row.fields) for row in iterate_rows(path)))
+
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        with unreadable(path), path.open("rb") as file:
+            yield from map(json_row, numbered_lines(file))
+
+    return Records(None, rows, size_of(path), "B")

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.data.tables.arrow_cells import rows_of
+from xfm.data.tables.arrow_cells import TooLargeError, rows_of
 from xfm.data.tables.parquet_pages import ROWS, check_rows, plan_group
-from xfm.data.tables.records import Records, unreadable
+from xfm.data.tables.records import RawRow, Records, unreadable
 from xfm.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 
-def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
+def read_parquet(path: Path) -> Records:
     """A Parquet file, of which only the wanted columns are read.
 
     Raises:
@@ -26,23 +26,25 @@ def read_parquet(path: Path, wanted: frozenset[str]) -> Records:
     from pyarrow import ArrowException
 
     names = tuple(file.schema_arrow.names)
-    if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
-        raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
     classes = class_names(file.schema_arrow.metadata or {})
 
-    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
+            raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
         number = 0
         try:
             for batch in _batches(path, file, frozenset(names) & wanted):
                 for cells in rows_of(batch):
                     number += 1
-                    yield number, named(cells, classes, f"{path}:{number}")
+                    yield named_row(number, cells, classes)
+            if number != file.metadata.num_rows:
+                raise ValueError(f"it claims {file.metadata.num_rows} rows")
         except (ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
             raise UserError(
                 f"{path} cannot be read after row {number} ({first_line(error)}); copy it again"
             ) from None
 
-    return Records(names, rows())
+    return Records(names, rows)
 
 
 def open_parquet(path: Path) -> "ParquetFile":
@@ -98,18 +100,18 @@ def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     }
 
 
-def named(cells: Mapping[str, Any], classes: Mapping[str, list[str]], place: str) -> dict[str, Any]:
-    """The cells with class numbers replaced by their names; -1 stands for no class.
-
-    Raises:
-        UserError: there is no class of that number.
-    """
+def named_row(number: int, cells: Mapping[str, Any], classes: Mapping[str, list[str]]) -> RawRow:
+    """A row with class numbers replaced by their names; -1 stands for no class."""
     found = dict(cells)
-    for name, names in classes.items():
-        number = found.get(name)
-        if not isinstance(number, int) or isinstance(number, bool):
+    for name, value in cells.items():
+        if isinstance(value, TooLargeError):
+            flaw = f'the column "{name}" {value}; shrink it, or leave out the row'
+            return RawRow(number, read=number, flaw=flaw)
+        names = classes.get(name)
+        if names is None or not isinstance(value, int) or isinstance(value, bool):
             continue
-        if not -1 <= number < len(names):
-            raise UserError(f'{place}: the column "{name}" is {number}, but there are {len(names)} classes')
-        found[name] = None if number == -1 else names[number]
-    return found
+        if not -1 <= value < len(names):
+            flaw = f'the column "{name}" is {value}, but there are {len(names)} classes; mend the row'
+            return RawRow(number, read=number, flaw=flaw)
+        found[name] = None if value == -1 else names[value]
+    return RawRow(number, found, number)

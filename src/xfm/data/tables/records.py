@@ -1,8 +1,8 @@
 """What every reader of tables gives, and how it says that a file cannot be read."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,48 @@ from xfm.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
+class RawRow:
+    """A row as it lies in a table.
+
+    Attributes:
+        number: as messages name it: the line that it begins on, or its place counted from 1.
+        cells: by column.
+        read: bytes of the file up to its end (characters of CSV, rows of Parquet), for a progress bar.
+        flaw: why it is no row, and how to mend it; None where it is one.
+    """
+
+    number: int
+    cells: Mapping[str, Any] = field(default_factory=dict)
+    read: int = 0
+    flaw: str | None = None
+
+    def checked(self, source: Path | str) -> Mapping[str, Any]:
+        """The cells.
+
+        Raises:
+            UserError: it is no row; names the file and the row.
+        """
+        if self.flaw is not None:
+            raise UserError(f"{source}:{self.number}: {self.flaw}")
+        return self.cells
+
+
+@dataclass(frozen=True)
 class Records:
-    """Raw rows of a table.
+    """A table that is open.
 
     Attributes:
         columns: names of the columns; None where each row has its own.
-        rows: number of each row, as messages name it, and its cells by column.
+        rows: reads the rows with their cells of some columns, one after the other, from the first on.
+        size: length in the unit of `RawRow.read`, None where it is not known.
+        unit: of a progress bar.
         report: what a folder holds besides its rows, None where there is nothing to say.
     """
 
     columns: tuple[str, ...] | None
-    rows: Iterator[tuple[int, Mapping[str, Any]]]
+    rows: Callable[[frozenset[str]], Iterator[RawRow]]
+    size: int | None = None
+    unit: str = "row"
     report: FolderReport | None = None
 
 
@@ -46,3 +77,13 @@ def unreadable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except ValueError as error:  # a NUL in the path
         raise UserError(f"{path}: cannot read the file ({error}); check the path") from error
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file that is to be read.
+
+    Raises:
+        UserError: the file is missing or no file.
+    """
+    with unreadable(path):
+        return path.stat().st_size

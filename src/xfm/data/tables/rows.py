@@ -3,30 +3,62 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
-from xfm.data.tables.embedded import BadPicture
-from xfm.data.task_rows import Row
+from xfm.data.tables.embedded import BadPicture, pictures_in
 from xfm.errors import UserError
 from xfm.files import path_below
 
+_LONGEST = 10_000
+"""Bits of a whole number that is taken as a text: to write one of a million digits takes for ever."""
+
 
 @dataclass(frozen=True)
-class TableRow(Row):
-    """A row of a table.
+class TableRow(Mapping[str, Any]):
+    """A row of a table: a mapping of its fields that knows where it stands.
+
+    The typed getters raise UserError, naming file, row and column, when a cell holds something else.
 
     Attributes:
-        names: column of each field, for messages.
+        fields: the cells by field.
+        file: the table.
+        number: the row, as messages name it: the line that it begins on, or its place counted from 1.
+        names: column of each field, for messages; a field that is not named has a column of its own name.
         root: folder that paths of pictures start from; None takes the file's.
     """
 
+    fields: Mapping[str, Any]
+    file: Path
+    number: int
     names: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
+
+    @classmethod
+    def picked(
+        cls,
+        cells: Mapping[str, Any],
+        file: Path,
+        number: int,
+        names: Mapping[str, str],
+        root: Path | None = None,
+    ) -> "TableRow":
+        """The row of the cells of a table, of which the columns of `names` are taken."""
+        found = {name: pictures_in(cells[column]) for name, column in names.items() if column in cells}
+        return cls(found, file, number, names, root)
+
+    def __getitem__(self, field: str) -> Any:
+        return self.fields[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
 
     @property
     def place(self) -> str:
@@ -49,8 +81,10 @@ class TableRow(Row):
         value = self.fields.get(field)
         if isinstance(value, float) and math.isnan(value):
             raise self.error(field, "is empty")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return f"{value:.15g}" if isinstance(value, float) else str(value)
+        if isinstance(value, float):
+            return f"{value:.15g}"
+        if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() < _LONGEST:
+            return str(value)
         if not isinstance(value, str) or not value.strip():
             blank = value is None or isinstance(value, str)
             raise self.error(field, "is empty" if blank else "is not a text")

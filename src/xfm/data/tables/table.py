@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from xfm.data.left_out import LeftOut
-from xfm.data.tables.arrow_cells import require_cells
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.embedded import PictureStore
@@ -18,13 +18,15 @@ from xfm.data.tables.rows import TableRow
 from xfm.errors import UserError
 from xfm.paths import at_home
 
-_READERS: dict[str, Callable[[Path, frozenset[str]], Records]] = {
-    ".csv": read_delimited,
-    ".tsv": read_delimited,
+_READERS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
     ".parquet": read_parquet,
 }
+TABLES = (*_READERS,)
+"""What files of tables are called."""
 
 
 def read_table(
@@ -53,35 +55,39 @@ def read_table(
     columns.check_fields(fields)
     wanted = frozenset(columns.of(one.name) for one in fields)
     place = Path(source)
-    records = _open(source, wanted)
+    records = open_table(source)
     if records.report is not None:
         (left_out or LeftOut()).folder(records.report)
     if records.columns is not None:
         columns.check_columns(fields, records.columns, place)
     pictures, names = PictureStore(store), {one.name: columns.of(one.name) for one in fields}
     rows: list[TableRow] = []
-    for number, cells in records.rows:
+    for raw in records.rows(wanted):
+        cells = raw.checked(place)
         if records.columns is None:
-            columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"), others=bool(rows))
-        require_cells(cells, f"{place}:{number}")
-        cells = pictures.unpack({name: cells[name] for name in wanted & cells.keys()})
-        found = {field: cells[column] for field, column in names.items() if column in cells}
-        rows.append(TableRow(found, place, number, names, root))
+            columns.check_columns(fields, tuple(cells), Path(f"{place}:{raw.number}"), others=bool(rows))
+        row = TableRow.picked(cells, place, raw.number, names, root)
+        rows.append(replace(row, fields=pictures.unpack(row.fields)))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
     return rows
 
 
-def _open(source: str | Path, wanted: frozenset[str]) -> Records:
+def open_table(source: str | Path) -> Records:
+    """A table whose rows are read one after the other; the kinds of source are those of `read_table`.
+
+    Raises:
+        UserError: the source is missing, damaged or of an unknown kind.
+    """
     if str(source).startswith(PREFIX):
-        return read_hub(str(source), wanted)
+        return read_hub(str(source))
     path = Path(source)
     if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return read_folder(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(
-            f"{path}: tables are {', '.join(_READERS)} files, folders with a folder of pictures a class, or "
+            f"{path}: tables are {', '.join(TABLES)} files, folders with a folder of pictures a class, or "
             "hub:OWNER/NAME; rename or convert the file"
         )
-    return reader(path, wanted)
+    return reader(path)

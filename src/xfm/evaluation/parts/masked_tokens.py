@@ -10,7 +10,8 @@ from xfm.evaluation.masked_tokens import MaskedCaptions, mask_captions, predict_
 from xfm.metrics.classification import Array, accuracy, majority_accuracy
 from xfm.modeling.features import encode_images
 from xfm.reports.results import PartResult
-from xfm.tasks.rows import MaskedRow, read_masked
+from xfm.tasks.rows import MaskedRow
+from xfm.tasks.world_files import read_masked
 
 SHOWN = 8
 

@@ -16,8 +16,8 @@ from xfm.modeling.features import image_features
 from xfm.modeling.xfm import XFM
 from xfm.reports.results import PartResult
 from xfm.tasks.base import seeded
+from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import normalise, squash
-from xfm.tasks.rows import read_labelled
 
 DIGITS_TRAIN = 1000
 """The first 1,000 digits train and the other 797 test, in the published order: not shuffled, because
@@ -31,8 +31,8 @@ def run_category(context: Context) -> PartResult:
     encoder of the same configuration.
     """
     config = context.config.probe
-    train = context.rows(read_labelled, "category", "train", config.train_rows)
-    test = context.rows(read_labelled, "category", "test", config.test_rows)
+    train = context.rows(ImageClassificationTask.read, "category", "train", config.train_rows)
+    test = context.rows(ImageClassificationTask.read, "category", "test", config.test_rows)
     pictures = torch.stack([context.pictures.uint8(row.image) for row in train + test])  # [N, 3, S, S]
     labels = np.array([row.label for row in train + test])
     return _probe(context, "category", pictures, labels, len(train))

@@ -12,7 +12,8 @@ from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS_RETRIEVAL
 from xfm.retrieval.ranks import Ranked, rank
 from xfm.retrieval.search import match, rerank_scores
-from xfm.tasks.rows import Captioned, read_captioned
+from xfm.tasks.rows import Captioned
+from xfm.tasks.world_files import read_captioned
 
 SHOWN = 6  # examples of each direction
 SHOWN_CANDIDATES = 5

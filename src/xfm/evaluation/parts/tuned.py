@@ -39,14 +39,11 @@ from xfm.tasks.rows import (
     PicturePair,
     Question,
     Reference,
-    read_picture_pairs,
-    read_questions,
-    read_references,
-    read_text_pairs,
 )
 from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.vqa import VqaTask
+from xfm.tasks.world_files import read_picture_pairs, read_text_pairs
 from xfm.training.pretrain import MODEL_FOLDER
 
 Relative = Callable[[Path], str]
@@ -126,13 +123,13 @@ _TEXT_PAIRS = TunedPart(
 )
 TUNED: Mapping[Part, TunedPart] = MappingProxyType(
     {
-        Part.VQA: TunedPart(VqaTask, lambda context: read_questions, _question, shown=12),
+        Part.VQA: TunedPart(VqaTask, lambda context: VqaTask.read, _question, shown=12),
         Part.REASONING: TunedPart(
             ReasoningTask, lambda context: read_picture_pairs, _sentence, shown=8, only=("accuracy",)
         ),
         Part.GROUNDING: TunedPart(
             GroundingTask,
-            lambda context: partial(read_references, bad=context.left_out.add),
+            lambda context: partial(GroundingTask.read, bad=context.left_out.add),
             _phrase,
             shown=10,
             also=_add_zero_shot,

@@ -8,10 +8,11 @@ from typing import Any, BinaryIO
 
 from xfm.config.pipelines import Holds, InputField
 from xfm.data.pictures import PictureError, picture_size, read_picture
+from xfm.data.tables.lines import Line, json_row, numbered_lines
+from xfm.data.tables.records import RawRow
 from xfm.errors import UserError
 from xfm.inference.items import example
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_head
-from xfm.inference.predict.sources import Line, json_row, numbered_lines, unusable
 
 
 class OneRow(RowSource):
@@ -99,19 +100,18 @@ class StandardInput(RowSource):
         """The rows on lines beyond `after`, as they come."""
         for line in chain(self._head, self._rest):
             if line.number > after:
-                yield self._row(line)
+                yield self.reading.row(self.name, self._raw(line))
 
-    def _row(self, line: Line) -> InputRow:
+    def _raw(self, line: Line) -> RawRow:
         if self.plain is None:
-            return json_row(self.reading, self.name, line)
-        place = f"{self.name}:{line.number}"
+            return json_row(line)
         try:
-            text = line.data.decode("utf-8-sig" if line.number == 1 else "utf-8")
+            cells, flaw = {self.plain.name: line.text().strip("\r\n")}, None
         except UnicodeDecodeError:
-            return unusable(line, place, "the line is not UTF-8; mend it")
+            cells, flaw = {}, "the line is not UTF-8; mend it"
         if line.too_long:
-            return unusable(line, place, "the line is longer than any row may be; mend it")
-        return self.reading.row(self.name, line.number, {self.plain.name: text.strip("\r\n")}, line.read)
+            flaw = "the line is longer than any row may be; mend it"
+        return RawRow(line.number, cells, line.read, flaw)
 
     def known_by(self) -> dict[str, Any]:
         """The first two rows, as of a file."""

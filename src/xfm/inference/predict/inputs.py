@@ -83,8 +83,8 @@ def chosen_source(chosen: "Namespace", task: PipelineTask, reading: "Reading") -
     Raises:
         UserError: it cannot be read, or options do not suit it.
     """
+    from xfm.data.tables import TABLES
     from xfm.inference.predict.direct import OneRow, StandardInput, alone, is_picture_file
-    from xfm.inference.predict.sources import TABLES
 
     given = _one_input(chosen, reading.fields)
     path, found = Path(chosen.input or ""), None

@@ -11,7 +11,7 @@ from typing import Any
 from xfm.config.pipelines import Holds, InputField
 from xfm.data.tables import ColumnMap, Field, TableRow
 from xfm.data.tables.columns import listed
-from xfm.data.tables.records import unreadable
+from xfm.data.tables.records import RawRow, unreadable
 from xfm.errors import UserError
 from xfm.inference.fetch import is_url
 from xfm.inference.items import Unreadable
@@ -57,19 +57,17 @@ class Reading:
     root: Path | None = None
     urls: bool = False
 
-    def row(self, path: Path, number: int, cells: Mapping[str, Any], read: int) -> InputRow:
-        """A row of a table."""
-        place = f"{path}:{number}"
-        names = {one.name: self._column(one, cells) for one in self.fields}
+    def row(self, path: Path, raw: RawRow) -> InputRow:
+        """A row of a table; one that is none, or that lacks something, is unreadable."""
+        place, kept = f"{path}:{raw.number}", {name: raw.cells.get(name) for name in self.keep}
+        names = {one.name: self._column(one, raw.cells) for one in self.fields}
         names |= {part: self.columns.of(part) for one in self.fields for part in one.parts}
-        values = {name: cells[column] for name, column in names.items() if column in cells}
-        row = TableRow(values, path, number, names, self.root)
-        kept = {name: cells.get(name) for name in self.keep}
         try:
+            row = TableRow.picked(raw.checked(path), path, raw.number, names, self.root)
             given = {one.name: self._value(one, row) for one in self.fields if self._is_there(one, row)}
         except UserError as error:
-            return InputRow(number, place, Unreadable(_without_place(str(error), place)), kept, read)
-        return InputRow(number, place, given, kept, read)
+            given = Unreadable(str(error).removeprefix(f"{place}: "))
+        return InputRow(raw.number, place, given, kept, raw.read)
 
     def columns_read(self, present: Sequence[str]) -> frozenset[str]:
         """The columns, of those that there are, that an answer may need; others need not be read."""
@@ -101,9 +99,7 @@ class Reading:
 
     def _picture(self, name: str, row: TableRow) -> Any:
         """The path, bytes or address that the cell of a field holds."""
-        value = row.fields.get(name)
-        if isinstance(value, Mapping):  # as the hub's data sets hold pictures
-            value = value.get("bytes") or value.get("path")
+        value = row.get(name)
         if isinstance(value, bytes):
             return value
         if isinstance(value, str) and is_url(value):
@@ -140,10 +136,6 @@ class Reading:
         for name in self.keep:
             if name not in present:
                 raise UserError(f"{path}: there is no column {name!r} to keep, only {listed(present)}")
-
-
-def _without_place(message: str, place: str) -> str:
-    return message.removeprefix(f"{place}: ")
 
 
 class RowSource(ABC):

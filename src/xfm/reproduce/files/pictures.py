@@ -8,10 +8,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from xfm.data.pictures import picture_suffix
-from xfm.data.task_rows import Row, read_rows
+from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
-from xfm.reproduce.files.rows import hub_classes, hub_rows, parquet_files, picture_below, read_hub
+from xfm.reproduce.files.rows import (
+    hub_classes,
+    hub_rows,
+    parquet_files,
+    picture_below,
+    read_hub,
+    read_lines,
+)
 
 INDEX = "index.jsonl"
 
@@ -45,7 +52,7 @@ def unpacked(
         UserError: the folder cannot be written.
     """
     if (target / INDEX).is_file():
-        found = [(_listed(row, target), row.text("label")) for row in read_rows(target / INDEX)]
+        found = [(_listed(row, target), row.text("label")) for row in read_lines(target / INDEX)]
         if total is None or len(found) == total:
             return found
     with writing(target, "or choose a data folder on a larger disk"):
@@ -58,7 +65,7 @@ def unpacked(
     return unpacked(target, pictures)
 
 
-def _listed(row: Row, folder: Path) -> Path:
+def _listed(row: TableRow, folder: Path) -> Path:
     path = picture_below(folder, row.text("image"))
     if path is None:
         raise row.error("image", "leaves the folder of the pictures")
@@ -109,7 +116,7 @@ def parquet_pictures(
     return unpacked(cache / split, pictures, sum(hub_rows(file) for file in files)), names
 
 
-def _class(row: Row, column: str) -> str:
+def _class(row: TableRow, column: str) -> str:
     if row[column] is None:
         raise row.error(column, "names no class")
     return str(row[column])

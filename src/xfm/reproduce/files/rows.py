@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xfm.data.records import is_text
-from xfm.data.tables.arrow_cells import require_cells
+from xfm.data.tables import TableRow
+from xfm.data.tables.lines import read_json_lines
 from xfm.data.tables.parquet import class_names, open_parquet, read_parquet
-from xfm.data.task_rows import Row
 from xfm.errors import UserError
 from xfm.files import MAX_OFFICIAL, read_text
 
@@ -54,7 +54,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); download it again.") from None
 
 
-def read_json_rows(path: Path, *fields: str, required: Sequence[str] = ()) -> list[Row]:
+def read_json_rows(path: Path, *fields: str, required: Sequence[str] = ()) -> list[TableRow]:
     """Rows of a list of objects inside a JSON file.
 
     Args:
@@ -75,7 +75,24 @@ def read_json_rows(path: Path, *fields: str, required: Sequence[str] = ()) -> li
     return [as_row(value, path, number, required) for number, value in enumerate(content, start=1)]
 
 
-def as_row(value: object, path: Path, number: int, required: Sequence[str] = ()) -> Row:
+def read_lines(path: Path, required: Sequence[str] = ()) -> list[TableRow]:
+    """The rows of a JSON-lines file, whatever it is called.
+
+    Args:
+        path: the file.
+        required: fields that every row must have.
+
+    Raises:
+        UserError: the file is missing or empty, or a row is no JSON object or lacks a field.
+    """
+    lines = read_json_lines(path).rows(frozenset())
+    rows = [as_row(line.checked(path), path, line.number, required) for line in lines]
+    if not rows:
+        raise UserError(f"{path}: the file holds no rows; check the path, or download it again")
+    return rows
+
+
+def as_row(value: object, path: Path, number: int, required: Sequence[str] = ()) -> TableRow:
     """An object of a file as a row.
 
     Raises:
@@ -83,14 +100,14 @@ def as_row(value: object, path: Path, number: int, required: Sequence[str] = ())
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{path}:{number}: the entry is not an object; download the file again.")
-    row = Row(value, path, number)
+    row = TableRow(value, path, number)
     for field in required:
         if field not in value:
             raise row.error(field, "is missing")
     return row
 
 
-def inner_rows(row: Row, field: str, required: Sequence[str] = ()) -> list[Row]:
+def inner_rows(row: TableRow, field: str, required: Sequence[str] = ()) -> list[TableRow]:
     """The objects in a list field of a row; they report the row's number.
 
     Raises:
@@ -102,7 +119,7 @@ def inner_rows(row: Row, field: str, required: Sequence[str] = ()) -> list[Row]:
     return [as_row(item, row.file, row.number, required) for item in value]
 
 
-def integer(row: Row, field: str) -> int:
+def integer(row: TableRow, field: str) -> int:
     """A whole number; a string of digits counts.
 
     Raises:
@@ -116,7 +133,7 @@ def integer(row: Row, field: str) -> int:
     return value
 
 
-def string(row: Row, field: str) -> str:
+def string(row: TableRow, field: str) -> str:
     """A string, which may be blank; a number is taken as it is written.
 
     Raises:
@@ -131,7 +148,7 @@ def string(row: Row, field: str) -> str:
     return text
 
 
-def chosen(row: Row, field: str, options: Mapping[Any, T]) -> T:
+def chosen(row: TableRow, field: str, options: Mapping[Any, T]) -> T:
     """What an option stands for.
 
     Raises:
@@ -146,7 +163,7 @@ def chosen(row: Row, field: str, options: Mapping[Any, T]) -> T:
 
 
 # ---------------------------------------------------------------- tables
-def read_tsv(path: Path, columns: Sequence[str] | None = None, skip_short: bool = False) -> list[Row]:
+def read_tsv(path: Path, columns: Sequence[str] | None = None, skip_short: bool = False) -> list[TableRow]:
     """Rows of a tab-separated file, in which quotes mean nothing.
 
     Args:
@@ -166,7 +183,7 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None, skip_short: bool 
     first = 1
     if columns is None:
         columns, lines, first = lines[0].rstrip("\r").split("\t"), lines[1:], 2
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for number, line in enumerate(lines, start=first):
         if not line.rstrip("\r"):
             continue
@@ -177,7 +194,7 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None, skip_short: bool 
             raise UserError(
                 f"{path}:{number}: {len(cells)} cells for {len(columns)} columns; download the file again."
             )
-        rows.append(Row(dict(zip(columns, cells, strict=True)), path, number))
+        rows.append(TableRow(dict(zip(columns, cells, strict=True)), path, number))
     if not rows:
         raise UserError(f"{path}: the file holds no rows; download it again.")
     return rows
@@ -206,7 +223,7 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
     return []
 
 
-def read_hub(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def read_hub(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
     """Rows of a Parquet file; class numbers with names in the file become these names, -1 becomes None.
 
     Args:
@@ -216,15 +233,14 @@ def read_hub(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     Raises:
         UserError: pyarrow is missing, or the file is broken or lacks a column. Rows are counted from 1.
     """
-    records = read_parquet(path, frozenset(columns))
+    records = read_parquet(path)
     there = records.columns or ()
     for name in columns:
         if name not in there:
             known = ", ".join(there)
             raise UserError(f"{path}: there is no column {name}, only {known}; is it the official file?")
-    for number, cells in records.rows:
-        require_cells(cells, f"{path}:{number}")
-        yield Row(cells, path, number)
+    for raw in records.rows(frozenset(columns)):
+        yield TableRow(raw.checked(path), path, raw.number)
 
 
 def hub_classes(path: Path, column: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from xfm.data.task_rows import Row
+from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.reproduce.files.rows import chosen, parquet_files, read_hub, read_tsv, string
 from xfm.reproduce.read.corpus import Corpus
@@ -188,7 +188,7 @@ def _read_hub(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
     # Class numbers, or their names where the file has them.
     labels = {label: name for number, name in enumerate(layout.classes) for label in (number, name)}
 
-    def rows(split: str, columns: Sequence[str]) -> Iterable[Row]:
+    def rows(split: str, columns: Sequence[str]) -> Iterable[TableRow]:
         files = parquet_files(folder, split)
         if not files:
             raise UserError(
@@ -211,13 +211,13 @@ def _read_hub(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
     )
 
 
-def _labelled(row: Row, columns: Sequence[str], label: str, labels: Mapping[Any, str]) -> LabelledText:
+def _labelled(row: TableRow, columns: Sequence[str], label: str, labels: Mapping[Any, str]) -> LabelledText:
     first, *second = (string(row, column) for column in columns)
     value = chosen(row, label, labels) if labels else _score(row, label)
     return LabelledText(first, value, *second)
 
 
-def _score(row: Row, label: str) -> float:
+def _score(row: TableRow, label: str) -> float:
     try:
         value = float(string(row, label))
     except ValueError:
@@ -227,6 +227,6 @@ def _score(row: Row, label: str) -> float:
     return value
 
 
-def _unlabelled(row: Row, columns: Sequence[str], classes: Sequence[str]) -> LabelledText:
+def _unlabelled(row: TableRow, columns: Sequence[str], classes: Sequence[str]) -> LabelledText:
     first, *second = (string(row, column) for column in columns)
     return LabelledText(first, classes[0] if classes else 0.0, *second)

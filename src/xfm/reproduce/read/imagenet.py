@@ -22,7 +22,8 @@ def read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...]]:
     Raises:
         UserError: there is no such folder, it has no class folders, or one of them holds no picture.
     """
-    rows = [Labelled(cells["image"], cells["label"]) for _, cells in read_folder(folder).rows]
+    found = [row.cells for row in read_folder(folder).rows(frozenset())]
+    rows = [Labelled(cells["image"], cells["label"]) for cells in found]
     return rows, tuple(dict.fromkeys(row.label for row in rows))
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 
-from xfm.data.task_rows import Row
+from xfm.data.tables import TableRow
 from xfm.reproduce.files.rows import inner_rows, integer, need, picture_below, read_json_rows, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import Described
@@ -61,7 +61,7 @@ def _read(folder: Path, file: str, pictures: Path, remedy: str) -> Corpus[Descri
     return Corpus(splits["train"], {"val": splits["val"], "test": splits["test"]})
 
 
-def _described(row: Row, pictures: Path) -> Described:
+def _described(row: TableRow, pictures: Path) -> Described:
     folder = f"{string(row, 'filepath')}/" if row.get("filepath") else ""
     name = folder + row.text("filename")
     image = picture_below(pictures, name)

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from xfm.data.task_rows import Row, read_rows
-from xfm.reproduce.files.rows import chosen, need, picture_below
+from xfm.data.tables import TableRow
+from xfm.reproduce.files.rows import chosen, need, picture_below, read_lines
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import LabelledPictureText, PicturePair
 
@@ -24,14 +24,14 @@ def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
     data = need(folder, "data", "")
 
     def split(file: str, images: str) -> list[PicturePair]:
-        return [_pair(row, folder / "images" / images) for row in read_rows(data / file, _FIELDS)]
+        return [_pair(row, folder / "images" / images) for row in read_lines(data / file, _FIELDS)]
 
     train = split("train.json", "train")
     check_picture(train[0].images[0], "put NLVR2's folders of pictures below images/")
     return Corpus(train, {"dev": split("dev.json", "dev"), "test-P": split("test1.json", "test1")})
 
 
-def _pair(row: Row, images: Path) -> PicturePair:
+def _pair(row: TableRow, images: Path) -> PicturePair:
     """The pictures are `SPLIT-SET-PAIR-img0.png` and `-img1.png`, in numbered folders where a row says so."""
     identifier = row.text("identifier")
     stem, dash, _ = identifier.rpartition("-")
@@ -57,7 +57,7 @@ def read_nlvr(folder: Path) -> Corpus[LabelledPictureText]:
     """
 
     def split(name: str, orders: int) -> list[LabelledPictureText]:
-        rows = read_rows(need(folder, f"{name}/{name}.json"), _FIELDS)
+        rows = read_lines(need(folder, f"{name}/{name}.json"), _FIELDS)
         return [found for row in rows for found in _drawings(row, folder / name / "images", name)[:orders]]
 
     return Corpus(
@@ -65,7 +65,7 @@ def read_nlvr(folder: Path) -> Corpus[LabelledPictureText]:
     )
 
 
-def _drawings(row: Row, images: Path, split: str) -> list[LabelledPictureText]:
+def _drawings(row: TableRow, images: Path, split: str) -> list[LabelledPictureText]:
     identifier, label = row.text("identifier"), _WORDS[chosen(row, "label", _TRUTH)]
     directory = row.get("directory", "")
     found: list[LabelledPictureText] = []

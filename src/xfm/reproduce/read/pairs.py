@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from xfm.data.task_rows import Row, read_rows
-from xfm.reproduce.files.rows import chosen, need, picture_below, string
+from xfm.data.tables import TableRow
+from xfm.reproduce.files.rows import chosen, need, picture_below, read_lines, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import LabelledPictureText
 
@@ -26,7 +26,7 @@ def read_snli_ve(folder: Path, images: Path) -> Corpus[LabelledPictureText]:
     """
 
     def split(name: str) -> list[LabelledPictureText]:
-        rows = read_rows(need(folder, f"snli_ve_{name}.jsonl"), ("Flickr30K_ID", "sentence2", "gold_label"))
+        rows = read_lines(need(folder, f"snli_ve_{name}.jsonl"), ("Flickr30K_ID", "sentence2", "gold_label"))
         return [_entailed(row, images) for row in rows if row["gold_label"] != "-"]
 
     train = split("train")
@@ -34,7 +34,7 @@ def read_snli_ve(folder: Path, images: Path) -> Corpus[LabelledPictureText]:
     return Corpus(train, {"dev": split("dev"), "test": split("test")}, classes=ENTAILMENT)
 
 
-def _entailed(row: Row, images: Path) -> LabelledPictureText:
+def _entailed(row: TableRow, images: Path) -> LabelledPictureText:
     number = string(row, "Flickr30K_ID").removesuffix(".jpg")
     image = picture_below(images, f"{number}.jpg")
     if image is None:
@@ -59,7 +59,7 @@ def read_memes(folder: Path) -> Corpus[LabelledPictureText]:
     for name in ("dev_seen", "dev", "dev_unseen", "test_seen", "test", "test_unseen"):
         path = folder / f"{name}.jsonl"
         if path.is_file():
-            has_labels = "label" in read_rows(path)[0]
+            has_labels = "label" in read_lines(path)[0]
             (scored if has_labels else hidden)[name] = _memes(path, has_labels)
     if not scored:
         need(folder, "dev_seen.jsonl")
@@ -69,7 +69,7 @@ def read_memes(folder: Path) -> Corpus[LabelledPictureText]:
 def _memes(path: Path, labelled: bool = True) -> list[LabelledPictureText]:
     names = dict(enumerate(HATEFUL))
     found: list[LabelledPictureText] = []
-    for row in read_rows(path, ("id", "img", "text", *(("label",) if labelled else ()))):
+    for row in read_lines(path, ("id", "img", "text", *(("label",) if labelled else ()))):
         image = picture_below(path.parent, row.text("img"))
         if image is None:
             raise row.error("img", "leaves the folder of the pictures")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xfm.data.records import check_box
-from xfm.data.task_rows import Row
+from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.reproduce.files.rows import (
     as_row,
@@ -75,7 +75,7 @@ def _boxes(path: Path, images: Path) -> dict[int, tuple[Path, Corners]]:
     }
 
 
-def _box(row: Row, pictures: dict[int, tuple[Path, int, int]]) -> tuple[Path, Corners]:
+def _box(row: TableRow, pictures: dict[int, tuple[Path, int, int]]) -> tuple[Path, Corners]:
     picture = pictures.get(integer(row, "image_id"))
     if picture is None:
         raise row.error("image_id", "names no picture of the file")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.data.records import is_text
-from xfm.data.task_rows import Row
+from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.reproduce.files.rows import inner_rows, integer, need, read_json, read_json_rows, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
@@ -74,7 +74,7 @@ def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
     return [_answered(row, questions, coco, year) for row in rows]
 
 
-def _answered(row: Row, questions: Mapping[int, str], coco: Path, year: str) -> Question:
+def _answered(row: TableRow, questions: Mapping[int, str], coco: Path, year: str) -> Question:
     key = integer(row, "question_id")
     if key not in questions:
         raise row.error("question_id", f"is {key}, which the questions do not have")
@@ -87,7 +87,7 @@ def _answered(row: Row, questions: Mapping[int, str], coco: Path, year: str) -> 
     return Question(image, questions[key], common, string(row, "answer_type"), votes, key)
 
 
-def _given(row: Row) -> list[str]:
+def _given(row: TableRow) -> list[str]:
     """The people's answers. Millions of them are read: what is wrong with one is found out only then."""
     try:
         given: list[Any] = [answer["answer"] for answer in row["answers"]]

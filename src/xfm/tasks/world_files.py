@@ -1,0 +1,62 @@
+"""The task files of the embedded world: tables as any user's are, with columns of names of their own.
+
+What is no table of a task of its own name is read here; the others by their task, as `VqaTask.read`.
+"""
+
+from pathlib import Path
+
+from xfm.data.tables import ColumnMap, Field, TableRow, read_table
+from xfm.tasks.own import Reading
+from xfm.tasks.reasoning import ReasoningTask
+from xfm.tasks.rows import FILE_REMEDY, TRUTH, Captioned, LabelledText, MaskedRow, PicturePair
+from xfm.tasks.text_classification import TextClassificationTask
+
+_IMAGE, _CAPTION = Field("image", "path of the picture"), Field("caption", "what it shows")
+_PAIR = (Field("text", "the first text"), Field("second", "the second text"), Field("label", "true or false"))
+
+
+def read_text_pairs(path: Path) -> list[LabelledText]:
+    """Rows `{"text_a", "text_b", "label": true | false}`, of the classes `false` and `true`."""
+    rows = _rows(path, *_PAIR, columns={"text": "text_a", "second": "text_b"})
+    return [TextClassificationTask.from_row(_with_truth(row), Reading()) for row in rows]
+
+
+def read_picture_pairs(path: Path) -> list[PicturePair]:
+    """Rows `{"images": [left, right], "text", "label": true | false}`."""
+    rows = _rows(path, *ReasoningTask.fields)
+    found = [ReasoningTask.from_row(_with_truth(row), Reading()) for row in rows]
+    return [PicturePair(one.images, one.text, one.label == TRUTH[True]) for one in found]
+
+
+def read_captioned(path: Path) -> list[Captioned]:
+    """Rows `{"image", "caption"}` and, in the hard split, `"distractors": [..]`."""
+    rows = _rows(path, _IMAGE, _CAPTION, Field("distractors", "captions that do not fit", optional=True))
+    return [
+        Captioned(
+            row.path("image"),
+            row.text("caption"),
+            tuple(row.texts("distractors")) if "distractors" in row else (),
+        )
+        for row in rows
+    ]
+
+
+def read_masked(path: Path) -> list[MaskedRow]:
+    """Rows `{"image", "caption", "wrong_image"}`."""
+    rows = _rows(path, _IMAGE, _CAPTION, Field("wrong_image", "path of a picture of other things"))
+    return [MaskedRow(row.path("image"), row.text("caption"), row.path("wrong_image")) for row in rows]
+
+
+def _rows(path: Path, *fields: Field, columns: dict[str, str] | None = None) -> list[TableRow]:
+    return read_table(path, fields, ColumnMap(columns or {}, FILE_REMEDY), path.with_suffix(".pictures"))
+
+
+def _with_truth(row: TableRow) -> TableRow:
+    """The row, whose label is true or false.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if row.label("label") not in TRUTH:
+        raise row.error("label", "is not true or false")
+    return row

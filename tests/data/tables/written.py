@@ -1,0 +1,63 @@
+"""Tables that tests write, and the roads by which commands read them."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from PIL import Image
+
+from xfm.commands._labelled import read_labelled_table
+from xfm.config.pipelines import FIELDS as PIPELINE_FIELDS
+from xfm.config.pipelines import PipelineTask
+from xfm.data.left_out import LeftOut
+from xfm.data.tables import ColumnMap, Field, TableRow, read_table
+from xfm.errors import UserError
+from xfm.inference.items import Unreadable
+from xfm.inference.predict.reading import Reading
+from xfm.inference.predict.sources import open_source
+
+FIELDS = (
+    Field("text", "the text"),
+    Field("label", "the class"),
+    Field("second", "another text", optional=True),
+)
+PICTURES = (Field("image", "the picture"), Field("label", "the class"))
+
+
+def read(path: Path, fields: tuple[Field, ...] = FIELDS, columns: str = "", **options: Any) -> list[TableRow]:
+    return read_table(path, fields, ColumnMap.parse(columns), path.parent / "store", **options)
+
+
+def _fine_tune(path: Path) -> None:
+    for row in read(path):
+        assert row.text("text")
+        assert row.label("label")
+
+
+def _predict(path: Path) -> None:
+    """A row that cannot be used ends the reading, as the first does where none may be passed over."""
+    reading = Reading(PIPELINE_FIELDS[PipelineTask.TEXT_CLASSIFICATION])
+    for row in open_source(path, reading).rows(0, frozenset()):
+        if isinstance(row.given, Unreadable):
+            raise UserError(f"{row.place}: {row.given.reason}")
+
+
+def _probe(path: Path) -> None:
+    options: Any = SimpleNamespace(columns="image=text", pictures=None, out=path.parent / "out")
+    read_labelled_table(str(path), options, LeftOut())
+
+
+ROADS: dict[str, Callable[[Path], object]] = {"fine-tuning": _fine_tune, "predict": _predict, "probe": _probe}
+"""Reads texts (of a probe: paths) with labels."""
+
+
+def row(root: Path | None = None, **fields: Any) -> TableRow:
+    return TableRow(fields, Path("/data/sets/a.csv"), 7, {"box": "bbox"}, root)
+
+
+def png(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (6, 4), (shade, 9, 9)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,54 @@
+"""What tests of pipelines and of `xfm predict` write, run and compare."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.inference.models import pictures
+from xfm.cli import main
+from xfm.config.task import TaskKind
+from xfm.modeling.folder import Pretrained
+
+Models = dict[TaskKind | None, Pretrained]
+Folders = dict[TaskKind | None, Path]
+
+
+def same(first: Any, second: Any, place: str = "") -> None:
+    """Equal in shape and words, numbers within 1e-5, those of boxes within 1e-5 of a side of 100 pixels."""
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key in first:
+            same(first[key], second[key], f"{place}.{key}")
+    elif isinstance(first, list):
+        assert len(first) == len(second), place
+        for row, (one, other) in enumerate(zip(first, second, strict=True)):
+            same(one, other, f"{place}[{row}]")
+    elif isinstance(first, float | np.ndarray):
+        tolerance = 1e-3 if ".box" in place else 1e-5
+        np.testing.assert_allclose(first, second, rtol=0, atol=tolerance, err_msg=place)
+    else:
+        assert first == second, place
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_lines(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def photos(folder: Path, count: int) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{number}.png" for number in range(count)]
+    for name, picture in zip(names, pictures(count), strict=True):
+        picture.save(folder / name)
+    return names
+
+
+def run(*arguments: object) -> int:
+    """The status of `xfm predict`."""
+    return main(["predict", *map(str, arguments)])
