@@ -28,7 +28,7 @@ from xfm.modeling.xfm import XFM
 
 BEGIN, PAD, END = 0, 1, 2
 MARKS = Marks(BEGIN, END, PAD, (0, 1, 3))
-WIDE = {"rtol": 0.0, "atol": 1e-5}
+WIDE = {"rtol": 1e-5, "atol": 1e-5}  # scores add up log-likelihoods, in float32
 
 
 def build(seed: int, vocabulary: int = 12) -> tuple[XFM, Decoder]:
@@ -136,15 +136,17 @@ def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (2, 0.0), (3, 1.0), (4, 2.0)])
+@pytest.mark.parametrize(("beams", "penalty"), [(1, 0.0), (2, 0.0), (3, 1.0), (4, 2.0)])
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=8)
 def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) -> None:
+    """One beam is the greedy choice, which stops at its first end, where no longer text can score higher."""
     model, decoder = build(seed, vocabulary=20)
     memory, mask = memories(3)
+    decoder, memory = decoder.double(), memory.double()  # in float32, one search in a thousand meets a tie
     how = BeamSearch(9, 4, texts=beams, beams=beams, length_penalty=penalty)
     found = generate(decoder, memory, mask, MARKS, how)
-    expected = as_transformers(model, decoder).generate(
+    expected = as_transformers(model, decoder).double().generate(
         torch.full((3, 1), BEGIN), encoder_hidden_states=memory, encoder_attention_mask=mask.long(),
         num_beams=beams, num_return_sequences=beams, max_length=how.max_tokens, min_length=how.min_tokens - 1,
         length_penalty=penalty, early_stopping="never", do_sample=False, suppress_tokens=list(MARKS.banned),

@@ -33,7 +33,8 @@ class BeamSearch(Lengths):
     """The texts of highest score: log-likelihood over (number of tokens after the first) ** length_penalty.
 
     Attributes:
-        beams: unfinished texts that are kept at every step; 1 is the greedy choice of each token.
+        beams: unfinished texts that are kept at every step; 1 with a length_penalty of 0 is the greedy choice
+            of each token (with a larger one, a longer text of a higher score is still found).
         length_penalty: 0 compares log-likelihoods, which favours short texts; 1 their mean over the tokens.
     """
 
