@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from xfm.inference.pipeline import pipeline as pipeline
     from xfm.interop.loading import load as load
     from xfm.modeling.folder import load_model as load_model
-    from xfm.modeling.model_files import save_model as save_model
     from xfm.modeling.gradients import GradientPolicy as GradientPolicy
+    from xfm.modeling.model_files import save_model as save_model
     from xfm.modeling.xfm import XFM as XFM
     from xfm.training.pretrain import pretrain as pretrain
 
