@@ -10,11 +10,10 @@ import pytest
 from tests.inference.models import pictures, save, tuned
 from tests.test_docs import ROOT, blocks, commands
 from xfm.cli import main
-from xfm.config.pipelines import FIELDS, PipelineTask
-from xfm.config.task import TaskKind
+from xfm.config.tasks import CAPTIONING, VQA, task_specs
 
 PAGE = ROOT / "docs" / "pipelines.md"
-MODELS = {"quickstart": None, "questions": TaskKind.VQA, "captions": TaskKind.CAPTIONING}
+MODELS = {"quickstart": None, "questions": VQA.name, "captions": CAPTIONING.name}
 
 
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +46,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_every_task_and_field_is_described() -> None:
     text = PAGE.read_text()
-    for task in PipelineTask:
-        line = next(row for row in text.splitlines() if row.startswith(f"| `{task}` |"))
-        for field in FIELDS[task]:
+    for task in task_specs():
+        line = next(row for row in text.splitlines() if row.startswith(f"| `{task.name}` |"))
+        for field in task.inputs:
             assert field.name in line or field.holds.value in line or field.holds.value[2:] in line

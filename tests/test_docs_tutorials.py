@@ -10,7 +10,6 @@ import pytest
 from tests.evaluation.tiny import save_tiny_model
 from tests.test_docs import ROOT, blocks, commands
 from xfm.cli import main
-from xfm.config.task import TaskKind
 
 FOLDER = ROOT / "docs" / "tutorials"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
@@ -18,7 +17,7 @@ SHORT = ["--steps", "3", "--batch-size", "4", "--precision", "fp32", "--device",
 
 
 def test_every_task_has_a_page() -> None:
-    assert {page.stem for page in PAGES} == {kind.value for kind in TaskKind}
+    assert {page.stem for page in PAGES} == {kind.value for kind in str}
     overview = (FOLDER / "README.md").read_text()
     assert all(f"({page.name})" in overview for page in PAGES)
 

@@ -5,19 +5,28 @@ import pytest
 
 from tests.evaluation.tiny import save_tiny_model
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.task import TaskKind
+from xfm.config.tasks import (
+    CAPTIONING,
+    GROUNDING,
+    IMAGE_CLASSIFICATION,
+    IMAGE_TEXT_CLASSIFICATION,
+    REASONING,
+    RETRIEVAL,
+    TEXT_CLASSIFICATION,
+    VQA,
+)
 from xfm.config.training import Precision
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
 FILES = {
-    TaskKind.TEXT: ("reviews.csv", ""),
-    TaskKind.IMAGE: ("shapes.csv", ""),
-    TaskKind.PAIR: ("claims.csv", ""),
-    TaskKind.RETRIEVAL: ("captions.csv", ""),
-    TaskKind.VQA: ("questions.jsonl", "image=photo,question=q,answer=a"),
-    TaskKind.REASONING: ("pairs.jsonl", ""),
-    TaskKind.GROUNDING: ("boxes.csv", ""),
-    TaskKind.CAPTIONING: ("captions.csv", ""),
+    TEXT_CLASSIFICATION.name: ("reviews.csv", ""),
+    IMAGE_CLASSIFICATION.name: ("shapes.csv", ""),
+    IMAGE_TEXT_CLASSIFICATION.name: ("claims.csv", ""),
+    RETRIEVAL.name: ("captions.csv", ""),
+    VQA.name: ("questions.jsonl", "image=photo,question=q,answer=a"),
+    REASONING.name: ("pairs.jsonl", ""),
+    GROUNDING.name: ("boxes.csv", ""),
+    CAPTIONING.name: ("captions.csv", ""),
 }
 """The tutorials' sample of each task, and what its columns are called."""
 

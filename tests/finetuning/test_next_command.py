@@ -12,7 +12,7 @@ from tests.evaluation.tiny import write_world
 from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.cli import main
 from xfm.config.next_command import READ, command_line, common_folder, next_command
-from xfm.config.task import TaskKind
+from xfm.config.tasks import RETRIEVAL, TEXT_CLASSIFICATION, VQA
 from xfm.inference.predict.sources import TABLES
 
 SHORT = ["--steps", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
@@ -25,9 +25,9 @@ def pasted(shown: str) -> list[str]:
     return words[1:]
 
 
-@pytest.mark.parametrize("kind", list(TaskKind))
+@pytest.mark.parametrize("kind", list(FILES))
 def test_the_last_line_can_be_pasted(
-    kind: TaskKind, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, columns = FILES[kind]
     place = tmp_path / "my samples ($1)"
@@ -107,9 +107,9 @@ def test_the_folder_of_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert common_folder([]) == Path(".")
 
 
-@pytest.mark.parametrize("kind", [TaskKind.TEXT, TaskKind.RETRIEVAL, TaskKind.VQA])
+@pytest.mark.parametrize("kind", [TEXT_CLASSIFICATION.name, RETRIEVAL.name, VQA.name])
 def test_scores_of_new_rows_end_with_a_command(
-    kind: TaskKind, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, columns = FILES[kind]
     line = [

@@ -10,38 +10,56 @@ import torch
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
-from xfm.config.pipelines import PipelineTask
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import (
+    CAPTIONING,
+    EMBED,
+    FILL_MASK,
+    GROUNDING,
+    IMAGE_CLASSIFICATION,
+    IMAGE_TEXT_CLASSIFICATION,
+    MATCHING,
+    REASONING,
+    RETRIEVAL,
+    TEXT_CLASSIFICATION,
+    VQA,
+    ZERO_SHOT,
+    task_specs,
+)
 from xfm.modeling.folder import Pretrained, save_model
 from xfm.modeling.task_models import build_task_model
 
 TASKS = {
-    TaskKind.TEXT: TaskConfig(TaskKind.TEXT, 3, labels=("bad", "fair", "good"), max_tokens=40),
-    TaskKind.IMAGE: TaskConfig(TaskKind.IMAGE, 4, labels=tuple(COLOURS)),
-    TaskKind.PAIR: TaskConfig(TaskKind.PAIR, 2, labels=("no", "yes")),
-    TaskKind.REASONING: TaskConfig(TaskKind.REASONING, 2, labels=("false", "true"), max_tokens=64),
-    TaskKind.VQA: TaskConfig(TaskKind.VQA, answers=("yes", "no", *COLOURS, "a red square", "red blue")),
-    TaskKind.GROUNDING: TaskConfig(TaskKind.GROUNDING),
-    TaskKind.RETRIEVAL: TaskConfig(TaskKind.RETRIEVAL),
-    TaskKind.CAPTIONING: TaskConfig(TaskKind.CAPTIONING),
+    TEXT_CLASSIFICATION.name: TaskConfig(
+        TEXT_CLASSIFICATION.name, 3, labels=("bad", "fair", "good"), max_tokens=40
+    ),
+    IMAGE_CLASSIFICATION.name: TaskConfig(IMAGE_CLASSIFICATION.name, 4, labels=tuple(COLOURS)),
+    IMAGE_TEXT_CLASSIFICATION.name: TaskConfig(IMAGE_TEXT_CLASSIFICATION.name, 2, labels=("no", "yes")),
+    REASONING.name: TaskConfig(REASONING.name, 2, labels=("false", "true"), max_tokens=64),
+    VQA.name: TaskConfig(VQA.name, answers=("yes", "no", *COLOURS, "a red square", "red blue")),
+    GROUNDING.name: TaskConfig(GROUNDING.name),
+    RETRIEVAL.name: TaskConfig(RETRIEVAL.name),
+    CAPTIONING.name: TaskConfig(CAPTIONING.name),
 }
 
-NEEDS: dict[PipelineTask, TaskKind | None] = dict.fromkeys(PipelineTask) | {
-    PipelineTask.TEXT_CLASSIFICATION: TaskKind.TEXT,
-    PipelineTask.IMAGE_CLASSIFICATION: TaskKind.IMAGE,
-    PipelineTask.IMAGE_TEXT_CLASSIFICATION: TaskKind.PAIR,
-    PipelineTask.VISUAL_QUESTION_ANSWERING: TaskKind.VQA,
-    PipelineTask.VISUAL_REASONING: TaskKind.REASONING,
-    PipelineTask.CAPTIONING: TaskKind.CAPTIONING,
+EVERY = [spec.name for spec in task_specs()]
+
+NEEDS: dict[str, str | None] = dict.fromkeys(EVERY) | {
+    TEXT_CLASSIFICATION.name: TEXT_CLASSIFICATION.name,
+    IMAGE_CLASSIFICATION.name: IMAGE_CLASSIFICATION.name,
+    IMAGE_TEXT_CLASSIFICATION.name: IMAGE_TEXT_CLASSIFICATION.name,
+    VQA.name: VQA.name,
+    REASONING.name: REASONING.name,
+    CAPTIONING.name: CAPTIONING.name,
 }
 
-OPTIONS: dict[PipelineTask, dict[str, Any]] = {
-    PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION: {"candidate_labels": [*COLOURS]},
-    PipelineTask.VISUAL_QUESTION_ANSWERING: {"top_k": 3},
+OPTIONS: dict[str, dict[str, Any]] = {
+    ZERO_SHOT.name: {"candidate_labels": [*COLOURS]},
+    VQA.name: {"top_k": 3},
 }
 
 
-def tuned(kind: TaskKind | None, seed: int = 1) -> Pretrained:
+def tuned(kind: str | None, seed: int = 1) -> Pretrained:
     """A tiny model with all weights spread out, so that inputs make a difference."""
     found = tiny_pretrained(seed)
     torch.manual_seed(seed)
@@ -79,31 +97,29 @@ def texts(count: int, seed: int = 0) -> list[str]:
     return [" ".join(rng.choice(words, int(rng.integers(1, 45)))) for _ in range(count)]
 
 
-def inputs(task: PipelineTask, count: int, seed: int = 0, distinct: int = 4) -> list[Any]:
+def inputs(task: str, count: int, seed: int = 0, distinct: int = 4) -> list[Any]:
     """Rows of a task, of which many share a picture."""
     rng = np.random.default_rng(seed)
     shown, said = pictures(distinct, seed), texts(count, seed)
     which = rng.integers(distinct, size=(count, 2)).tolist()
     match task:
-        case PipelineTask.TEXT_CLASSIFICATION:
+        case TEXT_CLASSIFICATION.name:
             return [
                 {"text": text, "text_pair": other} if place % 3 == 0 else text
                 for place, (text, other) in enumerate(zip(said, reversed(said), strict=True))
             ]
-        case PipelineTask.EMBED | PipelineTask.RETRIEVAL:
+        case EMBED.name | RETRIEVAL.name:
             return [text if place % 2 else shown[which[place][0]] for place, text in enumerate(said)]
-        case PipelineTask.FILL_MASK:
+        case FILL_MASK.name:
             return _masked(said, shown, which)
-        case PipelineTask.VISUAL_REASONING:
+        case REASONING.name:
             return [
                 {"images": [shown[a], shown[b]], "text": text}
                 for (a, b), text in zip(which, said, strict=True)
             ]
-        case PipelineTask.VISUAL_QUESTION_ANSWERING:
+        case VQA.name:
             return [{"image": shown[a], "question": text} for (a, _), text in zip(which, said, strict=True)]
-        case (
-            PipelineTask.GROUNDING | PipelineTask.IMAGE_TEXT_MATCHING | PipelineTask.IMAGE_TEXT_CLASSIFICATION
-        ):
+        case GROUNDING.name | MATCHING.name | IMAGE_TEXT_CLASSIFICATION.name:
             return [{"image": shown[a], "text": text} for (a, _), text in zip(which, said, strict=True)]
         case _:
             return [shown[a] for a, _ in which]

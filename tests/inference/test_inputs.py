@@ -15,6 +15,7 @@ from PIL import Image
 import xfm
 from tests.inference.models import pictures
 from tests.inference.test_pipelines import Models
+from xfm.config.tasks import REASONING
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -153,9 +154,8 @@ def test_wrong_inputs_are_named(models: Models, task: str, given: Any, words: st
 
 
 def test_two_pictures_are_two(models: Models) -> None:
-    from xfm.config.task import TaskKind
 
-    pipe = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
+    pipe = xfm.pipeline("visual-reasoning", model=models[REASONING.name])
     with pytest.raises(UserError, match="images must be a list of two pictures, not a list of 3"):
         pipe(images=pictures(3), text="both")
     with pytest.raises(UserError, match="images must be a list of two pictures, not str"):

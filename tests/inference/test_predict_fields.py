@@ -12,8 +12,8 @@ import xfm
 from tests.inference.models import pictures, texts
 from tests.inference.test_pipelines import Models, same
 from xfm.cli import main
-from xfm.config.pipelines import FIELDS, Best
-from xfm.config.task import TaskKind
+from xfm.config.pipelines import Best
+from xfm.config.tasks import GROUNDING, REASONING, TEXT_CLASSIFICATION
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -28,7 +28,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def answers(pipe: Pipeline[Any, Any], source: Path, columns: dict[str, str]) -> list[Any]:
     """What is written for the rows of a table."""
     out = source.with_name("out.jsonl")
-    predict(pipe, source, out, reading=Reading(FIELDS[pipe.task], ColumnMap(columns)), restart=True)
+    predict(pipe, source, out, reading=Reading(pipe.spec.inputs, ColumnMap(columns)), restart=True)
     return [row["prediction"] for row in lines(out)]
 
 
@@ -40,7 +40,7 @@ def as_png(picture: Image.Image) -> bytes:
 
 def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -> None:
     """As fine-tuning reads them: `left` and `right`, or a list; paths, or the pictures themselves."""
-    judge = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
+    judge = xfm.pipeline("visual-reasoning", model=models[REASONING.name])
     shown, said = pictures(6), texts(5)
     expected = judge(
         [{"images": [shown[n], shown[n + 1]], "text": text} for n, text in enumerate(said)],
@@ -78,7 +78,7 @@ def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -
     ],
 )
 def test_half_a_pair_is_named(models: Models, tmp_path: Path, name: str, content: str, words: str) -> None:
-    judge = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
+    judge = xfm.pipeline("visual-reasoning", model=models[REASONING.name])
     pictures(1)[0].save(tmp_path / "0.png")
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words):
@@ -87,7 +87,7 @@ def test_half_a_pair_is_named(models: Models, tmp_path: Path, name: str, content
 
 def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path: Path) -> None:
     """A phrase and a second text may be mapped under these names."""
-    locate = xfm.pipeline("grounding", model=models[TaskKind.GROUNDING])
+    locate = xfm.pipeline("grounding", model=models[GROUNDING.name])
     pictures(1)[0].save(tmp_path / "0.png")
     (tmp_path / "a.csv").write_text("image,what\n0.png,a red square\n")
     same(
@@ -96,7 +96,7 @@ def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path:
     )
     with pytest.raises(UserError, match="--columns: text and phrase are one field; name it once"):
         answers(locate, tmp_path / "a.csv", {"phrase": "what", "text": "what"})
-    compare = xfm.pipeline("text-classification", model=models[TaskKind.TEXT])
+    compare = xfm.pipeline("text-classification", model=models[TEXT_CLASSIFICATION.name])
     (tmp_path / "b.csv").write_text("one,other\na red square,it is blue\n")
     found = answers(compare, tmp_path / "b.csv", {"text": "one", "second": "other"})
     same(found, [compare(text="a red square", text_pair="it is blue")])
@@ -124,15 +124,15 @@ def test_a_folder_has_no_columns(models: Models, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     pictures(1)[0].save(tmp_path / "photos" / "0.png")
     for reading, option in (
-        (Reading(FIELDS[embed.task], keep=("id",)), "--keep"),
-        (Reading(FIELDS[embed.task], ColumnMap({"image": "file"})), "--columns"),
+        (Reading(embed.spec.inputs, keep=("id",)), "--keep"),
+        (Reading(embed.spec.inputs, ColumnMap({"image": "file"})), "--columns"),
     ):
         with pytest.raises(UserError, match=f"photos is a folder of pictures, .*; leave out {option}"):
             predict(embed, tmp_path / "photos", tmp_path / "out.jsonl", reading=reading)
 
 
 def test_refused_settings_leave_nothing_behind(models: Models, tmp_path: Path) -> None:
-    classify = xfm.pipeline("text-classification", model=models[TaskKind.TEXT])
+    classify = xfm.pipeline("text-classification", model=models[TEXT_CLASSIFICATION.name])
     (tmp_path / "a.csv").write_text("text\na red square\n")
     predict(classify, tmp_path / "a.csv", tmp_path / "out.jsonl")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -142,11 +142,11 @@ def test_refused_settings_leave_nothing_behind(models: Models, tmp_path: Path) -
 
 
 def test_going_on_may_be_said(
-    folders: dict[TaskKind | None, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: dict[str | None, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As with other commands; nobody is sent to --restart for it."""
     (tmp_path / "a.csv").write_text("text\na red square\n")
-    model, out = folders[TaskKind.TEXT], tmp_path / "out.jsonl"
+    model, out = folders[TEXT_CLASSIFICATION.name], tmp_path / "out.jsonl"
     given = [
         "predict",
         "text-classification",

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tests.interop.published_files import KINDS, choices, tiny_file, write
 from tests.modeling.build import tiny_config
 from xfm.cli import main
-from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.interop.published.convert import convert
 from xfm.interop.published.file import write_published
@@ -25,7 +24,7 @@ from xfm.interop.published.spare import spare
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def sentence(path: Path, kind: TaskKind | None = None) -> str:
+def sentence(path: Path, kind: str | None = None) -> str:
     """The message of the refusal: one line that names the file."""
     with pytest.raises(UserError) as found:
         convert(path, choices(kind))
@@ -218,7 +217,7 @@ def mutate(state: dict[str, torch.Tensor], name: str, change: str) -> None:
 
 @given(kind=st.sampled_from(KINDS), data=st.data(), change=mutations)
 @FUZZ
-def test_a_wrong_tensor(tmp_path: Path, kind: TaskKind | None, data: st.DataObject, change: str) -> None:
+def test_a_wrong_tensor(tmp_path: Path, kind: str | None, data: st.DataObject, change: str) -> None:
     """Every single tensor matters: without it, or with it in another form, the file is refused."""
     state = tiny_file(tmp_path / "a.th", kind)
     beside = spare(tiny_config())
@@ -236,7 +235,7 @@ def test_a_wrong_tensor(tmp_path: Path, kind: TaskKind | None, data: st.DataObje
 
 @given(kind=st.sampled_from(KINDS), data=st.data())
 @FUZZ
-def test_copies_and_constants_are_checked(tmp_path: Path, kind: TaskKind | None, data: st.DataObject) -> None:
+def test_copies_and_constants_are_checked(tmp_path: Path, kind: str | None, data: st.DataObject) -> None:
     state = tiny_file(tmp_path / "a.th", kind)
     known = [n for n in state if "lm_head.decoder." in n or n.endswith(("position_ids", "position_index"))]
     name = data.draw(st.sampled_from(known))

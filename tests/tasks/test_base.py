@@ -17,12 +17,13 @@ from xfm.config.training import Precision
 from xfm.data.picture_files import eval_pixels, load_image
 from xfm.errors import UserError
 from xfm.modeling.folder import Preprocessing, Pretrained
-from xfm.tasks.base import TaskSettings, seeded
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.fine_tune import fine_tune, training_config
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import read_captioned, read_labelled, read_masked, read_questions
-from xfm.tasks.sampling import components, row_order
+from xfm.tasks.sampling import components, row_order, seeded
+from xfm.tasks.splits import SplitRows
 
 
 @given(
@@ -62,7 +63,9 @@ def test_no_rows_are_refused() -> None:
 
 def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> None:
     rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, TaskSettings(batch_size=5))
+    task = GroundingTask(
+        pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), TaskSettings(batch_size=5)
+    )
     whole, later = list(task.batches(0, 9)), list(task.batches(6, 9))
     for ours, theirs in zip(whole[6:], later, strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
@@ -75,7 +78,7 @@ def test_fine_tuning_follows_from_the_seed(tiny_world: Path) -> None:
         pretrained = tiny_pretrained()
         rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
         settings = TaskSettings(batch_size=4, precision=Precision.FP32)
-        task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, settings)
+        task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), settings)
         losses.append(fine_tune(task, FineTuneConfig(steps=4, batch_size=4)).losses)
         torch.rand(5)
     assert losses[0] == losses[1]
@@ -83,7 +86,7 @@ def test_fine_tuning_follows_from_the_seed(tiny_world: Path) -> None:
 
 def test_training_mode_is_restored_after_prediction(pretrained: Pretrained, tiny_world: Path) -> None:
     rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, TaskSettings())
+    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), TaskSettings())
     task.module.train()
     first = task.predict(rows, batch_size=5)
     assert task.module.training

@@ -12,10 +12,12 @@ from scipy.stats import pearsonr, spearmanr
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.modeling.folder import Pretrained
+from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.fine_tune import fine_tune
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import TRUTH, LabelledText, read_text_pairs
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.text_regression import TextRegressionTask
 
@@ -32,7 +34,9 @@ PAIRS = [
 @pytest.mark.parametrize("rows", [SINGLE, PAIRS], ids=["one text", "two texts"])
 def test_overfits(pretrained: Pretrained, rows: list[LabelledText]) -> None:
     labels = tuple(sorted({str(row.label) for row in rows}))
-    task = TextClassificationTask(pretrained, rows, SETTINGS, labels)
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(rows, labels=labels), SETTINGS
+    )
     fine_tune(task, FineTuneConfig(steps=250, batch_size=8, lr=3e-3))
     metrics = task.metrics(rows, task.predict(rows))
     assert metrics["accuracy"] == metrics["f1_macro"] == 1.0
@@ -42,7 +46,9 @@ def test_overfits(pretrained: Pretrained, rows: list[LabelledText]) -> None:
 def test_the_files_of_the_embedded_world(pretrained: Pretrained, tiny_world: Path, tmp_path: Path) -> None:
     rows = read_text_pairs(tiny_world / "tasks/entailment/train.jsonl")
     assert {row.label for row in rows} == set(TRUTH)
-    assert TextClassificationTask(pretrained, rows, SETTINGS, TRUTH).collate(rows).targets.tolist() == [
+    assert TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(rows, labels=TRUTH), SETTINGS
+    ).collate(rows).targets.tolist() == [
         int(json.loads(line)["label"])
         for line in (tiny_world / "tasks/entailment/train.jsonl").read_text().splitlines()
     ]
@@ -56,7 +62,9 @@ def test_the_files_of_the_embedded_world(pretrained: Pretrained, tiny_world: Pat
 
 def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) -> None:
     before = {name: value.clone() for name, value in pretrained.model.state_dict().items()}
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
+    )
     task.loss(task.collate(PAIRS[:4]), torch.Generator()).total.backward()
     missing = [n for n, p in task.module.language.named_parameters() if p.grad is None or not p.grad.any()]
     assert not [name for name in missing if not name.endswith(("qkv.bias", "token_type"))]
@@ -67,11 +75,18 @@ def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) 
 
 def test_hypothesis_only_never_sees_the_first_text(pretrained: Pretrained) -> None:
     other = [replace(row, text="yes it is where") for row in PAIRS]
-    blind = TextClassificationTask(pretrained, PAIRS, replace(SETTINGS, blanked=Blanked.FIRST_TEXT), TRUTH)
+    blind = TextClassificationTask(
+        pretrained,
+        Pictures(Preprocessing(32)),
+        SplitRows(PAIRS, labels=TRUTH),
+        replace(SETTINGS, blanked=Blanked.FIRST_TEXT),
+    )
     ours, theirs = blind.collate(PAIRS).tokens, blind.collate(other).tokens
     assert torch.equal(ours.ids, theirs.ids)
     assert torch.equal(ours.mask, theirs.mask)
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
+    )
     assert not torch.equal(task.collate(PAIRS).tokens.ids, task.collate(other).tokens.ids)
 
 
@@ -79,18 +94,31 @@ def test_heads_follow_from_the_seed_alone(pretrained: Pretrained) -> None:
     def head(seed: int) -> torch.Tensor:
         torch.rand(3)
         settings = replace(SETTINGS, seed=seed)
-        return TextClassificationTask(pretrained, PAIRS, settings, TRUTH).module.head[0].weight
+        return (
+            TextClassificationTask(
+                pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), settings
+            )
+            .module.head[0]
+            .weight
+        )
 
     assert torch.equal(head(0), head(0))
     assert not torch.equal(head(0), head(1))
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
+    )
     assert task.is_new("head.0.weight")
     assert not task.is_new("language.embeddings.words.weight")
 
 
 def test_impossible_baseline_is_refused(pretrained: Pretrained) -> None:
     with pytest.raises(ValueError, match="has no picture"):
-        TextClassificationTask(pretrained, PAIRS, replace(SETTINGS, blanked=Blanked.PICTURE), TRUTH)
+        TextClassificationTask(
+            pretrained,
+            Pictures(Preprocessing(32)),
+            SplitRows(PAIRS, labels=TRUTH),
+            replace(SETTINGS, blanked=Blanked.PICTURE),
+        )
 
 
 def test_only_pairs_have_a_baseline_of_one_text() -> None:
@@ -99,7 +127,9 @@ def test_only_pairs_have_a_baseline_of_one_text() -> None:
 
 
 def test_a_missing_second_text_is_refused(pretrained: Pretrained) -> None:
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
+    )
     with pytest.raises(ValueError, match="second text"):
         task.collate([PAIRS[0], SINGLE[0]])
 
@@ -113,7 +143,7 @@ def values(scale: float, shift: float) -> list[LabelledText]:
 def test_values_of_any_scale_are_learned(pretrained: Pretrained, scale: float, shift: float) -> None:
     """The same predictions before and after the scale is worked into the last layer."""
     rows = values(scale, shift)
-    task = TextRegressionTask(pretrained, rows, SETTINGS)
+    task = TextRegressionTask(pretrained, Pictures(Preprocessing(32)), SplitRows(rows), SETTINGS)
     fine_tune(task, FineTuneConfig(steps=150, batch_size=8, lr=3e-3))
     before = task.predict(rows)
     metrics = task.metrics(rows, before)
@@ -122,13 +152,13 @@ def test_values_of_any_scale_are_learned(pretrained: Pretrained, scale: float, s
     np.testing.assert_allclose(task.predict(rows), before, rtol=1e-4, atol=1e-2 * scale)
     batch = task.collate(rows)
     with torch.no_grad():
-        plain = task.module.eval()(batch.tokens)[:, 0]
+        plain = task.module.eval()(tokens=batch.tokens)[:, 0]
     np.testing.assert_allclose(plain.numpy(), before, rtol=1e-4, atol=1e-2 * scale)
 
 
 def test_correlations_are_those_of_scipy(pretrained: Pretrained) -> None:
     rows = values(1.0, 0.0)
-    task = TextRegressionTask(pretrained, rows, SETTINGS)
+    task = TextRegressionTask(pretrained, Pictures(Preprocessing(32)), SplitRows(rows), SETTINGS)
     guessed = np.random.default_rng(0).normal(size=len(rows)).tolist()
     truth = [float(row.label) for row in rows]
     found = task.metrics(rows, guessed)
@@ -137,4 +167,9 @@ def test_correlations_are_those_of_scipy(pretrained: Pretrained) -> None:
     constant = task.metrics(rows, task.constants(rows)["mean of the training rows"])
     assert constant == {"pearson": 0.0, "spearman": 0.0, "r2": pytest.approx(0.0)}
     equal = [replace(row, label=2.0) for row in rows]
-    assert TextRegressionTask(pretrained, equal, SETTINGS).metrics(equal, guessed)["pearson"] == 0.0
+    assert (
+        TextRegressionTask(pretrained, Pictures(Preprocessing(32)), SplitRows(equal), SETTINGS).metrics(
+            equal, guessed
+        )["pearson"]
+        == 0.0
+    )

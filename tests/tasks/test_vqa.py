@@ -11,6 +11,7 @@ from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.vqa import VqaTask, frequent_answers, kind_key, vote_accuracy
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
@@ -27,7 +28,7 @@ def pictures(pretrained: Pretrained) -> Pictures:
 
 
 def build(pretrained: Pretrained, pictures: Pictures, rows: list[Question], **settings: object) -> VqaTask:
-    return VqaTask(pretrained, pictures, rows, replace(SETTINGS, **settings))  # type: ignore[arg-type]
+    return VqaTask(pretrained, pictures, SplitRows(rows), replace(SETTINGS, **settings))  # type: ignore[arg-type]
 
 
 def test_overfits_a_handful_of_rows(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:

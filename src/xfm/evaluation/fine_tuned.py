@@ -9,7 +9,6 @@ from xfm.evaluation.context import Context
 from xfm.evaluation.kept_models import keep_model
 from xfm.tasks.base import BatchT, Blanked, Prediction, Row, Task, TaskSettings
 from xfm.tasks.fine_tune import fine_tune
-from xfm.tasks.own import OwnTask
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,6 @@ def fine_tuned(
     tuning = fine_tune(task, config, context.progress)
     predictions = {split: task.predict(rows) for split, rows in tests.items()}
     metrics = {split: task.metrics(rows, predictions[split]) for split, rows in tests.items()}
-    if keep_as and context.kept is not None and isinstance(task, OwnTask):
+    if keep_as and context.kept is not None:
         keep_model(context, task, keep_as, config.steps)
     return Outcome(predictions, metrics, tuning.losses)

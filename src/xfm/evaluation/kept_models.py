@@ -12,7 +12,7 @@ import torch
 from xfm.config.evaluation import Part
 from xfm.config.next_command import command_line
 from xfm.modeling.folder import save_model
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import Task
 
 if TYPE_CHECKING:
     from xfm.evaluation.context import Context
@@ -50,7 +50,7 @@ class KeptModel:
     size: int
 
 
-def keep_model(context: "Context", task: OwnTask[Any, Any, Any], name: str, steps: int) -> None:
+def keep_model(context: "Context", task: Task[Any, Any, Any], name: str, steps: int) -> None:
     """Write the model of a fine-tuning, whole or not at all.
 
     Raises:
@@ -60,7 +60,7 @@ def keep_model(context: "Context", task: OwnTask[Any, Any, Any], name: str, step
     task.finish()
     before = context.pretrained.provenance
     provenance = {
-        "task": task.kind.value,
+        "task": task.spec.name,
         "fine_tuned_from": context.origin,
         "steps": steps,
         "seed": task.settings.seed,

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
-from xfm.config.task import TaskKind
 from xfm.data.left_out import BAD_FILE
 from xfm.errors import UserError
 from xfm.finetuning.compare import compare, intervals
@@ -74,7 +73,7 @@ class Finetuned:
 
 @holds("out")
 def finetune(
-    kind: TaskKind,
+    kind: str,
     model: Path | str,
     data: SplitRows[Any],
     config: FinetuneConfig,
@@ -212,10 +211,9 @@ def _save(
 def _provenance(run: Session, tuned: Tuned) -> dict[str, Any]:
     """Where the fine-tuned model comes from."""
     before = run.pretrained.provenance
-    # These tasks add nothing: the heads that they use are trained on.
-    trained_on = run.type.kind in (TaskKind.RETRIEVAL, TaskKind.GROUNDING)
+    trained_on = bool(run.type.spec.uses)  # what only stands beside the new head stays as it began
     return {
-        "task": run.type.kind.value,
+        "task": run.type.spec.name,
         "fine_tuned_from": run.model,
         "steps": tuned.step,
         "best_step": tuned.best.step if tuned.best else None,
@@ -233,7 +231,7 @@ def _intervals(run: Session, found: Finetuned) -> dict[str, tuple[float, float]]
     """95 % intervals by the keys of the scores."""
     task, tests = found.task, run.tests
     return {
-        f"{task.kind.value}/{name}/{metric}": ends
+        f"{task.spec.name}/{name}/{metric}": ends
         for name, board in found.leaderboards.items()
         for metric, ends in intervals(task, tests[name], found.predictions[name], board).items()
     }
@@ -243,7 +241,7 @@ def _next(run: Session, model: Path, origin: Origin) -> str:
     """A command that can be pasted: the model's answers to the table that it was tested on."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}
-    task, table = run.type.kind.value, origin.table or "new.csv"
+    task, table = run.type.spec.name, origin.table or "new.csv"
     return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown)
 
 

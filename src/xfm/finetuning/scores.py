@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from xfm.finetuning.compare import calibration_of
 from xfm.metrics.calibration import CALIBRATION
 from xfm.reports.results import PartResult
-from xfm.tasks.base import BatchT, Prediction, Row
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import BatchT, Prediction, Row, Task
 
 Metrics = Mapping[str, float]
 
 
 def add_scores(
     result: PartResult,
-    task: OwnTask[Row, BatchT, Prediction],
+    task: Task[Row, BatchT, Prediction],
     split: str,
     rows: Sequence[Row],
     predictions: Sequence[Prediction],
@@ -39,8 +38,8 @@ def add_scores(
         floors = {
             name: metrics[metric] for name, metrics in {**constant, **single}.items() if metric in metrics
         }
-        key = f"{task.kind.value}/{split}/{metric}"
+        key = f"{task.spec.name}/{split}/{metric}"
         result.add(key, value, chance.get(metric, 0.0), counts.get(metric, len(rows)), seed, floors)
     if found := calibration_of(task, rows, predictions):
         # Its chance is that of giving every row the shares of the classes: as right as it is sure.
-        result.add(f"{task.kind.value}/{split}/{CALIBRATION}", found.error, 0.0, found.n, seed)
+        result.add(f"{task.spec.name}/{split}/{CALIBRATION}", found.error, 0.0, found.n, seed)

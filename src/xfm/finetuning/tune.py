@@ -13,8 +13,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.watch import Look, Watch
-from xfm.tasks.base import BatchT, Prediction, Row
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training.averaging import WeightAverage
 from xfm.training.loop import train
 
@@ -35,7 +34,7 @@ class Tuned:
 
 
 def tune(
-    task: OwnTask[Row, BatchT, Prediction],
+    task: Task[Row, BatchT, Prediction],
     valid: Sequence[Row],
     config: FinetuneConfig,
     folder: Path,

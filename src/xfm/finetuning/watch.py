@@ -13,8 +13,7 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
-from xfm.tasks.base import BatchT, Prediction, Row
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training.checkpoint import load_weights, unique_state
 from xfm.training.storage import SAVED_BEFORE, write_folder
 
@@ -44,7 +43,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
 
     def __init__(
         self,
-        task: OwnTask[Row, BatchT, Prediction],
+        task: Task[Row, BatchT, Prediction],
         rows: Sequence[Row],
         config: FinetuneConfig,
         folder: Path,
@@ -73,7 +72,9 @@ class Watch(Generic[Row, BatchT, Prediction]):
             UserError: names it, and those that there are.
         """
         if self.rows and self.config.choose_by and self.metric not in (found := self._metrics()):
-            raise UserError(f"choose_by: {self.task.name} has no {self.metric}; choose by {', '.join(found)}")
+            raise UserError(
+                f"choose_by: {self.task.spec.name} has no {self.metric}; choose by {', '.join(found)}"
+            )
 
     def finished(self, done: int) -> bool:
         """Look if it is time to, and say whether there has been no better model for too long."""

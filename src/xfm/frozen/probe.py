@@ -12,7 +12,7 @@ from xfm.metrics.classification import Array, accuracy
 from xfm.modeling.features import Encoder, encode_images
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
-from xfm.tasks.base import seeded
+from xfm.tasks.sampling import seeded
 
 NEIGHBOUR_BLOCK = 16 << 20
 """Cosines of queries with training rows that are held at once."""

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
-from xfm.config.pipelines import PipelineTask, RetrievalOptions
+from xfm.config.pipelines import RetrievalOptions
+from xfm.config.task_spec import TaskSpec
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.inference.base import Bad, Pipeline
@@ -160,11 +161,8 @@ class Retrieval(Pipeline[Search, list[Hit]]):
     of one kind is compared by cosine.
     """
 
-    task: ClassVar[PipelineTask] = PipelineTask.RETRIEVAL
-    heads: ClassVar[tuple[str, ...]] = ("vision_proj.", "text_proj.", "itm_head.", "fusion.")
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, spec: TaskSpec) -> None:
+        super().__init__(engine, spec)
         self.searched: Gallery | None = None
 
     def gallery(
@@ -203,12 +201,12 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         if candidates or gallery is not None:
             if candidates and gallery is not None:
                 raise UserError("give either a gallery or its images or texts, not both")
-            searching = type(self)(self.engine)
+            searching = type(self)(self.engine, self.spec)
             searching.searched = gallery or self.gallery(**candidates)
             return searching(inputs, **given)
         return super().__call__(inputs, **given)
 
-    def prepare(self, options: RetrievalOptions) -> Search:
+    def begin(self, options: RetrievalOptions) -> Search:
         """The gallery that is searched."""
         if self.searched is None:
             raise UserError("retrieval needs something to search in: images=[...], texts=[...] or gallery=")
@@ -225,9 +223,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
             text = model.encode_text(batch.tokens.ids, batch.tokens.mask)
             queries = model.project_text(text[:, 0])
         else:
-            assert batch.image is not None
-            assert batch.index is not None
-            queries = model.project_image(batch.image[:, 0])[batch.index[:, 0]]
+            queries = batch.of_rows(model.project_image(batch.pictures[:, 0]))
         cosines = queries.float() @ gallery.vectors.T.float()  # [R, N]
         crossed = gallery.texts == (text is None)
         wanted = options.rerank if crossed and options.rerank else options.top_k

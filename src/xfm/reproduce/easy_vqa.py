@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.task import TaskKind
+from xfm.config.tasks import VQA
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.files import read_text
@@ -109,7 +109,7 @@ def run_easy_vqa(
         max_bad=max_bad,
     )
     rows = SplitRows(train, valid, splits["test"])
-    return finetune(TaskKind.VQA, model, rows, config, out, resume=resume, progress=progress)
+    return finetune(VQA.name, model, rows, config, out, resume=resume, progress=progress)
 
 
 def stored_steps(out: Path) -> int:
@@ -139,7 +139,7 @@ def measure(
     settings = task_settings(replace(SETTINGS, device=device))
     pictures = Pictures(pretrained.preprocessing)
     pictures.lost = LeftOut(len(train) + len(valid))  # it is the speed that is looked at
-    task = VqaTask(pretrained, pictures, train, settings)
+    task = VqaTask(pretrained, pictures, SplitRows(train), settings)
     config = FineTuneConfig(
         steps=steps, batch_size=SETTINGS.batch_size, lr=SETTINGS.lr, muon_lr=SETTINGS.muon_lr
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.data.tables.test_tables import PICTURES, png, read, row
-from xfm.config.pipelines import FIELDS, PipelineTask
+from xfm.config.tasks import TEXT_CLASSIFICATION
 from xfm.data.tables import ColumnMap, read_table
 from xfm.data.tables.parquet import open_parquet
 from xfm.data.tables.parquet_pages import plan_group
@@ -60,7 +60,7 @@ def test_damaged_parquet_is_called_damaged(tmp_path: Path, damage: Callable[[byt
         read(path)
     assert "check the path" not in str(caught.value)
     with pytest.raises(UserError, match=r"a\.parquet.*copy it again"):
-        list(open_source(path, Reading(FIELDS[PipelineTask.TEXT_CLASSIFICATION])).rows(0, frozenset()))
+        list(open_source(path, Reading(TEXT_CLASSIFICATION.inputs)).rows(0, frozenset()))
 
 
 def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,18 +51,21 @@ def read_table(
     """
     source = at_home(str(source))
     columns.check_fields(fields)
-    wanted = frozenset(columns.of(one.name) for one in fields)
+    wanted = columns.wanted(fields)
     place = Path(source)
     records = _open(source, wanted)
     if records.report is not None:
         (left_out or LeftOut()).folder(records.report)
+    names: dict[str, str] = {}
     if records.columns is not None:
         columns.check_columns(fields, records.columns, place)
-    pictures, names = PictureStore(store), {one.name: columns.of(one.name) for one in fields}
+        names = columns.places(fields, records.columns)
+    pictures = PictureStore(store)
     rows: list[TableRow] = []
     for number, cells in records.rows:
         if records.columns is None:
             columns.check_columns(fields, tuple(cells), Path(f"{place}:{number}"), others=bool(rows))
+            names = columns.places(fields, cells)
         require_cells(cells, f"{place}:{number}")
         cells = pictures.unpack({name: cells[name] for name in wanted & cells.keys()})
         found = {field: cells[column] for field, column in names.items() if column in cells}

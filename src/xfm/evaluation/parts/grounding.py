@@ -15,6 +15,7 @@ from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.rows import Reference, read_references
+from xfm.tasks.splits import SplitRows
 
 SHOWN = 10
 SAMPLED_BOXES = 2000  # training boxes behind chance and the constant box
@@ -34,7 +35,7 @@ def run_grounding(context: Context) -> PartResult:
     }
 
     def build(settings: TaskSettings) -> GroundingTask:
-        return GroundingTask(context.pretrained, context.pictures, train, settings)
+        return GroundingTask(context.pretrained, context.pictures, SplitRows(train), settings)
 
     untuned = build(context.settings(config.batch_size))
     zero_shot = {split: untuned.metrics(rows, untuned.predict(rows)) for split, rows in tests.items()}

@@ -10,6 +10,7 @@ from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.reasoning import ReasoningTask
+from xfm.tasks.splits import SplitRows
 
 SHOWN = 8
 TEXT_ONLY = "text only"
@@ -25,7 +26,7 @@ def run_reasoning(context: Context) -> PartResult:
     }
 
     def build(settings: TaskSettings) -> ReasoningTask:
-        return ReasoningTask(context.pretrained, context.pictures, train, settings)
+        return ReasoningTask(context.pretrained, context.pictures, SplitRows(train), settings)
 
     tuned = fine_tuned(context, build, config, tests, keep_as="reasoning")
     baseline = fine_tuned(context, build, config, tests, Blanked.PICTURE)

@@ -14,6 +14,7 @@ from xfm.metrics.classification import Array, accuracy, majority_accuracy
 from xfm.reports.results import PartResult
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import TRUTH, LabelledText, read_text_pairs
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask, encode_texts
 
 SHOWN = 10
@@ -42,7 +43,8 @@ def _text_pairs(context: Context, name: str, config: FineTuneConfig) -> PartResu
     labels = np.array([row.label for row in test])
 
     def build(settings: TaskSettings) -> TextClassificationTask:
-        return TextClassificationTask(context.pretrained, train, settings, TRUTH)
+        rows = SplitRows(train, labels=TRUTH)
+        return TextClassificationTask(context.pretrained, context.pictures, rows, settings)
 
     tests = {split: test}
     tuned = fine_tuned(context, build, config, tests, keep_as=name)

@@ -11,6 +11,7 @@ from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import Question
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.vqa import VqaTask, is_right, kind_key
 
 SHOWN = 12
@@ -29,7 +30,7 @@ def run_vqa(context: Context) -> PartResult:
     }
 
     def build(settings: TaskSettings) -> VqaTask:
-        return VqaTask(context.pretrained, context.pictures, train, settings)
+        return VqaTask(context.pretrained, context.pictures, SplitRows(train), settings)
 
     tuned = fine_tuned(context, build, config, tests, keep_as="vqa")
     baseline = fine_tuned(context, build, config, tests, Blanked.PICTURE)

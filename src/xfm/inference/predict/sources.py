@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.config.pipelines import Holds
+from xfm.config.task_spec import Holds
 from xfm.data.folders import scan_folder
 from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.records import Limits
