@@ -42,7 +42,7 @@ class ReasoningTask(ClassTask[PicturePair]):
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> PicturePair:
         """Fields `left`, `right`, `text` and `label`, or `images` with both pictures."""
-        if row.has("left") or row.has("right") or not row.has("images"):
+        if row.has("left") or row.has("right") or "images" not in row:
             images = [row.path("left"), row.path("right")]
         elif len(images := row.paths("images")) != 2:
             raise row.error("images", "must name two pictures")
