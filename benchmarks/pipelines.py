@@ -169,7 +169,7 @@ def lines(recipe: str, count: int, rounds: int, folder: Path) -> list[Line]:
         measure("text-classification", text, said, loop_texts, lambda a: a[0]["score"], rounds),
         measure("embed", plain, shown, loop_embed, lambda a: float(a[0]), rounds),
         measure("image-text-matching", plain, pairs, loop_match, lambda a: a["score"], rounds),
-        measure("visual-question-answering", vqa, asked, loop_ask, lambda a: a[0]["score"], rounds),
+        measure("vqa", vqa, asked, loop_ask, lambda a: a[0]["score"], rounds),
     ]
 
 

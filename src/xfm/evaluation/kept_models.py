@@ -23,8 +23,8 @@ _SPLITS = {Part.ENTAILMENT: "test", Part.PARAPHRASE: "test"}
 _COLUMNS = "text=text_a,second=text_b"
 _ASKED: Mapping[Part, tuple[str, str]] = MappingProxyType(
     {
-        Part.VQA: ("visual-question-answering", ""),
-        Part.REASONING: ("visual-reasoning", ""),
+        Part.VQA: ("vqa", ""),
+        Part.REASONING: ("reasoning", ""),
         Part.GROUNDING: ("grounding", ""),
         Part.ENTAILMENT: ("text-classification", _COLUMNS),
         Part.PARAPHRASE: ("text-classification", _COLUMNS),
