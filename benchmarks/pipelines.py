@@ -29,7 +29,6 @@ from tqdm import tqdm
 import xfm
 from xfm.config.load import load_recipe
 from xfm.config.task import TaskConfig
-from xfm.config.tasks import RETRIEVAL, TEXT_CLASSIFICATION, VQA
 from xfm.data.picture_files import load_image
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
 from xfm.modeling.folder import Preprocessing, Pretrained
@@ -162,9 +161,9 @@ def lines(recipe: str, count: int, rounds: int, folder: Path) -> list[Line]:
     pairs = [{"image": owner[n], "text": said[n]} for n in order]
     asked = [{"image": owner[n], "question": said[n]} for n in order]
     names = tuple(dict.fromkeys(" ".join(rng.choice(WORDS, 2)) for _ in range(100)))
-    text = build(recipe, TaskConfig(TEXT_CLASSIFICATION.name, 3))
-    vqa = build(recipe, TaskConfig(VQA.name, answers=names))
-    plain = build(recipe, TaskConfig(RETRIEVAL.name))
+    text = build(recipe, TaskConfig("text-classification", 3))
+    vqa = build(recipe, TaskConfig("vqa", answers=names))
+    plain = build(recipe, TaskConfig("retrieval"))
     return [
         measure("text-classification", text, said, loop_texts, lambda a: a[0]["score"], rounds),
         measure("embed", plain, shown, loop_embed, lambda a: float(a[0]), rounds),

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
-from xfm.config.tasks import TEXT_CLASSIFICATION, VQA
 from xfm.errors import UserError
 
 names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(tuple)
@@ -17,13 +16,13 @@ names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(t
 
 @given(names, st.integers(0, 600))
 def test_labels_and_length_come_back(labels: tuple[str, ...], length: int) -> None:
-    task = TaskConfig(TEXT_CLASSIFICATION.name, len(labels), labels=labels, max_tokens=length)
+    task = TaskConfig("text-classification", len(labels), labels=labels, max_tokens=length)
     assert from_plain(TaskConfig, to_plain(task), Path("task.json")) == task
 
 
 @given(names)
 def test_answers_come_back(answers: tuple[str, ...]) -> None:
-    task = TaskConfig(VQA.name, answers=answers)
+    task = TaskConfig("vqa", answers=answers)
     assert from_plain(TaskConfig, to_plain(task), Path("task.json")) == task
 
 

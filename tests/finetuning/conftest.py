@@ -5,28 +5,18 @@ import pytest
 
 from tests.evaluation.tiny import save_tiny_model
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.tasks import (
-    CAPTIONING,
-    GROUNDING,
-    IMAGE_CLASSIFICATION,
-    IMAGE_TEXT_CLASSIFICATION,
-    REASONING,
-    RETRIEVAL,
-    TEXT_CLASSIFICATION,
-    VQA,
-)
 from xfm.config.training import Precision
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
 FILES = {
-    TEXT_CLASSIFICATION.name: ("reviews.csv", ""),
-    IMAGE_CLASSIFICATION.name: ("shapes.csv", ""),
-    IMAGE_TEXT_CLASSIFICATION.name: ("claims.csv", ""),
-    RETRIEVAL.name: ("captions.csv", ""),
-    VQA.name: ("questions.jsonl", "image=photo,question=q,answer=a"),
-    REASONING.name: ("pairs.jsonl", ""),
-    GROUNDING.name: ("boxes.csv", ""),
-    CAPTIONING.name: ("captions.csv", ""),
+    "text-classification": ("reviews.csv", ""),
+    "image-classification": ("shapes.csv", ""),
+    "image-text-classification": ("claims.csv", ""),
+    "retrieval": ("captions.csv", ""),
+    "vqa": ("questions.jsonl", "image=photo,question=q,answer=a"),
+    "reasoning": ("pairs.jsonl", ""),
+    "grounding": ("boxes.csv", ""),
+    "captioning": ("captions.csv", ""),
 }
 """The tutorials' sample of each task, and what its columns are called."""
 

@@ -16,14 +16,13 @@ import xfm
 from tests.finetuning.conftest import FILES, SHORT
 from xfm.cli import main
 from xfm.config.image import ImageTrainingConfig
-from xfm.config.tasks import TEXT_CLASSIFICATION
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.errors import UserError
 from xfm.finetuning.watch import Watch
 from xfm.reports.scores import read_scores
 from xfm.training.signals import Interrupted
 
-WITH_PICTURES = [kind for kind in FILES if kind != TEXT_CLASSIFICATION.name]
+WITH_PICTURES = [kind for kind in FILES if kind != "text-classification"]
 BROKEN = b"\x89PNG\r\n\x1a\n broken"
 
 

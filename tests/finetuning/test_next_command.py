@@ -12,7 +12,6 @@ from tests.evaluation.tiny import write_world
 from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.cli import main
 from xfm.config.next_command import READ, command_line, common_folder, next_command
-from xfm.config.tasks import RETRIEVAL, TEXT_CLASSIFICATION, VQA
 from xfm.inference.predict.sources import TABLES
 
 SHORT = ["--steps", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
@@ -107,7 +106,7 @@ def test_the_folder_of_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert common_folder([]) == Path(".")
 
 
-@pytest.mark.parametrize("kind", [TEXT_CLASSIFICATION.name, RETRIEVAL.name, VQA.name])
+@pytest.mark.parametrize("kind", ["text-classification", "retrieval", "vqa"])
 def test_scores_of_new_rows_end_with_a_command(
     kind: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from tests.evaluation.tiny import tiny_pretrained
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig
-from xfm.config.tasks import IMAGE_TEXT_CLASSIFICATION, RETRIEVAL, task_spec
+from xfm.config.tasks import task_spec
 from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
 from xfm.finetuning.data import Tables, read_data
@@ -130,7 +130,7 @@ def test_low_rank_additions_are_worked_in() -> None:
     """The same answers before and after; nothing of it is left."""
     pytest.importorskip("peft")
     old = tiny_pretrained()
-    module = build_task_model(TaskConfig(IMAGE_TEXT_CLASSIFICATION.name, 3), old.model)
+    module = build_task_model(TaskConfig("image-text-classification", 3), old.model)
     names = list(module.state_dict())
     adapt(module, TuningConfig(language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3))
     learns = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
@@ -190,7 +190,7 @@ def test_a_box_however_it_is_written(samples: Path, layout: BoxFormat, scale: Bo
 @pytest.mark.parametrize("kind", ["claims.csv", "captions.csv"])
 def test_no_picture_is_in_two_splits(samples: Path, kind: str) -> None:
 
-    task = task_spec(IMAGE_TEXT_CLASSIFICATION.name if kind == "claims.csv" else RETRIEVAL.name).task_class()
+    task = task_spec("image-text-classification" if kind == "claims.csv" else "retrieval").task_class()
     head, *rows = (samples / kind).read_text().splitlines()
     twice = [row for number, row in enumerate(rows) for _ in range(1 + number % 3)]
     (samples / "t.csv").write_text("\n".join([head, *twice]) + "\n")

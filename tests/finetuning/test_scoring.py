@@ -12,7 +12,6 @@ from tests.evaluation.tiny import write_world
 from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.tasks import RETRIEVAL
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.reports.scores import read_scores
@@ -51,7 +50,7 @@ def test_every_task_on_its_rows_as_its_fine_tuning_scored_them(
     for key, score in scores.items():
         assert (score.value, score.n) == (pytest.approx(done.scores[key].value, abs=1e-6), done.scores[key].n)
     assert scores[primary].chance == pytest.approx(done.scores[primary].chance, abs=0.2)
-    assert (scores[primary].baseline is None) == (kind == RETRIEVAL.name)
+    assert (scores[primary].baseline is None) == (kind == "retrieval")
     lines = [json.loads(line) for line in (found.out / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == len(found.predictions) == len(done.predictions["test"])
     assert all({"row", "truth", "prediction", "right"} <= line.keys() for line in lines)

@@ -14,13 +14,6 @@ from torch import Tensor
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import (
-    GROUNDING,
-    IMAGE_CLASSIFICATION,
-    IMAGE_TEXT_CLASSIFICATION,
-    REASONING,
-    RETRIEVAL,
-    TEXT_CLASSIFICATION,
-    VQA,
     task_spec,
 )
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
@@ -31,16 +24,16 @@ from xfm.objectives.itm import Negatives
 
 CLASSES = "cls_targets"
 TASKS = {
-    "cls_text": TEXT_CLASSIFICATION.name,
-    "cls_regress": TEXT_CLASSIFICATION.name,
-    "cls_image": IMAGE_CLASSIFICATION.name,
-    "cls_linearprobe": IMAGE_CLASSIFICATION.name,
-    "cls_multimodal": IMAGE_TEXT_CLASSIFICATION.name,
-    "nlvr": REASONING.name,
-    "retrieval": RETRIEVAL.name,
-    "grounding": GROUNDING.name,
-    "grounding_domain": GROUNDING.name,
-    "vqa": VQA.name,
+    "cls_text": "text-classification",
+    "cls_regress": "text-classification",
+    "cls_image": "image-classification",
+    "cls_linearprobe": "image-classification",
+    "cls_multimodal": "image-text-classification",
+    "nlvr": "reasoning",
+    "retrieval": "retrieval",
+    "grounding": "grounding",
+    "grounding_domain": "grounding",
+    "vqa": "vqa",
 }
 
 
@@ -139,7 +132,7 @@ class Recorded:
         added = self.added_weights(task)
         last = max((int(name.split(".")[1]) for name in added if name.startswith("cls_head.")), default=0)
         classes = len(added[f"cls_head.{last}.bias"]) if task_spec(kind).classes else 0
-        head = ImageHead.PUBLISHED if kind == IMAGE_CLASSIFICATION.name else ImageHead.LINEAR
+        head = ImageHead.PUBLISHED if kind == "image-classification" else ImageHead.LINEAR
         return TaskConfig(kind, classes, head)
 
     def task_model(self, task: str) -> TaskModel:
@@ -162,12 +155,12 @@ class Recorded:
     def class_targets(self, task: str) -> Tensor:
         """The targets of a classifier; their name has the number of classes, or the record keeps a name."""
         config = self.task_config(task)
-        if config.kind == REASONING.name:
+        if config.kind == "reasoning":
             return self.inputs["nlvr_targets"]
         if config.classes == 1:
             return self.inputs["cls_targets_reg"]
         named = {int(n.removeprefix(CLASSES)): n for n in self.inputs if re.fullmatch(rf"{CLASSES}\d+", n)}
-        kept = max(named) if config.kind == IMAGE_CLASSIFICATION.name else min(named)
+        kept = max(named) if config.kind == "image-classification" else min(named)
         return self.inputs[named.get(config.classes, named[kept])]
 
     def negatives(self, prefix: str = "") -> Negatives:

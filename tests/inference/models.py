@@ -12,50 +12,34 @@ from PIL import Image
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import (
-    CAPTIONING,
-    EMBED,
-    FILL_MASK,
-    GROUNDING,
-    IMAGE_CLASSIFICATION,
-    IMAGE_TEXT_CLASSIFICATION,
-    MATCHING,
-    REASONING,
-    RETRIEVAL,
-    TEXT_CLASSIFICATION,
-    VQA,
-    ZERO_SHOT,
     task_specs,
 )
 from xfm.modeling.folder import Pretrained, save_model
 from xfm.modeling.task_models import build_task_model
 
 TASKS = {
-    TEXT_CLASSIFICATION.name: TaskConfig(
-        TEXT_CLASSIFICATION.name, 3, labels=("bad", "fair", "good"), max_tokens=40
+    "text-classification": TaskConfig(
+        "text-classification", 3, labels=("bad", "fair", "good"), max_tokens=40
     ),
-    IMAGE_CLASSIFICATION.name: TaskConfig(IMAGE_CLASSIFICATION.name, 4, labels=tuple(COLOURS)),
-    IMAGE_TEXT_CLASSIFICATION.name: TaskConfig(IMAGE_TEXT_CLASSIFICATION.name, 2, labels=("no", "yes")),
-    REASONING.name: TaskConfig(REASONING.name, 2, labels=("false", "true"), max_tokens=64),
-    VQA.name: TaskConfig(VQA.name, answers=("yes", "no", *COLOURS, "a red square", "red blue")),
-    GROUNDING.name: TaskConfig(GROUNDING.name),
-    RETRIEVAL.name: TaskConfig(RETRIEVAL.name),
-    CAPTIONING.name: TaskConfig(CAPTIONING.name),
+    "image-classification": TaskConfig("image-classification", 4, labels=tuple(COLOURS)),
+    "image-text-classification": TaskConfig("image-text-classification", 2, labels=("no", "yes")),
+    "reasoning": TaskConfig("reasoning", 2, labels=("false", "true"), max_tokens=64),
+    "vqa": TaskConfig("vqa", answers=("yes", "no", *COLOURS, "a red square", "red blue")),
+    "grounding": TaskConfig("grounding"),
+    "retrieval": TaskConfig("retrieval"),
+    "captioning": TaskConfig("captioning"),
 }
+
+Models = dict[str | None, Pretrained]
 
 EVERY = [spec.name for spec in task_specs()]
 
-NEEDS: dict[str, str | None] = dict.fromkeys(EVERY) | {
-    TEXT_CLASSIFICATION.name: TEXT_CLASSIFICATION.name,
-    IMAGE_CLASSIFICATION.name: IMAGE_CLASSIFICATION.name,
-    IMAGE_TEXT_CLASSIFICATION.name: IMAGE_TEXT_CLASSIFICATION.name,
-    VQA.name: VQA.name,
-    REASONING.name: REASONING.name,
-    CAPTIONING.name: CAPTIONING.name,
-}
+NEEDS = {spec.name: None if spec.uses else spec.name for spec in task_specs()}
+"""The fine-tuning that a pipeline cannot do without."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    ZERO_SHOT.name: {"candidate_labels": [*COLOURS]},
-    VQA.name: {"top_k": 3},
+    "zero-shot-image-classification": {"candidate_labels": [*COLOURS]},
+    "vqa": {"top_k": 3},
 }
 
 
@@ -103,23 +87,23 @@ def inputs(task: str, count: int, seed: int = 0, distinct: int = 4) -> list[Any]
     shown, said = pictures(distinct, seed), texts(count, seed)
     which = rng.integers(distinct, size=(count, 2)).tolist()
     match task:
-        case TEXT_CLASSIFICATION.name:
+        case "text-classification":
             return [
                 {"text": text, "text_pair": other} if place % 3 == 0 else text
                 for place, (text, other) in enumerate(zip(said, reversed(said), strict=True))
             ]
-        case EMBED.name | RETRIEVAL.name:
+        case "embed" | "retrieval":
             return [text if place % 2 else shown[which[place][0]] for place, text in enumerate(said)]
-        case FILL_MASK.name:
+        case "fill-mask":
             return _masked(said, shown, which)
-        case REASONING.name:
+        case "reasoning":
             return [
                 {"images": [shown[a], shown[b]], "text": text}
                 for (a, b), text in zip(which, said, strict=True)
             ]
-        case VQA.name:
+        case "vqa":
             return [{"image": shown[a], "question": text} for (a, _), text in zip(which, said, strict=True)]
-        case GROUNDING.name | MATCHING.name | IMAGE_TEXT_CLASSIFICATION.name:
+        case "grounding" | "image-text-matching" | "image-text-classification":
             return [{"image": shown[a], "text": text} for (a, _), text in zip(which, said, strict=True)]
         case _:
             return [shown[a] for a, _ in which]
@@ -133,3 +117,20 @@ def _masked(said: Sequence[str], shown: Sequence[Image.Image], which: Sequence[l
         masked = " ".join(["<mask>"] * holes + words)
         rows.append({"text": masked, "image": shown[which[place][0]]} if place % 3 == 0 else masked)
     return rows
+
+
+def same(first: Any, second: Any, place: str = "") -> None:
+    """Equal in shape and words, numbers within 1e-5, those of boxes within 1e-5 of a side of 100 pixels."""
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key in first:
+            same(first[key], second[key], f"{place}.{key}")
+    elif isinstance(first, list):
+        assert len(first) == len(second), place
+        for row, (one, other) in enumerate(zip(first, second, strict=True)):
+            same(one, other, f"{place}[{row}]")
+    elif isinstance(first, float | np.ndarray):
+        tolerance = 1e-3 if ".box" in place else 1e-5
+        np.testing.assert_allclose(first, second, rtol=0, atol=tolerance, err_msg=place)
+    else:
+        assert first == second, place

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 import xfm
-from tests.inference.models import pictures, texts
-from tests.inference.test_pipelines import Models, same
-from xfm.config.tasks import IMAGE_CLASSIFICATION, REASONING, TEXT_CLASSIFICATION, VQA
+from tests.inference.models import Models, pictures, same, texts
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 
@@ -19,12 +17,12 @@ SAID = texts(5)
 
 @pytest.fixture
 def classify(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("text-classification", model=models[TEXT_CLASSIFICATION.name], batch_size=2)
+    return xfm.pipeline("text-classification", model=models["text-classification"], batch_size=2)
 
 
 @pytest.fixture
 def ask(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("vqa", model=models[VQA.name])
+    return xfm.pipeline("vqa", model=models["vqa"])
 
 
 def pandas() -> Any:
@@ -110,7 +108,7 @@ def test_a_table_of_pictures_and_texts(ask: Pipeline[Any, Any], tmp_path: Path) 
 
 
 def test_two_pictures_in_two_columns(models: Models) -> None:
-    judge = xfm.pipeline("visual-reasoning", model=models[REASONING.name])
+    judge = xfm.pipeline("visual-reasoning", model=models["reasoning"])
     shown = pictures(4)
     expected = [judge(images=shown[n : n + 2], text=SAID[n]) for n in range(3)]
     same(judge(left=shown[:3], right=shown[1:], text=SAID[:3]), expected)
@@ -151,7 +149,7 @@ def test_a_folder_is_its_pictures_in_the_order_of_their_names(models: Models, tm
     names = ["10.png", "2.png", "below/1.png"]
     for name, picture in zip(names, pictures(3), strict=True):
         picture.save(folder / name)
-    look = xfm.pipeline("image-classification", model=models[IMAGE_CLASSIFICATION.name])
+    look = xfm.pipeline("image-classification", model=models["image-classification"])
     expected = [look(folder / name) for name in names]
     same(look(folder), expected)
     same(look(str(folder)), expected)  # where only a picture can be meant
@@ -225,18 +223,18 @@ def test_what_is_no_text_is_named(classify: Pipeline[Any, Any], given: Any, word
     ],
 )
 def test_what_is_no_picture_is_named(models: Models, given: Any, words: str) -> None:
-    look = xfm.pipeline("image-classification", model=models[IMAGE_CLASSIFICATION.name])
+    look = xfm.pipeline("image-classification", model=models["image-classification"])
     with pytest.raises(UserError, match=words):
         look(given)
 
 
 def test_calls_without_an_input_show_one(models: Models) -> None:
-    classify = xfm.pipeline("text-classification", model=models[TEXT_CLASSIFICATION.name])
+    classify = xfm.pipeline("text-classification", model=models["text-classification"])
     with pytest.raises(UserError, match=r"give an input, such as pipe\('a text'\)"):
         classify()
     with pytest.raises(UserError, match=r"give an input, such as pipe\('a text'\)"):
         classify(top_k=1)
-    ask = xfm.pipeline("vqa", model=models[VQA.name])
+    ask = xfm.pipeline("vqa", model=models["vqa"])
     with pytest.raises(UserError, match=r"such as pipe\(image='a\.png', question='a text'\)"):
         ask()
     with pytest.raises(UserError, match=r'several parts: give \{"image": "a\.png", "question": "a text"\}'):

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import xfm
-from tests.inference.models import pictures
-from tests.inference.test_pipelines import Models
-from xfm.config.tasks import REASONING
+from tests.inference.models import Models, pictures
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -155,7 +153,7 @@ def test_wrong_inputs_are_named(models: Models, task: str, given: Any, words: st
 
 def test_two_pictures_are_two(models: Models) -> None:
 
-    pipe = xfm.pipeline("visual-reasoning", model=models[REASONING.name])
+    pipe = xfm.pipeline("visual-reasoning", model=models["reasoning"])
     with pytest.raises(UserError, match="images must be a list of two pictures, not a list of 3"):
         pipe(images=pictures(3), text="both")
     with pytest.raises(UserError, match="images must be a list of two pictures, not str"):

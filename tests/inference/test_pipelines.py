@@ -5,47 +5,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xfm
-from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, texts
-from xfm.config.tasks import EMBED, REASONING, RETRIEVAL, TEXT_CLASSIFICATION, VQA
+from tests.inference.models import EVERY, NEEDS, OPTIONS, Models, inputs, pictures, same, texts
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.items import InputError
-from xfm.modeling.folder import Pretrained
 
-Models = dict[str | None, Pretrained]
 QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def make(task: str, models: Models, **options: Any) -> Pipeline[Any, Any]:
     pipe = xfm.pipeline(task, model=models[NEEDS[task]], **options)
-    if task is RETRIEVAL.name:
+    if task == "retrieval":
         pipe.searched = pipe.gallery(images=pictures(7, seed=5))  # type: ignore[attr-defined]
     return pipe
-
-
-def same(first: Any, second: Any, place: str = "") -> None:
-    """Equal in shape and words, numbers within 1e-5, those of boxes within 1e-5 of a side of 100 pixels."""
-    if isinstance(first, dict):
-        assert first.keys() == second.keys(), place
-        for key in first:
-            same(first[key], second[key], f"{place}.{key}")
-    elif isinstance(first, list):
-        assert len(first) == len(second), place
-        for row, (one, other) in enumerate(zip(first, second, strict=True)):
-            same(one, other, f"{place}[{row}]")
-    elif isinstance(first, float | np.ndarray):
-        tolerance = 1e-3 if ".box" in place else 1e-5
-        np.testing.assert_allclose(first, second, rtol=0, atol=tolerance, err_msg=place)
-    else:
-        assert first == second, place
 
 
 @pytest.mark.parametrize("task", EVERY)
@@ -68,14 +47,14 @@ def test_a_folder_answers_as_the_model_does(
 ) -> None:
     rows, options = inputs(task, 5), OPTIONS.get(task, {})
     loaded = xfm.pipeline(task, model=folders[NEEDS[task]])
-    if task is RETRIEVAL.name:
+    if task == "retrieval":
         options = {"images": pictures(7, seed=5)}
         same(loaded(rows, **options), make(task, models)(rows))
     else:
         same([*loaded(rows, **options)], [*make(task, models)(rows, **options)])
 
 
-@pytest.mark.parametrize("task", [t for t in EVERY if t is not TEXT_CLASSIFICATION.name])
+@pytest.mark.parametrize("task", [t for t in EVERY if t != "text-classification"])
 def test_each_distinct_picture_is_encoded_once(
     task: str, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +73,7 @@ def test_each_distinct_picture_is_encoded_once(
 
 
 def test_pictures_beyond_the_limit_leave_and_come_back(models: Models) -> None:
-    pipe = make(EMBED.name, models)
+    pipe = make("embed", models)
     from xfm.inference.pictures import PictureReader
 
     reader = PictureReader(pipe.engine.pretrained.preprocessing, None)
@@ -122,7 +101,7 @@ def test_an_iterator_is_read_as_answers_are_wanted(models: Models) -> None:
             asked += 1
             yield f"a red square {asked}"
 
-    pipe = make(EMBED.name, models, batch_size=2)
+    pipe = make("embed", models, batch_size=2)
     answers = pipe(endless())
     assert asked == 0
     assert next(answers).shape == (16,)
@@ -137,7 +116,7 @@ def test_an_iterator_is_read_as_answers_are_wanted(models: Models) -> None:
 def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: int, readers: int) -> None:
     rows: list[Any] = texts(10)
     rows[bad] = 5.5
-    pipe = make(EMBED.name, models, batch_size=1, readers=readers)
+    pipe = make("embed", models, batch_size=1, readers=readers)
     found = []
     with pytest.raises(InputError, match=rf"input {bad}: text must be") as error:
         found.extend(pipe(iter(rows)))
@@ -158,7 +137,7 @@ def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: i
 
 def test_threads_end_with_the_iterator(models: Models) -> None:
     before = threading.active_count()
-    answers = make(EMBED.name, models, batch_size=1, readers=3)(iter(pictures(20)))
+    answers = make("embed", models, batch_size=1, readers=3)(iter(pictures(20)))
     next(answers)
     assert threading.active_count() > before
     answers.close()
@@ -175,12 +154,12 @@ def test_a_task_without_its_head_says_what_to_do(task: str, models: Models) -> N
     with pytest.raises(UserError, match=f"fine-tuned for {NEEDS[task]}.*`xfm finetune {NEEDS[task]} "):
         xfm.pipeline(task, model=models[None])
     with pytest.raises(UserError, match="was fine-tuned for retrieval; make one"):
-        xfm.pipeline(task, model=models[RETRIEVAL.name])
+        xfm.pipeline(task, model=models["retrieval"])
 
 
 def test_a_model_of_another_fine_tuning_is_told(models: Models) -> None:
     with pytest.warns(UserWarning, match="was fine-tuned for vqa, which may have changed"):
-        xfm.pipeline("embed", model=models[VQA.name])
+        xfm.pipeline("embed", model=models["vqa"])
 
 
 def test_untrained_heads_do_not_answer(models: Models) -> None:
@@ -205,12 +184,6 @@ def test_untrained_heads_do_not_answer(models: Models) -> None:
 def test_wrong_settings_are_named(models: Models, call: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         xfm.pipeline(model=models[None], **call)
-
-
-def test_names_of_fine_tunings_are_understood(models: Models) -> None:
-    ask = xfm.pipeline("vqa", model=models[VQA.name])
-    assert ask.task is VQA.name
-    assert xfm.pipeline("reasoning", model=models[REASONING.name]).task is REASONING.name
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import xfm
-from tests.inference.models import EVERY, pictures, texts
-from tests.inference.test_pipelines import Models, same
+from tests.inference.models import EVERY, Models, pictures, same, texts
 from xfm.cli import main
 from xfm.config.pipelines import Best
-from xfm.config.tasks import TEXT_CLASSIFICATION, VQA, task_spec
+from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -52,12 +51,12 @@ def photos(folder: Path, count: int) -> list[str]:
 
 @pytest.fixture
 def classify(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("text-classification", model=models[TEXT_CLASSIFICATION.name], batch_size=3)
+    return xfm.pipeline("text-classification", model=models["text-classification"], batch_size=3)
 
 
 @pytest.fixture
 def ask(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("visual-question-answering", model=models[VQA.name], batch_size=2)
+    return xfm.pipeline("visual-question-answering", model=models["vqa"], batch_size=2)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])
@@ -103,10 +102,10 @@ BAD = {
 }
 REASONS = {
     4: "rows.jsonl:4: the row is not valid JSON",
-    9: 'rows.jsonl:9: the column "text" is missing or empty; mend the row',
+    9: 'rows.jsonl:9: the column "text" == missing or empty; mend the row',
     10: "rows.jsonl:10: the row is not a JSON object",
-    17: 'rows.jsonl:17: the column "text" is empty; mend the row',
-    18: 'rows.jsonl:18: the column "text" is not a text',
+    17: 'rows.jsonl:17: the column "text" == empty; mend the row',
+    18: 'rows.jsonl:18: the column "text" == not a text',
 }
 
 
@@ -242,7 +241,7 @@ def test_a_gallery_names_pictures_that_end_early(
 
 def test_a_warning_is_a_sentence(folders: Folders) -> None:
     """Not a file and a line of the source, as Python shows those of a library."""
-    words = ["predict", "embed", "--model", str(folders[VQA.name]), "--text", "a", "--device", "cpu"]
+    words = ["predict", "embed", "--model", str(folders["vqa"]), "--text", "a", "--device", "cpu"]
     done = subprocess.run(
         [sys.executable, "-m", "xfm.cli", *words], capture_output=True, text=True, check=True
     )
@@ -325,7 +324,7 @@ def test_another_model_or_input_is_noticed(
 
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
     predict(classify, source, out)
-    other = xfm.pipeline("text-classification", model=tuned(TEXT_CLASSIFICATION.name, seed=2))
+    other = xfm.pipeline("text-classification", model=tuned("text-classification", seed=2))
     with pytest.raises(UserError, match="answers with model"):
         predict(other, source, out)
     source.write_text(source.read_text() + '{"text": "one more"}\n')
@@ -454,7 +453,7 @@ def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.Captu
     given = [
         "text-classification",
         "--model",
-        folders[TEXT_CLASSIFICATION.name],
+        folders["text-classification"],
         "--input",
         source,
         "--out",
@@ -536,7 +535,7 @@ def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> N
     source = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in texts(700)])
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "xfm.cli", "predict", "text-classification", "--model",
-               str(folders[TEXT_CLASSIFICATION.name]), "--input", str(source), "--out", str(out), "--quiet",
+               str(folders["text-classification"]), "--input", str(source), "--out", str(out), "--quiet",
                "--batch-size", "2"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 90

@@ -9,11 +9,9 @@ import pytest
 from PIL import Image
 
 import xfm
-from tests.inference.models import pictures, texts
-from tests.inference.test_pipelines import Models, same
+from tests.inference.models import Models, pictures, same, texts
 from xfm.cli import main
 from xfm.config.pipelines import Best
-from xfm.config.tasks import GROUNDING, REASONING, TEXT_CLASSIFICATION
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -40,7 +38,7 @@ def as_png(picture: Image.Image) -> bytes:
 
 def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -> None:
     """As fine-tuning reads them: `left` and `right`, or a list; paths, or the pictures themselves."""
-    judge = xfm.pipeline("visual-reasoning", model=models[REASONING.name])
+    judge = xfm.pipeline("visual-reasoning", model=models["reasoning"])
     shown, said = pictures(6), texts(5)
     expected = judge(
         [{"images": [shown[n], shown[n + 1]], "text": text} for n, text in enumerate(said)],
@@ -70,15 +68,15 @@ def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -
     ("name", "content", "words"),
     [
         ("a.csv", "left,text\n0.png,it\n", r"no column 'images' for .* \(two pictures, or left and right\)"),
-        ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" is empty; mend the row'),
-        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" is empty'),
-        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" is missing or empty'),
-        ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" is not a list'),
+        ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" == empty; mend the row'),
+        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" == empty'),
+        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" == missing or empty'),
+        ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" == not a list'),
         ("a.jsonl", '{"images": ["0.png"], "text": "it"}\n', r"a list of two pictures, not a list of 1"),
     ],
 )
 def test_half_a_pair_is_named(models: Models, tmp_path: Path, name: str, content: str, words: str) -> None:
-    judge = xfm.pipeline("visual-reasoning", model=models[REASONING.name])
+    judge = xfm.pipeline("visual-reasoning", model=models["reasoning"])
     pictures(1)[0].save(tmp_path / "0.png")
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words):
@@ -87,7 +85,7 @@ def test_half_a_pair_is_named(models: Models, tmp_path: Path, name: str, content
 
 def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path: Path) -> None:
     """A phrase and a second text may be mapped under these names."""
-    locate = xfm.pipeline("grounding", model=models[GROUNDING.name])
+    locate = xfm.pipeline("grounding", model=models["grounding"])
     pictures(1)[0].save(tmp_path / "0.png")
     (tmp_path / "a.csv").write_text("image,what\n0.png,a red square\n")
     same(
@@ -96,7 +94,7 @@ def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path:
     )
     with pytest.raises(UserError, match="--columns: text and phrase are one field; name it once"):
         answers(locate, tmp_path / "a.csv", {"phrase": "what", "text": "what"})
-    compare = xfm.pipeline("text-classification", model=models[TEXT_CLASSIFICATION.name])
+    compare = xfm.pipeline("text-classification", model=models["text-classification"])
     (tmp_path / "b.csv").write_text("one,other\na red square,it is blue\n")
     found = answers(compare, tmp_path / "b.csv", {"text": "one", "second": "other"})
     same(found, [compare(text="a red square", text_pair="it is blue")])
@@ -132,7 +130,7 @@ def test_a_folder_has_no_columns(models: Models, tmp_path: Path) -> None:
 
 
 def test_refused_settings_leave_nothing_behind(models: Models, tmp_path: Path) -> None:
-    classify = xfm.pipeline("text-classification", model=models[TEXT_CLASSIFICATION.name])
+    classify = xfm.pipeline("text-classification", model=models["text-classification"])
     (tmp_path / "a.csv").write_text("text\na red square\n")
     predict(classify, tmp_path / "a.csv", tmp_path / "out.jsonl")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -146,7 +144,7 @@ def test_going_on_may_be_said(
 ) -> None:
     """As with other commands; nobody is sent to --restart for it."""
     (tmp_path / "a.csv").write_text("text\na red square\n")
-    model, out = folders[TEXT_CLASSIFICATION.name], tmp_path / "out.jsonl"
+    model, out = folders["text-classification"], tmp_path / "out.jsonl"
     given = [
         "predict",
         "text-classification",

@@ -9,21 +9,21 @@ from torch import Tensor
 from tests.modeling.build import tiny_config
 from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.config.tasks import CAPTIONING, IMAGE_CLASSIFICATION, task_spec
+from xfm.config.tasks import task_spec
 from xfm.interop.published.convert import Choices
 from xfm.interop.published.export import export
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 
-KINDS: list[str | None] = [None, *(kind for kind in str if kind != CAPTIONING.name)]
+KINDS: list[str | None] = [None, *(kind for kind in str if kind != "captioning")]
 """What published files hold; the published code cannot write captions."""
 
 
 def task_config(kind: str | None) -> TaskConfig | None:
     if kind is None:
         return None
-    head = ImageHead.PUBLISHED if kind == IMAGE_CLASSIFICATION.name else ImageHead.LINEAR
+    head = ImageHead.PUBLISHED if kind == "image-classification" else ImageHead.LINEAR
     return TaskConfig(kind, 3 if task_spec(kind).classes else 0, head)
 
 

@@ -12,15 +12,14 @@ from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.interop.published_files import KINDS, tiny_file
 from xfm.cli import main
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.config.tasks import IMAGE_CLASSIFICATION, RETRIEVAL, TEXT_CLASSIFICATION
 from xfm.errors import UserError
 from xfm.interop.loading import load
 from xfm.modeling.folder import FRESH, load_model, save_model
 from xfm.modeling.task_models import build_task_model
 
 AUTO = {
-    TEXT_CLASSIFICATION.name: transformers.AutoModelForSequenceClassification,
-    IMAGE_CLASSIFICATION.name: transformers.AutoModelForImageClassification,
+    "text-classification": transformers.AutoModelForSequenceClassification,
+    "image-classification": transformers.AutoModelForImageClassification,
 }
 
 
@@ -40,7 +39,7 @@ def test_auto_classes_take_the_head(tmp_path: Path, kind: str) -> None:
     head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
     assert head.keys() == task.added_state().keys()
     assert all(torch.equal(tensor, task.added_state()[name]) for name, tensor in head.items())
-    if kind == IMAGE_CLASSIFICATION.name:
+    if kind == "image-classification":
         pixels = torch.randn(2, 3, SIDE, SIDE)
         with torch.no_grad():
             assert torch.equal(model(pixel_values=pixels).logits, task(pixels))
@@ -48,11 +47,11 @@ def test_auto_classes_take_the_head(tmp_path: Path, kind: str) -> None:
 
 def test_other_heads_begin_fresh(tmp_path: Path) -> None:
     """Another number of classes, another task, the published head of image classification."""
-    task = fine_tuned(tmp_path / "m", TEXT_CLASSIFICATION.name)
-    text, image = AUTO[TEXT_CLASSIFICATION.name], AUTO[IMAGE_CLASSIFICATION.name]
+    task = fine_tuned(tmp_path / "m", "text-classification")
+    text, image = AUTO["text-classification"], AUTO["image-classification"]
     assert text.from_pretrained(tmp_path / "m", num_labels=5).head[3].out_features == 5
     assert image.from_pretrained(tmp_path / "m", num_labels=3).head.out_features == 3
-    fine_tuned(tmp_path / "deep", IMAGE_CLASSIFICATION.name, ImageHead.PUBLISHED)
+    fine_tuned(tmp_path / "deep", "image-classification", ImageHead.PUBLISHED)
     assert image.from_pretrained(tmp_path / "deep", num_labels=3).head.out_features == 3
     assert task is not None
 
@@ -76,7 +75,7 @@ def test_info_of_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_what_a_published_file_lacks_is_new(tmp_path: Path) -> None:
     """`xfm pretrain --init.model` trains it faster, as it does the fresh parts of a composed model."""
-    tiny_file(tmp_path / "a.th", RETRIEVAL.name)
+    tiny_file(tmp_path / "a.th", "retrieval")
     provenance = load(tmp_path / "a.th", heads=4).provenance
     assert provenance[FRESH] == ["bbox_head.", "language_head."]
     assert provenance["licences"]["code"] == "Apache-2.0"

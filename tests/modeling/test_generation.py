@@ -21,7 +21,6 @@ from transformers import (
 from tests.modeling.build import tiny_config
 from xfm.config.generation import BeamSearch, Sampling
 from xfm.config.task import TaskConfig
-from xfm.config.tasks import VQA
 from xfm.interop.published.names import to_published
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.generation import Generated, Marks, choose, generate, narrow
@@ -140,7 +139,7 @@ def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
     )  # fmt: skip
     reference = Reference(config).eval()
     native = {f"task.decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
-    published = to_published(native, model.config, TaskConfig(VQA.name))
+    published = to_published(native, model.config, TaskConfig("vqa"))
     state = {name.removeprefix("text_decoder."): tensor for name, tensor in published.items()}
     missing, unexpected = reference.load_state_dict(state, strict=False)
     assert not unexpected

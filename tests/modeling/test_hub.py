@@ -14,7 +14,6 @@ import yaml
 from tests.evaluation.tiny import SIDE, save_tiny_model, tiny_pretrained
 from tests.modeling.hub_server import running_hub
 from xfm.config.task import TaskConfig
-from xfm.config.tasks import TEXT_CLASSIFICATION
 from xfm.errors import UserError
 from xfm.modeling.card import model_card
 from xfm.modeling.folder import TASK, TASK_WEIGHTS, UNUSED, Belongings, Pretrained, load_model, save_model
@@ -146,7 +145,7 @@ def test_the_card(tmp_path: Path) -> None:
 def fine_tuned(folder: Path) -> Pretrained:
     """A text classifier's folder, and what lies in it."""
     old = tiny_pretrained()
-    task = build_task_model(TaskConfig(TEXT_CLASSIFICATION.name, 3), old.model)
+    task = build_task_model(TaskConfig("text-classification", 3), old.model)
     save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance, task)
     return load_model(folder)
 

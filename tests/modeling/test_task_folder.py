@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.evaluation.tiny import tiny_pretrained
 from tests.modeling.test_folder import edit, save, sentence
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, task_spec, task_specs
+from xfm.config.tasks import task_spec, task_specs
 from xfm.info import describe
 from xfm.modeling.folder import load_model, save_model
 from xfm.modeling.task_models import build_task_model
@@ -23,7 +23,7 @@ def test_round_trip_of_a_task_model(tmp_path: Path, kind: str) -> None:
     """What a task model tuned takes the place of the model's parts, and is shared when it is loaded."""
     old = tiny_pretrained()
     classes = 3 if task_spec(kind).classes else 0
-    for head in ImageHead if kind == IMAGE_CLASSIFICATION.name else (ImageHead.LINEAR,):
+    for head in ImageHead if kind == "image-classification" else (ImageHead.LINEAR,):
         task = build_task_model(TaskConfig(kind, classes, head), copy.deepcopy(old.model))
         with torch.no_grad():
             for parameter in task.parameters():
@@ -46,7 +46,7 @@ def test_round_trip_of_a_task_model(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("keep", [0.0, 0.5])
 def test_damage_of_a_task_is_named(tmp_path: Path, name: str, keep: float) -> None:
     old = tiny_pretrained()
-    task = build_task_model(TaskConfig(TEXT_CLASSIFICATION.name, 3), old.model)
+    task = build_task_model(TaskConfig("text-classification", 3), old.model)
     save_model(tmp_path / "m", old.model, old.tokenizer, old.preprocessing, old.provenance, task)
     whole = (tmp_path / "m" / name).read_bytes()
     (tmp_path / "m" / name).write_bytes(whole[: int(keep * len(whole))])
@@ -65,7 +65,7 @@ def test_damage_of_a_task_is_named(tmp_path: Path, name: str, keep: float) -> No
 )
 def test_a_wrong_task_is_named(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     old = tiny_pretrained()
-    task = build_task_model(TaskConfig(TEXT_CLASSIFICATION.name, 3), old.model)
+    task = build_task_model(TaskConfig("text-classification", 3), old.model)
     save_model(tmp_path / "m", old.model, old.tokenizer, old.preprocessing, old.provenance, task)
     edit(tmp_path / "m" / "task.json", lambda values: values.update(change))
     assert words in sentence(lambda: load_model(tmp_path / "m"))
@@ -83,7 +83,7 @@ def test_a_model_without_a_tokenizer(tmp_path: Path) -> None:
 
 def test_a_claim_of_classes_takes_no_memory(tmp_path: Path) -> None:
     old = tiny_pretrained()
-    task = build_task_model(TaskConfig(TEXT_CLASSIFICATION.name, 3), old.model)
+    task = build_task_model(TaskConfig("text-classification", 3), old.model)
     save_model(tmp_path / "m", old.model, old.tokenizer, old.preprocessing, old.provenance, task)
     for classes, words in ((10**12, "classes is 1000000000000"), (10**7, "task.json says [10000000, 64]")):
         edit(tmp_path / "m" / "task.json", lambda values, classes=classes: values.update(classes=classes))

@@ -22,7 +22,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.sequences import sequence_losses, smoothed_losses
 from xfm.retrieval.in_memory import evaluate_scores, score_all
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.captioning import CaptioningTask, word_f1
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
@@ -136,15 +136,6 @@ def test_captioning_overfits(pretrained: Pretrained, pictures: Pictures, rows: l
     fine_tune(task, FineTuneConfig(steps=250, batch_size=6, lr=3e-3))
     assert task.predict(few) == [row.captions[0] for row in few]
     assert task.metrics(few, task.predict(few)) == {"word_f1": 1.0, "exact": 1.0}
-
-
-def test_the_blind_baseline_writes_one_caption_for_all(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Described]
-) -> None:
-    blind = CaptioningTask(pretrained, pictures, SplitRows(rows), replace(SETTINGS, blanked=Blanked.PICTURE))
-    moved = [replace(row, image=Path("/nowhere.png")) for row in rows]
-    assert len(set(blind.predict(moved))) == 1
-    assert len(pictures) == 0
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -14,7 +14,7 @@ from xfm.config.training import Precision
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.grounding import GroundingBatch, GroundingTask
 from xfm.tasks.pictures import Pictures
@@ -120,14 +120,3 @@ def test_metrics_are_torchvisions(pretrained: Pretrained, pictures: Pictures, ro
     found = task.metrics(rows, predicted)  # type: ignore[arg-type]
     assert found["acc50"] == pytest.approx((iou >= 0.5).float().mean().item())
     assert found["mean_iou"] == pytest.approx(iou.mean().item(), abs=1e-6)
-
-
-def test_the_blanked_baseline_never_sees_the_phrase(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
-) -> None:
-    blind = GroundingTask(pretrained, pictures, SplitRows(rows), replace(SETTINGS, blanked=Blanked.TEXT))
-    other = [replace(row, phrase="yes it is where") for row in rows]
-    assert blind.predict(rows) == blind.predict(other)
-    assert (blind.collate(rows).tokens.mask.sum(dim=1) == 2).all()  # <s></s>
-    task = GroundingTask(pretrained, pictures, SplitRows(rows), SETTINGS)
-    assert task.predict(rows) != task.predict(other)

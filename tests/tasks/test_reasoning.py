@@ -8,7 +8,7 @@ from xfm.config.evaluation import FineTuneConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.reasoning import ReasoningTask
@@ -69,17 +69,6 @@ def test_sentences_about_shared_pictures_stand_together(
     task = ReasoningTask(pretrained, pictures, SplitRows(alone), SETTINGS)
     for batch in task.batches(0, 6):
         assert len(batch.pixels) == 4
-
-
-def test_text_only_never_opens_a_picture(
-    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
-) -> None:
-    blind = ReasoningTask(pretrained, pictures, SplitRows(rows), replace(SETTINGS, blanked=Blanked.PICTURE))
-    nowhere = (Path("/a.jpg"), Path("/b.jpg"))
-    moved = [replace(row, images=nowhere) for row in rows]
-    assert blind.predict(rows) == blind.predict(moved)
-    assert len(pictures) == 0
-    assert blind.collate(rows).pixels.shape == (1, 3, 32, 32)
 
 
 def test_one_picture_is_not_enough(tmp_path: Path) -> None:

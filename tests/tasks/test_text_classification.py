@@ -73,23 +73,6 @@ def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) 
         assert torch.equal(before[name], value), f"fine-tuning changed the pre-trained {name}"
 
 
-def test_hypothesis_only_never_sees_the_first_text(pretrained: Pretrained) -> None:
-    other = [replace(row, text="yes it is where") for row in PAIRS]
-    blind = TextClassificationTask(
-        pretrained,
-        Pictures(Preprocessing(32)),
-        SplitRows(PAIRS, labels=TRUTH),
-        replace(SETTINGS, blanked=Blanked.FIRST_TEXT),
-    )
-    ours, theirs = blind.collate(PAIRS).tokens, blind.collate(other).tokens
-    assert torch.equal(ours.ids, theirs.ids)
-    assert torch.equal(ours.mask, theirs.mask)
-    task = TextClassificationTask(
-        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
-    )
-    assert not torch.equal(task.collate(PAIRS).tokens.ids, task.collate(other).tokens.ids)
-
-
 def test_heads_follow_from_the_seed_alone(pretrained: Pretrained) -> None:
     def head(seed: int) -> torch.Tensor:
         torch.rand(3)
@@ -109,16 +92,6 @@ def test_heads_follow_from_the_seed_alone(pretrained: Pretrained) -> None:
     )
     assert task.is_new("head.0.weight")
     assert not task.is_new("language.embeddings.words.weight")
-
-
-def test_impossible_baseline_is_refused(pretrained: Pretrained) -> None:
-    with pytest.raises(ValueError, match="has no picture"):
-        TextClassificationTask(
-            pretrained,
-            Pictures(Preprocessing(32)),
-            SplitRows(PAIRS, labels=TRUTH),
-            replace(SETTINGS, blanked=Blanked.PICTURE),
-        )
 
 
 def test_only_pairs_have_a_baseline_of_one_text() -> None:

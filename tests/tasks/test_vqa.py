@@ -7,7 +7,7 @@ import torch
 from xfm.config.evaluation import FineTuneConfig
 from xfm.config.training import Precision
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.fine_tune import fine_tune
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
@@ -47,21 +47,6 @@ def test_nothing_is_detached(pretrained: Pretrained, pictures: Pictures, rows: l
     model = task.module.model
     for part in (model.language.embeddings, model.vision.patch_embed, model.fusion.layers[0].attention):
         assert all(p.grad is not None and p.grad.any() for n, p in part.named_parameters() if n != "qkv.bias")
-
-
-def test_the_blanked_baseline_never_opens_a_picture(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
-) -> None:
-    blind = build(pretrained, pictures, rows, blanked=Blanked.PICTURE)
-    moved = [replace(row, image=Path("/nonexistent.jpg")) for row in rows]
-    assert blind.predict(moved) == blind.predict(rows)
-    assert len(pictures) == 0
-    batch = blind.collate(rows)
-    assert batch.pixels.shape == (1, 3, 32, 32)  # one blank picture for all rows
-    assert not batch.pixels.any()
-    torch.testing.assert_close(
-        blind.loss(batch, torch.Generator()).total, blind.loss(blind.collate(moved), torch.Generator()).total
-    )
 
 
 def test_the_task_itself_sees_the_picture(
