@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import xfm
 from xfm.config.load import load_recipe
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
 from xfm.data.picture_files import load_image
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
 from xfm.modeling.folder import Preprocessing, Pretrained
@@ -85,7 +85,7 @@ def loop_texts(found: Pretrained, rows: list[Any]) -> list[float]:
     answers = []
     for text in rows:
         tokens = found.tokenizer.encode_batch([text], 128).tokens
-        answers.append(found.task(tokens).softmax(-1).max().item())
+        answers.append(found.task(tokens=tokens).softmax(-1).max().item())
     return answers
 
 
@@ -161,14 +161,14 @@ def lines(recipe: str, count: int, rounds: int, folder: Path) -> list[Line]:
     pairs = [{"image": owner[n], "text": said[n]} for n in order]
     asked = [{"image": owner[n], "question": said[n]} for n in order]
     names = tuple(dict.fromkeys(" ".join(rng.choice(WORDS, 2)) for _ in range(100)))
-    text = build(recipe, TaskConfig(TaskKind.TEXT, 3))
-    vqa = build(recipe, TaskConfig(TaskKind.VQA, answers=names))
-    plain = build(recipe, TaskConfig(TaskKind.RETRIEVAL))
+    text = build(recipe, TaskConfig("text-classification", 3))
+    vqa = build(recipe, TaskConfig("vqa", answers=names))
+    plain = build(recipe, TaskConfig("retrieval"))
     return [
         measure("text-classification", text, said, loop_texts, lambda a: a[0]["score"], rounds),
         measure("embed", plain, shown, loop_embed, lambda a: float(a[0]), rounds),
         measure("image-text-matching", plain, pairs, loop_match, lambda a: a["score"], rounds),
-        measure("visual-question-answering", vqa, asked, loop_ask, lambda a: a[0]["score"], rounds),
+        measure("vqa", vqa, asked, loop_ask, lambda a: a[0]["score"], rounds),
     ]
 
 

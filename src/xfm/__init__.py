@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from xfm.config.load import load_recipe as load_recipe
     from xfm.config.model import ModelConfig as ModelConfig
     from xfm.config.recipe import Recipe as Recipe
+    from xfm.config.task_spec import TaskSpec as TaskSpec
+    from xfm.config.tasks import register_task as register_task
     from xfm.data.boxes import Boxes as Boxes
     from xfm.data.tokenizer import Tokenizer as Tokenizer
     from xfm.errors import UserError as UserError
@@ -33,6 +35,7 @@ _HOMES = {
     "GradientPolicy": "xfm.modeling.gradients",
     "ModelConfig": "xfm.config.model",
     "Recipe": "xfm.config.recipe",
+    "TaskSpec": "xfm.config.task_spec",
     "Tokenizer": "xfm.data.tokenizer",
     "UserError": "xfm.errors",
     "XFM": "xfm.modeling.xfm",
@@ -43,6 +46,7 @@ _HOMES = {
     "load_recipe": "xfm.config.load",
     "pipeline": "xfm.inference.pipeline",
     "pretrain": "xfm.training.pretrain",
+    "register_task": "xfm.config.tasks",
     "save_model": "xfm.modeling.model_files",
     "score": "xfm.finetuning.score_table",
 }

@@ -9,8 +9,7 @@ import pytest
 
 from xfm.cli import COMMANDS, main
 from xfm.commands.completion import SHELLS
-from xfm.config.pipelines import PipelineTask
-from xfm.config.task import TaskKind
+from xfm.config.tasks import task_names
 
 pytest.importorskip("argcomplete")
 
@@ -46,8 +45,8 @@ def test_bash_completes_verbs_options_values_and_paths(program: Path) -> None:
     (program.parent / "photos").mkdir()
     assert complete(program, "xfm ") == set(COMMANDS)
     assert complete(program, "xfm fine") == {"finetune"}
-    assert complete(program, "xfm finetune ") == {*TaskKind}
-    assert complete(program, "xfm predict zero") == {PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION}
+    assert complete(program, "xfm finetune ") == {*task_names(tunable=True)}
+    assert complete(program, "xfm predict zero") == {"zero-shot-image-classification"}
     assert complete(program, "xfm finetune vqa --box-") == {"--box-format", "--box-unit"}
     assert {"xywh", "xyxy"} <= complete(program, "xfm finetune vqa --box-format ")
     assert "rows.csv" in complete(program, "xfm finetune vqa --model m --train r")

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from tests.refusals import expect_refusal
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
 
 names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(tuple)
 
 
 @given(names, st.integers(0, 600))
 def test_labels_answers_and_length_come_back(texts: tuple[str, ...], length: int) -> None:
-    classifier = TaskConfig(TaskKind.TEXT, len(texts), labels=texts, max_tokens=length)
-    for task in (classifier, TaskConfig(TaskKind.VQA, answers=texts)):
+    classifier = TaskConfig("text-classification", len(texts), labels=texts, max_tokens=length)
+    for task in (classifier, TaskConfig("vqa", answers=texts)):
         assert from_plain(TaskConfig, to_plain(task), Path("task.json")) == task
 
 

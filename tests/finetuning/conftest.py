@@ -14,7 +14,6 @@ import xfm
 from tests.evaluation.tiny import save_tiny_model
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.task import TaskKind
 from xfm.config.training import Precision
 from xfm.finetuning.from_rows import FinetuneResult
 from xfm.finetuning.watch import Watch
@@ -22,14 +21,14 @@ from xfm.training.signals import Interrupted
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
 FILES = {
-    TaskKind.TEXT: ("reviews.csv", ""),
-    TaskKind.IMAGE: ("shapes.csv", ""),
-    TaskKind.PAIR: ("claims.csv", ""),
-    TaskKind.RETRIEVAL: ("captions.csv", ""),
-    TaskKind.VQA: ("questions.jsonl", "image=photo,question=q,answer=a"),
-    TaskKind.REASONING: ("pairs.jsonl", ""),
-    TaskKind.GROUNDING: ("boxes.csv", ""),
-    TaskKind.CAPTIONING: ("captions.csv", ""),
+    "text-classification": ("reviews.csv", ""),
+    "image-classification": ("shapes.csv", ""),
+    "image-text-classification": ("claims.csv", ""),
+    "retrieval": ("captions.csv", ""),
+    "vqa": ("questions.jsonl", "image=photo,question=q,answer=a"),
+    "reasoning": ("pairs.jsonl", ""),
+    "grounding": ("boxes.csv", ""),
+    "captioning": ("captions.csv", ""),
 }
 """The tutorials' sample of each task, and what its columns are called."""
 
@@ -48,7 +47,7 @@ def samples(tmp_path: Path) -> Path:
 
 
 def on_sample(
-    kind: TaskKind,
+    kind: str,
     model: Path,
     out: Path,
     config: FinetuneConfig = SHORT,

@@ -12,15 +12,15 @@ from tests.finetuning.conftest import FILES, SAMPLES
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.image import ImageTrainingConfig
-from xfm.config.task import ImageHead, TaskKind
+from xfm.config.task import ImageHead
+from xfm.config.tasks import task_spec, task_specs
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
-from xfm.finetuning.applicable import USED_BY, check_applicable
+from xfm.finetuning.applicable import check_applicable, special_settings
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.session import Session
 from xfm.tasks.base import Blanked, Task
-from xfm.tasks.registry import task_class
 
 CONFIG = FinetuneConfig(steps=1, batch_size=4, device="cpu")
 CHANGED: dict[str, Any] = {
@@ -31,6 +31,7 @@ CHANGED: dict[str, Any] = {
     "box_format": BoxFormat.XYXY,
     "box_unit": BoxUnit.FRACTION,
     "rows_per_picture": 1,
+    "regression": True,
 }
 CHANGED_IMAGE: dict[str, Any] = {
     "crop": 0.5,
@@ -58,16 +59,18 @@ def changed(name: str) -> FinetuneConfig:
     return replace(FinetuneConfig(), **{name: CHANGED[name]})
 
 
-@pytest.mark.parametrize("name", sorted(USED_BY))
-def test_a_setting_is_refused_where_it_does_nothing(name: str) -> None:
-    config = changed(name)
-    for kind in TaskKind:
-        check_applicable(kind, FinetuneConfig())
-        if kind in USED_BY[name]:
-            check_applicable(kind, config)
-            continue
-        with pytest.raises(UserError, match=rf"^{name} is of no use in {kind}, only in [a-z, -]+; leave it"):
-            check_applicable(kind, config)
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("name", special_settings())
+def test_a_setting_is_refused_where_it_does_nothing(name: str, kind: str) -> None:
+    config, spec = changed(name), task_spec(kind)
+    check_applicable(spec, FinetuneConfig())
+    if spec.reads(name):
+        check_applicable(spec, config)
+        return
+    with pytest.raises(UserError) as error:
+        check_applicable(spec, config)
+    readers = [one.name for one in task_specs(tunable=True) if one.reads(name)]
+    assert all(word in str(error.value) for word in (name, kind, *readers))
 
 
 def test_nothing_is_written_before_a_setting_is_refused(tmp_path: Path) -> None:
@@ -82,26 +85,29 @@ def test_nothing_is_written_before_a_setting_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", list(TaskKind))
+@pytest.mark.parametrize("kind", FILES)
 def test_the_encoders_that_a_task_tunes_are_those_that_its_loss_reaches(
-    kind: TaskKind, model: Path, tmp_path: Path
+    kind: str, model: Path, tmp_path: Path
 ) -> None:
     file, columns = FILES[kind]
     tables = Tables(SAMPLES / file, columns=ColumnMap.parse(columns))
-    data = read_data(task_class(kind), tables, CONFIG, tmp_path)
+    data = read_data(task_spec(kind).task_class(), tables, CONFIG, tmp_path)
     session = Session.begin(kind, model, data.rows, CONFIG, tmp_path, progress=False)
     settings = task_settings(session.config, Blanked.NOTHING)
-    task = session.type.build(session.pretrained, session.pictures, session.data, settings)
+    task = session.type(session.pretrained, session.pictures, session.data, settings)
     (batch,) = task.batches(0, 1)
     task.loss(batch, torch.Generator()).total.backward()
     whole = getattr(task.module, "model", task.module)
-    for name in ("language", "vision", "fusion"):
-        encoder = getattr(whole, name, None)
-        reached = encoder is not None and any(one.grad is not None for one in encoder.parameters())
-        assert reached == (kind in USED_BY[f"tune.{name}"]), name
+    encoders = {name: getattr(whole, name, None) for name in ("language", "vision", "fusion")}
+    reached = {
+        name
+        for name, encoder in encoders.items()
+        if encoder is not None and any(one.grad is not None for one in encoder.parameters())
+    }
+    assert reached == set(task_spec(kind).encoders)
 
 
-@pytest.mark.parametrize("kind", list(TaskKind))
-def test_rows_of_one_picture_follow_each_other_where_that_is_a_setting(kind: TaskKind) -> None:
-    groups = task_class(kind).group is not Task.group
-    assert groups == (kind in USED_BY["rows_per_picture"])
+@pytest.mark.parametrize("kind", FILES)
+def test_rows_of_one_picture_follow_each_other_where_that_is_a_setting(kind: str) -> None:
+    groups = task_spec(kind).task_class().group is not Task.group
+    assert groups == task_spec(kind).reads("rows_per_picture")

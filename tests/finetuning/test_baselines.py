@@ -15,17 +15,18 @@ from sklearn.metrics import accuracy_score
 import xfm
 from tests.evaluation.tiny import draw, tiny_pretrained
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
-from xfm.config.task import TaskKind
 from xfm.finetuning.baselines import material, texts
 from xfm.finetuning.baselines.linear import PENALTIES, Rows, logistic, ridge
 from xfm.finetuning.baselines.material import Material, TooSlow
 from xfm.finetuning.baselines.run import strong_baselines
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.finetuning.leaderboard import Sort, Use
+from xfm.modeling.folder import Preprocessing
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled, LabelledText
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 
 KINDS = {
@@ -89,7 +90,9 @@ def test_values_have_a_ridge() -> None:
 
 def text_material(rows: list[LabelledText]) -> Material:
     pretrained = tiny_pretrained()
-    task = TextClassificationTask(pretrained, rows, TaskSettings(), ("a", "b"))
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(rows, labels=("a", "b")), TaskSettings()
+    )
     return Material(task, pretrained, Pictures(pretrained.preprocessing), rows, rows[:8], {"test": rows[:10]})
 
 
@@ -127,7 +130,9 @@ def picture_material(tmp_path: Path, budget: float) -> Material:
         rows.append(Labelled(path, "red" if place % 2 else "blue"))
     pretrained = tiny_pretrained()
     pictures = Pictures(pretrained.preprocessing)
-    task = ImageClassificationTask(pretrained, pictures, rows, TaskSettings(), ("blue", "red"))
+    task = ImageClassificationTask(
+        pretrained, pictures, SplitRows(rows, labels=("blue", "red")), TaskSettings()
+    )
     return Material(task, pretrained, pictures, rows[40:], rows[20:40], {"test": rows[:20]}, budget=budget)
 
 
@@ -161,7 +166,7 @@ def test_pictures_that_take_too_long_are_left_out_or_refused(tmp_path: Path) -> 
 
 
 def test_they_can_be_switched_off(model: Path, tmp_path: Path) -> None:
-    done = on_sample(TaskKind.TEXT, model, tmp_path / "out", replace(SHORT, baseline=False))
+    done = on_sample("text-classification", model, tmp_path / "out", replace(SHORT, baseline=False))
     board = done.leaderboards["test"]
     assert not [place for place in board.places if place.sort in (Sort.STRONG, Sort.ABLATION)]
     assert board.use is Use.OPEN

@@ -16,7 +16,7 @@ from tests.data.picture_kinds import base, saved
 from tests.evaluation.tiny import COLOURS, tiny_pretrained
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
-from xfm.config.task import ImageHead, TaskKind
+from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.data.classification import Mixer
 from xfm.finetuning.from_rows import finetune_rows
@@ -54,9 +54,7 @@ def data(tmp_path):
 def task(data, **settings):
     settings = TaskSettings(batch_size=4, precision=Precision.FP32, **settings)
     pretrained = tiny_pretrained()
-    return ImageClassificationTask(
-        pretrained, Pictures(pretrained.preprocessing), data.train, settings, LABELS
-    )
+    return ImageClassificationTask(pretrained, Pictures(pretrained.preprocessing), data, settings)
 
 
 def test_varied_batches_go_on_anywhere(data):
@@ -118,7 +116,7 @@ AS_PUBLISHED = replace(COSINE, image=PUBLISHED, grouping=Grouping.ONE, image_hea
 
 @pytest.mark.parametrize("config", [MODERN, AS_PUBLISHED], ids=["modern", "published"])
 def test_both_ways_train_and_load(config, data, model, tmp_path):
-    found = finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "out", progress=False)
+    found = finetune_rows("image-classification", model, data, config, tmp_path / "out", progress=False)
     loaded = load_model(found.model).task
     assert loaded.task.image_head is config.image_head
     assert loaded.task.labels == LABELS
@@ -132,9 +130,9 @@ def test_the_average_is_what_is_scored_and_saved(data, model, tmp_path):
     """With a decay near 1 and few steps it lies between the first weights and the last."""
     config = replace(SHORT, average=0.9, lr=1e-2)
     last = finetune_rows(
-        TaskKind.IMAGE, model, data, replace(config, average=0.0), tmp_path / "a", progress=False
+        "image-classification", model, data, replace(config, average=0.0), tmp_path / "a", progress=False
     )
-    averaged = finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "b", progress=False)
+    averaged = finetune_rows("image-classification", model, data, config, tmp_path / "b", progress=False)
     name = "vision.blocks.1.fc1.weight"
     before = load_model(model).model.state_dict()[name]
     moves = [(load_model(found.model).model.state_dict()[name] - before).norm() for found in (averaged, last)]
@@ -147,7 +145,7 @@ def test_the_average_is_what_is_scored_and_saved(data, model, tmp_path):
 
 def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkeypatch):
     config = replace(SHORT, image=PUBLISHED, average=0.9, layer_decay=0.8)
-    whole = finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "whole", progress=False)
+    whole = finetune_rows("image-classification", model, data, config, tmp_path / "whole", progress=False)
     loss, calls = ImageClassificationTask.loss, []
 
     def breaking(self, batch, generator):
@@ -158,9 +156,9 @@ def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkey
 
     monkeypatch.setattr(ImageClassificationTask, "loss", breaking)
     with pytest.raises(KeyboardInterrupt):
-        finetune_rows(TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False)
+        finetune_rows("image-classification", model, data, config, tmp_path / "parts", progress=False)
     resumed = finetune_rows(
-        TaskKind.IMAGE, model, data, config, tmp_path / "parts", progress=False, resume=True
+        "image-classification", model, data, config, tmp_path / "parts", progress=False, resume=True
     )
     assert len(calls) == 7 + 4  # from the checkpoint of step 4
     ours, theirs = (load_model(Path(found.model)).model.state_dict() for found in (whole, resumed))
@@ -176,7 +174,7 @@ def test_a_picture_that_ends_early_is_used_and_told_of(
         first = next(csv.DictReader(file))
     (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
     rows, config = samples / "shapes.csv", replace(SHORT, steps=2)
-    done = xfm.finetune(TaskKind.IMAGE, model, rows, tmp_path / "out", config=config, progress=False)
+    done = xfm.finetune("image-classification", model, rows, tmp_path / "out", config=config, progress=False)
     tuned = capsys.readouterr().err
     xfm.score(done.model, rows, tmp_path / "new", progress=False)
     for out, said in ((tmp_path / "out", tuned), (tmp_path / "new", capsys.readouterr().err)):

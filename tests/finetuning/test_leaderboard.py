@@ -9,8 +9,11 @@ from scipy.stats import bootstrap
 from tests.evaluation.tiny import tiny_pretrained
 from xfm.finetuning.baselines.run import Found, scored
 from xfm.finetuning.leaderboard import Leaderboard, Place, Sort, System, Use, leaderboard, verdict
+from xfm.modeling.folder import Preprocessing
 from xfm.tasks.base import TaskSettings
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.text_regression import TextRegressionTask
 
@@ -28,7 +31,9 @@ def answers(right: Sequence[bool]) -> tuple[list[LabelledText], list[str]]:
 
 def placed(model: Sequence[bool], rival: Sequence[bool], groups: np.ndarray | None = None) -> Leaderboard:
     rows, _ = answers(model)
-    task = TextClassificationTask(tiny_pretrained(), rows, TaskSettings(), LABELS)
+    task = TextClassificationTask(
+        tiny_pretrained(), Pictures(Preprocessing(32)), SplitRows(rows, labels=LABELS), TaskSettings()
+    )
     systems = []
     for name, sort, hits in (("this model", Sort.MODEL, model), ("simple", Sort.STRONG, rival)):
         guesses = [task.labels.certain(label) for label in answers(hits)[1]]
@@ -87,7 +92,7 @@ def test_metrics_that_are_no_means_are_paired_too() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=80)
     rows = [LabelledText(str(place), float(value)) for place, value in enumerate(values)]
-    task = TextRegressionTask(tiny_pretrained(), rows, TaskSettings())
+    task = TextRegressionTask(tiny_pretrained(), Pictures(Preprocessing(32)), SplitRows(rows), TaskSettings())
     guesses = {"this model": values + 3 * rng.normal(size=80), "simple": values + 0.1 * rng.normal(size=80)}
     systems = [
         System(
@@ -124,7 +129,9 @@ def test_without_strong_baselines_it_is_open() -> None:
 
 def test_scores_without_rows_have_no_interval() -> None:
     rows, labels = answers([True] * 10)
-    task = TextClassificationTask(tiny_pretrained(), rows, TaskSettings(), LABELS)
+    task = TextClassificationTask(
+        tiny_pretrained(), Pictures(Preprocessing(32)), SplitRows(rows, labels=LABELS), TaskSettings()
+    )
     model = scored(task, {"test": rows}, {"test": [task.labels.certain(label) for label in labels]})
     older = Found({"test": {"accuracy": 0.3}}, {}, {})
     systems = [System("this model", Sort.MODEL, model), System("older", Sort.ABLATION, older)]

@@ -13,7 +13,8 @@ from tests.evaluation.tiny import tiny_pretrained
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.evaluation import ShortTuning
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
@@ -22,10 +23,13 @@ from xfm.finetuning.plan import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
 from xfm.finetuning.tuning_run import tune
 from xfm.finetuning.watch import Look, Watch
+from xfm.modeling.folder import Preprocessing
 from xfm.modeling.task_models import build_task_model
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 
 
@@ -149,7 +153,7 @@ def test_low_rank_additions_are_worked_in() -> None:
     """The same answers before and after; nothing of it is left."""
     pytest.importorskip("peft")
     old = tiny_pretrained()
-    module = build_task_model(TaskConfig(TaskKind.PAIR, 3), old.model)
+    module = build_task_model(TaskConfig("image-text-classification", 3), old.model)
     names = list(module.state_dict())
     adapt(module, TuningConfig(language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3))
     learns = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
@@ -191,8 +195,12 @@ def test_texts_fit() -> None:
     assert text_limit(old) == 128
     rows = [LabelledText("yes", "a", "no"), LabelledText("a red square left of a blue square", "b", "it is")]
     length = fitting_length(TextClassificationTask, rows, old.tokenizer, 128)
-    task = TextClassificationTask(old, rows, TaskSettings(max_tokens=length), ("a", "b"))
-    whole = TextClassificationTask(old, rows, TaskSettings(max_tokens=128), ("a", "b"))
+    task = TextClassificationTask(
+        old, Pictures(Preprocessing(32)), SplitRows(rows, labels=("a", "b")), TaskSettings(max_tokens=length)
+    )
+    whole = TextClassificationTask(
+        old, Pictures(Preprocessing(32)), SplitRows(rows, labels=("a", "b")), TaskSettings(max_tokens=128)
+    )
     assert length % 8 == 0
     assert torch.equal(task.collate(rows).tokens.mask.sum(1), whole.collate(rows).tokens.mask.sum(1))
     assert fitting_length(TextClassificationTask, rows, old.tokenizer, 6) == 6
@@ -219,9 +227,8 @@ def test_a_box_however_it_is_written(samples: Path, layout: BoxFormat, scale: Bo
 
 @pytest.mark.parametrize("kind", ["claims.csv", "captions.csv"])
 def test_no_picture_is_in_two_splits(samples: Path, kind: str) -> None:
-    from xfm.tasks.registry import task_class
 
-    task = task_class(TaskKind.PAIR if kind == "claims.csv" else TaskKind.RETRIEVAL)
+    task = task_spec("image-text-classification" if kind == "claims.csv" else "retrieval").task_class()
     head, *rows = (samples / kind).read_text().splitlines()
     twice = [row for number, row in enumerate(rows) for _ in range(1 + number % 3)]
     (samples / "t.csv").write_text("\n".join([head, *twice]) + "\n")

@@ -14,7 +14,6 @@ from torchmetrics.classification import MulticlassCalibrationError
 import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
 from xfm.cli import main
-from xfm.config.task import TaskKind
 from xfm.finetuning.report import classes_of
 from xfm.metrics.intervals import wilson_interval
 from xfm.metrics.numbers import percent
@@ -55,7 +54,7 @@ def test_names_and_texts_are_shown_not_run(model: Path, tmp_path: Path) -> None:
 
 
 def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
-    done = on_sample(TaskKind.IMAGE, model, tmp_path / "out", test=SAMPLES / "shapes.csv")
+    done = on_sample("image-classification", model, tmp_path / "out", test=SAMPLES / "shapes.csv")
     page = Tags((tmp_path / "out" / "report.html").read_text())
     score = done.scores["image-classification/test/accuracy"]
     interval = wilson_interval(score.value, score.n)
@@ -124,7 +123,7 @@ def test_what_is_next_can_be_pasted_and_wrong_cases_have_their_row(
 
 def test_confidence_is_shown_beside_what_is_right(model: Path, tmp_path: Path) -> None:
     table, out = SAMPLES / "shapes.csv", tmp_path / "out"
-    done = on_sample(TaskKind.IMAGE, model, out, test=table)
+    done = on_sample("image-classification", model, out, test=table)
     task = done.task
     assert isinstance(task, ClassTask)
     rows = [Labelled(SAMPLES / image, label) for image, label in csv.reader(table.open()) if label != "label"]
@@ -161,7 +160,7 @@ def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
 
 
 def test_curves_are_called_as_scores_are(model: Path, tmp_path: Path) -> None:
-    on_sample(TaskKind.RETRIEVAL, model, tmp_path / "out")
+    on_sample("retrieval", model, tmp_path / "out")
     text = Tags((tmp_path / "out" / "report.html").read_text()).text
     assert "validation: picture → caption, R@1" in text
     assert "text r1" not in text

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.finetuning.conftest import on_sample, refused
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.task import TaskKind
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.finetuning.data import Tables, read_data
@@ -84,7 +83,7 @@ def test_the_command_line_takes_a_split(
     assert "absent.json: cannot read the file" in error
     error = refused(capsys, "finetune", "text-classification", *rest, old, "--valid", table)
     assert "has rows of valid, and --validation is given too" in error
-    done = on_sample(TaskKind.TEXT, model, tmp_path / "out", folder=samples, split=old)
+    done = on_sample("text-classification", model, tmp_path / "out", folder=samples, split=old)
     assert len(done.predictions["test"]) == len(json.loads((old / "split.json").read_text())["rows"]["test"])
 
 

@@ -25,7 +25,7 @@ from xfm.objectives.mim import mim_loss
 from xfm.objectives.retrieval import retrieval_losses
 from xfm.objectives.sequences import sequence_losses
 from xfm.objectives.step import pretraining_losses
-from xfm.tasks.base import classification_losses, regression_losses
+from xfm.tasks.class_task import classification_losses, regression_losses
 
 LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.IMLM: frozenset(Encoder)})
 SOURCES = {"image": "pair", "region": "region", "imagenet": "image", "text": "text"}
@@ -119,15 +119,15 @@ def task_logits(recorded: Recorded, module: TaskModel) -> Tensor:
     pixels, tokens = recorded.inputs["image"], recorded.tokens("text")
     match module:
         case TextClassifier():
-            return module(tokens)
+            return module(tokens=tokens)
         case ImageClassifier():
             return module(pixels)
         case PairClassifier():
             return module(pixels, tokens)
         case Reasoner():  # the first pictures of all pairs, then the second ones
             rows = len(recorded.inputs["nlvr_targets"])
-            left = torch.arange(rows)
-            return module(pixels, left, left + rows, tokens.map(lambda t: t[:rows]))
+            both = torch.arange(2 * rows).view(2, rows).t()
+            return module(pixels, tokens.map(lambda t: t[:rows]), both)
     raise KeyError(f"{type(module).__name__} is no classifier")
 
 

@@ -12,7 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
-from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
+from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.tasks import (
+    task_spec,
+)
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.interop.published.names import layout
 from xfm.modeling.task_models import TaskModel, build_task_model
@@ -21,16 +24,16 @@ from xfm.objectives.itm import Negatives
 
 CLASSES = "cls_targets"
 TASKS = {
-    "cls_text": TaskKind.TEXT,
-    "cls_regress": TaskKind.TEXT,
-    "cls_image": TaskKind.IMAGE,
-    "cls_linearprobe": TaskKind.IMAGE,
-    "cls_multimodal": TaskKind.PAIR,
-    "nlvr": TaskKind.REASONING,
-    "retrieval": TaskKind.RETRIEVAL,
-    "grounding": TaskKind.GROUNDING,
-    "grounding_domain": TaskKind.GROUNDING,
-    "vqa": TaskKind.VQA,
+    "cls_text": "text-classification",
+    "cls_regress": "text-classification",
+    "cls_image": "image-classification",
+    "cls_linearprobe": "image-classification",
+    "cls_multimodal": "image-text-classification",
+    "nlvr": "reasoning",
+    "retrieval": "retrieval",
+    "grounding": "grounding",
+    "grounding_domain": "grounding",
+    "vqa": "vqa",
 }
 
 
@@ -135,8 +138,8 @@ class Recorded:
         kind = TASKS[task]
         added = self.added_weights(task)
         last = max((int(name.split(".")[1]) for name in added if name.startswith("cls_head.")), default=0)
-        classes = len(added[f"cls_head.{last}.bias"]) if kind in CLASSIFIERS else 0
-        head = ImageHead.PUBLISHED if kind is TaskKind.IMAGE else ImageHead.LINEAR
+        classes = len(added[f"cls_head.{last}.bias"]) if task_spec(kind).classes else 0
+        head = ImageHead.PUBLISHED if kind == "image-classification" else ImageHead.LINEAR
         return TaskConfig(kind, classes, head)
 
     def task_model(self, task: str) -> TaskModel:
@@ -159,12 +162,12 @@ class Recorded:
     def class_targets(self, task: str) -> Tensor:
         """The targets of a classifier; their name has the number of classes, or the record keeps a name."""
         config = self.task_config(task)
-        if config.kind is TaskKind.REASONING:
+        if config.kind == "reasoning":
             return self.inputs["nlvr_targets"]
         if config.classes == 1:
             return self.inputs["cls_targets_reg"]
         named = {int(n.removeprefix(CLASSES)): n for n in self.inputs if re.fullmatch(rf"{CLASSES}\d+", n)}
-        kept = max(named) if config.kind is TaskKind.IMAGE else min(named)
+        kept = max(named) if config.kind == "image-classification" else min(named)
         return self.inputs[named.get(config.classes, named[kept])]
 
     def negatives(self, prefix: str = "") -> Negatives:

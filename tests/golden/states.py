@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.golden.losses import answer_owners, identity, task_logits
 from tests.golden.recorded import TASKS, Recorded
-from xfm.config.task import CLASSIFIERS
+from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.data.tokenizer import Tokenizer
@@ -47,7 +47,7 @@ def compute(recorded: Recorded) -> dict[str, Tensor]:
         "decoder_on_vision": captions,  # where the widths differ, no decoder of answers can do this
     }
     for task in {name.split("/")[0] for name in recorded.outputs if "/" in name}:
-        if task in TASKS and TASKS[task] in CLASSIFIERS:
+        if task in TASKS and task_spec(TASKS[task]).classes:
             found[f"{task}/logits"] = task_logits(recorded, recorded.task_model(task))
         elif task in makers:
             found |= {f"{task}/{name}": tensor for name, tensor in makers[task](recorded)}

@@ -10,38 +10,40 @@ import torch
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
-from xfm.config.pipelines import PipelineTask
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import (
+    task_specs,
+)
 from xfm.modeling.folder import Pretrained, save_model
 from xfm.modeling.task_models import build_task_model
 
 TASKS = {
-    TaskKind.TEXT: TaskConfig(TaskKind.TEXT, 3, labels=("bad", "fair", "good"), max_tokens=40),
-    TaskKind.IMAGE: TaskConfig(TaskKind.IMAGE, 4, labels=tuple(COLOURS)),
-    TaskKind.PAIR: TaskConfig(TaskKind.PAIR, 2, labels=("no", "yes")),
-    TaskKind.REASONING: TaskConfig(TaskKind.REASONING, 2, labels=("false", "true"), max_tokens=64),
-    TaskKind.VQA: TaskConfig(TaskKind.VQA, answers=("yes", "no", *COLOURS, "a red square", "red blue")),
-    TaskKind.GROUNDING: TaskConfig(TaskKind.GROUNDING),
-    TaskKind.RETRIEVAL: TaskConfig(TaskKind.RETRIEVAL),
-    TaskKind.CAPTIONING: TaskConfig(TaskKind.CAPTIONING),
+    "text-classification": TaskConfig(
+        "text-classification", 3, labels=("bad", "fair", "good"), max_tokens=40
+    ),
+    "image-classification": TaskConfig("image-classification", 4, labels=tuple(COLOURS)),
+    "image-text-classification": TaskConfig("image-text-classification", 2, labels=("no", "yes")),
+    "reasoning": TaskConfig("reasoning", 2, labels=("false", "true"), max_tokens=64),
+    "vqa": TaskConfig("vqa", answers=("yes", "no", *COLOURS, "a red square", "red blue")),
+    "grounding": TaskConfig("grounding"),
+    "retrieval": TaskConfig("retrieval"),
+    "captioning": TaskConfig("captioning"),
 }
 
-NEEDS: dict[PipelineTask, TaskKind | None] = dict.fromkeys(PipelineTask) | {
-    PipelineTask.TEXT_CLASSIFICATION: TaskKind.TEXT,
-    PipelineTask.IMAGE_CLASSIFICATION: TaskKind.IMAGE,
-    PipelineTask.IMAGE_TEXT_CLASSIFICATION: TaskKind.PAIR,
-    PipelineTask.VISUAL_QUESTION_ANSWERING: TaskKind.VQA,
-    PipelineTask.VISUAL_REASONING: TaskKind.REASONING,
-    PipelineTask.CAPTIONING: TaskKind.CAPTIONING,
+Models = dict[str | None, Pretrained]
+
+EVERY = [spec.name for spec in task_specs()]
+
+NEEDS = {spec.name: None if spec.uses else spec.name for spec in task_specs()}
+"""The fine-tuning that a pipeline cannot do without."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "zero-shot-image-classification": {"candidate_labels": [*COLOURS]},
+    "vqa": {"top_k": 3},
 }
 
-OPTIONS: dict[PipelineTask, dict[str, Any]] = {
-    PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION: {"candidate_labels": [*COLOURS]},
-    PipelineTask.VISUAL_QUESTION_ANSWERING: {"top_k": 3},
-}
 
-
-def tuned(kind: TaskKind | None, seed: int = 1) -> Pretrained:
+def tuned(kind: str | None, seed: int = 1) -> Pretrained:
     """A tiny model with all weights spread out, so that inputs make a difference."""
     found = tiny_pretrained(seed)
     torch.manual_seed(seed)
@@ -79,31 +81,29 @@ def texts(count: int, seed: int = 0) -> list[str]:
     return [" ".join(rng.choice(words, int(rng.integers(1, 45)))) for _ in range(count)]
 
 
-def inputs(task: PipelineTask, count: int, seed: int = 0, distinct: int = 4) -> list[Any]:
+def inputs(task: str, count: int, seed: int = 0, distinct: int = 4) -> list[Any]:
     """Rows of a task, of which many share a picture."""
     rng = np.random.default_rng(seed)
     shown, said = pictures(distinct, seed), texts(count, seed)
     which = rng.integers(distinct, size=(count, 2)).tolist()
     match task:
-        case PipelineTask.TEXT_CLASSIFICATION:
+        case "text-classification":
             return [
                 {"text": text, "text_pair": other} if place % 3 == 0 else text
                 for place, (text, other) in enumerate(zip(said, reversed(said), strict=True))
             ]
-        case PipelineTask.EMBED | PipelineTask.RETRIEVAL:
+        case "embed" | "retrieval":
             return [text if place % 2 else shown[which[place][0]] for place, text in enumerate(said)]
-        case PipelineTask.FILL_MASK:
+        case "fill-mask":
             return _masked(said, shown, which)
-        case PipelineTask.VISUAL_REASONING:
+        case "reasoning":
             return [
                 {"images": [shown[a], shown[b]], "text": text}
                 for (a, b), text in zip(which, said, strict=True)
             ]
-        case PipelineTask.VISUAL_QUESTION_ANSWERING:
+        case "vqa":
             return [{"image": shown[a], "question": text} for (a, _), text in zip(which, said, strict=True)]
-        case (
-            PipelineTask.GROUNDING | PipelineTask.IMAGE_TEXT_MATCHING | PipelineTask.IMAGE_TEXT_CLASSIFICATION
-        ):
+        case "grounding" | "image-text-matching" | "image-text-classification":
             return [{"image": shown[a], "text": text} for (a, _), text in zip(which, said, strict=True)]
         case _:
             return [shown[a] for a, _ in which]
@@ -117,3 +117,20 @@ def _masked(said: Sequence[str], shown: Sequence[Image.Image], which: Sequence[l
         masked = " ".join(["<mask>"] * holes + words)
         rows.append({"text": masked, "image": shown[which[place][0]]} if place % 3 == 0 else masked)
     return rows
+
+
+def same(first: Any, second: Any, place: str = "") -> None:
+    """Equal in shape and words, numbers within 1e-5, those of boxes within 1e-5 of a side of 100 pixels."""
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key in first:
+            same(first[key], second[key], f"{place}.{key}")
+    elif isinstance(first, list):
+        assert len(first) == len(second), place
+        for row, (one, other) in enumerate(zip(first, second, strict=True)):
+            same(one, other, f"{place}[{row}]")
+    elif isinstance(first, float | np.ndarray):
+        tolerance = 1e-3 if ".box" in place else 1e-5
+        np.testing.assert_allclose(first, second, rtol=0, atol=tolerance, err_msg=place)
+    else:
+        assert first == second, place

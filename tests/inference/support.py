@@ -8,11 +8,10 @@ import numpy as np
 
 from tests.inference.models import pictures
 from xfm.cli import main
-from xfm.config.task import TaskKind
 from xfm.modeling.folder import Pretrained
 
-Models = dict[TaskKind | None, Pretrained]
-Folders = dict[TaskKind | None, Path]
+Models = dict[str | None, Pretrained]
+Folders = dict[str | None, Path]
 
 
 def same(first: Any, second: Any, place: str = "") -> None:

@@ -13,7 +13,6 @@ from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, pictures, texts
 from tests.inference.support import Models, same
 from xfm.config.generation import BeamSearch, Sampling
-from xfm.config.task import TaskKind
 from xfm.data.in_memory import to_uint8
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
@@ -48,18 +47,18 @@ def scores(answers: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def test_text_classification(models: Models) -> None:
-    found = models[TaskKind.TEXT]
+    found = models["text-classification"]
     assert isinstance(found.task, TextClassifier)
     pipe = xfm.pipeline("text-classification", model=found)
     said = ["Is it RED?", "yes, it is."]  # as written: nothing is normalised
-    logits = found.task(found.tokenizer.encode_batch(said, 40).tokens)
+    logits = found.task(tokens=found.tokenizer.encode_batch(said, 40).tokens)
     expected = [dict(zip(("bad", "fair", "good"), row, strict=True)) for row in logits.softmax(-1).tolist()]
     answers = pipe(said)
     for answer, wanted in zip(answers, expected, strict=True):
         assert [a["score"] for a in answer] == sorted((a["score"] for a in answer), reverse=True)
         assert scores(answer) == pytest.approx(wanted, abs=1e-5)
     same(pipe(said[0], top_k=1), answers[0][:1])
-    pair = found.task(found.tokenizer.encode_pairs(said[:1], said[1:], 40).tokens).softmax(-1)[0]
+    pair = found.task(tokens=found.tokenizer.encode_pairs(said[:1], said[1:], 40).tokens).softmax(-1)[0]
     for given in ({"text": said[0], "text_pair": said[1]}, {"text": said[0], "second": said[1]}):
         assert scores(pipe(given)) == pytest.approx(
             dict(zip(("bad", "fair", "good"), pair.tolist(), strict=True)), abs=1e-5
@@ -74,18 +73,18 @@ def test_a_regression_gives_its_value(models: Models) -> None:
     from xfm.modeling.task_models import build_task_model
 
     plain = models[None]
-    task = build_task_model(TaskConfig(TaskKind.TEXT, 1), plain.model).eval()
+    task = build_task_model(TaskConfig("text-classification", 1), plain.model).eval()
     pipe = xfm.pipeline("text-classification", model=replace(plain, task=task))
-    value = task(plain.tokenizer.encode_batch(["a red square"], 99).tokens).item()
+    value = task(tokens=plain.tokenizer.encode_batch(["a red square"], 99).tokens).item()
     assert pipe("a red square") == [{"label": "value", "score": pytest.approx(value, abs=1e-5)}]
 
 
 def test_visual_reasoning(models: Models) -> None:
-    found = models[TaskKind.REASONING]
+    found = models["reasoning"]
     assert isinstance(found.task, Reasoner)
     shown, said = pictures(2), "the left square is red " * 9  # more than 30 words are read
     text = found.tokenizer.encode_batch([normalise_caption(said, 64)], 64).tokens
-    logits = found.task(pixels(found, shown), torch.tensor([0]), torch.tensor([1]), text)
+    logits = found.task(pixels(found, shown), text, torch.tensor([[0, 1]]))
     answer = xfm.pipeline("visual-reasoning", model=found)(images=shown, text=said)
     assert scores(answer) == pytest.approx(
         dict(zip(("false", "true"), logits.softmax(-1)[0].tolist(), strict=True)), abs=1e-5
@@ -109,8 +108,8 @@ def whole_likelihoods(found: Pretrained, shown: Image.Image, question: str, list
 
 @pytest.mark.parametrize("given", [[], ["Blue", "a green square", "what", "no", "where is it"]])
 def test_answers_are_ranked_by_their_whole_likelihood(models: Models, given: list[str]) -> None:
-    found = models[TaskKind.VQA]
-    listed = [normalise_caption(answer) for answer in given] or list(TASKS[TaskKind.VQA].answers)
+    found = models["vqa"]
+    listed = [normalise_caption(answer) for answer in given] or list(TASKS["vqa"].answers)
     ask = xfm.pipeline("visual-question-answering", model=found)
     for shown, question in zip(pictures(4), texts(4), strict=True):
         expected = whole_likelihoods(found, shown, question, listed).exp()
@@ -121,7 +120,7 @@ def test_answers_are_ranked_by_their_whole_likelihood(models: Models, given: lis
 
 
 def test_free_answers_are_the_likeliest_texts(models: Models) -> None:
-    found = models[TaskKind.VQA]
+    found = models["vqa"]
     assert isinstance(found.task, Answerer)
     question = "what colour is the left square"
     answer = xfm.pipeline("visual-question-answering", model=found)(
@@ -136,7 +135,7 @@ def test_free_answers_are_the_likeliest_texts(models: Models) -> None:
 
 
 def test_grounding_is_in_pixels_of_the_picture(models: Models) -> None:
-    found = models[TaskKind.GROUNDING]
+    found = models["grounding"]
     assert isinstance(found.task, Grounder)
     pipe = xfm.pipeline("grounding", model=found)
     for shown, phrase in zip(pictures(5), texts(5), strict=True):
@@ -191,7 +190,7 @@ def test_wrong_options_are_named(models: Models, options: dict[str, Any], words:
 @pytest.mark.parametrize("rerank", [0, 3, 32])
 @pytest.mark.parametrize("to_texts", [False, True])
 def test_retrieval_against_scoring_everything(models: Models, rerank: int, to_texts: bool) -> None:
-    found = models[TaskKind.RETRIEVAL]
+    found = models["retrieval"]
     model, shown, said = found.model, pictures(9), texts(8)
     image = model.encode_image(pixels(found, shown))
     words = tokens(found, said)
@@ -321,7 +320,7 @@ def test_embed(models: Models) -> None:
 
 
 def test_captions(models: Models) -> None:
-    found, shown = models[TaskKind.CAPTIONING], pictures(3)
+    found, shown = models["captioning"], pictures(3)
     assert isinstance(found.task, Captioner)
     memory = found.model.encode_image(pixels(found, shown))
     seen = torch.ones(memory.shape[:2], dtype=torch.bool)
@@ -336,7 +335,7 @@ def test_captions(models: Models) -> None:
 
 
 def test_sampled_captions_depend_on_picture_and_seed_alone(models: Models) -> None:
-    caption = xfm.pipeline("captioning", model=models[TaskKind.CAPTIONING])
+    caption = xfm.pipeline("captioning", model=models["captioning"])
     options = {"sample": True, "texts": 2, "max_tokens": 8, "temperature": 2.0}
     shown = pictures(4)
     together = caption(shown, seed=5, **options)
@@ -346,6 +345,6 @@ def test_sampled_captions_depend_on_picture_and_seed_alone(models: Models) -> No
 
 
 def test_a_caption_longer_than_the_positions_is_refused(models: Models) -> None:
-    caption = xfm.pipeline("captioning", model=models[TaskKind.CAPTIONING])
+    caption = xfm.pipeline("captioning", model=models["captioning"])
     with pytest.raises(UserError, match="max_tokens is 200, but the model writes at most 129"):
         caption(pictures(1), max_tokens=200)

@@ -17,7 +17,6 @@ from tests.data.conftest import Corpus, unaugmented, write_tar
 from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
 from tests.inference.support import Models
 from tests.refusals import expect_refusal
-from xfm.config.task import TaskKind
 from xfm.data.in_memory import to_uint8
 from xfm.data.loader import PretrainingData
 from xfm.data.pictures import decode
@@ -149,7 +148,7 @@ def test_boxes_are_in_what_a_viewer_shows(
     x, y = 12 * 64 // 64, 11 * 64 // 40  # the middle of the box, where the picture is red
     assert batch.region.pixels[0, 0, y, x] > batch.region.pixels[0, 1, y, x] + 1
 
-    locate = xfm.pipeline("grounding", model=models[TaskKind.GROUNDING])
+    locate = xfm.pipeline("grounding", model=models["grounding"])
     predict(locate, tmp_path / "rows.jsonl", tmp_path / "out.jsonl", draw=tmp_path / "drawn")
     drawn = Image.open(tmp_path / "drawn" / "1.jpg")
     scale = drawn.width // 64

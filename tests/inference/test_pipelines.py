@@ -11,10 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xfm
-from tests.inference.models import NEEDS, OPTIONS, inputs, pictures, texts
+from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, texts
 from tests.inference.support import Models, same
-from xfm.config.pipelines import PipelineTask
-from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
@@ -23,19 +21,17 @@ from xfm.inference.items import InputError
 QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def make(task: PipelineTask, models: Models, **options: Any) -> Pipeline[Any, Any]:
+def make(task: str, models: Models, **options: Any) -> Pipeline[Any, Any]:
     pipe = xfm.pipeline(task, model=models[NEEDS[task]], **options)
-    if task is PipelineTask.RETRIEVAL:
+    if task == "retrieval":
         pipe.searched = pipe.gallery(images=pictures(7, seed=5))  # type: ignore[attr-defined]
     return pipe
 
 
-@pytest.mark.parametrize("task", list(PipelineTask))
+@pytest.mark.parametrize("task", EVERY)
 @given(seed=st.integers(0, 1000), count=st.integers(1, 13), batch=st.integers(1, 5))
 @QUICK
-def test_together_as_one_by_one(
-    task: PipelineTask, models: Models, seed: int, count: int, batch: int
-) -> None:
+def test_together_as_one_by_one(task: str, models: Models, seed: int, count: int, batch: int) -> None:
     rows, options = inputs(task, count, seed), OPTIONS.get(task, {})
     alone = [make(task, models)(row, **options) for row in rows]
     many = make(task, models, batch_size=batch)
@@ -46,22 +42,22 @@ def test_together_as_one_by_one(
     same([*streamed], alone)
 
 
-@pytest.mark.parametrize("task", list(PipelineTask))
+@pytest.mark.parametrize("task", EVERY)
 def test_a_folder_answers_as_the_model_does(
-    task: PipelineTask, models: Models, folders: dict[TaskKind | None, Path]
+    task: str, models: Models, folders: dict[str | None, Path]
 ) -> None:
     rows, options = inputs(task, 5), OPTIONS.get(task, {})
     loaded = xfm.pipeline(task, model=folders[NEEDS[task]])
-    if task is PipelineTask.RETRIEVAL:
+    if task == "retrieval":
         options = {"images": pictures(7, seed=5)}
         same(loaded(rows, **options), make(task, models)(rows))
     else:
         same([*loaded(rows, **options)], [*make(task, models)(rows, **options)])
 
 
-@pytest.mark.parametrize("task", [t for t in PipelineTask if t is not PipelineTask.TEXT_CLASSIFICATION])
+@pytest.mark.parametrize("task", [t for t in EVERY if t != "text-classification"])
 def test_each_distinct_picture_is_encoded_once(
-    task: PipelineTask, models: Models, monkeypatch: pytest.MonkeyPatch
+    task: str, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe, rows = make(task, models, batch_size=2), inputs(task, 24, distinct=3)
     vision, seen = pipe.engine.model.vision, []
@@ -78,7 +74,7 @@ def test_each_distinct_picture_is_encoded_once(
 
 
 def test_pictures_beyond_the_limit_leave_and_come_back(models: Models) -> None:
-    pipe = make(PipelineTask.EMBED, models)
+    pipe = make("embed", models)
     from xfm.inference.pictures import PictureReader
 
     reader = PictureReader(pipe.engine.pretrained.preprocessing, None)
@@ -106,7 +102,7 @@ def test_an_iterator_is_read_as_answers_are_wanted(models: Models) -> None:
             asked += 1
             yield f"a red square {asked}"
 
-    pipe = make(PipelineTask.EMBED, models, batch_size=2)
+    pipe = make("embed", models, batch_size=2)
     answers = pipe(endless())
     assert asked == 0
     assert next(answers).shape == (16,)
@@ -121,7 +117,7 @@ def test_an_iterator_is_read_as_answers_are_wanted(models: Models) -> None:
 def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: int, readers: int) -> None:
     rows: list[Any] = texts(10)
     rows[bad] = 5.5
-    pipe = make(PipelineTask.EMBED, models, batch_size=1, readers=readers)
+    pipe = make("embed", models, batch_size=1, readers=readers)
     found = []
     with pytest.raises(InputError, match=rf"input {bad}: text must be") as error:
         found.extend(pipe(iter(rows)))
@@ -142,29 +138,29 @@ def test_a_bad_input_is_named_after_the_answers_before_it(models: Models, bad: i
 
 def test_threads_end_with_the_iterator(models: Models) -> None:
     before = threading.active_count()
-    answers = make(PipelineTask.EMBED, models, batch_size=1, readers=3)(iter(pictures(20)))
+    answers = make("embed", models, batch_size=1, readers=3)(iter(pictures(20)))
     next(answers)
     assert threading.active_count() > before
     answers.close()
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("task", list(PipelineTask))
-def test_no_rows_give_no_answers(task: PipelineTask, models: Models) -> None:
+@pytest.mark.parametrize("task", EVERY)
+def test_no_rows_give_no_answers(task: str, models: Models) -> None:
     assert len(make(task, models)([], **OPTIONS.get(task, {}))) == 0
 
 
 @pytest.mark.parametrize("task", [task for task, kind in NEEDS.items() if kind is not None])
-def test_a_task_without_its_head_says_what_to_do(task: PipelineTask, models: Models) -> None:
+def test_a_task_without_its_head_says_what_to_do(task: str, models: Models) -> None:
     with pytest.raises(UserError, match=f"fine-tuned for {NEEDS[task]}.*`xfm finetune {NEEDS[task]} "):
         xfm.pipeline(task, model=models[None])
     with pytest.raises(UserError, match="was fine-tuned for retrieval; make one"):
-        xfm.pipeline(task, model=models[TaskKind.RETRIEVAL])
+        xfm.pipeline(task, model=models["retrieval"])
 
 
 def test_a_model_of_another_fine_tuning_is_told(models: Models) -> None:
     with pytest.warns(UserWarning, match="was fine-tuned for vqa, which may have changed"):
-        xfm.pipeline("embed", model=models[TaskKind.VQA])
+        xfm.pipeline("embed", model=models["vqa"])
 
 
 def test_untrained_heads_do_not_answer(models: Models) -> None:
@@ -191,18 +187,12 @@ def test_wrong_settings_are_named(models: Models, call: dict[str, Any], words: s
         xfm.pipeline(model=models[None], **call)
 
 
-def test_names_of_fine_tunings_are_understood(models: Models) -> None:
-    ask = xfm.pipeline("vqa", model=models[TaskKind.VQA])
-    assert ask.task is PipelineTask.VISUAL_QUESTION_ANSWERING
-    assert xfm.pipeline("reasoning", model=models[TaskKind.REASONING]).task is PipelineTask.VISUAL_REASONING
-
-
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no/where/at/all is no model folder"):
         xfm.pipeline("embed", model="no/where/at/all")
 
 
-def test_a_run_folder_stands_for_its_model(tmp_path: Path, folders: dict[TaskKind | None, Path]) -> None:
+def test_a_run_folder_stands_for_its_model(tmp_path: Path, folders: dict[str | None, Path]) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model").symlink_to(folders[None])
     assert xfm.pipeline("embed", model=tmp_path / "run")("red").shape == (16,)

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import xfm
-from tests.inference.models import pictures, texts
+from tests.inference.models import EVERY, pictures, texts
 from tests.inference.support import Folders, Models, lines, photos, run, same, write_lines
 from tests.refusals import expect_refusal
 from xfm.cli import main
-from xfm.config.pipelines import FIELDS, Best, PipelineTask
-from xfm.config.task import TaskKind
+from xfm.config.pipelines import Best
+from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -34,12 +34,12 @@ from xfm.inference.predict.run import predict
 
 @pytest.fixture
 def classify(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("text-classification", model=models[TaskKind.TEXT], batch_size=3)
+    return xfm.pipeline("text-classification", model=models["text-classification"], batch_size=3)
 
 
 @pytest.fixture
 def ask(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("visual-question-answering", model=models[TaskKind.VQA], batch_size=2)
+    return xfm.pipeline("visual-question-answering", model=models["vqa"], batch_size=2)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])
@@ -63,7 +63,7 @@ def test_rows_are_answered_as_the_pipeline_answers(
             table = csv.DictWriter(file, [*rows[0]], delimiter=delimiter)
             table.writeheader()
             table.writerows(rows)
-    reading = Reading(FIELDS[ask.task], ColumnMap({"image": "photo"}), ("id",))
+    reading = Reading(ask.spec.inputs, ColumnMap({"image": "photo"}), ("id",))
     found = predict(ask, source, tmp_path / "out.jsonl", reading=reading)
     assert (found.answered, found.before, found.skipped) == (11, 0, 0)
     written = lines(tmp_path / "out.jsonl")
@@ -85,10 +85,10 @@ BAD = {
 }
 REASONS = {
     4: "rows.jsonl:4: the row is not valid JSON",
-    9: 'rows.jsonl:9: the column "text" is missing or empty; mend the row',
+    9: 'rows.jsonl:9: the column "text" == missing or empty; mend the row',
     10: "rows.jsonl:10: the row is not a JSON object",
-    17: 'rows.jsonl:17: the column "text" is empty; mend the row',
-    18: 'rows.jsonl:18: the column "text" is not a text',
+    17: 'rows.jsonl:17: the column "text" == empty; mend the row',
+    18: 'rows.jsonl:18: the column "text" == not a text',
 }
 
 
@@ -216,7 +216,7 @@ def test_a_gallery_may_hold_bad_pictures(
 
 def test_a_warning_is_a_sentence(folders: Folders) -> None:
     """Not a file and a line of the source, as Python shows those of a library."""
-    words = ["predict", "embed", "--model", str(folders[TaskKind.VQA]), "--text", "a", "--device", "cpu"]
+    words = ["predict", "embed", "--model", str(folders["vqa"]), "--text", "a", "--device", "cpu"]
     done = subprocess.run(
         [sys.executable, "-m", "xfm.cli", *words], capture_output=True, text=True, check=True
     )
@@ -277,7 +277,7 @@ def test_a_folder_is_answered_picture_by_picture(
     ("change", "words"),
     [
         ({"options": Best(1)}, r"answers with options\.top_k 5, this run has 1"),
-        ({"reading": Reading(FIELDS[PipelineTask.TEXT_CLASSIFICATION], keep=("text",))}, "answers with keep"),
+        ({"reading": Reading(TEXT_CLASSIFICATION.inputs, keep=("text",))}, "answers with keep"),
     ],
 )
 def test_answers_of_other_settings_are_not_mixed(
@@ -299,7 +299,7 @@ def test_another_model_or_input_is_noticed(
 
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
     predict(classify, source, out)
-    other = xfm.pipeline("text-classification", model=tuned(TaskKind.TEXT, seed=2))
+    other = xfm.pipeline("text-classification", model=tuned("text-classification", seed=2))
     with pytest.raises(UserError, match="answers with model"):
         predict(other, source, out)
     source.write_text(source.read_text() + '{"text": "one more"}\n')
@@ -383,7 +383,7 @@ def test_pictures_of_rows_lie_where_they_may(models: Models, tmp_path: Path) -> 
     (tmp_path / "data").mkdir()
     rows = [{"image": "0.png"}, {"image": "../../etc/passwd"}, {"image": "https://example.org/a.png"}]
     source, out = write_lines(tmp_path / "data" / "rows.jsonl", rows), tmp_path / "out.jsonl"
-    reading = Reading(FIELDS[embed.task], root=tmp_path / "elsewhere")
+    reading = Reading(embed.spec.inputs, root=tmp_path / "elsewhere")
     assert predict(embed, source, out, reading=reading, max_bad=2).answered == 1
     outside, address = (row["error"] for row in lines(bad_file(out)))
     assert 'rows.jsonl:2: the column "image" names' in outside
@@ -392,7 +392,7 @@ def test_pictures_of_rows_lie_where_they_may(models: Models, tmp_path: Path) -> 
 
 def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "new" / "out.jsonl"
-    model = folders[TaskKind.TEXT]
+    model = folders["text-classification"]
     given = ["text-classification", "--model", model, "--input", source, "--out", out, "--quiet"]
     assert run(*given, "--top-k", 1, "--max-bad", 0) == 2
     assert "rows.jsonl:4: the row is not valid JSON" in capsys.readouterr().err
@@ -429,21 +429,17 @@ def test_retrieval_on_the_command_line(
     same([row["prediction"] for row in lines(out)], expected)
 
 
-@pytest.mark.parametrize("task", list(PipelineTask))
-def test_help_of_a_task_shows_its_columns_and_options(
-    task: PipelineTask, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("task", EVERY)
+def test_help_of_a_task_shows_its_columns_and_options(task: str, capsys: pytest.CaptureFixture[str]) -> None:
     from dataclasses import fields
-
-    from xfm.config.pipelines import OPTIONS
 
     with pytest.raises(SystemExit) as stop:
         main(["predict", task, "--help"])
     assert not stop.value.code
     shown = capsys.readouterr().out
-    for field in FIELDS[task]:
+    for field in task_spec(task).inputs:
         assert f"{field.name} ({field.holds}" in " ".join(shown.split())
-    for option in fields(OPTIONS[task]):
+    for option in fields(task_spec(task).options):
         assert f"--{option.name.replace('_', '-')}" in shown
 
 
@@ -453,7 +449,7 @@ def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> N
     source = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in texts(700)])
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "xfm.cli", "predict", "text-classification", "--model",
-               str(folders[TaskKind.TEXT]), "--input", str(source), "--out", str(out), "--quiet",
+               str(folders["text-classification"]), "--input", str(source), "--out", str(out), "--quiet",
                "--batch-size", "2"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 90

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import xfm
-from tests.inference.models import NEEDS, pictures, texts
+from tests.inference.models import EVERY, NEEDS, pictures, texts
 from tests.inference.support import Folders, Models, lines, photos, run, same
-from xfm.config.pipelines import FIELDS, Holds, PipelineTask
-from xfm.config.task import TaskKind
+from xfm.config.task_spec import Holds
+from xfm.config.tasks import task_spec
 
 Shell = pytest.CaptureFixture[str]
 
@@ -37,13 +37,15 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "cat.png"
 
 
-@pytest.mark.parametrize("task", list(PipelineTask))
+@pytest.mark.parametrize("task", EVERY)
 def test_every_task_answers_its_fields(
-    task: PipelineTask, models: Models, folders: Folders, photo: str, capsys: Shell
+    task: str, models: Models, folders: Folders, photo: str, capsys: Shell
 ) -> None:
     """The options are the fields of `FIELDS`, and the answer is the pipeline's."""
-    fields = [field for field in FIELDS[task] if not field.optional] or [*FIELDS[task][:1]]
-    said = "a <mask> square" if task is PipelineTask.FILL_MASK else "a red square"
+    fields = [field for field in task_spec(task).inputs if not field.optional] or [
+        *task_spec(task).inputs[:1]
+    ]
+    said = "a <mask> square" if task == "fill-mask" else "a red square"
     one: dict[str, Any] = {}
     for field in fields:
         if field.parts:
@@ -52,25 +54,25 @@ def test_every_task_answers_its_fields(
             one[field.name] = said if field.holds is Holds.TEXT else photo
     more: list[object] = []
     options: dict[str, Any] = {}
-    if task is PipelineTask.RETRIEVAL:
+    if task == "retrieval":
         photos(Path("many"), 3)
         more, options = ["--gallery", "many"], {"images": "many"}
-    if task is PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION:
+    if task == "zero-shot-image-classification":
         more, options = ["--candidate-labels", "red, dark blue"], {"candidate_labels": ["red", "dark blue"]}
     given = [word for name, value in one.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert run(task, "--model", folders[NEEDS[task]], *given, *more) == 0
     (line,) = shown(capsys)
     assert line.keys() == {"row", "prediction"}
     expected = xfm.pipeline(task, model=models[NEEDS[task]])(**one, **options)
-    expected = expected.tolist() if task is PipelineTask.EMBED else expected
-    if task is PipelineTask.RETRIEVAL:
+    expected = expected.tolist() if task == "embed" else expected
+    if task == "retrieval":
         line["prediction"] = [{**hit, "image": Path(hit["image"]).name} for hit in line["prediction"]]
         expected = [{**hit, "image": Path(hit["image"]).name} for hit in expected]
     same(line["prediction"], expected)
 
 
 def test_other_names_of_fields_are_options_too(folders: Folders, photo: str, capsys: Shell) -> None:
-    text, grounding = folders[TaskKind.TEXT], folders[TaskKind.GROUNDING]
+    text, grounding = folders["text-classification"], folders["grounding"]
     for second in ("--text_pair", "--text-pair", "--second"):
         assert run("text-classification", "--model", text, "--text", "123", second, "null") == 0
     first, *others = shown(capsys)
@@ -87,7 +89,7 @@ def test_printed_answers_are_drawn_over_no_other_pictures(
 ) -> None:
     Path("mine").mkdir()
     Path("mine/1.jpg").write_bytes(b"my own")
-    words = ["grounding", "--model", folders[TaskKind.GROUNDING], "--image", photo, "--text"]
+    words = ["grounding", "--model", folders["grounding"], "--image", photo, "--text"]
     assert run(*words, "it", "--draw", "mine") == 2
     assert "--draw mine holds something else" in capsys.readouterr().err
     assert Path("mine/1.jpg").read_bytes() == b"my own"
@@ -97,9 +99,9 @@ def test_printed_answers_are_drawn_over_no_other_pictures(
 
 def test_one_picture_is_an_input(models: Models, folders: Folders, photo: str, capsys: Shell) -> None:
     """Whatever it is called."""
-    look = xfm.pipeline("image-classification", model=models[TaskKind.IMAGE])
+    look = xfm.pipeline("image-classification", model=models["image-classification"])
     Path("photo").write_bytes(Path(photo).read_bytes())
-    given = ["image-classification", "--model", folders[TaskKind.IMAGE]]
+    given = ["image-classification", "--model", folders["image-classification"]]
     for name in (photo, "photo"):
         assert run(*given, "--input", name) == 0
         (line,) = shown(capsys)
@@ -114,13 +116,21 @@ def test_one_picture_is_an_input(models: Models, folders: Folders, photo: str, c
         assert run(*given, "--input", name) == 2
         assert words in (error := capsys.readouterr().err)
         assert len(error.splitlines()) == 1
-    assert run("vqa", "--model", folders[TaskKind.VQA], "--input", photo) == 2
+    assert run("vqa", "--model", folders["vqa"], "--input", photo) == 2
     assert f"--image {photo} --question 'a text'" in capsys.readouterr().err
 
 
 def test_tables_and_folders_are_printed_too(folders: Folders, photo: str, capsys: Shell) -> None:
     Path("rows.csv").write_text("text,id\na red square,7\nit is blue,8\n")
-    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", "rows.csv", "--keep", "id"]
+    given = [
+        "text-classification",
+        "--model",
+        folders["text-classification"],
+        "--input",
+        "rows.csv",
+        "--keep",
+        "id",
+    ]
     assert run(*given) == 0
     printed = shown(capsys)
     assert run(*given, "--out", "out.jsonl", "--quiet") == 0
@@ -135,8 +145,16 @@ def test_lines_of_standard_input(
     models: Models, folders: Folders, photo: str, monkeypatch: pytest.MonkeyPatch, capsys: Shell
 ) -> None:
     said = texts(7)
-    expected = xfm.pipeline("text-classification", model=models[TaskKind.TEXT])(said)
-    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", "-", "--batch-size", 1]
+    expected = xfm.pipeline("text-classification", model=models["text-classification"])(said)
+    given = [
+        "text-classification",
+        "--model",
+        folders["text-classification"],
+        "--input",
+        "-",
+        "--batch-size",
+        1,
+    ]
     piped(monkeypatch, "\n".join(said) + "\n")
     assert run(*given) == 0
     out, error = capsys.readouterr()
@@ -151,7 +169,7 @@ def test_lines_of_standard_input(
     assert [(row["row"], row["id"]) for row in printed] == [(number + 3, number) for number in range(7)]
     assert error == "Note: standard input is read as JSON lines.\n"
     piped(monkeypatch, f"{photo}\r\n")
-    assert run("image-classification", "--model", folders[TaskKind.IMAGE], "--input", "-") == 0
+    assert run("image-classification", "--model", folders["image-classification"], "--input", "-") == 0
     out, error = capsys.readouterr()
     assert len(out.splitlines()) == 1
     assert "as paths of pictures, one input a line" in error
@@ -167,7 +185,7 @@ def test_lines_of_standard_input(
         (
             '{"text": "a"}\n{"txt": "b"}\n',
             ["--max-bad", "0"],
-            'standard input:2: the column "text" is missing',
+            'standard input:2: the column "text" == missing',
         ),
         ("a\n", ["--keep", "id"], "--keep is for tables and JSON lines; leave it out"),
         ("a\n", ["--columns", "text=q"], "--columns is for tables and JSON lines; leave it out"),
@@ -182,7 +200,7 @@ def test_what_standard_input_cannot_be(
     words: str,
 ) -> None:
     piped(monkeypatch, content)
-    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", "-", *options]
+    given = ["text-classification", "--model", folders["text-classification"], "--input", "-", *options]
     assert run(*given) == 2
     out, error = capsys.readouterr()
     assert words in error
@@ -192,7 +210,7 @@ def test_what_standard_input_cannot_be(
 def test_tasks_of_several_fields_need_json_lines(
     folders: Folders, photo: str, monkeypatch: pytest.MonkeyPatch, capsys: Shell
 ) -> None:
-    given = ["vqa", "--model", folders[TaskKind.VQA], "--input", "-"]
+    given = ["vqa", "--model", folders["vqa"], "--input", "-"]
     piped(monkeypatch, "what is it\n")
     assert run(*given) == 2
     words = 'standard input: give JSON lines such as {"image": "a.png", "question": "a text"}'
@@ -206,7 +224,7 @@ def test_bad_lines_may_be_passed_over(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, capsys: Shell
 ) -> None:
     piped(monkeypatch, '{"text": "a"}\nnonsense\n{"text": "b"}\n')
-    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", "-"]
+    given = ["text-classification", "--model", folders["text-classification"], "--input", "-"]
     assert run(*given) == 0
     out, error = capsys.readouterr()
     assert [json.loads(line)["row"] for line in out.splitlines()] == [1, 3]
@@ -218,7 +236,15 @@ def test_a_stream_goes_on_in_a_file(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Shell
 ) -> None:
     out = tmp_path / "out.jsonl"
-    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", "-", "--out", out]
+    given = [
+        "text-classification",
+        "--model",
+        folders["text-classification"],
+        "--input",
+        "-",
+        "--out",
+        out,
+    ]
     for content, answered in (("a\nb\n", 2), ("a\nb\nc\n", 3)):
         piped(monkeypatch, content)
         assert run(*given, "--quiet") == 0
@@ -231,7 +257,14 @@ def test_a_stream_goes_on_in_a_file(
 
 
 def test_one_input_goes_into_a_file(folders: Folders, photo: str, capsys: Shell) -> None:
-    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--out", "out.jsonl", "--quiet"]
+    given = [
+        "text-classification",
+        "--model",
+        folders["text-classification"],
+        "--out",
+        "out.jsonl",
+        "--quiet",
+    ]
     assert run(*given, "--text", "a red square") == 0
     assert run(*given, "--text", "a red square") == 0
     assert "(1 of them by earlier runs)" in capsys.readouterr().out
@@ -239,7 +272,14 @@ def test_one_input_goes_into_a_file(folders: Folders, photo: str, capsys: Shell)
     assert "out.jsonl holds answers with input" in capsys.readouterr().err
     assert len(lines(Path("out.jsonl"))) == 1
     before = Path(photo).read_bytes()
-    look = ["image-classification", "--model", folders[TaskKind.IMAGE], "--out", photo, "--restart"]
+    look = [
+        "image-classification",
+        "--model",
+        folders["image-classification"],
+        "--out",
+        photo,
+        "--restart",
+    ]
     for source in (["--image", photo], ["--input", photo]):
         assert run(*look, *source) == 2
         assert "is read, and" in capsys.readouterr().err
@@ -285,7 +325,7 @@ def test_mistakes_are_one_line(arguments: str, words: str, capsys: Shell) -> Non
 @pytest.mark.slow
 def test_a_real_pipe(folders: Folders, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "xfm.cli", "predict", "text-classification", "--model"]
-    command += [str(folders[TaskKind.TEXT]), "--input", "-", "--top-k", "1"]
+    command += [str(folders["text-classification"]), "--input", "-", "--top-k", "1"]
     done = subprocess.run(
         command, input="good\nbad\n", capture_output=True, text=True, check=True, cwd=tmp_path
     )
@@ -296,7 +336,7 @@ def test_a_real_pipe(folders: Folders, tmp_path: Path) -> None:
 def test_a_kept_column_that_no_row_has_is_told(folders: Folders, tmp_path: Path, capsys: Shell) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "a"}\n{"text": "b", "id": 7}\n')
-    given = ["text-classification", "--model", folders[TaskKind.TEXT], "--input", rows, "--keep"]
+    given = ["text-classification", "--model", folders["text-classification"], "--input", rows, "--keep"]
     assert run(*given, "id") == 0
     assert capsys.readouterr().err == ""
     assert run(*given, "id,nothing") == 0

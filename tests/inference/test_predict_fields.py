@@ -10,8 +10,6 @@ from PIL import Image
 import xfm
 from tests.inference.models import pictures, texts
 from tests.inference.support import Models, lines, same, write_lines
-from xfm.config.pipelines import FIELDS
-from xfm.config.task import TaskKind
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
@@ -22,7 +20,7 @@ from xfm.inference.predict.run import predict
 def answers(pipe: Pipeline[Any, Any], source: Path, columns: dict[str, str]) -> list[Any]:
     """What is written for the rows of a table."""
     out = source.with_name("out.jsonl")
-    predict(pipe, source, out, reading=Reading(FIELDS[pipe.task], ColumnMap(columns)), restart=True)
+    predict(pipe, source, out, reading=Reading(pipe.spec.inputs, ColumnMap(columns)), restart=True)
     return [row["prediction"] for row in lines(out)]
 
 
@@ -34,7 +32,7 @@ def as_png(picture: Image.Image) -> bytes:
 
 def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -> None:
     """As fine-tuning reads them: `left` and `right`, or a list; paths, or the pictures themselves."""
-    judge = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
+    judge = xfm.pipeline("visual-reasoning", model=models["reasoning"])
     shown, said = pictures(6), texts(5)
     expected = judge(
         [{"images": [shown[n], shown[n + 1]], "text": text} for n, text in enumerate(said)],
@@ -63,15 +61,15 @@ def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -
     ("name", "content", "words"),
     [
         ("a.csv", "left,text\n0.png,it\n", r"no column 'images' for .* \(two pictures, or left and right\)"),
-        ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" is empty; mend the row'),
-        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" is empty'),
-        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" is missing or empty'),
-        ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" is not a list'),
+        ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" == empty; mend the row'),
+        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" == empty'),
+        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" == missing or empty'),
+        ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" == not a list'),
         ("a.jsonl", '{"images": ["0.png"], "text": "it"}\n', r"a list of two pictures, not a list of 1"),
     ],
 )
 def test_half_a_pair_is_named(models: Models, tmp_path: Path, name: str, content: str, words: str) -> None:
-    judge = xfm.pipeline("visual-reasoning", model=models[TaskKind.REASONING])
+    judge = xfm.pipeline("visual-reasoning", model=models["reasoning"])
     pictures(1)[0].save(tmp_path / "0.png")
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words):
@@ -80,7 +78,7 @@ def test_half_a_pair_is_named(models: Models, tmp_path: Path, name: str, content
 
 def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path: Path) -> None:
     """A phrase and a second text may be mapped under these names."""
-    locate = xfm.pipeline("grounding", model=models[TaskKind.GROUNDING])
+    locate = xfm.pipeline("grounding", model=models["grounding"])
     pictures(1)[0].save(tmp_path / "0.png")
     (tmp_path / "a.csv").write_text("image,what\n0.png,a red square\n")
     same(
@@ -89,7 +87,7 @@ def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path:
     )
     with pytest.raises(UserError, match="--columns: text and phrase are one field; name it once"):
         answers(locate, tmp_path / "a.csv", {"phrase": "what", "text": "what"})
-    compare = xfm.pipeline("text-classification", model=models[TaskKind.TEXT])
+    compare = xfm.pipeline("text-classification", model=models["text-classification"])
     (tmp_path / "b.csv").write_text("one,other\na red square,it is blue\n")
     found = answers(compare, tmp_path / "b.csv", {"text": "one", "second": "other"})
     same(found, [compare(text="a red square", text_pair="it is blue")])
@@ -100,8 +98,8 @@ def test_a_folder_has_no_columns(models: Models, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     pictures(1)[0].save(tmp_path / "photos" / "0.png")
     for reading, option in (
-        (Reading(FIELDS[embed.task], keep=("id",)), "--keep"),
-        (Reading(FIELDS[embed.task], ColumnMap({"image": "file"})), "--columns"),
+        (Reading(embed.spec.inputs, keep=("id",)), "--keep"),
+        (Reading(embed.spec.inputs, ColumnMap({"image": "file"})), "--columns"),
     ):
         with pytest.raises(UserError, match=f"photos is a folder of pictures, .*; leave out {option}"):
             predict(embed, tmp_path / "photos", tmp_path / "out.jsonl", reading=reading)

@@ -8,25 +8,26 @@ from torch import Tensor
 
 from tests.modeling.build import tiny_config
 from xfm.config.model import ModelConfig
-from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
+from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.tasks import task_spec
 from xfm.interop.published.convert import Choices
 from xfm.interop.published.export import export
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 
-KINDS: list[TaskKind | None] = [None, *(kind for kind in TaskKind if kind is not TaskKind.CAPTIONING)]
+KINDS: list[str | None] = [None, *(kind for kind in str if kind != "captioning")]
 """What published files hold; the published code cannot write captions."""
 
 
-def task_config(kind: TaskKind | None) -> TaskConfig | None:
+def task_config(kind: str | None) -> TaskConfig | None:
     if kind is None:
         return None
-    head = ImageHead.PUBLISHED if kind is TaskKind.IMAGE else ImageHead.LINEAR
-    return TaskConfig(kind, 3 if kind in CLASSIFIERS else 0, head)
+    head = ImageHead.PUBLISHED if kind == "image-classification" else ImageHead.LINEAR
+    return TaskConfig(kind, 3 if task_spec(kind).classes else 0, head)
 
 
-def tiny(kind: TaskKind | None = None, config: ModelConfig | None = None, seed: int = 1) -> Pretrained:
+def tiny(kind: str | None = None, config: ModelConfig | None = None, seed: int = 1) -> Pretrained:
     """A model whose tensors are all random, biases and scales too."""
     config = config or tiny_config()
     torch.manual_seed(seed)
@@ -39,7 +40,7 @@ def tiny(kind: TaskKind | None = None, config: ModelConfig | None = None, seed: 
     return Pretrained(model.eval(), None, shown, {}, module)
 
 
-def tiny_file(path: Path, kind: TaskKind | None = None) -> dict[str, Tensor]:
+def tiny_file(path: Path, kind: str | None = None) -> dict[str, Tensor]:
     """Write a published file without our own settings; returns its tensors."""
     path.unlink(missing_ok=True)  # an export replaces no file
     export(tiny(kind), path)
@@ -52,7 +53,7 @@ def write(path: Path, state: dict[str, Tensor], config: Any = None, **options: A
     torch.save({"model": state, "config": {} if config is None else config}, path, **options)
 
 
-def choices(kind: TaskKind | None = None, **changes: Any) -> Choices:
+def choices(kind: str | None = None, **changes: Any) -> Choices:
     """For the tiny models: heads and projection are the recipe's."""
     return Choices(tiny_config(), kind, **changes)
 

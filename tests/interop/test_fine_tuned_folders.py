@@ -12,26 +12,25 @@ from tests.evaluation.tiny import SIDE
 from tests.inference.models import save, tuned
 from tests.interop.published_files import KINDS, tiny_file
 from xfm.cli import main
-from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.interop.loading import load
 from xfm.modeling.folder import load_model
 from xfm.modeling.model_files import FRESH
 
 AUTO = {
-    TaskKind.TEXT: transformers.AutoModelForSequenceClassification,
-    TaskKind.IMAGE: transformers.AutoModelForImageClassification,
+    "text-classification": transformers.AutoModelForSequenceClassification,
+    "image-classification": transformers.AutoModelForImageClassification,
 }
 
 
 @pytest.mark.parametrize("kind", list(AUTO))
-def test_auto_classes_take_the_head(tmp_path: Path, kind: TaskKind) -> None:
+def test_auto_classes_take_the_head(tmp_path: Path, kind: str) -> None:
     task: Any = load_model(save(tmp_path / "m", tuned(kind))).task
     model = AUTO[kind].from_pretrained(tmp_path / "m", num_labels=task.task.classes)
     head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
     assert head.keys() == task.added_state().keys()
     assert all(torch.equal(tensor, task.added_state()[name]) for name, tensor in head.items())
-    if kind is TaskKind.IMAGE:
+    if kind == "image-classification":
         pixels = torch.randn(2, 3, SIDE, SIDE)
         with torch.no_grad():
             assert torch.equal(model(pixel_values=pixels).logits, task(pixels))
@@ -56,7 +55,7 @@ def test_info_of_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_what_a_published_file_lacks_is_new(tmp_path: Path) -> None:
     """`xfm pretrain --init.model` trains it faster, as it does the fresh parts of a composed model."""
-    tiny_file(tmp_path / "a.th", TaskKind.RETRIEVAL)
+    tiny_file(tmp_path / "a.th", "retrieval")
     provenance = load(tmp_path / "a.th", heads=4).provenance
     assert provenance[FRESH] == ["bbox_head.", "language_head."]
     assert provenance["licences"]["code"] == "Apache-2.0"

@@ -13,15 +13,16 @@ import transformers
 import xfm
 import xfm.interop.transformers
 from tests.inference.models import TASKS, pictures, save, texts, tuned
-from xfm.config.task import ImageHead, TaskKind
+from xfm.config.task import ImageHead
+from xfm.config.tasks import task_specs
 from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.hub import save_pretrained
 from xfm.modeling.model_files import CONFIG
 
 AUTO = {
-    TaskKind.TEXT: transformers.AutoModelForSequenceClassification,
-    TaskKind.IMAGE: transformers.AutoModelForImageClassification,
+    "text-classification": transformers.AutoModelForSequenceClassification,
+    "image-classification": transformers.AutoModelForImageClassification,
 }
 
 
@@ -29,7 +30,7 @@ def theirs(task: str, folder: Path, **options: Any) -> Any:
     return transformers.pipeline(task, model=str(folder), device="cpu", **options)  # pyright: ignore
 
 
-def with_task(kind: TaskKind, **changes: Any) -> Pretrained:
+def with_task(kind: str, **changes: Any) -> Pretrained:
     """A tuned tiny model with another configuration of its task."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, kind, replace(TASKS[kind], **changes))
@@ -56,7 +57,7 @@ def assert_same(mine: list[Any], other: list[Any]) -> None:
     ids=str,
 )
 def test_texts_and_pairs_are_classified_alike(tmp_path: Path, changes: dict[str, Any]) -> None:
-    folder = save(tmp_path / "m", with_task(TaskKind.TEXT, **changes))
+    folder = save(tmp_path / "m", with_task("text-classification", **changes))
     ours, pipe = xfm.pipeline("text-classification", folder), theirs("text-classification", folder, top_k=5)
     said = [*texts(12), " ".join(texts(6, seed=3))]  # the last is longer than the model has positions
     assert_same(ours(said), pipe(said))
@@ -69,7 +70,7 @@ def test_texts_and_pairs_are_classified_alike(tmp_path: Path, changes: dict[str,
 @pytest.mark.parametrize("classes", [4, 1])
 def test_pictures_are_classified_alike(tmp_path: Path, classes: int) -> None:
     changes = {} if classes == 4 else {"classes": 1, "labels": ()}
-    folder = save(tmp_path / "m", with_task(TaskKind.IMAGE, **changes))
+    folder = save(tmp_path / "m", with_task("image-classification", **changes))
     ours, pipe = xfm.pipeline("image-classification", folder), theirs("image-classification", folder)
     shown = pictures(6)
     assert_same(ours(shown), pipe(shown))
@@ -114,7 +115,7 @@ def test_features_are_the_states_of_the_encoders(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- what the folder says
 def test_the_labels_stand_in_the_configuration(tmp_path: Path) -> None:
-    folder = save(tmp_path / "m", tuned(TaskKind.TEXT))
+    folder = save(tmp_path / "m", tuned("text-classification"))
     stored = json.loads((folder / CONFIG).read_text())
     assert stored["id2label"] == {"0": "bad", "1": "fair", "2": "good"}
     assert stored["label2id"] == {"bad": 0, "fair": 1, "good": 2}
@@ -129,7 +130,7 @@ def test_the_labels_stand_in_the_configuration(tmp_path: Path) -> None:
 
 
 def test_what_transformers_saves_keeps_labels_and_head(tmp_path: Path) -> None:
-    folder = save(tmp_path / "m", tuned(TaskKind.IMAGE))
+    folder = save(tmp_path / "m", tuned("image-classification"))
     pipe = theirs("image-classification", folder)
     pipe.save_pretrained(str(tmp_path / "saved"))
     shown = pictures(3)
@@ -137,21 +138,25 @@ def test_what_transformers_saves_keeps_labels_and_head(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- heads that do not fit
-@pytest.mark.parametrize("kind", [None, *(kind for kind in TaskKind if kind is not TaskKind.TEXT)], ids=str)
-def test_a_folder_without_the_head_is_refused(tmp_path: Path, kind: TaskKind | None) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [None, *(one.name for one in task_specs(tunable=True) if one.name != "text-classification")],
+    ids=str,
+)
+def test_a_folder_without_the_head_is_refused(tmp_path: Path, kind: str | None) -> None:
     folder = save(tmp_path / "m", tuned(kind))
     was = f"was fine-tuned for {kind}" if kind else "was not fine-tuned"
     with pytest.raises(UserError, match=rf"m {was}, and has no head for text-classification; .*num_labels"):
         theirs("text-classification", folder)
-    if kind is not TaskKind.IMAGE:
+    if kind != "image-classification":
         with pytest.raises(UserError, match=rf"m {was}, and has no head for image-classification; "):
             theirs("image-classification", folder)
 
 
 def test_the_published_head_of_pictures_is_refused(tmp_path: Path) -> None:
     """Whoever asks for a head to be trained gets one."""
-    folder = save(tmp_path / "m", with_task(TaskKind.IMAGE, image_head=ImageHead.PUBLISHED))
-    assert AUTO[TaskKind.IMAGE].from_pretrained(folder, num_labels=3).head.out_features == 3
+    folder = save(tmp_path / "m", with_task("image-classification", image_head=ImageHead.PUBLISHED))
+    assert AUTO["image-classification"].from_pretrained(folder, num_labels=3).head.out_features == 3
     with pytest.raises(
         UserError, match=r"the published head of image-classification, which .* does not have"
     ):
@@ -160,8 +165,8 @@ def test_the_published_head_of_pictures_is_refused(tmp_path: Path) -> None:
 
 def test_a_head_to_be_trained_is_asked_for(tmp_path: Path) -> None:
     """Its labels are not those of another task, or of another number of classes."""
-    folder = save(tmp_path / "m", tuned(TaskKind.TEXT))
-    text, image = AUTO[TaskKind.TEXT], AUTO[TaskKind.IMAGE]
+    folder = save(tmp_path / "m", tuned("text-classification"))
+    text, image = AUTO["text-classification"], AUTO["image-classification"]
     kept = text.from_pretrained(folder)
     assert kept.config.id2label == {0: "bad", 1: "fair", 2: "good"}
     for kind, classes in ((text, 5), (image, 3), (text, 1)):

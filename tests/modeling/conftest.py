@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
 from xfm.modeling.folder import Pretrained, save_model
 from xfm.modeling.task_models import build_task_model
 
@@ -21,7 +21,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a tiny model, and one of a classifier of texts with three classes."""
     place, model = tmp_path_factory.mktemp("models"), tiny_pretrained()
     save_tiny_model(place / "saved")
-    save(place / "tuned", replace(model, task=build_task_model(TaskConfig(TaskKind.TEXT, 3), model.model)))
+    save(
+        place / "tuned",
+        replace(model, task=build_task_model(TaskConfig("text-classification", 3), model.model)),
+    )
     return place
 
 

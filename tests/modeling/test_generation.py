@@ -19,7 +19,7 @@ from transformers import (
 
 from tests.modeling.build import memories, roberta_config, spread, tiny_config
 from xfm.config.generation import BeamSearch, Sampling
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
 from xfm.interop.published.names import to_published
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.generation import Generated, Marks, choose, generate, narrow
@@ -125,7 +125,7 @@ def as_transformers(model: XFM, decoder: Decoder) -> RobertaForCausalLM:
     config = roberta_config(c.language, c.fusion, is_decoder=True, add_cross_attention=True)
     reference = Reference(config).eval()
     native = {f"task.decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
-    published = to_published(native, model.config, TaskConfig(TaskKind.VQA))
+    published = to_published(native, model.config, TaskConfig("vqa"))
     state = {name.removeprefix("text_decoder."): tensor for name, tensor in published.items()}
     missing, unexpected = reference.load_state_dict(state, strict=False)
     assert not unexpected

@@ -15,7 +15,6 @@ from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
 from xfm.config.benchmark import BenchmarkRecipe
 from xfm.config.generation import BeamSearch
-from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.reports.scores import Score, read_scores
 from xfm.reproduce.benchmarks import BENCHMARKS
@@ -199,7 +198,7 @@ def test_answers_are_submitted_as_the_official_list_writes_them(
     corpus = replace(corpus, answers=("t-shirt", "don't know", "t shirt"))
     (job,) = find_jobs(data, ["vqa"], smoke=True)
     setting = Setting(str(model), data, tmp_path / "vqa", job.recipe, progress=False)
-    task = fine_tuned_task(TaskKind.VQA, corpus, ("don t know", "t shirt"), setting)
+    task = fine_tuned_task("vqa", corpus, ("don t know", "t shirt"), setting)
     assert set(task.predict(corpus.hidden["test-dev"])) <= {"don t know", "t shirt"}
     found = evaluate_fine_tuned(BENCHMARKS["vqa"], corpus, setting)
     given = [row["answer"] for path in found.submissions for row in json.loads(path.read_text())]
@@ -209,7 +208,7 @@ def test_answers_are_submitted_as_the_official_list_writes_them(
 def test_the_share_of_right_predictions_is_what_the_official_metric_says(data: Path) -> None:
     """Scores of the truth itself are 1 for every benchmark that has one."""
     for benchmark in BENCHMARKS.values():
-        if benchmark.kind in (TaskKind.RETRIEVAL, TaskKind.CAPTIONING, TaskKind.IMAGE):
+        if benchmark.kind in ("retrieval", "captioning", "image-classification"):
             continue
         for rows in benchmark.read(data).scored.values():
             truth = perfect(benchmark.kind, rows, benchmark.read(data).classes)
@@ -218,13 +217,13 @@ def test_the_share_of_right_predictions_is_what_the_official_metric_says(data: P
             assert shares == pytest.approx([1] * len(shares))
 
 
-def perfect(kind: TaskKind, rows, classes: tuple[str, ...]):
+def perfect(kind: str, rows, classes: tuple[str, ...]):
     match kind:
-        case TaskKind.VQA:
+        case "vqa":
             return [row.answer for row in rows]
-        case TaskKind.GROUNDING:
+        case "grounding":
             return [row.box for row in rows]
-        case TaskKind.REASONING:
+        case "reasoning":
             return [row.label for row in rows]
     if not classes:
         return [float(row.label) for row in rows]

@@ -23,6 +23,7 @@ from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.sampling import components, row_order
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.vqa import VqaTask
 from xfm.tasks.world_files import read_captioned, read_masked
 
@@ -64,7 +65,9 @@ def test_no_rows_are_refused() -> None:
 
 def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> None:
     rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, TaskSettings(batch_size=5))
+    task = GroundingTask(
+        pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), TaskSettings(batch_size=5)
+    )
     whole, later = list(task.batches(0, 9)), list(task.batches(6, 9))
     for ours, theirs in zip(whole[6:], later, strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
@@ -85,7 +88,7 @@ def test_fine_tuning_follows_from_the_seed(tiny_world: Path) -> None:
 
 def test_training_mode_is_restored_after_prediction(pretrained: Pretrained, tiny_world: Path) -> None:
     rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, TaskSettings())
+    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), TaskSettings())
     task.module.train()
     first = task.predict(rows, batch_size=5)
     assert task.module.training

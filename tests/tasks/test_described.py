@@ -23,11 +23,12 @@ from xfm.modeling.folder import Pretrained
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.sequences import sequence_losses, smoothed_losses
 from xfm.retrieval.ranks import rank
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalTask, owners, right_pairs
 from xfm.tasks.rows import Described
+from xfm.tasks.splits import SplitRows
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32, max_tokens=24)
 
@@ -56,7 +57,7 @@ def test_rows_of_one_picture_are_put_together() -> None:
 def test_an_epoch_shows_every_caption_once(
     pretrained: Pretrained, pictures: Pictures, rows: list[Described]
 ) -> None:
-    task = RetrievalTask(pretrained, pictures, rows, replace(SETTINGS, batch_size=13))
+    task = RetrievalTask(pretrained, pictures, SplitRows(rows), replace(SETTINGS, batch_size=13))
     (batch,) = task.batches(0, 1)
     assert len(batch.tokens.ids) == 13
     assert len({tuple(ids) for ids in batch.tokens.ids.tolist()}) == 13
@@ -69,7 +70,7 @@ def test_an_epoch_shows_every_caption_once(
 def test_captions_of_a_picture_are_positives_of_each_other(
     pretrained: Pretrained, pictures: Pictures, rows: list[Described]
 ) -> None:
-    task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
+    task = RetrievalTask(pretrained, pictures, SplitRows(rows), SETTINGS)
     pairs = [pair for pair in task.pairs if pair.image in (rows[0].image, rows[1].image)]
     assert len(pairs) == 3
     batch = task.collate(pairs)
@@ -84,7 +85,7 @@ def test_captions_of_a_picture_are_positives_of_each_other(
 
 
 def test_retrieval_learns(pretrained: Pretrained, pictures: Pictures, rows: list[Described]) -> None:
-    task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
+    task = RetrievalTask(pretrained, pictures, SplitRows(rows), SETTINGS)
     before = task.metrics(rows, task.predict(rows))
     tune(task, FinetuneConfig(steps=150, batch_size=8, lr=3e-3))
     after = task.metrics(rows, task.predict(rows))
@@ -95,7 +96,7 @@ def test_retrieval_learns(pretrained: Pretrained, pictures: Pictures, rows: list
 
 
 def test_recalls_from_ranks(pretrained: Pretrained, pictures: Pictures, rows: list[Described]) -> None:
-    task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
+    task = RetrievalTask(pretrained, pictures, SplitRows(rows), SETTINGS)
     ranks = [
         Ranks(0, (0, 7), 0, (0, 0), "", Path("a")),
         Ranks(4, (12,), 0, (12,), "", Path("a")),
@@ -112,7 +113,7 @@ def test_recalls_from_ranks(pretrained: Pretrained, pictures: Pictures, rows: li
 def test_predictions_are_the_evaluation_in_memory(
     pretrained: Pretrained, pictures: Pictures, rows: list[Described]
 ) -> None:
-    task = RetrievalTask(pretrained, pictures, rows, SETTINGS)
+    task = RetrievalTask(pretrained, pictures, SplitRows(rows), SETTINGS)
     found = task.predict(rows, batch_size=5)
     captions = [caption for row in rows for caption in row.captions]
     encoder = Encoder(task.module.model, task.tokenizer, SETTINGS.precision)
@@ -132,15 +133,6 @@ def test_captioning_overfits(pretrained: Pretrained, pictures: Pictures, rows: l
     tune(task, FinetuneConfig(steps=250, batch_size=6, lr=3e-3))
     assert task.predict(few) == [row.captions[0] for row in few]
     assert task.metrics(few, task.predict(few)) == {"word_f1": 1.0, "exact": 1.0}
-
-
-def test_the_blind_baseline_writes_one_caption_for_all(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Described]
-) -> None:
-    blind = CaptioningTask(pretrained, pictures, rows, replace(SETTINGS, blanked=Blanked.PICTURE))
-    moved = [replace(row, image=Path("/nowhere.png")) for row in rows]
-    assert len(set(blind.predict(moved))) == 1
-    assert len(pictures) == 0
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -171,7 +163,7 @@ def test_words_that_agree(reference: str, written: str, score: float) -> None:
 def test_guesses_are_captions_of_the_training_rows(
     pretrained: Pretrained, pictures: Pictures, rows: list[Described]
 ) -> None:
-    task = CaptioningTask(pretrained, pictures, rows, SETTINGS)
+    task = CaptioningTask(pretrained, pictures, SplitRows(rows), SETTINGS)
     known = {caption for row in rows for caption in row.captions}
     assert set(task.guess(rows, np.random.default_rng(0))) <= known
 
@@ -227,7 +219,7 @@ def test_repeated_captions_are_right_answers(pretrained: Pretrained, repeated: l
     rows = RetrievalTask.merge(repeated)
     assert len(rows) == 10  # files of equal bytes are one picture
     task = RetrievalTask(
-        pretrained, Pictures(pretrained.preprocessing), rows, replace(SETTINGS, batch_size=10)
+        pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), replace(SETTINGS, batch_size=10)
     )
     tune(task, FinetuneConfig(steps=150, batch_size=10, lr=3e-3))
     found = task.predict(rows)
@@ -241,7 +233,7 @@ def test_repeated_captions_are_right_answers(pretrained: Pretrained, repeated: l
 
 def test_equal_captions_are_positives_in_training(pretrained: Pretrained, repeated: list[Described]) -> None:
     rows = [repeated[0], repeated[5], repeated[1]]
-    task = RetrievalTask(pretrained, Pictures(pretrained.preprocessing), rows, SETTINGS)
+    task = RetrievalTask(pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), SETTINGS)
     batch = task.collate(rows)
     model, positive = task.module.model, torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
     with torch.no_grad():

@@ -15,10 +15,11 @@ from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.errors import UserError
 from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.grounding import GroundingBatch, GroundingTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Reference
+from xfm.tasks.splits import SplitRows
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
 
@@ -61,7 +62,7 @@ def test_overfits_a_handful_of_rows(
 
 
 def test_loss_is_l1_plus_giou(pretrained: Pretrained, pictures: Pictures, rows: list[Reference]) -> None:
-    task = GroundingTask(pretrained, pictures, rows, SETTINGS)
+    task = GroundingTask(pretrained, pictures, SplitRows(rows), SETTINGS)
     batch = task.collate(rows[:6])
     with torch.no_grad():
         losses, predicted = (
@@ -85,7 +86,7 @@ def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
     mirroring = replace(SETTINGS, image=ImageTrainingConfig(flip=0.5))
 
     def batches(some: list[Reference], settings: TaskSettings, start: int = 0) -> list[GroundingBatch]:
-        return list(GroundingTask(pretrained, pictures, some, settings).batches(start, 6))
+        return list(GroundingTask(pretrained, pictures, SplitRows(some), settings).batches(start, 6))
 
     changed = 0
     for ours, theirs in zip(batches(plain, mirroring), batches(plain, SETTINGS), strict=True):
@@ -105,28 +106,17 @@ def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
     for ours, theirs in zip(later, batches(plain, mirroring)[4:], strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
     both = [*sided, *(replace(row, phrase="a square") for row in sided)]  # one picture, two phrases
-    drawn = GroundingTask(pretrained, pictures, both, SETTINGS).drawn(0, 6)
+    drawn = GroundingTask(pretrained, pictures, SplitRows(both), SETTINGS).drawn(0, 6)
     for ours, theirs, some in zip(batches(both, mirroring), batches(both, SETTINGS), drawn, strict=True):
         named = ours.image_index[torch.tensor(["left" in row.phrase for row in some])]
         assert torch.equal(ours.pixels[named], theirs.pixels[named])
 
 
 def test_metrics_are_torchvisions(pretrained: Pretrained, pictures: Pictures, rows: list[Reference]) -> None:
-    task = GroundingTask(pretrained, pictures, rows, SETTINGS)
+    task = GroundingTask(pretrained, pictures, SplitRows(rows), SETTINGS)
     rng = np.random.default_rng(0)
     predicted = [tuple(np.clip(np.array(row.box) + rng.normal(0, 0.08, 4), 0, 1).tolist()) for row in rows]
     iou = box_iou(torch.tensor(predicted), torch.tensor([row.box for row in rows])).diag()
     found = task.metrics(rows, predicted)  # type: ignore[arg-type]
     assert found["acc50"] == pytest.approx((iou >= 0.5).float().mean().item())
     assert found["mean_iou"] == pytest.approx(iou.mean().item(), abs=1e-6)
-
-
-def test_the_blanked_baseline_never_sees_the_phrase(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
-) -> None:
-    blind = GroundingTask(pretrained, pictures, rows, replace(SETTINGS, blanked=Blanked.TEXT))
-    other = [replace(row, phrase="yes it is where") for row in rows]
-    assert blind.predict(rows) == blind.predict(other)
-    assert (blind.collate(rows).tokens.mask.sum(dim=1) == 2).all()  # <s></s>
-    task = GroundingTask(pretrained, pictures, rows, SETTINGS)
-    assert task.predict(rows) != task.predict(other)

@@ -9,10 +9,11 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import PicturePair
+from xfm.tasks.splits import SplitRows
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
 
@@ -39,13 +40,13 @@ def test_overfits_a_handful_of_rows(
 
 def logits_of(task: ReasoningTask, row: PicturePair) -> torch.Tensor:
     batch = task.collate([row])
-    return task.module(batch.pixels, batch.left, batch.right, batch.tokens)
+    return task.module(batch.pixels, batch.tokens, batch.index)
 
 
 def test_both_pictures_count_and_keep_their_sides(
     pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
 ) -> None:
-    task = ReasoningTask(pretrained, pictures, rows, SETTINGS)
+    task = ReasoningTask(pretrained, pictures, SplitRows(rows), SETTINGS)
     first, last = rows[0], rows[-3]
     with torch.no_grad():
         logits = logits_of(task, first)
@@ -56,7 +57,7 @@ def test_both_pictures_count_and_keep_their_sides(
         text = model.encode_text(batch.tokens.ids, batch.tokens.mask)
         left, right = (
             model.fuse(text, batch.tokens.mask, model.encode_image(batch.pixels[place]))[:, 0]
-            for place in (batch.left, batch.right)
+            for place in batch.index.t()
         )
         torch.testing.assert_close(logits, task.module.head(torch.cat([left, right], dim=-1)))
 
@@ -65,20 +66,9 @@ def test_sentences_about_shared_pictures_stand_together(
     pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
 ) -> None:
     alone = [replace(row, images=(row.images[0], row.images[0])) for row in rows]  # two sentences a picture
-    task = ReasoningTask(pretrained, pictures, alone, SETTINGS)
+    task = ReasoningTask(pretrained, pictures, SplitRows(alone), SETTINGS)
     for batch in task.batches(0, 6):
         assert len(batch.pixels) == 4
-
-
-def test_text_only_never_opens_a_picture(
-    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
-) -> None:
-    blind = ReasoningTask(pretrained, pictures, rows, replace(SETTINGS, blanked=Blanked.PICTURE))
-    nowhere = (Path("/a.jpg"), Path("/b.jpg"))
-    moved = [replace(row, images=nowhere) for row in rows]
-    assert blind.predict(rows) == blind.predict(moved)
-    assert len(pictures) == 0
-    assert blind.collate(rows).pixels.shape == (1, 3, 32, 32)
 
 
 def test_one_picture_is_not_enough(tmp_path: Path) -> None:

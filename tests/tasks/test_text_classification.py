@@ -13,9 +13,11 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.tuning_run import tune
-from xfm.modeling.folder import Pretrained
+from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import TRUTH, LabelledText
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.text_regression import TextRegressionTask
 from xfm.tasks.world_files import read_text_pairs
@@ -43,7 +45,9 @@ def test_overfits(pretrained: Pretrained, rows: list[LabelledText]) -> None:
 def test_the_files_of_the_embedded_world(pretrained: Pretrained, tiny_world: Path, tmp_path: Path) -> None:
     rows = read_text_pairs(tiny_world / "tasks/entailment/train.jsonl")
     assert {row.label for row in rows} == set(TRUTH)
-    assert TextClassificationTask(pretrained, rows, SETTINGS, TRUTH).collate(rows).targets.tolist() == [
+    assert TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(rows, labels=TRUTH), SETTINGS
+    ).collate(rows).targets.tolist() == [
         int(json.loads(line)["label"])
         for line in (tiny_world / "tasks/entailment/train.jsonl").read_text().splitlines()
     ]
@@ -57,7 +61,9 @@ def test_the_files_of_the_embedded_world(pretrained: Pretrained, tiny_world: Pat
 
 def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) -> None:
     before = {name: value.clone() for name, value in pretrained.model.state_dict().items()}
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
+    )
     task.loss(task.collate(PAIRS[:4]), torch.Generator()).total.backward()
     missing = [n for n, p in task.module.language.named_parameters() if p.grad is None or not p.grad.any()]
     assert not [name for name in missing if not name.endswith(("qkv.bias", "token_type"))]
@@ -66,32 +72,25 @@ def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) 
         assert torch.equal(before[name], value), f"fine-tuning changed the pre-trained {name}"
 
 
-def test_hypothesis_only_never_sees_the_first_text(pretrained: Pretrained) -> None:
-    other = [replace(row, text="yes it is where") for row in PAIRS]
-    blind = TextClassificationTask(pretrained, PAIRS, replace(SETTINGS, blanked=Blanked.FIRST_TEXT), TRUTH)
-    ours, theirs = blind.collate(PAIRS).tokens, blind.collate(other).tokens
-    assert torch.equal(ours.ids, theirs.ids)
-    assert torch.equal(ours.mask, theirs.mask)
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
-    assert not torch.equal(task.collate(PAIRS).tokens.ids, task.collate(other).tokens.ids)
-
-
 def test_heads_follow_from_the_seed_alone(pretrained: Pretrained) -> None:
     def head(seed: int) -> torch.Tensor:
         torch.rand(3)
         settings = replace(SETTINGS, seed=seed)
-        return TextClassificationTask(pretrained, PAIRS, settings, TRUTH).module.head[0].weight
+        return (
+            TextClassificationTask(
+                pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), settings
+            )
+            .module.head[0]
+            .weight
+        )
 
     assert torch.equal(head(0), head(0))
     assert not torch.equal(head(0), head(1))
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
+    )
     assert task.is_new("head.0.weight")
     assert not task.is_new("language.embeddings.words.weight")
-
-
-def test_impossible_baseline_is_refused(pretrained: Pretrained) -> None:
-    with pytest.raises(ValueError, match="has no picture"):
-        TextClassificationTask(pretrained, PAIRS, replace(SETTINGS, blanked=Blanked.PICTURE), TRUTH)
 
 
 def test_only_pairs_have_a_baseline_of_one_text() -> None:
@@ -100,7 +99,9 @@ def test_only_pairs_have_a_baseline_of_one_text() -> None:
 
 
 def test_a_missing_second_text_is_refused(pretrained: Pretrained) -> None:
-    task = TextClassificationTask(pretrained, PAIRS, SETTINGS, TRUTH)
+    task = TextClassificationTask(
+        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
+    )
     with pytest.raises(ValueError, match="second text"):
         task.collate([PAIRS[0], SINGLE[0]])
 
@@ -123,13 +124,13 @@ def test_values_of_any_scale_are_learned(pretrained: Pretrained, scale: float, s
     np.testing.assert_allclose(task.predict(rows), before, rtol=1e-4, atol=1e-2 * scale)
     batch = task.collate(rows)
     with torch.no_grad():
-        plain = task.module.eval()(batch.tokens)[:, 0]
+        plain = task.module.eval()(tokens=batch.tokens)[:, 0]
     np.testing.assert_allclose(plain.numpy(), before, rtol=1e-4, atol=1e-2 * scale)
 
 
 def test_correlations_are_those_of_scipy(pretrained: Pretrained) -> None:
     rows = values(1.0, 0.0)
-    task = TextRegressionTask(pretrained, rows, SETTINGS)
+    task = TextRegressionTask(pretrained, Pictures(Preprocessing(32)), SplitRows(rows), SETTINGS)
     guessed = np.random.default_rng(0).normal(size=len(rows)).tolist()
     truth = [float(row.label) for row in rows]
     found = task.metrics(rows, guessed)
@@ -138,4 +139,9 @@ def test_correlations_are_those_of_scipy(pretrained: Pretrained) -> None:
     constant = task.metrics(rows, task.constants(rows)["mean of the training rows"])
     assert constant == {"pearson": 0.0, "spearman": 0.0, "r2": pytest.approx(0.0)}
     equal = [replace(row, label=2.0) for row in rows]
-    assert TextRegressionTask(pretrained, equal, SETTINGS).metrics(equal, guessed)["pearson"] == 0.0
+    assert (
+        TextRegressionTask(pretrained, Pictures(Preprocessing(32)), SplitRows(equal), SETTINGS).metrics(
+            equal, guessed
+        )["pearson"]
+        == 0.0
+    )

@@ -8,9 +8,10 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
+from xfm.tasks.splits import SplitRows
 from xfm.tasks.vqa import VqaTask, frequent_answers, kind_key, vote_accuracy
 
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
@@ -27,7 +28,7 @@ def pictures(pretrained: Pretrained) -> Pictures:
 
 
 def build(pretrained: Pretrained, pictures: Pictures, rows: list[Question], **settings: object) -> VqaTask:
-    return VqaTask(pretrained, pictures, rows, replace(SETTINGS, **settings))  # type: ignore[arg-type]
+    return VqaTask(pretrained, pictures, SplitRows(rows), replace(SETTINGS, **settings))  # type: ignore[arg-type]
 
 
 def test_overfits_a_handful_of_rows(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:
@@ -46,21 +47,6 @@ def test_nothing_is_detached(pretrained: Pretrained, pictures: Pictures, rows: l
     model = task.module.model
     for part in (model.language.embeddings, model.vision.patch_embed, model.fusion.layers[0].attention):
         assert all(p.grad is not None and p.grad.any() for n, p in part.named_parameters() if n != "qkv.bias")
-
-
-def test_the_blanked_baseline_never_opens_a_picture(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
-) -> None:
-    blind = build(pretrained, pictures, rows, blanked=Blanked.PICTURE)
-    moved = [replace(row, image=Path("/nonexistent.jpg")) for row in rows]
-    assert blind.predict(moved) == blind.predict(rows)
-    assert len(pictures) == 0
-    batch = blind.collate(rows)
-    assert batch.pixels.shape == (1, 3, 32, 32)  # one blank picture for all rows
-    assert not batch.pixels.any()
-    torch.testing.assert_close(
-        blind.loss(batch, torch.Generator()).total, blind.loss(blind.collate(moved), torch.Generator()).total
-    )
 
 
 def test_the_task_itself_sees_the_picture(

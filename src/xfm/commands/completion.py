@@ -132,12 +132,11 @@ def _members(kind: Any) -> list[str]:
 def _known(verb: str, name: str) -> Iterable[str]:
     """The values of options that are checked when the command runs."""
     from xfm.config.load import recipe_names
-    from xfm.config.pipelines import ALSO, PipelineTask
-    from xfm.config.task import TaskKind
+    from xfm.config.tasks import task_names
     from xfm.config.training import Precision
 
     if name == "task":
-        return [*PipelineTask, *ALSO] if verb == "predict" else [*TaskKind]
+        return task_names(tunable=verb != "predict")
     if name == "templates":
         from xfm.frozen.prompt_templates import template_names
 

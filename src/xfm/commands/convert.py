@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xfm.config.options import new_parser
 from xfm.config.pixels import NORMALISATIONS
-from xfm.config.task import TaskKind
+from xfm.config.tasks import task_specs
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -49,7 +49,7 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "--task",
         type=str,
-        choices=[kind.value for kind in TaskKind],
+        choices=[spec.name for spec in task_specs(tunable=True)],
         default=None,
         help="where the tensors leave it open",
     )
@@ -83,9 +83,11 @@ def run(chosen: "Namespace") -> None:
 
     file, out = Path(chosen.file), Path(chosen.out)
     tokenizer = None if chosen.tokenizer is None else read_tokenizer(Path(chosen.tokenizer))
-    kind = None if chosen.task is None else TaskKind(chosen.task)
     choices = Choices(
-        load_recipe(chosen.recipe).model, kind, chosen.heads, tuple(filter(None, chosen.ignore.split(",")))
+        load_recipe(chosen.recipe).model,
+        chosen.task,
+        chosen.heads,
+        tuple(filter(None, chosen.ignore.split(","))),
     )
     mark = {"sha256": file_digest(file)} if file.is_file() else {}
     require_new_model(out, {"published": file.name, **mark})

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from xfm.config.task_spec import TaskSpec
+
 
 def parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm finetune`."""
     from xfm.config.finetune import FinetuneConfig
     from xfm.config.options import add_fields, new_parser
-    from xfm.config.task import TaskKind
 
     parser = new_parser(
         words=["task", "model"],
@@ -21,15 +22,7 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "                    [--test FILE] [--columns FIELD=COLUMN,...] [--FIELD VALUE ...]",
         description="Fine-tune a model on your own rows. The out folder gets the model, metrics.json and\n"
         "report.html; Ctrl-C saves, --resume continues.\n\n"
-        "tasks and the fields that they read:\n"
-        "  text-classification        text, label, for pairs second (--regression: label is a value)\n"
-        "  image-classification       image, label\n"
-        "  image-text-classification  image, text, label\n"
-        "  retrieval                  image, caption\n"
-        "  vqa                        image, question, answer (one, or a list of several people's), kind\n"
-        "  reasoning                  left, right (or images, a list of both), text, label\n"
-        "  grounding                  image, phrase, box\n"
-        "  captioning                 image, caption\n\n"
+        f"tasks and the fields that they read (optional ones in brackets):\n{_tasks()}\n\n"
         "A table is a .csv, .tsv, .jsonl or .parquet file, a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
         epilog="examples:\n"
@@ -39,7 +32,7 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm finetune grounding --model M --train boxes.csv --box-format xyxy --out runs/g\n"
         "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
     )
-    parser.add_argument("--task", type=str, required=True, help=", ".join(TaskKind))
+    parser.add_argument("--task", type=str, required=True, help="one of the above")
     parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
     parser.add_argument("--train", type=str, required=True, help="table with the training rows")
     parser.add_argument(
@@ -66,6 +59,26 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_fields(parser, FinetuneConfig)
     return parser
+
+
+def _tasks() -> str:
+    """Every task that models are fine-tuned for, with its fields."""
+    from xfm.config.tasks import task_specs
+
+    specs = task_specs(tunable=True)
+    width = max(len(spec.name) for spec in specs)
+    return "\n".join(f"  {spec.name:<{width}}  {fields_of(spec)}" for spec in specs)
+
+
+def fields_of(spec: "TaskSpec") -> str:
+    """The fields of a task's rows, as help writes them: with their other names, optional ones in brackets."""
+    said = [
+        " or ".join([*field.names, *([" and ".join(field.parts)] if field.parts else [])])
+        for field in spec.fields
+    ]
+    return ", ".join(
+        f"[{one}]" if field.optional else one for field, one in zip(spec.fields, said, strict=True)
+    )
 
 
 def run(chosen: "Namespace") -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
-from xfm.config.pipelines import ALSO, FIELDS, OPTIONS, PipelineTask, pipeline_task
 from xfm.config.spelling import early_word
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import GROUNDING, RETRIEVAL, task_names, task_spec, task_specs
 from xfm.errors import UserError, printable
 from xfm.inference.predict.inputs import add_inputs, chosen_source
 
@@ -20,17 +21,16 @@ if TYPE_CHECKING:
     from xfm.inference.predict.reading import RowSource
     from xfm.inference.predict.run import Outcome
 
-_TASKS = ", ".join(PipelineTask)
-
 
 def parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm predict`; the task that they begin with adds its own."""
     task = _task_of(options)
-    what = f"The task reads {_columns(task)}.\n" if task else f"Tasks: {_wrapped(_TASKS)}.\n"
+    what = f"The task reads {_columns(task)}.\n" if task else f"Tasks:\n{_tasks()}\n"
     parser = new_parser(
         words=["task", "model", "input"],
         prog="xfm predict",
-        usage=f"xfm predict {task or 'TASK'} --model MODEL INPUT [--out FILE] [--OPTION VALUE ...]",
+        usage=f"xfm predict {task.name if task else 'TASK'} --model MODEL INPUT [--out FILE] "
+        "[--OPTION VALUE ...]",
         description="Answer one input, every row of a table or of standard input, or every picture of a\n"
         "folder: a JSON line for each with its number, the columns of --keep, and the prediction.\n"
         "Without --out they are printed. A file of --out is only appended to: the same command goes\n"
@@ -38,12 +38,12 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "`xfm predict TASK --help` shows the columns and options of a task.",
         epilog="examples:\n"
         "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
-        "  xfm predict visual-question-answering --model runs/vqa --image cat.jpg --question 'what is it?'\n"
+        "  xfm predict vqa --model runs/vqa --image cat.jpg --question 'what is it?'\n"
         "  xfm predict image-classification --model runs/my/model --input cat.jpg\n"
         "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
         "  xfm predict embed --model runs/quickstart/model --input photos/ --out vectors.jsonl\n"
-        "  xfm predict visual-question-answering --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
+        "  xfm predict vqa --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
         "      --columns image=photo,question=q --keep id --max-bad 20",
     )
     parser.add_argument("--task", type=str, required=True, help="what to answer")
@@ -81,62 +81,59 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
     return parser
 
 
-def _add_options_of(task: PipelineTask, parser: "ArgumentParser") -> None:
+def _add_options_of(task: TaskSpec, parser: "ArgumentParser") -> None:
     """What only this task is asked."""
-    if task is PipelineTask.RETRIEVAL:
+    if task is RETRIEVAL:
         parser.add_argument(
             "--gallery",
             type=str,
             default=None,
             help="candidates: a folder of pictures, or a table (text or image)",
         )
-    if task is PipelineTask.GROUNDING:
+    if task is GROUNDING:
         parser.add_argument(
             "--draw", type=str, default=None, help="folder for the pictures, each with its box, by row number"
         )
-    if fields(OPTIONS[task]):
-        add_fields(parser, OPTIONS[task])
+    if fields(task.options):
+        add_fields(parser, task.options)
 
 
-def _task_of(options: Sequence[str]) -> PipelineTask | None:
+def _task_of(options: Sequence[str]) -> TaskSpec | None:
     """The task that the options begin with, None where help about all of them is asked for."""
-    first = early_word(options, "task", [*PipelineTask, *ALSO])
-    return None if first is None else pipeline_task(first)
+    first = early_word(options, "task", task_names())
+    return None if first is None else task_spec(first)
 
 
-def _columns(task: PipelineTask) -> str:
+def _columns(task: TaskSpec) -> str:
     found = [
         f"{field.name} ({field.meaning}{', may be missing' if field.optional else ''})"
-        for field in FIELDS[task]
+        for field in task.inputs
     ]
     return ", ".join(found)
 
 
-def _wrapped(names: str) -> str:
-    """Names on lines that fit a terminal."""
-    lines = [""]
-    for name in names.split(", "):
-        if len(lines[-1]) + len(name) > 80:
-            lines.append("")
-        lines[-1] += f"{name}, "
-    return "\n".join(lines).rstrip(", ")
+def _tasks() -> str:
+    """Every task with what it answers, a line each."""
+    specs = task_specs()
+    width = max(len(spec.name) for spec in specs)
+    return "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
 
 
-def _check(chosen: "Namespace", task: PipelineTask) -> None:
+def _check(chosen: "Namespace", task: TaskSpec) -> None:
     """Refuse options that do not suit one another."""
     if chosen.resume and chosen.restart:
         raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
     if chosen.out is None and (chosen.resume or chosen.restart):
         option = "--resume" if chosen.resume else "--restart"
         raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
-    if task is PipelineTask.RETRIEVAL and chosen.gallery is None:
+    if task is RETRIEVAL and chosen.gallery is None:
         raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
 
 
 def run(chosen: "Namespace") -> None:
     """Answer the rows, and say how many there were where they are not printed."""
-    task = pipeline_task(chosen.task)
-    options = assemble(OPTIONS[task], chosen)
+    task = task_spec(chosen.task)
+    options = assemble(task.options, chosen)
     _check(chosen, task)
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
@@ -146,12 +143,12 @@ def run(chosen: "Namespace") -> None:
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
-    reading = Reading(FIELDS[task], ColumnMap.parse(chosen.columns), keep, root, chosen.allow_urls)
+    reading = Reading(task.inputs, ColumnMap.parse(chosen.columns), keep, root, chosen.allow_urls)
     source = chosen_source(chosen, task, reading) or Path(chosen.input)
     if chosen.out is None and isinstance(source, Path):
         source = open_source(source, reading)
     pipe = pipeline(
-        task,
+        task.name,
         chosen.model,
         device=chosen.device,
         precision=chosen.precision,

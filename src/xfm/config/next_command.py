@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from xfm.config.pipelines import FIELDS, pipeline_task
+from xfm.config.tasks import task_spec
 
 READ = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Tables that `xfm predict` reads."""
@@ -58,8 +58,8 @@ def next_command(
         gallery = common_folder(shown) if shown else pictures or beside
         asked = {"text": given.get("caption", "caption"), "image": "none"}
     else:
-        for field in FIELDS[pipeline_task(task)]:
-            known = [name for name in (field.name, *field.also, *field.parts) if name in given]
+        for field in task_spec(task).inputs:
+            known = [name for name in (*field.names, *field.parts) if name in given]
             asked |= {name: given[name] for name in known}
     return command_line(
         "predict",

@@ -2,45 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from xfm.config.generation import BeamSearch, Generation, Sampling
 from xfm.config.ranges import check_range
-from xfm.errors import UserError, suggest
-
-
-class PipelineTask(StrEnum):
-    """What a pipeline answers."""
-
-    TEXT_CLASSIFICATION = "text-classification"
-    IMAGE_CLASSIFICATION = "image-classification"
-    IMAGE_TEXT_CLASSIFICATION = "image-text-classification"
-    ZERO_SHOT_IMAGE_CLASSIFICATION = "zero-shot-image-classification"
-    RETRIEVAL = "retrieval"
-    VISUAL_QUESTION_ANSWERING = "visual-question-answering"
-    VISUAL_REASONING = "visual-reasoning"
-    GROUNDING = "grounding"
-    CAPTIONING = "captioning"
-    FILL_MASK = "fill-mask"
-    EMBED = "embed"
-    IMAGE_TEXT_MATCHING = "image-text-matching"
-
-
-ALSO = {"vqa": PipelineTask.VISUAL_QUESTION_ANSWERING, "reasoning": PipelineTask.VISUAL_REASONING}
-"""What fine-tuning calls two of them."""
-
-
-def pipeline_task(name: str) -> PipelineTask:
-    """The task of a name; what a fine-tuning is called is understood too.
-
-    Raises:
-        UserError: there is no such task.
-    """
-    try:
-        return ALSO.get(name) or PipelineTask(name)
-    except ValueError:
-        hint = suggest(name, [*PipelineTask, *ALSO], f"known: {', '.join(PipelineTask)}")
-        raise UserError(f"unknown task {name}; {hint}") from None
 
 
 @dataclass(frozen=True)
@@ -63,11 +27,6 @@ class UrlRules:
         check_range("urls.max_bytes", self.max_bytes, 1)
         check_range("urls.seconds", self.seconds, 0.001, 3600)
         check_range("urls.redirects", self.redirects, 0, 20)
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    """A pipeline that needs no choice."""
 
 
 @dataclass(frozen=True)
@@ -195,78 +154,3 @@ class CaptionOptions:
             return Sampling(self.max_tokens, self.min_tokens, self.texts, *drawing)
         beams = max(self.beams, self.texts)
         return BeamSearch(self.max_tokens, self.min_tokens, self.texts, beams, self.length_penalty)
-
-
-Options = NoOptions | Best | ZeroShotOptions | RetrievalOptions | AnswerOptions | CaptionOptions
-
-OPTIONS: dict[PipelineTask, type] = {
-    PipelineTask.TEXT_CLASSIFICATION: Best,
-    PipelineTask.IMAGE_CLASSIFICATION: Best,
-    PipelineTask.IMAGE_TEXT_CLASSIFICATION: Best,
-    PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION: ZeroShotOptions,
-    PipelineTask.RETRIEVAL: RetrievalOptions,
-    PipelineTask.VISUAL_QUESTION_ANSWERING: AnswerOptions,
-    PipelineTask.VISUAL_REASONING: Best,
-    PipelineTask.GROUNDING: NoOptions,
-    PipelineTask.CAPTIONING: CaptionOptions,
-    PipelineTask.FILL_MASK: Best,
-    PipelineTask.EMBED: NoOptions,
-    PipelineTask.IMAGE_TEXT_MATCHING: NoOptions,
-}
-"""What each pipeline may be asked beside its input."""
-
-
-# ---------------------------------------------------------------- inputs
-class Holds(StrEnum):
-    """What a field of an input holds."""
-
-    TEXT = "a text"
-    PICTURE = "a picture"
-    TWO_PICTURES = "two pictures"
-
-
-@dataclass(frozen=True)
-class InputField:
-    """A field of a pipeline's input.
-
-    Attributes:
-        name: in mappings, and as a column.
-        holds: what it is.
-        optional: whether inputs may lack it.
-        also: other names that it is given by.
-        parts: columns of a table that together may stand in its place.
-    """
-
-    name: str
-    holds: Holds
-    optional: bool = False
-    also: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-
-    @property
-    def meaning(self) -> str:
-        """What it holds, for help and messages."""
-        return self.holds.value + (f", or {' and '.join(self.parts)}" if self.parts else "")
-
-
-_TEXT, _PICTURE = InputField("text", Holds.TEXT), InputField("image", Holds.PICTURE)
-_EITHER = (InputField("text", Holds.TEXT, True), InputField("image", Holds.PICTURE, True))
-
-FIELDS: dict[PipelineTask, tuple[InputField, ...]] = {
-    PipelineTask.TEXT_CLASSIFICATION: (_TEXT, InputField("text_pair", Holds.TEXT, True, ("second",))),
-    PipelineTask.IMAGE_CLASSIFICATION: (_PICTURE,),
-    PipelineTask.IMAGE_TEXT_CLASSIFICATION: (_PICTURE, _TEXT),
-    PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION: (_PICTURE,),
-    PipelineTask.RETRIEVAL: _EITHER,
-    PipelineTask.VISUAL_QUESTION_ANSWERING: (_PICTURE, InputField("question", Holds.TEXT)),
-    PipelineTask.VISUAL_REASONING: (
-        InputField("images", Holds.TWO_PICTURES, parts=("left", "right")),
-        _TEXT,
-    ),
-    PipelineTask.GROUNDING: (_PICTURE, InputField("text", Holds.TEXT, also=("phrase",))),
-    PipelineTask.CAPTIONING: (_PICTURE,),
-    PipelineTask.FILL_MASK: (_TEXT, InputField("image", Holds.PICTURE, True)),
-    PipelineTask.EMBED: _EITHER,
-    PipelineTask.IMAGE_TEXT_MATCHING: (_PICTURE, _TEXT),
-}
-"""What an input of each pipeline has; of `embed` and `retrieval` exactly one of the two."""

@@ -5,19 +5,8 @@ from enum import StrEnum
 
 from xfm.config.model import MAX_ROWS
 from xfm.config.ranges import check_range
-
-
-class TaskKind(StrEnum):
-    """The tasks that models are fine-tuned for (spec: fine-tuning)."""
-
-    TEXT = "text-classification"
-    IMAGE = "image-classification"
-    PAIR = "image-text-classification"
-    REASONING = "reasoning"
-    RETRIEVAL = "retrieval"
-    GROUNDING = "grounding"
-    VQA = "vqa"
-    CAPTIONING = "captioning"
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import task_spec
 
 
 class ImageHead(StrEnum):
@@ -27,16 +16,12 @@ class ImageHead(StrEnum):
     PUBLISHED = "published"
 
 
-CLASSIFIERS = frozenset({TaskKind.TEXT, TaskKind.IMAGE, TaskKind.PAIR, TaskKind.REASONING})
-"""The tasks whose head has classes."""
-
-
 @dataclass(frozen=True)
 class TaskConfig:
     """A task model.
 
     Attributes:
-        kind: the task.
+        kind: name of the task (`xfm.config.tasks`).
         classes: outputs of the head; 1 is a regression, 0 belongs to tasks without classes.
         image_head: the head of image classification.
         labels: names of the classes in the order of the outputs; empty where nobody named them, and for a
@@ -47,7 +32,7 @@ class TaskConfig:
             not known: then as long as the model takes.
     """
 
-    kind: TaskKind
+    kind: str
     classes: int = 0
     image_head: ImageHead = ImageHead.LINEAR
     labels: tuple[str, ...] = ()
@@ -61,9 +46,14 @@ class TaskConfig:
             raise ValueError("labels and answers must differ from one another")
         if self.max_tokens < 0:
             raise ValueError("max_tokens cannot be negative")
-        if (self.kind in CLASSIFIERS) != (self.classes > 0):
+        if self.spec.classes != (self.classes > 0):
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")
         check_range("classes", self.classes, 0, MAX_ROWS)
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task; raises UserError where nobody has registered it."""
+        return task_spec(self.kind)
 
     @property
     def names(self) -> tuple[str, ...]:

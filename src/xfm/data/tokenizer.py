@@ -15,6 +15,7 @@ import torch
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
 
+from xfm.config.task_spec import TextRule
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer_file import MAX_BYTES, checked_tokenizer
 from xfm.errors import UserError
@@ -33,6 +34,19 @@ def normalise_caption(text: str, max_words: int = 30) -> str:
     Returns an empty string when nothing but signs and spaces is left.
     """
     return " ".join(text.lower().translate(_SIGNS).split()[:max_words])
+
+
+def as_read(rule: TextRule, text: str, longest: int) -> str:
+    """A text as a task reads it, in training and in answers alike.
+
+    Args:
+        rule: of the task (`TaskSpec.text`).
+        text: as it was given.
+        longest: most tokens of a text.
+    """
+    if rule is TextRule.WRITTEN:
+        return text
+    return normalise_caption(text, longest) if rule is TextRule.LONG_CAPTION else normalise_caption(text)
 
 
 @dataclass(frozen=True)

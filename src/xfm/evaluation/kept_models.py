@@ -6,7 +6,6 @@ from pathlib import Path
 
 from xfm.config.evaluation import Part
 from xfm.config.next_command import command_line
-from xfm.config.pipelines import pipeline_task
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.training.pretrain import MODEL_FOLDER
 
@@ -40,7 +39,7 @@ def kept_models(out: Path, world: Path, validation: bool = False) -> list[KeptMo
             continue
         split = "validation" if validation else own.tests[0]
         rows, answers = world / "tasks" / part.value / f"{split}.jsonl", f"{part.value}-answers.jsonl"
-        asked = pipeline_task(own.task.kind)
+        asked = own.task.spec.name
         command = command_line("predict", asked, model=folder, input=rows, out=answers, columns=own.columns)
         size = sum(path.stat().st_size for path in folder.iterdir())
         found.append(KeptModel(part, folder, command, size))

@@ -13,8 +13,8 @@ from xfm.finetuning.leaderboard import THIS_MODEL, Leaderboard, Sort, System, le
 from xfm.finetuning.session import Session
 from xfm.metrics.calibration import Calibration, calibration
 from xfm.metrics.intervals import percentiles, resampled, row_groups
+from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.own import OwnTask
 from xfm.tasks.sampling import components
 
 SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
@@ -33,7 +33,7 @@ class Comparison:
 
 def compare(
     run: Session,
-    task: OwnTask[Any, Any, Any],
+    task: Task[Any, Any, Any],
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, list[Any]],
     single: Mapping[str, Found],
@@ -82,7 +82,7 @@ def compare(
     return Comparison(strong, boards)
 
 
-def groups_of(task: OwnTask[Any, Any, Any], rows: Sequence[Any]) -> NDArray[np.int64]:
+def groups_of(task: Task[Any, Any, Any], rows: Sequence[Any]) -> NDArray[np.int64]:
     """[N] the group of each row: rows that share a picture, directly or not, are one."""
     pictures = [task.pictures_of(row) for row in rows]
     numbers = components(own for own in pictures if own)
@@ -90,7 +90,7 @@ def groups_of(task: OwnTask[Any, Any, Any], rows: Sequence[Any]) -> NDArray[np.i
 
 
 def calibration_of(
-    task: OwnTask[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any]
+    task: Task[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any]
 ) -> Calibration | None:
     """How sure and how right a classifier is; None for tasks without classes."""
     if not isinstance(task, ClassTask) or not rows:
@@ -100,7 +100,7 @@ def calibration_of(
 
 
 def intervals(
-    task: OwnTask[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any], board: Leaderboard
+    task: Task[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any], board: Leaderboard
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals by metric: the primary one's of the leaderboard, bootstrapped ones of the others."""
     found: dict[str, tuple[float, float]] = {}

@@ -12,8 +12,9 @@ from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
 from xfm.errors import UserError
 from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.finetuning.usable import readable_rows
+from xfm.tasks.base import Task
+from xfm.tasks.cases import CellMeaning
 from xfm.tasks.classes import class_names, require_classes
-from xfm.tasks.own import OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.sampling import components
 from xfm.tasks.splits import SplitRows
@@ -66,13 +67,13 @@ class OwnData(Generic[Row]):
     row_places: Mapping[Row, str]
 
 
-def reading(config: FinetuneConfig) -> Reading:
+def reading(config: FinetuneConfig) -> CellMeaning:
     """How cells are meant."""
-    return Reading(config.box_format, config.box_unit, config.regression)
+    return CellMeaning(config.box_format, config.box_unit, config.regression)
 
 
 def read_data(
-    task: type[OwnTask[Row, Any, Any]],
+    task: type[Task[Row, Any, Any]],
     tables: Tables,
     config: FinetuneConfig,
     out: Path,
@@ -128,7 +129,7 @@ def read_data(
 
 
 def _read_all(
-    task: type[OwnTask[Row, Any, Any]],
+    task: type[Task[Row, Any, Any]],
     tables: Tables,
     given: Mapping[str, str | Path | None],
     config: FinetuneConfig,
@@ -140,7 +141,7 @@ def _read_all(
     """All rows of the tables that are given, and those that can be used with what the task makes of them."""
     store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
-        name: read_table(source, task.fields, tables.columns, store, root, left_out)
+        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out)
         for name, source in given.items()
         if source is not None
     }
@@ -151,7 +152,7 @@ def _read_all(
 
 
 def _places(
-    task: type[OwnTask[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
+    task: type[Task[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
 ) -> tuple[dict[Path, str], dict[Row, str]]:
     """File and row in which each picture is first named, and those of each typed row."""
     places: dict[Path, str] = {}
@@ -183,7 +184,7 @@ def _as_before(
 
 
 def _part(
-    task: type[OwnTask[Row, Any, Any]],
+    task: type[Task[Row, Any, Any]],
     typed: Mapping[str, list[tuple[TableRow, Row]]],
     shares: Mapping[str, float],
     seed: int,
@@ -203,7 +204,7 @@ def _part(
     return {**typed, "train": found.pop("rest"), **found}
 
 
-def _groups(task: type[OwnTask[Row, Any, Any]], rows: Sequence[Row]) -> list[Hashable]:
+def _groups(task: type[Task[Row, Any, Any]], rows: Sequence[Row]) -> list[Hashable]:
     """Rows that share a picture, or have no picture and the same texts, may not be parted.
 
     Where pictures connect more than half of the rows, every row stands alone: no split would be possible.
@@ -219,7 +220,7 @@ def _groups(task: type[OwnTask[Row, Any, Any]], rows: Sequence[Row]) -> list[Has
 
 
 def _labels(
-    task: type[OwnTask[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
+    task: type[Task[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
 ) -> tuple[str, ...]:
     """The classes of the training rows; the other splits may have no others.
 

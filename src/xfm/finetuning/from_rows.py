@@ -12,7 +12,6 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
-from xfm.config.task import TaskKind
 from xfm.data.left_out import BAD_FILE
 from xfm.errors import UserError
 from xfm.finetuning.compare import compare, intervals
@@ -72,7 +71,7 @@ class FinetuneResult:
 
 @holds("out")
 def finetune_rows(
-    kind: TaskKind,
+    kind: str,
     model: Path | str,
     data: SplitRows[Any],
     config: FinetuneConfig,
@@ -130,7 +129,7 @@ def finetune_rows(
     for name, rows in tests.items():
         others = {**single, **compared.strong}
         metrics = {baseline: found.metrics[name] for baseline, found in others.items()}
-        add_scores(result, task, f"{kind.value}/{name}", rows, predictions[name], metrics)
+        add_scores(result, task, f"{kind}/{name}", rows, predictions[name], metrics)
     flags = tuple(_flags(run, task, tuned, compared.boards))
     said, path, boards = run.left_out.sentence(out / BAD_FILE), out / MODEL_FOLDER, compared.boards
     found = FinetuneResult(
@@ -206,7 +205,7 @@ def _intervals(run: Session, found: FinetuneResult) -> dict[str, tuple[float, fl
     """95 % intervals by the keys of the scores."""
     task, tests = found.task, run.tests
     return {
-        f"{task.kind.value}/{name}/{metric}": ends
+        f"{task.spec.name}/{name}/{metric}": ends
         for name, board in found.leaderboards.items()
         for metric, ends in intervals(task, tests[name], found.predictions[name], board).items()
     }
@@ -216,7 +215,7 @@ def _next(run: Session, model: Path, origin: Origin) -> str:
     """A command that can be pasted: the model's answers to the table that it was tested on."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}
-    task, table = run.type.kind.value, origin.table or "new.csv"
+    task, table = run.type.spec.name, origin.table or "new.csv"
     return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown)
 
 

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.pipelines import ALSO
-from xfm.config.task import TaskKind
+from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap
-from xfm.errors import UserError, suggest
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
@@ -17,7 +15,6 @@ from xfm.finetuning.start import find_model, load_base
 from xfm.locks import holds
 from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.registry import task_class
 
 
 @holds("out")
@@ -66,8 +63,8 @@ def finetune(
         >>> done.scores["text-classification/test/accuracy"].value
     """
     config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
-    kind = task_kind(task)
-    check_applicable(kind, config)
+    spec = task_spec(task)
+    check_applicable(spec, config)
     check_folder(out, resume)  # before anything is written into it
     find_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
@@ -75,7 +72,7 @@ def finetune(
     tables = Tables(train, valid, test, mapped, root, parted)
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)
-    data = read_data(task_class(kind, config.regression), tables, config, out, decoded, left_out, progress)
+    data = read_data(spec.task_class(config.regression), tables, config, out, decoded, left_out, progress)
     origin = Origin(
         data.places,
         data.sources,
@@ -86,18 +83,6 @@ def finetune(
         base=(pretrained, decoded),
         left_out=left_out,
     )
-    return finetune_rows(kind, model, data.rows, config, out, resume=resume, progress=progress, origin=origin)
-
-
-def task_kind(name: str) -> TaskKind:
-    """A task by name; what a pipeline is called is understood too.
-
-    Raises:
-        UserError: there is no such task; names the closest, or lists those that there are.
-    """
-    also = {pipeline.value: kind for kind, pipeline in ALSO.items()}
-    try:
-        return TaskKind(also.get(name, name))
-    except ValueError:
-        hint = suggest(name, [*TaskKind])
-        raise UserError(f"there is no task {name!r}; {hint}") from None
+    return finetune_rows(
+        spec.name, model, data.rows, config, out, resume=resume, progress=progress, origin=origin
+    )

@@ -19,7 +19,7 @@ from xfm.metrics.intervals import (
     resampled_means,
 )
 from xfm.metrics.numbers import points
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import Task
 
 THIS_MODEL = "this model"
 FEW_RESAMPLES, FEWEST, SCORED = 300, 50, 1_500_000
@@ -126,7 +126,7 @@ class System:
 
 
 def leaderboard(
-    task: OwnTask[Any, Any, Any],
+    task: Task[Any, Any, Any],
     split: str,
     rows: Sequence[Any],
     systems: Sequence[System],
@@ -240,7 +240,7 @@ def _told(system: System) -> dict[str, Any]:
 
 
 def _samples(
-    task: OwnTask[Any, Any, Any],
+    task: Task[Any, Any, Any],
     split: str,
     rows: Sequence[Any],
     systems: Sequence[Found],

@@ -23,9 +23,10 @@ from xfm.reports.lines import Line, line_of
 from xfm.reports.page import page_template
 from xfm.reports.scores import Score, write_output
 from xfm.reports.thumbnails import Thumbnails
+from xfm.tasks.base import Task
+from xfm.tasks.cases import Case
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import with_unknown
-from xfm.tasks.own import Case, OwnTask
 from xfm.training.flags import read_flags
 from xfm.training.logging import LOG_FILE
 
@@ -93,7 +94,7 @@ class Split:
 
 def write_report(
     out: Path,
-    task: OwnTask[Any, Any, Any],
+    task: Task[Any, Any, Any],
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, Sequence[Any]],
     scores: Mapping[str, Score],
@@ -119,7 +120,7 @@ def write_report(
         _split(task, name, rows, predictions[name], scores, details, places) for name, rows in tests.items()
     ]
     page = page_template("finetune.html", Thumbnails(Path("/"))).render(
-        task=task.kind.value,
+        task=task.spec.name,
         facts=details.get("facts") or facts(details, tuned, task.primary),
         new_rows="facts" in details,
         splits=splits,
@@ -127,7 +128,7 @@ def write_report(
         validation="validation" in tests,
         flags=read_flags(details),
         next_command=details.get("next") or "",
-        chart=_chart(out, task.kind.value, task.primary, tuned),
+        chart=_chart(out, task.spec.name, task.primary, tuned),
         sources=details["sources"],
         left_out=details["left_out"]["says"],
         left_out_lines=left_out_lines(details["left_out"]),
@@ -163,7 +164,7 @@ def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tu
 
 
 def _split(
-    task: OwnTask[Any, Any, Any],
+    task: Task[Any, Any, Any],
     name: str,
     rows: Sequence[Any],
     predictions: Sequence[Any],
@@ -171,7 +172,7 @@ def _split(
     details: Mapping[str, Any],
     places: PlaceOf,
 ) -> Split:
-    start = f"{task.kind.value}/{name}/"
+    start = f"{task.spec.name}/{name}/"
     keys = [key for key in scores if key.startswith(start) and not key.endswith(f"/{CALIBRATION}")]
     lines = {key: _line(key, scores, details) for key in keys}
     cases = [(task.case(row, one), row) for row, one in zip(rows, predictions, strict=True)]
@@ -206,7 +207,7 @@ def _line(key: str, scores: Mapping[str, Score], details: Mapping[str, Any]) -> 
     return replace(line, low=low, high=high, verdict=verdict)
 
 
-def classes_of(task: ClassTask[Any, Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
+def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
     """The table of classes, the confusion matrix and the most frequent errors of a split."""
     truth = [task.class_of(row) for row in rows]
     names = with_unknown(task.labels.names, truth)

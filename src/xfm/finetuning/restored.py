@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import VQA
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
@@ -15,9 +16,9 @@ from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import LONGEST, fitting_length, text_limit
 from xfm.finetuning.usable import readable_rows
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import TaskSettings
+from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.own import OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 from xfm.tasks.vqa import VqaTask
@@ -35,13 +36,13 @@ def task_of(base: Pretrained, path: Path) -> TaskConfig:
             "evaluate it on the embedded data, with --world in place of --test"
         )
     told = base.task.task
-    if told.kind is TaskKind.VQA and not told.answers:
+    if told.kind == VQA.name and not told.answers:
         raise UserError(f"{path} has no list of answers to rank; fine-tune it on questions of your own first")
     return told
 
 
 def restored(
-    kind: type[OwnTask[Any, Any, Any]],
+    kind: type[Task[Any, Any, Any]],
     base: Pretrained,
     pictures: Pictures,
     rows: Sequence[Any],
@@ -63,7 +64,7 @@ def restored(
     fitting = fitting_length(kind, rows, base.given_tokenizer, min(limit, LONGEST))
     settings = replace(settings, max_tokens=told.max_tokens or fitting)
     data = SplitRows(rows, labels=labels, answers=told.answers)
-    task = kind.build(base, pictures, data, settings)
+    task = kind(base, pictures, data, settings)
     task.finish()
     task.module.load_state_dict(base.task.state_dict())
     task.module.eval()
@@ -89,9 +90,9 @@ class NewRows:
     @classmethod
     def of(
         cls,
-        kind: type[OwnTask[Any, Any, Any]],
+        kind: type[Task[Any, Any, Any]],
         table: Sequence[TableRow],
-        how: Reading,
+        how: CellMeaning,
         pictures: Pictures,
         left_out: LeftOut,
         progress: bool = False,

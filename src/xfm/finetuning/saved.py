@@ -6,18 +6,14 @@ from typing import Any
 
 import torch
 
-from xfm.config.task import TaskKind
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.modeling.folder import Pretrained, save_model
 from xfm.modeling.model_files import FRESH
-from xfm.tasks.own import OwnTask
-
-_ADD_NOTHING = frozenset({TaskKind.RETRIEVAL, TaskKind.GROUNDING})
-"""Tasks whose heads are the pre-trained ones: heads that were new are trained on."""
+from xfm.tasks.base import Task
 
 
 def save_tuned(
-    folder: Path, task: OwnTask[Any, Any, Any], pretrained: Pretrained, provenance: dict[str, Any]
+    folder: Path, task: Task[Any, Any, Any], pretrained: Pretrained, provenance: dict[str, Any]
 ) -> None:
     """Write the model of a fine-tuning, whole or not at all.
 
@@ -35,7 +31,7 @@ def save_tuned(
 
 
 def provenance_of(
-    task: OwnTask[Any, Any, Any],
+    task: Task[Any, Any, Any],
     pretrained: Pretrained,
     began_from: str,
     run: TuningRun,
@@ -53,9 +49,10 @@ def provenance_of(
         settings: everything else that its numbers depend on, by name.
     """
     before = pretrained.provenance
-    fresh = before.get(FRESH) if task.kind not in _ADD_NOTHING else None
+    trained_on = bool(task.spec.uses)  # what only stands beside the new head stays as it began
+    fresh = None if trained_on else before.get(FRESH)
     return {
-        "task": task.kind.value,
+        "task": task.spec.name,
         "fine_tuned_from": began_from,
         "steps": run.step,
         "best_step": run.best.step if run.best else None,

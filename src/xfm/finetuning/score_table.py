@@ -12,7 +12,6 @@ from tqdm import tqdm
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.next_command import next_command
-from xfm.config.task import TaskKind
 from xfm.config.training import Precision
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, read_table
@@ -33,7 +32,6 @@ from xfm.reports.scores import Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.registry import task_class
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
 from xfm.training.pretrain import MODEL_FOLDER
@@ -112,7 +110,7 @@ def score(
     base = load_base(path)
     told = task_of(base, path)
     config = FinetuneConfig(
-        regression=told.kind is TaskKind.TEXT and told.classes == 1,
+        regression=bool(told.spec.values) and told.classes == 1,
         box_format=BoxFormat(box_format),
         box_unit=BoxUnit(box_unit),
         image_head=told.image_head,
@@ -121,12 +119,12 @@ def score(
         batch_size=BATCH,
         device=str(pick_device(device)),
     )
-    check_applicable(told.kind, config)
-    kind = task_class(told.kind, config.regression)
+    check_applicable(told.spec, config)
+    kind = told.spec.task_class(config.regression)
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
     root = None if pictures is None else home_path(pictures)
     left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
-    table = read_table(test, kind.fields, mapped, out / PICTURES_FOLDER, root, left_out)
+    table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out)
     rows = NewRows.of(kind, table, reading(config), decoded, left_out, progress)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
     require_free(out, maker)
@@ -143,7 +141,7 @@ def score(
         "left_out": left_out.kept_in(out),
         "partial_pictures": partial,
         "made_by": asdict(maker),
-        "next": next_command(told.kind.value, model, test, out, named, root, shown),
+        "next": next_command(told.kind, model, test, out, named, root, shown),
     }
     return _score(out, task, rows, unknown, more)
 
@@ -159,7 +157,7 @@ def _score(
     began = time.perf_counter()
     predictions = task.predict(rows.rows)
     result = PartResult()
-    add_scores(result, task, f"{task.kind.value}/{SPLIT}", rows.rows, predictions, {})
+    add_scores(result, task, f"{task.spec.name}/{SPLIT}", rows.rows, predictions, {})
     _name_baselines(result)
     said = more["left_out"]["says"]
     found = Scored(out, result.scores, _intervals(result), predictions, unknown, said, more["next"])

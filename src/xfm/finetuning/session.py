@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.task import TaskKind
+from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.finetuning.adapt import merge
@@ -27,17 +27,15 @@ from xfm.finetuning.watch import BEST_FOLDER
 from xfm.modeling.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.results_folder import digest
-from xfm.tasks.base import Blanked
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import Blanked, Task
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.registry import task_class
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 from xfm.training.changes import SHOWN
 from xfm.training.checkpoint import list_checkpoints
 
 BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
-AnyTask = OwnTask[Any, Any, Any]
+AnyTask = Task[Any, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class Session:
     @classmethod
     def begin(
         cls,
-        kind: TaskKind,
+        kind: str,
         model: Path | str,
         data: SplitRows[Any],
         config: FinetuneConfig,
@@ -118,8 +116,9 @@ class Session:
         left_out = origin.left_out or LeftOut(config.max_bad)
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
-        check_applicable(kind, config)
-        task = task_class(kind, config.regression)
+        spec = task_spec(kind)
+        check_applicable(spec, config)
+        task = spec.task_class(config.regression)
         if origin.base is None:
             pretrained = load_base(model, config.image_size)
             pictures = Pictures(pretrained.preprocessing)
@@ -127,7 +126,7 @@ class Session:
         else:
             pretrained, pictures = origin.base
         pictures.lost = left_out  # what goes bad from here on
-        epoch, width = task.epoch(data.train), head_width(pretrained, kind)
+        epoch, width = task.epoch(data.train), head_width(pretrained, spec)
         fit, fitting = fitted(config, epoch, width), fitted(replace(config, steps=0), epoch, width).steps
         limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
         if not config.max_tokens:
@@ -160,7 +159,7 @@ class Session:
         """What a resumed run must agree with (but for the device), see `xfm.training.loop.train`."""
         data = {"train": self.data.train, "valid": self.data.valid, **self.data.tests}
         return {
-            "task": self.type.kind.value,
+            "task": self.type.spec.name,
             "model": self.model,
             "without": blanked.value,
             "seed": self.config.seed,  # before the rows, which it parts: it is what the user sees
@@ -176,7 +175,7 @@ class Session:
         if blanked is not Blanked.NOTHING and config.baseline_steps:
             every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)
-        task = self.type.build(self.pretrained, self.pictures, self.data, task_settings(config, blanked))
+        task = self.type(self.pretrained, self.pictures, self.data, task_settings(config, blanked))
         resume = resume and (blanked is Blanked.NOTHING or bool(list_checkpoints(folder)))
         settings = self.settings(blanked)
         tuned = tune(task, config, self.data.valid, folder, settings, resume=resume, progress=self.progress)

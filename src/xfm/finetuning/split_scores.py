@@ -5,15 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from xfm.finetuning.compare import calibration_of
 from xfm.metrics.calibration import CALIBRATION
 from xfm.reports.results import PartResult
-from xfm.tasks.base import BatchT, Prediction, Row
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import BatchT, Prediction, Row, Task
 
 Metrics = Mapping[str, float]
 
 
 def add_scores(
     result: PartResult,
-    task: OwnTask[Row, BatchT, Prediction],
+    task: Task[Row, BatchT, Prediction],
     place: str,
     rows: Sequence[Row],
     predictions: Sequence[Prediction],
@@ -45,6 +44,6 @@ def add_scores(
         result.add(f"{place}/{CALIBRATION}", found.error, 0.0, found.n, seed)
 
 
-def constant_metrics(task: OwnTask[Row, BatchT, Prediction], rows: Sequence[Row]) -> dict[str, Metrics]:
+def constant_metrics(task: Task[Row, BatchT, Prediction], rows: Sequence[Row]) -> dict[str, Metrics]:
     """The metrics of the guesses that training rows suggest whatever the input, by their names."""
     return {name: task.metrics(rows, guessed) for name, guessed in task.constants(rows).items()}

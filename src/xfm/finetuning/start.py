@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.task import TaskKind
+from xfm.config.task_spec import TaskSpec
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.files import model_folder
 from xfm.interop.loading import load
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import Task
 
 LONGEST, STEP = 512, 8
 """Texts are cut there unless more is asked for; lengths are multiples of the step."""
@@ -46,10 +46,10 @@ def find_model(model: Path | str) -> Path:
     return path
 
 
-def head_width(pretrained: Pretrained, kind: TaskKind) -> int:
+def head_width(pretrained: Pretrained, spec: TaskSpec) -> int:
     """Width of the encoder that the task's head stands on."""
     config = pretrained.model.config
-    return config.vision.width if kind is TaskKind.IMAGE else config.language.width
+    return config.language.width if spec.has_texts else config.vision.width
 
 
 def text_limit(pretrained: Pretrained) -> int:
@@ -58,11 +58,13 @@ def text_limit(pretrained: Pretrained) -> int:
 
 
 def fitting_length(
-    task: type[OwnTask[Any, Any, Any]], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int
+    task: type[Task[Any, Any, Any]], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int
 ) -> int:
     """Tokens that hold the longest text of the rows, a multiple of `STEP`; `LONGEST` or the limit at most."""
     seen = [task.texts_of(row) for row in rows[:SAMPLED]]
-    texts = [" ".join(own) for own in seen if own] if task.paired else [text for own in seen for text in own]
+    texts = (
+        [" ".join(own) for own in seen if own] if task.spec.paired else [text for own in seen for text in own]
+    )
     if not texts or tokenizer is None:
         return min(limit, LONGEST)
     longest = max(len(ids) for ids, _ in tokenizer.encode_lists(texts, LONGEST))

@@ -12,7 +12,8 @@ from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.reports.stored import DETAILS
-from xfm.tasks.own import OwnTask, Reading
+from xfm.tasks.base import Task
+from xfm.tasks.cases import CellMeaning
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 
@@ -22,9 +23,9 @@ _SHOWN = 3
 
 # ---------------------------------------------------------------- rows of tables
 def readable_rows(
-    task: type[OwnTask[Row, Any, Any]],
+    task: type[Task[Row, Any, Any]],
     raw: Mapping[str, Sequence[TableRow]],
-    how: Reading,
+    how: CellMeaning,
     left_out: LeftOut,
     pictures: Pictures | None = None,
     progress: bool = False,
@@ -50,7 +51,7 @@ def readable_rows(
 
 
 def _typed(
-    task: type[OwnTask[Row, Any, Any]], rows: Sequence[TableRow], how: Reading, left_out: LeftOut
+    task: type[Task[Row, Any, Any]], rows: Sequence[TableRow], how: CellMeaning, left_out: LeftOut
 ) -> list[tuple[TableRow, Row]]:
     """Rows with what a task makes of them, but for those that cannot do without their picture."""
     found: list[tuple[TableRow, Row]] = []
@@ -63,7 +64,7 @@ def _typed(
 
 
 def _readable(
-    task: type[OwnTask[Row, Any, Any]],
+    task: type[Task[Row, Any, Any]],
     typed: Mapping[str, list[tuple[TableRow, Row]]],
     pictures: Pictures,
     left_out: LeftOut,
@@ -84,7 +85,7 @@ def _readable(
 
 # ---------------------------------------------------------------- typed rows
 def usable_rows(
-    task: type[OwnTask[Any, Any, Any]],
+    task: type[Task[Any, Any, Any]],
     data: SplitRows[Any],
     pictures: Pictures,
     left_out: LeftOut,
@@ -115,7 +116,7 @@ def usable_rows(
 def without(
     rows: Sequence[Any],
     bad: Mapping[Path, str],
-    task: type[OwnTask[Any, Any, Any]],
+    task: type[Task[Any, Any, Any]],
     split: str,
     left_out: LeftOut,
 ) -> Sequence[Any]:

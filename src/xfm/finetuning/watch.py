@@ -74,7 +74,9 @@ class Watch(Generic[Row, BatchT, Prediction]):
             UserError: names it, and those that there are.
         """
         if self.rows and self.config.choose_by and self.metric not in (found := self._metrics()):
-            raise UserError(f"choose_by: {self.task.name} has no {self.metric}; choose by {', '.join(found)}")
+            raise UserError(
+                f"choose_by: {self.task.spec.name} has no {self.metric}; choose by {', '.join(found)}"
+            )
 
     def finished(self, done: int) -> bool:
         """Look if it is time to, and say whether there has been no better model for too long."""

@@ -14,7 +14,8 @@ from xfm.frozen.features import Split, blocks
 from xfm.metrics.classification import Array
 from xfm.modeling.heads import DeepHead
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import classification_losses, seeded
+from xfm.tasks.class_task import classification_losses
+from xfm.tasks.sampling import seeded
 from xfm.training.loop import train
 
 

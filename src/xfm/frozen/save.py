@@ -1,9 +1,10 @@
 """A linear probe as a model folder."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from xfm.config.linear import Framing, LinearEvaluationConfig, Method
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.errors import UserError
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.linear_probe import LinearProbe
@@ -36,12 +37,12 @@ def save_probe(pretrained: Pretrained, featuriser: Featuriser, probe: LinearProb
         UserError: the folder cannot be written.
     """
     labels = tuple(str(label) for label in probe.classes.tolist())
-    module = ImageClassifier(pretrained.model.vision, len(labels))
-    module.task = replace(module.task, labels=labels)
+    task = TaskConfig(IMAGE_CLASSIFICATION.name, len(labels), labels=labels)
+    module = ImageClassifier(pretrained.model, task)
     state = {"weight": probe.classifier.weight.T, "bias": probe.classifier.bias}
     module.head.load_state_dict(state)
     provenance = {
-        "task": module.task.kind.value,
+        "task": task.kind,
         "probe_of": featuriser.weights,
         "C": probe.chosen,
         "licences": pretrained.provenance.get("licences", {}),

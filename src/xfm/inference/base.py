@@ -6,14 +6,13 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
-from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
-from xfm.config.task import TaskKind
+from xfm.config.task_spec import TaskSpec
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import normalise_caption
+from xfm.data.tokenizer import as_read
 from xfm.errors import UserError, suggest
 from xfm.inference.batches import Batch, cut
 from xfm.inference.engine import EncodedPictures, Engine
@@ -47,22 +46,16 @@ class Pipeline(ABC, Generic[Ready, Answer]):
     every distinct picture is encoded once; the answers are those of one row at a time, up to rounding.
 
     Attributes:
-        task: what it answers.
-        kind: the fine-tuning whose head it needs, None for the pre-trained heads.
-        heads: beginnings of the names of pre-trained parameters that it uses.
+        engine: the model.
+        spec: the task: what an input has, how texts are read, the options.
     """
 
-    task: ClassVar[PipelineTask]
-    kind: ClassVar[TaskKind | None] = None
-    heads: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.fields = FIELDS[self.task]
+    def __init__(self, engine: Engine, spec: TaskSpec) -> None:
+        self.engine, self.spec = engine, spec
 
     # ------------------------------------------------------------ what a task says
     @abstractmethod
-    def prepare(self, options: Any) -> Ready:
+    def begin(self, options: Any) -> Ready:
         """What all rows of a call need, such as the vectors of class names.
 
         Raises:
@@ -75,7 +68,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     def as_read(self, text: str, pictures: int) -> str:
         """A text as the model was trained to read it."""
-        return normalise_caption(text)
+        return as_read(self.spec.text, text, self.engine.longest)
 
     def check(self, item: Item) -> None:
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
@@ -96,13 +89,13 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         """
         options, fields = self._options(given)
         if inputs is ABSENT and fields:
-            known = [field.name for field in dataclasses.fields(OPTIONS[self.task])]
-            if not {*fields} <= {*field_names(self.fields)}:
-                by_field(fields, self.fields, known)  # says which one is not known
+            known = [field.name for field in dataclasses.fields(self.spec.options)]
+            if not {*fields} <= {*field_names(self.spec.inputs)}:
+                by_field(fields, self.spec.inputs, known)  # says which one is not known
             inputs = fields
         elif fields:
             raise UserError(f"unknown option {next(iter(fields))}; {self._known(next(iter(fields)))}")
-        match sort_out(inputs, self.fields):
+        match sort_out(inputs, self.spec.inputs):
             case One(value):
                 return self._one(value, options)
             case Many(rows):
@@ -123,18 +116,18 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     def _options(self, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The options among named arguments, and the other arguments."""
-        kind = OPTIONS[self.task]
+        kind = self.spec.options
         known = vars(kind())
         chosen = {name: option(name, value, known[name]) for name, value in given.items() if name in known}
         try:
             options = kind(**chosen)
         except ValueError as error:
-            raise UserError(f"{self.task}: {error}") from error
+            raise UserError(f"{self.spec.name}: {error}") from error
         return options, {name: value for name, value in given.items() if name not in known}
 
     def _known(self, word: str) -> str:
-        names = [field.name for field in dataclasses.fields(OPTIONS[self.task])]
-        return suggest(word, names) if names else f"{self.task} has none"
+        names = [field.name for field in dataclasses.fields(self.spec.options)]
+        return suggest(word, names) if names else f"{self.spec.name} has none"
 
     # ------------------------------------------------------------ rows
     def numbered(
@@ -148,7 +141,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
         Args:
             inputs: any number of inputs; some batches are read ahead.
-            options: of the task (`xfm.config.pipelines.OPTIONS`).
+            options: of the task (`TaskSpec.options`).
             bad: asked whether an input that cannot be used may be passed over. One that may not, and without
                 it the first, raises after the answers of all inputs before it.
             partial: told the number of each input of whose picture a part only could be decoded, and what is
@@ -157,7 +150,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         Raises:
             InputError: an input cannot be used.
         """
-        ready = self.prepare(OPTIONS[self.task]() if options is None else options)
+        ready = self.begin(self.spec.options() if options is None else options)
         encoded = EncodedPictures(self.engine)
         partial = partial or warned_once()
         for window in self._windows(inputs):
@@ -214,11 +207,11 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return found
 
     def _read(self, given: object, reader: PictureReader) -> Item:
-        values = by_field(given, self.fields)
-        if not values or (len(values) > 1 and not any(not field.optional for field in self.fields)):
-            either = " or ".join(field.name for field in self.fields)
-            raise UserError(f"{self.task} takes either {either}: give {example(self.fields)}")
-        found = {f.name: read_field(f, values[f.name], reader) for f in self.fields if f.name in values}
+        values = by_field(given, self.spec.inputs)
+        if not values or (len(values) > 1 and not any(not field.optional for field in self.spec.inputs)):
+            either = " or ".join(field.name for field in self.spec.inputs)
+            raise UserError(f"{self.spec.name} takes either {either}: give {example(self.spec.inputs)}")
+        found = {f.name: read_field(f, values[f.name], reader) for f in self.spec.inputs if f.name in values}
         pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
         texts = [value for value in found.values() if isinstance(value, str)]
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
@@ -254,10 +247,10 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             part = None if tokens is None else cut(tokens, rows, self.engine.longest).to(self.engine.device)
             keys = [picture.key for item in chosen for picture in item.pictures]
             if not keys:
-                yield rows, Batch(chosen, part, None, None)
+                yield rows, Batch(part, items=chosen)
                 continue
             image, index = encoded.stack(keys)
-            yield rows, Batch(chosen, part, image, index.view(len(rows), -1), list(dict.fromkeys(keys)))
+            yield rows, Batch(part, image, index.view(len(rows), -1), chosen, list(dict.fromkeys(keys)))
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """[R, T] tokens of rows with as many texts each; None where they have none."""

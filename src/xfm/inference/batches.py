@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import Tokens
@@ -12,33 +11,20 @@ from xfm.data.shapes import round_up
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.engine import Engine
 from xfm.inference.items import Item
+from xfm.modeling.task_models import Encoded
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Encoded):
     """Rows that are answered in one pass.
 
     Attributes:
         items: R rows of the same number of texts and of pictures.
-        tokens: [R, T], a pair of texts as one sequence; None where rows have no texts.
-        image: [I, 1 + P, Dv] distinct pictures, encoded; None where rows have none.
-        index: [R, K] int64, the K pictures of each row.
-        keys: identities of the I pictures.
+        keys: identities of the I distinct pictures.
     """
 
-    items: Sequence[Item]
-    tokens: Tokens | None
-    image: Tensor | None
-    index: Tensor | None
+    items: Sequence[Item] = ()
     keys: Sequence[bytes] = ()
-
-    @property
-    def fused(self) -> tuple[Tokens, Tensor, Tensor]:
-        """Texts, pictures and [R] the picture of each text, of rows that have one of each."""
-        assert self.tokens is not None
-        assert self.image is not None
-        assert self.index is not None
-        return self.tokens, self.image, self.index[:, 0]
 
 
 def as_captions(engine: Engine, texts: Sequence[str]) -> Tokens:

@@ -1,19 +1,17 @@
-"""Pipelines that choose among classes: of texts, pictures, both, two pictures; and by the classes' names."""
+"""Pipelines that choose among classes: of a fine-tuned head, and by the classes' names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-from xfm.config.pipelines import Best, PipelineTask, ZeroShotOptions
-from xfm.config.task import TaskKind
-from xfm.data.tokenizer import normalise_caption
+from xfm.config.pipelines import Best, ZeroShotOptions
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.batches import Batch, as_captions
-from xfm.modeling.task_models import ImageClassifier, PairClassifier, Reasoner, TaskModel, TextClassifier
+from xfm.modeling.task_models import Classifier
 
 
 class Scored(TypedDict):
@@ -34,91 +32,21 @@ def best_first(logits: Tensor, names: Sequence[str], top_k: int) -> list[list[Sc
     ]
 
 
-class _Classifier(Pipeline[Best, list[Scored]]):
-    """The head of a fine-tuned model over its classes."""
+class Classification(Pipeline[Best, list[Scored]]):
+    """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
 
-    def prepare(self, options: Best) -> Best:
+    A model with one output is a regression: its answer is `[{"label": "value", "score": VALUE}]`.
+    """
+
+    def begin(self, options: Best) -> Best:
+        """Nothing."""
         return options
 
     def answer(self, batch: Batch, ready: Best) -> list[list[Scored]]:
         """The likeliest classes of each row."""
         model = self.engine.pretrained.task
-        assert model is not None, "made with a model of its kind"
-        return best_first(self.logits(model, batch), model.task.names, ready.top_k)
-
-    def logits(self, model: TaskModel, batch: Batch) -> Tensor:
-        """[R, C]."""
-        raise NotImplementedError
-
-
-class TextClassification(_Classifier):
-    """`{"text", "text_pair"}` or a text -> `[{"label", "score"}]`, best first; `text_pair` may be left out.
-
-    A model with one output is a regression: its answer is `[{"label": "value", "score": VALUE}]`.
-    """
-
-    task: ClassVar[PipelineTask] = PipelineTask.TEXT_CLASSIFICATION
-    kind: ClassVar[TaskKind | None] = TaskKind.TEXT
-
-    def as_read(self, text: str, pictures: int) -> str:
-        """As it is: language is learned from texts as they are written."""
-        return text
-
-    def logits(self, model: TaskModel, batch: Batch) -> Tensor:
-        """[R, C]."""
-        assert isinstance(model, TextClassifier)
-        assert batch.tokens is not None
-        return model(batch.tokens)
-
-
-class ImageClassification(_Classifier):
-    """A picture -> `[{"label", "score"}]`, best first."""
-
-    task: ClassVar[PipelineTask] = PipelineTask.IMAGE_CLASSIFICATION
-    kind: ClassVar[TaskKind | None] = TaskKind.IMAGE
-
-    def logits(self, model: TaskModel, batch: Batch) -> Tensor:
-        """[R, C]."""
-        assert isinstance(model, ImageClassifier)
-        assert batch.image is not None
-        assert batch.index is not None
-        return model.classify(batch.image)[batch.index[:, 0]]
-
-
-class ImageTextClassification(_Classifier):
-    """`{"image", "text"}` -> `[{"label", "score"}]`, best first."""
-
-    task: ClassVar[PipelineTask] = PipelineTask.IMAGE_TEXT_CLASSIFICATION
-    kind: ClassVar[TaskKind | None] = TaskKind.PAIR
-
-    def as_read(self, text: str, pictures: int) -> str:
-        """As in fine-tuning: all words that fit into the tokens."""
-        return normalise_caption(text, max_words=self.engine.longest)
-
-    def logits(self, model: TaskModel, batch: Batch) -> Tensor:
-        """[R, C]."""
-        assert isinstance(model, PairClassifier)
-        tokens, image, index = batch.fused
-        return model.classify(image, tokens, index)
-
-
-class VisualReasoning(_Classifier):
-    """`{"images": [LEFT, RIGHT], "text"}` -> `[{"label", "score"}]`, best first: is the text true of both?"""
-
-    task: ClassVar[PipelineTask] = PipelineTask.VISUAL_REASONING
-    kind: ClassVar[TaskKind | None] = TaskKind.REASONING
-
-    def as_read(self, text: str, pictures: int) -> str:
-        """As in fine-tuning: all words that fit into the tokens."""
-        return normalise_caption(text, max_words=self.engine.longest)
-
-    def logits(self, model: TaskModel, batch: Batch) -> Tensor:
-        """[R, C]."""
-        assert isinstance(model, Reasoner)
-        assert batch.tokens is not None
-        assert batch.image is not None
-        assert batch.index is not None
-        return model.classify(batch.image, batch.index[:, 0], batch.index[:, 1], batch.tokens)
+        assert isinstance(model, Classifier), "made with a model of its kind"
+        return best_first(model.classify(batch), model.task.names, ready.top_k)
 
 
 @dataclass(frozen=True)
@@ -143,14 +71,11 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[Scored]]):
     with {} in the label's place, or several.
     """
 
-    task: ClassVar[PipelineTask] = PipelineTask.ZERO_SHOT_IMAGE_CLASSIFICATION
-    heads: ClassVar[tuple[str, ...]] = ("vision_proj.", "text_proj.")
-
     @torch.inference_mode()
-    def prepare(self, options: ZeroShotOptions) -> ClassVectors:
+    def begin(self, options: ZeroShotOptions) -> ClassVectors:
         """Encode the names of the classes, once a call."""
         if not options.candidate_labels:
-            raise UserError(f"{self.task} needs candidate_labels, such as 'cat, dog'")
+            raise UserError(f"{self.spec.name} needs candidate_labels, such as 'cat, dog'")
         engine, names = self.engine, options.candidate_labels
         sentences = [
             template.replace("{}", name) for name in names for template in options.hypothesis_template
@@ -165,10 +90,8 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[Scored]]):
 
     def answer(self, batch: Batch, ready: ClassVectors) -> list[list[Scored]]:
         """The likeliest labels of each picture."""
-        assert batch.image is not None
-        assert batch.index is not None
         model = self.engine.model
-        vectors = model.project_image(batch.image[:, 0])[batch.index[:, 0]]
+        vectors = batch.of_rows(model.project_image(batch.pictures[:, 0]))
         logits = vectors.float() @ ready.vectors.T.float() / model.temperature.float()
         if len(ready.names) == 1:  # one label leaves no choice
             return [[{"label": ready.names[0], "score": 1.0}] for _ in batch.items]

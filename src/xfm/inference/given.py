@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from xfm.config.pipelines import FIELDS, Holds, InputField, PipelineTask
 from xfm.config.spelling import names_in
+from xfm.config.task_spec import Field, Holds
+from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.tables.embedded import pictures_in
 from xfm.errors import UserError
 from xfm.inference.items import by_field, call, field_names, is_single
@@ -43,7 +44,7 @@ class Stream:
     rows: Iterable[object]
 
 
-def sort_out(given: Any, fields: Sequence[InputField]) -> One | Many | Stream:
+def sort_out(given: Any, fields: Sequence[Field]) -> One | Many | Stream:
     """Tell one input from several; tables, columns and folders become inputs.
 
     Libraries are told by what their objects can do: none of them has to be installed.
@@ -96,7 +97,7 @@ def refuse_set(given: object, name: str) -> None:
         raise UserError(f"{name}a set has no order; give a list")
 
 
-def _folder(given: object, fields: Sequence[InputField]) -> Path | None:
+def _folder(given: object, fields: Sequence[Field]) -> Path | None:
     """The folder of pictures that is meant; a bare string may be a text."""
     required = [field for field in fields if not field.optional]
     only_picture = len(required) == 1 and required[0].holds is Holds.PICTURE
@@ -108,7 +109,7 @@ def _folder(given: object, fields: Sequence[InputField]) -> Path | None:
     return None
 
 
-def _pictures_of(folder: Path, fields: Sequence[InputField]) -> list[Mapping[str, Any]]:
+def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any]]:
     """The pictures of a folder as inputs, in the order of their names.
 
     Raises:
@@ -119,7 +120,7 @@ def _pictures_of(folder: Path, fields: Sequence[InputField]) -> list[Mapping[str
 
 
 # ---------------------------------------------------------------- columns by name
-def _of_mapping(given: Mapping[Any, Any], fields: Sequence[InputField]) -> One | Many:
+def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> One | Many:
     """One input, or a list for each field."""
     kinds = field_names(fields)
     columns = {
@@ -145,7 +146,7 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[InputField]) -> One |
     return Many([dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)])
 
 
-def _is_column(name: str, field: InputField, value: Any) -> bool:
+def _is_column(name: str, field: Field, value: Any) -> bool:
     """Whether the value of a field is a list of such values; two pictures are one value."""
     if isinstance(value, Set):
         return True  # refused by its name
@@ -165,7 +166,7 @@ def _column_names(given: Any) -> list[str] | None:
     return None if names is None or isinstance(names, Mapping) else [*names]
 
 
-def _rows_of_table(given: Any, columns: Sequence[str], fields: Sequence[InputField]) -> Iterator[object]:
+def _rows_of_table(given: Any, columns: Sequence[str], fields: Sequence[Field]) -> Iterator[object]:
     """The rows with the columns that the task has; the others are passed over."""
     known = field_names(fields)
     wanted = [name for name in columns if name in known]
@@ -249,7 +250,7 @@ def gallery_of(given: Any, name: str) -> Iterable[Any]:
     """
     refuse_set(given, f"{name}: ")
     if name == "images" and isinstance(given, str | Path) and os.path.isdir(given):
-        fields = FIELDS[PipelineTask.IMAGE_CLASSIFICATION]
+        fields = IMAGE_CLASSIFICATION.inputs
         return [row["image"] for row in _pictures_of(Path(given), fields)]
     if isinstance(found := _of_values(given), One):
         what = "a list of pictures or a folder" if name == "images" else "a list such as ['a dog', 'a cat']"

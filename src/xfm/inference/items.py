@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from xfm.config.pipelines import Holds, InputField
+from xfm.config.task_spec import Field, Holds
 from xfm.data.records import is_text
 from xfm.errors import UserError, suggest
 from xfm.inference.pictures import Picture, PictureReader, is_picture
@@ -77,12 +77,12 @@ def is_single(inputs: object) -> bool:
     return is_picture(inputs) and getattr(inputs, "ndim", 3) < 4
 
 
-def field_names(fields: Sequence[InputField]) -> dict[str, InputField]:
+def field_names(fields: Sequence[Field]) -> dict[str, Field]:
     """The field of every name that a value may be given by."""
-    return {name: field for field in fields for name in (field.name, *field.also, *field.parts)}
+    return {name: field for field in fields for name in (*field.names, *field.parts)}
 
 
-def by_field(given: object, fields: Sequence[InputField], options: Sequence[str] = ()) -> dict[str, object]:
+def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()) -> dict[str, object]:
     """An input as values by field; what is given bare is the field that is meant.
 
     Args:
@@ -116,7 +116,7 @@ def by_field(given: object, fields: Sequence[InputField], options: Sequence[str]
     return found
 
 
-def _join(field: InputField, parts: Mapping[str, object], found: dict[str, object]) -> None:
+def _join(field: Field, parts: Mapping[str, object], found: dict[str, object]) -> None:
     """The value of a field that was given in parts."""
     if not any(part in parts for part in field.parts):
         return
@@ -128,7 +128,7 @@ def _join(field: InputField, parts: Mapping[str, object], found: dict[str, objec
     found[field.name] = [parts[part] for part in field.parts]
 
 
-def _meant(given: object, fields: Sequence[InputField]) -> InputField:
+def _meant(given: object, fields: Sequence[Field]) -> Field:
     """The field that a value without a name is."""
     if given is None:
         raise UserError(f"the input is None; give what the task takes, such as {call(fields)}")
@@ -147,7 +147,7 @@ def _meant(given: object, fields: Sequence[InputField]) -> InputField:
 _SAMPLES = {Holds.TEXT: "a text", Holds.PICTURE: "a.png", Holds.TWO_PICTURES: ["a.png", "b.png"]}
 
 
-def example(fields: Sequence[InputField]) -> str:
+def example(fields: Sequence[Field]) -> str:
     """An input as Python and JSON write it, with every field, for messages."""
     either = all(field.optional for field in fields)
     forms = (
@@ -158,7 +158,7 @@ def example(fields: Sequence[InputField]) -> str:
     return " or ".join(json.dumps(form) for form in forms)
 
 
-def call(fields: Sequence[InputField]) -> str:
+def call(fields: Sequence[Field]) -> str:
     """A call of the pipeline with the shortest input."""
     required = [field for field in fields if not field.optional] or fields[:1]
     if len(required) == 1:
@@ -166,11 +166,11 @@ def call(fields: Sequence[InputField]) -> str:
     return f"pipe({', '.join(f'{field.name}={_SAMPLES[field.holds]!r}' for field in required)})"
 
 
-def _listed(fields: Sequence[InputField]) -> str:
+def _listed(fields: Sequence[Field]) -> str:
     return ", ".join(f.name + (" (optional)" if f.optional else "") for f in fields)
 
 
-def read_field(field: InputField, value: object, reader: PictureReader) -> list[Picture] | str:
+def read_field(field: Field, value: object, reader: PictureReader) -> list[Picture] | str:
     """The value of a field.
 
     Raises:

@@ -1,15 +1,16 @@
 """Pipelines on the pre-trained heads: vectors, whether a text fits a picture, and where a phrase is."""
 
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.config.pipelines import NoOptions, PipelineTask
+from xfm.config.task import TaskConfig
+from xfm.config.task_spec import NoOptions
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.inference.base import Pipeline
 from xfm.inference.batches import Batch
-from xfm.modeling.task_models import fuse_encoded
+from xfm.modeling.task_models import Grounder
 
 
 class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
@@ -19,10 +20,7 @@ class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
     bare string is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`.
     """
 
-    task: ClassVar[PipelineTask] = PipelineTask.EMBED
-    heads: ClassVar[tuple[str, ...]] = ("vision_proj.", "text_proj.")
-
-    def prepare(self, options: NoOptions) -> NoOptions:
+    def begin(self, options: NoOptions) -> NoOptions:
         """Nothing."""
         return options
 
@@ -32,9 +30,7 @@ class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
         if batch.tokens is not None:
             vectors = model.embed_text(batch.tokens.ids, batch.tokens.mask)
         else:
-            assert batch.image is not None
-            assert batch.index is not None
-            vectors = model.project_image(batch.image[:, 0])[batch.index[:, 0]]
+            vectors = batch.of_rows(model.project_image(batch.pictures[:, 0]))
         return [*vectors.float().cpu().numpy()]
 
     def collected(self, answers: list[NDArray[np.float32]]) -> Any:
@@ -57,21 +53,18 @@ class Match(TypedDict):
 class ImageTextMatching(Pipeline[NoOptions, Match]):
     """`{"image", "text"}` -> `{"score", "similarity"}`: probability of a match, and the cosine."""
 
-    task: ClassVar[PipelineTask] = PipelineTask.IMAGE_TEXT_MATCHING
-    heads: ClassVar[tuple[str, ...]] = ("itm_head.", "fusion.", "vision_proj.", "text_proj.")
-
-    def prepare(self, options: NoOptions) -> NoOptions:
+    def begin(self, options: NoOptions) -> NoOptions:
         """Nothing."""
         return options
 
     def answer(self, batch: Batch, ready: NoOptions) -> list[Match]:
         """Both scores of each row."""
         model = self.engine.model
-        tokens, image, index = batch.fused
-        text = model.encode_text(tokens.ids, tokens.mask)
-        fused = model.fuse(text, tokens.mask, image, index)
+        text = model.encode_text(batch.text.ids, batch.text.mask)
+        fused = model.fuse(text, batch.text.mask, batch.pictures, batch.first)
         scores = model.match_logits(fused).float().softmax(-1)[:, 1]
-        cosines = (model.project_text(text[:, 0]) * model.project_image(image[:, 0])[index]).sum(-1)
+        shown = batch.of_rows(model.project_image(batch.pictures[:, 0]))
+        cosines = (model.project_text(text[:, 0]) * shown).sum(-1)
         return [
             {"score": score, "similarity": cosine}
             for score, cosine in zip(scores.tolist(), cosines.tolist(), strict=True)
@@ -102,17 +95,13 @@ class Grounding(Pipeline[NoOptions, Located]):
     whether the thing is there at all, `image-text-matching` does.
     """
 
-    task: ClassVar[PipelineTask] = PipelineTask.GROUNDING
-    heads: ClassVar[tuple[str, ...]] = ("bbox_head.", "fusion.")
-
-    def prepare(self, options: NoOptions) -> NoOptions:
+    def begin(self, options: NoOptions) -> NoOptions:
         """Nothing."""
         return options
 
     def answer(self, batch: Batch, ready: NoOptions) -> list[Located]:
         """The box of each phrase."""
-        tokens, image, index = batch.fused
-        predicted = self.engine.model.boxes(fuse_encoded(self.engine.model, image, tokens, index))
+        predicted = Grounder(self.engine.model, TaskConfig(self.spec.name)).locate(batch)
         corners = Boxes(predicted.float().cpu(), BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY)
         found: list[Located] = []
         for item, fractions in zip(batch.items, corners.data.clamp(0, 1), strict=True):

@@ -6,51 +6,21 @@ from typing import Any
 
 import torch
 
-from xfm.config.pipelines import PipelineTask, UrlRules, pipeline_task
+from xfm.config.pipelines import UrlRules
 from xfm.config.ranges import MAX_BATCH, check_range
-from xfm.config.task import TaskKind
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import model_folder
 from xfm.inference.base import Pipeline
-from xfm.inference.classifiers import (
-    ImageClassification,
-    ImageTextClassification,
-    TextClassification,
-    VisualReasoning,
-    ZeroShotImageClassification,
-)
 from xfm.inference.engine import Engine
-from xfm.inference.matching import Embed, Grounding, ImageTextMatching
-from xfm.inference.retrieval import Retrieval
-from xfm.inference.writing import Captioning, FillMask, VisualQuestionAnswering
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.hub import find_model
 from xfm.modeling.model_files import FRESH
 from xfm.paths import home_path
 
 AnyPipeline = Pipeline[Any, Any]
-
-PIPELINES: dict[PipelineTask, type[AnyPipeline]] = {
-    kind.task: kind
-    for kind in (
-        TextClassification,
-        ImageClassification,
-        ImageTextClassification,
-        ZeroShotImageClassification,
-        Retrieval,
-        VisualQuestionAnswering,
-        VisualReasoning,
-        Grounding,
-        Captioning,
-        FillMask,
-        Embed,
-        ImageTextMatching,
-    )
-}
-
-_KEEP_HEADS = frozenset({TaskKind.RETRIEVAL})
-"""Fine-tunings that train the contrastive space and the matching head on, so that both stay of use."""
 
 
 def pipeline(
@@ -66,10 +36,7 @@ def pipeline(
     """A pipeline: call it with an input, a list of inputs, or any other iterable of them.
 
     Args:
-        task: text-classification, image-classification, image-text-classification,
-            zero-shot-image-classification, retrieval, visual-question-answering, visual-reasoning,
-            grounding, captioning, fill-mask, embed or image-text-matching; vqa and reasoning, as fine-tuning
-            calls them, are understood too.
+        task: such as `vqa` or `embed`; `xfm predict --help` has all, and `xfm.TaskSpec` says what one is.
         model: a model folder, a finished run's folder, the name of a repository of the hub (`owner/name`), or
             a loaded model. A loaded one is put into evaluation mode.
         device: where the model runs; if not given, a loaded model stays where it is, another one takes the
@@ -83,17 +50,17 @@ def pipeline(
             model has use for all cores.
 
     Returns:
-        The pipeline; what it takes and gives stands in the documentation of its class.
+        The pipeline; what it takes and gives stands in its `spec` and in the documentation of its class.
 
     Raises:
         UserError: there is no such task or model, or the model was not fine-tuned for a task that needs it.
 
     Example:
-        >>> ask = pipeline("visual-question-answering", model="runs/vqa/model")
+        >>> ask = pipeline("vqa", model="runs/vqa/model")
         >>> ask(image="photo.jpg", question="how many dogs are there?")
         [{"score": 0.93, "answer": "two"}, ...]
     """
-    wanted = pipeline_task(task)
+    spec = task_spec(task)
     if precision not in [*Precision]:
         raise UserError(f"precision is {precision!r}; choose one of {', '.join(Precision)}")
     arithmetic = Precision(precision)
@@ -104,15 +71,14 @@ def pipeline(
         raise UserError(str(error)) from error
     loaded, name = _loaded(model)
     where = _device(device, loaded if isinstance(model, Pretrained) else None)
-    kind = PIPELINES[wanted]
-    _check_head(kind, loaded, name)
-    _check_trained(kind, loaded, name)
+    _check_head(spec, loaded, name)
+    _check_trained(spec, loaded, name)
     urls = allow_urls if isinstance(allow_urls, UrlRules) else UrlRules() if allow_urls else None
     for part in (loaded.model, loaded.task):
         if part is not None:
             part.eval().to(where)
     threads = (4 if where.type == "cuda" else 0) if readers is None else readers
-    return kind(Engine(loaded, name, where, arithmetic, batch_size, urls, threads))
+    return spec.pipeline_class()(Engine(loaded, name, where, arithmetic, batch_size, urls, threads), spec)
 
 
 def _loaded(model: Pretrained | Path | str) -> tuple[Pretrained, str]:
@@ -135,31 +101,30 @@ def _device(device: str | torch.device | None, loaded: Pretrained | None) -> tor
         raise UserError(f"device {device} cannot be used ({first}); leave it out, or take cpu") from error
 
 
-def _check_head(kind: type[AnyPipeline], loaded: Pretrained, name: str) -> None:
+def _check_head(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
     """A task that needs a fine-tuned head, or a model whose fine-tuning changed what a task needs."""
-    own = None if loaded.task is None else loaded.task.task.kind
-    if kind.kind is not None and own is not kind.kind:
-        has = f"for {own}" if own else "for nothing yet"
+    own = None if loaded.task is None else loaded.task.task.spec
+    if not spec.uses and own != spec:
+        has = f"for {own.name}" if own else "for nothing yet"
         raise UserError(
-            f"{kind.task} needs a model that was fine-tuned for {kind.kind}, and {name} was fine-tuned {has};"
-            f" make one with `xfm finetune {kind.kind} --model MODEL --train FILE --out OUT`"
+            f"{spec.name} needs a model that was fine-tuned for {spec.name}, and {name} was fine-tuned {has};"
+            f" make one with `xfm finetune {spec.name} --model MODEL --train FILE --out OUT`"
         )
-    grounds = kind is Grounding and own is TaskKind.GROUNDING
-    if kind.kind is None and own is not None and own not in _KEEP_HEADS and not grounds:
+    if spec.uses and own is not None and not set(spec.uses) <= set(own.uses):
         warnings.warn(
-            f"{name} was fine-tuned for {own}, which may have changed the parts that {kind.task} uses; the "
-            "model that it was fine-tuned from fits better",
+            f"{name} was fine-tuned for {own.name}, which may have changed the parts that {spec.name} uses; "
+            "the model that it was fine-tuned from fits better",
             stacklevel=3,
         )
 
 
-def _check_trained(kind: type[AnyPipeline], loaded: Pretrained, name: str) -> None:
+def _check_trained(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
     """Heads that began at random, and were never trained, would answer at random."""
     fresh = [str(part) for key in (FRESH, "initialised") for part in loaded.provenance.get(key, ())]
-    for head in kind.heads if kind.kind is None else ():
+    for head in spec.uses:
         part = head.removesuffix(".")
         if any(f"{one}.".startswith(f"{part}.") for one in (item.removesuffix(".") for item in fresh)):
             raise UserError(
-                f"{kind.task} uses the part {part}, which {name} has only as it was initialised; pre-train "
+                f"{spec.name} uses the part {part}, which {name} has only as it was initialised; pre-train "
                 "the model, or take one that was"
             )

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.pipelines import PipelineTask, RetrievalOptions
+from xfm.config.pipelines import RetrievalOptions
+from xfm.config.task_spec import TaskSpec
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.inference.base import Bad, Pipeline
@@ -170,11 +171,8 @@ class Retrieval(Pipeline[Search, list[Hit]]):
     of one kind is compared by cosine.
     """
 
-    task: ClassVar[PipelineTask] = PipelineTask.RETRIEVAL
-    heads: ClassVar[tuple[str, ...]] = ("vision_proj.", "text_proj.", "itm_head.", "fusion.")
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, spec: TaskSpec) -> None:
+        super().__init__(engine, spec)
         self.searched: Gallery | None = None
 
     def gallery(
@@ -213,12 +211,12 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         if candidates or gallery is not None:
             if candidates and gallery is not None:
                 raise UserError("give either a gallery or its images or texts, not both")
-            searching = type(self)(self.engine)
+            searching = type(self)(self.engine, self.spec)
             searching.searched = gallery or self.gallery(**candidates)
             return searching(inputs, **given)
         return super().__call__(inputs, **given)
 
-    def prepare(self, options: RetrievalOptions) -> Search:
+    def begin(self, options: RetrievalOptions) -> Search:
         """The gallery that is searched."""
         if self.searched is None:
             raise UserError("retrieval needs something to search in: images=[...], texts=[...] or gallery=")
@@ -235,9 +233,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
             text = model.encode_text(batch.tokens.ids, batch.tokens.mask)
             queries = model.project_text(text[:, 0])
         else:
-            assert batch.image is not None
-            assert batch.index is not None
-            queries = model.project_image(batch.image[:, 0])[batch.index[:, 0]]
+            queries = batch.of_rows(model.project_image(batch.pictures[:, 0]))
         cosines = queries.float() @ gallery.vectors.T.float()  # [R, N]
         crossed = gallery.texts == (text is None)
         reranked = crossed and options.rerank

@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xfm.config.generation import Sampling
-from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions, PipelineTask
-from xfm.config.task import TaskKind
+from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.batches import Batch
 from xfm.inference.items import Item
 from xfm.modeling.generation import Marks, generate
-from xfm.modeling.task_models import Answerer, Captioner, fuse_encoded
+from xfm.modeling.task_models import Answerer, Captioner
 from xfm.tasks.answers import AnswerList, likeliest_answers
 
 
@@ -36,17 +35,14 @@ class Answers:
     listed: AnswerList | None
 
 
-class VisualQuestionAnswering(Pipeline[Answers, list[ScoredAnswer]]):
+class Answering(Pipeline[Answers, list[ScoredAnswer]]):
     """`{"image", "question"}` -> `[{"score", "answer"}]`, best first.
 
     Answers are ranked from the list of the fine-tuning, or from `answers=[...]`; with `free=True`, and where
     the model has no list, they are written by beam search.
     """
 
-    task: ClassVar[PipelineTask] = PipelineTask.VISUAL_QUESTION_ANSWERING
-    kind: ClassVar[TaskKind | None] = TaskKind.VQA
-
-    def prepare(self, options: AnswerOptions) -> Answers:
+    def begin(self, options: AnswerOptions) -> Answers:
         """Tokenise the list of answers, once a call."""
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
@@ -62,14 +58,13 @@ class VisualQuestionAnswering(Pipeline[Answers, list[ScoredAnswer]]):
         """The likeliest answers to each question."""
         model, options = self.engine.pretrained.task, ready.options
         assert isinstance(model, Answerer)
-        tokens, image, index = batch.fused
-        memory = fuse_encoded(model.model, image, tokens, index)
+        memory, asked = model.fused(batch), batch.text.mask
         if ready.listed is None:
             marks = Marks.of(self.engine.tokenizer)
-            found = generate(model.decoder, memory, tokens.mask, marks, options.writing())
+            found = generate(model.decoder, memory, asked, marks, options.writing())
             texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
             return [_scored(row, scores) for row, scores in zip(texts, found.scores, strict=True)]
-        best = likeliest_answers(model.decoder, ready.listed, memory, tokens.mask, options.top_k)
+        best = likeliest_answers(model.decoder, ready.listed, memory, asked, options.top_k)
         names = ready.listed.answers
         return [
             _scored([names[place] for place in places], scores)
@@ -91,10 +86,7 @@ class Caption(TypedDict):
 class Captioning(Pipeline[CaptionOptions, list[Caption]]):
     """A picture -> `[{"generated_text"}]`, as many as `texts` says, best first."""
 
-    task: ClassVar[PipelineTask] = PipelineTask.CAPTIONING
-    kind: ClassVar[TaskKind | None] = TaskKind.CAPTIONING
-
-    def prepare(self, options: CaptionOptions) -> CaptionOptions:
+    def begin(self, options: CaptionOptions) -> CaptionOptions:
         """Check that the model can write texts that long."""
         _check_length(options.max_tokens, self.engine.longest_written)
         return options
@@ -103,12 +95,10 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
         """Captions of each picture; equal pictures are described once."""
         model = self.engine.pretrained.task
         assert isinstance(model, Captioner)
-        assert batch.image is not None
-        assert batch.index is not None
-        seen = torch.ones(batch.image.shape[:2], dtype=torch.bool, device=batch.image.device)
+        memory, seen = model.remember(batch.pictures)
         how, tokenizer = ready.writing(), self.engine.tokenizer
         draws = _draws(how, batch.keys) if isinstance(how, Sampling) else None
-        found = generate(model.decoder, batch.image, seen, Marks.of(tokenizer), how, draws)
+        found = generate(model.decoder, memory, seen, Marks.of(tokenizer), how, draws)
         captions: list[list[Caption]] = [
             [
                 {"generated_text": tokenizer.decode(ids).strip()}
@@ -117,7 +107,7 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
             ]
             for rows, kept in zip(found.ids, found.mask.any(-1).tolist(), strict=True)
         ]
-        return [captions[place] for place in batch.index[:, 0].tolist()]
+        return [captions[place] for place in batch.of_rows(torch.arange(len(captions))).tolist()]
 
 
 def _draws(how: Sampling, keys: Sequence[bytes]) -> Tensor:
@@ -149,16 +139,13 @@ class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
     picture, the text is read as captions are: lower-case, without punctuation.
     """
 
-    task: ClassVar[PipelineTask] = PipelineTask.FILL_MASK
-    heads: ClassVar[tuple[str, ...]] = ("language_head.",)
-
     @property
     def mask(self) -> str:
         """How the mask is written: `<mask>`, or `[MASK]` for a tokenizer of BERT's kind."""
         tokenizer = self.engine.tokenizer
         return tokenizer.id_to_token(tokenizer.mask) or ""
 
-    def prepare(self, options: Best) -> Best:
+    def begin(self, options: Best) -> Best:
         """Nothing."""
         return options
 
@@ -180,12 +167,11 @@ class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
     def answer(self, batch: Batch, ready: Best) -> list[list[Filled] | list[list[Filled]]]:
         """The likeliest tokens of each mask of each row."""
         model, tokenizer = self.engine.model, self.engine.tokenizer
-        assert batch.tokens is not None
-        tokens = batch.tokens
+        tokens = batch.text
         states = model.encode_text(tokens.ids, tokens.mask)
         head = model.language_logits
         if batch.image is not None:
-            states, head = model.fuse(states, tokens.mask, *batch.fused[1:]), model.fusion_logits
+            states, head = model.fuse(states, tokens.mask, batch.image, batch.first), model.fusion_logits
         places = tokens.ids.eq(tokenizer.mask) & tokens.mask
         logits = head(states[places]).float()[:, : tokenizer.vocab_size]
         scores, best = logits.softmax(-1).topk(min(ready.top_k or logits.shape[-1], logits.shape[-1]))

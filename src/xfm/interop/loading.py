@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.load import load_recipe
-from xfm.config.task import TaskKind
+from xfm.config.tasks import task_spec
 from xfm.errors import UserError
 from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.report import Fate
@@ -60,7 +60,7 @@ def load(
     if path.is_dir():
         found = load_model(path)
     else:
-        kind = None if task is None else _kind(task)
+        kind = None if task is None else task_spec(task).name
         result = convert(path, Choices(load_recipe(recipe).model, kind, heads))
         found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
     if image_size is not None:
@@ -83,10 +83,3 @@ def provenance(converted: Converted) -> dict[str, Any]:
             for part in (line.part for line in report.lines if line.fate is Fate.MISSING)
         ],
     }
-
-
-def _kind(task: str) -> TaskKind:
-    try:
-        return TaskKind(task)
-    except ValueError:
-        raise UserError(f"unknown task {task}; known: {', '.join(TaskKind)}") from None

@@ -19,6 +19,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
+from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.failures import FULL, refused
@@ -217,7 +218,15 @@ def _read_task(folder: Path, model: Backbone) -> TaskModel | None:
     """The task model that the folder describes."""
     if not (folder / TASK).exists():
         return None
-    return build_task_model(from_plain(TaskConfig, read_json_object(folder / TASK), folder / TASK), model)
+    values = read_json_object(folder / TASK)
+    try:
+        task_spec(str(values.get("kind")))
+    except UserError as error:
+        raise UserError(
+            f"{folder / TASK}: {error}; install the package that adds the task, or call its "
+            "xfm.register_task first"
+        ) from error
+    return build_task_model(from_plain(TaskConfig, values, folder / TASK), model)
 
 
 def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.errors import UserError
 
 MODEL_TYPE = "xfm"
@@ -29,7 +30,7 @@ _FROM_TRANSFORMERS = "transformers_version"
 
 
 LABEL_FIELDS = ("id2label", "label2id", "problem_type")
-_LABELLED = (TaskKind.TEXT, TaskKind.IMAGE)
+_LABELLED = (TEXT_CLASSIFICATION, IMAGE_CLASSIFICATION)
 
 
 def plain_config(config: ModelConfig, task: TaskConfig | None = None) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def plain_config(config: ModelConfig, task: TaskConfig | None = None) -> dict[st
 
 def _labels(task: TaskConfig | None) -> dict[str, Any]:
     """The classes of a head as transformers names them, for the tasks that it has."""
-    if task is None or task.kind not in _LABELLED:
+    if task is None or task.spec not in _LABELLED:
         return {}
     kind = "regression" if task.classes == 1 else "single_label_classification"
     names = {str(place): name for place, name in enumerate(task.names)}

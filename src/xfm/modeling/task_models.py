@@ -1,149 +1,213 @@
 """Task models: the pre-trained model, or an encoder of it, with what a task adds (spec: fine-tuning).
 
-A task model shares the parts of the `XFM` that it is built on; copy the model first where several tasks start
-from one. What it adds is called `head` or `decoder`.
+A task model shares the parts of the `Backbone` that it is built on; copy the model first where several tasks
+start from one. What it adds is called `head` or `decoder`.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.config.task import ImageHead, TaskConfig
 from xfm.data.schema import Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.decoder import Decoder
-from xfm.modeling.encoders import AnyLanguage, AnyVision
 from xfm.modeling.heads import DeepHead, MLPHead
 
 ADDED = ("head.", "decoder.")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as a head takes them: texts as tokens, and each distinct picture encoded once.
+
+    Attributes:
+        tokens: [R, T] the text of each row, a pair as one sequence; None where rows have no texts.
+        image: [I, 1 + P, Dv] encoded pictures; None where rows have none.
+        index: [R, K] int64, the K pictures of each row; None where row r has picture r.
+    """
+
+    tokens: Tokens | None = None
+    image: Tensor | None = None
+    index: Tensor | None = None
+
+    @property
+    def text(self) -> Tokens:
+        """The texts, of rows that have some."""
+        assert self.tokens is not None
+        return self.tokens
+
+    @property
+    def pictures(self) -> Tensor:
+        """The encoded pictures, of rows that have some."""
+        assert self.image is not None
+        return self.image
+
+    @property
+    def first(self) -> Tensor | None:
+        """[R] int64, the first picture of each row; None where row r has picture r."""
+        return None if self.index is None else self.index[:, 0]
+
+    def of_rows(self, values: Tensor) -> Tensor:
+        """[I, ...] one value a picture -> [R, ...] those of each row's first picture."""
+        return values if self.first is None else values[self.first]
 
 
 class TaskModel(nn.Module):
     """A model for one task.
 
     Attributes:
-        task: its kind and the size of its head.
+        task: its kind, the size of its head, and what a pipeline must know.
+        model: the pre-trained model whose parts it shares; heads on one encoder hold that encoder instead.
     """
 
-    def __init__(self, task: TaskConfig) -> None:
+    model: Backbone
+
+    def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__()
         self.task = task
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """[I, 3, H, W] -> [I, 1 + P, Dv]."""
+        return self.model.encode_image(pixels)
+
+    def fused(self, rows: Encoded) -> Tensor:
+        """Each text fused with its (first) picture: [R, T, D]."""
+        text = self.model.encode_text(rows.text.ids, rows.text.mask)
+        return self.model.fuse(text, rows.text.mask, rows.pictures, rows.first)
 
     def added_state(self) -> dict[str, Tensor]:
         """The tensors that the task adds, by their names here."""
         return {name: t for name, t in self.state_dict().items() if name.startswith(ADDED)}
 
     def shared_state(self) -> dict[str, Tensor]:
-        """The tensors that belong to the pre-trained model, by their names in `XFM`."""
+        """The tensors that belong to the pre-trained model, by their names in `Backbone`."""
         state = self.state_dict()
         return {name.removeprefix("model."): t for name, t in state.items() if not name.startswith(ADDED)}
 
 
-class TextClassifier(TaskModel):
+class Classifier(TaskModel):
+    """A head with classes, or with one output: a value."""
+
+    def classify(self, rows: Encoded) -> Tensor:
+        """[R, C] logits."""
+        raise NotImplementedError
+
+    def forward(
+        self, pixels: Tensor | None = None, tokens: Tokens | None = None, index: Tensor | None = None
+    ) -> Tensor:
+        """[R, C] logits.
+
+        Args:
+            pixels: [I, 3, H, W] pictures, None where rows have none.
+            tokens: [R, T] texts, None where rows have none.
+            index: [R, K] int64, the pictures of each row; by default row r has picture r.
+        """
+        image = None if pixels is None else self.encode_image(pixels)
+        return self.classify(Encoded(tokens, image, index))
+
+
+class WithModel(TaskModel):
+    """A head on the whole pre-trained model."""
+
+    def __init__(self, model: Backbone, task: TaskConfig) -> None:
+        super().__init__(model, task)
+        self.model = model
+
+
+class TextClassifier(Classifier):
     """Language token 0 -> MLP head (GLUE); one output is a regression (STS-B)."""
 
-    def __init__(self, language: AnyLanguage, classes: int) -> None:
-        super().__init__(TaskConfig(TaskKind.TEXT, classes))
-        self.language = language
-        self.head = MLPHead(language.config.width, classes)
+    def __init__(self, model: Backbone, task: TaskConfig) -> None:
+        super().__init__(model, task)
+        self.language = model.language
+        self.head = MLPHead(self.language.config.width, task.classes)
 
-    def forward(self, tokens: Tokens) -> Tensor:
-        """[R, T] tokens -> [R, C] logits."""
-        return self.head(self.language(tokens.ids, tokens.mask)[:, 0])
+    def classify(self, rows: Encoded) -> Tensor:
+        """[R, C] logits of texts."""
+        return self.head(self.language(rows.text.ids, rows.text.mask)[:, 0])
 
 
-class ImageClassifier(TaskModel):
+class ImageClassifier(Classifier):
     """Vision -> linear head on slot 0, or the published head on [slot 0 ; mean of the patches].
 
     The two halves of the published head's input are the same vector here: slot 0 is that mean.
     """
 
-    def __init__(self, vision: AnyVision, classes: int, image_head: ImageHead = ImageHead.LINEAR) -> None:
-        super().__init__(TaskConfig(TaskKind.IMAGE, classes, image_head))
-        self.vision = vision
-        width = vision.config.width
-        published = image_head is ImageHead.PUBLISHED
+    def __init__(self, model: Backbone, task: TaskConfig) -> None:
+        super().__init__(model, task)
+        self.vision = model.vision
+        width, classes = self.vision.config.width, task.classes
+        published = task.image_head is ImageHead.PUBLISHED
         self.head = DeepHead(2 * width, classes) if published else nn.Linear(width, classes)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] -> [B, C] logits."""
-        return self.classify(self.vision(pixels))
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """[I, 3, H, W] -> [I, 1 + P, Dv]."""
+        return self.vision(pixels)
 
-    def classify(self, states: Tensor) -> Tensor:
-        """[B, 1 + P, Dv] encoded pictures -> [B, C] logits."""
-        slot0 = states[:, 0]
-        if self.task.image_head is ImageHead.LINEAR:
-            return self.head(slot0)
-        return self.head(torch.cat([slot0, states[:, 1:].mean(dim=1)], dim=-1))
+    def classify(self, rows: Encoded) -> Tensor:
+        """[R, C] logits of pictures; equal ones are classified once."""
+        slot0 = rows.pictures[:, 0]
+        if self.task.image_head is ImageHead.PUBLISHED:
+            slot0 = torch.cat([slot0, rows.pictures[:, 1:].mean(dim=1)], dim=-1)
+        return rows.of_rows(self.head(slot0))
 
 
-class PairClassifier(TaskModel):
+class PairClassifier(WithModel, Classifier):
     """Fusion token 0 of a picture and its text -> MLP head."""
 
-    def __init__(self, model: Backbone, classes: int) -> None:
-        super().__init__(TaskConfig(TaskKind.PAIR, classes))
-        self.model = model
-        self.head = MLPHead(model.config.language.width, classes)
+    def __init__(self, model: Backbone, task: TaskConfig) -> None:
+        super().__init__(model, task)
+        self.head = MLPHead(model.config.language.width, task.classes)
 
-    def forward(self, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
-        """[B, 3, H, W] pictures and [R, T] texts, with the picture of each -> [R, C] logits."""
-        return self.classify(self.model.encode_image(pixels), tokens, image_index)
-
-    def classify(self, image: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
-        """[B, 1 + P, Dv] encoded pictures and [R, T] texts, with the picture of each -> [R, C] logits."""
-        return self.head(fuse_encoded(self.model, image, tokens, image_index)[:, 0])
+    def classify(self, rows: Encoded) -> Tensor:
+        """[R, C] logits of texts with their pictures."""
+        return self.head(self.fused(rows)[:, 0])
 
 
-class Reasoner(TaskModel):
+class Reasoner(WithModel, Classifier):
     """The text fused with each of two pictures, both token-0 vectors -> MLP head (NLVR2)."""
 
-    def __init__(self, model: Backbone, classes: int = 2) -> None:
-        super().__init__(TaskConfig(TaskKind.REASONING, classes))
-        self.model = model
-        self.head = MLPHead(2 * model.config.language.width, classes)
+    def __init__(self, model: Backbone, task: TaskConfig) -> None:
+        super().__init__(model, task)
+        self.head = MLPHead(2 * model.config.language.width, task.classes)
 
-    def forward(self, pixels: Tensor, left: Tensor, right: Tensor, tokens: Tokens) -> Tensor:
-        """[I, 3, H, W] pictures, [R] int64 both pictures of each text, [R, T] texts -> [R, C] logits."""
-        return self.classify(self.model.encode_image(pixels), left, right, tokens)
-
-    def classify(self, image: Tensor, left: Tensor, right: Tensor, tokens: Tokens) -> Tensor:
-        """`forward` on encoded pictures [I, 1 + P, Dv]."""
+    def classify(self, rows: Encoded) -> Tensor:
+        """[R, C] logits of texts with two pictures each."""
+        assert rows.index is not None
+        tokens, both = rows.text, rows.index.t().flatten()  # [2R], the left ones first
         text = self.model.encode_text(tokens.ids, tokens.mask)
-        both = torch.cat([left, right])  # [2R]
-        fused = self.model.fuse(text.repeat(2, 1, 1), tokens.mask.repeat(2, 1), image, both)[:, 0]
+        fused = self.model.fuse(text.repeat(2, 1, 1), tokens.mask.repeat(2, 1), rows.pictures, both)[:, 0]
         return self.head(torch.cat(fused.chunk(2), dim=-1))
 
 
-class Retriever(TaskModel):
+class Retriever(WithModel):
     """Retrieval by contrast and matching (COCO, Flickr30k): nothing is added."""
 
-    def __init__(self, model: Backbone) -> None:
-        super().__init__(TaskConfig(TaskKind.RETRIEVAL))
-        self.model = model
 
-
-class Grounder(TaskModel):
+class Grounder(WithModel):
     """The box of a phrase by the pre-trained box head (RefCOCO+): nothing is added."""
-
-    def __init__(self, model: Backbone) -> None:
-        super().__init__(TaskConfig(TaskKind.GROUNDING))
-        self.model = model
 
     def forward(self, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
         """[I, 3, H, W] pictures and [R, T] phrases -> [R, 4] boxes (cx, cy, w, h) as fractions."""
-        return self.model.boxes(fuse(self.model, pixels, tokens, image_index))
+        return self.locate(_rows(self, pixels, tokens, image_index))
+
+    def locate(self, rows: Encoded) -> Tensor:
+        """[R, 4] boxes (cx, cy, w, h) of phrases as fractions of their pictures' sides."""
+        return self.model.boxes(self.fused(rows))
 
 
-class Answerer(TaskModel):
+class Answerer(WithModel):
     """The fused question -> causal decoder that starts from the fusion encoder (VQA)."""
 
-    def __init__(self, model: Backbone) -> None:
-        super().__init__(TaskConfig(TaskKind.VQA))
-        self.model = model
+    def __init__(self, model: Backbone, task: TaskConfig) -> None:
+        super().__init__(model, task)
         self.decoder = Decoder.from_fusion(model)
 
     def fuse(self, pixels: Tensor, question: Tokens, image_index: Tensor | None = None) -> Tensor:
         """[I, 3, H, W] pictures and [R, T] questions -> [R, T, D] fused questions."""
-        return fuse(self.model, pixels, question, image_index)
+        return self.fused(_rows(self, pixels, question, image_index))
 
     def forward(
         self,
@@ -166,12 +230,11 @@ class Answerer(TaskModel):
         return self.decoder(answer.ids, answer.mask, memory, question.mask, question_index)
 
 
-class Captioner(TaskModel):
+class Captioner(WithModel):
     """Causal decoder over the vision output, started from the fusion encoder (COCO captions)."""
 
-    def __init__(self, model: Backbone) -> None:
-        super().__init__(TaskConfig(TaskKind.CAPTIONING))
-        self.model = model
+    def __init__(self, model: Backbone, task: TaskConfig) -> None:
+        super().__init__(model, task)
         self.decoder = Decoder.from_fusion(model, model.config.vision.width)
 
     def forward(self, pixels: Tensor, caption: Tokens, image_index: Tensor | None = None) -> Tensor:
@@ -182,44 +245,20 @@ class Captioner(TaskModel):
             caption: [R, L], begin token first.
             image_index: [R] int64, the picture of each caption; by default caption r has picture r.
         """
-        memory = self.model.encode_image(pixels)  # [I, 1 + P, Dv]
-        seen = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        memory, seen = self.remember(self.encode_image(pixels))
         return self.decoder(caption.ids, caption.mask, memory, seen, image_index)
 
+    def remember(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """[I, 1 + P, Dv] encoded pictures -> what the decoder attends to, and [I, 1 + P] bool: all of it."""
+        return image, torch.ones(image.shape[:2], dtype=torch.bool, device=image.device)
 
-def fuse(model: Backbone, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
-    """Encode pictures [I, 3, H, W] and texts [R, T] and fuse them: [R, T, D]."""
-    return fuse_encoded(model, model.encode_image(pixels), tokens, image_index)
 
-
-def fuse_encoded(model: Backbone, image: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
-    """Encode texts [R, T] and fuse them with encoded pictures [I, 1 + P, Dv]: [R, T, D]."""
-    text = model.encode_text(tokens.ids, tokens.mask)
-    return model.fuse(text, tokens.mask, image, image_index)
+def _rows(model: TaskModel, pixels: Tensor, tokens: Tokens, image_index: Tensor | None) -> Encoded:
+    """Pictures [I, 3, H, W], encoded, and texts [R, T] with the picture of each [R]."""
+    index = None if image_index is None else image_index[:, None]
+    return Encoded(tokens, model.encode_image(pixels), index)
 
 
 def build_task_model(task: TaskConfig, model: Backbone) -> TaskModel:
     """The task model of a configuration on a model whose parts it shares."""
-    built = _of_kind(task, model)
-    built.task = task  # labels, answers and text length too
-    return built
-
-
-def _of_kind(task: TaskConfig, model: Backbone) -> TaskModel:
-    match task.kind:
-        case TaskKind.TEXT:
-            return TextClassifier(model.language, task.classes)
-        case TaskKind.IMAGE:
-            return ImageClassifier(model.vision, task.classes, task.image_head)
-        case TaskKind.PAIR:
-            return PairClassifier(model, task.classes)
-        case TaskKind.REASONING:
-            return Reasoner(model, task.classes)
-        case TaskKind.RETRIEVAL:
-            return Retriever(model)
-        case TaskKind.GROUNDING:
-            return Grounder(model)
-        case TaskKind.VQA:
-            return Answerer(model)
-        case TaskKind.CAPTIONING:
-            return Captioner(model)
+    return task.spec.head_class()(model, task)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfm.config.task import TaskKind
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.score.rules import Metrics, Scorer
@@ -36,7 +35,7 @@ class Benchmark:
     """
 
     name: str
-    kind: TaskKind
+    kind: str
     protocols: tuple[Protocol, ...]
     marker: Callable[[Path], Path | None]
     layout: str

@@ -4,7 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xfm.config.task import TaskKind
+from xfm.config.tasks import (
+    CAPTIONING,
+    GROUNDING,
+    IMAGE_TEXT_CLASSIFICATION,
+    REASONING,
+    RETRIEVAL,
+    TEXT_CLASSIFICATION,
+    VQA,
+)
 from xfm.errors import UserError
 from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.image_benchmarks import IMAGE_BENCHMARKS
@@ -42,7 +50,7 @@ def _glue(task: GlueTask) -> Benchmark:
     archive = ", ".join(dict.fromkeys(["train.tsv", *(f for _, f, _ in (*layout.scored, *layout.hidden))]))
     return Benchmark(
         name=task.value,
-        kind=TaskKind.TEXT,
+        kind=TEXT_CLASSIFICATION.name,
         protocols=(Protocol.FINE_TUNED,),
         marker=lambda data: glue_folder(data / "glue", task),
         layout=f"glue/{layout.folder}/ with {archive}; or glue/{task.value}/ with the hub's *.parquet",
@@ -67,7 +75,7 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
     files = " or ".join(f"refs({who}).p" for who in split_by)
     return Benchmark(
         name=name,
-        kind=TaskKind.GROUNDING,
+        kind=GROUNDING.name,
         protocols=(Protocol.FINE_TUNED,),
         marker=at(f"refer/{name}"),
         layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
@@ -96,7 +104,7 @@ def _no_score(rows: Sequence[Any], predictions: Sequence[Any]) -> Metrics:
 _WITH_TEXTS = [
     Benchmark(
         "vqa",
-        TaskKind.VQA,
+        VQA.name,
         _FINE_TUNED,
         at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
         "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
@@ -111,7 +119,7 @@ _WITH_TEXTS = [
     ),
     Benchmark(
         "nlvr2",
-        TaskKind.REASONING,
+        REASONING.name,
         _FINE_TUNED,
         at("nlvr2"),
         "nlvr2/data/{train,dev,test1}.json; nlvr2/images/{train,dev,test1}/",
@@ -124,7 +132,7 @@ _WITH_TEXTS = [
     ),
     Benchmark(
         "nlvr",
-        TaskKind.PAIR,
+        IMAGE_TEXT_CLASSIFICATION.name,
         _FINE_TUNED,
         at("nlvr"),
         "nlvr/{train,dev,test}/{train,dev,test}.json, each beside images/",
@@ -136,7 +144,7 @@ _WITH_TEXTS = [
     _grounding("refcocog", ("umd", "google")),
     Benchmark(
         "flickr30k",
-        TaskKind.RETRIEVAL,
+        RETRIEVAL.name,
         _RETRIEVAL,
         at("flickr30k/dataset_flickr30k.json"),
         "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
@@ -145,7 +153,7 @@ _WITH_TEXTS = [
     ),
     Benchmark(
         "coco",
-        TaskKind.RETRIEVAL,
+        RETRIEVAL.name,
         _RETRIEVAL,
         at("coco/dataset_coco.json"),
         _COCO,
@@ -154,7 +162,7 @@ _WITH_TEXTS = [
     ),
     Benchmark(
         "coco-captions",
-        TaskKind.CAPTIONING,
+        CAPTIONING.name,
         _FINE_TUNED,
         at("coco/dataset_coco.json"),
         _COCO,
@@ -168,7 +176,7 @@ _WITH_TEXTS = [
     ),
     Benchmark(
         "snli-ve",
-        TaskKind.PAIR,
+        IMAGE_TEXT_CLASSIFICATION.name,
         _FINE_TUNED,
         at("snli-ve"),
         "snli-ve/snli_ve_{train,dev,test}.jsonl; flickr30k/flickr30k-images/",
@@ -177,7 +185,7 @@ _WITH_TEXTS = [
     ),
     Benchmark(
         "hateful-memes",
-        TaskKind.PAIR,
+        IMAGE_TEXT_CLASSIFICATION.name,
         _FINE_TUNED,
         at("hateful-memes"),
         "hateful-memes/{train,dev_seen,test_seen}.jsonl, hateful-memes/img/",

@@ -10,7 +10,7 @@ import yaml
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.task import TaskKind
+from xfm.config.tasks import VQA
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.files import read_text
@@ -107,7 +107,7 @@ def run_easy_vqa(
         max_bad=max_bad,
     )
     rows = SplitRows(train, valid, splits["test"])
-    return finetune_rows(TaskKind.VQA, model, rows, config, out, resume=resume, progress=progress)
+    return finetune_rows(VQA.name, model, rows, config, out, resume=resume, progress=progress)
 
 
 def stored_steps(out: Path) -> int:
@@ -137,7 +137,7 @@ def measure(
     config = replace(SETTINGS, steps=steps, device=device)
     pictures = Pictures(pretrained.preprocessing)
     pictures.lost = LeftOut(len(train) + len(valid))  # it is the speed that is looked at
-    task = VqaTask(pretrained, pictures, train, task_settings(config))
+    task = VqaTask(pretrained, pictures, SplitRows(train), task_settings(config))
     tune(task, config)  # the first steps of a process are slow
     seconds = tune(task, config).seconds
     task.predict(valid)

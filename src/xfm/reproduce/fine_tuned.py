@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.task import TaskKind
+from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.from_rows import finetune_rows
 from xfm.finetuning.plan import task_settings
@@ -24,7 +24,6 @@ from xfm.reproduce.retrieval import evaluate_retrieval
 from xfm.reproduce.score.rules import Metrics
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.registry import task_class
 from xfm.tasks.retrieval import RetrievalTask
 from xfm.tasks.splits import SplitRows
 from xfm.training.checkpoint import list_checkpoints
@@ -71,9 +70,7 @@ def _readable(task: AnyTask, rows: Sequence[Any], split: str, setting: Setting) 
     return readable(rows, pictures, type(task).pictures_of, split, setting.left_out)
 
 
-def fine_tuned_task(
-    kind: TaskKind, corpus: Corpus[Any], answers: tuple[str, ...], setting: Setting
-) -> AnyTask:
+def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], setting: Setting) -> AnyTask:
     """The task with its fine-tuned model, trained here or before.
 
     Args:
@@ -89,7 +86,7 @@ def fine_tuned_task(
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
     data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
-    config = replace(recipe.planned(task_class(kind).epoch(corpus.train)), device=setting.device)
+    config = replace(recipe.planned(task_spec(kind).task_class().epoch(corpus.train)), device=setting.device)
     if setting.left_out.max_bad is not None:
         config = replace(config, max_bad=setting.left_out.max_bad)
     if (run / METRICS).is_file():
@@ -100,13 +97,13 @@ def fine_tuned_task(
     ).task
 
 
-def _restored(kind: TaskKind, data: SplitRows[Any], config: FinetuneConfig, setting: Setting) -> AnyTask:
+def _restored(kind: str, data: SplitRows[Any], config: FinetuneConfig, setting: Setting) -> AnyTask:
     """The task of a finished run, with the model that the run saved."""
     base = load_base(setting.folder / RUN / MODEL_FOLDER)
     config = replace(config, device=str(pick_device(setting.device)))
     pictures = Pictures(base.preprocessing)
-    settings = task_settings(config)
-    return restored(task_class(kind, config.regression), base, pictures, data.train, settings)
+    kind_of = task_spec(kind).task_class(config.regression)
+    return restored(kind_of, base, pictures, data.train, task_settings(config))
 
 
 def _score(

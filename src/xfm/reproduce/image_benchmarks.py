@@ -1,6 +1,6 @@
 """The benchmarks of image classification."""
 
-from xfm.config.task import TaskKind
+from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.image_sets import PER_CLASS, ImageSet, place_of, read_image_set
@@ -28,7 +28,7 @@ def _image_set(kind: ImageSet) -> Benchmark:
     mean = "; the mean over the classes is reported" if kind in PER_CLASS else ""
     return Benchmark(
         name=kind.value,
-        kind=TaskKind.IMAGE,
+        kind=IMAGE_CLASSIFICATION.name,
         protocols=(Protocol.LINEAR, Protocol.ZERO_SHOT) if named else (Protocol.LINEAR,),
         marker=at(place_of(kind)),
         layout=f"{place_of(kind)}/ as torchvision lays it out{mean}",
@@ -40,7 +40,7 @@ def _image_set(kind: ImageSet) -> Benchmark:
 
 _IMAGENET = Benchmark(
     name=IMAGENET,
-    kind=TaskKind.IMAGE,
+    kind=IMAGE_CLASSIFICATION.name,
     protocols=(Protocol.FINE_TUNED, Protocol.LINEAR, Protocol.ZERO_SHOT),
     marker=at("imagenet"),
     layout="imagenet/train/ and imagenet/val/ of class folders, for zero-shot LOC_synset_mapping.txt; or "

@@ -1,27 +1,46 @@
-"""What a task is: data columns, a batch, a loss, a prediction and a primary metric."""
+"""What a task is: typed rows, a batch, a loss, a prediction, metrics and guesses to compare with."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from xfm.config.image import UNVARIED, ImageTrainingConfig
-from xfm.config.task import ImageHead
+from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Precision
-from xfm.data.schema import TensorFields
+from xfm.data.collate import LENGTH_STEP
+from xfm.data.left_out import UnreadablePicture
+from xfm.data.schema import TensorFields, Tokens
+from xfm.data.shapes import padded_tokens
+from xfm.data.tables import ColumnMap, TableRow, read_table
+from xfm.data.tokenizer import as_read
+from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast
+from xfm.modeling.task_models import ADDED, TaskModel, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.sampling import row_order
+from xfm.tasks.cases import Case, CellMeaning
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import FILE_REMEDY
+from xfm.tasks.sampling import row_order, seeded
+from xfm.tasks.splits import SplitRows
 
 Row = TypeVar("Row")
 BatchT = TypeVar("BatchT", bound=TensorFields)
 Prediction = TypeVar("Prediction")
+
+
+DRAWS = 20
+"""Random guesses of every row whose mean is chance."""
 
 
 class Blanked(StrEnum):
@@ -71,43 +90,126 @@ class TaskSettings:
 
 
 class Task(ABC, Generic[Row, BatchT, Prediction]):
-    """A model with a task's head, and how rows become batches, losses, predictions and metrics.
+    """A model with a task's head, and how rows become batches, losses, predictions, metrics and cases.
 
-    A task is one file: it says which columns its JSON lines have, which module is trained and how. It owns a
-    copy of the pre-trained model, so that several tasks can start from the same one.
+    It owns a copy of the parts of the pre-trained model that its head stands on, so that several tasks can
+    start from the same one.
 
     Attributes:
-        name: the task's name.
-        columns: fields that each line of its data files must have.
+        spec: the task: its fields, the rule of its texts, its head.
         primary: the metric that chooses between models; greater is better.
-        blankable: the inputs that a baseline may blank.
+        hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
+            nothing where there is no such baseline.
+
+    Args:
+        pretrained: the model to begin with; it stays as it is.
+        pictures: as the model takes them.
+        data: rows, labels and answers; only the training rows are kept.
+        settings: how it is trained.
+
+    Raises:
+        ValueError: the settings blank what the task does not have.
     """
 
-    name: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]]
+    spec: ClassVar[TaskSpec]
     primary: ClassVar[str]
-    blankable: ClassVar[frozenset[Blanked]]
+    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
 
-    def __init__(self, settings: TaskSettings, train: Sequence[Row]) -> None:
-        if settings.blanked not in self.blankable | {Blanked.NOTHING}:
-            raise ValueError(f"{self.name} has no {settings.blanked} that could be blanked")
-        self.settings = settings
-        self.train_rows = list(train)
+    def __init__(
+        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Row], settings: TaskSettings
+    ) -> None:
+        if settings.blanked not in {*self.hides, Blanked.NOTHING}:
+            raise ValueError(f"{self.spec.name} has no {settings.blanked} that could be blanked")
+        self.settings, self.train_rows = settings, list(data.train)
+        self.pictures = pictures
+        if self.spec.has_texts:
+            self.tokenizer = pretrained.tokenizer
+        with seeded(settings.seed):
+            built = build_task_model(self.described(data), pretrained.model)
+        self._module: Any = copy.deepcopy(built).to(settings.device)
+
+    def described(self, data: SplitRows[Row], **more: Any) -> TaskConfig:
+        """What the module says about itself, for pipelines: labels, answers, the length of texts."""
+        limit = self.settings.max_tokens if self.spec.has_texts else 0
+        return TaskConfig(self.spec.name, image_head=self.settings.image_head, max_tokens=limit, **more)
 
     @property
-    @abstractmethod
-    def module(self) -> nn.Module:
-        """Everything that is trained or used in prediction, a copy of the pre-trained model among it."""
+    def module(self) -> TaskModel:
+        """Everything that is trained or used in prediction."""
+        return self._module
 
+    # ------------------------------------------------------------ rows
     @classmethod
     @abstractmethod
-    def read(cls, path: Path) -> list[Row]:
-        """Rows of a JSON-lines file with the task's columns.
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> Row:
+        """The typed row of a table's row, which has the fields of `spec`.
+
+        Raises:
+            UserError: a cell is missing or wrong; names file, row and column.
+        """
+
+    @classmethod
+    def read(cls, path: Path, bad: Callable[[str, str], None] | None = None) -> list[Row]:
+        """Rows of a table whose columns have the names of the fields.
+
+        Args:
+            path: the table.
+            bad: told of a row that cannot do without its picture, and why that cannot be read; None raises.
 
         Raises:
             UserError: the file is missing, or a row lacks a column or holds a wrong value.
         """
+        found: list[Row] = []
+        columns = ColumnMap(remedy=FILE_REMEDY)
+        for row in read_table(path, cls.spec.fields, columns, path.with_suffix(".pictures")):
+            try:
+                found.append(cls.from_row(row, CellMeaning()))
+            except UnreadablePicture as error:
+                if bad is None:
+                    raise
+                bad(row.place, str(error))
+        return list(cls.merge(found))
 
+    @classmethod
+    def class_of(cls, row: Row) -> str | None:
+        """The row's class, None for tasks without classes and for a regression."""
+        return None
+
+    @classmethod
+    def pictures_of(cls, row: Row) -> tuple[Path, ...]:
+        """The row's pictures."""
+        return ()
+
+    @classmethod
+    def texts_of(cls, row: Row) -> tuple[str, ...]:
+        """The texts that the model reads of the row."""
+        return ()
+
+    @classmethod
+    def merge(cls, rows: Sequence[Row]) -> Sequence[Row]:
+        """Rows of a table that belong together as one, for tasks that have such."""
+        return rows
+
+    @classmethod
+    def epoch(cls, rows: Sequence[Row]) -> int:
+        """How many training cases the rows are."""
+        return len(rows)
+
+    @classmethod
+    def answer_list(cls, rows: Sequence[Row], limit: int) -> tuple[str, ...]:
+        """The answers to rank over, most frequent first; empty for tasks without answers."""
+        return ()
+
+    @classmethod
+    def single(cls, train: Sequence[Row]) -> dict[Blanked, str]:
+        """What may be hidden to make a baseline of one modality, and what such a baseline is called."""
+        return {blanked: name for blanked, name in cls.hides.items() if name}
+
+    def group(self, row: Row) -> Hashable:
+        """Rows with equal groups share a picture, so they are put into the same batch; None: no sharing."""
+        return None
+
+    # ------------------------------------------------------------ training and prediction
     @abstractmethod
     def collate(self, rows: Sequence[Row]) -> BatchT:
         """One batch of the rows, in their order, on the CPU."""
@@ -120,13 +222,18 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def predict_batch(self, batch: BatchT) -> list[Prediction]:
         """Predictions of a batch; the module is in evaluation mode and gradients are off."""
 
-    @abstractmethod
-    def metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Metrics by name, the primary one among them, as fractions from 0 to 1."""
+    def encode(self, texts: Sequence[str], step: int = LENGTH_STEP) -> Tokens:
+        """[R, T] texts as the task reads them (`TaskSpec.text`); empty ones where texts are hidden."""
+        limit, hidden = self.settings.max_tokens, self.settings.blanked is Blanked.TEXT
+        said = ["" if hidden else as_read(self.spec.text, text, limit) for text in texts]
+        return padded_tokens(self.tokenizer.encode_batch(said, limit), self.tokenizer, step)
 
-    def group(self, row: Row) -> Hashable:
-        """Rows with equal groups share a picture, so they are put into the same batch; None: no sharing."""
-        return None
+    def shown(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
+        """The rows' distinct pictures [I, 3, S, S], or one blank, and [R, K] int64 those of each row."""
+        columns = list(zip(*map(self.pictures_of, rows), strict=True))  # K of R pictures
+        hidden = self.settings.blanked is Blanked.PICTURE
+        pixels, index = self.pictures.distinct([one for column in columns for one in column], hidden)
+        return pixels, index.view(len(columns), len(rows)).t().contiguous()
 
     def batches(self, start: int, stop: int) -> Iterator[BatchT]:
         """Training batches of the steps `start` (included) to `stop` (excluded).
@@ -165,36 +272,44 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     def is_new(self, name: str) -> bool:
         """Whether the module's parameter of that name was not pre-trained and learns at the larger rate."""
-        return name.startswith("head.")
+        return name.startswith(ADDED)
 
+    def finish(self) -> None:
+        """Make the module give what it means to others, before it is saved; predictions stay the same."""
 
-def classification_losses(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-    """Cross-entropy of a classification head.
+    # ------------------------------------------------------------ scores
+    @abstractmethod
+    def metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Metrics by name, the primary one among them, as fractions from 0 to 1."""
 
-    Args:
-        logits: [R, C] float.
-        labels: [R] int64 in [0, C).
-        label_smoothing: share of the target that is spread over all classes.
-    """
-    loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
-    right = (logits.detach().argmax(-1) == labels).float().mean()
-    return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": right})
+    @abstractmethod
+    def case(self, row: Row, prediction: Prediction) -> Case:
+        """A row and its prediction in words."""
 
+    def guess(self, rows: Sequence[Row], rng: np.random.Generator) -> list[Prediction] | None:
+        """A random guess for every row: chance. None where chance is known otherwise, or not at all."""
+        return None
 
-def regression_losses(values: Tensor, targets: Tensor) -> Losses:
-    """Mean squared error of a head with one output.
+    def constants(self, rows: Sequence[Row]) -> dict[str, list[Prediction]]:
+        """Guesses that training rows suggest whatever the input, by name, such as the most frequent class."""
+        return {}
 
-    Args:
-        values: [R, 1] float.
-        targets: [R] float.
-    """
-    loss = nn.functional.mse_loss(values.float()[:, 0], targets.float())
-    return Losses(total=loss, parts={"mse": loss})
+    def chance(self, rows: Sequence[Row], seed: int) -> dict[str, float]:
+        """What random guesses score, by metric: the mean over `DRAWS` of them."""
+        rng = np.random.default_rng(seed)
+        scores: dict[str, list[float]] = {}
+        for _ in range(DRAWS):
+            guessed = self.guess(rows, rng)
+            if guessed is None:
+                return {}
+            for name, value in self.metrics(rows, guessed).items():
+                scores.setdefault(name, []).append(value)
+        return {name: float(np.mean(values)) for name, values in scores.items()}
 
+    def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
+        """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
+        return None
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draws inside (a head's initialisation) depend on `seed` alone and leave torch's state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    def counts(self, rows: Sequence[Row]) -> dict[str, int]:
+        """How many cases stand behind a metric, by its name, where these are not the rows."""
+        return {}

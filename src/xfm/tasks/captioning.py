@@ -1,8 +1,8 @@
 """Captioning: vision output -> causal decoder started from the fusion encoder (spec: COCO captions)."""
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.generation import BeamSearch
-from xfm.config.task import TaskKind
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import CAPTIONING
 from xfm.data.schema import TensorFields, Tokens
-from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.classification import share
 from xfm.metrics.words import word_f1
@@ -22,12 +22,13 @@ from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import smoothed_losses
-from xfm.tasks.base import Blanked, TaskSettings, seeded
+from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.cases import Case
 from xfm.tasks.classes import most_frequent
 from xfm.tasks.described import DescribedTask
-from xfm.tasks.own import Case
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
+from xfm.tasks.splits import SplitRows
 
 BEAMS = 3
 
@@ -56,45 +57,26 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         writing: how captions are predicted: by default as long as those of the training.
     """
 
-    name: ClassVar[str] = TaskKind.CAPTIONING
-    kind: ClassVar[TaskKind] = TaskKind.CAPTIONING
+    spec: ClassVar[TaskSpec] = CAPTIONING
     primary: ClassVar[str] = "word_f1"
-    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.PICTURE})
+    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: "captions only"})
 
     def __init__(
-        self,
-        pretrained: Pretrained,
-        pictures: Pictures,
-        train: Sequence[Described],
-        settings: TaskSettings,
+        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
     ) -> None:
-        super().__init__(pretrained, pictures, train, settings)
+        super().__init__(pretrained, pictures, data, settings)
         self.writing = BeamSearch(max_tokens=settings.max_tokens, beams=BEAMS)
-        with seeded(settings.seed):
-            self._module = Captioner(copy.deepcopy(pretrained.model)).to(settings.device)
-        self.describe()
 
     @property
     def module(self) -> Captioner:
         """What is trained."""
         return self._module
 
-    @classmethod
-    def single(cls, train: Sequence[Described]) -> dict[Blanked, str]:
-        """The picture may be hidden."""
-        return {Blanked.PICTURE: "captions only"}
-
-    def is_new(self, name: str) -> bool:
-        """The decoder counts as new: it starts from fusion's weights, but has never written a caption."""
-        return name.startswith("decoder.")
-
     def collate(self, rows: Sequence[Described]) -> CaptionBatch:
         """The first caption of each row with its picture."""
         hidden = self.settings.blanked is Blanked.PICTURE
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
-        texts = [normalise_caption(row.captions[0]) for row in rows]
-        encoded = self.tokenizer.encode_batch(texts, self.settings.max_tokens)
-        return CaptionBatch(pixels, index, padded_tokens(encoded, self.tokenizer))
+        return CaptionBatch(pixels, index, self.encode([row.captions[0] for row in rows]))
 
     def loss(self, batch: CaptionBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy of the next token with label smoothing, averaged over all tokens of the batch."""
@@ -104,8 +86,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     def predict_batch(self, batch: CaptionBatch) -> list[str]:
         """The best caption of each row's picture by beam search."""
-        memory = self.module.model.encode_image(batch.pixels)  # [I, 1 + P, Dv]
-        seen = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        memory, seen = self.module.remember(self.module.encode_image(batch.pixels))
         written = generate(self.module.decoder, memory, seen, Marks.of(self.tokenizer), self.writing)
         best = zip(written.ids[:, 0], written.mask[:, 0], strict=True)
         texts = [self.tokenizer.decode(ids[mask]) for ids, mask in best]

@@ -1,15 +1,24 @@
-"""Tasks whose rows have classes by name: metrics, guesses and cases that they share."""
+"""Tasks whose rows have classes by name: batch, loss, metrics, guesses and cases that they share."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from xfm.data.schema import TensorFields
-from xfm.tasks.base import TaskSettings
+from xfm.config.task import TaskConfig
+from xfm.data.schema import TensorFields, Tokens
+from xfm.modeling.folder import Pretrained
+from xfm.modeling.task_models import Classifier
+from xfm.objectives.losses import Losses
+from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.cases import Case
 from xfm.tasks.classes import TOP, Choice, Labels, class_metrics, most_frequent
-from xfm.tasks.own import Case, OwnTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.splits import SplitRows
 
 
 class Classified(Protocol):
@@ -22,7 +31,23 @@ class Classified(Protocol):
 
 
 RowT = TypeVar("RowT", bound=Classified)
-BatchT = TypeVar("BatchT", bound=TensorFields)
+
+
+@dataclass(frozen=True)
+class ClassBatch(TensorFields):
+    """Rows with classes or values.
+
+    Attributes:
+        targets: [R] int64 classes, or float32 values of a regression.
+        pixels: [I, 3, S, S] float32 distinct pictures; None where rows have none.
+        tokens: [R, T] texts, a pair as one sequence; None where rows have none.
+        index: [R, K] int64, the pictures of each row; None where row r has picture r, or none.
+    """
+
+    targets: Tensor
+    pixels: Tensor | None = None
+    tokens: Tokens | None = None
+    index: Tensor | None = None
 
 
 def label_name(label: str | bool | float) -> str:
@@ -30,18 +55,78 @@ def label_name(label: str | bool | float) -> str:
     return str(label).lower() if isinstance(label, bool) else str(label)
 
 
-class ClassTask(OwnTask[RowT, BatchT, Choice]):
-    """A task with one class a row.
+def classification_losses(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Losses:
+    """Cross-entropy of a classification head.
+
+    Args:
+        logits: [R, C] float.
+        labels: [R] int64 in [0, C).
+        label_smoothing: share of the target that is spread over all classes.
+    """
+    loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    right = (logits.detach().argmax(-1) == labels).float().mean()
+    return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": right})
+
+
+def regression_losses(values: Tensor, targets: Tensor) -> Losses:
+    """Mean squared error of a head with one output.
+
+    Args:
+        values: [R, 1] float.
+        targets: [R] float.
+    """
+    loss = nn.functional.mse_loss(values.float()[:, 0], targets.float())
+    return Losses(total=loss, parts={"mse": loss})
+
+
+class ClassTask(Task[RowT, ClassBatch, Choice]):
+    """A task with one class a row: what it adds to this class is how rows are read.
 
     Attributes:
         labels: the classes, in the order of the head's outputs.
+        usual: names of the classes where the data has none.
     """
 
     primary: ClassVar[str] = "accuracy"
+    usual: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, settings: TaskSettings, train: Sequence[RowT], labels: Sequence[str]) -> None:
-        super().__init__(settings, train)
-        self.labels = Labels(tuple(labels))
+    def __init__(
+        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[RowT], settings: TaskSettings
+    ) -> None:
+        self.labels = Labels(data.labels or self.usual)
+        super().__init__(pretrained, pictures, data, settings)
+
+    def described(self, data: SplitRows[RowT], **more: Any) -> TaskConfig:
+        """With the classes."""
+        names = self.labels.names
+        return super().described(data, classes=len(names), labels=names, **more)
+
+    @property
+    def module(self) -> Classifier:
+        """What is trained."""
+        return self._module
+
+    def collate(self, rows: Sequence[RowT]) -> ClassBatch:
+        """Texts, pictures and classes of the rows."""
+        targets = self.labels.indices([self.class_of(row) for row in rows])
+        pixels, index = self.shown(rows) if self.spec.has_pictures else (None, None)
+        return ClassBatch(targets, pixels, self.tokens(rows) if self.spec.has_texts else None, index)
+
+    def tokens(self, rows: Sequence[RowT]) -> Tokens:
+        """[R, T] the text of each row."""
+        return self.encode([self.texts_of(row)[0] for row in rows])
+
+    def logits(self, batch: ClassBatch) -> Tensor:
+        """[R, C]."""
+        return self.module(batch.pixels, batch.tokens, batch.index)
+
+    def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
+        """Cross-entropy."""
+        return classification_losses(self.logits(batch), batch.targets)
+
+    def predict_batch(self, batch: ClassBatch) -> list[Choice]:
+        """The likeliest class of each row."""
+        return self.labels.choices(self.logits(batch))
 
     @classmethod
     def class_of(cls, row: RowT) -> str:

@@ -3,48 +3,25 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import TypeVar
 
 from xfm.data.schema import TensorFields
-from xfm.data.tables import Field, TableRow
+from xfm.data.tables import TableRow
 from xfm.files import file_digest
-from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Prediction, TaskSettings
-from xfm.tasks.own import OwnTask, Reading
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.base import Prediction, Task
+from xfm.tasks.cases import CellMeaning
 from xfm.tasks.rows import Described
 from xfm.tasks.sampling import row_order
-from xfm.tasks.splits import SplitRows
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
-CAPTION_FIELDS = (
-    Field("image", "path of the picture, or the picture itself"),
-    Field("caption", "a caption, or a list of captions; rows of one picture are put together"),
-)
 
 
-class DescribedTask(OwnTask[Described, BatchT, Prediction]):
+class DescribedTask(Task[Described, BatchT, Prediction]):
     """A task of pictures with captions.
 
     Attributes:
         pairs: picture and caption of each training pair.
     """
-
-    columns: ClassVar[tuple[str, ...]] = ("image", "caption")
-    fields: ClassVar[tuple[Field, ...]] = CAPTION_FIELDS
-
-    def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Described], settings: TaskSettings
-    ) -> None:
-        super().__init__(settings, train)
-        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
-
-    @classmethod
-    def build(
-        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
-    ) -> Self:
-        """The task on a copy of the model."""
-        return cls(pretrained, pictures, data.train, settings)
 
     @property
     def pairs(self) -> list[Described]:
@@ -54,7 +31,7 @@ class DescribedTask(OwnTask[Described, BatchT, Prediction]):
         ]
 
     @classmethod
-    def from_row(cls, row: TableRow, reading: Reading) -> Described:
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> Described:
         """Fields `image` and `caption`."""
         return Described(row.path("image"), tuple(row.texts("caption")))
 

@@ -1,36 +1,32 @@
 """Visual grounding: the box of a phrase, by the box head alone (spec: RefCOCO+)."""
 
-import copy
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.task import TaskKind
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import GROUNDING
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.picture_files import image_size
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
-from xfm.data.shapes import padded_tokens
-from xfm.data.tables import Field, TableRow
-from xfm.data.tokenizer import normalise_caption
+from xfm.data.tables import TableRow
 from xfm.data.transforms import names_a_side
 from xfm.metrics.boxes import best_constant_box, box_scores, paired_iou
-from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, TaskSettings, seeded
-from xfm.tasks.own import Case, OwnTask, Reading
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.base import Blanked, Task
+from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.rows import Corners, Reference
-from xfm.tasks.splits import SplitRows
 
 SAMPLED = 2000  # training boxes behind the constant box
 
@@ -52,38 +48,15 @@ class GroundingBatch(TensorFields):
     boxes: Tensor
 
 
-class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
+class GroundingTask(Task[Reference, GroundingBatch, Corners]):
     """Where is what the phrase refers to? Predictions are (left, top, right, bottom) as fractions.
 
     The baseline blanks the phrase: the same training sees the picture only.
     """
 
-    name: ClassVar[str] = "grounding"
-    kind: ClassVar[TaskKind] = TaskKind.GROUNDING
-    columns: ClassVar[tuple[str, ...]] = ("image", "phrase", "box")
-    fields: ClassVar[tuple[Field, ...]] = (
-        Field("image", "path of the picture, or the picture itself"),
-        Field("phrase", "what is to be found"),
-        Field("box", "four numbers, see --box-format and --box-unit"),
-    )
+    spec: ClassVar[TaskSpec] = GROUNDING
     primary: ClassVar[str] = "acc50"
-    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.TEXT})
-
-    def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Reference], settings: TaskSettings
-    ) -> None:
-        super().__init__(settings, train)
-        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
-        with seeded(settings.seed):
-            self._module = Grounder(copy.deepcopy(pretrained.model)).to(settings.device)
-        self.describe()
-
-    @classmethod
-    def build(
-        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Reference], settings: TaskSettings
-    ) -> Self:
-        """The task on a copy of the model."""
-        return cls(pretrained, pictures, data.train, settings)
+    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.TEXT: "picture only"})
 
     @property
     def module(self) -> Grounder:
@@ -91,14 +64,14 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
         return self._module
 
     @classmethod
-    def from_row(cls, row: TableRow, reading: Reading) -> Reference:
-        """Fields `image`, `phrase` and `box`; the box must lie in the picture."""
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> Reference:
+        """Fields `image`, `text` and `box`; the box must lie in the picture."""
         image = row.path("image")
         try:
             size = image_size(image)
         except UnreadablePicture as error:
             raise UnreadablePicture(f"{row.place}: {error}") from error
-        return Reference(image, row.text("phrase"), read_box(row, reading, *size))
+        return Reference(image, row.text("text"), read_box(row, meaning, *size))
 
     @classmethod
     def pictures_of(cls, row: Reference) -> tuple[Path, ...]:
@@ -109,11 +82,6 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
     def texts_of(cls, row: Reference) -> tuple[str, ...]:
         """The phrase."""
         return (row.phrase,)
-
-    @classmethod
-    def single(cls, train: Sequence[Reference]) -> dict[Blanked, str]:
-        """The phrase may be hidden."""
-        return {Blanked.TEXT: "picture only"}
 
     def guess(self, rows: Sequence[Reference], rng: np.random.Generator) -> list[Corners]:
         """Boxes of training rows drawn at random."""
@@ -148,9 +116,7 @@ class GroundingTask(OwnTask[Reference, GroundingBatch, Corners]):
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
         """Pictures, phrases and boxes of the rows."""
         pixels, index = self.pictures.distinct([row.image for row in rows])
-        blanked = self.settings.blanked is Blanked.TEXT
-        texts = ["" if blanked else normalise_caption(row.phrase) for row in rows]
-        tokens = padded_tokens(self.tokenizer.encode_batch(texts, self.settings.max_tokens), self.tokenizer)
+        tokens = self.encode([row.phrase for row in rows])
         corners = Boxes(torch.tensor([row.box for row in rows]), BoxFormat.XYXY, BoxUnit.FRACTION)
         return GroundingBatch(pixels, index, tokens, corners.to_format(BoxFormat.CXCYWH).data)
 
@@ -197,7 +163,7 @@ def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> di
     return box_scores(np.array(predictions), np.array([row.box for row in rows]))
 
 
-def read_box(row: TableRow, reading: Reading, width: int, height: int) -> Corners:
+def read_box(row: TableRow, meaning: CellMeaning, width: int, height: int) -> Corners:
     """The box of a row as (left, top, right, bottom) fractions of a picture of `width` x `height` pixels.
 
     Raises:
@@ -205,19 +171,19 @@ def read_box(row: TableRow, reading: Reading, width: int, height: int) -> Corner
     """
     numbers = row.numbers("box")
     if len(numbers) != 4:
-        raise row.error("box", f"has {len(numbers)} numbers, not four ({reading.box_format.meaning})")
-    given = Boxes(torch.tensor([numbers], dtype=torch.float64), reading.box_format, reading.box_unit)
+        raise row.error("box", f"has {len(numbers)} numbers, not four ({meaning.box_format.meaning})")
+    given = Boxes(torch.tensor([numbers], dtype=torch.float64), meaning.box_format, meaning.box_unit)
     shown = ", ".join(f"{number:g}" for number in numbers)
-    meaning = f"{reading.box_format.meaning}, in {reading.box_unit.value}s"
+    read_as = f"{meaning.box_format.meaning}, in {meaning.box_unit.value}s"
     pixels = given.to_format(BoxFormat.XYXY).to_unit(BoxUnit.PIXEL, width, height)
     left, top, right, bottom = pixels.data[0].tolist()
     inside = right > 0 and bottom > 0 and left < width and top < height
     if right <= left or bottom <= top:
-        raise row.error("box", f"[{shown}] has no area, read as {meaning} (see --box-format)")
+        raise row.error("box", f"[{shown}] has no area, read as {read_as} (see --box-format)")
     if not inside or min(left, top) < -OVERHANG or right > width + OVERHANG or bottom > height + OVERHANG:
         raise row.error(
             "box",
-            f"[{shown}] lies outside its picture of {width} x {height} pixels, read as {meaning} "
+            f"[{shown}] lies outside its picture of {width} x {height} pixels, read as {read_as} "
             "(see --box-format and --box-unit)",
         )
     return max(left, 0) / width, max(top, 0) / height, min(right / width, 1), min(bottom / height, 1)

@@ -1,6 +1,5 @@
 """Retrieval between pictures and captions: ITC with several positives, ITM with hard negatives (spec)."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from xfm.config.task import TaskKind
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import RETRIEVAL
 from xfm.data.schema import TensorFields, Tokens
-from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.recalls import (
     CUTOFFS,
@@ -31,11 +30,12 @@ from xfm.modeling.task_models import Retriever
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
 from xfm.retrieval.ranks import rank
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import TaskSettings
+from xfm.tasks.cases import Case
 from xfm.tasks.described import DescribedTask
-from xfm.tasks.own import Case
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
+from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 
 SHORTLIST = 16
@@ -86,42 +86,29 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     knows a picture's own captions alone.
     """
 
-    name: ClassVar[str] = TaskKind.RETRIEVAL
-    kind: ClassVar[TaskKind] = TaskKind.RETRIEVAL
+    spec: ClassVar[TaskSpec] = RETRIEVAL
     primary: ClassVar[str] = "mean_r1_rerank"
-    blankable: ClassVar[frozenset[Blanked]] = frozenset()
 
     def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, train: Sequence[Described], settings: TaskSettings
+        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
     ) -> None:
-        super().__init__(pretrained, pictures, train, settings)
-        self._identity = {
-            path: number for number, path in enumerate(dict.fromkeys(row.image for row in train))
-        }
+        super().__init__(pretrained, pictures, data, settings)
+        distinct = dict.fromkeys(row.image for row in data.train)
+        self._identity = {path: number for number, path in enumerate(distinct)}
         self._texts: dict[str, int] = {}
-        self._module = Retriever(copy.deepcopy(pretrained.model)).to(settings.device)
-        self.describe()
 
     @property
     def module(self) -> Retriever:
         """What is trained."""
         return self._module
 
-    def is_new(self, name: str) -> bool:
-        """Everything was pre-trained."""
-        return False
-
     def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
         """The first caption of each row with its picture."""
         texts = [normalise_caption(row.captions[0]) for row in rows]
-        encoded = self.tokenizer.encode_batch(texts, self.settings.max_tokens)
         identity = [self._identity.setdefault(row.image, len(self._identity)) for row in rows]
         said = [self._texts.setdefault(text, len(self._texts)) for text in texts]
         by_text = identity if is_official(rows) else said
-        pixels, tokens = (
-            self.pictures.pixels([row.image for row in rows]),
-            padded_tokens(encoded, self.tokenizer),
-        )
+        pixels, tokens = self.pictures.pixels([row.image for row in rows]), self.encode(texts)
         return RetrievalBatch(pixels, tokens, torch.tensor(identity), torch.tensor(by_text))
 
     def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:

@@ -1,9 +1,11 @@
-"""The order in which a fine-tuning sees its rows: a pure function of seed and position."""
+"""What of a fine-tuning is drawn: the order of its rows, a pure function of seed and position; its head."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 
 def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
@@ -63,3 +65,11 @@ def _epoch(groups: Sequence[Hashable], seed: int, epoch: int, per_group: int) ->
         members[("alone", row) if group is None else ("group", group)].append(row)
     chunks = [rows[i : i + per_group] for rows in members.values() for i in range(0, len(rows), per_group)]
     return [row for chunk in rng.permutation(len(chunks)).tolist() for row in chunks[chunk]]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws inside (a head's initialisation) depend on `seed` alone and leave torch's state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

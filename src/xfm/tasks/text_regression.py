@@ -1,52 +1,50 @@
 """A value of a text or of two: language token 0 -> MLP head with one output (spec: fine-tuning, STS-B)."""
 
-import copy
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from xfm.config.task import TaskConfig
 from xfm.data.tables import TableRow
 from xfm.metrics.classification import explained_variance, pearson, spearman
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import TaskSettings, regression_losses, seeded
-from xfm.tasks.own import Case, OwnTask, Reading
+from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.cases import Case, CellMeaning
+from xfm.tasks.class_task import ClassBatch, regression_losses
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.splits import SplitRows
-from xfm.tasks.text_classification import OfTexts, TextBatch, encode_texts, read_text
+from xfm.tasks.text_classification import OfTexts, encode_texts, read_text
 
 
-class TextRegressionTask(OfTexts, OwnTask[LabelledText, TextBatch, float]):
+class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     """What is the value of the text, or of the pair of texts?
 
     It is learned on the scale on which the training rows have mean 0 and deviation 1; `finish` works that
     into the last layer, so that the model gives the values themselves.
     """
 
-    name: ClassVar[str] = "text regression"
     primary: ClassVar[str] = "pearson"
 
-    def __init__(self, pretrained: Pretrained, train: Sequence[LabelledText], settings: TaskSettings) -> None:
-        super().__init__(settings, train)
-        self.tokenizer = pretrained.tokenizer
-        values = values_of(train)
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        pictures: Pictures,
+        data: SplitRows[LabelledText],
+        settings: TaskSettings,
+    ) -> None:
+        super().__init__(pretrained, pictures, data, settings)
+        values = values_of(data.train)
         self.mean, self.deviation = float(values.mean()), float(values.std()) or 1.0
-        with seeded(settings.seed):
-            language = copy.deepcopy(pretrained.model.language)
-            self._module = TextClassifier(language, 1).to(settings.device)
-        self.describe()
 
-    @classmethod
-    def build(
-        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[LabelledText], settings: TaskSettings
-    ) -> Self:
-        """The task on a copy of the language encoder."""
-        return cls(pretrained, data.train, settings)
+    def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
+        """With one output, the value."""
+        return super().described(data, classes=1, **more)
 
     @property
     def module(self) -> TextClassifier:
@@ -54,24 +52,24 @@ class TextRegressionTask(OfTexts, OwnTask[LabelledText, TextBatch, float]):
         return self._module
 
     @classmethod
-    def from_row(cls, row: TableRow, reading: Reading) -> LabelledText:
-        """Fields `text` and `label`, and for pairs `second`."""
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
+        """Fields `text` and `label`, and for pairs `text_pair`."""
         text, second = read_text(row)
         return LabelledText(text, row.value("label"), second)
 
-    def collate(self, rows: Sequence[LabelledText]) -> TextBatch:
+    def collate(self, rows: Sequence[LabelledText]) -> ClassBatch:
         """Tokens and values of the rows."""
         targets = torch.tensor(values_of(rows), dtype=torch.float32)
-        return TextBatch(encode_texts(rows, self.tokenizer, self.settings), targets)
+        return ClassBatch(targets, tokens=encode_texts(rows, self.tokenizer, self.settings))
 
-    def loss(self, batch: TextBatch, generator: torch.Generator) -> Losses:
+    def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
         """Mean squared error on the scale of the training rows."""
         targets = (batch.targets - self.mean) / self.deviation
-        return regression_losses(self.module(batch.tokens), targets)
+        return regression_losses(self.module(tokens=batch.tokens), targets)
 
-    def predict_batch(self, batch: TextBatch) -> list[float]:
+    def predict_batch(self, batch: ClassBatch) -> list[float]:
         """The value of each text."""
-        values = self.module(batch.tokens).float()[:, 0] * self.deviation + self.mean
+        values = self.module(tokens=batch.tokens).float()[:, 0] * self.deviation + self.mean
         return values.tolist()
 
     @torch.no_grad()

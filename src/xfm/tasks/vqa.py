@@ -1,21 +1,22 @@
 """Visual question answering: question fused with the picture -> causal decoder (spec: VQA v2)."""
 
-import copy
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.task import TaskKind
+from xfm.config.task import TaskConfig
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import VQA
 from xfm.data.schema import TensorFields, Tokens
-from xfm.data.shapes import padded_tokens
-from xfm.data.tables import Field, TableRow
+from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.vqa import by_type, voted_accuracy
 from xfm.modeling.folder import Pretrained
@@ -23,9 +24,9 @@ from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import sequence_losses
 from xfm.tasks.answers import AnswerList, rank_answers
-from xfm.tasks.base import Blanked, TaskSettings, seeded
+from xfm.tasks.base import Blanked, Task, TaskSettings
+from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.classes import most_frequent
-from xfm.tasks.own import Case, OwnTask, Reading
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
 from xfm.tasks.splits import SplitRows
@@ -54,46 +55,26 @@ class VqaBatch(TensorFields):
     weight: Tensor | None = None
 
 
-class VqaTask(OwnTask[Question, VqaBatch, str]):
+class VqaTask(Task[Question, VqaBatch, str]):
     """Answers questions from the list of answers that its training rows hold, or from a given one.
 
     The baseline blanks the picture: the same training sees one grey picture.
     """
 
-    name: ClassVar[str] = "vqa"
-    kind: ClassVar[TaskKind] = TaskKind.VQA
-    columns: ClassVar[tuple[str, ...]] = ("image", "question", "answer", "kind")
-    fields: ClassVar[tuple[Field, ...]] = (
-        Field("image", "path of the picture, or the picture itself"),
-        Field("question", "the question"),
-        Field("answer", "the answer, or a list with the answers of several people"),
-        Field("kind", "groups the questions in the scores", optional=True),
-    )
+    spec: ClassVar[TaskSpec] = VQA
     primary: ClassVar[str] = "accuracy"
-    blankable: ClassVar[frozenset[Blanked]] = frozenset({Blanked.PICTURE})
+    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: "question only"})
 
     def __init__(
-        self,
-        pretrained: Pretrained,
-        pictures: Pictures,
-        train: Sequence[Question],
-        settings: TaskSettings,
-        answers: Sequence[str] = (),
+        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Question], settings: TaskSettings
     ) -> None:
-        super().__init__(settings, train)
-        self.tokenizer, self.pictures = pretrained.tokenizer, pictures
-        self.answers = AnswerList(answers or frequent_answers(train), self.tokenizer)
-        self.answers.to(settings.device)
-        with seeded(settings.seed):
-            self._module = Answerer(copy.deepcopy(pretrained.model)).to(settings.device)
-        self.describe(answers=self.answers.answers)
+        answers = data.answers or frequent_answers(data.train)
+        self.answers = AnswerList(answers, pretrained.tokenizer).to(settings.device)
+        super().__init__(pretrained, pictures, data, settings)
 
-    @classmethod
-    def build(
-        cls, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Question], settings: TaskSettings
-    ) -> Self:
-        """The task on a copy of the model."""
-        return cls(pretrained, pictures, data.train, settings, data.answers)
+    def described(self, data: SplitRows[Question], **more: Any) -> TaskConfig:
+        """With the list of answers."""
+        return super().described(data, answers=self.answers.answers, **more)
 
     @property
     def module(self) -> Answerer:
@@ -101,7 +82,7 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
         return self._module
 
     @classmethod
-    def from_row(cls, row: TableRow, reading: Reading) -> Question:
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> Question:
         """Fields `image`, `question`, `answer` and perhaps `kind`; an answer must have a letter or digit."""
         counts: Counter[str] = Counter()
         for answer, count in row.votes("answer").items():
@@ -127,11 +108,6 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
     def answer_list(cls, rows: Sequence[Question], limit: int) -> tuple[str, ...]:
         """The most frequent answers."""
         return tuple(frequent_answers(rows, limit))
-
-    @classmethod
-    def single(cls, train: Sequence[Question]) -> dict[Blanked, str]:
-        """The picture may be hidden."""
-        return {Blanked.PICTURE: "question only"}
 
     def guess(self, rows: Sequence[Question], rng: np.random.Generator) -> list[str]:
         """Answers of the list drawn uniformly."""
@@ -163,19 +139,12 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
         """Questions about one picture belong together (in the baseline too: it sees the same batches)."""
         return row.image
 
-    def is_new(self, name: str) -> bool:
-        """The decoder counts as new: it starts from fusion's weights, but has never written an answer."""
-        return name.startswith("decoder.")
-
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
         """Pictures, questions and answers of the rows."""
         hidden = self.settings.blanked is Blanked.PICTURE
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
-        limit = self.settings.max_tokens
-        question = self.tokenizer.encode_batch([normalise_caption(row.question) for row in rows], limit)
         votes = [row.votes or ((row.answer, 1.0),) for row in rows]
-        texts = [normalise_caption(answer) for own in votes for answer, _ in own]
-        answer = self.tokenizer.encode_batch(texts, limit)
+        answers = [answer for own in votes for answer, _ in own]
         owner = weight = None
         if any(row.votes for row in rows):
             counts = torch.tensor([len(own) for own in votes])
@@ -184,8 +153,8 @@ class VqaTask(OwnTask[Question, VqaBatch, str]):
         return VqaBatch(
             pixels,
             index,
-            padded_tokens(question, self.tokenizer),
-            padded_tokens(answer, self.tokenizer, ANSWER_STEP),
+            self.encode([row.question for row in rows]),
+            self.encode(answers, ANSWER_STEP),
             owner,
             weight,
         )

@@ -5,8 +5,9 @@ What is no table of a task of its own name is read here; the others by their tas
 
 from pathlib import Path
 
-from xfm.data.tables import ColumnMap, Field, TableRow, read_table
-from xfm.tasks.own import Reading
+from xfm.config.task_spec import Field
+from xfm.data.tables import ColumnMap, TableRow, read_table
+from xfm.tasks.cases import CellMeaning
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import FILE_REMEDY, TRUTH, Captioned, LabelledText, MaskedRow, PicturePair
 from xfm.tasks.text_classification import TextClassificationTask
@@ -18,13 +19,13 @@ _PAIR = (Field("text", "the first text"), Field("second", "the second text"), Fi
 def read_text_pairs(path: Path) -> list[LabelledText]:
     """Rows `{"text_a", "text_b", "label": true | false}`, of the classes `false` and `true`."""
     rows = _rows(path, *_PAIR, columns={"text": "text_a", "second": "text_b"})
-    return [TextClassificationTask.from_row(_with_truth(row), Reading()) for row in rows]
+    return [TextClassificationTask.from_row(_with_truth(row), CellMeaning()) for row in rows]
 
 
 def read_picture_pairs(path: Path) -> list[PicturePair]:
     """Rows `{"images": [left, right], "text", "label": true | false}`."""
-    rows = _rows(path, *ReasoningTask.fields)
-    found = [ReasoningTask.from_row(_with_truth(row), Reading()) for row in rows]
+    rows = _rows(path, *ReasoningTask.spec.fields)
+    found = [ReasoningTask.from_row(_with_truth(row), CellMeaning()) for row in rows]
     return [PicturePair(one.images, one.text, one.label == TRUTH[True]) for one in found]
 
 

@@ -9,8 +9,7 @@ from typing import Any
 from PIL import Image
 
 from xfm.commands._labelled import read_labelled_table
-from xfm.config.pipelines import FIELDS as PIPELINE_FIELDS
-from xfm.config.pipelines import PipelineTask
+from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.errors import UserError
@@ -38,7 +37,7 @@ def _fine_tune(path: Path) -> None:
 
 def _predict(path: Path) -> None:
     """A row that cannot be used ends the reading, as the first does where none may be passed over."""
-    reading = Reading(PIPELINE_FIELDS[PipelineTask.TEXT_CLASSIFICATION])
+    reading = Reading(task_spec("text-classification").inputs)
     for row in open_source(path, reading).rows(0, frozenset()):
         if isinstance(row.given, Unreadable):
             raise UserError(f"{row.place}: {row.given.reason}")

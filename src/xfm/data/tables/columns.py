@@ -1,28 +1,12 @@
 """Which columns a task needs, and what they are called in a file."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xfm.config.task_spec import Field
 from xfm.errors import UserError
-
-
-@dataclass(frozen=True)
-class Field:
-    """Something that a task reads from each row.
-
-    Attributes:
-        name: what the task calls it.
-        help: what it holds, for help and messages.
-        optional: whether files may lack it.
-        instead: fields that together may stand in its place.
-    """
-
-    name: str
-    help: str
-    optional: bool = False
-    instead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,19 +39,47 @@ class ColumnMap:
         return cls(found)
 
     def of(self, name: str) -> str:
-        """The column of a field."""
+        """The column of a field, or of a part of one, by one of its names."""
         return self.columns.get(name, name)
 
+    def column(self, one: Field, present: Container[str]) -> str:
+        """The column that holds a field, by whichever of its names.
+
+        Raises:
+            UserError: two of the columns that there are could be meant.
+        """
+        if mapped := [name for name in one.names if name in self.columns]:
+            return self.columns[mapped[0]]
+        found = [name for name in one.names if name in present]
+        if len(found) > 1:
+            raise UserError(
+                f"the columns {' and '.join(found)} are one field; say which is meant with --columns "
+                f"{one.name}={found[0]}"
+            )
+        return found[0] if found else one.name
+
+    def places(self, fields: Sequence[Field], present: Container[str]) -> dict[str, str]:
+        """The column of each field, and of each part of one."""
+        own = {one.name: self.column(one, present) for one in fields}
+        return own | {part: self.of(part) for one in fields for part in one.parts}
+
+    def wanted(self, fields: Sequence[Field]) -> frozenset[str]:
+        """Every column that may hold a field."""
+        return frozenset(self.of(name) for one in fields for name in (*one.names, *one.parts))
+
     def check_fields(self, fields: Sequence[Field]) -> None:
-        """Refuse fields that the task does not have.
+        """Refuse fields that the task does not have, and one field by two names.
 
         Raises:
             UserError: names the field and those that there are.
         """
-        known = [one.name for one in fields]
+        known = [name for one in fields for name in (*one.names, *one.parts)]
         for name in self.columns:
             if name not in known:
                 raise UserError(f"--columns: there is no field {name!r}; the task reads {', '.join(known)}")
+        for one in fields:
+            if len(mapped := [name for name in one.names if name in self.columns]) > 1:
+                raise UserError(f"--columns: {' and '.join(mapped)} are one field; name it once")
 
     def check_columns(
         self, fields: Sequence[Field], columns: Sequence[str], file: Path, others: bool = False
@@ -84,8 +96,8 @@ class ColumnMap:
             UserError: names the file, the column, the columns that there are, and how to map one of them.
         """
         for one in fields:
-            stand_in = one.instead and all(self.of(name) in columns for name in one.instead)
-            if one.optional or stand_in or self.of(one.name) in columns:
+            stand_in = one.parts and all(self.of(name) in columns for name in one.parts)
+            if one.optional or stand_in or self.column(one, columns) in columns:
                 continue
             problem = f'the column "{self.of(one.name)}" is missing; mend the row'
             raise UserError(f"{file}: {problem if others else self.missing(one, columns)}")
@@ -96,7 +108,8 @@ class ColumnMap:
         close = difflib.get_close_matches(column, columns[:1000], n=1, cutoff=0.6)
         example = close[0] if close else "COLUMN"
         return (
-            f"there is no column {column!r} for the field {one.name!r} ({one.help}), only {listed(columns)}; "
+            f"there is no column {column!r} for the field {one.name!r} ({one.meaning}), only "
+            f"{listed(columns)}; "
             + (self.remedy or f"name the right one with --columns {one.name}={example}")
         )
 

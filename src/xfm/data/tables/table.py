@@ -53,19 +53,22 @@ def read_table(
     """
     source = at_home(str(source))
     columns.check_fields(fields)
-    wanted = frozenset(columns.of(one.name) for one in fields)
+    wanted = columns.wanted(fields)
     place = Path(source)
     records = open_table(source)
     if records.report is not None:
         (left_out or LeftOut()).folder(records.report)
+    names: dict[str, str] = {}
     if records.columns is not None:
         columns.check_columns(fields, records.columns, place)
-    pictures, names = PictureStore(store), {one.name: columns.of(one.name) for one in fields}
+        names = columns.places(fields, records.columns)
+    pictures = PictureStore(store)
     rows: list[TableRow] = []
     for raw in records.rows(wanted):
         cells = raw.checked(place)
         if records.columns is None:
             columns.check_columns(fields, tuple(cells), Path(f"{place}:{raw.number}"), others=bool(rows))
+            names = columns.places(fields, cells)
         row = TableRow.picked(cells, place, raw.number, names, root)
         rows.append(replace(row, fields=pictures.unpack(row.fields)))
     if not rows:

@@ -77,7 +77,7 @@ def _add_zero_shot(
     seed, constant = task.settings.seed, constant_metrics(task, rows)
     chance = task.chance(rows, seed)
     data = SplitRows(task.train_rows)
-    untuned = type(task).build(context.pretrained, context.pictures, data, task.settings)
+    untuned = type(task)(context.pretrained, context.pictures, data, task.settings)
     for metric, value in untuned.metrics(rows, untuned.predict(rows)).items():
         floors = {name: metrics[metric] for name, metrics in constant.items()}
         result.add(f"{place}/{metric}_zero_shot", value, chance[metric], len(rows), seed, floors)
@@ -192,5 +192,5 @@ def _tuned(
 ) -> tuple[AnyTask, TuningRun]:
     """The part's task after its training, and how that went."""
     config = short.whole(context.config.seed, context.config.precision, str(context.device))
-    task = own.task.build(context.pretrained, context.pictures, data, task_settings(config, blanked))
+    task = own.task(context.pretrained, context.pictures, data, task_settings(config, blanked))
     return task, tune(task, config, progress=context.progress)

@@ -10,7 +10,7 @@ from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import TOP, Choice, Labels
 
 
-def labels_of(task: ClassTask[Any, Any], rows: Sequence[Any]) -> NDArray[Any]:
+def labels_of(task: ClassTask[Any], rows: Sequence[Any]) -> NDArray[Any]:
     """[R] names of the rows' classes."""
     return np.array([task.class_of(row) for row in rows], dtype=object)
 

@@ -14,7 +14,7 @@ from xfm.frozen.features import raw_pixels
 from xfm.metrics.classification import Array
 from xfm.modeling.features import Encoder, image_features
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
 
 LIMIT = 50_000
@@ -44,7 +44,7 @@ class Material:
         note: which training rows were left out, in words.
     """
 
-    task: OwnTask[Any, Any, Any]
+    task: Task[Any, Any, Any]
     pretrained: Pretrained
     pictures: Pictures
     train: Sequence[Any]

@@ -103,7 +103,7 @@ def before_fine_tuning(material: Material) -> Outcome:
     from xfm.tasks.splits import SplitRows
 
     task = material.task
-    before = type(task).build(
+    before = type(task)(
         material.pretrained, material.pictures, SplitRows(material.train, labels=()), task.settings
     )
     return Outcome(material.predicted(lambda name, rows: before.predict(rows)))

@@ -94,7 +94,7 @@ def _scaler(train: Array) -> Any:
     return StandardScaler().fit(train.astype(np.float64)).transform
 
 
-def _class_task(material: Material) -> ClassTask[Any, Any]:
+def _class_task(material: Material) -> ClassTask[Any]:
     task = material.task
     assert isinstance(task, ClassTask)
     return task

@@ -11,11 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from xfm.config.task import TaskKind
+from xfm.config.tasks import (
+    CAPTIONING,
+    GROUNDING,
+    IMAGE_CLASSIFICATION,
+    IMAGE_TEXT_CLASSIFICATION,
+    REASONING,
+    RETRIEVAL,
+    TEXT_CLASSIFICATION,
+    VQA,
+)
 from xfm.finetuning.baselines import others, pictures, texts
 from xfm.finetuning.baselines.material import Material, TooSlow
 from xfm.finetuning.baselines.outcome import Outcome
-from xfm.tasks.own import OwnTask
+from xfm.tasks.base import Task
 from xfm.tasks.text_regression import TextRegressionTask
 
 Make = Callable[[Material], Outcome]
@@ -24,27 +33,27 @@ _BOTH: Mapping[str, Make] = {
     "pictures only: linear probe of the frozen features": pictures.probe,
     "TF-IDF beside frozen features + logistic regression": pictures.both,
 }
-BASELINES: Mapping[TaskKind, Mapping[str, Make]] = MappingProxyType(
+BASELINES: Mapping[str, Mapping[str, Make]] = MappingProxyType(
     {
-        TaskKind.TEXT: {"TF-IDF + logistic regression": texts.linear_texts},
-        TaskKind.IMAGE: {
+        TEXT_CLASSIFICATION.name: {"TF-IDF + logistic regression": texts.linear_texts},
+        IMAGE_CLASSIFICATION.name: {
             "linear probe of the frozen features": pictures.probe,
             "k-NN of the frozen features": pictures.neighbours,
             "pixels + logistic regression": pictures.pixels,
         },
-        TaskKind.PAIR: _BOTH,
-        TaskKind.REASONING: _BOTH,
-        TaskKind.VQA: {
+        IMAGE_TEXT_CLASSIFICATION.name: _BOTH,
+        REASONING.name: _BOTH,
+        VQA.name: {
             "answer of the nearest training question": others.answer_of_question,
             "question only: TF-IDF + logistic regression": others.question_only,
         },
-        TaskKind.GROUNDING: {
+        GROUNDING.name: {
             "whole picture": others.whole_picture,
             "centre box of median size": others.centre_box,
             "box of the nearest training phrase": others.box_of_phrase,
         },
-        TaskKind.RETRIEVAL: {"the model before fine-tuning": others.before_fine_tuning},
-        TaskKind.CAPTIONING: {"caption of the nearest training picture": others.caption_of_neighbour},
+        RETRIEVAL.name: {"the model before fine-tuning": others.before_fine_tuning},
+        CAPTIONING.name: {"caption of the nearest training picture": others.caption_of_neighbour},
     }
 )
 _VALUES: Mapping[str, Make] = {"TF-IDF + ridge regression": texts.linear_texts}
@@ -79,7 +88,7 @@ def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, Foun
     made: dict[str, Found] = {}
     missing: dict[str, str] = {}
     task = material.task
-    wanted = _VALUES if isinstance(task, TextRegressionTask) else BASELINES[task.kind]
+    wanted = _VALUES if isinstance(task, TextRegressionTask) else BASELINES.get(task.spec.name, {})
     for name, make in wanted.items():
         began = time.perf_counter()
         try:
@@ -101,7 +110,7 @@ def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, Foun
 
 
 def scored(
-    task: OwnTask[Any, Any, Any],
+    task: Task[Any, Any, Any],
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, list[Any]],
     seconds: float | None = None,

@@ -6,7 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.config.pipelines import Holds, InputField
+from xfm.config.task_spec import Field, Holds
 from xfm.data.pictures import PictureError, picture_size, read_picture
 from xfm.data.tables.lines import Line, json_row, numbered_lines
 from xfm.data.tables.records import RawRow
@@ -53,7 +53,7 @@ def is_picture_file(path: Path) -> bool:
     return True
 
 
-def alone(fields: Sequence[InputField]) -> list[InputField]:
+def alone(fields: Sequence[Field]) -> list[Field]:
     """The fields of which one can be an input by itself."""
     required = [field for field in fields if not field.optional]
     return [field for field in required or fields if len(required) < 2 and not field.parts]

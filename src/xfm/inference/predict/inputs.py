@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.config.pipelines import FIELDS, Holds, InputField, PipelineTask
+from xfm.config.task_spec import Field, Holds, TaskSpec
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xfm.inference.predict.reading import Reading, RowSource
 
 
-def add_inputs(task: PipelineTask | None, parser: "ArgumentParser") -> None:
+def add_inputs(task: TaskSpec | None, parser: "ArgumentParser") -> None:
     """`--input`, and the fields of one input of the task by their names."""
     parser.add_argument(
         "--input",
@@ -24,17 +24,17 @@ def add_inputs(task: PipelineTask | None, parser: "ArgumentParser") -> None:
         help=".jsonl, .csv, .tsv or .parquet file, a picture, a folder of pictures, or - (standard input):\n"
         "JSON lines, or lines of text or paths of pictures where one is a whole input",
     )
-    for field in FIELDS[task] if task else ():
+    for field in task.inputs if task else ():
         if field.parts:
             for part in field.parts:
                 parser.add_argument(f"--{part}", type=str, default=None, help="a picture of one input")
             continue
-        names = [f"--{name}" for name in (field.name, *field.also)]
+        names = [f"--{name}" for name in field.names]
         needed = ", may be missing" if field.optional else ""
         parser.add_argument(*names, type=str, default=None, help=f"{field.holds} of one input{needed}")
 
 
-def _one_input(chosen: "Namespace", fields: Sequence[InputField]) -> dict[str, str]:
+def _one_input(chosen: "Namespace", fields: Sequence[Field]) -> dict[str, str]:
     """The fields of one input that were given as options; empty where there is another input.
 
     Raises:
@@ -67,7 +67,7 @@ def _one_input(chosen: "Namespace", fields: Sequence[InputField]) -> dict[str, s
     return given
 
 
-def _as_options(fields: Sequence[InputField]) -> str:
+def _as_options(fields: Sequence[Field]) -> str:
     """How one input is given, as an example."""
     needed = [field for field in fields if not field.optional] or fields
     words = {Holds.TEXT: "'a text'", Holds.PICTURE: "a.png"}
@@ -77,7 +77,7 @@ def _as_options(fields: Sequence[InputField]) -> str:
     )
 
 
-def chosen_source(chosen: "Namespace", task: PipelineTask, reading: "Reading") -> "RowSource | None":
+def chosen_source(chosen: "Namespace", task: TaskSpec, reading: "Reading") -> "RowSource | None":
     """What is to be answered, unless it is the table or folder that --input names.
 
     Raises:
@@ -97,7 +97,7 @@ def chosen_source(chosen: "Namespace", task: PipelineTask, reading: "Reading") -
         fitting = [field for field in alone(reading.fields) if field.holds is Holds.PICTURE]
         if not fitting:
             example = _as_options(reading.fields).replace("a.png", chosen.input)
-            raise UserError(f"{path} is a picture, which is not all that {task} needs; give {example}")
+            raise UserError(f"{path} is a picture, which is not all that {task.name} needs; give {example}")
         found = OneRow({fitting[0].name: chosen.input})
     elif path.suffix.lower() not in TABLES and path.is_file():
         raise UserError(f"{path} is neither a picture nor a file of {', '.join(TABLES)}; convert it")

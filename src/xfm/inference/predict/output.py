@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from xfm.config.plain import completed, first_difference, to_plain
+from xfm.config.tasks import task_spec
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError, printable
 from xfm.files import read_text, write_text, writing
@@ -34,7 +35,11 @@ def earlier_settings(out: Path) -> dict[str, Any]:
         found = json.loads(read_text(settings_file(out)))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    with contextlib.suppress(UserError):  # earlier versions wrote a task's longer name
+        found["task"] = task_spec(str(found.get("task"))).name
+    return found
 
 
 def bad_file(out: Path) -> Path:

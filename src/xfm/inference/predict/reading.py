@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xfm.config.pipelines import Holds, InputField
-from xfm.data.tables import ColumnMap, Field, TableRow
+from xfm.config.task_spec import Field, Holds
+from xfm.data.tables import ColumnMap, TableRow
 from xfm.data.tables.columns import listed
 from xfm.data.tables.records import RawRow, unreadable
 from xfm.errors import UserError
@@ -51,7 +51,7 @@ class Reading:
         urls: whether pictures may be addresses.
     """
 
-    fields: Sequence[InputField]
+    fields: Sequence[Field]
     columns: ColumnMap = field(default_factory=ColumnMap)
     keep: tuple[str, ...] = ()
     root: Path | None = None
@@ -60,9 +60,8 @@ class Reading:
     def row(self, path: Path, raw: RawRow) -> InputRow:
         """A row of a table; one that is none, or that lacks something, is unreadable."""
         place, kept = f"{path}:{raw.number}", {name: raw.cells.get(name) for name in self.keep}
-        names = {one.name: self._column(one, raw.cells) for one in self.fields}
-        names |= {part: self.columns.of(part) for one in self.fields for part in one.parts}
         try:
+            names = self.columns.places(self.fields, raw.cells)
             row = TableRow.picked(raw.checked(path), path, raw.number, names, self.root)
             given = {one.name: self._value(one, row) for one in self.fields if self._is_there(one, row)}
         except UserError as error:
@@ -71,24 +70,16 @@ class Reading:
 
     def columns_read(self, present: Sequence[str]) -> frozenset[str]:
         """The columns, of those that there are, that an answer may need; others need not be read."""
-        parts = [part for one in self.fields for part in one.parts]
-        own = [self._column(one, present) for one in self.fields]
-        return frozenset([*own, *(self.columns.of(part) for part in parts), *self.keep])
+        return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
 
-    def _column(self, one: InputField, present: Mapping[str, Any] | Sequence[str]) -> str:
-        names = (one.name, *one.also)
-        if mapped := [name for name in names if name in self.columns.columns]:
-            return self.columns.of(mapped[0])
-        return next((name for name in names if name in present), one.name)
-
-    def _is_there(self, one: InputField, row: TableRow) -> bool:
+    def _is_there(self, one: Field, row: TableRow) -> bool:
         if row.has(one.name) or any(map(row.has, one.parts)):
             return True
         if not one.optional:
             raise row.error(one.name, "is missing or empty" if one.name not in row else "is empty")
         return False
 
-    def _value(self, one: InputField, row: TableRow) -> Any:
+    def _value(self, one: Field, row: TableRow) -> Any:
         if one.holds is Holds.TEXT:
             return row.text(one.name)
         if one.holds is Holds.PICTURE:
@@ -109,17 +100,8 @@ class Reading:
         return row.path(name)
 
     def check_fields(self) -> None:
-        """Refuse a column map with fields that the task does not have, or with one field by two names.
-
-        Raises:
-            UserError: names the field.
-        """
-        names = [name for one in self.fields for name in (one.name, *one.also, *one.parts)]
-        self.columns.check_fields([Field(name, "") for name in names])
-        for one in self.fields:
-            mapped = [name for name in (one.name, *one.also) if name in self.columns.columns]
-            if len(mapped) > 1:
-                raise UserError(f"--columns: {' and '.join(mapped)} are one field; name it once")
+        """Refuse a column map with fields that the task does not have, or with one field by two names."""
+        self.columns.check_fields(self.fields)
 
     def check_columns(self, present: Sequence[str], path: Path) -> None:
         """Refuse a table without a column that every row needs.
@@ -127,12 +109,7 @@ class Reading:
         Raises:
             UserError: names it, and how to name another.
         """
-        fields = [
-            Field(one.name, one.meaning, one.optional, one.parts)
-            for one in self.fields
-            if self._column(one, present) not in present
-        ]
-        self.columns.check_columns(fields, present, path)
+        self.columns.check_columns(self.fields, present, path)
         for name in self.keep:
             if name not in present:
                 raise UserError(f"{path}: there is no column {name!r} to keep, only {listed(present)}")

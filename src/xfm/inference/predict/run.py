@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xfm.config.pipelines import FIELDS, OPTIONS, PipelineTask
+from xfm.config.tasks import EMBED
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.files import writing
@@ -96,13 +96,13 @@ def predict(
             answers of other settings, or a file cannot be read or written.
     """
     out = Path(out)
-    reading = reading or Reading(FIELDS[pipe.task], urls=pipe.engine.urls is not None)
+    reading = reading or Reading(pipe.spec.inputs, urls=pipe.engine.urls is not None)
     rows = source if isinstance(source, RowSource) else open_source(Path(source), reading)
-    options = OPTIONS[pipe.task]() if options is None else options
+    options = pipe.spec.options() if options is None else options
     if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not isinstance(pipe, Grounding):
-        raise UserError(f"--draw draws the boxes of a grounding, and {pipe.task} has none; leave it out")
+        raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
     files = (
         rows.files if isinstance(rows, OneRow) else [] if isinstance(source, RowSource) else [Path(source)]
     )
@@ -113,7 +113,7 @@ def predict(
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
         candidates.write_to(gallery_file(out))
         said = candidates.sentence(gallery_file(out))
-    pipe.prepare(options)  # refuses what cannot be, before anything is written
+    pipe.begin(options)  # refuses what cannot be, before anything is written
     if draw is not None:
         claim(Path(draw), str(out.resolve()), str(out))
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
@@ -238,7 +238,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
     Raises:
         UserError: a row cannot be used, too many pictures cannot, or some are texts and some pictures.
     """
-    source = open_source(path, Reading(FIELDS[PipelineTask.EMBED], root=root))
+    source = open_source(path, Reading(EMBED.inputs, root=root))
     candidates, places, partial = dict[str, list[Any]](), list[str](), list[str]()
     if isinstance(source, FolderRows) and source.report:
         left_out.folder(source.report)
@@ -274,7 +274,7 @@ def _settings(
 ) -> dict[str, Any]:
     """What the answers depend on: a run goes on only where all of it is the same."""
     return {
-        "task": pipe.task.value,
+        "task": pipe.spec.name,
         "model": _fingerprint_of(pipe),
         "input": source,
         "columns": dict(reading.columns.columns),

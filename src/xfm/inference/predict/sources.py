@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xfm.config.pipelines import Holds
+from xfm.config.task_spec import Holds
 from xfm.data.folders import scan_folder
 from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.tables import TABLES, open_table

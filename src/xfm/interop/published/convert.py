@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xfm.config.model import ModelConfig
 from xfm.config.restore import from_plain
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
 from xfm.errors import UserError
 from xfm.interop.published.file import PublishedFile, read_published
 from xfm.interop.published.names import TASK_PREFIX, Entry, layout
@@ -39,7 +39,7 @@ class Choices:
     """
 
     like: ModelConfig
-    kind: TaskKind | None = None
+    kind: str | None = None
     heads: int | None = None
     ignore: tuple[str, ...] = ()
 
@@ -157,14 +157,14 @@ def _heads_in(config: Any) -> int | None:
 
 
 def _choose(
-    path: Path, candidates: Sequence[TaskConfig | None], kind: TaskKind | None, own: TaskConfig | None
+    path: Path, candidates: Sequence[TaskConfig | None], kind: str | None, own: TaskConfig | None
 ) -> TaskConfig | None:
     """The candidate that is meant."""
     names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
     bare = own and replace(own, labels=(), answers=(), max_tokens=0)  # what tensors can show
     if bare in candidates and kind in (None, bare and bare.kind):
         return own
-    fitting = [task for task in candidates if kind is None or (task is not None and task.kind is kind)]
+    fitting = [task for task in candidates if kind is None or (task is not None and task.kind == kind)]
     if not fitting:
         raise UserError(f"{path} holds the tensors of {names}, not of {kind}; leave --task out or change it")
     if len(fitting) > 1:

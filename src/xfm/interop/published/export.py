@@ -8,7 +8,8 @@ from torch import Tensor
 
 from xfm.config.model import LanguageConfig, ModelConfig, Positions, VisionConfig
 from xfm.config.plain import to_plain
-from xfm.config.task import ImageHead, TaskKind
+from xfm.config.task import ImageHead
+from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.errors import UserError
 from xfm.interop.published.convert import OWN
 from xfm.interop.published.file import write_published
@@ -37,7 +38,7 @@ def export(pretrained: Pretrained, path: Path, unused: Mapping[str, Tensor] | No
     model, task = pretrained.model, pretrained.task
     config = model.config
     described = None if task is None else task.task
-    if described and described.kind is TaskKind.IMAGE and described.image_head is ImageHead.LINEAR:
+    if described and described.kind == IMAGE_CLASSIFICATION.name and described.image_head is ImageHead.LINEAR:
         raise UserError(
             "the published code knows no linear head of image classification, so the model cannot be "
             "exported; fine-tune with the published head"

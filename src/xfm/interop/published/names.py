@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import LanguageConfig, ModelConfig, VisionConfig
-from xfm.config.task import CLASSIFIERS, ImageHead, TaskConfig, TaskKind
+from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.tasks import CAPTIONING, GROUNDING, IMAGE_CLASSIFICATION, RETRIEVAL
 from xfm.errors import UserError
 
 TASK_PREFIX = "task."
@@ -75,13 +76,13 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
             + _mlp("bbox_head")
             + _token_head("language_head", "text_encoder")
         )
-    if task.kind in CLASSIFIERS:
+    if task.spec.classes:
         return entries + _class_head(task)
-    if task.kind is TaskKind.RETRIEVAL:
+    if task.kind == RETRIEVAL.name:
         return entries + _contrast() + _mlp("itm_head")
-    if task.kind is TaskKind.GROUNDING:
+    if task.kind == GROUNDING.name:
         return entries + _mlp("bbox_head")
-    if task.kind is TaskKind.CAPTIONING:
+    if task.kind == CAPTIONING.name:
         raise UserError("the published code cannot write captions, so it has no names for such a decoder")
     decoder = _text(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusion.depth, cross=True)
     return entries + decoder + _token_head(f"{TASK_PREFIX}decoder.head", "text_decoder")
@@ -129,9 +130,9 @@ def _mlp(name: str) -> list[Entry]:
 
 def _class_head(task: TaskConfig) -> list[Entry]:
     """The published head of image classification has five linear layers, the others two."""
-    if task.kind is TaskKind.IMAGE and task.image_head is not ImageHead.PUBLISHED:
+    if task.kind == IMAGE_CLASSIFICATION.name and task.image_head is not ImageHead.PUBLISHED:
         raise ValueError("a linear head of image classification has no published names")
-    parts = (0, 1, 3, 4, 6, 7, 9, 10, 12) if task.kind is TaskKind.IMAGE else (0, 1, 3)
+    parts = (0, 1, 3, 4, 6, 7, 9, 10, 12) if task.kind == IMAGE_CLASSIFICATION.name else (0, 1, 3)
     native = f"{TASK_PREFIX}head"
     return [entry for part in parts for entry in _same(f"{native}.{part}", f"cls_head.{part}")]
 

@@ -8,7 +8,16 @@ from dataclasses import replace
 from torch import Tensor
 
 from xfm.config.model import Grid, ModelConfig
-from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.tasks import (
+    GROUNDING,
+    IMAGE_CLASSIFICATION,
+    IMAGE_TEXT_CLASSIFICATION,
+    REASONING,
+    RETRIEVAL,
+    TEXT_CLASSIFICATION,
+    VQA,
+)
 from xfm.errors import UserError
 from xfm.interop.published.names import native_parts
 
@@ -130,15 +139,15 @@ def _grid(source: str, rows: int, like: Grid) -> Grid:
 def task_candidates(source: str, state: State, config: ModelConfig) -> list[TaskConfig | None]:
     """What the file may have been trained for, judged by its heads; None stands for pre-training."""
     if any(name.startswith("text_decoder.") for name in state):
-        return [TaskConfig(TaskKind.VQA)]
+        return [TaskConfig(VQA.name)]
     if any(name.startswith("cls_head.") for name in state):
         return list(_classifiers(source, state, config))
     if any(name.startswith("text_encoder.lm_head.") for name in state):
         return [None]
     if any(name.startswith("itm_head.") for name in state):
-        return [TaskConfig(TaskKind.RETRIEVAL)]
+        return [TaskConfig(RETRIEVAL.name)]
     if any(name.startswith("bbox_head.") for name in state):
-        return [TaskConfig(TaskKind.GROUNDING)]
+        return [TaskConfig(GROUNDING.name)]
     raise UserError(f"{source} has encoders but no head of X-FM, neither of pre-training nor of a task")
 
 
@@ -146,8 +155,11 @@ def _classifiers(source: str, state: State, config: ModelConfig) -> list[TaskCon
     shapes = _Shapes(source, state)
     if "cls_head.12.weight" in state:
         classes = shapes.of("cls_head.12.weight", 2)[0]
-        return [TaskConfig(TaskKind.IMAGE, classes, ImageHead.PUBLISHED)]
+        return [TaskConfig(IMAGE_CLASSIFICATION.name, classes, ImageHead.PUBLISHED)]
     classes, taken = shapes.of("cls_head.3.weight", 2)[0], shapes.of("cls_head.0.weight", 2)[1]
     if taken == 2 * config.language.width:
-        return [TaskConfig(TaskKind.REASONING, classes)]
-    return [TaskConfig(TaskKind.TEXT, classes), TaskConfig(TaskKind.PAIR, classes)]
+        return [TaskConfig(REASONING.name, classes)]
+    return [
+        TaskConfig(TEXT_CLASSIFICATION.name, classes),
+        TaskConfig(IMAGE_TEXT_CLASSIFICATION.name, classes),
+    ]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import ModelConfig
-from xfm.config.task import TaskConfig, TaskKind
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import VQA
 from xfm.interop.published.names import native_parts
 from xfm.modeling.vision import relative_position_index
 
@@ -38,7 +39,7 @@ def spare(config: ModelConfig, task: TaskConfig | None = None) -> Spare:
     stacks = {"fusion_encoder": "fusion_encoder.roberta"}  # those with a token head, and their layers
     if task is None:
         stacks["text_encoder"] = text
-    elif task.kind is TaskKind.VQA:
+    elif task.kind == VQA.name:
         stacks["text_decoder"] = "text_decoder.roberta"
     copies: dict[str, str] = {}
     unused: set[str] = set()

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from xfm.config.restore import from_plain
-from xfm.config.task import ImageHead, TaskConfig, TaskKind
+from xfm.config.task import ImageHead, TaskConfig
 from xfm.errors import UserError
 from xfm.interop.sources import read_settings
 from xfm.modeling.model_files import TASK, TASK_WEIGHTS
@@ -66,7 +66,7 @@ def report_held() -> Iterator[list[logging.LogRecord]]:
 
 def fill_head(
     model: PreTrainedModel,
-    kind: TaskKind,
+    kind: str,
     report: dict[str, Any],
     name: str | Path | None,
     place: dict[str, Any],
@@ -96,14 +96,14 @@ def fill_head(
         report["missing_keys"] = type(report["missing_keys"])(set(report["missing_keys"]) - missing)
     elif not config.chosen_labels:
         raise UserError(_refusal(name, kind, task))
-    elif task is not None and task.kind is not kind and config.id2label == dict(enumerate(task.names)):
+    elif task is not None and task.kind != kind and config.id2label == dict(enumerate(task.names)):
         config.forget_labels()
 
 
-def _refusal(name: str | Path | None, kind: TaskKind, task: TaskConfig | None) -> str:
+def _refusal(name: str | Path | None, kind: str, task: TaskConfig | None) -> str:
     """Why a folder cannot answer a task, and what can be done."""
     anew = "or give num_labels to train a new one"
-    if task is not None and task.kind is kind:
+    if task is not None and task.kind == kind:
         if task.image_head is not ImageHead.LINEAR:
             return (
                 f"{name} has the published head of {kind}, which transformers' class does not have; use "

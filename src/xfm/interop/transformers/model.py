@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
-from xfm.config.task import TaskKind
 from xfm.errors import UserError
 from xfm.interop.sources import read_settings
 from xfm.interop.transformers.configuration import XFMConfig
@@ -29,7 +28,7 @@ class XFMPreTrainedModel(PreTrainedModel):
 
     config: XFMConfig
     config_class = XFMConfig
-    task_kind: ClassVar[TaskKind | None] = None  # whose fine-tuned heads the class can take
+    task_kind: ClassVar[str | None] = None  # whose fine-tuned heads the class can take
     base_model_prefix = "xfm"  # of no attribute: every class holds the parts themselves
     # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
     # over all accumulated batches and forget to divide.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import ImageClassifierOutput, MaskedLMOutput, SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
-from xfm.config.task import TaskKind
+from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.interop.transformers.configuration import XFMConfig
 from xfm.interop.transformers.model import XFMPreTrainedModel, refuse_unused, text_mask
 from xfm.modeling.encoders import build_language, build_vision
@@ -19,7 +19,7 @@ IGNORED = -100  # transformers' label of what is not to be predicted
 class XFMForSequenceClassification(XFMPreTrainedModel):
     """Language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
 
-    task_kind = TaskKind.TEXT
+    task_kind = TEXT_CLASSIFICATION.name
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
         r"^(?!language\.|head\.)"
     ]
@@ -64,7 +64,7 @@ class XFMForSequenceClassification(XFMPreTrainedModel):
 class XFMForImageClassification(XFMPreTrainedModel):
     """Vision slot 0 -> linear head (spec: fine-tuning, ImageNet)."""
 
-    task_kind = TaskKind.IMAGE
+    task_kind = IMAGE_CLASSIFICATION.name
     main_input_name = "pixel_values"
     input_modalities = "image"
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]

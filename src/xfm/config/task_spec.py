@@ -1,0 +1,189 @@
+"""What a task is, said once: fine-tuning, pipelines, `xfm predict`, help and documentation follow from it.
+
+Nothing here imports torch: a row names its classes, and they are imported when they are used.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import Any
+
+from xfm.errors import UserError
+
+
+class Holds(StrEnum):
+    """What a field holds."""
+
+    TEXT = "a text"
+    TEXTS = "a text, or a list of texts"
+    PICTURE = "a picture"
+    TWO_PICTURES = "two pictures"
+    LABEL = "the name of a class"
+    BOX = "four numbers"
+
+
+@dataclass(frozen=True)
+class Field:
+    """Something that a task reads from each row or input.
+
+    Attributes:
+        name: in mappings, and as a column.
+        help: what it holds, for help and messages; empty where `holds` says enough.
+        holds: what kind of thing it is.
+        optional: whether rows and inputs may lack it.
+        also: other names that it is given by.
+        parts: columns that together may stand in its place.
+        target: whether it is what training learns to predict, so that an input has none.
+    """
+
+    name: str
+    help: str = ""
+    holds: Holds = Holds.TEXT
+    optional: bool = False
+    also: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    target: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that the whole of it is given by."""
+        return (self.name, *self.also)
+
+    @property
+    def meaning(self) -> str:
+        """What it holds, for help and messages."""
+        parts = f", or {' and '.join(self.parts)}" if self.parts else ""
+        return (self.help or self.holds.value) + parts
+
+
+class TextRule(StrEnum):
+    """How a task reads its texts, in training and afterwards (`xfm.data.tokenizer.as_read`).
+
+    written: as they are.
+    caption: as captions of the pre-training, see `normalise_caption`.
+    long_caption: likewise, but all words that may fit into the tokens.
+    """
+
+    WRITTEN = "written"
+    CAPTION = "caption"
+    LONG_CAPTION = "long caption"
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A pipeline that needs no choice."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task: what it reads, which settings it has, and which classes do the work.
+
+    A class is named as `module:Class` and imported when it is used. `head` and `task` belong to tasks that
+    models are fine-tuned for; without them the task is a pipeline on pre-trained heads.
+
+    Attributes:
+        name: its one name, on the command line, in Python and in model folders.
+        summary: what it answers, in a line.
+        fields: what each row has; an input has those that are no targets.
+        answer: what its pipeline gives, as documentation writes it.
+        also: other names that are understood.
+        asked: fields of an input, where they are others than those of the rows.
+        text: how texts are read.
+        encoders: those of language, vision and fusion that its loss reaches; the settings `tune.NAME` follow.
+        settings: settings of `FinetuneConfig` that it reads besides those of all tasks; `image` is all of
+            `image.NAME`.
+        classes: whether its head has classes (or values).
+        options: what its pipeline may be asked besides the input.
+        uses: beginnings of the names of pre-trained parameters that its pipeline uses; with them it needs no
+            fine-tuning, and a fine-tuning trains them on.
+        head: the `xfm.modeling.task_models.TaskModel` that is fine-tuned.
+        task: the `xfm.tasks.base.Task` that fine-tunes it.
+        values: likewise, where labels are values (`--regression`).
+        pipeline: the `xfm.inference.base.Pipeline` that answers.
+    """
+
+    name: str
+    summary: str
+    fields: tuple[Field, ...]
+    answer: str = '`[{"label", "score"}]`'
+    also: tuple[str, ...] = ()
+    asked: tuple[Field, ...] = ()
+    text: TextRule = TextRule.CAPTION
+    encoders: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    classes: bool = False
+    options: type[Any] = NoOptions
+    uses: tuple[str, ...] = ()
+    head: str = ""
+    task: str = ""
+    values: str = ""
+    pipeline: str = "xfm.inference.classifiers:Classification"
+
+    def __post_init__(self) -> None:
+        if bool(self.head) != bool(self.task):
+            raise ValueError(f"{self.name}: what is fine-tuned has a head and a task, both or none")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that it is called by."""
+        return (self.name, *self.also)
+
+    @property
+    def inputs(self) -> tuple[Field, ...]:
+        """The fields of a pipeline's input."""
+        return self.asked or tuple(one for one in self.fields if not one.target)
+
+    @property
+    def tunable(self) -> bool:
+        """Whether models are fine-tuned for it."""
+        return bool(self.task)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether texts are read or written, so that their length is a setting."""
+        return any(one.holds in (Holds.TEXT, Holds.TEXTS) for one in self.fields)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether rows have pictures."""
+        return any(one.holds in (Holds.PICTURE, Holds.TWO_PICTURES) for one in self.fields)
+
+    @property
+    def paired(self) -> bool:
+        """Whether a row's texts are one sequence."""
+        return sum(one.holds is Holds.TEXT for one in self.inputs) > 1 and not self.asked
+
+    def reads(self, setting: str) -> bool:
+        """Whether the task reads a setting that not all tasks read, such as `image.flip` or `tune.vision`."""
+        part, _, own = setting.partition(".")
+        if part == "tune":
+            return own in self.encoders
+        if setting in ("max_tokens", "regression"):
+            return self.has_texts if setting == "max_tokens" else bool(self.values)
+        return setting in self.settings or part in self.settings
+
+    def task_class(self, regression: bool = False) -> type[Any]:
+        """The `Task` that fine-tunes for it.
+
+        Raises:
+            UserError: it cannot be fine-tuned for, or cannot learn values.
+        """
+        found = self.values if regression else self.task
+        if not found:
+            what = "learn values" if regression else "be fine-tuned for: it answers with what is pre-trained"
+            raise UserError(f"{self.name} is no task that a model can {what}; choose another task")
+        return load(found)
+
+    def head_class(self) -> type[Any]:
+        """The `TaskModel` that is fine-tuned."""
+        return load(self.head)
+
+    def pipeline_class(self) -> type[Any]:
+        """The `Pipeline` that answers."""
+        return load(self.pipeline)
+
+
+def load(reference: str) -> Any:
+    """What `module:name` names."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)

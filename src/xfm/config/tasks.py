@@ -1,0 +1,237 @@
+"""Every task, a row each, and those that others add. Nothing here imports torch.
+
+A package adds tasks by `xfm.register_task`, or by an entry point of the group `xfm.tasks` that names a
+`TaskSpec`: the command line knows those, too.
+"""
+
+import warnings
+
+from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions, RetrievalOptions, ZeroShotOptions
+from xfm.config.task_spec import Field, Holds, TaskSpec, TextRule
+from xfm.errors import UserError, suggest
+
+GROUP = "xfm.tasks"
+"""Entry points by which installed packages add tasks."""
+
+_HEADS, _INFERENCE = "xfm.modeling.task_models", "xfm.inference"
+_ALL = ("language", "vision", "fusion")
+_IMAGE = Field("image", holds=Holds.PICTURE)
+_CAPTIONS = Field(
+    "caption",
+    "a caption, or a list of captions; rows of one picture are put together",
+    holds=Holds.TEXTS,
+    target=True,
+)
+_EITHER = (Field("text", optional=True), Field("image", holds=Holds.PICTURE, optional=True))
+_CONTRAST = ("vision_proj.", "text_proj.")
+
+TEXT_CLASSIFICATION = TaskSpec(
+    "text-classification",
+    "the class of a text or of two; with --regression a value",
+    (
+        Field("text", "the text, or the first of two"),
+        Field("text_pair", "the second text of a pair", optional=True, also=("second",)),
+        Field("label", "name of the class; with --regression the value", Holds.LABEL, target=True),
+    ),
+    '`[{"label", "score"}]`; of a regression the label is `value`, the score the value',
+    text=TextRule.WRITTEN,
+    encoders=("language",),
+    classes=True,
+    options=Best,
+    head=f"{_HEADS}:TextClassifier",
+    task="xfm.tasks.text_classification:TextClassificationTask",
+    values="xfm.tasks.text_regression:TextRegressionTask",
+)
+IMAGE_CLASSIFICATION = TaskSpec(
+    "image-classification",
+    "the class of a picture",
+    (_IMAGE, Field("label", holds=Holds.LABEL, target=True)),
+    encoders=("vision",),
+    settings=("image", "image_head"),
+    classes=True,
+    options=Best,
+    head=f"{_HEADS}:ImageClassifier",
+    task="xfm.tasks.image_classification:ImageClassificationTask",
+)
+IMAGE_TEXT_CLASSIFICATION = TaskSpec(
+    "image-text-classification",
+    "the class of a picture with a text",
+    (_IMAGE, Field("text"), Field("label", "name of the class of the two", Holds.LABEL, target=True)),
+    text=TextRule.LONG_CAPTION,
+    encoders=_ALL,
+    settings=("rows_per_picture",),
+    classes=True,
+    options=Best,
+    head=f"{_HEADS}:PairClassifier",
+    task="xfm.tasks.image_text_classification:ImageTextClassificationTask",
+)
+REASONING = TaskSpec(
+    "reasoning",
+    "whether a sentence is true of two pictures, or another class of the three",
+    (
+        Field("images", holds=Holds.TWO_PICTURES, parts=("left", "right")),
+        Field("text", "the sentence"),
+        Field("label", "name of the class, such as true and false", Holds.LABEL, target=True),
+    ),
+    also=("visual-reasoning",),
+    text=TextRule.LONG_CAPTION,
+    encoders=_ALL,
+    settings=("rows_per_picture",),
+    classes=True,
+    options=Best,
+    head=f"{_HEADS}:Reasoner",
+    task="xfm.tasks.reasoning:ReasoningTask",
+)
+RETRIEVAL = TaskSpec(
+    "retrieval",
+    "which picture fits a text, and which text a picture",
+    (_IMAGE, _CAPTIONS),
+    '`[{"index", "score", "similarity", "match", ...}]`',
+    asked=_EITHER,
+    encoders=_ALL,
+    options=RetrievalOptions,
+    uses=(*_CONTRAST, "itm_head.", "fusion."),
+    head=f"{_HEADS}:Retriever",
+    task="xfm.tasks.retrieval:RetrievalTask",
+    pipeline=f"{_INFERENCE}.retrieval:Retrieval",
+)
+VQA = TaskSpec(
+    "vqa",
+    "the answer to a question about a picture",
+    (
+        _IMAGE,
+        Field("question", "the question"),
+        Field("answer", "the answer, or a list with the answers of several people", Holds.TEXTS, target=True),
+        Field("kind", "groups the questions in the scores", optional=True, target=True),
+    ),
+    '`[{"score", "answer"}]`',
+    also=("visual-question-answering",),
+    encoders=_ALL,
+    settings=("rows_per_picture", "max_answers"),
+    options=AnswerOptions,
+    head=f"{_HEADS}:Answerer",
+    task="xfm.tasks.vqa:VqaTask",
+    pipeline=f"{_INFERENCE}.writing:Answering",
+)
+GROUNDING = TaskSpec(
+    "grounding",
+    "the box of what a phrase refers to",
+    (
+        _IMAGE,
+        Field("text", "what is to be found", also=("phrase",)),
+        Field("box", "four numbers, see --box-format and --box-unit", Holds.BOX, target=True),
+    ),
+    '`{"label", "box": {"xmin", "ymin", "xmax", "ymax"}}`',
+    encoders=_ALL,
+    settings=("rows_per_picture", "box_format", "box_unit", "image.flip"),
+    uses=("bbox_head.", "fusion."),
+    head=f"{_HEADS}:Grounder",
+    task="xfm.tasks.grounding:GroundingTask",
+    pipeline=f"{_INFERENCE}.matching:Grounding",
+)
+CAPTIONING = TaskSpec(
+    "captioning",
+    "what a picture shows, in words",
+    (_IMAGE, _CAPTIONS),
+    '`[{"generated_text"}]`',
+    encoders=("vision",),
+    settings=("label_smoothing",),
+    options=CaptionOptions,
+    head=f"{_HEADS}:Captioner",
+    task="xfm.tasks.captioning:CaptioningTask",
+    pipeline=f"{_INFERENCE}.writing:Captioning",
+)
+ZERO_SHOT = TaskSpec(
+    "zero-shot-image-classification",
+    "the class of a picture, by the names of the classes alone",
+    (_IMAGE,),
+    '`[{"score", "label"}]`',
+    options=ZeroShotOptions,
+    uses=_CONTRAST,
+    pipeline=f"{_INFERENCE}.classifiers:ZeroShotImageClassification",
+)
+FILL_MASK = TaskSpec(
+    "fill-mask",
+    "the word behind a mask, in a text or in a text about a picture",
+    (Field("text", "a text with <mask> in it"), Field("image", holds=Holds.PICTURE, optional=True)),
+    '`[{"score", "token", "token_str", "sequence"}]`; a list of these for each of several masks',
+    options=Best,
+    uses=("language_head.",),
+    pipeline=f"{_INFERENCE}.writing:FillMask",
+)
+EMBED = TaskSpec(
+    "embed",
+    "a vector of a text or of a picture",
+    _EITHER,
+    "a unit vector, float32; of a list an array",
+    uses=_CONTRAST,
+    pipeline=f"{_INFERENCE}.matching:Embed",
+)
+MATCHING = TaskSpec(
+    "image-text-matching",
+    "whether a text fits a picture",
+    (_IMAGE, Field("text")),
+    '`{"score", "similarity"}`',
+    uses=("itm_head.", "fusion.", *_CONTRAST),
+    pipeline=f"{_INFERENCE}.matching:ImageTextMatching",
+)
+
+_known: dict[str, TaskSpec] = {}
+_asked: set[str] = set()
+
+
+def register_task(spec: TaskSpec) -> TaskSpec:
+    """Make a task known: to `xfm.finetune`, to pipelines, and to model folders that are fine-tuned for it.
+
+    Raises:
+        ValueError: another task has one of its names.
+    """
+    for name in spec.names:
+        if _known.get(name, spec) != spec:
+            raise ValueError(f"there is a task {name} already; choose another name")
+    _known.update(dict.fromkeys(spec.names, spec))
+    return spec
+
+
+for _one in [found for found in globals().values() if isinstance(found, TaskSpec)]:
+    register_task(_one)
+
+
+def task_spec(name: str) -> TaskSpec:
+    """The task of a name, one of its other names included.
+
+    Raises:
+        UserError: nobody has registered such a task.
+    """
+    if name not in _known:
+        _ask_packages()
+    if (found := _known.get(name)) is None:
+        own = ", ".join(one.name for one in task_specs())
+        raise UserError(f"unknown task {name}; {suggest(name, [*_known], f'known: {own}')}")
+    return found
+
+
+def task_specs(tunable: bool = False) -> tuple[TaskSpec, ...]:
+    """Every task; or those that models are fine-tuned for."""
+    _ask_packages()
+    return tuple(one for one in dict.fromkeys(_known.values()) if one.tunable or not tunable)
+
+
+def task_names(tunable: bool = False) -> list[str]:
+    """Their names, and after them the other names that are understood."""
+    found = task_specs(tunable)
+    return [*(one.name for one in found), *(name for one in found for name in one.also)]
+
+
+def _ask_packages() -> None:
+    """Register the tasks of installed packages, once; one that cannot be loaded is a warning."""
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP):
+        if point.value in _asked:
+            continue
+        _asked.add(point.value)
+        try:
+            register_task(point.load())
+        except Exception as error:  # other people's code may not cost the command
+            warnings.warn(f"the task {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=3)

@@ -1,0 +1,74 @@
+"""A whole task in one file, outside the package: does a word name the colour of a picture?"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import xfm
+from xfm.config.pipelines import Best
+from xfm.config.task import TaskConfig
+from xfm.config.task_spec import Field, Holds, TextRule
+from xfm.data.tables import TableRow
+from xfm.modeling.task_models import Classifier, Encoded, WithModel
+from xfm.modeling.xfm import XFM
+from xfm.tasks.base import Blanked
+from xfm.tasks.cases import CellMeaning
+from xfm.tasks.class_task import ClassTask
+from xfm.tasks.rows import LabelledPictureText
+
+SPEC = xfm.TaskSpec(
+    name="colour-match",
+    summary="whether a word names the colour of a picture",
+    fields=(
+        Field("image", holds=Holds.PICTURE),
+        Field("word", "the name of a colour", also=("text",)),
+        Field("label", holds=Holds.LABEL, target=True),
+    ),
+    also=("colour",),
+    text=TextRule.WRITTEN,
+    encoders=("language", "vision"),
+    classes=True,
+    options=Best,
+    head=f"{__name__}:ColourHead",
+    task=f"{__name__}:ColourTask",
+)
+
+
+class ColourHead(WithModel, Classifier):
+    """Token 0 of the word and slot 0 of the picture, side by side -> a linear layer."""
+
+    def __init__(self, model: XFM, task: TaskConfig) -> None:
+        super().__init__(model, task)
+        width = model.config.language.width + model.config.vision.width
+        self.head = nn.Linear(width, task.classes)
+
+    def classify(self, rows: Encoded) -> Tensor:
+        """[R, C] logits."""
+        text = self.model.encode_text(rows.text.ids, rows.text.mask)[:, 0]
+        return self.head(torch.cat([text, rows.of_rows(rows.pictures[:, 0])], dim=-1))
+
+
+class ColourTask(ClassTask[LabelledPictureText]):
+    """What a row is; batches, loss, metrics, the report and the pipeline follow."""
+
+    spec = SPEC
+    hides = {Blanked.PICTURE: "word only"}  # noqa: RUF012
+
+    @classmethod
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledPictureText:
+        """Fields `image`, `word` and `label`."""
+        return LabelledPictureText(row.path("image"), row.text("word"), row.label("label"))
+
+    @classmethod
+    def pictures_of(cls, row: LabelledPictureText) -> tuple[Path, ...]:
+        """The picture."""
+        return (row.image,)
+
+    @classmethod
+    def texts_of(cls, row: LabelledPictureText) -> tuple[str, ...]:
+        """The word."""
+        return (row.text,)
+
+
+xfm.register_task(SPEC)
