@@ -31,7 +31,7 @@ def test_the_last_line_can_be_pasted(
     file, columns = FILES[kind]
     place = tmp_path / "my samples ($1)"
     shutil.copytree(SAMPLES, place)
-    line = ["finetune", kind.value, "--model", str(model), "--train", str(place / file)]
+    line = ["finetune", kind, "--model", str(model), "--train", str(place / file)]
     line += ["--columns", columns, "--out", str(tmp_path / "it's a run"), "--baseline", "false", *SHORT]
     assert main(line) == 0
     words = pasted(capsys.readouterr().out)
@@ -113,7 +113,7 @@ def test_scores_of_new_rows_end_with_a_command(
     file, columns = FILES[kind]
     line = [
         "finetune",
-        kind.value,
+        kind,
         "--model",
         str(model),
         "--train",

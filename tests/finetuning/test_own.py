@@ -44,7 +44,7 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     done = xfm.finetune(kind, model, SAMPLES / file, out, columns=columns, config=SHORT, progress=False)
     scores = read_scores(out / "metrics.json")
     assert scores == done.scores
-    primary = f"{kind.value}/test/{done.task.primary}"
+    primary = f"{kind}/test/{done.task.primary}"
     assert scores[primary].n == len(done.predictions["test"]) > 0
     details = json.loads((out / "evaluation.json").read_text())
     assert set(details["baselines"].get(primary, {})) >= SINGLE.get(kind, set())
@@ -71,7 +71,7 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     loaded = xfm.load_model(out / "model")
     assert loaded.task is not None
     told = loaded.task.task
-    assert told.kind is kind
+    assert told.kind == kind
     assert len(told.labels) == (2 if task_spec(kind).classes else 0)
     assert set(told.answers) == set(done.task.answers.answers if kind == "vqa" else ())
     own = done.task.module.state_dict()

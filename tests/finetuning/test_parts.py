@@ -13,7 +13,7 @@ from tests.evaluation.tiny import tiny_pretrained
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig
-from xfm.config.tasks import task_spec
+from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
 from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
 from xfm.finetuning.data import Tables, read_data
@@ -216,7 +216,7 @@ def test_given_splits_stay(samples: Path) -> None:
 class Measured(Scored):
     """A task whose validation metrics are what a test says."""
 
-    name = "measured"
+    spec = TEXT_CLASSIFICATION
 
     def __init__(self, found: dict[str, float]) -> None:
         super().__init__({})
@@ -244,5 +244,5 @@ def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_pa
 def test_a_metric_that_there_is_not_is_named(tmp_path: Path) -> None:
     config = FinetuneConfig(choose_by="f2")
     watch = Watch(Measured({"accuracy": 0.5}), [1], config, tmp_path, False)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="choose_by: measured has no f2; choose by accuracy"):
+    with pytest.raises(UserError, match="choose_by: text-classification has no f2; choose by accuracy"):
         watch.check()
