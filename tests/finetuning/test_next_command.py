@@ -111,16 +111,7 @@ def test_scores_of_new_rows_end_with_a_command(
     kind: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, columns = FILES[kind]
-    line = [
-        "finetune",
-        kind,
-        "--model",
-        str(model),
-        "--train",
-        str(SAMPLES / file),
-        "--columns",
-        columns,
-    ]
+    line = ["finetune", kind, "--model", str(model), "--train", str(SAMPLES / file), "--columns", columns]
     assert main([*line, "--out", str(tmp_path / "run"), "--baseline", "false", *SHORT]) == 0
     capsys.readouterr()
     rows = ["--test", str(SAMPLES / file), "--columns", columns, "--out", str(tmp_path / "my scores")]

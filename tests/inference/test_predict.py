@@ -102,10 +102,10 @@ BAD = {
 }
 REASONS = {
     4: "rows.jsonl:4: the row is not valid JSON",
-    9: 'rows.jsonl:9: the column "text" == missing or empty; mend the row',
+    9: 'rows.jsonl:9: the column "text" is missing or empty; mend the row',
     10: "rows.jsonl:10: the row is not a JSON object",
-    17: 'rows.jsonl:17: the column "text" == empty; mend the row',
-    18: 'rows.jsonl:18: the column "text" == not a text',
+    17: 'rows.jsonl:17: the column "text" is empty; mend the row',
+    18: 'rows.jsonl:18: the column "text" is not a text',
 }
 
 
