@@ -76,7 +76,7 @@ def test_rates_stand_once() -> None:
 class Measured:
     """A task whose validation metrics are what a test says."""
 
-    name, primary = "measured", "accuracy"
+    spec, primary = task_spec("text-classification"), "accuracy"
 
     def __init__(self, **found: float) -> None:
         self.module = torch.nn.Linear(1, 1)
@@ -266,5 +266,5 @@ def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_pa
 def test_a_metric_that_there_is_not_is_named(tmp_path: Path) -> None:
     config = FinetuneConfig(choose_by="f2")
     watch = Watch(Measured(accuracy=0.5), [1], config, tmp_path, False)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="choose_by: measured has no f2; choose by accuracy"):
+    with pytest.raises(UserError, match="choose_by: text-classification has no f2; choose by accuracy"):
         watch.check()

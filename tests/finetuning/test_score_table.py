@@ -45,7 +45,7 @@ def test_every_task_on_its_rows_as_its_fine_tuning_scored_them(
     )
     assert found.out == run / f"evaluation-{train.stem}"
     scores = read_scores(found.out / "metrics.json")
-    primary = f"{kind.value}/test/{done.task.primary}"
+    primary = f"{kind}/test/{done.task.primary}"
     for key, score in scores.items():
         assert (score.value, score.n) == (pytest.approx(done.scores[key].value, abs=1e-6), done.scores[key].n)
     assert scores[primary].chance == pytest.approx(done.scores[primary].chance, abs=0.2)

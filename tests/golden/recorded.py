@@ -13,9 +13,7 @@ from torch import Tensor
 
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.config.tasks import (
-    task_spec,
-)
+from xfm.config.tasks import task_spec
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.interop.published.names import layout
 from xfm.modeling.task_models import TaskModel, build_task_model

@@ -85,10 +85,10 @@ BAD = {
 }
 REASONS = {
     4: "rows.jsonl:4: the row is not valid JSON",
-    9: 'rows.jsonl:9: the column "text" == missing or empty; mend the row',
+    9: 'rows.jsonl:9: the column "text" is missing or empty; mend the row',
     10: "rows.jsonl:10: the row is not a JSON object",
-    17: 'rows.jsonl:17: the column "text" == empty; mend the row',
-    18: 'rows.jsonl:18: the column "text" == not a text',
+    17: 'rows.jsonl:17: the column "text" is empty; mend the row',
+    18: 'rows.jsonl:18: the column "text" is not a text',
 }
 
 
@@ -438,7 +438,7 @@ def test_help_of_a_task_shows_its_columns_and_options(task: str, capsys: pytest.
     assert not stop.value.code
     shown = capsys.readouterr().out
     for field in task_spec(task).inputs:
-        assert f"{field.name} ({field.holds}" in " ".join(shown.split())
+        assert f"{field.name} ({field.meaning}" in " ".join(shown.split())
     for option in fields(task_spec(task).options):
         assert f"--{option.name.replace('_', '-')}" in shown
 

@@ -185,7 +185,7 @@ def test_lines_of_standard_input(
         (
             '{"text": "a"}\n{"txt": "b"}\n',
             ["--max-bad", "0"],
-            'standard input:2: the column "text" == missing',
+            'standard input:2: the column "text" is missing',
         ),
         ("a\n", ["--keep", "id"], "--keep is for tables and JSON lines; leave it out"),
         ("a\n", ["--columns", "text=q"], "--columns is for tables and JSON lines; leave it out"),
@@ -236,15 +236,7 @@ def test_a_stream_goes_on_in_a_file(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Shell
 ) -> None:
     out = tmp_path / "out.jsonl"
-    given = [
-        "text-classification",
-        "--model",
-        folders["text-classification"],
-        "--input",
-        "-",
-        "--out",
-        out,
-    ]
+    given = ["text-classification", "--model", folders["text-classification"], "--input", "-", "--out", out]
     for content, answered in (("a\nb\n", 2), ("a\nb\nc\n", 3)):
         piped(monkeypatch, content)
         assert run(*given, "--quiet") == 0

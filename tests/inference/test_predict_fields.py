@@ -61,10 +61,10 @@ def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -
     ("name", "content", "words"),
     [
         ("a.csv", "left,text\n0.png,it\n", r"no column 'images' for .* \(two pictures, or left and right\)"),
-        ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" == empty; mend the row'),
-        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" == empty'),
-        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" == missing or empty'),
-        ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" == not a list'),
+        ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" is empty; mend the row'),
+        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" is empty'),
+        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" is missing or empty'),
+        ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" is not a list'),
         ("a.jsonl", '{"images": ["0.png"], "text": "it"}\n', r"a list of two pictures, not a list of 1"),
     ],
 )

@@ -9,14 +9,17 @@ from torch import Tensor
 from tests.modeling.build import tiny_config
 from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.config.tasks import task_spec
+from xfm.config.tasks import task_spec, task_specs
 from xfm.interop.published.convert import Choices
 from xfm.interop.published.export import export
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 
-KINDS: list[str | None] = [None, *(kind for kind in str if kind != "captioning")]
+KINDS: list[str | None] = [
+    None,
+    *(spec.name for spec in task_specs(tunable=True) if spec.name != "captioning"),
+]
 """What published files hold; the published code cannot write captions."""
 
 

@@ -256,7 +256,7 @@ def test_text_and_pair_classification_are_told_apart_by_the_user(tmp_path: Path)
     for kind in TEXT_LIKE:
         found = xfm.load(tmp_path / "a.th", heads=4, task=str(kind)).task
         assert found is not None
-        assert found.task.kind is kind
+        assert found.task.kind == kind
     with pytest.raises(UserError, match="not of vqa"):
         xfm.load(tmp_path / "a.th", heads=4, task="vqa")
     with pytest.raises(UserError, match="unknown task"):

@@ -183,6 +183,12 @@ _asked: set[str] = set()
 def register_task(spec: TaskSpec) -> TaskSpec:
     """Make a task known: to `xfm.finetune`, to pipelines, and to model folders that are fine-tuned for it.
 
+    Args:
+        spec: the task; its names must be free.
+
+    Returns:
+        The same.
+
     Raises:
         ValueError: another task has one of its names.
     """

@@ -37,8 +37,6 @@ from xfm.tasks.splits import SplitRows
 Row = TypeVar("Row")
 BatchT = TypeVar("BatchT", bound=TensorFields)
 Prediction = TypeVar("Prediction")
-
-
 DRAWS = 20
 """Random guesses of every row whose mean is chance."""
 
