@@ -93,12 +93,13 @@ def test_bad_column_maps_are_named(tmp_path: Path, text: str, words: str) -> Non
 
 
 def test_a_field_may_have_a_stand_in(tmp_path: Path) -> None:
-    fields = (Field("left", "a picture", instead=("images",)), Field("images", "both", optional=True))
-    (tmp_path / "a.csv").write_text("images\nx\n")
-    (tmp_path / "b.csv").write_text("other\nx\n")
-    assert len(read(tmp_path / "a.csv", fields)) == 1
-    with pytest.raises(UserError, match="no column 'left'"):
-        read(tmp_path / "b.csv", fields)
+    fields = (Field("images", "both", parts=("left", "right")),)
+    for name, header in (("a.csv", "images"), ("b.csv", "left,right")):
+        (tmp_path / name).write_text(f"{header}\nx,y\n" if "," in header else f"{header}\nx\n")
+        assert len(read(tmp_path / name, fields)) == 1
+    (tmp_path / "c.csv").write_text("left\nx\n")
+    with pytest.raises(UserError, match=r"no column 'images' .*both, or left and right"):
+        read(tmp_path / "c.csv", fields)
 
 
 def test_pictures_in_cells_become_files(tmp_path: Path) -> None:
