@@ -1,24 +1,15 @@
 """Pictures by path: their sizes, their pixels, and the pixels of evaluation."""
 
 import os
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import picture_bytes
-from xfm.data.picture_files import eval_pixels, image_size, load_image
-from xfm.data.pictures import decode_picture
+from xfm.data.picture_files import image_size, load_image
+from xfm.data.pictures import decode
 from xfm.errors import UserError
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    shape: tuple[int, int] = (48, 48)
-    mean: tuple[float, float, float] = (0.5, 0.4, 0.3)
-    std: tuple[float, float, float] = (0.2, 0.3, 0.4)
 
 
 def test_sizes_of_pictures(tmp_path):
@@ -40,7 +31,7 @@ def test_sizes_of_pictures(tmp_path):
 def test_load_image(tmp_path):
     data = picture_bytes(np.random.default_rng(0), 40, 30)
     (tmp_path / "a.jpg").write_bytes(data)
-    assert torch.equal(load_image(tmp_path / "a.jpg"), decode_picture(data))
+    assert torch.equal(load_image(tmp_path / "a.jpg"), decode(data).pixels)
     (tmp_path / "b.jpg").write_bytes(data[:200])
     with pytest.raises(UserError, match=r"b\.jpg: the picture.*replace the file"):
         load_image(tmp_path / "b.jpg")
@@ -50,21 +41,3 @@ def test_load_image(tmp_path):
         load_image(tmp_path)
     with pytest.raises(UserError, match="limit of 10"):
         load_image(tmp_path / "a.jpg", max_pixels=10)
-
-
-def test_eval_pixels_equal_torchvision():
-    rng = np.random.default_rng(0)
-    images = [decode_picture(picture_bytes(rng, *size)) for size in [(40, 30), (48, 48), (200, 100)]]
-    transform = v2.Compose(
-        [
-            v2.Resize((48, 48), interpolation=InterpolationMode.BICUBIC, antialias=True),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(Preprocessing.mean, Preprocessing.std),
-        ]
-    )
-    pixels = eval_pixels(images, Preprocessing())
-    assert pixels.shape == (3, 3, 48, 48)
-    torch.testing.assert_close(
-        pixels, torch.stack([transform(image) for image in images]), atol=5e-6, rtol=1e-5
-    )
-    assert eval_pixels([], Preprocessing()).shape == (0, 3, 48, 48)
