@@ -13,12 +13,16 @@ from xfm.tasks.rows import FILE_REMEDY, TRUTH, Captioned, LabelledText, MaskedRo
 from xfm.tasks.text_classification import TextClassificationTask
 
 _IMAGE, _CAPTION = Field("image", "path of the picture"), Field("caption", "what it shows")
-_PAIR = (Field("text", "the first text"), Field("second", "the second text"), Field("label", "true or false"))
+_PAIR = (
+    Field("text", "the first text"),
+    Field("text_pair", "the second text"),
+    Field("label", "true or false"),
+)
 
 
 def read_text_pairs(path: Path) -> list[LabelledText]:
     """Rows `{"text_a", "text_b", "label": true | false}`, of the classes `false` and `true`."""
-    rows = _rows(path, *_PAIR, columns={"text": "text_a", "second": "text_b"})
+    rows = _rows(path, *_PAIR, columns={"text": "text_a", "text_pair": "text_b"})
     return [TextClassificationTask.from_row(_with_truth(row), CellMeaning()) for row in rows]
 
 
