@@ -54,13 +54,13 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         self.engine, self.spec = engine, spec
 
     # ------------------------------------------------------------ what a task says
-    @abstractmethod
     def begin(self, options: Any) -> Ready:
-        """What all rows of a call need, such as the vectors of class names.
+        """What all rows of a call need, such as the vectors of class names; the options, where that is all.
 
         Raises:
             UserError: the options do not suit the model.
         """
+        return options
 
     @abstractmethod
     def answer(self, batch: Batch, ready: Ready) -> list[Answer]:

@@ -26,11 +26,11 @@ from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast
-from xfm.modeling.task_models import ADDED, TaskModel, build_task_model
+from xfm.modeling.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import FILE_REMEDY
+from xfm.tasks.rows import FILE_REMEDY, pictures_of
 from xfm.tasks.sampling import row_order, seeded
 from xfm.tasks.splits import SplitRows
 
@@ -98,6 +98,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         primary: the metric that chooses between models; greater is better.
         hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
             nothing where there is no such baseline.
+        module: everything that is trained or used in prediction: the task's `TaskModel`.
 
     Args:
         pretrained: the model to begin with; it stays as it is.
@@ -112,6 +113,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     spec: ClassVar[TaskSpec]
     primary: ClassVar[str]
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
+    module: Any
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Row], settings: TaskSettings
@@ -124,17 +126,12 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             self.tokenizer = pretrained.tokenizer
         with seeded(settings.seed):
             built = build_task_model(self.described(data), pretrained.model)
-        self._module: Any = copy.deepcopy(built).to(settings.device)
+        self.module = copy.deepcopy(built).to(settings.device)
 
     def described(self, data: SplitRows[Row], **more: Any) -> TaskConfig:
         """What the module says about itself, for pipelines: labels, answers, the length of texts."""
         limit = self.settings.max_tokens if self.spec.has_texts else 0
         return TaskConfig(self.spec.name, image_head=self.settings.image_head, max_tokens=limit, **more)
-
-    @property
-    def module(self) -> TaskModel:
-        """Everything that is trained or used in prediction."""
-        return self._module
 
     # ------------------------------------------------------------ rows
     @classmethod
@@ -176,7 +173,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     @classmethod
     def pictures_of(cls, row: Row) -> tuple[Path, ...]:
         """The row's pictures."""
-        return ()
+        return pictures_of(row)
 
     @classmethod
     def texts_of(cls, row: Row) -> tuple[str, ...]:
@@ -204,10 +201,18 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         return {blanked: name for blanked, name in cls.hides.items() if name}
 
     def group(self, row: Row) -> Hashable:
-        """Rows with equal groups share a picture, so they are put into the same batch; None: no sharing."""
-        return None
+        """Rows with equal groups are put into the same batch, which encodes their picture once; None: alone.
+
+        Texts about one picture belong together (in a baseline too: it sees the same batches).
+        """
+        return self.pictures_of(row) if self.spec.has_texts and self.spec.has_pictures else None
 
     # ------------------------------------------------------------ training and prediction
+    @property
+    def cases(self) -> Sequence[Row]:
+        """What an epoch of training shows once each."""
+        return self.train_rows
+
     @abstractmethod
     def collate(self, rows: Sequence[Row]) -> BatchT:
         """One batch of the rows, in their order, on the CPU."""
@@ -242,16 +247,12 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             yield self.collate(rows)
 
     def drawn(self, start: int, stop: int) -> Iterator[list[Row]]:
-        """Training rows of the steps `start` (included) to `stop` (excluded)."""
-        size = self.settings.batch_size
-        order = row_order(
-            [self.group(row) for row in self.train_rows],
-            self.settings.seed,
-            start * size,
-            self.settings.rows_per_picture,
-        )
+        """Training cases of the steps `start` (included) to `stop` (excluded)."""
+        cases, size = self.cases, self.settings.batch_size
+        groups = [self.group(one) for one in cases]
+        order = row_order(groups, self.settings.seed, start * size, self.settings.rows_per_picture)
         for _ in range(start, stop):
-            yield [self.train_rows[next(order)] for _ in range(size)]
+            yield [cases[next(order)] for _ in range(size)]
 
     @torch.inference_mode()
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:

@@ -59,6 +59,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     spec: ClassVar[TaskSpec] = CAPTIONING
     primary: ClassVar[str] = "word_f1"
+    module: Captioner
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: "captions only"})
 
     def __init__(
@@ -66,11 +67,6 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     ) -> None:
         super().__init__(pretrained, pictures, data, settings)
         self.writing = BeamSearch(max_tokens=settings.max_tokens, beams=BEAMS)
-
-    @property
-    def module(self) -> Captioner:
-        """What is trained."""
-        return self._module
 
     def collate(self, rows: Sequence[Described]) -> CaptionBatch:
         """The first caption of each row with its picture."""

@@ -1,8 +1,7 @@
 """Visual grounding: the box of a phrase, by the box head alone (spec: RefCOCO+)."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -56,12 +55,8 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     spec: ClassVar[TaskSpec] = GROUNDING
     primary: ClassVar[str] = "acc50"
+    module: Grounder
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.TEXT: "picture only"})
-
-    @property
-    def module(self) -> Grounder:
-        """What is trained."""
-        return self._module
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Reference:
@@ -72,11 +67,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         except UnreadablePicture as error:
             raise UnreadablePicture(f"{row.place}: {error}") from error
         return Reference(image, row.text("text"), read_box(row, meaning, *size))
-
-    @classmethod
-    def pictures_of(cls, row: Reference) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
 
     @classmethod
     def texts_of(cls, row: Reference) -> tuple[str, ...]:
@@ -108,10 +98,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
             true_box=row.box,
             predicted_box=prediction,
         )
-
-    def group(self, row: Reference) -> Hashable:
-        """Phrases about one picture belong together."""
-        return row.image
 
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
         """Pictures, phrases and boxes of the rows."""

@@ -1,7 +1,6 @@
 """The class of a picture: vision slot 0 -> linear head, or the published one (spec: fine-tuning)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -28,6 +27,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
     """Which class is the picture of?"""
 
     spec: ClassVar[TaskSpec] = IMAGE_CLASSIFICATION
+    module: ImageClassifier
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: ""})
 
     def __init__(
@@ -38,20 +38,10 @@ class ImageClassificationTask(ClassTask[Labelled]):
             self.module.vision.set_drop_path(settings.image.drop_path)
         self._mix = Mixer(settings.image, len(self.labels.names))
 
-    @property
-    def module(self) -> ImageClassifier:
-        """What is trained."""
-        return self._module
-
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Labelled:
         """Fields `image` and `label`."""
         return Labelled(row.path("image"), row.label("label"))
-
-    @classmethod
-    def pictures_of(cls, row: Labelled) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
 
     def shown(self, rows: Sequence[Labelled]) -> tuple[Tensor, Tensor | None]:
         """A picture a row [R, 3, S, S], and no index: training varies each anew."""

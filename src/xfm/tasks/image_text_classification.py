@@ -1,7 +1,6 @@
 """The class of a picture with a text: fusion token 0 -> MLP head (SNLI-VE, hateful memes)."""
 
-from collections.abc import Hashable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -31,15 +30,6 @@ class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
         return LabelledPictureText(row.path("image"), row.text("text"), row.label("label"))
 
     @classmethod
-    def pictures_of(cls, row: LabelledPictureText) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
-
-    @classmethod
     def texts_of(cls, row: LabelledPictureText) -> tuple[str, ...]:
         """The text."""
         return (row.text,)
-
-    def group(self, row: LabelledPictureText) -> Hashable:
-        """Texts about one picture belong together."""
-        return row.image

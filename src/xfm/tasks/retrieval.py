@@ -88,6 +88,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     spec: ClassVar[TaskSpec] = RETRIEVAL
     primary: ClassVar[str] = "mean_r1_rerank"
+    module: Retriever
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
@@ -96,11 +97,6 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         distinct = dict.fromkeys(row.image for row in data.train)
         self._identity = {path: number for number, path in enumerate(distinct)}
         self._texts: dict[str, int] = {}
-
-    @property
-    def module(self) -> Retriever:
-        """What is trained."""
-        return self._module
 
     def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
         """The first caption of each row with its picture."""

@@ -30,6 +30,7 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     """
 
     primary: ClassVar[str] = "pearson"
+    module: TextClassifier
 
     def __init__(
         self,
@@ -45,11 +46,6 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
         """With one output, the value."""
         return super().described(data, classes=1, **more)
-
-    @property
-    def module(self) -> TextClassifier:
-        """What is trained."""
-        return self._module
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
