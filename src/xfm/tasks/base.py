@@ -3,8 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -14,10 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.image import UNVARIED, ImageTrainingConfig
-from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
-from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.schema import TensorFields, Tokens
@@ -32,6 +29,7 @@ from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import FILE_REMEDY, pictures_of
 from xfm.tasks.sampling import row_order, seeded
+from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
 Row = TypeVar("Row")
@@ -39,52 +37,6 @@ BatchT = TypeVar("BatchT", bound=TensorFields)
 Prediction = TypeVar("Prediction")
 DRAWS = 20
 """Random guesses of every row whose mean is chance."""
-
-
-class Blanked(StrEnum):
-    """What a task hides from its model: a baseline is the same fine-tuning with one input blanked.
-
-    nothing: the task itself.
-    picture: every picture is one blank picture of the mean colour.
-    text: every text is empty.
-    first_text: of two texts only the second is seen (hypothesis only).
-    """
-
-    NOTHING = "nothing"
-    PICTURE = "picture"
-    TEXT = "text"
-    FIRST_TEXT = "first text"
-
-
-@dataclass(frozen=True)
-class TaskSettings:
-    """Settings that every task shares.
-
-    Attributes:
-        blanked: what is hidden from the model.
-        batch_size: rows per batch.
-        rows_per_picture: most rows of one picture in a row of the training order; the picture is encoded
-            once for all of them.
-        max_tokens: longest text in tokens, special tokens included.
-        label_smoothing: of captions.
-        image: how training pictures of image classification are varied and mixed, and those of grounding
-            mirrored.
-        image_head: the head of image classification.
-        seed: seed of the head and of the order of the rows.
-        precision: arithmetic of predictions.
-        device: where the model runs.
-    """
-
-    blanked: Blanked = Blanked.NOTHING
-    batch_size: int = 64
-    rows_per_picture: int = 4
-    max_tokens: int = 64
-    label_smoothing: float = 0.1
-    image: ImageTrainingConfig = UNVARIED
-    image_head: ImageHead = ImageHead.LINEAR
-    seed: int = 0
-    precision: Precision = Precision.AUTO
-    device: str = "cpu"
 
 
 class Task(ABC, Generic[Row, BatchT, Prediction]):
@@ -254,20 +206,26 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         for _ in range(start, stop):
             yield [cases[next(order)] for _ in range(size)]
 
-    @torch.inference_mode()
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
         """Predictions of any number of rows, in their order."""
-        was_training = self.module.training
-        self.module.eval()
         predictions: list[Prediction] = []
-        try:
+        with self.predicting():
             for first in range(0, len(rows), batch_size):
                 batch = self.collate(rows[first : first + batch_size]).to(self.settings.device)
                 with autocast(self.settings.precision, self.settings.device):
                     predictions += self.predict_batch(batch)
+        return predictions
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Without gradients and with the module in evaluation mode, which ends with the block."""
+        was_training = self.module.training
+        self.module.eval()
+        try:
+            with torch.inference_mode():
+                yield
         finally:
             self.module.train(was_training)
-        return predictions
 
     def is_new(self, name: str) -> bool:
         """Whether the module's parameter of that name was not pre-trained and learns at the larger rate."""

@@ -13,10 +13,11 @@ from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
 from xfm.tasks.classes import TOP, Choice, Labels, class_metrics, most_frequent
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
 
 

@@ -23,9 +23,10 @@ from xfm.metrics.boxes import best_constant_box, box_scores, paired_iou
 from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, Task
+from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.rows import Corners, Reference
+from xfm.tasks.settings import Blanked
 
 SAMPLED = 2000  # training boxes behind the constant box
 

@@ -14,12 +14,12 @@ from xfm.data.tables import TableRow
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled
 from xfm.tasks.sampling import row_order
+from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
 

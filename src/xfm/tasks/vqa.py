@@ -23,11 +23,12 @@ from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import sequence_losses
 from xfm.tasks.answers import AnswerList, rank_answers
-from xfm.tasks.base import Blanked, Task, TaskSettings
+from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.classes import most_frequent
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
+from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them
