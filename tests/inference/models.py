@@ -115,20 +115,3 @@ def _masked(said: Sequence[str], shown: Sequence[Image.Image], which: Sequence[l
         masked = " ".join(["<mask>"] * holes + words)
         rows.append({"text": masked, "image": shown[which[place][0]]} if place % 3 == 0 else masked)
     return rows
-
-
-def same(first: Any, second: Any, place: str = "") -> None:
-    """Equal in shape and words, numbers within 1e-5, those of boxes within 1e-5 of a side of 100 pixels."""
-    if isinstance(first, dict):
-        assert first.keys() == second.keys(), place
-        for key in first:
-            same(first[key], second[key], f"{place}.{key}")
-    elif isinstance(first, list):
-        assert len(first) == len(second), place
-        for row, (one, other) in enumerate(zip(first, second, strict=True)):
-            same(one, other, f"{place}[{row}]")
-    elif isinstance(first, float | np.ndarray):
-        tolerance = 1e-3 if ".box" in place else 1e-5
-        np.testing.assert_allclose(first, second, rtol=0, atol=tolerance, err_msg=place)
-    else:
-        assert first == second, place

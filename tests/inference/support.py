@@ -1,17 +1,45 @@
 """What tests of pipelines and of `xfm predict` write, run and compare."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tests.inference.models import pictures
-from xfm.cli import main
+from xfm.inference.base import Pipeline
 from xfm.modeling.folder import Pretrained
 
 Models = dict[str | None, Pretrained]
 Folders = dict[str | None, Path]
+Pipe = Pipeline[Any, Any]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command ended with."""
+
+    status: int
+    out: str
+    error: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What a program reads from standard output, where all went well."""
+        assert self.status == 0, self.error
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def refusal(self) -> str:
+        """The one line of a command that was refused."""
+        assert self.status == 2, self.out
+        (line,) = self.error.strip().splitlines()
+        return line
+
+
+Command = Callable[..., Said]
 
 
 def same(first: Any, second: Any, place: str = "") -> None:
@@ -46,8 +74,3 @@ def photos(folder: Path, count: int) -> list[str]:
     for name, picture in zip(names, pictures(count), strict=True):
         picture.save(folder / name)
     return names
-
-
-def run(*arguments: object) -> int:
-    """The status of `xfm predict`."""
-    return main(["predict", *map(str, arguments)])

@@ -9,29 +9,15 @@ import pytest
 
 import xfm
 from tests.inference.models import NEEDS, pictures, texts
-from tests.inference.support import Models, same
+from tests.inference.support import Models, Pipe, photos, same
+from tests.refusals import expect_refusal
 from xfm.errors import UserError
-from xfm.inference.base import Pipeline
 
 SAID = texts(5)
 
 
-@pytest.fixture
-def classify(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("text-classification", model=models["text-classification"], batch_size=2)
-
-
-@pytest.fixture
-def ask(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("vqa", model=models["vqa"])
-
-
-def pandas() -> Any:
-    return pytest.importorskip("pandas")
-
-
-def datasets() -> Any:
-    return pytest.importorskip("datasets")
+def library(name: str) -> Any:
+    return pytest.importorskip(name)
 
 
 TABLE = {"id": [*range(5)], "text": SAID, "label": ["x"] * 5}
@@ -44,45 +30,41 @@ MANY: dict[str, Callable[[], Any]] = {
     "array of strings": lambda: np.array(SAID),
     "array of objects": lambda: np.array(SAID, dtype=object),
     "array of variable strings": lambda: np.array(SAID, dtype=np.dtypes.StringDType()),
-    "Series": lambda: pandas().Series(SAID, index=range(7, 12)),
-    "Series of categories": lambda: pandas().Series(SAID, dtype="category"),
-    "Index": lambda: pandas().Index(SAID),
-    "DataFrame": lambda: pandas().DataFrame(TABLE),
-    "Dataset": lambda: datasets().Dataset.from_dict(TABLE),
-    "column of a Dataset": lambda: datasets().Dataset.from_dict(TABLE)["text"],
-    "polars frame": lambda: pytest.importorskip("polars").DataFrame(TABLE),
-    "polars column": lambda: pytest.importorskip("polars").Series(SAID),
-    "pyarrow table": lambda: pytest.importorskip("pyarrow").table(TABLE),
-    "pyarrow column": lambda: pytest.importorskip("pyarrow").array(SAID),
+    "Series": lambda: library("pandas").Series(SAID, index=range(7, 12)),
+    "Series of categories": lambda: library("pandas").Series(SAID, dtype="category"),
+    "Index": lambda: library("pandas").Index(SAID),
+    "DataFrame": lambda: library("pandas").DataFrame(TABLE),
+    "Dataset": lambda: library("datasets").Dataset.from_dict(TABLE),
+    "column of a Dataset": lambda: library("datasets").Dataset.from_dict(TABLE)["text"],
+    "polars frame": lambda: library("polars").DataFrame(TABLE),
+    "polars column": lambda: library("polars").Series(SAID),
+    "pyarrow table": lambda: library("pyarrow").table(TABLE),
+    "pyarrow column": lambda: library("pyarrow").array(SAID),
 }
 
 
 @pytest.mark.parametrize("form", MANY)
-def test_all_forms_of_several_texts_give_a_list(classify: Pipeline[Any, Any], form: str) -> None:
+def test_all_forms_of_several_texts_give_a_list(classify: Pipe, form: str) -> None:
     found = classify(MANY[form]())
     assert isinstance(found, list)
     same(found, [classify(text) for text in SAID])
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: iter(SAID), lambda: (one for one in SAID), lambda: (line for line in SAID)]
-)
-def test_an_iterator_is_answered_as_it_goes(
-    classify: Pipeline[Any, Any], make: Callable[[], Iterator[str]]
-) -> None:
-    found = classify(make())
+STREAMS: dict[str, Callable[[], Any]] = {
+    "iterator": lambda: iter(SAID),
+    "generator": lambda: (one for one in SAID),
+    "stream of a Dataset": lambda: library("datasets").Dataset.from_dict(TABLE).to_iterable_dataset(),
+}
+
+
+@pytest.mark.parametrize("form", STREAMS)
+def test_a_stream_is_answered_as_it_goes(classify: Pipe, form: str) -> None:
+    found = classify(STREAMS[form]())
     assert isinstance(found, Iterator)
     same(list(found), classify(SAID))
 
 
-def test_a_stream_of_a_dataset_is_answered_as_it_goes(classify: Pipeline[Any, Any]) -> None:
-    stream = datasets().Dataset.from_dict(TABLE).to_iterable_dataset()
-    found = classify(stream)
-    assert isinstance(found, Iterator)
-    same(list(found), classify(SAID))
-
-
-def test_columns_by_name_of_two_fields(ask: Pipeline[Any, Any]) -> None:
+def test_columns_by_name_of_two_fields(ask: Pipe) -> None:
     shown = pictures(3)
     expected = [ask(image=one, question=text) for one, text in zip(shown, SAID, strict=False)]
     same(ask(image=shown, question=SAID[:3]), expected)
@@ -93,29 +75,25 @@ def test_columns_by_name_of_two_fields(ask: Pipeline[Any, Any]) -> None:
         ask(image=shown[0], question=SAID[:2])
 
 
-def test_a_table_of_pictures_and_texts(ask: Pipeline[Any, Any], tmp_path: Path) -> None:
-    shown = pictures(3)
-    for number, picture in enumerate(shown):
-        picture.save(tmp_path / f"{number}.png")
-    paths = [str(tmp_path / f"{n}.png") for n in range(3)]
+def test_a_table_of_pictures_and_texts(ask: Pipe, tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in photos(tmp_path, 3)]
     expected = [ask(image=one, question=text) for one, text in zip(paths, SAID, strict=False)]
     columns = {"question": SAID[:3], "image": paths}
-    same(ask(pandas().DataFrame(columns)), expected)
-    table = datasets().Dataset.from_dict(columns)
+    same(ask(library("pandas").DataFrame(columns)), expected)
+    table = library("datasets").Dataset.from_dict(columns)
     same(ask(table), expected)
-    kind = datasets().Image
+    kind = library("datasets").Image
     same(ask(table.cast_column("image", kind())), expected)
     same(ask(table.cast_column("image", kind(decode=False))), expected)
 
 
-def test_two_pictures_in_two_columns(models: Models) -> None:
-    judge = xfm.pipeline("visual-reasoning", model=models["reasoning"])
+def test_two_pictures_in_two_columns(judge: Pipe) -> None:
     shown = pictures(4)
     expected = [judge(images=shown[n : n + 2], text=SAID[n]) for n in range(3)]
     same(judge(left=shown[:3], right=shown[1:], text=SAID[:3]), expected)
     same(judge(images=[shown[n : n + 2] for n in range(3)], text=SAID[:3]), expected)
     same(judge(left=shown[0], right=shown[1], text=SAID[0]), expected[0])
-    frame = pandas().DataFrame({"left": shown[:3], "right": shown[1:], "text": SAID[:3]})
+    frame = library("pandas").DataFrame({"left": shown[:3], "right": shown[1:], "text": SAID[:3]})
     same(judge(frame), expected)
     with pytest.raises(UserError, match="right is missing; give left and right, or images"):
         judge(left=shown[0], text=SAID[0])
@@ -123,8 +101,8 @@ def test_two_pictures_in_two_columns(models: Models) -> None:
         judge(left=shown[0], right=shown[1], images=shown[:2], text=SAID[0])
 
 
-def test_empty_cells_of_an_optional_column_are_no_field(classify: Pipeline[Any, Any]) -> None:
-    frame = pandas().DataFrame({"text": SAID[:3], "text_pair": ["red", None, float("nan")]})
+def test_empty_cells_of_an_optional_column_are_no_field(classify: Pipe) -> None:
+    frame = library("pandas").DataFrame({"text": SAID[:3], "text_pair": ["red", None, float("nan")]})
     expected = [classify(text=SAID[0], text_pair="red"), *classify(SAID[1:3])]
     same(classify(frame), expected)
     frame["text_pair"] = frame["text_pair"].astype("string")  # pandas.NA
@@ -134,17 +112,19 @@ def test_empty_cells_of_an_optional_column_are_no_field(classify: Pipeline[Any, 
         classify(frame)
 
 
-def test_a_table_without_the_column_is_told_which_there_are(ask: Pipeline[Any, Any]) -> None:
+def test_a_table_without_the_column_is_told_which_there_are(ask: Pipe) -> None:
     for table in (
-        pandas().DataFrame({"photo": ["a.png"], "question": ["what"]}),
-        datasets().Dataset.from_dict({"photo": ["a.png"], "question": ["what"]}),
+        library("pandas").DataFrame({"photo": ["a.png"], "question": ["what"]}),
+        library("datasets").Dataset.from_dict({"photo": ["a.png"], "question": ["what"]}),
     ):
         with pytest.raises(UserError, match="has no column 'image', only photo, question; rename one"):
             ask(table)
 
 
 # ---------------------------------------------------------------- folders
-def test_a_folder_is_its_pictures_in_the_order_of_their_names(models: Models, tmp_path: Path) -> None:
+def test_a_folder_is_its_pictures_in_the_order_of_their_names(
+    models: Models, embed: Pipe, tmp_path: Path
+) -> None:
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
     names = ["10.png", "2.png", "below/1.png"]
@@ -154,7 +134,6 @@ def test_a_folder_is_its_pictures_in_the_order_of_their_names(models: Models, tm
     expected = [look(folder / name) for name in names]
     same(look(folder), expected)
     same(look(str(folder)), expected)  # where only a picture can be meant
-    embed = xfm.pipeline("embed", model=models[None])
     np.testing.assert_allclose(embed(folder), [embed(folder / name) for name in names], atol=1e-6)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds no pictures"):
@@ -164,24 +143,15 @@ def test_a_folder_is_its_pictures_in_the_order_of_their_names(models: Models, tm
         match(folder)
 
 
-def test_a_gallery_may_be_a_folder_but_no_single_thing(models: Models, tmp_path: Path) -> None:
-    search = xfm.pipeline("retrieval", model=models[None])
-    for number, picture in enumerate(pictures(3)):
-        picture.save(tmp_path / f"{number}.png")
-    paths = [tmp_path / f"{number}.png" for number in range(3)]
+def test_a_gallery_may_be_a_folder(search: Pipe, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in photos(tmp_path, 3)]
     expected = search("a red square", images=paths)
     same(search("a red square", images=tmp_path), expected)
     same(search("a red square", images=str(tmp_path)), expected)
-    for one in (str(paths[0]), paths[0], pictures(1)[0], 3):
-        with pytest.raises(UserError, match="images of a gallery are a list of pictures or a folder, not"):
-            search("a red square", images=one)
-    with pytest.raises(UserError, match=r"texts of a gallery are a list such as \['a dog', 'a cat'\], not"):
-        search("a red square", texts="a dog, a cat")
 
 
 # ---------------------------------------------------------------- what cannot be meant
 MEANT_BY_NOBODY: list[tuple[str, Any, str]] = [
-    ("text-classification", {"a red square"}, "a set has no order; give a list"),
     ("text-classification", frozenset({"a"}), "a set has no order; give a list"),
     ("text-classification", None, r"the input is None; give .*, such as pipe\('a text'\)"),
     ("text-classification", 3, r"text must be a text, not int"),
@@ -189,11 +159,7 @@ MEANT_BY_NOBODY: list[tuple[str, Any, str]] = [
     ("text-classification", True, "text must be a text, not bool"),
     ("text-classification", [None], r"input 0: the input is None"),
     ("text-classification", [3], "input 0: text must be a text, not int"),
-    (
-        "text-classification",
-        [["a", "b"], ["c", "d"]],
-        r'input 0: an input is \{"text": "a text", "text_pair": "a text"\}, not a list',
-    ),
+    ("text-classification", [["a", "b"]], r'input 0: .* \{"text": "a text", "text_pair": .*\}, not a list'),
     ("text-classification", np.array([["a", "b"]]), r"input 0: .*not a list"),
     ("text-classification", np.array([1, 2]), "text must be a text, not ndarray"),
     ("text-classification", range(2), "input 0: text must be a text, not int"),
@@ -219,8 +185,8 @@ MEANT_BY_NOBODY: list[tuple[str, Any, str]] = [
     ("embed", {"text": "a", "image": "b.png"}, "takes either text or image"),
     ("embed", {}, "takes either text or image"),
     ("embed", {"text": None}, "takes either text or image"),
-    ("visual-reasoning", {"images": pictures(3), "text": "a"}, "a list of two pictures, not a list of 3"),
-    ("visual-reasoning", {"images": "a.png", "text": "a"}, "a list of two pictures, not str"),
+    ("reasoning", {"images": pictures(3), "text": "a"}, "a list of two pictures, not a list of 3"),
+    ("reasoning", {"images": "a.png", "text": "a"}, "a list of two pictures, not str"),
 ]
 
 
@@ -230,41 +196,62 @@ def test_what_cannot_be_meant_is_named(models: Models, task: str, given: Any, wo
         xfm.pipeline(task, model=models[NEEDS[task]])(given)
 
 
-def test_calls_without_an_input_show_one(models: Models) -> None:
-    classify = xfm.pipeline("text-classification", model=models["text-classification"])
-    with pytest.raises(UserError, match=r"give an input, such as pipe\('a text'\)"):
-        classify()
-    with pytest.raises(UserError, match=r"give an input, such as pipe\('a text'\)"):
-        classify(top_k=1)
-    ask = xfm.pipeline("vqa", model=models["vqa"])
-    with pytest.raises(UserError, match=r"such as pipe\(image='a\.png', question='a text'\)"):
-        ask()
-    with pytest.raises(UserError, match=r'several parts: give \{"image": "a\.png", "question": "a text"\}'):
-        ask("what is it")
-    with pytest.raises(UserError, match="there is no field 'topk'; did you mean top_k"):
-        ask(image="a.png", question="what", topk=3)
+ONE = pictures(1)
+ZERO_SHOT = "zero-shot-image-classification"
+REFUSED: list[tuple[str, list[Any], dict[str, Any], str]] = [
+    ("text-classification", [], {}, "give an input, such as pipe('a text')"),
+    ("text-classification", [], {"top_k": 1}, "give an input, such as pipe('a text')"),
+    ("vqa", [], {}, "such as pipe(image='a.png', question='a text')"),
+    ("vqa", ["what is it"], {}, 'several parts: give {"image": "a.png", "question": "a text"}'),
+    ("vqa", [], {"image": "a.png", "question": "it", "topk": 3}, "no field 'topk'; did you mean top_k"),
+    ("embed", [["a"]], {"top_k": 3}, "unknown option top_k; embed has none"),
+    ("text-classification", [{}], {"top_k": "3"}, "top_k must be a whole number such as 5, not '3'"),
+    ("text-classification", [{}], {"top_k": 2.5}, "top_k must be a whole number such as 5, not 2.5"),
+    ("text-classification", [{}], {"top_k": None}, "top_k must be a whole number such as 5, not None"),
+    ("text-classification", [{}], {"top_k": True}, "top_k must be a whole number such as 5, not True"),
+    ("vqa", [{}], {"free": "no"}, "free must be True or False such as False, not 'no'"),
+    ("captioning", [{}], {"temperature": "hot"}, "temperature must be a number such as 1.0, not 'hot'"),
+    ("captioning", [ONE], {"max_tokens": 200}, "max_tokens is 200, but the model writes at most 129"),
+    (
+        "fill-mask",
+        [["a <mask>", "a square"]],
+        {},
+        "input 1: the text has no <mask> among its first 128",
+    ),
+    ("fill-mask", ["word " * 200 + "<mask>"], {}, "no <mask>"),  # beyond what is read
+    (ZERO_SHOT, [ONE], {}, "needs candidate_labels"),
+    (ZERO_SHOT, [ONE], {"candidate_label": ["a"]}, "unknown option candidate_label; did"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": ["a"], "top_k": -1}, "top_k is -1"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": ["a"], "hypothesis_template": "a photo"}, "must hold {} once"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": ["a", "a"]}, "names 'a' twice"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": "red, blue, red"}, "candidate_labels names 'red' twice"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": " , "}, "candidate_labels names nothing"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": {"red"}}, "candidate_labels: a set has no order; give a list"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": 3}, "a list of texts, such as ['red', 'blue'], not int"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": [1, 2]}, "not a list with int"),
+    ("retrieval", ["red"], {}, "something to search in"),
+    ("retrieval", ["red"], {"images": []}, "nothing to search in"),
+    ("retrieval", ["red"], {"images": ["a"], "texts": ["a"]}, "either images or texts"),
+    ("retrieval", ["red"], {"texts": [3]}, "texts must be texts, not int"),
+    ("retrieval", ["red"], {"texts": "a dog, a cat"}, "are a list such as ['a dog', 'a cat'], not"),
+    ("retrieval", ["red"], {"images": ONE[0]}, "are a list of pictures or a folder, not"),
+    ("retrieval", ["red"], {"images": 3}, "are a list of pictures or a folder, not"),
+    ("retrieval", ["red"], {"images": __file__}, "are a list of pictures or a folder, not"),
+    ("retrieval", ["red"], {"images": Path(__file__)}, "are a list of pictures or a folder, not"),
+    ("retrieval", ["red"], {"images": [__file__]}, "input 0: (of the gallery)"),
+]
 
 
-@pytest.mark.parametrize(
-    ("task", "option", "value", "words"),
-    [
-        ("text-classification", "top_k", "3", "top_k must be a whole number such as 5, not '3'"),
-        ("text-classification", "top_k", 2.5, "top_k must be a whole number such as 5, not 2.5"),
-        ("text-classification", "top_k", None, "top_k must be a whole number such as 5, not None"),
-        ("text-classification", "top_k", True, "top_k must be a whole number such as 5, not True"),
-        ("vqa", "free", "no", "free must be True or False such as False, not 'no'"),
-        ("captioning", "temperature", "hot", r"temperature must be a number such as 1\.0, not 'hot'"),
-    ],
-)
-def test_options_of_another_kind_are_named(
-    models: Models, task: str, option: str, value: Any, words: str
+@pytest.mark.parametrize(("task", "given", "named", "words"), REFUSED)
+def test_wrong_calls_are_named(
+    models: Models, task: str, given: list[Any], named: dict[str, Any], words: str
 ) -> None:
-    pipe = xfm.pipeline(task, model=models[str(task)])
-    with pytest.raises(UserError, match=words):
-        pipe({}, **{option: value})
+    pipe = xfm.pipeline(task, model=models[NEEDS[task]])
+    with expect_refusal(words):
+        pipe(*given, **named)
 
 
-def test_numbers_of_numpy_are_options(classify: Pipeline[Any, Any]) -> None:
+def test_numbers_of_numpy_are_options(classify: Pipe) -> None:
     assert len(classify("a red square", top_k=np.int64(2))) == 2
 
 
@@ -272,23 +259,13 @@ def test_numbers_of_numpy_are_options(classify: Pipeline[Any, Any]) -> None:
 def test_names_with_commas_are_several(models: Models) -> None:
     look = xfm.pipeline("zero-shot-image-classification", model=models[None])
     picture = pictures(1)[0]
-    expected = look(picture, candidate_labels=["red", "dark blue", "green"])
-    same(look(picture, candidate_labels="red, dark blue ,green"), expected)
-    same(look(picture, candidate_labels=("red", "dark blue", "green")), expected)
-    same(look(picture, candidate_labels=np.array(["red", "dark blue", "green"])), expected)
+    names = ["red", "dark blue", "green"]
+    for given in ("red, dark blue ,green", tuple(names), np.array(names)):
+        same(look(picture, candidate_labels=given), look(picture, candidate_labels=names))
     (one,) = look(picture, candidate_labels="red,")
     assert one["label"] == "red"
     (kept,) = look(picture, candidate_labels=["red, blue"])  # a list is taken as it is
     assert kept["label"] == "red, blue"
-    for wrong, words in (
-        (" , ", "candidate_labels names nothing"),
-        ("red, blue, red", "candidate_labels names 'red' twice"),
-        ({"red", "blue"}, "candidate_labels: a set has no order; give a list"),
-        (3, r"candidate_labels must be a list of texts, such as \['red', 'blue'\], not int"),
-        ([1, 2], "candidate_labels must be a list of texts.*not a list with int"),
-    ):
-        with pytest.raises(UserError, match=words):
-            look(picture, candidate_labels=wrong)
 
 
 def test_a_sentence_with_a_comma_stays_one(models: Models) -> None:
@@ -301,6 +278,6 @@ def test_a_sentence_with_a_comma_stays_one(models: Models) -> None:
     )
 
 
-def test_answers_with_commas_are_several(ask: Pipeline[Any, Any]) -> None:
+def test_answers_with_commas_are_several(ask: Pipe) -> None:
     given = {"image": pictures(1)[0], "question": "what is it"}
     same(ask(**given, answers="red, dark blue"), ask(**given, answers=["red", "dark blue"]))

@@ -12,18 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import xfm
 from tests.inference.models import pictures
-from tests.inference.support import Models
+from tests.inference.support import Pipe
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
-from xfm.inference.base import Pipeline
 from xfm.inference.pictures import original
-
-
-@pytest.fixture
-def embed(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("embed", model=models[None])
 
 
 def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
@@ -48,7 +41,7 @@ FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_all_forms_of_a_picture_are_the_same(embed: Pipeline[Any, Any], tmp_path: Path, form: str) -> None:
+def test_all_forms_of_a_picture_are_the_same(embed: Pipe, tmp_path: Path, form: str) -> None:
     picture = pictures(1)[0].resize((40, 30), Image.Resampling.NEAREST)
     path = tmp_path / "a.png"
     path.write_bytes(encoded(picture))
@@ -88,7 +81,7 @@ def test_sixteen_bits_keep_their_upper_half() -> None:
     assert to_uint8(Image.fromarray(values))[0].tolist() == [[0, 0, 1, 255]]
 
 
-def test_stacks_are_lists(embed: Pipeline[Any, Any]) -> None:
+def test_stacks_are_lists(embed: Pipe) -> None:
     stack = np.stack([np.array(picture.resize((20, 20))) for picture in pictures(3)])
     expected = embed([*stack])
     assert expected.shape == (3, 16)
@@ -110,32 +103,27 @@ def test_stacks_are_lists(embed: Pipeline[Any, Any]) -> None:
         (Image.new("L", (20000, 20000)), "20000 x 20000 pixels, more than the limit"),
     ],
 )
-def test_what_is_no_picture_is_named(embed: Pipeline[Any, Any], picture: Any, words: str) -> None:
+def test_what_is_no_picture_is_named(embed: Pipe, picture: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         embed(picture)
 
 
-def test_a_pil_picture_that_does_not_decode_is_named(embed: Pipeline[Any, Any]) -> None:
+def test_a_pil_picture_that_does_not_decode_is_named(embed: Pipe) -> None:
     whole = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)))
     with pytest.raises(UserError, match="the PIL picture does not decode"):
         embed(Image.open(io.BytesIO(whole[: len(whole) // 2])))
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "ftp", "file"])
-def test_addresses_need_leave(embed: Pipeline[Any, Any], scheme: str) -> None:
+def test_addresses_need_leave(embed: Pipe, scheme: str) -> None:
     with pytest.raises(
         UserError, match=f"{scheme}://host/a.png: addresses are not fetched unless allow_urls"
     ):
         embed(image=f"{scheme}://host/a.png")
 
 
-def test_options_and_inputs_do_not_mix(embed: Pipeline[Any, Any]) -> None:
-    with pytest.raises(UserError, match="unknown option top_k; embed has none"):
-        embed(["a"], top_k=3)
-
-
 def test_a_path_that_comes_again_is_read_once(
-    embed: Pipeline[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embed: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import xfm.inference.pictures as module
 

@@ -15,7 +15,7 @@ from PIL import Image
 import xfm
 from tests.data.conftest import Corpus, unaugmented, write_tar
 from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
-from tests.inference.support import Models
+from tests.inference.support import Models, Pipe
 from tests.refusals import expect_refusal
 from xfm.data.in_memory import to_uint8
 from xfm.data.loader import PretrainingData
@@ -23,7 +23,6 @@ from xfm.data.pictures import decode
 from xfm.data.transforms import Normalisation, View, show
 from xfm.errors import UserError
 from xfm.finetuning.usable import partial_pictures
-from xfm.inference.base import Pipeline
 from xfm.inference.predict.output import bad_file
 from xfm.inference.predict.run import predict
 from xfm.tasks.grounding import GroundingTask
@@ -34,7 +33,7 @@ SIDE = 32
 
 
 @pytest.fixture(scope="module")
-def embed(models: Models) -> Pipeline[Any, Any]:
+def embed(models: Models) -> Pipe:
     return xfm.pipeline("embed", model=models[None], batch_size=2)
 
 
@@ -61,7 +60,7 @@ def test_fine_tuning(models: Models, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_predict_and_pipelines(embed: Pipeline[Any, Any], tmp_path: Path, name: str) -> None:
+def test_predict_and_pipelines(embed: Pipe, tmp_path: Path, name: str) -> None:
     kind, out = KINDS[name], tmp_path / "answers.jsonl"
     path = tmp_path / kind.name
     path.write_bytes(kind.data)
@@ -167,7 +166,7 @@ def test_pil_pictures_are_turned_likewise(format: str, orientation: int) -> None
     assert (opened.int() - expected.int()).abs().max() <= 4
 
 
-def test_of_several_pictures_that_end_early_the_first_is_a_warning(embed: Pipeline[Any, Any]) -> None:
+def test_of_several_pictures_that_end_early_the_first_is_a_warning(embed: Pipe) -> None:
     data = KINDS["cut at 50 %"].data
     with pytest.warns(UserWarning, match="input 1: the picture's file ends early: .* used") as caught:
         assert len(embed([base(), data, data])) == 3
@@ -179,7 +178,7 @@ def test_pre_training_names_each_once_and_counts(loaded: dict[str, Any]) -> None
     assert len(loaded["bad"]) == len([kind for kind in KINDS.values() if kind.shown is None])
 
 
-def test_a_limit_that_is_lifted(tmp_path: Path, embed: Pipeline[Any, Any], monkeypatch: Any) -> None:
+def test_a_limit_that_is_lifted(tmp_path: Path, embed: Pipe, monkeypatch: Any) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(saved(base(), "PNG"))
     monkeypatch.setenv("XFM_MAX_PIXELS", "2399")

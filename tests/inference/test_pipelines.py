@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xfm
-from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, texts
-from tests.inference.support import Models, same
+from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, texts, tuned
+from tests.inference.support import Models, Pipe, same
 from xfm.errors import UserError
-from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.items import InputError
+from xfm.inference.pictures import PictureReader
 
 QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def make(task: str, models: Models, **options: Any) -> Pipeline[Any, Any]:
+def make(task: str, models: Models, **options: Any) -> Pipe:
     pipe = xfm.pipeline(task, model=models[NEEDS[task]], **options)
     if task == "retrieval":
         pipe.searched = pipe.gallery(images=pictures(7, seed=5))  # type: ignore[attr-defined]
@@ -75,8 +76,6 @@ def test_each_distinct_picture_is_encoded_once(
 
 def test_pictures_beyond_the_limit_leave_and_come_back(models: Models) -> None:
     pipe = make("embed", models)
-    from xfm.inference.pictures import PictureReader
-
     reader = PictureReader(pipe.engine.pretrained.preprocessing, None)
     shown = [reader.read(picture) for picture in pictures(6)]
     size = pipe.engine.model.encode_image(torch.zeros(1, 3, 32, 32)).nbytes
@@ -164,8 +163,6 @@ def test_a_model_of_another_fine_tuning_is_told(models: Models) -> None:
 
 
 def test_untrained_heads_do_not_answer(models: Models) -> None:
-    from dataclasses import replace
-
     fresh = replace(models[None], provenance={"fresh": ["fusion.", "itm_head.", "vision.blocks.0.gamma1"]})
     with pytest.raises(UserError, match="uses the part itm_head, which the model has only as it was"):
         xfm.pipeline("image-text-matching", model=fresh)
@@ -199,8 +196,6 @@ def test_a_run_folder_stands_for_its_model(tmp_path: Path, folders: dict[str | N
 
 
 def test_a_model_in_training_mode_is_put_to_work(models: Models) -> None:
-    from tests.inference.models import tuned
-
     found = tuned(None)
     found.model.train()
     xfm.pipeline("embed", model=found)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +19,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import xfm
-from tests.inference.models import EVERY, pictures, texts
-from tests.inference.support import Folders, Models, lines, photos, run, same, write_lines
+from tests.inference.models import EVERY, pictures, texts, tuned
+from tests.inference.support import Command, Folders, Models, Pipe, lines, photos, same, write_lines
 from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.pipelines import Best
 from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
-from xfm.inference.base import Pipeline
-from xfm.inference.predict.output import bad_file, gallery_file, settings_file
+from xfm.inference.predict.output import bad_file, gallery_file, open_answers, settings_file
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.run import predict
 
 
-@pytest.fixture
-def classify(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("text-classification", model=models["text-classification"], batch_size=3)
-
-
-@pytest.fixture
-def ask(models: Models) -> Pipeline[Any, Any]:
-    return xfm.pipeline("visual-question-answering", model=models["vqa"], batch_size=2)
-
-
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])
-def test_rows_are_answered_as_the_pipeline_answers(
-    ask: Pipeline[Any, Any], tmp_path: Path, kind: str
-) -> None:
+def test_rows_are_answered_as_the_pipeline_answers(ask: Pipe, tmp_path: Path, kind: str) -> None:
     names = photos(tmp_path / "photos", 3)
     rows = [
         {"id": f"q{n}", "photo": f"photos/{names[n % 3]}", "question": f'{text},\n"{n}"?'}
@@ -100,7 +88,7 @@ def rows_with_bad(path: Path, bad: dict[int, str]) -> Path:
 @given(st.integers(0, 10_000), st.integers(0, 400), st.booleans())
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_run_that_was_killed_at_any_byte_goes_on(
-    classify: Pipeline[Any, Any], tmp_path: Path, cut: int, log_cut: int, log_first: bool
+    classify: Pipe, tmp_path: Path, cut: int, log_cut: int, log_first: bool
 ) -> None:
     """Whatever a kill leaves of the two files: the next run ends as one that was not killed."""
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
@@ -122,7 +110,7 @@ def test_a_run_that_was_killed_at_any_byte_goes_on(
         assert found.skipped == len(BAD)
 
 
-def test_bad_rows_are_logged_and_counted(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+def test_bad_rows_are_logged_and_counted(classify: Pipe, tmp_path: Path) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
     found = predict(classify, source, out)
     assert (found.answered, found.skipped) == (15, 5)
@@ -136,7 +124,7 @@ def test_bad_rows_are_logged_and_counted(classify: Pipeline[Any, Any], tmp_path:
 
 @pytest.mark.parametrize("bad", [1, 4, 9, 20])
 def test_the_first_bad_row_ends_the_run_after_the_rows_before_it(
-    classify: Pipeline[Any, Any], tmp_path: Path, bad: int
+    classify: Pipe, tmp_path: Path, bad: int
 ) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {bad: "nonsense"}), tmp_path / "out.jsonl"
     with pytest.raises(UserError, match=rf"rows\.jsonl:{bad}: the row is not valid JSON.*larger --max-bad"):
@@ -147,9 +135,7 @@ def test_the_first_bad_row_ends_the_run_after_the_rows_before_it(
     assert [row["row"] for row in lines(out)] == [*range(1, 21)]
 
 
-def test_more_bad_rows_than_allowed_end_the_run_whenever_they_come(
-    classify: Pipeline[Any, Any], tmp_path: Path
-) -> None:
+def test_more_bad_rows_than_allowed_end_the_run_whenever_they_come(classify: Pipe, tmp_path: Path) -> None:
     """The limit counts the rows of earlier runs, and a larger one goes on where the run ended."""
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
     for _ in range(2):
@@ -161,9 +147,7 @@ def test_more_bad_rows_than_allowed_end_the_run_whenever_they_come(
     assert found.first_bad.startswith(f"{tmp_path}/{REASONS[4]}")
 
 
-def test_half_of_the_rows_may_be_bad_only_where_that_was_asked_for(
-    classify: Pipeline[Any, Any], tmp_path: Path
-) -> None:
+def test_half_of_the_rows_may_be_bad_only_where_that_was_asked_for(classify: Pipe, tmp_path: Path) -> None:
     source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     write_lines(source, [{"text": "a red square"}, "no", "none", "nothing"])
     for _ in range(2):
@@ -176,15 +160,14 @@ def test_half_of_the_rows_may_be_bad_only_where_that_was_asked_for(
         predict(classify, source, out, max_bad=3, restart=True)
 
 
-def test_names_with_brackets_are_no_patterns(models: Models, tmp_path: Path) -> None:
+def test_names_with_brackets_are_no_patterns(search: Pipe, embed: Pipe, tmp_path: Path) -> None:
     """Of a gallery that is a folder, one that is a table, a folder of pictures, tables and answers."""
-    find, embed = (xfm.pipeline(task, model=models[None]) for task in ("retrieval", "embed"))
     folder = tmp_path / "rows [1]"
     names = photos(folder / "gallery [a-z]", 3)
     source = write_lines(folder / "in [1].jsonl", [{"text": "a red square"}])
     table = write_lines(folder / "gallery [1].jsonl", [{"image": f"gallery [a-z]/{name}"} for name in names])
     for gallery, name in ((folder / "gallery [a-z]", "a [1].jsonl"), (table, "b [1].jsonl")):
-        predict(find, source, folder / name, gallery=gallery)
+        predict(search, source, folder / name, gallery=gallery)
         hits = lines(folder / name)[0]["prediction"]
         assert sorted(Path(hit["image"]).name for hit in hits) == names
     predict(embed, folder / "gallery [a-z]", folder / "c [1].jsonl")
@@ -192,10 +175,9 @@ def test_names_with_brackets_are_no_patterns(models: Models, tmp_path: Path) -> 
 
 
 def test_a_gallery_may_hold_bad_pictures(
-    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    search: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They are left out and named, the others keep their numbers; what ends early is used and named."""
-    find = xfm.pipeline("retrieval", model=models[None])
     names, out = photos(tmp_path / "gallery", 3), tmp_path / "out.jsonl"
     (tmp_path / "gallery" / names[0]).write_bytes(b"broken")
     for name in ("3.jpg", "4.jpg"):
@@ -203,7 +185,7 @@ def test_a_gallery_may_hold_bad_pictures(
         data = (tmp_path / name).read_bytes()
         (tmp_path / "gallery" / name).write_bytes(data[: len(data) * 2 // 3])
     source = write_lines(tmp_path / "rows.jsonl", [{"text": "a red square"}])
-    found = predict(find, source, out, gallery=tmp_path / "gallery", progress=False)
+    found = predict(search, source, out, gallery=tmp_path / "gallery", progress=False)
     assert re.search(r"1 of 5 rows was left out: .*0\.png", found.gallery)
     hits = [(hit["index"], Path(hit["image"]).name) for hit in lines(out)[0]["prediction"]]
     assert sorted(hits) == [(1, "1.png"), (2, "2.png"), (3, "3.jpg"), (4, "4.jpg")]
@@ -211,7 +193,7 @@ def test_a_gallery_may_hold_bad_pictures(
     said = capsys.readouterr().err
     assert re.search(r"of the gallery, 2 pictures end early.*3\.jpg, .*4\.jpg$", said.strip())
     with expect_refusal("0.png", "--max-bad"):
-        predict(find, source, out, gallery=tmp_path / "gallery", max_bad=0)
+        predict(search, source, out, gallery=tmp_path / "gallery", max_bad=0)
 
 
 def test_a_warning_is_a_sentence(folders: Folders) -> None:
@@ -226,7 +208,7 @@ def test_a_warning_is_a_sentence(folders: Folders) -> None:
 
 
 def test_a_stop_in_the_middle_loses_nothing(
-    classify: Pipeline[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classify: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
     passes, answer = 0, type(classify).answer
@@ -247,9 +229,8 @@ def test_a_stop_in_the_middle_loses_nothing(
 
 
 def test_a_folder_is_answered_picture_by_picture(
-    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    embed: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    embed = xfm.pipeline("embed", model=models[None], batch_size=2)
     names = photos(tmp_path / "photos", 5) + [f"below/{n}" for n in photos(tmp_path / "photos/below", 2)]
     (tmp_path / "photos" / "readme.txt").write_text("no picture")
     (tmp_path / "photos" / ".hidden.png").write_bytes(b"")
@@ -281,7 +262,7 @@ def test_a_folder_is_answered_picture_by_picture(
     ],
 )
 def test_answers_of_other_settings_are_not_mixed(
-    classify: Pipeline[Any, Any], tmp_path: Path, change: dict[str, Any], words: str
+    classify: Pipe, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
     predict(classify, source, out)
@@ -292,11 +273,7 @@ def test_answers_of_other_settings_are_not_mixed(
     assert predict(classify, source, out, restart=True, **change).answered == 20
 
 
-def test_another_model_or_input_is_noticed(
-    classify: Pipeline[Any, Any], models: Models, tmp_path: Path
-) -> None:
-    from tests.inference.models import tuned
-
+def test_another_model_or_input_is_noticed(classify: Pipe, tmp_path: Path) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
     predict(classify, source, out)
     other = xfm.pipeline("text-classification", model=tuned("text-classification", seed=2))
@@ -309,7 +286,7 @@ def test_another_model_or_input_is_noticed(
         predict(classify, source, out)
 
 
-def test_a_restart_empties_answers_only(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+def test_a_restart_empties_answers_only(classify: Pipe, tmp_path: Path) -> None:
     """A folder from the network may hold settings beside any file, and a link where bad rows are logged."""
     source = write_lines(tmp_path / "in.jsonl", [{"text": "a red circle"}, {"text": "a blue square"}])
     (tmp_path / "notes.jsonl").write_text("mine")
@@ -336,9 +313,7 @@ def test_a_restart_empties_answers_only(classify: Pipeline[Any, Any], tmp_path: 
 
 
 @pytest.mark.parametrize("restart", [True, False])
-def test_what_is_read_is_never_written(
-    classify: Pipeline[Any, Any], models: Models, tmp_path: Path, restart: bool
-) -> None:
+def test_what_is_read_is_never_written(classify: Pipe, search: Pipe, tmp_path: Path, restart: bool) -> None:
     """A restart empties the file of answers, and the log of bad rows may be mended and read again."""
     source = rows_with_bad(tmp_path / "rows.jsonl.bad.jsonl", {})
     gallery = write_lines(tmp_path / "gallery.jsonl", [{"text": "a red square"}])
@@ -347,15 +322,12 @@ def test_what_is_read_is_never_written(
     for out in (source, tmp_path / "link.jsonl", tmp_path / "rows.jsonl"):
         with expect_refusal("is read, and", "would be written"):
             predict(classify, source, out, restart=restart)
-    search = xfm.pipeline("retrieval", model=models[None])
     with expect_refusal("is read, and", "would be written"):
         predict(search, source, gallery, gallery=gallery, restart=restart)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_two_runs_do_not_write_one_file(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
-    from xfm.inference.predict.output import open_answers
-
+def test_two_runs_do_not_write_one_file(classify: Pipe, tmp_path: Path) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", {}), tmp_path / "out.jsonl"
     with (
         open_answers(out, {}, restart=False, by_name=False),
@@ -364,21 +336,18 @@ def test_two_runs_do_not_write_one_file(classify: Pipeline[Any, Any], tmp_path: 
         predict(classify, source, out)
 
 
-def test_missing_files_and_folders_are_named(
-    classify: Pipeline[Any, Any], models: Models, tmp_path: Path
-) -> None:
+def test_missing_files_and_folders_are_named(embed: Pipe, models: Models, tmp_path: Path) -> None:
     photos(tmp_path / "photos", 1)
     match = xfm.pipeline("image-text-matching", model=models[None])
     with pytest.raises(UserError, match=r"the task also needs a text \(text\)"):
         predict(match, tmp_path / "photos", tmp_path / "out.jsonl")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no pictures.*check the path"):
-        predict(xfm.pipeline("embed", model=models[None]), tmp_path / "empty", tmp_path / "out.jsonl")
+        predict(embed, tmp_path / "empty", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_pictures_of_rows_lie_where_they_may(models: Models, tmp_path: Path) -> None:
-    embed = xfm.pipeline("embed", model=models[None])
+def test_pictures_of_rows_lie_where_they_may(embed: Pipe, tmp_path: Path) -> None:
     photos(tmp_path / "elsewhere", 1)
     (tmp_path / "data").mkdir()
     rows = [{"image": "0.png"}, {"image": "../../etc/passwd"}, {"image": "https://example.org/a.png"}]
@@ -390,49 +359,39 @@ def test_pictures_of_rows_lie_where_they_may(models: Models, tmp_path: Path) -> 
     assert "fetched with --allow-urls only" in address
 
 
-def test_the_command_line(folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(tmp_path: Path, command: Command) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "new" / "out.jsonl"
-    model = folders["text-classification"]
-    given = ["text-classification", "--model", model, "--input", source, "--out", out, "--quiet"]
-    assert run(*given, "--top-k", 1, "--max-bad", 0) == 2
-    assert "rows.jsonl:4: the row is not valid JSON" in capsys.readouterr().err
-    assert run(*given, "--top-k", 1, "--resume") == 0  # as without it
-    assert "15 rows are answered in" in (shown := capsys.readouterr().out)
+    given = ["text-classification", "--input", source, "--out", out, "--quiet"]
+    refused = command(*given, "--top-k", 1, "--max-bad", 0).refusal
+    assert "rows.jsonl:4: the row is not valid JSON" in refused
+    shown = command(*given, "--top-k", 1, "--resume").out  # as without it
+    assert "15 rows are answered in" in shown
     assert "(3 of them by earlier runs)" in shown
     assert re.search(r"5 of 20 rows were left out: .*rows\.jsonl:4: .*all in .*out\.jsonl\.bad\.jsonl", shown)
     assert all(len(row["prediction"]) == 1 for row in lines(out))
-    assert run(*given) == 2
-    assert "options.top_k 1, this run has 5" in capsys.readouterr().err
+    assert "options.top_k 1, this run has 5" in command(*given).refusal
     told = settings_file(out)
     stored = json.loads(told.read_text())
     assert stored["options"].pop("top_k") == 1  # as if an older version had not known the option
     told.write_text(json.dumps(stored))
-    assert run(*given) == 0
-    assert run(*given, "--top-k", 1) == 2
-    assert "options.top_k 5, this run has 1" in capsys.readouterr().err
-    assert run(*given, "--restart", "--columns", "words=a") == 2
-    assert "there is no field 'words'" in capsys.readouterr().err
+    assert command(*given).status == 0
+    assert "options.top_k 5, this run has 1" in command(*given, "--top-k", 1).refusal
+    assert "there is no field 'words'" in command(*given, "--restart", "--columns", "words=a").refusal
     assert len(lines(out)) == 15
 
 
-def test_retrieval_on_the_command_line(
-    folders: Folders, models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_retrieval_on_the_command_line(search: Pipe, tmp_path: Path, command: Command) -> None:
     names = photos(tmp_path / "photos", 4)
     source = write_lines(tmp_path / "queries.jsonl", [{"text": text} for text in texts(3)])
     out = tmp_path / "out.jsonl"
-    given = ["retrieval", "--model", folders[None], "--input", source, "--out", out, "--quiet"]
-    assert run(*given, "--gallery", tmp_path / "photos", "--top-k", 2) == 0
-    expected = xfm.pipeline("retrieval", model=models[None])(
-        texts(3), images=[tmp_path / "photos" / name for name in names], top_k=2
-    )
+    given = ["--input", source, "--out", out, "--quiet", "--gallery", tmp_path / "photos", "--top-k", 2]
+    assert command("retrieval", *given).status == 0
+    expected = search(texts(3), images=[tmp_path / "photos" / name for name in names], top_k=2)
     same([row["prediction"] for row in lines(out)], expected)
 
 
 @pytest.mark.parametrize("task", EVERY)
 def test_help_of_a_task_shows_its_columns_and_options(task: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from dataclasses import fields
-
     with pytest.raises(SystemExit) as stop:
         main(["predict", task, "--help"])
     assert not stop.value.code
@@ -466,9 +425,8 @@ def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> N
     assert [row["row"] for row in lines(out)] == [*range(1, 701)]
 
 
-def test_names_that_are_no_text_are_answered_once(models: Models, tmp_path: Path) -> None:
+def test_names_that_are_no_text_are_answered_once(embed: Pipe, tmp_path: Path) -> None:
     """Names of files are bytes; those that are not UTF-8 must be known again, too."""
-    embed = xfm.pipeline("embed", model=models[None], batch_size=2)
     photos(tmp_path / "photos", 1)
     odd = os.fsdecode(b"caf\xe9.png")
     (tmp_path / "photos" / "0.png").rename(tmp_path / "photos" / odd)
@@ -478,7 +436,7 @@ def test_names_that_are_no_text_are_answered_once(models: Models, tmp_path: Path
     assert predict(embed, tmp_path / "photos", out).answered == 0
 
 
-def test_answers_that_were_tampered_with_are_named(classify: Pipeline[Any, Any], tmp_path: Path) -> None:
+def test_answers_that_were_tampered_with_are_named(classify: Pipe, tmp_path: Path) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
     predict(classify, source, out)
     log, deep = bad_file(out), "[" * 5000 + "]" * 5000 + "\n"

@@ -9,15 +9,14 @@ from PIL import Image
 
 import xfm
 from tests.inference.models import pictures, texts
-from tests.inference.support import Models, lines, same, write_lines
+from tests.inference.support import Models, Pipe, lines, photos, same, write_lines
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
-from xfm.inference.base import Pipeline
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.run import predict
 
 
-def answers(pipe: Pipeline[Any, Any], source: Path, columns: dict[str, str]) -> list[Any]:
+def answers(pipe: Pipe, source: Path, columns: dict[str, str]) -> list[Any]:
     """What is written for the rows of a table."""
     out = source.with_name("out.jsonl")
     predict(pipe, source, out, reading=Reading(pipe.spec.inputs, ColumnMap(columns)), restart=True)
@@ -30,15 +29,11 @@ def as_png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -> None:
+def test_two_pictures_in_two_columns_or_in_one(judge: Pipe, tmp_path: Path) -> None:
     """As fine-tuning reads them: `left` and `right`, or a list; paths, or the pictures themselves."""
-    judge = xfm.pipeline("visual-reasoning", model=models["reasoning"])
     shown, said = pictures(6), texts(5)
-    expected = judge(
-        [{"images": [shown[n], shown[n + 1]], "text": text} for n, text in enumerate(said)],
-    )
-    for number, picture in enumerate(shown):
-        picture.save(tmp_path / f"{number}.png")
+    photos(tmp_path, 6)
+    expected = judge([{"images": shown[n : n + 2], "text": text} for n, text in enumerate(said)])
     rows = [f"{n}.png,{n + 1}.png,{text}" for n, text in enumerate(said)]
     (tmp_path / "a.csv").write_text("\n".join(["left,right,text", *rows]) + "\n")
     same(answers(judge, tmp_path / "a.csv", {}), expected)
@@ -68,15 +63,16 @@ def test_two_pictures_in_two_columns_or_in_one(models: Models, tmp_path: Path) -
         ("a.jsonl", '{"images": ["0.png"], "text": "it"}\n', r"a list of two pictures, not a list of 1"),
     ],
 )
-def test_half_a_pair_is_named(models: Models, tmp_path: Path, name: str, content: str, words: str) -> None:
-    judge = xfm.pipeline("visual-reasoning", model=models["reasoning"])
+def test_half_a_pair_is_named(judge: Pipe, tmp_path: Path, name: str, content: str, words: str) -> None:
     pictures(1)[0].save(tmp_path / "0.png")
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words):
         answers(judge, tmp_path / name, {})
 
 
-def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path: Path) -> None:
+def test_the_column_map_of_a_fine_tuning_is_understood(
+    models: Models, classify: Pipe, tmp_path: Path
+) -> None:
     """A phrase and a second text may be mapped under these names."""
     locate = xfm.pipeline("grounding", model=models["grounding"])
     pictures(1)[0].save(tmp_path / "0.png")
@@ -87,16 +83,13 @@ def test_the_column_map_of_a_fine_tuning_is_understood(models: Models, tmp_path:
     )
     with pytest.raises(UserError, match="--columns: text and phrase are one field; name it once"):
         answers(locate, tmp_path / "a.csv", {"phrase": "what", "text": "what"})
-    compare = xfm.pipeline("text-classification", model=models["text-classification"])
     (tmp_path / "b.csv").write_text("one,other\na red square,it is blue\n")
-    found = answers(compare, tmp_path / "b.csv", {"text": "one", "second": "other"})
-    same(found, [compare(text="a red square", text_pair="it is blue")])
+    found = answers(classify, tmp_path / "b.csv", {"text": "one", "second": "other"})
+    same(found, [classify(text="a red square", text_pair="it is blue")])
 
 
-def test_a_folder_has_no_columns(models: Models, tmp_path: Path) -> None:
-    embed = xfm.pipeline("embed", model=models[None])
-    (tmp_path / "photos").mkdir()
-    pictures(1)[0].save(tmp_path / "photos" / "0.png")
+def test_a_folder_has_no_columns(embed: Pipe, tmp_path: Path) -> None:
+    photos(tmp_path / "photos", 1)
     for reading, option in (
         (Reading(embed.spec.inputs, keep=("id",)), "--keep"),
         (Reading(embed.spec.inputs, ColumnMap({"image": "file"})), "--columns"),

@@ -12,18 +12,17 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from tests.evaluation.tiny import tiny_pretrained
+from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import Precision
 from xfm.data.picture_files import load_image
 from xfm.errors import UserError
 from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Preprocessing, Pretrained
-from xfm.tasks.base import TaskSettings, seeded
+from xfm.tasks.base import seeded
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.sampling import components, row_order
-from xfm.tasks.splits import SplitRows
 from xfm.tasks.vqa import VqaTask
 from xfm.tasks.world_files import read_captioned, read_masked
 
@@ -65,9 +64,7 @@ def test_no_rows_are_refused() -> None:
 
 def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> None:
     rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-    task = GroundingTask(
-        pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), TaskSettings(batch_size=5)
-    )
+    task = build(GroundingTask, pretrained, rows, batch_size=5)
     whole, later = list(task.batches(0, 9)), list(task.batches(6, 9))
     for ours, theirs in zip(whole[6:], later, strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
@@ -79,8 +76,7 @@ def test_fine_tuning_follows_from_the_seed(tiny_world: Path) -> None:
     for _ in range(2):
         pretrained = tiny_pretrained()
         rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-        settings = TaskSettings(batch_size=4, precision=Precision.FP32)
-        task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), rows, settings)
+        task = build(GroundingTask, pretrained, rows, batch_size=4)
         losses.append(tune(task, FinetuneConfig(steps=4, batch_size=4)).losses)
         torch.rand(5)
     assert losses[0] == losses[1]
@@ -88,7 +84,7 @@ def test_fine_tuning_follows_from_the_seed(tiny_world: Path) -> None:
 
 def test_training_mode_is_restored_after_prediction(pretrained: Pretrained, tiny_world: Path) -> None:
     rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-    task = GroundingTask(pretrained, Pictures(pretrained.preprocessing), SplitRows(rows), TaskSettings())
+    task = build(GroundingTask, pretrained, rows)
     task.module.train()
     first = task.predict(rows, batch_size=5)
     assert task.module.training

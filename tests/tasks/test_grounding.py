@@ -8,30 +8,20 @@ import torch
 from PIL import Image
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
-from xfm.config.finetune import FinetuneConfig
-from xfm.config.image import ImageTrainingConfig
-from xfm.config.training import Precision
+from tests.tasks.build import build
+from xfm.config.image import UNVARIED, ImageTrainingConfig
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.errors import UserError
-from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import TaskSettings
 from xfm.tasks.grounding import GroundingBatch, GroundingTask
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Reference
-from xfm.tasks.splits import SplitRows
 
-SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
+MIRRORED = ImageTrainingConfig(flip=0.5)
 
 
 @pytest.fixture
 def rows(tiny_world: Path) -> list[Reference]:
     return GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-
-
-@pytest.fixture
-def pictures(pretrained: Pretrained) -> Pictures:
-    return Pictures(pretrained.preprocessing)
 
 
 def test_boxes_are_corners_as_fractions(tmp_path: Path) -> None:
@@ -51,18 +41,8 @@ def test_a_box_outside_its_picture_is_named(tmp_path: Path, box: list[int]) -> N
         GroundingTask.read(path)
 
 
-def test_overfits_a_handful_of_rows(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
-) -> None:
-    few = rows[:8]
-    task = GroundingTask(pretrained, pictures, few, SETTINGS)
-    tuning = tune(task, FinetuneConfig(steps=150, batch_size=8, lr=3e-3))
-    assert tuning.losses[-1] < 0.3 * tuning.losses[0]
-    assert task.metrics(few, task.predict(few))["acc50"] == 1.0
-
-
-def test_loss_is_l1_plus_giou(pretrained: Pretrained, pictures: Pictures, rows: list[Reference]) -> None:
-    task = GroundingTask(pretrained, pictures, SplitRows(rows), SETTINGS)
+def test_loss_is_l1_plus_giou(pretrained: Pretrained, rows: list[Reference]) -> None:
+    task = build(GroundingTask, pretrained, rows)
     batch = task.collate(rows[:6])
     with torch.no_grad():
         losses, predicted = (
@@ -79,17 +59,18 @@ def test_loss_is_l1_plus_giou(pretrained: Pretrained, pictures: Pictures, rows: 
 
 
 def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Reference]
+    pretrained: Pretrained, rows: list[Reference]
 ) -> None:
     sided = [row for row in rows if "left" in row.phrase]
     plain = [replace(row, phrase="a square") for row in rows if "left" not in row.phrase]
-    mirroring = replace(SETTINGS, image=ImageTrainingConfig(flip=0.5))
 
-    def batches(some: list[Reference], settings: TaskSettings, start: int = 0) -> list[GroundingBatch]:
-        return list(GroundingTask(pretrained, pictures, SplitRows(some), settings).batches(start, 6))
+    def batches(
+        some: list[Reference], image: ImageTrainingConfig = UNVARIED, start: int = 0
+    ) -> list[GroundingBatch]:
+        return list(build(GroundingTask, pretrained, some, image=image).batches(start, 6))
 
     changed = 0
-    for ours, theirs in zip(batches(plain, mirroring), batches(plain, SETTINGS), strict=True):
+    for ours, theirs in zip(batches(plain, MIRRORED), batches(plain), strict=True):
         assert torch.equal(ours.tokens.ids, theirs.tokens.ids)
         for box, before, place in zip(ours.boxes, theirs.boxes, ours.image_index, strict=True):
             mirrored = not torch.equal(ours.pixels[place], theirs.pixels[place])
@@ -99,21 +80,21 @@ def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
             expected = torch.cat([1 - before[:1], before[1:]]) if mirrored else before
             torch.testing.assert_close(box, expected)
     assert 12 < changed < 36  # of 48
-    for ours, theirs in zip(batches(sided, mirroring), batches(sided, SETTINGS), strict=True):
+    for ours, theirs in zip(batches(sided, MIRRORED), batches(sided), strict=True):
         assert torch.equal(ours.pixels, theirs.pixels)
         assert torch.equal(ours.boxes, theirs.boxes)
-    later = batches(plain, mirroring, start=4)
-    for ours, theirs in zip(later, batches(plain, mirroring)[4:], strict=True):
+    later = batches(plain, MIRRORED, start=4)
+    for ours, theirs in zip(later, batches(plain, MIRRORED)[4:], strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
     both = [*sided, *(replace(row, phrase="a square") for row in sided)]  # one picture, two phrases
-    drawn = GroundingTask(pretrained, pictures, SplitRows(both), SETTINGS).drawn(0, 6)
-    for ours, theirs, some in zip(batches(both, mirroring), batches(both, SETTINGS), drawn, strict=True):
+    drawn = build(GroundingTask, pretrained, both).drawn(0, 6)
+    for ours, theirs, some in zip(batches(both, MIRRORED), batches(both), drawn, strict=True):
         named = ours.image_index[torch.tensor(["left" in row.phrase for row in some])]
         assert torch.equal(ours.pixels[named], theirs.pixels[named])
 
 
-def test_metrics_are_torchvisions(pretrained: Pretrained, pictures: Pictures, rows: list[Reference]) -> None:
-    task = GroundingTask(pretrained, pictures, SplitRows(rows), SETTINGS)
+def test_metrics_are_torchvisions(pretrained: Pretrained, rows: list[Reference]) -> None:
+    task = build(GroundingTask, pretrained, rows)
     rng = np.random.default_rng(0)
     predicted = [tuple(np.clip(np.array(row.box) + rng.normal(0, 0.08, 4), 0, 1).tolist()) for row in rows]
     iou = box_iou(torch.tensor(predicted), torch.tensor([row.box for row in rows])).diag()

@@ -4,18 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import Precision
+from tests.tasks.build import build
 from xfm.errors import UserError
-from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import TaskSettings
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import PicturePair
-from xfm.tasks.splits import SplitRows
-
-SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
 
 
 @pytest.fixture
@@ -23,30 +16,13 @@ def rows(tiny_world: Path) -> list[PicturePair]:
     return ReasoningTask.read(tiny_world / "tasks/reasoning/train.jsonl")
 
 
-@pytest.fixture
-def pictures(pretrained: Pretrained) -> Pictures:
-    return Pictures(pretrained.preprocessing)
-
-
-def test_overfits_a_handful_of_rows(
-    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
-) -> None:
-    few = rows[:8]
-    task = ReasoningTask(pretrained, pictures, few, SETTINGS)
-    tuning = tune(task, FinetuneConfig(steps=120, batch_size=8, lr=3e-3))
-    assert tuning.losses[-1] < 0.2 * tuning.losses[0]
-    assert task.metrics(few, task.predict(few))["accuracy"] == 1.0
-
-
 def logits_of(task: ReasoningTask, row: PicturePair) -> torch.Tensor:
     batch = task.collate([row])
     return task.module(batch.pixels, batch.tokens, batch.index)
 
 
-def test_both_pictures_count_and_keep_their_sides(
-    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
-) -> None:
-    task = ReasoningTask(pretrained, pictures, SplitRows(rows), SETTINGS)
+def test_both_pictures_count_and_keep_their_sides(pretrained: Pretrained, rows: list[PicturePair]) -> None:
+    task = build(ReasoningTask, pretrained, rows)
     first, last = rows[0], rows[-3]
     with torch.no_grad():
         logits = logits_of(task, first)
@@ -63,10 +39,10 @@ def test_both_pictures_count_and_keep_their_sides(
 
 
 def test_sentences_about_shared_pictures_stand_together(
-    pretrained: Pretrained, pictures: Pictures, rows: list[PicturePair]
+    pretrained: Pretrained, rows: list[PicturePair]
 ) -> None:
     alone = [replace(row, images=(row.images[0], row.images[0])) for row in rows]  # two sentences a picture
-    task = ReasoningTask(pretrained, pictures, SplitRows(alone), SETTINGS)
+    task = build(ReasoningTask, pretrained, alone)
     for batch in task.batches(0, 6):
         assert len(batch.pixels) == 4
 

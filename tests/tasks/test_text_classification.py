@@ -9,45 +9,22 @@ import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
 
+from tests.tasks.build import COLOURS, PAIRS, SINGLE, build
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.tuning_run import tune
-from xfm.modeling.folder import Preprocessing, Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
-from xfm.tasks.pictures import Pictures
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.base import Blanked
 from xfm.tasks.rows import TRUTH, LabelledText
-from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.text_regression import TextRegressionTask
 from xfm.tasks.world_files import read_text_pairs
-
-SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
-COLOURS = ("red", "green", "blue", "yellow")
-SINGLE = [LabelledText(f"a {a} square left of a {b} square", a) for a in COLOURS for b in COLOURS if a != b]
-PAIRS = [
-    LabelledText(f"a {a} square", str(a in ("red", "blue")).lower(), f"{b} square")
-    for a in COLOURS
-    for b in COLOURS
-]
-
-
-@pytest.mark.parametrize("rows", [SINGLE, PAIRS], ids=["one text", "two texts"])
-def test_overfits(pretrained: Pretrained, rows: list[LabelledText]) -> None:
-    labels = tuple(sorted({str(row.label) for row in rows}))
-    task = TextClassificationTask(pretrained, rows, SETTINGS, labels)
-    tune(task, FinetuneConfig(steps=250, batch_size=8, lr=3e-3))
-    metrics = task.metrics(rows, task.predict(rows))
-    assert metrics["accuracy"] == metrics["f1_macro"] == 1.0
-    assert ("auroc" in metrics) == (len(labels) == 2)
 
 
 def test_the_files_of_the_embedded_world(pretrained: Pretrained, tiny_world: Path, tmp_path: Path) -> None:
     rows = read_text_pairs(tiny_world / "tasks/entailment/train.jsonl")
     assert {row.label for row in rows} == set(TRUTH)
-    assert TextClassificationTask(
-        pretrained, Pictures(Preprocessing(32)), SplitRows(rows, labels=TRUTH), SETTINGS
-    ).collate(rows).targets.tolist() == [
+    assert build(TextClassificationTask, pretrained, rows, TRUTH).collate(rows).targets.tolist() == [
         int(json.loads(line)["label"])
         for line in (tiny_world / "tasks/entailment/train.jsonl").read_text().splitlines()
     ]
@@ -61,9 +38,7 @@ def test_the_files_of_the_embedded_world(pretrained: Pretrained, tiny_world: Pat
 
 def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) -> None:
     before = {name: value.clone() for name, value in pretrained.model.state_dict().items()}
-    task = TextClassificationTask(
-        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
-    )
+    task = build(TextClassificationTask, pretrained, PAIRS, TRUTH)
     task.loss(task.collate(PAIRS[:4]), torch.Generator()).total.backward()
     missing = [n for n, p in task.module.language.named_parameters() if p.grad is None or not p.grad.any()]
     assert not [name for name in missing if not name.endswith(("qkv.bias", "token_type"))]
@@ -75,20 +50,11 @@ def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) 
 def test_heads_follow_from_the_seed_alone(pretrained: Pretrained) -> None:
     def head(seed: int) -> torch.Tensor:
         torch.rand(3)
-        settings = replace(SETTINGS, seed=seed)
-        return (
-            TextClassificationTask(
-                pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), settings
-            )
-            .module.head[0]
-            .weight
-        )
+        return build(TextClassificationTask, pretrained, PAIRS, TRUTH, seed=seed).module.head[0].weight
 
     assert torch.equal(head(0), head(0))
     assert not torch.equal(head(0), head(1))
-    task = TextClassificationTask(
-        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
-    )
+    task = build(TextClassificationTask, pretrained, PAIRS, TRUTH)
     assert task.is_new("head.0.weight")
     assert not task.is_new("language.embeddings.words.weight")
 
@@ -99,9 +65,7 @@ def test_only_pairs_have_a_baseline_of_one_text() -> None:
 
 
 def test_a_missing_second_text_is_refused(pretrained: Pretrained) -> None:
-    task = TextClassificationTask(
-        pretrained, Pictures(Preprocessing(32)), SplitRows(PAIRS, labels=TRUTH), SETTINGS
-    )
+    task = build(TextClassificationTask, pretrained, PAIRS, TRUTH)
     with pytest.raises(ValueError, match="second text"):
         task.collate([PAIRS[0], SINGLE[0]])
 
@@ -115,7 +79,7 @@ def values(scale: float, shift: float) -> list[LabelledText]:
 def test_values_of_any_scale_are_learned(pretrained: Pretrained, scale: float, shift: float) -> None:
     """The same predictions before and after the scale is worked into the last layer."""
     rows = values(scale, shift)
-    task = TextRegressionTask(pretrained, rows, SETTINGS)
+    task = build(TextRegressionTask, pretrained, rows)
     tune(task, FinetuneConfig(steps=150, batch_size=8, lr=3e-3))
     before = task.predict(rows)
     metrics = task.metrics(rows, before)
@@ -130,7 +94,7 @@ def test_values_of_any_scale_are_learned(pretrained: Pretrained, scale: float, s
 
 def test_correlations_are_those_of_scipy(pretrained: Pretrained) -> None:
     rows = values(1.0, 0.0)
-    task = TextRegressionTask(pretrained, Pictures(Preprocessing(32)), SplitRows(rows), SETTINGS)
+    task = build(TextRegressionTask, pretrained, rows)
     guessed = np.random.default_rng(0).normal(size=len(rows)).tolist()
     truth = [float(row.label) for row in rows]
     found = task.metrics(rows, guessed)
@@ -139,9 +103,4 @@ def test_correlations_are_those_of_scipy(pretrained: Pretrained) -> None:
     constant = task.metrics(rows, task.constants(rows)["mean of the training rows"])
     assert constant == {"pearson": 0.0, "spearman": 0.0, "r2": pytest.approx(0.0)}
     equal = [replace(row, label=2.0) for row in rows]
-    assert (
-        TextRegressionTask(pretrained, Pictures(Preprocessing(32)), SplitRows(equal), SETTINGS).metrics(
-            equal, guessed
-        )["pearson"]
-        == 0.0
-    )
+    assert build(TextRegressionTask, pretrained, equal).metrics(equal, guessed)["pearson"] == 0.0

@@ -53,18 +53,8 @@ def tuned(rows: Path) -> Path:
     (site / "toy-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1\n")
     (site / "toy-1.dist-info" / "entry_points.txt").write_text("[xfm.tasks]\ncolour = tests.tasks.toy:SPEC\n")
     paths = [str(site), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    words = ["finetune", "colour", str(model), "--train", str(rows), "--columns", "word=said"]
-    words += [
-        "--out",
-        str(rows.parent / "out"),
-        "--steps",
-        "6",
-        "--batch-size",
-        "4",
-        "--device",
-        "cpu",
-        "--quiet",
-    ]
+    words = ["finetune", "colour", str(model), "--train", str(rows), "--out", str(rows.parent / "out")]
+    words += ["--columns", "word=said", "--steps", "6", "--batch-size", "4", "--device", "cpu", "--quiet"]
     found = subprocess.run(
         [sys.executable, "-m", "xfm.cli", *words],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},

@@ -4,17 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import Precision
-from xfm.finetuning.tuning_run import tune
+from tests.tasks.build import build
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import TaskSettings
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
-from xfm.tasks.splits import SplitRows
 from xfm.tasks.vqa import VqaTask, frequent_answers, kind_key, vote_accuracy
-
-SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
 
 
 @pytest.fixture
@@ -22,37 +15,16 @@ def rows(tiny_world: Path) -> list[Question]:
     return VqaTask.read(tiny_world / "tasks/vqa/train.jsonl")
 
 
-@pytest.fixture
-def pictures(pretrained: Pretrained) -> Pictures:
-    return Pictures(pretrained.preprocessing)
-
-
-def build(pretrained: Pretrained, pictures: Pictures, rows: list[Question], **settings: object) -> VqaTask:
-    return VqaTask(pretrained, pictures, SplitRows(rows), replace(SETTINGS, **settings))  # type: ignore[arg-type]
-
-
-def test_overfits_a_handful_of_rows(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:
-    few = rows[:8]
-    task = build(pretrained, pictures, few)
-    tuning = tune(task, FinetuneConfig(steps=120, batch_size=8, lr=3e-3))
-    assert tuning.losses[-1] < 0.1 * tuning.losses[0]
-    assert task.predict(few) == [row.answer for row in few]
-    metrics = task.metrics(few, task.predict(few))
-    assert metrics == {"accuracy": 1.0, "accuracy_which_left": 1.0, "accuracy_which_right": 1.0}
-
-
-def test_nothing_is_detached(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:
-    task = build(pretrained, pictures, rows)
+def test_nothing_is_detached(pretrained: Pretrained, rows: list[Question]) -> None:
+    task = build(VqaTask, pretrained, rows)
     task.loss(task.collate(rows[:4]), torch.Generator()).total.backward()
     model = task.module.model
     for part in (model.language.embeddings, model.vision.patch_embed, model.fusion.layers[0].attention):
         assert all(p.grad is not None and p.grad.any() for n, p in part.named_parameters() if n != "qkv.bias")
 
 
-def test_the_task_itself_sees_the_picture(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
-) -> None:
-    task = build(pretrained, pictures, rows)
+def test_the_task_itself_sees_the_picture(pretrained: Pretrained, rows: list[Question]) -> None:
+    task = build(VqaTask, pretrained, rows)
     other = [replace(row, image=rows[-1].image) for row in rows[:4]]
     ours, theirs = task.collate(rows[:4]), task.collate(other)
     fused = [task.module.fuse(x.pixels, x.question, x.image_index) for x in (ours, theirs)]
@@ -60,18 +32,16 @@ def test_the_task_itself_sees_the_picture(
 
 
 def test_a_picture_is_encoded_once_for_all_its_questions(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
+    pretrained: Pretrained, rows: list[Question]
 ) -> None:
-    task = build(pretrained, pictures, rows)
+    task = build(VqaTask, pretrained, rows)
     for batch in task.batches(0, 6):
         assert len(batch.pixels) == 4  # eight rows, two of each picture
         assert batch.image_index.max() == 3
 
 
-def test_answers_come_from_the_training_rows(
-    pretrained: Pretrained, pictures: Pictures, rows: list[Question]
-) -> None:
-    task = build(pretrained, pictures, [*rows, replace(rows[0], answer="Yes!")])
+def test_answers_come_from_the_training_rows(pretrained: Pretrained, rows: list[Question]) -> None:
+    task = build(VqaTask, pretrained, [*rows, replace(rows[0], answer="Yes!")])
     assert set(task.answers.answers) == {"red", "green", "blue", "yellow", "yes"}
 
 
@@ -81,10 +51,10 @@ def test_kinds_become_keys() -> None:
 
 
 # ---------------------------------------------------------------- several answers
-def test_votes_weigh_the_answers(pretrained: Pretrained, pictures: Pictures, rows: list[Question]) -> None:
+def test_votes_weigh_the_answers(pretrained: Pretrained, rows: list[Question]) -> None:
     """The loss of a question is the sum over its answers of share times the answer's loss."""
     voted = [replace(rows[0], votes=(("red", 0.75), ("blue", 0.25))), rows[1]]
-    task = build(pretrained, pictures, rows)
+    task = build(VqaTask, pretrained, rows)
     task.module.eval()
 
     def loss(*some: Question) -> float:
@@ -110,13 +80,13 @@ def test_answers_in_the_order_of_their_votes(rows: list[Question]) -> None:
     assert frequent_answers([*voted, replace(rows[1], answer="?")]) == ["red", "blue"]
 
 
-def test_the_cases_of_each_kind_are_counted(pretrained: Pretrained, pictures: Pictures) -> None:
+def test_the_cases_of_each_kind_are_counted(pretrained: Pretrained) -> None:
     """Kinds whose names become one metric are scored together."""
     rows = [
         Question(Path("a.png"), "who?", answer, kind)
         for answer, kind in (("x", "how many"), ("y", "how-many"), ("y", "what"))
     ]
-    task = build(pretrained, pictures, rows)
+    task = build(VqaTask, pretrained, rows)
     assert task.metrics(rows, ["y"] * 3) == {
         "accuracy": 2 / 3,
         "accuracy_how_many": 0.5,

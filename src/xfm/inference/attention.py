@@ -6,7 +6,6 @@ patches that a token looks at and that speak for the match (Selvaraju et al., ar
 cross-attention first in ALBEF, arXiv 2107.07651).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,17 +135,14 @@ def _fuse_watching(
     """
     states, bias = text, padding_bias(mask)
     weights: Tensor | None = None
-    for place, layer in enumerate(_layers(model)):
+    layers = [layer for layer in model.fusion.layers if isinstance(layer, FusionLayer)]
+    for place, layer in enumerate(layers):
         states = layer.attention(states, bias)
         attended, found = _attend(layer.cross_attention, states, image, place == watched)
         weights = found if place == watched else weights
         states = layer.feed_forward(attended)
     assert weights is not None
     return states, weights
-
-
-def _layers(model: XFM) -> Sequence[FusionLayer]:
-    return [layer for layer in model.fusion.layers if isinstance(layer, FusionLayer)]
 
 
 def _attend(part: CrossAttention, states: Tensor, image: Tensor, watch: bool) -> tuple[Tensor, Tensor]:

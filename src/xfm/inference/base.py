@@ -54,13 +54,13 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         self.engine, self.spec = engine, spec
 
     # ------------------------------------------------------------ what a task says
-    @abstractmethod
     def begin(self, options: Any) -> Ready:
-        """What all rows of a call need, such as the vectors of class names.
+        """What all rows of a call need, such as the vectors of class names; the options, where that is all.
 
         Raises:
             UserError: the options do not suit the model.
         """
+        return options
 
     @abstractmethod
     def answer(self, batch: Batch, ready: Ready) -> list[Answer]:
@@ -158,9 +158,12 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             failure: InputError | None = None
             for number, found in window:
                 try:
-                    items[number] = item = self._checked(found)
-                    if item.flaw is not None:
-                        partial(number, item.flaw)
+                    if isinstance(found, UserError):
+                        raise found
+                    self.check(found)
+                    items[number] = found
+                    if found.flaw is not None:
+                        partial(number, found.flaw)
                 except UserError as error:
                     if bad is None or not bad(number, str(error)):
                         failure = InputError(number, str(error))
@@ -199,12 +202,6 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             return self._read(given, reader)
         except UserError as error:
             return error
-
-    def _checked(self, found: Item | UserError) -> Item:
-        if isinstance(found, UserError):
-            raise found
-        self.check(found)
-        return found
 
     def _read(self, given: object, reader: PictureReader) -> Item:
         values = by_field(given, self.spec.inputs)

@@ -38,10 +38,6 @@ class Classification(Pipeline[Best, list[Scored]]):
     A model with one output is a regression: its answer is `[{"label": "value", "score": VALUE}]`.
     """
 
-    def begin(self, options: Best) -> Best:
-        """Nothing."""
-        return options
-
     def answer(self, batch: Batch, ready: Best) -> list[list[Scored]]:
         """The likeliest classes of each row."""
         model = self.engine.pretrained.task

@@ -12,7 +12,6 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from xfm.config.pipelines import UrlRules
@@ -43,17 +42,12 @@ def fetch(url: str, rules: UrlRules) -> bytes:
         found = _get(where, rules, deadline)
         if isinstance(found, bytes):
             return found
-        where = found.target
+        where = found
     raise UserError(f"{url}: more than {rules.redirects} redirects; give the picture's own address")
 
 
-@dataclass(frozen=True)
-class _Redirect:
-    target: str
-
-
-def _get(url: str, rules: UrlRules, deadline: float) -> bytes | _Redirect:
-    """One request."""
+def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
+    """One request: what is there, or the address that the server names instead."""
     parts = _checked(url)
     assert parts.hostname is not None
     try:
@@ -65,7 +59,7 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | _Redirect:
             connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "xfm"})
             answer = connection.getresponse()
             if answer.status in _REDIRECTS:
-                return _Redirect(urljoin(url, answer.headers.get("Location", "")))
+                return urljoin(url, answer.headers.get("Location", ""))
             if answer.status != 200:
                 raise UserError(
                     f"{url}: the server answers {answer.status} {answer.reason}; check the address"

@@ -20,10 +20,6 @@ class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
     bare string is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`.
     """
 
-    def begin(self, options: NoOptions) -> NoOptions:
-        """Nothing."""
-        return options
-
     def answer(self, batch: Batch, ready: NoOptions) -> list[NDArray[np.float32]]:
         """A vector of each row."""
         model = self.engine.model
@@ -52,10 +48,6 @@ class Match(TypedDict):
 
 class ImageTextMatching(Pipeline[NoOptions, Match]):
     """`{"image", "text"}` -> `{"score", "similarity"}`: probability of a match, and the cosine."""
-
-    def begin(self, options: NoOptions) -> NoOptions:
-        """Nothing."""
-        return options
 
     def answer(self, batch: Batch, ready: NoOptions) -> list[Match]:
         """Both scores of each row."""
@@ -94,10 +86,6 @@ class Grounding(Pipeline[NoOptions, Located]):
     right, bottom edge, floats inside the picture. Every phrase gets exactly one box: the head does not say
     whether the thing is there at all, `image-text-matching` does.
     """
-
-    def begin(self, options: NoOptions) -> NoOptions:
-        """Nothing."""
-        return options
 
     def answer(self, batch: Batch, ready: NoOptions) -> list[Located]:
         """The box of each phrase."""

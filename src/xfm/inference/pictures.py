@@ -111,17 +111,13 @@ class PictureReader:
             if name is not None and name in self._recent:
                 self._recent.move_to_end(name)
                 return self._recent[name]
-        picture = _as_model_sees(read_original(source, self._urls), self._preprocessing)
+        found = read_original(source, self._urls)
+        pixels = squash(found.pixels, self._preprocessing).contiguous()
+        key = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
+        picture = Picture(pixels, found.pixels.shape[2], found.pixels.shape[1], key, found.flaw)
         if name is not None:
             with self._lock:
                 self._recent[name] = picture
                 if len(self._recent) > RECENT:
                     self._recent.popitem(last=False)
         return picture
-
-
-def _as_model_sees(found: Decoded, preprocessing: Preprocessing) -> Picture:
-    pixels = found.pixels
-    squashed = squash(pixels, preprocessing).contiguous()
-    key = hashlib.blake2b(squashed.numpy().tobytes(), digest_size=16).digest()
-    return Picture(squashed, pixels.shape[2], pixels.shape[1], key, found.flaw)

@@ -145,10 +145,6 @@ class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
         tokenizer = self.engine.tokenizer
         return tokenizer.id_to_token(tokenizer.mask) or ""
 
-    def begin(self, options: Best) -> Best:
-        """Nothing."""
-        return options
-
     def as_read(self, text: str, pictures: int) -> str:
         """With a picture as a caption; the mask stays as it is."""
         if not pictures:

@@ -45,7 +45,8 @@ def _query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor, region
     """The query of texts[q] with the region (in a pair batch, the picture) of row regions[q]."""
     slot = None if rows.slot is None else rows.slot.index_select(0, regions)
     visible = None if rows.visible is None else rows.visible.index_select(0, regions)
-    return _asked(rows, objective, text, texts, rows.image.index_select(0, regions), slot, visible)
+    image, mask = rows.image.index_select(0, regions), rows.tokens.mask.index_select(0, texts)
+    return Query(objective, FusionQuery(text.index_select(0, texts), mask, image, slot, visible))
 
 
 def _whole_query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor) -> Query:
@@ -53,18 +54,6 @@ def _whole_query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor) 
     image = rows.image.index_select(0, texts)
     slot = None if rows.slot is None else torch.zeros_like(image)
     visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, texts))
-    return _asked(rows, objective, text, texts, image, slot, visible)
-
-
-def _asked(
-    rows: Rows,
-    objective: Objective,
-    text: Tensor,
-    texts: Tensor,
-    image: Tensor,
-    slot: Tensor | None,
-    visible: Tensor | None,
-) -> Query:
     mask = rows.tokens.mask.index_select(0, texts)
     return Query(objective, FusionQuery(text.index_select(0, texts), mask, image, slot, visible))
 

@@ -3,8 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -14,10 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.image import UNVARIED, ImageTrainingConfig
-from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
-from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.schema import TensorFields, Tokens
@@ -26,12 +23,13 @@ from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast
-from xfm.modeling.task_models import ADDED, TaskModel, build_task_model
+from xfm.modeling.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import FILE_REMEDY
+from xfm.tasks.rows import FILE_REMEDY, pictures_of
 from xfm.tasks.sampling import row_order, seeded
+from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
 Row = TypeVar("Row")
@@ -39,52 +37,6 @@ BatchT = TypeVar("BatchT", bound=TensorFields)
 Prediction = TypeVar("Prediction")
 DRAWS = 20
 """Random guesses of every row whose mean is chance."""
-
-
-class Blanked(StrEnum):
-    """What a task hides from its model: a baseline is the same fine-tuning with one input blanked.
-
-    nothing: the task itself.
-    picture: every picture is one blank picture of the mean colour.
-    text: every text is empty.
-    first_text: of two texts only the second is seen (hypothesis only).
-    """
-
-    NOTHING = "nothing"
-    PICTURE = "picture"
-    TEXT = "text"
-    FIRST_TEXT = "first text"
-
-
-@dataclass(frozen=True)
-class TaskSettings:
-    """Settings that every task shares.
-
-    Attributes:
-        blanked: what is hidden from the model.
-        batch_size: rows per batch.
-        rows_per_picture: most rows of one picture in a row of the training order; the picture is encoded
-            once for all of them.
-        max_tokens: longest text in tokens, special tokens included.
-        label_smoothing: of captions.
-        image: how training pictures of image classification are varied and mixed, and those of grounding
-            mirrored.
-        image_head: the head of image classification.
-        seed: seed of the head and of the order of the rows.
-        precision: arithmetic of predictions.
-        device: where the model runs.
-    """
-
-    blanked: Blanked = Blanked.NOTHING
-    batch_size: int = 64
-    rows_per_picture: int = 4
-    max_tokens: int = 64
-    label_smoothing: float = 0.1
-    image: ImageTrainingConfig = UNVARIED
-    image_head: ImageHead = ImageHead.LINEAR
-    seed: int = 0
-    precision: Precision = Precision.AUTO
-    device: str = "cpu"
 
 
 class Task(ABC, Generic[Row, BatchT, Prediction]):
@@ -98,6 +50,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         primary: the metric that chooses between models; greater is better.
         hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
             nothing where there is no such baseline.
+        module: everything that is trained or used in prediction: the task's `TaskModel`.
 
     Args:
         pretrained: the model to begin with; it stays as it is.
@@ -112,6 +65,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     spec: ClassVar[TaskSpec]
     primary: ClassVar[str]
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
+    module: Any
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Row], settings: TaskSettings
@@ -124,17 +78,12 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             self.tokenizer = pretrained.tokenizer
         with seeded(settings.seed):
             built = build_task_model(self.described(data), pretrained.model)
-        self._module: Any = copy.deepcopy(built).to(settings.device)
+        self.module = copy.deepcopy(built).to(settings.device)
 
     def described(self, data: SplitRows[Row], **more: Any) -> TaskConfig:
         """What the module says about itself, for pipelines: labels, answers, the length of texts."""
         limit = self.settings.max_tokens if self.spec.has_texts else 0
         return TaskConfig(self.spec.name, image_head=self.settings.image_head, max_tokens=limit, **more)
-
-    @property
-    def module(self) -> TaskModel:
-        """Everything that is trained or used in prediction."""
-        return self._module
 
     # ------------------------------------------------------------ rows
     @classmethod
@@ -176,7 +125,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     @classmethod
     def pictures_of(cls, row: Row) -> tuple[Path, ...]:
         """The row's pictures."""
-        return ()
+        return pictures_of(row)
 
     @classmethod
     def texts_of(cls, row: Row) -> tuple[str, ...]:
@@ -204,10 +153,18 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         return {blanked: name for blanked, name in cls.hides.items() if name}
 
     def group(self, row: Row) -> Hashable:
-        """Rows with equal groups share a picture, so they are put into the same batch; None: no sharing."""
-        return None
+        """Rows with equal groups are put into the same batch, which encodes their picture once; None: alone.
+
+        Texts about one picture belong together (in a baseline too: it sees the same batches).
+        """
+        return self.pictures_of(row) if self.spec.has_texts and self.spec.has_pictures else None
 
     # ------------------------------------------------------------ training and prediction
+    @property
+    def cases(self) -> Sequence[Row]:
+        """What an epoch of training shows once each."""
+        return self.train_rows
+
     @abstractmethod
     def collate(self, rows: Sequence[Row]) -> BatchT:
         """One batch of the rows, in their order, on the CPU."""
@@ -242,31 +199,33 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             yield self.collate(rows)
 
     def drawn(self, start: int, stop: int) -> Iterator[list[Row]]:
-        """Training rows of the steps `start` (included) to `stop` (excluded)."""
-        size = self.settings.batch_size
-        order = row_order(
-            [self.group(row) for row in self.train_rows],
-            self.settings.seed,
-            start * size,
-            self.settings.rows_per_picture,
-        )
+        """Training cases of the steps `start` (included) to `stop` (excluded)."""
+        cases, size = self.cases, self.settings.batch_size
+        groups = [self.group(one) for one in cases]
+        order = row_order(groups, self.settings.seed, start * size, self.settings.rows_per_picture)
         for _ in range(start, stop):
-            yield [self.train_rows[next(order)] for _ in range(size)]
+            yield [cases[next(order)] for _ in range(size)]
 
-    @torch.inference_mode()
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
         """Predictions of any number of rows, in their order."""
-        was_training = self.module.training
-        self.module.eval()
         predictions: list[Prediction] = []
-        try:
+        with self.predicting():
             for first in range(0, len(rows), batch_size):
                 batch = self.collate(rows[first : first + batch_size]).to(self.settings.device)
                 with autocast(self.settings.precision, self.settings.device):
                     predictions += self.predict_batch(batch)
+        return predictions
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Without gradients and with the module in evaluation mode, which ends with the block."""
+        was_training = self.module.training
+        self.module.eval()
+        try:
+            with torch.inference_mode():
+                yield
         finally:
             self.module.train(was_training)
-        return predictions
 
     def is_new(self, name: str) -> bool:
         """Whether the module's parameter of that name was not pre-trained and learns at the larger rate."""

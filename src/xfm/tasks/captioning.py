@@ -22,12 +22,12 @@ from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import smoothed_losses
-from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.cases import Case
 from xfm.tasks.classes import most_frequent
 from xfm.tasks.described import DescribedTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
+from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
 BEAMS = 3
@@ -59,6 +59,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     spec: ClassVar[TaskSpec] = CAPTIONING
     primary: ClassVar[str] = "word_f1"
+    module: Captioner
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: "captions only"})
 
     def __init__(
@@ -66,11 +67,6 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     ) -> None:
         super().__init__(pretrained, pictures, data, settings)
         self.writing = BeamSearch(max_tokens=settings.max_tokens, beams=BEAMS)
-
-    @property
-    def module(self) -> Captioner:
-        """What is trained."""
-        return self._module
 
     def collate(self, rows: Sequence[Described]) -> CaptionBatch:
         """The first caption of each row with its picture."""

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.task_models import Classifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
 from xfm.tasks.classes import TOP, Choice, Labels, class_metrics, most_frequent
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
 
 
@@ -101,11 +101,6 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         names = self.labels.names
         return super().described(data, classes=len(names), labels=names, **more)
 
-    @property
-    def module(self) -> Classifier:
-        """What is trained."""
-        return self._module
-
     def collate(self, rows: Sequence[RowT]) -> ClassBatch:
         """Texts, pictures and classes of the rows."""
         targets = self.labels.indices([self.class_of(row) for row in rows])
@@ -165,11 +160,7 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
             predicted=prediction.label,
             right=prediction.label == truth,
             badness=1 - self.labels.probability(prediction, truth),
-            texts=self.named_texts(row),
+            texts=tuple(("", text) for text in self.texts_of(row)),
             pictures=self.pictures_of(row),
             confidence=max(prediction.probabilities),
         )
-
-    def named_texts(self, row: RowT) -> tuple[tuple[str, str], ...]:
-        """The row's texts by what they are."""
-        return tuple(("", text) for text in self.texts_of(row))

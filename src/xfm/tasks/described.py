@@ -1,6 +1,6 @@
 """What retrieval and captioning share: pictures with captions, one pair of them a training row."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -11,20 +11,15 @@ from xfm.files import file_digest
 from xfm.tasks.base import Prediction, Task
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.rows import Described
-from xfm.tasks.sampling import row_order
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 
 
 class DescribedTask(Task[Described, BatchT, Prediction]):
-    """A task of pictures with captions.
-
-    Attributes:
-        pairs: picture and caption of each training pair.
-    """
+    """A task of pictures with captions: training draws pairs."""
 
     @property
-    def pairs(self) -> list[Described]:
+    def cases(self) -> list[Described]:
         """Every training caption as a row of its own."""
         return [
             Described(row.image, (caption,), row.key) for row in self.train_rows for caption in row.captions
@@ -50,21 +45,12 @@ class DescribedTask(Task[Described, BatchT, Prediction]):
         return sum(len(row.captions) for row in rows)
 
     @classmethod
-    def pictures_of(cls, row: Described) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
-
-    @classmethod
     def texts_of(cls, row: Described) -> tuple[str, ...]:
         """The captions."""
         return row.captions
 
-    def batches(self, start: int, stop: int) -> Iterator[BatchT]:
-        """Batches of pairs, in a new order each epoch."""
-        pairs, size = self.pairs, self.settings.batch_size
-        order = row_order([None] * len(pairs), self.settings.seed, start * size, 1)
-        for _ in range(start, stop):
-            yield self.collate([pairs[next(order)] for _ in range(size)])
+    def group(self, row: Described) -> None:
+        """Pairs are drawn one by one: the others of a batch are what a pair is told from."""
 
 
 def equal_files(paths: Iterable[Path]) -> dict[Path, Path]:

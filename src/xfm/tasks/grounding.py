@@ -1,8 +1,7 @@
 """Visual grounding: the box of a phrase, by the box head alone (spec: RefCOCO+)."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -24,9 +23,10 @@ from xfm.metrics.boxes import best_constant_box, box_scores, paired_iou
 from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, Task
+from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.rows import Corners, Reference
+from xfm.tasks.settings import Blanked
 
 SAMPLED = 2000  # training boxes behind the constant box
 
@@ -56,12 +56,8 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     spec: ClassVar[TaskSpec] = GROUNDING
     primary: ClassVar[str] = "acc50"
+    module: Grounder
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.TEXT: "picture only"})
-
-    @property
-    def module(self) -> Grounder:
-        """What is trained."""
-        return self._module
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Reference:
@@ -72,11 +68,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         except UnreadablePicture as error:
             raise UnreadablePicture(f"{row.place}: {error}") from error
         return Reference(image, row.text("text"), read_box(row, meaning, *size))
-
-    @classmethod
-    def pictures_of(cls, row: Reference) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
 
     @classmethod
     def texts_of(cls, row: Reference) -> tuple[str, ...]:
@@ -108,10 +99,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
             true_box=row.box,
             predicted_box=prediction,
         )
-
-    def group(self, row: Reference) -> Hashable:
-        """Phrases about one picture belong together."""
-        return row.image
 
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
         """Pictures, phrases and boxes of the rows."""

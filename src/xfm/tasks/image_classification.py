@@ -1,7 +1,6 @@
 """The class of a picture: vision slot 0 -> linear head, or the published one (spec: fine-tuning)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -15,12 +14,12 @@ from xfm.data.tables import TableRow
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled
 from xfm.tasks.sampling import row_order
+from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
 
@@ -28,6 +27,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
     """Which class is the picture of?"""
 
     spec: ClassVar[TaskSpec] = IMAGE_CLASSIFICATION
+    module: ImageClassifier
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: ""})
 
     def __init__(
@@ -38,20 +38,10 @@ class ImageClassificationTask(ClassTask[Labelled]):
             self.module.vision.set_drop_path(settings.image.drop_path)
         self._mix = Mixer(settings.image, len(self.labels.names))
 
-    @property
-    def module(self) -> ImageClassifier:
-        """What is trained."""
-        return self._module
-
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Labelled:
         """Fields `image` and `label`."""
         return Labelled(row.path("image"), row.label("label"))
-
-    @classmethod
-    def pictures_of(cls, row: Labelled) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
 
     def shown(self, rows: Sequence[Labelled]) -> tuple[Tensor, Tensor | None]:
         """A picture a row [R, 3, S, S], and no index: training varies each anew."""

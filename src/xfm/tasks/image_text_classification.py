@@ -1,17 +1,16 @@
 """The class of a picture with a text: fusion token 0 -> MLP head (SNLI-VE, hateful memes)."""
 
-from collections.abc import Hashable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_TEXT_CLASSIFICATION
 from xfm.data.tables import TableRow
-from xfm.tasks.base import Blanked
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import LabelledPictureText
+from xfm.tasks.settings import Blanked
 
 
 class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
@@ -31,15 +30,6 @@ class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
         return LabelledPictureText(row.path("image"), row.text("text"), row.label("label"))
 
     @classmethod
-    def pictures_of(cls, row: LabelledPictureText) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
-
-    @classmethod
     def texts_of(cls, row: LabelledPictureText) -> tuple[str, ...]:
         """The text."""
         return (row.text,)
-
-    def group(self, row: LabelledPictureText) -> Hashable:
-        """Texts about one picture belong together."""
-        return row.image

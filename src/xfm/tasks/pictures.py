@@ -55,11 +55,6 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._kept)
 
-    @property
-    def capacity(self) -> int:
-        """How many pictures are kept."""
-        return self._capacity
-
     def uint8(self, path: Path) -> Tensor:
         """The picture squashed to the model's square, [3, S, S] uint8.
 

@@ -1,7 +1,6 @@
 """Two-picture reasoning: the text fused with each picture, both token-0 vectors -> MLP (spec: NLVR2)."""
 
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -9,12 +8,12 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import REASONING
 from xfm.data.tables import TableRow
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import TRUTH, PicturePair
 from xfm.tasks.sampling import components
+from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
 
@@ -42,11 +41,6 @@ class ReasoningTask(ClassTask[PicturePair]):
         elif len(images := row.paths("images")) != 2:
             raise row.error("images", "must name two pictures")
         return PicturePair((images[0], images[1]), row.text("text"), row.label("label"))
-
-    @classmethod
-    def pictures_of(cls, row: PicturePair) -> tuple[Path, ...]:
-        """Both pictures."""
-        return row.images
 
     @classmethod
     def texts_of(cls, row: PicturePair) -> tuple[str, ...]:

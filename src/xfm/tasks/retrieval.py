@@ -30,11 +30,11 @@ from xfm.modeling.task_models import Retriever
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
 from xfm.retrieval.ranks import rank
-from xfm.tasks.base import TaskSettings
 from xfm.tasks.cases import Case
 from xfm.tasks.described import DescribedTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
+from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 
@@ -88,6 +88,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     spec: ClassVar[TaskSpec] = RETRIEVAL
     primary: ClassVar[str] = "mean_r1_rerank"
+    module: Retriever
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
@@ -96,11 +97,6 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         distinct = dict.fromkeys(row.image for row in data.train)
         self._identity = {path: number for number, path in enumerate(distinct)}
         self._texts: dict[str, int] = {}
-
-    @property
-    def module(self) -> Retriever:
-        """What is trained."""
-        return self._module
 
     def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
         """The first caption of each row with its picture."""
@@ -130,15 +126,6 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
         Rows of one picture share their captions: put them together first (`merge`).
         """
-        was_training = self.module.training
-        self.module.eval()
-        try:
-            return self._ranks(rows, batch_size)
-        finally:
-            self.module.train(was_training)
-
-    @torch.inference_mode()
-    def _ranks(self, rows: Sequence[Described], batch_size: int) -> list[Ranks]:
         settings = self.settings
         encoder = Encoder(
             self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
@@ -146,9 +133,10 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         captions = [caption for row in rows for caption in row.captions]
         pixels = self.pictures.batches([row.image for row in rows], batch_size)
         scratch = Path(gettempdir())  # states of many rows do not fit into memory
-        images = encode_images(encoder, pixels, len(rows), scratch)
-        texts = encode_texts(encoder, captions, settings.max_tokens, scratch)
-        text, image = rank(encoder, images, texts, right_pairs(rows), SHORTLIST)
+        with self.predicting():
+            images = encode_images(encoder, pixels, len(rows), scratch)
+            texts = encode_texts(encoder, captions, settings.max_tokens, scratch)
+            text, image = rank(encoder, images, texts, right_pairs(rows), SHORTLIST)
         found, first = [], 0
         for place, row in enumerate(rows):
             own = slice(first, first + len(row.captions))

@@ -10,10 +10,10 @@ from xfm.data.schema import Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import Tokenizer
-from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import LabelledText
+from xfm.tasks.settings import Blanked, TaskSettings
 
 
 def encode_texts(rows: Sequence[LabelledText], tokenizer: Tokenizer, settings: TaskSettings) -> Tokens:

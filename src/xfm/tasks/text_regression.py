@@ -13,11 +13,12 @@ from xfm.metrics.classification import explained_variance, pearson, spearman
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.class_task import ClassBatch, regression_losses
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
+from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import OfTexts, encode_texts, read_text
 
@@ -30,6 +31,7 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     """
 
     primary: ClassVar[str] = "pearson"
+    module: TextClassifier
 
     def __init__(
         self,
@@ -45,11 +47,6 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
         """With one output, the value."""
         return super().described(data, classes=1, **more)
-
-    @property
-    def module(self) -> TextClassifier:
-        """What is trained."""
-        return self._module
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:

@@ -1,9 +1,8 @@
 """Visual question answering: question fused with the picture -> causal decoder (spec: VQA v2)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -24,11 +23,12 @@ from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import sequence_losses
 from xfm.tasks.answers import AnswerList, rank_answers
-from xfm.tasks.base import Blanked, Task, TaskSettings
+from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.classes import most_frequent
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
+from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them
@@ -63,6 +63,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
 
     spec: ClassVar[TaskSpec] = VQA
     primary: ClassVar[str] = "accuracy"
+    module: Answerer
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: "question only"})
 
     def __init__(
@@ -76,11 +77,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         """With the list of answers."""
         return super().described(data, answers=self.answers.answers, **more)
 
-    @property
-    def module(self) -> Answerer:
-        """What is trained."""
-        return self._module
-
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Question:
         """Fields `image`, `question`, `answer` and perhaps `kind`; an answer must have a letter or digit."""
@@ -93,11 +89,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         kind = row.text("kind") if row.has("kind") else "all"
         usual, several = most_frequent(list(counts.elements())), counts.total() > 1
         return Question(row.path("image"), row.text("question"), usual, kind, votes if several else ())
-
-    @classmethod
-    def pictures_of(cls, row: Question) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
 
     @classmethod
     def texts_of(cls, row: Question) -> tuple[str, ...]:
@@ -134,10 +125,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
             texts=(("", row.question),),
             pictures=(row.image,),
         )
-
-    def group(self, row: Question) -> Hashable:
-        """Questions about one picture belong together (in the baseline too: it sees the same batches)."""
-        return row.image
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
         """Pictures, questions and answers of the rows."""
@@ -200,11 +187,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def counts(self, rows: Sequence[Question]) -> dict[str, int]:
         """The questions of each kind."""
         return dict(Counter(f"accuracy_{kind_key(row.kind)}" for row in rows))
-
-
-def is_right(row: Question, predicted: str) -> bool:
-    """Whether the predicted answer is the row's, both normalised as captions are."""
-    return normalise_caption(predicted) == normalise_caption(row.answer)
 
 
 def vote_accuracy(row: Question, predicted: str) -> float:

@@ -79,7 +79,7 @@ class StandardInput(RowSource):
     name = Path("standard input")
 
     def __init__(self, file: BinaryIO, reading: Reading) -> None:
-        reading.check_fields()
+        reading.columns.check_fields(reading.fields)
         self.reading = reading
         self._rest = numbered_lines(file)
         self._head = list(islice(self._rest, 2))

@@ -2,17 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError, printable
+from xfm.errors import printable
 from xfm.inference.base import Pipeline
-from xfm.inference.items import InputError
+from xfm.inference.predict.answering import answered_rows, claim
 from xfm.inference.predict.output import answer_line
 from xfm.inference.predict.reading import InputRow, RowSource
-from xfm.inference.predict.run import claim, draw_answer
 from xfm.inference.predict.sources import FolderRows
 from xfm.results_folder import digest
 
@@ -37,53 +35,30 @@ def print_answers(
         UserError: too many rows cannot be answered (those before the last of them are printed), or `draw`
             holds something else.
     """
-    waiting: dict[int, InputRow] = {}
-    warnings: dict[int, str] = {}
     answered, left_out = 0, LeftOut(max_bad)
 
-    def given() -> Iterator[Any]:
-        for number, row in enumerate(rows.rows(0, frozenset())):
-            waiting[number] = row
-            yield row.given
-
-    def skip(number: int, reason: str) -> bool:
+    def skip(row: InputRow, reason: str) -> bool:
         if len(left_out.rows) >= left_out.limit:
             return False
-        row = waiting.pop(number)
         left_out.note(row.place or str(row.number), reason)
-        print(f"xfm: {printable(_placed(row, reason))}", file=sys.stderr)
+        print(f"xfm: {printable(row.says(reason))}", file=sys.stderr)
         return True
 
     if draw is not None:
         claim(draw, f"printed: {digest([rows.known_by()])}", "these answers, which are printed")
     if isinstance(rows, FolderRows) and rows.report:
         print(f"xfm: {rows.report.sentence}", file=sys.stderr)
-    try:
-        for number, answer in pipe.numbered(given(), options, skip, warnings.__setitem__):
-            row = waiting.pop(number)
-            if draw is not None:
-                draw_answer(pipe, row, answer, draw)
-            shown = None if isinstance(rows, FolderRows) else row.number
-            _print(answer_line(shown, row.kept, answer, warnings.pop(number, None)))
-            answered += 1
-            if answered % pipe.engine.window == 0 or not waiting:
-                sys.stdout.flush()
-    except InputError as error:
-        raise UserError(_placed(waiting[error.number], error.reason)) from error
-    finally:
-        sys.stdout.flush()
+    for row, answer, warning in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
+        shown = None if isinstance(rows, FolderRows) else row.number
+        _print(answer_line(shown, row.kept, answer, warning))
+        answered += 1
     if skipped := len(left_out.rows):
         print(f"xfm: {skipped} of {answered + skipped} rows could not be answered", file=sys.stderr)
         left_out.check_share("the input", answered + skipped, skipped)
-
-
-def _placed(row: InputRow, reason: str) -> str:
-    """Where a row stands and what is wrong with it; an input of the command line stands nowhere."""
-    return f"{row.place}: {reason}" if row.place else reason
 
 
 def _print(line: bytes) -> None:
     """A line in whatever encoding the terminal has."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     text = line.decode()
-    sys.stdout.write((text if encoding == "utf8" else json.dumps(json.loads(text))) + "\n")
+    print(text if encoding == "utf8" else json.dumps(json.loads(text)), flush=True)

@@ -38,6 +38,10 @@ class InputRow:
     kept: Mapping[str, Any]
     read: int
 
+    def says(self, reason: str) -> str:
+        """What is wrong with the row, behind its place; an input of the command line stands nowhere."""
+        return f"{self.place}: {reason}" if self.place else reason
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -98,10 +102,6 @@ class Reading:
                 raise row.error(name, "is an address, and these are fetched with --allow-urls only")
             return value
         return row.path(name)
-
-    def check_fields(self) -> None:
-        """Refuse a column map with fields that the task does not have, or with one field by two names."""
-        self.columns.check_fields(self.fields)
 
     def check_columns(self, present: Sequence[str], path: Path) -> None:
         """Refuse a table without a column that every row needs.

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,9 @@ from tqdm import tqdm
 from xfm.config.tasks import EMBED
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.files import writing
 from xfm.inference.base import Pipeline
-from xfm.inference.drawing import draw_boxes
-from xfm.inference.items import InputError
 from xfm.inference.matching import Grounding
-from xfm.inference.pictures import original
+from xfm.inference.predict.answering import answered_rows, claim
 from xfm.inference.predict.direct import OneRow
 from xfm.inference.predict.output import (
     ANSWER,
@@ -33,7 +30,6 @@ from xfm.inference.predict.output import (
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 from xfm.inference.predict.sources import FolderRows, open_source
 from xfm.inference.retrieval import Gallery, Retrieval
-from xfm.results_folder import Maker, free_name, sign, signed_by, unused
 
 
 @dataclass(frozen=True)
@@ -145,26 +141,6 @@ def _refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
                 raise UserError(f"{source} is read, and {written} would be written; choose another --out")
 
 
-def claim(draw: Path, answers: str, about: str) -> None:
-    """Keep the pictures of others, which may be called 1.jpg too, from being drawn over.
-
-    Args:
-        draw: folder for the pictures.
-        answers: tells the answers from others.
-        about: them, in words.
-
-    Raises:
-        UserError: the folder holds something else; names one that is free.
-    """
-    maker, before = Maker("predict", {"answers": answers}, about), signed_by(draw)
-    if draw != unused(draw) and not (before and before.made(maker)):
-        raise UserError(
-            f"--draw {draw} holds something else than the pictures of {about}; name another folder, such as "
-            f"{free_name(draw)}"
-        )
-    sign(draw, maker)
-
-
 def _answer(
     pipe: Pipeline[Any, Any],
     rows: RowSource,
@@ -175,56 +151,32 @@ def _answer(
     progress: bool,
 ) -> Outcome:
     done, limit = answers.done, LeftOut(max_bad).limit
-    waiting: dict[int, InputRow] = {}
-    warnings: dict[int, str] = {}
 
-    def given() -> Iterator[Any]:
-        for number, row in enumerate(rows.rows(done.last, done.names)):
-            waiting[number] = row
-            yield row.given
-
-    def skip(number: int, reason: str) -> bool:
+    def skip(row: InputRow, reason: str) -> bool:
         if answers.skipped >= limit:
             return False
-        row = waiting.pop(number)
-        answers.log(row.number, f"{row.place}: {reason}")
+        answers.log(row.number, row.says(reason))
         return True
 
+    def refused(reason: str) -> UserError:
+        others = f"{answers.skipped} others are passed over; " if answers.skipped else ""
+        return UserError(
+            f"{reason} (the rows before it are answered; {others}a larger --max-bad than {limit} passes "
+            "over more such rows)"
+        )
+
     answered = partial = 0
+    waiting, error = rows.rows(done.last, done.names), UserError if isinstance(rows, OneRow) else refused
     with _bar(rows, progress) as bar:
-        try:
-            for number, answer in pipe.numbered(given(), options, skip, warnings.__setitem__):
-                row = waiting.pop(number)
-                if draw is not None:
-                    draw_answer(pipe, row, answer, draw)
-                warning = warnings.pop(number, None)
-                answers.write(row.number, row.kept, answer, warning)
-                answered += 1
-                partial += warning is not None
-                if answered % pipe.engine.window == 0:
-                    answers.flush()
-                bar.update(row.read - bar.n)
-                bar.set_postfix(rows=done.lines + answered, skipped=answers.skipped, refresh=False)
-        except InputError as error:
-            if isinstance(rows, OneRow):
-                raise UserError(error.reason) from error
-            reason = f"{waiting[error.number].place}: {error.reason}"
-            others = f"{answers.skipped} others are passed over; " if answers.skipped else ""
-            raise UserError(
-                f"{reason} (the rows before it are answered; {others}a larger --max-bad than {limit} passes "
-                "over more such rows)"
-            ) from error
+        for row, answer, warning in answered_rows(pipe, waiting, options, skip, draw, error):
+            answers.write(row.number, row.kept, answer, warning)
+            answered += 1
+            partial += warning is not None
+            if answered % pipe.engine.window == 0:
+                answers.flush()
+            bar.update(row.read - bar.n)
+            bar.set_postfix(rows=done.lines + answered, skipped=answers.skipped, refresh=False)
     return Outcome(answered, done.lines, answers.skipped, partial, answers.first_bad)
-
-
-def draw_answer(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
-    """Write the row's picture with its box, under the row's number."""
-    assert isinstance(row.given, Mapping)
-    drawn = draw_boxes(original(row.given["image"], pipe.engine.urls), [answer])
-    path = folder / f"{row.number}.jpg"
-    with writing(path, "and run the same command again"):
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn.save(path, quality=90)
 
 
 def _bar(rows: RowSource, progress: bool) -> Any:

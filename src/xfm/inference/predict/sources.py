@@ -21,7 +21,7 @@ def open_source(path: Path, reading: Reading) -> RowSource:
     Raises:
         UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
     """
-    reading.check_fields()
+    reading.columns.check_fields(reading.fields)
     if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return FolderRows(path, reading)
     if path.suffix.lower() in TABLES:

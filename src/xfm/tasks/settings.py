@@ -1,0 +1,54 @@
+"""How a task is trained: what all tasks are told."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from xfm.config.image import UNVARIED, ImageTrainingConfig
+from xfm.config.task import ImageHead
+from xfm.config.training import Precision
+
+
+class Blanked(StrEnum):
+    """What a task hides from its model: a baseline is the same fine-tuning with one input blanked.
+
+    nothing: the task itself.
+    picture: every picture is one blank picture of the mean colour.
+    text: every text is empty.
+    first_text: of two texts only the second is seen (hypothesis only).
+    """
+
+    NOTHING = "nothing"
+    PICTURE = "picture"
+    TEXT = "text"
+    FIRST_TEXT = "first text"
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Settings that every task shares.
+
+    Attributes:
+        blanked: what is hidden from the model.
+        batch_size: rows per batch.
+        rows_per_picture: most rows of one picture in a row of the training order; the picture is encoded
+            once for all of them.
+        max_tokens: longest text in tokens, special tokens included.
+        label_smoothing: of captions.
+        image: how training pictures of image classification are varied and mixed, and those of grounding
+            mirrored.
+        image_head: the head of image classification.
+        seed: seed of the head and of the order of the rows.
+        precision: arithmetic of predictions.
+        device: where the model runs.
+    """
+
+    blanked: Blanked = Blanked.NOTHING
+    batch_size: int = 64
+    rows_per_picture: int = 4
+    max_tokens: int = 64
+    label_smoothing: float = 0.1
+    image: ImageTrainingConfig = UNVARIED
+    image_head: ImageHead = ImageHead.LINEAR
+    seed: int = 0
+    precision: Precision = Precision.AUTO
+    device: str = "cpu"

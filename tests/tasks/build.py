@@ -1,0 +1,35 @@
+"""A task on a tiny model, as its tests want it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from xfm.config.training import Precision
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import LabelledText
+from xfm.tasks.splits import SplitRows
+
+TaskT = TypeVar("TaskT", bound=Task[Any, Any, Any])
+
+COLOURS = ("red", "green", "blue", "yellow")
+SINGLE = [LabelledText(f"a {a} square left of a {b} square", a) for a in COLOURS for b in COLOURS if a != b]
+PAIRS = [
+    LabelledText(f"a {a} square", str(a in ("red", "blue")).lower(), f"{b} square")
+    for a in COLOURS
+    for b in COLOURS
+]
+SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
+
+
+def build(
+    kind: type[TaskT],
+    pretrained: Pretrained,
+    rows: Sequence[Any],
+    labels: tuple[str, ...] = (),
+    **settings: Any,
+) -> TaskT:
+    """The task with these training rows."""
+    pictures = Pictures(pretrained.preprocessing)
+    return kind(pretrained, pictures, SplitRows(rows, labels=labels), replace(SETTINGS, **settings))
