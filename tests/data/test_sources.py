@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.conftest import picture_bytes, write_tar
+from tests.data.conftest import PICTURE, picture_bytes, write_tar
 from tests.refusals import expect_refusal
 from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
@@ -21,7 +21,6 @@ from xfm.data.sources.base import FilePool, StoredFile
 from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.tar import scan_members, split_name
 
-PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
 REGION = {"captions": ["a cat"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
 
 
