@@ -48,6 +48,10 @@ def picture_bytes(rng: np.random.Generator, width: int, height: int, format: str
     return buffer.getvalue()
 
 
+PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
+"""A JPEG of 40 x 30 pixels."""
+
+
 def region_record(rng: np.random.Generator, width: int, height: int) -> dict:
     regions = []
     for _ in range(rng.integers(1, 7)):

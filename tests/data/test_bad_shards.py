@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.conftest import picture_bytes, region_members, write_tar
+from tests.data.conftest import PICTURE, region_members, write_tar
 from tests.refusals import expect_refusal
 from xfm.data.records import BadRecordError
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.tar import BLOCK
 from xfm.errors import UserError
-
-PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
 
 
 @pytest.mark.parametrize(
@@ -30,20 +28,15 @@ PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
         ({"noise.tar": np.random.default_rng(0).bytes(4096)}, "noise.tar", ["not a tar header at byte 0"]),
         ({"empty.jsonl": b"\n\n"}, "empty.jsonl", ["empty.jsonl: the file holds no rows"]),
         ({"empty.jsonl": b""}, "empty.jsonl", ["empty.jsonl: the file holds no rows"]),
+        ({"a.tar": {"a.bin": b"x"}}, "a.tar", ["holds no text records"]),
+        ({"a.tar": {"a.txt": b"x", "a.TXT": b"x"}}, "a.tar", ["key a has two members of a kind"]),
     ],
 )
 def test_what_holds_no_records_is_named(tmp_path, files, path, words):
     for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
+        write_tar(tmp_path / name, content) if name == "a.tar" else (tmp_path / name).write_bytes(content)
     with expect_refusal(str(tmp_path), *words):
         open_source(tmp_path / path, "text")
-
-
-def test_members_that_are_no_records_are_named(make_tar):
-    with expect_refusal("holds no text records"):
-        open_source(make_tar({"a.bin": b"x"}), "text")
-    with expect_refusal("key a has two members of a kind"):
-        open_source(make_tar({"a.jpg": PICTURE, "a.png": PICTURE}), "image")
 
 
 def test_a_gap_between_shards_stops(tmp_path):

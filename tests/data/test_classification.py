@@ -10,10 +10,12 @@ from torchvision.transforms import v2
 from tests.data.conftest import noise
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
 from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
+from xfm.data.transforms import Normalisation
 from xfm.modeling.folder import Preprocessing
 from xfm.tasks.pictures import normalise, squash
 
 PREPROCESSING = Preprocessing(32)
+MODEL = PREPROCESSING.shape, Normalisation(PREPROCESSING.mean, PREPROCESSING.std)
 STILL = ImageTrainingConfig()
 
 
@@ -29,14 +31,14 @@ def paths(tmp_path):
 
 
 def test_without_variation_it_is_what_evaluation_sees():
-    ours = Variation(STILL, PREPROCESSING)(PICTURE, seed=1)
+    ours = Variation(STILL, *MODEL)(PICTURE, seed=1)
     expected = normalise(squash(PICTURE, PREPROCESSING)[None], PREPROCESSING)[0]
     torch.testing.assert_close(ours, expected, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("config", [LIGHT, PUBLISHED])
 def test_the_seed_decides_and_the_global_state_stays(config):
-    variation = Variation(config, PREPROCESSING)
+    variation = Variation(config, *MODEL)
     state = torch.get_rng_state()
     first = variation(PICTURE, seed=3)
     assert torch.equal(state, torch.get_rng_state())
@@ -63,12 +65,12 @@ def test_the_published_variation_is_torchvisions():
     for seed in range(20):
         torch.manual_seed(seed)
         expected = steps(PICTURE)
-        ours = Variation(PUBLISHED, PREPROCESSING)(PICTURE, seed)
+        ours = Variation(PUBLISHED, *MODEL)(PICTURE, seed)
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
 def test_batches_depend_on_seed_and_step_only(paths):
-    pictures = VariedPictures(paths, Variation(LIGHT, PREPROCESSING))
+    pictures = VariedPictures(paths, Variation(LIGHT, *MODEL))
     order = [0, 1, 2, 3, 4, 5, 3, 1]
     whole = list(varied_batches(pictures, iter(order), range(0, 4), 2, seed=5))
     later = list(varied_batches(pictures, iter(order[4:]), range(2, 4), 2, seed=5, workers=1))

@@ -11,13 +11,10 @@ from hypothesis import strategies as st
 from xfm.config.data import TokenMaskConfig
 from xfm.data.collate import (
     TextRow,
-    box_identity,
     box_targets,
     collate_tokens,
-    identity,
     patch_span,
     stack_pixels,
-    text_identity,
     visible_patches,
 )
 from xfm.data.tokenizer import train_tokenizer
@@ -51,21 +48,6 @@ def test_visible_patches():
     assert visible[0].all()
     assert visible[1].nonzero().tolist() == [[0, 0]]
     assert visible[2].nonzero().tolist() == [[r, c] for r in (1, 2, 3, 4) for c in (0, 1)]
-
-
-def test_box_targets():
-    targets = box_targets([None, (24.0, 48.0, 48.0, 12.0)], 96)
-    assert targets.dtype == torch.float32
-    assert targets.tolist() == [[0.5, 0.5, 1, 1], [0.5, 0.5625, 0.5, 0.125]]
-    assert box_targets([], 96).shape == (0, 4)
-
-
-def test_identities():
-    assert identity(b"ab", b"c") == identity(b"abc") != identity(b"abd")
-    assert -(2**63) <= identity(b"x") < 2**63
-    assert box_identity(3, (0, 0, 5, 5)) == box_identity(3, (0.0, 0.0, 5.0, 5.0))
-    assert len({box_identity(p, (x, 0, 5, 5)) for p in (3, 4) for x in (0, 1)}) == 4
-    assert text_identity("a cat") == text_identity("a cat") != text_identity("a dog")
 
 
 def test_collate_tokens_pads(tokenizer):

@@ -13,7 +13,7 @@ import pytest
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import unigram_pieces, write_byte_level, write_word_piece
 from tests.refusals import expect_refusal
-from xfm.data.tokenizer import Tokenizer
+from xfm.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from xfm.interop.vocabularies import read_tokenizer
 
 LACKING = {
@@ -84,6 +84,7 @@ ROBERTA = {"type": "RobertaProcessing", "sep": ["</s>", 10**9], "cls": ["<s>", 0
         ({"model": {"type": "WordPiece", "vocab": {"a": 0}, "max_input_chars_per_word": 10**9}}, "max_input"),
         ({"model": {"type": "BPE", "vocab": {}, "end_of_word_suffix": "x" * 10**6}}, "end_of_word_suffix"),
         ({"model": []}, "model"),
+        ({"model": None}, "not a tokenizer.json"),
     ],
 )
 def test_the_part_that_would_harm_is_named(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
@@ -138,22 +139,13 @@ def test_a_name_twice_does_not_hide_a_part(tmp_path: Path) -> None:
     assert Tokenizer.load(path).encode_batch(["a" * 100], 300).ids.shape[1] <= 102
 
 
-MODERN = {
-    "normalizer": {"type": "NFC"},
-    "pre_tokenizer": {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": True,
-        "use_regex": True,
-    },
-    "post_processor": template(0),
-    "padding": None,
-}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+MODERN = {"normalizer": {"type": "NFC"}, "pre_tokenizer": BYTES, "post_processor": template(0)}
 
 
 def test_tokenizers_of_known_models_are_read(tmp_path: Path) -> None:
     """ByteLevel as ModernBERT has it; RoBERTa's, BERT's and XLM-R's, each from the file that they save."""
-    assert Tokenizer.load(write(tmp_path / "modern.json", **MODERN)).bos == 0
+    assert Tokenizer.load(write(tmp_path / "modern.json", **MODERN, padding=None)).bos == 0
     for name, made in (("bpe", write_byte_level), ("piece", write_word_piece)):
         (tmp_path / name).mkdir()
         made(tmp_path / name)
@@ -163,23 +155,14 @@ def test_tokenizers_of_known_models_are_read(tmp_path: Path) -> None:
         assert again.encode_lists(["a red circle"], 20) == first.encode_lists(["a red circle"], 20)
     pieces = unigram_pieces()
     table = (0).to_bytes(4, "little") + b"\0".join(["\ufdfa".encode() * 11, b"a"])
+    charsmap = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+    words = [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "\u2581"}]
     xlmr = {
         "model": {"type": "Unigram", "unk_id": 3, "vocab": pieces, "byte_fallback": False},
-        "normalizer": sequence(
-            "normalizers",
-            [
-                {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()},
-                replace(" {2,}", " ", "Regex"),
-            ],
-        ),
-        "pre_tokenizer": sequence(
-            "pretokenizers", [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "\u2581"}]
-        ),
+        "normalizer": sequence("normalizers", [charsmap, replace(" {2,}", " ", "Regex")]),
+        "pre_tokenizer": sequence("pretokenizers", words),
     }
     mask = {**ADDED, "content": "<mask>", "id": len(pieces) - 1, "lstrip": True}
-    special = [
-        {**ADDED, "content": token, "id": index}
-        for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>"))
-    ]
+    special = [ADDED | {"content": token, "id": index} for index, token in enumerate(SPECIAL_TOKENS)]
     found = Tokenizer.load(write(tmp_path / "xlmr.json", **xlmr, added_tokens=[*special, mask]))
     assert found.mask == len(pieces) - 1

@@ -13,12 +13,10 @@ from torch import Tensor
 
 from tests.data.conftest import batches, unaugmented
 from tests.refusals import expect_refusal
-from xfm.config.data import Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
+from xfm.config.data import STREAMS, Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
 from xfm.data.builder import BatchBuilder
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import TensorFields
-
-STREAMS = ("text", "image", "pair", "region")
 
 
 def same(a: object, b: object) -> bool:
@@ -32,8 +30,8 @@ def same(a: object, b: object) -> bool:
 
 def published(corpus) -> DataConfig:
     config = corpus.config()
-    changes = {name: replace(getattr(config, name), augmentation=Augmentation.PUBLISHED) for name in STREAMS}
-    return replace(config, **changes)
+    mode = Augmentation.PUBLISHED
+    return replace(config, **{name: replace(one, augmentation=mode) for name, one in config.streams.items()})
 
 
 # ------------------------------------------------------------------ determinism
@@ -61,22 +59,17 @@ def test_an_endless_run_may_start_anywhere(corpus):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ranks_share_the_stream_of_one_process(corpus, workers):
     config = replace(corpus.config(), workers=workers)
-    double = {
-        name: replace(getattr(config, name), batch_size=2 * getattr(config, name).batch_size)
-        for name in STREAMS
-    }
+    double = {name: replace(one, batch_size=2 * one.batch_size) for name, one in config.streams.items()}
     whole = batches(replace(config, **double), 0, 4)
     parts = [batches(config, 0, 4, rank=rank, world=2) for rank in range(2)]
     for step in range(4):
         for name in ("image", "pair", "region"):
             halves = [getattr(part[step], name).pixels for part in parts]
             assert torch.equal(torch.cat(halves), getattr(whole[step], name).pixels)
-        assert torch.equal(
-            torch.cat([part[step].region.image_identity for part in parts]), whole[step].region.image_identity
-        )
-        assert sorted(str(o) for part in parts for o in part[step].origins) == sorted(
-            map(str, whole[step].origins)
-        )
+        halves = [part[step].region.image_identity for part in parts]
+        assert torch.equal(torch.cat(halves), whole[step].region.image_identity)
+        origins = [str(origin) for part in parts for origin in part[step].origins]
+        assert sorted(origins) == sorted(map(str, whole[step].origins))
 
 
 def test_an_epoch_shows_every_record_once(corpus):

@@ -47,24 +47,6 @@ def test_the_upper_of_sixteen_bits_are_taken():
     assert pixels[0].flatten().tolist() == (values >> 8).tolist()
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("keep", [0, 3, 20, 60, 0.5, 0.9])
-def test_truncated(format, keep):
-    data = encode(90, 70, format)
-    data = data[: keep if isinstance(keep, int) else int(len(data) * keep)]
-    if format == "JPEG" and isinstance(keep, float):
-        assert decode(data).flaw is not None
-        return
-    with pytest.raises(PictureError):
-        decode(data)
-
-
-@pytest.mark.parametrize("data", [b"hello", b"GIF89a" + bytes(50), b"\xff\xd8\xff\xe0\0\x02x"])
-def test_not_pictures(data):
-    with pytest.raises(PictureError):
-        decode(data)
-
-
 def test_too_large_is_refused_before_decoding():
     bomb = png(size_chunk(100_000, 100_000), (b"IDAT", zlib.compress(bytes(10**6))))
     with expect_refusal("100000 x 100000 pixels, more than the limit", kind=PictureError):
@@ -110,8 +92,10 @@ def small(format: str) -> bytes:
 @settings(max_examples=300)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"]), st.data())
 def test_damaged_bytes_never_do_worse_than_an_error(format, data):
+    """Some of which are others than they were, or a beginning of them."""
     picture = bytearray(small(format))
-    for _ in range(data.draw(st.integers(1, 6))):
+    picture = picture[: data.draw(st.sampled_from([3, 20, 60]) | st.integers(1, len(picture)))]
+    for _ in range(data.draw(st.integers(0, 6))):
         picture[data.draw(st.integers(0, len(picture) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(PictureError):
         pixels = decode(bytes(picture), max_pixels=10_000).pixels
@@ -167,11 +151,23 @@ def tiff(*entries: tuple[int, int, int, int], more: int = 0) -> bytes:
     return directory(*plain, *entries) + bytes(4 + more)
 
 
+def tiled(width: int, height: int, across: int, down: int, tiles: int) -> bytes:
+    """A TIFF whose tiles are all the same few kilobytes."""
+    body = zlib.compress(bytes(across * down))
+    tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, across), (323, down)]
+    first = 8 + 2 + 12 * 10 + 4
+    lists = [(324, 4, tiles, first), (325, 4, tiles, first + 4 * tiles)]
+    values = [first + 8 * tiles] * tiles + [len(body)] * tiles
+    head = directory(*((tag, 4, 1, value) for tag, value in tags), *lists)
+    return head + bytes(4) + struct.pack(f">{2 * tiles}I", *values) + body
+
+
 BOMBS = {
     "values that overlap": tiff(*((1000 + n, 7, 4_000_000, 8) for n in range(2000)), more=4_000_000),
     "a value of many fractions": tiff((282, 5, 500_000, 200), more=4_100_000),
     "many strips": tiff((273, 4, 400_000, 200), (279, 4, 400_000, 200), more=4_000_000),
     "a huge tile": tiff((322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 9), more=99),
+    "one tile for every column": tiled(16 * 256, 16, 16, 1_000_000, 256),  # took half a minute
     "directories in a ring": tiff((0x8769, 4, 1, 8), (273, 4, 1, 8), more=99),
     "a huge screen": b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + small("GIF")[10:],
     "a huge bitmap": b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 60_000, 60_000, 1, 24, 0) + bytes(99),
@@ -185,17 +181,6 @@ def test_small_files_that_claim_much_cost_little(name):
         decode(BOMBS[name])
     assert time.process_time() - began < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
-
-
-def tiled(width: int, height: int, across: int, down: int, tiles: int) -> bytes:
-    """A TIFF whose tiles are all the same few kilobytes."""
-    body = zlib.compress(bytes(across * down))
-    tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, across), (323, down)]
-    first = 8 + 2 + 12 * 10 + 4
-    lists = [(324, 4, tiles, first), (325, 4, tiles, first + 4 * tiles)]
-    values = [first + 8 * tiles] * tiles + [len(body)] * tiles
-    head = directory(*((tag, 4, 1, value) for tag, value in tags), *lists)
-    return head + bytes(4) + struct.pack(f">{2 * tiles}I", *values) + body
 
 
 CRUMBS = {
@@ -230,12 +215,7 @@ def test_a_file_of_nothing_but_small_pieces(name):
         assert decode(of(1500)).pixels.shape == (3, 24, 24)
 
 
-def test_tiles_that_are_much_larger_than_their_picture():
-    """Sixteen kilobytes of one tile, named as often as the picture has columns, took half a minute."""
-    began = time.process_time()
-    with expect_refusal("its tiles are larger than the picture", kind=PictureError):
-        decode(tiled(16 * 256, 16, 16, 1_000_000, 256))
-    assert time.process_time() - began < 2
+def test_tiles_of_a_usual_size_are_read():
     assert decode(tiled(700, 300, 256, 256, 6)).pixels.shape == (3, 300, 700)
 
 

@@ -2,12 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.conftest import picture_bytes
+from tests.data.conftest import PICTURE
 from xfm.data.records import (
     BadRecordError,
     Limits,
@@ -20,7 +19,6 @@ from xfm.data.records import (
 from xfm.data.schema import Origin, PairSample, RegionSample
 
 ORIGIN = Origin("shard-00003.tar", "000123")
-PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
 GOOD = {"captions": ["A cat."], "regions": [{"phrase": "the cat", "box": [1, 2, 10, 20]}]}
 
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.conftest import picture_bytes, write_tar
+from tests.data.conftest import PICTURE, picture_bytes, write_tar
 from tests.refusals import expect_refusal
 from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
@@ -21,8 +21,10 @@ from xfm.data.sources.base import FilePool, StoredFile
 from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.tar import scan_members, split_name
 
-PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
 REGION = {"captions": ["a cat"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
+ANNOTATION = json.dumps(REGION).encode()
+MEMBER_NAMES = st.text(st.sampled_from("ab/._é"), min_size=1, max_size=130)
+WHOLE = {"a.jpg": PICTURE, "a.json": ANNOTATION}
 
 
 def test_one_shard_gives_every_kind(corpus):
@@ -50,6 +52,7 @@ def test_folders_patterns_and_ranges(corpus):
         assert len(source) == 40
         keys = [source.read(i).origin.key for i in (0, 19, 20, 39)]
         assert keys == ["00000", "00019", "00020", "00039"]
+        assert torch.equal(pickle.loads(pickle.dumps(source)).read(25).pixels, source.read(25).pixels)
     assert [p.name for p in resolve_files(folder)] == ["scenes-00000.tar", "scenes-00001.tar", "text.jsonl"]
     assert isinstance(open_source(folder / "text.jsonl", "text").read(39), TextSample)
 
@@ -117,12 +120,8 @@ def test_text_members_and_captions_in_text(make_tar):
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_every_tar_format(tmp_path, format):
-    names = [
-        "short",
-        "d/" * 40 + "deep",
-        "dir/ünï-猫",
-        *(["x" * 140] if format != tarfile.USTAR_FORMAT else []),
-    ]
+    names = ["short", "d/" * 40 + "deep", "dir/ünï-猫"]
+    names += ["x" * 140] if format != tarfile.USTAR_FORMAT else []
     with tarfile.open(tmp_path / "a.tar", "w", format=format) as tar:
         for name, kind in (("folder", tarfile.DIRTYPE), ("evil.jpg", tarfile.SYMTYPE)):
             info = tarfile.TarInfo(name)
@@ -139,18 +138,9 @@ def test_every_tar_format(tmp_path, format):
 
 
 @settings(max_examples=40)
-@given(
-    st.lists(
-        st.tuples(st.text(st.sampled_from("ab/._é"), min_size=1, max_size=130), st.binary(max_size=1500))
-    )
-)
+@given(st.dictionaries(MEMBER_NAMES, st.binary(max_size=1500)))
 def test_scan_equals_tarfile(tmp_path_factory, members):
-    path = tmp_path_factory.mktemp("tar") / "a.tar"
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
+    path = write_tar(tmp_path_factory.mktemp("tar") / "a.tar", members)
     with tarfile.open(path) as tar:
         expected = [(m.name.strip("/"), m.offset_data, m.size) for m in tar]
     found = [(m.name.strip("/"), m.offset, m.size) for m in scan_members(StoredFile.of(path))]
@@ -165,16 +155,19 @@ def test_split_name():
 
 # ------------------------------------------------------------------ bad records
 @pytest.mark.parametrize(
-    ("members", "reason"),
+    ("members", "limits", "reason"),
     [
-        ({"a.jpg": PICTURE}, "the JSON or text beside"),
-        ({"a.json": json.dumps(REGION).encode()}, "the picture is missing"),
-        ({"a.jpg": PICTURE, "a.json": b"{"}, "the JSON is invalid"),
-        ({"a.jpg": PICTURE, "a.txt": b"\xff"}, "the text is not UTF-8"),
+        ({"a.jpg": PICTURE}, {}, "the JSON or text beside"),
+        ({"a.json": ANNOTATION}, {}, "the picture is missing"),
+        ({"a.jpg": PICTURE, "a.json": b"{"}, {}, "the JSON is invalid"),
+        ({"a.jpg": PICTURE, "a.txt": b"\xff"}, {}, "the text is not UTF-8"),
+        (WHOLE, {"picture_bytes": 100}, "the picture has .* bytes, more than the limit of 100"),
+        (WHOLE, {"annotation_bytes": 10}, "the JSON has .* bytes, more than the limit of 10"),
+        (WHOLE, {"pixels": 1000}, "40 x 30 pixels, more than the limit of 1000"),
     ],
 )
-def test_missing_members_are_bad_records(make_tar, members, reason):
-    source = open_source(make_tar(members), "region")
+def test_members_that_are_no_record(make_tar, members, limits, reason):
+    source = open_source(make_tar(members), "region", Limits(**limits))
     assert len(source) == 1
     with pytest.raises(BadRecordError, match=reason) as caught:
         source.read(0)
@@ -182,44 +175,29 @@ def test_missing_members_are_bad_records(make_tar, members, reason):
 
 
 @pytest.mark.parametrize(
-    ("name", "limits", "reason"),
+    ("row", "limits", "reason"),
     [
-        ("a.tar", Limits(picture_bytes=100), "the picture has .* bytes, more than the limit of 100"),
-        ("a.tar", Limits(annotation_bytes=10), "the JSON has .* bytes, more than the limit of 10"),
-        ("a.tar", Limits(pixels=1000), "40 x 30 pixels, more than the limit of 1000"),
-        ("a.jsonl", Limits(annotation_bytes=20), "the row has .* bytes, more than the limit of 20"),
-        ("a.jsonl", Limits(picture_bytes=30), "more than the limit of 30"),
+        ({}, {}, '"image" is missing'),
+        ({"image": 3}, {}, '"image" is missing or not a path'),
+        ({"image": "a\0b"}, {}, '"image" is not a path below the folder of the file'),
+        ({"image": "\ud800.jpg"}, {}, '"image" is not a path below the folder of the file'),
+        ({"image": "../a.jpg"}, {}, '"image" is not a path below the folder of the file'),
+        ({"image": "/etc/passwd"}, {}, '"image" is not a path below the folder of the file'),
+        ({"image": "link.jpg"}, {}, '"image" is not a path below the folder of the file'),
+        ({"image": "pipe.jpg"}, {}, "pipe.jpg is not a file"),
+        ({"image": "absent.jpg"}, {}, "absent.jpg cannot be read"),
+        ({"image": "."}, {}, "is not a file"),
+        ({"image": "a.jpg"}, {"annotation_bytes": 20}, "the row has .* bytes, more than the limit of 20"),
+        ({"image": "a.jpg"}, {"picture_bytes": 30}, "more than the limit of 30"),
     ],
 )
-def test_limits(tmp_path, name, limits, reason):
-    (tmp_path / "a.jpg").write_bytes(PICTURE)
-    (tmp_path / "a.jsonl").write_text(json.dumps({"image": "a.jpg", **REGION}) + "\n")
-    write_tar(tmp_path / "a.tar", {"a.jpg": PICTURE, "a.json": json.dumps(REGION).encode()})
-    with pytest.raises(BadRecordError, match=reason):
-        open_source(tmp_path / name, "region", limits).read(0)
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({}, '"image" is missing'),
-        ({"image": 3}, '"image" is missing or not a path'),
-        ({"image": "a\0b"}, '"image" is not a path below the folder of the file'),
-        ({"image": "\ud800.jpg"}, '"image" is not a path below the folder of the file'),
-        ({"image": "../a.jpg"}, '"image" is not a path below the folder of the file'),
-        ({"image": "/etc/passwd"}, '"image" is not a path below the folder of the file'),
-        ({"image": "link.jpg"}, '"image" is not a path below the folder of the file'),
-        ({"image": "pipe.jpg"}, "pipe.jpg is not a file"),
-        ({"image": "absent.jpg"}, "absent.jpg cannot be read"),
-        ({"image": "."}, "is not a file"),
-    ],
-)
-def test_bad_picture_paths(tmp_path, row, reason):
+def test_rows_that_are_no_record(tmp_path, row, limits, reason):
     (tmp_path / "a.jsonl").write_text(json.dumps({"caption": "a", **row}))
+    (tmp_path / "a.jpg").write_bytes(PICTURE)
     (tmp_path / "link.jpg").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(BadRecordError, match=reason) as caught:
-        open_source(tmp_path / "a.jsonl", "pair").read(0)
+        open_source(tmp_path / "a.jsonl", "pair", Limits(**limits)).read(0)
     assert caught.value.origin.key == "1"
 
 
@@ -247,9 +225,3 @@ def test_pools_close_what_was_used_least(tmp_path):
         pool.read(files[0], 3, 9)
     pool.close()
     assert not pool._open
-
-
-def test_sources_survive_pickling(corpus):
-    source = open_source(corpus.folder / "scenes-*.tar", "region")
-    copy = pickle.loads(pickle.dumps(source))
-    assert torch.equal(copy.read(25).pixels, source.read(25).pixels)

@@ -19,6 +19,11 @@ def rows(studio: Studio, part: Part, split: Split, count: int) -> list[dict[str,
     return MAKERS[part](studio, Unit(part, split, 90, count)).rows
 
 
+def told(rows: list[dict[str, Any]], text: str, answer: str = "label") -> tuple[list[str], list[Any]]:
+    """What a model without pictures reads, and what it is to say."""
+    return [row[text] for row in rows], [row[answer] for row in rows]
+
+
 def accuracy(train: tuple[Sequence[str], Sequence[Any]], test: tuple[Sequence[str], Sequence[Any]]) -> float:
     vectors = CountVectorizer(ngram_range=(1, 2), min_df=2)
     model = LogisticRegression(max_iter=200, C=0.3)
@@ -29,21 +34,17 @@ def accuracy(train: tuple[Sequence[str], Sequence[Any]], test: tuple[Sequence[st
 @pytest.mark.parametrize("part", [Part.ENTAILMENT, Part.PARAPHRASE])
 @pytest.mark.parametrize("view", ["text_a", "text_b", "both"])
 def test_pairs_of_texts(studio: Studio, part: Part, view: str) -> None:
-    data = [rows(studio, part, split, count) for split, count in ((Split.TRAIN, 3000), (Split.TEST, 1000))]
-
-    def texts(part_rows: list[dict[str, Any]]) -> tuple[list[str], list[bool]]:
-        words = [f"{r['text_a']} | {r['text_b']}" if view == "both" else r[view] for r in part_rows]
-        return words, [r["label"] for r in part_rows]
-
-    assert 0.44 < accuracy(texts(data[0]), texts(data[1])) < 0.56
+    train, test = rows(studio, part, Split.TRAIN, 3000), rows(studio, part, Split.TEST, 1000)
+    for row in (*train, *test):
+        row["both"] = f"{row['text_a']} | {row['text_b']}"
+    assert 0.44 < accuracy(told(train, view), told(test, view)) < 0.56
 
 
 def test_statements(studio: Studio) -> None:
-    sizes = {Split.TRAIN: 1200, Split.SEEN: 600}
-    data = [rows(studio, Part.REASONING, split, count) for split, count in sizes.items()]
-    told = [([r["text"] for r in part], [r["label"] for r in part]) for part in data]
-    assert abs(sum(told[1][1]) - 300) <= 4
-    assert 0.44 < accuracy(told[0], told[1]) < 0.56
+    train = rows(studio, Part.REASONING, Split.TRAIN, 1200)
+    test = rows(studio, Part.REASONING, Split.SEEN, 600)
+    assert abs(sum(row["label"] for row in test) - 300) <= 4
+    assert 0.44 < accuracy(told(train, "text"), told(test, "text")) < 0.56
 
 
 def test_questions(studio: Studio) -> None:
@@ -54,8 +55,7 @@ def test_questions(studio: Studio) -> None:
     limits = {"yes/no": 0.60, "where": 0.25, "how many": 0.45, "colour": 0.35, "what": 0.15}
     for kind, limit in limits.items():
         of_kind = [[r for r in part if r["kind"] == kind] for part in data]
-        told = [([r["question"] for r in part], [r["answer"] for r in part]) for part in of_kind]
-        assert accuracy(told[0], told[1]) < limit, kind
+        assert accuracy(*(told(part, "question", "answer") for part in of_kind)) < limit, kind
     answers = Counter(r["answer"] for r in data[0] if r["kind"] == "yes/no")
     assert abs(answers["yes"] - answers["no"]) < 0.12 * sum(answers.values())
 

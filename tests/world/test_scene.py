@@ -40,10 +40,8 @@ def test_boxes_lie_inside_apart_and_where_they_say(studio: Studio, seed: int, co
     view = View(scene)
     assert len(scene.objects) == count
     for item in scene.objects:
-        assert item.left >= 0
-        assert item.top >= 0
-        assert item.left + item.width <= side
-        assert item.top + item.height <= side
+        assert 0 <= item.left <= side - item.width
+        assert 0 <= item.top <= side - item.height
         assert view.cell(item.box) == divmod(item.place, 3)
         assert view.size(item.box) == item.size
     for i, a in enumerate(scene.objects):
@@ -132,8 +130,6 @@ def test_all_nine_places_are_common(studio: Studio) -> None:
 
 
 def test_background_keeps_the_objects_visible(studio: Studio) -> None:
-    hidden = 0
     for seed in range(300):
         scene = draw(studio, seed, 3)
-        hidden += any(item.kind.crowded[scene.background.colour] > 40 for item in scene.objects)
-    assert hidden == 0
+        assert all(item.kind.crowded[scene.background.colour] <= 40 for item in scene.objects)

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
 from xfm.config.training import Precision, TuningRates
+
+C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig")
 
 
 class Part(StrEnum):
@@ -68,11 +71,7 @@ class ShortTuning(TuningRates):
 
     def scaled(self, scale: float) -> "ShortTuning":
         """The same with steps and test rows multiplied by `scale`."""
-        return replace(
-            self,
-            steps=_shrink(self.steps, scale, least=2),
-            test_rows=_shrink(self.test_rows, scale, least=40),
-        )
+        return _scaled(self, scale, steps=2, test_rows=40)
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,7 @@ class ProbeConfig:
 
     def scaled(self, scale: float) -> "ProbeConfig":
         """The same with the numbers of rows multiplied by `scale`."""
-        return replace(
-            self,
-            train_rows=_shrink(self.train_rows, scale, least=100),
-            test_rows=_shrink(self.test_rows, scale, least=60),
-        )
+        return _scaled(self, scale, train_rows=100, test_rows=60)
 
 
 @dataclass(frozen=True)
@@ -122,11 +117,7 @@ class RetrievalConfig:
 
     def scaled(self, scale: float) -> "RetrievalConfig":
         """The same with the numbers of rows multiplied by `scale`."""
-        return replace(
-            self,
-            rows=_shrink(self.rows, scale, least=50),
-            hard_rows=_shrink(self.hard_rows, scale, least=50),
-        )
+        return _scaled(self, scale, rows=50, hard_rows=50)
 
 
 @dataclass(frozen=True)
@@ -195,6 +186,12 @@ class EvaluationConfig:
             masked_rows=_shrink(self.masked_rows, scale, least=50),
             **{name: value.scaled(scale) for name, value in nested.items() if hasattr(value, "scaled")},
         )
+
+
+def _scaled(config: C, scale: float, **least: int) -> C:
+    """The same with some numbers shrunk, each to no less than what is given for it."""
+    shrunk = {name: _shrink(getattr(config, name), scale, low) for name, low in least.items()}
+    return replace(config, **shrunk)
 
 
 def _shrink(number: int, scale: float, least: int) -> int:

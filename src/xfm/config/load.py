@@ -108,10 +108,6 @@ def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
     return folder / name if is_path else _shipped(family) / f"{name}.yaml"
 
 
-def _text(path: Path | Traversable) -> str:
-    return read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")
-
-
 def check_size(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
     """Refuse what is out of all proportion for settings: YAML's `&` and `*` make much of a few lines.
 
@@ -138,7 +134,8 @@ def check_size(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
 def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
     """Content of a recipe."""
     try:
-        content = yaml.safe_load(_text(path))
+        text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UserError(f"recipe {path} cannot be read ({error.strerror}): check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: the 45th of January

@@ -39,7 +39,8 @@ def chosen_variants(kind: type, values: Mapping[str, Any]) -> type:
         below = values.get(name)
         below = below if isinstance(below, Mapping) else {}
         narrow = variant(hint, below) if type(None) not in get_args(hint) else hint
-        chosen[name] = chosen_variants(narrow, below) if _is_dataclass_type(narrow) else narrow
+        is_kind = isinstance(narrow, type) and is_dataclass(narrow)
+        chosen[name] = chosen_variants(narrow, below) if is_kind else narrow
     if chosen == types:
         return kind
     shape = make_dataclass(
@@ -74,10 +75,6 @@ def original(value: Any) -> Any:
     if kind is None:
         return value
     return kind(**{f.name: original(getattr(value, f.name)) for f in fields(kind) if f.init})
-
-
-def _is_dataclass_type(kind: Any) -> bool:
-    return isinstance(kind, type) and is_dataclass(kind)
 
 
 def _has_required(kind: Any) -> bool:

@@ -1,7 +1,7 @@
 """Colour and RandAugment operations on uint8 tensors, with draws from the sample's own generator."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -43,55 +43,37 @@ def _affine(pixels: Tensor, angle: float = 0, dx: float = 0, dy: float = 0, shea
     )
 
 
-def _identity(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return pixels
+def _shear(level: float, sign: float) -> float:
+    """Degrees of a shear."""
+    return math.degrees(math.atan(0.3 * level * sign))
 
 
-def _autocontrast(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return F.autocontrast(pixels)
+def _shift(side: int, level: float, sign: float) -> int:
+    """Pixels of a translation: 10 of 224 at most."""
+    return round(side * level * sign * 10 / 224)
 
 
-def _equalize(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return F.equalize(pixels)
-
-
-def _brightness(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return F.adjust_brightness(pixels, 0.1 + 1.8 * level)
-
-
-def _sharpness(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return F.adjust_sharpness(pixels, 0.1 + 1.8 * level)
-
-
-def _shear_x(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return _affine(pixels, shear=(math.degrees(math.atan(0.3 * level * sign)), 0))
-
-
-def _shear_y(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return _affine(pixels, shear=(0, math.degrees(math.atan(0.3 * level * sign))))
-
-
-def _translate_x(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return _affine(pixels, dx=round(pixels.shape[2] * level * sign * 10 / 224))
-
-
-def _translate_y(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return _affine(pixels, dy=round(pixels.shape[1] * level * sign * 10 / 224))
-
-
-def _rotate(pixels: Tensor, level: float, sign: float) -> Tensor:
-    return _affine(pixels, angle=30 * level * sign)
-
-
-COLOUR: tuple[Operation, ...] = (_identity, _autocontrast, _equalize, _brightness, _sharpness)
+COLOUR: dict[str, Operation] = {
+    "identity": lambda pixels, level, sign: pixels,
+    "autocontrast": lambda pixels, level, sign: F.autocontrast(pixels),
+    "equalize": lambda pixels, level, sign: F.equalize(pixels),
+    "brightness": lambda pixels, level, sign: F.adjust_brightness(pixels, 0.1 + 1.8 * level),
+    "sharpness": lambda pixels, level, sign: F.adjust_sharpness(pixels, 0.1 + 1.8 * level),
+}
 """What regions get: nothing that moves a pixel."""
-GEOMETRIC: tuple[Operation, ...] = (_shear_x, _shear_y, _translate_x, _translate_y, _rotate)
+GEOMETRIC: dict[str, Operation] = {
+    "shear_x": lambda pixels, level, sign: _affine(pixels, shear=(_shear(level, sign), 0)),
+    "shear_y": lambda pixels, level, sign: _affine(pixels, shear=(0, _shear(level, sign))),
+    "translate_x": lambda pixels, level, sign: _affine(pixels, dx=_shift(pixels.shape[2], level, sign)),
+    "translate_y": lambda pixels, level, sign: _affine(pixels, dy=_shift(pixels.shape[1], level, sign)),
+    "rotate": lambda pixels, level, sign: _affine(pixels, angle=30 * level * sign),
+}
 
 
 def rand_augment(
     rng: np.random.Generator,
     pixels: Tensor,
-    operations: Sequence[Operation],
+    operations: Mapping[str, Operation],
     count: int = 2,
     magnitude: int = 7,
 ) -> Tensor:
@@ -103,7 +85,7 @@ def rand_augment(
     Args:
         rng: the sample's generator.
         pixels: [3, H, W] uint8.
-        operations: what to draw from: `COLOUR + GEOMETRIC`, or `COLOUR` for pictures with boxes.
+        operations: what to draw from: `COLOUR | GEOMETRIC`, or `COLOUR` for pictures with boxes.
         count: operations drawn.
         magnitude: 0 (weakest) to 10.
 
@@ -112,6 +94,6 @@ def rand_augment(
     """
     for which, apply, sign in rng.random((count, 3)).tolist():
         if apply < _APPLY:
-            operation = operations[int(which * len(operations))]
+            operation = [*operations.values()][int(which * len(operations))]
             pixels = operation(pixels, magnitude / _LARGEST, 1.0 if sign < 0.5 else -1.0)
     return pixels

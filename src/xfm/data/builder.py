@@ -11,8 +11,8 @@ from torch import Tensor
 from xfm.config.data import Augmentation, DataConfig
 from xfm.data.collate import TextRow, collate_tokens, stack_pixels, text_identity
 from xfm.data.masking import mask_patches
+from xfm.data.records import SampleKind
 from xfm.data.regions import collate_regions
-from xfm.data.rng import Stream
 from xfm.data.schema import (
     BadRecord,
     Batch,
@@ -64,7 +64,7 @@ class BatchBuilder:
         share: Share,
     ) -> None:
         self._config = config
-        self._streams = {stream.stream: stream for stream in streams}
+        self._streams = {stream.kind: stream for stream in streams}
         self._tokenizer = tokenizer
         self._size, self._patch = image_size, patch_size
         self._share = share
@@ -82,8 +82,7 @@ class BatchBuilder:
             name: stream.items(turn * stream.batch_size, skipped, partial)
             for name, stream in self._streams.items()
         }
-        text, image = items.get(Stream.TEXT), items.get(Stream.IMAGE)
-        pair, region = items.get(Stream.PAIR), items.get(Stream.REGION)
+        text, image, pair, region = map(items.get, SampleKind)
         return Batch(
             step=step,
             text=self._text(cast(list[Item[TextSample]], text)) if text else None,
@@ -101,12 +100,12 @@ class BatchBuilder:
         return TextBatch(*collate_tokens(rows, config, self._tokenizer))
 
     def _image(self, items: Sequence[Item[ImageSample]]) -> ImageBatch:
-        mode = self._streams[Stream.IMAGE].augmentation
+        mode = self._streams[SampleKind.IMAGE].augmentation
         pictures = [self._picture(item, mode, may_flip=True) for item in items]
         return ImageBatch(stack_pixels(pictures), self._patch_masks(items))
 
     def _pair(self, items: Sequence[Item[PairSample]]) -> PairBatch:
-        mode = self._streams[Stream.PAIR].augmentation
+        mode = self._streams[SampleKind.PAIR].augmentation
         pictures, rows = [], []
         for item in items:
             captions = item.sample.captions
@@ -124,7 +123,7 @@ class BatchBuilder:
         )
 
     def _region(self, items: Sequence[Item[RegionSample]]) -> RegionBatch:
-        mode = self._streams[Stream.REGION].augmentation
+        mode = self._streams[SampleKind.REGION].augmentation
         return collate_regions(items, self._config, mode, self._tokenizer, self._size, self._patch)
 
     def _picture(self, item: Item[ImageSample | PairSample], mode: Augmentation, may_flip: bool) -> Tensor:

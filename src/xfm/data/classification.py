@@ -22,7 +22,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from xfm.config.image import ImageTrainingConfig
 from xfm.data.left_out import UnreadablePicture
-from xfm.data.picture_files import PreprocessingLike, load_image
+from xfm.data.picture_files import load_image
 from xfm.data.transforms import Normalisation, normalise
 
 LEVELS = 11  # magnitudes from 0 to 10
@@ -34,17 +34,17 @@ class Variation:
 
     Args:
         config: what to do.
-        preprocessing: the model's shape, mean and deviation.
-
-    Attributes:
         shape: height and width of what comes out.
+        normalisation: the model's.
     """
 
-    def __init__(self, config: ImageTrainingConfig, preprocessing: PreprocessingLike) -> None:
-        self.shape = preprocessing.shape
+    def __init__(
+        self, config: ImageTrainingConfig, shape: tuple[int, int], normalisation: Normalisation
+    ) -> None:
+        self.shape, self._normalisation = shape, normalisation
         steps: list[Any] = [
             v2.RandomResizedCrop(
-                preprocessing.shape,
+                shape,
                 scale=(config.crop, 1.0),
                 ratio=(1 / config.aspect, config.aspect),
                 interpolation=InterpolationMode.BICUBIC,
@@ -66,7 +66,6 @@ class Variation:
         # On normalised pixels, so that the rectangle is noise around the mean colour.
         noise: Any = "random"  # torchvision's annotation forgets it
         self._erase = v2.RandomErasing(config.erasing, value=noise) if config.erasing else None
-        self._normalisation = Normalisation(preprocessing.mean, preprocessing.std)
 
     def __call__(self, picture: Tensor, seed: int) -> Tensor:
         """Vary a picture.

@@ -7,7 +7,7 @@ of the rows of a table: then it is not a picture that is wrong.
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -187,20 +187,17 @@ def read_bad_rows(folder: Path) -> dict[str, str]:
 def bad_rows_of(path: Path) -> dict[str, str]:
     """The same of a file of another name."""
     found: dict[str, str] = {}
-    for line in _lines(path):
+    try:
+        lines = read_text(path, MAX_LOG).split("\n")  # other line breaks may stand in a place
+    except (OSError, UnicodeDecodeError):
+        return found
+    for line in lines:
         try:
             row = json.loads(line)
             found[row["place"]] = row["error"]
         except (ValueError, KeyError, TypeError, RecursionError):  # of a folder, or cut by a kill
             continue
     return found
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        yield from read_text(path, MAX_LOG).split("\n")  # other line breaks may stand in a place
-    except (OSError, UnicodeDecodeError):
-        return
 
 
 def left_out_lines(plain: Mapping[str, Any]) -> list[str]:

@@ -15,9 +15,9 @@ from xfm.config.ranges import MAX_BATCH
 from xfm.data.builder import BatchBuilder, Share
 from xfm.data.mixture import Mixture
 from xfm.data.records import SampleKind
-from xfm.data.rng import Stream, mix
+from xfm.data.rng import mix
 from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
-from xfm.data.sources import Source, open_source
+from xfm.data.sources import RecordSource, open_source
 from xfm.data.sources.folder import FolderSource
 from xfm.data.streams import CorpusStream
 from xfm.data.tokenizer import Tokenizer
@@ -63,7 +63,7 @@ class PretrainingData:
         self.tokenizer = Tokenizer.load(config.tokenizer)
         streams = _open_streams(config, seed)
         _check_masks(config, streams, image_size // patch_size)
-        self.sizes = {s.stream.name.lower(): sum(s.mixture.sizes) for s in streams}
+        self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
         self.bad: dict[str, BadRecord] = {}
         """Bad records met so far, by origin."""
@@ -129,7 +129,7 @@ class PretrainingData:
 
 def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
     streams = [
-        _open_stream(Stream[name.upper()], setting, seed, config.max_bad + 1, not config.caption_rows)
+        _open_stream(SampleKind(name), setting, seed, config.max_bad + 1, not config.caption_rows)
         for name, setting in config.streams.items()
         if setting.batch_size
     ]
@@ -139,9 +139,9 @@ def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
 
 
 def _open_stream(
-    stream: Stream, setting: StreamConfig, seed: int, attempts: int, needs_regions: bool
+    kind: SampleKind, setting: StreamConfig, seed: int, attempts: int, needs_regions: bool
 ) -> CorpusStream:
-    name = f"data.{stream.name.lower()}"
+    name = f"data.{kind}"
     if setting.batch_size < 0:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
     if setting.batch_size > MAX_BATCH:
@@ -153,20 +153,20 @@ def _open_stream(
             raise UserError(
                 f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
             )
-    sources: list[Source] = [open_source(corpus.path, SampleKind[stream.name]) for corpus in setting.corpora]
+    sources: list[RecordSource] = [open_source(corpus.path, kind) for corpus in setting.corpora]
     mixture = Mixture(
         [len(source) for source in sources],
         [corpus.weight for corpus in setting.corpora],
-        mix(seed, int(stream)),
+        mix(seed, kind.number),
     )
     return CorpusStream(
-        stream, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
+        kind, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
     )
 
 
 def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:
-    masked = {Stream.IMAGE, *([Stream.PAIR] if config.patch_mask.on_pairs else [])}
-    if config.patch_mask.patches > grid * grid and any(s.stream in masked for s in streams):
+    masked = {SampleKind.IMAGE, *([SampleKind.PAIR] if config.patch_mask.on_pairs else [])}
+    if config.patch_mask.patches > grid * grid and any(s.kind in masked for s in streams):
         raise UserError(
             f"data.patch_mask.patches is {config.patch_mask.patches} but a picture has {grid * grid}: "
             f"give at most that (the published share is {round(grid * grid * 75 / 196)})."

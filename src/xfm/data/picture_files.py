@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -64,22 +64,3 @@ def _used(path: Path, use: Callable[[bytes], T]) -> T:
         return use(data)
     except PictureError as error:
         raise UnreadablePicture(f"{path}: {error}; replace the file") from error
-
-
-class PreprocessingLike(Protocol):
-    """What must be known about a model's pixels (modeling's `Preprocessing` is one)."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the input in pixels."""
-        ...
-
-    @property
-    def mean(self) -> tuple[float, float, float]:
-        """Mean of the channels, for pixels between 0 and 1."""
-        ...
-
-    @property
-    def std(self) -> tuple[float, float, float]:
-        """Standard deviation of the channels."""
-        ...

@@ -22,12 +22,17 @@ OVERHANG = 1.0
 
 
 class SampleKind(StrEnum):
-    """What a source yields."""
+    """What a source yields, and so a stream."""
 
     TEXT = "text"
     IMAGE = "image"
     PAIR = "pair"
     REGION = "region"
+
+    @property
+    def number(self) -> int:
+        """Its place, from 0: each kind has random numbers of its own."""
+        return [*SampleKind].index(self)
 
 
 @dataclass(frozen=True)

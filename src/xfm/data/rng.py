@@ -4,21 +4,10 @@ Every sample gets its own counter-based generator, so that a batch is the same w
 wherever a run is resumed.
 """
 
-from enum import IntEnum
-
 import numpy as np
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
-
-
-class Stream(IntEnum):
-    """What the random numbers are for; each has its own sequence."""
-
-    TEXT = 0
-    IMAGE = 1
-    PAIR = 2
-    REGION = 3
 
 
 def scatter(state: int) -> int:
@@ -37,7 +26,7 @@ def mix(*values: int) -> int:
     return state
 
 
-def sample_generator(seed: int, stream: Stream, position: int) -> np.random.Generator:
-    """The generator of one sample: Philox keyed by (seed, stream) and the position in the stream."""
-    key = np.array([mix(seed, int(stream)), position], dtype=np.uint64)
+def sample_generator(seed: int, stream: int, position: int) -> np.random.Generator:
+    """The generator of one sample: Philox keyed by (seed, stream's number) and the position in the stream."""
+    key = np.array([mix(seed, stream), position], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))

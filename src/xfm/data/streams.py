@@ -10,10 +10,10 @@ from xfm.config.data import Augmentation
 from xfm.data import whereabouts
 from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
-from xfm.data.records import BadRecordError, Record, to_sample
-from xfm.data.rng import Stream, sample_generator
+from xfm.data.records import BadRecordError, Record, SampleKind, to_sample
+from xfm.data.rng import sample_generator
 from xfm.data.schema import BadRecord, RegionSample, TextSample
-from xfm.data.sources import Sample, Source
+from xfm.data.sources import RecordSource, Sample
 
 S = TypeVar("S", bound=Sample, covariant=True)
 
@@ -46,7 +46,7 @@ class CorpusStream:
     """One kind of data.
 
     Attributes:
-        stream: which.
+        kind: which.
         batch_size: samples per step and process.
         sources: the corpora.
         mixture: the order in which they are visited.
@@ -56,9 +56,9 @@ class CorpusStream:
         needs_regions: whether a picture without regions gives no row, and is a bad record.
     """
 
-    stream: Stream
+    kind: SampleKind
     batch_size: int
-    sources: Sequence[Source]
+    sources: Sequence[RecordSource]
     mixture: Mixture
     augmentation: Augmentation
     seed: int
@@ -84,7 +84,7 @@ class CorpusStream:
     def _item(self, position: int, skipped: list[BadRecord]) -> Item[Sample]:
         record, sample = self._read(position, skipped)
         picture = 0 if record.picture is None else identity(record.picture)
-        return Item(sample, sample_generator(self.seed, self.stream, position), picture)
+        return Item(sample, sample_generator(self.seed, self.kind.number, position), picture)
 
     def _read(self, position: int, skipped: list[BadRecord]) -> tuple[Record, Sample]:
         """The record at `position`, or the next good one of its corpus in the order on disk."""
@@ -92,7 +92,7 @@ class CorpusStream:
         source = self.sources[corpus]
         for attempt in range(min(self.attempts, len(source))):
             number = (index + attempt) % len(source)
-            whereabouts.at(f"record {number} of data.{self.stream.name.lower()}.corpora[{corpus}]")
+            whereabouts.at(f"record {number} of data.{self.kind}.corpora[{corpus}]")
             try:
                 record = source.record(number)
                 whereabouts.at(record.origin)

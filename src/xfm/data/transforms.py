@@ -50,7 +50,9 @@ def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmenta
             nearly the picture's own aspect, never mirrored; none: all of it.
         may_flip: False when a text of the picture names a side.
     """
-    return _VIEWS[mode](rng, size[0], size[1], may_flip)
+    if mode is Augmentation.PUBLISHED:
+        return _published(rng, *size, may_flip)
+    return _mild(rng, *size) if mode is Augmentation.MILD else View(0, 0, *size)
 
 
 def region_view(
@@ -79,7 +81,7 @@ def region_view(
     if mode is Augmentation.MILD:
         left, right = min(box[0] for box in boxes), max(box[0] + box[2] for box in boxes)
         top, bottom = min(box[1] for box in boxes), max(box[1] + box[3] for box in boxes)
-        return _mild_around(rng, width, height, (left, top, right, bottom))
+        return _mild(rng, width, height, (left, top, right, bottom))
     which, *draws, flip = rng.random(6).tolist()
     x, y, w, h = boxes[int(which * len(boxes))]
     left, right = _between(draws[0], 0, math.floor(x)), _between(draws[1], math.ceil(x + w), width)
@@ -91,15 +93,7 @@ def _between(draw: float, low: int, high: int) -> int:
     return low + int(draw * (high - low + 1))
 
 
-def _whole(rng: np.random.Generator, width: int, height: int, may_flip: bool) -> View:
-    return View(0, 0, width, height)
-
-
-def _mild(rng: np.random.Generator, width: int, height: int, may_flip: bool) -> View:
-    return _mild_around(rng, width, height, None)
-
-
-def _mild_around(rng: np.random.Generator, width: int, height: int, keep: Box | None) -> View:
+def _mild(rng: np.random.Generator, width: int, height: int, keep: Box | None = None) -> View:
     """A crop of 0.8-1 of the area; `keep` (left, top, right, bottom) stays inside."""
     scale, ratio, across, down = rng.random(4).tolist()
     scale = _MILD_SCALE[0] + (_MILD_SCALE[1] - _MILD_SCALE[0]) * scale
@@ -112,12 +106,8 @@ def _mild_around(rng: np.random.Generator, width: int, height: int, keep: Box | 
     new_width = min(width, max(new_width, math.ceil(scale * width * height / new_height)))
     low_x, high_x, low_y, high_y = 0, width - new_width, 0, height - new_height
     if keep is not None:
-        left, top, right, bottom = (
-            math.floor(keep[0]),
-            math.floor(keep[1]),
-            math.ceil(keep[2]),
-            math.ceil(keep[3]),
-        )
+        left, top = map(math.floor, keep[:2])
+        right, bottom = map(math.ceil, keep[2:])
         new_width, new_height = max(new_width, right - left), max(new_height, bottom - top)
         low_x, high_x = max(0, right - new_width), min(left, width - new_width)
         low_y, high_y = max(0, bottom - new_height), min(top, height - new_height)
@@ -140,9 +130,6 @@ def _published(rng: np.random.Generator, width: int, height: int, may_flip: bool
     aspect = min(max(width / height, _PUBLISHED_RATIO[0]), _PUBLISHED_RATIO[1])
     w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
     return View((width - w) // 2, (height - h) // 2, max(w, 1), max(h, 1), flip)
-
-
-_VIEWS = {Augmentation.PUBLISHED: _published, Augmentation.MILD: _mild, Augmentation.NONE: _whole}
 
 
 def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
@@ -203,7 +190,7 @@ def recolour(rng: np.random.Generator, pixels: Tensor, mode: Augmentation, has_b
         [3, S, S] uint8.
     """
     if mode is Augmentation.PUBLISHED:
-        return rand_augment(rng, pixels, COLOUR if has_boxes else COLOUR + GEOMETRIC)
+        return rand_augment(rng, pixels, COLOUR if has_boxes else COLOUR | GEOMETRIC)
     return mild_colour(rng, pixels) if mode is Augmentation.MILD else pixels
 
 

@@ -129,7 +129,6 @@ def load(
         batch_size=None,
         sampler=steps,
         num_workers=workers,
-        collate_fn=_unchanged,
         worker_init_fn=_start_worker,
         pin_memory=pin,
         timeout=_POLL if workers else 0,
@@ -238,10 +237,6 @@ def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
     timer.cancel()
     with contextlib.suppress(ValueError):
         kill(processes)
-
-
-def _unchanged(value: Any) -> Any:
-    return value
 
 
 def _start_worker(worker: int) -> None:

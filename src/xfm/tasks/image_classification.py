@@ -11,6 +11,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
 from xfm.data.tables import TableRow
+from xfm.data.transforms import Normalisation
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
@@ -58,7 +59,8 @@ class ImageClassificationTask(ClassTask[Labelled]):
             return
         size, rows = settings.batch_size, self.train_rows
         order = row_order([None] * len(rows), settings.seed, start * size, 1)
-        variation = Variation(settings.image, self.pictures.preprocessing)
+        model = self.pictures.preprocessing
+        variation = Variation(settings.image, model.shape, Normalisation(model.mean, model.std))
         varied = VariedPictures([row.image for row in rows], variation)
         steps, workers = range(start, stop), settings.image.workers
         lost = None if self.pictures.lost is None else self.pictures.lose

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.tables.written import PICTURES, png, read
+from tests.data.tables.written import PICTURES, png, read, write_parquet
 from tests.refusals import expect_refusal
 from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
@@ -50,17 +50,9 @@ def peak_of(program: str, *arguments: object) -> tuple[int, dict[str, Any]]:
         "\nprint(json.dumps(found))"
     )
     limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))  # noqa: E731
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import json, sys\nfrom pathlib import Path\n" + program,
-            *map(str, arguments),
-        ],
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-    )
+    command = [sys.executable, "-c", "import json, sys\nfrom pathlib import Path\n" + program]
+    command += map(str, arguments)
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
     assert not done.returncode, done.stderr[-2000:]
     found = json.loads(done.stdout)
     return found["peak"], found
@@ -125,9 +117,8 @@ def test_rows_and_lists_out_of_all_proportion(tmp_path: Path) -> None:
 
 def test_a_benchmark_names_cells_beyond_the_limits(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    parquet.write_table(
-        arrow.table({"text": ["a", "x" * (5 << 20)], "label": ["a", "b"]}), path, compression="zstd"
-    )
+    rows = [{"text": text, "label": "a"} for text in ("a", "x" * (5 << 20))]
+    write_parquet(path, rows, compression="zstd")
     with expect_refusal("a.parquet:2", '"text"', "5242880 bytes"):
         list(read_hub(path, ("text", "label")))
 

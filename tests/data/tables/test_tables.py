@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.data.tables.written import FIELDS, PICTURES, png, read, row
+from tests.data.tables.written import FIELDS, PICTURES, png, read, row, write_parquet
 from tests.refusals import expect_refusal
 from xfm.data.left_out import LeftOut
 from xfm.data.pictures import PICTURE_SUFFIXES, decode
@@ -21,6 +21,8 @@ from xfm.errors import UserError
 cell = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), include_characters='",;\t\n'), min_size=1, max_size=12
 ).filter(lambda text: bool(text.strip()) and "\r" not in text)
+
+ROW = '{"text": "a", "label": "b"}'
 
 
 @settings(deadline=None, max_examples=60)
@@ -37,9 +39,6 @@ def test_csv_holds_what_was_written(
 
 
 def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     rows = [{"q": "a red cat", "k": "cat", "extra": 1}, {"q": 'a dog, "big"', "k": "dog", "extra": 2}]
     for name, delimiter in (("a.csv", ","), ("a.tsv", "\t"), ("b.csv", ";")):
         with (tmp_path / name).open("w", newline="", encoding="utf-8-sig") as file:
@@ -47,7 +46,7 @@ def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    write_parquet(tmp_path / "a.parquet", rows)
     for name in ("a.csv", "a.tsv", "b.csv", "a.jsonl", "a.parquet"):
         found = read(tmp_path / name, columns="text=q,label=k")
         assert [dict(row) for row in found] == [{"text": r["q"], "label": r["k"]} for r in rows], name
@@ -59,37 +58,32 @@ def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
     assert [row.place for row in read(tmp_path / "a.csv")] == [f"{tmp_path}/a.csv:2", f"{tmp_path}/a.csv:5"]
 
 
-def test_what_is_no_table_of_rows_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("text,label\n")
-    with expect_refusal("a.csv", "no rows"):
-        read(tmp_path / "a.csv")
-    (tmp_path / "a.jsonl").write_text("\n")
-    with expect_refusal("a.jsonl", "no rows"):
-        read(tmp_path / "a.jsonl")
+@pytest.mark.parametrize(
+    ("name", "content", "columns", "words"),
+    [
+        ("a.csv", "text,label\n", "", ["a.csv", "no rows"]),
+        ("a.jsonl", "\n", "", ["a.jsonl", "no rows"]),
+        ("a.jsonl", f'{ROW}\n{{"text": "a"}}', "", ["a.jsonl:2: ", '"label"', "mend the row"]),
+        ("a.jsonl", ROW.replace("text", "txt"), "", ["a.jsonl:1: ", "only txt, label", "--columns text=txt"]),
+        ("a.jsonl", ROW, "image", ["is not FIELD=COLUMN"]),
+        ("a.jsonl", ROW, "text=a,text=b", ["named twice"]),
+        ("a.jsonl", ROW, "txt=a", ["the task reads text"]),
+    ],
+)
+def test_what_is_no_table_of_the_fields_is_named(
+    tmp_path: Path, name: str, content: str, columns: str, words: list[str]
+) -> None:
+    (tmp_path / name).write_text(content)
+    with expect_refusal(*words):
+        read(tmp_path / name, columns=columns)
+
+
+def test_a_remedy_of_its_own_is_told(tmp_path: Path) -> None:
+    (tmp_path / "b.jsonl").write_text('{"txt": "a", "label": "b"}\n')
+    with expect_refusal("'text'", "txt, label; write it again"):
+        read_table(tmp_path / "b.jsonl", FIELDS, ColumnMap(remedy="write it again"), tmp_path)
     with expect_refusal("hub:OWNER/NAME"):
         read_table("hub:", FIELDS, ColumnMap(), tmp_path)
-
-
-def test_a_row_without_a_column_is_mended_or_the_column_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": "a"}\n')
-    with expect_refusal("a.jsonl:2: ", '"label"', "mend the row"):
-        read(tmp_path / "a.jsonl")
-    (tmp_path / "b.jsonl").write_text('{"txt": "a", "label": "b"}\n')
-    with expect_refusal("b.jsonl:1: ", "only txt, label", "--columns text=txt"):
-        read(tmp_path / "b.jsonl")
-    own = ColumnMap(remedy="write it again")
-    with expect_refusal("'text'", "txt, label; write it again"):
-        read_table(tmp_path / "b.jsonl", FIELDS, own, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("image", "is not FIELD=COLUMN"), ("text=a,text=b", "named twice"), ("txt=a", "the task reads text")],
-)
-def test_bad_column_maps_are_named(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "a.csv").write_text("text,label\na,b\n")
-    with expect_refusal(words):
-        read(tmp_path / "a.csv", columns=text)
 
 
 def test_a_field_may_have_a_stand_in(tmp_path: Path) -> None:
@@ -104,36 +98,25 @@ def test_a_field_may_have_a_stand_in(tmp_path: Path) -> None:
 
 def test_pictures_in_cells_become_files(tmp_path: Path) -> None:
     """As bytes, as the hub stores them, and one file where the bytes are equal; class numbers get names."""
-    arrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    info = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
     rows = [
         {"image": {"bytes": png(10), "path": None}, "label": 1},
         {"image": {"bytes": png(20), "path": "x.png"}, "label": 0},
         {"image": {"bytes": png(10), "path": "y.png"}, "label": 1},
     ]
-    table = arrow.Table.from_pylist(rows).replace_schema_metadata({"huggingface": json.dumps(info)})
-    parquet.write_table(table, tmp_path / "a.parquet")
+    write_parquet(tmp_path / "a.parquet", rows, {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}})
     found = read(tmp_path / "a.parquet", PICTURES)
     paths = [row.path("image") for row in found]
     assert [row.label("label") for row in found] == ["dog", "cat", "dog"]
     assert paths[0] == paths[2] != paths[1]
     assert decode(paths[1].read_bytes()).pixels[:, 0, 0].tolist() == [20, 9, 9]
     assert len(list((tmp_path / "store").iterdir())) == 2
-    parquet.write_table(arrow.Table.from_pylist([{"image": png(7), "label": "a"}]), tmp_path / "b.parquet")
+    write_parquet(tmp_path / "b.parquet", [{"image": png(7), "label": "a"}])
     assert read(tmp_path / "b.parquet", PICTURES)[0].path("image").read_bytes() == png(7)
 
 
 def test_class_numbers_without_a_name_are_named(tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    info = {"info": {"features": {"label": {"names": ["cat"], "_type": "ClassLabel"}}}}
-    table = arrow.Table.from_pylist([{"text": "a", "label": 0}, {"text": "b", "label": 3}])
-    parquet.write_table(
-        table.replace_schema_metadata({"huggingface": json.dumps(info)}), tmp_path / "a.parquet"
-    )
+    rows = [{"text": "a", "label": 0}, {"text": "b", "label": 3}]
+    write_parquet(tmp_path / "a.parquet", rows, {"label": {"names": ["cat"], "_type": "ClassLabel"}})
     with expect_refusal("a.parquet:2: ", '"label" is 3', "1 classes"):
         read(tmp_path / "a.parquet")
 
@@ -144,11 +127,8 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4)).save(tmp_path / "photos" / name)
     (tmp_path / "photos" / "dog" / "notes.txt").write_text("no picture")
     found = read(tmp_path / "photos", PICTURES)
-    assert [(row.path("image").name, row.label("label")) for row in found] == [
-        ("3.png", "cat"),
-        ("1.jpg", "dog"),
-        ("2.png", "dog"),
-    ]
+    told = [(row.path("image").name, row.label("label")) for row in found]
+    assert told == [("3.png", "cat"), ("1.jpg", "dog"), ("2.png", "dog")]
     with pytest.raises(UserError, match="no column 'text'"):
         read(tmp_path / "photos")
 
@@ -214,15 +194,10 @@ def test_a_local_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 # ---------------------------------------------------------------- cells
 def test_cells_as_they_are_meant() -> None:
-    cells = row(
-        number=3, half=0.5, flag=True, list='["a", "b"]', plain="[red] cat", tuple=("a",), nan=float("nan")
-    )
-    assert [cells.label(name) for name in ("number", "half", "flag", "plain")] == [
-        "3",
-        "0.5",
-        "true",
-        "[red] cat",
-    ]
+    plain = {"number": 3, "half": 0.5, "flag": True, "nan": float("nan"), "plain": "[red] cat"}
+    cells = row(**plain, list='["a", "b"]', tuple=("a",))
+    labels = [cells.label(name) for name in ("number", "half", "flag", "plain")]
+    assert labels == ["3", "0.5", "true", "[red] cat"]
     assert cells.texts("list") == ["a", "b"]
     assert cells.texts("plain") == ["[red] cat"]
     assert cells.texts("tuple") == ["a"]
@@ -234,9 +209,7 @@ def test_cells_as_they_are_meant() -> None:
 
 
 def test_an_address_is_no_path() -> None:
-    with pytest.raises(
-        UserError, match=r'a\.csv:7: the column "image" is the address http://a\.b/c\.png: save'
-    ):
+    with expect_refusal("a.csv:7: ", '"image" is the address http://a.b/c.png: save'):
         row(image="http://a.b/c.png").path("image")
 
 

@@ -1,11 +1,13 @@
 """Tables that tests write, and the roads by which commands read them."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from xfm.commands._labelled import read_labelled_table
@@ -50,6 +52,13 @@ def _probe(path: Path) -> None:
 
 ROADS: dict[str, Callable[[Path], object]] = {"fine-tuning": _fine_tune, "predict": _predict, "probe": _probe}
 """Reads texts (of a probe: paths) with labels."""
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]], features: Any = None, **options: Any) -> None:
+    """A Parquet file of rows, with what the hub's data sets say of its columns."""
+    arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    said = {"huggingface": json.dumps({"info": {"features": features}})} if features else None
+    parquet.write_table(arrow.Table.from_pylist(rows).replace_schema_metadata(said), path, **options)
 
 
 def row(root: Path | None = None, **fields: Any) -> TableRow:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from xfm.data.records import BadRecordError, Limits, Record, Sample, SampleKind
-from xfm.data.sources.base import ConcatSource, RecordSource, Source
+from xfm.data.sources.base import ConcatSource, RecordSource
 from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.jsonl import JsonLinesSource
 from xfm.data.sources.tar import TarSource
@@ -23,7 +23,6 @@ __all__ = [
     "RecordSource",
     "Sample",
     "SampleKind",
-    "Source",
     "open_source",
     "resolve_files",
 ]
@@ -34,7 +33,7 @@ _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 _MANIFEST = "world.json"
 
 
-def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None = None) -> Source:
+def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None = None) -> RecordSource:
     """Open a corpus.
 
     Args:

@@ -8,37 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
 
 from xfm.data.records import Limits, Record, Sample, SampleKind, to_sample
 
 
-class Source(Protocol):
-    """Records with random access by index; safe to use after a fork and to pickle."""
-
-    @property
-    def kind(self) -> SampleKind:
-        """What `read` yields."""
-        ...
-
-    @property
-    def limits(self) -> Limits:
-        """Largest record that is read."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def record(self, index: int) -> Record:
-        """The record as it lies on disk; raises BadRecordError."""
-        ...
-
-    def read(self, index: int) -> Sample:
-        """The record decoded and checked; raises BadRecordError."""
-        ...
-
-
 class RecordSource:
-    """Base of the sources: `read` is `record`, decoded."""
+    """Records with random access by index; safe to use after a fork and to pickle.
+
+    Attributes:
+        kind: what `read` yields.
+        limits: largest record that is read.
+    """
 
     def __init__(self, kind: SampleKind, limits: Limits) -> None:
         self.kind = kind
@@ -59,7 +39,7 @@ class RecordSource:
 class ConcatSource(RecordSource):
     """Several sources of one kind, one after the other."""
 
-    def __init__(self, parts: Sequence[Source]) -> None:
+    def __init__(self, parts: Sequence[RecordSource]) -> None:
         super().__init__(parts[0].kind, parts[0].limits)
         self._parts = list(parts)
         self._ends = list(accumulate(len(part) for part in parts))

@@ -13,6 +13,7 @@ class FolderSource(RecordSource):
     """Every picture below a folder, in the order of their paths.
 
     Attributes:
+        names: paths of the pictures from the folder, in order.
         report: what else the folder holds.
     """
 
@@ -20,18 +21,13 @@ class FolderSource(RecordSource):
         super().__init__(SampleKind.IMAGE, limits)
         self.folder = folder
         scan = scan_folder(folder)
-        self._names, self.report = scan.pictures, scan.report(folder)
-
-    @property
-    def names(self) -> list[str]:
-        """Paths of the pictures from the folder, in order."""
-        return self._names
+        self.names, self.report = scan.pictures, scan.report(folder)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def record(self, index: int) -> Record:
         """The record at `index`; raises BadRecordError."""
-        name = self._names[index]
+        name = self.names[index]
         origin = Origin(str(self.folder), name)
         return Record(origin, picture_bytes(self.folder / name, origin, self.limits.picture_bytes), {})
