@@ -151,6 +151,11 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("xfm: ")]
 
 
+def can_unshare() -> bool:
+    """Whether a command may have name spaces of its own: as root, in containers not always."""
+    return not subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode
+
+
 def run(command: Sequence[str], seconds: float = 120, cwd: Path | None = None, **extra: str) -> Ended:
     """Run a command to its end, within a time."""
     with Running(command, cwd, extra) as running:

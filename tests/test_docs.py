@@ -93,3 +93,48 @@ def test_the_citation_has_what_its_format_asks_for():
     assert {"type", "title", "authors", "year", "url", "doi"} <= paper.keys()
     assert paper["doi"].endswith("2301.05065")
     assert all({"family-names", "given-names"} == author.keys() for author in paper["authors"])
+
+
+def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
+    page = ROOT / "docs" / "extending.md"
+    sections = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]
+    assert [section.splitlines()[0] for section in sections] == [
+        "A corpus",
+        "An objective",
+        "A task",
+        "An encoder",
+    ]
+    assert all("```python" in section and "**In the package.**" in section for section in sections)
+    new = {"objectives/sentence.py", "tasks/label.py", "evaluation/parts/label.py"}
+    named = {name for name in re.findall(r"`([\w/]+\.py)`", page.read_text()) if "NAME" not in name}
+    assert named > new
+    assert [
+        name for name in named - new if not any((ROOT / at / name).exists() for at in ("src/xfm", "."))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("data/sources/__init__.py", "_READERS = {"),
+        ("cli.py", "COMMANDS = {"),
+        ("config/training.py", "class LossConfig"),
+        ("objectives/fused.py", "def ask_matching("),
+        ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
+        ("modeling/gradients.py", "INPUTS: Mapping"),
+        ("modeling/gradients.py", "PRETRAINING = GradientPolicy("),
+        ("config/evaluation.py", "class Part(StrEnum)"),
+        ("config/evaluation.py", "class ShortTuning("),
+        ("evaluation/parts/__init__.py", "PARTS: dict"),
+        ("evaluation/parts/tuned.py", "TUNED: Mapping"),
+        ("finetuning/tuning_run.py", "def tune("),
+        ("modeling/encoders.py", "class VisionLike(Protocol)"),
+        ("modeling/encoders.py", "class LanguageLike(Protocol)"),
+        ("modeling/encoders.py", "def build_vision("),
+        ("config/model.py", "AnyVisionConfig = VisionConfig |"),
+        ("config/model.py", "AnyLanguageConfig = LanguageConfig |"),
+    ],
+)
+def test_the_places_that_the_page_on_extending_names_exist(file, words):
+    """When one of these moves, the page must say where to."""
+    assert words in (ROOT / "src" / "xfm" / file).read_text()

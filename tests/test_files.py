@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,9 +36,7 @@ def test_text_is_the_same_bytes_everywhere(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"one\ntwo \xe2\x82\xac\n"
 
 
-def test_text_that_cannot_be_put_in_place_leaves_the_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_text_that_cannot_be_put_in_place_leaves_the_old(tmp_path, monkeypatch):
     write_text(tmp_path / "a", "old")
     fail_rename(monkeypatch, 1)
     with pytest.raises(OSError, match="Input/output"):
@@ -128,9 +125,7 @@ def test_a_folder_takes_its_place(tmp_path: Path, old: bool) -> None:
 
 
 @pytest.mark.parametrize("failing", [1, 2])  # the old one's, the new one's
-def test_a_folder_that_cannot_be_renamed_leaves_the_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
+def test_a_folder_that_cannot_be_renamed_leaves_the_old(tmp_path, monkeypatch, failing):
     target, draft = folder(tmp_path / "target", "old"), folder(tmp_path / "draft", "new")
     fail_rename(monkeypatch, failing)
     with pytest.raises(OSError, match="Input/output"):
@@ -183,9 +178,7 @@ def sparse(path: Path) -> None:
         (lambda path: path.write_text("[" * 100_000), "not valid JSON"),
     ],
 )
-def test_what_is_no_file_of_settings_is_named_at_once(
-    tmp_path: Path, make: Callable[[Path], None], reason: str
-) -> None:
+def test_what_is_no_file_of_settings_is_named_at_once(tmp_path, make, reason):
     path = tmp_path / "a.json"
     make(path)
     with pytest.raises(UserError, match=reason) as found:

@@ -135,9 +135,7 @@ def test_the_measured_recipe_is_the_one_that_is_trained(tmp_path: Path, stages: 
 
 
 @pytest.mark.parametrize(("smoke", "word"), [(False, "shortened"), (True, "smoke run")])
-def test_what_a_plan_lacks_is_said_last(
-    tmp_path: Path, stages: Stages, capsys: pytest.CaptureFixture[str], smoke: bool, word: str
-) -> None:
+def test_what_a_plan_lacks_is_said_last(tmp_path, stages, capsys, smoke, word):
     quickstart(tmp_path / "run", 5, smoke)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f"Flagged: {word}: ")
@@ -176,9 +174,7 @@ def test_every_stage_once(tmp_path: Path, stages: Stages, smoke: bool) -> None:
     assert len(stages.worlds) == len(stages.trainings) == len(stages.evaluations) == 1
 
 
-def test_a_stopped_run_goes_on_with_its_plan(
-    tmp_path: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_goes_on_with_its_plan(tmp_path, stages, monkeypatch):
     folder = tmp_path / "run"
     stop(folder, stages)
     plan = (folder / PLAN_FILE).read_text()
@@ -208,9 +204,7 @@ def test_a_trained_model_is_not_trained_again(tmp_path: Path, stages: Stages) ->
 
 
 @pytest.mark.parametrize(("budget", "smoke"), [(6, False), (5, True)])
-def test_an_unfinished_run_of_another_kind_is_moved_aside(
-    tmp_path: Path, stages: Stages, budget: float, smoke: bool
-) -> None:
+def test_an_unfinished_run_of_another_kind_is_moved_aside(tmp_path, stages, budget, smoke):
     folder = tmp_path / "run"
     stop(folder, stages)
     before = content(folder)
@@ -251,9 +245,7 @@ def test_a_fine_tuning_in_the_folder_stays_where_it_is(tmp_path: Path, stages: S
 
 
 @pytest.mark.parametrize("name", ["worlds", "worlds/emoji", "worlds/emoji/run", "runs/../worlds", "link"])
-def test_a_folder_around_or_in_the_world_is_refused(
-    tmp_path: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_folder_around_or_in_the_world_is_refused(tmp_path, stages, monkeypatch, name):
     (tmp_path / "worlds" / "emoji").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "worlds")
     (tmp_path / "worlds" / PLAN_FILE).touch()
@@ -264,9 +256,7 @@ def test_a_folder_around_or_in_the_world_is_refused(
     assert (tmp_path / "worlds" / PLAN_FILE).exists()
 
 
-def test_the_stages_themselves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_stages_themselves(tmp_path, monkeypatch, capsys):
     """World, training, evaluation and report for real, as small as they can be."""
     full = _recipe
 
@@ -304,9 +294,7 @@ def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(1, 6), max_size=4), st.integers(1, 4))
 @settings(max_examples=20, deadline=None)
-def test_moving_aside_loses_nothing(
-    tmp_path_factory: pytest.TempPathFactory, taken: list[int], moves: int
-) -> None:
+def test_moving_aside_loses_nothing(tmp_path_factory, taken, moves):
     root = tmp_path_factory.mktemp("runs")
     for number in set(taken):
         (root / f"run.{number}").mkdir()

@@ -134,9 +134,7 @@ def test_every_command_into_the_folder_of_every_other(
 
 
 @pytest.mark.parametrize("command", ["probe", "zero-shot"])
-def test_pictures_of_a_table_are_not_put_into_the_folder_of_another(
-    given: Path, made: dict[str, Path], tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pictures_of_a_table_are_not_put_into_the_folder_of_another(given, made, tmp_path, command, capsys):
     """Tables that hold their pictures have them written to the folder of the results."""
     pictures = [(SAMPLES / name).read_bytes() for name in ("pictures/1.png", "pictures/2.png")]
     table = pa.table({"image": [{"bytes": data, "path": None} for data in pictures], "label": ["a", "b"]})
@@ -164,9 +162,7 @@ def test_the_same_again_is_welcome(given: Path, made: dict[str, Path], tmp_path:
 
 
 @pytest.mark.parametrize("holder", [name for name in COMMANDS if name != "convert"])
-def test_unsigned_folders_of_earlier_versions_are_foreign(
-    given: Path, made: dict[str, Path], tmp_path: Path, holder: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unsigned_folders_of_earlier_versions_are_foreign(given, made, tmp_path, holder, capsys):
     """Unless their files show the same command, model and data."""
     out = Path(shutil.copytree(made[holder], tmp_path / "out"))
     (out / MADE_BY).unlink()
@@ -178,9 +174,7 @@ def test_unsigned_folders_of_earlier_versions_are_foreign(
             assert "such as --out" in refused(arguments, out, capsys), writer
 
 
-def test_an_evaluation_stands_beside_its_own_pre_training(
-    given: Path, made: dict[str, Path], tmp_path: Path
-) -> None:
+def test_an_evaluation_stands_beside_its_own_pre_training(given, made, tmp_path):
     run = Path(shutil.copytree(made["pretrain"], tmp_path / "run"))
     require_free(run, Maker("evaluate"), model=run / "model")
     for model in (given / "first", run.parent):
@@ -222,18 +216,14 @@ def test_free_names_do_not_exist(tmp_path: Path) -> None:
     assert free_name(tmp_path / "a.th") == tmp_path / "a-2.th"
 
 
-def test_a_world_is_not_built_over_what_lies_beside_it(
-    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_world_is_not_built_over_what_lies_beside_it(given, tmp_path, capsys):
     world = Path(shutil.copytree(given / "world", tmp_path / "world"))
     (world / "notes.txt").write_text("mine")
     said = refused(["prepare", "--folder", world, "--scale", "0.002", "--force"], world, capsys)
     assert "world holds notes.txt beside the world" in said
 
 
-def test_nothing_is_drawn_over_the_pictures_of_others(
-    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_drawn_over_the_pictures_of_others(given, tmp_path, capsys):
     """Rows are drawn as NUMBER.jpg, a name that own pictures may have too; a run goes on with its own."""
     command = ["predict", "grounding", "--model", given / "first", "--input", SAMPLES / "boxes.csv"]
     command += ["--device", "cpu", "--quiet", "--out"]

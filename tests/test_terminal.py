@@ -81,9 +81,7 @@ def test_what_is_written_does_not_depend_on_a_reader(model: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("words", ["--help", "info MODEL", "info base base base base", "export MODEL OUT"])
-def test_a_full_standard_output_is_said_and_what_was_saved_stays(
-    words: str, model: Path, tmp_path: Path
-) -> None:
+def test_a_full_standard_output_is_said_and_what_was_saved_stays(words, model, tmp_path):
     line = words.replace("MODEL", str(model)).replace("OUT", str(tmp_path / "m.th"))
     assert "standard output cannot be written (No space" in refused(f"xfm {line} > /dev/full")
     assert ("export" in words) == (tmp_path / "m.th").exists()
@@ -109,9 +107,7 @@ def test_standard_output_and_input_may_be_closed(model: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
-def test_streams_without_a_character_show_its_escape(
-    environment: dict[str, str], model: Path, tmp_path: Path
-) -> None:
+def test_streams_without_a_character_show_its_escape(environment, model, tmp_path):
     out = tmp_path / "Modèle ünd 模型.th"
     environment = environment | {"PYTHONCOERCECLOCALE": "0"}
     done = shell(f"xfm export {model} '{out}'; xfm info '{tmp_path}/nö'", **environment)

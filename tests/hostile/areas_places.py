@@ -4,6 +4,7 @@ from tests.hostile.situation import Situation, copied, fifo, folder, link, loop
 
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 1 --quiet --out"
 PREDICT = "predict text-classification --model {tuned}/model --input {lines} --quiet --out"
+OWN_INPUT = "predict text-classification --model {tuned}/model --input a.jsonl --out"
 PRETRAIN = "pretrain --recipe {recipe} --quiet --folder"
 EVALUATE = "evaluate {model} --world {world} --scale 0.02 --parts retrieval --quiet --out"
 WRITERS = {
@@ -70,13 +71,10 @@ FULL = [
     Situation("pretrain-few-files", f"{PRETRAIN} a --data.workers 2", shell='ulimit -n 24; "$@"', status=(0, 2)),
 ]  # fmt: skip
 SAME = [
-    Situation("predict-onto-its-input", "predict text-classification --model {tuned}/model --input a.jsonl --out a.jsonl",
-        {"a.jsonl": copied("{lines}")}, ("a.jsonl",), quick=True),
-    Situation("predict-onto-its-input-restart",
-        "predict text-classification --model {tuned}/model --input a.jsonl --out a.jsonl --restart",
-        {"a.jsonl": copied("{lines}")}, ("a.jsonl",)),
-    Situation("predict-onto-a-link-to-its-input",
-        "predict text-classification --model {tuned}/model --input a.jsonl --out b.jsonl --restart",
+    Situation("predict-onto-its-input", f"{OWN_INPUT} a.jsonl", {"a.jsonl": copied("{lines}")}, ("a.jsonl",), quick=True),
+    Situation("predict-onto-its-input-restart", f"{OWN_INPUT} a.jsonl --restart", {"a.jsonl": copied("{lines}")},
+        ("a.jsonl",)),
+    Situation("predict-onto-a-link-to-its-input", f"{OWN_INPUT} b.jsonl --restart",
         {"a.jsonl": copied("{lines}"), "b.jsonl": link("a.jsonl")}, ("jsonl",)),
     Situation("predict-onto-other-answers", f"{PREDICT} o.jsonl", {"o.jsonl": "my notes\n"}, ("o.jsonl",)),
     Situation("predict-into-the-model", f"{PREDICT} m/config.json --restart", {"m": copied("{model}")}, ("config.json",)),

@@ -26,15 +26,10 @@ def _each(kind: str) -> list[Situation]:
         "loop": loop,
     }
     return [
-        Situation(
-            f"{verb}-{kind}-{name}",
-            f"{command} {file}",
-            {file: content},
-            () if (verb, kind, name) == ("predict", "jsonl", "empty") else (file,),
-            # Nothing to answer is no mistake.
-            status=(0, 2) if (verb, kind, name) == ("predict", "jsonl", "empty") else (2,),
-            quick=f"{verb}-{kind}-{name}" in QUICK,
-        )
+        # Nothing to answer is no mistake.
+        Situation(whole, f"{command} {file}", {file: content}, status=(0, 2))
+        if (whole := f"{verb}-{kind}-{name}") == "predict-jsonl-empty"
+        else Situation(whole, f"{command} {file}", {file: content}, (file,), quick=whole in QUICK)
         for verb, command in (("finetune", TUNE), ("predict", PREDICT))
         for name, content in cases.items()
     ]
@@ -67,20 +62,17 @@ def png(width: int, height: int, rows: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-ZEROS = b"\0" * 40_000_000
+IMAGE_BOMB = {"a.parquet": parquet(b"\0" * 40_000_000, 250, "image")}
+TEXT_BOMB = {"a.parquet": parquet("x" * 40_000_000, 250, "text")}
 BOMBS = [
-    Situation("predict-parquet-bomb", f"{EMBED} a.parquet", {"a.parquet": parquet(ZEROS, 250, "image")},
-        ("a.parquet",), quick=True, seconds=240),
-    Situation("finetune-parquet-bomb", f"{PICTURES} a.parquet", {"a.parquet": parquet(ZEROS, 250, "image")},
-        ("a.parquet",), seconds=240),
-    Situation("probe-parquet-bomb", "probe {model} --train a.parquet --test a.parquet --out out",
-        {"a.parquet": parquet(ZEROS, 250, "image")}, ("picture",), seconds=240),
-    Situation("zero-shot-parquet-bomb", "zero-shot {model} --test a.parquet --out out",
-        {"a.parquet": parquet(ZEROS, 250, "image")}, ("picture",), seconds=240),
-    Situation("finetune-parquet-text-bomb", f"{TUNE} a.parquet", {"a.parquet": parquet("x" * 40_000_000, 250, "text")},
-        ("a.parquet:1", "text", "40000000")),
-    Situation("predict-parquet-text-bomb", f"{PREDICT} a.parquet",
-        {"a.parquet": parquet("x" * 40_000_000, 250, "text")}, ("a.parquet:1", "40000000")),
+    Situation("predict-parquet-bomb", f"{EMBED} a.parquet", IMAGE_BOMB, ("a.parquet",), quick=True, seconds=240),
+    Situation("finetune-parquet-bomb", f"{PICTURES} a.parquet", IMAGE_BOMB, ("a.parquet",), seconds=240),
+    Situation("probe-parquet-bomb", "probe {model} --train a.parquet --test a.parquet --out out", IMAGE_BOMB,
+        ("picture",), seconds=240),
+    Situation("zero-shot-parquet-bomb", "zero-shot {model} --test a.parquet --out out", IMAGE_BOMB, ("picture",),
+        seconds=240),
+    Situation("finetune-parquet-text-bomb", f"{TUNE} a.parquet", TEXT_BOMB, ("a.parquet:1", "text", "40000000")),
+    Situation("predict-parquet-text-bomb", f"{PREDICT} a.parquet", TEXT_BOMB, ("a.parquet:1", "40000000")),
     Situation("predict-parquet-page-of-900-mb", f"{EMBED} a.parquet",
         {"a.parquet": parquet(b"\0" * 900_000_000, 2, "image")}, ("a.parquet", "page")),
     Situation("finetune-csv-of-one-line", f"{TUNE} a.csv", {"a.csv": b"text,label\n" + b"x" * 70_000_000}, ("a.csv",)),

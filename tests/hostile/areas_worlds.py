@@ -95,21 +95,23 @@ WORLDS = [
     world("manifest-fifo", put("world.json", fifo), says=(), status=0),
     Situation("pretrain-no-world", "pretrain --recipe {recipe} --root nowhere --folder out --quiet", says=("nowhere",)),
 ]  # fmt: skip
+SEEN = "tasks/retrieval/seen.jsonl"
 EVALUATE = "evaluate {model} --world w --out out --scale 0.02 --parts retrieval --quiet"
 TASKS = [
     Situation(f"evaluate-task-file-{name}", EVALUATE, {"w": copied("{world}", edit)}, (said,))
     for name, edit, said in (
-        ("empty", put("tasks/retrieval/seen.jsonl", b""), "seen.jsonl"),
-        ("noise", put("tasks/retrieval/seen.jsonl", bytes(range(256))), "seen.jsonl"),
-        ("fifo", put("tasks/retrieval/seen.jsonl", fifo), "seen.jsonl"),
-        ("gone", drop("tasks/retrieval/seen.jsonl"), "seen.jsonl"),
-        ("leads-out", put("tasks/retrieval/seen.jsonl", '{"image": "../../../../../etc/passwd", "captions": ["a"]}\n'),
-            "seen.jsonl:1"),
-        ("folder", put("tasks/retrieval/seen.jsonl", folder), "seen.jsonl"),
+        ("empty", put(SEEN, b""), "seen.jsonl"),
+        ("noise", put(SEEN, bytes(range(256))), "seen.jsonl"),
+        ("fifo", put(SEEN, fifo), "seen.jsonl"),
+        ("gone", drop(SEEN), "seen.jsonl"),
+        ("leads-out", put(SEEN, '{"image": "../../../../../etc/passwd", "captions": ["a"]}\n'), "seen.jsonl:1"),
+        ("folder", put(SEEN, folder), "seen.jsonl"),
     )
 ]  # fmt: skip
 RESUME = "pretrain --folder run --resume --quiet --training.steps 3"
 LAST = "checkpoints/step-00000002"
+TUNE = "finetune text-classification --model {model} --train {rows} --out out"
+OTHER_ROWS = '{"rows": {"train": [1, 999999], "valid": [2], "test": [3]}}'
 CHECKPOINTS = [
     Situation(f"resume-{name}", RESUME, {"run": copied("{run}", drop("model/config.json"), *edits)}, says,
         status=(2,), changes=("run",))
@@ -123,23 +125,17 @@ CHECKPOINTS = [
         ("other-model", (put("config.yaml", "base: nano\n"),), ("worlds/emoji",)),
     )
 ] + [
-    Situation("info-checkpoint-state-fifo", "info c", {"c": copied("{run}/checkpoints/step-00000002",
-        put("state.json", fifo))}, ("state.json",)),
-    Situation("info-checkpoint-state-deep", "info c", {"c": copied("{run}/checkpoints/step-00000002",
-        put("state.json", '{"a":' * 50_000))}, ("state.json",)),
-    Situation("info-checkpoint-state-of-10-gib", "info c", {"c": copied("{run}/checkpoints/step-00000002",
-        put("state.json", sparse(10 << 30, b"{")))}, ("state.json",)),
+    Situation(f"info-checkpoint-state-{name}", "info c", {"c": copied(f"{{run}}/{LAST}", put("state.json", content))},
+        ("state.json",))
+    for name, content in (("fifo", fifo), ("deep", '{"a":' * 50_000), ("of-10-gib", sparse(10 << 30, b"{")))
+] + [
+    Situation(f"split-file-{name}", f"{TUNE} --split s.json", {"s.json": content}, ("s.json",))
+    for name, content in (("fifo", fifo), ("noise", bytes(range(256))), ("of-other-rows", OTHER_ROWS))
+] + [
     Situation("info-run-log-device", "info r", {"r": copied("{run}", put("log.jsonl", ENDLESS))}, ("run",),
         status=(0,)),
     Situation("init-from-damaged", "pretrain --recipe {recipe} --folder out --quiet --init.model m",
         {"m": copied("{model}", cut("model.safetensors"))}, ("model.safetensors",)),
-    Situation("split-file-fifo", "finetune text-classification --model {model} --train {rows} --out out --split s.json",
-        {"s.json": fifo}, ("s.json",)),
-    Situation("split-file-noise", "finetune text-classification --model {model} --train {rows} --out out --split s.json",
-        {"s.json": bytes(range(256))}, ("s.json",)),
-    Situation("split-file-of-other-rows",
-        "finetune text-classification --model {model} --train {rows} --out out --split s.json",
-        {"s.json": '{"rows": {"train": [1, 999999], "valid": [2], "test": [3]}}'}, ("s.json",)),
     Situation("templates-device", "zero-shot {model} --test {pictures} --templates t.txt --out out",
         {"t.txt": ENDLESS}, ("t.txt",)),
     Situation("names-fifo", "zero-shot {model} --test {pictures} --names n.txt --out out", {"n.txt": fifo}, ("n.txt",)),

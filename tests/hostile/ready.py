@@ -60,9 +60,8 @@ def ready(folder: Path) -> dict[str, str]:
 
 
 def _build(folder: Path) -> None:
-    names = {"world": "world"}
     _xfm(folder, f"prepare --folder world {WORLD}")
-    (folder / "tiny.yaml").write_text(RECIPE.replace("{world}", str(folder / names["world"])))
+    (folder / "tiny.yaml").write_text(RECIPE.replace("{world}", str(folder / "world")))
     _xfm(folder, "pretrain --recipe tiny.yaml --folder run --quiet")
     _tables(folder / "tables")
     _photos(folder)

@@ -3,13 +3,14 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from tests.hostile.situation import Names, Situation
 from tests.processes import XFM, Running
 
 MEMORY = 4 << 30
@@ -78,37 +79,26 @@ class Ending:
     why: str = ""
 
 
-def run(
-    arguments: Sequence[str],
-    here: Path,
-    output: Path,
-    env: Mapping[str, str | None],
-    shell: str | None = None,
-    during: Callable[[Watched], None] | None = None,
-    seconds: float = 120.0,
-) -> Ending:
-    """Run `xfm` with arguments until it ends, or until it has taken too long or too much.
+def run(situation: Situation, names: Names, here: Path, output: Path) -> Ending:
+    """Run the command of a situation in a folder, until it ends or has taken too long or too much.
 
     Args:
-        arguments: after `xfm`.
+        situation: its files are there.
+        names: paths of what is ready-made.
         here: folder to run in.
         output: file for what it prints.
-        env: variables that differ from this process's; None takes one away.
-        shell: script that runs the command as `"$@"`.
-        during: called while the command runs.
-        seconds: that it may take.
     """
-    command = [*XFM, *arguments]
-    if shell is not None:
-        command = ["bash", "-c", shell, "hostile", *command]
+    command = [*XFM, *situation.arguments(names)]
+    if situation.shell is not None:
+        command = ["bash", "-c", situation.shell, "hostile", *command]
     began, why = time.monotonic(), ""
-    with Watched(command, here, env, output) as running:
+    with Watched(command, here, situation.env, output) as running:
         try:
-            if during is not None:
-                during(running)
+            if situation.during is not None:
+                situation.during(running)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             why = str(error)
-        why = why or _watch(running, began + seconds)
+        why = why or _watch(running, began + situation.seconds)
         status = running.process.poll() if not why else None
         took = time.monotonic() - began
         left = running.left(_GRACE)

@@ -1,33 +1,22 @@
 """Every situation, by the same rules; `pytest tests/hostile -k NAME` runs some."""
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.hostile import areas_models, areas_options, areas_places, areas_signals, areas_tables, areas_worlds
 from tests.hostile.checks import faults, snapshot
-from tests.hostile.registry import SITUATIONS
 from tests.hostile.running import run
-from tests.hostile.situation import Situation
+from tests.processes import can_unshare
 
-
-def can_unshare() -> bool:
-    """Whether name spaces of one's own can be had: as root, in containers not always."""
-    return not subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode
+AREAS = (areas_tables, areas_models, areas_options, areas_worlds, areas_places, areas_signals)
+SITUATIONS = [situation for area in AREAS for situation in area.SITUATIONS]
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
-def test_situation(
-    situation: Situation,
-    names: dict[str, str],
-    here: Path,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_situation(situation, names, here, tmp_path, request, record_property):
     if not (situation.quick or request.config.getoption("--hostile-all", default=None)):
         pytest.skip("make hostile runs it")
     if situation.unshare and not can_unshare():
@@ -35,34 +24,20 @@ def test_situation(
     names = {**names, "here": str(here), "space": " ", "python": sys.executable}
     situation.place(here, names)
     before, kept = snapshot(here), snapshot(Path(names["ready"]))
-    ending = run(
-        situation.arguments(names),
-        here,
-        tmp_path / "output.txt",
-        situation.env,
-        situation.shell,
-        situation.during,
-        situation.seconds,
-    )
+    ending = run(situation, names, here, tmp_path / "output.txt")
     found = faults(situation, ending, before, snapshot(here))
     if snapshot(Path(names["ready"])) != kept:
         found.append("the ready-made files changed")
-    words = [line for line in ending.output.splitlines() if line.startswith("xfm:")] or ending.output.split(
-        "\n"
-    )
-    record_property(
-        "situation",
-        json.dumps(
-            {
-                "name": situation.name,
-                "seconds": round(ending.seconds, 2),
-                "peak_mib": ending.peak >> 20,
-                "status": ending.status,
-                "faults": found,
-                "message": words[-1] if words else "",
-            }
-        ),
-    )
+    lines = ending.output.split("\n")
+    result = {
+        "name": situation.name,
+        "seconds": round(ending.seconds, 2),
+        "peak_mib": ending.peak >> 20,
+        "status": ending.status,
+        "faults": found,
+        "message": ([line for line in lines if line.startswith("xfm:")] or lines)[-1],
+    }
+    record_property("situation", json.dumps(result))
     assert not found, f"{'; '.join(found)}\n{ending.output[-3000:]}"
 
 

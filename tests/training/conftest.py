@@ -1,9 +1,8 @@
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.processes import can_unshare
 from tests.training.corpus import write_corpus
 
 
@@ -16,6 +15,5 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def may_mount() -> None:
     """Skips where a test cannot have a /dev/shm or a disk of its own."""
-    done = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
-    if os.geteuid() != 0 or done.returncode != 0:
+    if not can_unshare():
         pytest.skip("mounting needs root")

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
-
     from xfm.data.left_out import LeftOut
     from xfm.tasks.rows import Labelled
 
@@ -23,16 +24,14 @@ def require_own_folder(out: Path, command: str, model: str) -> None:
     require_free(out, frozen_maker(command, model_folder(model)))
 
 
-def add_table_options(parser: "ArgumentParser") -> None:
+def add_table_options(parser: ArgumentParser) -> None:
     """How the tables are read, and how many rows may be left out."""
-    parser.add_argument(
-        "--columns", type=str, default=None, help="what the columns are called: FIELD=COLUMN,..."
-    )
-    parser.add_argument("--pictures", type=str, default=None, help="folder that paths in tables start from")
+    option(parser, "--columns")
+    option(parser, "--pictures", "folder that paths in tables start from")
     add_max_bad(parser)
 
 
-def read_labelled_table(source: str, chosen: "Namespace", left_out: "LeftOut") -> "list[Labelled]":
+def read_labelled_table(source: str, chosen: Namespace, left_out: "LeftOut") -> "list[Labelled]":
     """Labelled pictures of a table, a folder or a hub data set.
 
     Args:

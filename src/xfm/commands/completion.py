@@ -26,6 +26,7 @@ ParserOf = Callable[[Sequence[str]], "ArgumentParser"]
 
 def parser(options: Sequence[str]) -> "ArgumentParser":
     """The options of `xfm completion`."""
+    from xfm.commands._options import option
     from xfm.config.options import new_parser
 
     parser = new_parser(
@@ -39,7 +40,7 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  source <(xfm completion zsh)         in ~/.zshrc, after compinit\n"
         "  xfm completion fish | source         in ~/.config/fish/config.fish",
     )
-    parser.add_argument("--shell", type=str, choices=list(SHELLS), required=True, help="your shell")
+    option(parser, "--shell", "your shell", choices=list(SHELLS), required=True)
     return parser
 
 

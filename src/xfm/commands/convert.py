@@ -3,20 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
+from xfm.config.load import load_recipe, recipe_names
 from xfm.config.options import new_parser
 from xfm.config.pixels import NORMALISATIONS
 from xfm.config.tasks import task_specs
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
 
-
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm convert`."""
-    from xfm.config.load import recipe_names
-
     parser = new_parser(
         words=["file", "out"],
         prog="xfm convert",
@@ -29,49 +27,39 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm convert sst2.th models/sst2 --tokenizer roberta-base/ --task text-classification\n"
         "  xfm convert imagenet.th models/imagenet --normalisation imagenet",
     )
-    parser.add_argument(
-        "--file", type=str, required=True, help="the checkpoint: .th, .pt, or safetensors with its names"
-    )
-    parser.add_argument("--out", type=str, required=True, help="model folder to write")
-    parser.add_argument(
+    option(parser, "--file", "the checkpoint: .th, .pt, or safetensors with its names", required=True)
+    option(parser, "--out", "model folder to write", required=True)
+    option(
+        parser,
         "--tokenizer",
-        type=str,
-        default=None,
-        help="tokenizer.json, or a folder with it or with vocab.json and merges.txt (RoBERTa's)",
+        "tokenizer.json, or a folder with it or with vocab.json and merges.txt (RoBERTa's)",
     )
     known = ", ".join(recipe_names())
-    parser.add_argument(
+    option(
+        parser,
         "--recipe",
-        type=str,
-        default="base",
-        help=f"gives what no tensor shows, such as dropout: one of {known}, or a YAML file",
+        f"gives what no tensor shows, such as dropout: one of {known}, or a YAML file",
+        "base",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--task",
-        type=str,
+        "where the tensors leave it open",
         choices=[spec.name for spec in task_specs(tunable=True)],
-        default=None,
-        help="where the tensors leave it open",
     )
-    parser.add_argument(
-        "--heads", type=int, default=None, help="attention heads of text and fusion, if not the recipe's"
-    )
-    parser.add_argument(
+    option(parser, "--heads", "attention heads of text and fusion, if not the recipe's", type=int)
+    option(
+        parser,
         "--normalisation",
-        type=str,
+        "mean and deviation of the pixels (pre-training used clip)",
         choices=list(NORMALISATIONS),
-        default=None,
-        help="mean and deviation of the pixels (pre-training used clip)",
     )
-    parser.add_argument(
-        "--ignore", type=str, default="", help="beginnings of names of tensors to leave out, with commas"
-    )
+    option(parser, "--ignore", "beginnings of names of tensors to leave out, with commas", "")
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """`xfm convert`."""
-    from xfm.config.load import load_recipe
     from xfm.files import file_digest
     from xfm.interop.loading import provenance
     from xfm.interop.published.convert import Choices

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+from xfm.config.options import new_parser
 
 
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm easy-vqa`."""
-    from xfm.config.options import new_parser
-
     parser = new_parser(
         words=["model"],
         prog="xfm easy-vqa",
@@ -25,21 +23,19 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm easy-vqa --model runs/quickstart/model\n"
         "  xfm easy-vqa --model runs/quickstart/model --minutes 30 --out runs/longer",
     )
-    parser.add_argument(
-        "--model", type=str, default="runs/quickstart/model", help="folder of a pre-trained model"
-    )
-    parser.add_argument("--out", type=str, default="runs/easy-vqa", help="run folder")
-    parser.add_argument("--minutes", type=float, default=14.0, help="for everything; decides the steps")
-    parser.add_argument("--data", type=str, default=None, help="folder of the files, if not the package's")
-    parser.add_argument("--steps", type=int, default=0, help="optimiser steps instead; 0 takes what fits")
-    parser.add_argument("--resume", action="store_true", help="continue the run in the out folder exactly")
+    option(parser, "--model", "folder of a pre-trained model", "runs/quickstart/model")
+    option(parser, "--out", "run folder", "runs/easy-vqa")
+    option(parser, "--minutes", "for everything; decides the steps", 14.0)
+    option(parser, "--data", "folder of the files, if not the package's")
+    option(parser, "--steps", "optimiser steps instead; 0 takes what fits", 0)
+    option(parser, "--resume")
     add_max_bad(parser)
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    option(parser, "--device")
+    option(parser, "--quiet")
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Fine-tune on easy-VQA and show the scores."""
     from xfm.reports.summary import score_table
     from xfm.reproduce.easy_vqa import run_easy_vqa

@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
+from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.evaluation import EvaluationConfig
+from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.plain import to_plain
 from xfm.errors import UserError
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
 
-    from xfm.config.evaluation import EvaluationConfig
-
-
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm evaluate`."""
-    from xfm.config.evaluation import EvaluationConfig
-    from xfm.config.options import add_fields, new_parser
-
     parser = new_parser(
         words=["model"],
         prog="xfm evaluate",
@@ -32,27 +30,22 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm evaluate runs/reviews/model --test new.csv --columns text=review,label=stars\n"
         "  XFM_EVALUATE_SCALE=0.2 xfm evaluate runs/quickstart/model      any option from the environment",
     )
-    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
-    parser.add_argument(
-        "--world", type=str, default=None, help="folder that `xfm prepare` wrote; worlds/emoji if not given"
-    )
+    option(parser, "--model", required=True)
+    option(parser, "--world", "folder that `xfm prepare` wrote; worlds/emoji if not given")
     _add_test_options(parser)
-    parser.add_argument(
+    option(
+        parser,
         "--out",
-        type=str,
-        default=None,
-        help="folder for the results; if not given, the run's, or one below it such as evaluation-validation "
+        "folder for the results; if not given, the run's, or one below it such as evaluation-validation "
         "for another split or scale, and evaluation-NAME for rows of a table or a model that was fine-tuned",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    option(parser, "--quiet")
     add_fields(parser, EvaluationConfig)
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Evaluate a model, show the headlines and say where the report is."""
-    from xfm.config.evaluation import EvaluationConfig
-    from xfm.config.options import assemble
     from xfm.files import model_folder
 
     model, config = model_folder(chosen.model), assemble(EvaluationConfig, chosen)
@@ -90,17 +83,11 @@ _USED_BY_TEST = ("seed", "precision", "device", "max_bad")
 """Settings of an evaluation that hold for rows of a table, too."""
 
 
-def _add_test_options(parser: "ArgumentParser") -> None:
+def _add_test_options(parser: ArgumentParser) -> None:
     """What says which rows a fine-tuned model is scored on."""
-    from xfm.config.boxes import BoxFormat, BoxUnit
-
-    parser.add_argument(
-        "--test", type=str, default=None, help="table of labelled rows for a fine-tuned model"
-    )
-    parser.add_argument(
-        "--columns", type=str, default=None, help="what the columns are called: FIELD=COLUMN,..."
-    )
-    parser.add_argument("--pictures", type=str, default=None, help="folder that paths of pictures start from")
+    option(parser, "--test", "table of labelled rows for a fine-tuned model")
+    option(parser, "--columns")
+    option(parser, "--pictures")
     for name, known, meaning in (
         ("--box-format", BoxFormat, "what the four numbers of a box are; xywh if not given"),
         ("--box-unit", BoxUnit, "the unit of boxes; pixel if not given"),
@@ -108,7 +95,7 @@ def _add_test_options(parser: "ArgumentParser") -> None:
         parser.add_argument(name, type=str, choices=[one.value for one in known], default=None, help=meaning)
 
 
-def _check_choices(chosen: "Namespace", model: Path) -> None:
+def _check_choices(chosen: Namespace, model: Path) -> None:
     """Refuse a fine-tuned model of which nobody says what it is to be scored on, and options without use."""
     given = [name for name in _OF_TEST if getattr(chosen, name) is not None]
     if given:
@@ -122,10 +109,8 @@ def _check_choices(chosen: "Namespace", model: Path) -> None:
         )
 
 
-def _score_rows(chosen: "Namespace", model: Path, config: "EvaluationConfig") -> None:
+def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> None:
     """Score a fine-tuned model on the rows of a table, and say how good it is."""
-    from xfm.config.plain import to_plain
-
     values, defaults = to_plain(config), to_plain(type(config)())
     useless = [name for name in values if values[name] != defaults[name] and name not in _USED_BY_TEST]
     if useless or chosen.world is not None:

@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
 from xfm.config.options import new_parser
 from xfm.errors import UserError
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
-
 
 WRITTEN = (".th", ".pt", ".pth")
 """Ends of the names of published checkpoints."""
 
 
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm export`."""
     parser = new_parser(
         words=["model", "out"],
@@ -25,13 +23,13 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "the published X-FM code reads. `xfm convert` reads it back to the bit.",
         epilog="examples:\n  xfm export runs/quickstart/model nano.th --format published",
     )
-    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
-    parser.add_argument("--out", type=str, required=True, help="file to write: .th, .pt or .pth")
-    parser.add_argument("--format", type=str, choices=["published"], default="published", help="the format")
+    option(parser, "--model", required=True)
+    option(parser, "--out", "file to write: .th, .pt or .pth", required=True)
+    option(parser, "--format", "the format", "published", choices=["published"])
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """`xfm export`."""
     if Path(chosen.out).suffix.lower() not in WRITTEN:
         raise UserError(

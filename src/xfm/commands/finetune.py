@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
 
-    from xfm.config.task_spec import TaskSpec
+from xfm.commands._options import option
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import task_specs
 
 
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm finetune`."""
-    from xfm.config.finetune import FinetuneConfig
-    from xfm.config.options import add_fields, new_parser
-
     parser = new_parser(
         words=["task", "model"],
         prog="xfm finetune",
@@ -32,39 +31,23 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm finetune grounding --model M --train boxes.csv --box-format xyxy --out runs/g\n"
         "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
     )
-    parser.add_argument("--task", type=str, required=True, help="one of the above")
-    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
-    parser.add_argument("--train", type=str, required=True, help="table with the training rows")
-    parser.add_argument(
-        "--validation",
-        type=str,
-        default=None,
-        help="validation rows; a share of the training rows if not given",
-    )
-    parser.add_argument(
-        "--test", type=str, default=None, help="test rows; likewise if --validation is not given"
-    )
-    parser.add_argument("--out", type=str, required=True, help="folder for model, scores, report and logs")
-    parser.add_argument(
-        "--columns", type=str, default="", help="what the columns are called: FIELD=COLUMN,..."
-    )
-    parser.add_argument("--pictures", type=str, default=None, help="folder that paths of pictures start from")
-    parser.add_argument(
-        "--split",
-        type=str,
-        default=None,
-        help="split.json or folder of an earlier run, to part the rows as it did",
-    )
-    parser.add_argument("--resume", action="store_true", help="continue the run in the out folder exactly")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    option(parser, "--task", "one of the above", required=True)
+    option(parser, "--model", required=True)
+    option(parser, "--train", "table with the training rows", required=True)
+    option(parser, "--validation", "validation rows; a share of the training rows if not given")
+    option(parser, "--test", "test rows; likewise if --validation is not given")
+    option(parser, "--out", "folder for model, scores, report and logs", required=True)
+    option(parser, "--columns", default="")
+    option(parser, "--pictures")
+    option(parser, "--split", "split.json or folder of an earlier run, to part the rows as it did")
+    option(parser, "--resume")
+    option(parser, "--quiet")
     add_fields(parser, FinetuneConfig)
     return parser
 
 
 def _tasks() -> str:
     """Every task that models are fine-tuned for, with its fields."""
-    from xfm.config.tasks import task_specs
-
     specs = task_specs(tunable=True)
     width = max(len(spec.name) for spec in specs)
     return "\n".join(f"  {spec.name:<{width}}  {fields_of(spec)}" for spec in specs)
@@ -81,11 +64,8 @@ def fields_of(spec: "TaskSpec") -> str:
     )
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Fine-tune, show the scores and say where everything is."""
-    from xfm.config.finetune import FinetuneConfig
-    from xfm.config.options import assemble
-
     config = assemble(FinetuneConfig, chosen)
     from xfm.finetuning.from_tables import finetune
     from xfm.finetuning.report import REPORT

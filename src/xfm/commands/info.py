@@ -3,19 +3,17 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
+from xfm.config.load import recipe_names
+from xfm.config.options import new_parser
 from xfm.errors import UserError
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
 
-
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm info`."""
-    from xfm.config.load import recipe_names
-    from xfm.config.options import new_parser
-
     parser = new_parser(
         prog="xfm info",
         description="Print configuration, parameters of each part and provenance of a model folder, a\n"
@@ -27,11 +25,11 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
     parser.add_argument(
         "path", type=str, nargs="*", metavar="PATH", help="folder, file or recipe; several are shown in turn"
     )
-    parser.add_argument("--model", type=str, default=None, help="folder of a model, or of a finished run")
+    option(parser, "--model")
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Describe what was named."""
     from xfm.info import PUBLISHED, describe
 

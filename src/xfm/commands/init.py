@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
 from xfm.config.load import load_recipe, recipe_names
 from xfm.config.next_command import command_line
 from xfm.config.options import new_parser
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
 
-
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm init`."""
     parser = new_parser(
         words=["out"],
@@ -25,21 +24,15 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm init --language hf:answerdotai/ModernBERT-base --vision timm:vit_base_patch16_dinov3 OUT\n"
         "  xfm pretrain --recipe base --init.model models/base",
     )
-    parser.add_argument("--out", type=str, required=True, help="model folder to write")
-    parser.add_argument(
-        "--language", type=str, required=True, help="RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME"
-    )
-    parser.add_argument(
-        "--vision", type=str, required=True, help="BEiT by folder, file or hub name, or timm:NAME"
-    )
+    option(parser, "--out", "model folder to write", required=True)
+    option(parser, "--language", "RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME", required=True)
+    option(parser, "--vision", "BEiT by folder, file or hub name, or timm:NAME", required=True)
     known = ", ".join(recipe_names())
-    parser.add_argument(
-        "--recipe", type=str, default="base", help=f"whose fusion encoder: {known}, or a YAML file"
-    )
+    option(parser, "--recipe", f"whose fusion encoder: {known}, or a YAML file", "base")
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Compose the model and write its folder."""
     recipe = load_recipe(chosen.recipe)
     asked = {"command": "init", "language": chosen.language, "vision": chosen.vision, "recipe": chosen.recipe}

@@ -6,6 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.spelling import early_word
@@ -15,14 +18,12 @@ from xfm.errors import UserError, printable
 from xfm.inference.predict.inputs import add_inputs, chosen_source
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
-
     from xfm.inference.base import Pipeline
     from xfm.inference.predict.reading import RowSource
     from xfm.inference.predict.run import Outcome
 
 
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm predict`; the task that they begin with adds its own."""
     task = _task_of(options)
     what = f"The task reads {_columns(task)}.\n" if task else f"Tasks:\n{_tasks()}\n"
@@ -46,54 +47,33 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm predict vqa --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
         "      --columns image=photo,question=q --keep id --max-bad 20",
     )
-    parser.add_argument("--task", type=str, required=True, help="what to answer")
-    parser.add_argument("--model", type=str, required=True, help="model folder, run, or name on the hub")
+    option(parser, "--task", "what to answer", required=True)
+    option(parser, "--model", "model folder, run, or name on the hub", required=True)
     add_inputs(task, parser)
-    parser.add_argument(
-        "--out", type=str, default=None, help="JSON-lines file to write or to go on with, instead of printing"
-    )
-    parser.add_argument(
-        "--columns", type=str, default="", help="what the columns are called: FIELD=COLUMN,..."
-    )
-    parser.add_argument("--keep", type=str, default="", help="columns to copy to the answers, with commas")
-    parser.add_argument(
-        "--pictures", type=str, default=None, help="folder that paths start from, if not the input's"
-    )
+    option(parser, "--out", "JSON-lines file to write or to go on with, instead of printing")
+    option(parser, "--columns", default="")
+    option(parser, "--keep", "columns to copy to the answers, with commas", "")
+    option(parser, "--pictures", "folder that paths start from, if not the input's")
     add_max_bad(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with what OUT holds, as happens without it, too"
-    )
-    parser.add_argument("--restart", action="store_true", help="throw away what OUT holds")
-    parser.add_argument(
-        "--allow-urls", action="store_true", help="fetch pictures from public http(s) addresses"
-    )
-    parser.add_argument("--batch-size", type=int, default=32, help="rows per pass")
-    parser.add_argument(
-        "--precision", type=str, default="fp32", help="fp32, bf16, or auto: bf16 where it is faster"
-    )
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument(
-        "--workers", type=int, default=None, help="threads that read pictures; four with a GPU, none without"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    option(parser, "--resume", "go on with what OUT holds, as happens without it, too", False)
+    option(parser, "--restart", "throw away what OUT holds", False)
+    option(parser, "--allow-urls", "fetch pictures from public http(s) addresses", False)
+    option(parser, "--batch-size", "rows per pass", 32)
+    option(parser, "--precision", "fp32, bf16, or auto: bf16 where it is faster", "fp32")
+    option(parser, "--device")
+    option(parser, "--workers", "threads that read pictures; four with a GPU, none without", type=int)
+    option(parser, "--quiet")
     if task is not None:
         _add_options_of(task, parser)
     return parser
 
 
-def _add_options_of(task: TaskSpec, parser: "ArgumentParser") -> None:
+def _add_options_of(task: TaskSpec, parser: ArgumentParser) -> None:
     """What only this task is asked."""
     if task is RETRIEVAL:
-        parser.add_argument(
-            "--gallery",
-            type=str,
-            default=None,
-            help="candidates: a folder of pictures, or a table (text or image)",
-        )
+        option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
     if task is GROUNDING:
-        parser.add_argument(
-            "--draw", type=str, default=None, help="folder for the pictures, each with its box, by row number"
-        )
+        option(parser, "--draw", "folder for the pictures, each with its box, by row number")
     if fields(task.options):
         add_fields(parser, task.options)
 
@@ -119,7 +99,7 @@ def _tasks() -> str:
     return "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
 
 
-def _check(chosen: "Namespace", task: TaskSpec) -> None:
+def _check(chosen: Namespace, task: TaskSpec) -> None:
     """Refuse options that do not suit one another."""
     if chosen.resume and chosen.restart:
         raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
@@ -130,7 +110,7 @@ def _check(chosen: "Namespace", task: TaskSpec) -> None:
         raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Answer the rows, and say how many there were where they are not printed."""
     task = task_spec(chosen.task)
     options = assemble(task.options, chosen)
@@ -180,7 +160,7 @@ def run(chosen: "Namespace") -> None:
 
 
 def _print(
-    chosen: "Namespace", pipe: "Pipeline[Any, Any]", source: "RowSource", options: Any, root: Path | None
+    chosen: Namespace, pipe: "Pipeline[Any, Any]", source: "RowSource", options: Any, root: Path | None
 ) -> None:
     """Answer on standard output."""
     from xfm.data.left_out import LeftOut, left_out_lines

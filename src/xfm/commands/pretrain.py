@@ -4,23 +4,21 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
+from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
+from xfm.config.next_command import command_line
+from xfm.config.options import add_fields, assemble, new_parser, parse
+from xfm.config.recipe import Recipe
+from xfm.config.training import Change
 from xfm.errors import UserError
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
-
-    from xfm.config.recipe import Recipe
-    from xfm.config.training import Change
+from xfm.paths import home_path
 
 
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm pretrain`; their defaults are the values of the recipe that the options name."""
-    from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
-    from xfm.config.options import add_fields, new_parser
-    from xfm.config.recipe import Recipe
-
     recipe = _chosen_recipe(options)
     parser = new_parser(
         RECIPE_ENV,
@@ -37,29 +35,24 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         f"  {RECIPE_ENV}_TRAINING__STEPS=100 xfm pretrain      any option from the environment",
     )
     known = ", ".join(recipe_names())
-    parser.add_argument("--recipe", type=str, default=recipe, help=f"one of {known}, or a YAML file")
-    parser.add_argument("--out", type=str, default=None, help="run folder; runs/NAME if not given")
-    parser.add_argument("--resume", action="store_true", help="continue the run in the out folder exactly")
-    parser.add_argument(
+    option(parser, "--recipe", f"one of {known}, or a YAML file", recipe)
+    option(parser, "--out", "run folder; runs/NAME if not given")
+    option(parser, "--resume")
+    option(
+        parser,
         "--allow-changed",
-        type=str,
-        default="",
-        help="with --resume, what may be otherwise than before: data, processes, or both with a comma",
+        "with --resume, what may be otherwise than before: data, processes, or both with a comma",
+        "",
     )
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument(
-        "--compile", action="store_true", help="run the encoders through torch.compile (for GPUs)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    option(parser, "--device")
+    option(parser, "--compile", "run the encoders through torch.compile (for GPUs)", False)
+    option(parser, "--quiet")
     add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
     return parser
 
 
 def _chosen_recipe(options: Sequence[str]) -> str:
     """The recipe that the options name; to resume, the configuration that the run's folder keeps."""
-    from xfm.config.load import RECIPE_ENV, read_recipe
-    from xfm.paths import home_path
-
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
     place = os.environ.get(f"{RECIPE_ENV}_OUT", os.environ.get(f"{RECIPE_ENV}_FOLDER"))
@@ -74,12 +67,8 @@ def _chosen_recipe(options: Sequence[str]) -> str:
     return str(kept) if os.path.lexists(kept) else recipe
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Pre-train what the options say, or resume."""
-    from xfm.config.next_command import command_line
-    from xfm.config.options import assemble
-    from xfm.config.recipe import Recipe
-
     recipe, allowed = assemble(Recipe, chosen), _changes(chosen.allow_changed)
     folder = Path(chosen.out or Path("runs") / recipe.name)
     first = os.environ.get("RANK", "0") == "0"
@@ -109,7 +98,6 @@ def run(chosen: "Namespace") -> None:
 
 def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
     """The last lines: what was out of the ordinary."""
-    from xfm.config.load import read_recipe
     from xfm.training.flags import last_lines, of_pretraining
 
     ends = [stretch.stop for stretch in recipe.stretches()]
@@ -119,19 +107,14 @@ def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
 
 def _changes(names: str) -> "frozenset[Change]":
     """What a resumed run may have otherwise."""
-    from xfm.config.training import Change
-
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in [*Change]]:
         raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
     return frozenset(map(Change, wanted))
 
 
-def _notes(recipe: "Recipe", chosen: "Namespace") -> list[str]:
+def _notes(recipe: "Recipe", chosen: Namespace) -> list[str]:
     """What to know before a run: options that do not hold in every phase, a recipe that is not read."""
-    from xfm.config.load import read_recipe
-    from xfm.config.options import parse
-
     options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
     source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
     notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))

@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
 
 from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder
+from xfm.commands._options import option
+from xfm.config.linear import LinearEvaluationConfig
+from xfm.config.options import add_fields, assemble, new_parser
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
 
-
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm probe`."""
-    from xfm.config.linear import LinearEvaluationConfig
-    from xfm.config.options import add_fields, new_parser
-
     parser = new_parser(
         words=["model"],
         prog="xfm probe",
@@ -28,27 +26,20 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm probe runs/quickstart/model --train pets/train --test pets/test --methods linear,head,knn\n"
         "  XFM_PROBE_SEED=1 xfm probe ...      any option from the environment",
     )
-    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
-    parser.add_argument("--train", type=str, required=True, help=f"labelled pictures: {TABLES}")
-    parser.add_argument("--test", type=str, required=True, help="labelled pictures that are scored")
-    parser.add_argument("--validation", type=str, default=None, help="labelled pictures that choose C")
+    option(parser, "--model", required=True)
+    option(parser, "--train", f"labelled pictures: {TABLES}", required=True)
+    option(parser, "--test", "labelled pictures that are scored", required=True)
+    option(parser, "--validation", "labelled pictures that choose C")
     add_table_options(parser)
-    parser.add_argument("--out", type=str, default="runs/probe", help="folder for the results")
-    parser.add_argument(
-        "--cache", type=str, default=None, help="folder of the cached features; OUT/features if not given"
-    )
-    parser.add_argument(
-        "--save", action="store_true", help="write the linear probe as a model folder, OUT/model"
-    )
+    option(parser, "--out", "folder for the results", "runs/probe")
+    option(parser, "--cache")
+    option(parser, "--save", "write the linear probe as a model folder, OUT/model", False)
     add_fields(parser, LinearEvaluationConfig)
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Evaluate frozen features and show the scores."""
-    from xfm.config.linear import LinearEvaluationConfig
-    from xfm.config.options import assemble
-
     config, out = assemble(LinearEvaluationConfig, chosen), Path(chosen.out)
     from xfm.data.left_out import BAD_FILE, LeftOut
     from xfm.frozen.run import METRICS, MODEL, LabelledSplits, evaluate_frozen

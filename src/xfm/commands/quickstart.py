@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
+from xfm.config.options import new_parser
 
 
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm quickstart`."""
-    from xfm.config.options import new_parser
-
     parser = new_parser(
         prog="xfm quickstart",
         description="Build the embedded world, pre-train `nano` on it from scratch, evaluate the model in\n"
@@ -21,15 +20,13 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm quickstart --smoke        the same path on a tiny budget\n"
         "  xfm quickstart --budget 60    train longer",
     )
-    parser.add_argument("--out", type=str, default="runs/quickstart", help="run folder")
-    parser.add_argument(
-        "--budget", type=float, default=25.0, help="minutes for all stages; scales the schedule"
-    )
-    parser.add_argument("--smoke", action="store_true", help="the same path on a tiny budget")
+    option(parser, "--out", "run folder", "runs/quickstart")
+    option(parser, "--budget", "minutes for all stages; scales the schedule", 25.0)
+    option(parser, "--smoke", "the same path on a tiny budget", False)
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Walk the whole path."""
     from xfm.quickstart import quickstart
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
+from xfm.config.options import new_parser
 from xfm.errors import UserError
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
 
 _LAYOUT = """\
 The data folder holds the official files as their authors publish them, unpacked and otherwise untouched:
@@ -24,10 +24,8 @@ The data folder holds the official files as their authors publish them, unpacked
 and the data sets of linear evaluation as torchvision lays them out. --list says it of each benchmark."""
 
 
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm reproduce`."""
-    from xfm.config.options import new_parser
-
     parser = new_parser(
         prog="xfm reproduce",
         usage="xfm reproduce [BENCHMARK ...] [--list] [--model MODEL --data FOLDER] [--out FOLDER] [--smoke]",
@@ -43,24 +41,20 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm reproduce nlvr2 --model M --data /data --set settings.batch_size=4",
     )
     parser.add_argument("benchmarks", type=str, nargs="*", metavar="BENCHMARK", help="see --list")
-    parser.add_argument("--list", action="store_true", help="what belongs where in the data folder")
-    parser.add_argument("--model", type=str, default=None, help="folder of the model, or a published file")
-    parser.add_argument("--data", type=str, default="data", help="folder of the official files")
-    parser.add_argument("--out", type=str, default="runs/reproduce", help="folder for results and runs")
-    parser.add_argument(
-        "--protocols", type=str, default="", help="FT, LE, ZS or several: FT,ZS; all if not given"
-    )
-    parser.add_argument("--smoke", action="store_true", help="few rows and steps, to try the path")
-    parser.add_argument(
-        "--set", type=str, default="", help="change recipes: settings.lr=1e-5,epochs=3 (see recipes/finetune)"
-    )
+    option(parser, "--list", "what belongs where in the data folder", False)
+    option(parser, "--model", "folder of the model, or a published file")
+    option(parser, "--data", "folder of the official files", "data")
+    option(parser, "--out", "folder for results and runs", "runs/reproduce")
+    option(parser, "--protocols", "FT, LE, ZS or several: FT,ZS; all if not given", "")
+    option(parser, "--smoke", "few rows and steps, to try the path", False)
+    option(parser, "--set", "change recipes: settings.lr=1e-5,epochs=3 (see recipes/finetune)", "")
     add_max_bad(parser)
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    option(parser, "--device")
+    option(parser, "--quiet")
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Print the table, list what belongs where, or run benchmarks and print the table."""
     names: list[str] = list(chosen.benchmarks or [])
     if chosen.list:
@@ -84,7 +78,7 @@ def run(chosen: "Namespace") -> None:
         print(f"Every score is in {chosen.out}/BENCHMARK/PROTOCOL/official.json.")
 
 
-def _run(chosen: "Namespace", names: Sequence[str]) -> None:
+def _run(chosen: Namespace, names: Sequence[str]) -> None:
     from xfm.reproduce.published import Protocol
     from xfm.reproduce.run import find_jobs, run_jobs
 

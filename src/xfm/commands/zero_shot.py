@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
 
 from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder
+from xfm.commands._options import option
+from xfm.config.linear import FeatureConfig
+from xfm.config.options import add_fields, assemble, new_parser
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
 
-
-def parser(options: Sequence[str]) -> "ArgumentParser":
+def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm zero-shot`."""
-    from xfm.config.linear import FeatureConfig
-    from xfm.config.options import add_fields, new_parser
     from xfm.frozen.prompt_templates import template_names
 
     parser = new_parser(
@@ -26,34 +25,28 @@ def parser(options: Sequence[str]) -> "ArgumentParser":
         "  xfm zero-shot runs/quickstart/model --test pets/test --templates pets\n"
         "  xfm zero-shot runs/quickstart/model --test test.csv --templates mine.txt --names names.txt",
     )
-    parser.add_argument("--model", type=str, required=True, help="folder of a model, or of a finished run")
-    parser.add_argument("--test", type=str, required=True, help=f"labelled pictures: {TABLES}")
+    option(parser, "--model", required=True)
+    option(parser, "--test", f"labelled pictures: {TABLES}", required=True)
     add_table_options(parser)
-    parser.add_argument(
+    option(
+        parser,
         "--templates",
-        type=str,
-        default="general",
-        help=f"one of {', '.join(template_names())}, or a text file with a template a line, {{}} for a name",
+        f"one of {', '.join(template_names())}, or a text file with a template a line, {{}} for a name",
+        "general",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--names",
-        type=str,
-        default=None,
-        help="text file with LABEL=NAME lines: what labels are called, and the classes that no picture has",
+        "text file with LABEL=NAME lines: what labels are called, and the classes that no picture has",
     )
-    parser.add_argument("--out", type=str, default="runs/zero-shot", help="folder for the results")
-    parser.add_argument(
-        "--cache", type=str, default=None, help="folder of the cached features; OUT/features if not given"
-    )
+    option(parser, "--out", "folder for the results", "runs/zero-shot")
+    option(parser, "--cache")
     add_fields(parser, FeatureConfig)
     return parser
 
 
-def run(chosen: "Namespace") -> None:
+def run(chosen: Namespace) -> None:
     """Classify pictures without training and show the scores."""
-    from xfm.config.linear import FeatureConfig
-    from xfm.config.options import assemble
-
     config, out = assemble(FeatureConfig, chosen), Path(chosen.out)
     from xfm.data.left_out import BAD_FILE, LeftOut
     from xfm.frozen.prompt_templates import read_names

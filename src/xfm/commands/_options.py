@@ -1,0 +1,35 @@
+"""Options as the commands have them: their default gives their kind, and shared ones have one text."""
+
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+_SHARED: dict[str, tuple[str, Any]] = {
+    "--model": ("folder of a model, or of a finished run", None),
+    "--columns": ("what the columns are called: FIELD=COLUMN,...", None),
+    "--pictures": ("folder that paths of pictures start from", None),
+    "--cache": ("folder of the cached features; OUT/features if not given", None),
+    "--resume": ("continue the run in the out folder exactly", False),
+    "--device": ("auto, cpu, cuda, cuda:1, ...", "auto"),
+    "--quiet": ("no progress bars", False),
+}
+"""What an option of several commands means, and its default."""
+
+
+def option(parser: ArgumentParser, name: str, meaning: str = "", default: Any = None, **more: Any) -> None:
+    """Add an option to a command.
+
+    Args:
+        parser: the command's.
+        name: with its dashes.
+        meaning: its help; the shared one if not given.
+        default: decides the kind: a text where it is None, a switch where it is False.
+        more: what else argparse takes, such as `choices`.
+    """
+    if not meaning:
+        meaning, default = _SHARED[name][0], default if default is not None else _SHARED[name][1]
+    if default is False:
+        parser.add_argument(name, action="store_true", help=meaning)
+    else:
+        kind = str if default is None else type(default)
+        parser.add_argument(name, **{"type": kind, "default": default, "help": meaning, **more})
