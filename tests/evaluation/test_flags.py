@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tests.evaluation.tiny import save_tiny_model, write_world
+from tests.reports.written import page_of
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.evaluation.flags import flags_of
 from xfm.evaluation.run import evaluate
@@ -32,7 +33,7 @@ def test_flags_are_kept_and_shown(tmp_path: Path) -> None:
     config = EvaluationConfig(parts=(Part.HARD,))
     evaluate(model, world, tmp_path / "out", config, False, [Flag(What.SMOKE, "a tiny <world>")])
     assert [flag.what for flag in stored_flags(tmp_path / "out")] == [What.SMOKE, What.ROUGH, What.INCOMPLETE]
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = page_of(tmp_path / "out")
     assert "a tiny &lt;world&gt;." in page
     assert page.count("Read the scores with this in mind") == 1
     assert stored_flags(tmp_path / "elsewhere") == []

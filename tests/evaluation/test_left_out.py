@@ -1,6 +1,5 @@
 """Bad pictures of a world: their rows are left out, counted and kept beside the scores."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
-from xfm.cli import main
+from tests.finetuning.conftest import done, refused
+from tests.reports.written import details_of, page_of
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.reports.scores import REQUIRED_KEYS, read_scores
 
@@ -34,26 +34,23 @@ def test_no_part_ends_with_a_bad_picture(
 ) -> None:
     (world, bad), out = spoilt, tmp_path / "out"
     model = save_tiny_model(tmp_path / "model")
-    given = ["evaluate", str(model), "--world", str(world), "--out", str(out), "--scale", "0.01", "--quiet"]
-    assert main([*given, "--max-bad", "0"]) == 2
-    assert re.search(r"tasks/\w+/\w+\.jsonl.*\.png.*--max-bad leaves out 0", capsys.readouterr().err)
-    assert main([*given, "--max-bad", "1000"]) == 0
-    said = capsys.readouterr().out
+    given = ("evaluate", model, "--world", world, "--out", out, "--scale", 0.01, "--max-bad")
+    refused(capsys, ["tasks/", ".jsonl", ".png", "--max-bad leaves out 0"], *given, 0)
+    said = done(capsys, *given, 1000)
     assert set(REQUIRED_KEYS) <= set(read_scores(out / "metrics.json"))
-    kept = json.loads((out / "evaluation.json").read_text())["left_out"]
+    kept = details_of(out)["left_out"]
     assert re.search(rf"{len(kept['rows'])} of \d+ rows were left out: .*all in {out / BAD_FILE}", said)
     assert {row["place"] for row in kept["rows"]} == {*read_bad_rows(out)}
     named = " ".join(row["error"] for row in kept["rows"])
     tasks = {split.partition("/")[0] for split in kept["by_split"]}
     assert tasks >= {"category", "vqa", "reasoning", "grounding", "retrieval", "masked_token"}
     assert any(path.name in named for path in bad.values())
-    page = (out / "report.html").read_text()
+    page = page_of(out)
     assert "Something was left out" in page
     assert kept["rows"][0]["place"] in page
     # Parts that left out something are run again, so that a picture that was mended counts.
     good = next(path for path in sorted(world.rglob("*.png")) if path not in bad.values())
     for path in bad.values():
         shutil.copy(good, path)
-    assert main([*given, "--max-bad", "0"]) == 0
-    assert "left out" not in capsys.readouterr().out
+    assert "left out" not in done(capsys, *given, 0)
     assert not (out / BAD_FILE).exists()

@@ -19,15 +19,7 @@ CAPTIONS = [
 def test_masks_cover_whole_content_words(pretrained: Pretrained, share: float) -> None:
     tokenizer = pretrained.tokenizer
     masked = mask_captions(tokenizer, CAPTIONS, share, seed=0)
-    plain = tokenizer.encode_batch(
-        [
-            "a red square left of a blue square",
-            "the yellow square it is",
-            "a purplish rhombus",
-            "it is of the",
-        ],
-        40,
-    )
+    plain = tokenizer.encode_batch([CAPTIONS[0], "the yellow square it is", *CAPTIONS[2:]], 40)
     chosen = masked.labels != IGNORED
     assert torch.equal(torch.where(chosen, masked.labels, masked.tokens.ids), plain.ids)
     assert (masked.tokens.ids[chosen] == tokenizer.mask).all()

@@ -1,12 +1,16 @@
 import json
 import re
 import shutil
-from html.parser import HTMLParser
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.evaluation.conftest import HOSTILE
+from tests.reports.written import Page, page_of
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation.examples import pick_examples
@@ -14,50 +18,35 @@ from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.run import evaluate
 from xfm.reports.charts import read_log
 from xfm.reports.labels import is_bound, loss_name
-from xfm.reports.scores import REQUIRED_KEYS, Score
+from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.summary import summary
 
-VOID = {"meta", "col", "img", "br", "link", "input", "hr"}
+
+@pytest.fixture
+def page(results: Path) -> str:
+    return page_of(results)
 
 
-class Balanced(HTMLParser):
-    """Checks that tags close in order, and collects what a browser would fetch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-        self.scripts = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.scripts += tag == "script"
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+@contextmanager
+def changed(file: Path) -> Iterator[Any]:
+    """What a file of JSON holds, to be changed."""
+    content = json.loads(file.read_text())
+    yield content
+    file.write_text(json.dumps(content))
 
 
-def test_page_is_whole_and_asks_nothing_from_outside(results: Path) -> None:
-    page = (results / "report.html").read_text()
-    parser = Balanced()
-    parser.feed(page)
-    assert parser.open == []
-    assert parser.scripts == 0
-    assert all(address.startswith(("data:image/jpeg", "#")) for address in parser.addresses)
-    assert len(parser.addresses) > 50
+def test_page_is_whole_and_asks_nothing_from_outside(page: str) -> None:
+    parsed = Page(page)
+    assert "script" not in parsed.tags
+    assert all(address.startswith(("data:image/jpeg", "#")) for address in parsed.addresses)
+    assert len(parsed.addresses) > 50
     assert "http://" not in page
     assert "https://" not in page
     assert "url(" not in page.replace("url(#", "")
 
 
-def test_page_lists_every_key_with_its_numbers(results: Path) -> None:
-    page = (results / "report.html").read_text()
-    keys = set(json.loads((results / "metrics.json").read_text()))
+def test_page_lists_every_key_with_its_numbers(results: Path, page: str) -> None:
+    keys = set(read_scores(results / "metrics.json"))
     assert set(REQUIRED_KEYS) <= keys
     for key in keys:
         assert (f"<code>{key}</code>" in page) != is_bound(key)  # bounds stand under their score
@@ -68,9 +57,8 @@ def test_page_lists_every_key_with_its_numbers(results: Path) -> None:
 
 
 def test_missing_scores_are_said(copy: Path) -> None:
-    scores = json.loads((copy / "metrics.json").read_text())
-    del scores["vqa/seen/accuracy"]
-    (copy / "metrics.json").write_text(json.dumps(scores))
+    with changed(copy / "metrics.json") as scores:
+        del scores["vqa/seen/accuracy"]
     page = write_report(copy).read_text()
     assert "not complete" in page
     assert "<code>vqa/seen/accuracy</code>" in page
@@ -78,19 +66,15 @@ def test_missing_scores_are_said(copy: Path) -> None:
 
 def test_text_from_data_is_escaped(copy: Path, tiny_world: Path) -> None:
     for path in (copy / "parts").iterdir():
-        content = json.loads(path.read_text())
-        content["examples"] = _poisoned(content["examples"])
-        content["baselines"] = {key: {HOSTILE: 0.1} for key in content["baselines"]}
-        path.write_text(json.dumps(content))
-    details = json.loads((copy / "evaluation.json").read_text())
-    details["provenance"] = {"recipe": HOSTILE, "init": {"model": HOSTILE}, "steps": HOSTILE}
-    (copy / "evaluation.json").write_text(json.dumps(details))
+        with changed(path) as content:
+            content["examples"] = _poisoned(content["examples"])
+            content["baselines"] = {key: {HOSTILE: 0.1} for key in content["baselines"]}
+    with changed(copy / "evaluation.json") as details:
+        details["provenance"] = {"recipe": HOSTILE, "init": {"model": HOSTILE}, "steps": HOSTILE}
     page = write_report(copy, log=copy / "log.jsonl", world=tiny_world).read_text()
     assert "<script" not in page
     assert "alert(&" in page
-    parser = Balanced()
-    parser.feed(page)
-    assert (parser.open, parser.scripts) == ([], 0)
+    assert "script" not in Page(page).tags
 
 
 def _poisoned(value: object) -> object:
@@ -124,33 +108,35 @@ def test_phases_are_marked(copy: Path) -> None:
     settings = {"training": {"steps": 20}, "curriculum": [{"until": 0.5}, {"until": 1.0}]}
     assert phase_ends({"provenance": {"settings": settings}}) == [10]
     assert phase_ends({"provenance": {"recipe": "tiny"}}) == []
-    details = json.loads((copy / "evaluation.json").read_text())
-    details["provenance"]["settings"] = settings
-    (copy / "evaluation.json").write_text(json.dumps(details))
+    with changed(copy / "evaluation.json") as details:
+        details["provenance"]["settings"] = settings
     page = write_report(copy, log=copy / "log.jsonl").read_text()
     assert "a phase of the curriculum ends (step 10)" in page
     assert "pairs: image-text contrast (ITC)" not in page
-    assert [loss_name(name) for name in ("pair/itc", "region/imlm", "text/mlm", "image/mim", "new/x")] == [
-        "pairs: image-text contrast (ITC)",
-        "regions: masked tokens given the picture (IMLM)",
-        "masked tokens of plain text (MLM)",
-        "pictures: masked patches (MIM)",
-        "new/x",
-    ]
 
 
-def test_a_small_run_looks_small(results: Path) -> None:
-    page = (results / "report.html").read_text()
-    assert (
-        "its scale is 0.01, where 1 is the full evaluation and some of the scores below rest on only" in page
-    )
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pair/itc", "pairs: image-text contrast (ITC)"),
+        ("region/imlm", "regions: masked tokens given the picture (IMLM)"),
+        ("text/mlm", "masked tokens of plain text (MLM)"),
+        ("image/mim", "pictures: masked patches (MIM)"),
+        ("new/x", "new/x"),
+    ],
+)
+def test_losses_in_words(name: str, words: str) -> None:
+    assert loss_name(name) == words
+
+
+def test_a_small_run_looks_small(page: str) -> None:
+    assert "its scale is 0.01, where 1 is the full evaluation and some of the scores below rest on" in page
     assert "12 cases" in page  # of retrieval
     assert small_run({"vqa/seen/accuracy": Score(0.5, 0.1, None, 1000, 0)}, 1.0) == ""
     assert "only 199 cases" in small_run({"vqa/seen/accuracy": Score(0.5, 0.1, None, 199, 0)}, 1.0)
 
 
-def test_names_are_words(results: Path) -> None:
-    page = (results / "report.html").read_text()
+def test_names_are_words(page: str) -> None:
     visible = re.sub(r"<code>.*?</code>|<pre>.*?</pre>|<svg.*?</svg>", "", page, flags=re.DOTALL)
     for raw in (r"Grounding: seen", r"<td>vqa</td>", r"wrong image", r"masked_tokens", "fine- tuning"):
         assert not re.search(raw, visible), raw
@@ -158,8 +144,7 @@ def test_names_are_words(results: Path) -> None:
     assert "wrong picture" in visible
 
 
-def test_a_gain_is_in_points_and_has_no_bar(results: Path) -> None:
-    page = (results / "report.html").read_text()
+def test_a_gain_is_in_points_and_has_no_bar(page: str) -> None:
     (row,) = re.findall(r"<tr>(?:(?!</tr>).)*retrieval/seen/rerank_gain</code>.*?</tr>", page, re.DOTALL)
     assert re.search(r"<b>[+-]?\d+\.\d points</b>", row)
     assert "<svg" not in row
@@ -169,7 +154,7 @@ def test_a_gain_is_in_points_and_has_no_bar(results: Path) -> None:
 def test_a_validation_report_says_so(results: Path, tiny_world: Path, tmp_path: Path) -> None:
     config = EvaluationConfig(scale=0.01, validation=True, parts=[Part.MASKED_TOKENS, Part.RETRIEVAL])
     scores = evaluate(results / "model", tiny_world, tmp_path, config, progress=False)
-    page = (tmp_path / "report.html").read_text()
+    page = page_of(tmp_path)
     assert "on validation cases that no training saw" in page
     assert "on test cases" not in page
     assert "Retrieval: validation" in page
@@ -177,12 +162,8 @@ def test_a_validation_report_says_so(results: Path, tiny_world: Path, tmp_path: 
 
 
 def test_examples_show_right_and_wrong_cases() -> None:
-    right = [True] * 30 + [False] * 30
-    places = pick_examples(right, 10, seed=0)
-    assert sum(right[place] for place in places) == 5
-    assert len(set(places)) == 10
-    mostly_right = [True] * 30 + [False] * 2
-    places = pick_examples(mostly_right, 10, seed=0)
-    assert sum(not mostly_right[place] for place in places) == 2
-    assert len(places) == 10
-    assert len(pick_examples([False] * 3, 10, seed=0)) == 3
+    for right, wrong, shown_right, shown_wrong in ((30, 30, 5, 5), (30, 2, 8, 2), (0, 3, 0, 3)):
+        cases = [True] * right + [False] * wrong
+        places = pick_examples(cases, 10, seed=0)
+        shown = Counter(cases[place] for place in places)
+        assert (shown[True], shown[False], len(set(places))) == (shown_right, shown_wrong, len(places))

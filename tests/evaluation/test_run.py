@@ -13,12 +13,15 @@ import pytest
 
 from tests.evaluation.conftest import CONFIG
 from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
-from xfm.cli import main
+from tests.finetuning.conftest import answers
+from tests.folders import content
+from tests.refusals import expect_refusal
+from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.errors import UserError
 from xfm.evaluation import run
 from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
+from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.run import evaluate
 from xfm.modeling.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
@@ -34,14 +37,13 @@ def evaluated(folder: Path, world: Path, model: Path | None = None, **changes: A
 def test_every_required_key_has_a_complete_score(results: Path) -> None:
     scores = read_scores(results / "metrics.json")
     assert set(REQUIRED_KEYS) <= set(scores)
-    for key, content in json.loads((results / "metrics.json").read_text()).items():
-        assert set(content) == {"value", "chance", "baseline", "n", "seed"}
+    for key, score in scores.items():
         assert len(key.split("/")) == 3
         low = -1.0 if "gain" in key else 0.0
-        assert low <= content["value"] <= 1.0
-        assert 0.0 <= content["chance"] <= 1.0
-        assert content["baseline"] is None or 0.0 <= content["baseline"] <= 1.0
-        assert content["n"] > 0
+        assert low <= score.value <= 1.0
+        assert 0.0 <= score.chance <= 1.0
+        assert score.baseline is None or 0.0 <= score.baseline <= 1.0
+        assert score.n > 0
 
 
 CHANCES = {
@@ -74,7 +76,7 @@ def test_chance_guesses_and_the_baseline_knows_what_is_frequent(
 
 def test_all_parts_are_listed(results: Path) -> None:
     assert set(PARTS) == set(Part)
-    details = json.loads((results / "evaluation.json").read_text())
+    details = details_of(results)
     assert set(details["seconds"]) == {part.value for part in Part}
     assert details["provenance"] == {"recipe": "tiny"}
 
@@ -141,7 +143,7 @@ def test_a_part_alone_joins_the_others(copy: Path, tiny_world: Path, monkeypatch
 def test_a_part_joins_those_of_an_older_version(copy: Path, tiny_world: Path) -> None:
     """A setting that was not there yet had its default."""
     before = read_scores(copy / "metrics.json")
-    details = json.loads((copy / "evaluation.json").read_text())
+    details = details_of(copy)
     del details["config"]["masked_share"], details["config"]["vqa"]["muon_lr"]
     (copy / "evaluation.json").write_text(json.dumps(details))
     assert evaluated(copy, tiny_world, parts=[Part.HARD]) == before
@@ -159,10 +161,10 @@ def test_a_part_joins_those_of_an_older_version(copy: Path, tiny_world: Path) ->
 def test_an_evaluation_is_not_replaced_by_another(
     copy: Path, tiny_world: Path, change: dict[str, object], message: str
 ) -> None:
-    before = {path.name: path.read_bytes() for path in copy.rglob("*.json")}
-    with pytest.raises(UserError, match=f"{message}: give another folder, such as --out .*run-2"):
+    before = content(copy)
+    with expect_refusal(f"{message}: give another folder, such as --out {copy}-2"):
         evaluated(copy, tiny_world, **change)
-    assert {path.name: path.read_bytes() for path in copy.rglob("*.json")} == before
+    assert content(copy) == before
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -175,15 +177,11 @@ def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path, s
     (world / "world.json").write_text("{}")
     save_tiny_model(copy.with_name("new") / "model", seed=2)
     before = content(copy)
-    with pytest.raises(UserError, match=r"run holds results of `xfm evaluate` .*, of another data: give"):
+    with expect_refusal(f"{copy} holds results of `xfm evaluate`", "of another data: give"):
         evaluated(copy, world)
-    with pytest.raises(UserError, match=r", of another model: give another folder, such as --out .*run-2"):
+    with expect_refusal("of another model: give another folder", f"--out {copy}-2"):
         evaluated(copy, tiny_world, copy.with_name("new") / "model")
     assert content(copy) == before
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nothing_is_promised_where_nothing_was_finished(
@@ -222,18 +220,18 @@ def test_missing_packages_are_named_at_once(
     tmp_path: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "find_spec", lambda name: None if name == "sklearn" else object())
-    with pytest.raises(UserError, match=r"needs scikit-learn: pip install 'xfm\[report\]'"):
+    with expect_refusal("needs scikit-learn: pip install 'xfm[report]'"):
         evaluated(tmp_path, tiny_world, tmp_path / "nowhere")
 
 
 def test_a_missing_model_is_named(tmp_path: Path, tiny_world: Path) -> None:
-    with pytest.raises(UserError, match="nowhere"):
+    with expect_refusal("nowhere"):
         evaluated(tmp_path, tiny_world, tmp_path / "nowhere")
 
 
 def test_a_missing_task_file_is_named(results: Path, tmp_path: Path) -> None:
     (tmp_path / "world" / "tasks").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"seen.jsonl is missing: build the world"):
+    with expect_refusal("seen.jsonl is missing: build the world"):
         evaluated(tmp_path, tmp_path / "world", results / "model")
 
 
@@ -243,15 +241,10 @@ def test_the_models_of_the_fine_tunings_are_kept(
 ) -> None:
     """Each answers by the command that is shown, as the scores say, and may be scored on other rows."""
     models = kept_models(results, tiny_world)
-    assert [one.part for one in models] == [
-        Part.VQA,
-        Part.REASONING,
-        Part.GROUNDING,
-        Part.ENTAILMENT,
-        Part.PARAPHRASE,
-    ]
-    details = json.loads((results / "evaluation.json").read_text())
-    page = (results / "report.html").read_text()
+    assert [one.part for one in models] == [*TUNED]
+    details = details_of(results)
+    page = page_of(results)
+    answered = {}
     monkeypatch.chdir(tmp_path)
     for one in models:
         assert details["models"][one.part.value] == one.command
@@ -259,20 +252,10 @@ def test_the_models_of_the_fine_tunings_are_kept(
         assert one.command in listing(models)
         assert load_model(one.folder).provenance["fine_tuned_from"] == str(results / "model")
         words = shlex.split(one.command)
-        assert main([*words[1:], "--quiet", "--device", "cpu"]) == 0
-        answers = [
-            json.loads(line) for line in Path(words[words.index("--out") + 1]).read_text().splitlines()
-        ]
-        rows = Path(words[words.index("--input") + 1]).read_text().splitlines()
-        assert len(answers) == len(rows) > 0
-    told = [
-        json.loads(line)["prediction"] for line in Path("entailment-answers.jsonl").read_text().splitlines()
-    ]
-    truth = [
-        json.loads(line)["label"]
-        for line in (tiny_world / "tasks/entailment/test.jsonl").read_text().splitlines()
-    ]
-    right = [one[0]["label"] == str(label).lower() for one, label in zip(told, truth, strict=True)]
+        rows = json_lines(Path(words[words.index("--input") + 1]))
+        answered[one.part] = list(zip(rows, answers(one.command), strict=True))
+        assert rows
+    right = [told[0]["label"] == str(row["label"]).lower() for row, told in answered[Part.ENTAILMENT]]
     assert read_scores(results / "metrics.json")["entailment/test/accuracy"].value == np.mean(right)
 
 
@@ -281,7 +264,7 @@ def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_
     evaluated(tmp_path / "out", tiny_world, model, parts=[Part.PARAPHRASE], keep_models=False)
     assert kept_models(tmp_path / "out", tiny_world) == []
     assert not (tmp_path / "out" / "tasks").exists()
-    assert "Models to ask" not in (tmp_path / "out" / "report.html").read_text()
+    assert "Models to ask" not in page_of(tmp_path / "out")
 
 
 def test_a_part_from_the_cache_keeps_its_model(

@@ -1,9 +1,10 @@
 """A tiny model and a tiny world of coloured squares, with every task file of the embedded world."""
 
 import json
+from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +14,11 @@ from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionCo
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 from xfm.modeling.folder import Preprocessing, Pretrained, save_model
 from xfm.modeling.xfm import XFM
+from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.splits import SplitRows
 
+T = TypeVar("T", bound=Task[Any, Any, Any])
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (230, 210, 40)}
 SIDE = 32
 MANIFEST = {
@@ -35,6 +40,15 @@ def tiny_pretrained(seed: int = 1) -> Pretrained:
     )
     torch.manual_seed(seed)
     return Pretrained(XFM(config).eval(), tokenizer, Preprocessing(SIDE), {"recipe": "tiny"})
+
+
+def tiny_task(
+    kind: type[T], rows: Sequence[Any] | SplitRows[Any], labels: tuple[str, ...] = (), **settings: Any
+) -> T:
+    """A task of the tiny model, on training rows if these are not split."""
+    pretrained = tiny_pretrained()
+    data = rows if isinstance(rows, SplitRows) else SplitRows(rows, labels=labels)
+    return kind(pretrained, Pictures(pretrained.preprocessing), data, TaskSettings(**settings))
 
 
 def tiny_tokenizer() -> Tokenizer:

@@ -1,9 +1,8 @@
-import json
 import os
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 import xfm
 from tests.evaluation.tiny import save_tiny_model
+from tests.reports.written import json_lines
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
@@ -56,18 +56,43 @@ def on_sample(
 ) -> FinetuneResult:
     """Fine-tune on the sample of a task, or on its copy in another folder."""
     file, columns = FILES[kind]
-    return xfm.finetune(
-        kind, model, folder / file, out, columns=columns, config=config, progress=False, **more
-    )
+    return on_table(model, folder / file, out, config, kind, columns=columns, **more)
 
 
-def refused(capsys: pytest.CaptureFixture[str], command: str, *arguments: object) -> str:
-    """The one line with which a command ends that a user has to mend."""
+def on_table(
+    model: Path,
+    table: Path,
+    out: Path,
+    config: FinetuneConfig = SHORT,
+    kind: str = "text-classification",
+    **more: Any,
+) -> FinetuneResult:
+    """Fine-tune on a table without a word."""
+    return xfm.finetune(kind, model, table, out, config=config, progress=False, **more)
+
+
+def text_table(folder: Path, rows: Iterable[str], name: str = "a.csv") -> Path:
+    """A table of texts with their labels."""
+    path = folder / name
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    return path
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str], words: Iterable[str], command: str, *arguments: object
+) -> None:
+    """A command ends with one line that a user can mend it by; it holds the words."""
     assert main([command, *map(str, arguments), "--quiet", "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("xfm: ")
     assert error.count("\n") == 1
-    return error
+    assert [word for word in words if word not in error] == [], error
+
+
+def done(capsys: pytest.CaptureFixture[str], command: str, *arguments: object) -> str:
+    """What a command that ends well prints."""
+    assert main([command, *map(str, arguments), "--quiet", "--device", "cpu"]) == 0
+    return capsys.readouterr().out
 
 
 def answers(next_command: str) -> list[Any]:
@@ -76,7 +101,7 @@ def answers(next_command: str) -> list[Any]:
     assert xfm_itself == "xfm"
     assert main(words) == 0
     written = Path(words[words.index("--out") + 1])
-    return [json.loads(line)["prediction"] for line in written.read_text().splitlines()]
+    return [line["prediction"] for line in json_lines(written)]
 
 
 @contextmanager

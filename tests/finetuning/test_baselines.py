@@ -1,9 +1,9 @@
 """Strong simple baselines: what they are, what they are given, and that they never end a run."""
 
-import csv
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,21 +12,17 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-import xfm
-from tests.evaluation.tiny import draw, tiny_pretrained
-from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
+from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
+from tests.finetuning.conftest import SAMPLES, SHORT, on_sample, on_table, text_table
+from tests.reports.written import page_of
 from xfm.finetuning.baselines import material, texts
 from xfm.finetuning.baselines.linear import PENALTIES, Rows, logistic, ridge
 from xfm.finetuning.baselines.material import Material, TooSlow
 from xfm.finetuning.baselines.run import strong_baselines
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.finetuning.leaderboard import Sort, Use
-from xfm.modeling.folder import Preprocessing
-from xfm.tasks.base import TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled, LabelledText
-from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 
 KINDS = {
@@ -36,30 +32,25 @@ KINDS = {
 }
 
 
-def package_table(path: Path, rows: int = 240) -> Path:
+def packages(rows: int = 240) -> Iterator[str]:
     """Short descriptions of three kinds of packages; every word is of one kind, between others of none."""
     rng = random.Random(0)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label"])
-        for place in range(rows):
-            kind = [*KINDS][place % 3]
-            words = rng.sample(KINDS[kind].split(), 2) + rng.sample(["tool", "for", "the", "small", "new"], 3)
-            rng.shuffle(words)
-            writer.writerow([" ".join(words) + f" {place}", kind])
-    return path
+    for place in range(rows):
+        kind = [*KINDS][place % 3]
+        words = rng.sample(KINDS[kind].split(), 2) + rng.sample(["tool", "for", "the", "small", "new"], 3)
+        rng.shuffle(words)
+        yield f"{' '.join(words)} {place},{kind}"
 
 
 def test_an_untrained_model_loses_to_tf_idf_and_everything_says_so(model: Path, tmp_path: Path) -> None:
-    table = package_table(tmp_path / "packages.csv")
-    done = xfm.finetune("text-classification", model, table, tmp_path / "out", config=SHORT, progress=False)
+    done = on_table(model, text_table(tmp_path, packages()), tmp_path / "out")
     board = done.leaderboards["test"]
     assert (board.use, board.places[0].name) == (Use.BASELINE, "TF-IDF + logistic regression")
     assert done.verdict.startswith("Use TF-IDF + logistic regression: ")
     assert "chosen on the validation rows" in board.places[0].note
     score = done.scores["text-classification/test/accuracy"]
     assert score.baseline == board.places[0].value > 0.9
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = page_of(tmp_path / "out")
     assert done.verdict in page
     assert "C = " in page
 
@@ -89,11 +80,8 @@ def test_values_have_a_ridge() -> None:
 
 
 def text_material(rows: list[LabelledText]) -> Material:
-    pretrained = tiny_pretrained()
-    task = TextClassificationTask(
-        pretrained, Pictures(Preprocessing(32)), SplitRows(rows, labels=("a", "b")), TaskSettings()
-    )
-    return Material(task, pretrained, Pictures(pretrained.preprocessing), rows, rows[:8], {"test": rows[:10]})
+    task = tiny_task(TextClassificationTask, rows, ("a", "b"))
+    return Material(task, tiny_pretrained(), task.pictures, rows, rows[:8], {"test": rows[:10]})
 
 
 def test_a_baseline_that_fails_is_named_with_the_reason() -> None:
@@ -128,12 +116,8 @@ def picture_material(tmp_path: Path, budget: float) -> Material:
         path = tmp_path / f"{place}.png"
         draw("red" if place % 2 else "blue", "green", jitter=place).save(path)
         rows.append(Labelled(path, "red" if place % 2 else "blue"))
-    pretrained = tiny_pretrained()
-    pictures = Pictures(pretrained.preprocessing)
-    task = ImageClassificationTask(
-        pretrained, pictures, SplitRows(rows, labels=("blue", "red")), TaskSettings()
-    )
-    return Material(task, pretrained, pictures, rows[40:], rows[20:40], {"test": rows[:20]}, budget=budget)
+    task, tests = tiny_task(ImageClassificationTask, rows, ("blue", "red")), {"test": rows[:20]}
+    return Material(task, tiny_pretrained(), task.pictures, rows[40:], rows[20:40], tests, budget=budget)
 
 
 def test_pictures_are_encoded_once_and_told_apart(tmp_path: Path) -> None:
@@ -171,7 +155,7 @@ def test_they_can_be_switched_off(model: Path, tmp_path: Path) -> None:
     assert not [place for place in board.places if place.sort in (Sort.STRONG, Sort.ABLATION)]
     assert board.use is Use.OPEN
     assert "--baseline false" in board.verdict
-    assert "--baseline false" in (tmp_path / "out" / "report.html").read_text()
+    assert "--baseline false" in page_of(tmp_path / "out")
 
 
 def test_without_scikit_learn_the_run_is_saved_and_says_what_to_install(model: Path, tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """A fine-tuning says what was out of the ordinary, in its report and last."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from tests.finetuning.conftest import SAMPLES
-from xfm.cli import main
+from tests.finetuning.conftest import SAMPLES, done
+from tests.reports.written import details_of, page_of
 from xfm.finetuning.flags import few_rows, flags_of, unfinished
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.watch import Look
@@ -50,13 +49,10 @@ def test_a_shortened_run_is_flagged_in_the_report_and_in_the_last_lines(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    line = ["finetune", "text-classification", "--model", str(model), "--train", str(SAMPLES / "reviews.csv")]
-    assert main([*line, "--out", str(out), "--steps", "5", "--device", "cpu", "--quiet"]) == 0
-    last = capsys.readouterr().out.splitlines()[-3:]
+    given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", out, "--steps", 5)
+    last = done(capsys, "finetune", "text-classification", *given).splitlines()[-3:]
     assert last[0].startswith("Flagged: shortened: only 5 steps, 8.3 % of the 60 that fit so many rows")
     assert last[1].startswith("Flagged: few rows: ")
     assert last[2].startswith("Verdict: ")
-    page = (out / "report.html").read_text()
-    assert "only 5 steps, 8.3 % of the 60 that fit so many rows" in page
-    flags = json.loads((out / "evaluation.json").read_text())["flags"]
-    assert [flag["what"] for flag in flags] == ["shortened", "few rows"]
+    assert "only 5 steps, 8.3 % of the 60 that fit so many rows" in page_of(out)
+    assert [flag["what"] for flag in details_of(out)["flags"]] == ["shortened", "few rows"]

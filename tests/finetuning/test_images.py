@@ -1,7 +1,6 @@
 """Full fine-tuning of image classification: variations, mixing, layers, averages, exactly resumed."""
 
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from PIL import Image
 
 import xfm
 from tests.data.picture_kinds import base, saved
-from tests.evaluation.tiny import COLOURS, tiny_pretrained
+from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
+from tests.finetuning.conftest import on_sample
+from tests.reports.written import details_of, json_lines
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
 from xfm.config.task import ImageHead
@@ -21,7 +22,7 @@ from xfm.config.training import Grouping, Precision, Schedule
 from xfm.data.classification import Mixer
 from xfm.finetuning.from_rows import finetune_rows
 from xfm.modeling.folder import load_model
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import Blanked
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled
@@ -52,9 +53,7 @@ def data(tmp_path):
 
 
 def task(data, **settings):
-    settings = TaskSettings(batch_size=4, precision=Precision.FP32, **settings)
-    pretrained = tiny_pretrained()
-    return ImageClassificationTask(pretrained, Pictures(pretrained.preprocessing), data, settings)
+    return tiny_task(ImageClassificationTask, data, batch_size=4, precision=Precision.FP32, **settings)
 
 
 def test_varied_batches_go_on_anywhere(data):
@@ -98,14 +97,10 @@ def test_drop_path_of_a_timm_encoder():
     from xfm.config.model import TimmVisionConfig
     from xfm.modeling.timm_vision import TimmVision
 
-    config = TimmVisionConfig(
-        32, 16, architecture="vit_tiny_patch16_224", width=192, depth=12, heads=3, drop_path=0.0
-    )
-    vision = TimmVision(config)
+    vision = TimmVision(TimmVisionConfig(32, 16, 192, 12, 3, architecture="vit_tiny_patch16_224"))
     vision.set_drop_path(0.11)
-    rates = [
-        block.drop_path1.drop_prob for block in vision.trunk.blocks if isinstance(block.drop_path1, DropPath)
-    ]
+    drops = [block.drop_path1 for block in vision.trunk.blocks]
+    rates = [drop.drop_prob for drop in drops if isinstance(drop, DropPath)]
     assert rates == pytest.approx([0.01 * place for place in range(1, 12)])
 
 
@@ -114,9 +109,20 @@ MODERN = replace(COSINE, image=replace(LIGHT, workers=1), layer_decay=0.7, avera
 AS_PUBLISHED = replace(COSINE, image=PUBLISHED, grouping=Grouping.ONE, image_head=ImageHead.PUBLISHED)
 
 
+@pytest.fixture
+def tuned(data, model, tmp_path):
+    """Fine-tunes into a folder of that name."""
+
+    def run(name, config, resume=False):
+        out = tmp_path / name
+        return finetune_rows("image-classification", model, data, config, out, progress=False, resume=resume)
+
+    return run
+
+
 @pytest.mark.parametrize("config", [MODERN, AS_PUBLISHED], ids=["modern", "published"])
-def test_both_ways_train_and_load(config, data, model, tmp_path):
-    found = finetune_rows("image-classification", model, data, config, tmp_path / "out", progress=False)
+def test_both_ways_train_and_load(config, data, tuned):
+    found = tuned("out", config)
     loaded = load_model(found.model).task
     assert loaded.task.image_head is config.image_head
     assert loaded.task.labels == LABELS
@@ -126,26 +132,23 @@ def test_both_ways_train_and_load(config, data, model, tmp_path):
     assert again == [choice.label for choice in found.predictions["test"]]
 
 
-def test_the_average_is_what_is_scored_and_saved(data, model, tmp_path):
+def test_the_average_is_what_is_scored_and_saved(data, model, tuned, tmp_path):
     """With a decay near 1 and few steps it lies between the first weights and the last."""
     config = replace(SHORT, average=0.9, lr=1e-2)
-    last = finetune_rows(
-        "image-classification", model, data, replace(config, average=0.0), tmp_path / "a", progress=False
-    )
-    averaged = finetune_rows("image-classification", model, data, config, tmp_path / "b", progress=False)
+    last, averaged = tuned("a", replace(config, average=0.0)), tuned("b", config)
     name = "vision.blocks.1.fc1.weight"
     before = load_model(model).model.state_dict()[name]
     moves = [(load_model(found.model).model.state_dict()[name] - before).norm() for found in (averaged, last)]
     assert 0 < moves[0] < moves[1]
-    lines = [json.loads(line) for line in (tmp_path / "b" / "validation.jsonl").read_text().splitlines()]
+    lines = json_lines(tmp_path / "b" / "validation.jsonl")
     scores = averaged.task.metrics(data.valid, averaged.task.predict(data.valid))
     best = max(lines, key=lambda line: (line["accuracy"], line["step"]))
     assert scores["accuracy"] == pytest.approx(best["accuracy"])
 
 
-def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkeypatch):
+def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
     config = replace(SHORT, image=PUBLISHED, average=0.9, layer_decay=0.8)
-    whole = finetune_rows("image-classification", model, data, config, tmp_path / "whole", progress=False)
+    whole = tuned("whole", config)
     loss, calls = ImageClassificationTask.loss, []
 
     def breaking(self, batch, generator):
@@ -156,12 +159,10 @@ def test_variation_and_average_are_resumed_exactly(data, model, tmp_path, monkey
 
     monkeypatch.setattr(ImageClassificationTask, "loss", breaking)
     with pytest.raises(KeyboardInterrupt):
-        finetune_rows("image-classification", model, data, config, tmp_path / "parts", progress=False)
-    resumed = finetune_rows(
-        "image-classification", model, data, config, tmp_path / "parts", progress=False, resume=True
-    )
+        tuned("parts", config)
+    resumed = tuned("parts", config, resume=True)
     assert len(calls) == 7 + 4  # from the checkpoint of step 4
-    ours, theirs = (load_model(Path(found.model)).model.state_dict() for found in (whole, resumed))
+    ours, theirs = (load_model(found.model).model.state_dict() for found in (whole, resumed))
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
 
@@ -173,13 +174,12 @@ def test_a_picture_that_ends_early_is_used_and_told_of(
     with (samples / "shapes.csv").open(newline="") as file:
         first = next(csv.DictReader(file))
     (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
-    rows, config = samples / "shapes.csv", replace(SHORT, steps=2)
-    done = xfm.finetune("image-classification", model, rows, tmp_path / "out", config=config, progress=False)
+    out, new = tmp_path / "out", tmp_path / "new"
+    done = on_sample("image-classification", model, out, replace(SHORT, steps=2), samples)
     tuned = capsys.readouterr().err
-    xfm.score(done.model, rows, tmp_path / "new", progress=False)
-    for out, said in ((tmp_path / "out", tuned), (tmp_path / "new", capsys.readouterr().err)):
-        details = json.loads((out / "evaluation.json").read_text())
-        ((place, flaw),) = details["partial_pictures"].items()
+    xfm.score(done.model, samples / "shapes.csv", new, progress=False)
+    for folder, said in ((out, tuned), (new, capsys.readouterr().err)):
+        ((place, flaw),) = details_of(folder)["partial_pictures"].items()
         assert place.endswith("shapes.csv:2")
         assert "file ends early" in flaw
         assert f"Of 1 picture the file ends early; what is there is used: {place}" in said

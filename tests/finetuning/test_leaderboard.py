@@ -1,19 +1,17 @@
 """Which model to use: intervals against scipy, and the sentence."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from tests.evaluation.tiny import tiny_pretrained
+from tests.evaluation.tiny import tiny_task
 from xfm.finetuning.baselines.run import Found, scored
 from xfm.finetuning.leaderboard import Leaderboard, Place, Sort, System, Use, leaderboard, verdict
-from xfm.modeling.folder import Preprocessing
-from xfm.tasks.base import TaskSettings
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.base import Task
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.text_regression import TextRegressionTask
 
@@ -31,13 +29,23 @@ def answers(right: Sequence[bool]) -> tuple[list[LabelledText], list[str]]:
 
 def placed(model: Sequence[bool], rival: Sequence[bool], groups: np.ndarray | None = None) -> Leaderboard:
     rows, _ = answers(model)
-    task = TextClassificationTask(
-        tiny_pretrained(), Pictures(Preprocessing(32)), SplitRows(rows, labels=LABELS), TaskSettings()
-    )
-    systems = []
-    for name, sort, hits in (("this model", Sort.MODEL, model), ("simple", Sort.STRONG, rival)):
-        guesses = [task.labels.certain(label) for label in answers(hits)[1]]
-        systems.append(System(name, sort, scored(task, {"test": rows}, {"test": guesses})))
+    task = tiny_task(TextClassificationTask, rows, LABELS)
+    guesses = [[task.labels.certain(label) for label in answers(hits)[1]] for hits in (model, rival)]
+    return board_of(task, rows, *guesses, groups)
+
+
+def board_of(
+    task: Task[Any, Any, Any],
+    rows: list[LabelledText],
+    model: list[Any],
+    rival: list[Any],
+    groups: np.ndarray | None = None,
+) -> Leaderboard:
+    """The board of two systems that guess so."""
+    named = (("this model", Sort.MODEL, model), ("simple", Sort.STRONG, rival))
+    systems = [
+        System(name, sort, scored(task, {"test": rows}, {"test": guesses})) for name, sort, guesses in named
+    ]
     return leaderboard(task, "test", rows, systems, np.arange(len(rows)) if groups is None else groups, {})
 
 
@@ -92,46 +100,27 @@ def test_metrics_that_are_no_means_are_paired_too() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=80)
     rows = [LabelledText(str(place), float(value)) for place, value in enumerate(values)]
-    task = TextRegressionTask(tiny_pretrained(), Pictures(Preprocessing(32)), SplitRows(rows), TaskSettings())
-    guesses = {"this model": values + 3 * rng.normal(size=80), "simple": values + 0.1 * rng.normal(size=80)}
-    systems = [
-        System(
-            name,
-            Sort.MODEL if place == 0 else Sort.STRONG,
-            scored(task, {"test": rows}, {"test": own.tolist()}),
-        )
-        for place, (name, own) in enumerate(guesses.items())
-    ]
-    board = leaderboard(task, "test", rows, systems, np.arange(80), {})
+    model, simple = values + 3 * rng.normal(size=80), values + 0.1 * rng.normal(size=80)
+    board = board_of(tiny_task(TextRegressionTask, rows), rows, model.tolist(), simple.tolist())
     assert board.use is Use.BASELINE
-    assert board.places[0].value == pytest.approx(np.corrcoef(values, guesses["simple"])[0, 1])
+    assert board.places[0].value == pytest.approx(np.corrcoef(values, simple)[0, 1])
     assert board.places[0].low is not None
     assert board.places[0].gain_low is not None
     assert board.places[0].gain_low > 0
 
 
 def test_without_strong_baselines_it_is_open() -> None:
-    places = [
-        Place("this model", Sort.MODEL, 0.7),
-        Place(
-            "most frequent class", Sort.CONSTANT, 0.2, gain=-0.5, gain_low=-0.6, gain_high=-0.4, shown=True
-        ),
-    ]
-    use, sentence = verdict(places, 100, "test", {"TF-IDF": "scikit-learn is not installed"})
+    model = Place("this model", Sort.MODEL, 0.7)
+    usual = Place("usual class", Sort.CONSTANT, 0.2, None, None, -0.5, -0.6, -0.4, shown=True)
+    use, sentence = verdict([model, usual], 100, "test", {"TF-IDF": "no scikit-learn"})
     assert use is Use.OPEN
-    for part in (
-        "No strong simple baseline was run",
-        "TF-IDF: scikit-learn is not installed",
-        "50.0 points better",
-    ):
+    for part in ("No strong simple baseline was run", "TF-IDF: no scikit-learn", "50.0 points better"):
         assert part in sentence
 
 
 def test_scores_without_rows_have_no_interval() -> None:
     rows, labels = answers([True] * 10)
-    task = TextClassificationTask(
-        tiny_pretrained(), Pictures(Preprocessing(32)), SplitRows(rows, labels=LABELS), TaskSettings()
-    )
+    task = tiny_task(TextClassificationTask, rows, LABELS)
     model = scored(task, {"test": rows}, {"test": [task.labels.certain(label) for label in labels]})
     older = Found({"test": {"accuracy": 0.3}}, {}, {})
     systems = [System("this model", Sort.MODEL, model), System("older", Sort.ABLATION, older)]
@@ -146,8 +135,6 @@ def test_what_is_no_better_than_chance_is_said() -> None:
     pixels = Place("pixels", Sort.STRONG, 0.15, 0.05, 0.36, 0.05, -0.1, 0.25)
     chance = Place("chance", Sort.CHANCE, 0.125)
     _, sentence = verdict([pixels, chance, model], 20, "test", {})
-    assert sentence.endswith(
-        "take the simpler one, pixels; none of them is shown to be better than chance (0.125)"
-    )
+    assert sentence.endswith("one, pixels; none of them is shown to be better than chance (0.125)")
     better = Place("pixels", Sort.STRONG, 0.5, 0.3, 0.7, 0.4, 0.2, 0.6, shown=True)
     assert "chance" not in verdict([better, chance, model], 20, "test", {})[1]

@@ -1,6 +1,5 @@
 """One bad picture ends no fine-tuning: its row is left out, counted, named and kept."""
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -9,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import xfm
-from tests.finetuning.conftest import FILES, SHORT, on_sample, stopped
+from tests.finetuning.conftest import FILES, SHORT, done, on_sample, on_table, refused, stopped
+from tests.reports.written import details_of, page_of
 from xfm.cli import main
 from xfm.config.image import ImageTrainingConfig
 from xfm.data.left_out import BAD_FILE, read_bad_rows
@@ -42,10 +41,10 @@ def test_a_row_with_a_bad_picture_is_left_out(kind: str, model: Path, samples: P
     done = on_sample(kind, model, out, config, samples)
     named = rf"{len(places)} of 10 rows w\w+ left out: .*{FILES[kind][0]}:\d+ \(.*{picture.name}"
     assert re.search(named, done.left_out)
-    kept = json.loads((out / "evaluation.json").read_text())["left_out"]
+    kept = details_of(out)["left_out"]
     assert {row["place"] for row in kept["rows"]} == places == {*read_bad_rows(out)}
     assert kept["by_split"] == {"train": len(places)}
-    page = (out / "report.html").read_text()
+    page = page_of(out)
     assert all(place in page for place in places)
     assert sum(len(rows) for rows in done.predictions.values()) > 0
     # The same split again, by its file, and when the picture was mended: the rows stay out.
@@ -69,9 +68,9 @@ def many(folder: Path, bad: set[int], rows: int = 20) -> Path:
     return folder / "rows.csv"
 
 
-def command(model: Path, table: Path, out: Path, *options: object) -> int:
-    given = ["--model", model, "--train", table, "--out", out, "--steps", 2, "--device", "cpu", *options]
-    return main(["finetune", "image-classification", *map(str, given), "--quiet"])
+def command(model: Path, table: Path, out: Path, *options: object) -> tuple[object, ...]:
+    given = ("--model", model, "--train", table, "--out", out, "--steps", 2, *options)
+    return "finetune", "image-classification", *given
 
 
 def test_the_last_lines_of_the_command_say_it(
@@ -79,12 +78,12 @@ def test_the_last_lines_of_the_command_say_it(
 ) -> None:
     table = many(tmp_path / "data", {3, 8})
     (tmp_path / "data" / "pictures" / "8.png").unlink()
-    assert command(model, table, tmp_path / "out") == 0
-    shown = capsys.readouterr().out
+    shown = done(capsys, *command(model, table, tmp_path / "out"))
     file = tmp_path / "out" / BAD_FILE
     assert re.search(rf"2 of 20 rows were left out: {table}:5 \(.*3\.png.*\); all in {file}", shown)
-    assert {*read_bad_rows(tmp_path / "out")} == {f"{table}:5", f"{table}:10"}
-    assert "No such file" in read_bad_rows(tmp_path / "out")[f"{table}:10"]
+    lost = read_bad_rows(tmp_path / "out")
+    assert lost.keys() == {f"{table}:5", f"{table}:10"}
+    assert "No such file" in lost[f"{table}:10"]
 
 
 def test_a_folder_says_what_it_passes_over(
@@ -98,45 +97,36 @@ def test_a_folder_says_what_it_passes_over(
         shutil.copy(tmp_path / "data" / "pictures" / f"{number}.png", target)
     (tmp_path / "photos" / "red" / "2.png").write_bytes(BROKEN)
     (tmp_path / "photos" / "red" / "a.mov").write_bytes(b"")
-    assert command(model, tmp_path / "photos", tmp_path / "out") == 0
+    assert main([*map(str, command(model, tmp_path / "photos", tmp_path / "out")), "--quiet"]) == 0
     said = capsys.readouterr()
     assert "left out 1 .mov (red/a.mov)" in said.err
     assert "1 of 20 rows was left out" in said.out
-    kept = json.loads((tmp_path / "out" / "evaluation.json").read_text())["left_out"]
+    kept = details_of(tmp_path / "out")["left_out"]
     assert kept["folders"][0]["kinds"] == {".mov": {"count": 1, "first": ["red/a.mov"]}}
-    assert "left out 1 .mov (red/a.mov)" in (tmp_path / "out" / "report.html").read_text()
+    assert "left out 1 .mov (red/a.mov)" in page_of(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("bad", "options", "words"),
+    ("bad", "most", "words"),
     [
-        (
-            {*range(11)},
-            (),
-            r"11 of the 20 rows of \S+rows\.csv cannot be used, more than half.* --max-bad 11",
-        ),
-        ({*range(20)}, ("--max-bad", "50"), r"none of the 20 rows of \S+rows\.csv can be used"),
-        ({*range(0, 20, 2)}, ("--max-bad", "50"), "1 class: blue"),
-        (
-            {1, 2, 3, 4},
-            ("--max-bad", "3"),
-            r"rows\.csv:3: .*\(and 1 more\): 4 rows cannot be used.* 3 at most",
-        ),
-        (set(), ("--max-bad", "-1"), "max_bad is -1"),
+        ({*range(11)}, None, ["11 of the 20 rows of ", "rows.csv", "more than half", "--max-bad 11"]),
+        ({*range(20)}, 50, ["none of the 20 rows of ", "rows.csv"]),
+        ({*range(0, 20, 2)}, 50, ["1 class: blue"]),
+        ({1, 2, 3, 4}, 3, ["rows.csv:3: ", "(and 1 more): 4 rows", "3 at most"]),
+        (set(), -1, ["max_bad is -1"]),
     ],
+    ids=["more than half", "all", "a whole class", "more than may be", "a negative number"],
 )
 def test_too_many_bad_rows_are_refused(
     model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     bad: set[int],
-    options: tuple[str, ...],
-    words: str,
+    most: int | None,
+    words: list[str],
 ) -> None:
-    assert command(model, many(tmp_path / "data", bad), tmp_path / "out", *options) == 2
-    error = capsys.readouterr().err
-    assert re.search(words, error), error
-    assert error.count("\n") == 1
+    given = command(model, many(tmp_path / "data", bad), tmp_path / "out")
+    refused(capsys, words, *given, *([] if most is None else ["--max-bad", most]))
 
 
 # ---------------------------------------------------------------- pictures that go bad later
@@ -158,7 +148,7 @@ def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
 
     monkeypatch.setattr(Watch, "finished", spoil)
     config = replace(SHORT, steps=12, evaluate_every=2, patience=0, image=image)
-    done = xfm.finetune("image-classification", model, table, out, config=config, progress=False)
+    done = on_table(model, table, out, config, "image-classification")
     lost = read_bad_rows(out)
     assert {Path(place).name for place in lost} == {"3.png", "4.png"}
     assert all("blank since then" in reason for reason in lost.values())
@@ -173,8 +163,7 @@ def test_a_resumed_run_has_the_same_rows_or_is_refused(
     config = replace(SHORT, steps=8, evaluate_every=2, patience=0)
 
     def run(out: Path, resume: bool = False) -> None:
-        name = "image-classification"
-        xfm.finetune(name, model, table, out, config=config, resume=resume, progress=False)
+        on_table(model, table, out, config, "image-classification", resume=resume)
 
     run(tmp_path / "whole")
     with stopped(monkeypatch, tmp_path / "parts", 3):

@@ -1,6 +1,5 @@
 """The last line of a fine-tuning is a command that works as pasted."""
 
-import json
 import shlex
 import shutil
 from pathlib import Path
@@ -8,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import write_world
-from tests.finetuning.conftest import SAMPLES
+from tests.finetuning.conftest import SAMPLES, done
+from tests.reports.written import json_lines
 from xfm.cli import main
 from xfm.config.next_command import READ, command_line, common_folder, next_command
 from xfm.data.tables import TABLES
 
-SHORT = ["--steps", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
+SHORT = ("--steps", 1, "--batch-size", 4, "--precision", "fp32", "--baseline", "false")
 
 
 def pasted(shown: str) -> list[str]:
@@ -31,31 +31,29 @@ def test_a_folder_of_pictures_can_be_pasted(
         target = tmp_path / "photos" / ("a", "b")[number % 2] / picture.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, target)
-    line = ["finetune", "image-classification", "--model", str(model), "--train", str(tmp_path / "photos")]
-    assert main([*line, "--out", str(tmp_path / "out"), "--baseline", "false", *SHORT]) == 0
-    assert main(pasted(capsys.readouterr().out)) == 0
-    assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == 10
+    given = ("--model", model, "--train", tmp_path / "photos", "--out", tmp_path / "out", *SHORT)
+    assert main(pasted(done(capsys, "finetune", "image-classification", *given))) == 0
+    assert len(json_lines(tmp_path / "out" / "answers.jsonl")) == 10
 
 
-def test_columns_of_a_question_are_taken_over() -> None:
-    said = next_command("text-classification", "m", "a.csv", "o", "text=my review, label=stars", "pics")
-    assert said == (
-        "xfm predict text-classification --model m --input a.csv --columns 'text=my review' --pictures pics "
-        "--out o/answers.jsonl"
-    )
-    said = next_command("vqa", "m", "hub:owner/name", "o", "question=q,answer=a")
-    assert said == "xfm predict vqa --model m --input new.csv --columns question=q --out o/answers.jsonl"
-    assert "--columns left=l,right=r" in next_command(
-        "reasoning", "m", "a.csv", "o", "left=l,right=r,label=x"
-    )
-
-
-def test_a_table_that_is_no_file_here_names_no_folder_of_its_own() -> None:
-    said = next_command("retrieval", "m", "hub:owner/name", "o", "caption=c")
-    assert said == (
-        "xfm predict retrieval --model m --input new.csv --gallery photos --columns text=c,image=none "
-        "--out o/answers.jsonl"
-    )
+@pytest.mark.parametrize(
+    ("task", "given", "said"),
+    [
+        (
+            "text-classification",
+            ("a.csv", "text=my review, label=stars", "pics"),
+            "a.csv --columns 'text=my review' --pictures pics",
+        ),
+        ("vqa", ("hub:owner/name", "question=q,answer=a"), "new.csv --columns question=q"),
+        ("reasoning", ("a.csv", "left=l,right=r,label=x"), "a.csv --columns left=l,right=r"),
+        ("retrieval", ("hub:a/b", "caption=c"), "new.csv --gallery photos --columns text=c,image=none"),
+    ],
+    ids=["a text", "a table that is no file here", "two pictures", "captions of such a table"],
+)
+def test_columns_of_a_question_are_taken_over(task: str, given: tuple[str, ...], said: str) -> None:
+    table, *more = given
+    found = next_command(task, "m", table, "o", *more)
+    assert found == f"xfm predict {task} --model m --input {said} --out o/answers.jsonl"
 
 
 def test_tables_are_those_that_predict_reads() -> None:
@@ -69,30 +67,36 @@ def test_captions_search_among_their_pictures_alone(
     shutil.copytree(SAMPLES, tmp_path, dirs_exist_ok=True)
     shutil.copytree(SAMPLES / "pictures", tmp_path / "others")
     monkeypatch.chdir(tmp_path)
-    line = ["finetune", "retrieval", "--model", str(model), "--train", "captions.csv", "--out", "run"]
-    assert main([*line, "--baseline", "false", *SHORT]) == 0
-    words = pasted(capsys.readouterr().out)
+    given = ("--model", model, "--train", "captions.csv", "--out", "run", *SHORT)
+    words = pasted(done(capsys, "finetune", "retrieval", *given))
     assert words[words.index("--gallery") + 1] == "pictures"
     assert main(words) == 0
-    line = next((tmp_path / "run" / "answers.jsonl").open())
-    assert {Path(hit["image"]).parts[0] for hit in json.loads(line)["prediction"]} == {"pictures"}
+    first = json_lines(tmp_path / "run" / "answers.jsonl")[0]
+    assert {Path(hit["image"]).parts[0] for hit in first["prediction"]} == {"pictures"}
 
 
-def test_the_folder_of_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("pictures", "folder"),
+    [
+        (["HERE/a/b/1.png", "HERE/a/c/1.png"], "a"),
+        (["1.png", "a/1.png"], "."),
+        (["/x/y/1.png"], "/x/y"),
+        ([], "."),
+    ],
+)
+def test_the_folder_of_all_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[str], folder: str
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert common_folder([tmp_path / "a" / "b" / "1.png", tmp_path / "a" / "c" / "1.png"]) == Path("a")
-    assert common_folder([Path("1.png"), Path("a/1.png")]) == Path(".")
-    assert common_folder([Path("/x/y/1.png")]) == Path("/x/y")
-    assert common_folder([]) == Path(".")
+    assert common_folder([Path(one.replace("HERE", str(tmp_path))) for one in pictures]) == Path(folder)
 
 
 def test_an_evaluation_ends_with_a_command(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world, out = write_world(tmp_path / "my world"), tmp_path / "out"
-    line = ["evaluate", str(model), "--world", str(world), "--out", str(out), "--parts", "retrieval"]
-    assert main([*line, "--scale", "0.01", "--device", "cpu", "--quiet"]) == 0
-    assert main(pasted(capsys.readouterr().out)) == 0
+    given = (model, "--world", world, "--out", out, "--parts", "retrieval", "--scale", 0.01)
+    assert main(pasted(done(capsys, "evaluate", *given))) == 0
     assert (out / "vectors.jsonl").read_text()
 
 

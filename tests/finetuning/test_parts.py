@@ -9,27 +9,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.evaluation.tiny import tiny_pretrained
+from tests.evaluation.tiny import tiny_pretrained, tiny_task
+from tests.refusals import expect_refusal
+from tests.reports.written import json_lines
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.evaluation import ShortTuning
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.errors import UserError
 from xfm.finetuning.adapt import adapt, merge
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.plan import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
 from xfm.finetuning.tuning_run import tune
 from xfm.finetuning.watch import Look, Watch
-from xfm.modeling.folder import Preprocessing
 from xfm.modeling.task_models import build_task_model
-from xfm.tasks.base import TaskSettings
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 
 
@@ -59,13 +56,8 @@ def test_what_is_given_stays() -> None:
 
 def test_rates_stand_once() -> None:
     """Whoever asks for them: what a short fine-tuning or one on own data has reaches the optimiser."""
-    rates: dict[str, Any] = {
-        "lr": 1e-3,
-        "muon_lr": 2e-3,
-        "new_lr_multiplier": 7.0,
-        "weight_decay": 0.2,
-        "layer_decay": 0.5,
-    }
+    rates: dict[str, Any] = {"lr": 1e-3, "muon_lr": 2e-3, "new_lr_multiplier": 7.0}
+    rates |= {"weight_decay": 0.2, "layer_decay": 0.5}
     for config in (FinetuneConfig(**rates), ShortTuning(**rates).whole(3, Precision.FP32, "cpu")):
         optim = config.optim(200)
         assert {name: getattr(optim, name) for name in rates} == rates
@@ -89,13 +81,16 @@ class Measured:
         return self.found
 
 
+def watch_of(task: Measured, folder: Path | None, **changes: Any) -> Watch[Any, Any, Any]:
+    return Watch(task, [1], FinetuneConfig(**changes), folder, False)  # type: ignore[arg-type]
+
+
 def watched(
     values: list[float], folder: Path, patience: int = 2, steps: int = 1
 ) -> tuple[Watch, Measured, int]:
     """A watch after training until it stops: it, the task, and the last step."""
     task = Measured()
-    config = FinetuneConfig(evaluate_every=1, patience=patience, steps=steps)
-    watch = Watch(task, [1], config, folder, False)  # type: ignore[arg-type]
+    watch = watch_of(task, folder, evaluate_every=1, patience=patience, steps=steps)
     for step, value in enumerate(values, start=1):
         task.found = {"accuracy": value}
         with torch.no_grad():
@@ -121,8 +116,7 @@ def test_the_best_is_kept(tmp_path: Path, values: list[float], stopped: int, bes
     assert watch.best.step == best
     watch.restore()
     assert task.module.weight.item() == best
-    lines = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
-    assert [line["accuracy"] for line in lines] == values[:stopped]
+    assert [line["accuracy"] for line in json_lines(tmp_path / "validation.jsonl")] == values[:stopped]
 
 
 def test_no_stop_in_the_first_half_nor_without_patience(tmp_path: Path) -> None:
@@ -133,7 +127,7 @@ def test_no_stop_in_the_first_half_nor_without_patience(tmp_path: Path) -> None:
 
 def test_rows_to_look_at_need_a_folder() -> None:
     with pytest.raises(ValueError, match="folder"):
-        Watch(Measured(), [1], FinetuneConfig(), None, False)  # type: ignore[arg-type]
+        watch_of(Measured(), None)
 
 
 def test_looks_are_known_again(tmp_path: Path) -> None:
@@ -141,7 +135,7 @@ def test_looks_are_known_again(tmp_path: Path) -> None:
     with (tmp_path / "validation.jsonl").open("a") as file:
         file.write('{"step": 3, "accu')
     task = Measured()
-    watch = Watch(task, [1], FinetuneConfig(steps=1), tmp_path, False)  # type: ignore[arg-type]
+    watch = watch_of(task, tmp_path, steps=1)
     watch.resume()
     assert watch.best == Look(2, {"accuracy": 0.5})
     watch.restore()
@@ -178,10 +172,9 @@ def test_low_rank_additions_follow_from_the_seed() -> None:
     pytest.importorskip("peft")
     rows = [LabelledText("yes", "a"), LabelledText("no", "b")]
     config = FinetuneConfig(steps=2, batch_size=2, lr=1e-2, tune=TuningConfig(language=Tuning.LORA))
-    settings = TaskSettings(batch_size=2, precision=Precision.FP32)
     runs = []
     for _ in range(2):
-        task = TextClassificationTask(tiny_pretrained(), rows, settings, ("a", "b"))
+        task = tiny_task(TextClassificationTask, rows, ("a", "b"), batch_size=2, precision=Precision.FP32)
         runs.append(tune(task, config))
         torch.rand(3)
     assert runs[0].losses == runs[1].losses
@@ -195,14 +188,12 @@ def test_texts_fit() -> None:
     assert text_limit(old) == 128
     rows = [LabelledText("yes", "a", "no"), LabelledText("a red square left of a blue square", "b", "it is")]
     length = fitting_length(TextClassificationTask, rows, old.tokenizer, 128)
-    task = TextClassificationTask(
-        old, Pictures(Preprocessing(32)), SplitRows(rows, labels=("a", "b")), TaskSettings(max_tokens=length)
-    )
-    whole = TextClassificationTask(
-        old, Pictures(Preprocessing(32)), SplitRows(rows, labels=("a", "b")), TaskSettings(max_tokens=128)
+    cut, whole = (
+        tiny_task(TextClassificationTask, rows, ("a", "b"), max_tokens=most).collate(rows).tokens
+        for most in (length, 128)
     )
     assert length % 8 == 0
-    assert torch.equal(task.collate(rows).tokens.mask.sum(1), whole.collate(rows).tokens.mask.sum(1))
+    assert torch.equal(cut.mask.sum(1), whole.mask.sum(1))
     assert fitting_length(TextClassificationTask, rows, old.tokenizer, 6) == 6
 
 
@@ -218,16 +209,14 @@ def test_texts_fit() -> None:
     ],
 )
 def test_a_box_however_it_is_written(samples: Path, layout: BoxFormat, scale: BoxUnit, text: str) -> None:
-    (samples / "b.csv").write_text(f"image,phrase,box\npictures/1.png,it,{text}\n" * 1)
-    config = FinetuneConfig(box_format=layout, box_unit=scale)
-    table = samples / "b.csv"
+    table, config = samples / "b.csv", FinetuneConfig(box_format=layout, box_unit=scale)
+    table.write_text(f"image,phrase,box\npictures/1.png,it,{text}\n")
     data = read_data(GroundingTask, Tables(table, table, table), config, samples / "out")
     assert data.rows.train[0].box == pytest.approx((6 / 64, 17 / 64, 26 / 64, 37 / 64))
 
 
 @pytest.mark.parametrize("kind", ["claims.csv", "captions.csv"])
 def test_no_picture_is_in_two_splits(samples: Path, kind: str) -> None:
-
     task = task_spec("image-text-classification" if kind == "claims.csv" else "retrieval").task_class()
     head, *rows = (samples / kind).read_text().splitlines()
     twice = [row for number, row in enumerate(rows) for _ in range(1 + number % 3)]
@@ -254,8 +243,7 @@ def test_given_splits_stay(samples: Path) -> None:
 @pytest.mark.parametrize(("choose_by", "chosen"), [("", 2), ("mcc", 1)])
 def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_path: Path) -> None:
     task = Measured(accuracy=0.5, mcc=0.9)
-    config = FinetuneConfig(choose_by=choose_by, steps=4)
-    watch = Watch(task, [1], config, tmp_path, False)  # type: ignore[arg-type]
+    watch = watch_of(task, tmp_path, choose_by=choose_by, steps=4)
     watch.look(1)
     task.found = {"accuracy": 0.8, "mcc": 0.1}
     watch.look(2)
@@ -264,7 +252,6 @@ def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_pa
 
 
 def test_a_metric_that_there_is_not_is_named(tmp_path: Path) -> None:
-    config = FinetuneConfig(choose_by="f2")
-    watch = Watch(Measured(accuracy=0.5), [1], config, tmp_path, False)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="choose_by: text-classification has no f2; choose by accuracy"):
+    watch = watch_of(Measured(accuracy=0.5), tmp_path, choose_by="f2")
+    with expect_refusal("choose_by", "text-classification", "f2", "accuracy"):
         watch.check()

@@ -1,10 +1,7 @@
 """The report says what the predictions say, and nothing in it comes alive."""
 
 import csv
-import json
-import shlex
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -12,50 +9,29 @@ import torch
 from torchmetrics.classification import MulticlassCalibrationError
 
 import xfm
-from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
-from xfm.cli import main
+from tests.finetuning.conftest import SAMPLES, SHORT, answers, on_sample, on_table, text_table
+from tests.reports.written import Page, details_of, page_of
 from xfm.finetuning.report import classes_of
 from xfm.metrics.intervals import wilson_interval
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.rows import Labelled, LabelledText
+from xfm.tasks.rows import Labelled
 
 NASTY = "<script>alert('x')</script>"
 
 
-class Tags(HTMLParser):
-    """Tags, image sources and text of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.sources += [value or "" for name, value in attrs if name == "src"]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_names_and_texts_are_shown_not_run(model: Path, tmp_path: Path) -> None:
     rows = [f'"text {number} {NASTY}","{NASTY if number % 2 else "plain"}"' for number in range(30)]
-    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    xfm.finetune(
-        "text-classification", model, tmp_path / "a.csv", tmp_path / "out", config=SHORT, progress=False
-    )
-    page = Tags((tmp_path / "out" / "report.html").read_text())
+    on_table(model, text_table(tmp_path, rows), tmp_path / "out")
+    page = Page(page_of(tmp_path / "out"))
     assert "script" not in page.tags
     assert NASTY in page.text
 
 
 def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
     done = on_sample("image-classification", model, tmp_path / "out", test=SAMPLES / "shapes.csv")
-    page = Tags((tmp_path / "out" / "report.html").read_text())
+    page = Page(page_of(tmp_path / "out"))
     score = done.scores["image-classification/test/accuracy"]
     interval = wilson_interval(score.value, score.n)
     assert f"{percent(interval.low)} \u2013 {percent(interval.high)}" in page.text
@@ -71,54 +47,34 @@ def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
     off = sum(n for i, line in enumerate(found.matrix) for j, n in enumerate(line) if i != j)
     assert sum(count for _, _, count in found.confusions) == off
     wrong = round((1 - score.value) * 10)
-    assert len(page.sources) == wrong
-    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    sources = [address for address in page.addresses if not address.startswith("#")]
+    assert len(sources) == wrong
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
 
 
 def test_without_a_test_split_the_report_says_so(model: Path, tmp_path: Path) -> None:
     table = SAMPLES / "reviews.csv"
-    done = xfm.finetune(
-        "text-classification", model, table, tmp_path / "out", valid=table, config=SHORT, progress=False
-    )
+    done = on_table(model, table, tmp_path / "out", valid=table)
     assert set(done.predictions) == {"validation"}
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert "There is no test split" in page
+    assert "There is no test split" in page_of(tmp_path / "out")
 
 
 def test_what_is_next_can_be_pasted_and_wrong_cases_have_their_row(
-    model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, samples: Path, tmp_path: Path
 ) -> None:
     table = (samples / "reviews.csv").rename(samples / "my reviews.csv")
     table.write_text(table.read_text().replace("text,label", "said,label", 1))
     out = tmp_path / "out"
-    done = xfm.finetune(
-        "text-classification",
-        model,
-        table,
-        out,
-        test=table,
-        columns="text=said,label=label",
-        config=SHORT,
-        progress=False,
-    )
-    page = Tags((out / "report.html").read_text())
-    lines = table.read_text().splitlines()
-    task = done.task
-    assert isinstance(task, ClassTask)
-    rows = [LabelledText(*next(csv.reader([line]))) for line in lines[1:]]
-    wrong = [
-        number
-        for number, (row, one) in enumerate(zip(rows, done.predictions["test"], strict=True), 2)
-        if one.label != row.label
-    ]
+    done = on_table(model, table, out, test=table, columns="text=said,label=label")
+    page = Page(page_of(out))
+    _, *labels = [row[-1] for row in csv.reader(table.open())]
+    pairs = enumerate(zip(labels, done.predictions["test"], strict=True), start=2)
+    wrong = [number for number, (label, one) in pairs if one.label != label]
     assert wrong
     assert all(f"my reviews.csv:{number}" in page.text for number in wrong)
-    command = json.loads((out / "evaluation.json").read_text())["next"]
+    command = details_of(out)["next"]
     assert command in page.text
-    words = shlex.split(command)
-    assert words[0] == "xfm"
-    assert main([*words[1:], "--quiet"]) == 0
-    assert len((out / "answers.jsonl").read_text().splitlines()) == len(rows)
+    assert len(answers(command)) == len(labels)
 
 
 def test_confidence_is_shown_beside_what_is_right(model: Path, tmp_path: Path) -> None:
@@ -132,7 +88,7 @@ def test_confidence_is_shown_beside_what_is_right(model: Path, tmp_path: Path) -
     reference = MulticlassCalibrationError(num_classes=2, n_bins=15, norm="l1")(probabilities, truth)
     score = read_scores(out / "metrics.json")["image-classification/test/calibration_error"]
     assert (score.value, score.n) == (pytest.approx(float(reference), abs=1e-5), 10)
-    page = Tags((out / "report.html").read_text())
+    page = Page(page_of(out))
     assert f"Expected calibration error: {percent(score.value)}" in page.text
     assert "sure on average, and right in" in page.text
     assert "calibration_error" not in page.text  # it is no score that is better if larger
@@ -140,16 +96,8 @@ def test_confidence_is_shown_beside_what_is_right(model: Path, tmp_path: Path) -
 
 def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
     rows = [f"text {number},{number / 7}" for number in range(30)]
-    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    done = xfm.finetune(
-        "text-classification",
-        model,
-        tmp_path / "a.csv",
-        tmp_path / "out",
-        config=replace(SHORT, regression=True),
-        progress=False,
-    )
-    page = Tags((tmp_path / "out" / "report.html").read_text())
+    done = on_table(model, text_table(tmp_path, rows), tmp_path / "out", replace(SHORT, regression=True))
+    page = Page(page_of(tmp_path / "out"))
     assert "correlation (Pearson)" in page.text
     assert "Confusion matrix" not in page.text
     score = done.scores["text-classification/test/pearson"]
@@ -161,6 +109,6 @@ def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
 
 def test_curves_are_called_as_scores_are(model: Path, tmp_path: Path) -> None:
     on_sample("retrieval", model, tmp_path / "out")
-    text = Tags((tmp_path / "out" / "report.html").read_text()).text
+    text = Page(page_of(tmp_path / "out")).text
     assert "validation: picture → caption, R@1" in text
     assert "text r1" not in text

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.finetuning.conftest import on_sample, refused
+from tests.refusals import expect_refusal
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import TableRow
-from xfm.errors import UserError
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.split_file import part_as, write_split
 from xfm.tasks.text_classification import TextClassificationTask
@@ -54,20 +54,20 @@ def test_every_row_goes_where_the_split_says(numbers: set[int], seed: int) -> No
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("not json", "split.json is not a split: it must hold"),
-        ('{"rows": [2, 3]}', "split.json is not a split"),
-        ('{"rows": {"train": [2], "dev": [3]}}', "split.json is not a split"),
-        ('{"rows": {"train": [2, "3"]}}', "split.json is not a split"),
-        ('{"rows": {"train": [], "valid": [2]}}', "split.json is not a split"),
-        ('{"rows": {"train": [2, 99]}}', "split.json: .*reviews.csv has no row 99"),
-        ('{"rows": {"train": [2, 3], "valid": [3]}}', "split.json: row 3 is in train and in valid"),
-        ('{"rows": {"train": [2], "valid": [3]}}', "reviews.csv:4: the row is in no split of .*split.json"),
+        ("not json", ["not a split", '{"rows": {"train": ']),
+        ('{"rows": [2, 3]}', ["not a split"]),
+        ('{"rows": {"train": [2], "dev": [3]}}', ["not a split"]),
+        ('{"rows": {"train": [2, "3"]}}', ["not a split"]),
+        ('{"rows": {"train": [], "valid": [2]}}', ["not a split"]),
+        ('{"rows": {"train": [2, 99]}}', ["reviews.csv has no row 99"]),
+        ('{"rows": {"train": [2, 3], "valid": [3]}}', ["row 3 is in train and in valid"]),
+        ('{"rows": {"train": [2], "valid": [3]}}', ["reviews.csv:4: the row is in no split"]),
     ],
 )
-def test_a_wrong_split_is_named(samples: Path, content: str, words: str) -> None:
+def test_a_wrong_split_is_named(samples: Path, content: str, words: list[str]) -> None:
     (samples / "split.json").write_text(content)
     tables = Tables(samples / "reviews.csv", split=samples / "split.json")
-    with pytest.raises(UserError, match=words):
+    with expect_refusal("split.json", *words):
         read_data(TextClassificationTask, tables, FinetuneConfig(), samples / "out")
     assert not (samples / "out").exists()
 
@@ -76,13 +76,11 @@ def test_the_command_line_takes_a_split(
     model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, old = samples / "reviews.csv", tmp_path / "old"
-    config = FinetuneConfig(seed=3)
-    read_data(TextClassificationTask, Tables(table), config, old)
-    rest = ("--model", model, "--train", table, "--out", tmp_path / "out", "--split")
-    error = refused(capsys, "finetune", "text-classification", *rest, tmp_path / "absent.json")
-    assert "absent.json: cannot read the file" in error
-    error = refused(capsys, "finetune", "text-classification", *rest, old, "--valid", table)
-    assert "has rows of valid, and --validation is given too" in error
+    read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), old)
+    given = ("--model", model, "--train", table, "--out", tmp_path / "out", "--split")
+    given = ("finetune", "text-classification", *given)
+    refused(capsys, ["absent.json: cannot read the file"], *given, tmp_path / "absent.json")
+    refused(capsys, [f"{old} has rows of valid, and --validation"], *given, old, "--valid", table)
     done = on_sample("text-classification", model, tmp_path / "out", folder=samples, split=old)
     assert len(done.predictions["test"]) == len(json.loads((old / "split.json").read_text())["rows"]["test"])
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.finetuning.conftest import SHORT, on_sample
+from tests.reports.written import json_lines
 
 FEW = replace(SHORT, steps=2, baseline=False)
 
 
 def test_kinds_of_questions_count_their_own(model: Path, samples: Path, tmp_path: Path) -> None:
     table = samples / "questions.jsonl"
-    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    rows = json_lines(table)
     kinds = ["what colour" if row["q"].startswith("what") else "other" for row in rows]
     lines = [json.dumps({**row, "kind": kind}) for row, kind in zip(rows, kinds, strict=True)]
     table.write_text("\n".join(lines) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xfm.errors import UserError
+from tests.refusals import expect_refusal
 from xfm.reports.scores import Score, read_scores, write_json, write_scores
 
 
@@ -19,11 +19,12 @@ def test_scores_are_written_whole(tmp_path: Path) -> None:
 
 
 def test_unreadable_scores_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist"):
-        read_scores(tmp_path / "metrics.json")
-    (tmp_path / "metrics.json").write_text("[1]")
-    with pytest.raises(UserError, match="not a metrics file"):
-        read_scores(tmp_path / "metrics.json")
+    path = tmp_path / "metrics.json"
+    with expect_refusal(str(path), "does not exist"):
+        read_scores(path)
+    path.write_text("[1]")
+    with expect_refusal(str(path), "not a metrics file"):
+        read_scores(path)
 
 
 def test_a_full_disk_is_one_sentence_and_harms_nothing(
@@ -36,7 +37,7 @@ def test_a_full_disk_is_one_sentence_and_harms_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"cannot write .*a.json: No space left on device; free some space"):
+    with expect_refusal(f"cannot write {path}: No space left on device; free some space"):
         write_json(path, {"new": 2})
     monkeypatch.undo()
     assert json.loads(path.read_text()) == {"old": 1}
@@ -45,5 +46,5 @@ def test_a_full_disk_is_one_sentence_and_harms_nothing(
 
 def test_an_impossible_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write"):
+    with expect_refusal("cannot write", "below.json"):
         write_json(tmp_path / "file" / "below.json", {})
