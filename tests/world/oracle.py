@@ -42,6 +42,7 @@ def direction(words: str) -> str:
     return next(v for k, v in table.items() if k in words.split())
 
 
+OPENING = "a picture of|an image of|there is|there are|this shows|we see|a scene with|the picture shows"
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 
@@ -196,11 +197,7 @@ def parse(grammar: Grammar, text: str) -> tuple[list[Noun], list[tuple[Any, ...]
 def check_caption(grammar: Grammar, view: View, text: str, complete: bool = True) -> None:
     """Assert that a caption is true and, if `complete`, that it names every object."""
     original = text
-    text = re.sub(
-        r"^(a picture of|an image of|there is|there are|this shows|we see|a scene with|the picture shows) ",
-        "",
-        text,
-    )
+    text = re.sub(f"^({OPENING}) ", "", text)
     found = re.match(r"(two|three|four|five) (?:objects|things): ", text)
     if found:
         assert view.total == NUMBERS[found[1]], original
@@ -244,9 +241,8 @@ def check_reference(grammar: Grammar, view: View, phrase: str, box: list[int]) -
         assert all(view.size(b) != SIZES[found["size"]] for b in others), phrase
         return "size"
     if found["extreme"]:
-        index, sign = {"leftmost": (0, 1), "rightmost": (0, -1), "lowest": (1, -1)}.get(
-            found["extreme"], (1, 1)
-        )
+        sides = {"leftmost": (0, 1), "rightmost": (0, -1), "lowest": (1, -1)}
+        index, sign = sides.get(found["extreme"], (1, 1))
         assert all(sign * view.offset(o, box)[index] >= view.side * 0.09 for o in others), phrase
         return "extreme"
     if found["place"]:
@@ -313,9 +309,8 @@ def facts(grammar: Grammar, text: str) -> set[tuple[Any, ...]]:
     """What a sentence says: ("count", name, n), ("size", name, s), ("place", name, cell), ("left", a, b)."""
     text = re.sub(r"^(there is|there are|we see|the picture shows|one of the objects is) ", "", text)
     text = re.sub(r" can be seen(?= |$)", "", text)
-    text = re.sub(
-        r"^(the .*?) is (?=at|in|on|to|left|right|above|below|over|under|higher|lower)", r"\1 ", text
-    )
+    place = "at|in|on|to|left|right|above|below|over|under|higher|lower"
+    text = re.sub(rf"^(the .*?) is (?={place})", r"\1 ", text)
     if found := re.match(rf"^the ({grammar.name}) is ({'|'.join(SIZES)})$", text):
         return {("size", found[1], SIZES[found[2]])}
     nouns, statements = parse(grammar, text)
@@ -328,8 +323,7 @@ def facts(grammar: Grammar, text: str) -> set[tuple[Any, ...]]:
 def follows(grammar: Grammar, premise: str, hypothesis: str) -> bool:
     """Whether the premise says all that the hypothesis says; "a cat" says that there are some."""
     known = facts(grammar, premise)
-    some = re.search(
-        r"^(there is|the picture shows|we see|one of the objects is) an? | can be seen", hypothesis
-    )
+    opening = "there is|the picture shows|we see|one of the objects is"
+    some = re.search(rf"^({opening}) an? | can be seen", hypothesis)
     names = {f[1] for f in known if f[0] == "count"}
     return all(f in known or (some and f[0] == "count" and f[1] in names) for f in facts(grammar, hypothesis))

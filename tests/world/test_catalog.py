@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -37,10 +38,8 @@ def test_tables_name_existing_pictures(studio: Studio) -> None:
 
 
 def test_categories_are_few_and_populated(studio: Studio) -> None:
-    sizes: dict[str, int] = {}
-    for kind in studio.catalog.seen:
-        sizes[kind.category] = sizes.get(kind.category, 0) + 1
-    sizes.pop(OTHER)
+    sizes = Counter(kind.category for kind in studio.catalog.seen)
+    del sizes[OTHER]
     assert len(sizes) == 8
     assert min(sizes.values()) >= 20
 

@@ -93,8 +93,7 @@ def _check_unnamed(grammar: Grammar, view: View, text: str, answer: str, kind: Q
 
 def test_entailment_labels_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
     for seed in range(600):
-        rng = Rng("entail", seed)
-        pairs = entailments(rng, draw(studio, seed, 1 + seed % 4), studio.catalog)
+        pairs = entailments(Rng("entail", seed), draw(studio, seed, 1 + seed % 4), studio.catalog)
         assert [p.label for p in pairs].count(True) == 2
         for pair in pairs:
             assert follows(grammar, pair.text_a, pair.text_b) == pair.label, pair
@@ -102,9 +101,7 @@ def test_entailment_labels_agree_with_the_oracle(studio: Studio, grammar: Gramma
 
 def test_paraphrase_labels_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
     for seed in range(600):
-        rng = Rng("paraphrase", seed)
-        pairs = paraphrases(rng, draw(studio, seed, 1 + seed % 4), studio.catalog)
-        for pair in pairs:
+        for pair in paraphrases(Rng("paraphrase", seed), draw(studio, seed, 1 + seed % 4), studio.catalog):
             assert (facts(grammar, pair.text_a) == facts(grammar, pair.text_b)) == pair.label, pair
             assert pair.text_a != pair.text_b
 

@@ -123,11 +123,6 @@ class FilePool:
             os.close(self._open.popitem(last=False)[1])
         return descriptor
 
-    def close(self) -> None:
-        """Close every descriptor."""
-        while self._open:
-            os.close(self._open.popitem()[1])
-
 
 FILES = FilePool()
 """The descriptors of this process, shared by all sources."""
