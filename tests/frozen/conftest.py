@@ -16,14 +16,13 @@ def folder(tmp_path):
             place = tmp_path / split / name
             place.mkdir(parents=True)
             for number in range(count):
-                pixels = np.clip(np.array(colour) + rng.integers(-30, 31, (32, 32, 3)), 0, 255).astype(
-                    np.uint8
-                )
-                Image.fromarray(pixels).save(place / f"{number}.png")
+                pixels = np.clip(np.array(colour) + rng.integers(-30, 31, (32, 32, 3)), 0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.png")
     return tmp_path
 
 
 def run(folder, *options):
-    paths = {"--train": folder / "train", "--out": folder / "out"}
+    """The command on both folders, unless the options name others."""
+    paths = {"--train": folder / "train", "--test": folder / "test", "--out": folder / "out"}
     given = [str(word) for option in paths.items() for word in option]
     return main(["probe", str(folder / "model"), *given, "--features.precision", "fp32", *options])

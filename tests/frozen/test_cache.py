@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
 
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
 from xfm.config.linear import Colours, FeatureConfig, Framing, LinearEvaluationConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.frozen import cache
+from xfm.frozen import cache, source
 from xfm.frozen.cache import cached_features
 from xfm.frozen.run import build_featuriser
 from xfm.frozen.source import FilePictures, centre, pixel_batches
@@ -36,13 +37,17 @@ def rows(tmp_path):
     return found
 
 
+def encoded(rows, folder):
+    return cached_features(featuriser(), FilePictures(rows), folder, "")
+
+
 def featuriser(config=CONFIG, weights="a", both=False):
     return build_featuriser(tiny_pretrained(), weights, LinearEvaluationConfig(features=config), both)
 
 
 def test_features_are_slot_0_of_the_encoder(rows, tmp_path):
     pretrained = tiny_pretrained()
-    found = cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+    found = encoded(rows, tmp_path / "cache")
     pixels = Pictures(pretrained.preprocessing).pixels([row.image for row in rows])
     with torch.no_grad():
         expected = pretrained.model.vision(pixels)[:, 0]
@@ -51,9 +56,9 @@ def test_features_are_slot_0_of_the_encoder(rows, tmp_path):
 
 
 def test_a_second_time_nothing_is_encoded(rows, tmp_path, monkeypatch):
-    first = cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+    first = encoded(rows, tmp_path / "cache")
     monkeypatch.setattr(cache, "_vectors", None)
-    again = cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+    again = encoded(rows, tmp_path / "cache")
     assert np.array_equal(first, again)
 
 
@@ -77,11 +82,11 @@ def test_what_features_depend_on_names_them(rows):
 
 
 def test_an_interrupted_run_goes_on(rows, tmp_path, monkeypatch):
-    source, folder = FilePictures(rows), tmp_path / "cache"
-    expected = np.array(cached_features(featuriser(), source, tmp_path / "whole", ""))
+    pictures, folder = FilePictures(rows), tmp_path / "cache"
+    expected = np.array(encoded(rows, tmp_path / "whole"))
     monkeypatch.setattr(cache, "SAVED_EVERY", 1)
     read: list[int] = []
-    picture = source.picture
+    picture = pictures.picture
 
     def breaking(index: int) -> torch.Tensor:
         if index == 4 and not read.count(-1):
@@ -90,29 +95,25 @@ def test_an_interrupted_run_goes_on(rows, tmp_path, monkeypatch):
         read.append(index)
         return picture(index)
 
-    monkeypatch.setattr(source, "picture", breaking)
+    monkeypatch.setattr(pictures, "picture", breaking)
     with pytest.raises(KeyboardInterrupt):
-        cached_features(featuriser(), source, folder, "")
+        cached_features(featuriser(), pictures, folder, "")
     assert not [*folder.glob("features-????????????????.npy")]
-    found = cached_features(featuriser(), source, folder, "")
+    found = cached_features(featuriser(), pictures, folder, "")
     assert read.count(0) == 1, "the first batch was encoded twice"
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert [path.suffix for path in folder.iterdir()] == [".npy"]
 
 
 def test_a_broken_picture_is_named(rows, tmp_path):
-    rows[5].image.write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"5\.png"):
-        cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
-    rows[5].image.unlink()
-    with pytest.raises(UserError, match=r"5\.png"):
-        cached_features(featuriser(), FilePictures(rows), tmp_path / "cache", "")
+    for spoil in (lambda path: path.write_bytes(b"no picture"), Path.unlink):
+        spoil(rows[5].image)
+        with pytest.raises(UserError, match=r"5\.png"):
+            encoded(rows, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("shape", [(100, 60), (60, 100), (40, 40), (256, 341)])
 def test_the_centre_is_torchvisions(shape):
-    from torchvision.transforms import InterpolationMode, v2
-
     picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8))
     steps = v2.Compose([v2.Resize(256, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(224)])
     ours = centre(picture, Preprocessing(224))
@@ -145,16 +146,14 @@ def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line of 60,000 pixels was enlarged to 256 x 15,360,000 of them before its middle was cut out."""
-    from xfm.frozen import source as module
-
     sizes: list[int] = []
 
     def watched(picture: torch.Tensor, size: list[int], *options: object, **more: Any) -> torch.Tensor:
         sizes.append(size[0] * size[1])
         return resize(picture, size, *options, **more)
 
-    resize = module.resize
-    monkeypatch.setattr(module, "resize", watched)
+    resize = source.resize
+    monkeypatch.setattr(source, "resize", watched)
     picture = torch.randint(0, 256, shape, dtype=torch.uint8)
     assert centre(picture, Preprocessing(32)).shape == (3, 32, 32)
     assert max(sizes) <= 37 * 37 * 16

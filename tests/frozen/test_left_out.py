@@ -10,6 +10,7 @@ import pytest
 from tests.frozen.conftest import run
 from xfm.cli import main
 from xfm.data.left_out import BAD_FILE, read_bad_rows
+from xfm.frozen import cache
 from xfm.reports.scores import read_scores
 
 
@@ -25,14 +26,14 @@ def spoilt(folder: Path) -> Path:
     return folder
 
 
-def options(folder: Path) -> list[str]:
-    return ["--test", str(folder / "test"), "--methods", "linear,head,knn", "--neighbours", "3"]
+KNN = ("--methods", "knn", "--neighbours", "3")
+ALL = ("--methods", "linear,head,knn", "--neighbours", "3")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_probe_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixture[str], workers: int) -> None:
-    more = ["--features.workers", str(workers), "--head.epochs", "2"]
-    assert run(spoilt, *options(spoilt), *more) == 0
+    options = (*ALL, "--features.workers", str(workers), "--head.epochs", "2")
+    assert run(spoilt, *options) == 0
     said, out = capsys.readouterr(), spoilt / "out"
     assert re.search(rf"3 of 60 rows were left out: \S+train:4 \(.*3\.png.*all in {out / BAD_FILE}", said.out)
     assert "left out 1 .psd" in said.err
@@ -43,20 +44,19 @@ def test_a_probe_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixtur
     assert kept["by_split"] == {"training": 2, "test": 1}
     assert {row["place"] for row in kept["rows"]} == {*read_bad_rows(out)}
     before = {path: path.stat().st_mtime_ns for path in (out / "features").iterdir()}
-    assert run(spoilt, *options(spoilt), *more) == 0  # from the cache, which remembers them
+    assert run(spoilt, *options) == 0  # from the cache, which remembers them
     assert re.search(r"3 of 60 rows were left out", capsys.readouterr().out)
     assert {path: path.stat().st_mtime_ns for path in (out / "features").iterdir()} == before
 
 
 def test_the_others_have_the_features_that_they_have_alone(spoilt: Path) -> None:
-    assert run(spoilt, *options(spoilt)[:2], "--methods", "knn", "--neighbours", "3") == 0
+    assert run(spoilt, *KNN) == 0
     with_bad = read_scores(spoilt / "out" / "metrics.json")
     for row in read_bad_rows(spoilt / "out").values():
         found = re.search(r"/\S+\.png", row)
         assert found
         Path(found[0].rstrip(":")).unlink()
-    out = ["--out", str(spoilt / "b")]
-    assert run(spoilt, *options(spoilt)[:2], "--methods", "knn", "--neighbours", "3", *out) == 0
+    assert run(spoilt, *KNN, "--out", str(spoilt / "b")) == 0
     assert read_scores(spoilt / "b" / "metrics.json") == with_bad
     assert not (spoilt / "b" / BAD_FILE).exists() or not read_bad_rows(spoilt / "b")
 
@@ -68,14 +68,14 @@ def test_the_others_have_the_features_that_they_have_alone(spoilt: Path) -> None
 def test_more_than_may_be_left_out_are_refused(
     spoilt: Path, capsys: pytest.CaptureFixture[str], limit: str, named: str
 ) -> None:
-    assert run(spoilt, *options(spoilt), "--max-bad", limit) == 2
+    assert run(spoilt, *ALL, "--max-bad", limit) == 2
     assert re.search(named, capsys.readouterr().err)
 
 
 def test_half_of_a_split_is_too_many(spoilt: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (spoilt / "test").glob("*/*.png"):
         path.write_bytes(b"") if path.stem != "0" else None
-    assert run(spoilt, *options(spoilt)) == 2
+    assert run(spoilt, *ALL) == 2
     assert re.search(r"16 of the 20 rows of test .*--max-bad 18", capsys.readouterr().err)
 
 
@@ -94,12 +94,8 @@ def test_zero_shot_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_model_that_makes_no_numbers_is_not_taken_for_bad_pictures(
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xfm.frozen import cache
-
     vectors = cache._vectors
 
     def broken(*arguments: object) -> object:
@@ -107,5 +103,5 @@ def test_a_model_that_makes_no_numbers_is_not_taken_for_bad_pictures(
             yield np.full_like(batch, np.nan)
 
     monkeypatch.setattr(cache, "_vectors", broken)
-    assert run(folder, *options(folder)) == 2
+    assert run(folder, *ALL) == 2
     assert "the model makes no numbers of this picture" in capsys.readouterr().err

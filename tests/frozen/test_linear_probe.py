@@ -27,9 +27,19 @@ def problem(rows: int, width: int, classes: int, seed: int):
     return (values + 3 * rng.normal(size=width)).astype(np.float32), labels
 
 
-def same_answers(ours: Classifier, reference: LogisticRegression, features: np.ndarray) -> None:
-    theirs = reference.predict_proba(features.astype(np.float64))
+def converged(value: float, features: np.ndarray, labels: np.ndarray, tol: float) -> LogisticRegression:
+    """scikit-learn's solver with steps enough; with 1,000 it ends far from the optimum of these features."""
+    return LogisticRegression(C=value, tol=tol, max_iter=20_000).fit(features, labels)
+
+
+def same_answers(ours: Classifier, value: float, features: np.ndarray, labels: np.ndarray) -> None:
+    exact = features.astype(np.float64)
+    theirs = converged(value, exact, labels, 1e-9).predict_proba(exact)
     np.testing.assert_allclose(ours.logits(features).double().softmax(1).numpy(), theirs, atol=3e-3)
+
+
+def fitted(features: np.ndarray, labels: np.ndarray, value: float, tolerance: float = 1e-6) -> Classifier:
+    return Regression(features, labels, 3).fit(value, tolerance=tolerance).classifier
 
 
 @settings(deadline=None, max_examples=25)
@@ -42,12 +52,8 @@ def same_answers(ours: Classifier, reference: LogisticRegression, features: np.n
 )
 def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
     features, labels = problem(rows, width, classes, seed)
-    value = 10**exponent
-    reference = LogisticRegression(C=value, tol=1e-9, max_iter=10_000).fit(
-        features.astype(np.float64), labels
-    )
-    found = Regression(features, labels, classes).fit(value, tolerance=1e-6, max_iterations=3000)
-    same_answers(found.classifier, reference, features)
+    found = Regression(features, labels, classes).fit(10**exponent, tolerance=1e-6, max_iterations=3000)
+    same_answers(found.classifier, 10**exponent, features, labels)
 
 
 def test_starting_elsewhere_changes_nothing():
@@ -67,35 +73,26 @@ def test_a_memory_map_of_half_precision_is_read_in_blocks(tmp_path):
     features, labels = problem(9000, 8, 3, seed=2)
     np.save(tmp_path / "features.npy", features.astype(np.float16))
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    ours = Regression(mapped, labels, 3).fit(1.0, tolerance=1e-5).classifier
-    whole = (
-        Regression(features.astype(np.float16).astype(np.float32), labels, 3)
-        .fit(1.0, tolerance=1e-5)
-        .classifier
-    )
-    torch.testing.assert_close(
-        ours.logits(mapped), whole.logits(features.astype(np.float16)), atol=1e-2, rtol=0
-    )
+    rounded = features.astype(np.float16).astype(np.float32)
+    ours, whole = (fitted(each, labels, 1.0, 1e-5) for each in (mapped, rounded))
+    torch.testing.assert_close(ours.logits(mapped), whole.logits(rounded), atol=1e-2, rtol=0)
     assert (ours.predict(mapped) == ours.logits(mapped).argmax(1)).all()
 
 
 def test_deviations_standardise():
     features, labels = problem(300, 10, 3, seed=3)
     deviations = features.std(axis=0)
-    reference = Regression(features / deviations, labels, 3).fit(0.05, tolerance=1e-6).classifier
-    ours = Regression(features, labels, 3, deviations).fit(0.05, tolerance=1e-6).classifier
-    torch.testing.assert_close(
-        ours.logits(features), reference.logits(features / deviations), atol=1e-2, rtol=0
-    )
-    resumed = Regression(features, labels, 3, deviations).fit(0.05, ours, tolerance=1e-4)
-    assert resumed.iterations == 0
+    divided, regression = features / deviations, Regression(features, labels, 3, deviations)
+    ours = regression.fit(0.05, tolerance=1e-6).classifier
+    expected = fitted(divided, labels, 0.05).logits(divided)
+    torch.testing.assert_close(ours.logits(features), expected, atol=1e-2, rtol=0)
+    assert regression.fit(0.05, ours, tolerance=1e-4).iterations == 0
 
 
 def test_constant_and_repeated_features_do_no_harm():
     features, labels = problem(100, 5, 3, seed=4)
     doubled = np.concatenate([features, features, np.ones((100, 1), np.float32)], axis=1)
-    reference = LogisticRegression(C=0.5, tol=1e-9, max_iter=10_000).fit(doubled, labels)
-    same_answers(Regression(doubled, labels, 3).fit(0.5, tolerance=1e-6).classifier, reference, doubled)
+    same_answers(fitted(doubled, labels, 0.5), 0.5, doubled, labels)
 
 
 def test_the_limit_of_steps_is_kept_and_told():
@@ -144,11 +141,6 @@ def test_every_class_is_held_out_alike_and_never_whole(labels, share, seed):
         assert taken == min(max(1, round(share * rows)), rows - 1)
 
 
-def converged(inverse_penalty):
-    """scikit-learn's solver with steps enough; with 1,000 it ends far from the optimum of these features."""
-    return LogisticRegression(C=inverse_penalty, tol=1e-6, max_iter=20_000)
-
-
 def test_a_probe_of_one_penalty_is_scikit_learns():
     """And that of the suite: a strong penalty on standardised features, few steps."""
     features, labels = problem(400, 20, 4, seed=7)
@@ -167,17 +159,16 @@ def test_a_probe_scores_what_scikit_learn_scores(standardise):
     )
     config = RegressionConfig(sweep=Sweep.GRID, grid=[1e-3, 1e-1, 10.0], standardise=standardise)
     ours = fit_probe(train, validation, config)
-    scaled = StandardScaler().fit(train.features) if standardise else None
+
+    def theirs(value: float, fitted: Split, scored: Split) -> float:
+        scaler = StandardScaler(with_mean=standardise, with_std=standardise).fit(fitted.features)
+        reference = converged(value, scaler.transform(fitted.features), fitted.labels, 1e-6)
+        return reference.score(scaler.transform(scored.features), scored.labels)
+
     for trial in ours.trials:
-        shown = [scaled.transform(x.features) if scaled else x.features for x in (train, validation)]
-        reference = converged(trial.value).fit(shown[0], train.labels)
-        assert abs(trial.score - reference.score(shown[1], validation.labels)) <= 0.004  # two of 500 rows
-    everything = joined(train, validation, None)
-    scaled = StandardScaler().fit(everything.features) if standardise else None
-    shown = [scaled.transform(x.features) if scaled else x.features for x in (everything, test)]
-    reference = converged(ours.chosen).fit(shown[0], everything.labels)
+        assert abs(trial.score - theirs(trial.value, train, validation)) <= 0.004  # two of 500 rows
     accuracy = (ours.predict(test.features) == test.labels).mean()
-    assert abs(accuracy - reference.score(shown[1], test.labels)) <= 0.002
+    assert abs(accuracy - theirs(ours.chosen, joined(train, validation, None), test)) <= 0.002
     assert ours.chosen == pytest.approx(max(ours.trials, key=lambda t: t.score).value)
     assert ours.classes.tolist() == ["a", "b", "c", "d", "e"]
 

@@ -1,6 +1,5 @@
 """The whole evaluation of frozen features, from Python and from the command line."""
 
-import csv
 import json
 import re
 
@@ -11,6 +10,7 @@ import torch
 import xfm
 from tests.evaluation.tiny import COLOURS
 from tests.frozen.conftest import run
+from tests.official.pictures import write_lines
 from xfm.cli import main
 from xfm.config.linear import HeadConfig
 from xfm.frozen.deep import FeatureHead, _orders, fit_head
@@ -19,7 +19,7 @@ from xfm.reports.scores import read_scores
 
 
 def test_colours_are_told_apart_from_frozen_features(folder, capsys):
-    options = ["--test", str(folder / "test"), "--methods", "linear,head,knn", "--neighbours", "3"]
+    options = ["--methods", "linear,head,knn", "--neighbours", "3"]
     assert run(folder, *options, "--head.epochs", "15", "--head.lr", "1e-3", "--head.batch-size", "10") == 0
     scores = read_scores(folder / "out" / "metrics.json")
     for method in ("linear", "head", "knn"):
@@ -34,13 +34,10 @@ def test_colours_are_told_apart_from_frozen_features(folder, capsys):
 
 
 def test_tables_with_other_columns(folder):
-    def rows(split, count):
-        return [(f"{split}/{name}/{number}.png", name) for name in COLOURS for number in range(count)]
-
-    with (folder / "test.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("file", "kind"), *rows("test", 5)])
-    lines = [json.dumps({"file": path, "kind": name}) + "\n" for path, name in rows("train", 9)]
-    (folder / "train.jsonl").write_text("".join(lines))
+    tested = [f"test/{name}/{number}.png,{name}\n" for name in COLOURS for number in range(5)]
+    (folder / "test.csv").write_text("file,kind\n" + "".join(tested))
+    shown = [(f"train/{name}/{number}.png", name) for name in COLOURS for number in range(9)]
+    write_lines(folder / "train.jsonl", [{"file": path, "kind": name} for path, name in shown])
     tables = ["--test", str(folder / "test.csv"), "--validation", str(folder / "test.csv")]
     columns = ["--columns", "image=file,label=kind"]
     assert run(folder, "--train", str(folder / "train.jsonl"), *tables, *columns, "--methods", "linear") == 0
@@ -48,7 +45,7 @@ def test_tables_with_other_columns(folder):
 
 
 def test_a_saved_probe_predicts_what_was_scored(folder):
-    options = ["--test", str(folder / "test"), "--methods", "linear", "--features.colours", "half", "--save"]
+    options = ["--methods", "linear", "--features.colours", "half", "--save"]
     assert run(folder, *options) == 0
     scored = read_scores(folder / "out" / "metrics.json")["image-classification/test/linear_accuracy"].value
     paths = sorted((folder / "test").glob("*/*.png"))

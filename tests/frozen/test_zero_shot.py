@@ -32,9 +32,8 @@ def test_a_class_is_the_mean_of_its_prompts(encoder):
             encoded = encoder.tokenizer.encode_batch([normalise_caption(text)], 40)
             with torch.no_grad():
                 vectors.append(encoder.model.embed_text(encoded.ids, encoded.mask)[0])
-        torch.testing.assert_close(
-            vector, F.normalize(torch.stack(vectors).mean(0), dim=0), atol=1e-5, rtol=0
-        )
+        expected = F.normalize(torch.stack(vectors).mean(0), dim=0)
+        torch.testing.assert_close(vector, expected, atol=1e-5, rtol=0)
 
 
 def test_logits_are_cosines_over_the_temperature(encoder):
@@ -96,16 +95,18 @@ def test_the_command_scores_a_folder(tmp_path, capsys):
         Image.new("RGB", (40, 30), colour).save(tmp_path / "test" / name[:2] / "0.png")
     names = "".join(f"{name[:2]} = {name}\n" for name in COLOURS)
     (tmp_path / "names.txt").write_text(names)
-    command = ["zero-shot", str(tmp_path / "model"), "--test", str(tmp_path / "test"), "--templates", "plain"]
-    command += ["--out", str(tmp_path / "out"), "--names", str(tmp_path / "names.txt")]
+    places = {"--test": "test", "--out": "out", "--names": "names.txt"}
+    given = [word for option, name in places.items() for word in (option, str(tmp_path / name))]
+    command = ["zero-shot", str(tmp_path / "model"), *given, "--templates", "plain"]
+    top5 = "image-classification/test/zero_shot_top5"
     assert main(command) == 0
     scores = read_scores(tmp_path / "out" / "metrics.json")
     assert scores["image-classification/test/zero_shot_accuracy"].n == 4
     assert "zero_shot_accuracy" in capsys.readouterr().out
-    assert "image-classification/test/zero_shot_top5" not in scores  # of the four classes
+    assert top5 not in scores  # of the four classes
     (tmp_path / "names.txt").write_text(f"{names}vi = violet\nbr = brown\n")
     assert main(command) == 0
-    assert "image-classification/test/zero_shot_top5" in read_scores(tmp_path / "out" / "metrics.json")
+    assert top5 in read_scores(tmp_path / "out" / "metrics.json")
     (tmp_path / "names.txt").write_text("re\n")
     assert main(command) == 2
     assert "names.txt:1" in capsys.readouterr().err

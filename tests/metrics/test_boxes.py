@@ -10,7 +10,6 @@ from torchvision.ops import box_iou
 
 from xfm.metrics.boxes import (
     GRID,
-    accuracy_at_iou,
     best_constant_box,
     box_scores,
     constant_box_scores,
@@ -54,7 +53,7 @@ def test_overlap_and_accuracy(seed: int) -> None:
     assert box_scores(predicted / sides, true / sides) == pytest.approx(
         {"acc50": right, "mean_iou": theirs.mean()}
     )
-    assert accuracy_at_iou(predicted, true) == right
+    assert box_scores(predicted, true)["acc50"] == right
 
 
 def test_iou_of_empty_and_inverted_boxes_is_zero() -> None:
@@ -81,14 +80,11 @@ def test_grid_holds_every_box_once() -> None:
 
 def test_best_box_is_at_least_as_good_as_brute_force_over_the_grid() -> None:
     boxes = boxes_around(np.random.default_rng(0), 80)
-    brute = max(accuracy_at_iou(np.repeat(box[None], len(boxes), axis=0), boxes) for box in grid_boxes())
-    scores = constant_box_scores(grid_boxes(), boxes, 0.5)
-    assert scores.max() == pytest.approx(brute, abs=1e-5)
-    best = best_constant_box(boxes)
-    assert accuracy_at_iou(np.repeat(best[None], len(boxes), axis=0), boxes) >= brute
+    brute = max(box_scores(box[None], boxes)["acc50"] for box in grid_boxes())
+    assert constant_box_scores(grid_boxes(), boxes).max() == pytest.approx(brute, abs=1e-5)
+    assert box_scores(best_constant_box(boxes)[None], boxes)["acc50"] >= brute
 
 
 def test_one_repeated_box_is_found() -> None:
     box = np.array([0.31, 0.22, 0.58, 0.71])
-    best = best_constant_box(np.repeat(box[None], 5, axis=0))
-    np.testing.assert_allclose(best, box, atol=1 / 48)
+    np.testing.assert_allclose(best_constant_box(np.repeat(box[None], 5, axis=0)), box, atol=1 / 48)

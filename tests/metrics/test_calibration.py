@@ -33,8 +33,3 @@ def test_the_sentence_says_which_way(sure: float, right: float, word: str) -> No
     assert word in found.sentence
     assert "200 rows" in found.sentence
     assert found.error == pytest.approx(abs(sure - right))
-
-
-def test_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="one at least"):
-        calibration([], [])

@@ -24,8 +24,8 @@ RECORDED = json.loads((Path(__file__).parents[1] / "golden" / "scorers" / "vqa.j
 
 def test_700_answers_are_normalised_as_the_official_scorer_does() -> None:
     assert len(RECORDED["normalised"]) == 700
-    wrong = [(text, want, normalise_answer(text)) for text, want in RECORDED["normalised"]]
-    assert not [case for case in wrong if case[1] != case[2]]
+    recorded = dict(RECORDED["normalised"])
+    assert {text: normalise_answer(text) for text in recorded} == recorded
 
 
 def test_300_questions_are_scored_as_the_official_scorer_does() -> None:
@@ -36,40 +36,22 @@ def test_300_questions_are_scored_as_the_official_scorer_does() -> None:
     types, given_answers, predicted, _ = zip(*rows, strict=True)
     score = vqa_score(predicted, given_answers, types)
     assert 100 * score.overall == pytest.approx(RECORDED["overall"], abs=1e-8)
-    expected = RECORDED["by_answer_type"]
-    assert {kind: 100 * value for kind, value in score.by_answer_type.items()} == pytest.approx(
-        expected, abs=1e-8
-    )
+    by_type = {kind: 100 * value for kind, value in score.by_answer_type.items()}
+    assert by_type == pytest.approx(RECORDED["by_answer_type"], abs=1e-8)
 
 
 # ---------------------------------------------------------------- the published rules, one by one
 @pytest.mark.parametrize(
     ("answer", "normalised"),
     [
-        ("Two dogs", "2 dogs"),
-        ("none", "0"),
-        ("ten", "10"),
-        ("eleven", "eleven"),
-        ("a dog and the cat", "dog and cat"),
-        ("An Apple", "apple"),
-        ("the", ""),
-        ("dont know", "don't know"),
-        ("its", "its"),
-        ("left/right", "left right"),
-        ("left / right", "left  right".replace("  ", " ")),
-        ("t-shirt", "t shirt"),
-        ("t- shirt", "t shirt"),
-        ("1,000", "1000"),
-        ("1,000 t-shirts", "1000 tshirts"),
-        ("red, blue", "red blue"),
-        ("red,blue", "red blue"),
-        ("U.S.A.", "usa"),
-        ("3.5", "3.5"),
-        ("3.", "3"),
-        ("no.5", "no.5"),
-        ("what?!", "what"),
-        ("it's", "it's"),
-        ("x\ny", "x y"),
+        *(("Two dogs", "2 dogs"), ("none", "0"), ("ten", "10"), ("eleven", "eleven")),
+        *(("a dog and the cat", "dog and cat"), ("An Apple", "apple"), ("the", "")),
+        *(("dont know", "don't know"), ("its", "its"), ("it's", "it's")),
+        *(("left/right", "left right"), ("left / right", "left right")),
+        *(("t-shirt", "t shirt"), ("t- shirt", "t shirt"), ("1,000 t-shirts", "1000 tshirts")),
+        *(("1,000", "1000"), ("red, blue", "red blue"), ("red,blue", "red blue")),
+        *(("U.S.A.", "usa"), ("3.5", "3.5"), ("3.", "3"), ("no.5", "no.5")),
+        *(("what?!", "what"), ("x\ny", "x y")),
     ],
 )
 def test_rules(answer: str, normalised: str) -> None:
@@ -78,9 +60,7 @@ def test_rules(answer: str, normalised: str) -> None:
 
 @pytest.mark.parametrize("sign", PUNCTUATION)
 def test_every_sign_becomes_a_space_or_vanishes(sign: str) -> None:
-    assert strip_punctuation(f"a{sign}b") == "a b"
-    assert strip_punctuation(f"a{sign} b") == "a b"
-    assert strip_punctuation(f"a {sign}b") == "a b"
+    assert {strip_punctuation(f"a{middle}b") for middle in (sign, f"{sign} ", f" {sign}")} == {"a b"}
     assert strip_punctuation(f"1,2{sign}b") == "12b"
 
 
@@ -126,10 +106,3 @@ def test_order_of_people_and_questions_does_not_matter() -> None:
         scores.append(vqa_score(predicted, [sorted(answers) for answers in given_answers], types))
     assert scores[0].overall == pytest.approx(scores[1].overall)
     assert scores[0].by_answer_type == pytest.approx(scores[1].by_answer_type)
-
-
-def test_nothing_has_no_accuracy() -> None:
-    with pytest.raises(ValueError, match="nothing"):
-        vqa_score([], [], [])
-    with pytest.raises(ValueError, match="without any person"):
-        answer_accuracy("yes", [])

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from xfm.metrics.words import caption_words
 
-RECORDED = json.loads((Path(__file__).parents[1] / "golden" / "scorers" / "words.json").read_text())[
-    "captions"
-]
+GOLDEN = Path(__file__).parents[1] / "golden" / "scorers" / "words.json"
+RECORDED = json.loads(GOLDEN.read_text())["captions"]
 ORDINARY = 27  # the first ones are captions as people write them, the others were generated to be difficult
 
 

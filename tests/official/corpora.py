@@ -3,12 +3,14 @@
 import pickle
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.official.glue import write_parquet
+from tests.official.glue import write_glue, write_parquet
 from tests.official.pictures import picture, sentence, write_json, write_lines
 from xfm.reproduce.read.corpus import Corpus
+from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.read.imagenet import read_imagenet
 from xfm.reproduce.read.karpathy import read_coco, read_flickr30k
 from xfm.reproduce.read.nlvr import read_nlvr, read_nlvr2
@@ -24,22 +26,19 @@ def coco_picture(coco: Path, year: str, number: int) -> Path:
     return path if path.exists() else picture(path, number, SIZE)
 
 
-def write_coco(folder: Path) -> Path:
+def write_coco(folder: Path) -> None:
     """`dataset_coco.json` beside `train2014/` and `val2014/`; the last picture has six captions."""
     splits = ["train"] * 6 + ["restval"] * 2 + ["val"] * 4 + ["test"] * 4
     rows = []
     for number, split in enumerate(splits, start=1):
         year = "train2014" if split == "train" else "val2014"
         image = coco_picture(folder, year, number)
-        rows.append(
-            _karpathy(number, split, image.name, 6 if number == len(splits) else 5)
-            | {"filepath": year, "cocoid": number}
-        )
+        captions = 6 if number == len(splits) else 5
+        rows.append(_karpathy(number, split, image.name, captions) | {"filepath": year, "cocoid": number})
     write_json(folder / "dataset_coco.json", {"images": rows, "dataset": "coco"})
-    return folder
 
 
-def write_flickr30k(folder: Path) -> Path:
+def write_flickr30k(folder: Path) -> None:
     """`dataset_flickr30k.json` beside `flickr30k-images/`."""
     splits = ["train"] * 6 + ["val"] * 3 + ["test"] * 4
     rows = []
@@ -47,7 +46,6 @@ def write_flickr30k(folder: Path) -> Path:
         image = picture(folder / "flickr30k-images" / f"{1000 + number}.jpg", number, SIZE)
         rows.append(_karpathy(number, split, image.name, 5))
     write_json(folder / "dataset_flickr30k.json", {"images": rows, "dataset": "flickr30k"})
-    return folder
 
 
 def _karpathy(number: int, split: str, filename: str, captions: int) -> dict[str, Any]:
@@ -65,7 +63,7 @@ def _karpathy(number: int, split: str, filename: str, captions: int) -> dict[str
     }
 
 
-def write_vqa(folder: Path, coco: Path, genome: Path | None = None) -> Path:
+def write_vqa(folder: Path, coco: Path, genome: Path | None = None) -> None:
     """Questions and annotations of both years, the test questions, the answer list, and Visual Genome's."""
     answers = ["yes", "no", "2", "red", "blue"]
     rng = random.Random(0)
@@ -81,7 +79,7 @@ def write_vqa(folder: Path, coco: Path, genome: Path | None = None) -> Path:
             annotations.append(
                 ids
                 | {"question_type": "is the", "multiple_choice_answer": common, "answer_type": kind}
-                | {"answers": [_vote(a, place) for place, a in enumerate(given, start=1)]}
+                | {"answers": [{"answer": a, "answer_id": place} for place, a in enumerate(given, start=1)]}
             )
         write_json(folder / f"v2_OpenEnded_mscoco_{year}_questions.json", {"questions": questions})
         write_json(folder / f"v2_mscoco_{year}_annotations.json", {"annotations": annotations})
@@ -95,14 +93,9 @@ def write_vqa(folder: Path, coco: Path, genome: Path | None = None) -> Path:
     write_json(folder / "answer_list.json", answers)
     if genome:
         write_genome(genome)
-    return folder
 
 
-def _vote(answer: str, place: int) -> dict[str, Any]:
-    return {"answer": answer, "answer_confidence": "yes", "answer_id": place}
-
-
-def write_genome(folder: Path) -> Path:
+def write_genome(folder: Path) -> None:
     """`question_answers.json` beside the two folders of pictures."""
     rows = []
     for number in range(1, 5):
@@ -110,10 +103,9 @@ def write_genome(folder: Path) -> Path:
         pair = {"image_id": number, "qa_id": 7000 + number, "question": "What is red?", "answer": "The car."}
         rows.append({"id": number, "qas": [pair, pair | {"qa_id": 8000 + number, "answer": " "}]})
     write_json(folder / "question_answers.json", rows)
-    return folder
 
 
-def write_nlvr2(folder: Path) -> Path:
+def write_nlvr2(folder: Path) -> None:
     """`data/*.json` (JSON lines) and `images/`; training pictures lie in numbered folders."""
     for file, images, count in (("train", "train", 8), ("dev", "dev", 4), ("test1", "test1", 4)):
         rows = []
@@ -126,10 +118,9 @@ def write_nlvr2(folder: Path) -> Path:
             truth = "True" if number % 3 else "False"
             rows.append({"identifier": f"{stem}-0", "sentence": "Two dogs.", "label": truth, **directory})
         write_lines(folder / "data" / f"{file}.json", rows)
-    return folder
 
 
-def write_nlvr(folder: Path) -> Path:
+def write_nlvr(folder: Path) -> None:
     """`train/train.json` and the like; some orders of the boxes are missing, as in the official files."""
     for split in ("train", "dev", "test"):
         rows = []
@@ -142,7 +133,6 @@ def write_nlvr(folder: Path) -> Path:
             row = {"identifier": identifier, "directory": directory, "sentence": "A box.", "label": truth}
             rows.append(row)
         write_lines(folder / split / f"{split}.json", rows)
-    return folder
 
 
 def write_refcoco(folder: Path, coco: Path, split_by: str = "unc", protocol: int = 2) -> Path:
@@ -171,7 +161,7 @@ def write_refcoco(folder: Path, coco: Path, split_by: str = "unc", protocol: int
     return folder
 
 
-def write_snli_ve(folder: Path, flickr: Path) -> Path:
+def write_snli_ve(folder: Path, flickr: Path) -> None:
     """`snli_ve_*.jsonl`; one row without agreement."""
     for split in ("train", "dev", "test"):
         rows = []
@@ -182,10 +172,9 @@ def write_snli_ve(folder: Path, flickr: Path) -> Path:
             row = {"Flickr30K_ID": name, "pairID": f"{name}.jpg#{number}", "gold_label": label}
             rows.append(row | {"sentence1": "A man.", "sentence2": "A man is outside."})
         write_lines(folder / f"snli_ve_{split}.jsonl", rows)
-    return folder
 
 
-def write_memes(folder: Path) -> Path:
+def write_memes(folder: Path) -> None:
     """`train.jsonl`, `dev_seen.jsonl`, and a test set without labels."""
     for split in ("train", "dev_seen", "test_seen"):
         rows = []
@@ -195,10 +184,9 @@ def write_memes(folder: Path) -> Path:
             row = {"id": int(key), "img": f"img/{key}.png", "text": "look at this", "label": number % 2}
             rows.append(row if split != "test_seen" else {k: v for k, v in row.items() if k != "label"})
         write_lines(folder / f"{split}.jsonl", rows)
-    return folder
 
 
-def write_imagenet(folder: Path) -> Path:
+def write_imagenet(folder: Path) -> None:
     """`train/` and `val/` of class folders, and the names of the classes."""
     folder.mkdir(parents=True, exist_ok=True)
     names = "n01440764 tench, Tinca tinca\nn01443537 goldfish\nn01484850 great white shark, white shark\n"
@@ -207,23 +195,17 @@ def write_imagenet(folder: Path) -> Path:
         for place, name in enumerate(("n01440764", "n01443537", "n01484850")):
             for number in range(count):
                 picture(folder / split / name / f"{name}_{number}.JPEG", place * 10 + number, SIZE)
-    return folder
 
 
-def write_imagenet_parquet(folder: Path) -> Path:
+def write_imagenet_parquet(folder: Path) -> None:
     """The hub's layout: two files of training pictures."""
     names = ("tench", "goldfish")
     for split, files in (("train", 2), ("validation", 1)):
         for file in range(files):
             paths = [picture(folder / "raw" / f"{split}{file}{n}.jpg", n, SIZE) for n in range(4)]
-            cells = {
-                "image": [{"bytes": path.read_bytes(), "path": path.name} for path in paths],
-                "label": [0, 1, 0, 1],
-            }
-            write_parquet(
-                folder / "data" / f"{split}-{file:05d}-of-{files:05d}.parquet", cells, {"label": names}
-            )
-    return folder
+            images = [{"bytes": path.read_bytes(), "path": path.name} for path in paths]
+            target = folder / "data" / f"{split}-{file:05d}-of-{files:05d}.parquet"
+            write_parquet(target, {"image": images, "label": [0, 1, 0, 1]}, {"label": names})
 
 
 CORPORA: dict[str, tuple[Callable[[Path], object], Callable[[Path], Corpus[Any]]]] = {
@@ -244,3 +226,28 @@ CORPORA: dict[str, tuple[Callable[[Path], object], Callable[[Path], Corpus[Any]]
     "imagenet": (write_imagenet, read_imagenet),
 }
 """How every corpus is written in miniature, and read."""
+
+
+def written(name: str, root: Path) -> Callable[[], Corpus[Any]]:
+    """Writes a corpus; gives what reads it."""
+    write, read = CORPORA[name]
+    write(root)
+    return partial(read, root)
+
+
+def write_data_folder(data: Path) -> Path:
+    """A data folder with every benchmark but the data sets of linear evaluation."""
+    for task in GlueTask:
+        write_glue(data / "glue", task)
+    coco, flickr = data / "coco", data / "flickr30k"
+    write_coco(coco)
+    write_flickr30k(flickr)
+    write_vqa(data / "vqa", coco, data / "vg")
+    write_nlvr2(data / "nlvr2")
+    write_nlvr(data / "nlvr")
+    for name, who in (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")):
+        write_refcoco(data / "refer" / name, coco, who)
+    write_snli_ve(data / "snli-ve", flickr / "flickr30k-images")
+    write_memes(data / "hateful-memes")
+    write_imagenet(data / "imagenet")
+    return data

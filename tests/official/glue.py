@@ -53,37 +53,25 @@ def write_glue(root: Path, task: GlueTask, rows: int = 12) -> Path:
 def _cell(name: str, task: GlueTask, number: int, rng: random.Random) -> str:
     layout = FORMATS[task]
     if name == layout.label:
-        if not layout.written:
-            return f"{rng.uniform(0, 5):.3f}"
-        return layout.written[number % len(layout.written)]
-    if name in layout.columns:
-        return sentence(rng).capitalize() + rng.choice(
-            [".", '"', " ' !"]
-        )  # quotes mean nothing in these files
+        written = layout.written
+        return written[number % len(written)] if written else f"{rng.uniform(0, 5):.3f}"
+    if name in layout.columns:  # quotes mean nothing in these files
+        return sentence(rng).capitalize() + rng.choice([".", '"', " ' !"])
     return str(number) if name in ("index", "id") else f"{name}-{number}"
 
 
 def write_glue_parquet(root: Path, task: GlueTask, rows: int = 12) -> Path:
     """The task's folder as on the hub: class numbers with their names in the metadata, -1 in tests."""
-    layout = FORMATS[task]
-    folder = root / task.value
-    rng = random.Random(task.value)
+    layout, folder, rng = FORMATS[task], root / task.value, random.Random(task.value)
     count = len(layout.classes)
-    for split in ("train", *(split for _, _, split in layout.scored)):
-        labels = [number % count if count else rng.uniform(0, 5) for number in range(rows)]
-        _write(folder / f"{split}-00000-of-00001.parquet", layout.hub_columns, labels, layout.classes, rng)
-    for _, _, split in layout.hidden:
-        _write(folder / f"{split}-00000-of-00001.parquet", layout.hub_columns, [-1] * 5, layout.classes, rng)
+    known = [number % count if count else rng.uniform(0, 5) for number in range(rows)]
+    labels = dict.fromkeys(("train", *(split for _, _, split in layout.scored)), known)
+    labels |= {split: [-1 if count else -1.0] * 5 for _, _, split in layout.hidden}
+    for split, values in labels.items():
+        cells: dict[str, Any] = {name: [sentence(rng) for _ in values] for name in layout.hub_columns}
+        cells |= {"label": values, "idx": list(range(len(values)))}
+        write_parquet(folder / f"{split}-00000-of-00001.parquet", cells, {"label": layout.classes})
     return folder
-
-
-def _write(
-    path: Path, columns: Sequence[str], labels: Sequence[float], classes: Sequence[str], rng: random.Random
-) -> None:
-    cells: dict[str, Any] = {name: [sentence(rng) for _ in labels] for name in columns}
-    cells |= {"label": list(labels) if classes else [float(v) for v in labels]}
-    cells |= {"idx": list(range(len(labels)))}
-    write_parquet(path, cells, {"label": classes})
 
 
 def write_parquet(path: Path, cells: dict[str, Any], classes: dict[str, Sequence[str]]) -> Path:
@@ -91,12 +79,9 @@ def write_parquet(path: Path, cells: dict[str, Any], classes: dict[str, Sequence
     import pyarrow
     from pyarrow import parquet
 
-    features = {
-        name: {"names": list(names), "_type": "ClassLabel"} for name, names in classes.items() if names
-    }
-    table = pyarrow.table(cells).replace_schema_metadata(
-        {"huggingface": json.dumps({"info": {"features": features}})}
-    )
+    labels = {name: {"names": names, "_type": "ClassLabel"} for name, names in classes.items() if names}
+    noted = {"huggingface": json.dumps({"info": {"features": labels}})}
+    table = pyarrow.table(cells).replace_schema_metadata(noted)
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(table, path)
     return path

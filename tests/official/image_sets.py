@@ -1,10 +1,9 @@
 """The data sets of linear evaluation in miniature, as torchvision lays them out: a few classes each."""
 
-import csv
 import hashlib
-import json
 import pickle
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from tests.official.pictures import picture
+from tests.official.pictures import picture, write_json
 from xfm.reproduce.read.image_sets import ImageSet
 
 SIZE = (24, 20)
@@ -29,14 +28,17 @@ def pictures(folder: Path, names: list[str]) -> list[str]:
     return names
 
 
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
 def food101(root: Path) -> None:
     for split, count in (("train", 3), ("test", 2)):
         listed = {}
         for name in ("pizza", "apple_pie"):
             listed[name] = [f"{name}/{split}{n}" for n in range(count)]
             pictures(root / "food-101" / "images", [f"{path}.jpg" for path in listed[name]])
-        (root / "food-101" / "meta").mkdir(exist_ok=True)
-        (root / "food-101" / "meta" / f"{split}.json").write_text(json.dumps(listed))
+        write_json(root / "food-101" / "meta" / f"{split}.json", listed)
 
 
 def cars(root: Path) -> None:
@@ -90,7 +92,7 @@ def mnist(root: Path) -> None:
     folder = root / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name, count in (("train", 6), ("t10k", 4)):
-        pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        pixels = noise(count, 28, 28)
         header = b"".join(n.to_bytes(4, "big") for n in (2051, count, 28, 28))
         (folder / f"{name}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
         labels = bytes(n % 10 for n in range(count))
@@ -102,8 +104,8 @@ def cifar(root: Path, reader: Any, label: str, classes: list[str]) -> None:
     folder = root / reader.base_folder
     folder.mkdir(parents=True)
     for name, _ in reader.train_list + reader.test_list:
-        pixels = np.random.default_rng(len(name)).integers(0, 256, (4, 3072), dtype=np.uint8)
-        (folder / name).write_bytes(pickle.dumps({"data": pixels, label: [0, 1, 0, 1]}))
+        data = {"data": noise(4, 3072, seed=len(name)), label: [0, 1, 0, 1]}
+        (folder / name).write_bytes(pickle.dumps(data))
     (folder / reader.meta["filename"]).write_bytes(pickle.dumps({reader.meta["key"]: classes}))
 
 
@@ -112,17 +114,14 @@ def stl10(root: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "class_names.txt").write_text("airplane\nbird\n")
     for split, count in (("train", 4), ("test", 4), ("unlabeled", 1)):
-        pixels = np.random.default_rng(count).integers(0, 256, (count, 3, 96, 96), dtype=np.uint8)
-        (folder / f"{split}_X.bin").write_bytes(pixels.tobytes())
+        (folder / f"{split}_X.bin").write_bytes(noise(count, 3, 96, 96).tobytes())
         if split != "unlabeled":
             (folder / f"{split}_y.bin").write_bytes(bytes([1, 2] * (count // 2)))
 
 
 def folders(root: Path, place: str, ending: str, names: tuple[str, ...]) -> None:
-    for split in ("train", "valid", "test"):
-        for k, name in enumerate(names):
-            for n in range(2):
-                picture(root / place / split / name / f"{n}{ending}", k * 10 + n, SIZE)
+    for split, name in product(("train", "valid", "test"), names):
+        pictures(root / place / split / name, [f"{n}{ending}" for n in range(2)])
 
 
 def sun397(root: Path) -> None:
@@ -144,12 +143,10 @@ def caltech(root: Path) -> None:
 def gtsrb(root: Path) -> None:
     base = root / "gtsrb" / "GTSRB"
     for label in range(2):
-        for n in range(2):
-            picture(base / "Training" / f"{label:05d}" / f"{n}.ppm", n, SIZE)
-    rows = [(picture(base / "Final_Test" / "Images" / f"{n:05d}.ppm", n, SIZE).name, n % 2) for n in range(4)]
-    with (root / "gtsrb" / "GT-final_test.csv").open("w", newline="") as file:
-        writer = csv.writer(file, delimiter=";")
-        writer.writerows([("Filename", "ClassId"), *rows])
+        pictures(base / "Training" / f"{label:05d}", ["0.ppm", "1.ppm"])
+    names = pictures(base / "Final_Test" / "Images", [f"{n:05d}.ppm" for n in range(4)])
+    rows = [f"{name};{n % 2}" for n, name in enumerate(names)]
+    _lines(root / "gtsrb" / "GT-final_test.csv", ["Filename;ClassId", *rows])
 
 
 def pcam(root: Path) -> None:
@@ -157,9 +154,8 @@ def pcam(root: Path) -> None:
 
     (root / "pcam").mkdir(parents=True)
     for split in ("train", "test"):
-        pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
-        for part, key, values in (("x", "x", pixels), ("y", "y", np.array([0, 1, 0, 1]).reshape(4, 1, 1, 1))):
-            name = root / "pcam" / f"camelyonpatch_level_2_split_{split}_{part}.h5"
+        for key, values in (("x", noise(4, 16, 16, 3)), ("y", np.array([0, 1, 0, 1]).reshape(4, 1, 1, 1))):
+            name = root / "pcam" / f"camelyonpatch_level_2_split_{split}_{key}.h5"
             with h5py.File(name, "w") as file:
                 file[key] = values
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
-from tests.official.data_folder import write_data_folder
+from tests.official.corpora import write_data_folder
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,15 @@
 """The run on easy-VQA, on a miniature in the package's layout."""
 
-import json
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, SIDE, save_tiny_model
 from tests.finetuning.conftest import stopped
+from tests.official.easy_vqa import write_easy_vqa
 from xfm.cli import main
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model
@@ -34,18 +33,17 @@ from xfm.tasks.rows import Question
 def data(tmp_path):
     """Pictures of one colour each, with three questions."""
     for split, count in (("train", 70), ("test", 8)):
-        images = tmp_path / "data" / split / "images"
-        images.mkdir(parents=True)
-        rows = []
-        for number in range(count):
-            name = list(COLOURS)[number % 3]
-            Image.new("RGB", (64, 64), COLOURS[name]).save(images / f"{number}.png")
-            rows += [
+        names = [list(COLOURS)[number % 3] for number in range(count)]
+        rows = [
+            row
+            for number, name in enumerate(names)
+            for row in (
                 ["what color is the shape?", name, number],
                 ["is there a red shape?", "yes" if name == "red" else "no", number],
                 ["what shape is it?", "circle", number],
-            ]
-        (tmp_path / "data" / split / "questions.json").write_text(json.dumps(rows))
+            )
+        ]
+        write_easy_vqa(tmp_path / "data", split, [COLOURS[name] for name in names], rows)
     return tmp_path / "data"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.official.data_folder import write_data_folder
+from tests.official.corpora import write_data_folder
 from tests.official.image_sets import WRITERS
 from xfm.cli import main
 from xfm.data.left_out import BAD_FILE
@@ -20,9 +20,10 @@ from xfm.tasks.rows import pictures_of
 BROKEN = b"\x89PNG\r\n\x1a\n broken"
 
 
-def command(name: str, model: Path, data: Path, out: Path, *options: str) -> int:
-    given = [name, "--model", model, "--data", data, "--out", out, "--smoke", "--device", "cpu", *options]
-    return main(["reproduce", *map(str, given)])
+def command(case: str, model: Path, data: Path, out: Path, limit: str = "50") -> int:
+    name, protocol = case.split("/")
+    given = ["--model", model, "--data", data, "--out", out, "--protocols", protocol, "--max-bad", limit]
+    return main(["reproduce", name, *map(str, given), "--smoke", "--device", "cpu"])
 
 
 def spoil(name: str, data: Path) -> tuple[str, int, int]:
@@ -36,19 +37,17 @@ def spoil(name: str, data: Path) -> tuple[str, int, int]:
     return split, lost, len(rows) - lost
 
 
-CASES = "hateful-memes/FT", "nlvr2/FT", "refcoco/FT", "snli-ve/FT", "coco/FT", "coco/ZS"
-
-
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["hateful-memes/FT", "nlvr2/FT", "refcoco/FT", "snli-ve/FT", "coco/FT", "coco/ZS"]
+)
 def test_a_test_row_with_a_bad_picture_is_left_out(
     case: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, protocol = case.split("/")
     data, out = write_data_folder(tmp_path / "data"), tmp_path / "out"
+    name, folder = case.split("/")[0], out / case
     split, lost, left = spoil(name, data)
-    options = ("--protocols", protocol, "--max-bad", "50")
-    assert command(name, model, data, out, *options) == 0
-    said, folder = capsys.readouterr().out, out / name / protocol
+    assert command(case, model, data, out) == 0
+    said = capsys.readouterr().out
     scores = {key: score for key, score in read_scores(folder / OFFICIAL).items() if f"/{split}/" in key}
     assert {score.n for score in scores.values()} == {min(left, 8 - lost)}
     assert re.search(rf"{case}: \d+ of \d+ rows w\w+ left out: .*{folder / BAD_FILE}", said)
@@ -60,22 +59,22 @@ def test_a_test_row_with_a_bad_picture_is_left_out(
     assert main(["reproduce", name, "--out", str(out)]) == 0  # the table alone says it, too
     assert f"{lost} rows of {split}" in capsys.readouterr().out
     shutil.rmtree(out)
-    assert command(name, model, data, out, "--protocols", protocol, "--max-bad", "0") == 2
+    assert command(case, model, data, out, limit="0") == 2
     assert "--max-bad leaves out 0 at most" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("protocol", ["LE", "ZS"])
+@pytest.mark.parametrize("case", ["oxford-pets/LE", "oxford-pets/ZS"])
 def test_pictures_of_linear_evaluation(
-    protocol: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    case: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     WRITERS[ImageSet.PETS](tmp_path / "data")
     rows = BENCHMARKS["oxford-pets"].read(tmp_path / "data").scored["test"]
     rows[0].image.write_bytes(BROKEN)
     out = tmp_path / "out"
-    assert command("oxford-pets", model, tmp_path / "data", out, "--protocols", protocol) == 0
-    scores = read_scores(out / "oxford-pets" / protocol / OFFICIAL)
+    assert command(case, model, tmp_path / "data", out) == 0
+    scores = read_scores(out / case / OFFICIAL)
     assert all(score.n == min(len(rows), 8) - 1 for score in scores.values())
-    assert re.search(rf"oxford-pets/{protocol} is without .*1 rows of test", capsys.readouterr().out)
+    assert re.search(rf"{case} is without .*1 rows of test", capsys.readouterr().out)
 
 
 def test_a_submission_lacks_no_row(model: Path, tmp_path: Path) -> None:
@@ -84,7 +83,7 @@ def test_a_submission_lacks_no_row(model: Path, tmp_path: Path) -> None:
     corpus = BENCHMARKS["vqa"].read(data)
     (split, rows), *_ = corpus.hidden.items()
     rows[-1].image.write_bytes(BROKEN)
-    assert command("vqa", model, data, out, "--protocols", "FT", "--max-bad", "50") == 0
+    assert command("vqa/FT", model, data, out) == 0
     folder = out / "vqa" / "FT"
     answers = json.loads((folder / f"vqa_{split}.json").read_text())
     assert len(answers) == min(len(rows), 8)

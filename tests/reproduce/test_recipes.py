@@ -98,5 +98,3 @@ def test_options_and_mistakes() -> None:
     assert load_benchmark("vqa", ["--settings.lr", "1e-4"]).settings.lr == 1e-4
     with pytest.raises(UserError, match="unknown recipe nlvr3; did you mean nlvr"):
         load_benchmark("nlvr3")
-    with pytest.raises(UserError, match="unknown option"):
-        load_benchmark("vqa", ["--settings.learning", "1"])

@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
@@ -24,8 +23,8 @@ from xfm.reproduce.frozen import evaluate_linear
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.read.image_sets import ImageSet
-from xfm.reproduce.results import OFFICIAL, read_all
-from xfm.reproduce.run import OWNER, TABLE, Job, find_jobs, run_jobs
+from xfm.reproduce.results import DETAILS, OFFICIAL, read_all
+from xfm.reproduce.run import OWNER, TABLE, find_jobs, run_jobs
 from xfm.tasks.classes import Labels
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import Labelled
@@ -59,6 +58,13 @@ def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path, optio
     return run_jobs(jobs, str(model), data, out, **SMOKE)
 
 
+@pytest.fixture(scope="session")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a set of linear evaluation."""
+    WRITERS[ImageSet.PETS](folder := tmp_path_factory.mktemp("pets"))
+    return folder
+
+
 @pytest.mark.parametrize(("name", "protocol"), PAIRS, ids=lambda value: str(value))
 def test_every_benchmark_runs(name: str, protocol: Protocol, model: Path, data: Path, tmp_path: Path) -> None:
     if name == "coco-captions":
@@ -76,20 +82,19 @@ def test_every_benchmark_runs(name: str, protocol: Protocol, model: Path, data: 
     assert all(Path(path).is_file() for path in details["submissions"])
 
 
-@pytest.mark.parametrize("protocol", [Protocol.LINEAR, Protocol.ZERO_SHOT])
-def test_a_set_of_linear_evaluation_runs(protocol: Protocol, model: Path, tmp_path: Path) -> None:
-    WRITERS[ImageSet.PETS](tmp_path / "data")
-    scores = run("oxford-pets", protocol, model, tmp_path / "data", tmp_path / "out")
-    assert {f"oxford-pets/{protocol.value}/test/{m}" for m in ("accuracy", "mean_per_class")} <= set(scores)
-
-
-def test_the_published_head_by_choice(model: Path, tmp_path: Path) -> None:
-    WRITERS[ImageSet.PETS](tmp_path / "data")
-    options = ("--published_head", "true")
-    scores = run("oxford-pets", Protocol.LINEAR, model, tmp_path / "data", tmp_path / "out", options)
-    assert {"oxford-pets/LE/test/accuracy", "oxford-pets/LE/test/head_accuracy"} <= set(scores)
-    with pytest.raises(UserError, match="unknown option"):
-        find_jobs(tmp_path / "data", ["oxford-pets"], options=["--learning", "1"])
+@pytest.mark.parametrize(
+    ("protocol", "options", "metrics"),
+    [
+        (Protocol.LINEAR, (), {"accuracy", "mean_per_class"}),
+        (Protocol.ZERO_SHOT, (), {"accuracy", "mean_per_class"}),
+        (Protocol.LINEAR, ("--published_head", "true"), {"accuracy", "head_accuracy"}),
+    ],
+)
+def test_a_set_of_linear_evaluation_runs(
+    protocol: Protocol, options: tuple[str, ...], metrics: set[str], model: Path, pets: Path, tmp_path: Path
+) -> None:
+    scores = run("oxford-pets", protocol, model, pets, tmp_path, options)
+    assert {f"oxford-pets/{protocol.value}/test/{metric}" for metric in metrics} <= set(scores)
 
 
 def test_few_rows_of_many_classes(model: Path, tmp_path: Path) -> None:
@@ -134,8 +139,7 @@ def test_a_finished_training_is_scored_again_alike(
     folder = tmp_path / name / "FT"
 
     def submitted() -> dict[str, bytes]:
-        files = (path for path in folder.glob("*.[tjc]s*") if path.name != "details.json")
-        return {path.name: path.read_bytes() for path in files}
+        return {path.name: path.read_bytes() for path in folder.glob("*.[tjc]s*") if path.name != DETAILS}
 
     def saved() -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in (folder / RUN / "model").iterdir()}
@@ -154,32 +158,26 @@ def test_an_interrupted_training_goes_on(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after a step, the run saves; the same command then ends with the weights of an unbroken run."""
-    jobs = find_jobs(data, ["nlvr2"], smoke=True)
-    settings = replace(jobs[0].recipe.settings, steps=6, evaluate_every=3)
-    job = Job(jobs[0].benchmark, jobs[0].protocol, replace(jobs[0].recipe, settings=settings))
+    (job,) = find_jobs(data, ["nlvr2"], smoke=True)
+    settings = replace(job.recipe.settings, steps=6, evaluate_every=3)
+    job = replace(job, recipe=replace(job.recipe, settings=settings))
 
     def start(out: Path):
         return run_jobs([job], str(model), data, out, **SMOKE)
 
-    whole = start(tmp_path / "whole")
-    stop_after(monkeypatch, steps=2)
-    with pytest.raises(signals.Interrupted):
-        start(tmp_path / "broken")
-    monkeypatch.undo()
-    assert not (tmp_path / "broken" / "nlvr2" / "FT" / OFFICIAL).exists()
-    assert values(start(tmp_path / "broken")) == values(whole)
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Ask the training to stop as SIGINT would, after so many steps."""
-    original, calls = ReasoningTask.loss, count(1)
+    whole, calls, original = start(tmp_path / "whole"), count(1), ReasoningTask.loss
 
     def loss(self, batch, generator):
-        if next(calls) == steps:
+        if next(calls) == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return original(self, batch, generator)
 
-    monkeypatch.setattr(ReasoningTask, "loss", loss)
+    with monkeypatch.context() as patch:
+        patch.setattr(ReasoningTask, "loss", loss)
+        with pytest.raises(signals.Interrupted):
+            start(tmp_path / "broken")
+    assert not (tmp_path / "broken" / "nlvr2" / "FT" / OFFICIAL).exists()
+    assert values(start(tmp_path / "broken")) == values(whole)
 
 
 def test_results_of_two_models_are_kept_apart(model: Path, data: Path, tmp_path: Path) -> None:
@@ -210,31 +208,38 @@ def test_the_share_of_right_predictions_is_what_the_official_metric_says(data: P
     for benchmark in BENCHMARKS.values():
         if benchmark.kind in ("retrieval", "captioning", "image-classification"):
             continue
-        for rows in benchmark.read(data).scored.values():
-            truth = perfect(benchmark.kind, rows, benchmark.read(data).classes)
-            scores = benchmark.score(rows, truth)
+        corpus = benchmark.read(data)
+        for rows in corpus.scored.values():
+            scores = benchmark.score(rows, [perfect(benchmark.kind, row, corpus.classes) for row in rows])
             shares = [value for key, value in scores.items() if "accuracy" in key or key == "mcc"]
             assert shares == pytest.approx([1] * len(shares))
 
 
-def perfect(kind: str, rows, classes: tuple[str, ...]):
+def perfect(kind: str, row, classes: tuple[str, ...]):
     match kind:
         case "vqa":
-            return [row.answer for row in rows]
+            return row.answer
         case "grounding":
-            return [row.box for row in rows]
+            return row.box
         case "reasoning":
-            return [row.label for row in rows]
-    if not classes:
-        return [float(row.label) for row in rows]
-    return [Labels(classes).certain(row.label) for row in rows]
+            return row.label
+    return Labels(classes).certain(row.label) if classes else float(row.label)
 
 
-def test_what_cannot_be_run_is_said(data: Path, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="unknown benchmark glue; known: cola"):
-        find_jobs(data, ["glue"])
-    with pytest.raises(UserError, match=r"food101: its files are not below .*; put there food-101/"):
-        find_jobs(data, ["food101"])
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("glue", [], "unknown benchmark glue; known: cola"),
+        ("food101", [], r"food101: its files are not below .*; put there food-101/"),
+        ("oxford-pets", ["--learning", "1"], "unknown option"),
+    ],
+)
+def test_what_cannot_be_run_is_said(pets: Path, name: str, options: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        find_jobs(pets, [name], options=options)
+
+
+def test_without_files_or_a_model_nothing_is_run(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds the files of no benchmark"):
         find_jobs(tmp_path)
     with pytest.raises(UserError, match="holds no model"):
@@ -246,8 +251,7 @@ def test_scores_are_read_back(model: Path, data: Path, tmp_path: Path) -> None:
     scores = run("coco", Protocol.ZERO_SHOT, model, data, tmp_path)
     assert read_scores(tmp_path / "coco" / "ZS" / OFFICIAL) == scores == read_all(tmp_path)
     assert scores["coco/ZS/test/text_r10"].value == 1.0  # four pictures
-    chances = [score.chance for score in scores.values()]
-    assert np.all(np.array(chances) > 0)
+    assert all(score.chance > 0 for score in scores.values())
 
 
 def test_the_benchmark_that_the_documentation_adds(model: Path, tmp_path: Path) -> None:

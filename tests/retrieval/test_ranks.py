@@ -16,7 +16,7 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.metrics.recalls import Rule, own_captions, with_equal_captions
 from xfm.modeling import states
-from xfm.modeling.features import Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.modeling.features import Encoded, Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.retrieval import ranks
 from xfm.retrieval.ranks import Found, Matched, Ranked, rank
 from xfm.retrieval.search import MATCHING_WEIGHT, match, rerank_scores
@@ -25,6 +25,11 @@ PRETRAINED = tiny_pretrained()
 ENCODER = Encoder(PRETRAINED.model, PRETRAINED.tokenizer, Precision.FP32, batch_size=3)
 NAMES = [f"a {name} square" for name in COLOURS]
 CAPTIONS = [" left of ".join(words) for size in (1, 2, 3) for words in product(NAMES, repeat=size)]
+
+
+def encode(pixels: Tensor, texts: list[str], folder: Path | None = None) -> tuple[Encoded, Encoded]:
+    images = encode_images(ENCODER, pixels.split(2), len(pixels), folder)
+    return images, encode_texts(ENCODER, texts, folder=folder)
 
 
 def pixels_of(rng: np.random.Generator, count: int) -> Tensor:
@@ -58,12 +63,8 @@ def test_ranks_are_those_of_all_pairs(size: int, folder: Path | None, tmp_path: 
     pixels, owner = pixels_of(rng, 5), np.array([0, 1, 2, 3, 4, 0, 2])
     texts = [CAPTIONS[place] for place in rng.choice(len(CAPTIONS), len(owner), replace=False)]
     scratch = None if folder is None else tmp_path
-    images, captions = (
-        encode_images(ENCODER, pixels.split(2), 5, scratch),
-        encode_texts(ENCODER, texts, folder=scratch),
-    )
     positives = own_captions(owner, 5)
-    found = rank(ENCODER, images, captions, positives, size)
+    found = rank(ENCODER, *encode(pixels, texts, scratch), positives, size)
     contrast, logits = pair_by_pair(pixels, texts)
     combined = contrast / PRETRAINED.model.temperature.item() + MATCHING_WEIGHT * np.diff(logits)[..., 0]
     rules = {Rule.CONTRAST: contrast, Rule.RERANK: combined, Rule.MATCHING: logits[..., 1]}
@@ -99,9 +100,7 @@ def test_neither_file_nor_block_changes_anything(
     for scratch, scores in ((None, 1 << 20), (tmp_path_factory.mktemp("states"), block)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ranks, "BLOCK", scores)
-            images = encode_images(ENCODER, pixels.split(2), pictures, scratch)
-            captions = encode_texts(ENCODER, texts, folder=scratch)
-            found.append(rank(ENCODER, images, captions, positives, size))
+            found.append(rank(ENCODER, *encode(pixels, texts, scratch), positives, size))
         if scratch:
             assert not [*scratch.iterdir()]
     for one, other in zip(*found, strict=True):
@@ -124,7 +123,7 @@ def test_chosen_pairs_come_back_in_their_order() -> None:
     pixels, texts = pixels_of(np.random.default_rng(1), 4), CAPTIONS[3:8]
     _, logits = pair_by_pair(pixels, texts)
     image, text = np.array([[3, 0], [0, 4], [3, 2], [1, 1], [0, 0], [2, 3], [3, 0]] * 3).T
-    images, captions = encode_images(ENCODER, [pixels], 4), encode_texts(ENCODER, texts)
+    images, captions = encode(pixels, texts)
     found = match(ENCODER, images.states, captions.states, image, text)
     np.testing.assert_allclose(found, logits[image, text], atol=1e-5)
 

@@ -28,21 +28,24 @@ def load_templates(name: str) -> list[str]:
     if not path.suffix and not path.is_file():
         known = ", ".join(shipped)
         raise UserError(f"there are no templates {name!r}: take {known}, or name a text file")
+    templates = _lines(path, "templates")
+    for number, template in templates.items():
+        if SLOT not in template:
+            raise UserError(f"{path}:{number}: the template has no {SLOT} for the name of the class; add it")
+    if not templates:
+        raise UserError(f"{path} holds no templates; write one a line, such as 'a photo of a {SLOT}'")
+    return [*templates.values()]
+
+
+def _lines(path: Path, what: str) -> dict[int, str]:
+    """The lines of a file that are not blank, by their number from 1."""
     try:
         lines = read_text(path, encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise UserError(f"{path}: cannot read the templates ({error.strerror}); check the path") from error
+        raise UserError(f"{path}: cannot read the {what} ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: the templates are not UTF-8 ({error.reason}); save them as UTF-8"
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip() and SLOT not in line:
-            raise UserError(f"{path}:{number}: the template has no {SLOT} for the name of the class; add it")
-    templates = [line.strip() for line in lines if line.strip()]
-    if not templates:
-        raise UserError(f"{path} holds no templates; write one a line, such as 'a photo of a {SLOT}'")
-    return templates
+        raise UserError(f"{path}: the {what} are not UTF-8 ({error.reason}); save them as UTF-8") from error
+    return {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
 
 
 def _shipped() -> dict[str, list[str]]:
@@ -55,15 +58,10 @@ def read_names(path: Path) -> dict[str, str]:
     Raises:
         UserError: the file cannot be read, or a line is none.
     """
-    try:
-        lines = read_text(path, encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the names ({error}); check the file") from error
     names: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in _lines(path, "names").items():
         label, equals, name = (part.strip() for part in line.partition("="))
-        if line.strip() and not (equals and label and name):
+        if not (equals and label and name):
             raise UserError(f"{path}:{number}: not a line LABEL=NAME; mend it")
-        if line.strip():
-            names[label] = name
+        names[label] = name
     return names

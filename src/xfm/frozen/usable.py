@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.errors import UserError
 from xfm.frozen.cache import Featuriser, cached_features
-from xfm.frozen.features import blocks, room
+from xfm.frozen.features import Split, part_of
 from xfm.frozen.source import FilePictures
 from xfm.tasks.rows import Labelled
 
@@ -41,7 +41,7 @@ def usable_features(
     source = FilePictures(rows)
 
     def bad(index: int, reason: str) -> None:
-        left_out.add(_place(rows[index]), reason)
+        left_out.add(rows[index].place or str(rows[index].image), reason)
 
     values = cached_features(featuriser, source, folder, f"{split} pictures", progress, bad)
     absent = np.flatnonzero(np.isnan(values[:, 0]))
@@ -50,15 +50,8 @@ def usable_features(
     left_out.count(split, split, len(rows), len(absent))
     if not len(absent):
         return values, rows
-    keep = np.delete(np.arange(len(rows)), absent)
-    kept = room((len(keep), values.shape[1]), folder)
-    for own in blocks(len(keep)):
-        kept[own] = values[keep[own]]
-    return kept, [rows[place] for place in keep.tolist()]
-
-
-def _place(row: Labelled) -> str:
-    return row.place or str(row.image)
+    kept = part_of(Split(values, np.arange(len(rows))), ~np.isnan(values[:, 0]), folder)
+    return kept.features, [rows[place] for place in kept.labels.tolist()]
 
 
 def _why(source: FilePictures, index: int) -> str:

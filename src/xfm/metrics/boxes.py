@@ -11,6 +11,7 @@ GRID = 12
 """Centres and sides are tried in steps of 1 / GRID."""
 REFINEMENTS = (1 / 24, 1 / 48)
 """Then each of the four numbers is moved by these until nothing improves."""
+CHUNK = 512
 
 
 def paired_iou(first: Array, second: Array) -> NDArray[np.float64]:
@@ -35,16 +36,8 @@ def iou_matrix(first: Array, second: Array) -> NDArray[np.float64]:
     return paired_iou(np.asarray(first)[:, None], np.asarray(second)[None])
 
 
-def accuracy_at_iou(predicted: Array, true: Array, threshold: float = 0.5) -> float:
-    """Share of predicted boxes whose IoU with the true one is at least `threshold`.
-
-    RefCOCO's convention. Arguments as in `paired_iou`.
-    """
-    return float((paired_iou(predicted, true) >= threshold).mean())
-
-
 def box_scores(predicted: Array, true: Array) -> dict[str, float]:
-    """Accuracy at IoU 0.5 and mean IoU, of boxes row by row or of every one with every one."""
+    """Accuracy at IoU 0.5 (RefCOCO's) and mean IoU, of boxes row by row or of every one with every one."""
     iou = paired_iou(predicted, true)
     return {"acc50": float((iou >= 0.5).mean()), "mean_iou": float(iou.mean())}
 
@@ -54,27 +47,26 @@ def _areas(boxes: Array) -> NDArray[np.float64]:
     return np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
 
 
-def best_constant_box(boxes: Array, threshold: float = 0.5) -> NDArray[np.float64]:
-    """The one box that reaches the threshold on most of the given boxes.
+def best_constant_box(boxes: Array) -> NDArray[np.float64]:
+    """The one box that reaches IoU 0.5 on most of the given boxes.
 
     A grid search over centre and size, then coordinate-wise refinement of the winner. Of equally good boxes
     the one with the larger mean IoU wins.
 
     Args:
         boxes: [N, 4] (left, top, right, bottom) as fractions of the picture's sides.
-        threshold: IoU to reach.
 
     Returns:
         [4] (left, top, right, bottom).
     """
     candidates = grid_boxes()
-    best = candidates[int(np.argmax(constant_box_scores(candidates, boxes, threshold)))]
+    best = candidates[int(np.argmax(constant_box_scores(candidates, boxes)))]
     for step in REFINEMENTS:
         while True:
             moves = best + step * np.array(list(product((-1, 0, 1), repeat=4)))
             moves = np.clip(moves, 0.0, 1.0)
             moves = moves[(moves[:, 2] > moves[:, 0]) & (moves[:, 3] > moves[:, 1])]
-            scores = constant_box_scores(np.concatenate([best[None], moves]), boxes, threshold)
+            scores = constant_box_scores(np.concatenate([best[None], moves]), boxes)
             if scores.argmax() == 0:
                 break
             best = moves[scores.argmax() - 1]
@@ -87,12 +79,10 @@ def grid_boxes() -> NDArray[np.float64]:
     return np.array([(left, top, right, bottom) for left, right in spans for top, bottom in spans])
 
 
-def constant_box_scores(
-    candidates: Array, boxes: Array, threshold: float, chunk: int = 512
-) -> NDArray[np.float64]:
+def constant_box_scores(candidates: Array, boxes: Array) -> NDArray[np.float64]:
     """[M] share of the boxes that each candidate reaches, plus its mean IoU / 10^6 to break ties."""
     scores = np.empty(len(candidates))
-    for start in range(0, len(candidates), chunk):
-        overlap = iou_matrix(candidates[start : start + chunk], boxes)
-        scores[start : start + chunk] = (overlap >= threshold).mean(axis=1) + overlap.mean(axis=1) * 1e-6
+    for start in range(0, len(candidates), CHUNK):
+        overlap = iou_matrix(candidates[start : start + CHUNK], boxes)
+        scores[start : start + CHUNK] = (overlap >= 0.5).mean(axis=1) + overlap.mean(axis=1) * 1e-6
     return scores

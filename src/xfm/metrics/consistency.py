@@ -1,6 +1,6 @@
 """Consistency of NLVR2 and NLVR: the share of sentences that are judged rightly on all of their pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 
 def sentence_id(identifier: str) -> str:
@@ -37,8 +37,4 @@ def consistency(identifiers: Sequence[str], right: Sequence[bool]) -> float:
     for identifier, correct in zip(identifiers, right, strict=True):
         sentence = sentence_id(identifier)
         sentences[sentence] = sentences.get(sentence, True) and correct
-    return _share(sentences)
-
-
-def _share(sentences: Mapping[str, bool]) -> float:
     return sum(sentences.values()) / len(sentences)

@@ -128,14 +128,14 @@ def paired_bootstrap(
     return Interval(float(gains.mean()), float(low), float(high))
 
 
-def wilson_interval(value: float, n: int, z: float = 1.959963984540054) -> Interval:
-    """Wilson score interval of a proportion (95 % unless told otherwise).
+def wilson_interval(value: float, n: int) -> Interval:
+    """The 95 % Wilson score interval of a proportion.
 
     Args:
         value: observed share, in [0, 1].
         n: number of independent trials, positive.
-        z: normal quantile of the coverage.
     """
+    z = 1.959963984540054  # the normal quantile
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(value * (1 - value) / n + z * z / (4 * n * n))
     return Interval(value, max(0.0, centre - half), min(1.0, centre + half))

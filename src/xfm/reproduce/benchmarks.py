@@ -1,6 +1,6 @@
 """Every benchmark: where its official files belong, how they are read, and how predictions are scored."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ from xfm.reproduce.score.rules import (
 )
 from xfm.reproduce.score.submissions import (
     caption_submission,
+    glue_submission,
     nlvr2_submission,
     vqa_submission,
-    write_glue_files,
 )
 from xfm.tasks.grounding import box_metrics
 
@@ -57,17 +57,14 @@ def _glue(task: GlueTask) -> Benchmark:
         read=lambda data: read_glue(data / "glue", task),
         score=glue_scorer(task),
         summary=_mnli_mean if task is GlueTask.MNLI else lambda splits: {},
-        submit=lambda folder, split, rows, predictions: _glue_file(task, folder, split, predictions),
+        submit=lambda folder, split, rows, predictions: glue_submission(
+            folder / f"{split}.tsv", task, [name_of(p) if layout.classes else float(p) for p in predictions]
+        ),
     )
 
 
 def _mnli_mean(splits: Mapping[str, Metrics]) -> dict[str, Metrics]:
     return {"mean": {"accuracy": mean_of(splits, "accuracy")}}
-
-
-def _glue_file(task: GlueTask, folder: Path, split: str, predictions: Sequence[Any]) -> Path:
-    values = [name_of(p) if FORMATS[task].classes else float(p) for p in predictions]
-    return write_glue_files(folder, task, {split: values})[0]
 
 
 # ---------------------------------------------------------------- pictures with texts
@@ -112,8 +109,8 @@ _WITH_TEXTS = [
         "coco/val2014/, coco/test2015/; by choice vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
         _read_vqa,
         score_answers,
-        submit=lambda folder, split, rows, answers: _written(
-            vqa_submission, folder / f"vqa_{split}.json", rows, answers
+        submit=lambda folder, split, rows, answers: vqa_submission(
+            folder / f"vqa_{split}.json", rows, answers
         ),
         submits_all=True,
     ),
@@ -125,8 +122,8 @@ _WITH_TEXTS = [
         "nlvr2/data/{train,dev,test1}.json; nlvr2/images/{train,dev,test1}/",
         lambda data: read_nlvr2(data / "nlvr2"),
         score_truth,
-        submit=lambda folder, split, rows, given: _written(
-            nlvr2_submission, folder / f"nlvr2_{split}.csv", rows, [name_of(p) == "true" for p in given]
+        submit=lambda folder, split, rows, given: nlvr2_submission(
+            folder / f"nlvr2_{split}.csv", rows, [name_of(p) == "true" for p in given]
         ),
         submits_all=True,
     ),
@@ -169,8 +166,8 @@ _WITH_TEXTS = [
         lambda data: read_coco(data / "coco"),
         score_captions,
         score_guesses=score_captions_briefly,
-        submit=lambda folder, split, rows, texts: _written(
-            caption_submission, folder / f"captions_{split}_results.json", rows, texts
+        submit=lambda folder, split, rows, texts: caption_submission(
+            folder / f"captions_{split}_results.json", rows, texts
         ),
         submits_all=True,
     ),
@@ -193,16 +190,6 @@ _WITH_TEXTS = [
         pair_scorer(HATEFUL),
     ),
 ]
-
-
-def _written(
-    write: Callable[[Path, Sequence[Any], Sequence[Any]], None],
-    path: Path,
-    rows: Sequence[Any],
-    given: Sequence[Any],
-) -> Path:
-    write(path, rows, given)
-    return path
 
 
 BENCHMARKS: dict[str, Benchmark] = {

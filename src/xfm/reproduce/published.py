@@ -43,12 +43,7 @@ class Published:
     @property
     def key(self) -> str:
         """The key of our score of the same kind: `benchmark/protocol/split/metric`."""
-        return score_key(self.benchmark, self.protocol, self.split, self.metric)
-
-
-def score_key(benchmark: str, protocol: Protocol, split: str, metric: str) -> str:
-    """Key of a score in the results of `xfm reproduce`."""
-    return f"{benchmark}/{protocol.value}/{split}/{metric}"
+        return f"{self.benchmark}/{self.protocol.value}/{self.split}/{self.metric}"
 
 
 def published_results() -> list[Published]:

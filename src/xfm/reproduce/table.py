@@ -45,7 +45,7 @@ def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[Li
     """The lines of the table.
 
     Args:
-        ours: our scores as fractions, by the key that `score_key` makes.
+        ours: our scores as fractions, by key `benchmark/protocol/split/metric`.
         names: benchmarks to show; all if empty.
     """
     published = published_results()

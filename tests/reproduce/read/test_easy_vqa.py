@@ -4,8 +4,8 @@ import json
 import sys
 
 import pytest
-from PIL import Image
 
+from tests.official.easy_vqa import write_easy_vqa
 from xfm.errors import UserError
 from xfm.reproduce.read.easy_vqa import read_easy_vqa
 
@@ -19,11 +19,7 @@ ROWS = [
 @pytest.fixture
 def folder(tmp_path):
     for split in ("train", "test"):
-        images = tmp_path / split / "images"
-        images.mkdir(parents=True)
-        for number in range(2):
-            Image.new("RGB", (64, 64)).save(images / f"{number}.png")
-        (tmp_path / split / "questions.json").write_text(json.dumps(ROWS))
+        write_easy_vqa(tmp_path, split, [(0, 0, 0)] * 2, ROWS)
     return tmp_path
 
 
@@ -31,8 +27,7 @@ def test_questions_with_kinds_and_keys(folder):
     splits = read_easy_vqa(folder)
     assert splits.keys() == {"train", "test"}
     rows = splits["test"]
-    assert [row.kind for row in rows] == ["colour", "presence", "shape"]
-    assert [row.key for row in rows] == [0, 1, 2]
+    assert [(row.key, row.kind) for row in rows] == [(0, "colour"), (1, "presence"), (2, "shape")]
     assert rows[2].image == folder / "test" / "images" / "1.png"
     assert (rows[0].question, rows[0].answer) == ("what color is the shape?", "teal")
 

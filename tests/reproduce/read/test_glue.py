@@ -1,10 +1,12 @@
-import random
+"""GLUE from both of its layouts."""
+
 from pathlib import Path
 
 import pytest
 
 from tests.failing import sentence_of
 from tests.official.glue import write_glue, write_glue_parquet
+from tests.official.pictures import damages
 from xfm.errors import UserError
 from xfm.reproduce.read.glue import FORMATS, GlueTask, read_glue
 
@@ -38,8 +40,7 @@ def test_labels_stand_beside_their_texts(tmp_path: Path) -> None:
     (folder / "train.tsv").write_text(header + '0\t"A dog\tIt "barks".\tneutral\tcontradiction\r\n')
     for name in ("dev_matched", "dev_mismatched"):
         (folder / f"{name}.tsv").write_text(header + "7\tx\ty\tneutral\tentailment\n")
-    corpus = read_glue(tmp_path, GlueTask.MNLI)
-    (row,) = corpus.train
+    (row,) = (corpus := read_glue(tmp_path, GlueTask.MNLI)).train
     assert (row.text, row.second, row.label) == ('"A dog', 'It "barks".', "contradiction")
     assert not corpus.hidden
     assert corpus.valid == "matched"
@@ -90,12 +91,7 @@ def test_what_is_wrong_is_named(
 def test_damage_ends_in_one_sentence(tmp_path: Path) -> None:
     """Whatever bytes a file holds, either rows come out or a sentence."""
     path = write_glue(tmp_path, GlueTask.SST2) / "dev.tsv"
-    good = path.read_bytes()
-    rng = random.Random(0)
-    for _ in range(300):
-        data = bytearray(good)
-        for _ in range(rng.randint(1, 5)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        path.write_bytes(data[: rng.randint(1, len(data))] if rng.random() < 0.3 else data)
+    for data in damages(path.read_bytes(), 300):
+        path.write_bytes(data)
         said = sentence_of(read_glue, tmp_path, GlueTask.SST2)
         assert said is None or "dev.tsv" in said

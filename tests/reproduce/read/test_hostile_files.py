@@ -4,8 +4,7 @@ import json
 import math
 import pickle
 import random
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import pytest
 
 from tests.failing import sentence_of
 from tests.official import corpora
-from tests.official.corpora import CORPORA
+from tests.official.corpora import written
 from tests.official.glue import write_glue, write_parquet
-from tests.official.pictures import write_json
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.reproduce.files.pictures import unpacked
@@ -44,21 +42,11 @@ FILES = {
 """What is tampered with."""
 
 
-def written(name: str, root: Path) -> Callable[[], object]:
-    """Writes a corpus; gives what reads it."""
-    write, read = CORPORA[name]
-    write(root)
-    return partial(read, root)
-
-
 def load(file: Path, as_lines: bool) -> Any:
     if file.suffix == ".p":
         return pickle.loads(file.read_bytes())
-    return (
-        [json.loads(line) for line in file.read_text().splitlines()]
-        if as_lines
-        else json.loads(file.read_text())
-    )
+    text = file.read_text()
+    return [json.loads(line) for line in text.splitlines()] if as_lines else json.loads(text)
 
 
 def dump(file: Path, content: Any, as_lines: bool) -> None:
@@ -118,18 +106,17 @@ def test_numbers_of_any_length_in_a_pickle_are_named(tmp_path: Path) -> None:
         read()
 
 
-def test_half_characters_are_named_before_any_training(tmp_path: Path) -> None:
-    """No tokenizer takes them: questions, captions and votes alike."""
-    read = written("vqa", tmp_path)
-    path = tmp_path / "v2_mscoco_train2014_annotations.json"
-    content = json.loads(path.read_text())
-    content["annotations"][1]["answers"][0]["answer"] = "\ud83d"
-    write_json(path, content)
-    with pytest.raises(UserError, match=r'annotations\.json:2: the column "answer" is not Unicode'):
-        read()
-    read, path = written("coco", tmp_path / "c"), tmp_path / "c" / "dataset_coco.json"
-    path.write_text(path.read_text().replace('"raw": "', '"raw": "\\ud83d', 1))
-    with pytest.raises(UserError, match=r'dataset_coco\.json:1: the column "raw" is not Unicode'):
+@pytest.mark.parametrize(
+    ("name", "file", "field"),
+    [("vqa", "v2_mscoco_train2014_annotations.json", "answer"), ("coco", "dataset_coco.json", "raw")],
+)
+def test_half_characters_are_named_before_any_training(
+    tmp_path: Path, name: str, file: str, field: str
+) -> None:
+    """No tokenizer takes them: votes and captions alike."""
+    read, path = written(name, tmp_path), tmp_path / file
+    path.write_text(path.read_text().replace(f'"{field}": "', f'"{field}": "\\ud83d', 1))
+    with pytest.raises(UserError, match=rf'{file}:1: the column "{field}" is not Unicode'):
         read()
 
 
@@ -137,10 +124,8 @@ def test_half_characters_are_named_before_any_training(tmp_path: Path) -> None:
 def test_scores_of_pairs_are_finite(tmp_path: Path, value: str) -> None:
     write_glue(tmp_path, GlueTask.STSB)
     path = tmp_path / "STS-B" / "train.tsv"
-    header, first, *rest = path.read_text().split("\n")
-    cells = first.split("\t")
-    cells[header.split("\t").index("score")] = value
-    path.write_text("\n".join([header, "\t".join(cells), *rest]))
+    header, first, *rest = path.read_text().split("\n")  # the score is the last cell
+    path.write_text("\n".join([header, first.rpartition("\t")[0] + "\t" + value, *rest]))
     with pytest.raises(UserError, match=r'train\.tsv:2: the column "score" is not a number'):
         read_glue(tmp_path, GlueTask.STSB)
 

@@ -1,5 +1,8 @@
+"""Files for the servers of the benchmarks."""
+
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,35 +13,47 @@ from xfm.reproduce.read.glue import FORMATS, GlueTask, read_glue
 from xfm.reproduce.score.submissions import (
     caption_submission,
     glue_archive,
-    glue_file,
+    glue_submission,
     nlvr2_submission,
     vqa_submission,
-    write_glue_files,
 )
 from xfm.tasks.rows import Described, PicturePair, Question
 
 PICTURE = Path("a.jpg")
 
 
-def test_vqa(tmp_path: Path) -> None:
-    rows = [Question(PICTURE, "what?", "", "all", key=key) for key in (262144000, 5)]
-    vqa_submission(tmp_path / "out" / "vqa.json", rows, ["yes", "café"])
-    assert json.loads((tmp_path / "out" / "vqa.json").read_text()) == [
-        {"question_id": 262144000, "answer": "yes"},
-        {"question_id": 5, "answer": "café"},
-    ]
-    with pytest.raises(UserError, match="an id of its own"):
-        vqa_submission(tmp_path / "vqa.json", [rows[0], rows[0]], ["yes", "no"])
+QUESTIONS = [Question(PICTURE, "what?", "", "all", key=key) for key in (262144000, 5)]
+DESCRIBED = [Described(PICTURE, ("x",), 7)]
+PAIRS = [PicturePair((PICTURE, PICTURE), "x", True, "test1-0-1-0")]
 
 
-def test_captions_and_nlvr2(tmp_path: Path) -> None:
-    caption_submission(tmp_path / "captions.json", [Described(PICTURE, ("x",), 7)], ["a dog"])
-    assert json.loads((tmp_path / "captions.json").read_text()) == [{"image_id": 7, "caption": "a dog"}]
-    row = PicturePair((PICTURE, PICTURE), "x", True, "test1-0-1-0")
-    nlvr2_submission(tmp_path / "nlvr2.csv", [row], [False])
-    assert (tmp_path / "nlvr2.csv").read_text() == "test1-0-1-0,False\n"
-    with pytest.raises(UserError, match="needs an identifier"):
-        nlvr2_submission(tmp_path / "nlvr2.csv", [PicturePair((PICTURE, PICTURE), "x", True)], [False])
+@pytest.mark.parametrize(
+    ("write", "rows", "given", "content"),
+    [
+        (
+            *(vqa_submission, QUESTIONS, ["yes", "café"]),
+            [{"question_id": 262144000, "answer": "yes"}, {"question_id": 5, "answer": "café"}],
+        ),
+        (caption_submission, DESCRIBED, ["a dog"], [{"image_id": 7, "caption": "a dog"}]),
+        (nlvr2_submission, PAIRS, [False], "test1-0-1-0,False\n"),
+    ],
+)
+def test_what_a_server_takes(tmp_path: Path, write, rows: list, given: list, content: object) -> None:
+    written = write(tmp_path / "out" / "file", rows, given).read_text()
+    assert (written if isinstance(content, str) else json.loads(written)) == content
+
+
+@pytest.mark.parametrize(
+    ("write", "rows", "named"),
+    [
+        (vqa_submission, QUESTIONS[:1] * 2, "an id of its own"),
+        (caption_submission, [replace(DESCRIBED[0], key=None)], "needs an id"),
+        (nlvr2_submission, [replace(PAIRS[0], key=None)], "needs an identifier"),
+    ],
+)
+def test_rows_without_ids_of_their_own_are_refused(tmp_path: Path, write, rows: list, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        write(tmp_path / "file", rows, [True] * len(rows))
 
 
 @pytest.mark.parametrize(
@@ -51,8 +66,8 @@ def test_captions_and_nlvr2(tmp_path: Path) -> None:
         (GlueTask.STSB, [5.2, -0.1, 2.34567], ["5.000", "0.000", "2.346"]),
     ],
 )
-def test_glue_cells(task: GlueTask, predictions: list[str | float], cells: list[str]) -> None:
-    lines = glue_file(task, predictions).splitlines()
+def test_glue_cells(tmp_path: Path, task: GlueTask, predictions: list[str | float], cells: list[str]) -> None:
+    lines = glue_submission(tmp_path / "CoLA.tsv", task, predictions).read_text().splitlines()
     assert lines == ["index\tprediction", *(f"{place}\t{cell}" for place, cell in enumerate(cells))]
 
 
@@ -61,14 +76,12 @@ def test_the_archive_is_made_once_all_files_are_there(tmp_path: Path) -> None:
     for task in GlueTask:
         assert glue_archive(folder) is None
         write_glue(tmp_path, task)
-        hidden = read_glue(tmp_path, task).hidden
-        write_glue_files(folder, task, {name: [row.label for row in rows] for name, rows in hidden.items()})
+        for name, rows in read_glue(tmp_path, task).hidden.items():
+            glue_submission(folder / f"{name}.tsv", task, [row.label for row in rows])
     assert glue_archive(folder) is None  # the diagnostic set is missing
     (folder / "AX.tsv").write_text("index\tprediction\n0\tentailment\n")
     archive = glue_archive(folder)
     assert archive is not None
-    names = set(zipfile.ZipFile(archive).namelist())
-    assert names == {f"{name}.tsv" for layout in FORMATS.values() for name, _, _ in layout.hidden} | {
-        "AX.tsv"
-    }
-    assert {"MNLI-m.tsv", "MNLI-mm.tsv", "SST-2.tsv", "STS-B.tsv"} <= names
+    hidden = [name for layout in FORMATS.values() for name, _, _ in layout.hidden]
+    assert {"MNLI-m", "MNLI-mm", "SST-2", "STS-B"} <= {*hidden}
+    assert {*zipfile.ZipFile(archive).namelist()} == {f"{name}.tsv" for name in (*hidden, "AX")}

@@ -8,19 +8,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from xfm.data.pictures import picture_suffix
-from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
 from xfm.reproduce.files.rows import (
     hub_classes,
     hub_rows,
-    parquet_files,
+    need_parquet,
     picture_below,
     read_hub,
     read_lines,
 )
+from xfm.tasks.rows import Labelled
 
-INDEX = "index.jsonl"
+CACHE, INDEX = "xfm-pictures", "index.jsonl"
+"""Folder of unpacked pictures below that of their data, and the list of them."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class StoredPicture:
 
 def unpacked(
     target: Path, pictures: Callable[[], Iterable[StoredPicture]], total: int | None = None
-) -> list[tuple[Path, str]]:
-    """Paths and classes of pictures that are written below `target` at the first call.
+) -> list[Labelled]:
+    """Pictures and their classes, which are written below `target` at the first call.
 
     The folder is complete or absent: it gets its name when everything is in it.
 
@@ -52,7 +53,10 @@ def unpacked(
         UserError: the folder cannot be written.
     """
     if (target / INDEX).is_file():
-        found = [(_listed(row, target), row.text("label")) for row in read_lines(target / INDEX)]
+        found = [
+            Labelled(picture_below(target, row.text("image"), row, "image"), row.text("label"))
+            for row in read_lines(target / INDEX)
+        ]
         if total is None or len(found) == total:
             return found
     with writing(target, "or choose a data folder on a larger disk"):
@@ -65,13 +69,6 @@ def unpacked(
     return unpacked(target, pictures)
 
 
-def _listed(row: TableRow, folder: Path) -> Path:
-    path = picture_below(folder, row.text("image"))
-    if path is None:
-        raise row.error("image", "leaves the folder of the pictures")
-    return path
-
-
 def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
     with (folder / INDEX).open("w", encoding="utf-8", newline="\n") as index:
         for number, picture in enumerate(pictures):
@@ -81,42 +78,33 @@ def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
             index.write(json.dumps({"image": name, "label": picture.label}, ensure_ascii=False) + "\n")
 
 
-def parquet_pictures(
-    folder: Path, split: str, cache: Path, image: str = "image", label: str = "label"
-) -> tuple[list[tuple[Path, str]], tuple[str, ...]]:
+def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labelled], tuple[str, ...]]:
     """Pictures of a split in the hub's Parquet layout, and the names of the classes in their order.
+
+    The column `image` holds `{"bytes", "path"}` or bytes, `label` numbers with names in the file's metadata,
+    or strings.
 
     Args:
         folder: holds `SPLIT-*-of-*.parquet`, directly or in `data/`.
         split: the split's name.
         cache: folder below which the pictures are unpacked at the first call.
-        image, label: names of the columns. Pictures are `{"bytes", "path"}` or bytes; classes are numbers
-            with names in the file's metadata, or strings.
 
     Raises:
         UserError: there is no such split, or a row has no bytes of a picture or no class. Whether the bytes
             are a picture shows when it is read.
     """
-    files = parquet_files(folder, split)
-    if not files:
-        raise UserError(
-            f"{folder / f'{split}-00000-of-00001.parquet'} does not exist; put the official file there"
-        )
-    names = hub_classes(files[0], label)
+    files = need_parquet(folder, split)
+    names = hub_classes(files[0], "label")
 
     def pictures() -> Iterable[StoredPicture]:
         for file in files:
-            for row in read_hub(file, (image, label)):
-                value = row[image]
+            for row in read_hub(file, ("image", "label")):
+                value = row["image"]
                 data = value.get("bytes") if isinstance(value, dict) else value
                 if not isinstance(data, bytes):
-                    raise row.error(image, "holds no bytes of a picture")
-                yield StoredPicture(data, _class(row, label))
+                    raise row.error("image", "holds no bytes of a picture")
+                if row["label"] is None:
+                    raise row.error("label", "names no class")
+                yield StoredPicture(data, str(row["label"]))
 
     return unpacked(cache / split, pictures, sum(hub_rows(file) for file in files)), names
-
-
-def _class(row: TableRow, column: str) -> str:
-    if row[column] is None:
-        raise row.error(column, "names no class")
-    return str(row[column])

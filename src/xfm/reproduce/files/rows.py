@@ -29,14 +29,17 @@ def need(folder: Path, *names: str) -> Path:
     raise UserError(f"{folder / names[0]} does not exist; put the official file there")
 
 
-def picture_below(folder: Path, name: str) -> Path | None:
-    """The picture that a file names below a folder, or None where the name would leave it.
+def picture_below(folder: Path, name: str, row: TableRow, field: str) -> Path:
+    """The picture that a row names below a folder.
 
     Names alone are looked at: people link the folders of their pictures to where they are, and an official
     file cannot make links.
+
+    Raises:
+        UserError: the name would leave the folder; the message names the field.
     """
     if "\0" in name or name.startswith("/") or ".." in name.split("/") or ":" in name or "\\" in name:
-        return None
+        raise row.error(field, "leaves the folder of the pictures")
     return folder / name
 
 
@@ -221,6 +224,15 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
         if (below / f"{split}.parquet").is_file():
             return [below / f"{split}.parquet"]
     return []
+
+
+def need_parquet(folder: Path, split: str) -> list[Path]:
+    """The files of a split, see `parquet_files`; one at least.
+
+    Raises:
+        UserError: there are none, or some of them are missing.
+    """
+    return parquet_files(folder, split) or [need(folder, f"{split}-00000-of-00001.parquet")]
 
 
 def read_hub(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.reproduce.files.rows import chosen, parquet_files, read_hub, read_tsv, string
+from xfm.reproduce.files.rows import chosen, need_parquet, parquet_files, read_hub, read_tsv, string
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import LabelledText
 
@@ -39,103 +39,76 @@ class GlueFormat:
     Attributes:
         folder: its folder in the official archive.
         columns: the text columns of the TSV files: one or two.
-        label: the label column of the TSV files.
-        hub_columns: the text columns of the Parquet files.
         classes: the classes as the hub names and orders them; empty for a regression.
-        written: the classes as TSV files and submissions write them, in the same order.
+        label: the label column of the TSV files.
+        hub: the text columns of the Parquet files, where they have other names.
+        numbered: TSV files and submissions write classes as numbers, not as their names.
         scored: splits with answers: (our name, TSV file, Parquet split).
-        hidden: splits without: (name of the submission file, TSV file, Parquet split).
+        unscored: splits without, where they are others than `test`: (name of the submission file, TSV file,
+            Parquet split).
         header: columns of TSV files that have no header (CoLA's, with answers).
     """
 
     folder: str
     columns: tuple[str, ...]
-    label: str
-    hub_columns: tuple[str, ...]
     classes: tuple[str, ...]
-    written: tuple[str, ...]
+    label: str = "label"
+    hub: tuple[str, ...] = ()
+    numbered: bool = True
     scored: tuple[tuple[str, str, str], ...] = (("dev", "dev.tsv", "validation"),)
-    hidden: tuple[tuple[str, str, str], ...] = ()
+    unscored: tuple[tuple[str, str, str], ...] = ()
     header: tuple[str, ...] | None = None
 
+    @property
+    def hub_columns(self) -> tuple[str, ...]:
+        """The text columns of the Parquet files."""
+        return self.hub or self.columns
 
-_DIGITS = ("0", "1")
-_TWO = ("sentence1", "sentence2")
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The classes as TSV files and submissions write them, in the order of `classes`."""
+        return tuple(map(str, range(len(self.classes)))) if self.numbered else self.classes
+
+    @property
+    def hidden(self) -> tuple[tuple[str, str, str], ...]:
+        """Splits without answers: (name of the submission file, TSV file, Parquet split)."""
+        return self.unscored or ((self.folder, "test.tsv", "test"),)
+
+
+_ONE, _TWO = ("sentence",), ("sentence1", "sentence2")
 _ENTAILMENT = ("entailment", "not_entailment")
-
-
-def _hidden(name: str) -> tuple[tuple[str, str, str], ...]:
-    return ((name, "test.tsv", "test"),)
-
 
 FORMATS = {
     GlueTask.COLA: GlueFormat(
-        "CoLA",
-        ("sentence",),
-        "label",
-        ("sentence",),
-        ("unacceptable", "acceptable"),
-        _DIGITS,
-        hidden=_hidden("CoLA"),
-        header=("source", "label", "mark", "sentence"),
+        "CoLA", _ONE, ("unacceptable", "acceptable"), header=("source", "label", "mark", "sentence")
     ),
-    GlueTask.SST2: GlueFormat(
-        "SST-2",
-        ("sentence",),
-        "label",
-        ("sentence",),
-        ("negative", "positive"),
-        _DIGITS,
-        hidden=_hidden("SST-2"),
-    ),
+    GlueTask.SST2: GlueFormat("SST-2", _ONE, ("negative", "positive")),
     GlueTask.MRPC: GlueFormat(
-        "MRPC",
-        ("#1 String", "#2 String"),
-        "Quality",
-        _TWO,
-        ("not_equivalent", "equivalent"),
-        _DIGITS,
-        hidden=_hidden("MRPC"),
+        "MRPC", ("#1 String", "#2 String"), ("not_equivalent", "equivalent"), "Quality", hub=_TWO
     ),
-    GlueTask.STSB: GlueFormat("STS-B", _TWO, "score", _TWO, (), (), hidden=_hidden("STS-B")),
+    GlueTask.STSB: GlueFormat("STS-B", _TWO, (), "score"),
     GlueTask.QQP: GlueFormat(
-        "QQP",
-        ("question1", "question2"),
-        "is_duplicate",
-        ("question1", "question2"),
-        ("not_duplicate", "duplicate"),
-        _DIGITS,
-        hidden=_hidden("QQP"),
+        "QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), "is_duplicate"
     ),
     GlueTask.MNLI: GlueFormat(
         "MNLI",
         _TWO,
+        ("entailment", "neutral", "contradiction"),
         "gold_label",
-        ("premise", "hypothesis"),
-        ("entailment", "neutral", "contradiction"),
-        ("entailment", "neutral", "contradiction"),
+        hub=("premise", "hypothesis"),
+        numbered=False,
         scored=(
             ("matched", "dev_matched.tsv", "validation_matched"),
             ("mismatched", "dev_mismatched.tsv", "validation_mismatched"),
         ),
-        hidden=(
+        unscored=(
             ("MNLI-m", "test_matched.tsv", "test_matched"),
             ("MNLI-mm", "test_mismatched.tsv", "test_mismatched"),
         ),
     ),
-    GlueTask.QNLI: GlueFormat(
-        "QNLI",
-        ("question", "sentence"),
-        "label",
-        ("question", "sentence"),
-        _ENTAILMENT,
-        _ENTAILMENT,
-        hidden=_hidden("QNLI"),
-    ),
-    GlueTask.RTE: GlueFormat("RTE", _TWO, "label", _TWO, _ENTAILMENT, _ENTAILMENT, hidden=_hidden("RTE")),
-    GlueTask.WNLI: GlueFormat(
-        "WNLI", _TWO, "label", _TWO, ("not_entailment", "entailment"), _DIGITS, hidden=_hidden("WNLI")
-    ),
+    GlueTask.QNLI: GlueFormat("QNLI", ("question", "sentence"), _ENTAILMENT, numbered=False),
+    GlueTask.RTE: GlueFormat("RTE", _TWO, _ENTAILMENT, numbered=False),
+    GlueTask.WNLI: GlueFormat("WNLI", _TWO, ("not_entailment", "entailment")),
 }
 
 
@@ -189,12 +162,7 @@ def _read_hub(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
     labels = {label: name for number, name in enumerate(layout.classes) for label in (number, name)}
 
     def rows(split: str, columns: Sequence[str]) -> Iterable[TableRow]:
-        files = parquet_files(folder, split)
-        if not files:
-            raise UserError(
-                f"{folder / f'{split}-00000-of-00001.parquet'} does not exist; put the file there"
-            )
-        return (row for file in files for row in read_hub(file, columns))
+        return (row for file in need_parquet(folder, split) for row in read_hub(file, columns))
 
     def scored(split: str) -> list[LabelledText]:
         return [_labelled(row, texts, "label", labels) for row in rows(split, (*texts, "label"))]

@@ -8,7 +8,7 @@ before it loads them.
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,11 +18,9 @@ from torchvision import datasets
 
 from xfm.errors import UserError
 from xfm.files import read_text
-from xfm.reproduce.files.pictures import StoredPicture, unpacked
+from xfm.reproduce.files.pictures import CACHE, StoredPicture, unpacked
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import Labelled
-
-CACHE = "xfm-pictures"
 
 
 class ImageSet(StrEnum):
@@ -53,6 +51,7 @@ PER_CLASS = frozenset({ImageSet.AIRCRAFT, ImageSet.PETS, ImageSet.FLOWERS, Image
 Opened = tuple[list[Labelled], tuple[str, ...]]
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _TISSUE = ("no tumour", "tumour")
+_SIGNS = tuple(f"{number:05d}" for number in range(43))
 _CALTECH_TRAIN = 30
 
 
@@ -110,9 +109,9 @@ def place_of(kind: ImageSet) -> str:
 
 
 # ---------------------------------------------------------------- pictures in files of their own
-def _files(dataset: Any, classes: Sequence[str] | None = None) -> Opened:
+def _files(dataset: Any) -> Opened:
     """Rows of a data set whose loader gives paths."""
-    names = tuple(str(name) for name in (classes or dataset.classes))
+    names = tuple(map(str, dataset.classes))
     pairs = (dataset[place] for place in range(len(dataset)))
     return [Labelled(Path(path), names[int(label)]) for path, label in pairs], names
 
@@ -175,8 +174,8 @@ def _packed(
     def opened(root: Path, split: str) -> Opened:
         dataset = reader(root, split)
         names = tuple(str(c) for c in (classes or dataset.classes))
-        found = unpacked(root / CACHE / name / split, lambda: _encoded(dataset, names), len(dataset))
-        return [Labelled(path, label) for path, label in found], names
+        place = root / CACHE / name / split
+        return unpacked(place, lambda: _encoded(dataset, names), len(dataset)), names
 
     return opened
 
@@ -206,10 +205,6 @@ def _fer(root: Path, split: str) -> Any:
     return dataset
 
 
-def _numbered(count: int) -> Iterable[str]:
-    return [f"{number:05d}" for number in range(count)]
-
-
 _LAYOUTS: Mapping[ImageSet, _Layout] = {
     ImageSet.FOOD101: _Layout("food-101", _by_split(datasets.Food101)),
     ImageSet.CIFAR10: _Layout("cifar-10-batches-py", _packed("cifar10", _by_train(datasets.CIFAR10))),
@@ -225,7 +220,7 @@ _LAYOUTS: Mapping[ImageSet, _Layout] = {
     ImageSet.SUN397: _Layout("SUN397", _sun397),
     ImageSet.RENDERED_SST2: _Layout("rendered-sst2", _by_split(datasets.RenderedSST2)),
     ImageSet.CALTECH101: _Layout("caltech101", _caltech),
-    ImageSet.GTSRB: _Layout("gtsrb", _packed("gtsrb", _split_of(datasets.GTSRB), list(_numbered(43)))),
+    ImageSet.GTSRB: _Layout("gtsrb", _packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS)),
     ImageSet.PCAM: _Layout("pcam", _packed("pcam", _split_of(datasets.PCAM), _TISSUE)),
     ImageSet.FER2013: _Layout("fer2013", _packed("fer2013", _fer, _EMOTIONS)),
 }

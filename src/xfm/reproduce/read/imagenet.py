@@ -5,12 +5,10 @@ from pathlib import Path
 from xfm.data.tables.folder import read_folder
 from xfm.errors import UserError
 from xfm.files import read_text
-from xfm.reproduce.files.pictures import parquet_pictures
+from xfm.reproduce.files.pictures import CACHE, parquet_pictures
 from xfm.reproduce.files.rows import parquet_files
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import Labelled
-
-CACHE = "xfm-pictures"
 
 
 def read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...]]:
@@ -53,16 +51,12 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
     cache = folder / CACHE
     train, classes = parquet_pictures(folder, "train", cache)
     val, _ = parquet_pictures(folder, "validation", cache)
-    names = classes or tuple(sorted({label for _, label in train}))
-    if surplus := {label for _, label in (*train, *val)} - set(names):
+    names = classes or tuple(sorted({row.label for row in train}))
+    if surplus := {row.label for row in (*train, *val)} - set(names):
         raise UserError(
             f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
         )
-    return Corpus(
-        [Labelled(path, label) for path, label in train],
-        {"val": [Labelled(path, label) for path, label in val]},
-        classes=names,
-    )
+    return Corpus(train, {"val": val}, classes=names)
 
 
 def class_names(folder: Path) -> dict[str, str] | None:

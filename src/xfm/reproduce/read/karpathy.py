@@ -64,9 +64,7 @@ def _read(folder: Path, file: str, pictures: Path, remedy: str) -> Corpus[Descri
 def _described(row: TableRow, pictures: Path) -> Described:
     folder = f"{string(row, 'filepath')}/" if row.get("filepath") else ""
     name = folder + row.text("filename")
-    image = picture_below(pictures, name)
-    if image is None:
-        raise row.error("filename", "leaves the folder of the pictures")
+    image = picture_below(pictures, name, row, "filename")
     raw = (string(sentence, "raw").strip() for sentence in inner_rows(row, "sentences", ("raw",)))
     captions = tuple(caption for caption in raw if caption)
     if not captions:

@@ -37,11 +37,10 @@ def _pair(row: TableRow, images: Path) -> PicturePair:
     stem, dash, _ = identifier.rpartition("-")
     directory = row.get("directory")
     below = "" if directory is None else f"{directory}/"
-    left, right = (picture_below(images, f"{below}{stem}-img{side}.png") for side in (0, 1))
     if not dash or identifier.count("-") != 3:
         raise row.error("identifier", "is not SPLIT-SET-PAIR-SENTENCE")
-    if left is None or right is None:
-        raise row.error("identifier", "leaves the folder of the pictures")
+    names = (f"{below}{stem}-img{side}.png" for side in (0, 1))
+    left, right = (picture_below(images, name, row, "identifier") for name in names)
     return PicturePair((left, right), row.text("sentence"), chosen(row, "label", _TRUTH), identifier)
 
 
@@ -70,9 +69,8 @@ def _drawings(row: TableRow, images: Path, split: str) -> list[LabelledPictureTe
     directory = row.get("directory", "")
     found: list[LabelledPictureText] = []
     for order in range(6):
-        image = picture_below(images, f"{directory}/{split}-{identifier}-{order}.png")
-        if image is None:
-            raise row.error("identifier", "leaves the folder of the pictures")
+        name = f"{directory}/{split}-{identifier}-{order}.png"
+        image = picture_below(images, name, row, "identifier")
         if os.path.isfile(image):  # of a name that is too long, `Path.is_file` raises
             found.append(LabelledPictureText(image, row.text("sentence"), label, identifier))
     if not found:

@@ -36,9 +36,7 @@ def read_snli_ve(folder: Path, images: Path) -> Corpus[LabelledPictureText]:
 
 def _entailed(row: TableRow, images: Path) -> LabelledPictureText:
     number = string(row, "Flickr30K_ID").removesuffix(".jpg")
-    image = picture_below(images, f"{number}.jpg")
-    if image is None:
-        raise row.error("Flickr30K_ID", "leaves the folder of the pictures")
+    image = picture_below(images, f"{number}.jpg", row, "Flickr30K_ID")
     label = chosen(row, "gold_label", {name: name for name in ENTAILMENT})
     return LabelledPictureText(image, string(row, "sentence2"), label, row.get("pairID"))
 
@@ -70,9 +68,7 @@ def _memes(path: Path, labelled: bool = True) -> list[LabelledPictureText]:
     names = dict(enumerate(HATEFUL))
     found: list[LabelledPictureText] = []
     for row in read_lines(path, ("id", "img", "text", *(("label",) if labelled else ()))):
-        image = picture_below(path.parent, row.text("img"))
-        if image is None:
-            raise row.error("img", "leaves the folder of the pictures")
+        image = picture_below(path.parent, row.text("img"), row, "img")
         label = chosen(row, "label", names) if labelled else HATEFUL[0]
         found.append(LabelledPictureText(image, string(row, "text"), label, string(row, "id")))
     return found

@@ -65,9 +65,7 @@ def _boxes(path: Path, images: Path) -> dict[int, tuple[Path, Corners]]:
     """Picture and box of every annotation; boxes as fractions of the picture's sides."""
     pictures: dict[int, tuple[Path, int, int]] = {}
     for row in read_json_rows(path, "images", required=("id", "file_name", "width", "height")):
-        place = picture_below(images, row.text("file_name"))
-        if place is None:
-            raise row.error("file_name", "leaves the folder of the pictures")
+        place = picture_below(images, row.text("file_name"), row, "file_name")
         pictures[integer(row, "id")] = (place, integer(row, "width"), integer(row, "height"))
     return {
         integer(row, "id"): _box(row, pictures)

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from xfm.errors import UserError
@@ -15,7 +15,7 @@ DIAGNOSTIC = "AX"
 _NUMBER = "{:.3f}"
 
 
-def vqa_submission(path: Path, rows: Sequence[Question], answers: Sequence[str]) -> None:
+def vqa_submission(path: Path, rows: Sequence[Question], answers: Sequence[str]) -> Path:
     """`[{"question_id": 1, "answer": "yes"}, ..]`, as the VQA server takes it.
 
     Raises:
@@ -26,9 +26,10 @@ def vqa_submission(path: Path, rows: Sequence[Question], answers: Sequence[str])
         raise UserError(f"{path}: every question needs an id of its own; read the official questions")
     pairs = zip(keys, answers, strict=True)
     write_json(path, [{"question_id": key, "answer": answer} for key, answer in pairs])
+    return path
 
 
-def caption_submission(path: Path, rows: Sequence[Described], captions: Sequence[str]) -> None:
+def caption_submission(path: Path, rows: Sequence[Described], captions: Sequence[str]) -> Path:
     """`[{"image_id": 1, "caption": ".."}, ..]`, as the COCO server takes it.
 
     Raises:
@@ -38,9 +39,10 @@ def caption_submission(path: Path, rows: Sequence[Described], captions: Sequence
         raise UserError(f"{path}: every picture needs an id; read the official file")
     pairs = zip(rows, captions, strict=True)
     write_json(path, [{"image_id": row.key, "caption": caption} for row, caption in pairs])
+    return path
 
 
-def nlvr2_submission(path: Path, rows: Sequence[PicturePair], predictions: Sequence[bool]) -> None:
+def nlvr2_submission(path: Path, rows: Sequence[PicturePair], predictions: Sequence[bool]) -> Path:
     """`identifier,True` a line, as NLVR2's `metrics.py` and leaderboard take it.
 
     Raises:
@@ -50,12 +52,14 @@ def nlvr2_submission(path: Path, rows: Sequence[PicturePair], predictions: Seque
         raise UserError(f"{path}: every row needs an identifier; read the official file")
     pairs = zip(rows, predictions, strict=True)
     write_output(path, "".join(f"{row.key},{bool(truth)}\n" for row, truth in pairs))
+    return path
 
 
-def glue_file(task: GlueTask, predictions: Sequence[str | float]) -> str:
+def glue_submission(path: Path, task: GlueTask, predictions: Sequence[str | float]) -> Path:
     """The TSV of a test set: a header and `index<tab>prediction` a line, in the order of the test file.
 
     Args:
+        path: named as the server wants it, such as `MNLI-m.tsv`, see `GlueFormat.hidden`.
         task: the task.
         predictions: names of classes as `xfm.reproduce.read.glue` gives them; values of STS-B, which are kept
             between 0 and 5.
@@ -66,21 +70,9 @@ def glue_file(task: GlueTask, predictions: Sequence[str | float]) -> str:
         cells = [written[str(prediction)] for prediction in predictions]
     else:
         cells = [_NUMBER.format(min(5.0, max(0.0, float(prediction)))) for prediction in predictions]
-    return "index\tprediction\n" + "".join(f"{index}\t{cell}\n" for index, cell in enumerate(cells))
-
-
-def write_glue_files(folder: Path, task: GlueTask, hidden: Mapping[str, Sequence[str | float]]) -> list[Path]:
-    """Write the test TSVs of a task: `CoLA.tsv`, or `MNLI-m.tsv` and `MNLI-mm.tsv`.
-
-    Args:
-        folder: where they are collected.
-        task: the task.
-        hidden: predictions by the name of the submission file, see `GlueFormat.hidden`.
-    """
-    paths = [folder / f"{name}.tsv" for name in hidden]
-    for path, predictions in zip(paths, hidden.values(), strict=True):
-        write_output(path, glue_file(task, predictions))
-    return paths
+    lines = (f"{index}\t{cell}\n" for index, cell in enumerate(cells))
+    write_output(path, "index\tprediction\n" + "".join(lines))
+    return path
 
 
 def glue_archive(folder: Path) -> Path | None:
