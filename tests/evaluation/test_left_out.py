@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
-from tests.finetuning.conftest import done, refused
+from tests.finetuning.conftest import Cli
 from tests.reports.written import details_of, page_of
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.reports.scores import REQUIRED_KEYS, read_scores
@@ -29,14 +29,12 @@ def spoilt(tiny_world: Path, tmp_path: Path) -> tuple[Path, dict[str, Path]]:
     return world, bad
 
 
-def test_no_part_ends_with_a_bad_picture(
-    spoilt: tuple[Path, dict[str, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_picture_ends_no_part(spoilt: tuple[Path, dict[str, Path]], tmp_path: Path, cli: Cli) -> None:
     (world, bad), out = spoilt, tmp_path / "out"
     model = save_tiny_model(tmp_path / "model")
     given = ("evaluate", model, "--world", world, "--out", out, "--scale", 0.01, "--max-bad")
-    refused(capsys, ["tasks/", ".jsonl", ".png", "--max-bad leaves out 0"], *given, 0)
-    said = done(capsys, *given, 1000)
+    cli.expect_refusal(["tasks/", ".jsonl", ".png", "--max-bad leaves out 0"], *given, 0)
+    said = cli.prints(*given, 1000)
     assert set(REQUIRED_KEYS) <= set(read_scores(out / "metrics.json"))
     kept = details_of(out)["left_out"]
     assert re.search(rf"{len(kept['rows'])} of \d+ rows were left out: .*all in {out / BAD_FILE}", said)
@@ -52,5 +50,5 @@ def test_no_part_ends_with_a_bad_picture(
     good = next(path for path in sorted(world.rglob("*.png")) if path not in bad.values())
     for path in bad.values():
         shutil.copy(good, path)
-    assert "left out" not in done(capsys, *given, 0)
+    assert "left out" not in cli.prints(*given, 0)
     assert not (out / BAD_FILE).exists()

@@ -31,6 +31,5 @@ def test_random_twin_is_another_model_of_the_same_shape(pretrained: Pretrained) 
 def test_digits_are_the_published_ones() -> None:
     images, labels = digits()
     assert images.shape == (1797, 8, 8)
-    assert images.min() == 0
-    assert images.max() == 1
+    assert (images.min(), images.max()) == (0, 1)
     assert labels[:10].tolist() == list(range(10))

@@ -62,9 +62,7 @@ CHANCES = {
 
 
 @pytest.mark.parametrize(("key", "chance"), CHANCES.items())
-def test_chance_guesses_and_the_baseline_knows_what_is_frequent(
-    results: Path, key: str, chance: float
-) -> None:
+def test_chance_guesses_and_a_baseline_knows_the_frequent(results: Path, key: str, chance: float) -> None:
     score = read_scores(results / "metrics.json")[key]
     assert score.chance == pytest.approx(chance, abs=0.05)
     floors = {}
@@ -92,9 +90,7 @@ def test_retrieval_equals_its_definition(results: Path, tiny_world: Path) -> Non
     assert scores["retrieval/hard/text_r1"].chance == 0.5
 
 
-def test_finished_parts_are_not_run_again(
-    copy: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_parts_are_kept(copy: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_scores(copy / "metrics.json")
     for part in Part:
         monkeypatch.delitem(PARTS, part)
@@ -106,7 +102,9 @@ def test_an_interrupted_evaluation_goes_on(
 ) -> None:
     model, parts = results / "model", [Part.RETRIEVAL, Part.HARD]
     monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
-    with pytest.raises(Interrupted, match="Stopped while evaluating hard"):
+    with pytest.raises(Interrupted, match="Stopped while evaluating hard; no part was finished before: run"):
+        evaluated(tmp_path / "other", tiny_world, model, parts=[Part.HARD])
+    with pytest.raises(Interrupted, match="Stopped while evaluating hard; what was finished is in"):
         evaluated(tmp_path, tiny_world, model, parts=parts)
     assert "retrieval/seen/text_r1" in read_scores(tmp_path / "metrics.json")
     monkeypatch.undo()
@@ -184,14 +182,6 @@ def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path, s
     assert content(copy) == before
 
 
-def test_nothing_is_promised_where_nothing_was_finished(
-    results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
-    with pytest.raises(Interrupted, match="Stopped while evaluating hard; no part was finished before: run"):
-        evaluated(tmp_path / "o", tiny_world, results / "model", parts=[Part.HARD])
-
-
 def test_scale_shrinks_steps_and_rows() -> None:
     small = EvaluationConfig(scale=0.02).resolved()
     assert small.scale == 1
@@ -216,7 +206,7 @@ def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_pa
         replace(CONFIG, validation=True, parts=[Part.HARD])
 
 
-def test_missing_packages_are_named_at_once(
+def test_missing_packages_are_named(
     tmp_path: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "find_spec", lambda name: None if name == "sklearn" else object())

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.evaluation.conftest import CONFIG
 from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
 from xfm.evaluation.run import fingerprint
 from xfm.reports.stored import read_part
-
-CONFIG = EvaluationConfig(scale=0.01)
 
 
 def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
@@ -38,9 +37,7 @@ def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
         ("entailment/train", {Part.ENTAILMENT}),
     ],
 )
-def test_fingerprints_follow_the_task_files(
-    tiny_world: Path, tmp_path: Path, file: str, parts: set[Part]
-) -> None:
+def test_fingerprints_follow_the_files(tiny_world: Path, tmp_path: Path, file: str, parts: set[Part]) -> None:
     """A world may be edited or copied in part while its manifest stays."""
     world = shutil.copytree(tiny_world, tmp_path / "world")
     before = {part: fingerprint(part, "w", world, CONFIG) for part in Part}

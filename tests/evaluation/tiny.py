@@ -21,6 +21,7 @@ from xfm.tasks.splits import SplitRows
 T = TypeVar("T", bound=Task[Any, Any, Any])
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (230, 210, 40)}
 SIDE = 32
+QUESTION = "what colour is the {} square?"
 MANIFEST = {
     "format": 1,
     "seed": 0,
@@ -98,43 +99,37 @@ def write_world(folder: Path) -> Path:
 
 
 def _rows(scenes: list[tuple[str, str]], names: list[str]) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    captions = [f"a {left} square left of a {right} square" for left, right in scenes]
-    swapped = [f"a {right} square left of a {left} square" for left, right in scenes]
-    pairs = list(zip(names, captions, strict=True))
-    retrieval = [{"image": n, "caption": c} for n, c in pairs]
-    hard = [{"image": n, "caption": c, "distractors": [s]} for (n, c), s in zip(pairs, swapped, strict=True)]
+    captions, swapped = (
+        [f"a {left} square left of a {right} square" for left, right in some]
+        for some in (scenes, [scene[::-1] for scene in scenes])
+    )
+    retrieval = [{"image": name, "caption": text} for name, text in zip(names, captions, strict=True)]
+    hard = [{**row, "distractors": [text]} for row, text in zip(retrieval, swapped, strict=True)]
+    masked = [{**row, "wrong_image": names[(i + 5) % len(names)]} for i, row in enumerate(retrieval)]
+    squares = [
+        (name, side, colour, colour == scene[0])
+        for name, scene in zip(names, scenes, strict=True)
+        for side, colour in zip(BOXES, scene, strict=True)
+    ]
     questions = [
-        {
-            "image": n,
-            "question": f"what colour is the {side} square?",
-            "answer": colour,
-            "kind": f"which {side}",
-        }
-        for n, scene in zip(names, scenes, strict=True)
-        for side, colour in zip(("left", "right"), scene, strict=True)
+        {"image": name, "question": QUESTION.format(side), "answer": colour, "kind": f"which {side}"}
+        for name, side, colour, _ in squares
     ]
     sentences = [
-        {"images": [n, names[-1]], "text": f"the left square is {colour}", "label": colour == scene[0]}
-        for n, scene in zip(names, scenes, strict=True)
-        for colour in scene
+        {"images": [name, names[-1]], "text": f"the left square is {colour}", "label": right}
+        for name, _, colour, right in squares
     ]
     phrases = [
-        {"image": n, "phrase": f"the {side} square", "box": BOXES[side]} for n in names for side in BOXES
+        {"image": name, "phrase": f"the {side} square", "box": BOXES[side]} for name, side, *_ in squares
     ]
+    absent = [next(colour for colour in COLOURS if colour not in scene) for scene in scenes]
     texts = [
-        {"text_a": c, "text_b": f"a {left} square", "label": True}
-        for c, (left, _) in zip(captions, scenes, strict=True)
-    ] + [
-        {"text_a": c, "text_b": f"a {other} square", "label": False}
-        for c, scene in zip(captions, scenes, strict=True)
-        for other in [next(colour for colour in COLOURS if colour not in scene)]
+        {"text_a": text, "text_b": f"a {colour} square", "label": label}
+        for label, colours in ((True, [left for left, _ in scenes]), (False, absent))
+        for text, colour in zip(captions, colours, strict=True)
     ]
     labelled = [
         {"image": n, "label": left, "object": left} for n, (left, _) in zip(names, scenes, strict=True)
-    ]
-    masked = [
-        {"image": n, "caption": c, "wrong_image": names[(i + 5) % len(names)]}
-        for i, (n, c) in enumerate(pairs)
     ]
     four = ("train", "validation", "seen", "combinations")
     three = ("train", "validation", "test")

@@ -1,9 +1,9 @@
-import os
 import shlex
 import shutil
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ FILES = {
 }
 """The tutorials' sample of each task, and what its columns are called."""
 
+TEXTS = "text-classification"
 SHORT = FinetuneConfig(steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
 
 
@@ -47,12 +48,7 @@ def samples(tmp_path: Path) -> Path:
 
 
 def on_sample(
-    kind: str,
-    model: Path,
-    out: Path,
-    config: FinetuneConfig = SHORT,
-    folder: Path = SAMPLES,
-    **more: Any,
+    kind: str, model: Path, out: Path, config: FinetuneConfig = SHORT, folder: Path = SAMPLES, **more: Any
 ) -> FinetuneResult:
     """Fine-tune on the sample of a task, or on its copy in another folder."""
     file, columns = FILES[kind]
@@ -60,12 +56,7 @@ def on_sample(
 
 
 def on_table(
-    model: Path,
-    table: Path,
-    out: Path,
-    config: FinetuneConfig = SHORT,
-    kind: str = "text-classification",
-    **more: Any,
+    model: Path, table: Path, out: Path, config: FinetuneConfig = SHORT, kind: str = TEXTS, **more: Any
 ) -> FinetuneResult:
     """Fine-tune on a table without a word."""
     return xfm.finetune(kind, model, table, out, config=config, progress=False, **more)
@@ -78,21 +69,44 @@ def text_table(folder: Path, rows: Iterable[str], name: str = "a.csv") -> Path:
     return path
 
 
-def refused(
-    capsys: pytest.CaptureFixture[str], words: Iterable[str], command: str, *arguments: object
-) -> None:
-    """A command ends with one line that a user can mend it by; it holds the words."""
-    assert main([command, *map(str, arguments), "--quiet", "--device", "cpu"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("xfm: ")
-    assert error.count("\n") == 1
-    assert [word for word in words if word not in error] == [], error
+def photos(folder: Path) -> Path:
+    """Ten pictures in two folders, which are their classes."""
+    for number, picture in enumerate(sorted((SAMPLES / "pictures").iterdir())[:10]):
+        target = folder / ("red", "blue")[number % 2] / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, target)
+    return folder
 
 
-def done(capsys: pytest.CaptureFixture[str], command: str, *arguments: object) -> str:
-    """What a command that ends well prints."""
-    assert main([command, *map(str, arguments), "--quiet", "--device", "cpu"]) == 0
-    return capsys.readouterr().out
+class Cli:
+    """The command line, on the processor and without bars.
+
+    Attributes:
+        errors: what the last command said on stderr.
+    """
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+        self.errors = ""
+
+    def prints(self, *words: object, status: int = 0) -> str:
+        """What a command that ends well prints."""
+        assert main([*map(str, words), "--quiet", "--device", "cpu"]) == status
+        said = self.capsys.readouterr()
+        self.errors = said.err
+        return said.out
+
+    def expect_refusal(self, named: Iterable[str], *words: object) -> None:
+        """A command ends with one line that a user can mend it by, and that names these."""
+        self.prints(*words, status=2)
+        assert self.errors.startswith("xfm: ")
+        assert self.errors.count("\n") == 1
+        assert [name for name in named if name not in self.errors] == [], self.errors
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(capsys)
 
 
 def answers(next_command: str) -> list[Any]:
@@ -105,19 +119,28 @@ def answers(next_command: str) -> list[Any]:
 
 
 @contextmanager
-def stopped(monkeypatch: pytest.MonkeyPatch, folder: Path, at: int) -> Iterator[None]:
-    """Ctrl-C comes after a step of the run in a folder, and the run says how to go on."""
+def after_step(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, at: int, act: Callable[[], None]
+) -> Iterator[None]:
+    """Something happens after a step of the run in a folder."""
     look = Watch.finished
 
-    def interrupt(watch: "Watch[Any, Any, Any]", done: int) -> bool:
+    def finished(watch: "Watch[Any, Any, Any]", done: int) -> bool:
         if done == at and watch.folder == folder:
-            os.kill(os.getpid(), signal.SIGINT)
+            act()
         return look(watch, done)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Watch, "finished", interrupt)
-        with pytest.raises(Interrupted, match="--resume"):
-            yield
+        patched.setattr(Watch, "finished", finished)
+        yield
+
+
+@contextmanager
+def stopped(monkeypatch: pytest.MonkeyPatch, folder: Path, at: int) -> Iterator[None]:
+    """Ctrl-C comes after a step of the run in a folder, and the run says how to go on."""
+    interrupt = partial(signal.raise_signal, signal.SIGINT)
+    with after_step(monkeypatch, folder, at, interrupt), pytest.raises(Interrupted, match="--resume"):
+        yield
 
 
 @contextmanager

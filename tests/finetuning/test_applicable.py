@@ -66,9 +66,7 @@ def test_nothing_is_written_before_a_setting_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_the_encoders_that_a_task_tunes_are_those_that_its_loss_reaches(
-    kind: str, model: Path, tmp_path: Path
-) -> None:
+def test_the_encoders_that_a_task_tunes_are_those_of_its_loss(kind: str, model: Path, tmp_path: Path) -> None:
     file, columns = FILES[kind]
     tables = Tables(SAMPLES / file, columns=ColumnMap.parse(columns))
     data = read_data(task_spec(kind).task_class(), tables, SHORT, tmp_path)

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from tests.finetuning.conftest import SAMPLES, done
+from tests.finetuning.conftest import SAMPLES, Cli
 from tests.reports.written import details_of, page_of
 from xfm.finetuning.flags import few_rows, flags_of, unfinished
 from xfm.finetuning.tuning_run import TuningRun
@@ -45,12 +43,10 @@ def test_rows_left_out_are_counted() -> None:
     assert (found.what, "3 rows" in found.sentence) == (What.LEFT_OUT, True)
 
 
-def test_a_shortened_run_is_flagged_in_the_report_and_in_the_last_lines(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", out, "--steps", 5)
-    last = done(capsys, "finetune", "text-classification", *given).splitlines()[-3:]
+    last = cli.prints("finetune", "text-classification", *given).splitlines()[-3:]
     assert last[0].startswith("Flagged: shortened: only 5 steps, 8.3 % of the 60 that fit so many rows")
     assert last[1].startswith("Flagged: few rows: ")
     assert last[2].startswith("Verdict: ")

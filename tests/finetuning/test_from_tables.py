@@ -18,12 +18,11 @@ from tests.finetuning.conftest import (
     FILES,
     SAMPLES,
     SHORT,
+    Cli,
     answers,
-    done,
     killed_at_the_end,
     on_sample,
     on_table,
-    refused,
     stopped,
     text_table,
 )
@@ -55,8 +54,8 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     place = Path(shutil.copytree(SAMPLES, tmp_path / "my samples ($1)"))
     out = tmp_path / "it's a run"
     done = on_sample(kind, model, out, folder=place)
-    scores = read_scores(out / "metrics.json")
-    assert scores == done.scores
+    scores = done.scores
+    assert read_scores(out / "metrics.json") == scores
     primary = f"{kind}/test/{done.task.primary}"
     assert scores[primary].n == len(done.predictions["test"]) > 0
     details = details_of(out)
@@ -78,8 +77,7 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     assert done.verdict in page
     assert primary in page
     assert "://" not in page.partition("Configuration, provenance")[0]
-    assert not (out / "checkpoints").exists()
-    assert not (out / "best").exists()
+    assert not {"checkpoints", "best"} & {path.name for path in out.iterdir()}
 
     loaded = xfm.load_model(out / "model")
     assert loaded.task is not None
@@ -97,17 +95,15 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
         assert (out / "baselines" / blanked.replace(" ", "-") / "scores.json").exists()
 
 
-def test_two_commands_from_a_table_to_answers(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_commands_from_a_table_to_answers(model: Path, tmp_path: Path, cli: Cli) -> None:
     """What is learned is what is predicted, on the command line and from Python."""
     train, out = SAMPLES / "reviews.csv", tmp_path / "reviews"
     options = ("--steps", 60, "--lr", "3e-3", "--batch-size", 8, "--precision", "fp32")
     given = ("--model", model, "--train", train, "--valid", train, "--out", out, *options)
-    done(capsys, "finetune", "text-classification", *given)
+    cli.prints("finetune", "text-classification", *given)
     answers = tmp_path / "answers.jsonl"
     given = ("--model", out / "model", "--input", train, "--out", answers)
-    done(capsys, "predict", "text-classification", *given)
+    cli.prints("predict", "text-classification", *given)
     rows = [line.rpartition(",") for line in train.read_text().splitlines()[1:]]
     right = [label for _, _, label in rows]
     assert [line["prediction"][0]["label"] for line in json_lines(answers)] == right
@@ -120,6 +116,7 @@ def test_two_commands_from_a_table_to_answers(
 TEXT = ("text-classification", "reviews.csv")
 IMAGE = ("image-classification", "shapes.csv")
 GROUNDING = ("grounding", "boxes.csv")
+VALUES = [f"text {n},{n / 10}" for n in range(30)]
 
 
 @pytest.mark.parametrize(
@@ -140,16 +137,10 @@ GROUNDING = ("grounding", "boxes.csv")
     ids=str,
 )
 def test_a_wrong_command_is_named(
-    task: str,
-    table: str,
-    options: str,
-    words: list[str],
-    model: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    task: str, table: str, options: str, words: list[str], model: Path, tmp_path: Path, cli: Cli
 ) -> None:
     given = ("--model", model, "--out", tmp_path / "out", "--train", SAMPLES / table, "--steps", 2)
-    refused(capsys, words, "finetune", task, *given, *options.split())
+    cli.expect_refusal(words, "finetune", task, *given, *options.split())
     assert not (tmp_path / "out" / "log.jsonl").exists()
     assert not (tmp_path / "out" / "model").exists()
 
@@ -162,27 +153,19 @@ def test_a_wrong_command_is_named(
     ],
 )
 def test_a_wrong_cell_is_named_with_its_row(
-    task: str,
-    table: str,
-    old: str,
-    new: str,
-    words: list[str],
-    model: Path,
-    samples: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    task: str, table: str, old: str, new: str, words: list[str], model: Path, samples: Path, cli: Cli
 ) -> None:
     path = samples / table
     path.write_text(path.read_text().replace(old, new))
-    given = ("--model", model, "--out", tmp_path / "out", "--train", path, "--max-bad", 0)
-    refused(capsys, words, "finetune", task, *given)
+    given = ("--model", model, "--out", samples / "out", "--train", path, "--max-bad", 0)
+    cli.expect_refusal(words, "finetune", task, *given)
 
 
 @pytest.mark.parametrize(
     ("table", "valid", "words"),
     [
         (["text 1,same"] * 9, [], ["1 class: same"]),
-        ([f"text {n},{n / 10}" for n in range(30)], [], ["30 different labels", "--regression"]),
+        (VALUES, [], ["30 different labels", "--regression"]),
         (["a,b"], [], ["a.csv has 1 rows, too few"]),
         (["equal,good", "equal,bad"] * 5, [], ["a.csv: no rows can be parted", "--validation and --test"]),
         (
@@ -202,12 +185,11 @@ def test_labels_that_cannot_be_learned_are_named(
 
 
 def test_a_finished_run_is_not_overwritten(model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    on_sample("text-classification", model, out)
-    before = content(out)
-    with pytest.raises(UserError, match="holds a finished run"):
-        on_sample("text-classification", model, out)
-    assert content(out) == before
+    on_sample(TEXT[0], model, tmp_path)
+    before = content(tmp_path)
+    with expect_refusal(str(tmp_path), "holds a finished run"):
+        on_sample(TEXT[0], model, tmp_path)
+    assert content(tmp_path) == before
 
 
 # ---------------------------------------------------------------- resuming

@@ -13,9 +13,9 @@ from PIL import Image
 import xfm
 from tests.data.picture_kinds import base, saved
 from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
+from tests.finetuning import conftest
 from tests.finetuning.conftest import on_sample
 from tests.reports.written import details_of, json_lines
-from xfm.config.finetune import FinetuneConfig
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
@@ -29,10 +29,7 @@ from xfm.tasks.rows import Labelled
 from xfm.tasks.splits import SplitRows
 
 LABELS = tuple(sorted(COLOURS))
-SHORT = FinetuneConfig(
-    steps=8, batch_size=4, lr=1e-3, evaluate_every=4, patience=0, baseline=False, precision=Precision.FP32,
-    device="cpu",
-)  # fmt: skip
+SHORT = replace(conftest.SHORT, steps=8, lr=1e-3, evaluate_every=4, patience=0, baseline=False)
 
 
 @pytest.fixture

@@ -105,8 +105,7 @@ def test_metrics_that_are_no_means_are_paired_too() -> None:
     assert board.use is Use.BASELINE
     assert board.places[0].value == pytest.approx(np.corrcoef(values, simple)[0, 1])
     assert board.places[0].low is not None
-    assert board.places[0].gain_low is not None
-    assert board.places[0].gain_low > 0
+    assert (board.places[0].gain_low or 0) > 0
 
 
 def test_without_strong_baselines_it_is_open() -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.finetuning.conftest import FILES, SHORT, done, on_sample, on_table, refused, stopped
+from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
 from tests.reports.written import details_of, page_of
-from xfm.cli import main
 from xfm.config.image import ImageTrainingConfig
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.errors import UserError
-from xfm.finetuning.watch import Watch
 from xfm.reports.scores import read_scores
 
 WITH_PICTURES = [kind for kind in FILES if kind != "text-classification"]
@@ -73,12 +71,10 @@ def command(model: Path, table: Path, out: Path, *options: object) -> tuple[obje
     return "finetune", "image-classification", *given
 
 
-def test_the_last_lines_of_the_command_say_it(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_last_lines_of_the_command_say_it(model: Path, tmp_path: Path, cli: Cli) -> None:
     table = many(tmp_path / "data", {3, 8})
     (tmp_path / "data" / "pictures" / "8.png").unlink()
-    shown = done(capsys, *command(model, table, tmp_path / "out"))
+    shown = cli.prints(*command(model, table, tmp_path / "out"))
     file = tmp_path / "out" / BAD_FILE
     assert re.search(rf"2 of 20 rows were left out: {table}:5 \(.*3\.png.*\); all in {file}", shown)
     lost = read_bad_rows(tmp_path / "out")
@@ -86,21 +82,14 @@ def test_the_last_lines_of_the_command_say_it(
     assert "No such file" in lost[f"{table}:10"]
 
 
-def test_a_folder_says_what_it_passes_over(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_says_what_it_passes_over(model: Path, tmp_path: Path, cli: Cli) -> None:
     """Eighty pictures of which fifty are used without a word: every one that is no picture is counted."""
-    many(tmp_path / "data", set())
-    for number in range(20):
-        target = tmp_path / "photos" / ("red", "blue")[number % 2] / f"{number}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(tmp_path / "data" / "pictures" / f"{number}.png", target)
-    (tmp_path / "photos" / "red" / "2.png").write_bytes(BROKEN)
-    (tmp_path / "photos" / "red" / "a.mov").write_bytes(b"")
-    assert main([*map(str, command(model, tmp_path / "photos", tmp_path / "out")), "--quiet"]) == 0
-    said = capsys.readouterr()
-    assert "left out 1 .mov (red/a.mov)" in said.err
-    assert "1 of 20 rows was left out" in said.out
+    folder = photos(tmp_path / "photos")
+    (folder / "red" / "2.png").write_bytes(BROKEN)
+    (folder / "red" / "a.mov").write_bytes(b"")
+    said = cli.prints(*command(model, folder, tmp_path / "out"))
+    assert "left out 1 .mov (red/a.mov)" in cli.errors
+    assert "1 of 10 rows was left out" in said
     kept = details_of(tmp_path / "out")["left_out"]
     assert kept["folders"][0]["kinds"] == {".mov": {"count": 1, "first": ["red/a.mov"]}}
     assert "left out 1 .mov (red/a.mov)" in page_of(tmp_path / "out")
@@ -118,15 +107,10 @@ def test_a_folder_says_what_it_passes_over(
     ids=["more than half", "all", "a whole class", "more than may be", "a negative number"],
 )
 def test_too_many_bad_rows_are_refused(
-    model: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    bad: set[int],
-    most: int | None,
-    words: list[str],
+    model: Path, tmp_path: Path, cli: Cli, bad: set[int], most: int | None, words: list[str]
 ) -> None:
     given = command(model, many(tmp_path / "data", bad), tmp_path / "out")
-    refused(capsys, words, *given, *([] if most is None else ["--max-bad", most]))
+    cli.expect_refusal(words, *given, *([] if most is None else ["--max-bad", most]))
 
 
 # ---------------------------------------------------------------- pictures that go bad later
@@ -139,16 +123,14 @@ def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
     monkeypatch.setattr("xfm.tasks.pictures.DEFAULT_LIMIT", 1)
     monkeypatch.setattr("xfm.tasks.pictures.Pictures.__init__.__defaults__", (1,))
     image = ImageTrainingConfig() if workers is None else ImageTrainingConfig(flip=0.5, workers=workers)
-    look = Watch.finished
 
-    def spoil(watch: Watch, done: int) -> bool:  # type: ignore[type-arg]
-        for number in (3, 4) if done == 2 else ():
+    def spoil() -> None:
+        for number in (3, 4):
             (tmp_path / "data" / "pictures" / f"{number}.png").write_bytes(BROKEN)
-        return look(watch, done)
 
-    monkeypatch.setattr(Watch, "finished", spoil)
     config = replace(SHORT, steps=12, evaluate_every=2, patience=0, image=image)
-    done = on_table(model, table, out, config, "image-classification")
+    with after_step(monkeypatch, out, 2, spoil):
+        done = on_table(model, table, out, config, "image-classification")
     lost = read_bad_rows(out)
     assert {Path(place).name for place in lost} == {"3.png", "4.png"}
     assert all("blank since then" in reason for reason in lost.values())

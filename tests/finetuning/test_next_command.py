@@ -1,39 +1,27 @@
 """The last line of a fine-tuning is a command that works as pasted."""
 
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.evaluation.tiny import write_world
-from tests.finetuning.conftest import SAMPLES, done
-from tests.reports.written import json_lines
-from xfm.cli import main
+from tests.finetuning.conftest import SAMPLES, Cli, answers, photos
 from xfm.config.next_command import READ, command_line, common_folder, next_command
 from xfm.data.tables import TABLES
 
 SHORT = ("--steps", 1, "--batch-size", 4, "--precision", "fp32", "--baseline", "false")
 
 
-def pasted(shown: str) -> list[str]:
-    (line,) = [line for line in shown.splitlines() if line.startswith("Use it:")]
-    words = shlex.split(line.removeprefix("Use it:"))
-    assert words[0] == "xfm"
-    return words[1:]
+def shown_by(cli: Cli, *words: object) -> str:
+    """The command that a command ends with."""
+    (line,) = [line for line in cli.prints(*words).splitlines() if line.startswith("Use it:")]
+    return line.removeprefix("Use it:")
 
 
-def test_a_folder_of_pictures_can_be_pasted(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pictures = sorted((SAMPLES / "pictures").iterdir())
-    for number, picture in enumerate(pictures[:10]):
-        target = tmp_path / "photos" / ("a", "b")[number % 2] / picture.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, target)
-    given = ("--model", model, "--train", tmp_path / "photos", "--out", tmp_path / "out", *SHORT)
-    assert main(pasted(done(capsys, "finetune", "image-classification", *given))) == 0
-    assert len(json_lines(tmp_path / "out" / "answers.jsonl")) == 10
+def test_a_folder_of_pictures_can_be_pasted(model: Path, tmp_path: Path, cli: Cli) -> None:
+    given = ("--model", model, "--train", photos(tmp_path / "photos"), "--out", tmp_path / "out", *SHORT)
+    assert len(answers(shown_by(cli, "finetune", "image-classification", *given))) == 10
 
 
 @pytest.mark.parametrize(
@@ -61,18 +49,16 @@ def test_tables_are_those_that_predict_reads() -> None:
 
 
 def test_captions_search_among_their_pictures_alone(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
 ) -> None:
     """Not among everything below the table's folder, which is often that of all runs and worlds."""
     shutil.copytree(SAMPLES, tmp_path, dirs_exist_ok=True)
     shutil.copytree(SAMPLES / "pictures", tmp_path / "others")
     monkeypatch.chdir(tmp_path)
     given = ("--model", model, "--train", "captions.csv", "--out", "run", *SHORT)
-    words = pasted(done(capsys, "finetune", "retrieval", *given))
-    assert words[words.index("--gallery") + 1] == "pictures"
-    assert main(words) == 0
-    first = json_lines(tmp_path / "run" / "answers.jsonl")[0]
-    assert {Path(hit["image"]).parts[0] for hit in first["prediction"]} == {"pictures"}
+    command = shown_by(cli, "finetune", "retrieval", *given)
+    assert "--gallery pictures " in command
+    assert {Path(hit["image"]).parts[0] for hit in answers(command)[0]} == {"pictures"}
 
 
 @pytest.mark.parametrize(
@@ -91,13 +77,10 @@ def test_the_folder_of_all_pictures(
     assert common_folder([Path(one.replace("HERE", str(tmp_path))) for one in pictures]) == Path(folder)
 
 
-def test_an_evaluation_ends_with_a_command(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_evaluation_ends_with_a_command(model: Path, tmp_path: Path, cli: Cli) -> None:
     world, out = write_world(tmp_path / "my world"), tmp_path / "out"
     given = (model, "--world", world, "--out", out, "--parts", "retrieval", "--scale", 0.01)
-    assert main(pasted(done(capsys, "evaluate", *given))) == 0
-    assert (out / "vectors.jsonl").read_text()
+    assert answers(shown_by(cli, "evaluate", *given))
 
 
 def test_commands_are_quoted() -> None:

@@ -59,7 +59,7 @@ def test_without_a_test_split_the_report_says_so(model: Path, tmp_path: Path) ->
     assert "There is no test split" in page_of(tmp_path / "out")
 
 
-def test_what_is_next_can_be_pasted_and_wrong_cases_have_their_row(
+def test_the_next_command_works_and_wrong_cases_have_a_row(
     model: Path, samples: Path, tmp_path: Path
 ) -> None:
     table = (samples / "reviews.csv").rename(samples / "my reviews.csv")

@@ -1,6 +1,7 @@
 """A fine-tuned model on new labelled rows: `xfm evaluate MODEL --test FILE` and `xfm.score`."""
 
 import html
+import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -11,16 +12,16 @@ import pytest
 
 import xfm
 from tests.evaluation.tiny import write_world
-from tests.finetuning.conftest import FILES, SAMPLES, answers, done, on_sample, on_table, refused, text_table
+from tests.finetuning import conftest
+from tests.finetuning.conftest import FILES, SAMPLES, Cli, answers, on_sample, on_table, text_table
 from tests.folders import content
 from tests.reports.written import details_of, json_lines, page_of
-from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.score_table import Scored
 from xfm.reports.scores import read_scores
 
-SHORT = FinetuneConfig(steps=2, batch_size=4, device="cpu", precision=Precision.FP32, baseline=False)
+SHORT = replace(conftest.SHORT, steps=2, baseline=False)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,7 @@ def scored(run: Path, table: Path, **more: Any) -> Scored:
 
 
 @pytest.mark.parametrize("kind", list(FILES))
-def test_every_task_on_its_rows_as_its_fine_tuning_scored_them(
-    kind: str, model: Path, tmp_path: Path
-) -> None:
+def test_every_task_scores_its_rows_as_its_fine_tuning_did(kind: str, model: Path, tmp_path: Path) -> None:
     """The rows of the test split give the same scores again, with chance, baseline, n and answers."""
     file, columns = FILES[kind]
     train, run = SAMPLES / file, tmp_path / "run"
@@ -79,23 +78,40 @@ def test_a_regression(model: Path, tmp_path: Path) -> None:
     assert list(baselines["text-classification/test/r2"]) == ["mean of these rows"]
 
 
-def test_one_says_what_a_fine_tuned_model_is_scored_on(
-    tuned: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_kinds_of_questions_count_their_own(model: Path, samples: Path, tmp_path: Path) -> None:
+    table = samples / "questions.jsonl"
+    rows = json_lines(table)
+    kinds = ["what colour" if row["q"].startswith("what") else "other" for row in rows]
+    lines = [json.dumps({**row, "kind": kind}) for row, kind in zip(rows, kinds, strict=True)]
+    table.write_text("\n".join(lines) + "\n")
+    done = on_sample("vqa", model, tmp_path / "out", SHORT, samples, test=table)
+    counts = {key.rpartition("/")[2]: score.n for key, score in done.scores.items()}
+    several = kinds.count("what colour")
+    assert 0 < several < 10
+    assert counts == {"accuracy": 10, "accuracy_what_colour": several, "accuracy_other": 10 - several}
+
+
+def test_a_search_for_pictures_counts_the_captions(model: Path, samples: Path, tmp_path: Path) -> None:
+    table = samples / "captions.csv"
+    table.write_text(table.read_text() + "pictures/1.png,two shapes\npictures/2.png,a pair of shapes\n")
+    done = on_sample("retrieval", model, tmp_path / "out", SHORT, samples, test=table)
+    assert done.scores["retrieval/test/text_r1_rerank"].n == 10
+    assert done.scores["retrieval/test/image_r1_rerank"].n == done.scores["retrieval/test/image_r5"].n == 12
+
+
+def test_one_says_what_a_fine_tuned_model_is_scored_on(tuned: Path, cli: Cli) -> None:
     """Before, the embedded benchmark ran, and its metrics and report replaced those of the fine-tuning."""
     before = content(tuned)
     for options in ([], ["--parts", "digits"]):
         words = (f"{tuned / 'model'} was fine-tuned", "--test FILE", "--world worlds/emoji")
-        refused(capsys, words, "evaluate", tuned / "model", *options)
+        cli.expect_refusal(words, "evaluate", tuned / "model", *options)
     assert content(tuned) == before
 
 
-def test_the_embedded_data_on_request_into_a_folder_of_its_own(
-    tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_embedded_data_on_request_into_a_folder_of_its_own(tuned: Path, tmp_path: Path, cli: Cli) -> None:
     world, run = write_world(tmp_path / "squares"), Path(shutil.copytree(tuned, tmp_path / "run"))
     before = content(run)
-    done(capsys, "evaluate", run, "--world", world, "--parts", "paraphrase", "--scale", 0.01)
+    cli.prints("evaluate", run, "--world", world, "--parts", "paraphrase", "--scale", 0.01)
     assert "paraphrase/test/accuracy" in read_scores(run / "evaluation-squares-scale-0.01" / "metrics.json")
     assert content(run).items() >= before.items()
 
@@ -111,13 +127,13 @@ def test_home_is_expanded(tuned: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert not any(Path().iterdir())
 
 
-def test_the_command(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tuned: Path, tmp_path: Path, cli: Cli) -> None:
     rows, lines = tmp_path / "new.csv", (SAMPLES / "reviews.csv").read_text().splitlines()
     rows.write_text("\n".join(["review,stars", *lines[1:], "odd,strange", "odder,strange"]) + "\n")
     run = Path(shutil.copytree(tuned, tmp_path / "run"))
     before = content(run)
     for name in ("evaluation-new", "evaluation-new-2"):
-        told = done(capsys, "evaluate", run, "--test", rows, "--columns", "text=review,label=stars")
+        told = cli.prints("evaluate", run, "--test", rows, "--columns", "text=review,label=stars")
         assert f"Report:  {run / name / 'report.html'}" in told
         assert "counted as wrong: 2 rows of 1 labels" in told
         assert f"'strange': 2, first {rows}:12" in told
@@ -146,29 +162,25 @@ def test_the_command(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         ("--test NEW --box-format xyxy", ["box_format", "text-classification"]),
     ],
 )
-def test_what_is_wrong_is_named(
-    given: str, words: list[str], tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_wrong_is_named(given: str, words: list[str], tuned: Path, tmp_path: Path, cli: Cli) -> None:
     places = {"NEW": tmp_path / "new.csv", "SHAPES": SAMPLES / "shapes.csv"}
     places["NEW"].write_text("text,label\nfine,1\nbad,0\n")
     options = [places.get(word, word) for word in given.split()]
-    refused(capsys, words, "evaluate", tuned, *options, "--out", tmp_path / "out")
+    cli.expect_refusal(words, "evaluate", tuned, *options, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_that_was_not_fine_tuned_is_named(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, [f"{model} was not fine-tuned"], "evaluate", model, "--test", SAMPLES / "reviews.csv")
+def test_a_model_that_was_not_fine_tuned_is_named(model: Path, cli: Cli) -> None:
+    cli.expect_refusal([f"{model} was not fine-tuned"], "evaluate", model, "--test", SAMPLES / "reviews.csv")
 
 
-def test_results_of_something_else_are_not_replaced(
-    tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_of_something_else_are_not_replaced(tuned: Path, tmp_path: Path, cli: Cli) -> None:
     rows, out = tmp_path / "new.csv", tmp_path / "out"
     shutil.copy(SAMPLES / "reviews.csv", rows)
     given = ("evaluate", tuned, "--test", rows, "--out", out)
-    done(capsys, *given)
+    cli.prints(*given)
     rows.write_text(rows.read_text() + "new,good\n")
-    refused(capsys, [f"{out} holds results of `xfm evaluate`", "of another data"], *given)
+    cli.expect_refusal([f"{out} holds results of `xfm evaluate`", "of another data"], *given)
     before = content(tuned)
     with pytest.raises(UserError, match=r"run holds results of `xfm finetune` .* --out .*run-2"):
         xfm.score(tuned, SAMPLES / "reviews.csv", tuned)

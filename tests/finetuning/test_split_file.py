@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.finetuning.conftest import on_sample, refused
+from tests.finetuning.conftest import Cli, on_sample
 from tests.refusals import expect_refusal
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import TableRow
@@ -72,15 +72,13 @@ def test_a_wrong_split_is_named(samples: Path, content: str, words: list[str]) -
     assert not (samples / "out").exists()
 
 
-def test_the_command_line_takes_a_split(
-    model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_takes_a_split(model: Path, samples: Path, tmp_path: Path, cli: Cli) -> None:
     table, old = samples / "reviews.csv", tmp_path / "old"
     read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), old)
     given = ("--model", model, "--train", table, "--out", tmp_path / "out", "--split")
     given = ("finetune", "text-classification", *given)
-    refused(capsys, ["absent.json: cannot read the file"], *given, tmp_path / "absent.json")
-    refused(capsys, [f"{old} has rows of valid, and --validation"], *given, old, "--valid", table)
+    cli.expect_refusal(["absent.json: cannot read the file"], *given, tmp_path / "absent.json")
+    cli.expect_refusal([f"{old} has rows of valid, and --validation"], *given, old, "--valid", table)
     done = on_sample("text-classification", model, tmp_path / "out", folder=samples, split=old)
     assert len(done.predictions["test"]) == len(json.loads((old / "split.json").read_text())["rows"]["test"])
 

@@ -27,9 +27,7 @@ def test_unreadable_scores_are_named(tmp_path: Path) -> None:
         read_scores(path)
 
 
-def test_a_full_disk_is_one_sentence_and_harms_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_a_sentence_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
 

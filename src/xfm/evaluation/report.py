@@ -9,23 +9,14 @@ from typing import Any
 from xfm.config.evaluation import Part
 from xfm.data.left_out import left_out_lines
 from xfm.errors import UserError
-from xfm.files import read_text
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_log, small_multiples
-from xfm.reports.labels import (
-    Group,
-    grouped,
-    headlines,
-    is_bound,
-    is_headline,
-    loss_name,
-    part_name,
-)
+from xfm.reports.labels import Group, grouped, headlines, is_bound, is_headline, loss_name, part_name
 from xfm.reports.lines import Line, line_of
 from xfm.reports.page import page_template
 from xfm.reports.results import PartResult
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_output
-from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_part
+from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read_part
 from xfm.reports.thumbnails import Thumbnails
 from xfm.training.flags import What, read_flags
 
@@ -62,7 +53,8 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
         UserError: there are no results.
     """
     scores = read_scores(out / METRICS)
-    details = _details(out / DETAILS)
+    if not (details := read_object(out / DETAILS)):
+        raise UserError(f"{out / DETAILS} is missing or damaged; run `xfm evaluate` again")
     files: dict[str, str] = details.get("files", {})
     parts = {
         part: found
@@ -76,13 +68,6 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
     return out / REPORT
 
 
-def _details(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(read_text(path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or damaged; run `xfm evaluate` again") from error
-
-
 def _render(
     scores: Mapping[str, Score],
     details: Mapping[str, Any],
@@ -92,7 +77,7 @@ def _render(
 ) -> str:
     """The page."""
     config: dict[str, Any] = details.get("config") or {}
-    pretraining, manifest = read_log(log), read_manifest(thumbnails.world)
+    pretraining, manifest = read_log(log), read_object(thumbnails.world / "world.json")
     return page_template("report.html", thumbnails).render(
         sections=sections(scores, parts),
         headlines=[_line(key, scores, parts) for key in headlines(scores)],
@@ -157,15 +142,6 @@ def facts(
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
     }
     return [(name, text) for name, text in rows.items() if text]
-
-
-def read_manifest(world: Path) -> dict[str, Any]:
-    """The world's manifest; empty where there is none."""
-    try:
-        found = json.loads(read_text(world / "world.json"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _world_in_words(manifest: Mapping[str, Any]) -> str:

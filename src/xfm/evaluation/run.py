@@ -122,14 +122,8 @@ def evaluate(
         )
     models = {one.part.value: one.command for one in kept_models(out, world, config.validation)}
     details |= {"files": files, "models": models, "made_by": signature}
-    return _finish(out, model_folder, details, _scores(results), flags)
-
-
-def _finish(
-    out: Path, model: Path, details: dict[str, Any], scores: dict[str, Score], flags: Sequence[Flag]
-) -> dict[str, Score]:
-    """Write the details, flags among them, and the report; the scores again."""
-    write_json(out / DETAILS, {**details, "flags": plain(flags_of(model, details, scores, flags))})
+    scores = _scores(results)
+    write_json(out / DETAILS, {**details, "flags": plain(flags_of(model_folder, details, scores, flags))})
     write_report(out)
     return scores
 

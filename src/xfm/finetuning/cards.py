@@ -50,10 +50,15 @@ def cards_of(
 
 
 def _score(line: Line) -> Card:
-    known = line.low is not None and line.high is not None
-    ends = f"{percent(line.low or 0.0)} to {percent(line.high or 0.0)}" if known else ""
     notes = (f"chance {rough(line.score.chance)}", f"{line.score.n:,} cases")
-    return Card(line.metric, percent(line.score.value), ends, notes, line)
+    return Card(line.metric, percent(line.score.value), _ends(line), notes, line)
+
+
+def _ends(shown: Line | Place) -> str:
+    """The interval in words; empty where there is none."""
+    if shown.low is None or shown.high is None:
+        return ""
+    return f"{percent(shown.low)} to {percent(shown.high)}"
 
 
 def _rival(place: Place) -> Card:
@@ -62,7 +67,5 @@ def _rival(place: Place) -> Card:
     if place.gain_low is not None and place.gain_high is not None:
         ends = f"{points(-place.gain_high)} to {points(-place.gain_low)}"
         notes.append(f"this model: {points(-place.gain)} points ({ends})")
-    known = place.low is not None and place.high is not None
-    ends = f"{percent(place.low or 0.0)} to {percent(place.high or 0.0)}" if known else ""
     tone = "level" if not place.shown else "down" if place.gain > 0 else "up"
-    return Card("best simple baseline", percent(place.value), ends, tuple(notes), tone=tone)
+    return Card("best simple baseline", percent(place.value), _ends(place), tuple(notes), tone=tone)

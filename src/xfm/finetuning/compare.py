@@ -52,17 +52,8 @@ def compare(
     strong: dict[str, Found] = {}
     missing = SWITCHED_OFF
     if run.config.baseline:
-        material = Material(
-            task,
-            run.pretrained,
-            run.pictures,
-            run.data.train,
-            run.data.valid,
-            tests,
-            run.config.seed,
-            max(LEAST_BUDGET, seconds),
-            run.config.device,
-        )
+        data, budget = run.data, max(LEAST_BUDGET, seconds)
+        material = Material(task, run.pretrained, run.pictures, data.train, data.valid, tests, budget)
         strong, missing = strong_baselines(material, run.progress)
     systems = [
         System(THIS_MODEL, Sort.MODEL, scored(task, tests, predictions, seconds)),
@@ -77,7 +68,7 @@ def compare(
             own.append(System(constant, Sort.CONSTANT, found))
         chance = task.chance(rows, task.settings.seed)
         if task.primary in chance:
-            own.append(System("chance", Sort.CHANCE, value=chance[task.primary]))
+            own.append(System("chance", Sort.CHANCE, Found({name: chance}, {}, {})))
         boards[name] = leaderboard(task, name, rows, own, groups_of(task, rows), missing)
     return Comparison(strong, boards)
 

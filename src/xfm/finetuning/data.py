@@ -11,7 +11,7 @@ from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
 from xfm.errors import UserError
 from xfm.finetuning.split_file import part_as, read_split, write_split
-from xfm.finetuning.usable import readable_rows
+from xfm.finetuning.usable import few, first_places, readable_rows
 from xfm.tasks.base import Task
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.classes import class_names, require_classes
@@ -124,8 +124,9 @@ def read_data(
         write_split(out, tables.train, seed, numbered, absent)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
-    places, row_places = _places(task, typed)
-    return OwnData(split, places, sources, row_places)
+    every = [pair for rows in typed.values() for pair in rows]
+    row_places = {converted: row.place for row, converted in reversed(every)}
+    return OwnData(split, first_places(task, every), sources, row_places)
 
 
 def _read_all(
@@ -149,20 +150,6 @@ def _read_all(
     for name, rows in raw.items():
         left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
     return raw, typed
-
-
-def _places(
-    task: type[Task[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
-) -> tuple[dict[Path, str], dict[Row, str]]:
-    """File and row in which each picture is first named, and those of each typed row."""
-    places: dict[Path, str] = {}
-    row_places: dict[Row, str] = {}
-    for rows in typed.values():
-        for row, converted in rows:
-            row_places.setdefault(converted, row.place)
-            for picture in task.pictures_of(converted):
-                places.setdefault(picture, row.place)
-    return places, row_places
 
 
 def _as_before(
@@ -244,10 +231,9 @@ def _labels(
         for row, converted in typed.get(split, ()):
             label = task.class_of(converted)
             if label not in names:
-                shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
                 raise UserError(
                     f'{row.place}: the column "{column}" is {label!r}, a label that no training row has; the '
-                    f"training rows have {shown}: mend the row, or add such rows to the training"
+                    f"training rows have {few(names)}: mend the row, or add such rows to the training"
                 )
     return names
 

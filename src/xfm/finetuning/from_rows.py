@@ -18,7 +18,7 @@ from xfm.finetuning.compare import compare, intervals
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.report import write_report
-from xfm.finetuning.saved import provenance_of, save_tuned
+from xfm.finetuning.saved import save_tuned
 from xfm.finetuning.session import AnyTask, Origin, Session, clear
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.tuning_run import TuningRun
@@ -176,8 +176,8 @@ def _save(
     """Write model, details, report and, when all of that is there, the scores."""
     settings = to_plain(run.settings(Blanked.NOTHING))
     valid = len(run.data.valid)
-    provenance = provenance_of(found.task, run.pretrained, run.model, found.tuned, valid, settings=settings)
-    save_tuned(found.model, found.task, run.pretrained, provenance)
+    task, tuned = found.task, found.tuned
+    provenance = save_tuned(found.model, task, run.pretrained, run.model, tuned, valid, settings=settings)
     counts = {name: len(rows) for name, rows in run.data.tests.items()}
     details = {
         "provenance": provenance,
@@ -196,7 +196,9 @@ def _save(
         "next": found.next_command,
     }
     write_json(run.out / DETAILS, details)
-    _report(run, found, details, origin)
+    write_report(
+        run.out, found.task, run.tests, found.predictions, found.scores, found.tuned, details, origin.place_of
+    )
     write_scores(run.out / METRICS, found.scores)
     clear(run.out)
 
@@ -217,21 +219,3 @@ def _next(run: Session, model: Path, origin: Origin) -> str:
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}
     task, table = run.type.spec.name, origin.table or "new.csv"
     return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown)
-
-
-def _report(run: Session, found: FinetuneResult, details: Mapping[str, Any], origin: Origin) -> None:
-    tests = {name: run.tests[name] for name in found.predictions}
-    try:
-        write_report(
-            run.out,
-            found.task,
-            tests,
-            found.predictions,
-            found.scores,
-            found.tuned,
-            details,
-            places=origin.place_of,
-        )
-    except ImportError as error:
-        note = f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'."
-        tqdm.write(note, file=sys.stderr)

@@ -1,7 +1,7 @@
 """A fine-tuned model among simple baselines, and a sentence that says which to use."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from xfm.finetuning.baselines.run import Found
 from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
-    Interval,
     differ,
     mean_interval,
     percentiles,
@@ -117,12 +116,11 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class System:
-    """What is to be placed: a name, a sort, and its results; `found` is None for chance, which is a value."""
+    """What is to be placed: a name, a sort, and its results."""
 
     name: str
     sort: Sort
-    found: Found | None = None
-    value: float = 0.0
+    found: Found
 
 
 def leaderboard(
@@ -144,30 +142,26 @@ def leaderboard(
         missing: why others are absent.
     """
     seed, primary = task.settings.seed, task.primary
-    known = [one for one in systems if one.found and _is_known(one.found, split)]
-    samples = _samples(task, split, rows, [one.found for one in known if one.found], groups)  # [B, S]
-    model, places = systems[0], []
+    known = [one for one in systems if _is_known(one.found, split)]
+    samples = _samples(task, split, rows, [one.found for one in known], groups)  # [B, S]
+    model, places = systems[0].found, []
     for system in systems:
-        value = _value(system, split, primary)
-        gain = value - _value(model, split, primary)
-        if system not in known:
-            places.append(Place(system.name, system.sort, value, gain=gain, **_told(system)))
-            continue
-        own = samples[:, known.index(system)]
-        interval = _interval(system, split, value, own, groups)
-        paired = percentiles(gain, own - samples[:, 0])
-        place = Place(
-            system.name,
-            system.sort,
-            value,
-            interval.low,
-            interval.high,
-            gain,
-            paired.low,
-            paired.high,
-            (paired.low > 0 or paired.high < 0) and _enough(system, model, split, rows, groups),
-            **_told(system),
-        )
+        found = system.found
+        value = float(found.metrics[split][primary])
+        gain = value - float(model.metrics[split][primary])
+        place = Place(system.name, system.sort, value, gain=gain, seconds=found.seconds, note=found.note)
+        if system in known:
+            own, per_row = samples[:, known.index(system)], found.per_row.get(split)
+            ends = percentiles(value, own) if per_row is None else mean_interval(per_row, own, groups)
+            paired = percentiles(gain, own - samples[:, 0])
+            place = replace(
+                place,
+                low=ends.low,
+                high=ends.high,
+                gain_low=paired.low,
+                gain_high=paired.high,
+                shown=(paired.low > 0 or paired.high < 0) and _enough(found, model, split, rows, groups),
+            )
         places.append(place)
     order = sorted(places, key=lambda place: (-place.value, place.sort is Sort.MODEL))
     size = int(groups.max()) + 1
@@ -230,15 +224,6 @@ def _is_known(found: Found, split: str) -> bool:
     return found.per_row.get(split) is not None or bool(found.predictions.get(split))
 
 
-def _value(system: System, split: str, metric: str) -> float:
-    return system.value if system.found is None else float(system.found.metrics[split][metric])
-
-
-def _told(system: System) -> dict[str, Any]:
-    found = system.found
-    return {"seconds": found.seconds, "note": found.note} if found else {}
-
-
 def _samples(
     task: Task[Any, Any, Any],
     split: str,
@@ -263,20 +248,9 @@ def _samples(
     return resampled(metric, groups, count, task.settings.seed)
 
 
-def _interval(
-    system: System, split: str, value: float, samples: NDArray[np.float64], groups: NDArray[np.int64]
-) -> Interval:
-    per_row = system.found.per_row.get(split) if system.found else None
-    return percentiles(value, samples) if per_row is None else mean_interval(per_row, samples, groups)
-
-
-def _enough(
-    system: System, model: System, split: str, rows: Sequence[Any], groups: NDArray[np.int64]
-) -> bool:
+def _enough(found: Found, model: Found, split: str, rows: Sequence[Any], groups: NDArray[np.int64]) -> bool:
     """Whether so many groups differ that a difference can be shown at all."""
-    assert system.found is not None
-    assert model.found is not None
-    first, second = system.found.per_row.get(split), model.found.per_row.get(split)
+    first, second = found.per_row.get(split), model.per_row.get(split)
     if first is None or second is None:
         return len(rows) >= FEWEST_DIFFERENT
     return differ(first, second, groups) >= FEWEST_DIFFERENT

@@ -1,13 +1,15 @@
 """`report.html` of a fine-tuning: scores, classes, worst cases, curves."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from xfm.data.left_out import left_out_lines
 from xfm.finetuning.cards import Card, cards_of
@@ -100,10 +102,9 @@ def write_report(
     scores: Mapping[str, Score],
     tuned: TuningRun,
     details: Mapping[str, Any],
-    *,
     places: PlaceOf = lambda row, pictures: "",
-) -> Path:
-    """Write the page.
+) -> None:
+    """Write the page; a note on stderr says which package it lacks.
 
     Args:
         out: the run's folder, with the logs.
@@ -119,7 +120,12 @@ def write_report(
     splits = [
         _split(task, name, rows, predictions[name], scores, details, places) for name, rows in tests.items()
     ]
-    page = page_template("finetune.html", Thumbnails(Path("/"))).render(
+    try:
+        template, chart = page_template("finetune.html", Thumbnails(Path("/"))), _chart(out, task, tuned)
+    except ImportError as error:
+        note = f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'."
+        return tqdm.write(note, file=sys.stderr)
+    page = template.render(
         task=task.spec.name,
         facts=details.get("facts") or facts(details, tuned, task.primary),
         new_rows="facts" in details,
@@ -128,7 +134,7 @@ def write_report(
         validation="validation" in tests,
         flags=read_flags(details),
         next_command=details.get("next") or "",
-        chart=_chart(out, task.spec.name, task.primary, tuned),
+        chart=chart,
         sources=details["sources"],
         left_out=details["left_out"]["says"],
         left_out_lines=left_out_lines(details["left_out"]),
@@ -136,7 +142,6 @@ def write_report(
         details=json.dumps(details, indent=2, ensure_ascii=False, default=str),
     )
     write_output(out / REPORT, page)
-    return out / REPORT
 
 
 def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
@@ -174,7 +179,8 @@ def _split(
 ) -> Split:
     start = f"{task.spec.name}/{name}/"
     keys = [key for key in scores if key.startswith(start) and not key.endswith(f"/{CALIBRATION}")]
-    lines = {key: _line(key, scores, details) for key in keys}
+    ends = details.get("intervals") or {}
+    lines = {key: line_of(key, scores, details["baselines"].get(key, {}), ends.get(key)) for key in keys}
     cases = [(task.case(row, one), row) for row, one in zip(rows, predictions, strict=True)]
     wrong = sorted((one for one in cases if not one[0].right), key=lambda one: -one[0].badness)
     kept = (details.get("leaderboards") or {}).get(name)
@@ -193,18 +199,6 @@ def _split(
         board,
         found,
     )
-
-
-def _line(key: str, scores: Mapping[str, Score], details: Mapping[str, Any]) -> Line:
-    """The row of a score, with the interval that was computed for it, if one was."""
-    line = line_of(key, scores, details["baselines"].get(key, {}))
-    own = (details.get("intervals") or {}).get(key)
-    if own is None:
-        return line
-    low, high = own
-    floor = line.score.value - line.gain
-    verdict = "up" if low > floor else "down" if high < floor else "level"
-    return replace(line, low=low, high=high, verdict=verdict)
 
 
 def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
@@ -233,7 +227,7 @@ def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[
     )
 
 
-def _chart(out: Path, task: str, primary: str, tuned: TuningRun) -> str:
+def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
     """Training losses, and the primary and another metric on the validation rows."""
     panels: dict[str, dict[str, Curve]] = {}
     log = read_log(out / LOG_FILE)
@@ -241,9 +235,9 @@ def _chart(out: Path, task: str, primary: str, tuned: TuningRun) -> str:
         panels["training loss"] = {"loss": log["loss"]}
     if tuned.looks:
         steps = [float(look.step) for look in tuned.looks]
-        others = [name for name in tuned.looks[0].metrics if name != primary]
-        for name in (primary, *others[:1]):
+        others = [name for name in tuned.looks[0].metrics if name != task.primary]
+        for name in (task.primary, *others[:1]):
             values = [look.metrics[name] for look in tuned.looks]
-            panels[f"validation: {metric_name(f'{task}/_/{name}')}"] = {name: (steps, values)}
+            panels[f"validation: {metric_name(f'{task.spec.name}/_/{name}')}"] = {name: (steps, values)}
     marks = [float(tuned.best.step)] if tuned.best else []
     return small_multiples(panels, columns=3, last=float(tuned.step), marks=marks) if panels else ""

@@ -1,7 +1,7 @@
 """A fine-tuned model and new rows of its task, put together."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import LONGEST, fitting_length, text_limit
-from xfm.finetuning.usable import readable_rows
+from xfm.finetuning.usable import few, first_places, readable_rows
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.cases import CellMeaning
@@ -112,17 +112,12 @@ class NewRows:
         """
         typed = readable_rows(kind, {"test": table}, how, left_out, pictures, progress)["test"]
         left_out.count(str(table[0].file), "test", len(table), len(table) - len(typed))
-        places: dict[Path, str] = {}
-        first: dict[Path, int] = {}
-        for row, converted in typed:
-            for picture in kind.pictures_of(converted):
-                places.setdefault(picture, row.place)
-                first.setdefault(picture, row.number)
         merged = kind.merge([converted for _, converted in typed])
         numbers = [row.number for row, _ in typed]
         if len(merged) < len(typed):
+            first = {one: row.number for row, own in reversed(typed) for one in kind.pictures_of(own)}
             numbers = [first[kind.pictures_of(row)[0]] for row in merged]
-        return cls(typed, merged, places, numbers)
+        return cls(typed, merged, first_places(kind, typed), numbers)
 
     def unknown_to(self, task: AnyTask) -> dict[str, list[str]]:
         """The rows whose label or answer the model does not know, by that label.
@@ -165,9 +160,3 @@ class NewRows:
             line |= {name: value for name, value in more.items() if value is not None}
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         return "".join(lines)
-
-
-def few(names: Iterable[str], most: int = 8) -> str:
-    """The first names, for messages."""
-    listed = list(names)
-    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")

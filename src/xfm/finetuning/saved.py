@@ -13,24 +13,7 @@ from xfm.tasks.base import Task
 
 
 def save_tuned(
-    folder: Path, task: Task[Any, Any, Any], pretrained: Pretrained, provenance: dict[str, Any]
-) -> None:
-    """Write the model of a fine-tuning, whole or not at all.
-
-    Args:
-        folder: of the model.
-        task: fine-tuned and finished.
-        pretrained: what it began with.
-        provenance: see `provenance_of`.
-
-    Raises:
-        UserError: the disk is full, or the place is not writable.
-    """
-    model, tokenizer = pretrained.model, pretrained.given_tokenizer
-    save_model(folder, model, tokenizer, pretrained.preprocessing, provenance, task.module)
-
-
-def provenance_of(
+    folder: Path,
     task: Task[Any, Any, Any],
     pretrained: Pretrained,
     began_from: str,
@@ -38,20 +21,27 @@ def provenance_of(
     valid: int = 0,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Where a fine-tuned model comes from.
+    """Write the model of a fine-tuning, whole or not at all, and say where it comes from.
 
     Args:
-        task: fine-tuned.
+        folder: of the model.
+        task: fine-tuned and finished.
         pretrained: what it began with.
         began_from: where that lies, as it was said.
         run: how the training went.
         valid: number of validation rows.
         settings: everything else that its numbers depend on, by name.
+
+    Returns:
+        The provenance that the model's folder holds.
+
+    Raises:
+        UserError: the disk is full, or the place is not writable.
     """
     before = pretrained.provenance
     trained_on = bool(task.spec.uses)  # what only stands beside the new head stays as it began
     fresh = None if trained_on else before.get(FRESH)
-    return {
+    provenance = {
         "task": task.spec.name,
         "fine_tuned_from": began_from,
         "steps": run.step,
@@ -64,3 +54,6 @@ def provenance_of(
         **({FRESH: fresh} if fresh else {}),
         "began_with": {key: value for key, value in before.items() if key != "settings"},
     }
+    model, tokenizer = pretrained.model, pretrained.given_tokenizer
+    save_model(folder, model, tokenizer, pretrained.preprocessing, provenance, task.module)
+    return provenance

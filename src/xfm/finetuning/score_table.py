@@ -1,13 +1,10 @@
 """`xfm.score`: a fine-tuned model on new labelled rows of its task."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig
@@ -19,14 +16,14 @@ from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.report import write_report
-from xfm.finetuning.restored import NewRows, few, restored, task_of
+from xfm.finetuning.restored import NewRows, restored, task_of
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import find_model, load_base
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.finetuning.usable import partial_pictures, say_partial
+from xfm.finetuning.usable import few, partial_pictures, say_partial
 from xfm.paths import home_path
-from xfm.reports.lines import line_of
+from xfm.reports.lines import interval_of
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS
@@ -160,7 +157,8 @@ def _score(
     add_scores(result, task, f"{task.spec.name}/{SPLIT}", rows.rows, predictions, {})
     _name_baselines(result)
     said = more["left_out"]["says"]
-    found = Scored(out, result.scores, _intervals(result), predictions, unknown, said, more["next"])
+    ends = {key: own for key in result.scores if (own := interval_of(key, result.scores))}
+    found = Scored(out, result.scores, ends, predictions, unknown, said, more["next"])
     write_output(out / PREDICTIONS, rows.answered(task, predictions))
     settings = task.settings
     details = {
@@ -194,14 +192,6 @@ def _name_baselines(result: PartResult) -> None:
         }
 
 
-def _intervals(result: PartResult) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of every score that has one."""
-    lines = [line_of(key, result.scores, {}) for key in result.scores]
-    return {
-        line.key: (line.low, line.high) for line in lines if line.low is not None and line.high is not None
-    }
-
-
 def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[str, Any]) -> None:
     """The page of a fine-tuning, of rows that are new."""
     provenance, unknown = details["provenance"], sum(map(len, found.unknown.values()))
@@ -217,8 +207,4 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
     task.train_rows = []  # the training rows are not here, and the page must not show others in their place
     tuned, splits = TuningRun(int(provenance.get("steps") or 0)), {SPLIT: rows}
     whole = {**details, "facts": facts}
-    try:
-        write_report(found.out, task, splits, {SPLIT: found.predictions}, found.scores, tuned, whole)
-    except ImportError as error:
-        note = f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'."
-        tqdm.write(note, file=sys.stderr)
+    write_report(found.out, task, splits, {SPLIT: found.predictions}, found.scores, tuned, whole)

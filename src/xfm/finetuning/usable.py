@@ -1,7 +1,7 @@
 """Which rows can be used, of tables and typed ones; whether that stays so; and pictures used in part."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +81,11 @@ def _readable(
         name: [(row, one) for row, one in own if bad.keys().isdisjoint(task.pictures_of(one))]
         for name, own in typed.items()
     }
+
+
+def first_places(task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]]) -> dict[Path, str]:
+    """File and row in which each picture is first named."""
+    return {picture: row.place for row, one in reversed(rows) for picture in task.pictures_of(one)}
 
 
 # ---------------------------------------------------------------- typed rows
@@ -165,6 +170,12 @@ def say_partial(partial: Mapping[str, str]) -> None:
     """Count such pictures on stderr, and name some of them."""
     if partial:
         count = f"{len(partial):,} picture{'' if len(partial) == 1 else 's'}"
-        shown = ", ".join([*partial][:_SHOWN]) + (", ..." if len(partial) > _SHOWN else "")
+        shown = few(partial, _SHOWN)
         note = f"Of {count} the file ends early; what is there is used: {shown}. All are in {DETAILS}."
         tqdm.write(note, file=sys.stderr)
+
+
+def few(names: Iterable[str], most: int = 8) -> str:
+    """The first names, for messages."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")

@@ -7,10 +7,14 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xfm.files import MAX_LOG, read_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK = "#010203"  # stands for the text colour of the page until the SVG is written
 PALETTE = ("#3b7dd8", "#e0803c", "#3fa36c", "#b65fb0", "#c9a227", "#5b8a8f")
@@ -120,12 +124,10 @@ def running_mean(values: Sequence[float], share: float = 0.08) -> list[float]:
     return (filled[half:end] / counts[half:end]).tolist()
 
 
-def _svg(figure: object) -> str:
+def _svg(figure: "Figure") -> str:
     """A figure as an `<svg>` element without prologue, timestamps or fixed ink."""
     import matplotlib
-    from matplotlib.figure import Figure
 
-    assert isinstance(figure, Figure)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "xfm", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -7,6 +7,8 @@ from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import group_of, is_difference, is_share, metric_name, split_name
 from xfm.reports.scores import Score
 
+Ends = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class Line:
@@ -36,14 +38,15 @@ class Line:
     baselines: dict[str, float]
 
 
-def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> Line:
-    """The row of a score in the table; `baselines` are its own by name."""
+def line_of(
+    key: str, scores: Mapping[str, Score], baselines: dict[str, float], interval: Ends | None = None
+) -> Line:
+    """The row of a score in the table; `baselines` are its own by name, the interval may be known better."""
     score = scores[key]
     floor = max(score.chance, score.chance if score.baseline is None else score.baseline)
-    low, high = _interval(key, scores)
-    verdict = "level"
-    if low is not None and high is not None:
-        verdict = "up" if low > floor else "down" if high < floor else "level"
+    ends = interval or interval_of(key, scores)
+    low, high = ends or (None, None)
+    verdict = "level" if ends is None else "up" if ends[0] > floor else "down" if ends[1] < floor else "level"
     return Line(
         key,
         group_of(key).title,
@@ -59,12 +62,12 @@ def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) 
     )
 
 
-def _interval(key: str, scores: Mapping[str, Score]) -> tuple[float | None, float | None]:
+def interval_of(key: str, scores: Mapping[str, Score]) -> Ends | None:
     """The stored interval of a score that has one, the Wilson interval of a share, or nothing."""
     score, low, high = scores[key], scores.get(f"{key}_low"), scores.get(f"{key}_high")
     if low is not None and high is not None:
         return low.value, high.value
     if not is_share(key) or not 0 <= score.value <= 1:
-        return None, None
+        return None
     interval = wilson_interval(score.value, score.n)
     return interval.low, interval.high

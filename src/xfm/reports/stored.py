@@ -19,12 +19,20 @@ MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models
 """Settings of an evaluation on which its results do not depend."""
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """What a file of JSON holds by name; nothing where there is no such file, or it is damaged."""
+    try:
+        found = json.loads(read_text(path))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def stored_flags(out: Path) -> list[Flag]:
     """The flags in a folder's `evaluation.json`; none where there is no such file."""
     try:
-        details = json.loads(read_text(out / DETAILS))
-        return read_flags(details)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return read_flags(read_object(out / DETAILS))
+    except (KeyError, TypeError):
         return []
 
 
@@ -44,9 +52,9 @@ def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
         UserError: the evaluation in `out` has other settings, so that the new one would replace it.
     """
     try:
-        details = json.loads(read_text(out / DETAILS))
+        details = read_object(out / DETAILS)
         old, parts = completed(details["config"], config), [Part(name) for name in details["seconds"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return []
     if difference := first_difference(old, to_plain(config), MAY_CHANGE):
         name, before, now = difference
@@ -79,6 +87,6 @@ def read_part(path: Path, key: str | None = None) -> PartResult | None:
 def left_out_sentence(out: Path) -> str:
     """Which rows an evaluation left out, in a sentence; empty where it left out none."""
     try:
-        return json.loads(read_text(out / DETAILS))["left_out"]["says"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_object(out / DETAILS)["left_out"]["says"]
+    except (KeyError, TypeError):
         return ""

@@ -21,7 +21,7 @@ from xfm.evaluation.examples import (
 )
 from xfm.evaluation.parts.text_pairs import add_probe_score
 from xfm.finetuning.plan import task_settings
-from xfm.finetuning.saved import provenance_of, save_tuned
+from xfm.finetuning.saved import save_tuned
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores, constant_metrics
 from xfm.finetuning.tuning_run import TuningRun, tune
@@ -157,9 +157,8 @@ def run_tuned(part: Part, context: Context) -> PartResult:
     predictions = {split: task.predict(rows) for split, rows in tests.items()}
     if context.kept is not None:
         task.finish()
-        before, settings = context.pretrained, asdict(context.config)
-        provenance = provenance_of(task, before, context.origin, run, evaluation=settings)
-        save_tuned(context.kept / name / MODEL_FOLDER, task, before, provenance)
+        folder, settings = context.kept / name / MODEL_FOLDER, asdict(context.config)
+        save_tuned(folder, task, context.pretrained, context.origin, run, evaluation=settings)
     result.curves[name] = list(run.losses)
     without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
     for blanked, floor in own.task.single(train).items():

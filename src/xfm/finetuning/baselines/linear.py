@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.metrics.classification import pearson
+from xfm.tasks.class_task import ClassTask
+from xfm.tasks.classes import TOP, Choice, Labels
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""
@@ -63,7 +65,7 @@ def logistic(
     return _chosen(make, score, train, valid, budget, penalties)
 
 
-def ridge(train: Rows, valid: Rows, budget: float, penalties: Sequence[float] = PENALTIES) -> Fitted:
+def ridge(train: Rows, valid: Rows, budget: float) -> Fitted:
     """Ridge regression, chosen by Pearson's correlation; arguments as in `logistic`."""
     from sklearn.linear_model import Ridge
 
@@ -74,7 +76,24 @@ def ridge(train: Rows, valid: Rows, budget: float, penalties: Sequence[float] = 
         guessed = np.asarray(model.predict(valid.features), dtype=np.float64)
         return pearson(guessed, valid.labels), -float(np.mean((guessed - valid.labels) ** 2))
 
-    return _chosen(make, score, train, valid, budget, penalties)
+    return _chosen(make, score, train, valid, budget, PENALTIES)
+
+
+def labels_of(task: ClassTask[Any], rows: Sequence[Any]) -> NDArray[Any]:
+    """[R] names of the rows' classes."""
+    return np.array([task.class_of(row) for row in rows], dtype=object)
+
+
+def choices(model: Any, features: Any, labels: Labels) -> list[Choice]:
+    """What a classifier of scikit-learn says of [R, D] features; a class that it never saw has 0."""
+    places = {name: place for place, name in enumerate(labels.names)}
+    probabilities = np.zeros((features.shape[0], len(labels.names)))
+    probabilities[:, [places[name] for name in model.classes_.tolist()]] = model.predict_proba(features)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    return [
+        Choice(labels.names[order[0]], tuple(row), tuple(labels.names[place] for place in order))
+        for row, order in zip(probabilities.tolist(), best.tolist(), strict=True)
+    ]
 
 
 def _chosen(

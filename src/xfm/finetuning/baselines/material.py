@@ -1,4 +1,4 @@
-"""What baselines are made of: rows, the task that scores them, and features that are computed once."""
+"""What baselines are made of (rows, the task that scores, features that are computed once) and give."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +28,33 @@ class TooSlow(Exception):
     """A baseline would take longer than the training that it stands beside."""
 
 
+def both_notes(*notes: str) -> str:
+    """Notes as one; empty ones are left out."""
+    return "; ".join(note for note in notes if note)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Predictions of a baseline.
+
+    Attributes:
+        predictions: by test split, of the task's type, one for each row.
+        cut: which training rows or features were left out; empty for none.
+        how: settings that were chosen.
+        shared: seconds of the features that it shares with other baselines.
+    """
+
+    predictions: Mapping[str, list[Any]]
+    cut: str = ""
+    how: str = ""
+    shared: float = 0.0
+
+    @property
+    def note(self) -> str:
+        """Both in words."""
+        return both_notes(self.how, self.cut)
+
+
 @dataclass
 class Material:
     """The rows of a fine-tuning, for its baselines.
@@ -38,9 +65,7 @@ class Material:
         pictures: decoded ones.
         train, valid: rows to learn from and to choose by.
         tests: rows to predict, by split.
-        seed: of draws and solvers.
         budget: seconds for a grid of settings, and for the features of all pictures.
-        device: where the model runs.
         note: which training rows were left out, in words.
     """
 
@@ -50,9 +75,7 @@ class Material:
     train: Sequence[Any]
     valid: Sequence[Any]
     tests: Mapping[str, Sequence[Any]]
-    seed: int = 0
     budget: float = LEAST_BUDGET
-    device: str = "cpu"
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -61,6 +84,11 @@ class Material:
             chosen = np.random.default_rng(self.seed).choice(rows, LIMIT, replace=False)
             self.train = [self.train[place] for place in np.sort(chosen).tolist()]
             self.note = f"{LIMIT:,} of {rows:,} training rows"
+
+    @property
+    def seed(self) -> int:
+        """Of draws and solvers."""
+        return self.task.settings.seed
 
     @property
     def splits(self) -> dict[str, Sequence[Any]]:
@@ -127,7 +155,7 @@ class SeenPictures:
         least = len(set(needed))
         began, done = time.perf_counter(), 0
         model = material.pretrained.model
-        was_training, device = model.training, torch.device(material.device)
+        was_training, device = model.training, torch.device(material.task.settings.device)
         encoder = Encoder(model.to(device).eval(), material.pretrained.tokenizer, device=device)
         frozen: list[Array] = []
         pixels: list[Array] = []

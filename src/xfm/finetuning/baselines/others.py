@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.baselines.linear import Rows, logistic
-from xfm.finetuning.baselines.material import Material, TooSlow
-from xfm.finetuning.baselines.outcome import Outcome, both_notes
+from xfm.finetuning.baselines.material import Material, Outcome, TooSlow, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.frozen.neighbours import unit
 from xfm.tasks.rows import Corners
+from xfm.tasks.splits import SplitRows
 
 ANSWERS = 200
 """The most frequent answers, which the classifier of questions tells apart."""
@@ -100,12 +100,8 @@ def caption_of_neighbour(material: Material) -> Outcome:
 
 def before_fine_tuning(material: Material) -> Outcome:
     """The model that the fine-tuning began with."""
-    from xfm.tasks.splits import SplitRows
-
-    task = material.task
-    before = type(task)(
-        material.pretrained, material.pictures, SplitRows(material.train, labels=()), task.settings
-    )
+    task, data = material.task, SplitRows(material.train)
+    before = type(task)(material.pretrained, material.pictures, data, task.settings)
     return Outcome(material.predicted(lambda name, rows: before.predict(rows)))
 
 

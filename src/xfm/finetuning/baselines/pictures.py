@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from xfm.finetuning.baselines.classes import choices, labels_of
-from xfm.finetuning.baselines.linear import Rows, logistic
-from xfm.finetuning.baselines.material import Material
-from xfm.finetuning.baselines.outcome import Outcome, both_notes
+from xfm.finetuning.baselines.linear import Rows, choices, labels_of, logistic
+from xfm.finetuning.baselines.material import Material, Outcome, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.frozen.features import Split
 from xfm.frozen.neighbours import nearest_neighbours

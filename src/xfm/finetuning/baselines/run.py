@@ -22,8 +22,7 @@ from xfm.config.tasks import (
     VQA,
 )
 from xfm.finetuning.baselines import others, pictures, texts
-from xfm.finetuning.baselines.material import Material, TooSlow
-from xfm.finetuning.baselines.outcome import Outcome
+from xfm.finetuning.baselines.material import Material, Outcome, TooSlow
 from xfm.tasks.base import Task
 from xfm.tasks.text_regression import TextRegressionTask
 

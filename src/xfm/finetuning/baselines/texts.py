@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from xfm.finetuning.baselines.classes import choices, labels_of
-from xfm.finetuning.baselines.linear import Rows, logistic, ridge
-from xfm.finetuning.baselines.material import Material
-from xfm.finetuning.baselines.outcome import Outcome, both_notes
+from xfm.finetuning.baselines.linear import Rows, choices, labels_of, logistic, ridge
+from xfm.finetuning.baselines.material import Material, Outcome, both_notes
 from xfm.tasks.class_task import ClassTask
 
 MOST, FEWEST, NUMBERS = 100_000, 1_000, 4_000_000
