@@ -34,15 +34,9 @@ def sentence(path: Path, kind: str | None = None) -> str:
 
 
 # ---------------------------------------------------------------- code in the file
-def trap(marker: Path, number: int) -> Any:
-    traps = (
-        Trap(open, str(marker), "w"),
-        Trap(eval, f"open({str(marker)!r}, 'w')"),
-        Trap(os.system, f"touch {marker}"),
-        Trap(Path.touch, marker),
-        Trap(subprocess.run, ["touch", str(marker)]),
-    )
-    return traps[number]
+def trap(marker: Path, number: int) -> Trap:
+    calls = ((open, str(marker), "w"), (eval, f"open({str(marker)!r}, 'w')"), (os.system, f"touch {marker}"))
+    return Trap(*(*calls, (Path.touch, marker), (subprocess.run, ["touch", str(marker)]))[number])
 
 
 @given(

@@ -14,7 +14,7 @@ from tests.modeling.build import tiny_config
 from xfm.config.model import Positions
 from xfm.errors import UserError
 from xfm.modeling.vision import relative_position_index, sine_positions
-from xfm.modeling.weights import assign_tensors, read_tensors, without_weights
+from xfm.modeling.weights import read_tensors, without_weights
 from xfm.modeling.xfm import XFM
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.bool)
@@ -81,7 +81,7 @@ def test_models_are_built_without_memory_and_take_the_tensors_as_they_are() -> N
     assert torch.equal(model.vision.index, relative_position_index(config.vision.grid))
     assert model.vision.positions is not None
     assert torch.equal(model.vision.positions, sine_positions(config.vision.grid, config.vision.width))
-    assign_tensors(model, state)
+    model.load_state_dict(state, assign=True)
     assert {n: t.data_ptr() for n, t in model.state_dict().items()} == {
         n: t.data_ptr() for n, t in state.items()
     }
