@@ -94,8 +94,7 @@ def test_every_field_of_the_configuration_is_saved(folder: Path, tmp_path: Path)
     config = transformers.AutoConfig.from_pretrained(folder, num_labels=3)
     assert isinstance(config, adapter.XFMConfig)
     config.save_pretrained(tmp_path / "config")
-    ours = json.loads((folder / "config.json").read_text())
-    theirs = json.loads((tmp_path / "config" / "config.json").read_text())
+    ours, theirs = (json.loads((at / "config.json").read_text()) for at in (folder, tmp_path / "config"))
     assert {name: theirs[name] for name in ours} == ours
     assert len(theirs["id2label"]) == 3
     with pytest.raises(UserError, match=r"unknown field vision\.colour"):

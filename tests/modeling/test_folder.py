@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.failing import fail_rename
-from tests.modeling.conftest import FILES, save
+from tests.inference.models import save
+from tests.modeling.conftest import FILES
 from tests.refusals import expect_refusal
 from xfm.config.model import Positions
 from xfm.config.task import ImageHead, TaskConfig

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.inference.models import save
 from tests.modeling.build import tiny_model
-from tests.modeling.conftest import save
 from tests.refusals import expect_refusal
 from xfm.config.model import Positions
 from xfm.modeling.folder import load_model
