@@ -21,6 +21,12 @@ from xfm.modeling.xfm import XFM
 from xfm.objectives.itm import Negatives
 
 CLASSES = "cls_targets"
+LAYERS = {"depth": "num_hidden_layers", "heads": "num_attention_heads", "mlp_width": "intermediate_size"}
+WORDS = {
+    **{"vocab_size": "vocab_size", "width": "hidden_size", "max_positions": "max_position_embeddings"},
+    **{"norm_eps": "layer_norm_eps", "segments": "type_vocab_size", "separator": "eos_token_id"},
+}
+"""Our names of settings, and the record's."""
 TASKS = {
     "cls_text": "text-classification",
     "cls_regress": "text-classification",
@@ -82,34 +88,16 @@ class Recorded:
     def config(self) -> ModelConfig:
         values = self.json("config.json")
         vision, text, fusion = values["vision"], values["text"], values["fusion"]
+        seen = {name: vision[name] for name in ("patch_size", "width", "depth", "heads", "mlp_ratio")}
+        pad, layers = text["pad_token_id"], text | fusion
         return ModelConfig(
-            vision=VisionConfig(
-                image_size=vision["image_res"],
-                patch_size=vision["patch_size"],
-                width=vision["width"],
-                depth=vision["depth"],
-                heads=vision["heads"],
-                mlp_ratio=vision["mlp_ratio"],
-                norm_eps=vision["layer_norm_eps"],
-            ),
+            vision=VisionConfig(vision["image_res"], norm_eps=vision["layer_norm_eps"], **seen),
             language=LanguageConfig(
-                vocab_size=text["vocab_size"],
-                width=text["hidden_size"],
-                depth=text["num_hidden_layers"],
-                heads=text["num_attention_heads"],
-                mlp_width=text["intermediate_size"],
-                max_positions=text["max_position_embeddings"],
-                norm_eps=text["layer_norm_eps"],
-                pad=text["pad_token_id"],
-                first_position=text["pad_token_id"] + 1,
-                segments=text["type_vocab_size"],
-                separator=text["eos_token_id"],
+                **{ours: text[theirs] for ours, theirs in (LAYERS | WORDS).items()},
+                pad=pad,
+                first_position=pad + 1,
             ),
-            fusion=FusionConfig(
-                depth=fusion["num_hidden_layers"],
-                heads=fusion.get("num_attention_heads", text["num_attention_heads"]),
-                mlp_width=fusion.get("intermediate_size", text["intermediate_size"]),
-            ),
+            fusion=FusionConfig(**{ours: layers[theirs] for ours, theirs in LAYERS.items()}),
             projection=values["embed_dim"],
         )
 

@@ -12,7 +12,7 @@ from tests.golden.losses import answer_owners, identity, task_logits
 from tests.golden.recorded import TASKS, Recorded
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.data.schema import MaskedTokens, Tokens
+from xfm.data.schema import MaskedTokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.metrics.recalls import own_captions
 from xfm.modeling.decoder import Decoder
@@ -241,4 +241,4 @@ def captions(recorded: Recorded) -> Arrays:
     image = model.encode_image(recorded.inputs["image"])
     logits = decoder(tokens.ids, tokens.mask, image, torch.ones(image.shape[:2], dtype=torch.bool))
     yield "logits", logits
-    yield "loss_per_sequence", sequence_losses(logits, Tokens(tokens.ids, tokens.mask))
+    yield "loss_per_sequence", sequence_losses(logits, tokens)

@@ -93,6 +93,12 @@ def unigram_pieces() -> list[tuple[str, float]]:
     return [*special, *((p, s) for p, s in pieces if p != "<unk>"), ("<mask>", 0.0)]
 
 
+def sizes(layers: int, heads: int, inner: int) -> dict[str, int]:
+    """Of an encoder of 48 wide states, as most configurations of transformers name them."""
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    return dict(zip(names, (48, layers, heads, inner), strict=True))
+
+
 @torch.no_grad()
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
     """No parameter at its usual first value: norms, biases, tables and LayerScale count too."""

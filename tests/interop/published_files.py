@@ -10,7 +10,7 @@ from tests.modeling.build import tiny_config
 from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
-from xfm.interop.published.convert import Choices
+from xfm.interop.published.convert import Choices, Converted
 from xfm.interop.published.export import export
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import build_task_model
@@ -61,7 +61,7 @@ def choices(kind: str | None = None, **changes: Any) -> Choices:
     return Choices(tiny_config(), kind, **changes)
 
 
-def native_state(pretrained: Pretrained) -> dict[str, Tensor]:
+def native_state(pretrained: Pretrained | Converted) -> dict[str, Tensor]:
     """Everything by its native name, what the task adds with `task.` in front."""
     state, task = pretrained.model.state_dict(), pretrained.task
     return state | ({f"task.{name}": t for name, t in task.added_state().items()} if task else {})

@@ -7,19 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
-from tests.interop.foreign import assert_equal, texts
+from tests.interop.foreign import assert_equal, sizes, texts
 from tests.interop.foreign_models import write_text_model
-from xfm.errors import UserError
 from xfm.interop.compose import read_language
 from xfm.modeling.heads import TokenHead
 
-SIZES = {
-    "hidden_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 80,
-    "max_position_embeddings": 60,
-}
+SIZES = sizes(3, 4, 80) | {"max_position_embeddings": 60}
 KINDS = {
     "roberta": {},
     "xlm-roberta": {"spare": 5},  # some files have spare rows
@@ -90,14 +83,3 @@ def test_old_names_and_pickled_files(tmp_path):
     found = read_language(str(model)).encoder.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
-
-
-def test_a_name_that_is_nowhere(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"no-such/model is neither a path here nor .* the hub"):
-        read_language("no-such/model")
-    with pytest.raises(UserError, match="neither a path"):
-        read_language("not a name!")

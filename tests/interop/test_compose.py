@@ -18,7 +18,7 @@ from xfm.config.model import LanguageConfig, TimmVisionConfig, TransformersTextC
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
 from xfm.interop.compose import compose
-from xfm.modeling.folder import load_model
+from xfm.modeling.folder import load_model, save_model
 from xfm.training.pretrain import begin, new_parts
 
 WIDTH = 192  # nano's
@@ -129,8 +129,6 @@ def test_what_is_fresh_and_what_is_not(tmp_path):
     assert made.model.config.fusion == recipe.model.fusion
     assert made.model.config.vision.drop_path == recipe.model.vision.drop_path
 
-    from xfm.modeling.folder import save_model
-
     save_model(tmp_path / "model", made.model, made.tokenizer, made.preprocessing, made.provenance)
     begun, preprocessing, fresh = begin(load_recipe("nano", ["--init.model", str(tmp_path / "model")]))
     assert begun.model == made.model.config
@@ -154,7 +152,8 @@ def test_what_is_fresh_and_what_is_not(tmp_path):
 @pytest.mark.parametrize(
     ("language", "vision", "words"),
     [
-        ("nowhere/at-all", "timm:vit_base_patch16_224", "neither a path here"),
+        ("nowhere/at-all", "timm:vit_base_patch16_224", "nowhere/at-all is neither a path here"),
+        ("not a name!", "timm:vit_base_patch16_224", "not a name! is neither a path here"),
         ("LANGUAGE", "timm:resnet50", "no plain vision transformer"),
         ("LANGUAGE", "timm:not_a_model", "has no model not_a_model"),
         ("LANGUAGE", "WIDE", "fusion.heads must divide language.width"),

@@ -17,7 +17,6 @@ from xfm.config.task import ImageHead
 from xfm.config.tasks import task_specs
 from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.hub import save_pretrained
 from xfm.modeling.model_files import CONFIG
 
 AUTO = {
@@ -121,7 +120,7 @@ def test_the_labels_stand_in_the_configuration(tmp_path: Path) -> None:
     assert stored["label2id"] == {"bad": 0, "fair": 1, "good": 2}
     assert stored["problem_type"] == "single_label_classification"
     again = load_model(folder)  # and are no fields of ours
-    save_pretrained(tmp_path / "again", again.model, again.belongings)
+    again.model.save_pretrained(tmp_path / "again", again.belongings)
     assert json.loads((tmp_path / "again" / CONFIG).read_text()) == stored
     assert (
         not {"id2label", "problem_type"}
@@ -169,6 +168,7 @@ def test_a_head_to_be_trained_is_asked_for(tmp_path: Path) -> None:
     text, image = AUTO["text-classification"], AUTO["image-classification"]
     kept = text.from_pretrained(folder)
     assert kept.config.id2label == {0: "bad", 1: "fair", 2: "good"}
+    assert torch.equal(text.from_pretrained(folder, num_labels=3).head[3].weight, kept.head[3].weight)
     for kind, classes in ((text, 5), (image, 3), (text, 1)):
         model = kind.from_pretrained(folder, num_labels=classes)
         assert [*model.head.modules()][-1].out_features == classes

@@ -5,15 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
+from tests.inference.models import save
 from xfm.config.task import TaskConfig
-from xfm.modeling.folder import Pretrained, save_model
 from xfm.modeling.task_models import build_task_model
 
 FILES = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json", "provenance.json")
-
-
-def save(folder: Path | str, found: Pretrained) -> None:
-    save_model(folder, found.model, found.given_tokenizer, found.preprocessing, found.provenance, found.task)
 
 
 @pytest.fixture(scope="session")
@@ -21,10 +17,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a tiny model, and one of a classifier of texts with three classes."""
     place, model = tmp_path_factory.mktemp("models"), tiny_pretrained()
     save_tiny_model(place / "saved")
-    save(
-        place / "tuned",
-        replace(model, task=build_task_model(TaskConfig("text-classification", 3), model.model)),
-    )
+    task = build_task_model(TaskConfig("text-classification", 3), model.model)
+    save(place / "tuned", replace(model, task=task))
     return place
 
 

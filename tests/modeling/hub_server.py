@@ -53,11 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def unknown(self) -> None:
-        self.send(b"{}", 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
-
-    def absent(self) -> None:
-        self.send(b"{}", 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
+    def missing(self, what: str) -> None:
+        self.send(b"{}", 404, {"X-Error-Code": f"{what}NotFound", "X-Error-Message": f"{what} not found"})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -72,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer({"url": f"{self.server.address}/{name}", "id": name})
         found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
         if not found or found[1] not in self.server.files:
-            return self.unknown()
+            return self.missing("Repo")
         if found[2] == "preupload":
             modes = [
                 {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
@@ -87,17 +84,16 @@ class Handler(BaseHTTPRequestHandler):
             elif entry["key"] == "deletedFile":
                 del self.server.files[found[1]][entry["value"]["path"]]
         commit = self.server.commit(found[1])
-        return self.answer(
-            {"commitUrl": f"{self.server.address}/{found[1]}/commit/{commit}", "commitOid": commit}
-        )
+        url = f"{self.server.address}/{found[1]}/commit/{commit}"
+        return self.answer({"commitUrl": url, "commitOid": commit})
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/[^/]+(/.+)?)?", path):
             if found[1] not in self.server.files:
-                return self.unknown()
+                return self.missing("Repo")
             if found[3]:  # there are no folders
-                return self.absent()
+                return self.missing("Entry")
             files = self.server.files[found[1]]
             if found[2] == "tree":
                 entries = [
@@ -105,26 +101,18 @@ class Handler(BaseHTTPRequestHandler):
                     for name, text in files.items()
                 ]
                 return self.answer(entries)
-            return self.answer(
-                {
-                    "id": found[1],
-                    "sha": self.server.commit(found[1]),
-                    "siblings": [{"rfilename": name} for name in files],
-                }
-            )
+            siblings = [{"rfilename": name} for name in files]
+            return self.answer({"id": found[1], "sha": self.server.commit(found[1]), "siblings": siblings})
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
         if not found or found[1] not in self.server.files:
-            return self.unknown()
+            return self.missing("Repo")
         content = self.server.files[found[1]].get(found[2])
         if content is None:
-            return self.absent()
+            return self.missing("Entry")
         if self.command == "GET":
             self.server.downloaded.append(found[2])
-        headers = {
-            "ETag": f'"{hashlib.sha1(content).hexdigest()}"',
-            "X-Repo-Commit": self.server.commit(found[1]),
-        }
-        return self.send(content, 200, headers)
+        tag, commit = f'"{hashlib.sha1(content).hexdigest()}"', self.server.commit(found[1])
+        return self.send(content, 200, {"ETag": tag, "X-Repo-Commit": commit})
 
     do_HEAD = do_GET
 

@@ -90,6 +90,7 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
         ("config.json", {"vision.image_size": 2048, "vision.patch_size": 1}, "patch_size is 2048"),
         ("config.json", {"vision.mlp_ratio": math.nan}, "vision.mlp_ratio is nan"),
         ("config.json", {"temperature": 3}, "temperature must lie in"),
+        ("config.json", {"model_type": "bert"}, "of the kind bert"),
         ("config.json", {"fusion": None}, "fusion must be an object"),
         ("preprocessing.json", {"colour": "grey"}, "colour"),
         ("preprocessing.json", {"mean": [0.5, 0.5]}, "mean"),
@@ -102,7 +103,7 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
         ("preprocessing.json", {"interpolation": "nearest"}, "only bicubic"),
         ("task.json", {"classes": 0}, "0 classes do not suit"),
         ("task.json", {"classes": 10**12}, "classes is 1000000000000"),
-        ("task.json", {"kind": "translation"}, "kind cannot be 'translation'"),
+        ("task.json", {"kind": "translation"}, "unknown task translation"),
     ],
 )
 def test_a_wrong_value_is_named(tuned: Path, name: str, changes: dict[str, Any], words: str) -> None:

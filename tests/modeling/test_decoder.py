@@ -19,6 +19,12 @@ def decoder() -> Decoder:
     return Decoder.from_fusion(tiny_model()).eval()
 
 
+def reading(rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids and mask of texts, a memory for each and its mask."""
+    tokens, _ = random_tokens(rows)
+    return tokens.ids, tokens.mask, *memories(rows)
+
+
 @torch.no_grad()
 @given(st.integers(1, 6), st.integers(0, 10_000))
 @settings(max_examples=25)
@@ -36,24 +42,20 @@ def test_a_later_token_does_not_change_earlier_logits(position: int, seed: int) 
 
 @torch.no_grad()
 def test_a_prefix_gives_the_same_logits_as_the_whole(decoder: Decoder) -> None:
-    tokens, _ = random_tokens(4)
-    memory, memory_mask = memories(4)
-    whole = decoder(tokens.ids, tokens.mask, memory, memory_mask)
-    for length in range(1, tokens.ids.shape[1] + 1):
-        prefix = decoder(tokens.ids[:, :length], tokens.mask[:, :length], memory, memory_mask)
-        real = tokens.mask[:, :length]
+    ids, mask, *memory = reading(4)
+    whole = decoder(ids, mask, *memory)
+    for length in range(1, ids.shape[1] + 1):
+        real = mask[:, :length]
+        prefix = decoder(ids[:, :length], real, *memory)
         torch.testing.assert_close(prefix[real], whole[:, :length][real], **EXACT)
 
 
 @torch.no_grad()
 def test_padding_of_the_answer_does_not_matter(decoder: Decoder) -> None:
-    tokens, _ = random_tokens(4)
-    memory, memory_mask = memories(4)
-    ids = torch.nn.functional.pad(tokens.ids, (0, 3), value=1)
-    mask = torch.nn.functional.pad(tokens.mask, (0, 3))
-    padded = decoder(ids, mask, memory, memory_mask)[:, : tokens.ids.shape[1]]
-    plain = decoder(tokens.ids, tokens.mask, memory, memory_mask)
-    torch.testing.assert_close(padded[tokens.mask], plain[tokens.mask], **EXACT)
+    ids, mask, *memory = reading(4)
+    longer, wider = torch.nn.functional.pad(ids, (0, 3), value=1), torch.nn.functional.pad(mask, (0, 3))
+    padded = decoder(longer, wider, *memory)[:, : ids.shape[1]]
+    torch.testing.assert_close(padded[mask], decoder(ids, mask, *memory)[mask], **EXACT)
 
 
 @torch.no_grad()
@@ -115,10 +117,9 @@ def test_it_starts_from_the_fusion_encoder_and_is_independent_of_it() -> None:
 
 
 def test_every_parameter_learns(decoder: Decoder) -> None:
-    tokens, _ = random_tokens(3)
-    memory, memory_mask = memories(3)
+    ids, mask, memory, memory_mask = reading(3)
     memory.requires_grad_()
-    decoder(tokens.ids, tokens.mask, memory, memory_mask).square().sum().backward()
+    decoder(ids, mask, memory, memory_mask).square().sum().backward()
     silent = [name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
     assert memory.grad is not None

@@ -26,6 +26,7 @@ from xfm.objectives.step import pretraining_losses
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.splits import SplitRows
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def test_its_texts_are_cut_where_it_says(toy: Pretrained) -> None:
 
 def test_a_fine_tuning_sets_its_drop_path(toy: Pretrained) -> None:
     settings = TaskSettings(image=ImageTrainingConfig(drop_path=0.25))
-    task = ImageClassificationTask(toy, Pictures(toy.preprocessing), [], settings, ["cat", "dog"])
+    rows = SplitRows([], labels=["cat", "dog"])
+    task = ImageClassificationTask(toy, Pictures(toy.preprocessing), rows, settings)
     assert task.module.vision.rate == 0.25
 
 

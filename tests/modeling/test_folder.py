@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from safetensors import SafetensorError
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.failing import fail_rename
-from tests.modeling.conftest import FILES, save
+from tests.inference.models import save
+from tests.modeling.conftest import FILES
 from tests.refusals import expect_refusal
 from xfm.config.model import Positions
 from xfm.config.task import ImageHead, TaskConfig
@@ -121,19 +121,20 @@ def test_a_failing_rename(saved: Path, failing: int, monkeypatch: pytest.MonkeyP
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
-def full_as_os(*_: object, **__: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def full_as_safetensors(*_: object, **__: object) -> None:
-    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+FULL = (
+    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+)
 
 
 @pytest.mark.parametrize("existing", [False, True])
-@pytest.mark.parametrize("fail", [full_as_os, full_as_safetensors])
+@pytest.mark.parametrize("error", FULL, ids=["as the system says", "as safetensors says"])
 def test_a_full_disk(
-    tmp_path: Path, fail: Callable[..., None], existing: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, error: Exception, existing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
     folder = tmp_path / "model"
     if existing:
         save(folder, tiny_pretrained())

@@ -41,6 +41,11 @@ def build(seed: int, vocabulary: int = 12) -> tuple[XFM, Decoder]:
     return model, decoder
 
 
+def started(seed: int, count: int, vocabulary: int = 12) -> tuple[Decoder, Tensor, Tensor]:
+    """A decoder, what it attends to, and the mask of that."""
+    return build(seed, vocabulary)[1], *memories(count)
+
+
 def texts(found: Generated) -> list[list[list[int]]]:
     return [
         [ids[mask].tolist() for ids, mask in zip(rows, masks, strict=True)]
@@ -64,8 +69,7 @@ def likelihoods(decoder: Decoder, rows: list[list[int]], memory: Tensor, mask: T
 @settings(max_examples=25)
 def test_the_cache_changes_nothing(seed: int, count: int, each: int) -> None:
     """Texts grow, change places and grow on: the logits are those of reading everything again."""
-    _, decoder = build(seed)
-    memory, mask = memories(count)
+    decoder, memory, mask = started(seed, count)
     cached = CachedDecoder(decoder, memory, mask, each, 6)
     ids = torch.zeros(count * each, 1, dtype=torch.int64)
     owner = torch.arange(count).repeat_interleave(each)
@@ -80,8 +84,7 @@ def test_the_cache_changes_nothing(seed: int, count: int, each: int) -> None:
 @given(st.integers(0, 10_000), st.sampled_from([-0.5, 0.0, 0.7, 1.0, 2.0]), st.integers(2, 4))
 @settings(max_examples=20)
 def test_enough_beams_find_what_an_exhaustive_search_finds(seed: int, penalty: float, shortest: int) -> None:
-    _, decoder = build(seed, vocabulary=6)  # two ordinary tokens, 4 and 5
-    memory, mask = memories(2)
+    decoder, memory, mask = started(seed, 2, vocabulary=6)  # two ordinary tokens, 4 and 5
     longest = 5
     how = BeamSearch(longest, shortest, texts=4, beams=16, length_penalty=penalty)
     found = generate(decoder, memory, mask, MARKS, how)
@@ -188,8 +191,7 @@ def test_tokens_are_drawn_with_their_probability() -> None:
 @settings(max_examples=25)
 def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> None:
     """The same draws, one text at a time, every text read again at every step."""
-    _, decoder = build(seed)
-    memory, mask = memories(2)
+    decoder, memory, mask = started(seed, 2)
     how = Sampling(8, shortest, each, temperature=1.5, top_k=6, top_p=0.9)
     draws = torch.rand(2, each, 7)
     found = generate(decoder, memory, mask, MARKS, how, draws)
@@ -217,8 +219,7 @@ def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> No
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(0, 3))
 @settings(max_examples=25)
 def test_lengths_and_banned_tokens_hold(seed: int, shortest: int, more: int) -> None:
-    _, decoder = build(seed)
-    memory, mask = memories(3)
+    decoder, memory, mask = started(seed, 3)
     longest = shortest + more
     for how in (BeamSearch(longest, shortest, beams=3, texts=3), Sampling(longest, shortest, texts=3)):
         for rows in texts(generate(decoder, memory, mask, MARKS, how)):
@@ -231,8 +232,7 @@ def test_lengths_and_banned_tokens_hold(seed: int, shortest: int, more: int) -> 
 
 @pytest.mark.parametrize("how", [BeamSearch(8, beams=3, texts=2), Sampling(8, texts=2, top_k=5)])
 def test_a_text_does_not_depend_on_what_is_beside_it(how: BeamSearch | Sampling) -> None:
-    _, decoder = build(3)
-    memory, mask = memories(6)
+    decoder, memory, mask = started(3, 6)
     draws = torch.rand(6, 2, 7)
     together = generate(decoder, memory, mask, MARKS, how, draws)
     for place in range(6):
@@ -242,8 +242,7 @@ def test_a_text_does_not_depend_on_what_is_beside_it(how: BeamSearch | Sampling)
 
 
 def test_the_same_seed_gives_the_same_texts() -> None:
-    _, decoder = build(4)
-    memory, mask = memories(4)
+    decoder, memory, mask = started(4, 4)
     first, again, other = (
         texts(generate(decoder, memory, mask, MARKS, Sampling(12, seed=seed))) for seed in (1, 1, 2)
     )
@@ -265,8 +264,7 @@ def test_impossible_settings_are_named(wrong: dict[str, int], words: str) -> Non
 
 
 def test_a_text_longer_than_the_positions_is_refused() -> None:
-    _, decoder = build(0)  # 22 positions beside the two of RoBERTa that are never read
-    memory, mask = memories(1)
+    decoder, memory, mask = started(0, 1)  # 22 positions beside the two of RoBERTa that are never read
     assert generate(decoder, memory, mask, MARKS, BeamSearch(23, 23)).ids.shape[-1] == 23
     with pytest.raises(ValueError, match="the decoder reads 22 tokens"):
         generate(decoder, memory, mask, MARKS, BeamSearch(24))

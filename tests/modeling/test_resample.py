@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.inference.models import save
 from tests.modeling.build import tiny_model
-from tests.modeling.conftest import save
 from tests.refusals import expect_refusal
 from xfm.config.model import Positions
 from xfm.modeling.folder import load_model
@@ -109,6 +109,18 @@ def test_sine_positions_of_rows_and_columns():
     wide = sine_positions((2, 5), 16).view(2, 5, 16)
     assert torch.equal(wide[0, :, 8:], wide[1, :, 8:])
     assert torch.equal(wide[:, 0, :8], wide[:, 4, :8])
+
+
+def test_sine_positions_tell_places_apart():
+    positions = sine_positions((8, 8), 64)
+    assert positions.shape == (64, 64)
+    distances = torch.cdist(positions, positions)
+    assert distances[~torch.eye(64, dtype=torch.bool)].min() > 0.5
+    # A linear layer can read the coordinates.
+    rows = torch.arange(64) // 8
+    design = torch.cat([positions, torch.ones(64, 1)], 1)
+    solution = torch.linalg.lstsq(design, rows.float()[:, None], driver="gelsd").solution
+    torch.testing.assert_close((design @ solution).squeeze(1), rows.float(), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(64, None), (24, 40)])

@@ -12,21 +12,11 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, first_line, import_extra
 from xfm.interop.parts import LanguagePart, VisionPart, preprocessing
 from xfm.interop.pickles import read_pickle, refuse_bomb
-from xfm.interop.sources import (
-    SETTING_FILES,
-    TOKENIZER_FILES,
-    fetch,
-    filled,
-    read_licence,
-    read_settings,
-)
+from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch, filled, read_licence, read_settings
 from xfm.interop.vocabularies import read_tokenizer
+from xfm.modeling.libraries import explained
 from xfm.modeling.timm_vision import TimmVision, check_trunk
-from xfm.modeling.transformers_text import (
-    TransformersText,
-    checked_config,
-    safe_settings,
-)
+from xfm.modeling.transformers_text import TransformersText, checked_config, safe_settings
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 
@@ -49,7 +39,8 @@ def read_timm(name: str, reference: str) -> VisionPart:
         raise UserError(
             f"timm {timm.__version__} has no model {name}; see timm.list_models(), or upgrade timm"
         )
-    try:
+    remedy = "check the name and the connection, or give a folder with its config.json and model.safetensors"
+    with explained(f"timm cannot load {name}", remedy):
         with torch.device("meta"):  # before anything is downloaded, and without the memory that it claims
             if source is not name:
                 _check_pickles(Path(name))
@@ -59,13 +50,6 @@ def read_timm(name: str, reference: str) -> VisionPart:
         if source is not name:
             _check_size(Path(name), shapes)
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
-    except UserError:
-        raise
-    except Exception as error:  # timm looks at none of its settings before it uses them
-        raise UserError(
-            f"timm cannot load {name} ({first_line(error)}); check the name and the connection, or give a "
-            "folder with its config.json and model.safetensors"
-        ) from error
     check_trunk(trunk, name)
     cfg = trunk.pretrained_cfg
     encoder = TimmVision(_timm_config(trunk, cfg["architecture"]))
@@ -137,7 +121,7 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
         raise UserError(f"{folder} holds an adapter; merge it into its model and give that one's folder")
     for file in folder.glob("*.bin"):
         refuse_bomb(file)
-    try:
+    with explained(f"transformers cannot load {name}", "check the folder, or upgrade it"):
         trunk, loaded = transformers.AutoModel.from_pretrained(
             folder,
             config=checked_config(read_settings(folder / "config.json")),
@@ -145,12 +129,6 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
             dtype="float32",
             output_loading_info=True,
         )
-    except UserError:
-        raise
-    except Exception as error:  # its configurations, and damaged weights, raise of every kind
-        raise UserError(
-            f"transformers cannot load {name} ({first_line(error)}); check the folder, or upgrade it"
-        ) from error
     if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
         raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
     tokenizer = _tokenizer(folder, transformers)
@@ -184,9 +162,7 @@ def _tokenizer(folder: Path, transformers: Any) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         return read_tokenizer(folder)
     try:
-        backend = transformers.AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False
-        ).backend_tokenizer
+        found = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return Tokenizer(found.backend_tokenizer, str(folder))
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
         raise UserError(f"{folder}: transformers finds no fast tokenizer ({first_line(error)})") from error
-    return Tokenizer(backend, str(folder))

@@ -10,9 +10,10 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from xfm.errors import UserError, first_line
+from xfm.errors import UserError
 from xfm.files import read_json_object, read_text
 from xfm.interop.pickles import named_tensors, read_stored
+from xfm.modeling.libraries import explained
 from xfm.modeling.weights import require_finite
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -37,16 +38,13 @@ def fetch(reference: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     safe, pickled = WEIGHT_FILES
-    try:
+    failing = f"{reference} is neither a path here nor can it be read from the hub"
+    remedy = "check the name, or give the folder of a downloaded copy"
+    with explained(failing, remedy, OSError, ValueError):  # the hub's errors are of these kinds
         folder = Path(snapshot_download(reference, allow_patterns=[safe, *patterns]))
         if not (folder / safe).exists():
             folder = Path(snapshot_download(reference, allow_patterns=[pickled, *patterns]))
         return folder
-    except (OSError, ValueError) as error:  # the hub's errors are of these kinds
-        raise UserError(
-            f"{reference} is neither a path here nor can it be read from the hub ({first_line(error)}); "
-            "check the name, or give the folder of a downloaded copy"
-        ) from error
 
 
 def weights_file(path: Path) -> Path:

@@ -8,6 +8,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.interop.sources import read_settings
+from xfm.modeling.libraries import explained
 
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 
@@ -25,15 +26,11 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         return Tokenizer.load(folder)
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder / "tokenizer.json")
-    try:
+    with explained(f"{folder}: the vocabulary cannot be read", "copy it again"):
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             return Tokenizer(_byte_level_bpe(folder), str(folder / "vocab.json"))
         if (folder / "vocab.txt").is_file():
             return Tokenizer(_word_piece(folder), str(folder / "vocab.txt"))
-    except UserError:
-        raise
-    except Exception as error:  # the Rust side raises bare Exception
-        raise UserError(f"{folder}: the vocabulary cannot be read ({error}); copy it again") from error
     hint = "give a folder that has one"
     if any((folder / name).is_file() for name in _SENTENCEPIECE):
         hint = "write one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"

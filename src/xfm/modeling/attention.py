@@ -25,7 +25,7 @@ def attend(
     Returns:
         [B, H, Q, d], of the queries' dtype.
     """
-    if fused_is_faster(query):
+    if query.is_cuda or not torch.is_grad_enabled():  # where the fused kernel is the faster way
         bias = None if bias is None else bias.to(query.dtype)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     return attend_plain(query, key, value, bias, dropout)
@@ -41,11 +41,6 @@ def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
         if dropout > 0:
             weights = F.dropout(weights, dropout)
         return torch.matmul(weights, value)
-
-
-def fused_is_faster(query: Tensor) -> bool:
-    """Whether the fused kernel is the faster way for this device and mode."""
-    return query.is_cuda or not torch.is_grad_enabled()
 
 
 def split_heads(states: Tensor, heads: int) -> Tensor:

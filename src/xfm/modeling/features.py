@@ -143,23 +143,19 @@ def _encode(
 def image_features(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> NDArray[np.float32]:
     """Slot 0 of the vision encoder (the mean of the patch vectors), [N, Dv] float32; takes what
     `encode_images` takes."""
-    found: list[Tensor] = []
+    batches = (batch.to(encoder.device) for batch in encoder.counted(pixels, count))
     with autocast(encoder.precision, encoder.device):
-        for batch in encoder.counted(pixels, count):
-            states = encoder.model.encode_image(batch.to(encoder.device))
-            found.append(states[:, 0].to(storage_dtype()).float().cpu())
-    return torch.cat(found).numpy()
+        slots = (encoder.model.encode_image(batch)[:, 0].to(storage_dtype()) for batch in batches)
+        return torch.cat([slot.float().cpu() for slot in slots]).numpy()
 
 
 @torch.inference_mode()
 def text_features(encoder: Encoder, batches: Iterable[Tokens]) -> NDArray[np.float32]:
     """Token 0 of the language encoder, [N, Dt] float32, of batches of tokens [B, T]."""
-    found: list[Tensor] = []
-    with autocast(encoder.precision, encoder.device):
-        for tokens in batches:
-            states = encoder.model.encode_text(tokens.ids.to(encoder.device), tokens.mask.to(encoder.device))
-            found.append(states[:, 0].float().cpu())
-    return torch.cat(found).numpy()
+    model, device = encoder.model, encoder.device
+    pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
+    with autocast(encoder.precision, device):
+        return torch.cat([model.encode_text(*pair)[:, 0].float().cpu() for pair in pairs]).numpy()
 
 
 def storage_dtype() -> torch.dtype:

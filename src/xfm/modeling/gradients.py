@@ -82,16 +82,7 @@ class GradientPolicy:
 _FUSED = frozenset({Encoder.VISION, Encoder.FUSION})
 
 PRETRAINING = GradientPolicy(
-    MappingProxyType(
-        {
-            Objective.MLM: frozenset({Encoder.LANGUAGE}),
-            Objective.ITC: frozenset({Encoder.LANGUAGE, Encoder.VISION}),
-            Objective.ITM: _FUSED,
-            Objective.IMLM: _FUSED,
-            Objective.MIM: frozenset({Encoder.VISION}),
-            Objective.BBP: _FUSED,
-        }
-    )
+    MappingProxyType({**INPUTS, Objective.ITM: _FUSED, Objective.IMLM: _FUSED, Objective.BBP: _FUSED})
 )
 """The published pre-training: text states are detached in ITM, IMLM and BBP (paper section 3.2)."""
 

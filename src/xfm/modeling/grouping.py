@@ -111,9 +111,7 @@ class SideBySide(Groups):
 
 def group_queries(memory: Tensor, memories: int, tokens: int) -> Groups:
     """The layout for Q queries of `tokens` tokens, given the memory [Q] of each."""
-    if memory.is_cuda or len(memory) == 0:
-        return Copied(memory)
-    if len(memory) <= 2 * memories:  # nothing is shared
+    if memory.is_cuda or len(memory) <= 2 * memories:  # in the second case nothing is shared
         return Copied(memory)
     side_by_side = lay_side_by_side(memory, memories, tokens)
     padded = side_by_side.memories * side_by_side.size

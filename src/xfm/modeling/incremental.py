@@ -25,7 +25,8 @@ class CachedDecoder:
     def __init__(self, decoder: Decoder, memory: Tensor, memory_mask: Tensor, each: int, length: int) -> None:
         self.decoder, self.each, self.read = decoder, each, 0
         self._bias = padding_bias(memory_mask)  # [M, 1, 1, S]
-        self._layers = [_CachedLayer(layer, memory, length) for layer in _layers(decoder)]
+        layers = (layer for layer in decoder.layers if isinstance(layer, FusionLayer))
+        self._layers = [_CachedLayer(layer, memory, length) for layer in layers]
 
     def step(self, ids: Tensor) -> Tensor:
         """Read the last token of every text.
@@ -48,10 +49,6 @@ class CachedDecoder:
         """Go on with other texts: [N] int64, which text each place takes, of the same memory."""
         for layer in self._layers:
             layer.reorder(rows, self.read)
-
-
-def _layers(decoder: Decoder) -> list[FusionLayer]:
-    return [layer for layer in decoder.layers if isinstance(layer, FusionLayer)]
 
 
 class _CachedLayer:

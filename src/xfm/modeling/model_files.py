@@ -28,14 +28,7 @@ from xfm.modeling.belongings import Belongings, Preprocessing
 from xfm.modeling.composition import Backbone
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
 from xfm.modeling.task_models import TaskModel, build_task_model
-from xfm.modeling.weights import (
-    assign_tensors,
-    read_tensors,
-    require_finite,
-    require_same,
-    without_weights,
-    write_tensors,
-)
+from xfm.modeling.weights import read_tensors, require_finite, require_same, without_weights, write_tensors
 from xfm.paths import home_path
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
@@ -128,10 +121,8 @@ def read_model(folder: Path | str, build: Callable[[ModelConfig], B]) -> tuple[B
     return model.eval(), Belongings(tokenizer, preprocessing, provenance, task)
 
 
-def read_config(
-    folder: Path | str, image_size: int | None = None, image_width: int | None = None
-) -> tuple[ModelConfig, Preprocessing]:
-    """Configuration and preprocessing of a model folder, for pictures of another size if one is given.
+def read_config(folder: Path | str, image_size: int | None = None) -> tuple[ModelConfig, Preprocessing]:
+    """Configuration and preprocessing of a model folder, for square pictures of another size if one is given.
 
     Raises:
         UserError: a file is missing or of another model, or the model cannot take pictures of that size.
@@ -157,11 +148,10 @@ def read_config(
     if image_size is None:
         return config, preprocessing
     try:
-        vision = replace(config.vision, image_size=image_size, image_width=image_width)
+        vision = replace(config.vision, image_size=image_size, image_width=None)
     except ValueError as error:
         raise UserError(f"{folder} cannot take pictures of {image_size} pixels: {error}") from error
-    size = {"image_size": image_size, "image_width": image_width}
-    return replace(config, vision=vision), replace(preprocessing, **size)
+    return replace(config, vision=vision), replace(preprocessing, image_size=image_size, image_width=None)
 
 
 def read_provenance(folder: Path | str) -> dict[str, Any]:
@@ -237,7 +227,7 @@ def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise UserError(f"{path}: {name} is of type {tensor.dtype}, not {own[name].dtype}; copy it again")
         stored[name] = tensor.to(own[name].dtype)
-    assign_tensors(module, {**module.state_dict(), **stored})
+    module.load_state_dict({**module.state_dict(), **stored}, assign=True)
 
 
 def _refuse_foreign(folder: Path) -> None:

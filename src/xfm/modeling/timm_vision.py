@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.model import TimmVisionConfig
-from xfm.errors import UserError, first_line, import_extra
+from xfm.errors import UserError, import_extra
+from xfm.modeling.libraries import explained
 
 
 class TimmVision(nn.Module):
@@ -90,7 +91,8 @@ def create_trunk(config: TimmVisionConfig) -> Any:
             f"timm {timm.__version__} has no model {config.architecture}; "
             "see timm.list_models(), or upgrade it"
         )
-    try:
+    remedy = "take a vision transformer, such as vit_base_patch16_224"
+    with explained(f"timm cannot build {config.architecture} as described", remedy):
         trunk = timm.create_model(
             config.architecture,
             pretrained=False,
@@ -102,11 +104,6 @@ def create_trunk(config: TimmVisionConfig) -> Any:
             num_heads=config.heads,
             drop_path_rate=config.drop_path,
         )
-    except Exception as error:  # its models raise of every kind
-        raise UserError(
-            f"timm cannot build {config.architecture} as described ({first_line(error)}); "
-            "take a vision transformer, such as vit_base_patch16_224"
-        ) from error
     check_trunk(trunk, config.architecture)
     return trunk
 

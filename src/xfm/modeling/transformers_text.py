@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from xfm.config.model import MAX_DEPTH, TransformersTextConfig
-from xfm.errors import UserError, first_line, import_extra
+from xfm.errors import UserError, import_extra
 from xfm.modeling.layers import Embeddings
+from xfm.modeling.libraries import explained
 
 # What would load code or other weights, or belongs to the place where the file came from.
 _DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
@@ -54,18 +55,10 @@ def create_trunk(settings: str) -> Any:
         UserError: transformers is not installed, or cannot build it.
     """
     transformers = import_extra("transformers", "this model")
-    try:
-        trunk = transformers.AutoModel.from_config(
-            checked_config(json.loads(settings)), trust_remote_code=False
-        )
-    except UserError:
-        raise
-    except Exception as error:  # its configurations raise of every kind
-        raise UserError(
-            f"transformers {transformers.__version__} cannot build the text encoder ({first_line(error)}); "
-            "upgrade transformers, or take another model"
-        ) from error
-    return checked_trunk(trunk)
+    failing = f"transformers {transformers.__version__} cannot build the text encoder"
+    with explained(failing, "upgrade transformers, or take another model"):
+        config = checked_config(json.loads(settings))
+        return checked_trunk(transformers.AutoModel.from_config(config, trust_remote_code=False))
 
 
 def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:

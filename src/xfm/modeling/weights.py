@@ -125,7 +125,7 @@ _BUILDING = threading.Lock()
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Parameters of modules built inside have shapes but no memory; `assign_tensors` gives them tensors.
+    """Parameters of modules built inside have shapes but no memory; loading with `assign` gives them tensors.
 
     Buffers are computed as always. Other threads may build modules meanwhile; they are not concerned.
     """
@@ -142,13 +142,3 @@ def without_weights() -> Iterator[None]:
             yield
         finally:
             nn.Module.register_parameter = register
-
-
-def assign_tensors(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Make the tensors the module's own, without a copy.
-
-    Args:
-        module: built `without_weights`; names and shapes are the state's.
-        state: tensors of every parameter and saved buffer; the module takes them as they are.
-    """
-    module.load_state_dict(state, assign=True)

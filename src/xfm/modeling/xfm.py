@@ -1,12 +1,17 @@
 """X-FM as a model that is loaded, saved and shared."""
 
+import tempfile
 from pathlib import Path
 
 from xfm.config.model import ModelConfig
+from xfm.errors import UserError
+from xfm.files import write_text
 from xfm.modeling.belongings import Belongings
+from xfm.modeling.card import CARD, model_card
 from xfm.modeling.composition import Backbone
-from xfm.modeling.hub import find_model, push_to_hub, save_pretrained
-from xfm.modeling.model_files import read_model
+from xfm.modeling.hub import find_model
+from xfm.modeling.libraries import explained
+from xfm.modeling.model_files import TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, read_model, save_model
 
 
 class XFM(Backbone):
@@ -47,9 +52,25 @@ class XFM(Backbone):
             belongings: tokenizer, preprocessing and provenance; those that the model came with if not given.
 
         Raises:
-            UserError: the folder cannot be written, or there are no belongings.
+            UserError: the folder cannot be written, or there are no belongings, or those of another model.
         """
-        save_pretrained(folder, self, belongings or self.belongings)
+        belongings = belongings or self.belongings
+        if belongings is None:
+            raise UserError(
+                "the model has no tokenizer and preprocessing to be saved with: give `belongings`, such as "
+                "those of the folder that it was loaded from (`load_model(FOLDER).belongings`)"
+            )
+        task = belongings.task
+        own = {name: tensor.data_ptr() for name, tensor in self.state_dict().items()}
+        shared = task.shared_state() if task else {}
+        if any(own.get(name) != tensor.data_ptr() for name, tensor in shared.items()):
+            raise UserError(
+                "the task of these `belongings` was built on another model, whose weights would be saved; "
+                "build it on this one, or leave it out (`dataclasses.replace(belongings, task=None)`)"
+            )
+        shown, provenance = belongings.preprocessing, belongings.provenance
+        save_model(folder, self, belongings.given_tokenizer, shown, provenance, task)
+        write_text(Path(folder) / CARD, model_card(self.config, belongings))
 
     def push_to_hub(
         self,
@@ -72,4 +93,21 @@ class XFM(Backbone):
         Raises:
             UserError: the hub cannot be reached or refuses, or there are no belongings.
         """
-        return push_to_hub(name, self, belongings or self.belongings, private, message)
+        from huggingface_hub import HfApi
+
+        remedy = "check the name, your rights there (`hf auth login`) and the connection"
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "model"
+            self.save_pretrained(folder, belongings)
+            # What its HTTP client raises has no base that all versions share.
+            with explained(f"{name}: the hub did not take the model", remedy):
+                hub = HfApi(library_name="xfm")
+                hub.create_repo(name, private=private, exist_ok=True)
+                commit = hub.upload_folder(
+                    repo_id=name,
+                    folder_path=folder,
+                    commit_message=message,
+                    # What an earlier model had and this one has not would be read as its own.
+                    delete_patterns=[TASK, TASK_WEIGHTS, TOKENIZER, UNUSED],
+                )
+                return str(commit)

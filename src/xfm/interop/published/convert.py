@@ -19,8 +19,9 @@ from xfm.interop.published.report import Fate, Line, Report, lines
 from xfm.interop.published.sizes import model_config, task_candidates
 from xfm.interop.published.spare import Spare, spare
 from xfm.modeling.folder import Preprocessing
+from xfm.modeling.libraries import explained
 from xfm.modeling.task_models import TaskModel, build_task_model
-from xfm.modeling.weights import assign_tensors, require_finite, without_weights
+from xfm.modeling.weights import require_finite, without_weights
 from xfm.modeling.xfm import XFM
 
 OWN = "xfm"
@@ -183,12 +184,10 @@ def _canonical_spare(config: ModelConfig, task: TaskConfig | None) -> Spare:
 
 def _build(path: Path, config: ModelConfig, task: TaskConfig | None) -> tuple[XFM, TaskModel | None]:
     """Model and task model without memory."""
-    try:
-        with without_weights():
-            model = XFM(config)
-            return model, None if task is None else build_task_model(task, model)
-    except (RuntimeError, ValueError, OverflowError) as error:
-        raise UserError(f"{path} does not describe a model ({error}); is it of X-FM?") from error
+    kinds = (RuntimeError, ValueError, OverflowError)
+    with explained(f"{path} does not describe a model", "is it of X-FM?", *kinds), without_weights():
+        model = XFM(config)
+        return model, None if task is None else build_task_model(task, model)
 
 
 def _check_names(path: Path, state: Mapping[str, Tensor], entries: Sequence[Entry], leftover: Spare) -> None:
@@ -292,9 +291,9 @@ def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> N
         torch.manual_seed(0)
         model.reset_heads(model.config)
     shared = {name: tensor for name, tensor in native.items() if not name.startswith(TASK_PREFIX)}
-    assign_tensors(model, {**model.state_dict(), **shared})
+    model.load_state_dict({**model.state_dict(), **shared}, assign=True)
     model.eval()
     if task is not None:
         added = {n.removeprefix(TASK_PREFIX): t for n, t in native.items() if n.startswith(TASK_PREFIX)}
-        assign_tensors(task, {**task.state_dict(), **added})
+        task.load_state_dict({**task.state_dict(), **added}, assign=True)
         task.eval()

@@ -42,11 +42,8 @@ class Entry:
     def to_native(self, parts: list[Tensor]) -> Tensor:
         """The native tensor of the published ones."""
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return (
-            whole.reshape(whole.shape[self.leading :])
-            if self.leading >= 0
-            else whole.reshape(1, *whole.shape)
-        )
+        shape = (1, *whole.shape) if self.leading < 0 else whole.shape[self.leading :]
+        return whole.reshape(shape)
 
     def to_published(self, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
         """The published names and tensors of the native one."""
@@ -69,13 +66,8 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
     entries += _text("fusion", "fusion_encoder.roberta", config.fusion.depth, cross=True)
     entries += _token_head("fusion_head", "fusion_encoder")
     if task is None:
-        return (
-            entries
-            + _contrast()
-            + _mlp("itm_head")
-            + _mlp("bbox_head")
-            + _token_head("language_head", "text_encoder")
-        )
+        heads = _mlp("itm_head") + _mlp("bbox_head") + _token_head("language_head", "text_encoder")
+        return entries + _contrast() + heads
     if task.spec.classes:
         return entries + _class_head(task)
     if task.kind == RETRIEVAL.name:
@@ -137,11 +129,8 @@ def _class_head(task: TaskConfig) -> list[Entry]:
     return [entry for part in parts for entry in _same(f"{native}.{part}", f"cls_head.{part}")]
 
 
-def _same(native: str, published: str) -> list[Entry]:
-    return [Entry(f"{native}.{kind}", (f"{published}.{kind}",)) for kind in _NORM]
-
-
-def _packed(native: str, published: tuple[str, ...]) -> list[Entry]:
+def _same(native: str, *published: str) -> list[Entry]:
+    """Weight and bias, of several published layers packed into one."""
     return [Entry(f"{native}.{kind}", tuple(f"{name}.{kind}" for name in published)) for kind in _NORM]
 
 
@@ -178,13 +167,13 @@ def _text(native: str, published: str, depth: int, cross: bool) -> list[Entry]:
     ]
     for i in range(depth):
         ours, theirs = f"{native}.layers.{i}", f"{published}.encoder.layer.{i}"
-        inner = tuple(f"{theirs}.attention.self.{part}" for part in ("query", "key", "value"))
-        entries += _packed(f"{ours}.attention.qkv", inner)
+        inner = [f"{theirs}.attention.self.{part}" for part in ("query", "key", "value")]
+        entries += _same(f"{ours}.attention.qkv", *inner)
         entries += _output(f"{ours}.attention", f"{theirs}.attention.output")
         if cross:
             entries += _same(f"{ours}.cross_attention.query", f"{theirs}.crossattention.self.query")
-            inner = tuple(f"{theirs}.crossattention.self.{part}" for part in ("key", "value"))
-            entries += _packed(f"{ours}.cross_attention.key_value", inner)
+            inner = [f"{theirs}.crossattention.self.{part}" for part in ("key", "value")]
+            entries += _same(f"{ours}.cross_attention.key_value", *inner)
             entries += _output(f"{ours}.cross_attention", f"{theirs}.crossattention.output")
         entries += _same(f"{ours}.feed_forward.fc1", f"{theirs}.intermediate.dense")
         entries += _same(f"{ours}.feed_forward.fc2", f"{theirs}.output.dense")

@@ -20,6 +20,7 @@ from xfm.config.tasks import (
 )
 from xfm.errors import UserError
 from xfm.interop.published.names import native_parts
+from xfm.modeling.libraries import explained
 
 State = Mapping[str, Tensor]
 MOST_PATCHES = 64
@@ -80,7 +81,7 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
             f"{text_width} is not that of the recipe; give it with --heads (in Python, heads=)"
         )
     projection = shapes.of("vision_proj.weight", 2)[0] if "vision_proj.weight" in state else like.projection
-    try:
+    with explained(f"{source} does not describe a model", "is it of X-FM?", ValueError, ArithmeticError):
         return replace(
             like,
             vision=replace(
@@ -110,8 +111,6 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
             ),
             projection=projection,
         )
-    except (ValueError, ArithmeticError) as error:
-        raise UserError(f"{source} does not describe a model ({error}); is it of X-FM?") from error
 
 
 def _ratio(hidden: int, width: int, like: float) -> float:

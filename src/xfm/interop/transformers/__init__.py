@@ -11,20 +11,20 @@ The folder is the one that `save_model` writes; `xfm.modeling.shared_format` say
 
 from xfm.errors import UserError, import_extra
 
-if (
-    int(import_extra("transformers", "this module").__version__.split(".")[0]) < 5
-):  # also says so if it is not installed
+if int(import_extra("transformers", "this module").__version__.split(".")[0]) < 5:
     raise UserError("xfm.interop.transformers needs transformers 5: pip install -U 'xfm[transformers]'")
+
+import transformers
 
 from xfm.interop.transformers.configuration import XFMConfig
 from xfm.interop.transformers.model import XFMModel, XFMOutput, XFMPreTrainedModel
 from xfm.interop.transformers.processing import XFMImageProcessor, XFMProcessor, XFMTokenizer
-from xfm.interop.transformers.registration import register
 from xfm.interop.transformers.tasks import (
     XFMForImageClassification,
     XFMForMaskedLM,
     XFMForSequenceClassification,
 )
+from xfm.modeling.shared_format import MODEL_TYPE
 
 __all__ = [
     "XFMConfig",
@@ -39,4 +39,19 @@ __all__ = [
     "XFMTokenizer",
 ]
 
-register()
+# Entries of transformers' auto classes; a second one changes nothing.
+_MODELS = {
+    transformers.AutoModel: XFMModel,
+    transformers.AutoModelForZeroShotImageClassification: XFMModel,
+    transformers.AutoModelForSequenceClassification: XFMForSequenceClassification,
+    transformers.AutoModelForImageClassification: XFMForImageClassification,
+    transformers.AutoModelForMaskedLM: XFMForMaskedLM,
+}
+transformers.AutoConfig.register(MODEL_TYPE, XFMConfig, exist_ok=True)
+for _auto, _model in _MODELS.items():
+    _auto.register(XFMConfig, _model, exist_ok=True)
+transformers.AutoTokenizer.register(XFMConfig, tokenizer_class=XFMTokenizer, exist_ok=True)
+# One class does for both of transformers' backends: it computes as the rest of this package does.
+_backends: dict[str, type] = dict.fromkeys(("torchvision", "pil"), XFMImageProcessor)
+transformers.AutoImageProcessor.register(XFMConfig, image_processor_classes=_backends, exist_ok=True)
+transformers.AutoProcessor.register(XFMConfig, XFMProcessor, exist_ok=True)

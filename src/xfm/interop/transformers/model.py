@@ -16,6 +16,7 @@ from xfm.interop.sources import read_settings
 from xfm.interop.transformers.configuration import XFMConfig
 from xfm.interop.transformers.heads import HEAD, OF_THE_HUB, fill_head, find, report_held
 from xfm.modeling.composition import Composition
+from xfm.modeling.encoders import AnyLanguage
 from xfm.modeling.model_files import PROVENANCE
 
 
@@ -128,9 +129,18 @@ def refuse_unused(given: dict[str, Any]) -> None:
         raise UserError(f"X-FM's classes for transformers do not take {asked[0]}; leave it out")
 
 
-def text_mask(input_ids: Tensor, attention_mask: Tensor | None, pad: int) -> Tensor:
-    """[R, T] bool, True at real tokens; all that are not padding where no mask is given."""
-    return input_ids.ne(pad) if attention_mask is None else attention_mask.bool()
+class XFMWithLanguage(XFMPreTrainedModel):
+    """What the classes with a language encoder share."""
+
+    language: AnyLanguage
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The word matrix of the language encoder."""
+        return self.language.words
+
+    def text_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """[R, T] bool, True at real tokens; all that are not padding where no mask is given."""
+        return input_ids.ne(self.language.config.pad) if attention_mask is None else attention_mask.bool()
 
 
 @dataclass
@@ -154,7 +164,7 @@ class XFMOutput(ModelOutput):
     image_embeds: Tensor | None = None
 
 
-class XFMModel(XFMPreTrainedModel, Composition):
+class XFMModel(XFMWithLanguage, Composition):
     """The three encoders with all pre-training heads; every method of `XFM` that computes is here too."""
 
     main_input_name = "input_ids"
@@ -163,10 +173,6 @@ class XFMModel(XFMPreTrainedModel, Composition):
         super().__init__(config)
         self.build(config.native)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The word matrix of the language encoder."""
-        return self.language.words
 
     @can_return_tuple
     def forward(
@@ -190,7 +196,7 @@ class XFMModel(XFMPreTrainedModel, Composition):
         refuse_unused(unused)
         text = image = text_embeds = image_embeds = logits = None
         if input_ids is not None:
-            text = self.encode_text(input_ids, text_mask(input_ids, attention_mask, self.pad))
+            text = self.encode_text(input_ids, self.text_mask(input_ids, attention_mask))
             text_embeds = self.project_text(text[:, 0])
         if pixel_values is not None:
             image = self.encode_image(pixel_values)
@@ -206,14 +212,9 @@ class XFMModel(XFMPreTrainedModel, Composition):
             image_embeds=image_embeds,
         )
 
-    @property
-    def pad(self) -> int:
-        """Id of the padding token."""
-        return self.language.config.pad
-
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """[R, T] -> unit vectors [R, E]."""
-        return self.embed_text(input_ids, text_mask(input_ids, attention_mask, self.pad))
+        return self.embed_text(input_ids, self.text_mask(input_ids, attention_mask))
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """[B, 3, H, W] -> unit vectors [B, E]."""

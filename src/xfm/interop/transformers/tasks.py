@@ -9,14 +9,14 @@ from transformers.utils.generic import can_return_tuple
 
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.interop.transformers.configuration import XFMConfig
-from xfm.interop.transformers.model import XFMPreTrainedModel, refuse_unused, text_mask
+from xfm.interop.transformers.model import XFMPreTrainedModel, XFMWithLanguage, refuse_unused
 from xfm.modeling.encoders import build_language, build_vision
 from xfm.modeling.heads import MLPHead, TokenHead
 
 IGNORED = -100  # transformers' label of what is not to be predicted
 
 
-class XFMForSequenceClassification(XFMPreTrainedModel):
+class XFMForSequenceClassification(XFMWithLanguage):
     """Language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
 
     task_kind = TEXT_CLASSIFICATION.name
@@ -30,10 +30,6 @@ class XFMForSequenceClassification(XFMPreTrainedModel):
         self.language = build_language(language)
         self.head = MLPHead(language.width, config.num_labels or 2)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The word matrix."""
-        return self.language.words
 
     @can_return_tuple
     def forward(
@@ -55,7 +51,7 @@ class XFMForSequenceClassification(XFMPreTrainedModel):
             The loss if there are labels, and logits [R, C].
         """
         refuse_unused(unused)
-        mask = text_mask(input_ids, attention_mask, self.language.config.pad)
+        mask = self.text_mask(input_ids, attention_mask)
         logits = self.head(self.language(input_ids, mask)[:, 0])
         loss = None if labels is None else classification_loss(logits, labels, self.config)
         return SequenceClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
@@ -98,7 +94,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
         return ImageClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
 
 
-class XFMForMaskedLM(XFMPreTrainedModel):
+class XFMForMaskedLM(XFMWithLanguage):
     """The language encoder with its MLM head, whose output matrix is the word matrix."""
 
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -116,10 +112,6 @@ class XFMForMaskedLM(XFMPreTrainedModel):
         matrix = next(name for name, tensor in self.named_parameters() if tensor is words.weight)
         self._tied_weights_keys = {"word_logits.weight": matrix, "word_logits.bias": "language_head.bias"}
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The word matrix."""
-        return self.language.words
 
     def get_output_embeddings(self) -> nn.Linear:
         """The output matrix: the word matrix again."""
@@ -145,7 +137,7 @@ class XFMForMaskedLM(XFMPreTrainedModel):
             The loss if there are labels, and logits [R, T, V].
         """
         refuse_unused(unused)
-        mask = text_mask(input_ids, attention_mask, self.language.config.pad)
+        mask = self.text_mask(input_ids, attention_mask)
         hidden = self.language_head.hidden(self.language(input_ids, mask))
         logits = self.word_logits(hidden)
         loss = None

@@ -1,39 +1,16 @@
-"""Folders of fine-tuned models through transformers' classes, `xfm info` and the published format."""
+"""Published files through `xfm info` and `load`."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import transformers
 
-import xfm.interop.transformers  # noqa: F401 - registers
-from tests.evaluation.tiny import SIDE
-from tests.inference.models import save, tuned
 from tests.interop.published_files import KINDS, tiny_file
 from xfm.cli import main
 from xfm.errors import UserError
 from xfm.interop.loading import load
-from xfm.modeling.folder import load_model
 from xfm.modeling.model_files import FRESH
-
-AUTO = {
-    "text-classification": transformers.AutoModelForSequenceClassification,
-    "image-classification": transformers.AutoModelForImageClassification,
-}
-
-
-@pytest.mark.parametrize("kind", list(AUTO))
-def test_auto_classes_take_the_head(tmp_path: Path, kind: str) -> None:
-    task: Any = load_model(save(tmp_path / "m", tuned(kind))).task
-    model = AUTO[kind].from_pretrained(tmp_path / "m", num_labels=task.task.classes)
-    head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
-    assert head.keys() == task.added_state().keys()
-    assert all(torch.equal(tensor, task.added_state()[name]) for name, tensor in head.items())
-    if kind == "image-classification":
-        pixels = torch.randn(2, 3, SIDE, SIDE)
-        with torch.no_grad():
-            assert torch.equal(model(pixel_values=pixels).logits, task(pixels))
 
 
 @pytest.mark.parametrize("kind", KINDS)
