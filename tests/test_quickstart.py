@@ -116,11 +116,7 @@ def test_time_beyond_the_full_budget_is_for_pretraining(monkeypatch: pytest.Monk
         for budget in (FULL_BUDGET, 2 * FULL_BUDGET)
     )
     assert double - full == pytest.approx(FULL_BUDGET * 60, abs=1.0)
-
-
-def test_no_time_left_still_gives_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.5)
-    assert make_plan(1, False, Path("world"), time.perf_counter() - 30.0).steps == 4
+    assert make_plan(1, False, Path("world"), time.perf_counter() - 30.0).steps == 4  # no time is left
 
 
 def test_the_measured_recipe_is_the_one_that_is_trained(tmp_path: Path, stages: Stages) -> None:
@@ -186,21 +182,15 @@ def test_a_stopped_run_goes_on_with_its_plan(tmp_path, stages, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_run_stopped_before_its_training_begins_anew(tmp_path: Path, stages: Stages) -> None:
+@pytest.mark.parametrize(("there", "trained"), [("", [(PLAN.steps, False)]), ("model", [])])
+def test_a_plan_is_followed_from_where_it_was_left(tmp_path, stages, there, trained):
+    """Stopped before its training, a run begins it; a model that is trained is only evaluated."""
     folder = tmp_path / "run"
-    folder.mkdir()
+    (folder / there).mkdir(parents=True)
     PLAN.write(folder)
     quickstart(folder, 5)
-    (recipe, resume) = stages.trainings[0]
-    assert (recipe.training.steps, resume) == (PLAN.steps, False)
-
-
-def test_a_trained_model_is_not_trained_again(tmp_path: Path, stages: Stages) -> None:
-    folder = tmp_path / "run"
-    (folder / "model").mkdir(parents=True)
-    PLAN.write(folder)
-    quickstart(folder, 5)
-    assert (len(stages.trainings), len(stages.evaluations)) == (0, 1)
+    assert [(recipe.training.steps, resume) for recipe, resume in stages.trainings] == trained
+    assert len(stages.evaluations) == 1
 
 
 @pytest.mark.parametrize(("budget", "smoke"), [(6, False), (5, True)])
@@ -221,24 +211,26 @@ def test_finished_runs_are_kept(tmp_path: Path, stages: Stages) -> None:
         assert (tmp_path / name / "report.html").read_text() == f"report {number}"
 
 
-def test_something_else_in_the_folder_stays_where_it_is(tmp_path: Path, stages: Stages) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"run holds something else than a run .*; choose a new folder"):
-        quickstart(tmp_path / "run", 5)
-    assert content(tmp_path) == {"run/notes.txt": b"mine"}
-    assert stages.worlds == []
+def notes(run: Path) -> None:
+    (run / "notes.txt").write_text("mine")
 
 
-def test_a_fine_tuning_in_the_folder_stays_where_it_is(tmp_path: Path, stages: Stages) -> None:
+def a_fine_tuning(run: Path) -> None:
     """It has a config.yaml, too, but is another command's run."""
-    run = tmp_path / "run"
-    run.mkdir()
     (run / "config.yaml").write_text("finetune:\n")
     (run / "metrics.json").write_text("{}")
     sign(run, Maker("finetune", about="vqa"))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(notes, "something else than a run .*"), (a_fine_tuning, "results of `xfm finetune`.*run-2")],
+)
+def test_something_else_in_the_folder_stays_where_it_is(tmp_path, stages, make, said):
+    (run := tmp_path / "run").mkdir()
+    make(run)
     before = content(tmp_path)
-    with pytest.raises(UserError, match=r"run holds results of `xfm finetune`.*run-2"):
+    with pytest.raises(UserError, match=f"run holds {said}"):
         quickstart(run, 5)
     assert content(tmp_path) == before
     assert stages.worlds == []
@@ -304,33 +296,22 @@ def test_moving_aside_loses_nothing(tmp_path_factory, taken, moves):
         (root / "run" / "mark").write_text(f"run {number}")
         _move_aside(root / "run")
         assert not (root / "run").exists()
+    (root / "run").mkdir()
+    _move_aside(root / "run")  # nothing is no reason to move
+    assert (root / "run").exists()
     kept = sorted(path.read_text() for path in root.glob("run.*/mark"))
     assert kept == sorted([f"older {n}" for n in set(taken)] + [f"run {n}" for n in range(moves)])
 
 
-def test_nothing_is_no_reason_to_move(tmp_path: Path) -> None:
-    _move_aside(tmp_path / "run")
-    (tmp_path / "run").mkdir()
-    _move_aside(tmp_path / "run")
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
 @pytest.mark.parametrize(
     "text",
-    [
-        "{",
-        '{"budget": 25.0}',
-        "[]",
-        "[" * 50_000,
-        json.dumps(asdict(PLAN) | {"budget": 25.0, "steps": "many"}),
-        json.dumps(asdict(PLAN) | {"budget": 25.0, "steps": -1}),
-        json.dumps(asdict(PLAN) | {"budget": 25.0, "steps": 2.5}),
-    ],
+    ["{", '{"budget": 5}', "[]", "[" * 50_000]
+    + [json.dumps(asdict(PLAN) | {"steps": steps}) for steps in ("many", -1, 2.5)],
 )
 def test_a_damaged_plan_moves_the_folder_aside(tmp_path: Path, text: str) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / PLAN_FILE).write_text(text)
-    assert _unfinished(tmp_path / "run", 25.0, False) is None
+    assert _unfinished(tmp_path / "run", 5, False) is None
 
 
 def test_a_file_or_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

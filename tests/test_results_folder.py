@@ -238,24 +238,23 @@ def test_nothing_is_drawn_over_the_pictures_of_others(given, tmp_path, capsys):
     refused([*command, tmp_path / "b.jsonl", "--draw", drawn], drawn, capsys)
 
 
+def maker_of(folder: Path) -> Maker | None:
+    return found.maker if (found := holding(folder)) else None
+
+
 def test_runs_of_earlier_versions_are_told_by_their_settings(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
     kinds = {"task: vqa\nfinetune:\n  steps: 3\n": "finetune", "name: nano\n": "pretrain"}
     for settings, command in kinds.items():
         (tmp_path / "config.yaml").write_text(settings)
-        found = holding(tmp_path)
-        assert found is not None
-        assert found.maker == Maker(command)
+        assert maker_of(tmp_path) == Maker(command)
 
 
 def test_hostile_marks_neither_block_nor_end_in_an_error(tmp_path: Path) -> None:
     """What a folder says of itself may be anybody's: pipes, links in a circle, paths that are none."""
     details = {"weights_sha256": "0", "world": "a\0b", "model": "m"}
     (tmp_path / "evaluation.json").write_text(json.dumps(details))
-    found = holding(tmp_path)
-    assert found is not None
-    assert found.maker is not None
-    assert found.maker.command == "evaluate"
+    assert maker_of(tmp_path).command == "evaluate"
 
     def pipe(name: str, held: str) -> None:
         (tmp_path / name).unlink(missing_ok=True)

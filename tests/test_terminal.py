@@ -15,6 +15,7 @@ import pytest
 from tests.evaluation.tiny import save_tiny_model
 from tests.processes import XFM, Ended, Running, run
 from xfm.cli import main
+from xfm.errors import LONGEST_MESSAGE, UserError
 from xfm.failures import explain
 
 
@@ -30,8 +31,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
     place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], check=False)
-    if made.returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]).returncode:
         pytest.skip("no right to mount a small file system here")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
@@ -150,10 +150,8 @@ def test_ctrl_c_while_torch_is_imported(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.0, 0.03, 0.06, 0.1])
 def test_ctrl_c_while_options_are_read(seconds: float) -> None:
     ended = interrupted([sys.executable, "-m", "xfm", "pretrain", "--training.step", "1"], "_yaml", seconds)
-    if ended.status == 2:  # it was too late
-        assert "unknown option" in ended.err
-    else:
-        assert (ended.status, ended.err) == (130, "\nxfm: interrupted\n")
+    late = ended.status == 2 and "unknown option" in ended.err
+    assert late or (ended.status, ended.err) == (130, "\nxfm: interrupted\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -211,6 +209,15 @@ def test_a_limit_on_the_size_of_files_is_named(model: Path, tmp_path: Path) -> N
     said = refused(f"ulimit -f 100; xfm export {model} {tmp_path / 'm.th'}")
     assert re.search("m.th: no file may grow .*`ulimit -f", said)
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_message_is_short_whatever_a_file_holds() -> None:
+    """The beginning says where it is, the end what to do."""
+    said = str(UserError(f"a.csv:3: the label is {'x' * 10**6}; mend the row"))
+    assert len(said) < LONGEST_MESSAGE
+    assert said.startswith("a.csv:3: the label is xxx")
+    assert said.endswith("; mend the row")
+    assert str(UserError("a\x1b[31m\ud800\nb")) == "a\\x1b[31m\\ud800\\nb"
 
 
 def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:

@@ -137,6 +137,28 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_json_or_nothing(path: Path) -> dict[str, Any]:
+    """The object that a file holds; empty where there is none that can be read."""
+    try:
+        value = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The objects of a log of JSON lines; torn and foreign lines are left out, a missing file has none.
+
+    Raises:
+        OSError: as `read_bytes`.
+    """
+    found: list[dict[str, Any]] = []
+    for text in read_text(path, MAX_LOG, errors="replace").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError, RecursionError):
+            found += [line] if isinstance(line := json.loads(text), dict) else []
+    return found
+
+
 # ---------------------------------------------------------------- writing
 @contextlib.contextmanager
 def writing(place: Path, remedy: str) -> Iterator[None]:

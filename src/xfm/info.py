@@ -3,7 +3,6 @@
 Only a published file needs torch, which is imported then.
 """
 
-import json
 from collections import Counter
 from math import prod
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from xfm.errors import UserError
-from xfm.files import MAX_LOG, file_digest, read_json_object, read_text
+from xfm.files import file_digest, read_json_object, read_log
 from xfm.modeling.headers import tensor_shapes
 
 DEEPEST = 100
@@ -106,23 +105,10 @@ def _describe_checkpoint(folder: Path) -> str:
 def _describe_run(folder: Path) -> str:
     checkpoints = sorted(p.name for p in (folder / "checkpoints").glob("step-*"))
     parts: dict[str, Any] = {"run": str(folder), "checkpoints": checkpoints}
-    if (logged := _last_logged(folder / "log.jsonl")) is not None:
-        parts["last logged"] = logged
+    if lines := [line for line in read_log(folder / "log.jsonl") if "event" not in line]:
+        parts["last logged"] = lines[-1]
     text = _yaml(parts)
     return f"{text}\n{_describe_model(folder / 'model')}" if (folder / "model").is_dir() else text
-
-
-def _last_logged(log: Path) -> dict[str, Any] | None:
-    """The last line about steps; one that was being written when its run was killed does not count."""
-    lines = read_text(log, MAX_LOG, errors="replace").splitlines() if log.is_file() else []
-    for text in reversed(lines):
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and "event" not in line:
-            return line
-    return None
 
 
 def parameter_counts(file: Path) -> dict[str, int]:

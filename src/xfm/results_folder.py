@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
-from xfm.files import file_digest, read_text, write_text, writing
+from xfm.files import file_digest, read_json_or_nothing, read_text, write_text, writing
 
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
@@ -120,7 +120,7 @@ def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
     """
     if folder == unused(folder):
         return
-    before, is_model = _read(folder / "provenance.json"), (folder / "config.json").exists()
+    before, is_model = read_json_or_nothing(folder / "provenance.json"), (folder / "config.json").exists()
     if is_model and all(before.get(name) == made[name] for name in made):
         return
     what = "another model" if is_model else "something else than a model"
@@ -198,7 +198,7 @@ def world_mark(world: Path) -> str:
 
 def signed_by(out: Path) -> Maker | None:
     """Who signed a folder; None if nobody did."""
-    found = _read(out / MADE_BY)
+    found = read_json_or_nothing(out / MADE_BY)
     command, subject = found.get("command"), found.get("subject")
     if not isinstance(command, str) or not isinstance(subject, dict):
         return None
@@ -207,7 +207,7 @@ def signed_by(out: Path) -> Maker | None:
 
 def _unsigned(out: Path) -> Maker:
     """The maker of results that were not signed yet, as far as their details show it."""
-    details = _read(out / DETAILS)
+    details = read_json_or_nothing(out / DETAILS)
     weights, world, provenance = (details.get(name) for name in ("weights_sha256", "world", "provenance"))
     if isinstance(weights, str) and isinstance(world, str):
         subject = {"model": weights, "data": world_mark(Path(world))}
@@ -225,11 +225,3 @@ def _trained_by(run: Path) -> str:
         settings = []
     tuned = (run / "model" / "task.json").exists() or "finetune:" in settings
     return "finetune" if tuned else PRETRAINED.command
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

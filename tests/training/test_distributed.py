@@ -33,11 +33,14 @@ def found(two: Path) -> dict:
 
 
 def test_collectives(found):
-    assert found["world"] == 2
-    assert found["gathered"] == [0, 1]
-    assert found["collected"] == [0, 1]
-    assert found["from_first"] == "rank 0"
-    assert found["largest"] == [1, 0]
+    expected = {
+        "world": 2,
+        "gathered": [0, 1],
+        "collected": [0, 1],
+        "from_first": "rank 0",
+        "largest": [1, 0],
+    }
+    assert found | expected == found
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not list threads")
@@ -59,18 +62,20 @@ def test_processes_stay_in_step_when_parameters_are_unused(found):
     assert first == second
 
 
-def test_two_halves_are_one_batch(found, two, tmp_path):
+def losses(folder: Path) -> dict[int, float]:
+    return {step: line[0] for step, line in logged_losses(folder).items()}
+
+
+def test_two_halves_are_one_batch(two, tmp_path):
     run_line(tmp_path, config(6))
-    alone = {step: line[0] for step, line in logged_losses(tmp_path).items()}
-    together = {step: line[0] for step, line in logged_losses(two / "run").items()}
-    assert together == pytest.approx(alone, rel=1e-5)
+    assert losses(two / "run") == pytest.approx(losses(tmp_path), rel=1e-5)
 
 
 def test_moves_to_another_number_of_processes(two, tmp_path):
     """Saved by two processes, resumed by one: the losses of the uninterrupted run."""
     shutil.copytree(two / "run", tmp_path / "run")
     assert [p.name for p in list_checkpoints(tmp_path / "run")] == ["step-00000003", "step-00000006"]
-    before = logged_losses(tmp_path / "run")
+    before = losses(tmp_path / "run")
     shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
     with pytest.raises(UserError, match=r"had 2 processes and now has 1.*--allow-changed processes"):
         run_line(tmp_path / "run", config(6, save_every=3, keep=5), resume=True)
@@ -79,10 +84,7 @@ def test_moves_to_another_number_of_processes(two, tmp_path):
     (change,) = done.changes
     assert change.startswith("from step 3: it had 2 processes")
     assert read_state(checkpoint_path(tmp_path / "run", 6)).changes == done.changes
-    after = logged_losses(tmp_path / "run")
-    assert {k: v[0] for k, v in after.items()} == pytest.approx(
-        {k: v[0] for k, v in before.items()}, rel=1e-5
-    )
+    assert losses(tmp_path / "run") == pytest.approx(before, rel=1e-5)
 
 
 def test_a_single_process_needs_nothing():
@@ -95,4 +97,30 @@ def test_a_single_process_needs_nothing():
     module = nn.Linear(1, 1)
     assert distributed.wrap(module, torch.device("cpu")) is module
     distributed.barrier()
+
+
+ABSENT = ["meta", "xla", *([] if torch.cuda.is_available() else ["cuda", "cuda:0"])]
+
+
+@pytest.mark.parametrize("name", ["foo", "gpu", "", "cuda:x", "cpu:-3", *ABSENT])
+def test_unknown_and_absent_devices_are_named(name):
+    reason = "torch finds none on this machine; give auto or cpu" if name in ABSENT else "unknown; give auto"
+    with pytest.raises(UserError, match=f"device {name}: {reason}"):
+        distributed.pick_device(name)
+
+
+def test_the_processor_is_always_there():
     assert distributed.pick_device("cpu") == torch.device("cpu")
+    assert distributed.pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_bare_name_is_this_process_s_own(monkeypatch):
+    """On a machine that claims two GPUs; nothing is computed there."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    found = [distributed.pick_device(name) for name in ("cuda", "cuda:0")]
+    assert found == [torch.device("cuda:1"), torch.device("cuda:0")]
+    with pytest.raises(UserError, match="device cuda:2: this machine has 2, numbered from 0"):
+        distributed.pick_device("cuda:2")

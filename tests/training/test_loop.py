@@ -7,7 +7,6 @@ import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import pytest
 import torch
@@ -26,6 +25,7 @@ from tests.training.support import (
 from xfm.config.training import OptimConfig, Precision
 from xfm.data.schema import BadRecord, Batch, Origin
 from xfm.errors import UserError
+from xfm.files import replace_folder
 from xfm.objectives.losses import Losses
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 from xfm.training.logging import RunLog
@@ -78,23 +78,8 @@ def test_a_resumed_run_keeps_the_precision_that_was_decided(tmp_path, decided, m
     assert logged_losses(tmp_path / "whole") == logged_losses(tmp_path / "parts")
 
 
-def test_crash_resumes_from_the_last_checkpoint(tmp_path):
-    training = config(9, save_every=4)
-
-    def crashing(start: int, stop: int) -> Iterator[Batch]:
-        yield from islice(model_batches(start, stop), 6)
-        raise RuntimeError("power cut")
-
-    run_model(tmp_path / "whole", training)
-    with pytest.raises(RuntimeError, match="power cut"):
-        run_model(tmp_path / "parts", training, crashing)
-    run_model(tmp_path / "parts", training, resume=True)
-    assert logged_losses(tmp_path / "whole") == logged_losses(tmp_path / "parts")
-    assert [line["step"] for line in logged(tmp_path / "parts") if "event" not in line] == list(range(1, 10))
-
-
-def test_an_event_is_logged_once(tmp_path):
-    """A bad record of a step that is done again after resuming, and one of the last step that is not."""
+def test_a_crash_resumes_from_the_last_checkpoint_and_logs_nothing_twice(tmp_path):
+    """Neither steps nor events: bad records of steps that are done again, and one of the last that is not."""
 
     def batches(start: int, stop: int) -> Iterator[Batch]:
         for step, batch in enumerate(model_batches(start, stop), start):
@@ -104,11 +89,15 @@ def test_an_event_is_logged_once(tmp_path):
             yield replace(batch, skipped=(BadRecord(Origin("shard.tar", str(step)), "it is spoilt"),))
 
     training = config(10, save_every=4)
+    run_model(tmp_path / "whole", training)
     with pytest.raises(RuntimeError, match="power cut"):
-        run_model(tmp_path, training, batches)
-    run_model(tmp_path, training, batches, resume=True)
-    bad = [line for line in logged(tmp_path) if line.get("event") == "bad_record"]
-    assert [(line["key"], line["step"]) for line in bad] == [(f"shard.tar:{n}", n + 1) for n in range(10)]
+        run_model(tmp_path / "parts", training, batches)
+    run_model(tmp_path / "parts", training, batches, resume=True)
+    assert logged_losses(tmp_path / "whole") == logged_losses(tmp_path / "parts")
+    lines = logged(tmp_path / "parts")
+    assert [line["step"] for line in lines if "event" not in line] == list(range(1, 11))
+    bad = [(line["key"], line["step"]) for line in lines if line.get("event") == "bad_record"]
+    assert bad == [(f"shard.tar:{n}", n + 1) for n in range(10)]
 
 
 def test_falls_back_to_the_previous_checkpoint(tmp_path):
@@ -122,19 +111,6 @@ def test_falls_back_to_the_previous_checkpoint(tmp_path):
     notes = [line["message"] for line in logged(tmp_path) if line.get("event") == "resumed"]
     assert "model.safetensors is truncated or altered" in notes[0]
     assert "step-00000006 at step 6" in notes[1]
-
-
-def test_only_damaged_checkpoints_is_a_user_error(tmp_path):
-    run_line(tmp_path, config(4))
-    (checkpoint_path(tmp_path, 4) / "state.json").unlink()
-    with pytest.raises(UserError, match=r"state.json .*no checkpoint is left"):
-        run_line(tmp_path, config(4), resume=True)
-
-
-def test_finished_run_resumes_to_nothing(tmp_path):
-    run_line(tmp_path, config(4))
-    result = run_line(tmp_path, config(4), resume=True)
-    assert (result.step, result.skipped, result.last) == (4, 0, {})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -184,9 +160,8 @@ class Poisoned(Line):
         if self.step not in self.bad:
             return result
         if self.gradient:  # sqrt(0) is finite, its gradient is not
-            return Losses(
-                result.total + (self.layer.weight - self.layer.weight).square().sum().sqrt(), result.parts
-            )
+            zero = (self.layer.weight - self.layer.weight).square().sum()
+            return Losses(result.total + zero.sqrt(), result.parts)
         return Losses(result.total * self.value, {"square": result.total * self.value})
 
 
@@ -202,7 +177,7 @@ def test_bad_steps_are_skipped(tmp_path, value, gradient):
     assert sorted(logged_losses(tmp_path)) == [1, 4, 5, 7, 8]  # steps done when a good one ended
 
 
-def test_a_skipped_step_leaves_the_model_alone(tmp_path):
+def test_a_skipped_step_leaves_the_model_alone():
     model = Poisoned({0})
     before = model.layer.weight.clone()
     run_line(None, config(1), model)
@@ -275,12 +250,15 @@ def test_disk_full_under_the_log(tmp_path, monkeypatch):
     assert max(logged_losses(tmp_path)) == 9
 
 
-def test_another_configuration_is_refused(tmp_path):
+def test_a_finished_run_goes_on_to_nothing_and_not_with_another_configuration(tmp_path):
     run_line(tmp_path, config(4))
+    with pytest.raises(UserError, match=r"already holds a run.*--resume"):
+        run_line(tmp_path, config(4))
     other = config(4, optim=OptimConfig(lr=0.5, warmup=2))
     with pytest.raises(UserError, match=r"training.optim.lr was 0.01 and is now 0.5"):
         run_line(tmp_path, other, resume=True)
-    run_line(tmp_path, replace(config(4), log_every=7, keep=9), resume=True)  # these may change
+    result = run_line(tmp_path, config(4, log_every=7, keep=9), resume=True)  # these may change
+    assert (result.step, result.skipped, result.last) == (4, 0, {})
 
 
 def test_a_run_of_an_older_version_goes_on(tmp_path):
@@ -289,31 +267,34 @@ def test_a_run_of_an_older_version_goes_on(tmp_path):
     path = checkpoint_path(tmp_path, 4)
     state = json.loads((path / "state.json").read_text())
     del state["settings"]["training"]["optim"]["weight_decay"], state["settings"]["training"]["accumulate"]
-    write_folder(path, lambda draft: _with_state(path, draft, state))
+    (path / "state.json").write_text(json.dumps(state))
+    (path / MANIFEST).unlink()
+    write_folder(tmp_path / "again", lambda draft: shutil.copytree(path, draft, dirs_exist_ok=True))
+    replace_folder(tmp_path / "again", path)
     assert run_line(tmp_path, config(4), resume=True).step == 4
     other = config(4, optim=OptimConfig(lr=1e-2, warmup=2, weight_decay=0.5))
     with pytest.raises(UserError, match=r"training.optim.weight_decay was 0.01 and is now 0.5"):
         run_line(tmp_path, other, resume=True)
 
 
-def _with_state(before, draft, state):
-    """A checkpoint as it was before, but for its state."""
-    for file in before.iterdir():
-        if file.name != MANIFEST:
-            shutil.copy(file, draft)
-    (draft / "state.json").write_text(json.dumps(state))
-
-
-def test_an_existing_run_is_not_overwritten(tmp_path):
-    run_line(tmp_path, config(2))
-    with pytest.raises(UserError, match=r"already holds a run.*--resume"):
-        run_line(tmp_path, config(2))
-
-
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(UserError, match="holds no run to resume"):
         run_line(tmp_path / "typo", config(2), resume=True)
     assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "/dev/null/run", "/proc/run"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, place, resume):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"cannot be written|holds no run to resume"):
+        run_line(tmp_path / place, config(2), resume=resume)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_whose_name_is_no_text_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"caf\\udce9 is not UTF-8"):
+        run_line(tmp_path / os.fsdecode(b"caf\xe9"), config(2))
 
 
 def test_seed_decides_everything(tmp_path):

@@ -98,11 +98,10 @@ def run(chosen: Namespace) -> None:
 
 def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
     """The last lines: what was out of the ordinary."""
-    from xfm.training.flags import last_lines, of_pretraining
+    from xfm.training.flags import last_lines, of_pretraining, recipe_steps
 
     ends = [stretch.stop for stretch in recipe.stretches()]
-    wanted = int(read_recipe(source).get("training", {}).get("steps", 0))
-    return last_lines(of_pretraining(recipe.name, recipe.training.steps, folder, ends, wanted))
+    return last_lines(of_pretraining(recipe.name, recipe.training.steps, folder, ends, recipe_steps(source)))
 
 
 def _changes(names: str) -> "frozenset[Change]":

@@ -11,10 +11,10 @@ import importlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from xfm.errors import UserError, first_line
 from xfm.processes import process_count
 
+T = TypeVar("T")
 _peers: list[tuple[str, int]] = []
 """Host and process id of every process of the group, in the order of the ranks."""
 
@@ -175,6 +176,24 @@ def from_first(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """What the first process's work gives, picklable, on every process; so is its UserError.
+
+    Raises:
+        UserError: the work raised it.
+    """
+    found: tuple[Any, str | None] = (None, None)
+    if rank() == 0:
+        try:
+            found = work(), None
+        except UserError as error:
+            found = None, str(error)
+    value, problem = from_first(found)
+    if problem is not None:
+        raise UserError(problem)
+    return value
 
 
 def collect(value: Any) -> list[Any]:

@@ -1,6 +1,5 @@
 """What was out of the ordinary in a run, in sentences that reports show and commands print last."""
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.load import read_recipe, recipe_names
-from xfm.files import MAX_LOG, read_text
+from xfm.files import read_log
 from xfm.training.logging import LOG_FILE
 
 ENOUGH_STEPS = 0.95
@@ -53,15 +52,7 @@ Line = Mapping[str, Any]
 
 def log_lines(path: Path) -> list[Line]:
     """The lines of a run's log; torn ones are left out, a missing file has none."""
-    found: list[Line] = []
-    for text in read_text(path, MAX_LOG, errors="replace").splitlines() if path.is_file() else []:
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            found.append(line)
-    return found
+    return [line for line in read_log(path) if isinstance(line.get("step"), int)]
 
 
 def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag | None:
@@ -89,20 +80,17 @@ def of_log(lines: Sequence[Line], ends: Iterable[int] = ()) -> list[Flag]:
     """
     events = [line.get("event") for line in lines]
     found: list[Flag | None] = []
-    resumed = sum(
-        line.get("event") == "resumed" and str(line.get("message", "")).startswith("Resuming from")
-        for line in lines
-    )
-    if resumed:
-        text = f"the run was stopped and resumed{_times(resumed)}: its times are no single run's"
+    notes = [str(line.get("message", "")) for line in lines if line.get("event") == "resumed"]
+    if resumed := sum(note.startswith("Resuming from") for note in notes):
+        times = "" if resumed == 1 else f" {resumed} times"
+        text = f"the run was stopped and resumed{times}: its times are no single run's"
         found.append(Flag(What.RESUMED, text))
     if skipped := events.count("skipped_step"):
         text = f"{_count(skipped, 'step')} had a NaN or infinite loss and changed nothing; log.jsonl has them"
         found.append(Flag(What.SKIPPED, text))
     if bad := events.count("bad_record"):
-        found.append(
-            Flag(What.LEFT_OUT, f"{_count(bad, 'record')} could not be read; log.jsonl says which and why")
-        )
+        text = f"{_count(bad, 'record')} could not be read; log.jsonl says which and why"
+        found.append(Flag(What.LEFT_OUT, text))
     found.append(slowed(lines, ends))
     return [flag for flag in found if flag]
 
@@ -126,9 +114,12 @@ def of_pretraining(
 
 def recommended_steps(recipe: str) -> int:
     """Steps of a recipe of the package; 0 where there is none of that name."""
-    if recipe not in recipe_names():
-        return 0
-    return int(read_recipe(recipe).get("training", {}).get("steps", 0))
+    return recipe_steps(recipe) if recipe in recipe_names() else 0
+
+
+def recipe_steps(source: str) -> int:
+    """Steps of a recipe by name or file; 0 where it does not say."""
+    return int(read_recipe(source).get("training", {}).get("steps", 0))
 
 
 def slowed(lines: Sequence[Line], ends: Iterable[int] = ()) -> Flag | None:
@@ -168,10 +159,6 @@ def _seconds(timed: Sequence[tuple[int, float]]) -> float:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _times(number: int) -> str:
-    return "" if number == 1 else f" {number} times"
 
 
 def plain(flags: Iterable[Flag]) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.files import MAX_LOG, read_text, write_text
+from xfm.files import read_log, write_text
 from xfm.training import distributed
 
 if TYPE_CHECKING:
@@ -150,16 +150,9 @@ class RunLog:
 
 def drop_lines_after(path: Path, step: int) -> None:
     """Cut a log back to a step, so that a continued run logs no step twice; torn and foreign lines go too."""
-    if not path.exists():
-        return
-    kept: list[str] = []
-    for text in read_text(path, MAX_LOG, errors="replace").splitlines():
-        try:
-            if json.loads(text)["step"] <= step:
-                kept.append(text + "\n")
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-    write_text(path, "".join(kept))
+    if path.exists():
+        lines = [line for line in read_log(path) if isinstance(line.get("step"), int)]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= step))
 
 
 def _open_board(folder: Path, start: int) -> "SummaryWriter | None":

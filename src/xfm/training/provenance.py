@@ -1,6 +1,5 @@
 """Where a trained model comes from: recipe, position, data, gradient policy, licences, versions."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +12,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.data.tokenizer import Tokenizer
-from xfm.files import read_text
+from xfm.files import read_json_or_nothing
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import Belongings, Preprocessing
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy
@@ -61,7 +60,7 @@ def describe_run(
         origin: from `origin_of`.
         changes: what was otherwise, and allowed, when the run was resumed.
     """
-    world = _read_world(Path(recipe.root))
+    world = read_json_or_nothing(Path(recipe.root) / "world.json")  # other data has none
     described: dict[str, Any] = {
         "recipe": recipe.name,
         "steps": steps,
@@ -74,11 +73,7 @@ def describe_run(
         "init": to_plain(recipe.init),
         "gradients": policy.table,
         "data": _corpora(recipe),
-        "licences": {
-            "code": CODE_LICENCE,
-            "weights": recipe.licence,
-            "data": world.get("licences"),
-        },
+        "licences": {"code": CODE_LICENCE, "weights": recipe.licence, "data": world.get("licences")},
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(recipe),
     }
@@ -97,12 +92,3 @@ def _corpora(recipe: Recipe) -> dict[str, list[str]]:
             paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
             found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
     return {name: paths for name, paths in found.items() if paths}
-
-
-def _read_world(root: Path) -> dict[str, Any]:
-    """The manifest of the embedded world, empty where the data is another or the manifest is damaged."""
-    try:
-        world = json.loads(read_text(root / "world.json"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return world if isinstance(world, dict) else {}

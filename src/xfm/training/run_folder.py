@@ -88,14 +88,7 @@ def held(folder: Path, process: distributed.Process) -> Iterator[None]:
         Interrupted: Ctrl-C or SIGTERM came where no step was to be finished; says what is saved.
     """
     with contextlib.ExitStack() as stack:
-        problem = None
-        if process.is_first:
-            try:
-                stack.enter_context(locked(folder))
-            except UserError as error:
-                problem = str(error)
-        if (problem := distributed.from_first(problem)) is not None:
-            raise UserError(problem)
+        distributed.on_first(lambda: stack.enter_context(locked(folder)))
         try:
             yield
         except KeyboardInterrupt as interrupt:
@@ -181,7 +174,7 @@ class RunFolder:
         Raises:
             UserError: no run in the folder, only damaged checkpoints, or one of another configuration.
         """
-        path, notes = distributed.from_first(self._newest() if self.process.is_first else None)
+        path, notes = distributed.on_first(self._newest)
         if path is None:
             self._write_settings()
             return None, notes
@@ -208,19 +201,14 @@ class RunFolder:
         """
         path = checkpoint_path(self.path, step)
         states = distributed.collect(random_state(generator))
-        problem = None
-        if self.process.is_first:
-            try:
-                state = CheckpointState(
-                    step, self.settings, self.process.world, precision, self.data, self.changes
-                )
-                describe = None if self.describe is None else partial(self.describe, steps=step)
-                save_checkpoint(path, model, optimizer, states, state, describe)
-                prune_checkpoints(self.path, keep)
-            except UserError as error:
-                problem = str(error)
-        if (problem := distributed.from_first(problem)) is not None:
-            raise UserError(problem)
+        state = CheckpointState(step, self.settings, self.process.world, precision, self.data, self.changes)
+        describe = None if self.describe is None else partial(self.describe, steps=step)
+
+        def write() -> None:
+            save_checkpoint(path, model, optimizer, states, state, describe)
+            prune_checkpoints(self.path, keep)
+
+        distributed.on_first(write)
         return path
 
     def _newest(self) -> tuple[Path | None, list[str]]:
@@ -255,19 +243,18 @@ class RunFolder:
         Raises:
             UserError: something differs that is not (on every process).
         """
-        state, problem = read_state(path), None
-        if self.process.is_first:
+        state = read_state(path)
+
+        def look() -> tuple[str, ...]:
             found = changes_since(state, self.process.world, self.data)
-            refused = {kind: words for kind, words in found.items() if kind not in self.allowed}
-            if refused:
-                problem = (
+            if refused := {kind: words for kind, words in found.items() if kind not in self.allowed}:
+                raise UserError(
                     f"{self.path} cannot go on as it was: {'; '.join(refused.values())}; put it back, or go "
                     f"on with --allow-changed {','.join(refused)}, which is noted in the run"
                 )
-            self.changes = (*state.changes, *(f"from step {state.step}: {words}" for words in found.values()))
-        problem, self.changes = distributed.from_first((problem, self.changes))
-        if problem is not None:
-            raise UserError(problem)
+            return (*state.changes, *(f"from step {state.step}: {words}" for words in found.values()))
+
+        self.changes = distributed.on_first(look)
         return [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
 
     def _write_settings(self) -> None:
