@@ -19,7 +19,7 @@ from xfm.finetuning.applicable import check_applicable, special_settings
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.session import Session
-from xfm.tasks.base import Blanked, Task
+from xfm.tasks.base import Blanked
 
 CHANGED: dict[str, Any] = {
     "image_head": ImageHead.PUBLISHED,
@@ -73,6 +73,7 @@ def test_the_encoders_that_a_task_tunes_are_those_of_its_loss(kind: str, model: 
     session = Session.begin(kind, model, data.rows, SHORT, tmp_path, progress=False)
     settings = task_settings(session.config, Blanked.NOTHING)
     task = session.type(session.pretrained, session.pictures, session.data, settings)
+    assert (task.group(task.cases[0]) is not None) == task_spec(kind).reads("rows_per_picture")
     (batch,) = task.batches(0, 1)
     task.loss(batch, torch.Generator()).total.backward()
     whole = getattr(task.module, "model", task.module)
@@ -83,9 +84,3 @@ def test_the_encoders_that_a_task_tunes_are_those_of_its_loss(kind: str, model: 
         if encoder is not None and any(one.grad is not None for one in encoder.parameters())
     }
     assert reached == set(task_spec(kind).encoders)
-
-
-@pytest.mark.parametrize("kind", FILES)
-def test_rows_of_one_picture_follow_each_other_where_that_is_a_setting(kind: str) -> None:
-    groups = task_spec(kind).task_class().group is not Task.group
-    assert groups == task_spec(kind).reads("rows_per_picture")

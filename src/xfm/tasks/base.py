@@ -157,7 +157,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
         Texts about one picture belong together (in a baseline too: it sees the same batches).
         """
-        return self.pictures_of(row) if self.spec.has_texts and self.spec.has_pictures else None
+        return self.pictures_of(row) if self.spec.reads("rows_per_picture") else None
 
     # ------------------------------------------------------------ training and prediction
     @property

@@ -49,9 +49,6 @@ class DescribedTask(Task[Described, BatchT, Prediction]):
         """The captions."""
         return row.captions
 
-    def group(self, row: Described) -> None:
-        """Pairs are drawn one by one: the others of a batch are what a pair is told from."""
-
 
 def equal_files(paths: Iterable[Path]) -> dict[Path, Path]:
     """Each file, and the first of those that have its bytes; one that cannot be read is like no other."""
