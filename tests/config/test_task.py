@@ -10,6 +10,7 @@ from tests.refusals import expect_refusal
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
+from xfm.config.tasks import task_names
 
 names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(tuple)
 
@@ -33,3 +34,17 @@ def test_labels_answers_and_length_come_back(texts: tuple[str, ...], length: int
 def test_what_does_not_fit_is_named(values: dict[str, object], words: str) -> None:
     with expect_refusal(words):
         from_plain(TaskConfig, {"kind": "text-classification", "classes": 2, **values}, Path("task.json"))
+
+
+def test_a_package_whose_task_cannot_be_loaded_costs_a_warning_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[xfm.tasks]\nbroken = no_such_module:SPEC\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match=r"broken \(no_such_module:SPEC\) cannot be loaded"):
+        known = task_names()
+    assert "vqa" in known
+    assert "broken" not in known
