@@ -104,6 +104,7 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
         ("task.json", {"classes": 0}, "0 classes do not suit"),
         ("task.json", {"classes": 10**12}, "classes is 1000000000000"),
         ("task.json", {"kind": "translation"}, "unknown task translation"),
+        ("task.json", {"kind": "embed"}, "no model is fine-tuned for embed"),
     ],
 )
 def test_a_wrong_value_is_named(tuned: Path, name: str, changes: dict[str, Any], words: str) -> None:

@@ -210,7 +210,8 @@ def _read_task(folder: Path, model: Backbone) -> TaskModel | None:
         return None
     values = read_json_object(folder / TASK)
     try:
-        task_spec(str(values.get("kind")))
+        if not task_spec(str(values.get("kind"))).tunable:
+            raise UserError(f"no model is fine-tuned for {values['kind']}")
     except UserError as error:
         raise UserError(
             f"{folder / TASK}: {error}; install the package that adds the task, or call its "

@@ -266,3 +266,10 @@ def test_paths_stay_where_they_may_lie(tmp_path: Path, monkeypatch: pytest.Monke
         relative.path("out")
     with expect_refusal("a.csv:7: ", "outside /pics"):
         row(Path("/pics"), image="../x").path("image")
+
+
+def test_a_missing_column_is_named_as_it_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    fields = (Field("text", also=("phrase",)),)
+    with pytest.raises(UserError, match=r"a\.csv: there is no column 'query' for the field 'text'"):
+        read(tmp_path / "a.csv", fields, "phrase=query")

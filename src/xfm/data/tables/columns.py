@@ -97,14 +97,15 @@ class ColumnMap:
         """
         for one in fields:
             stand_in = one.parts and all(self.of(name) in columns for name in one.parts)
-            if one.optional or stand_in or self.column(one, columns) in columns:
+            column = self.column(one, columns)
+            if one.optional or stand_in or column in columns:
                 continue
-            problem = f'the column "{self.of(one.name)}" is missing; mend the row'
+            problem = f'the column "{column}" is missing; mend the row'
             raise UserError(f"{file}: {problem if others else self.missing(one, columns)}")
 
     def missing(self, one: Field, columns: Sequence[str]) -> str:
         """A sentence about a column that is not there."""
-        column = self.of(one.name)
+        column = self.column(one, columns)
         close = difflib.get_close_matches(column, columns[:1000], n=1, cutoff=0.6)
         example = close[0] if close else "COLUMN"
         return (
