@@ -1,6 +1,7 @@
 """What a fine-tuned model says about itself survives its file."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from tests.refusals import expect_refusal
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
+from xfm.config.task_spec import Field, TaskSpec
 from xfm.config.tasks import task_names
 
 names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(tuple)
@@ -48,3 +50,19 @@ def test_a_package_whose_task_cannot_be_loaded_costs_a_warning_alone(
         known = task_names()
     assert "vqa" in known
     assert "broken" not in known
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"name": "../x"}, "no name of a task"),
+        ({"also": "abc"}, "tuples"),
+        ({"fields": []}, "tuples"),
+        ({"encoders": ("sound",)}, "no encoder sound"),
+        ({"head": "m:H"}, "both or none"),
+    ],
+    ids=str,
+)
+def test_a_spec_that_could_not_work_is_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TaskSpec(**{"name": "mine", "summary": "", "fields": (Field("text"),), **wrong})

@@ -3,12 +3,15 @@
 Nothing here imports torch: a row names its classes, and they are imported when they are used.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
 from xfm.errors import UserError
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class Holds(StrEnum):
@@ -120,6 +123,13 @@ class TaskSpec:
     pipeline: str = "xfm.inference.classifiers:Classification"
 
     def __post_init__(self) -> None:
+        several = (self.fields, self.also, self.asked, self.encoders, self.settings, self.uses)
+        if any(not isinstance(one, tuple) for one in several):
+            raise ValueError(f"{self.name}: fields, names, encoders, settings and uses are tuples")
+        if wrong := [name for name in self.names if not _NAME.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r} is no name of a task: take lower-case letters, digits and dashes")
+        if unknown := [one for one in self.encoders if one not in ("language", "vision", "fusion")]:
+            raise ValueError(f"{self.name}: there is no encoder {unknown[0]}")
         if bool(self.head) != bool(self.task):
             raise ValueError(f"{self.name}: what is fine-tuned has a head and a task, both or none")
 

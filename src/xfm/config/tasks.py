@@ -239,5 +239,5 @@ def _ask_packages() -> None:
         _asked.add(point.value)
         try:
             register_task(point.load())
-        except Exception as error:  # other people's code may not cost the command
+        except (Exception, SystemExit) as error:  # other people's code may not cost the command
             warnings.warn(f"the task {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=3)
