@@ -27,6 +27,7 @@ class Command:
     """A verb of the command line.
 
     Attributes:
+        name: as it is typed.
         summary: one line for `xfm --help`.
         parser: builds the verb's parser; the options decide which defaults it shows.
         run: does the work with what was parsed.
@@ -34,6 +35,7 @@ class Command:
         shows: whether what was parsed asks for something on standard output and for nothing else.
     """
 
+    name: str
     summary: str
     parser: "Callable[[Sequence[str]], ArgumentParser]"
     run: "Callable[[Namespace], None]"
@@ -145,37 +147,29 @@ def _verb(name: str, summary: str, **more: Any) -> Command:
         module = f"xfm.commands.{name.replace('-', '_')}"
         return lambda argument: getattr(import_module(module), function)(argument)
 
-    return Command(summary, later("parser"), later("run"), **more)
+    return Command(name, summary, later("parser"), later("run"), **more)
 
 
-def _shows(_: "Namespace") -> bool:
-    return True
-
-
-_SUMMARIES = {
-    "quickstart": "everything from data to report in one command",
-    "prepare": "build the embedded data",
-    "init": "compose a model of encoders with weights",
-    "pretrain": "pre-train a recipe, or resume",
-    "finetune": "fine-tune a model on your own rows",
-    "evaluate": "score a model and write the report",
-    "predict": "answer one input, or the rows of a file",
-    "probe": "linear evaluation of frozen features",
-    "zero-shot": "classify pictures by the names of their classes",
-    "reproduce": "run the benchmarks of the paper",
-    "easy-vqa": "fine-tune on easy-VQA in fourteen minutes",
-    "convert": "read a published checkpoint",
-    "export": "write a published checkpoint",
-    "completion": "complete words at Tab, for a shell",
-    "info": "describe a model, checkpoint, run or recipe",
+COMMANDS = {
+    one.name: one
+    for one in (
+        _verb("quickstart", "everything from data to report in one command"),
+        _verb("prepare", "build the embedded data"),
+        _verb("init", "compose a model of encoders with weights"),
+        _verb("pretrain", "pre-train a recipe, or resume", several=True),
+        _verb("finetune", "fine-tune a model on your own rows"),
+        _verb("evaluate", "score a model and write the report"),
+        _verb("predict", "answer one input, or the rows of a file", shows=lambda chosen: chosen.out is None),
+        _verb("probe", "linear evaluation of frozen features"),
+        _verb("zero-shot", "classify pictures by the names of their classes"),
+        _verb("reproduce", "run the benchmarks of the paper"),
+        _verb("easy-vqa", "fine-tune on easy-VQA in fourteen minutes"),
+        _verb("convert", "read a published checkpoint"),
+        _verb("export", "write a published checkpoint"),
+        _verb("completion", "complete words at Tab, for a shell", shows=lambda _: True),
+        _verb("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
+    )
 }
-_MORE: dict[str, dict[str, Any]] = {
-    "pretrain": {"several": True},
-    "predict": {"shows": lambda chosen: chosen.out is None},
-    "completion": {"shows": _shows},
-    "info": {"shows": _shows},
-}
-COMMANDS = {name: _verb(name, summary, **_MORE.get(name, {})) for name, summary in _SUMMARIES.items()}
 
 if __name__ == "__main__":
     sys.exit(main())

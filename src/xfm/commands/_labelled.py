@@ -10,6 +10,7 @@ from xfm.config.bad_rows import add_max_bad
 
 if TYPE_CHECKING:
     from xfm.data.left_out import LeftOut
+    from xfm.reports.scores import Score
     from xfm.tasks.rows import Labelled
 
 TABLES = "a CSV, JSON-lines or Parquet file, a folder with a folder a class, or hub:OWNER/NAME"
@@ -29,6 +30,17 @@ def add_table_options(parser: ArgumentParser) -> None:
     option(parser, "--columns")
     option(parser, "--pictures", "folder that paths in tables start from")
     add_max_bad(parser)
+
+
+def say(scores: "dict[str, Score]", out: Path, left_out: "LeftOut") -> None:
+    """Show the scores, where they are, and what was left out."""
+    from xfm.data.left_out import BAD_FILE
+    from xfm.reports.stored import METRICS
+    from xfm.reports.summary import score_table
+
+    print(f"{score_table(scores)}\nScores:  {out / METRICS}")
+    if said := left_out.sentence(out / BAD_FILE):
+        print(f"Note:    {said}")
 
 
 def read_labelled_table(source: str, chosen: Namespace, left_out: "LeftOut") -> "list[Labelled]":

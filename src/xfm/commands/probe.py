@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder
+from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder, say
 from xfm.commands._options import option
 from xfm.config.linear import LinearEvaluationConfig
 from xfm.config.options import add_fields, assemble, new_parser
@@ -41,9 +41,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 def run(chosen: Namespace) -> None:
     """Evaluate frozen features and show the scores."""
     config, out = assemble(LinearEvaluationConfig, chosen), Path(chosen.out)
-    from xfm.data.left_out import BAD_FILE, LeftOut
-    from xfm.frozen.run import METRICS, MODEL, LabelledSplits, evaluate_frozen
-    from xfm.reports.summary import score_table
+    from xfm.data.left_out import LeftOut
+    from xfm.frozen.run import MODEL, LabelledSplits, evaluate_frozen
 
     require_own_folder(out, "probe", chosen.model)
     left_out = LeftOut(chosen.max_bad)
@@ -53,8 +52,6 @@ def run(chosen: Namespace) -> None:
     cache = None if chosen.cache is None else Path(chosen.cache)
     model = Path(chosen.model)
     result = evaluate_frozen(model, data, out, config, cache, save=chosen.save, left_out=left_out)
-    print(f"{score_table(result.scores)}\nScores:  {out / METRICS}")
-    if said := left_out.sentence(out / BAD_FILE):
-        print(f"Note:    {said}")
+    say(result.scores, out, left_out)
     if chosen.save and result.probe is not None:
         print(f"Model:   {out / MODEL}")

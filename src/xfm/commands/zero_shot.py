@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder
+from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder, say
 from xfm.commands._options import option
 from xfm.config.linear import FeatureConfig
 from xfm.config.options import add_fields, assemble, new_parser
@@ -48,11 +48,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 def run(chosen: Namespace) -> None:
     """Classify pictures without training and show the scores."""
     config, out = assemble(FeatureConfig, chosen), Path(chosen.out)
-    from xfm.data.left_out import BAD_FILE, LeftOut
+    from xfm.data.left_out import LeftOut
     from xfm.frozen.prompt_templates import read_names
-    from xfm.frozen.run import METRICS
     from xfm.frozen.zero_shot_run import evaluate_zero_shot
-    from xfm.reports.summary import score_table
 
     require_own_folder(out, "zero-shot", chosen.model)
     left_out = LeftOut(chosen.max_bad)
@@ -61,6 +59,4 @@ def run(chosen: Namespace) -> None:
     cache = None if chosen.cache is None else Path(chosen.cache)
     model = Path(chosen.model)
     scores = evaluate_zero_shot(model, rows, chosen.templates, out, config, names, cache, left_out=left_out)
-    print(f"{score_table(scores)}\nScores:  {out / METRICS}")
-    if said := left_out.sentence(out / BAD_FILE):
-        print(f"Note:    {said}")
+    say(scores, out, left_out)

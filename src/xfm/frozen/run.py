@@ -33,13 +33,14 @@ from xfm.metrics.classification import (
 from xfm.modeling.folder import Preprocessing, Pretrained, load_model
 from xfm.modeling.model_files import WEIGHTS
 from xfm.reports.scores import Score, write_json, write_scores
+from xfm.reports.stored import METRICS
 from xfm.results_folder import Maker, digest, require_free, sign
 from xfm.tasks.classes import TOP
 from xfm.tasks.rows import Labelled
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
 
-CACHE, METRICS, DETAILS, MODEL = "features", "metrics.json", "probe.json", "model"
+CACHE, DETAILS, MODEL = "features", "probe.json", "model"
 TASK = "image-classification"
 
 

@@ -13,16 +13,18 @@ from xfm.tasks.rows import FILE_REMEDY, TRUTH, Captioned, LabelledText, MaskedRo
 from xfm.tasks.text_classification import TextClassificationTask
 
 _IMAGE, _CAPTION = Field("image", "path of the picture"), Field("caption", "what it shows")
+PAIR_COLUMNS = "text=text_a,second=text_b"
+"""What the columns of pairs of texts are called, as `--columns` has it."""
 _PAIR = (
     Field("text", "the first text"),
-    Field("text_pair", "the second text"),
+    Field("text_pair", "the second text", also=("second",)),
     Field("label", "true or false"),
 )
 
 
 def read_text_pairs(path: Path) -> list[LabelledText]:
     """Rows `{"text_a", "text_b", "label": true | false}`, of the classes `false` and `true`."""
-    rows = _rows(path, *_PAIR, columns={"text": "text_a", "text_pair": "text_b"})
+    rows = _rows(path, *_PAIR, columns=PAIR_COLUMNS)
     return [TextClassificationTask.from_row(_with_truth(row), CellMeaning()) for row in rows]
 
 
@@ -52,8 +54,9 @@ def read_masked(path: Path) -> list[MaskedRow]:
     return [MaskedRow(row.path("image"), row.text("caption"), row.path("wrong_image")) for row in rows]
 
 
-def _rows(path: Path, *fields: Field, columns: dict[str, str] | None = None) -> list[TableRow]:
-    return read_table(path, fields, ColumnMap(columns or {}, FILE_REMEDY), path.with_suffix(".pictures"))
+def _rows(path: Path, *fields: Field, columns: str = "") -> list[TableRow]:
+    named = ColumnMap(ColumnMap.parse(columns).columns, FILE_REMEDY)
+    return read_table(path, fields, named, path.with_suffix(".pictures"))
 
 
 def _with_truth(row: TableRow) -> TableRow:

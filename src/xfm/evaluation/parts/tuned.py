@@ -43,7 +43,7 @@ from xfm.tasks.rows import (
 from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.vqa import VqaTask
-from xfm.tasks.world_files import read_picture_pairs, read_text_pairs
+from xfm.tasks.world_files import PAIR_COLUMNS, read_picture_pairs, read_text_pairs
 from xfm.training.pretrain import MODEL_FOLDER
 
 Relative = Callable[[Path], str]
@@ -119,7 +119,7 @@ _TEXT_PAIRS = TunedPart(
     labels=TRUTH,
     only=("accuracy",),
     also=add_probe_score,
-    columns="text=text_a,second=text_b",
+    columns=PAIR_COLUMNS,
 )
 TUNED: Mapping[Part, TunedPart] = MappingProxyType(
     {
