@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def page_template(name: str, thumbnails: Thumbnails) -> "Template":
-    """A template of `evaluation/templates`, in which everything is escaped and `picture` makes thumbnails."""
+    """A template of `reports/templates`, in which everything is escaped and `picture` makes thumbnails."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def load(name: str) -> str:
