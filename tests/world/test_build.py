@@ -66,7 +66,7 @@ def test_layout_is_that_of_the_contract(world: World) -> None:
         "masked_token": ("validation", "test"),
     }
     expected = {f"tasks/{task}/{split}.jsonl" for task, splits in tasks.items() for split in splits}
-    expected |= {f"pretrain/{part}-00000.tar" for part in ("scenes", "singles", "pictures")}
+    expected |= {f"pretrain/{part}-00000.tar" for part in ("scenes", "singles", "twins", "pictures")}
     expected |= {"pretrain/text.jsonl", "tokenizer.json", "world.json"}
     assert names == expected
     assert set(manifest.files) == expected - {"world.json"}
@@ -81,7 +81,7 @@ def test_rows_have_their_fields_and_pictures(world: World) -> None:
     folder, _ = world
     fields = {
         "retrieval/seen": {"image", "caption"},
-        "retrieval/hard": {"image", "caption", "distractors"},
+        "retrieval/hard": {"image", "caption", "distractors", "edit"},
         "vqa/train": {"image", "question", "answer", "kind"},
         "reasoning/train": {"images", "text", "label"},
         "grounding/seen": {"image", "phrase", "box"},
@@ -120,10 +120,11 @@ def test_training_pictures_show_nothing_held_out(world: World, studio: Studio) -
         return found
 
     archives = [folder / f"pretrain/{part}-00000.tar" for part in ("scenes", "singles")]
-    shown = [record["regions"] for archive in archives for record in annotations(archive)]
-    assert len(shown) > 100
-    for regions in shown:
-        names = {name for region in regions for name in named(region["phrase"])}
+    shown = [[region["phrase"] for region in r["regions"]] for path in archives for r in annotations(path)]
+    shown += [r["captions"] for r in annotations(folder / "pretrain/twins-00000.tar")]
+    assert len(shown) > 200
+    for texts in shown:
+        names = {name for text in texts for name in named(normalise_caption(text))}
         assert not names & hidden
         kinds = [catalog.by_name[name] for name in names]
         assert not any(catalog.is_heldout_pair(a, b) for a in kinds for b in kinds)
@@ -241,7 +242,7 @@ def test_damaged_manifests_are_named(tmp_path: Path) -> None:
 
 def test_scale_and_fingerprint() -> None:
     config = WorldConfig(scale=0.1).resolved()
-    assert (config.scenes, config.tasks.vqa_train, config.scale) == (1600, 1200, 1.0)
+    assert (config.scenes, config.tasks.vqa_train, config.scale) == (1200, 1200, 1.0)
     assert WorldConfig().resolved() == WorldConfig()
     packages = {"pillow": "1"}
     assert fingerprint(config, packages) == fingerprint(replace(config, workers=7), packages)
@@ -255,7 +256,7 @@ def test_plan_covers_every_row_once() -> None:
     assert len(set(units)) == len(units)
     scenes = [u for u in units if u.part is Part.SCENES]
     assert sum(u.rows for u in scenes) == config.scenes
-    assert [u.index for u in scenes] == list(range(16))
+    assert [u.index for u in scenes] == list(range(12))
 
 
 def test_workers_import_no_torch() -> None:

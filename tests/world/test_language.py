@@ -1,4 +1,6 @@
+import re
 from collections import Counter
+from itertools import permutations
 
 import pytest
 
@@ -6,13 +8,17 @@ from tests.world.conftest import draw
 from tests.world.oracle import Grammar, View, answer, check_caption, check_reference, facts, follows
 from xfm.data.tokenizer import normalise_caption
 from xfm.world.captions import captions
-from xfm.world.distractors import hard_caption
+from xfm.world.distractors import EDITS, hard_caption
+from xfm.world.grammar import plural
 from xfm.world.pairs import entailments, paraphrases
 from xfm.world.phrases import RELATIONAL, refer, regions
 from xfm.world.questions import QuestionKind, ask, how_many, how_many_objects
 from xfm.world.rng import Rng
 from xfm.world.scene import SceneObject
-from xfm.world.units import Studio
+from xfm.world.splits import Split
+from xfm.world.task_units import MAKERS
+from xfm.world.twins import Edit, TwinMaker
+from xfm.world.units import Part, Studio, Unit
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -107,21 +113,50 @@ def test_paraphrase_labels_agree_with_the_oracle(studio: Studio, grammar: Gramma
 
 
 def test_hard_captions_are_true_and_distractors_false(studio: Studio, grammar: Grammar) -> None:
-    made = 0
-    for seed in range(400):
-        scene = draw(studio, seed, 2 + seed % 3, repeat=0)
-        hard = hard_caption(Rng("hard", seed), scene)
+    made = Counter[Edit]()
+    for seed in range(600):
+        edit = EDITS[seed % len(EDITS)]
+        scene = draw(studio, seed, 2 + seed % 3, repeat=100 if edit is Edit.COUNT else 0)
+        hard = hard_caption(Rng("hard", seed), scene, edit)
         if hard is None:
             continue
-        made += 1
+        made[hard.edit] += 1
         view = View(scene)
         check_caption(grammar, view, hard.caption, complete=False)
         assert len(set(hard.distractors)) == 3
         for text in hard.distractors:
-            assert {n for n in view.boxes if n in text} == {n for n in view.boxes if n in hard.caption}
+            if edit is not Edit.COUNT:  # plurals
+                assert {n for n in view.boxes if n in text} == {n for n in view.boxes if n in hard.caption}
             with pytest.raises(AssertionError):
                 check_caption(grammar, view, text, complete=False)
-    assert made > 300
+    assert min(made[edit] for edit in EDITS) > 20, made
+
+
+def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: Studio, grammar: Grammar) -> None:
+    maker, made = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN)), Counter[Edit]()
+    for seed in range(300):
+        twins, told = maker.make(Rng("twins", seed))
+        made[twins.edit] += 1
+        changed = [len(set(own.objects) - set(other.objects)) for own, other in permutations(twins.scenes)]
+        assert max(changed) == {Edit.RELATION: 2, Edit.BACKGROUND: 0}.get(twins.edit, 1)
+        views = [View(scene) for scene in twins.scenes]
+        assert not any(studio.catalog.reserved(list(scene.groups)) for scene in twins.scenes)
+        for (own, other), texts in zip(permutations(views), told, strict=True):
+            for text in texts:
+                check_caption(grammar, own, text)
+                with pytest.raises(AssertionError):
+                    check_caption(grammar, other, text)
+    assert set(made) == set(Edit)
+    assert made[Edit.RELATION] > 80
+
+
+def test_hard_scenes_show_what_no_twins_show(studio: Studio) -> None:
+    made = MAKERS[Part.RETRIEVAL](studio, Unit(Part.RETRIEVAL, Split.HARD, 0, 25))
+    assert Counter(row["edit"] for row in made.rows) == dict.fromkeys(EDITS, 5)
+    for text in (row["caption"] for row in made.rows if row["edit"] != Edit.PLACE):  # which may name a part
+        shown = [o for o in studio.catalog.seen if re.search(rf"\b({o.name}|{plural(o.name)})\b", text)]
+        kinds = [o for o in shown if not any(o.words < other.words for other in shown)]
+        assert studio.catalog.reserved(kinds), text
 
 
 def test_normalised_captions_keep_their_words(studio: Studio) -> None:

@@ -1,9 +1,10 @@
 """Configuration of the data. Nothing here imports torch."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import MAX_BATCH, check_range
 
 
 class Augmentation(StrEnum):
@@ -26,10 +27,15 @@ class CorpusConfig:
     Attributes:
         path: shards (`dir/*.tar`), a JSON-lines file, or a folder holding either.
         weight: share of the stream's samples relative to the other corpora.
+        group: so many records that follow one another travel in one batch (2 for twin scenes).
     """
 
     path: str
     weight: float = 1.0
+    group: int = 1
+
+    def __post_init__(self) -> None:
+        check_range("corpora.group", self.group, 1, MAX_BATCH)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class StreamConfig:
     batch_size: int = 0
     corpora: list[CorpusConfig] = field(default_factory=list)
     augmentation: Augmentation = Augmentation.PUBLISHED
+
+    @property
+    def group(self) -> int:
+        """The least number of samples that holds whole groups of each of its corpora."""
+        return math.lcm(*(corpus.group for corpus in self.corpora))
 
 
 @dataclass(frozen=True)

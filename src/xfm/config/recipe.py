@@ -205,7 +205,7 @@ def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
     """The same data with every relative path below `root`."""
 
     def stream(config: StreamConfig) -> StreamConfig:
-        corpora = [CorpusConfig(str(root / home_path(c.path)), c.weight) for c in config.corpora]
+        corpora = [replace(c, path=str(root / home_path(c.path))) for c in config.corpora]
         return replace(config, corpora=corpora)
 
     streams = {name: stream(config) for name, config in data.streams.items()}

@@ -14,7 +14,8 @@ class TaskSizes:
 
     Attributes:
         retrieval: rows of each retrieval split (seen, combinations, objects); captions are distinct.
-        hard: retrieval rows with distractor captions of the same objects.
+        hard: retrieval rows with distractor captions that differ in a relation, place, size, count or the
+            background.
         vqa_train, vqa_test: questions; the test size holds for each split.
         reasoning_train, reasoning_test: statements about two pictures.
         grounding_train, grounding_test: referring phrases.
@@ -26,7 +27,7 @@ class TaskSizes:
     """
 
     retrieval: int = 1000
-    hard: int = 500
+    hard: int = 1000
     vqa_train: int = 12000
     vqa_test: int = 1000
     reasoning_train: int = 10000
@@ -58,6 +59,8 @@ class WorldConfig:
         vocab_size: entries of the trained tokenizer.
         scenes: pictures of one to five objects with captions and boxes.
         singles: pictures of one object with captions and boxes.
+        twins: pictures of scenes of which every two differ by one edit, with captions that are false of the
+            other; an even number.
         pictures: pictures of one object without text.
         text_lines: lines of plain text.
         objects: most objects to use, 0 for all (a smaller world learns faster).
@@ -73,8 +76,9 @@ class WorldConfig:
     image_size: int = 96
     quality: int = 90
     vocab_size: int = 3000
-    scenes: int = 16000
+    scenes: int = 12000
     singles: int = 4000
+    twins: int = 8000
     pictures: int = 3000
     text_lines: int = 30000
     objects: int = 670
@@ -86,7 +90,7 @@ class WorldConfig:
     tasks: TaskSizes = field(default_factory=TaskSizes)
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "singles", "pictures", "text_lines", "objects", "heldout_objects"):
+        for name in ("scenes", "singles", "twins", "pictures", "text_lines", "objects", "heldout_objects"):
             check_range(name, getattr(self, name), 0, MOST)
         check_range("workers", self.workers, 0, 1024)
         check_range("seed", self.seed, 0, MAX_SEED)
@@ -106,6 +110,7 @@ class WorldConfig:
             self,
             scenes=scaled(self.scenes),
             singles=scaled(self.singles),
+            twins=scaled(self.twins),
             pictures=scaled(self.pictures),
             text_lines=scaled(self.text_lines),
             scale=1.0,

@@ -39,9 +39,17 @@ def identity(*parts: bytes) -> int:
     return int.from_bytes(digest.digest(), "little", signed=True)
 
 
+DETERMINERS = frozenset({"a", "an", "the"})
+
+
 def text_identity(text: str) -> int:
-    """Identity of a normalised text."""
-    return identity(text.encode("utf-8", "surrogatepass"))
+    """Identity of what a normalised text names: "the cat", "a cat" and "cat" are the same thing.
+
+    Of texts that differ in determiners alone each fits the other's picture, so that neither is a negative. A
+    text of nothing else is itself.
+    """
+    words = [word for word in text.split() if word not in DETERMINERS] or [text]
+    return identity(" ".join(words).encode("utf-8", "surrogatepass"))
 
 
 def box_identity(picture: int, box: Box) -> int:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -154,14 +154,31 @@ def _open_stream(
                 f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
             )
     sources: list[RecordSource] = [open_source(corpus.path, kind) for corpus in setting.corpora]
+    _check_groups(name, setting, sources)
     mixture = Mixture(
         [len(source) for source in sources],
         [corpus.weight for corpus in setting.corpora],
         mix(seed, kind.number),
+        [corpus.group for corpus in setting.corpora],
     )
     return CorpusStream(
         kind, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
     )
+
+
+def _check_groups(name: str, setting: StreamConfig, sources: Sequence[RecordSource]) -> None:
+    """Refuse groups that a corpus or a batch would cut."""
+    for corpus, source in zip(setting.corpora, sources, strict=True):
+        if len(source) % corpus.group:
+            raise UserError(
+                f"{name}.corpora: {corpus.path} has {len(source)} records, which is no multiple of its group "
+                f"{corpus.group}: give the number of records that belong together, 1 for none."
+            )
+    if setting.batch_size % setting.group:
+        raise UserError(
+            f"{name}.batch_size is {setting.batch_size}, but {setting.group} records of its corpora belong "
+            f"together: give a multiple of {setting.group}."
+        )
 
 
 def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:

@@ -1,11 +1,15 @@
 """A weighted mixture of corpora with random access: position -> (corpus, index).
 
-Which corpus: positions come in blocks of 10,000 in which every corpus has a fixed number of places, shuffled
-by (seed, block). Which record: the n-th place of a corpus takes the n-th record of a shuffled epoch, so that
-an epoch shows every record once. Both are pure functions of (seed, position); nothing is stored, and a run
-may start anywhere.
+Which corpus: places come in blocks of 10,000 in which every corpus has a fixed number, shuffled by (seed,
+block). Which record: the n-th place of a corpus takes the n-th record of a shuffled epoch, so that an epoch
+shows every record once. Both are pure functions of (seed, position); nothing is stored, and a run may start
+anywhere.
+
+Records that belong together (twin scenes) are a group: groups are shuffled in place of records, and a place
+is as many positions as hold whole groups of every corpus. Without groups a place is one position.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -67,26 +71,35 @@ class Mixture:
         sizes: records in each corpus.
         weights: shares of the stream, relative to each other.
         seed: seed of the stream's order.
+        groups: of each corpus, how many records in a row belong together; its size is a multiple of that.
     """
 
-    def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
+    def __init__(
+        self, sizes: Sequence[int], weights: Sequence[float], seed: int, groups: Sequence[int] = ()
+    ) -> None:
         if len(sizes) != len(weights) or min(sizes) < 1:
             raise ValueError("a mixture needs one weight for each corpus, and no corpus may be empty")
+        self.groups = tuple(groups) or (1,) * len(sizes)
+        if any(size % group for size, group in zip(sizes, self.groups, strict=True)):
+            raise ValueError("a corpus must hold whole groups")
         self.sizes = tuple(sizes)
         self.quotas = tuple(apportion(weights))
         self.seed = seed
+        self._place = math.lcm(*self.groups)  # positions
 
     def locate(self, position: int) -> tuple[int, int]:
         """Corpus and record index at `position` (from 0, without end)."""
+        place, offset = divmod(position, self._place)
         if len(self.sizes) == 1:
-            corpus, rank = 0, position
+            corpus, rank = 0, place
         else:
-            block, place = divmod(position, BLOCK)
+            block, here = divmod(place, BLOCK)
             corpora, ranks = _block(self.quotas, self.seed, block)
-            corpus = int(corpora[place])
-            rank = block * self.quotas[corpus] + int(ranks[place])
-        epoch, rank = divmod(rank, self.sizes[corpus])
-        return corpus, shuffled(rank, self.sizes[corpus], mix(self.seed, corpus, epoch))
+            corpus = int(corpora[here])
+            rank = block * self.quotas[corpus] + int(ranks[here])
+        number, member = divmod(rank * self._place + offset, self.groups[corpus])
+        epoch, number = divmod(number, size := self.sizes[corpus] // self.groups[corpus])
+        return corpus, shuffled(number, size, mix(self.seed, corpus, epoch)) * self.groups[corpus] + member
 
 
 @lru_cache(maxsize=16)

@@ -53,7 +53,7 @@ GROUPS = (
         "again by the contrastive score plus the matching head's odds (re-ranked). Retrieval of held-out "
         "objects is near chance by construction: no training picture shows them and no caption of a "
         "picture names them, so nothing ties their names to their looks. Hard distractors are captions "
-        "with the same objects in another relation.",
+        "that differ in one thing alone: a relation, a place, a size, a count or the background.",
     ),
     Group(
         "vqa",
@@ -139,8 +139,9 @@ def metric_name(key: str) -> str:
         return _METRICS[metric]
     parts = metric.split("_")
     if task == "retrieval" and parts[0] in _DIRECTIONS and parts[1:2] and parts[1][1:].isdigit():
-        suffix = _RULES.get(parts[-1], "")
-        return f"{_DIRECTIONS[parts[0]]}, R@{parts[1][1:]}{suffix}"
+        rule, edit = ("", *parts[2:]) if parts[2:3] and parts[2] not in _RULES else (*parts[2:], "", "")[:2]
+        told = f", other {edit}" if edit else ""
+        return f"{_DIRECTIONS[parts[0]]}, R@{parts[1][1:]}{_RULES.get(rule, '')}{told}"
     if metric.startswith("accuracy_"):
         return f"questions “{metric.removeprefix('accuracy_').replace('_', ' ')}”"
     return metric.replace("_", " ")

@@ -93,11 +93,19 @@ class Reference:
 
 @dataclass(frozen=True)
 class Captioned:
-    """A picture with its caption and, in the hard split, captions that do not fit."""
+    """A picture with its caption and, in the hard split, captions that do not fit.
+
+    Attributes:
+        image: the picture.
+        caption: what fits it.
+        distractors: what does not.
+        edit: what the distractors have otherwise ("relation", "place", ...); empty if the file does not say.
+    """
 
     image: Path
     caption: str
     distractors: tuple[str, ...] = ()
+    edit: str = ""
 
 
 @dataclass(frozen=True)

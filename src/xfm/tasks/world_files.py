@@ -36,13 +36,18 @@ def read_picture_pairs(path: Path) -> list[PicturePair]:
 
 
 def read_captioned(path: Path) -> list[Captioned]:
-    """Rows `{"image", "caption"}` and, in the hard split, `"distractors": [..]`."""
-    rows = _rows(path, _IMAGE, _CAPTION, Field("distractors", "captions that do not fit", optional=True))
+    """Rows `{"image", "caption"}` and, in the hard split, `"distractors": [..]` and `"edit"`."""
+    more = (
+        Field("distractors", "captions that do not fit", optional=True),
+        Field("edit", "what the distractors have otherwise", optional=True),
+    )
+    rows = _rows(path, _IMAGE, _CAPTION, *more)
     return [
         Captioned(
             row.path("image"),
             row.text("caption"),
             tuple(row.texts("distractors")) if "distractors" in row else (),
+            row.text("edit") if "edit" in row else "",
         )
         for row in rows
     ]

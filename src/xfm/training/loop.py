@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.training import Change, TrainingConfig
+from xfm.data.rng import mix
 from xfm.data.schema import Batch, TensorFields
 from xfm.errors import UserError
 from xfm.files import writing
@@ -136,8 +137,9 @@ class _Loop(Generic[B]):
         self.precision = distributed.from_first(resolve(config.precision, process.device))
         self.optimizer = build_optimizer(model, config.optim, is_new)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        seed_all(config.seed + process.rank)
-        self.generator = seeded_generator(config.seed + process.rank, process.device)
+        seed = mix(config.seed, process.rank)
+        seed_all(seed)
+        self.generator = seeded_generator(seed, process.device)
         self.objective = distributed.wrap(_Objective(model, losses), process.device)
         self.window = Window()
         self.skipped = self.bad_in_a_row = 0

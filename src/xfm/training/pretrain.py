@@ -12,6 +12,7 @@ from xfm.config.recipe import InitConfig, Recipe, Stretch
 from xfm.config.training import Change
 from xfm.data.fingerprint import data_fingerprint
 from xfm.data.loader import PretrainingData
+from xfm.data.rng import mix
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation
@@ -191,7 +192,7 @@ class CurriculumData:
                 stretch.data,
                 vision.image_size,
                 vision.patch_size,
-                seed + phase,
+                mix(seed, phase),
                 process.rank,
                 process.world,
                 pixels,

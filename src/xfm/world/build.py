@@ -91,6 +91,9 @@ def _check(config: WorldConfig) -> None:
     for name, value, low, high in limits:
         if not low <= value <= high:
             raise UserError(f"world.{name} is {value}; choose a number from {low} to {high}.")
+    for name, number in (("twins", config.twins), ("shard_size", config.shard_size if config.twins else 0)):
+        if number % 2:
+            raise UserError(f"world.{name} is {number}; twins come in twos: choose an even number.")
     if config.objects and config.objects < max(100, 4 * config.heldout_objects):
         raise UserError(
             f"world.objects is {config.objects}; choose 0 for all, or at least 100 and four times "
@@ -197,7 +200,7 @@ def _fill(
     for result in made:
         unit = result.unit
         task = unit.split is not Split.TRAIN or unit.part not in (
-            Part.SCENES, Part.SINGLES, Part.PICTURES, Part.TEXT
+            Part.SCENES, Part.SINGLES, Part.TWINS, Part.PICTURES, Part.TEXT
         )  # fmt: skip
         name = f"tasks/{unit.part}/{unit.split}" if task else f"pretrain/{unit.part}"
         counts[name] = counts.get(name, 0) + (len(result.rows) or result.count)

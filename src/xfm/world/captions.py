@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from xfm.world import palette
 from xfm.world.grammar import NUMBERS, PLACE_PHRASES, SIZE_WORDS, counted, joined, opened, with_article
 from xfm.world.relations import RELATION_PHRASES, SIDE_PHRASES, is_between, relation_between
 from xfm.world.rng import Rng
@@ -61,7 +60,7 @@ def place_caption(rng: Rng, scene: Scene) -> str:
 
 def background_caption(rng: Rng, scene: Scene) -> str:
     """Every object, and the colour of the background."""
-    colour = palette.BACKGROUNDS[scene.background.colour][0]
+    colour = scene.background.name
     parts = joined([described(rng, group, 10) for group in _shuffled_groups(rng, scene)])
     background = f"{with_article(colour)} background"
     return rng.pick(

@@ -25,6 +25,7 @@ DOMINANT, RIVAL = 58, 25  # percent of the pixels: least for a named colour, mos
 DUPLICATE = 9  # mean absolute difference (of 255) below which two pictures are the same to the eye
 TILE = 97  # percent of opaque pixels in its own box from which a picture counts as a full-bleed tile
 ANSWERS = 200  # objects that "what" questions ask for
+RESERVED = 8  # one set of kinds in so many is for tests of scenes of the same objects
 BLEND = 40  # most percent of an object's pixels that may vanish in a background
 
 
@@ -75,6 +76,7 @@ class Catalog:
     def __init__(self, objects: Sequence[ObjectType], heldout: int, heldout_pairs: int, seed: int) -> None:
         """Hide `heldout` of the `objects`, and `heldout_pairs` thousandths of the pairs of the others."""
         self.objects = tuple(objects)
+        self._seed = seed
         order = sorted(self.objects, key=lambda o: _digest(seed, "heldout", o))
         # Simple shapes differ by colour alone: all of them are seen.
         hidden = [o for o in order if not o.colour_in_name][:heldout]
@@ -122,6 +124,15 @@ class Catalog:
         """The kinds that make a held-out pair with `a` and whose names do not clash with its own."""
         row = self._held_pair[a.index]
         return [b for b in self.seen if row[b.index] and not self.confusable(a, b)]
+
+    def reserved(self, kinds: Sequence[ObjectType]) -> bool:
+        """Whether this set of kinds is left to tests of what tells scenes of the same objects apart.
+
+        One set in eight; twin scenes of the training never show one.
+        """
+        codes = "/".join(sorted({kind.code for kind in kinds}))
+        digest = hashlib.sha256(f"{self._seed}/reserved/{codes}".encode()).digest()
+        return digest[0] % RESERVED == 0
 
     def backgrounds_for(self, kinds: Sequence[ObjectType]) -> tuple[int, ...]:
         """Backgrounds on which all `kinds` are visible; the best one if there is none. Never empty."""

@@ -15,9 +15,16 @@ from xfm.world.grammar import (
     plural,
     with_article,
 )
-from xfm.world.relations import RELATION_PHRASES, SIDE_PHRASES, Relation, places_differ, relation_between
+from xfm.world.relations import (
+    RELATION_PHRASES,
+    SIDE_PHRASES,
+    Relation,
+    excluded,
+    places_differ,
+    relation_between,
+)
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, Scene, Size
+from xfm.world.scene import Place, Scene, SceneObject, Size
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,17 @@ class Description:
 
     items: tuple[Item, ...]
     link: Link | None = None
+    background: str | None = None
 
 
-def describe(rng: Rng, scene: Scene) -> Description:
-    """A selection of the scene's facts; nothing that is said is false or follows from something else said."""
+def describe(rng: Rng, scene: Scene, places: int = 2) -> Description:
+    """A selection of the scene's facts; nothing that is said is false or follows from something else said.
+
+    Args:
+        rng: source of draws.
+        scene: the scene.
+        places: most objects whose place is told.
+    """
     groups = rng.shuffled(list(scene.groups.values()))
     members = [g[0] for g in groups]
     link = None
@@ -62,7 +76,7 @@ def describe(rng: Rng, scene: Scene) -> Description:
     for i, group in enumerate(groups):
         alone = len(group) == 1
         sized = alone and group[0].size is not Size.MEDIUM and rng.chance(30)
-        here = alone and i not in linked and placed < 2 and rng.chance(75)
+        here = alone and i not in linked and placed < places and rng.chance(75)
         placed += here
         items.append(
             Item(
@@ -85,13 +99,24 @@ def _item(rng: Rng, item: Item) -> str:
 
 def wording(rng: Rng, description: Description) -> str:
     """One of many sentences that say exactly what the description says."""
+    text = _objects(rng, description)
+    if description.background is None:
+        return text
+    background = f"{with_article(description.background)} background"
+    return rng.pick(
+        (f"{text} on {background}", f"on {background}: {text}", f"{text} in front of {background}")
+    )
+
+
+def _objects(rng: Rng, description: Description) -> str:
     items, link = description.items, description.link
     others = [item for i, item in enumerate(items) if link is None or i not in (link.first, link.second)]
     # Objects without a place come last: "a cat and a tree at the top" would place the cat too.
     others = sorted(rng.shuffled(others), key=lambda item: item.place is None)
     rest = [_item(rng, item) for item in others]
     if link is None:
-        return opened(rng.pick(("", "", "there is ", "we see ", "the picture shows ")), joined(rest))
+        opener = rng.pick(("", "", "there is ", "we see ", "the picture shows "))
+        return opened("" if description.background else opener, joined(rest))
     first, relation, second = link
     if rng.chance(50):
         first, relation, second = second, relation.inverse, first
@@ -101,6 +126,28 @@ def wording(rng: Rng, description: Description) -> str:
     else:
         text = f"{b} with {a} {SIDE_PHRASES[relation]}"
     return f"{text}, {rng.pick(('and', 'with', 'also'))} {joined(rest)}" if rest else text
+
+
+def contradicts(description: Description, scene: Scene) -> bool:
+    """Whether something that the description says is clearly false of the scene."""
+    if description.background not in (None, scene.background.name):
+        return True
+    if any(_contradicts(item, scene.groups.get(item.kind, [])) for item in description.items):
+        return True
+    if description.link is None:
+        return False
+    first, relation, second = description.link
+    a, b = (scene.groups[description.items[i].kind][0] for i in (first, second))
+    return excluded(a, relation, b, scene.image_size)
+
+
+def _contradicts(item: Item, group: Sequence[SceneObject]) -> bool:
+    """Whether what is said of a kind is clearly false of all objects of that kind."""
+    if len(group) != item.count:
+        return True
+    here = group[0]
+    sized = item.size is not None and item.size is not here.size
+    return sized or (item.place is not None and places_differ(item.place, here.place))
 
 
 # ---------------------------------------------------------------- single facts

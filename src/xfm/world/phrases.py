@@ -101,10 +101,10 @@ def by_between(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | No
 
 def by_colour(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
     """ "the red object", if nothing else shows much of that colour."""
-    from xfm.world.palette import BACKGROUNDS, COLOURS
+    from xfm.world.palette import COLOURS
 
     colour = item.kind.colour
-    if colour is None or noun not in GENERIC or BACKGROUNDS[scene.background.colour][0] == colour:
+    if colour is None or noun not in GENERIC or scene.background.name == colour:
         return None
     index = COLOURS.index(colour)
     if item.kind.shares[index] < CLEAR_SHARE:

@@ -23,6 +23,7 @@ def plan(config: WorldConfig) -> list[Unit]:
     rows: list[tuple[Part, Split, int, int]] = [
         (Part.SCENES, train, config.scenes, config.shard_size),
         (Part.SINGLES, train, config.singles, config.shard_size),
+        (Part.TWINS, train, config.twins, config.shard_size),
         (Part.PICTURES, train, config.pictures, config.shard_size),
         (Part.TEXT, train, config.text_lines, TEXT_SLICE),
         # The captions of a retrieval split are distinct: one unit makes them all.

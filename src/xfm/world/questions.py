@@ -8,7 +8,6 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
-from xfm.world import palette
 from xfm.world.catalog import Catalog, ObjectType
 from xfm.world.grammar import NUMBERS, PLACE_PHRASES, SIZE_WORDS, plural, with_article
 from xfm.world.phrases import Referrer, by_between, by_extreme, by_place, by_relation, by_size, refer
@@ -96,7 +95,7 @@ def how_many_objects(scene: Scene) -> Question:
 def colour(rng: Rng, scene: Scene) -> Question | None:
     """The colour of the background, or of an object that the question does not name."""
     if rng.chance(25):
-        name = palette.BACKGROUNDS[scene.background.colour][0]
+        name = scene.background.name
         return Question("what colour is the background?", name, QuestionKind.COLOUR)
     coloured = [o for o in scene.objects if o.kind.colour]
     if not coloured:

@@ -1,11 +1,13 @@
 """Scene graphs: which objects, how large, where, on what background. Integers only; no pixels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
+from typing import NamedTuple
 
 from xfm.world.catalog import Catalog, ObjectType
+from xfm.world.palette import BACKGROUNDS
 from xfm.world.rng import Rng
 
 
@@ -45,6 +47,11 @@ class Background:
     style: str
     shift: int
 
+    @property
+    def name(self) -> str:
+        """The name of its colour."""
+        return BACKGROUNDS[self.colour][0]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneObject:
@@ -72,6 +79,10 @@ class SceneObject:
     def y2(self) -> int:
         """Twice the y of the box's centre."""
         return 2 * self.top + self.height
+
+    def wanted(self, size: Size | None = None, place: Place | None = None) -> "Wanted":
+        """One of its kind, in another size or place if they are given."""
+        return Wanted(self.kind, self.size if size is None else size, self.place if place is None else place)
 
     @property
     def box(self) -> list[int]:
@@ -103,6 +114,14 @@ class Scene:
     def count(self, kind: ObjectType) -> int:
         """How many objects of `kind`."""
         return len(self.groups.get(kind, ()))
+
+
+class Wanted(NamedTuple):
+    """An object that a scene shall hold: what, how large, where."""
+
+    kind: ObjectType
+    size: Size
+    place: Place
 
 
 class SceneSampler:
@@ -149,6 +168,21 @@ class SceneSampler:
                 return Scene(tuple(placed), self._background(rng, kinds), self.image_size)
         raise RuntimeError(f"no room for {len(kinds)} objects")  # five small boxes always fit in nine cells
 
+    def edited(
+        self, rng: Rng, scene: Scene, gone: Sequence[SceneObject], new: Sequence[Wanted]
+    ) -> Scene | None:
+        """The scene without the objects `gone` and with new ones in its place, or None if there is no room.
+
+        Everything else stays to the pixel.
+        """
+        placed = [item for item in scene.objects if item not in gone]
+        for kind, size, place in new:
+            found = self._fitted(rng, kind, size, [place], placed, tries=12)
+            if found is None:
+                return None
+            placed.append(found)
+        return replace(scene, objects=tuple(placed))
+
     def _sizes(self, rng: Rng, count: int, shrink: bool) -> list[Size]:
         if shrink:
             return [Size.SMALL] * count
@@ -166,23 +200,32 @@ class SceneSampler:
         cells = rng.shuffled(tuple(Place))
         placed: list[SceneObject] = []
         for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
-            side = rng.pick(SIDES[size]) * self.image_size // 96
-            width, height = kind.scaled(side)
-            found = None
-            for cell in cells:
-                for _ in range(3):
-                    left = self._position(rng, width, cell % 3)
-                    top = self._position(rng, height, cell // 3)
-                    if all(_apart(left, top, width, height, other) for other in placed):
-                        found = SceneObject(kind, size, left, top, width, height, cell)
-                        break
-                if found:
-                    break
+            found = self._fitted(rng, kind, size, cells, placed)
             if found is None:
                 return None
             placed.append(found)
             cells.remove(found.place)
         return placed
+
+    def _fitted(
+        self,
+        rng: Rng,
+        kind: ObjectType,
+        size: Size,
+        cells: Sequence[Place],
+        placed: Sequence[SceneObject],
+        tries: int = 3,
+    ) -> SceneObject | None:
+        """An object in the first of the cells in which it touches nothing, or None if there is none."""
+        side = rng.pick(SIDES[size]) * self.image_size // 96
+        width, height = kind.scaled(side)
+        for cell in cells:
+            for _ in range(tries):
+                left = self._position(rng, width, cell % 3)
+                top = self._position(rng, height, cell // 3)
+                if all(_apart(left, top, width, height, other) for other in placed):
+                    return SceneObject(kind, size, left, top, width, height, cell)
+        return None
 
     def _position(self, rng: Rng, length: int, third: int) -> int:
         """Start of an interval of `length` pixels whose centre lies clearly in `third` of the side."""

@@ -7,7 +7,6 @@ either role: neither the text nor one picture alone tells the label.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xfm.world import palette
 from xfm.world.catalog import ObjectType
 from xfm.world.grammar import NUMBERS, PLACE_PHRASES, plural, with_article
 from xfm.world.relations import RELATION_PHRASES, places_differ, relation_between
@@ -119,7 +118,7 @@ def side_background(rng: Rng, maker: PairMaker) -> list[Statement]:
     a, b = maker.scene(rng, []), maker.scene(rng, [])
     if a.background.colour == b.background.colour:
         return []
-    colour = palette.BACKGROUNDS[a.background.colour][0]
+    colour = a.background.name
     form = rng.pick(
         ("the background of the {side} picture is {{}}", "the {side} picture has {{article}} background")
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from xfm.world.captions import caption
 from xfm.world.catalog import Catalog, ObjectType
-from xfm.world.distractors import hard_caption
+from xfm.world.distractors import EDITS, hard_caption
 from xfm.world.names import OTHER
 from xfm.world.pairs import TextPair, entailments, paraphrases
 from xfm.world.phrases import RELATIONAL, refer
@@ -14,6 +14,7 @@ from xfm.world.rng import Rng
 from xfm.world.scene import Scene
 from xfm.world.splits import KindChooser, Split
 from xfm.world.statements import PairMaker, statements
+from xfm.world.twins import Edit
 from xfm.world.units import (
     Made,
     Maker,
@@ -24,6 +25,7 @@ from xfm.world.units import (
     make_scenes,
     make_singles,
     make_text,
+    make_twins,
 )
 
 _RETRIEVAL_OBJECTS = ((2, 25), (3, 40), (4, 25), (5, 10))
@@ -48,15 +50,21 @@ def make_retrieval(studio: Studio, unit: Unit) -> Made:
 
 
 def _make_hard(studio: Studio, unit: Unit) -> Made:
+    """Captions with distractors, every kind of edit as often; scenes of kinds that no twins show."""
     rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
     while len(made.rows) < unit.rows:
-        scene = studio.sampler.place(rng, chooser.choose(rng, rng.pick((2, 3, 3, 4)), repeat=0))
-        hard = hard_caption(rng, scene)
+        edit = EDITS[len(made.rows) % len(EDITS)]
+        kinds = chooser.choose(rng, rng.pick((2, 3, 3, 4)), repeat=100 if edit is Edit.COUNT else 0)
+        if not studio.catalog.reserved(kinds):
+            continue
+        scene = studio.sampler.place(rng, kinds)
+        hard = hard_caption(rng, scene, edit)
         if hard is not None:
             row = {
                 "image": studio.save(made, scene),
                 "caption": hard.caption,
                 "distractors": hard.distractors,
+                "edit": hard.edit.value,
             }
             made.rows.append(row)
     return made
@@ -202,6 +210,7 @@ def _texts(unit: Unit, made: Made, field: str) -> list[str]:
 MAKERS: dict[Part, Maker] = {
     Part.SCENES: make_scenes,
     Part.SINGLES: make_singles,
+    Part.TWINS: make_twins,
     Part.PICTURES: make_pictures,
     Part.TEXT: make_text,
     Part.RETRIEVAL: make_retrieval,

@@ -17,6 +17,7 @@ from xfm.world.rng import Rng
 from xfm.world.scene import Scene, SceneSampler
 from xfm.world.splits import KindChooser, Split
 from xfm.world.storage import ShardWriter, to_json
+from xfm.world.twins import TwinMaker
 
 CAPTIONS = 4
 # Objects per scene of the pre-training shards, with weights.
@@ -29,6 +30,7 @@ class Part(StrEnum):
     SCENES = "scenes"
     SINGLES = "singles"
     PICTURES = "pictures"
+    TWINS = "twins"
     TEXT = "text"
     RETRIEVAL = "retrieval"
     VQA = "vqa"
@@ -172,6 +174,21 @@ def _round(studio: Studio, unit: Unit) -> Iterator[int]:
         while position // size == lap:
             yield order[position % size]
             position += 1
+
+
+def make_twins(studio: Studio, unit: Unit) -> Made:
+    """A shard of twin scenes with captions, one after the other; `unit.rows` counts both."""
+    rng, made = studio.rng(unit), Made(unit, count=unit.rows)
+    maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN))
+    with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
+        for i in range(0, unit.rows, 2):
+            twins, told = maker.make(rng)
+            for place, (scene, texts) in enumerate(zip(twins.scenes, told, strict=True)):
+                key = f"{unit.part}-{unit.index:05d}-{i + place:05d}"
+                shard.add(f"{key}.jpg", studio.encode(scene))
+                shard.add(f"{key}.json", to_json({"captions": texts}).encode())
+                made.texts += texts[:2]
+    return made
 
 
 def make_text(studio: Studio, unit: Unit) -> Made:

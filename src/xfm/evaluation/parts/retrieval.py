@@ -67,10 +67,10 @@ def _examples(
 
 
 def run_hard(context: Context) -> PartResult:
-    """Does a picture prefer its caption to those with the same objects in another relation?
+    """Does a picture prefer its caption to those that differ in a relation, a place, a size, ...?
 
-    `text_r1` is by contrastive score, `text_r1_rerank` and `text_r1_matching` with the matching head. Chance
-    is the mean of 1 / (1 + number of distractors).
+    `text_r1` is by contrastive score, `text_r1_rerank` and `text_r1_matching` with the matching head; of each
+    kind of edit too (`text_r1_matching_relation`). Chance is the mean of 1 / (1 + number of distractors).
     """
     result, encoder, seed = PartResult(), context.encoder, context.config.seed
     rows = context.rows(read_captioned, "retrieval", "hard", context.config.retrieval.hard_rows)
@@ -87,11 +87,16 @@ def run_hard(context: Context) -> PartResult:
         "text_r1_rerank": rerank_scores(itc, logits, encoder.model.temperature.item()),
         "text_r1_matching": logits[:, 1],
     }
-    chance = float(np.mean([1.0 / size for size in sizes]))
     ends = np.cumsum(sizes)[:-1]
     by_rule = {name: np.split(scores, ends) for name, scores in rules.items()}
+    chances = np.array([1.0 / size for size in sizes])
+    edits = np.array([row.edit for row in rows])
     for name, scores in by_rule.items():
-        result.add(f"retrieval/hard/{name}", prefers_first(scores).mean(), chance, len(rows), seed)
+        right = prefers_first(scores)
+        result.add(f"retrieval/hard/{name}", right.mean(), chances.mean(), len(rows), seed)
+        for edit in dict.fromkeys(filter(None, edits.tolist())):
+            of = edits == edit
+            result.add(f"retrieval/hard/{name}_{edit}", right[of].mean(), chances[of].mean(), of.sum(), seed)
     reranked = by_rule["text_r1_rerank"]
     for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):
         scores = reranked[place]

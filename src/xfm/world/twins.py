@@ -1,0 +1,167 @@
+"""Twin scenes: two scenes that differ by one edit, each told so that it is false of the other.
+
+Scenes that are drawn independently almost never show the same objects, so that the objects' names alone tell
+a picture from the others of its batch. Of twins, only what the edit changed tells them apart.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from xfm.world.catalog import ObjectType
+from xfm.world.facts import contradicts, describe, wording
+from xfm.world.relations import places_differ, relation_between
+from xfm.world.rng import Rng
+from xfm.world.scene import Place, Scene, SceneSampler, Size, Wanted
+from xfm.world.splits import KindChooser
+
+MOST_ALIKE, MOST_OBJECTS = 3, 5
+_TRIES = 40  # descriptions of which one must tell the twins apart
+
+
+class Edit(StrEnum):
+    """What tells two scenes apart.
+
+    relation: two objects traded places.
+    place: an object is elsewhere.
+    size: an object is small in one and large in the other.
+    count: an object occurs once more or less.
+    background: the background has another colour.
+    object: another object stands in the place of one.
+    """
+
+    RELATION = "relation"
+    PLACE = "place"
+    SIZE = "size"
+    COUNT = "count"
+    BACKGROUND = "background"
+    OBJECT = "object"
+
+
+class Twins(NamedTuple):
+    """Two scenes and what was done to the first to make the second."""
+
+    edit: Edit
+    scenes: tuple[Scene, Scene]
+
+
+class TwinMaker:
+    """Makes twins of the kinds of one split.
+
+    Args:
+        sampler: places what changes.
+        kinds: chooses what the scenes show.
+    """
+
+    def __init__(self, sampler: SceneSampler, kinds: KindChooser) -> None:
+        self.sampler = sampler
+        self.kinds = kinds
+        self._edits: dict[Edit, Callable[[Rng, Scene], tuple[Scene, Scene | None] | None]] = {
+            Edit.RELATION: self._exchange,
+            Edit.PLACE: self._move,
+            Edit.SIZE: self._resize,
+            Edit.COUNT: self._recount,
+            Edit.BACKGROUND: self._repaint,
+            Edit.OBJECT: self._replace,
+        }
+
+    def make(self, rng: Rng) -> tuple[Twins, tuple[list[str], list[str]]]:
+        """Twins and up to four captions of each that are true of it and false of the other."""
+        while True:
+            kinds = self.kinds.choose(rng, rng.weighted(NUMBERS), repeat=20)
+            edit = rng.weighted(EDITS)
+            if self.sampler.catalog.reserved(kinds):
+                continue
+            made = self._edits[edit](rng, self.sampler.place(rng, kinds))
+            if made is None or made[1] is None or self.sampler.catalog.reserved(_kinds(made[1])):
+                continue
+            twins = Twins(edit, (made[0], made[1]))
+            first, second = twins.scenes
+            told = (told_apart(rng, first, second), told_apart(rng, second, first))
+            if all(told):
+                return twins, told
+
+    def _exchange(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
+        pair = rng.sample(scene.singles, 2)
+        if len(pair) < 2 or relation_between(pair[0], pair[1], scene.image_size) is None:
+            return None
+        a, b = pair
+        new = [Wanted(a.kind, a.size, b.place), Wanted(b.kind, b.size, a.place)]
+        return scene, self.sampler.edited(rng, scene, pair, new)
+
+    def _move(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
+        if not scene.singles:
+            return None
+        item = rng.pick(scene.singles)
+        taken = {other.place for other in scene.objects}
+        free = [place for place in Place if place not in taken and places_differ(place, item.place)]
+        if not free:
+            return None
+        return scene, self.sampler.edited(rng, scene, [item], [item.wanted(place=rng.pick(free))])
+
+    def _resize(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
+        if not scene.singles:
+            return None
+        item = rng.pick(scene.singles)
+        sizes = rng.shuffled((Size.SMALL, Size.LARGE))
+        first = self.sampler.edited(rng, scene, [item], [item.wanted(size=sizes[0])])
+        if first is None:
+            return None
+        return first, self.sampler.edited(rng, first, first.groups[item.kind], [item.wanted(size=sizes[1])])
+
+    def _recount(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
+        item = rng.pick(scene.objects)
+        if scene.count(item.kind) > 1 and rng.chance(50):
+            return scene, self.sampler.edited(rng, scene, [item], [])
+        taken = {other.place for other in scene.objects}
+        if scene.count(item.kind) == MOST_ALIKE or len(scene.objects) == MOST_OBJECTS:
+            return None
+        place = rng.pick([place for place in Place if place not in taken])
+        return scene, self.sampler.edited(rng, scene, [], [item.wanted(place=place)])
+
+    def _repaint(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
+        now = scene.background.colour
+        others = [c for c in self.sampler.catalog.backgrounds_for(_kinds(scene)) if c != now]
+        if not others:
+            return None
+        return scene, replace(scene, background=replace(scene.background, colour=rng.pick(others)))
+
+    def _replace(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
+        if not scene.singles:
+            return None
+        item, catalog = rng.pick(scene.singles), self.sampler.catalog
+        kind = self.kinds.kind(rng)
+        others = [other for other in _kinds(scene) if other is not item.kind]
+        if catalog.confusable(kind, item.kind) or not all(catalog.compatible(kind, o) for o in others):
+            return None
+        if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
+            return None
+        return scene, self.sampler.edited(rng, scene, [item], [Wanted(kind, item.size, item.place)])
+
+
+def _kinds(scene: Scene) -> list[ObjectType]:
+    return list(scene.groups)
+
+
+# Objects a scene, and edits, with weights. What a name tells is learned from all scenes: edits that change
+# one are rare.
+NUMBERS = ((2, 40), (3, 38), (4, 22))
+EDITS = (
+    (Edit.RELATION, 42), (Edit.PLACE, 24), (Edit.SIZE, 10), (Edit.COUNT, 10), (Edit.BACKGROUND, 8),
+    (Edit.OBJECT, 6),
+)  # fmt: skip
+
+
+def told_apart(rng: Rng, scene: Scene, other: Scene, count: int = 4) -> list[str]:
+    """Up to `count` different captions of a scene that are clearly false of the other; maybe none."""
+    found: dict[str, None] = {}
+    for _ in range(_TRIES):
+        told = describe(rng, scene, places=rng.pick((1, 2, 3)))
+        if scene.background.colour != other.background.colour:
+            told = replace(told, background=scene.background.name)
+        if contradicts(told, other):
+            found.setdefault(wording(rng, told))
+        if len(found) == count:
+            break
+    return list(found)
