@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.training import Grouping, OptimConfig, Schedule
+from xfm.training.muon import BatchedMuon
 from xfm.training.published_optim import (
     PublishedAdamW,
     is_decayed_as_published,
@@ -80,8 +81,9 @@ def build_optimizer(
     groups = _groups(matrices, config, is_new, factors)
     for group in groups:
         group["lr_scale"] *= config.muon_lr / config.lr
-    muon = torch.optim.Muon(groups, lr=config.muon_lr, adjust_lr_fn="match_rms_adamw")
-    return Composite([_adamw(_groups(others, config, is_new, factors), config), muon])
+    return Composite(
+        [_adamw(_groups(others, config, is_new, factors), config), BatchedMuon(groups, config.muon_lr)]
+    )
 
 
 class Composite(torch.optim.Optimizer):

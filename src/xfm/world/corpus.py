@@ -53,20 +53,14 @@ class Corpus:
         return f"{wording(rng, told)}. {wording(rng, told)}."
 
     def _consequence(self, rng: Rng, pool: Sequence[ObjectType]) -> str:
-        """A description and facts that follow, or a question about one with its answer."""
+        """A description and two facts that follow from it.
+
+        Nothing false is stated and no label told: whether a fact follows is what entailment tests.
+        """
         scene = self.sampler.place(rng, self.sampler.choose(rng, rng.weighted(COUNTS), pool))
         told = describe(rng, scene)
-        text = wording(rng, told)
-        if rng.chance(50):
-            follow = [change(rng, told, self.catalog, pool) for _ in range(2)]
-            return f"{text}. " + " ".join(f"{f.state(rng, told)}." for f in follow)
-        claim = change(rng, told, self.catalog, pool)
-        true = rng.chance(50)
-        statement = claim.state(rng, claim.before if true else claim.after)
-        forms = ("{}. {}: {}.", "{}. is it true that {}? {}.")
-        form = rng.below(2)
-        answer = (("true", "false"), ("yes", "no"))[form][0 if true else 1]
-        return forms[form].format(text, statement, answer)
+        facts = [change(rng, told, self.catalog, pool) for _ in range(2)]
+        return f"{wording(rng, told)}. " + " ".join(f"{fact.state(rng, told)}." for fact in facts)
 
     def _about(self, rng: Rng) -> str:
         """What an object is: half of these lines are about held-out objects."""
