@@ -28,7 +28,7 @@ def test_it_is_torchs_muon_number_for_number() -> None:
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 60)])
 def test_singular_values_come_near_one(shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    found = orthogonalised(torch.randn(shape).bfloat16(), 3.4445, -4.7750, 2.0315, 5).float()
+    found = orthogonalised(torch.randn(shape).bfloat16(), (3.4445, -4.7750, 2.0315), 5).float()
     values = torch.linalg.svdvals(found)
     assert values.min() > 0.3
     assert values.max() < 1.4

@@ -44,19 +44,19 @@ class BatchedMuon(torch.optim.Muon):
                 state["momentum_buffer"] = torch.zeros_like(gradient)
             buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
             directions.append(_wide(gradient.lerp(buffer, momentum)).bfloat16())
-        updates = orthogonalised(torch.stack(directions), *group["ns_coefficients"], group["ns_steps"])
+        updates = orthogonalised(torch.stack(directions), group["ns_coefficients"], group["ns_steps"])
         size = 0.2 * max(matrices[0].shape) ** 0.5
         for matrix, update in zip(matrices, updates, strict=True):
             matrix.mul_(1 - lr * group["weight_decay"])
             _wide(matrix).add_(update, alpha=-lr * size)
 
 
-def orthogonalised(matrices: Tensor, a: float, b: float, c: float, steps: int) -> Tensor:
+def orthogonalised(matrices: Tensor, polynomial: tuple[float, float, float], steps: int) -> Tensor:
     """Matrices with singular values near 1: a Newton-Schulz iteration of the fifth order.
 
     Args:
         matrices: [N, R, C] bfloat16 with R at most C.
-        a, b, c: coefficients of the polynomial.
+        polynomial: coefficients of x, x^3 and x^5.
         steps: iterations.
 
     Returns:
@@ -66,6 +66,7 @@ def orthogonalised(matrices: Tensor, a: float, b: float, c: float, steps: int) -
     """
     norms = torch.stack([matrix.norm() for matrix in matrices])  # as one reduction each: same rounding as one
     found = matrices / norms.clamp(min=1e-7)[:, None, None]
+    a, b, c = polynomial
     for _ in range(steps):
         gram = found @ found.mT
         found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
