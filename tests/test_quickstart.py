@@ -75,7 +75,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     stages = Stages()
     monkeypatch.setattr("xfm.world.build_world", stages.build_world)
     monkeypatch.setattr("xfm.training.pretrain.pretrain", stages.pretrain)
-    monkeypatch.setattr("xfm.evaluation.run.evaluate", stages.evaluate)
+    monkeypatch.setattr("xfm.evaluation.suite.evaluate", stages.evaluate)
     monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.5)
     return stages
 

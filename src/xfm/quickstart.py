@@ -82,7 +82,7 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
 def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.evaluation.kept_models import kept_models, listing, use_command
-    from xfm.evaluation.run import evaluate
+    from xfm.evaluation.suite import evaluate
     from xfm.reports.stored import stored_flags
     from xfm.reports.summary import summary
     from xfm.training.flags import last_lines, recommended_steps

@@ -7,7 +7,7 @@ from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.reports.written import page_of
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.evaluation.flags import flags_of
-from xfm.evaluation.run import evaluate
+from xfm.evaluation.suite import evaluate
 from xfm.reports.scores import REQUIRED_KEYS, Score
 from xfm.reports.stored import stored_flags
 from xfm.training.flags import Flag, What

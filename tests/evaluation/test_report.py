@@ -15,7 +15,7 @@ from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation.examples import pick_examples
 from xfm.evaluation.report import phase_ends, small_run, write_report
-from xfm.evaluation.run import evaluate
+from xfm.evaluation.suite import evaluate
 from xfm.reports.charts import read_log
 from xfm.reports.labels import is_bound, loss_name
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores

@@ -8,7 +8,7 @@ import pytest
 
 from tests.evaluation.conftest import CONFIG
 from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
-from xfm.evaluation.run import fingerprint
+from xfm.evaluation.suite import fingerprint
 from xfm.reports.stored import read_part
 
 

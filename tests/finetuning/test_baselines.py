@@ -18,7 +18,7 @@ from tests.reports.written import page_of
 from xfm.finetuning.baselines import material, texts
 from xfm.finetuning.baselines.linear import PENALTIES, Rows, logistic, ridge
 from xfm.finetuning.baselines.material import Material, TooSlow
-from xfm.finetuning.baselines.run import strong_baselines
+from xfm.finetuning.baselines.strong import strong_baselines
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.finetuning.leaderboard import Sort, Use
 from xfm.tasks.image_classification import ImageClassificationTask

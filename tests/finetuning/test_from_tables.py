@@ -32,7 +32,7 @@ from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.tasks import task_spec
 from xfm.errors import UserError
-from xfm.finetuning.baselines.run import BASELINES
+from xfm.finetuning.baselines.strong import BASELINES
 from xfm.finetuning.from_rows import finetune_rows
 from xfm.finetuning.leaderboard import Leaderboard, Sort
 from xfm.reports.scores import read_scores

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from tests.evaluation.tiny import tiny_task
-from xfm.finetuning.baselines.run import Found, scored
+from xfm.finetuning.baselines.strong import Found, scored
 from xfm.finetuning.leaderboard import Leaderboard, Place, Sort, System, Use, leaderboard, verdict
 from xfm.tasks.base import Task
 from xfm.tasks.rows import LabelledText

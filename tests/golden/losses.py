@@ -20,9 +20,9 @@ from xfm.modeling.task_models import (
     TextClassifier,
 )
 from xfm.objectives.bbox import box_losses
+from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.itm import Negatives
 from xfm.objectives.mim import mim_loss
-from xfm.objectives.retrieval import retrieval_losses
 from xfm.objectives.sequences import sequence_losses
 from xfm.objectives.step import pretraining_losses
 from xfm.tasks.class_task import classification_losses, regression_losses

@@ -25,8 +25,8 @@ from xfm.objectives import fused
 from xfm.objectives.bbox import generalised_iou
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itm import sampling_weights
-from xfm.objectives.rows import Rows, pair_rows, region_rows
 from xfm.objectives.sequences import sequence_losses
+from xfm.objectives.text_rows import Rows, pair_rows, region_rows
 from xfm.retrieval.ranks import match_both
 from xfm.tasks.answers import rank_as_published
 

@@ -203,7 +203,7 @@ def test_a_gallery_serves_many_calls_and_forgets_what_does_not_fit(
     paths = [tmp_path / name for name in photos(tmp_path, 6)]
     whole = search(texts(3), gallery=search.gallery(images=paths))  # type: ignore[attr-defined]
     assert whole[0][0]["image"] == str(paths[whole[0][0]["index"]])
-    monkeypatch.setattr("xfm.inference.retrieval.GALLERY_KEPT", 1)
+    monkeypatch.setattr("xfm.inference.gallery.GALLERY_KEPT", 1)
     small = search.gallery(images=paths)  # type: ignore[attr-defined]
     same(search(texts(3), gallery=small), whole)
     same([search(text, gallery=small) for text in texts(3)], whole)

@@ -29,7 +29,7 @@ from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.predict.output import bad_file, gallery_file, open_answers, settings_file
 from xfm.inference.predict.reading import Reading
-from xfm.inference.predict.run import predict
+from xfm.inference.predict.whole_files import predict
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])

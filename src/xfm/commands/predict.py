@@ -20,7 +20,7 @@ from xfm.inference.predict.inputs import add_inputs, chosen_source
 if TYPE_CHECKING:
     from xfm.inference.base import Pipeline
     from xfm.inference.predict.reading import RowSource
-    from xfm.inference.predict.run import Outcome
+    from xfm.inference.predict.whole_files import Outcome
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -118,8 +118,8 @@ def run(chosen: Namespace) -> None:
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.predict.reading import Reading
-    from xfm.inference.predict.run import predict
     from xfm.inference.predict.sources import open_source
+    from xfm.inference.predict.whole_files import predict
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
@@ -164,10 +164,10 @@ def _print(
 ) -> None:
     """Answer on standard output."""
     from xfm.data.left_out import LeftOut, left_out_lines
+    from xfm.inference.gallery import Retrieval
     from xfm.inference.predict.direct import OneRow
     from xfm.inference.predict.printed import print_answers
-    from xfm.inference.predict.run import read_gallery
-    from xfm.inference.retrieval import Retrieval
+    from xfm.inference.predict.whole_files import read_gallery
 
     gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
     if isinstance(pipe, Retrieval) and gallery is not None:

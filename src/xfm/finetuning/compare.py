@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.material import LEAST_BUDGET, Material
-from xfm.finetuning.baselines.run import Found, scored, strong_baselines
+from xfm.finetuning.baselines.strong import Found, scored, strong_baselines
 from xfm.finetuning.leaderboard import THIS_MODEL, Leaderboard, Sort, System, leaderboard
 from xfm.finetuning.session import Session
 from xfm.metrics.calibration import Calibration, calibration

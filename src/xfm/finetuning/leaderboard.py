@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.finetuning.baselines.run import Found
+from xfm.finetuning.baselines.strong import Found
 from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
     differ,

@@ -18,7 +18,7 @@ from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.finetuning.adapt import merge
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.baselines.run import Found, scored
+from xfm.finetuning.baselines.strong import Found, scored
 from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.start import LONGEST, fitting_length, head_width, load_base, text_limit
 from xfm.finetuning.tuning_run import TuningRun, tune

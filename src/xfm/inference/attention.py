@@ -18,7 +18,7 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.inference.drawing import draw_heat, sheet
-from xfm.inference.pictures import PictureReader
+from xfm.inference.picture_inputs import PictureReader
 from xfm.modeling.attention import join_heads, padding_bias, split_heads
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.fusion import CrossAttention, FusionLayer

@@ -27,7 +27,7 @@ from xfm.inference.items import (
     read_field,
     warned_once,
 )
-from xfm.inference.pictures import PictureReader
+from xfm.inference.picture_inputs import PictureReader
 
 Answer = TypeVar("Answer")
 Ready = TypeVar("Ready")

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from xfm.config.pipelines import UrlRules
 from xfm.errors import UserError
-from xfm.inference.pictures import original
+from xfm.inference.picture_inputs import original
 
 LEAST_SIDE = 480  # smaller pictures are enlarged, or no text would be readable beside their boxes
 LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that more would be readable

@@ -11,7 +11,7 @@ from torch import Tensor
 from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
 from xfm.data.tokenizer import Tokenizer
-from xfm.inference.pictures import Picture
+from xfm.inference.picture_inputs import Picture
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM

@@ -15,7 +15,7 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.tables.embedded import pictures_in
 from xfm.errors import UserError
 from xfm.inference.items import by_field, call, field_names, is_single
-from xfm.inference.pictures import is_picture
+from xfm.inference.picture_inputs import is_picture
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.sources import FolderRows
 

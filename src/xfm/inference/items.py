@@ -11,7 +11,7 @@ from torch import Tensor
 from xfm.config.task_spec import Field, Holds
 from xfm.data.records import is_text
 from xfm.errors import UserError, suggest
-from xfm.inference.pictures import Picture, PictureReader, is_picture
+from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
 
 Told = Callable[[int, str], None]
 """Is told the number of an input and what is wrong with it."""

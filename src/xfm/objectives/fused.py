@@ -16,7 +16,7 @@ from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import Named
-from xfm.objectives.rows import Rows
+from xfm.objectives.text_rows import Rows
 from xfm.objectives.tokens import masked_token_loss
 
 

@@ -9,7 +9,7 @@ from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
 from xfm.objectives.losses import Losses, Named
 from xfm.objectives.mim import mim_loss
-from xfm.objectives.rows import pair_rows, region_rows
+from xfm.objectives.text_rows import pair_rows, region_rows
 from xfm.objectives.tokens import masked_token_loss
 from xfm.objectives.vision_text import Gather, vision_text_losses
 

@@ -17,7 +17,7 @@ from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import contrastive_loss
 from xfm.objectives.itm import draw_negatives
 from xfm.objectives.losses import Named
-from xfm.objectives.rows import Rows
+from xfm.objectives.text_rows import Rows
 
 Gather = Callable[[Tensor], Tensor]
 """Concatenates a tensor over all processes, with gradient; the identity on one process."""

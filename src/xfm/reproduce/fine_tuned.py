@@ -18,9 +18,9 @@ from xfm.finetuning.start import load_base
 from xfm.reports.stored import METRICS
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
+from xfm.reproduce.ranking import evaluate_retrieval
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.readable import readable
-from xfm.reproduce.retrieval import evaluate_retrieval
 from xfm.reproduce.score.rules import Metrics
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xfm.config.linear import Colours, FeatureConfig, Framing, LinearEvaluationConfig, Method
-from xfm.frozen.run import LabelledSplits, evaluate_frozen
-from xfm.frozen.zero_shot_run import evaluate_zero_shot as classify_by_prompts
+from xfm.frozen.scoring import LabelledSplits, evaluate_frozen
+from xfm.frozen.zero_shot_scoring import evaluate_zero_shot as classify_by_prompts
 from xfm.reports.scores import Score
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
@@ -20,7 +20,7 @@ def evaluate_linear(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Set
     The published head is trained too where the recipe says so (`head_accuracy`).
 
     Raises:
-        UserError: see `xfm.frozen.run.evaluate_frozen`.
+        UserError: see `xfm.frozen.scoring.evaluate_frozen`.
     """
     (split,) = corpus.scored
     rows = corpus.train

@@ -27,8 +27,8 @@ from xfm.metrics.recalls import (
 from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Retriever
+from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.losses import Losses
-from xfm.objectives.retrieval import retrieval_losses
 from xfm.retrieval.ranks import rank
 from xfm.tasks.cases import Case
 from xfm.tasks.described import DescribedTask

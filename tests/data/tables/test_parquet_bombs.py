@@ -17,7 +17,7 @@ from tests.refusals import expect_refusal
 from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
 from xfm.errors import UserError
-from xfm.reproduce.files.rows import read_hub
+from xfm.reproduce.files.readers import read_hub
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -16,8 +16,8 @@ from tests.official.corpora import written
 from tests.official.glue import write_glue, write_parquet
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.reproduce.files.pictures import unpacked
-from xfm.reproduce.files.rows import hub_classes, hub_rows, integer, read_hub
+from xfm.reproduce.files.readers import hub_classes, hub_rows, integer, read_hub
+from xfm.reproduce.files.unpacked import unpacked
 from xfm.reproduce.read.glue import GlueTask, read_glue
 from xfm.reproduce.read.imagenet import read_imagenet
 

@@ -9,7 +9,7 @@ from xfm.files import writing
 from xfm.inference.base import Pipeline
 from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
-from xfm.inference.pictures import original
+from xfm.inference.picture_inputs import original
 from xfm.inference.predict.reading import InputRow
 from xfm.results_folder import Maker, free_name, sign, signed_by, unused
 

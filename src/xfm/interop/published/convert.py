@@ -13,9 +13,9 @@ from xfm.config.model import ModelConfig
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.errors import UserError
+from xfm.interop.published.fates import Fate, Line, Report, lines
 from xfm.interop.published.file import PublishedFile, read_published
 from xfm.interop.published.names import TASK_PREFIX, Entry, layout
-from xfm.interop.published.report import Fate, Line, Report, lines
 from xfm.interop.published.sizes import model_config, task_candidates
 from xfm.interop.published.spare import Spare, spare
 from xfm.modeling.folder import Preprocessing

@@ -13,7 +13,7 @@ from typing import Any
 
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.reproduce.files.rows import chosen, need_parquet, parquet_files, read_hub, read_tsv, string
+from xfm.reproduce.files.readers import chosen, need_parquet, parquet_files, read_hub, read_tsv, string
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import LabelledText
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from xfm.data.tables.folder import read_folder
 from xfm.errors import UserError
 from xfm.files import read_text
-from xfm.reproduce.files.pictures import CACHE, parquet_pictures
-from xfm.reproduce.files.rows import parquet_files
+from xfm.reproduce.files.readers import parquet_files
+from xfm.reproduce.files.unpacked import CACHE, parquet_pictures
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import Labelled
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from xfm.data.pictures import picture_suffix
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
-from xfm.reproduce.files.rows import (
+from xfm.reproduce.files.readers import (
     hub_classes,
     hub_rows,
     need_parquet,

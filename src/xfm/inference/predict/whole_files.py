@@ -13,6 +13,7 @@ from xfm.config.tasks import EMBED
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
+from xfm.inference.gallery import Gallery, Retrieval
 from xfm.inference.matching import Grounding
 from xfm.inference.predict.answering import answered_rows, claim
 from xfm.inference.predict.direct import OneRow
@@ -29,7 +30,6 @@ from xfm.inference.predict.output import (
 )
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 from xfm.inference.predict.sources import FolderRows, open_source
-from xfm.inference.retrieval import Gallery, Retrieval
 
 
 @dataclass(frozen=True)

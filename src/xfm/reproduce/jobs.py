@@ -22,8 +22,8 @@ from xfm.reproduce.fine_tuned import evaluate_fine_tuned
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.frozen import evaluate_linear, evaluate_zero_shot_pictures
 from xfm.reproduce.published import Protocol
+from xfm.reproduce.ranking import evaluate_zero_shot_retrieval
 from xfm.reproduce.results import DETAILS, LEFT_OUT, OFFICIAL, left_out_notes, read_all
-from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
 from xfm.results_folder import Maker, free_name, model_mark, require_free, sign
 

@@ -20,11 +20,11 @@ from xfm.reproduce.benchmarks import BENCHMARKS
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned, fine_tuned_task
 from xfm.reproduce.found import RUN, Setting
 from xfm.reproduce.frozen import evaluate_linear
+from xfm.reproduce.jobs import OWNER, TABLE, find_jobs, run_jobs
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.read.image_sets import ImageSet
 from xfm.reproduce.results import DETAILS, OFFICIAL, read_all
-from xfm.reproduce.run import OWNER, TABLE, find_jobs, run_jobs
 from xfm.tasks.classes import Labels
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import Labelled

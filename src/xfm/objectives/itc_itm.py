@@ -12,7 +12,7 @@ from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.itm import draw_negatives
 from xfm.objectives.losses import Named
-from xfm.objectives.rows import Rows
+from xfm.objectives.text_rows import Rows
 from xfm.objectives.vision_text import Gather
 
 

@@ -20,7 +20,7 @@ from xfm.inference.batches import Batch, as_captions, cut
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.given import ABSENT, gallery_of
 from xfm.inference.items import InputError, Told, warned_once
-from xfm.inference.pictures import Picture, PictureReader
+from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.modeling.features import Encoder
 from xfm.modeling.states import States
 from xfm.retrieval.search import match, rerank_scores, shortlist
