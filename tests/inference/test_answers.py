@@ -25,7 +25,7 @@ from xfm.modeling.task_models import (
 )
 from xfm.retrieval.search import rerank_scores
 from xfm.tasks.answers import AnswerList
-from xfm.tasks.pictures import normalise, squash
+from xfm.tasks.pictures import model_pixels, squash
 
 WIDE = {"rtol": 0.0, "atol": 1e-5}
 
@@ -38,7 +38,7 @@ def _without_gradients() -> Any:
 
 def pixels(found: Pretrained, shown: list[Image.Image]) -> Tensor:
     squashed = [squash(to_uint8(picture), found.preprocessing) for picture in shown]
-    return normalise(torch.stack(squashed), found.preprocessing)
+    return model_pixels(torch.stack(squashed), found.preprocessing)
 
 
 def tokens(found: Pretrained, said: list[str], longest: int = 128) -> Tokens:

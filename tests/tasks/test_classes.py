@@ -16,7 +16,7 @@ from xfm.tasks.classes import (
     Labels,
     class_metrics,
     class_names,
-    most_frequent,
+    most_frequent_label,
     require_classes,
 )
 
@@ -69,8 +69,8 @@ def test_guesses_have_five_classes_that_differ() -> None:
 
 
 def test_the_most_frequent_label() -> None:
-    assert most_frequent(["b", "a", "b", "a", "c"]) == "a"
-    assert most_frequent(["b", "b", "a"]) == "b"
+    assert most_frequent_label(["b", "a", "b", "a", "c"]) == "a"
+    assert most_frequent_label(["b", "b", "a"]) == "b"
     for names in ((), ("one",)):
         with pytest.raises(UserError, match="at least two"):
             require_classes(names)

@@ -14,7 +14,7 @@ from xfm.training.flags import (
     log_lines,
     of_log,
     of_pretraining,
-    plain,
+    plain_flags,
     read_flags,
     recommended_steps,
     shortened,
@@ -97,7 +97,7 @@ def test_own_recipes_are_measured_by_themselves(tmp_path: Path) -> None:
 
 def test_flags_survive_json() -> None:
     flags = [Flag(What.SMOKE, "a sentence"), Flag(What.ROUGH, "another")]
-    assert read_flags(json.loads(json.dumps({"flags": plain(flags)}))) == flags
+    assert read_flags(json.loads(json.dumps({"flags": plain_flags(flags)}))) == flags
     assert read_flags({}) == []
     assert last_lines(flags) == "Flagged: smoke run: a sentence.\nFlagged: few rows: another.\n"
     assert last_lines([]) == ""

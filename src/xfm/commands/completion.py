@@ -51,7 +51,7 @@ def run(chosen: "Namespace") -> None:
     print(shellcode(["xfm"], shell=chosen.shell))
 
 
-def answer(parsers: Mapping[str, ParserOf]) -> None:
+def answer_shell(parsers: Mapping[str, ParserOf]) -> None:
     """Answer a shell's question and end the process.
 
     Args:

@@ -118,7 +118,7 @@ def run(chosen: Namespace) -> None:
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.predict.reading import Reading
-    from xfm.inference.predict.sources import open_source
+    from xfm.inference.predict.sources import open_rows
     from xfm.inference.predict.whole_files import predict
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
@@ -126,7 +126,7 @@ def run(chosen: Namespace) -> None:
     reading = Reading(task.inputs, ColumnMap.parse(chosen.columns), keep, root, chosen.allow_urls)
     source = chosen_source(chosen, task, reading) or Path(chosen.input)
     if chosen.out is None and isinstance(source, Path):
-        source = open_source(source, reading)
+        source = open_rows(source, reading)
     pipe = pipeline(
         task.name,
         chosen.model,

@@ -182,18 +182,18 @@ class TaskSpec:
         if not found:
             what = "learn values" if regression else "be fine-tuned for: it answers with what is pre-trained"
             raise UserError(f"{self.name} is no task that a model can {what}; choose another task")
-        return load(found)
+        return load_named(found)
 
     def head_class(self) -> type[Any]:
         """The `TaskModel` that is fine-tuned."""
-        return load(self.head)
+        return load_named(self.head)
 
     def pipeline_class(self) -> type[Any]:
         """The `Pipeline` that answers."""
-        return load(self.pipeline)
+        return load_named(self.pipeline)
 
 
-def load(reference: str) -> Any:
+def load_named(reference: str) -> Any:
     """What `module:name` names."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)

@@ -22,7 +22,7 @@ from xfm.data.sources.folder import FolderSource
 from xfm.data.streams import CorpusStream
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
-from xfm.data.workers import Failure, load
+from xfm.data.workers import Failure, load_steps
 from xfm.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class PretrainingData:
         if self.config.workers:
             # Workers are forked; a tokenizer that has used threads before would complain or hang.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        loaded = load(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
+        loaded = load_steps(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
         with contextlib.closing(loaded):
             for found in loaded:
                 self._note(found.skipped)

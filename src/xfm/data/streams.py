@@ -27,7 +27,7 @@ class UnusableError(Exception):
 
 
 @dataclass(frozen=True)
-class Item(Generic[S]):
+class DrawnSample(Generic[S]):
     """A sample of a batch.
 
     Attributes:
@@ -65,7 +65,9 @@ class CorpusStream:
     attempts: int
     needs_regions: bool = False
 
-    def items(self, first: int, skipped: list[BadRecord], partial: list[BadRecord]) -> list[Item[Sample]]:
+    def items(
+        self, first: int, skipped: list[BadRecord], partial: list[BadRecord]
+    ) -> list[DrawnSample[Sample]]:
         """The `batch_size` samples from position `first` on.
 
         Bad records are noted in `skipped`, those of which a part of the picture is used in `partial`.
@@ -81,10 +83,10 @@ class CorpusStream:
         )
         return found
 
-    def _item(self, position: int, skipped: list[BadRecord]) -> Item[Sample]:
+    def _item(self, position: int, skipped: list[BadRecord]) -> DrawnSample[Sample]:
         record, sample = self._read(position, skipped)
         picture = 0 if record.picture is None else identity(record.picture)
-        return Item(sample, sample_generator(self.seed, self.kind.number, position), picture)
+        return DrawnSample(sample, sample_generator(self.seed, self.kind.number, position), picture)
 
     def _read(self, position: int, skipped: list[BadRecord]) -> tuple[Record, Sample]:
         """The record at `position`, or the next good one of its corpus in the order on disk."""

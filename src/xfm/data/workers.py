@@ -107,7 +107,7 @@ def _portable(batch: Batch) -> Batch | _Pickled:
         return _Pickled(pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL))
 
 
-def load(
+def load_steps(
     build: Callable[[int], Batch], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[Batch | Failure, None, None]:
     """The batches of some steps in order; closing the generator ends the loader processes.

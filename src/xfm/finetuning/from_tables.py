@@ -10,8 +10,8 @@ from xfm.data.tables import ColumnMap
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
-from xfm.finetuning.session import Origin
-from xfm.finetuning.start import find_model, load_base
+from xfm.finetuning.session import RowOrigin
+from xfm.finetuning.start import load_base, local_model
 from xfm.locks import holds
 from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
@@ -66,14 +66,14 @@ def finetune(
     spec = task_spec(task)
     check_applicable(spec, config)
     check_folder(out, resume)  # before anything is written into it
-    find_model(model)  # before tables are read, which may take minutes
+    local_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)
     data = read_data(spec.task_class(config.regression), tables, config, out, decoded, left_out, progress)
-    origin = Origin(
+    origin = RowOrigin(
         data.places,
         data.sources,
         data.row_places,

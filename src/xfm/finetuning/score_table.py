@@ -19,7 +19,7 @@ from xfm.finetuning.report import write_report
 from xfm.finetuning.restored import NewRows, restored, task_of
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import find_model, load_base
+from xfm.finetuning.start import load_base, local_model
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import few, partial_pictures, say_partial
 from xfm.paths import home_path
@@ -100,7 +100,7 @@ def score(
         >>> score("runs/reviews/model", "new.csv").scores["text-classification/test/accuracy"].value
     """
     prepare_process()
-    path = find_model(model)
+    path = local_model(model)
     maker = Maker("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
     out = unused(default_folder(path, test)) if out is None else home_path(out)
     require_free(out, maker)

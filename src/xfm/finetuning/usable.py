@@ -141,7 +141,7 @@ def without(
     return kept
 
 
-def require_same(out: Path, left_out: LeftOut) -> None:
+def require_same_left_out(out: Path, left_out: LeftOut) -> None:
     """Refuse to resume a run with other rows than it began with.
 
     Raises:

@@ -16,7 +16,7 @@ from xfm.errors import UserError
 from xfm.files import file_digest, model_folder
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.deep import fit_head
-from xfm.frozen.features import Split, joined
+from xfm.frozen.features import LabelledFeatures, concatenated
 from xfm.frozen.linear_probe import LinearProbe, fit_probe
 from xfm.frozen.neighbours import nearest_neighbours
 from xfm.frozen.save import check_savable, save_probe
@@ -190,15 +190,15 @@ Scored = tuple[Array, Array]
 class _Features:
     """Cached features of every split."""
 
-    train: Split
-    validation: Split | None
-    test: Split
+    train: LabelledFeatures
+    validation: LabelledFeatures | None
+    test: LabelledFeatures
     featuriser: Featuriser
     cache: Path
 
-    def slot0(self, split: Split) -> Split:
+    def slot0(self, split: LabelledFeatures) -> LabelledFeatures:
         """A split without what only the published head takes."""
-        return Split(split.features[:, : self.featuriser.width], split.labels)
+        return LabelledFeatures(split.features[:, : self.featuriser.width], split.labels)
 
 
 def _cached(
@@ -207,9 +207,9 @@ def _cached(
     """Features of every split, computed where the cache does not have them; without unreadable pictures."""
     kept: dict[str, Sequence[Labelled]] = {}
 
-    def split(name: str, rows: Sequence[Labelled]) -> Split:
+    def split(name: str, rows: Sequence[Labelled]) -> LabelledFeatures:
         values, kept[name] = usable_features(featuriser, rows, cache, name, left_out, progress)
-        return Split(values, np.array([row.label for row in kept[name]]))
+        return LabelledFeatures(values, np.array([row.label for row in kept[name]]))
 
     train, test = split("training", data.train), split("test", data.test)
     validation = None if data.validation is None else split("validation", data.validation)
@@ -242,7 +242,7 @@ def _head(
     """As published it takes its settings as they are, so that validation rows are trained on too."""
     rows, featuriser = features.train, features.featuriser
     if features.validation is not None:
-        rows = joined(rows, features.validation, features.cache)
+        rows = concatenated(rows, features.validation, features.cache)
     device = str(featuriser.device)
     trained = fit_head(rows, featuriser.width, config.head, config.seed, device, progress=progress)
     return trained.logits(features.test.features).numpy(), trained.classes

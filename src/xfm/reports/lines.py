@@ -11,7 +11,7 @@ Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Line:
+class ScoreLine:
     """A row of the score table.
 
     Attributes:
@@ -40,14 +40,14 @@ class Line:
 
 def line_of(
     key: str, scores: Mapping[str, Score], baselines: dict[str, float], interval: Ends | None = None
-) -> Line:
+) -> ScoreLine:
     """The row of a score in the table; `baselines` are its own by name, the interval may be known better."""
     score = scores[key]
     floor = max(score.chance, score.chance if score.baseline is None else score.baseline)
     ends = interval or interval_of(key, scores)
     low, high = ends or (None, None)
     verdict = "level" if ends is None else "up" if ends[0] > floor else "down" if ends[1] < floor else "level"
-    return Line(
+    return ScoreLine(
         key,
         group_of(key).title,
         split_name(key),

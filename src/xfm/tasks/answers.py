@@ -43,7 +43,7 @@ class AnswerList:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedAnswers:
     """The best answer of each question, or its best ones.
 
     Attributes:
@@ -64,10 +64,10 @@ def rank_answers(
     shortlist: int = 8,
     limit: int = 64,
     chunk: int = 2048,
-) -> Ranked:
+) -> RankedAnswers:
     """The answer of highest sequence likelihood for each question: the first of `likeliest_answers`."""
     best = likeliest_answers(decoder, answers, memory, memory_mask, 1, shortlist, limit, chunk)
-    return Ranked(best.index[:, 0], best.log_likelihood[:, 0])
+    return RankedAnswers(best.index[:, 0], best.log_likelihood[:, 0])
 
 
 def likeliest_answers(
@@ -79,7 +79,7 @@ def likeliest_answers(
     shortlist: int = 8,
     limit: int = 64,
     chunk: int = 2048,
-) -> Ranked:
+) -> RankedAnswers:
     """The `count` answers of highest sequence likelihood for each question, best first.
 
     One decoder pass gives the probability of every answer's first token; the `shortlist` best answers by it
@@ -123,7 +123,7 @@ def likeliest_answers(
     contenders[:, :shortlist] = False
     score(rows[contenders], order[contenders])
     likelihood, index = totals.topk(count, dim=1)
-    return Ranked(index, likelihood)
+    return RankedAnswers(index, likelihood)
 
 
 @dataclass(frozen=True)

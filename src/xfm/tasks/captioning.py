@@ -23,7 +23,7 @@ from xfm.modeling.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import smoothed_losses
 from xfm.tasks.cases import Case
-from xfm.tasks.classes import most_frequent
+from xfm.tasks.classes import most_frequent_label
 from xfm.tasks.described import DescribedTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
@@ -108,7 +108,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     def constants(self, rows: Sequence[Described]) -> dict[str, list[str]]:
         """The most frequent caption of the training rows."""
         captions = [normalise_caption(caption) for row in self.train_rows for caption in row.captions]
-        return {"most frequent caption": [most_frequent(captions)] * len(rows)}
+        return {"most frequent caption": [most_frequent_label(captions)] * len(rows)}
 
     def case(self, row: Described, prediction: str) -> Case:
         """The fewer words agree, the worse; half of them count as right."""

@@ -15,7 +15,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
-from xfm.tasks.classes import TOP, Choice, Labels, class_metrics, most_frequent
+from xfm.tasks.classes import TOP, Choice, Labels, class_metrics, most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
@@ -149,7 +149,7 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
 
     def constants(self, rows: Sequence[RowT]) -> dict[str, list[Choice]]:
         """The most frequent class of the training rows."""
-        usual = most_frequent([self.class_of(row) for row in self.train_rows])
+        usual = most_frequent_label([self.class_of(row) for row in self.train_rows])
         return {"most frequent class": [self.labels.certain(usual)] * len(rows)}
 
     def case(self, row: RowT, prediction: Choice) -> Case:

@@ -90,7 +90,7 @@ def _is_number(name: str) -> bool:
     return name.removeprefix("-").isascii() and name.removeprefix("-").isdigit() and len(name) < 20
 
 
-def most_frequent(labels: Sequence[str]) -> str:
+def most_frequent_label(labels: Sequence[str]) -> str:
     """The most frequent label; of equally frequent ones the first by the alphabet."""
     return min(Counter(labels).items(), key=lambda item: (-item[1], item[0]))[0]
 

@@ -16,7 +16,7 @@ from xfm.tasks.rows import LabelledText
 from xfm.tasks.settings import Blanked, TaskSettings
 
 
-def encode_texts(rows: Sequence[LabelledText], tokenizer: Tokenizer, settings: TaskSettings) -> Tokens:
+def tokenize_rows(rows: Sequence[LabelledText], tokenizer: Tokenizer, settings: TaskSettings) -> Tokens:
     """Texts as they are, and pairs as one sequence each: [R, T].
 
     Raises:
@@ -34,7 +34,7 @@ def encode_texts(rows: Sequence[LabelledText], tokenizer: Tokenizer, settings: T
     return padded_tokens(encoded, tokenizer)
 
 
-def read_text(row: TableRow) -> tuple[str, str | None]:
+def read_texts(row: TableRow) -> tuple[str, str | None]:
     """The one or two texts of a table's row; where there is a second column, every row has a second text."""
     return row.text("text"), row.text("text_pair") if "text_pair" in row else None
 
@@ -65,9 +65,9 @@ class TextClassificationTask(OfTexts, ClassTask[LabelledText]):
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
         """Fields `text` and `label`, and for pairs `text_pair`."""
-        text, second = read_text(row)
+        text, second = read_texts(row)
         return LabelledText(text, row.label("label"), second)
 
     def tokens(self, rows: Sequence[LabelledText]) -> Tokens:
         """[R, T] texts, or pairs as one sequence each."""
-        return encode_texts(rows, self.tokenizer, self.settings)
+        return tokenize_rows(rows, self.tokenizer, self.settings)

@@ -20,7 +20,7 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
-from xfm.tasks.text_classification import OfTexts, encode_texts, read_text
+from xfm.tasks.text_classification import OfTexts, read_texts, tokenize_rows
 
 
 class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
@@ -51,13 +51,13 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
         """Fields `text` and `label`, and for pairs `text_pair`."""
-        text, second = read_text(row)
+        text, second = read_texts(row)
         return LabelledText(text, row.value("label"), second)
 
     def collate(self, rows: Sequence[LabelledText]) -> ClassBatch:
         """Tokens and values of the rows."""
         targets = torch.tensor(values_of(rows), dtype=torch.float32)
-        return ClassBatch(targets, tokens=encode_texts(rows, self.tokenizer, self.settings))
+        return ClassBatch(targets, tokens=tokenize_rows(rows, self.tokenizer, self.settings))
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
         """Mean squared error on the scale of the training rows."""

@@ -25,7 +25,7 @@ from xfm.objectives.sequences import sequence_losses
 from xfm.tasks.answers import AnswerList, rank_answers
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
-from xfm.tasks.classes import most_frequent
+from xfm.tasks.classes import most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
 from xfm.tasks.settings import Blanked, TaskSettings
@@ -87,7 +87,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
             raise row.error("answer", "has neither letters nor digits")
         votes = tuple((answer, count / counts.total()) for answer, count in counts.most_common())
         kind = row.text("kind") if row.has("kind") else "all"
-        usual, several = most_frequent(list(counts.elements())), counts.total() > 1
+        usual, several = most_frequent_label(list(counts.elements())), counts.total() > 1
         return Question(row.path("image"), row.text("question"), usual, kind, votes if several else ())
 
     @classmethod
@@ -109,8 +109,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
         by_kind: dict[str, list[str]] = defaultdict(list)
         for row in self.train_rows:
             by_kind[row.kind].append(normalise_caption(row.answer))
-        usual = {kind: most_frequent(answers) for kind, answers in by_kind.items()}
-        anything = most_frequent([answer for answers in by_kind.values() for answer in answers])
+        usual = {kind: most_frequent_label(answers) for kind, answers in by_kind.items()}
+        anything = most_frequent_label([answer for answers in by_kind.values() for answer in answers])
         return {"most frequent answer": [usual.get(row.kind, anything) for row in rows]}
 
     def case(self, row: Question, prediction: str) -> Case:

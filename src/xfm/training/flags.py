@@ -161,7 +161,7 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def plain(flags: Iterable[Flag]) -> list[dict[str, str]]:
+def plain_flags(flags: Iterable[Flag]) -> list[dict[str, str]]:
     """Flags as `evaluation.json` has them."""
     return [{name: str(value) for name, value in asdict(flag).items()} for flag in flags]
 

@@ -27,7 +27,7 @@ from xfm.results_folder import require_run_folder
 from xfm.training import distributed
 from xfm.training.bad_log import BadLog
 from xfm.training.checkpoint import load_weights
-from xfm.training.failures import explained
+from xfm.training.failures import explaining_failures
 from xfm.training.logging import LOG_FILE
 from xfm.training.loop import train
 from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
@@ -81,7 +81,7 @@ def pretrain(
     recipe, preprocessing, fresh = begin(recipe)
     new = new_parts(recipe.init, recipe.training.optim.published, fresh)
     provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe.init.model))
-    said = explained(lambda: saved_of(folder))
+    said = explaining_failures(lambda: saved_of(folder))
     with distributed.processes(device) as process, held(folder, process), said:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32

@@ -26,7 +26,7 @@ def read_parquet(path: Path) -> Records:
     from pyarrow import ArrowException
 
     names = tuple(file.schema_arrow.names)
-    classes = class_names(file.schema_arrow.metadata or {})
+    classes = stored_class_names(file.schema_arrow.metadata or {})
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
@@ -84,7 +84,7 @@ def _batches(path: Path, file: "ParquetFile", columns: frozenset[str]) -> "Itera
             yield from part.iter_batches(plan.rows, [group], wanted)
 
 
-def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def stored_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """Names of the classes of each column, from what the hub's data sets write into a Parquet file."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]

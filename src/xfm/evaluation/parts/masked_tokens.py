@@ -5,7 +5,7 @@ from itertools import groupby
 import torch
 
 from xfm.evaluation.context import Context
-from xfm.evaluation.examples import MaskedExample, pick_examples, plain
+from xfm.evaluation.examples import MaskedExample, pick_examples, plain_examples
 from xfm.evaluation.masked_tokens import MaskedCaptions, mask_captions, predict_masked
 from xfm.metrics.classification import Array, accuracy, majority_accuracy
 from xfm.modeling.features import encode_images
@@ -50,7 +50,7 @@ def run_masked_tokens(context: Context) -> PartResult:
     for name, value in accuracies.items():
         floors = usual | (others if name == "right_image" else {})
         result.add(f"masked_token/{split}/accuracy_{name}", value, chance, len(targets), config.seed, floors)
-    result.examples["masked_token"] = plain(_examples(context, rows, masked, predicted))
+    result.examples["masked_token"] = plain_examples(_examples(context, rows, masked, predicted))
     return result
 
 

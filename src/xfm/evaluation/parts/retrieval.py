@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from xfm.evaluation.context import Context
-from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain
+from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain_examples
 from xfm.metrics.classification import Array
 from xfm.metrics.recalls import Rule, prefers_first, summarise, with_equal_captions
 from xfm.modeling.features import encode_texts
@@ -49,8 +49,8 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
         result.add(f"retrieval/{split}/rerank_gain{name}", value, 0.0, pooled, seed)
     paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
     right = positives.toarray()
-    result.examples[f"{split}/image"] = plain(_examples(image, right.T, captions, paths, seed))
-    result.examples[f"{split}/text"] = plain(_examples(text, right, paths, captions, seed))
+    result.examples[f"{split}/image"] = plain_examples(_examples(image, right.T, captions, paths, seed))
+    result.examples[f"{split}/text"] = plain_examples(_examples(text, right, paths, captions, seed))
 
 
 def _examples(
@@ -100,6 +100,6 @@ def run_hard(context: Context) -> PartResult:
         shown = [Candidate(options[option], bool(option == 0)) for option in order[:SHOWN_CANDIDATES]]
         rank = int((scores[1:] >= scores[0]).sum()) + 1
         result.examples.setdefault("hard", []).extend(
-            plain([RetrievalExample(context.relative(row.image), shown, rank)])
+            plain_examples([RetrievalExample(context.relative(row.image), shown, rank)])
         )
     return result

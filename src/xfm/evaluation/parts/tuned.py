@@ -17,7 +17,7 @@ from xfm.evaluation.examples import (
     ReasoningExample,
     TextPairExample,
     pick_examples,
-    plain,
+    plain_examples,
 )
 from xfm.evaluation.parts.text_pairs import add_probe_score
 from xfm.finetuning.plan import task_settings
@@ -173,7 +173,7 @@ def run_tuned(part: Part, context: Context) -> PartResult:
             own.also(context, result, task, place, rows)
         cases = list(zip(rows, predictions[split], strict=True))
         right = [task.case(row, predicted).right for row, predicted in cases]
-        result.examples[split] = plain(
+        result.examples[split] = plain_examples(
             [
                 own.show(context.relative, *cases[number], right[number])
                 for number in pick_examples(right, own.shown, context.config.seed)

@@ -22,11 +22,11 @@ from xfm.config.tasks import (
     VQA,
 )
 from xfm.finetuning.baselines import others, pictures, texts
-from xfm.finetuning.baselines.material import Material, Outcome, TooSlow
+from xfm.finetuning.baselines.material import BaselinePredictions, Material, TooSlow
 from xfm.tasks.base import Task
 from xfm.tasks.text_regression import TextRegressionTask
 
-Make = Callable[[Material], Outcome]
+Make = Callable[[Material], BaselinePredictions]
 _BOTH: Mapping[str, Make] = {
     "text only: TF-IDF + logistic regression": texts.linear_texts,
     "pictures only: linear probe of the frozen features": pictures.probe,
@@ -59,7 +59,7 @@ _VALUES: Mapping[str, Make] = {"TF-IDF + ridge regression": texts.linear_texts}
 
 
 @dataclass(frozen=True)
-class Found:
+class BaselineResult:
     """A baseline on the test splits.
 
     Attributes:
@@ -77,14 +77,14 @@ class Found:
     note: str = ""
 
 
-def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, Found], dict[str, str]]:
+def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, BaselineResult], dict[str, str]]:
     """Baselines of the task by name, and why others are missing, by name.
 
     Args:
         material: rows and models.
         progress: tell each on the terminal.
     """
-    made: dict[str, Found] = {}
+    made: dict[str, BaselineResult] = {}
     missing: dict[str, str] = {}
     task = material.task
     wanted = _VALUES if isinstance(task, TextRegressionTask) else BASELINES.get(task.spec.name, {})
@@ -114,9 +114,9 @@ def scored(
     predictions: Mapping[str, list[Any]],
     seconds: float | None = None,
     note: str = "",
-) -> Found:
+) -> BaselineResult:
     """Predictions by split with their scores."""
-    return Found(
+    return BaselineResult(
         {name: task.metrics(rows, predictions[name]) for name, rows in tests.items()},
         predictions,
         {name: task.per_row(rows, predictions[name]) for name, rows in tests.items()},

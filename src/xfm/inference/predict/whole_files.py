@@ -29,7 +29,7 @@ from xfm.inference.predict.output import (
     tell_partial,
 )
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
-from xfm.inference.predict.sources import FolderRows, open_source
+from xfm.inference.predict.sources import FolderRows, open_rows
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def predict(
     """
     out = Path(out)
     reading = reading or Reading(pipe.spec.inputs, urls=pipe.engine.urls is not None)
-    rows = source if isinstance(source, RowSource) else open_source(Path(source), reading)
+    rows = source if isinstance(source, RowSource) else open_rows(Path(source), reading)
     options = pipe.spec.options() if options is None else options
     if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
@@ -190,7 +190,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
     Raises:
         UserError: a row cannot be used, too many pictures cannot, or some are texts and some pictures.
     """
-    source = open_source(path, Reading(EMBED.inputs, root=root))
+    source = open_rows(path, Reading(EMBED.inputs, root=root))
     candidates, places, partial = dict[str, list[Any]](), list[str](), list[str]()
     if isinstance(source, FolderRows) and source.report:
         left_out.folder(source.report)

@@ -13,7 +13,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.errors import UserError
-from xfm.interop.published.fates import Fate, Line, Report, lines
+from xfm.interop.published.fates import Fate, FateLine, Report, lines
 from xfm.interop.published.file import PublishedFile, read_published
 from xfm.interop.published.names import TASK_PREFIX, Entry, layout
 from xfm.interop.published.sizes import model_config, task_candidates
@@ -257,7 +257,7 @@ def _report(
     reasons = {name: f"tied copy in {_place(name)}" for name in leftover.copies}
     reasons |= dict.fromkeys(leftover.constants, "integer constant, computed here")
     reasons |= dict.fromkeys(leftover.unused, "caption head, used by no published code")
-    found: list[Line] = [*lines(Fate.USED, state, places)]
+    found: list[FateLine] = [*lines(Fate.USED, state, places)]
     found += lines(Fate.IGNORED, state, {name: why for name, why in reasons.items() if name in state})
     found += lines(Fate.IGNORED, file.state, dict.fromkeys(sorted(ignored), "as asked"))
     given = {entry.native for entry in entries}

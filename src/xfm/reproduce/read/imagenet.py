@@ -59,7 +59,7 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
     return Corpus(train, {"val": val}, classes=names)
 
 
-def class_names(folder: Path) -> dict[str, str] | None:
+def synset_names(folder: Path) -> dict[str, str] | None:
     """What ImageNet's classes are called: `n01440764` a tench, by `LOC_synset_mapping.txt`.
 
     Returns:
