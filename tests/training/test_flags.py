@@ -11,7 +11,6 @@ from xfm.training.flags import (
     Flag,
     What,
     last_lines,
-    log_lines,
     of_log,
     of_pretraining,
     plain_flags,
@@ -20,6 +19,7 @@ from xfm.training.flags import (
     shortened,
     slowed,
 )
+from xfm.training.logging import log_lines
 
 
 def timed(seconds: Sequence[float], every: int = 10) -> list[dict[str, float | int]]:

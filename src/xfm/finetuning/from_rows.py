@@ -31,8 +31,8 @@ from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
-from xfm.training.flags import Flag, log_lines, plain_flags
-from xfm.training.logging import LOG_FILE
+from xfm.training.flags import Flag, plain_flags
+from xfm.training.logging import LOG_FILE, log_lines
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new
 

@@ -44,10 +44,10 @@ class AnswerList:
 
 @dataclass(frozen=True)
 class RankedAnswers:
-    """The best answer of each question, or its best ones.
+    """The best answers of each question, the best first.
 
     Attributes:
-        index: [N] or [N, count] int64 into the answer list.
+        index: [N, count] int64 into the answer list.
         log_likelihood: the same shape, float, natural logarithm of the whole answer's probability, end token
             included.
     """
@@ -56,26 +56,12 @@ class RankedAnswers:
     log_likelihood: Tensor
 
 
-def rank_answers(
-    decoder: Decoder,
-    answers: AnswerList,
-    memory: Tensor,
-    memory_mask: Tensor,
-    shortlist: int = 8,
-    limit: int = 64,
-    chunk: int = 2048,
-) -> RankedAnswers:
-    """The answer of highest sequence likelihood for each question: the first of `likeliest_answers`."""
-    best = likeliest_answers(decoder, answers, memory, memory_mask, 1, shortlist, limit, chunk)
-    return RankedAnswers(best.index[:, 0], best.log_likelihood[:, 0])
-
-
 def likeliest_answers(
     decoder: Decoder,
     answers: AnswerList,
     memory: Tensor,
     memory_mask: Tensor,
-    count: int,
+    count: int = 1,
     shortlist: int = 8,
     limit: int = 64,
     chunk: int = 2048,
@@ -146,7 +132,7 @@ class PublishedRanking:
 
 
 def rank_as_published(decoder: Decoder, answers: Tokens, memory: Tensor, shortlist: int) -> PublishedRanking:
-    """The published ranking, to reproduce its scores; `rank_answers` is the right one.
+    """The published ranking, to reproduce its scores; `likeliest_answers` is the right one.
 
     It counts the first token twice (score: its log-probability minus the whole answer's loss), attends the
     padding of the questions, and looks no further than the shortlist.

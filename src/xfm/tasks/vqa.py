@@ -22,7 +22,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import sequence_losses
-from xfm.tasks.answers import AnswerList, rank_answers
+from xfm.tasks.answers import AnswerList, likeliest_answers
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.classes import most_frequent_label
@@ -168,8 +168,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def predict_batch(self, batch: VqaBatch) -> list[str]:
         """The likeliest answer of the list for each question."""
         memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
-        best = rank_answers(self.module.decoder, self.answers, memory, batch.question.mask)
-        return [self.answers.answers[place] for place in best.index.tolist()]
+        best = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
+        return [self.answers.answers[place] for place in best.index[:, 0].tolist()]
 
     def metrics(self, rows: Sequence[Question], predictions: Sequence[str]) -> dict[str, float]:
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
