@@ -93,7 +93,7 @@ RETRIEVAL = TaskSpec(
     uses=(*_CONTRAST, "itm_head.", "fusion."),
     head=f"{_HEADS}:Retriever",
     task="xfm.tasks.retrieval:RetrievalTask",
-    pipeline=f"{_INFERENCE}.retrieval:Retrieval",
+    pipeline=f"{_INFERENCE}.gallery:Retrieval",
 )
 VQA = TaskSpec(
     "vqa",
