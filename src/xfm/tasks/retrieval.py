@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import RETRIEVAL
+from xfm.data.collate import text_identity
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.recalls import (
@@ -25,17 +26,13 @@ from xfm.metrics.recalls import (
     with_equal_captions,
 )
 from xfm.modeling.features import Encoder, encode_images, encode_texts
-from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Retriever
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
 from xfm.retrieval.ranks import rank
 from xfm.tasks.cases import Case
 from xfm.tasks.described import DescribedTask
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
-from xfm.tasks.settings import TaskSettings
-from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 
 SHORTLIST = 16
@@ -90,22 +87,16 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     primary: ClassVar[str] = "mean_r1_rerank"
     module: Retriever
 
-    def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
-    ) -> None:
-        super().__init__(pretrained, pictures, data, settings)
-        distinct = dict.fromkeys(row.image for row in data.train)
-        self._identity = {path: number for number, path in enumerate(distinct)}
-        self._texts: dict[str, int] = {}
-
     def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
-        """The first caption of each row with its picture."""
+        """The first caption of each row with its picture.
+
+        Identities depend on path and text alone: of several processes, each sees other rows.
+        """
         texts = [normalise_caption(row.captions[0]) for row in rows]
-        identity = [self._identity.setdefault(row.image, len(self._identity)) for row in rows]
-        said = [self._texts.setdefault(text, len(self._texts)) for text in texts]
-        by_text = identity if is_official(rows) else said
+        identity = torch.tensor([text_identity(str(row.image)) for row in rows])
+        said = torch.tensor([text_identity(text) for text in texts])
         pixels, tokens = self.pictures.pixels([row.image for row in rows]), self.encode(texts)
-        return RetrievalBatch(pixels, tokens, torch.tensor(identity), torch.tensor(by_text))
+        return RetrievalBatch(pixels, tokens, identity, identity if is_official(rows) else said)
 
     def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:
         """ITC plus ITM."""
