@@ -22,6 +22,7 @@ from xfm.frozen.neighbours import nearest_neighbours
 from xfm.frozen.save import check_savable, save_probe
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
+from xfm.metrics.classes import TOP
 from xfm.metrics.classification import (
     Array,
     accuracy,
@@ -35,7 +36,6 @@ from xfm.modeling.model_files import WEIGHTS
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import METRICS
 from xfm.results_folder import Maker, digest, require_free, sign
-from xfm.tasks.classes import TOP
 from xfm.tasks.rows import Labelled
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process

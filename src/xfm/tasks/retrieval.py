@@ -20,9 +20,10 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.recalls import (
     CUTOFFS,
     Rule,
-    chance_recalls,
+    first_hits,
     own_captions,
-    recalls,
+    tuned_chance,
+    tuned_recalls,
     with_equal_captions,
 )
 from xfm.modeling.features import Encoder, encode_images, encode_texts
@@ -35,6 +36,7 @@ from xfm.tasks.described import DescribedTask
 from xfm.tasks.rows import Described
 from xfm.training import distributed
 
+RULES = (Rule.CONTRAST, Rule.RERANK)
 SHORTLIST = 16
 """Candidates of each query that the matching head ranks again."""
 
@@ -150,33 +152,21 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def metrics(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> dict[str, float]:
         """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
-        ranks = {
-            Rule.CONTRAST: ([one.text for one in predictions], [one.image for one in predictions]),
-            Rule.RERANK: (
-                [one.text_reranked for one in predictions],
-                [one.image_reranked for one in predictions],
-            ),
-        }
-        found: dict[str, float] = {}
-        for rule, (text, image) in ranks.items():
-            found |= recalls({rule: np.array(text)}, {rule: np.concatenate(image)})
-            found[f"mean_r1{rule}"] = (found[f"text_r1{rule}"] + found[f"image_r1{rule}"]) / 2
-        return found
+        text = ([one.text for one in predictions], [one.text_reranked for one in predictions])
+        image = ([one.image for one in predictions], [one.image_reranked for one in predictions])
+        return tuned_recalls(
+            dict(zip(RULES, map(np.array, text), strict=True)),
+            dict(zip(RULES, map(np.concatenate, image), strict=True)),
+        )
 
     def chance(self, rows: Sequence[Described], seed: int) -> dict[str, float]:
         """Recalls of a random order."""
-        random = chance_recalls(right_pairs(rows))
-        random["mean_r1"] = (random["text_r1"] + random["image_r1"]) / 2
-        return {
-            f"{name}{rule}": value for rule in (Rule.CONTRAST, Rule.RERANK) for name, value in random.items()
-        }
+        return tuned_chance(right_pairs(rows), RULES)
 
     def per_row(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> NDArray[np.float64]:
         """Hits of both directions, each caption's with its share of all captions."""
-        captions = sum(len(one.image_reranked) for one in predictions)
-        text = np.array([float(one.text_reranked == 0) for one in predictions])
-        image = np.array([sum(rank == 0 for rank in one.image_reranked) for one in predictions])
-        return (text + image * len(predictions) / captions) / 2
+        text = [one.text_reranked for one in predictions]
+        return first_hits(text, [one.image_reranked for one in predictions])
 
     def counts(self, rows: Sequence[Described]) -> dict[str, int]:
         """Pictures are searched by every caption."""
