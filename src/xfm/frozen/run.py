@@ -12,7 +12,7 @@ from xfm.config.linear import LinearEvaluationConfig, Method
 from xfm.config.pixels import NORMALISATIONS
 from xfm.config.plain import to_plain
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.files import file_digest, model_folder
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.deep import fit_head
@@ -178,7 +178,7 @@ def _check_labels(data: LabelledSplits) -> None:
     for row in (*(data.validation or ()), *data.test):
         if row.label not in known:
             raise UserError(
-                f"{row.shown}: no training row has the label {row.label!r}; add one, or leave the row out"
+                f"{row.shown}: no training row has the label {excerpt(row.label)!r}; add one, or leave it out"
             )
 
 

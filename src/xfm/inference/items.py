@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xfm.config.task_spec import Field, Holds
 from xfm.data.records import is_text
-from xfm.errors import UserError, suggest
+from xfm.errors import UserError, excerpt, suggest
 from xfm.inference.pictures import Picture, PictureReader, is_picture
 
 Told = Callable[[int, str], None]
@@ -101,7 +101,7 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
     for key, value in given.items():
         if key not in names:
             hint = suggest(str(key), [*names, *options], f"an input has {_listed(fields)}")
-            raise UserError(f"there is no field {key!r}; {hint}")
+            raise UserError(f"there is no field {excerpt(str(key))!r}; {hint}")
         name = names[key].name
         if name in found:
             raise UserError(f"the field {name} is given twice; leave one of its names out")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xfm.config.task_spec import Field
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 
 
 @dataclass(frozen=True)
@@ -117,4 +117,4 @@ class ColumnMap:
 
 def listed(columns: Sequence[str]) -> str:
     """The first columns, for messages; long names are cut."""
-    return ", ".join(name[:40] for name in columns[:12]) + (", ..." if len(columns) > 12 else "")
+    return ", ".join(excerpt(name, 40) for name in columns[:12]) + (", ..." if len(columns) > 12 else "")
