@@ -97,6 +97,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     resume = plan is not None
     if plan is None:
         _move_aside(folder)
+        print("    Measuring how many steps of pre-training fit into the time", flush=True)
         deadline = began + (SMOKE_BUDGET if smoke else budget) * 60
         plan = make_plan(budget, smoke, world, deadline)
         with writing(folder, "and run again"):
