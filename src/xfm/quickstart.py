@@ -104,9 +104,10 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             plan.write(folder)
     recipe = _recipe(world, smoke, plan.steps)
-    print(f"2/4 Pre-training {recipe.name} from scratch: {plan.steps} steps", flush=True)
     model = folder / MODEL_FOLDER
-    if not model.exists():
+    before = " (done before)" if model.exists() else ""
+    print(f"2/4 Pre-training {recipe.name} from scratch: {plan.steps} steps{before}", flush=True)
+    if not before:
         pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
     print("3/4 Evaluating", flush=True)
     flags = plan_flags(plan, recommended_steps(recipe.name))
