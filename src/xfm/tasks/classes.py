@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xfm.errors import UserError
 from xfm.metrics.classification import (
+    TOP,
     area_under_roc,
     confusion_matrix,
     listed_accuracy,
@@ -17,9 +18,6 @@ from xfm.metrics.classification import (
     matthews,
     share,
 )
-
-TOP = 5
-"""Classes that top-5 accuracy looks at; it is reported where there are more."""
 
 
 @dataclass(frozen=True)

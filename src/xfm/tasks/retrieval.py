@@ -172,7 +172,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             found[f"mean_r1{rule}"] = (found[f"text_r1{rule}"] + found[f"image_r1{rule}"]) / 2
         return found
 
-    def chance(self, rows: Sequence[Described], seed: int) -> dict[str, float]:
+    def known_chance(self, rows: Sequence[Described]) -> dict[str, float]:
         """Recalls of a random order."""
         random = chance_recalls(right_pairs(rows))
         random["mean_r1"] = (random["text_r1"] + random["image_r1"]) / 2

@@ -1,12 +1,12 @@
 """From the predictions of a task to the official metrics of a benchmark."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from xfm.metrics.captions import WordCutter, caption_scores
 from xfm.metrics.classification import (
+    TOP,
     accuracy,
     area_under_roc,
     listed_accuracy,
@@ -17,8 +17,9 @@ from xfm.metrics.consistency import consistency
 from xfm.metrics.vqa import vqa_score
 from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.score.glue import glue_metrics
+from xfm.tasks.base import Scorer
 from xfm.tasks.class_task import label_name
-from xfm.tasks.classes import TOP, Choice
+from xfm.tasks.classes import Choice
 from xfm.tasks.rows import (
     Described,
     Labelled,
@@ -30,8 +31,6 @@ from xfm.tasks.rows import (
 from xfm.tasks.vqa import kind_key
 
 Metrics = dict[str, float]
-Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
-"""Rows of a split and one prediction for each -> metrics by name."""
 _VOTES = 10
 
 
