@@ -134,6 +134,11 @@ def test_a_field_that_could_not_be_given_is_refused(wrong: dict[str, Any], words
         Field(**{"name": "mine", **wrong})
 
 
+def test_a_class_that_its_module_lacks_is_named_when_it_is_used() -> None:
+    with expect_refusal("json", "Nothing", "TaskSpec"):
+        TaskSpec("mine", "", (Field("text"),), pipeline="json:Nothing").pipeline_class()
+
+
 def test_picture_fields_of_any_name_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_known", dict(tasks._known))
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -234,6 +234,12 @@ class TaskSpec:
 
 
 def load(reference: str) -> Any:
-    """What `module:name` names."""
+    """What `module:name` names.
+
+    Raises:
+        UserError: the module has nothing of that name.
+    """
     module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
+    if not hasattr(found := import_module(module), name):
+        raise UserError(f"{module} has no {name}, which the TaskSpec of a task names; mend it there")
+    return getattr(found, name)
