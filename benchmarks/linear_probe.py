@@ -26,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from xfm.frozen.logistic import Classifier, Regression
+from xfm.frozen.logistic import LinearClassifier, Regression
 
 MAX_ITERATIONS = 1000
 
@@ -91,7 +91,7 @@ def main() -> None:
     regression = Regression(train, own, options.classes)
     setup = time.perf_counter() - began
     lines: list[Line] = []
-    start: Classifier | None = None
+    start: LinearClassifier | None = None
     for value in grid:
         began = time.perf_counter()
         fit = regression.fit(value, start, max_iterations=MAX_ITERATIONS)

@@ -34,8 +34,8 @@ from xfm.data.tokenizer import normalise_caption, train_tokenizer
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import Answerer, TextClassifier, build_task_model
 from xfm.modeling.xfm import XFM
-from xfm.tasks.answers import AnswerList, rank_answers
-from xfm.tasks.pictures import normalise, squash
+from xfm.tasks.answers import AnswerList, likeliest_answers
+from xfm.tasks.pictures import model_pixels, squash
 
 WORDS = "a the two red blue green small big dog cat tree house car left right of above below and with".split()  # noqa: SIM905
 EACH = 5  # texts about a picture
@@ -90,7 +90,7 @@ def loop_texts(found: Pretrained, rows: list[Any]) -> list[float]:
 
 
 def pixels(found: Pretrained, path: Path) -> torch.Tensor:
-    return normalise(squash(load_image(path), found.preprocessing)[None], found.preprocessing)
+    return model_pixels(squash(load_image(path), found.preprocessing)[None], found.preprocessing)
 
 
 @torch.inference_mode()
@@ -117,7 +117,7 @@ def loop_ask(found: Pretrained, rows: list[Any]) -> list[float]:
     for row in rows:
         tokens = found.tokenizer.encode_batch([normalise_caption(row["question"])], 128).tokens
         memory = found.task.fuse(pixels(found, row["image"]), tokens)
-        best = rank_answers(found.task.decoder, listed, memory, tokens.mask)
+        best = likeliest_answers(found.task.decoder, listed, memory, tokens.mask)
         answers.append(best.log_likelihood.exp().item())
     return answers
 

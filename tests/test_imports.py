@@ -1,6 +1,7 @@
 """Imports go one way, along the flow of the data, and the configuration imports nothing heavy."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Collection
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -71,3 +72,13 @@ def submodules_imported(path: Path, modules: Collection[str]) -> set[str]:
             names = {f"{node.module}.{alias.name}": node.module for alias in node.names}
             found |= {name if name in modules else home for name, home in names.items()}
     return found & set(modules)
+
+
+def test_a_class_name_means_one_thing():
+    """Outside `world`, whose source is part of what a world is and stays as it is."""
+    homes = defaultdict(list)
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body if room_of(path) != "world" else ():
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(str(path.relative_to(SOURCE)))
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}

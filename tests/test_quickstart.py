@@ -35,7 +35,7 @@ from xfm.quickstart import (
 )
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.results_folder import Maker, sign
-from xfm.training.flags import Flag, plain
+from xfm.training.flags import Flag, plain_flags
 
 MODULE = import_module("xfm.quickstart")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", steps=40, step_seconds=0.5)
@@ -65,7 +65,7 @@ class Stages:
     ) -> dict:
         assert model.is_dir()
         self.evaluations.append(config)
-        write_json(folder / "evaluation.json", {"flags": plain(flags)})
+        write_json(folder / "evaluation.json", {"flags": plain_flags(flags)})
         (folder / "report.html").write_text(f"report {len(self.evaluations)}")
         return {}
 
@@ -75,7 +75,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     stages = Stages()
     monkeypatch.setattr("xfm.world.build_world", stages.build_world)
     monkeypatch.setattr("xfm.training.pretrain.pretrain", stages.pretrain)
-    monkeypatch.setattr("xfm.evaluation.run.evaluate", stages.evaluate)
+    monkeypatch.setattr("xfm.evaluation.suite.evaluate", stages.evaluate)
     monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.5)
     return stages
 

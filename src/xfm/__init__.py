@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xfm.data.boxes import Boxes as Boxes
     from xfm.data.tokenizer import Tokenizer as Tokenizer
     from xfm.errors import UserError as UserError
-    from xfm.evaluation.run import evaluate as evaluate
+    from xfm.evaluation.suite import evaluate as evaluate
     from xfm.finetuning.from_tables import finetune as finetune
     from xfm.finetuning.score_table import score as score
     from xfm.inference.pipeline import pipeline as pipeline
@@ -39,7 +39,7 @@ _HOMES = {
     "Tokenizer": "xfm.data.tokenizer",
     "UserError": "xfm.errors",
     "XFM": "xfm.modeling.xfm",
-    "evaluate": "xfm.evaluation.run",
+    "evaluate": "xfm.evaluation.suite",
     "finetune": "xfm.finetuning.from_tables",
     "load": "xfm.interop.loading",
     "load_model": "xfm.modeling.folder",

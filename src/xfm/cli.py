@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         if completion.ASKED in os.environ:
-            completion.answer({name: command.parser for name, command in COMMANDS.items()})
+            completion.answer_shell({name: command.parser for name, command in COMMANDS.items()})
         require_folder()
         if not arguments:
             _top_parser().print_help()

@@ -12,7 +12,7 @@ from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
 from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
 from xfm.data.transforms import Normalisation
 from xfm.modeling.folder import Preprocessing
-from xfm.tasks.pictures import normalise, squash
+from xfm.tasks.pictures import model_pixels, squash
 
 PREPROCESSING = Preprocessing(32)
 MODEL = PREPROCESSING.shape, Normalisation(PREPROCESSING.mean, PREPROCESSING.std)
@@ -32,7 +32,7 @@ def paths(tmp_path):
 
 def test_without_variation_it_is_what_evaluation_sees():
     ours = Variation(STILL, *MODEL)(PICTURE, seed=1)
-    expected = normalise(squash(PICTURE, PREPROCESSING)[None], PREPROCESSING)[0]
+    expected = model_pixels(squash(PICTURE, PREPROCESSING)[None], PREPROCESSING)[0]
     torch.testing.assert_close(ours, expected, atol=0.02, rtol=0)
 
 

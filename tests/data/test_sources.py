@@ -19,7 +19,7 @@ from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import FilePool, StoredFile
 from xfm.data.sources.folder import FolderSource
-from xfm.data.sources.tar import scan_members, split_name
+from xfm.data.sources.tar import key_and_extension, scan_members
 
 REGION = {"captions": ["a cat"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
 ANNOTATION = json.dumps(REGION).encode()
@@ -148,9 +148,9 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
 
 
 def test_split_name():
-    assert split_name("000001.jpg") == ("000001", "jpg")
-    assert split_name("dir/b.c.JPG") == ("dir/b", "c.jpg")
-    assert split_name("./a.json") == ("a", "json")
+    assert key_and_extension("000001.jpg") == ("000001", "jpg")
+    assert key_and_extension("dir/b.c.JPG") == ("dir/b", "c.jpg")
+    assert key_and_extension("./a.json") == ("a", "json")
 
 
 # ------------------------------------------------------------------ bad records

@@ -7,7 +7,7 @@ import pytest
 from tests.evaluation.tiny import save_tiny_model, tiny_pretrained, write_world
 from tests.finetuning.conftest import cli
 from xfm.config.evaluation import EvaluationConfig
-from xfm.evaluation.run import evaluate
+from xfm.evaluation.suite import evaluate
 from xfm.modeling.folder import Pretrained
 
 __all__ = ["cli"]

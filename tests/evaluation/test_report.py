@@ -15,8 +15,8 @@ from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation.examples import pick_examples
 from xfm.evaluation.report import phase_ends, small_run, write_report
-from xfm.evaluation.run import evaluate
-from xfm.reports.charts import read_log
+from xfm.evaluation.suite import evaluate
+from xfm.reports.charts import read_curves
 from xfm.reports.labels import is_bound, loss_name
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.summary import summary
@@ -97,11 +97,11 @@ def test_results_that_lack_files_are_named(tmp_path: Path, results: Path) -> Non
 
 
 def test_log_is_read_around_events_and_torn_lines(results: Path) -> None:
-    curves = read_log(results / "log.jsonl")
+    curves = read_curves(results / "log.jsonl")
     assert set(curves) == {"loss", "itc", HOSTILE}
     assert len(curves["loss"][0]) == 29
     assert curves["itc"][1][:2] == [1.0, 0.5]
-    assert read_log(results / "nothing.jsonl") == {}
+    assert read_curves(results / "nothing.jsonl") == {}
 
 
 def test_phases_are_marked(copy: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.evaluation.conftest import CONFIG
 from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
-from xfm.evaluation.run import fingerprint
+from xfm.evaluation.suite import part_fingerprint
 from xfm.reports.stored import read_part
 
 
@@ -16,7 +16,7 @@ def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
     config = EvaluationConfig()
 
     def of(part: Part, config: EvaluationConfig, weights: str = "w") -> str:
-        return fingerprint(part, weights, tiny_world, config)
+        return part_fingerprint(part, weights, tiny_world, config)
 
     other_vqa = replace(config, vqa=ShortTuning(steps=3))
     assert of(Part.VQA, config) != of(Part.VQA, other_vqa)
@@ -40,10 +40,10 @@ def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
 def test_fingerprints_follow_the_files(tiny_world: Path, tmp_path: Path, file: str, parts: set[Part]) -> None:
     """A world may be edited or copied in part while its manifest stays."""
     world = shutil.copytree(tiny_world, tmp_path / "world")
-    before = {part: fingerprint(part, "w", world, CONFIG) for part in Part}
+    before = {part: part_fingerprint(part, "w", world, CONFIG) for part in Part}
     path = world / "tasks" / f"{file}.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
-    assert {part for part in Part if fingerprint(part, "w", world, CONFIG) != before[part]} == parts
+    assert {part for part in Part if part_fingerprint(part, "w", world, CONFIG) != before[part]} == parts
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample, on_table, text_table
 from tests.reports.written import page_of
 from xfm.finetuning.baselines import material, texts
-from xfm.finetuning.baselines.linear import PENALTIES, Rows, logistic, ridge
+from xfm.finetuning.baselines.linear import PENALTIES, LabelledRows, logistic, ridge
 from xfm.finetuning.baselines.material import Material, TooSlow
-from xfm.finetuning.baselines.run import strong_baselines
+from xfm.finetuning.baselines.strong import strong_baselines
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.finetuning.leaderboard import Sort, Use
 from xfm.tasks.image_classification import ImageClassificationTask
@@ -59,13 +59,13 @@ def test_the_penalty_is_the_best_of_the_validation_rows() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(120, 20))
     labels = np.where(features[:, 0] + 2 * rng.normal(size=120) > 0, "a", "b").astype(object)
-    train, valid = Rows(features[:80], labels[:80]), Rows(features[80:], labels[80:])
+    train, valid = LabelledRows(features[:80], labels[:80]), LabelledRows(features[80:], labels[80:])
     fitted = logistic(train, valid, 0, 60)
     models = [LogisticRegression(C=c, max_iter=300).fit(features[:80], labels[:80]) for c in PENALTIES]
     right = [accuracy_score(labels[80:], one.predict(features[80:])) for one in models]
     assert accuracy_score(labels[80:], fitted.model.predict(features[80:])) == max(right)
     assert PENALTIES.index(fitted.model.C) in np.flatnonzero(np.array(right) == max(right))
-    alone = logistic(train, Rows(None, labels[:0]), 0, 60)
+    alone = logistic(train, LabelledRows(None, labels[:0]), 0, 60)
     assert "no validation rows" in alone.note
     hurried = logistic(train, valid, 0, -1)
     assert f"{len(PENALTIES) - 1} of {len(PENALTIES)} not tried" in hurried.note
@@ -75,7 +75,7 @@ def test_values_have_a_ridge() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(100, 5))
     values = features @ np.arange(5.0) + 0.1 * rng.normal(size=100)
-    fitted = ridge(Rows(features[:70], values[:70]), Rows(features[70:], values[70:]), 60)
+    fitted = ridge(LabelledRows(features[:70], values[:70]), LabelledRows(features[70:], values[70:]), 60)
     assert np.corrcoef(fitted.model.predict(features[70:]), values[70:])[0, 1] > 0.99
 
 

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import bootstrap
 
 from tests.evaluation.tiny import tiny_task
-from xfm.finetuning.baselines.run import Found, scored
-from xfm.finetuning.leaderboard import Leaderboard, Place, Sort, System, Use, leaderboard, verdict
+from xfm.finetuning.baselines.strong import BaselineResult, scored
+from xfm.finetuning.leaderboard import Contender, Leaderboard, Sort, System, Use, leaderboard, verdict
 from xfm.tasks.base import Task
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
@@ -109,8 +109,8 @@ def test_metrics_that_are_no_means_are_paired_too() -> None:
 
 
 def test_without_strong_baselines_it_is_open() -> None:
-    model = Place("this model", Sort.MODEL, 0.7)
-    usual = Place("usual class", Sort.CONSTANT, 0.2, None, None, -0.5, -0.6, -0.4, shown=True)
+    model = Contender("this model", Sort.MODEL, 0.7)
+    usual = Contender("usual class", Sort.CONSTANT, 0.2, None, None, -0.5, -0.6, -0.4, shown=True)
     use, sentence = verdict([model, usual], 100, "test", {"TF-IDF": "no scikit-learn"})
     assert use is Use.OPEN
     for part in ("No strong simple baseline was run", "TF-IDF: no scikit-learn", "50.0 points better"):
@@ -121,7 +121,7 @@ def test_scores_without_rows_have_no_interval() -> None:
     rows, labels = answers([True] * 10)
     task = tiny_task(TextClassificationTask, rows, LABELS)
     model = scored(task, {"test": rows}, {"test": [task.labels.certain(label) for label in labels]})
-    older = Found({"test": {"accuracy": 0.3}}, {}, {})
+    older = BaselineResult({"test": {"accuracy": 0.3}}, {}, {})
     systems = [System("this model", Sort.MODEL, model), System("older", Sort.ABLATION, older)]
     board = leaderboard(task, "test", rows, systems, np.arange(10), {})
     last = board.places[-1]
@@ -130,10 +130,10 @@ def test_scores_without_rows_have_no_interval() -> None:
 
 
 def test_what_is_no_better_than_chance_is_said() -> None:
-    model = Place("this model", Sort.MODEL, 0.1, 0.03, 0.3)
-    pixels = Place("pixels", Sort.STRONG, 0.15, 0.05, 0.36, 0.05, -0.1, 0.25)
-    chance = Place("chance", Sort.CHANCE, 0.125)
+    model = Contender("this model", Sort.MODEL, 0.1, 0.03, 0.3)
+    pixels = Contender("pixels", Sort.STRONG, 0.15, 0.05, 0.36, 0.05, -0.1, 0.25)
+    chance = Contender("chance", Sort.CHANCE, 0.125)
     _, sentence = verdict([pixels, chance, model], 20, "test", {})
     assert sentence.endswith("one, pixels; none of them is shown to be better than chance (0.125)")
-    better = Place("pixels", Sort.STRONG, 0.5, 0.3, 0.7, 0.4, 0.2, 0.6, shown=True)
+    better = Contender("pixels", Sort.STRONG, 0.5, 0.3, 0.7, 0.4, 0.2, 0.6, shown=True)
     assert "chance" not in verdict([better, chance, model], 20, "test", {})[1]

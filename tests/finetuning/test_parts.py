@@ -18,7 +18,7 @@ from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.finetuning.adapt import adapt, merge
+from xfm.finetuning.adapt import adapt, merge_lora
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.plan import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
@@ -162,7 +162,7 @@ def test_low_rank_additions_are_worked_in() -> None:
     module.eval()
     with torch.no_grad():
         before = module(pixels, tokens)
-        merge(module)
+        merge_lora(module)
         torch.testing.assert_close(module(pixels, tokens), before, atol=1e-4, rtol=1e-4)
     assert list(module.state_dict()) == names
     assert all(parameter.requires_grad for parameter in module.parameters())

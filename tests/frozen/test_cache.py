@@ -17,7 +17,7 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.frozen import cache, source
 from xfm.frozen.cache import cached_features
-from xfm.frozen.run import build_featuriser
+from xfm.frozen.scoring import build_featuriser
 from xfm.frozen.source import FilePictures, centre, pixel_batches
 from xfm.modeling.folder import Preprocessing
 from xfm.tasks.pictures import Pictures

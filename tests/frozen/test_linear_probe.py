@@ -11,9 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from xfm.config.linear import RegressionConfig, Sweep
 from xfm.errors import UserError
 from xfm.frozen import features as places
-from xfm.frozen.features import Split, joined
+from xfm.frozen.features import LabelledFeatures, concatenated
 from xfm.frozen.linear_probe import best, binary_search, fit_at, fit_probe, grid_search, held_out
-from xfm.frozen.logistic import Classifier, Regression
+from xfm.frozen.logistic import LinearClassifier, Regression
 
 
 def problem(rows: int, width: int, classes: int, seed: int):
@@ -32,13 +32,15 @@ def converged(value: float, features: np.ndarray, labels: np.ndarray, tol: float
     return LogisticRegression(C=value, tol=tol, max_iter=20_000).fit(features, labels)
 
 
-def same_answers(ours: Classifier, value: float, features: np.ndarray, labels: np.ndarray) -> None:
+def same_answers(ours: LinearClassifier, value: float, features: np.ndarray, labels: np.ndarray) -> None:
     exact = features.astype(np.float64)
     theirs = converged(value, exact, labels, 1e-9).predict_proba(exact)
     np.testing.assert_allclose(ours.logits(features).double().softmax(1).numpy(), theirs, atol=3e-3)
 
 
-def fitted(features: np.ndarray, labels: np.ndarray, value: float, tolerance: float = 1e-6) -> Classifier:
+def fitted(
+    features: np.ndarray, labels: np.ndarray, value: float, tolerance: float = 1e-6
+) -> LinearClassifier:
     return Regression(features, labels, 3).fit(value, tolerance=tolerance).classifier
 
 
@@ -59,7 +61,7 @@ def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
 def test_starting_elsewhere_changes_nothing():
     features, labels = problem(200, 12, 4, seed=1)
     regression = Regression(features, labels, 4)
-    start = Classifier(torch.randn(12, 4), torch.randn(4))
+    start = LinearClassifier(torch.randn(12, 4), torch.randn(4))
     cold, warm = (regression.fit(0.1, begin, tolerance=1e-5) for begin in (None, start))
     assert cold.converged
     assert warm.converged
@@ -146,7 +148,7 @@ def test_a_probe_of_one_penalty_is_scikit_learns():
     features, labels = problem(400, 20, 4, seed=7)
     names, scaler = np.array(["ant", "bee", "cat", "dog"])[labels], StandardScaler().fit(features[:250])
     reference = LogisticRegression(C=0.01, max_iter=300).fit(scaler.transform(features[:250]), names[:250])
-    probe = fit_at(Split(features[:250], names[:250]), 0.01, RegressionConfig(standardise=True))
+    probe = fit_at(LabelledFeatures(features[:250], names[:250]), 0.01, RegressionConfig(standardise=True))
     assert (probe.predict(features[250:]) == reference.predict(scaler.transform(features[250:]))).all()
 
 
@@ -155,12 +157,13 @@ def test_a_probe_scores_what_scikit_learn_scores(standardise):
     features, labels = problem(4000, 30, 5, seed=5)
     names = np.array(["e", "d", "c", "b", "a"])[labels]
     train, validation, test = (
-        Split(features[part], names[part]) for part in (slice(0, 1500), slice(1500, 2000), slice(2000, None))
+        LabelledFeatures(features[part], names[part])
+        for part in (slice(0, 1500), slice(1500, 2000), slice(2000, None))
     )
     config = RegressionConfig(sweep=Sweep.GRID, grid=[1e-3, 1e-1, 10.0], standardise=standardise)
     ours = fit_probe(train, validation, config)
 
-    def theirs(value: float, fitted: Split, scored: Split) -> float:
+    def theirs(value: float, fitted: LabelledFeatures, scored: LabelledFeatures) -> float:
         scaler = StandardScaler(with_mean=standardise, with_std=standardise).fit(fitted.features)
         reference = converged(value, scaler.transform(fitted.features), fitted.labels, 1e-6)
         return reference.score(scaler.transform(scored.features), scored.labels)
@@ -168,18 +171,22 @@ def test_a_probe_scores_what_scikit_learn_scores(standardise):
     for trial in ours.trials:
         assert abs(trial.score - theirs(trial.value, train, validation)) <= 0.004  # two of 500 rows
     accuracy = (ours.predict(test.features) == test.labels).mean()
-    assert abs(accuracy - theirs(ours.chosen, joined(train, validation, None), test)) <= 0.002
+    assert abs(accuracy - theirs(ours.chosen, concatenated(train, validation, None), test)) <= 0.002
     assert ours.chosen == pytest.approx(max(ours.trials, key=lambda t: t.score).value)
     assert ours.classes.tolist() == ["a", "b", "c", "d", "e"]
 
 
 def test_without_validation_rows_a_share_chooses_and_all_are_fitted(tmp_path, monkeypatch):
     features, labels = problem(300, 6, 3, seed=6)
-    train = Split(features, labels)
+    train = LabelledFeatures(features, labels)
     config = RegressionConfig(sweep=Sweep.GRID, grid=[0.01, 1.0])
     ours = fit_probe(train, None, config, share=0.25, seed=3)
     held = held_out(labels, 0.25, 3)
-    whole = fit_probe(Split(features[~held], labels[~held]), Split(features[held], labels[held]), config)
+    whole = fit_probe(
+        LabelledFeatures(features[~held], labels[~held]),
+        LabelledFeatures(features[held], labels[held]),
+        config,
+    )
     assert [trial.score for trial in ours.trials] == [trial.score for trial in whole.trials]
     assert (ours.predict(features) == whole.predict(features)).mean() > 0.99
     monkeypatch.setattr(places, "IN_MEMORY", 0)  # as with features that do not fit
@@ -190,7 +197,7 @@ def test_without_validation_rows_a_share_chooses_and_all_are_fitted(tmp_path, mo
 
 def test_one_row_a_class_chooses_for_itself():
     names = np.array(["a", "b", "c"])
-    probe = fit_probe(Split(np.eye(3, dtype=np.float32), names), None, RegressionConfig())
+    probe = fit_probe(LabelledFeatures(np.eye(3, dtype=np.float32), names), None, RegressionConfig())
     assert max(trial.score for trial in probe.trials) == 1.0
     assert (probe.predict(np.eye(3)) == names).all()
 
@@ -204,4 +211,4 @@ def test_one_row_a_class_chooses_for_itself():
 )
 def test_one_class_is_no_task(fit):
     with pytest.raises(UserError, match="'a'"):
-        fit(Split(np.ones((4, 2)), np.array(["a"] * 4)))
+        fit(LabelledFeatures(np.ones((4, 2)), np.array(["a"] * 4)))

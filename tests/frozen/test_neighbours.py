@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from xfm.frozen.features import Split, raw_pixels
+from xfm.frozen.features import LabelledFeatures, raw_pixels
 from xfm.frozen.neighbours import nearest_neighbours, unit
 
 
@@ -15,7 +15,7 @@ def test_neighbours_are_scikit_learns(k: int) -> None:
     labels = rng.integers(0, 4, 300)
     features = (1.5 * rng.normal(size=(4, 10))[labels] + rng.normal(size=(300, 10))).astype(np.float32)
     names = np.array(["ant", "bee", "cat", "dog"])[labels]
-    train, test = Split(features[:200], names[:200]), Split(features[200:], names[200:])
+    train, test = LabelledFeatures(features[:200], names[:200]), LabelledFeatures(features[200:], names[200:])
     reference = KNeighborsClassifier(k, metric="cosine").fit(train.features, train.labels)
     # scikit-learn breaks ties of votes by the label's order, we by the larger sum of cosines.
     votes = reference.predict_proba(test.features)
@@ -26,8 +26,10 @@ def test_neighbours_are_scikit_learns(k: int) -> None:
 
 
 def test_ties_go_to_the_nearer_class() -> None:
-    train = Split(np.array([[1.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.2, 1.0]]), np.array([0, 0, 1, 1]))
-    test = Split(np.array([[1.0, 0.5], [0.5, 1.0]]), np.array([0, 1]))
+    train = LabelledFeatures(
+        np.array([[1.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.2, 1.0]]), np.array([0, 0, 1, 1])
+    )
+    test = LabelledFeatures(np.array([[1.0, 0.5], [0.5, 1.0]]), np.array([0, 1]))
     for k in (4, 99):
         assert nearest_neighbours(train, test, k).tolist() == [0, 1]
 

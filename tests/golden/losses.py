@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tests.golden.recorded import TASKS, Recorded
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
-from xfm.modeling.gradients import PRETRAINING, Encoder, GradientPolicy, Objective
+from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
 from xfm.modeling.task_models import (
     Answerer,
     Grounder,
@@ -20,14 +20,14 @@ from xfm.modeling.task_models import (
     TextClassifier,
 )
 from xfm.objectives.bbox import box_losses
+from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.itm import Negatives
 from xfm.objectives.mim import mim_loss
-from xfm.objectives.retrieval import retrieval_losses
 from xfm.objectives.sequences import sequence_losses
 from xfm.objectives.step import pretraining_losses
 from xfm.tasks.class_task import classification_losses, regression_losses
 
-LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.IMLM: frozenset(Encoder)})
+LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.IMLM: frozenset(EncoderName)})
 SOURCES = {"image": "pair", "region": "region", "imagenet": "image", "text": "text"}
 PARTS = {
     "itc": {"itc"},

@@ -25,8 +25,8 @@ from xfm.objectives import fused
 from xfm.objectives.bbox import generalised_iou
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itm import sampling_weights
-from xfm.objectives.rows import Rows, pair_rows, region_rows
 from xfm.objectives.sequences import sequence_losses
+from xfm.objectives.text_rows import TextRows, pair_rows, region_rows
 from xfm.retrieval.ranks import match_both
 from xfm.tasks.answers import rank_as_published
 
@@ -111,7 +111,7 @@ def texts(recorded: Recorded, model: XFM) -> Arrays:
     yield "textonly_mlm_logits", picked_logits(states, batch.masked, model.language_logits)
 
 
-def vision_text(recorded: Recorded, model: XFM, rows: Rows, prefix: str) -> Arrays:
+def vision_text(recorded: Recorded, model: XFM, rows: TextRows, prefix: str) -> Arrays:
     """What pairs (no prefix) and regions have in common."""
     text = model.encode_text(rows.tokens.ids, rows.tokens.mask)
     image_features, text_features = model.project_image(rows.slot0), model.project_text(text[:, 0])

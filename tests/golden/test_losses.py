@@ -5,14 +5,14 @@ import pytest
 from tests.golden.compare import check_gradients, check_loss, gradients
 from tests.golden.losses import compute, negatives_of
 from tests.golden.recorded import Recorded
-from xfm.objectives import retrieval, vision_text
+from xfm.objectives import itc_itm, vision_text
 
 
 def test_loss_and_gradients(recorded: Recorded, loss_case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is recorded as zero is not computed here."""
     # The recorded random draw takes the place of ours.
     negatives = negatives_of(recorded, loss_case)
-    for module in (retrieval, vision_text):
+    for module in (itc_itm, vision_text):
         monkeypatch.setattr(module, "draw_negatives", lambda *_: negatives)
     found = compute(recorded, loss_case)
     if found.loss is None:

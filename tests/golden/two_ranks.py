@@ -14,7 +14,7 @@ from tests.golden.recorded import Recorded
 from xfm.config.training import LossConfig
 from xfm.data.schema import PairBatch
 from xfm.modeling.gradients import PRETRAINING
-from xfm.objectives.rows import pair_rows
+from xfm.objectives.text_rows import pair_rows
 from xfm.objectives.vision_text import vision_text_losses
 from xfm.training import distributed
 

@@ -25,7 +25,7 @@ from xfm.modeling.task_models import (
 )
 from xfm.retrieval.search import rerank_scores
 from xfm.tasks.answers import AnswerList
-from xfm.tasks.pictures import normalise, squash
+from xfm.tasks.pictures import model_pixels, squash
 
 WIDE = {"rtol": 0.0, "atol": 1e-5}
 
@@ -38,7 +38,7 @@ def _without_gradients() -> Any:
 
 def pixels(found: Pretrained, shown: list[Image.Image]) -> Tensor:
     squashed = [squash(to_uint8(picture), found.preprocessing) for picture in shown]
-    return normalise(torch.stack(squashed), found.preprocessing)
+    return model_pixels(torch.stack(squashed), found.preprocessing)
 
 
 def tokens(found: Pretrained, said: list[str], longest: int = 128) -> Tokens:
@@ -203,7 +203,7 @@ def test_a_gallery_serves_many_calls_and_forgets_what_does_not_fit(
     paths = [tmp_path / name for name in photos(tmp_path, 6)]
     whole = search(texts(3), gallery=search.gallery(images=paths))  # type: ignore[attr-defined]
     assert whole[0][0]["image"] == str(paths[whole[0][0]["index"]])
-    monkeypatch.setattr("xfm.inference.retrieval.GALLERY_KEPT", 1)
+    monkeypatch.setattr("xfm.inference.gallery.GALLERY_KEPT", 1)
     small = search.gallery(images=paths)  # type: ignore[attr-defined]
     same(search(texts(3), gallery=small), whole)
     same([search(text, gallery=small) for text in texts(3)], whole)

@@ -16,7 +16,7 @@ from tests.inference.models import pictures
 from tests.inference.support import Pipe
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
-from xfm.inference.pictures import original
+from xfm.inference.picture_inputs import original_picture
 
 
 def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
@@ -73,7 +73,7 @@ def test_what_is_transparent_shows_white() -> None:
         Image.fromarray(array),
         encoded(Image.fromarray(array)),
     ):
-        assert original(form)[0].tolist() == [[0, 0], [255, 255]]
+        assert original_picture(form)[0].tolist() == [[0, 0], [255, 255]]
 
 
 def test_sixteen_bits_keep_their_upper_half() -> None:
@@ -125,7 +125,7 @@ def test_addresses_need_leave(embed: Pipe, scheme: str) -> None:
 def test_a_path_that_comes_again_is_read_once(
     embed: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import xfm.inference.pictures as module
+    import xfm.inference.picture_inputs as module
 
     path = tmp_path / "a.png"
     path.write_bytes(encoded(pictures(1)[0]))

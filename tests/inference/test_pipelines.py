@@ -17,7 +17,7 @@ from tests.inference.support import Models, Pipe, same
 from xfm.errors import UserError
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.items import InputError
-from xfm.inference.pictures import PictureReader
+from xfm.inference.picture_inputs import PictureReader
 
 QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

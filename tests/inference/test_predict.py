@@ -29,7 +29,7 @@ from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.predict.output import bad_file, gallery_file, open_answers, settings_file
 from xfm.inference.predict.reading import Reading
-from xfm.inference.predict.run import predict
+from xfm.inference.predict.whole_files import predict
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])
@@ -73,7 +73,7 @@ BAD = {
 }
 REASONS = {
     4: "rows.jsonl:4: the row is not valid JSON",
-    9: 'rows.jsonl:9: the column "text" is missing or empty; mend the row',
+    9: 'rows.jsonl:9: the column "text" is missing',
     10: "rows.jsonl:10: the row is not a JSON object",
     17: 'rows.jsonl:17: the column "text" is empty; mend the row',
     18: 'rows.jsonl:18: the column "text" is not a text',

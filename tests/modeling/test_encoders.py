@@ -14,7 +14,7 @@ from xfm.config.linear import LinearEvaluationConfig
 from xfm.config.model import ModelConfig, PictureConfig
 from xfm.config.training import LossConfig, Precision
 from xfm.finetuning.start import text_limit
-from xfm.frozen.run import build_featuriser
+from xfm.frozen.scoring import build_featuriser
 from xfm.inference.engine import Engine
 from xfm.modeling.composition import Backbone
 from xfm.modeling.encoders import LANGUAGE, VISION

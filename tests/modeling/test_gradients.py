@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
-from xfm.modeling.gradients import FINE_TUNING, INPUTS, PRETRAINING, Encoder, GradientPolicy, Objective
+from xfm.modeling.gradients import FINE_TUNING, INPUTS, PRETRAINING, EncoderName, GradientPolicy, Objective
 
 PARTS = {
     Objective.MLM: ["text/mlm"],
@@ -18,9 +18,9 @@ PARTS = {
 MIXED = GradientPolicy(
     {
         **PRETRAINING.reaches,
-        Objective.ITM: frozenset({Encoder.FUSION}),
-        Objective.IMLM: frozenset(Encoder),
-        Objective.ITC: frozenset({Encoder.LANGUAGE}),
+        Objective.ITM: frozenset({EncoderName.FUSION}),
+        Objective.IMLM: frozenset(EncoderName),
+        Objective.ITC: frozenset({EncoderName.LANGUAGE}),
         Objective.BBP: frozenset(),
     }
 )
@@ -37,12 +37,12 @@ def test_every_cell(policy: GradientPolicy) -> None:
         for name in names:
             model.zero_grad()
             losses.parts[name].backward(retain_graph=True)
-            for encoder in Encoder:
-                if encoder is Encoder.LANGUAGE and objective is Objective.MLM:
+            for encoder in EncoderName:
+                if encoder is EncoderName.LANGUAGE and objective is Objective.MLM:
                     continue
                 part = getattr(model, encoder)
                 # Fusion's words are the tied output matrix of IMLM's head: they learn anyway.
-                if encoder is Encoder.FUSION and objective is Objective.IMLM:
+                if encoder is EncoderName.FUSION and objective is Objective.IMLM:
                     part = part.layers
                 reached = any(bool(gradient.any()) for gradient in gradients(part).values())
                 assert reached == policy.allows(objective, encoder), f"{name} x {encoder}"
@@ -60,8 +60,8 @@ def test_mlm_without_language_trains_the_head_alone() -> None:
 @pytest.mark.parametrize(
     ("reaches", "words"),
     [
-        (PRETRAINING.reaches | {Objective.MLM: frozenset({Encoder.VISION})}, "does not use vision"),
-        (PRETRAINING.reaches | {Objective.ITM: frozenset({Encoder.VISION})}, "add fusion"),
+        (PRETRAINING.reaches | {Objective.MLM: frozenset({EncoderName.VISION})}, "does not use vision"),
+        (PRETRAINING.reaches | {Objective.ITM: frozenset({EncoderName.VISION})}, "add fusion"),
         ({row: INPUTS[row] for row in Objective if row is not Objective.BBP}, "no row for bbp"),
     ],
 )

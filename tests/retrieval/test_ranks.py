@@ -16,9 +16,9 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.metrics.recalls import Rule, own_captions, with_equal_captions
 from xfm.modeling import states
-from xfm.modeling.features import Encoded, Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.modeling.features import EncodedItems, Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.retrieval import ranks
-from xfm.retrieval.ranks import Found, Matched, Ranked, rank
+from xfm.retrieval.ranks import ContrastiveSearch, Matched, Ranked, rank
 from xfm.retrieval.search import MATCHING_WEIGHT, match, rerank_scores
 
 PRETRAINED = tiny_pretrained()
@@ -27,7 +27,7 @@ NAMES = [f"a {name} square" for name in COLOURS]
 CAPTIONS = [" left of ".join(words) for size in (1, 2, 3) for words in product(NAMES, repeat=size)]
 
 
-def encode(pixels: Tensor, texts: list[str], folder: Path | None = None) -> tuple[Encoded, Encoded]:
+def encode(pixels: Tensor, texts: list[str], folder: Path | None = None) -> tuple[EncodedItems, EncodedItems]:
     images = encode_images(ENCODER, pixels.split(2), len(pixels), folder)
     return images, encode_texts(ENCODER, texts, folder=folder)
 
@@ -112,10 +112,10 @@ def test_ranks_of_a_shortlist_are_those_of_the_whole_order():
     """The third candidate of four is the query's own, on the shortlist or beyond it."""
     contrast, logits = np.array([[0.9, 0.8]], np.float32), np.array([[[0.0, 1.0], [0.0, 3.0]]], np.float32)
     short, own = np.array([[0, 1]], np.int32), np.array([[True, False]])
-    on = Matched(Found(short, contrast, own, np.array([0]), np.array([0])), logits, 1.0)
+    on = Matched(ContrastiveSearch(short, contrast, own, np.array([0]), np.array([0])), logits, 1.0)
     assert on.ranks(logits[..., 1]).tolist() == [1]
     nothing = np.array([[False, False]])
-    off = Matched(Found(short, contrast, nothing, np.array([2]), np.array([1])), logits, 1.0)
+    off = Matched(ContrastiveSearch(short, contrast, nothing, np.array([2]), np.array([1])), logits, 1.0)
     assert off.ranks(logits[..., 1]).tolist() == off.ranks(off.scores()).tolist() == [3]
 
 

@@ -11,15 +11,15 @@ from xfm.training.flags import (
     Flag,
     What,
     last_lines,
-    log_lines,
     of_log,
     of_pretraining,
-    plain,
+    plain_flags,
     read_flags,
     recommended_steps,
     shortened,
     slowed,
 )
+from xfm.training.logging import log_lines
 
 
 def timed(seconds: Sequence[float], every: int = 10) -> list[dict[str, float | int]]:
@@ -66,8 +66,7 @@ def test_events_of_a_log(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     lines = [
         {"step": 3, "event": "skipped_step", "message": "Step 3 skipped: loss nan"},
-        {"step": 4, "event": "bad_record", "message": "Bad record x left out: no picture"},
-        {"step": 4, "event": "bad_record", "message": "Bad record y left out: no picture"},
+        *({"step": 4, "event": "bad_record", "key": key, "message": "no picture"} for key in "xyx"),
         {"step": 5, "event": "resumed", "message": "checkpoints/6 is damaged"},
         {"step": 5, "event": "resumed", "message": "Resuming from checkpoints/5 at step 5."},
     ]
@@ -97,7 +96,7 @@ def test_own_recipes_are_measured_by_themselves(tmp_path: Path) -> None:
 
 def test_flags_survive_json() -> None:
     flags = [Flag(What.SMOKE, "a sentence"), Flag(What.ROUGH, "another")]
-    assert read_flags(json.loads(json.dumps({"flags": plain(flags)}))) == flags
+    assert read_flags(json.loads(json.dumps({"flags": plain_flags(flags)}))) == flags
     assert read_flags({}) == []
     assert last_lines(flags) == "Flagged: smoke run: a sentence.\nFlagged: few rows: another.\n"
     assert last_lines([]) == ""

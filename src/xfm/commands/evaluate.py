@@ -57,7 +57,7 @@ def run(chosen: Namespace) -> None:
     out = Path(chosen.out or _results_folder(model, config, world))
     from xfm.evaluation.kept_models import kept_models, listing, use_command
     from xfm.evaluation.report import REPORT
-    from xfm.evaluation.run import evaluate
+    from xfm.evaluation.suite import evaluate
     from xfm.reports.stored import METRICS, left_out_sentence, stored_flags
     from xfm.reports.summary import summary
     from xfm.training.flags import last_lines

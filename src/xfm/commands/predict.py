@@ -13,14 +13,14 @@ from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.spelling import early_word
 from xfm.config.task_spec import TaskSpec
-from xfm.config.tasks import GROUNDING, RETRIEVAL, task_names, task_spec, task_specs
+from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.errors import UserError, printable
 from xfm.inference.predict.inputs import add_inputs, chosen_source
 
 if TYPE_CHECKING:
     from xfm.inference.base import Pipeline
     from xfm.inference.predict.reading import RowSource
-    from xfm.inference.predict.run import Outcome
+    from xfm.inference.predict.whole_files import Outcome
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -70,9 +70,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def _add_options_of(task: TaskSpec, parser: ArgumentParser) -> None:
     """What only this task is asked."""
-    if task is RETRIEVAL:
+    if task.gallery:
         option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
-    if task is GROUNDING:
+    if task.draws:
         option(parser, "--draw", "folder for the pictures, each with its box, by row number")
     if fields(task.options):
         add_fields(parser, task.options)
@@ -106,8 +106,8 @@ def _check(chosen: Namespace, task: TaskSpec) -> None:
     if chosen.out is None and (chosen.resume or chosen.restart):
         option = "--resume" if chosen.resume else "--restart"
         raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
-    if task is RETRIEVAL and chosen.gallery is None:
-        raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
+    if task.gallery and chosen.gallery is None:
+        raise UserError(f"{task.name} searches in a gallery: give --gallery, a folder of pictures or a table")
 
 
 def run(chosen: Namespace) -> None:
@@ -118,15 +118,15 @@ def run(chosen: Namespace) -> None:
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.predict.reading import Reading
-    from xfm.inference.predict.run import predict
-    from xfm.inference.predict.sources import open_source
+    from xfm.inference.predict.sources import open_rows
+    from xfm.inference.predict.whole_files import predict
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     reading = Reading(task.inputs, ColumnMap.parse(chosen.columns), keep, root, chosen.allow_urls)
     source = chosen_source(chosen, task, reading) or Path(chosen.input)
     if chosen.out is None and isinstance(source, Path):
-        source = open_source(source, reading)
+        source = open_rows(source, reading)
     pipe = pipeline(
         task.name,
         chosen.model,
@@ -164,10 +164,10 @@ def _print(
 ) -> None:
     """Answer on standard output."""
     from xfm.data.left_out import LeftOut, left_out_lines
+    from xfm.inference.gallery import Retrieval
     from xfm.inference.predict.direct import OneRow
     from xfm.inference.predict.printed import print_answers
-    from xfm.inference.predict.run import read_gallery
-    from xfm.inference.retrieval import Retrieval
+    from xfm.inference.predict.whole_files import read_gallery
 
     gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
     if isinstance(pipe, Retrieval) and gallery is not None:

@@ -42,7 +42,7 @@ def run(chosen: Namespace) -> None:
     """Evaluate frozen features and show the scores."""
     config, out = assemble(LinearEvaluationConfig, chosen), Path(chosen.out)
     from xfm.data.left_out import LeftOut
-    from xfm.frozen.run import MODEL, LabelledSplits, evaluate_frozen
+    from xfm.frozen.scoring import MODEL, LabelledSplits, evaluate_frozen
 
     require_own_folder(out, "probe", chosen.model)
     left_out = LeftOut(chosen.max_bad)

@@ -79,8 +79,8 @@ def run(chosen: Namespace) -> None:
 
 
 def _run(chosen: Namespace, names: Sequence[str]) -> None:
+    from xfm.reproduce.jobs import find_jobs, run_jobs
     from xfm.reproduce.published import Protocol
-    from xfm.reproduce.run import find_jobs, run_jobs
 
     known = {protocol.value: protocol for protocol in Protocol}
     wanted = [name.strip().upper() for name in chosen.protocols.split(",") if name.strip()]

@@ -50,7 +50,7 @@ def run(chosen: Namespace) -> None:
     config, out = assemble(FeatureConfig, chosen), Path(chosen.out)
     from xfm.data.left_out import LeftOut
     from xfm.frozen.prompt_templates import read_names
-    from xfm.frozen.zero_shot_run import evaluate_zero_shot
+    from xfm.frozen.zero_shot_scoring import evaluate_zero_shot
 
     require_own_folder(out, "zero-shot", chosen.model)
     left_out = LeftOut(chosen.max_bad)

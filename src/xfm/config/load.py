@@ -108,7 +108,7 @@ def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
     return folder / name if is_path else _shipped(family) / f"{name}.yaml"
 
 
-def check_size(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
+def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
     """Refuse what is out of all proportion for settings: YAML's `&` and `*` make much of a few lines.
 
     Args:
@@ -127,7 +127,7 @@ def check_size(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
     left -= 1
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     for item in items:
-        left = check_size(item, left, depth + 1)
+        left = check_value_count(item, left, depth + 1)
     return left
 
 
@@ -142,7 +142,7 @@ def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
         where = re.sub(r"\s+", " ", str(error))
         raise UserError(f"recipe {path} is not valid YAML ({where}): mend that line") from error
     try:
-        check_size(content)
+        check_value_count(content)
     except ValueError as error:
         raise UserError(f"recipe {path}: a value {error} (see its `&` and `*`): mend it") from None
     if not isinstance(content, dict):

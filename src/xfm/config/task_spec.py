@@ -4,6 +4,7 @@ Nothing here imports torch: a row names its classes, and they are imported when 
 """
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -25,6 +26,10 @@ class Holds(StrEnum):
     BOX = "four numbers"
 
 
+_GIVEN = (Holds.TEXT, Holds.PICTURE, Holds.TWO_PICTURES)
+"""What a field of an input may hold."""
+
+
 @dataclass(frozen=True)
 class Field:
     """Something that a task reads from each row or input.
@@ -35,7 +40,7 @@ class Field:
         holds: what kind of thing it is.
         optional: whether rows and inputs may lack it.
         also: other names that it is given by.
-        parts: columns that together may stand in its place.
+        parts: the two columns that together may stand in the place of two pictures.
         target: whether it is what training learns to predict, so that an input has none.
     """
 
@@ -47,10 +52,21 @@ class Field:
     parts: tuple[str, ...] = ()
     target: bool = False
 
+    def __post_init__(self) -> None:
+        if wrong := [name for name in (*self.names, *self.parts) if not name.isidentifier()]:
+            raise ValueError(f"{wrong[0]!r} is no name of a field: take letters, digits and underscores")
+        if len(self.parts) != 2 * (self.holds is Holds.TWO_PICTURES):
+            raise ValueError(f"the field {self.name}: two pictures have two parts, a name each, others none")
+
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that the whole of it is given by."""
         return (self.name, *self.also)
+
+    def ways(self, present: Container[str]) -> list[tuple[str, ...]]:
+        """How it is given by names of which some are there: by one of its own, or by all of its parts."""
+        every = (*((name,) for name in self.names), self.parts)
+        return [way for way in every if any(name in present for name in way)]
 
     @property
     def meaning(self) -> str:
@@ -103,6 +119,7 @@ class TaskSpec:
         task: the `xfm.tasks.base.Task` that fine-tunes it.
         values: likewise, where labels are values (`--regression`).
         pipeline: the `xfm.inference.base.Pipeline` that answers.
+        gallery: whether that searches in a gallery, as an `xfm.inference.retrieval.Retrieval` does.
     """
 
     name: str
@@ -121,17 +138,41 @@ class TaskSpec:
     task: str = ""
     values: str = ""
     pipeline: str = "xfm.inference.classifiers:Classification"
+    gallery: bool = False
 
     def __post_init__(self) -> None:
         several = (self.fields, self.also, self.asked, self.encoders, self.settings, self.uses)
         if any(not isinstance(one, tuple) for one in several):
             raise ValueError(f"{self.name}: fields, names, encoders, settings and uses are tuples")
+        if wrong := [one for one in (*self.fields, *self.asked) if not isinstance(one, Field)]:
+            raise ValueError(f"{self.name}: {wrong[0]!r} is no Field")
         if wrong := [name for name in self.names if not _NAME.fullmatch(name)]:
             raise ValueError(f"{wrong[0]!r} is no name of a task: take lower-case letters, digits and dashes")
         if unknown := [one for one in self.encoders if one not in ("language", "vision", "fusion")]:
             raise ValueError(f"{self.name}: there is no encoder {unknown[0]}")
+        self._check_fields()
         if bool(self.head) != bool(self.task):
             raise ValueError(f"{self.name}: what is fine-tuned has a head and a task, both or none")
+
+    def _check_fields(self) -> None:
+        """Refuse what neither tables nor pipelines could read.
+
+        Raises:
+            ValueError: names the field.
+        """
+        for fields in (self.fields, self.inputs):
+            names = [name for one in fields for name in (*one.names, *one.parts)]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(
+                    f"{self.name}: there are two fields {twice[0]}; give one of them another name"
+                )
+        if not self.inputs:
+            raise ValueError(f"{self.name}: an input has no field; give fields that are no targets")
+        if wrong := [one for one in self.inputs if one.holds not in _GIVEN]:
+            raise ValueError(
+                f"{self.name}: an input cannot have {wrong[0].holds}, which the field {wrong[0].name} holds: "
+                f"it has {', '.join(_GIVEN)}; make the field a target, or say in asked what an input has"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -159,9 +200,19 @@ class TaskSpec:
         return any(one.holds in (Holds.PICTURE, Holds.TWO_PICTURES) for one in self.fields)
 
     @property
+    def draws(self) -> bool:
+        """Whether an answer is a box, which can be drawn on the picture."""
+        return any(one.holds is Holds.BOX for one in self.fields)
+
+    @property
     def paired(self) -> bool:
         """Whether a row's texts are one sequence."""
         return sum(one.holds is Holds.TEXT for one in self.inputs) > 1 and not self.asked
+
+    @property
+    def second(self) -> Field | None:
+        """The text that rows may lack beside another: all of them, or none."""
+        return next((one for one in self.inputs if self.paired and one.optional), None)
 
     def reads(self, setting: str) -> bool:
         """Whether the task reads a setting that not all tasks read, such as `image.flip` or `tune.vision`."""
@@ -182,18 +233,24 @@ class TaskSpec:
         if not found:
             what = "learn values" if regression else "be fine-tuned for: it answers with what is pre-trained"
             raise UserError(f"{self.name} is no task that a model can {what}; choose another task")
-        return load(found)
+        return load_named(found)
 
     def head_class(self) -> type[Any]:
         """The `TaskModel` that is fine-tuned."""
-        return load(self.head)
+        return load_named(self.head)
 
     def pipeline_class(self) -> type[Any]:
         """The `Pipeline` that answers."""
-        return load(self.pipeline)
+        return load_named(self.pipeline)
 
 
-def load(reference: str) -> Any:
-    """What `module:name` names."""
+def load_named(reference: str) -> Any:
+    """What `module:name` names.
+
+    Raises:
+        UserError: the module has nothing of that name.
+    """
     module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
+    if not hasattr(found := import_module(module), name):
+        raise UserError(f"{module} has no {name}, which the TaskSpec of a task names; mend it there")
+    return getattr(found, name)

@@ -8,7 +8,7 @@ import warnings
 
 from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions, RetrievalOptions, ZeroShotOptions
 from xfm.config.task_spec import Field, Holds, TaskSpec, TextRule
-from xfm.errors import UserError, suggest
+from xfm.errors import UserError, excerpt, suggest
 
 GROUP = "xfm.tasks"
 """Entry points by which installed packages add tasks."""
@@ -93,7 +93,8 @@ RETRIEVAL = TaskSpec(
     uses=(*_CONTRAST, "itm_head.", "fusion."),
     head=f"{_HEADS}:Retriever",
     task="xfm.tasks.retrieval:RetrievalTask",
-    pipeline=f"{_INFERENCE}.retrieval:Retrieval",
+    pipeline=f"{_INFERENCE}.gallery:Retrieval",
+    gallery=True,
 )
 VQA = TaskSpec(
     "vqa",
@@ -176,7 +177,8 @@ MATCHING = TaskSpec(
     pipeline=f"{_INFERENCE}.matching:ImageTextMatching",
 )
 
-_known: dict[str, TaskSpec] = {}
+_OWN = tuple(found for found in globals().values() if isinstance(found, TaskSpec))
+_known = {name: spec for spec in _OWN for name in spec.names}
 _asked: set[str] = set()
 
 
@@ -190,17 +192,16 @@ def register_task(spec: TaskSpec) -> TaskSpec:
         The same.
 
     Raises:
-        ValueError: another task has one of its names.
+        ValueError: another task has one of its names, or it could not work (see `check_task`).
     """
+    from xfm.config.task_checks import check_task
+
+    check_task(spec, _OWN)
     for name in spec.names:
         if _known.get(name, spec) != spec:
             raise ValueError(f"there is a task {name} already; choose another name")
     _known.update(dict.fromkeys(spec.names, spec))
     return spec
-
-
-for _one in [found for found in globals().values() if isinstance(found, TaskSpec)]:
-    register_task(_one)
 
 
 def task_spec(name: str) -> TaskSpec:
@@ -213,7 +214,7 @@ def task_spec(name: str) -> TaskSpec:
         _ask_packages()
     if (found := _known.get(name)) is None:
         own = ", ".join(one.name for one in task_specs())
-        raise UserError(f"unknown task {name}; {suggest(name, [*_known], f'known: {own}')}")
+        raise UserError(f"unknown task {excerpt(name)}; {suggest(name, [*_known], f'known: {own}')}")
     return found
 
 
@@ -230,7 +231,7 @@ def task_names(tunable: bool = False) -> list[str]:
 
 
 def _ask_packages() -> None:
-    """Register the tasks of installed packages, once; one that cannot be loaded is a warning."""
+    """Register the tasks of installed packages, once; one that cannot be used is a warning."""
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):
@@ -240,4 +241,6 @@ def _ask_packages() -> None:
         try:
             register_task(point.load())
         except (Exception, SystemExit) as error:  # other people's code may not cost the command
-            warnings.warn(f"the task {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=3)
+            package = point.dist.name if point.dist else point.module
+            said = f"{package}: the task {point.name} ({point.value}) is left out, it cannot be used: {error}"
+            warnings.warn(said, stacklevel=3)

@@ -14,7 +14,6 @@ from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
 from xfm.data.regions import collate_regions
 from xfm.data.schema import (
-    BadRecord,
     Batch,
     ImageBatch,
     ImageSample,
@@ -25,7 +24,7 @@ from xfm.data.schema import (
     TextBatch,
     TextSample,
 )
-from xfm.data.streams import CorpusStream, Item
+from xfm.data.streams import CorpusStream, DrawnSample, Met
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import names_a_side, picture_view, recolour, show
 
@@ -75,36 +74,33 @@ class BatchBuilder:
         Raises:
             UnusableError: when bad records could not be replaced.
         """
-        skipped: list[BadRecord] = []
-        partial: list[BadRecord] = []
+        met = Met()
         turn = step * self._share.world + self._share.rank
-        items = {
-            name: stream.items(turn * stream.batch_size, skipped, partial)
-            for name, stream in self._streams.items()
-        }
+        items = {name: stream.items(turn * stream.batch_size, met) for name, stream in self._streams.items()}
         text, image, pair, region = map(items.get, SampleKind)
         return Batch(
             step=step,
-            text=self._text(cast(list[Item[TextSample]], text)) if text else None,
-            image=self._image(cast(list[Item[ImageSample]], image)) if image else None,
-            pair=self._pair(cast(list[Item[PairSample]], pair)) if pair else None,
-            region=self._region(cast(list[Item[RegionSample]], region)) if region else None,
+            text=self._text(cast(list[DrawnSample[TextSample]], text)) if text else None,
+            image=self._image(cast(list[DrawnSample[ImageSample]], image)) if image else None,
+            pair=self._pair(cast(list[DrawnSample[PairSample]], pair)) if pair else None,
+            region=self._region(cast(list[DrawnSample[RegionSample]], region)) if region else None,
             origins=tuple(item.sample.origin for found in items.values() for item in found),
-            skipped=tuple(skipped),
-            partial=tuple(partial),
+            skipped=tuple(met.skipped),
+            partial=tuple(met.partial),
+            regionless=met.regionless,
         )
 
-    def _text(self, items: Sequence[Item[TextSample]]) -> TextBatch:
+    def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
         config = self._config.text_mask
         rows = [TextRow(passage(item.rng, item.sample.text, config.max_tokens), item.rng) for item in items]
         return TextBatch(*collate_tokens(rows, config, self._tokenizer))
 
-    def _image(self, items: Sequence[Item[ImageSample]]) -> ImageBatch:
+    def _image(self, items: Sequence[DrawnSample[ImageSample]]) -> ImageBatch:
         mode = self._streams[SampleKind.IMAGE].augmentation
         pictures = [self._picture(item, mode, may_flip=True) for item in items]
         return ImageBatch(stack_pixels(pictures), self._patch_masks(items))
 
-    def _pair(self, items: Sequence[Item[PairSample]]) -> PairBatch:
+    def _pair(self, items: Sequence[DrawnSample[PairSample]]) -> PairBatch:
         mode = self._streams[SampleKind.PAIR].augmentation
         pictures, rows = [], []
         for item in items:
@@ -122,16 +118,18 @@ class BatchBuilder:
             patch_mask=self._patch_masks(items) if self._config.patch_mask.on_pairs else None,
         )
 
-    def _region(self, items: Sequence[Item[RegionSample]]) -> RegionBatch:
+    def _region(self, items: Sequence[DrawnSample[RegionSample]]) -> RegionBatch:
         mode = self._streams[SampleKind.REGION].augmentation
         return collate_regions(items, self._config, mode, self._tokenizer, self._size, self._patch)
 
-    def _picture(self, item: Item[ImageSample | PairSample], mode: Augmentation, may_flip: bool) -> Tensor:
+    def _picture(
+        self, item: DrawnSample[ImageSample | PairSample], mode: Augmentation, may_flip: bool
+    ) -> Tensor:
         pixels = item.sample.pixels
         view = picture_view(item.rng, (pixels.shape[2], pixels.shape[1]), mode, may_flip)
         return recolour(item.rng, show(pixels, view, self._size), mode, has_boxes=False)
 
-    def _patch_masks(self, items: Sequence[Item]) -> Tensor:
+    def _patch_masks(self, items: Sequence[DrawnSample]) -> Tensor:
         grid = self._size // self._patch
         return torch.from_numpy(
             np.stack([mask_patches(item.rng, grid, self._config.patch_mask) for item in items])

@@ -21,7 +21,7 @@ _MOST_NUMBERS = 1 << 17  # of an entry: the longest list is that of tiles, and a
 
 
 @dataclass(frozen=True)
-class Entry:
+class ExifEntry:
     """An entry of a directory.
 
     Attributes:
@@ -42,7 +42,7 @@ class Entry:
         return self.count * _BYTES.get(self.kind, 0)
 
 
-def directory(data: bytes, start: int | None = None) -> Iterator[Entry]:
+def directory(data: bytes, start: int | None = None) -> Iterator[ExifEntry]:
     """The entries of a directory of TIFF or EXIF; a broken one ends early.
 
     Args:
@@ -66,7 +66,7 @@ def directory(data: bytes, start: int | None = None) -> Iterator[Entry]:
             inside = kind in _NUMBERS and count and count * _BYTES[kind] <= room
             number = struct.unpack_from(f"{order}{_NUMBERS[kind]}", data, place)[0] if inside else None
             place += room
-            yield Entry(tag, kind, count, number)
+            yield ExifEntry(tag, kind, count, number)
     except (struct.error, OverflowError):
         return
 

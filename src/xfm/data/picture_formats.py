@@ -154,7 +154,7 @@ class Header:
     animated: bool = False
 
 
-def read_header(data: bytes, tile_limit: int) -> Header:
+def read_picture_header(data: bytes, tile_limit: int) -> Header:
     """The header of a picture.
 
     Args:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from xfm.data.picture_formats import BROKEN, Header, PictureError, PictureFormat, format_of, read_header
+from xfm.data.picture_formats import (
+    BROKEN,
+    Header,
+    PictureError,
+    PictureFormat,
+    format_of,
+    read_picture_header,
+)
 from xfm.data.picture_pixels import decode_pixels
 from xfm.errors import UserError
 
@@ -144,7 +151,7 @@ def picture_size(data: bytes, max_pixels: int | None = None) -> tuple[int, int]:
 
 def _checked(data: bytes, max_pixels: int | None) -> Header:
     limit = max_pixels or pixel_limit()
-    header = read_header(data, limit)
+    header = read_picture_header(data, limit)
     check_size(header.width, header.height, limit)
     pixels = header.width * header.height
     # A progressive JPEG is refined scan by scan, and a scan of 95 bytes may work on every pixel again.

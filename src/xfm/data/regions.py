@@ -17,7 +17,7 @@ from xfm.data.collate import (
     visible_patches,
 )
 from xfm.data.schema import RegionBatch, RegionSample
-from xfm.data.streams import Item
+from xfm.data.streams import DrawnSample
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import Box, move_boxes, names_a_side, recolour, region_view, show
 
@@ -48,7 +48,7 @@ class _Rows:
 
 
 def collate_regions(
-    items: Sequence[Item[RegionSample]],
+    items: Sequence[DrawnSample[RegionSample]],
     config: DataConfig,
     mode: Augmentation,
     tokenizer: Tokenizer,
@@ -91,7 +91,12 @@ def collate_regions(
 
 
 def _add_picture(
-    rows: _Rows, item: Item[RegionSample], image: int, config: DataConfig, mode: Augmentation, size: int
+    rows: _Rows,
+    item: DrawnSample[RegionSample],
+    image: int,
+    config: DataConfig,
+    mode: Augmentation,
+    size: int,
 ) -> Tensor:
     """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
     sample, rng = item.sample, item.rng

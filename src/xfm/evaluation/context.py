@@ -12,7 +12,7 @@ from torch import Tensor
 from xfm.config.evaluation import EvaluationConfig
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.modeling.features import Encoded, Encoder, encode_images
+from xfm.modeling.features import EncodedItems, Encoder, encode_images
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.xfm import XFM
 from xfm.tasks.pictures import Pictures
@@ -94,7 +94,7 @@ class Context:
         """The splits to score: `tests`, or the validation split if that was asked for."""
         return ("validation",) if self.config.validation else tests
 
-    def encode(self, paths: Sequence[Path]) -> tuple[Encoded, Tensor]:
+    def encode(self, paths: Sequence[Path]) -> tuple[EncodedItems, Tensor]:
         """Each distinct picture encoded once, and [N] int64 places of the paths among them."""
         places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
         distinct = list(places)

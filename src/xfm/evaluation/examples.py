@@ -102,6 +102,6 @@ def pick_examples(right: Sequence[bool], count: int, seed: int) -> list[int]:
     return good[:good_count] + bad[: count - good_count]
 
 
-def plain(examples: Sequence[Any]) -> list[dict[str, Any]]:
+def plain_examples(examples: Sequence[Any]) -> list[dict[str, Any]]:
     """Examples as JSON values."""
     return [asdict(example) for example in examples]

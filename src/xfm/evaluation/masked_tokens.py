@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.modeling.features import Encoded, Encoder
+from xfm.modeling.features import EncodedItems, Encoder
 from xfm.modeling.precision import autocast
 
 _FUNCTION_WORDS = """
@@ -86,7 +86,7 @@ def _is_content(tokenizer: Tokenizer, pieces: Tensor) -> bool:
 
 @torch.inference_mode()
 def predict_masked(
-    encoder: Encoder, masked: MaskedCaptions, images: Encoded | None = None, index: Tensor | None = None
+    encoder: Encoder, masked: MaskedCaptions, images: EncodedItems | None = None, index: Tensor | None = None
 ) -> NDArray[np.int64]:
     """Predicted ids of all masked positions.
 

@@ -10,9 +10,9 @@ from xfm.config.evaluation import Part
 from xfm.data.left_out import left_out_lines
 from xfm.errors import UserError
 from xfm.metrics.numbers import readable_seconds
-from xfm.reports.charts import Curve, read_log, small_multiples
+from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import Group, grouped, headlines, is_bound, is_headline, loss_name, part_name
-from xfm.reports.lines import Line, line_of
+from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import page_template
 from xfm.reports.results import PartResult
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_output
@@ -34,8 +34,8 @@ class Section:
     """A group of the score table: lines that are shown, and lines that fold away, each by split."""
 
     group: Group
-    lines: dict[str, list[Line]]
-    more: dict[str, list[Line]]
+    lines: dict[str, list[ScoreLine]]
+    more: dict[str, list[ScoreLine]]
 
 
 def write_report(out: Path, log: Path | None = None, world: Path | None = None) -> Path:
@@ -77,7 +77,7 @@ def _render(
 ) -> str:
     """The page."""
     config: dict[str, Any] = details.get("config") or {}
-    pretraining, manifest = read_log(log), read_object(thumbnails.world / "world.json")
+    pretraining, manifest = read_curves(log), read_object(thumbnails.world / "world.json")
     return page_template("report.html", thumbnails).render(
         sections=sections(scores, parts),
         headlines=[_line(key, scores, parts) for key in headlines(scores)],
@@ -104,8 +104,8 @@ def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> l
     """The score table, grouped by task and split."""
     found: list[Section] = []
     for group, members in grouped(scores):
-        shown: dict[str, list[Line]] = {}
-        more: dict[str, list[Line]] = {}
+        shown: dict[str, list[ScoreLine]] = {}
+        more: dict[str, list[ScoreLine]] = {}
         for key in members:
             if not is_bound(key):
                 line = _line(key, scores, parts)
@@ -114,7 +114,7 @@ def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> l
     return found
 
 
-def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> Line:
+def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> ScoreLine:
     baselines = next((found.baselines[key] for found in parts.values() if key in found.baselines), {})
     return line_of(key, scores, baselines)
 
@@ -173,7 +173,7 @@ def small_run(scores: Mapping[str, Score], scale: float) -> str:
     """Why the scores of this evaluation are rough; empty where they are not."""
     fewest = min((scores[key].n for key in headlines(scores)), default=ENOUGH)
     reasons = [f"its scale is {scale:g}, where 1 is the full evaluation"] if scale < 1 else []
-    reasons += [f"some of the scores below rest on only {fewest} cases"] if fewest < ENOUGH else []
+    reasons += [f"some of its main scores rest on only {fewest} cases"] if fewest < ENOUGH else []
     return " and ".join(reasons)
 
 

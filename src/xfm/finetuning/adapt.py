@@ -33,7 +33,7 @@ def is_low_rank(name: str) -> bool:
     return ".lora_" in name
 
 
-def merge(module: nn.Module) -> None:
+def merge_lora(module: nn.Module) -> None:
     """Work LoRA's additions into the matrices and put the plain layers back, in place; outputs stay."""
     for name, layer in _lora_layers(module):
         layer.merge()

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xfm.finetuning.leaderboard import Leaderboard, Place, Sort
+from xfm.finetuning.leaderboard import Contender, Leaderboard, Sort
 from xfm.metrics.calibration import Calibration
 from xfm.metrics.numbers import percent, points, rough
-from xfm.reports.lines import Line
+from xfm.reports.lines import ScoreLine
 
 MORE = 2
 """Further metrics beside the primary one."""
@@ -28,12 +28,12 @@ class Card:
     value: str
     range: str = ""
     notes: tuple[str, ...] = ()
-    line: Line | None = None
+    line: ScoreLine | None = None
     tone: str = "level"
 
 
 def cards_of(
-    lines: Sequence[Line], primary: str, board: Leaderboard | None, calibration: Calibration | None
+    lines: Sequence[ScoreLine], primary: str, board: Leaderboard | None, calibration: Calibration | None
 ) -> list[Card]:
     """The primary score, the best simple baseline, further scores, and calibration."""
     main = sorted(lines, key=lambda line: not line.key.endswith(f"/{primary}"))[: 1 + MORE]
@@ -49,19 +49,19 @@ def cards_of(
     return cards
 
 
-def _score(line: Line) -> Card:
+def _score(line: ScoreLine) -> Card:
     notes = (f"chance {rough(line.score.chance)}", f"{line.score.n:,} cases")
     return Card(line.metric, percent(line.score.value), _ends(line), notes, line)
 
 
-def _ends(shown: Line | Place) -> str:
+def _ends(shown: ScoreLine | Contender) -> str:
     """The interval in words; empty where there is none."""
     if shown.low is None or shown.high is None:
         return ""
     return f"{percent(shown.low)} to {percent(shown.high)}"
 
 
-def _rival(place: Place) -> Card:
+def _rival(place: Contender) -> Card:
     """The best simple baseline, seen from the model."""
     notes = [place.name]
     if place.gain_low is not None and place.gain_high is not None:

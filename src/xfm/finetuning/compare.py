@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.material import LEAST_BUDGET, Material
-from xfm.finetuning.baselines.run import Found, scored, strong_baselines
+from xfm.finetuning.baselines.strong import BaselineResult, scored, strong_baselines
 from xfm.finetuning.leaderboard import THIS_MODEL, Leaderboard, Sort, System, leaderboard
 from xfm.finetuning.session import Session
 from xfm.metrics.calibration import Calibration, calibration
@@ -27,7 +27,7 @@ all: of more than `SCORED / FEWEST` rows there are no such intervals."""
 class Comparison:
     """Strong baselines by name, and the leaderboard of each test split."""
 
-    strong: Mapping[str, Found]
+    strong: Mapping[str, BaselineResult]
     boards: Mapping[str, Leaderboard]
 
 
@@ -36,7 +36,7 @@ def compare(
     task: Task[Any, Any, Any],
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, list[Any]],
-    single: Mapping[str, Found],
+    single: Mapping[str, BaselineResult],
     seconds: float,
 ) -> Comparison:
     """Run the strong baselines, unless they are switched off, and place everything.
@@ -49,7 +49,7 @@ def compare(
         single: the same training without one modality, by name.
         seconds: of the training.
     """
-    strong: dict[str, Found] = {}
+    strong: dict[str, BaselineResult] = {}
     missing = SWITCHED_OFF
     if run.config.baseline:
         data, budget = run.data, max(LEAST_BUDGET, seconds)
@@ -68,7 +68,7 @@ def compare(
             own.append(System(constant, Sort.CONSTANT, found))
         chance = task.chance(rows, task.settings.seed)
         if task.primary in chance:
-            own.append(System("chance", Sort.CHANCE, Found({name: chance}, {}, {})))
+            own.append(System("chance", Sort.CHANCE, BaselineResult({name: chance}, {}, {})))
         boards[name] = leaderboard(task, name, rows, own, groups_of(task, rows), missing)
     return Comparison(strong, boards)
 

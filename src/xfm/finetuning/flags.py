@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
-from xfm.training.flags import Flag, Line, What, of_log, shortened
+from xfm.training.flags import Flag, What, of_log, shortened
+from xfm.training.logging import LogLine
 
 WIDEST = 0.10
 """Half an interval's width from which rows are called few."""
@@ -18,7 +19,7 @@ def flags_of(
     fitting: int,
     metrics: tuple[str, str],
     cases: Mapping[str, tuple[float, int]],
-    lines: Sequence[Line],
+    lines: Sequence[LogLine],
     left_out: int = 0,
 ) -> list[Flag]:
     """All flags of a fine-tuning.

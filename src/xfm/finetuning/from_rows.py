@@ -19,10 +19,10 @@ from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.report import write_report
 from xfm.finetuning.saved import save_tuned
-from xfm.finetuning.session import AnyTask, Origin, Session, clear
+from xfm.finetuning.session import AnyTask, RowOrigin, Session, clear
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.finetuning.usable import partial_pictures, require_same, say_partial
+from xfm.finetuning.usable import partial_pictures, require_same_left_out, say_partial
 from xfm.locks import holds
 from xfm.processes import require_alone
 from xfm.reports.results import PartResult
@@ -31,8 +31,8 @@ from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
-from xfm.training.flags import Flag, log_lines, plain
-from xfm.training.logging import LOG_FILE
+from xfm.training.flags import Flag, plain_flags
+from xfm.training.logging import LOG_FILE, log_lines
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new
 
@@ -79,7 +79,7 @@ def finetune_rows(
     *,
     resume: bool = False,
     progress: bool = True,
-    origin: Origin | None = None,
+    origin: RowOrigin | None = None,
 ) -> FinetuneResult:
     """Fine-tune a model on typed rows; `xfm.finetune` is the same for tables.
 
@@ -101,11 +101,11 @@ def finetune_rows(
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     require_alone("fine-tuning")
-    origin = origin or Origin()
+    origin = origin or RowOrigin()
     check_folder(out, resume)
     run = Session.begin(kind, model, data, config, out, progress, origin)
     if resume:
-        require_same(out, run.left_out)
+        require_same_left_out(out, run.left_out)
     else:
         run.left_out.write(out)
     if progress:
@@ -169,7 +169,7 @@ def _save(
     run: Session,
     found: FinetuneResult,
     result: PartResult,
-    origin: Origin,
+    origin: RowOrigin,
     seconds: Mapping[str, float],
     maker: Maker,
 ) -> None:
@@ -192,7 +192,7 @@ def _save(
         "made_by": asdict(maker),
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
         "intervals": _intervals(run, found),
-        "flags": plain(found.flags),
+        "flags": plain_flags(found.flags),
         "next": found.next_command,
     }
     write_json(run.out / DETAILS, details)
@@ -213,7 +213,7 @@ def _intervals(run: Session, found: FinetuneResult) -> dict[str, tuple[float, fl
     }
 
 
-def _next(run: Session, model: Path, origin: Origin) -> str:
+def _next(run: Session, model: Path, origin: RowOrigin) -> str:
     """A command that can be pasted: the model's answers to the table that it was tested on."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.finetuning.baselines.run import Found
+from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
     differ,
@@ -46,7 +46,7 @@ class Use(StrEnum):
 
 
 @dataclass(frozen=True)
-class Place:
+class Contender:
     """A system on the test rows.
 
     Attributes:
@@ -93,13 +93,13 @@ class Leaderboard:
     n: int
     groups: int
     seed: int
-    places: tuple[Place, ...]
+    places: tuple[Contender, ...]
     missing: Mapping[str, str]
     use: Use
     verdict: str
 
     @property
-    def model(self) -> Place:
+    def model(self) -> Contender:
         """The fine-tuned model's place."""
         return next(place for place in self.places if place.sort is Sort.MODEL)
 
@@ -110,7 +110,7 @@ class Leaderboard:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Leaderboard":
         """What `as_json` gave."""
-        places = tuple(Place(**{**one, "sort": Sort(one["sort"])}) for one in values["places"])
+        places = tuple(Contender(**{**one, "sort": Sort(one["sort"])}) for one in values["places"])
         return cls(**{**values, "places": places, "use": Use(values["use"])})
 
 
@@ -120,7 +120,7 @@ class System:
 
     name: str
     sort: Sort
-    found: Found
+    found: BaselineResult
 
 
 def leaderboard(
@@ -149,7 +149,7 @@ def leaderboard(
         found = system.found
         value = float(found.metrics[split][primary])
         gain = value - float(model.metrics[split][primary])
-        place = Place(system.name, system.sort, value, gain=gain, seconds=found.seconds, note=found.note)
+        place = Contender(system.name, system.sort, value, gain=gain, seconds=found.seconds, note=found.note)
         if system in known:
             own, per_row = samples[:, known.index(system)], found.per_row.get(split)
             ends = percentiles(value, own) if per_row is None else mean_interval(per_row, own, groups)
@@ -169,7 +169,7 @@ def leaderboard(
     return Leaderboard(split, primary, len(rows), size, seed, tuple(order), missing, use, sentence)
 
 
-def verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
+def verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
     """Which system to use, in a sentence.
 
     Args:
@@ -187,7 +187,7 @@ def verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, s
     return use, sentence
 
 
-def _verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
+def _verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
     """The verdict among those that can be used, whatever chance is."""
     where = f"on n={n:,} {split} rows"
     strong = [place for place in places if place.sort is Sort.STRONG]
@@ -213,14 +213,14 @@ def _verdict(places: Sequence[Place], n: int, split: str, missing: Mapping[str, 
     return Use.MODEL, f"Use this model: {better}, {where}{without}"
 
 
-def _gain(gain: float, place: Place) -> str:
+def _gain(gain: float, place: Contender) -> str:
     """`21.3 points better (95 % 15.0 to 27.0)`, seen from the side that gains."""
     ends = sorted(abs(end) for end in (place.gain_low or 0.0, place.gain_high or 0.0))
     word = "better" if gain >= 0 else "worse"
     return f"{100 * abs(gain):.1f} points {word} (95 % {100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
 
 
-def _is_known(found: Found, split: str) -> bool:
+def _is_known(found: BaselineResult, split: str) -> bool:
     return found.per_row.get(split) is not None or bool(found.predictions.get(split))
 
 
@@ -228,7 +228,7 @@ def _samples(
     task: Task[Any, Any, Any],
     split: str,
     rows: Sequence[Any],
-    systems: Sequence[Found],
+    systems: Sequence[BaselineResult],
     groups: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """[B, S] the primary metric of each system in each resample, the same resamples for all."""
@@ -248,7 +248,9 @@ def _samples(
     return resampled(metric, groups, count, task.settings.seed)
 
 
-def _enough(found: Found, model: Found, split: str, rows: Sequence[Any], groups: NDArray[np.int64]) -> bool:
+def _enough(
+    found: BaselineResult, model: BaselineResult, split: str, rows: Sequence[Any], groups: NDArray[np.int64]
+) -> bool:
     """Whether so many groups differ that a difference can be shown at all."""
     first, second = found.per_row.get(split), model.per_row.get(split)
     if first is None or second is None:

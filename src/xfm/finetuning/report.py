@@ -17,18 +17,18 @@ from xfm.finetuning.compare import calibration_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
+from xfm.metrics.classes import with_unknown
 from xfm.metrics.classification import confusion_matrix, precision_recall_f1
 from xfm.metrics.numbers import readable_seconds
-from xfm.reports.charts import Curve, read_log, small_multiples
+from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, metric_name
-from xfm.reports.lines import Line, line_of
+from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import page_template
 from xfm.reports.scores import Score, write_output
 from xfm.reports.thumbnails import Thumbnails
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import with_unknown
 from xfm.training.flags import read_flags
 from xfm.training.logging import LOG_FILE
 
@@ -67,7 +67,7 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitSection:
     """A test split in the report.
 
     Attributes:
@@ -83,8 +83,8 @@ class Split:
     """
 
     name: str
-    lines: list[Line]
-    more: list[Line]
+    lines: list[ScoreLine]
+    more: list[ScoreLine]
     classes: Classes | None
     worst: list[tuple[Case, str]]
     wrong: int
@@ -176,7 +176,7 @@ def _split(
     scores: Mapping[str, Score],
     details: Mapping[str, Any],
     places: PlaceOf,
-) -> Split:
+) -> SplitSection:
     start = f"{task.spec.name}/{name}/"
     keys = [key for key in scores if key.startswith(start) and not key.endswith(f"/{CALIBRATION}")]
     ends = details.get("intervals") or {}
@@ -187,7 +187,7 @@ def _split(
     board = Leaderboard.from_json(kept) if kept else None
     main = [line for key, line in lines.items() if is_headline(key)]
     found = calibration_of(task, rows, predictions)
-    return Split(
+    return SplitSection(
         name,
         main,
         [line for key, line in lines.items() if not is_headline(key)],
@@ -230,7 +230,7 @@ def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[
 def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
     """Training losses, and the primary and another metric on the validation rows."""
     panels: dict[str, dict[str, Curve]] = {}
-    log = read_log(out / LOG_FILE)
+    log = read_curves(out / LOG_FILE)
     if "loss" in log:
         panels["training loss"] = {"loss": log["loss"]}
     if tuned.looks:

@@ -16,9 +16,9 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.finetuning.adapt import merge
+from xfm.finetuning.adapt import merge_lora
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.baselines.run import Found, scored
+from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.start import LONGEST, fitting_length, head_width, load_base, text_limit
 from xfm.finetuning.tuning_run import TuningRun, tune
@@ -39,7 +39,7 @@ AnyTask = Task[Any, Any, Any]
 
 
 @dataclass(frozen=True)
-class Origin:
+class RowOrigin:
     """Where rows come from.
 
     Attributes:
@@ -105,14 +105,14 @@ class Session:
         config: FinetuneConfig,
         out: Path,
         progress: bool,
-        origin: Origin | None = None,
+        origin: RowOrigin | None = None,
     ) -> "Session":
         """Load the model, leave out rows with unreadable pictures, and fit the configuration to the rest.
 
         Raises:
             UserError: there is no model or no row, or too many rows would be left out.
         """
-        origin = origin or Origin()
+        origin = origin or RowOrigin()
         left_out = origin.left_out or LeftOut(config.max_bad)
         if not data.train:
             raise UserError(f"{kind}: there are no training rows")
@@ -148,7 +148,7 @@ class Session:
             f"{config.lr:.2g}, on {config.device}."
         )
 
-    def places(self, origin: Origin) -> Mapping[Path, str]:
+    def places(self, origin: RowOrigin) -> Mapping[Path, str]:
         """Every picture, and the row that names it."""
         if origin.places:
             return origin.places
@@ -179,12 +179,12 @@ class Session:
         resume = resume and (blanked is Blanked.NOTHING or bool(list_checkpoints(folder)))
         settings = self.settings(blanked)
         tuned = tune(task, config, self.data.valid, folder, settings, resume=resume, progress=self.progress)
-        merge(task.module)
+        merge_lora(task.module)
         return task, tuned
 
-    def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, Found]:
+    def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
         """The scores of the same training without one modality, by the name of that baseline."""
-        found: dict[str, Found] = {}
+        found: dict[str, BaselineResult] = {}
         for blanked, name in self.type.single(self.data.train).items() if self.config.baseline else ():
             folder = self.out / BASELINES_FOLDER / name.replace(" ", "-")
             stored = folder / BASELINE_SCORES
@@ -210,13 +210,13 @@ class Session:
         return found or ({"validation": self.data.valid} if self.data.valid else {})
 
 
-def _kept(folder: Path) -> Found:
+def _kept(folder: Path) -> BaselineResult:
     """The scores of a baseline; those of an older version lack what each row adds to them."""
     metrics = json.loads((folder / BASELINE_SCORES).read_text(encoding="utf-8"))
     path = folder / BASELINE_ROWS
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": None, "rows": {}}
     rows = {split: None if own is None else np.array(own) for split, own in kept["rows"].items()}
-    return Found(metrics, {}, rows, kept["seconds"])
+    return BaselineResult(metrics, {}, rows, kept["seconds"])
 
 
 def clear(folder: Path) -> None:

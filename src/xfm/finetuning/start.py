@@ -30,11 +30,11 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
     Raises:
         UserError: there is no model, or it cannot take pictures of that size.
     """
-    path = find_model(model)
+    path = local_model(model)
     return replace(load(path, image_size=image_size), task=None) if image_size else load(path)
 
 
-def find_model(model: Path | str) -> Path:
+def local_model(model: Path | str) -> Path:
     """The folder or file of a model; that of a run stands for the model in it.
 
     Raises:

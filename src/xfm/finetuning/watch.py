@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
-from xfm.files import read_text, write_text, writing
+from xfm.files import read_log, write_text, writing
+from xfm.modeling.model_files import WEIGHTS
+from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training.checkpoint import load_weights, unique_state
 from xfm.training.storage import SAVED_BEFORE, write_folder
 
-LOOKS_FILE, BEST_FOLDER, WEIGHTS = "validation.jsonl", "best", "model.safetensors"
+LOOKS_FILE, BEST_FOLDER = "validation.jsonl", "best"
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,10 @@ class Watch(Generic[Row, BatchT, Prediction]):
 
     def resume(self) -> None:
         """Read the looks of the run that is continued; torn lines are left out."""
-        path = self.folder / LOOKS_FILE
-        for line in read_text(path).splitlines() if path.exists() else []:
+        for values in read_log(self.folder / LOOKS_FILE):
             try:
-                values = json.loads(line)
                 look = Look(int(values.pop("step")), {name: float(v) for name, v in values.items()})
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError):
                 continue
             if self.metric in look.metrics:
                 self.looks[look.step] = look
@@ -130,8 +129,8 @@ class Watch(Generic[Row, BatchT, Prediction]):
         return self.task.metrics(self.rows, self.task.predict(self.rows))
 
     def _keep(self) -> None:
-        state = {name: t.detach().contiguous().cpu() for name, t in unique_state(self.task.module).items()}
-        write_folder(self.folder / BEST_FOLDER, lambda draft: save_file(state, draft / WEIGHTS))
+        state = unique_state(self.task.module)
+        write_folder(self.folder / BEST_FOLDER, lambda draft: write_tensors(draft / WEIGHTS, state))
 
     def _write(self) -> None:
         looks = sorted(self.looks.values(), key=lambda look: look.step)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xfm.config.linear import HeadConfig
 from xfm.config.training import OptimConfig, Precision, Schedule, TrainingConfig
 from xfm.data.schema import TensorFields
-from xfm.frozen.features import Split, blocks
+from xfm.frozen.features import LabelledFeatures, blocks
 from xfm.metrics.classification import Array
 from xfm.modeling.heads import DeepHead
 from xfm.objectives.losses import Losses
@@ -64,7 +64,7 @@ class TrainedHead:
 
 
 def fit_head(
-    train_split: Split,
+    train_split: LabelledFeatures,
     width: int,
     config: HeadConfig,
     seed: int = 0,

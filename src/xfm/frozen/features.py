@@ -18,7 +18,7 @@ IN_MEMORY = 2 << 30
 
 
 @dataclass(frozen=True)
-class Split:
+class LabelledFeatures:
     """Features and labels.
 
     Attributes:
@@ -36,16 +36,16 @@ def blocks(count: int, size: int = ROWS) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def part_of(split: Split, chosen: NDArray[np.bool_], scratch: Path | None) -> Split:
+def chosen_rows(split: LabelledFeatures, chosen: NDArray[np.bool_], scratch: Path | None) -> LabelledFeatures:
     """The rows of a split that are chosen by [N] bool; in a file below `scratch` where they are many."""
     rows = np.flatnonzero(chosen)
     features = room((len(rows), split.features.shape[1]), scratch)
     for own in blocks(len(rows)):
         features[own] = split.features[rows[own]]
-    return Split(features, split.labels[rows])
+    return LabelledFeatures(features, split.labels[rows])
 
 
-def joined(first: Split, second: Split, scratch: Path | None) -> Split:
+def concatenated(first: LabelledFeatures, second: LabelledFeatures, scratch: Path | None) -> LabelledFeatures:
     """The rows of two splits; in a file below `scratch` where they are too many for memory."""
     features = room((len(first.labels) + len(second.labels), first.features.shape[1]), scratch)
     at = 0
@@ -53,7 +53,7 @@ def joined(first: Split, second: Split, scratch: Path | None) -> Split:
         for rows in blocks(len(split.labels)):
             features[at + rows.start : at + rows.stop] = split.features[rows]
         at += len(split.labels)
-    return Split(features, np.concatenate([first.labels, second.labels]))
+    return LabelledFeatures(features, np.concatenate([first.labels, second.labels]))
 
 
 def room(shape: tuple[int, int], scratch: Path | None) -> Array:

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from xfm.config.linear import RegressionConfig, Sweep
 from xfm.errors import UserError
-from xfm.frozen.features import Split, deviations_of, joined, part_of
-from xfm.frozen.logistic import Classifier, Fit, Regression
+from xfm.frozen.features import LabelledFeatures, chosen_rows, concatenated, deviations_of
+from xfm.frozen.logistic import Fit, LinearClassifier, Regression
 from xfm.metrics.classification import Array, accuracy
 
 COARSE = 2.0
@@ -49,7 +49,7 @@ class LinearProbe:
         converged: whether the last fit reached its tolerance.
     """
 
-    classifier: Classifier
+    classifier: LinearClassifier
     classes: Array
     trials: list[Trial]
     chosen: float
@@ -61,8 +61,8 @@ class LinearProbe:
 
 
 def fit_probe(
-    train: Split,
-    validation: Split | None,
+    train: LabelledFeatures,
+    validation: LabelledFeatures | None,
     config: RegressionConfig,
     *,
     share: float = 0.2,
@@ -87,11 +87,11 @@ def fit_probe(
     if validation is None:
         held = held_out(train.labels, share, seed)
         # Where no class has two rows, none can be spared, and the rows choose that are fitted.
-        validation = part_of(train, held if held.any() else ~held, scratch)
-        fitted = part_of(train, ~held, scratch)
+        validation = chosen_rows(train, held if held.any() else ~held, scratch)
+        fitted = chosen_rows(train, ~held, scratch)
         everything = train
     else:
-        fitted, everything = train, joined(train, validation, scratch)
+        fitted, everything = train, concatenated(train, validation, scratch)
     classes, codes = _classes(everything.labels)
     known = {label: code for code, label in enumerate(classes.tolist())}
     targets = np.array([known[label] for label in fitted.labels.tolist()])
@@ -109,7 +109,7 @@ def fit_probe(
     return LinearProbe(last.classifier, classes, trials, chosen.value, last.converged)
 
 
-def fit_at(train: Split, value: float, config: RegressionConfig) -> LinearProbe:
+def fit_at(train: LabelledFeatures, value: float, config: RegressionConfig) -> LinearProbe:
     """Fit the rows with one value of C; of the configuration the sweep is not looked at.
 
     Raises:
@@ -147,7 +147,7 @@ def held_out(labels: Array, share: float, seed: int) -> NDArray[np.bool_]:
 
 def _search(
     regression: Regression,
-    score: Callable[[Classifier], float],
+    score: Callable[[LinearClassifier], float],
     config: RegressionConfig,
     progress: bool,
 ) -> tuple[list[Trial], dict[float, Fit]]:
@@ -169,7 +169,9 @@ def _search(
         return binary_search(attempt, config.lowest, config.highest), fits
 
 
-def _fit(regression: Regression, value: float, start: Classifier | None, config: RegressionConfig) -> Fit:
+def _fit(
+    regression: Regression, value: float, start: LinearClassifier | None, config: RegressionConfig
+) -> Fit:
     return regression.fit(value, start, config.tolerance, config.max_iterations)
 
 

@@ -25,7 +25,7 @@ SOLVER = {"maxcor": 20, "maxls": 10, "gtol": 0.0, "ftol": 1e-12}
 
 
 @dataclass(frozen=True)
-class Classifier:
+class LinearClassifier:
     """A linear classifier.
 
     Attributes:
@@ -63,7 +63,7 @@ class Fit:
             the limit of steps.
     """
 
-    classifier: Classifier
+    classifier: LinearClassifier
     iterations: int
     gradient: float
     converged: bool
@@ -109,7 +109,7 @@ class Regression:
     def fit(
         self,
         inverse_penalty: float,
-        start: Classifier | None = None,
+        start: LinearClassifier | None = None,
         tolerance: float = 1e-5,
         max_iterations: int = 1000,
     ) -> Fit:
@@ -152,17 +152,17 @@ class Regression:
             block = _block(self.features, rows)
             yield block if self._divisor is None else block / self._divisor, self._targets[rows]
 
-    def _scaled(self, given: Classifier) -> Classifier:
+    def _scaled(self, given: LinearClassifier) -> LinearClassifier:
         """A classifier of features as one of divided features."""
         if self._divisor is None:
             return given
-        return Classifier(given.weight * self._divisor[:, None], given.bias)
+        return LinearClassifier(given.weight * self._divisor[:, None], given.bias)
 
-    def _unscaled(self, found: Classifier) -> Classifier:
+    def _unscaled(self, found: LinearClassifier) -> LinearClassifier:
         """The other way round."""
         if self._divisor is None:
             return found
-        return Classifier(found.weight / self._divisor[:, None], found.bias)
+        return LinearClassifier(found.weight / self._divisor[:, None], found.bias)
 
 
 class _Objective:
@@ -181,7 +181,7 @@ class _Objective:
         self.bias_scale = float(rows.classes) ** 0.5
         self.steepest = float("inf")
 
-    def point(self, start: Classifier | None) -> NDArray[np.float64]:
+    def point(self, start: LinearClassifier | None) -> NDArray[np.float64]:
         """The point of a classifier; zeros without one."""
         point = torch.zeros(len(self.scale) + 1, self.rows.classes)
         if start is not None:
@@ -189,11 +189,11 @@ class _Objective:
             point[-1] = (start.bias + self.rows.mean @ start.weight) / self.bias_scale
         return point.double().numpy().ravel()
 
-    def classifier(self, point: NDArray[np.float64]) -> Classifier:
+    def classifier(self, point: NDArray[np.float64]) -> LinearClassifier:
         """The classifier of a point."""
         rows = torch.from_numpy(point).float().view(-1, self.rows.classes)  # [R + 1, C]
         weight = self.rows.axes @ (self.scale * rows[:-1])  # [D, C]
-        return Classifier(weight, self.bias_scale * rows[-1] - self.rows.mean @ weight)
+        return LinearClassifier(weight, self.bias_scale * rows[-1] - self.rows.mean @ weight)
 
     def evaluate(self, point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """The mean loss at a point and its gradient by the point."""
@@ -208,7 +208,7 @@ class _Objective:
         loss = loss / count + 0.5 * self.penalty * float(now.weight.double().square().sum())
         return loss, gradient.double().numpy().ravel()
 
-    def _cross_entropy(self, now: Classifier) -> tuple[float, Tensor, Tensor]:
+    def _cross_entropy(self, now: LinearClassifier) -> tuple[float, Tensor, Tensor]:
         """Summed over the rows, with its gradients [D, C] and [C]."""
         loss, by_weight, by_bias = 0.0, torch.zeros_like(now.weight), torch.zeros_like(now.bias)
         for features, labels in self.rows.blocks():

@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.frozen.features import Split, blocks
+from xfm.frozen.features import LabelledFeatures, blocks
 from xfm.metrics.classification import Array
 
 NEIGHBOUR_BLOCK = 16 << 20
 """Cosines of queries with training rows that are held at once."""
 
 
-def nearest_neighbours(train: Split, test: Split, k: int) -> Array:
+def nearest_neighbours(train: LabelledFeatures, test: LabelledFeatures, k: int) -> Array:
     """Labels by the majority of the `k` training rows of largest cosine.
 
     Ties go to the class of the larger sum of cosines.

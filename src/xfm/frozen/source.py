@@ -15,7 +15,7 @@ from xfm.config.linear import FeatureConfig, Framing
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.picture_files import load_image
 from xfm.modeling.folder import Preprocessing
-from xfm.tasks.pictures import normalise, squash
+from xfm.tasks.pictures import model_pixels, squash
 from xfm.tasks.rows import Labelled
 
 Bad = Callable[[int, str], None]
@@ -133,7 +133,7 @@ def pixel_batches(
         pin_memory=torch.cuda.is_available(),
     )
     for number, (batch, reasons) in enumerate(loader):
-        pixels = normalise(batch, preprocessing)
+        pixels = model_pixels(batch, preprocessing)
         for place, reason in enumerate(reasons):
             if reason and bad is None:
                 raise UnreadablePicture(reason)

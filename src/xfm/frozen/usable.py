@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.errors import UserError
 from xfm.frozen.cache import Featuriser, cached_features
-from xfm.frozen.features import Split, part_of
+from xfm.frozen.features import LabelledFeatures, chosen_rows
 from xfm.frozen.source import FilePictures
 from xfm.tasks.rows import Labelled
 
@@ -50,7 +50,7 @@ def usable_features(
     left_out.count(split, split, len(rows), len(absent))
     if not len(absent):
         return values, rows
-    kept = part_of(Split(values, np.arange(len(rows))), ~np.isnan(values[:, 0]), folder)
+    kept = chosen_rows(LabelledFeatures(values, np.arange(len(rows))), ~np.isnan(values[:, 0]), folder)
     return kept.features, [rows[place] for place in kept.labels.tolist()]
 
 

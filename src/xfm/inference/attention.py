@@ -18,12 +18,12 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.inference.drawing import draw_heat, sheet
-from xfm.inference.pictures import PictureReader
+from xfm.inference.picture_inputs import PictureReader
 from xfm.modeling.attention import join_heads, padding_bias, split_heads
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.fusion import CrossAttention, FusionLayer
 from xfm.modeling.xfm import XFM
-from xfm.tasks.pictures import normalise
+from xfm.tasks.pictures import model_pixels
 
 WHOLE = "(whole text)"
 
@@ -82,7 +82,7 @@ def attention_maps(
         raise UserError(f"layer is {layer}, but the fusion encoder has the layers 0 to {depth - 1}")
     device = model.temperature.device
     shown = PictureReader(pretrained.preprocessing, None).read(picture)
-    pixels = normalise(shown.pixels[None], pretrained.preprocessing).to(device)
+    pixels = model_pixels(shown.pixels[None], pretrained.preprocessing).to(device)
     encoded = tokenizer.encode_batch([read], model.fusion.embeddings.positions.num_embeddings - 2)
     found, logits = grad_cam(model, pixels, encoded.tokens.to(device), chosen)
     heat, grid = found[0].cpu(), model.config.vision.grid  # [T, P]

@@ -14,9 +14,9 @@ from xfm.config.task_spec import TaskSpec
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
 from xfm.errors import UserError, suggest
-from xfm.inference.batches import Batch, cut
+from xfm.inference.batches import InputBatch, cut
 from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.given import ABSENT, Many, One, Stream, option, sort_out
+from xfm.inference.given import ABSENT, Many, One, Stream, checked_option, sort_out
 from xfm.inference.items import (
     InputError,
     Item,
@@ -27,7 +27,7 @@ from xfm.inference.items import (
     read_field,
     warned_once,
 )
-from xfm.inference.pictures import PictureReader
+from xfm.inference.picture_inputs import PictureReader
 
 Answer = TypeVar("Answer")
 Ready = TypeVar("Ready")
@@ -63,7 +63,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return options
 
     @abstractmethod
-    def answer(self, batch: Batch, ready: Ready) -> list[Answer]:
+    def answer(self, batch: InputBatch, ready: Ready) -> list[Answer]:
         """The answers of a batch, in its order."""
 
     def as_read(self, text: str, pictures: int) -> str:
@@ -118,7 +118,9 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         """The options among named arguments, and the other arguments."""
         kind = self.spec.options
         known = vars(kind())
-        chosen = {name: option(name, value, known[name]) for name, value in given.items() if name in known}
+        chosen = {
+            name: checked_option(name, value, known[name]) for name, value in given.items() if name in known
+        }
         try:
             options = kind(**chosen)
         except ValueError as error:
@@ -228,11 +230,13 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return [answers[place] for place in range(len(items))]
 
     @torch.inference_mode()
-    def _pass(self, batch: Batch, ready: Ready) -> list[Answer]:
+    def _pass(self, batch: InputBatch, ready: Ready) -> list[Answer]:
         with self.engine.arithmetic():
             return self.answer(batch, ready)
 
-    def _batches(self, items: Sequence[Item], encoded: EncodedPictures) -> Iterator[tuple[list[int], Batch]]:
+    def _batches(
+        self, items: Sequence[Item], encoded: EncodedPictures
+    ) -> Iterator[tuple[list[int], InputBatch]]:
         """Batches of rows of similar length, and which rows they are."""
         size, tokens = self.engine.batch_size, self.tokenise([item.texts for item in items])
         order = list(range(len(items)))
@@ -244,10 +248,10 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             part = None if tokens is None else cut(tokens, rows, self.engine.longest).to(self.engine.device)
             keys = [picture.key for item in chosen for picture in item.pictures]
             if not keys:
-                yield rows, Batch(part, items=chosen)
+                yield rows, InputBatch(part, items=chosen)
                 continue
             image, index = encoded.stack(keys)
-            yield rows, Batch(part, image, index.view(len(rows), -1), chosen, list(dict.fromkeys(keys)))
+            yield rows, InputBatch(part, image, index.view(len(rows), -1), chosen, list(dict.fromkeys(keys)))
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """[R, T] tokens of rows with as many texts each; None where they have none."""

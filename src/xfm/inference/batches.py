@@ -15,7 +15,7 @@ from xfm.modeling.task_models import Encoded
 
 
 @dataclass(frozen=True)
-class Batch(Encoded):
+class InputBatch(Encoded):
     """Rows that are answered in one pass.
 
     Attributes:

@@ -10,35 +10,47 @@ from torch import Tensor
 from xfm.config.pipelines import Best, ZeroShotOptions
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
-from xfm.inference.batches import Batch, as_captions
+from xfm.inference.batches import InputBatch, as_captions
+from xfm.inference.items import Item
 from xfm.modeling.task_models import Classifier
 
 
-class Scored(TypedDict):
+class ScoredClass(TypedDict):
     """A class with its probability; of a regression the label is `value` and the score is the value."""
 
     label: str
     score: float
 
 
-def best_first(logits: Tensor, names: Sequence[str], top_k: int) -> list[list[Scored]]:
+def best_first(logits: Tensor, names: Sequence[str], top_k: int) -> list[list[ScoredClass]]:
     """[R, C] logits -> for each row its likeliest classes; a single output is the value itself."""
     scores = logits.float()
     scores = scores if len(names) == 1 else scores.softmax(-1)
     values, places = scores.topk(min(top_k or len(names), len(names)), dim=-1)
     return [
-        [Scored(label=names[int(place)], score=value) for value, place in zip(row, column, strict=True)]
+        [ScoredClass(label=names[int(place)], score=value) for value, place in zip(row, column, strict=True)]
         for row, column in zip(values.tolist(), places.tolist(), strict=True)
     ]
 
 
-class Classification(Pipeline[Best, list[Scored]]):
+class Classification(Pipeline[Best, list[ScoredClass]]):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
 
     A model with one output is a regression: its answer is `[{"label": "value", "score": VALUE}]`.
     """
 
-    def answer(self, batch: Batch, ready: Best) -> list[list[Scored]]:
+    def check(self, item: Item) -> None:
+        """Refuse a text where the model was fine-tuned on pairs, and a pair where it was not."""
+        told, second = self.engine.pretrained.task, self.spec.second
+        texts = 0 if told is None or second is None else told.task.texts
+        if second is not None and texts and len(item.texts) != texts:
+            lacks, name = texts > len(item.texts), second.name
+            mend = "give it" if lacks else f"leave it out (of a table with --columns {name}=)"
+            raise UserError(
+                f"the rows that the model was fine-tuned on have {'a' if lacks else 'no'} {name}; {mend}"
+            )
+
+    def answer(self, batch: InputBatch, ready: Best) -> list[list[ScoredClass]]:
         """The likeliest classes of each row."""
         model = self.engine.pretrained.task
         assert isinstance(model, Classifier), "made with a model of its kind"
@@ -60,7 +72,7 @@ class ClassVectors:
     top_k: int
 
 
-class ZeroShotImageClassification(Pipeline[ClassVectors, list[Scored]]):
+class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
     """A picture and `candidate_labels=[...]` -> `[{"score", "label"}]`, best first.
 
     The score is the softmax over the labels of cosine over temperature. `hypothesis_template` is a sentence
@@ -84,7 +96,7 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[Scored]]):
         means = torch.cat(vectors).view(len(names), len(options.hypothesis_template), -1).mean(dim=1)
         return ClassVectors(tuple(names), torch.nn.functional.normalize(means, dim=-1), options.top_k)
 
-    def answer(self, batch: Batch, ready: ClassVectors) -> list[list[Scored]]:
+    def answer(self, batch: InputBatch, ready: ClassVectors) -> list[list[ScoredClass]]:
         """The likeliest labels of each picture."""
         model = self.engine.model
         vectors = batch.of_rows(model.project_image(batch.pictures[:, 0]))

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from xfm.config.pipelines import UrlRules
 from xfm.errors import UserError
-from xfm.inference.pictures import original
+from xfm.inference.picture_inputs import original_picture
 
 LEAST_SIDE = 480  # smaller pictures are enlarged, or no text would be readable beside their boxes
 LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that more would be readable
@@ -30,7 +30,7 @@ def as_image(picture: object, urls: UrlRules | None = None) -> Image.Image:
     Raises:
         UserError: it is no picture, or cannot be read.
     """
-    return Image.fromarray(original(picture, urls).permute(1, 2, 0).numpy())
+    return Image.fromarray(original_picture(picture, urls).permute(1, 2, 0).numpy())
 
 
 def draw_boxes(

@@ -11,11 +11,11 @@ from torch import Tensor
 from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
 from xfm.data.tokenizer import Tokenizer
-from xfm.inference.pictures import Picture
+from xfm.inference.picture_inputs import Picture
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
-from xfm.tasks.pictures import normalise
+from xfm.tasks.pictures import model_pixels
 
 KEPT = 256 << 20  # bytes of encoded pictures that are kept for later rows
 WINDOW = 4  # batches whose rows are sorted by length together
@@ -121,7 +121,7 @@ class EncodedPictures:
         engine = self._engine
         pixels = torch.stack([picture.pixels for picture in pictures]).to(engine.device)
         with engine.arithmetic():
-            states = engine.model.encode_image(normalise(pixels, engine.pretrained.preprocessing))
+            states = engine.model.encode_image(model_pixels(pixels, engine.pretrained.preprocessing))
         return [one.clone() for one in states]
 
     def stack(self, keys: Sequence[bytes]) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.tables.embedded import pictures_in
 from xfm.errors import UserError
 from xfm.inference.items import by_field, call, field_names, is_single
-from xfm.inference.pictures import is_picture
+from xfm.inference.picture_inputs import is_picture
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.sources import FolderRows
 
@@ -138,12 +138,12 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> One | Many
         )
     if rest:
         by_field(given, fields)  # names the field that is not known
-    listed = {name: list(_of_values(value).rows) for name, value in columns.items()}  # pyright: ignore
-    (first, length), *others = ((name, len(values)) for name, values in listed.items())
+    list_option = {name: list(_of_values(value).rows) for name, value in columns.items()}  # pyright: ignore
+    (first, length), *others = ((name, len(values)) for name, values in list_option.items())
     for name, count in others:
         if count != length:
             raise UserError(f"there are {length} of {first}, but {count} of {name}; give as many of each")
-    return Many([dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)])
+    return Many([dict(zip(list_option, row, strict=True)) for row in zip(*list_option.values(), strict=True)])
 
 
 def _is_column(name: str, field: Field, value: Any) -> bool:
@@ -200,14 +200,14 @@ def _cell(value: Any) -> Any:
 
 
 # ---------------------------------------------------------------- lists beside the input
-def option(name: str, value: Any, default: Any) -> Any:
+def checked_option(name: str, value: Any, default: Any) -> Any:
     """The value of an option, of the kind of its default.
 
     Raises:
         UserError: it is of another kind.
     """
     if isinstance(default, list):
-        return listed(name, value)
+        return list_option(name, value)
     kinds: dict[type, tuple[type, str]] = {
         bool: (bool, "True or False"), int: (Integral, "a whole number"), float: (Real, "a number"),
     }  # fmt: skip
@@ -217,7 +217,7 @@ def option(name: str, value: Any, default: Any) -> Any:
     return value
 
 
-def listed(name: str, value: Any) -> list[str]:
+def list_option(name: str, value: Any) -> list[str]:
     """The value of an option that is a list of texts; a text with commas names several.
 
     Raises:

@@ -9,7 +9,7 @@ from xfm.config.task import TaskConfig
 from xfm.config.task_spec import NoOptions
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.inference.base import Pipeline
-from xfm.inference.batches import Batch
+from xfm.inference.batches import InputBatch
 from xfm.modeling.task_models import Grounder
 
 
@@ -20,7 +20,7 @@ class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
     bare string is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`.
     """
 
-    def answer(self, batch: Batch, ready: NoOptions) -> list[NDArray[np.float32]]:
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[NDArray[np.float32]]:
         """A vector of each row."""
         model = self.engine.model
         if batch.tokens is not None:
@@ -49,7 +49,7 @@ class Match(TypedDict):
 class ImageTextMatching(Pipeline[NoOptions, Match]):
     """`{"image", "text"}` -> `{"score", "similarity"}`: probability of a match, and the cosine."""
 
-    def answer(self, batch: Batch, ready: NoOptions) -> list[Match]:
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[Match]:
         """Both scores of each row."""
         model = self.engine.model
         text = model.encode_text(batch.text.ids, batch.text.mask)
@@ -87,7 +87,7 @@ class Grounding(Pipeline[NoOptions, Located]):
     whether the thing is there at all, `image-text-matching` does.
     """
 
-    def answer(self, batch: Batch, ready: NoOptions) -> list[Located]:
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[Located]:
         """The box of each phrase."""
         predicted = Grounder(self.engine.model, TaskConfig(self.spec.name)).locate(batch)
         corners = Boxes(predicted.float().cpu(), BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY)

@@ -13,7 +13,7 @@ from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
-from xfm.inference.batches import Batch
+from xfm.inference.batches import InputBatch
 from xfm.inference.items import Item
 from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Answerer, Captioner
@@ -28,33 +28,33 @@ class ScoredAnswer(TypedDict):
 
 
 @dataclass(frozen=True)
-class Answers:
+class AnswerRule:
     """How questions are answered: by a list, or freely where there is none."""
 
     options: AnswerOptions
     listed: AnswerList | None
 
 
-class Answering(Pipeline[Answers, list[ScoredAnswer]]):
+class Answering(Pipeline[AnswerRule, list[ScoredAnswer]]):
     """`{"image", "question"}` -> `[{"score", "answer"}]`, best first.
 
     Answers are ranked from the list of the fine-tuning, or from `answers=[...]`; with `free=True`, and where
     the model has no list, they are written by beam search.
     """
 
-    def begin(self, options: AnswerOptions) -> Answers:
+    def begin(self, options: AnswerOptions) -> AnswerRule:
         """Tokenise the list of answers, once a call."""
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
         listed = list(dict.fromkeys(map(normalise_caption, options.answers))) or list(task.task.answers)
         if options.free or not listed:
             _check_length(options.max_tokens, engine.longest_written)
-            return Answers(options, None)
+            return AnswerRule(options, None)
         if "" in listed:
             raise UserError("an answer of the list holds nothing but signs; leave it out")
-        return Answers(options, AnswerList(listed, engine.tokenizer).to(engine.device))
+        return AnswerRule(options, AnswerList(listed, engine.tokenizer).to(engine.device))
 
-    def answer(self, batch: Batch, ready: Answers) -> list[list[ScoredAnswer]]:
+    def answer(self, batch: InputBatch, ready: AnswerRule) -> list[list[ScoredAnswer]]:
         """The likeliest answers to each question."""
         model, options = self.engine.pretrained.task, ready.options
         assert isinstance(model, Answerer)
@@ -91,7 +91,7 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
         _check_length(options.max_tokens, self.engine.longest_written)
         return options
 
-    def answer(self, batch: Batch, ready: CaptionOptions) -> list[list[Caption]]:
+    def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[Caption]]:
         """Captions of each picture; equal pictures are described once."""
         model = self.engine.pretrained.task
         assert isinstance(model, Captioner)
@@ -160,7 +160,7 @@ class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
                 "word is to be predicted"
             )
 
-    def answer(self, batch: Batch, ready: Best) -> list[list[Filled] | list[list[Filled]]]:
+    def answer(self, batch: InputBatch, ready: Best) -> list[list[Filled] | list[list[Filled]]]:
         """The likeliest tokens of each mask of each row."""
         model, tokenizer = self.engine.model, self.engine.tokenizer
         tokens = batch.text

@@ -25,7 +25,7 @@ from xfm.interop.beit import read_beit
 from xfm.interop.bert import read_bert
 from xfm.interop.foreign import read_timm, read_transformers
 from xfm.interop.parts import LanguagePart, VisionPart
-from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch
+from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch_repository
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.model_files import FRESH
@@ -55,7 +55,7 @@ def read_vision(reference: str) -> VisionPart:
     if reference.startswith(TIMM):
         return read_timm(reference.removeprefix(TIMM), reference)
     name = reference if Path(reference).exists() else beit_repository(reference)
-    return read_beit(fetch(name, SETTING_FILES), reference)
+    return read_beit(fetch_repository(name, SETTING_FILES), reference)
 
 
 def beit_repository(name: str) -> str:
@@ -77,7 +77,7 @@ def read_language(reference: str) -> LanguagePart:
     """
     if reference.startswith(TRANSFORMERS):
         return read_transformers(reference.removeprefix(TRANSFORMERS), reference)
-    return read_bert(fetch(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
+    return read_bert(fetch_repository(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
 
 
 def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:

@@ -12,7 +12,14 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, first_line, import_extra
 from xfm.interop.parts import LanguagePart, VisionPart, preprocessing
 from xfm.interop.pickles import read_pickle, refuse_bomb
-from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch, filled, read_licence, read_settings
+from xfm.interop.sources import (
+    SETTING_FILES,
+    TOKENIZER_FILES,
+    fetch_repository,
+    filled,
+    read_licence,
+    read_settings,
+)
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.libraries import explained
 from xfm.modeling.timm_vision import TimmVision, check_trunk
@@ -115,7 +122,7 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
             is no text encoder.
     """
     transformers = import_extra("transformers", "this model")
-    folder = fetch(name, [*SETTING_FILES, *TOKENIZER_FILES])
+    folder = fetch_repository(name, [*SETTING_FILES, *TOKENIZER_FILES])
     # transformers would load the model that it names, from wherever that lies
     if (folder / "adapter_config.json").exists():
         raise UserError(f"{folder} holds an adapter; merge it into its model and give that one's folder")

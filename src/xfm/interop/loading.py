@@ -8,7 +8,7 @@ from xfm.config.load import load_recipe
 from xfm.config.tasks import task_spec
 from xfm.errors import UserError
 from xfm.interop.published.convert import Choices, Converted, convert
-from xfm.interop.published.report import Fate
+from xfm.interop.published.fates import Fate
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import Pretrained, load_model

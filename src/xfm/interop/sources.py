@@ -23,7 +23,7 @@ Module = TypeVar("Module", bound=nn.Module)
 _NESTED = ("model", "module", "state_dict")
 
 
-def fetch(reference: str, patterns: Sequence[str]) -> Path:
+def fetch_repository(reference: str, patterns: Sequence[str]) -> Path:
     """The folder or file of a reference; a name of the hub is downloaded (once, into the hub's cache).
 
     Args:

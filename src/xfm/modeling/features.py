@@ -63,7 +63,7 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedItems:
     """Encoded pictures or texts.
 
     Attributes:
@@ -87,7 +87,7 @@ def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: in
 
 def encode_images(
     encoder: Encoder, pixels: Iterable[Tensor], count: int, folder: Path | None = None
-) -> Encoded:
+) -> EncodedItems:
     """Encode pictures that come in batches.
 
     Args:
@@ -106,7 +106,7 @@ def encode_images(
 
 def encode_texts(
     encoder: Encoder, texts: Sequence[str], max_tokens: int = 40, folder: Path | None = None
-) -> Encoded:
+) -> EncodedItems:
     """Encode captions of at most so many tokens; the rest as of `encode_images`."""
     parts = encoder.chunks(len(texts), encoder.batch_size, "texts")
     return encode_tokens(
@@ -114,7 +114,7 @@ def encode_texts(
     )
 
 
-def encode_tokens(encoder: Encoder, batches: Iterable[Tokens], folder: Path | None = None) -> Encoded:
+def encode_tokens(encoder: Encoder, batches: Iterable[Tokens], folder: Path | None = None) -> EncodedItems:
     """Encode texts that come as batches of tokens [B, T]; the rest as of `encode_images`."""
     model, device = encoder.model, encoder.device
     pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
@@ -128,7 +128,7 @@ def _encode(
     batches: Iterable[tuple[Tensor, Tensor | None]],
     project: Callable[[Tensor], Tensor],
     folder: Path | None,
-) -> Encoded:
+) -> EncodedItems:
     """States [B, T, D] and masks, computed as they are asked for, with the unit vectors of their slot 0."""
     states, vectors = States(folder), []
     with autocast(encoder.precision, encoder.device):
@@ -136,7 +136,7 @@ def _encode(
             with encoder.heads():
                 vectors.append(project(encoded[:, 0].float()).cpu())
             states.append(encoded.to(storage_dtype()), mask)
-    return Encoded(states, torch.cat(vectors))
+    return EncodedItems(states, torch.cat(vectors))
 
 
 @torch.inference_mode()

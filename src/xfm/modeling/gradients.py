@@ -12,7 +12,7 @@ from types import MappingProxyType
 from torch import Tensor
 
 
-class Encoder(StrEnum):
+class EncoderName(StrEnum):
     """The three encoders."""
 
     LANGUAGE = "language"
@@ -31,14 +31,14 @@ class Objective(StrEnum):
     BBP = "bbp"
 
 
-INPUTS: Mapping[Objective, frozenset[Encoder]] = MappingProxyType(
+INPUTS: Mapping[Objective, frozenset[EncoderName]] = MappingProxyType(
     {
-        Objective.MLM: frozenset({Encoder.LANGUAGE}),
-        Objective.ITC: frozenset({Encoder.LANGUAGE, Encoder.VISION}),
-        Objective.ITM: frozenset(Encoder),
-        Objective.IMLM: frozenset(Encoder),
-        Objective.MIM: frozenset({Encoder.VISION}),
-        Objective.BBP: frozenset(Encoder),
+        Objective.MLM: frozenset({EncoderName.LANGUAGE}),
+        Objective.ITC: frozenset({EncoderName.LANGUAGE, EncoderName.VISION}),
+        Objective.ITM: frozenset(EncoderName),
+        Objective.IMLM: frozenset(EncoderName),
+        Objective.MIM: frozenset({EncoderName.VISION}),
+        Objective.BBP: frozenset(EncoderName),
     }
 )
 """The encoders whose output each objective uses: only these can be reached at all."""
@@ -53,7 +53,7 @@ class GradientPolicy:
             fusion in ITM, IMLM and BBP, so they can be reached there only if fusion is.
     """
 
-    reaches: Mapping[Objective, frozenset[Encoder]]
+    reaches: Mapping[Objective, frozenset[EncoderName]]
 
     def __post_init__(self) -> None:
         for objective in Objective:
@@ -62,7 +62,7 @@ class GradientPolicy:
                 raise ValueError(f"the gradient policy has no row for {objective}")
             if impossible := cells - INPUTS[objective]:
                 raise ValueError(f"{objective} does not use {', '.join(sorted(impossible))}")
-            if cells and Encoder.FUSION in INPUTS[objective] and Encoder.FUSION not in cells:
+            if cells and EncoderName.FUSION in INPUTS[objective] and EncoderName.FUSION not in cells:
                 raise ValueError(f"{objective} reaches {', '.join(sorted(cells))} through fusion: add fusion")
 
     @property
@@ -70,16 +70,16 @@ class GradientPolicy:
         """The table as plain values."""
         return {objective.value: sorted(self.reaches[objective]) for objective in Objective}
 
-    def allows(self, objective: Objective, encoder: Encoder) -> bool:
+    def allows(self, objective: Objective, encoder: EncoderName) -> bool:
         """Whether the gradient of `objective` reaches `encoder`."""
         return encoder in self.reaches[objective]
 
-    def gate(self, objective: Objective, encoder: Encoder, output: Tensor) -> Tensor:
+    def gate(self, objective: Objective, encoder: EncoderName, output: Tensor) -> Tensor:
         """The encoder's output as the objective may use it: as it is, or without its gradient."""
         return output if self.allows(objective, encoder) else output.detach()
 
 
-_FUSED = frozenset({Encoder.VISION, Encoder.FUSION})
+_FUSED = frozenset({EncoderName.VISION, EncoderName.FUSION})
 
 PRETRAINING = GradientPolicy(
     MappingProxyType({**INPUTS, Objective.ITM: _FUSED, Objective.IMLM: _FUSED, Objective.BBP: _FUSED})

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from xfm.modeling.composition import Backbone
 from xfm.modeling.fusion import FusionQuery
-from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
+from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import Named
-from xfm.objectives.rows import Rows
+from xfm.objectives.text_rows import TextRows
 from xfm.objectives.tokens import masked_token_loss
 
 
@@ -41,7 +41,7 @@ class Query:
     fusion: FusionQuery
 
 
-def _query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor, regions: Tensor) -> Query:
+def _query(rows: TextRows, objective: Objective, text: Tensor, texts: Tensor, regions: Tensor) -> Query:
     """The query of texts[q] with the region (in a pair batch, the picture) of row regions[q]."""
     slot = None if rows.slot is None else rows.slot.index_select(0, regions)
     visible = None if rows.visible is None else rows.visible.index_select(0, regions)
@@ -49,7 +49,7 @@ def _query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor, region
     return Query(objective, FusionQuery(text.index_select(0, texts), mask, image, slot, visible))
 
 
-def _whole_query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor) -> Query:
+def _whole_query(rows: TextRows, objective: Objective, text: Tensor, texts: Tensor) -> Query:
     """The query of texts[q] with the whole picture of its own row."""
     image = rows.image.index_select(0, texts)
     slot = None if rows.slot is None else torch.zeros_like(image)
@@ -58,7 +58,7 @@ def _whole_query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor) 
     return Query(objective, FusionQuery(text.index_select(0, texts), mask, image, slot, visible))
 
 
-def fuse_all(model: Backbone, rows: Rows, queries: list[Query], policy: GradientPolicy) -> list[Tensor]:
+def fuse_all(model: Backbone, rows: TextRows, queries: list[Query], policy: GradientPolicy) -> list[Tensor]:
     """Answer all queries in one fusion call (two if the policy lets only some of them reach vision).
 
     Returns:
@@ -67,7 +67,9 @@ def fuse_all(model: Backbone, rows: Rows, queries: list[Query], policy: Gradient
     answers: dict[int, Tensor] = {}
     for reaches_vision in (True, False):
         asked = [
-            i for i, q in enumerate(queries) if policy.allows(q.objective, Encoder.VISION) is reaches_vision
+            i
+            for i, q in enumerate(queries)
+            if policy.allows(q.objective, EncoderName.VISION) is reaches_vision
         ]
         if not asked:
             continue
@@ -75,7 +77,7 @@ def fuse_all(model: Backbone, rows: Rows, queries: list[Query], policy: Gradient
         bank = rows.bank if reaches_vision else rows.bank.detach()
         fused = model.fusion(join(parts), bank).split([len(part.text) for part in parts])
         answers.update(zip(asked, fused, strict=True))
-    return [policy.gate(q.objective, Encoder.FUSION, answers[i]) for i, q in enumerate(queries)]
+    return [policy.gate(q.objective, EncoderName.FUSION, answers[i]) for i, q in enumerate(queries)]
 
 
 def join(queries: list[FusionQuery]) -> FusionQuery:
@@ -94,7 +96,7 @@ def join(queries: list[FusionQuery]) -> FusionQuery:
     )
 
 
-def matching_queries(rows: Rows, text: Tensor, negatives: Negatives) -> list[Query]:
+def matching_queries(rows: TextRows, text: Tensor, negatives: Negatives) -> list[Query]:
     """ITM's R matched pairs, R (negative picture, text) and R (picture, negative text), in this order."""
     own = torch.arange(len(text), device=text.device)
     return [
@@ -104,10 +106,10 @@ def matching_queries(rows: Rows, text: Tensor, negatives: Negatives) -> list[Que
 
 
 def ask_matching(
-    model: Backbone, rows: Rows, text: Tensor, negatives: Negatives, policy: GradientPolicy
+    model: Backbone, rows: TextRows, text: Tensor, negatives: Negatives, policy: GradientPolicy
 ) -> Asked:
     """ITM: three queries per row; `text` are the states of the unmasked texts."""
-    queries = matching_queries(rows, policy.gate(Objective.ITM, Encoder.LANGUAGE, text), negatives)
+    queries = matching_queries(rows, policy.gate(Objective.ITM, EncoderName.LANGUAGE, text), negatives)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
         logits = model.match_logits(torch.cat([answer[:, :1] for answer in answers]))
@@ -117,9 +119,9 @@ def ask_matching(
     return Asked(queries, reduce)
 
 
-def ask_filling(model: Backbone, rows: Rows, policy: GradientPolicy) -> Asked:
+def ask_filling(model: Backbone, rows: TextRows, policy: GradientPolicy) -> Asked:
     """IMLM: the masked texts with their unmasked pictures or regions."""
-    reaches = policy.allows(Objective.IMLM, Encoder.LANGUAGE)
+    reaches = policy.allows(Objective.IMLM, EncoderName.LANGUAGE)
     with torch.set_grad_enabled(torch.is_grad_enabled() and reaches):
         text = model.encode_text(rows.masked.ids, rows.tokens.mask)
     own = torch.arange(len(text), device=text.device)
@@ -132,10 +134,10 @@ def ask_filling(model: Backbone, rows: Rows, policy: GradientPolicy) -> Asked:
 
 
 def ask_boxes(
-    model: Backbone, rows: Rows, text: Tensor, boxed: Tensor, target: Tensor, policy: GradientPolicy
+    model: Backbone, rows: TextRows, text: Tensor, boxed: Tensor, target: Tensor, policy: GradientPolicy
 ) -> Asked:
     """BBP: the phrases of the rows `boxed` [N] with their whole pictures; `target` [N, 4] (cx, cy, w, h)."""
-    query = _whole_query(rows, Objective.BBP, policy.gate(Objective.BBP, Encoder.LANGUAGE, text), boxed)
+    query = _whole_query(rows, Objective.BBP, policy.gate(Objective.BBP, EncoderName.LANGUAGE, text), boxed)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
         l1, giou, iou = box_losses(model.boxes(answers[0]), target)
@@ -144,7 +146,7 @@ def ask_boxes(
     return Asked([query], reduce)
 
 
-def answer(model: Backbone, rows: Rows, asked: Sequence[Asked], policy: GradientPolicy) -> list[Named]:
+def answer(model: Backbone, rows: TextRows, asked: Sequence[Asked], policy: GradientPolicy) -> list[Named]:
     """Answer everything that is asked in one fusion call, and reduce."""
     answers = fuse_all(model, rows, [query for one in asked for query in one.queries], policy)
     found, first = [], 0

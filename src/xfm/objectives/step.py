@@ -6,10 +6,10 @@ from torch import Tensor
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch
 from xfm.modeling.composition import Backbone
-from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
+from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.losses import Losses, Named
 from xfm.objectives.mim import mim_loss
-from xfm.objectives.rows import pair_rows, region_rows
+from xfm.objectives.text_rows import pair_rows, region_rows
 from xfm.objectives.tokens import masked_token_loss
 from xfm.objectives.vision_text import Gather, vision_text_losses
 
@@ -44,7 +44,7 @@ def pretraining_losses(
     found: list[Named] = []
     if batch.text is not None and weights.mlm:
         found.append(Named.merge([text_losses(model, batch.text, policy)], "text/"))
-    pair_states, region_states = encode_images(model, batch.pair, batch.region)
+    pair_states, region_states = encode_unmasked(model, batch.pair, batch.region)
     if weights.mim:
         found.append(mim_losses(model, batch.image, batch.pair, pair_states, policy))
     if batch.pair is not None and pair_states is not None:
@@ -68,12 +68,12 @@ def pretraining_losses(
 def text_losses(model: Backbone, batch: TextBatch, policy: GradientPolicy) -> Named:
     """MLM on plain text: the language encoder alone."""
     states = model.encode_text(batch.masked.ids, batch.tokens.mask)
-    states = policy.gate(Objective.MLM, Encoder.LANGUAGE, states)
+    states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, states)
     loss, right = masked_token_loss(states, batch.masked, model.language_logits)
     return Named({"mlm": loss}, {"mlm_accuracy": right})
 
 
-def encode_images(
+def encode_unmasked(
     model: Backbone, pair: PairBatch | None, region: RegionBatch | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """The unmasked pass of the pairs' and the regions' pictures, together."""
@@ -107,7 +107,7 @@ def mim_losses(
         return Named()
     pixels, masks, targets = zip(*sources.values(), strict=True)
     predicted = model.encode_image(torch.cat(pixels), torch.cat(masks))
-    predicted = policy.gate(Objective.MIM, Encoder.VISION, predicted).split([len(p) for p in pixels])
+    predicted = policy.gate(Objective.MIM, EncoderName.VISION, predicted).split([len(p) for p in pixels])
     return Named(
         {
             f"{name}/mim": mim_loss(states, target, mask)

@@ -11,20 +11,20 @@ from torch import Tensor
 
 from xfm.config.training import LossConfig
 from xfm.modeling.composition import Backbone
-from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
+from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.fused import Asked, answer, ask_boxes, ask_filling, ask_matching
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import contrastive_loss
 from xfm.objectives.itm import draw_negatives
 from xfm.objectives.losses import Named
-from xfm.objectives.rows import Rows
+from xfm.objectives.text_rows import TextRows
 
 Gather = Callable[[Tensor], Tensor]
 """Concatenates a tensor over all processes, with gradient; the identity on one process."""
 
 
 def contrast(
-    model: Backbone, rows: Rows, text: Tensor, policy: GradientPolicy, gather: Gather
+    model: Backbone, rows: TextRows, text: Tensor, policy: GradientPolicy, gather: Gather
 ) -> tuple[Tensor, Tensor, Tensor]:
     """ITC over the global batch.
 
@@ -36,8 +36,8 @@ def contrast(
         The loss, the local [R, R] image x text similarities over temperature (no gradient) and the share of
         texts whose picture is ranked first.
     """
-    image_features = model.project_image(policy.gate(Objective.ITC, Encoder.VISION, rows.slot0))
-    text_features = model.project_text(policy.gate(Objective.ITC, Encoder.LANGUAGE, text)[:, 0])
+    image_features = model.project_image(policy.gate(Objective.ITC, EncoderName.VISION, rows.slot0))
+    text_features = model.project_text(policy.gate(Objective.ITC, EncoderName.LANGUAGE, text)[:, 0])
     same = same_identity(gather(rows.image_identity), gather(rows.text_identity))
     with torch.autocast(text.device.type, enabled=False):  # cosines over a small temperature want float32
         similarity = gather(image_features) @ gather(text_features).t() / model.temperature
@@ -49,7 +49,7 @@ def contrast(
 
 def vision_text_losses(
     model: Backbone,
-    rows: Rows,
+    rows: TextRows,
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,

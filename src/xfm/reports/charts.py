@@ -1,7 +1,6 @@
 """Curves as inline SVG that follows the page's colours."""
 
 import io
-import json
 import re
 import textwrap
 from collections import defaultdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xfm.files import MAX_LOG, read_text
+from xfm.files import read_log
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,17 +25,14 @@ Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
 
 
-def read_log(path: Path) -> dict[str, Curve]:
+def read_curves(path: Path) -> dict[str, Curve]:
     """Curves of a run's `log.jsonl`: `loss`, each of `losses`, and `lr`.
 
     Lines that are torn or hold an event are skipped; a missing file gives no curves.
     """
     curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    if not path.exists():
-        return {}
-    for text in read_text(path, MAX_LOG, errors="replace").splitlines():
+    for line in read_log(path):
         try:
-            line = json.loads(text)
             step, values = float(line["step"]), {"loss": line["loss"], **line["losses"]}
         except (ValueError, KeyError, TypeError):
             continue

@@ -14,6 +14,7 @@ from xfm.config.tasks import (
     VQA,
 )
 from xfm.errors import UserError
+from xfm.metrics.guesses import mean_scores
 from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.image_benchmarks import IMAGE_BENCHMARKS
 from xfm.reproduce.published import Protocol
@@ -27,7 +28,6 @@ from xfm.reproduce.read.vqa import read_vqa
 from xfm.reproduce.score.rules import (
     Metrics,
     glue_scorer,
-    mean_of,
     name_of,
     pair_scorer,
     score_answers,
@@ -64,7 +64,7 @@ def _glue(task: GlueTask) -> Benchmark:
 
 
 def _mnli_mean(splits: Mapping[str, Metrics]) -> dict[str, Metrics]:
-    return {"mean": {"accuracy": mean_of(splits, "accuracy")}}
+    return {"mean": {"accuracy": mean_scores([*splits.values()])["accuracy"]}}
 
 
 # ---------------------------------------------------------------- pictures with texts
@@ -92,10 +92,6 @@ def _read_vqa(data: Path) -> Corpus[Any]:
 _RETRIEVAL = (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
 _FINE_TUNED = (Protocol.FINE_TUNED,)
 _COCO = "coco/dataset_coco.json, coco/train2014/, coco/val2014/"
-
-
-def _no_score(rows: Sequence[Any], predictions: Sequence[Any]) -> Metrics:
-    raise TypeError("retrieval is scored from all pictures and texts together")
 
 
 _WITH_TEXTS = [
@@ -146,7 +142,7 @@ _WITH_TEXTS = [
         at("flickr30k/dataset_flickr30k.json"),
         "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
         lambda data: read_flickr30k(data / "flickr30k"),
-        _no_score,
+        score=None,
     ),
     Benchmark(
         "coco",
@@ -155,7 +151,7 @@ _WITH_TEXTS = [
         at("coco/dataset_coco.json"),
         _COCO,
         lambda data: read_coco(data / "coco"),
-        _no_score,
+        score=None,
     ),
     Benchmark(
         "coco-captions",

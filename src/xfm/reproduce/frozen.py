@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xfm.config.linear import Colours, FeatureConfig, Framing, LinearEvaluationConfig, Method
-from xfm.frozen.run import LabelledSplits, evaluate_frozen
-from xfm.frozen.zero_shot_run import evaluate_zero_shot as classify_by_prompts
+from xfm.frozen.scoring import LabelledSplits, evaluate_frozen
+from xfm.frozen.zero_shot_scoring import evaluate_zero_shot as classify_by_prompts
 from xfm.reports.scores import Score
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
@@ -20,7 +20,7 @@ def evaluate_linear(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Set
     The published head is trained too where the recipe says so (`head_accuracy`).
 
     Raises:
-        UserError: see `xfm.frozen.run.evaluate_frozen`.
+        UserError: see `xfm.frozen.scoring.evaluate_frozen`.
     """
     (split,) = corpus.scored
     rows = corpus.train
@@ -82,8 +82,9 @@ def _classified(split: str, scores: Mapping[str, Score], methods: Mapping[str, s
         for method, prefix in methods.items():
             if name.startswith(method):
                 metric = prefix + name.removeprefix(method)
-                found.splits[split][metric], found.chance[split][metric] = score.value, score.chance
-                if score.baseline is not None:
-                    found.baseline[split][metric] = score.baseline
+                found.splits[split][metric] = score.value
+                for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
+                    if value is not None:
+                        floors[split][metric] = value
                 found.rows[split] = score.n
     return found

@@ -4,7 +4,7 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.image_sets import PER_CLASS, ImageSet, place_of, read_image_set
-from xfm.reproduce.read.imagenet import class_names, read_imagenet
+from xfm.reproduce.read.imagenet import read_imagenet, synset_names
 from xfm.reproduce.score.rules import score_classes
 
 IMAGENET = "imagenet"
@@ -47,7 +47,7 @@ _IMAGENET = Benchmark(
     "imagenet/data/*.parquet of the hub",
     read=lambda data: read_imagenet(data / "imagenet"),
     score=score_classes,
-    names=lambda data: class_names(data / "imagenet"),
+    names=lambda data: synset_names(data / "imagenet"),
 )
 
 IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in ImageSet)]

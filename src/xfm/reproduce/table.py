@@ -29,7 +29,7 @@ _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """A line of the table: one number, or several that are read together.
 
     Attributes:
@@ -41,7 +41,7 @@ class Line:
     note: str = ""
 
 
-def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[Line]:
+def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[TableLine]:
     """The lines of the table.
 
     Args:
@@ -56,7 +56,7 @@ def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[Li
 
 def _unpublished(
     ours: Mapping[str, float], known: Set[tuple[str, str]], names: Sequence[str]
-) -> Iterator[Line]:
+) -> Iterator[TableLine]:
     """Our scores on benchmarks for which nothing was published, a line for each metric."""
     groups: dict[tuple[str, str, str], dict[str, float]] = {}
     for key, value in ours.items():
@@ -67,7 +67,7 @@ def _unpublished(
         if not metric.endswith(_DETAILS):
             shown = _METRICS.get(metric, metric)
             numbers = _numbers([100 * value for value in splits.values()])
-            yield Line((benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, numbers))
+            yield TableLine((benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, numbers))
 
 
 def _groups(rows: Sequence[Published]) -> Iterator[list[Published]]:
@@ -78,7 +78,7 @@ def _groups(rows: Sequence[Published]) -> Iterator[list[Published]]:
     yield from groups.values()
 
 
-def _line(rows: Sequence[Published], ours: Mapping[str, float]) -> Line:
+def _line(rows: Sequence[Published], ours: Mapping[str, float]) -> TableLine:
     first = rows[0]
     splits = " / ".join(dict.fromkeys(row.split for row in rows))
     found = [ours.get(row.key) for row in rows]
@@ -92,7 +92,7 @@ def _line(rows: Sequence[Published], ours: Mapping[str, float]) -> Line:
         f"{first.other_model} {_numbers([row.other for row in rows])}".strip(),
         _numbers([None if value is None else 100 * value for value in found]),
     )
-    return Line(cells, first.note)
+    return TableLine(cells, first.note)
 
 
 def _numbers(values: Sequence[float | None]) -> str:
@@ -101,7 +101,7 @@ def _numbers(values: Sequence[float | None]) -> str:
     return " / ".join(NOTHING if value is None else f"{value:.1f}" for value in values)
 
 
-def as_text(lines: Sequence[Line]) -> str:
+def as_text(lines: Sequence[TableLine]) -> str:
     """The table for a terminal; numbers in per cent."""
     rows = [HEAD, *(line.cells for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
@@ -114,13 +114,13 @@ def as_text(lines: Sequence[Line]) -> str:
     return "\n".join([written[0], rule, *written[1:]])
 
 
-def as_markdown(lines: Sequence[Line]) -> str:
+def as_markdown(lines: Sequence[TableLine]) -> str:
     """The table for a document; numbers in per cent."""
     head = f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n"
     rows = ["| " + " | ".join(_noted(line)) + " |\n" for line in lines]
     return head + "".join(rows)
 
 
-def _noted(line: Line) -> tuple[str, ...]:
+def _noted(line: TableLine) -> tuple[str, ...]:
     name, *rest = line.cells
     return (f"{name} ({line.note})" if line.note else name, *rest)

@@ -13,14 +13,14 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from xfm.metrics.recalls import Ranks, Rule, ranks_of_best_positive
-from xfm.modeling.features import Encoded, Encoder
+from xfm.modeling.features import EncodedItems, Encoder
 from xfm.retrieval.search import MATCHING_WEIGHT, cosines, match, rerank_scores, shortlist
 
 BLOCK = 2 << 20  # scores of a block of queries
 
 
 @dataclass(frozen=True)
-class Found:
+class ContrastiveSearch:
     """The contrastive search of one direction, Q queries among C candidates.
 
     Attributes:
@@ -48,7 +48,7 @@ class Matched:
         temperature: of the contrast.
     """
 
-    found: Found
+    found: ContrastiveSearch
     logits: NDArray[np.float32]
     temperature: float
 
@@ -81,7 +81,7 @@ class Ranked:
 
 
 def rank(
-    encoder: Encoder, images: Encoded, texts: Encoded, positives: csr_array, size: int
+    encoder: Encoder, images: EncodedItems, texts: EncodedItems, positives: csr_array, size: int
 ) -> tuple[Ranked, Ranked]:
     """Search in both directions.
 
@@ -100,7 +100,7 @@ def rank(
 
 
 def match_both(
-    encoder: Encoder, images: Encoded, texts: Encoded, positives: csr_array, size: int
+    encoder: Encoder, images: EncodedItems, texts: EncodedItems, positives: csr_array, size: int
 ) -> tuple[Matched, Matched]:
     """Shortlists and matching logits of both directions; arguments as of `rank`.
 
@@ -125,7 +125,7 @@ def match_both(
 
 def _search(
     encoder: Encoder, queries: Tensor, candidates: Tensor, positives: csr_array, size: int, what: str
-) -> Found:
+) -> ContrastiveSearch:
     """Shortlists and ranks by contrast, a block of queries at a time.
 
     Args:
@@ -141,16 +141,16 @@ def _search(
         for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}")
     ]
     fields = zip(*((p.shortlist, p.contrast, p.positive, p.ranks, p.below) for p in parts), strict=True)
-    return Found(*(np.concatenate(values) for values in fields))
+    return ContrastiveSearch(*(np.concatenate(values) for values in fields))
 
 
-def _search_block(contrast: Tensor, positives: NDArray[np.bool_], size: int) -> Found:
+def _search_block(contrast: Tensor, positives: NDArray[np.bool_], size: int) -> ContrastiveSearch:
     """`_search` of [B, C] scores and positives."""
     short = np.sort(shortlist(contrast, size)[1].numpy(), axis=1)  # [B, K]
     scores, beyond = contrast.numpy(), np.ones(positives.shape, dtype=bool)
     np.put_along_axis(beyond, short, False, axis=1)
     best = np.where(positives, scores, -np.inf).max(axis=1, keepdims=True)
-    return Found(
+    return ContrastiveSearch(
         short.astype(np.int32),
         np.take_along_axis(scores, short, axis=1),
         np.take_along_axis(positives, short, axis=1),

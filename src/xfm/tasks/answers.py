@@ -43,11 +43,11 @@ class AnswerList:
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """The best answer of each question, or its best ones.
+class RankedAnswers:
+    """The best answers of each question, the best first.
 
     Attributes:
-        index: [N] or [N, count] int64 into the answer list.
+        index: [N, count] int64 into the answer list.
         log_likelihood: the same shape, float, natural logarithm of the whole answer's probability, end token
             included.
     """
@@ -56,30 +56,16 @@ class Ranked:
     log_likelihood: Tensor
 
 
-def rank_answers(
-    decoder: Decoder,
-    answers: AnswerList,
-    memory: Tensor,
-    memory_mask: Tensor,
-    shortlist: int = 8,
-    limit: int = 64,
-    chunk: int = 2048,
-) -> Ranked:
-    """The answer of highest sequence likelihood for each question: the first of `likeliest_answers`."""
-    best = likeliest_answers(decoder, answers, memory, memory_mask, 1, shortlist, limit, chunk)
-    return Ranked(best.index[:, 0], best.log_likelihood[:, 0])
-
-
 def likeliest_answers(
     decoder: Decoder,
     answers: AnswerList,
     memory: Tensor,
     memory_mask: Tensor,
-    count: int,
+    count: int = 1,
     shortlist: int = 8,
     limit: int = 64,
     chunk: int = 2048,
-) -> Ranked:
+) -> RankedAnswers:
     """The `count` answers of highest sequence likelihood for each question, best first.
 
     One decoder pass gives the probability of every answer's first token; the `shortlist` best answers by it
@@ -123,7 +109,7 @@ def likeliest_answers(
     contenders[:, :shortlist] = False
     score(rows[contenders], order[contenders])
     likelihood, index = totals.topk(count, dim=1)
-    return Ranked(index, likelihood)
+    return RankedAnswers(index, likelihood)
 
 
 @dataclass(frozen=True)
@@ -146,7 +132,7 @@ class PublishedRanking:
 
 
 def rank_as_published(decoder: Decoder, answers: Tokens, memory: Tensor, shortlist: int) -> PublishedRanking:
-    """The published ranking, to reproduce its scores; `rank_answers` is the right one.
+    """The published ranking, to reproduce its scores; `likeliest_answers` is the right one.
 
     It counts the first token twice (score: its log-probability minus the whole answer's loss), attends the
     padding of the questions, and looks no further than the shortlist.

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
+from xfm.metrics.classes import Choice, class_hits, class_metrics
+from xfm.metrics.classification import chance_of_classes
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
-from xfm.tasks.classes import TOP, Choice, Labels, class_metrics, most_frequent
+from xfm.tasks.classes import Labels, most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
@@ -94,6 +96,7 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[RowT], settings: TaskSettings
     ) -> None:
         self.labels = Labels(data.labels or self.usual)
+        self.known = self.labels.names
         super().__init__(pretrained, pictures, data, settings)
 
     def described(self, data: SplitRows[RowT], **more: Any) -> TaskConfig:
@@ -128,28 +131,29 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         """The row's class."""
         return label_name(row.label)
 
+    def truths(self, row: RowT) -> tuple[str, ...]:
+        """Its class."""
+        return (self.class_of(row),)
+
     def metrics(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> dict[str, float]:
         """Accuracy, mean F1 and more, see `class_metrics`."""
         return class_metrics([self.class_of(row) for row in rows], predictions, self.labels.names)
 
     def per_row(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> NDArray[np.float64]:
         """Whether each class is right."""
-        pairs = zip(rows, predictions, strict=True)
-        return np.array([float(self.class_of(row) == one.label) for row, one in pairs])
+        return class_hits([self.class_of(row) for row in rows], predictions)
 
     def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Choice]:
         """Classes drawn uniformly."""
         return self.labels.guess(len(rows), rng)
 
-    def chance(self, rows: Sequence[RowT], seed: int) -> dict[str, float]:
-        """What random guesses score; the accuracies exactly."""
-        found, count = super().chance(rows, seed), len(self.labels.names)
-        exact = {"accuracy": 1 / count, "top5": TOP / count}
-        return {name: exact.get(name, value) for name, value in found.items()}
+    def known_chance(self, rows: Sequence[RowT]) -> dict[str, float]:
+        """The accuracies."""
+        return chance_of_classes(len(self.labels.names))
 
     def constants(self, rows: Sequence[RowT]) -> dict[str, list[Choice]]:
         """The most frequent class of the training rows."""
-        usual = most_frequent([self.class_of(row) for row in self.train_rows])
+        usual = most_frequent_label([self.class_of(row) for row in self.train_rows])
         return {"most frequent class": [self.labels.certain(usual)] * len(rows)}
 
     def case(self, row: RowT, prediction: Choice) -> Case:

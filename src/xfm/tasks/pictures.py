@@ -131,7 +131,7 @@ class Pictures:
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, S, S] float32, normalised, of N paths."""
-        return normalise(torch.stack([self.uint8(path) for path in paths]), self.preprocessing)
+        return model_pixels(torch.stack([self.uint8(path) for path in paths]), self.preprocessing)
 
     def batches(self, paths: Sequence[Path], size: int) -> Iterator[Tensor]:
         """Batches [B, 3, S, S] of the paths, in order."""
@@ -171,6 +171,6 @@ def squash(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     return show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.shape)
 
 
-def normalise(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
+def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
     """[N, 3, S, S] uint8 -> float32 pixels as the model takes them."""
     return normalise_pixels(pictures, Normalisation(preprocessing.mean, preprocessing.std))

@@ -9,7 +9,7 @@ from torch import nn
 
 from xfm.config.task import TaskConfig
 from xfm.data.tables import TableRow
-from xfm.metrics.classification import explained_variance, pearson, spearman
+from xfm.metrics.classification import value_scores
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses
@@ -20,7 +20,7 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
-from xfm.tasks.text_classification import OfTexts, encode_texts, read_text
+from xfm.tasks.text_classification import OfTexts, read_texts
 
 
 class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
@@ -51,13 +51,13 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
         """Fields `text` and `label`, and for pairs `text_pair`."""
-        text, second = read_text(row)
+        text, second = read_texts(row)
         return LabelledText(text, row.value("label"), second)
 
     def collate(self, rows: Sequence[LabelledText]) -> ClassBatch:
         """Tokens and values of the rows."""
         targets = torch.tensor(values_of(rows), dtype=torch.float32)
-        return ClassBatch(targets, tokens=encode_texts(rows, self.tokenizer, self.settings))
+        return ClassBatch(targets, tokens=self.tokens(rows))
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
         """Mean squared error on the scale of the training rows."""
@@ -80,12 +80,7 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
 
     def metrics(self, rows: Sequence[LabelledText], predictions: Sequence[float]) -> dict[str, float]:
         """Pearson and Spearman correlation (0 where all values are equal), and the variance explained."""
-        truth, guessed = values_of(rows), np.asarray(predictions, dtype=np.float64)
-        return {
-            "pearson": pearson(guessed, truth),
-            "spearman": spearman(guessed, truth),
-            "r2": explained_variance(guessed, truth),
-        }
+        return value_scores(np.asarray(predictions, dtype=np.float64), values_of(rows))
 
     def guess(self, rows: Sequence[LabelledText], rng: np.random.Generator) -> list[float]:
         """Values of training rows drawn at random."""

@@ -22,10 +22,10 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import sequence_losses
-from xfm.tasks.answers import AnswerList, rank_answers
+from xfm.tasks.answers import AnswerList, likeliest_answers
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
-from xfm.tasks.classes import most_frequent
+from xfm.tasks.classes import most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Question
 from xfm.tasks.settings import Blanked, TaskSettings
@@ -71,6 +71,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
     ) -> None:
         answers = data.answers or frequent_answers(data.train)
         self.answers = AnswerList(answers, pretrained.tokenizer).to(settings.device)
+        self.known = self.answers.answers
         super().__init__(pretrained, pictures, data, settings)
 
     def described(self, data: SplitRows[Question], **more: Any) -> TaskConfig:
@@ -87,7 +88,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
             raise row.error("answer", "has neither letters nor digits")
         votes = tuple((answer, count / counts.total()) for answer, count in counts.most_common())
         kind = row.text("kind") if row.has("kind") else "all"
-        usual, several = most_frequent(list(counts.elements())), counts.total() > 1
+        usual, several = most_frequent_label(list(counts.elements())), counts.total() > 1
         return Question(row.path("image"), row.text("question"), usual, kind, votes if several else ())
 
     @classmethod
@@ -100,6 +101,10 @@ class VqaTask(Task[Question, VqaBatch, str]):
         """The most frequent answers."""
         return tuple(frequent_answers(rows, limit))
 
+    def truths(self, row: Question) -> list[str]:
+        """The normalised answers of all people."""
+        return [normalise_caption(one) for one, _ in row.votes or ((row.answer, 1.0),)]
+
     def guess(self, rows: Sequence[Question], rng: np.random.Generator) -> list[str]:
         """Answers of the list drawn uniformly."""
         return [self.answers.answers[place] for place in rng.integers(len(self.answers), size=len(rows))]
@@ -109,8 +114,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
         by_kind: dict[str, list[str]] = defaultdict(list)
         for row in self.train_rows:
             by_kind[row.kind].append(normalise_caption(row.answer))
-        usual = {kind: most_frequent(answers) for kind, answers in by_kind.items()}
-        anything = most_frequent([answer for answers in by_kind.values() for answer in answers])
+        usual = {kind: most_frequent_label(answers) for kind, answers in by_kind.items()}
+        anything = most_frequent_label([answer for answers in by_kind.values() for answer in answers])
         return {"most frequent answer": [usual.get(row.kind, anything) for row in rows]}
 
     def case(self, row: Question, prediction: str) -> Case:
@@ -168,8 +173,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def predict_batch(self, batch: VqaBatch) -> list[str]:
         """The likeliest answer of the list for each question."""
         memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
-        best = rank_answers(self.module.decoder, self.answers, memory, batch.question.mask)
-        return [self.answers.answers[place] for place in best.index.tolist()]
+        best = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
+        return [self.answers.answers[place] for place in best.index[:, 0].tolist()]
 
     def metrics(self, rows: Sequence[Question], predictions: Sequence[str]) -> dict[str, float]:
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""

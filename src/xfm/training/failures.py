@@ -23,7 +23,7 @@ _LOST_PEER = (
 
 
 @contextlib.contextmanager
-def explained(place: Callable[[], str]) -> Iterator[None]:
+def explaining_failures(place: Callable[[], str]) -> Iterator[None]:
     """Turn what a user can mend about machine and processes into one sentence.
 
     Args:

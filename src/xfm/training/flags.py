@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.load import read_recipe, recipe_names
-from xfm.files import read_log
-from xfm.training.logging import LOG_FILE
+from xfm.training.logging import LOG_FILE, LogLine, log_lines
 
 ENOUGH_STEPS = 0.95
 """Share of the recommended steps from which a run counts as whole."""
@@ -46,15 +45,6 @@ class Flag:
     sentence: str
 
 
-Line = Mapping[str, Any]
-"""A line of `log.jsonl`."""
-
-
-def log_lines(path: Path) -> list[Line]:
-    """The lines of a run's log; torn ones are left out, a missing file has none."""
-    return [line for line in read_log(path) if isinstance(line.get("step"), int)]
-
-
 def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag | None:
     """A run of fewer steps than it should have had.
 
@@ -71,7 +61,7 @@ def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag 
     return Flag(What.SHORTENED, text + (f"; {remedy}" if remedy else ""))
 
 
-def of_log(lines: Sequence[Line], ends: Iterable[int] = ()) -> list[Flag]:
+def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
     """What a run's log tells: resumed, steps skipped, records left out, a machine that became slower.
 
     Args:
@@ -88,7 +78,8 @@ def of_log(lines: Sequence[Line], ends: Iterable[int] = ()) -> list[Flag]:
     if skipped := events.count("skipped_step"):
         text = f"{_count(skipped, 'step')} had a NaN or infinite loss and changed nothing; log.jsonl has them"
         found.append(Flag(What.SKIPPED, text))
-    if bad := events.count("bad_record"):
+    # A line for every time that a record was met; each counts once.
+    if bad := len({line.get("key") for line in lines if line.get("event") == "bad_record"}):
         text = f"{_count(bad, 'record')} could not be read; log.jsonl says which and why"
         found.append(Flag(What.LEFT_OUT, text))
     found.append(slowed(lines, ends))
@@ -122,7 +113,7 @@ def recipe_steps(source: str) -> int:
     return int(read_recipe(source).get("training", {}).get("steps", 0))
 
 
-def slowed(lines: Sequence[Line], ends: Iterable[int] = ()) -> Flag | None:
+def slowed(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> Flag | None:
     """A run of which some tenth took much longer a step than another one, for the same work.
 
     Args:
@@ -161,7 +152,7 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def plain(flags: Iterable[Flag]) -> list[dict[str, str]]:
+def plain_flags(flags: Iterable[Flag]) -> list[dict[str, str]]:
     """Flags as `evaluation.json` has them."""
     return [{name: str(value) for name, value in asdict(flag).items()} for flag in flags]
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 LOG_FILE = "log.jsonl"
+LogLine = Mapping[str, Any]
+"""A line of `log.jsonl`."""
 
 
 @dataclass
@@ -148,11 +150,16 @@ class RunLog:
                 self._board.add_scalar(name, value, line["step"])
 
 
+def log_lines(path: Path) -> list[LogLine]:
+    """The lines of a run's log; torn and foreign ones are left out, a missing file has none."""
+    return [line for line in read_log(path) if isinstance(line.get("step"), int)]
+
+
 def drop_lines_after(path: Path, step: int) -> None:
     """Cut a log back to a step, so that a continued run logs no step twice; torn and foreign lines go too."""
     if path.exists():
-        lines = [line for line in read_log(path) if isinstance(line.get("step"), int)]
-        write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= step))
+        lines = (json.dumps(line) + "\n" for line in log_lines(path) if line["step"] <= step)
+        write_text(path, "".join(lines))
 
 
 def _open_board(folder: Path, start: int) -> "SummaryWriter | None":

@@ -18,7 +18,7 @@ from xfm.files import writing
 from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
-from xfm.training.failures import explained
+from xfm.training.failures import explaining_failures
 from xfm.training.feed import Feed
 from xfm.training.logging import LOG_FILE, RunLog, Window
 from xfm.training.memory import prepare_process
@@ -89,7 +89,7 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
     """
     whole = {"training": config} if settings is None else settings
-    with distributed.processes(device) as process, explained(lambda: saved_of(folder)):
+    with distributed.processes(device) as process, explaining_failures(lambda: saved_of(folder)):
         place = None if folder is None else RunFolder(folder, whole, process, describe, data, allowed)
         loop = _Loop(model, losses, batches, config, place, is_new, origins, process, after_step, finished)
         try:

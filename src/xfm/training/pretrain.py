@@ -28,7 +28,7 @@ from xfm.results_folder import require_run_folder
 from xfm.training import distributed
 from xfm.training.bad_log import BadLog
 from xfm.training.checkpoint import load_weights
-from xfm.training.failures import explained
+from xfm.training.failures import explaining_failures
 from xfm.training.logging import LOG_FILE
 from xfm.training.loop import train
 from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
@@ -82,7 +82,7 @@ def pretrain(
     recipe, preprocessing, fresh = begin(recipe)
     new = new_parts(recipe.init, recipe.training.optim.published, fresh)
     provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe.init.model))
-    said = explained(lambda: saved_of(folder))
+    said = explaining_failures(lambda: saved_of(folder))
     with distributed.processes(device) as process, held(folder, process), said:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
@@ -122,6 +122,8 @@ def pretrain(
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
             if count := data.used_in_part:
                 _log.warning("%s pictures were used in part; see the events in %s", count, folder / LOG_FILE)
+            if count := data.regionless:
+                _log.warning("pictures without regions were passed over %s times for the next ones", count)
         distributed.barrier()
     return folder / MODEL_FOLDER
 
@@ -217,6 +219,11 @@ class CurriculumData:
     def used_in_part(self) -> int:
         """How many pictures of this process could be decoded in part only."""
         return len({origin for data in self._sets for origin in data.partial})
+
+    @property
+    def regionless(self) -> int:
+        """How often this process met a picture without regions in a stream that needs them."""
+        return sum(data.regionless for data in self._sets)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded) of the run."""

@@ -17,7 +17,7 @@ from tests.refusals import expect_refusal
 from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
 from xfm.errors import UserError
-from xfm.reproduce.files.rows import read_hub
+from xfm.reproduce.files.readers import parquet_rows
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -120,7 +120,7 @@ def test_a_benchmark_names_cells_beyond_the_limits(tmp_path: Path) -> None:
     rows = [{"text": text, "label": "a"} for text in ("a", "x" * (5 << 20))]
     write_parquet(path, rows, compression="zstd")
     with expect_refusal("a.parquet:2", '"text"', "5242880 bytes"):
-        list(read_hub(path, ("text", "label")))
+        list(parquet_rows(path, ("text", "label")))
 
 
 def test_every_layout_of_a_cell_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.errors import UserError
 from xfm.inference.items import Unreadable
 from xfm.inference.predict.reading import Reading
-from xfm.inference.predict.sources import open_source
+from xfm.inference.predict.sources import open_rows
 
 FIELDS = (
     Field("text", "the text"),
@@ -40,7 +40,7 @@ def _fine_tune(path: Path) -> None:
 def _predict(path: Path) -> None:
     """A row that cannot be used ends the reading, as the first does where none may be passed over."""
     reading = Reading(task_spec("text-classification").inputs)
-    for row in open_source(path, reading).rows(0, frozenset()):
+    for row in open_rows(path, reading).rows(0, frozenset()):
         if isinstance(row.given, Unreadable):
             raise UserError(f"{row.place}: {row.given.reason}")
 

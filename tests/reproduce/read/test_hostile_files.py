@@ -16,8 +16,8 @@ from tests.official.corpora import written
 from tests.official.glue import write_glue, write_parquet
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.reproduce.files.pictures import unpacked
-from xfm.reproduce.files.rows import hub_classes, hub_rows, integer, read_hub
+from xfm.reproduce.files.readers import integer, parquet_classes, parquet_row_count, parquet_rows
+from xfm.reproduce.files.unpacked import unpacked
 from xfm.reproduce.read.glue import GlueTask, read_glue
 from xfm.reproduce.read.imagenet import read_imagenet
 
@@ -144,7 +144,11 @@ def test_a_footer_that_is_no_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     parquet.write_table(arrow.table({"label": ["a"]}), path, store_schema=False)
     path.write_bytes(path.read_bytes().replace(b"label", b"\xff\xfe\xfd\xfc\xfb"))
-    for read in (hub_rows, lambda path: hub_classes(path, "label"), lambda path: [*read_hub(path, ("a",))]):
+    for read in (
+        parquet_row_count,
+        lambda path: parquet_classes(path, "label"),
+        lambda path: [*parquet_rows(path, ("a",))],
+    ):
         with pytest.raises(UserError, match=r"train\.parquet is not a Parquet file"):
             read(path)
 

@@ -9,7 +9,7 @@ from tests.official import corpora
 from tests.official.corpora import CORPORA, written
 from tests.official.pictures import picture
 from xfm.errors import UserError
-from xfm.reproduce.read.imagenet import class_names, read_imagenet
+from xfm.reproduce.read.imagenet import read_imagenet, synset_names
 from xfm.reproduce.read.karpathy import read_coco
 from xfm.reproduce.read.refcoco import read_refcoco
 from xfm.reproduce.read.vqa import VG_WEIGHT, read_vqa
@@ -100,13 +100,13 @@ def test_folders_of_pictures_may_be_links(tmp_path: Path) -> None:
 
 def test_names_of_imagenet_s_classes(tmp_path: Path) -> None:
     corpora.write_imagenet(tmp_path)
-    names = class_names(tmp_path)
+    names = synset_names(tmp_path)
     assert names == {"n01440764": "tench", "n01443537": "goldfish", "n01484850": "great white shark"}
     (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764\n")
     with pytest.raises(UserError, match=r"LOC_synset_mapping\.txt:1: 'n01440764'"):
-        class_names(tmp_path)
+        synset_names(tmp_path)
     (tmp_path / "LOC_synset_mapping.txt").unlink()
-    assert class_names(tmp_path) is None
+    assert synset_names(tmp_path) is None
 
 
 def test_imagenet_parquet_is_unpacked_once_byte_for_byte(tmp_path: Path) -> None:

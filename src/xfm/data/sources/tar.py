@@ -128,7 +128,7 @@ def _pax(data: bytes) -> dict[str, str]:
     return found
 
 
-def split_name(name: str) -> tuple[str, str]:
+def key_and_extension(name: str) -> tuple[str, str]:
     """Key and extension of a member: the base name is cut at its first dot, as WebDataset does."""
     folder, base = str(PurePosixPath(name).parent), PurePosixPath(name).name
     stem, _, extension = base.partition(".")
@@ -229,7 +229,7 @@ def index_shard(file: StoredFile) -> ShardIndex:
     keys: list[str] = []
     rows: list[list[int]] = []
     for member in scan_members(file):
-        key, extension = split_name(member.name)
+        key, extension = key_and_extension(member.name)
         column = _COLUMN.get(extension)
         if column is None:
             continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xfm.data.tables.arrow_cells import TooLargeError, rows_of
 from xfm.data.tables.parquet_pages import ROWS, check_rows, plan_group
 from xfm.data.tables.records import RawRow, Records, unreadable
-from xfm.errors import UserError, first_line
+from xfm.errors import UserError, excerpt, first_line
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -26,11 +26,11 @@ def read_parquet(path: Path) -> Records:
     from pyarrow import ArrowException
 
     names = tuple(file.schema_arrow.names)
-    classes = class_names(file.schema_arrow.metadata or {})
+    classes = stored_class_names(file.schema_arrow.metadata or {})
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
-            raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
+            raise UserError(f"{path}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
         number = 0
         try:
             for batch in _batches(path, file, frozenset(names) & wanted):
@@ -84,7 +84,7 @@ def _batches(path: Path, file: "ParquetFile", columns: frozenset[str]) -> "Itera
             yield from part.iter_batches(plan.rows, [group], wanted)
 
 
-def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def stored_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """Names of the classes of each column, from what the hub's data sets write into a Parquet file."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]

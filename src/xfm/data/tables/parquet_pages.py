@@ -58,7 +58,7 @@ def check_rows(path: Path, metadata: "FileMetaData") -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GroupPlan:
     """How a group of rows is read.
 
     Attributes:
@@ -70,7 +70,7 @@ class Plan:
     once: list[str]
 
 
-def plan_group(path: Path, metadata: "FileMetaData", group: int, columns: frozenset[str]) -> Plan:
+def plan_group(path: Path, metadata: "FileMetaData", group: int, columns: frozenset[str]) -> GroupPlan:
     """How a group of rows is read in no more than some 64 MiB at a time, beside a page and a dictionary.
 
     Args:
@@ -104,7 +104,7 @@ def plan_group(path: Path, metadata: "FileMetaData", group: int, columns: frozen
                 once.append(leaf.path)
             else:
                 rows = 1
-    return Plan(max(1, min(rows, _BYTES // max(1, widest))), once)
+    return GroupPlan(max(1, min(rows, _BYTES // max(1, widest))), once)
 
 
 @dataclass
@@ -143,11 +143,11 @@ def _pages(path: Path, file: BinaryIO, start: int, length: int) -> Iterator[Page
     while place < end:
         file.seek(place)
         try:
-            page, size = read_header(file.read(4096))
+            page, size = read_page_header(file.read(4096))
         except IndexError:  # with long least and greatest values
             file.seek(place)
             try:
-                page, size = read_header(file.read(MAX_HEADER))
+                page, size = read_page_header(file.read(MAX_HEADER))
             except (IndexError, ValueError):
                 raise _damaged(path, place) from None
         except ValueError:
@@ -162,7 +162,7 @@ def _damaged(path: Path, place: int) -> UserError:
     return UserError(f"{path} is damaged: there is no page at byte {place}; copy it again")
 
 
-def read_header(data: bytes) -> tuple[Page, int]:
+def read_page_header(data: bytes) -> tuple[Page, int]:
     """A page's header, and how many bytes it takes.
 
     Raises:

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 
 from xfm.config.linear import RegressionConfig
 from xfm.evaluation.context import Context
-from xfm.frozen.features import Split, raw_pixels
+from xfm.frozen.features import LabelledFeatures, raw_pixels
 from xfm.frozen.linear_probe import fit_at
 from xfm.frozen.neighbours import nearest_neighbours
-from xfm.metrics.classification import Array, accuracy, majority_accuracy
+from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
 from xfm.modeling.features import image_features
 from xfm.modeling.xfm import XFM
 from xfm.reports.results import PartResult
 from xfm.tasks.base import seeded
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.pictures import normalise, squash
+from xfm.tasks.pictures import model_pixels, squash
 
 DIGITS_TRAIN = 1000
 """The first 1,000 digits train and the other 797 test, in the published order: not shuffled, because
@@ -68,7 +68,10 @@ def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, t
         "raw pixels": raw_pixels(pictures, config.pixel_side),
     }
     splits = {
-        source: (Split(values[:train], labels[:train]), Split(values[train:], labels[train:]))
+        source: (
+            LabelledFeatures(values[:train], labels[:train]),
+            LabelledFeatures(values[train:], labels[train:]),
+        )
         for source, values in features.items()
     }
     probes = {
@@ -79,7 +82,7 @@ def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, t
         source: accuracy(nearest_neighbours(*split, config.neighbours), split[1].labels)
         for source, split in splits.items()
     }
-    chance = 1 / len(np.unique(labels[:train]))
+    chance = chance_of_classes(len(np.unique(labels[:train])))["accuracy"]
     usual = {"most frequent class": majority_accuracy(labels[train:], labels[:train])}
     for metric, values in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
         value = values.pop("model")
@@ -93,12 +96,12 @@ def _features(context: Context, model: XFM, pictures: torch.Tensor) -> Array:
 
     def batches() -> Iterator[torch.Tensor]:
         for batch in pictures.split(context.config.batch_size):
-            yield normalise(batch, preprocessing)
+            yield model_pixels(batch, preprocessing)
 
     return image_features(context.encoder_of(model), batches(), len(pictures))
 
 
-def linear_labels(train: Split, test: Split, inverse_penalty: float) -> Array:
+def linear_labels(train: LabelledFeatures, test: LabelledFeatures, inverse_penalty: float) -> Array:
     """[N] labels that a linear probe of one penalty gives to the test rows; features are standardised."""
     return fit_at(train, inverse_penalty, RegressionConfig(standardise=True)).predict(test.features)
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from xfm.evaluation.context import Context
-from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain
+from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain_examples
 from xfm.metrics.classification import Array
-from xfm.metrics.recalls import Rule, prefers_first, summarise, with_equal_captions
+from xfm.metrics.recalls import Rule, preference_chance, prefers_first, summarise, with_equal_captions
 from xfm.modeling.features import encode_texts
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS_RETRIEVAL
@@ -42,15 +42,15 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
     found = summarise(text.ranks, image.ranks, positives, config.bootstrap, seed)
     counts = {"text": len(images), "image": len(rows)}
     for name, value in found.recalls.items():
-        direction, chance = name.split("_")[0], found.chances["_".join(name.split("_")[:2])]
-        result.add(f"retrieval/{split}/{name}", value, chance, counts[direction], seed)
+        n = counts[name.split("_")[0]]
+        result.add(f"retrieval/{split}/{name}", value, found.chance(name), n, seed)
     pooled = sum(counts.values())
     for name, value in (("", found.gain.value), ("_low", found.gain.low), ("_high", found.gain.high)):
         result.add(f"retrieval/{split}/rerank_gain{name}", value, 0.0, pooled, seed)
     paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
     right = positives.toarray()
-    result.examples[f"{split}/image"] = plain(_examples(image, right.T, captions, paths, seed))
-    result.examples[f"{split}/text"] = plain(_examples(text, right, paths, captions, seed))
+    result.examples[f"{split}/image"] = plain_examples(_examples(image, right.T, captions, paths, seed))
+    result.examples[f"{split}/text"] = plain_examples(_examples(text, right, paths, captions, seed))
 
 
 def _examples(
@@ -89,14 +89,15 @@ def run_hard(context: Context) -> PartResult:
     }
     ends = np.cumsum(sizes)[:-1]
     by_rule = {name: np.split(scores, ends) for name, scores in rules.items()}
-    chances = np.array([1.0 / size for size in sizes])
+    wrong = np.array([len(row.distractors) for row in rows])
     edits = np.array([row.edit for row in rows])
     for name, scores in by_rule.items():
         right = prefers_first(scores)
-        result.add(f"retrieval/hard/{name}", right.mean(), chances.mean(), len(rows), seed)
+        result.add(f"retrieval/hard/{name}", right.mean(), preference_chance(wrong), len(rows), seed)
         for edit in dict.fromkeys(filter(None, edits.tolist())):
             of = edits == edit
-            result.add(f"retrieval/hard/{name}_{edit}", right[of].mean(), chances[of].mean(), of.sum(), seed)
+            chance = preference_chance(wrong[of])
+            result.add(f"retrieval/hard/{name}_{edit}", right[of].mean(), chance, int(of.sum()), seed)
     reranked = by_rule["text_r1_rerank"]
     for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):
         scores = reranked[place]
@@ -105,6 +106,6 @@ def run_hard(context: Context) -> PartResult:
         shown = [Candidate(options[option], bool(option == 0)) for option in order[:SHOWN_CANDIDATES]]
         rank = int((scores[1:] >= scores[0]).sum()) + 1
         result.examples.setdefault("hard", []).extend(
-            plain([RetrievalExample(context.relative(row.image), shown, rank)])
+            plain_examples([RetrievalExample(context.relative(row.image), shown, rank)])
         )
     return result

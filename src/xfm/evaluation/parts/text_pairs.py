@@ -7,14 +7,14 @@ import numpy as np
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import linear_labels
 from xfm.finetuning.session import AnyTask
-from xfm.finetuning.split_scores import constant_metrics
-from xfm.frozen.features import Split
+from xfm.frozen.features import LabelledFeatures
 from xfm.metrics.classification import Array, accuracy
 from xfm.modeling.features import text_features
 from xfm.reports.results import PartResult
+from xfm.reports.scores import floors_of
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.text_classification import encode_texts
+from xfm.tasks.text_classification import tokenize_rows
 
 
 def add_probe_score(
@@ -22,9 +22,9 @@ def add_probe_score(
 ) -> None:
     """`probe_accuracy` of a linear probe on the frozen token 0, with chance and baselines as of the task."""
     seed, train = task.settings.seed, task.train_rows
-    floors = {name: metrics["accuracy"] for name, metrics in constant_metrics(task, rows).items()}
+    floors = floors_of("accuracy", task.constant_scores(rows))
     floors |= {name: _probe(context, train, rows, blanked) for blanked, name in task.single(train).items()}
-    value, chance = _probe(context, train, rows, Blanked.NOTHING), task.chance(rows, seed)["accuracy"]
+    value, chance = _probe(context, train, rows, Blanked.NOTHING), task.chance(rows, seed).get("accuracy")
     result.add(f"{place}/probe_accuracy", value, chance, len(rows), seed, floors)
 
 
@@ -37,9 +37,9 @@ def _probe(
 
     def features(rows: Sequence[LabelledText]) -> Array:
         parts = (rows[at : at + size] for at in range(0, len(rows), size))
-        tokens = (encode_texts(part, context.pretrained.tokenizer, settings) for part in parts)
+        tokens = (tokenize_rows(part, context.pretrained.tokenizer, settings) for part in parts)
         return text_features(context.encoder, tokens)
 
-    fit = Split(features(train), np.array([row.label for row in train]))
-    held_out = Split(features(test), np.array([row.label for row in test]))
+    fit = LabelledFeatures(features(train), np.array([row.label for row in train]))
+    held_out = LabelledFeatures(features(test), np.array([row.label for row in test]))
     return accuracy(linear_labels(fit, held_out, config.inverse_penalty), held_out.labels)

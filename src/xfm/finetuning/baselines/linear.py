@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.metrics.classification import pearson
+from xfm.metrics.classes import Choice
+from xfm.metrics.classification import TOP, pearson
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import TOP, Choice, Labels
+from xfm.tasks.classes import Labels
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""
@@ -20,7 +21,7 @@ ITERATIONS = 300
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledRows:
     """Features [R, D], dense or sparse, and labels [R]."""
 
     features: Any
@@ -36,7 +37,7 @@ class Fitted:
 
 
 def logistic(
-    train: Rows, valid: Rows, seed: int, budget: float, penalties: Sequence[float] = PENALTIES
+    train: LabelledRows, valid: LabelledRows, seed: int, budget: float, penalties: Sequence[float] = PENALTIES
 ) -> Fitted:
     """Multinomial logistic regression; of equally accurate ones the more certain of the truth.
 
@@ -65,7 +66,7 @@ def logistic(
     return _chosen(make, score, train, valid, budget, penalties)
 
 
-def ridge(train: Rows, valid: Rows, budget: float) -> Fitted:
+def ridge(train: LabelledRows, valid: LabelledRows, budget: float) -> Fitted:
     """Ridge regression, chosen by Pearson's correlation; arguments as in `logistic`."""
     from sklearn.linear_model import Ridge
 
@@ -99,8 +100,8 @@ def choices(model: Any, features: Any, labels: Labels) -> list[Choice]:
 def _chosen(
     make: Callable[[float], Any],
     score: Callable[[Any], tuple[float, float]],
-    train: Rows,
-    valid: Rows,
+    train: LabelledRows,
+    valid: LabelledRows,
     budget: float,
     penalties: Sequence[float],
 ) -> Fitted:

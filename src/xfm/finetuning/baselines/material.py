@@ -34,7 +34,7 @@ def both_notes(*notes: str) -> str:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BaselinePredictions:
     """Predictions of a baseline.
 
     Attributes:

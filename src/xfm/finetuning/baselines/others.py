@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.data.tokenizer import normalise_caption
-from xfm.finetuning.baselines.linear import Rows, logistic
-from xfm.finetuning.baselines.material import Material, Outcome, TooSlow, both_notes
+from xfm.finetuning.baselines.linear import LabelledRows, logistic
+from xfm.finetuning.baselines.material import BaselinePredictions, Material, TooSlow, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
 from xfm.frozen.neighbours import unit
 from xfm.tasks.rows import Corners
@@ -20,7 +20,7 @@ ANSWERS = 200
 """The most frequent answers, which the classifier of questions tells apart."""
 
 
-def answer_of_question(material: Material) -> Outcome:
+def answer_of_question(material: Material) -> BaselinePredictions:
     """The most frequent answer to the same question, or to the nearest one by TF-IDF."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in material.train:
@@ -32,22 +32,24 @@ def answer_of_question(material: Material) -> Outcome:
         nearest = _nearest_texts(material, known, [normalise_caption(row.question) for row in rows])
         return [usual[place] for place in nearest]
 
-    return Outcome(material.predicted(answer), material.note)
+    return BaselinePredictions(material.predicted(answer), material.note)
 
 
-def question_only(material: Material) -> Outcome:
+def question_only(material: Material) -> BaselinePredictions:
     """TF-IDF of the question with logistic regression over the most frequent answers."""
     answers = [normalise_caption(row.answer) for row in material.train]
     kept = {answer for answer, _ in Counter(answers).most_common(ANSWERS)}
     train = [(row, answer) for row, answer in zip(material.train, answers, strict=True) if answer in kept]
     if len(kept) < 2:
-        return Outcome(material.predicted(lambda name, rows: [answers[0]] * len(rows)), material.note)
+        return BaselinePredictions(
+            material.predicted(lambda name, rows: [answers[0]] * len(rows)), material.note
+        )
     words = TextFeatures([(row.question,) for row, _ in train], len(kept))
     valid = [(row, normalise_caption(row.answer)) for row in material.valid]
 
-    def rows_of(pairs: Sequence[tuple[Any, str]]) -> Rows:
+    def rows_of(pairs: Sequence[tuple[Any, str]]) -> LabelledRows:
         features = words([(row.question,) for row, _ in pairs]) if pairs else None
-        return Rows(features, np.array([answer for _, answer in pairs], dtype=object))
+        return LabelledRows(features, np.array([answer for _, answer in pairs], dtype=object))
 
     fitted = logistic(rows_of(train), rows_of(valid), material.seed, material.budget)
 
@@ -55,22 +57,24 @@ def question_only(material: Material) -> Outcome:
         return fitted.model.predict(words([(row.question,) for row in rows])).tolist()
 
     cut = f"the {ANSWERS} most frequent answers" if len(kept) == ANSWERS else ""
-    return Outcome(material.predicted(answer), both_notes(material.note, cut, words.cut), fitted.note)
+    return BaselinePredictions(
+        material.predicted(answer), both_notes(material.note, cut, words.cut), fitted.note
+    )
 
 
-def whole_picture(material: Material) -> Outcome:
+def whole_picture(material: Material) -> BaselinePredictions:
     """The box of everything."""
     return _constant(material, (0.0, 0.0, 1.0, 1.0))
 
 
-def centre_box(material: Material) -> Outcome:
+def centre_box(material: Material) -> BaselinePredictions:
     """A box in the centre with the training boxes' median width and height."""
     boxes = np.array([row.box for row in material.train])
     width, height = np.median(boxes[:, 2] - boxes[:, 0]), np.median(boxes[:, 3] - boxes[:, 1])
     return _constant(material, (0.5 - width / 2, 0.5 - height / 2, 0.5 + width / 2, 0.5 + height / 2))
 
 
-def box_of_phrase(material: Material) -> Outcome:
+def box_of_phrase(material: Material) -> BaselinePredictions:
     """The box of the nearest training phrase by TF-IDF; the median box where it occurs several times."""
     boxes: dict[str, list[Corners]] = defaultdict(list)
     for row in material.train:
@@ -82,10 +86,10 @@ def box_of_phrase(material: Material) -> Outcome:
         nearest = _nearest_texts(material, known, [normalise_caption(row.phrase) for row in rows])
         return [usual[place] for place in nearest]
 
-    return Outcome(material.predicted(answer), material.note)
+    return BaselinePredictions(material.predicted(answer), material.note)
 
 
-def caption_of_neighbour(material: Material) -> Outcome:
+def caption_of_neighbour(material: Material) -> BaselinePredictions:
     """The first caption of the training picture that is nearest by frozen features."""
     seen = material.seen
     known = unit(seen.rows([(row.image,) for row in seen.train], seen.frozen))
@@ -95,19 +99,19 @@ def caption_of_neighbour(material: Material) -> Outcome:
         own = unit(seen.rows([(row.image,) for row in rows], seen.frozen))
         return [captions[place] for place in _nearest(material, known, own)]
 
-    return Outcome(material.predicted(answer), seen.note, shared=seen.seconds)
+    return BaselinePredictions(material.predicted(answer), seen.note, shared=seen.seconds)
 
 
-def before_fine_tuning(material: Material) -> Outcome:
+def before_fine_tuning(material: Material) -> BaselinePredictions:
     """The model that the fine-tuning began with."""
     task, data = material.task, SplitRows(material.train)
     before = type(task)(material.pretrained, material.pictures, data, task.settings)
-    return Outcome(material.predicted(lambda name, rows: before.predict(rows)))
+    return BaselinePredictions(material.predicted(lambda name, rows: before.predict(rows)))
 
 
-def _constant(material: Material, box: tuple[Any, Any, Any, Any]) -> Outcome:
+def _constant(material: Material, box: tuple[Any, Any, Any, Any]) -> BaselinePredictions:
     corners = tuple(float(number) for number in box)
-    return Outcome(material.predicted(lambda name, rows: [corners] * len(rows)))
+    return BaselinePredictions(material.predicted(lambda name, rows: [corners] * len(rows)))
 
 
 def _nearest_texts(material: Material, known: Sequence[str], asked: Sequence[str]) -> list[int]:

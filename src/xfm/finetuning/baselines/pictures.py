@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from xfm.finetuning.baselines.linear import Rows, choices, labels_of, logistic
-from xfm.finetuning.baselines.material import Material, Outcome, both_notes
+from xfm.finetuning.baselines.linear import LabelledRows, choices, labels_of, logistic
+from xfm.finetuning.baselines.material import BaselinePredictions, Material, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
-from xfm.frozen.features import Split
+from xfm.frozen.features import LabelledFeatures
 from xfm.frozen.neighbours import nearest_neighbours
 from xfm.metrics.classification import Array
 from xfm.tasks.class_task import ClassTask
@@ -18,23 +18,25 @@ PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 NEIGHBOURS = (1, 5, 10, 20)
 
 
-def probe(material: Material) -> Outcome:
+def probe(material: Material) -> BaselinePredictions:
     """Logistic regression on frozen features."""
     return _linear(material, material.seen.frozen)
 
 
-def pixels(material: Material) -> Outcome:
+def pixels(material: Material) -> BaselinePredictions:
     """Logistic regression on the pictures at 16 x 16."""
     return _linear(material, material.seen.pixels)
 
 
-def neighbours(material: Material) -> Outcome:
+def neighbours(material: Material) -> BaselinePredictions:
     """The nearest training pictures by the cosine of frozen features; how many is chosen like C."""
     task, seen = _class_task(material), material.seen
-    train = Split(_rows(material, seen.train, seen.frozen), labels_of(task, seen.train))
+    train = LabelledFeatures(_rows(material, seen.train, seen.frozen), labels_of(task, seen.train))
 
     def answer(rows: Sequence[Any], k: int) -> Array:
-        return nearest_neighbours(train, Split(_rows(material, rows, seen.frozen), np.zeros(len(rows))), k)
+        return nearest_neighbours(
+            train, LabelledFeatures(_rows(material, rows, seen.frozen), np.zeros(len(rows))), k
+        )
 
     k, how = NEIGHBOURS[1], ""
     if len(material.valid):
@@ -42,10 +44,10 @@ def neighbours(material: Material) -> Outcome:
         right = {size: float((answer(material.valid, size) == truth).mean()) for size in NEIGHBOURS}
         k, how = max(right, key=lambda size: (right[size], -size)), ", chosen on the validation rows"
     found = material.predicted(lambda name, rows: [task.labels.certain(str(one)) for one in answer(rows, k)])
-    return Outcome(found, seen.note, f"k = {k}{how}", seen.seconds)
+    return BaselinePredictions(found, seen.note, f"k = {k}{how}", seen.seconds)
 
 
-def both(material: Material) -> Outcome:
+def both(material: Material) -> BaselinePredictions:
     """TF-IDF of the text beside frozen features of the pictures, with logistic regression."""
     from scipy.sparse import csr_array, hstack
 
@@ -58,27 +60,29 @@ def both(material: Material) -> Outcome:
         dense /= np.sqrt(dense.shape[1])  # as long as a row of TF-IDF
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
-    train = Rows(features(seen.train), labels_of(task, seen.train))
-    valid = Rows(features(material.valid) if len(material.valid) else None, labels_of(task, material.valid))
+    train = LabelledRows(features(seen.train), labels_of(task, seen.train))
+    valid = LabelledRows(
+        features(material.valid) if len(material.valid) else None, labels_of(task, material.valid)
+    )
     fitted = logistic(train, valid, material.seed, material.budget)
     found = material.predicted(lambda name, rows: choices(fitted.model, features(rows), task.labels))
-    return Outcome(found, both_notes(seen.note, words.cut), fitted.note, seen.seconds)
+    return BaselinePredictions(found, both_notes(seen.note, words.cut), fitted.note, seen.seconds)
 
 
-def _linear(material: Material, values: Array) -> Outcome:
+def _linear(material: Material, values: Array) -> BaselinePredictions:
     """Logistic regression on [I, D] features of the pictures."""
     task, seen = _class_task(material), material.seen
     raw = _rows(material, seen.train, values)
     scale = _scaler(raw)
-    train = Rows(scale(raw), labels_of(task, seen.train))
+    train = LabelledRows(scale(raw), labels_of(task, seen.train))
     own = scale(_rows(material, material.valid, values)) if len(material.valid) else None
-    valid = Rows(own, labels_of(task, material.valid))
+    valid = LabelledRows(own, labels_of(task, material.valid))
     fitted = logistic(train, valid, material.seed, material.budget, PROBE_PENALTIES)
 
     def answer(name: str, rows: Sequence[Any]) -> list[Any]:
         return choices(fitted.model, scale(_rows(material, rows, values)), task.labels)
 
-    return Outcome(material.predicted(answer), seen.note, fitted.note, seen.seconds)
+    return BaselinePredictions(material.predicted(answer), seen.note, fitted.note, seen.seconds)
 
 
 def _rows(material: Material, rows: Sequence[Any], values: Array) -> Array:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from xfm.finetuning.baselines.linear import Rows, choices, labels_of, logistic, ridge
-from xfm.finetuning.baselines.material import Material, Outcome, both_notes
+from xfm.finetuning.baselines.linear import LabelledRows, choices, labels_of, logistic, ridge
+from xfm.finetuning.baselines.material import BaselinePredictions, Material, both_notes
 from xfm.tasks.class_task import ClassTask
 
 MOST, FEWEST, NUMBERS = 100_000, 1_000, 4_000_000
@@ -57,7 +57,7 @@ class TextFeatures:
         return hstack(columns, format="csr") if len(columns) != 1 else columns[0]
 
 
-def linear_texts(material: Material) -> Outcome:
+def linear_texts(material: Material) -> BaselinePredictions:
     """TF-IDF with logistic regression, or with ridge regression for values."""
     task, splits = material.task, material.splits
     classes = len(task.labels.names) if isinstance(task, ClassTask) else 1
@@ -66,13 +66,16 @@ def linear_texts(material: Material) -> Outcome:
         name: features([task.texts_of(row) for row in rows]) for name, rows in splits.items() if len(rows)
     }
     if isinstance(task, ClassTask):
-        train = Rows(seen["train"], labels_of(task, material.train))
-        valid = Rows(seen.get("valid"), labels_of(task, material.valid))
+        train = LabelledRows(seen["train"], labels_of(task, material.train))
+        valid = LabelledRows(seen.get("valid"), labels_of(task, material.valid))
         fitted = logistic(train, valid, material.seed, material.budget)
         found = material.predicted(lambda name, rows: choices(fitted.model, seen[name], task.labels))
-        return Outcome(found, both_notes(material.note, features.cut), fitted.note)
+        return BaselinePredictions(found, both_notes(material.note, features.cut), fitted.note)
     values = {name: np.array([float(row.label) for row in splits[name]]) for name in ("train", "valid")}
-    train, valid = Rows(seen["train"], values["train"]), Rows(seen.get("valid"), values["valid"])
+    train, valid = (
+        LabelledRows(seen["train"], values["train"]),
+        LabelledRows(seen.get("valid"), values["valid"]),
+    )
     fitted = ridge(train, valid, material.budget)
     found = material.predicted(lambda name, rows: fitted.model.predict(seen[name]).tolist())
-    return Outcome(found, both_notes(material.note, features.cut), fitted.note)
+    return BaselinePredictions(found, both_notes(material.note, features.cut), fitted.note)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from xfm.config.task_spec import Holds
 from xfm.errors import UserError
 from xfm.files import writing
 from xfm.inference.base import Pipeline
 from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
-from xfm.inference.pictures import original
+from xfm.inference.picture_inputs import original_picture
 from xfm.inference.predict.reading import InputRow
 from xfm.results_folder import Maker, free_name, sign, signed_by, unused
 
@@ -76,7 +77,8 @@ def claim(draw: Path, answers: str, about: str) -> None:
 def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
     """Write the row's picture with its box, under the row's number."""
     assert isinstance(row.given, Mapping)
-    drawn = draw_boxes(original(row.given["image"], pipe.engine.urls), [answer])
+    shown = next(field.name for field in pipe.spec.inputs if field.holds is Holds.PICTURE)
+    drawn = draw_boxes(original_picture(row.given[shown], pipe.engine.urls), [answer])
     path = folder / f"{row.number}.jpg"
     with writing(path, "and run the same command again"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from xfm.errors import UserError, printable
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 
 
-def open_source(path: Path, reading: Reading) -> RowSource:
+def open_rows(path: Path, reading: Reading) -> RowSource:
     """The rows of a table or a folder.
 
     Raises:

@@ -13,9 +13,9 @@ from xfm.config.model import ModelConfig
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.errors import UserError
+from xfm.interop.published.fates import Fate, FateLine, Report, lines
 from xfm.interop.published.file import PublishedFile, read_published
 from xfm.interop.published.names import TASK_PREFIX, Entry, layout
-from xfm.interop.published.report import Fate, Line, Report, lines
 from xfm.interop.published.sizes import model_config, task_candidates
 from xfm.interop.published.spare import Spare, spare
 from xfm.modeling.folder import Preprocessing
@@ -162,7 +162,7 @@ def _choose(
 ) -> TaskConfig | None:
     """The candidate that is meant."""
     names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
-    bare = own and replace(own, labels=(), answers=(), max_tokens=0)  # what tensors can show
+    bare = own and replace(own, labels=(), answers=(), max_tokens=0, texts=0)  # what tensors can show
     if bare in candidates and kind in (None, bare and bare.kind):
         return own
     fitting = [task for task in candidates if kind is None or (task is not None and task.kind == kind)]
@@ -257,7 +257,7 @@ def _report(
     reasons = {name: f"tied copy in {_place(name)}" for name in leftover.copies}
     reasons |= dict.fromkeys(leftover.constants, "integer constant, computed here")
     reasons |= dict.fromkeys(leftover.unused, "caption head, used by no published code")
-    found: list[Line] = [*lines(Fate.USED, state, places)]
+    found: list[FateLine] = [*lines(Fate.USED, state, places)]
     found += lines(Fate.IGNORED, state, {name: why for name, why in reasons.items() if name in state})
     found += lines(Fate.IGNORED, file.state, dict.fromkeys(sorted(ignored), "as asked"))
     given = {entry.native for entry in entries}

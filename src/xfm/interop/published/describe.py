@@ -7,8 +7,8 @@ from typing import Any
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.interop.published.convert import canonical
+from xfm.interop.published.fates import part_of
 from xfm.interop.published.file import read_published
-from xfm.interop.published.report import part_of
 from xfm.interop.published.sizes import model_config, task_candidates
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.load import check_size
+from xfm.config.load import check_value_count
 from xfm.errors import UserError
 from xfm.files import writing
 from xfm.interop.pickles import named_tensors, read_stored
@@ -57,7 +57,7 @@ def read_published(path: Path) -> PublishedFile:
     if not isinstance(config, Mapping):
         return PublishedFile(path, state, {})
     try:  # a pickle may hold one list in many places, or in itself: a few bytes could stand for any size
-        check_size(config)
+        check_value_count(config)
     except ValueError as error:
         raise UserError(f"{path}: the config {error}; save it without") from error
     return PublishedFile(path, state, _plain(config, path))

@@ -7,17 +7,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from xfm.config import tasks
 from xfm.config.model import Grid, ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.config.tasks import (
-    GROUNDING,
-    IMAGE_CLASSIFICATION,
-    IMAGE_TEXT_CLASSIFICATION,
-    REASONING,
-    RETRIEVAL,
-    TEXT_CLASSIFICATION,
-    VQA,
-)
 from xfm.errors import UserError
 from xfm.interop.published.names import native_parts
 from xfm.modeling.libraries import explained
@@ -138,15 +130,15 @@ def _grid(source: str, rows: int, like: Grid) -> Grid:
 def task_candidates(source: str, state: State, config: ModelConfig) -> list[TaskConfig | None]:
     """What the file may have been trained for, judged by its heads; None stands for pre-training."""
     if any(name.startswith("text_decoder.") for name in state):
-        return [TaskConfig(VQA.name)]
+        return [TaskConfig(tasks.VQA.name)]
     if any(name.startswith("cls_head.") for name in state):
         return list(_classifiers(source, state, config))
     if any(name.startswith("text_encoder.lm_head.") for name in state):
         return [None]
     if any(name.startswith("itm_head.") for name in state):
-        return [TaskConfig(RETRIEVAL.name)]
+        return [TaskConfig(tasks.RETRIEVAL.name)]
     if any(name.startswith("bbox_head.") for name in state):
-        return [TaskConfig(GROUNDING.name)]
+        return [TaskConfig(tasks.GROUNDING.name)]
     raise UserError(f"{source} has encoders but no head of X-FM, neither of pre-training nor of a task")
 
 
@@ -154,11 +146,11 @@ def _classifiers(source: str, state: State, config: ModelConfig) -> list[TaskCon
     shapes = _Shapes(source, state)
     if "cls_head.12.weight" in state:
         classes = shapes.of("cls_head.12.weight", 2)[0]
-        return [TaskConfig(IMAGE_CLASSIFICATION.name, classes, ImageHead.PUBLISHED)]
+        return [TaskConfig(tasks.IMAGE_CLASSIFICATION.name, classes, ImageHead.PUBLISHED)]
     classes, taken = shapes.of("cls_head.3.weight", 2)[0], shapes.of("cls_head.0.weight", 2)[1]
     if taken == 2 * config.language.width:
-        return [TaskConfig(REASONING.name, classes)]
+        return [TaskConfig(tasks.REASONING.name, classes)]
     return [
-        TaskConfig(TEXT_CLASSIFICATION.name, classes),
-        TaskConfig(IMAGE_TEXT_CLASSIFICATION.name, classes),
+        TaskConfig(tasks.TEXT_CLASSIFICATION.name, classes),
+        TaskConfig(tasks.IMAGE_TEXT_CLASSIFICATION.name, classes),
     ]

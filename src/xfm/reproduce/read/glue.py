@@ -13,7 +13,7 @@ from typing import Any
 
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.reproduce.files.rows import chosen, need_parquet, parquet_files, read_hub, read_tsv, string
+from xfm.reproduce.files.readers import chosen, need_parquet, parquet_files, parquet_rows, read_tsv, string
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import LabelledText
 
@@ -162,7 +162,7 @@ def _read_hub(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
     labels = {label: name for number, name in enumerate(layout.classes) for label in (number, name)}
 
     def rows(split: str, columns: Sequence[str]) -> Iterable[TableRow]:
-        return (row for file in need_parquet(folder, split) for row in read_hub(file, columns))
+        return (row for file in need_parquet(folder, split) for row in parquet_rows(file, columns))
 
     def scored(split: str) -> list[LabelledText]:
         return [_labelled(row, texts, "label", labels) for row in rows(split, (*texts, "label"))]

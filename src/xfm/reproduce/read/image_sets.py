@@ -18,7 +18,7 @@ from torchvision import datasets
 
 from xfm.errors import UserError
 from xfm.files import read_text
-from xfm.reproduce.files.pictures import CACHE, StoredPicture, unpacked
+from xfm.reproduce.files.unpacked import CACHE, StoredPicture, unpacked
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import Labelled
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from xfm.data.tables.folder import read_folder
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.files import read_text
-from xfm.reproduce.files.pictures import CACHE, parquet_pictures
-from xfm.reproduce.files.rows import parquet_files
+from xfm.reproduce.files.readers import parquet_files
+from xfm.reproduce.files.unpacked import CACHE, parquet_pictures
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import Labelled
 
@@ -59,7 +59,7 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
     return Corpus(train, {"val": val}, classes=names)
 
 
-def class_names(folder: Path) -> dict[str, str] | None:
+def synset_names(folder: Path) -> dict[str, str] | None:
     """What ImageNet's classes are called: `n01440764` a tench, by `LOC_synset_mapping.txt`.
 
     Returns:
@@ -78,7 +78,7 @@ def class_names(folder: Path) -> dict[str, str] | None:
         label, _, synonyms = line.strip().partition(" ")
         if line.strip() and not synonyms:
             raise UserError(
-                f"{path}:{number}: {line!r} is not a class and its names; download the file again"
+                f"{path}:{number}: {excerpt(line)!r} is not a class and its names; download the file again"
             )
         if label:
             names[label] = synonyms.split(",")[0].strip()

@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from xfm.data.tables import TableRow
-from xfm.reproduce.files.rows import inner_rows, integer, need, picture_below, read_json_rows, string
+from xfm.reproduce.files.readers import inner_rows, integer, need, picture_below, read_json_rows, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import Described
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from xfm.data.tables import TableRow
-from xfm.reproduce.files.rows import chosen, need, picture_below, read_lines
+from xfm.reproduce.files.readers import chosen, need, picture_below, read_lines
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import LabelledPictureText, PicturePair
 

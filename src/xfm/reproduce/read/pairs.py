@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xfm.data.tables import TableRow
-from xfm.reproduce.files.rows import chosen, need, picture_below, read_lines, string
+from xfm.reproduce.files.readers import chosen, need, picture_below, read_lines, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import LabelledPictureText
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from xfm.data.records import check_box
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.reproduce.files.rows import (
+from xfm.reproduce.files.readers import (
     as_row,
     inner_rows,
     integer,

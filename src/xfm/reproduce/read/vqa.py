@@ -8,7 +8,7 @@ from typing import Any
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.reproduce.files.rows import inner_rows, integer, need, read_json, read_json_rows, string
+from xfm.reproduce.files.readers import inner_rows, integer, need, read_json, read_json_rows, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import Question
 

@@ -1,12 +1,13 @@
 """From the predictions of a task to the official metrics of a benchmark."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from xfm.metrics.captions import WordCutter, caption_scores
+from xfm.metrics.classes import Choice
 from xfm.metrics.classification import (
+    TOP,
     accuracy,
     area_under_roc,
     listed_accuracy,
@@ -17,8 +18,8 @@ from xfm.metrics.consistency import consistency
 from xfm.metrics.vqa import vqa_score
 from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.score.glue import glue_metrics
+from xfm.tasks.base import Scorer
 from xfm.tasks.class_task import label_name
-from xfm.tasks.classes import TOP, Choice
 from xfm.tasks.rows import (
     Described,
     Labelled,
@@ -30,8 +31,6 @@ from xfm.tasks.rows import (
 from xfm.tasks.vqa import kind_key
 
 Metrics = dict[str, float]
-Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
-"""Rows of a split and one prediction for each -> metrics by name."""
 _VOTES = 10
 
 
@@ -114,9 +113,3 @@ def score_classes(rows: Sequence[Labelled], predictions: Sequence[Choice]) -> Me
     if len(predictions[0].probabilities) > TOP:
         found["top5"] = listed_accuracy([row.label for row in rows], [one.best for one in predictions])
     return found
-
-
-def mean_of(splits: Mapping[str, Metrics], metric: str) -> float:
-    """The mean of a metric over several splits, as MNLI is reported."""
-    values = [metrics[metric] for metrics in splits.values()]
-    return sum(values) / len(values)

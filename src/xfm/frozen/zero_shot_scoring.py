@@ -10,7 +10,7 @@ from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.files import model_folder
 from xfm.frozen.prompt_templates import load_templates
-from xfm.frozen.run import CACHE, METRICS, build_featuriser, class_scores, frozen_maker
+from xfm.frozen.scoring import CACHE, METRICS, build_featuriser, class_scores, frozen_maker
 from xfm.frozen.usable import usable_features
 from xfm.frozen.zero_shot import class_vectors, zero_shot_logits
 from xfm.locks import holds

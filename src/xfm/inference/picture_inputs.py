@@ -51,7 +51,7 @@ def is_picture(value: object) -> bool:
     return isinstance(value, Path | bytes | Image.Image | Tensor)
 
 
-def original(source: object, urls: UrlRules | None = None) -> Tensor:
+def original_picture(source: object, urls: UrlRules | None = None) -> Tensor:
     """A picture as it was given, upright, [3, H, W] uint8; see `read_original`."""
     return read_original(source, urls).pixels
 
@@ -105,7 +105,7 @@ class PictureReader:
         self._lock = threading.Lock()
 
     def read(self, source: object) -> Picture:
-        """The picture; raises as `original` does."""
+        """The picture; raises as `original_picture` does."""
         name = str(source) if isinstance(source, str | Path) else None
         with self._lock:
             if name is not None and name in self._recent:

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from xfm.config.tasks import EMBED
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
+from xfm.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
-from xfm.inference.matching import Grounding
+from xfm.inference.gallery import Gallery, Retrieval
 from xfm.inference.predict.answering import answered_rows, claim
 from xfm.inference.predict.direct import OneRow
 from xfm.inference.predict.output import (
@@ -28,8 +28,7 @@ from xfm.inference.predict.output import (
     tell_partial,
 )
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
-from xfm.inference.predict.sources import FolderRows, open_source
-from xfm.inference.retrieval import Gallery, Retrieval
+from xfm.inference.predict.sources import FolderRows, open_rows
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,14 @@ def predict(
         UserError: too many rows cannot be answered (the rows before the last of them are there), `out` holds
             answers of other settings, or a file cannot be read or written.
     """
+    refuse_none(pipe=pipe, source=source, out=out)
     out = Path(out)
     reading = reading or Reading(pipe.spec.inputs, urls=pipe.engine.urls is not None)
-    rows = source if isinstance(source, RowSource) else open_source(Path(source), reading)
+    rows = source if isinstance(source, RowSource) else open_rows(Path(source), reading)
     options = pipe.spec.options() if options is None else options
     if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
-    if draw is not None and not isinstance(pipe, Grounding):
+    if draw is not None and not pipe.spec.draws:
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
     files = (
         rows.files if isinstance(rows, OneRow) else [] if isinstance(source, RowSource) else [Path(source)]
@@ -190,7 +190,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
     Raises:
         UserError: a row cannot be used, too many pictures cannot, or some are texts and some pictures.
     """
-    source = open_source(path, Reading(EMBED.inputs, root=root))
+    source = open_rows(path, Reading(EMBED.inputs, root=root))
     candidates, places, partial = dict[str, list[Any]](), list[str](), list[str]()
     if isinstance(source, FolderRows) and source.report:
         left_out.folder(source.report)

@@ -12,7 +12,7 @@ from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.itm import draw_negatives
 from xfm.objectives.losses import Named
-from xfm.objectives.rows import Rows
+from xfm.objectives.text_rows import TextRows
 from xfm.objectives.vision_text import Gather
 
 
@@ -50,7 +50,7 @@ def retrieval_losses(
         local = (image_vectors.detach() @ text_vectors.detach().t()) / model.temperature.detach()
     negatives = draw_negatives(local, same, generator)
     none = identity.new_empty(len(identity), 0)
-    rows = Rows(
+    rows = TextRows(
         bank=ImageBank(slots=image[:, :1], patches=image[:, 1:]),
         image=torch.arange(len(image), device=image.device),
         slot=None,

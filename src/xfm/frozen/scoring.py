@@ -12,19 +12,21 @@ from xfm.config.linear import LinearEvaluationConfig, Method
 from xfm.config.pixels import NORMALISATIONS
 from xfm.config.plain import to_plain
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.files import file_digest, model_folder
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.deep import fit_head
-from xfm.frozen.features import Split, joined
+from xfm.frozen.features import LabelledFeatures, concatenated
 from xfm.frozen.linear_probe import LinearProbe, fit_probe
 from xfm.frozen.neighbours import nearest_neighbours
 from xfm.frozen.save import check_savable, save_probe
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
 from xfm.metrics.classification import (
+    TOP,
     Array,
     accuracy,
+    chance_of_classes,
     majority_accuracy,
     mean_class_accuracy,
     most_frequent,
@@ -35,7 +37,6 @@ from xfm.modeling.model_files import WEIGHTS
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import METRICS
 from xfm.results_folder import Maker, digest, require_free, sign
-from xfm.tasks.classes import TOP
 from xfm.tasks.rows import Labelled
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
@@ -178,7 +179,7 @@ def _check_labels(data: LabelledSplits) -> None:
     for row in (*(data.validation or ()), *data.test):
         if row.label not in known:
             raise UserError(
-                f"{row.shown}: no training row has the label {row.label!r}; add one, or leave the row out"
+                f"{row.shown}: no training row has the label {excerpt(row.label)!r}; add one, or leave it out"
             )
 
 
@@ -190,15 +191,15 @@ Scored = tuple[Array, Array]
 class _Features:
     """Cached features of every split."""
 
-    train: Split
-    validation: Split | None
-    test: Split
+    train: LabelledFeatures
+    validation: LabelledFeatures | None
+    test: LabelledFeatures
     featuriser: Featuriser
     cache: Path
 
-    def slot0(self, split: Split) -> Split:
+    def slot0(self, split: LabelledFeatures) -> LabelledFeatures:
         """A split without what only the published head takes."""
-        return Split(split.features[:, : self.featuriser.width], split.labels)
+        return LabelledFeatures(split.features[:, : self.featuriser.width], split.labels)
 
 
 def _cached(
@@ -207,9 +208,9 @@ def _cached(
     """Features of every split, computed where the cache does not have them; without unreadable pictures."""
     kept: dict[str, Sequence[Labelled]] = {}
 
-    def split(name: str, rows: Sequence[Labelled]) -> Split:
+    def split(name: str, rows: Sequence[Labelled]) -> LabelledFeatures:
         values, kept[name] = usable_features(featuriser, rows, cache, name, left_out, progress)
-        return Split(values, np.array([row.label for row in kept[name]]))
+        return LabelledFeatures(values, np.array([row.label for row in kept[name]]))
 
     train, test = split("training", data.train), split("test", data.test)
     validation = None if data.validation is None else split("validation", data.validation)
@@ -242,7 +243,7 @@ def _head(
     """As published it takes its settings as they are, so that validation rows are trained on too."""
     rows, featuriser = features.train, features.featuriser
     if features.validation is not None:
-        rows = joined(rows, features.validation, features.cache)
+        rows = concatenated(rows, features.validation, features.cache)
     device = str(featuriser.device)
     trained = fit_head(rows, featuriser.width, config.head, config.seed, device, progress=progress)
     return trained.logits(features.test.features).numpy(), trained.classes
@@ -283,18 +284,16 @@ def class_scores(
     places = {label: place for place, label in enumerate(classes.tolist())}
     targets = np.array([places.get(label, -1) for label in labels.tolist()])
     predicted = classes[scores.argmax(axis=1)]
-    usual = most_frequent(labels if seen is None else seen)
+    usual = most_frequent(labels if seen is None else seen).repeat(len(labels))
     values = {
-        "accuracy": (accuracy(predicted, labels), 1, majority_accuracy(labels, seen)),
-        "mean_per_class": (
-            mean_class_accuracy(predicted, labels),
-            1,
-            mean_class_accuracy(usual.repeat(len(labels)), labels),
-        ),
+        "accuracy": (accuracy(predicted, labels), majority_accuracy(labels, seen)),
+        "mean_per_class": (mean_class_accuracy(predicted, labels), mean_class_accuracy(usual, labels)),
     }
     if order and len(classes) > TOP:
-        values["top5"] = (top_k_accuracy(scores, targets, TOP), TOP, majority_accuracy(labels, seen, TOP))
+        values["top5"] = (top_k_accuracy(scores, targets, TOP), majority_accuracy(labels, seen, TOP))
     return {
-        f"{TASK}/test/{method}_{name}": Score(value, guesses / len(classes), baseline, len(labels), seed)
-        for name, (value, guesses, baseline) in values.items()
+        f"{TASK}/test/{method}_{name}": Score(
+            value, chance_of_classes(len(classes))[name], baseline, len(labels), seed
+        )
+        for name, (value, baseline) in values.items()
     }

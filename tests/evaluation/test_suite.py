@@ -18,11 +18,11 @@ from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.evaluation import run
+from xfm.evaluation import suite
 from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
-from xfm.evaluation.run import evaluate
+from xfm.evaluation.suite import evaluate
 from xfm.modeling.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.stored import read_part
@@ -41,6 +41,7 @@ def test_every_required_key_has_a_complete_score(results: Path) -> None:
         assert len(key.split("/")) == 3
         low = -1.0 if "gain" in key else 0.0
         assert low <= score.value <= 1.0
+        assert score.chance is not None
         assert 0.0 <= score.chance <= 1.0
         assert score.baseline is None or 0.0 <= score.baseline <= 1.0
         assert score.n > 0
@@ -209,7 +210,7 @@ def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_pa
 def test_missing_packages_are_named(
     tmp_path: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "find_spec", lambda name: None if name == "sklearn" else object())
+    monkeypatch.setattr(suite, "find_spec", lambda name: None if name == "sklearn" else object())
     with expect_refusal("needs scikit-learn: pip install 'xfm[report]'"):
         evaluated(tmp_path, tiny_world, tmp_path / "nowhere")
 

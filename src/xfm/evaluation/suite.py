@@ -31,7 +31,7 @@ from xfm.reports.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to
 from xfm.results_folder import Maker, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
-from xfm.training.flags import Flag, plain
+from xfm.training.flags import Flag, plain_flags
 from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
@@ -92,7 +92,7 @@ def evaluate(
     context = Context(
         pretrained, world, resolved, device, pictures, bars, kept=kept, origin=str(model_folder)
     )
-    keys = {part: fingerprint(part, weights, world, resolved) for part in Part}
+    keys = {part: part_fingerprint(part, weights, world, resolved) for part in Part}
     paths = {part: part_path(out, part, key) for part, key in keys.items()}
     signature = sign(out, maker)
     stored = {part: found for part in finished if (found := read_part(paths[part], keys[part]))}
@@ -112,7 +112,7 @@ def evaluate(
     seconds = {part.value: round(found.seconds, 2) for part, found in results.items()}
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
-    details = describe(context, model_folder, weights, run, seconds)
+    details = describe_evaluation(context, model_folder, weights, run, seconds)
     details["left_out"] = left_out.kept_in(out)
     details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
     if config.keep_models and (absent := without_model(out, results)):
@@ -123,7 +123,9 @@ def evaluate(
     models = {one.part.value: one.command for one in kept_models(out, world, config.validation)}
     details |= {"files": files, "models": models, "made_by": signature}
     scores = _scores(results)
-    write_json(out / DETAILS, {**details, "flags": plain(flags_of(model_folder, details, scores, flags))})
+    write_json(
+        out / DETAILS, {**details, "flags": plain_flags(flags_of(model_folder, details, scores, flags))}
+    )
     write_report(out)
     return scores
 
@@ -159,7 +161,7 @@ def require_packages() -> None:
         raise UserError(f"the evaluation needs {', '.join(missing)}: pip install 'xfm[report]'")
 
 
-def describe(
+def describe_evaluation(
     context: Context, model_folder: Path, weights: str, config: EvaluationConfig, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """What was run, for `evaluation.json` and the report.
@@ -209,7 +211,7 @@ def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
     return result
 
 
-def fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
+def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
     """Digest of all that a part's result depends on: weights, world, its task files and settings."""
     tasks = world / "tasks" / _TASKS.get(part, part.value)
     settings = asdict(config)

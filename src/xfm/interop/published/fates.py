@@ -17,7 +17,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True)
-class Line:
+class FateLine:
     """Some tensors of one part of the model with the same fate.
 
     Attributes:
@@ -47,7 +47,7 @@ class Report:
 
     source: str
     layout: str
-    lines: tuple[Line, ...]
+    lines: tuple[FateLine, ...]
 
     def names(self, fate: Fate) -> list[str]:
         """The parts with that fate."""
@@ -70,7 +70,7 @@ class Report:
         return "\n".join(text)
 
 
-def lines(fate: Fate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Iterable[Line]:
+def lines(fate: Fate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Iterable[FateLine]:
     """One line for the tensors of each part and reason.
 
     Args:
@@ -82,7 +82,7 @@ def lines(fate: Fate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -
     for name, reason in reasons.items():
         groups.setdefault((part_of(name), reason), []).append(state[name])
     for (part, reason), tensors in groups.items():
-        yield Line(fate, part, len(tensors), sum(t.numel() for t in tensors), reason)
+        yield FateLine(fate, part, len(tensors), sum(t.numel() for t in tensors), reason)
 
 
 def part_of(name: str) -> str:

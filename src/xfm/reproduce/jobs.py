@@ -10,7 +10,6 @@ from typing import Any
 from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchmark
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
-from xfm.config.tasks import RETRIEVAL
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
 from xfm.files import model_folder, read_text
@@ -22,8 +21,8 @@ from xfm.reproduce.fine_tuned import evaluate_fine_tuned
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.frozen import evaluate_linear, evaluate_zero_shot_pictures
 from xfm.reproduce.published import Protocol
+from xfm.reproduce.ranking import evaluate_zero_shot_retrieval
 from xfm.reproduce.results import DETAILS, LEFT_OUT, OFFICIAL, left_out_notes, read_all
-from xfm.reproduce.retrieval import evaluate_zero_shot_retrieval
 from xfm.reproduce.table import as_markdown, table_lines
 from xfm.results_folder import Maker, free_name, model_mark, require_free, sign
 
@@ -168,8 +167,8 @@ def _run(job: Job, setting: Setting) -> Found:
     corpus = job.benchmark.read(setting.data)
     if setting.smoke:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
-    retrieves = job.benchmark.kind == RETRIEVAL.name
-    zero_shot = evaluate_zero_shot_retrieval if retrieves else evaluate_zero_shot_pictures
+    ranked = job.benchmark.score is None
+    zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_zero_shot_pictures
     evaluations: Mapping[Protocol, Callable[[Benchmark, Any, Setting], Found]] = {
         Protocol.FINE_TUNED: evaluate_fine_tuned,
         Protocol.LINEAR: evaluate_linear,

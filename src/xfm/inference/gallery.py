@@ -16,11 +16,11 @@ from xfm.config.task_spec import TaskSpec
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.inference.base import Bad, Pipeline
-from xfm.inference.batches import Batch, as_captions, cut
+from xfm.inference.batches import InputBatch, as_captions, cut
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.given import ABSENT, gallery_of
 from xfm.inference.items import InputError, Told, warned_once
-from xfm.inference.pictures import Picture, PictureReader
+from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.modeling.features import Encoder
 from xfm.modeling.states import States
 from xfm.retrieval.search import match, rerank_scores, shortlist
@@ -225,7 +225,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         rerank = 0 if not options.rerank else min(max(options.rerank, top_k), size)
         return Search(self.searched, replace(options, top_k=top_k, rerank=rerank))
 
-    def answer(self, batch: Batch, ready: Search) -> list[list[Hit]]:
+    def answer(self, batch: InputBatch, ready: Search) -> list[list[Hit]]:
         """The best candidates of each query."""
         model, gallery, options = self.engine.model, ready.gallery, ready.options
         text = None
@@ -263,7 +263,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         return hits
 
     def _logits(
-        self, batch: Batch, text: Tensor | None, gallery: Gallery, places: NDArray[np.int64]
+        self, batch: InputBatch, text: Tensor | None, gallery: Gallery, places: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Matching logits [R, K, 2] of every query with its candidates [R, K]."""
         engine, queries = self.engine, States()

@@ -10,12 +10,12 @@ from tqdm import tqdm
 from xfm.data.pictures import picture_suffix
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
-from xfm.reproduce.files.rows import (
-    hub_classes,
-    hub_rows,
+from xfm.reproduce.files.readers import (
     need_parquet,
+    parquet_classes,
+    parquet_row_count,
+    parquet_rows,
     picture_below,
-    read_hub,
     read_lines,
 )
 from xfm.tasks.rows import Labelled
@@ -94,11 +94,11 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
             are a picture shows when it is read.
     """
     files = need_parquet(folder, split)
-    names = hub_classes(files[0], "label")
+    names = parquet_classes(files[0], "label")
 
     def pictures() -> Iterable[StoredPicture]:
         for file in files:
-            for row in read_hub(file, ("image", "label")):
+            for row in parquet_rows(file, ("image", "label")):
                 value = row["image"]
                 data = value.get("bytes") if isinstance(value, dict) else value
                 if not isinstance(data, bytes):
@@ -107,4 +107,4 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
                     raise row.error("label", "names no class")
                 yield StoredPicture(data, str(row["label"]))
 
-    return unpacked(cache / split, pictures, sum(hub_rows(file) for file in files)), names
+    return unpacked(cache / split, pictures, sum(parquet_row_count(file) for file in files)), names

@@ -14,7 +14,7 @@ from tests.official.pictures import write_lines
 from xfm.cli import main
 from xfm.config.linear import HeadConfig
 from xfm.frozen.deep import FeatureHead, _orders, fit_head
-from xfm.frozen.features import Split
+from xfm.frozen.features import LabelledFeatures
 from xfm.reports.scores import read_scores
 
 
@@ -99,7 +99,9 @@ def test_full_batch_and_mini_batch_heads_learn():
     labels = np.array(["no", "yes"])[rng.integers(0, 2, 120)]
     features = (rng.normal(size=(120, 6)) + 2 * (labels == "yes")[:, None]).astype(np.float32)
     for size in (0, 16):
-        head = fit_head(Split(features, labels), 6, HeadConfig(epochs=30, batch_size=size, lr=3e-3))
+        head = fit_head(
+            LabelledFeatures(features, labels), 6, HeadConfig(epochs=30, batch_size=size, lr=3e-3)
+        )
         assert (head.classes[head.logits(features).argmax(1).numpy()] == labels).mean() > 0.9
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.data.tables.lines import read_json_lines
-from xfm.data.tables.parquet import class_names, open_parquet, read_parquet
+from xfm.data.tables.parquet import open_parquet, read_parquet, stored_class_names
 from xfm.errors import UserError
 from xfm.files import MAX_OFFICIAL, read_text
 
@@ -235,7 +235,7 @@ def need_parquet(folder: Path, split: str) -> list[Path]:
     return parquet_files(folder, split) or [need(folder, f"{split}-00000-of-00001.parquet")]
 
 
-def read_hub(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
+def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
     """Rows of a Parquet file; class numbers with names in the file become these names, -1 becomes None.
 
     Args:
@@ -255,12 +255,12 @@ def read_hub(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
         yield TableRow(raw.checked(path), path, raw.number)
 
 
-def hub_classes(path: Path, column: str) -> tuple[str, ...]:
+def parquet_classes(path: Path, column: str) -> tuple[str, ...]:
     """Names of a label column's classes in their order, as `datasets` keeps them; empty where it did not."""
-    return tuple(class_names(_footer(path)[1]).get(column, ()))
+    return tuple(stored_class_names(_footer(path)[1]).get(column, ()))
 
 
-def hub_rows(path: Path) -> int:
+def parquet_row_count(path: Path) -> int:
     """Number of rows, from the file's footer."""
     return _footer(path)[0]
 

@@ -10,7 +10,7 @@ from xfm.modeling.fusion import ImageBank
 
 
 @dataclass(frozen=True)
-class Rows:
+class TextRows:
     """R texts and the pictures, or regions of pictures, that they describe.
 
     Attributes:
@@ -37,9 +37,9 @@ class Rows:
         return self.bank.slots[:, 0] if self.slot is None else self.bank.slots[self.image, self.slot]
 
 
-def pair_rows(batch: PairBatch, image: Tensor) -> Rows:
+def pair_rows(batch: PairBatch, image: Tensor) -> TextRows:
     """Rows of a pair batch with its pictures' states [B, 1 + P, Dv]."""
-    return Rows(
+    return TextRows(
         bank=ImageBank(slots=image[:, :1], patches=image[:, 1:]),
         image=torch.arange(len(image), device=image.device),
         slot=None,
@@ -51,7 +51,7 @@ def pair_rows(batch: PairBatch, image: Tensor) -> Rows:
     )
 
 
-def region_rows(batch: RegionBatch, image: Tensor) -> Rows:
+def region_rows(batch: RegionBatch, image: Tensor) -> TextRows:
     """Rows of a region batch with its pictures' states; a region's slot is the mean of its patches."""
     patches, index = image[:, 1:], batch.image_index
     earlier = (index[:, None] == index).tril(-1)
@@ -59,7 +59,7 @@ def region_rows(batch: RegionBatch, image: Tensor) -> Rows:
     weights = patches.new_zeros(len(image), 1 + int(slot.max()), patches.shape[1], dtype=torch.float32)
     weights[index, slot] = batch.visible / batch.visible.sum(1, keepdim=True)
     means = weights[:, 1:].to(patches.dtype) @ patches  # [I, S - 1, P] x [I, P, Dv]
-    return Rows(
+    return TextRows(
         bank=ImageBank(slots=torch.cat([image[:, :1], means], dim=1), patches=patches),
         image=index,
         slot=slot,
