@@ -12,14 +12,6 @@ from types import MappingProxyType
 from torch import Tensor
 
 
-class EncoderName(StrEnum):
-    """The three encoders."""
-
-    LANGUAGE = "language"
-    VISION = "vision"
-    FUSION = "fusion"
-
-
 class Objective(StrEnum):
     """The six pre-training objectives."""
 
