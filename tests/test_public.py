@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import xfm
+from tests.refusals import expect_refusal
 
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "tokenizers", "safetensors", "jsonargparse", "PIL", "yaml"}
 
@@ -80,6 +81,27 @@ def test_type_checkers_see_the_same_names() -> None:
         if alias.asname == alias.name
     }
     assert seen == xfm._HOMES
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "missing"),
+    [
+        ("finetune", (None, "m", "t", "o"), "task"),
+        ("finetune", ("vqa", None, "t", "o"), "model"),
+        ("finetune", ("vqa", "m", None, "o"), "train"),
+        ("finetune", ("vqa", "m", "t", None), "out"),
+        ("pipeline", (None, "m"), "task"),
+        ("pipeline", ("vqa", None), "model"),
+        ("score", ("m", None), "test"),
+    ],
+)
+def test_what_is_needed_and_none_is_named(
+    name: str, given: tuple, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with expect_refusal(f"{missing} is None"):
+        getattr(xfm, name)(*given)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_names_stay_the_same_object() -> None:

@@ -39,6 +39,16 @@ def suggest(word: str, known: Sequence[str], otherwise: str | None = None) -> st
     return f"known: {', '.join(known)}" if otherwise is None else otherwise
 
 
+def refuse_none(**given: object) -> None:
+    """Refuse a call that lacks what it needs.
+
+    Raises:
+        UserError: one of the arguments is None; names it.
+    """
+    if missing := [name for name, value in given.items() if value is None]:
+        raise UserError(f"{missing[0]} is None, and nothing can be done without it; give it")
+
+
 def first_line(error: BaseException, longest: int = 160) -> str:
     """The beginning of another library's message, for a sentence of our own.
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, printable, refuse_none
 from xfm.files import writing
 from xfm.paths import home_path
 
@@ -71,6 +71,7 @@ def holds(argument: str) -> Callable[[_F], _F]:
         @functools.wraps(function)
         def holding(*args: Any, **kwargs: Any) -> Any:
             folder = signature.bind(*args, **kwargs).arguments[argument]
+            refuse_none(**{argument: folder})
             with locked(home_path(folder)):
                 return function(*args, **kwargs)
 

@@ -34,7 +34,7 @@ def test_a_folder_of_pictures_can_be_pasted(model: Path, tmp_path: Path, cli: Cl
         ),
         ("vqa", ("hub:owner/name", "question=q,answer=a"), "new.csv --columns question=q"),
         ("reasoning", ("a.csv", "left=l,right=r,label=x"), "a.csv --columns left=l,right=r"),
-        ("retrieval", ("hub:a/b", "caption=c"), "new.csv --gallery photos --columns text=c,image=none"),
+        ("retrieval", ("hub:a/b", "caption=c"), "new.csv --gallery photos --columns text=c,image="),
     ],
     ids=["a text", "a table that is no file here", "two pictures", "captions of such a table"],
 )

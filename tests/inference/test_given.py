@@ -112,6 +112,16 @@ def test_empty_cells_of_an_optional_column_are_no_field(classify: Pipe) -> None:
         classify(frame)
 
 
+@pytest.mark.parametrize("names", [("text_pair", "second"), ("second", "text_pair")])
+def test_null_is_no_value_of_a_field_whatever_its_name(classify: Pipe, names: tuple[str, str]) -> None:
+    full, empty = names
+    expected = classify(text=SAID[0], text_pair=SAID[1])
+    for given in ({full: SAID[1], empty: None}, {empty: None, full: SAID[1]}):
+        same(classify({"text": SAID[0], **given}), expected)
+    with pytest.raises(UserError, match="text_pair is given twice"):
+        classify({"text": SAID[0], full: "a", empty: "b"})
+
+
 def test_a_table_without_the_column_is_told_which_there_are(ask: Pipe) -> None:
     for table in (
         library("pandas").DataFrame({"photo": ["a.png"], "question": ["what"]}),

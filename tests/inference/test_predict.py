@@ -73,7 +73,7 @@ BAD = {
 }
 REASONS = {
     4: "rows.jsonl:4: the row is not valid JSON",
-    9: 'rows.jsonl:9: the column "text" is missing or empty; mend the row',
+    9: 'rows.jsonl:9: the column "text" is missing',
     10: "rows.jsonl:10: the row is not a JSON object",
     17: 'rows.jsonl:17: the column "text" is empty; mend the row',
     18: 'rows.jsonl:18: the column "text" is not a text',

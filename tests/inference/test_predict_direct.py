@@ -64,6 +64,9 @@ def test_other_names_of_fields_are_options_too(photo: str, command: Command) -> 
     seconds = ("--text_pair", "--text-pair", "--second")
     first, *others = [command(TEXT, "--text", "123", second, "null").rows for second in seconds]
     assert others == [first, first]
+    refused = command(TEXT, "--text", "a", "--text-pair", "b", "--second", "c").refusal
+    assert "--second" in refused
+    assert "one field" in refused
     phrases, more = ("--text", "--phrase"), ("it", "--draw", "drawn")
     first, second = [command("grounding", "--image", photo, phrase, *more).rows for phrase in phrases]
     assert first == second

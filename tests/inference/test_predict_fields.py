@@ -1,6 +1,8 @@
 """Tables for `xfm predict`, with fields under the names that `xfm finetune` has for them."""
 
+import copy
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from PIL import Image
 import xfm
 from tests.inference.models import pictures, texts
 from tests.inference.support import Models, Pipe, lines, photos, same, write_lines
+from tests.refusals import expect_refusal
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.predict.reading import Reading
@@ -55,12 +58,12 @@ def test_two_pictures_in_two_columns_or_in_one(judge: Pipe, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.csv", "left,text\n0.png,it\n", r"no column 'images' for .* \(two pictures, or left and right\)"),
+        ("a.csv", "left,text\n0.png,it\n", r"no column 'right' for .* \(two pictures, or left and right\)"),
         ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" is empty; mend the row'),
-        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" is empty'),
-        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" is missing or empty'),
+        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" is missing'),
+        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" is missing'),
         ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" is not a list'),
-        ("a.jsonl", '{"images": ["0.png"], "text": "it"}\n', r"a list of two pictures, not a list of 1"),
+        ("a.jsonl", '{"images": ["0.png"], "text": "it"}\n', r'"images" is not a list of two pictures'),
     ],
 )
 def test_half_a_pair_is_named(judge: Pipe, tmp_path: Path, name: str, content: str, words: str) -> None:
@@ -86,6 +89,34 @@ def test_the_column_map_of_a_fine_tuning_is_understood(
     (tmp_path / "b.csv").write_text("one,other\na red square,it is blue\n")
     found = answers(classify, tmp_path / "b.csv", {"text": "one", "second": "other"})
     same(found, [classify(text="a red square", text_pair="it is blue")])
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_mapped_column_must_be_there(classify: Pipe, tmp_path: Path, name: str) -> None:
+    content = "text\na red square\n" if name == "a.csv" else '{"text": "a red square"}\n'
+    (tmp_path / name).write_text(content)
+    with expect_refusal(name, "typo", "text_pair"):
+        answers(classify, tmp_path / name, {"second": "typo"})
+    same(answers(classify, tmp_path / name, {"second": ""}), [classify("a red square")])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_inputs_have_as_many_texts_as_the_rows_of_the_fine_tuning(
+    models: Models, tmp_path: Path, count: int
+) -> None:
+    """A row that has not is not answered, and counted; an empty cell is no text, as in a fine-tuning."""
+    found = models["text-classification"]
+    assert found.task is not None
+    head = copy.copy(found.task)
+    head.task = replace(head.task, texts=count)
+    pipe = xfm.pipeline("text-classification", model=replace(found, task=head))
+    with expect_refusal(f"have {['no', 'a'][count - 1]} text_pair"):
+        pipe({"text": "it is blue", "text_pair": ["it is red", None][count - 1]})
+    (tmp_path / "a.csv").write_text("text,text_pair\na,b\nc,\nd,b\ne,\n")
+    done = predict(pipe, tmp_path / "a.csv", tmp_path / "out.jsonl")
+    assert (done.answered, done.skipped) == (2, 2)
+    assert [row["row"] for row in lines(tmp_path / "out.jsonl")] == ([3, 5] if count == 1 else [2, 4])
+    assert f"a.csv:{count + 1}: " in done.first_bad
 
 
 def test_a_folder_has_no_columns(embed: Pipe, tmp_path: Path) -> None:

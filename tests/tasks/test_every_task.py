@@ -18,8 +18,10 @@ from tests.inference.models import TASKS, tuned
 from xfm.config.task_spec import Field, Holds
 from xfm.config.tasks import task_spec, task_specs
 from xfm.config.training import Precision
+from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.errors import UserError
+from xfm.finetuning.usable import readable_rows, require_texts
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked, Task, TaskSettings
 from xfm.tasks.cases import CellMeaning
@@ -116,6 +118,23 @@ def test_two_columns_of_one_field_are_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "rows.csv", fields, ColumnMap(), tmp_path)
     (row,) = read_table(tmp_path / "rows.csv", fields, ColumnMap({"second": "second"}), tmp_path)
     assert row.text("text_pair") == "b"
+
+
+@pytest.mark.parametrize("absent", [{}, {"text_pair": None}, {"text_pair": " "}], ids=["no", "null", "blank"])
+def test_all_rows_have_a_second_text_or_none(tmp_path: Path, absent: dict[str, Any]) -> None:
+    one, two = {"text": "a", "label": "x", **absent}, {"text": "a", "label": "y", "text_pair": "b"}
+    kind, task = "text-classification", task_spec("text-classification").task_class()
+    for first, second in ((one, two), (two, one)):
+        rows = {"train": read(tmp_path / "a.jsonl", kind, first, first, second)}
+        with pytest.raises(UserError, match=r"a\.jsonl:3: .*text_pair"):
+            readable_rows(task, rows, CellMeaning(), LeftOut())
+    for count, row in ((1, one), (2, two)):
+        (found,) = readable_rows(
+            task, {"train": read(tmp_path / "a.jsonl", kind, row)}, CellMeaning(), LeftOut()
+        )["train"]
+        require_texts(task, [found], count)
+        with pytest.raises(UserError, match=r"a\.jsonl:1: .*text_pair.*the model"):
+            require_texts(task, [found], 3 - count)
 
 
 # ---------------------------------------------------------------- what is hidden is not seen

@@ -50,5 +50,5 @@ def test_sentences_about_shared_pictures_stand_together(
 def test_one_picture_is_not_enough(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"images": ["a.jpg"], "text": "a", "label": true}\n')
-    with pytest.raises(UserError, match=r"rows.jsonl:1: .*\"images\" must name two pictures"):
+    with pytest.raises(UserError, match=r"rows.jsonl:1: .*\"images\" is not a list of two pictures"):
         ReasoningTask.read(path)

@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser
 
 _SHARED: dict[str, tuple[str, Any]] = {
     "--model": ("folder of a model, or of a finished run", None),
-    "--columns": ("what the columns are called: FIELD=COLUMN,...", None),
+    "--columns": ("what the columns are called: FIELD=COLUMN,..., FIELD= for none", None),
     "--pictures": ("folder that paths of pictures start from", None),
     "--cache": ("folder of the cached features; OUT/features if not given", None),
     "--resume": ("continue the run in the out folder exactly", False),

@@ -56,7 +56,7 @@ def next_command(
     if task == "retrieval":  # captions search among the pictures
         beside = (place if place.is_dir() else place.parent) if is_there else "photos"
         gallery = common_folder(shown) if shown else pictures or beside
-        asked = {"text": given.get("caption", "caption"), "image": "none"}
+        asked = {"text": given.get("caption", "caption"), "image": ""}
     else:
         for field in task_spec(task).inputs:
             known = [name for name in (*field.names, *field.parts) if name in given]

@@ -30,6 +30,8 @@ class TaskConfig:
             answers are written freely.
         max_tokens: longest text in tokens that the fine-tuning saw, special tokens included; 0 where it is
             not known: then as long as the model takes.
+        texts: how many texts the rows of the fine-tuning had, where that may be one or two; 0 where it is not
+            known: then one or two are answered.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class TaskConfig:
     labels: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     max_tokens: int = 0
+    texts: int = 0
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.classes:
@@ -46,6 +49,7 @@ class TaskConfig:
             raise ValueError("labels and answers must differ from one another")
         if self.max_tokens < 0:
             raise ValueError("max_tokens cannot be negative")
+        check_range("texts", self.texts, 0, 2)
         if self.spec.classes != (self.classes > 0):
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")
         check_range("classes", self.classes, 0, MAX_ROWS)

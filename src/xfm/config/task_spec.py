@@ -4,6 +4,7 @@ Nothing here imports torch: a row names its classes, and they are imported when 
 """
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -51,6 +52,11 @@ class Field:
     def names(self) -> tuple[str, ...]:
         """Every name that the whole of it is given by."""
         return (self.name, *self.also)
+
+    def ways(self, present: Container[str]) -> list[tuple[str, ...]]:
+        """How it is given by names of which some are there: by one of its own, or by all of its parts."""
+        every = (*((name,) for name in self.names), self.parts)
+        return [way for way in every if any(name in present for name in way)]
 
     @property
     def meaning(self) -> str:
@@ -162,6 +168,11 @@ class TaskSpec:
     def paired(self) -> bool:
         """Whether a row's texts are one sequence."""
         return sum(one.holds is Holds.TEXT for one in self.inputs) > 1 and not self.asked
+
+    @property
+    def second(self) -> Field | None:
+        """The text that rows may lack beside another: all of them, or none."""
+        return next((one for one in self.inputs if self.paired and one.optional), None)
 
     def reads(self, setting: str) -> bool:
         """Whether the task reads a setting that not all tasks read, such as `image.flip` or `tune.vision`."""

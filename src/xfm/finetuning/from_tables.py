@@ -7,11 +7,12 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap
+from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
 from xfm.finetuning.session import RowOrigin
-from xfm.finetuning.start import load_base, local_model
+from xfm.finetuning.start import load_base
 from xfm.locks import holds
 from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
@@ -43,7 +44,8 @@ def finetune(
         out: folder for the model (`model/`), `metrics.json`, `report.html` and the logs.
         valid: table with the validation rows; a share of the training rows if not given.
         test: table with the test rows; likewise, unless there are validation rows.
-        columns: column by field where they differ, `{"question": "q"}` or `"question=q"`.
+        columns: column by field where they differ, `{"question": "q"}` or `"question=q"`; an empty one says
+            that the table has none.
         pictures: folder that paths of pictures start from, each table's own if not given.
         split: `split.json` of an earlier run on the same training table, or the run's folder: the rows are in
             the same splits. Without, and without `valid`, a split is drawn by the seed.
@@ -62,12 +64,13 @@ def finetune(
         >>> done = finetune("text-classification", "runs/quickstart/model", "reviews.csv", "runs/reviews")
         >>> done.scores["text-classification/test/accuracy"].value
     """
+    refuse_none(task=task, model=model, train=train)
     config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
     spec = task_spec(task)
     check_applicable(spec, config)
     check_folder(out, resume)  # before anything is written into it
     local_model(model)  # before tables are read, which may take minutes
-    mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
+    mapped = ColumnMap.parse(columns)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)

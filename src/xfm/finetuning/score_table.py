@@ -12,6 +12,7 @@ from xfm.config.next_command import next_command
 from xfm.config.training import Precision
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, read_table
+from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.plan import task_settings
@@ -21,7 +22,7 @@ from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import load_base, local_model
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.finetuning.usable import few, partial_pictures, say_partial
+from xfm.finetuning.usable import few, partial_pictures, require_texts, say_partial
 from xfm.paths import home_path
 from xfm.reports.lines import interval_of
 from xfm.reports.results import PartResult
@@ -99,6 +100,7 @@ def score(
     Example:
         >>> score("runs/reviews/model", "new.csv").scores["text-classification/test/accuracy"].value
     """
+    refuse_none(model=model, test=test)
     prepare_process()
     path = local_model(model)
     maker = Maker("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
@@ -118,11 +120,12 @@ def score(
     )
     check_applicable(told.spec, config)
     kind = told.spec.task_class(config.regression)
-    mapped = ColumnMap.parse(columns) if isinstance(columns, str) else ColumnMap(dict(columns))
+    mapped = ColumnMap.parse(columns)
     root = None if pictures is None else home_path(pictures)
     left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
     table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out)
     rows = NewRows.of(kind, table, reading(config), decoded, left_out, progress)
+    require_texts(kind, rows.table, told.texts)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
     require_free(out, maker)
     task = restored(kind, base, decoded, rows.rows, task_settings(config))

@@ -47,7 +47,33 @@ def readable_rows(
     if pictures is not None:
         typed = _readable(task, typed, pictures, left_out, progress)
     left_out.check()
+    require_texts(task, [pair for own in typed.values() for pair in own])
     return typed
+
+
+def require_texts(
+    task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]], texts: int = 0
+) -> None:
+    """Refuse a row with another number of texts than the others, where a second text may be missing.
+
+    Args:
+        task: what the rows are for.
+        rows: of tables, with what the task makes of them.
+        texts: how many each must have; 0 takes those of the first.
+
+    Raises:
+        UserError: names the row, and the field that it lacks or has.
+    """
+    if (second := task.spec.second) is None:
+        return
+    like = "the rows that the model was fine-tuned on have" if texts else "the rows before it have"
+    for row, one in rows:
+        count = len(task.texts_of(one))
+        if count != (texts := texts or count):
+            problem = f"holds a text, and {like} none (--columns {second.name}= leaves it out)"
+            if count < texts:
+                problem = f"is missing or empty, and {like} one"
+            raise row.error(second.name, problem)
 
 
 def _typed(

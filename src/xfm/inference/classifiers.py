@@ -11,6 +11,7 @@ from xfm.config.pipelines import Best, ZeroShotOptions
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.batches import InputBatch, as_captions
+from xfm.inference.items import Item
 from xfm.modeling.task_models import Classifier
 
 
@@ -37,6 +38,17 @@ class Classification(Pipeline[Best, list[ScoredClass]]):
 
     A model with one output is a regression: its answer is `[{"label": "value", "score": VALUE}]`.
     """
+
+    def check(self, item: Item) -> None:
+        """Refuse a text where the model was fine-tuned on pairs, and a pair where it was not."""
+        told, second = self.engine.pretrained.task, self.spec.second
+        texts = 0 if told is None or second is None else told.task.texts
+        if second is not None and texts and len(item.texts) != texts:
+            lacks, name = texts > len(item.texts), second.name
+            mend = "give it" if lacks else f"leave it out (of a table with --columns {name}=)"
+            raise UserError(
+                f"the rows that the model was fine-tuned on have {'a' if lacks else 'no'} {name}; {mend}"
+            )
 
     def answer(self, batch: InputBatch, ready: Best) -> list[list[ScoredClass]]:
         """The likeliest classes of each row."""

@@ -97,35 +97,24 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
         raise UserError(given.reason)
     if not isinstance(given, Mapping):
         return {_meant(given, fields).name: given}
-    names, found, parts = field_names(fields), dict[str, object](), dict[str, object]()
-    for key, value in given.items():
-        if key not in names:
-            hint = suggest(str(key), [*names, *options], f"an input has {_listed(fields)}")
-            raise UserError(f"there is no field {key!r}; {hint}")
-        name = names[key].name
-        if name in found:
-            raise UserError(f"the field {name} is given twice; leave one of its names out")
-        if value is not None:
-            (parts if key in names[key].parts else found)[str(key) if key in names[key].parts else name] = (
-                value
-            )
+    names = field_names(fields)
+    if unknown := [key for key in given if key not in names]:
+        hint = suggest(str(unknown[0]), [*names, *options], f"an input has {_listed(fields)}")
+        raise UserError(f"there is no field {unknown[0]!r}; {hint}")
+    full = {key: value for key, value in given.items() if value is not None}
+    found: dict[str, object] = {}
     for field in fields:
-        _join(field, parts, found)
-    if missing := [f for f in fields if not f.optional and f.name not in found]:
-        raise UserError(f"the field {missing[0].name} is missing; an input has {_listed(fields)}")
+        ways = field.ways(full)
+        if len(ways) > 1:
+            raise UserError(f"the field {field.name} is given twice; leave one of its names out")
+        if not ways and not field.optional:
+            raise UserError(f"the field {field.name} is missing; an input has {_listed(fields)}")
+        for way in ways:
+            if lacking := [part for part in way if part not in full]:
+                together = " and ".join(way)
+                raise UserError(f"the field {lacking[0]} is missing; give {together}, or {field.name}")
+            found[field.name] = full[way[0]] if len(way) == 1 else [full[part] for part in way]
     return found
-
-
-def _join(field: Field, parts: Mapping[str, object], found: dict[str, object]) -> None:
-    """The value of a field that was given in parts."""
-    if not any(part in parts for part in field.parts):
-        return
-    if field.name in found:
-        raise UserError(f"the field {field.name} is given twice; leave one of its names out")
-    if lacking := [part for part in field.parts if part not in parts]:
-        together = " and ".join(field.parts)
-        raise UserError(f"the field {lacking[0]} is missing; give {together}, or {field.name}")
-    found[field.name] = [parts[part] for part in field.parts]
 
 
 def _meant(given: object, fields: Sequence[Field]) -> Field:

@@ -11,7 +11,7 @@ from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.errors import UserError
+from xfm.errors import UserError, refuse_none
 from xfm.files import model_folder
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine
@@ -60,6 +60,7 @@ def pipeline(
         >>> ask(image="photo.jpg", question="how many dogs are there?")
         [{"score": 0.93, "answer": "two"}, ...]
     """
+    refuse_none(task=task, model=model)
     spec = task_spec(task)
     if precision not in [*Precision]:
         raise UserError(f"precision is {precision!r}; choose one of {', '.join(Precision)}")

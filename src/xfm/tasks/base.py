@@ -177,11 +177,16 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def predict_batch(self, batch: BatchT) -> list[Prediction]:
         """Predictions of a batch; the module is in evaluation mode and gradients are off."""
 
+    def as_read(self, text: str) -> str:
+        """A text as the task reads it (`TaskSpec.text`); an empty one where texts are hidden."""
+        hidden = self.settings.blanked is Blanked.TEXT
+        return "" if hidden else as_read(self.spec.text, text, self.settings.max_tokens)
+
     def encode(self, texts: Sequence[str], step: int = LENGTH_STEP) -> Tokens:
-        """[R, T] texts as the task reads them (`TaskSpec.text`); empty ones where texts are hidden."""
-        limit, hidden = self.settings.max_tokens, self.settings.blanked is Blanked.TEXT
-        said = ["" if hidden else as_read(self.spec.text, text, limit) for text in texts]
-        return padded_tokens(self.tokenizer.encode_batch(said, limit), self.tokenizer, step)
+        """[R, T] texts as they were given, which the task reads its way."""
+        said = [self.as_read(text) for text in texts]
+        encoded = self.tokenizer.encode_batch(said, self.settings.max_tokens)
+        return padded_tokens(encoded, self.tokenizer, step)
 
     def shown(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
         """The rows' distinct pictures [I, 3, S, S], or one blank, and [R, K] int64 those of each row."""

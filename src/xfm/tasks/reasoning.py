@@ -16,6 +16,8 @@ from xfm.tasks.sampling import components
 from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
+IMAGES = REASONING.fields[0]
+
 
 class ReasoningTask(ClassTask[PicturePair]):
     """Is the sentence true of the two pictures? Or, with other labels: which class are the three of?
@@ -36,11 +38,8 @@ class ReasoningTask(ClassTask[PicturePair]):
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> PicturePair:
         """Fields `left`, `right`, `text` and `label`, or `images` with both pictures."""
-        if row.has("left") or row.has("right") or "images" not in row:
-            images = [row.path("left"), row.path("right")]
-        elif len(images := row.paths("images")) != 2:
-            raise row.error("images", "must name two pictures")
-        return PicturePair((images[0], images[1]), row.text("text"), row.label("label"))
+        left, right = (one.path("images") for one in row.two(IMAGES))
+        return PicturePair((left, right), row.text("text"), row.label("label"))
 
     @classmethod
     def texts_of(cls, row: PicturePair) -> tuple[str, ...]:

@@ -100,9 +100,9 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
         """The first caption of each row with its picture."""
-        texts = [normalise_caption(row.captions[0]) for row in rows]
+        texts = [row.captions[0] for row in rows]
         identity = [self._identity.setdefault(row.image, len(self._identity)) for row in rows]
-        said = [self._texts.setdefault(text, len(self._texts)) for text in texts]
+        said = [self._texts.setdefault(self.as_read(text), len(self._texts)) for text in texts]
         by_text = identity if is_official(rows) else said
         pixels, tokens = self.pictures.pixels([row.image for row in rows]), self.encode(texts)
         return RetrievalBatch(pixels, tokens, torch.tensor(identity), torch.tensor(by_text))

@@ -20,7 +20,7 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
-from xfm.tasks.text_classification import OfTexts, read_texts, tokenize_rows
+from xfm.tasks.text_classification import OfTexts, read_texts
 
 
 class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
@@ -57,7 +57,7 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     def collate(self, rows: Sequence[LabelledText]) -> ClassBatch:
         """Tokens and values of the rows."""
         targets = torch.tensor(values_of(rows), dtype=torch.float32)
-        return ClassBatch(targets, tokens=tokenize_rows(rows, self.tokenizer, self.settings))
+        return ClassBatch(targets, tokens=self.tokens(rows))
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
         """Mean squared error on the scale of the training rows."""

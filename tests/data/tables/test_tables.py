@@ -22,6 +22,7 @@ cell = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), include_characters='",;\t\n'), min_size=1, max_size=12
 ).filter(lambda text: bool(text.strip()) and "\r" not in text)
 
+IMAGES = Field("images", "both", parts=("left", "right"))
 ROW = '{"text": "a", "label": "b"}'
 
 
@@ -68,6 +69,19 @@ def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
         ("a.jsonl", ROW, "image", ["is not FIELD=COLUMN"]),
         ("a.jsonl", ROW, "text=a,text=b", ["named twice"]),
         ("a.jsonl", ROW, "txt=a", ["the task reads text"]),
+        (
+            "a.csv",
+            "text,label\na,b",
+            "second=typo",
+            ["a.csv: ", "'typo'", "'second'", "text, label", "second= "],
+        ),
+        ("a.jsonl", ROW, "second=typo", ["a.jsonl:1: ", "'typo'", "'second'", "second= "]),
+        ("a.jsonl", f'{{"typo": null, {ROW[1:]}\n{ROW}', "second=typo", ["a.jsonl:2: ", '"typo"', "second"]),
+        ("a.jsonl", ROW, "label=", ["the task needs label"]),
+        ("a.jsonl", ROW, "text=label", ["'label'", "text and label"]),
+        ("a.jsonl", ROW, "text=a,second=a", ["'a'", "text and second", "second= "]),
+        ("a.jsonl", ROW + '\n{"text": "a", "text": "b"}', "", ["a.jsonl:2: ", "'text' is there twice"]),
+        ("a.jsonl", '{"text": "a", "label": {"a": 1, "a": 2}}', "", ["a.jsonl:1: ", "'a' is there twice"]),
     ],
 )
 def test_what_is_no_table_of_the_fields_is_named(
@@ -76,6 +90,30 @@ def test_what_is_no_table_of_the_fields_is_named(
     (tmp_path / name).write_text(content)
     with expect_refusal(*words):
         read(tmp_path / name, columns=columns)
+
+
+def test_an_empty_column_says_that_there_is_none(tmp_path: Path) -> None:
+    for name, content in (("a.csv", "text,label,second\na,b,c"), ("a.jsonl", f'{{"second": "c", {ROW[1:]}')):
+        (tmp_path / name).write_text(content)
+        assert "second" in read(tmp_path / name)[0]
+        for columns in ({"second": ""}, "second="):
+            (found,) = read_table(tmp_path / name, FIELDS, ColumnMap.parse(columns), tmp_path)
+            assert dict(found) == {"text": "a", "label": "b"}
+
+
+def test_two_pictures_are_given_in_one_way(tmp_path: Path) -> None:
+    """The one that --columns names, else the one that is there and, in a row of JSON, not null."""
+    (tmp_path / "a.csv").write_text("images,left,right\nx,y,z\n")
+    with expect_refusal("a.csv: ", "images and left", "--columns images=images"):
+        read(tmp_path / "a.csv", (IMAGES,))
+    (found,) = read(tmp_path / "a.csv", (IMAGES,), "left=left")
+    assert [one.text("images") for one in found.two(IMAGES)] == ["y", "z"]
+    with expect_refusal("a.csv: ", "'pics'", "'images'"):
+        read(tmp_path / "a.csv", (IMAGES,), "images=pics")
+    rows = [{"images": None, "left": "y", "right": "z"}, {"images": ["y", "z"], "left": None, "right": None}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for found in read(tmp_path / "a.jsonl", (IMAGES,)):
+        assert [one.text("images") for one in found.two(IMAGES)] == ["y", "z"]
 
 
 def test_a_remedy_of_its_own_is_told(tmp_path: Path) -> None:
@@ -87,12 +125,12 @@ def test_a_remedy_of_its_own_is_told(tmp_path: Path) -> None:
 
 
 def test_a_field_may_have_a_stand_in(tmp_path: Path) -> None:
-    fields = (Field("images", "both", parts=("left", "right")),)
+    fields = (IMAGES,)
     for name, header in (("a.csv", "images"), ("b.csv", "left,right")):
         (tmp_path / name).write_text(f"{header}\nx,y\n" if "," in header else f"{header}\nx\n")
         assert len(read(tmp_path / name, fields)) == 1
     (tmp_path / "c.csv").write_text("left\nx\n")
-    with pytest.raises(UserError, match=r"no column 'images' .*both, or left and right"):
+    with pytest.raises(UserError, match=r"no column 'right' .*both, or left and right"):
         read(tmp_path / "c.csv", fields)
 
 
@@ -250,18 +288,19 @@ def test_paths_stay_where_they_may_lie(tmp_path: Path, monkeypatch: pytest.Monke
     (tasks / "link").symlink_to(tmp_path)
     table = tasks / "vqa" / "a.jsonl"
     good = ["a.jpg", "deep/a.jpg", "../images/a.jpg", str(tasks / "images" / "a.jpg")]
-    assert TableRow({"images": good}, table, 1).paths("images") == [tasks / "vqa" / name for name in good]
+    shown = TableRow({"images": good[:2]}, table, 1).two(IMAGES)
+    assert [one.path("images") for one in shown] == [tasks / "vqa" / name for name in good[:2]]
+    for name in good:
+        assert TableRow({"image": name}, table, 1).path("image") == tasks / "vqa" / name
     monkeypatch.chdir(table.parent)
     relative = TableRow({"image": "../images/a.jpg", "out": "../../a.jpg"}, Path("a.jsonl"), 1)
     assert relative.path("image") == tasks / "vqa" / "../images/a.jpg"
     assert row(Path("/pics"), image="1.jpg").path("image") == Path("/pics/1.jpg")
     assert row(Path("/"), image="/etc/hosts").path("image") == Path("/etc/hosts")
     for name in ("../../secret.jpg", "/etc/passwd", "../link/secret.jpg", "a\0b"):
-        outside = TableRow({"image": name, "images": [name]}, table, 7)
+        outside = TableRow({"image": name}, table, 7)
         with expect_refusal("a.jsonl:7: ", '"image"', "give --pictures"):
             outside.path("image")
-        with expect_refusal("a.jsonl:7: ", '"images"', "give --pictures"):
-            outside.paths("images")
     with expect_refusal("a.jsonl:1: ", '"out"', "lies outside"):
         relative.path("out")
     with expect_refusal("a.csv:7: ", "outside /pics"):

@@ -1,9 +1,8 @@
 """Which columns a task needs, and what they are called in a file."""
 
 import difflib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from xfm.config.task_spec import Field
 from xfm.errors import UserError
@@ -13,8 +12,10 @@ from xfm.errors import UserError
 class ColumnMap:
     """The column that holds each field; a field that is not named has a column of its own name.
 
+    A column that is named must be there, in JSON lines in every row (null where it is empty).
+
     Attributes:
-        columns: column by field.
+        columns: column by field; an empty one says that there is none.
         remedy: what mends a file without a column, where no command reads it that could name another.
     """
 
@@ -22,16 +23,18 @@ class ColumnMap:
     remedy: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> "ColumnMap":
-        """Read `image=photo,question=q`.
+    def parse(cls, given: str | Mapping[str, str]) -> "ColumnMap":
+        """Read `image=photo,question=q`, or the same as a mapping; `image=` says that there is none.
 
         Raises:
             UserError: a part is no pair of field and column, or a field is named twice.
         """
+        if isinstance(given, Mapping):
+            return cls(dict(given))
         found: dict[str, str] = {}
-        for part in text.split(",") if text.strip() else []:
+        for part in given.split(",") if given.strip() else []:
             name, equals, column = (piece.strip() for piece in part.partition("="))
-            if not equals or not name or not column:
+            if not equals or not name:
                 raise UserError(f"--columns: {part!r} is not FIELD=COLUMN, as in image=photo,question=q")
             if name in found:
                 raise UserError(f"--columns: {name} is named twice; name each field once")
@@ -42,77 +45,101 @@ class ColumnMap:
         """The column of a field, or of a part of one, by one of its names."""
         return self.columns.get(name, name)
 
-    def column(self, one: Field, present: Container[str]) -> str:
-        """The column that holds a field, by whichever of its names.
+    def ways(self, one: Field, present: Collection[str]) -> list[tuple[str, ...]]:
+        """How a field is given: as it is named here, else by the columns that there are; of a row, the full.
 
-        Raises:
-            UserError: two of the columns that there are could be meant.
+        Args:
+            one: the field.
+            present: the columns, or a row with its cells.
         """
-        if mapped := [name for name in one.names if name in self.columns]:
-            return self.columns[mapped[0]]
-        found = [name for name in one.names if name in present]
-        if len(found) > 1:
-            raise UserError(
-                f"the columns {' and '.join(found)} are one field; say which is meant with --columns "
-                f"{one.name}={found[0]}"
-            )
-        return found[0] if found else one.name
+        full = present
+        if isinstance(present, Mapping):
+            full = [name for name, cell in present.items() if cell is not None]
+        return one.ways(self.columns) or one.ways(full) or one.ways(present)[:1]
 
-    def places(self, fields: Sequence[Field], present: Container[str]) -> dict[str, str]:
-        """The column of each field, and of each part of one."""
-        own = {one.name: self.column(one, present) for one in fields}
-        return own | {part: self.of(part) for one in fields for part in one.parts}
+    def places(self, fields: Sequence[Field], present: Collection[str]) -> dict[str, str]:
+        """The column of each field, or where it is given in parts, of each of them."""
+        found: dict[str, str] = {}
+        for one in fields:
+            way = next(iter(self.ways(one, present)), (one.name,))
+            names = way if way == one.parts else (one.name,)
+            found |= dict(zip(names, map(self.of, way), strict=True))
+        return {name: column for name, column in found.items() if column}
 
     def wanted(self, fields: Sequence[Field]) -> frozenset[str]:
         """Every column that may hold a field."""
         return frozenset(self.of(name) for one in fields for name in (*one.names, *one.parts))
 
     def check_fields(self, fields: Sequence[Field]) -> None:
-        """Refuse fields that the task does not have, and one field by two names.
+        """Refuse fields that the task does not have or cannot do without, and one field or column twice.
 
         Raises:
             UserError: names the field and those that there are.
         """
         known = [name for one in fields for name in (*one.names, *one.parts)]
-        for name in self.columns:
+        for name, column in self.columns.items():
             if name not in known:
                 raise UserError(f"--columns: there is no field {name!r}; the task reads {', '.join(known)}")
+            if not isinstance(column, str):
+                raise UserError(f"columns: that of {name} is {column!r}; give the name of a column")
         for one in fields:
-            if len(mapped := [name for name in one.names if name in self.columns]) > 1:
-                raise UserError(f"--columns: {' and '.join(mapped)} are one field; name it once")
+            ways = one.ways(self.columns)
+            if len(ways) > 1:
+                raise UserError(f"--columns: {_and(ways)} are one field; name it once")
+            if none := [name for way in ways for name in way if not one.optional and not self.of(name)]:
+                raise UserError(f"--columns: the task needs {one.name}; name the column after {none[0]}=")
+        read: dict[str, str] = {}
+        for name, column in self.places(fields, self.columns.values()).items():
+            if (other := read.setdefault(column, name)) != name:
+                raise UserError(
+                    f"--columns: the column {column!r} would be {other} and {name}; name another for one "
+                    f"(of a field that may be missing, {name}= says that there is none)"
+                )
 
     def check_columns(
-        self, fields: Sequence[Field], columns: Sequence[str], file: Path, others: bool = False
+        self, fields: Sequence[Field], columns: Collection[str], place: object, others: bool = False
     ) -> None:
-        """Refuse a file, or a row that has columns of its own, that lacks a column.
+        """Refuse a file, or a row that has columns of its own, that lacks a column or has one field twice.
 
         Args:
             fields: what the task reads.
-            columns: that there are.
-            file: or its row, for messages.
+            columns: that there are, or the row with its cells.
+            place: file, or file and row, for messages.
             others: whether other rows have the columns, so that it is this row that is wrong.
 
         Raises:
             UserError: names the file, the column, the columns that there are, and how to map one of them.
         """
         for one in fields:
-            stand_in = one.parts and all(self.of(name) in columns for name in one.parts)
-            column = self.column(one, columns)
-            if one.optional or stand_in or column in columns:
-                continue
-            problem = f'the column "{column}" is missing; mend the row'
-            raise UserError(f"{file}: {problem if others else self.missing(one, columns)}")
+            ways = self.ways(one, columns)
+            if len(ways) > 1:
+                first = ",".join(f"{name}={name}" for name in ways[0])
+                raise UserError(
+                    f"{place}: the columns {_and(ways)} are one field; say which is meant with "
+                    f"--columns {first}"
+                )
+            way = ways[0] if ways else () if one.optional else (one.name,)
+            for name in way:
+                if (column := self.of(name)) in columns or not column:
+                    continue
+                problem = f'the column "{column}" is missing ({one.name}: {one.meaning}); mend the row'
+                raise UserError(f"{place}: {problem if others else self.missing(one, name, [*columns])}")
 
-    def missing(self, one: Field, columns: Sequence[str]) -> str:
-        """A sentence about a column that is not there."""
-        column = self.column(one, columns)
+    def missing(self, one: Field, name: str, columns: Sequence[str]) -> str:
+        """A sentence about the column of a field, by the name that it is given by, that is not there."""
+        column = self.of(name)
         close = difflib.get_close_matches(column, columns[:1000], n=1, cutoff=0.6)
         example = close[0] if close else "COLUMN"
+        none = f", or {name}= where there is none" if one.optional else ""
         return (
             f"there is no column {column!r} for the field {one.name!r} ({one.meaning}), only "
             f"{listed(columns)}; "
-            + (self.remedy or f"name the right one with --columns {one.name}={example}")
+            + (self.remedy or f"name the right one with --columns {name}={example}{none}")
         )
+
+
+def _and(ways: Sequence[tuple[str, ...]]) -> str:
+    return " and ".join(way[0] for way in ways)
 
 
 def listed(columns: Sequence[str]) -> str:

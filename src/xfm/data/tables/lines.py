@@ -1,10 +1,11 @@
 """JSON lines: an object a row, each with columns of its own."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from xfm.data.records import Limits
 from xfm.data.tables.records import RawRow, Records, size_of, unreadable
@@ -49,6 +50,14 @@ def numbered_lines(file: BinaryIO) -> Iterator[Line]:
             too_long = not data.endswith(b"\n")
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError where it has a key twice."""
+    if len(found := dict(pairs)) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
+
+
 def json_row(line: Line) -> RawRow:
     """The row of a JSON line."""
 
@@ -58,7 +67,7 @@ def json_row(line: Line) -> RawRow:
     if line.too_long:
         return bad(f"the row is longer than {Limits().annotation_bytes} bytes; mend the row")
     try:
-        values = json.loads(line.text())
+        values = json.loads(line.text(), object_pairs_hook=_each_once)
     except UnicodeDecodeError as error:
         return bad(f"the row is not UTF-8 ({error.reason}); save the file as UTF-8")
     except (ValueError, RecursionError) as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xfm.config.task_spec import Field
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture, pictures_in
@@ -155,26 +156,27 @@ class TableRow(Mapping[str, Any]):
             return decoded if isinstance(decoded, list) else value
         return value
 
-    def paths(self, field: str) -> list[Path]:
-        """Files, each as `path` has it."""
-        value = self._listed(field)
-        if isinstance(value, list) and all(isinstance(one, str | Path | BadPicture) for one in value):
-            return [self._file(field, one) for one in value]
-        raise self.error(field, "is not a list of paths")
+    def two(self, field: Field) -> list["TableRow"]:
+        """The row once for each of two pictures, which stands in the place of the field.
 
-    def one_by_one(self, field: str) -> list["TableRow"]:
-        """The row once for each element of a list, which stands in the place of the list."""
-        value = self._listed(field)
-        if not isinstance(value, list):
-            raise self.error(field, "is not a list")
-        return [replace(self, fields={**self.fields, field: one}) for one in value]
+        They are cells of their own, the field's parts, or a list in one cell.
+        """
+        if field.ways(self.fields) == [field.parts]:
+            named = [(self.fields.get(part), self.names.get(part, part)) for part in field.parts]
+        else:
+            value = self._listed(field.name)
+            if not isinstance(value, list) or len(value) != 2:
+                raise self.error(field.name, "is not a list of two pictures")
+            named = [(one, self.names.get(field.name, field.name)) for one in value]
+        return [
+            replace(self, fields={**self.fields, field.name: cell}, names={**self.names, field.name: column})
+            for cell, column in named
+        ]
 
     def path(self, field: str) -> Path:
         """A picture's file; its path starts from the table's folder, or from the folder that was given."""
         value = self.fields.get(field)
-        return self._file(field, value if isinstance(value, Path | BadPicture) else self.text(field))
-
-    def _file(self, field: str, value: str | Path | BadPicture) -> Path:
+        value = value if isinstance(value, Path | BadPicture) else self.text(field)
         if isinstance(value, BadPicture):
             column = self.names.get(field, field)
             raise UnreadablePicture(f'{self.place}: the column "{column}" {value.reason}')

@@ -67,7 +67,7 @@ def read_table(
     for raw in records.rows(wanted):
         cells = raw.checked(place)
         if records.columns is None:
-            columns.check_columns(fields, tuple(cells), Path(f"{place}:{raw.number}"), others=bool(rows))
+            columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
         row = TableRow.picked(cells, place, raw.number, names, root)
         rows.append(replace(row, fields=pictures.unpack(row.fields)))

@@ -25,13 +25,13 @@ def add_inputs(task: TaskSpec | None, parser: "ArgumentParser") -> None:
         "JSON lines, or lines of text or paths of pictures where one is a whole input",
     )
     for field in task.inputs if task else ():
-        if field.parts:
-            for part in field.parts:
-                parser.add_argument(f"--{part}", type=str, default=None, help="a picture of one input")
-            continue
-        names = [f"--{name}" for name in field.names]
+        holds = Holds.PICTURE if field.parts else field.holds
         needed = ", may be missing" if field.optional else ""
-        parser.add_argument(*names, type=str, default=None, help=f"{field.holds} of one input{needed}")
+        for name in field.parts or field.names:
+            other = "" if name in field.parts or name == field.name else f", as --{field.name}"
+            parser.add_argument(
+                f"--{name}", type=str, default=None, help=f"{holds} of one input{needed}{other}"
+            )
 
 
 def _one_input(chosen: "Namespace", fields: Sequence[Field]) -> dict[str, str]:
@@ -42,16 +42,25 @@ def _one_input(chosen: "Namespace", fields: Sequence[Field]) -> dict[str, str]:
     """
     from xfm.inference.fetch import is_url
 
-    holds = {name: field.holds for field in fields for name in field.parts or (field.name,)}
+    holds = {name: field.holds for field in fields for name in field.parts or field.names}
     given = {name: value for name in holds if (value := chosen.get(name)) is not None}
+    if twice := [ways for field in fields if len(ways := field.ways(given)) > 1]:
+        raise UserError(
+            f"{' and '.join(f'--{name}' for (name,) in twice[0])} are one field; give one of them"
+        )
     if chosen.input is not None and given:
         raise UserError(f"give either --input or --{next(iter(given))}, not both")
     if chosen.input is not None and not chosen.input.strip():
         raise UserError("--input is empty; give a file or folder, or - for standard input")
     if chosen.input is not None:
         return {}
-    needed = [name for field in fields if not field.optional for name in field.parts or (field.name,)]
-    if lacking := [name for name in needed if name not in given]:
+    needed = [
+        way
+        for field in fields
+        if not field.optional
+        for way in field.ways(given) or [field.parts or (field.name,)]
+    ]
+    if lacking := [name for way in needed for name in way if name not in given]:
         begun = f"--{lacking[0]} is missing: " if given else ""
         raise UserError(f"{begun}give --input FILE, or {_as_options(fields)}")
     if not needed and len(given) != 1:
@@ -64,7 +73,8 @@ def _one_input(chosen: "Namespace", fields: Sequence[Field]) -> dict[str, str]:
             )
         if holds[name] is not Holds.TEXT and is_url(value) and not chosen.allow_urls:
             raise UserError(f"--{name}: {value} is an address, and these are fetched with --allow-urls only")
-    return given
+    own = {name: field.name for field in fields for name in field.names}
+    return {own.get(name, name): value for name, value in given.items()}
 
 
 def _as_options(fields: Sequence[Field]) -> str:

@@ -65,8 +65,10 @@ class Reading:
         """A row of a table; one that is none, or that lacks something, is unreadable."""
         place, kept = f"{path}:{raw.number}", {name: raw.cells.get(name) for name in self.keep}
         try:
-            names = self.columns.places(self.fields, raw.cells)
-            row = TableRow.picked(raw.checked(path), path, raw.number, names, self.root)
+            cells = raw.checked(path)
+            self.columns.check_columns(self.fields, cells, place, others=True)
+            names = self.columns.places(self.fields, cells)
+            row = TableRow.picked(cells, path, raw.number, names, self.root)
             given = {one.name: self._value(one, row) for one in self.fields if self._is_there(one, row)}
         except UserError as error:
             given = Unreadable(str(error).removeprefix(f"{place}: "))
@@ -77,20 +79,15 @@ class Reading:
         return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
 
     def _is_there(self, one: Field, row: TableRow) -> bool:
-        if row.has(one.name) or any(map(row.has, one.parts)):
-            return True
-        if not one.optional:
-            raise row.error(one.name, "is missing or empty" if one.name not in row else "is empty")
-        return False
+        """Whether there is something to read; an empty cell of what may be missing is no field."""
+        return not one.optional or any(map(row.has, (one.name, *one.parts)))
 
     def _value(self, one: Field, row: TableRow) -> Any:
         if one.holds is Holds.TEXT:
             return row.text(one.name)
         if one.holds is Holds.PICTURE:
             return self._picture(one.name, row)
-        if any(map(row.has, one.parts)):
-            return [self._picture(part, row) for part in one.parts]
-        return [self._picture(one.name, alone) for alone in row.one_by_one(one.name)]
+        return [self._picture(one.name, alone) for alone in row.two(one)]
 
     def _picture(self, name: str, row: TableRow) -> Any:
         """The path, bytes or address that the cell of a field holds."""

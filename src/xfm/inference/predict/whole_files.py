@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from xfm.config.tasks import EMBED
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
+from xfm.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.gallery import Gallery, Retrieval
 from xfm.inference.matching import Grounding
@@ -91,6 +91,7 @@ def predict(
         UserError: too many rows cannot be answered (the rows before the last of them are there), `out` holds
             answers of other settings, or a file cannot be read or written.
     """
+    refuse_none(pipe=pipe, source=source, out=out)
     out = Path(out)
     reading = reading or Reading(pipe.spec.inputs, urls=pipe.engine.urls is not None)
     rows = source if isinstance(source, RowSource) else open_rows(Path(source), reading)

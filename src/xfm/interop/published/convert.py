@@ -162,7 +162,7 @@ def _choose(
 ) -> TaskConfig | None:
     """The candidate that is meant."""
     names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
-    bare = own and replace(own, labels=(), answers=(), max_tokens=0)  # what tensors can show
+    bare = own and replace(own, labels=(), answers=(), max_tokens=0, texts=0)  # what tensors can show
     if bare in candidates and kind in (None, bare and bare.kind):
         return own
     fitting = [task for task in candidates if kind is None or (task is not None and task.kind == kind)]
