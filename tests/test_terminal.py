@@ -91,7 +91,7 @@ def test_standard_error_may_be_closed_or_full(model: Path, tmp_path: Path) -> No
     assert "The checkpoint is in" in written(f"xfm export {model} {tmp_path / 'm.th'} 2>&-")
     done = shell("xfm info nowhere 2>&-")  # there is one place left to say it
     assert done.returncode == 2
-    assert "unknown recipe nowhere" in done.stdout
+    assert "nowhere does not exist" in done.stdout
     assert shell("xfm info nowhere 2> /dev/full").returncode == 2
     assert shell(f"xfm info {model} 2> /dev/full").returncode == 0
 
@@ -126,7 +126,7 @@ def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:
     before = sys.stdout, sys.stderr, signal.getsignal(signal.SIGINT)
     assert main(["info", "nowhere"]) == 2
     assert (sys.stdout, sys.stderr, signal.getsignal(signal.SIGINT)) == before
-    assert capsys.readouterr().err.startswith("xfm: unknown recipe")
+    assert capsys.readouterr().err.startswith("xfm: nowhere does not exist")
 
 
 # ---------------------------------------------------------------- Ctrl-C

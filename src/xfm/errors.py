@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def excerpt(text: str, longest: int = 60) -> str:
+    """The text, its end cut after so many characters: a name that a file holds may be of any length."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def suggest(word: str, known: Sequence[str], otherwise: str | None = None) -> str:
     """The closest known words as a question; `otherwise`, or all of them, where none is close."""
     if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):
@@ -58,7 +63,7 @@ def first_line(error: BaseException, longest: int = 160) -> str:
     """
     lines = str(error).strip().splitlines()
     text = " ".join(lines[0].split()) if lines else type(error).__name__
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return excerpt(text, longest)
 
 
 def import_extra(module: str, needed_by: str) -> Any:

@@ -97,15 +97,17 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     resume = plan is not None
     if plan is None:
         _move_aside(folder)
+        print("    Measuring how many steps of pre-training fit into the time", flush=True)
         deadline = began + (SMOKE_BUDGET if smoke else budget) * 60
         plan = make_plan(budget, smoke, world, deadline)
         with writing(folder, "and run again"):
             folder.mkdir(parents=True, exist_ok=True)
             plan.write(folder)
     recipe = _recipe(world, smoke, plan.steps)
-    print(f"2/4 Pre-training {recipe.name} from scratch: {plan.steps} steps", flush=True)
     model = folder / MODEL_FOLDER
-    if not model.exists():
+    before = " (done before)" if model.exists() else ""
+    print(f"2/4 Pre-training {recipe.name} from scratch: {plan.steps} steps{before}", flush=True)
+    if not before:
         pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
     print("3/4 Evaluating", flush=True)
     flags = plan_flags(plan, recommended_steps(recipe.name))

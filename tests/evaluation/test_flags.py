@@ -26,6 +26,8 @@ def test_the_models_run_is_read(tmp_path: Path) -> None:
     more = [Flag(What.SHORTENED, "a better sentence")]
     found = flags_of(tmp_path / "model", details, WHOLE, more)
     assert [flag.sentence for flag in found if flag.what == What.SHORTENED] == ["a better sentence"]
+    found = flags_of(tmp_path / "model", details, WHOLE, [Flag(What.SMOKE, "a tiny world")])
+    assert [flag.what for flag in found] == [What.SMOKE, What.SKIPPED, What.LEFT_OUT]
 
 
 def test_flags_are_kept_and_shown(tmp_path: Path) -> None:

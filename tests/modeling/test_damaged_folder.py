@@ -113,6 +113,25 @@ def test_a_wrong_value_is_named(tuned: Path, name: str, changes: dict[str, Any],
         load_model(tuned)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("task.json", {"kind": "a-task" * 500}),
+        ("task.json", {"labels" * 500: 1}),
+        ("task.json", {"image_head": "flat" * 500}),
+        ("config.json", {"model_type": "bert" * 500}),
+        ("config.json", {"vision." + "colour" * 500: 3}),
+    ],
+)
+def test_long_names_of_a_file_are_cut(tuned: Path, name: str, changes: dict[str, Any]) -> None:
+    edit(tuned / name, changes)
+    with pytest.raises(UserError) as caught:
+        load_model(tuned)
+    assert str(tuned / name) in str(caught.value)
+    assert "..." in str(caught.value)
+    assert len(str(caught.value)) < len(str(tuned / name)) + 600
+
+
 HUGE = {"language.vocab_size": 10**7, "language.width": 65_536, "language.heads": 1}
 """2.5 TB: the shapes of the file are compared before anything is built."""
 

@@ -12,7 +12,9 @@ import pytest
 
 from tests.folders import content
 from tests.world.conftest import SMALL
+from xfm.config.data import Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
 from xfm.config.world import TaskSizes, WorldConfig
+from xfm.data.loader import PretrainingData
 from xfm.data.records import SampleKind
 from xfm.data.schema import RegionSample
 from xfm.data.sources import open_source
@@ -50,6 +52,25 @@ def test_two_builds_are_byte_identical_whatever_the_processes(
     assert one == two
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert "pretrain/scenes-00002.tar" in one.files
+
+
+def test_a_scene_of_which_nothing_can_be_referred_to_is_a_pair_and_no_region(tmp_path: Path) -> None:
+    """Two equal frying pans: none has a phrase of its own, and no record is bad for that."""
+    world = tmp_path / "world"
+    config = replace(FEW, seed=387, objects=100, heldout_objects=20, scenes=8)
+    build_world(world, config, progress=False)
+    scenes = world / "pretrain" / "scenes-00000.tar"
+    assert sum(not one["regions"] for one in annotations(scenes)) == 1
+    corpus = [CorpusConfig(str(scenes))]
+    stream = StreamConfig(8, corpus, Augmentation.NONE)
+    tokenizer = str(world / "tokenizer.json")
+    settings = DataConfig(region=stream, pair=stream, tokenizer=tokenizer, caption_rows=False, workers=0)
+    settings = replace(settings, patch_mask=PatchMaskConfig(6, 2), max_bad=0)
+    data = PretrainingData(settings, 96, 16, 0)
+    (epoch,) = data.batches(0, 1)
+    assert (epoch.skipped, epoch.regionless, data.regionless) == ((), 1, 1)
+    pairs, regions = epoch.origins[:8], epoch.origins[8:]
+    assert (len(set(pairs)), len(set(regions))) == (8, 7)
 
 
 def test_layout_is_that_of_the_contract(world: World) -> None:

@@ -1,6 +1,5 @@
 """`xfm info`: describe a model, checkpoint, run or recipe."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from xfm.commands._options import option
 from xfm.config.load import recipe_names
 from xfm.config.options import new_parser
-from xfm.errors import UserError
+from xfm.errors import UserError, suggest
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -31,15 +30,15 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Describe what was named."""
-    from xfm.info import PUBLISHED, describe
+    from xfm.info import describe
 
     paths = [*(chosen.path or []), *([chosen.model] if chosen.model else [])]
     if not paths:
         raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
     for path in paths:
-        looks_like_file = os.sep in path or Path(path).suffix in PUBLISHED
-        if looks_like_file and not Path(path).exists():
+        if path not in recipe_names() and not Path(path).exists():
             raise UserError(
-                f"{path} does not exist: name a model folder, a checkpoint, a run folder or a recipe"
+                f"{path} does not exist, and no recipe has that name: name a model folder, a checkpoint, a "
+                f"run folder or a recipe; {suggest(path, recipe_names())}"
             )
     print("\n---\n".join(describe(path) for path in paths))

@@ -14,7 +14,7 @@ from jsonargparse.typing import register_type
 from xfm.config.help import HelpFormatter, field_texts, is_extra
 from xfm.config.spelling import Parser, paths_at_home, respell
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
-from xfm.errors import UserError, suggest
+from xfm.errors import UserError, excerpt, suggest
 
 C = TypeVar("C")
 
@@ -156,13 +156,15 @@ def check_fields(kind: type, values: Any, source: str, name: str = "") -> None:
     if inner is None or values is None or isinstance(values, list | tuple):
         return
     if not isinstance(values, Mapping):
-        raise UserError(f"{source}: {name or 'the file'} must be a mapping of fields, not {values!r}")
+        raise UserError(
+            f"{source}: {name or 'the file'} must be a mapping of fields, not {excerpt(repr(values))}"
+        )
     types = get_type_hints(inner)
     known = [f.name for f in fields(inner) if f.init]
     for key, value in values.items():
         below = f"{name}.{key}" if name else str(key)
         if key not in known:
-            raise UserError(f"{source}: unknown field {below}; {suggest(str(key), known)}")
+            raise UserError(f"{source}: unknown field {excerpt(below)}; {suggest(str(key), known)}")
         check_fields(types[key], value, source, below)
 
 

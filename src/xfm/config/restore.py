@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from xfm.config.variants import variant
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
         prefix = f"{name}." if name else ""
         if unknown := sorted(values.keys() - known.keys()):
             raise UserError(
-                f"{path}: unknown field {prefix}{unknown[0]}; the model is of another version of xfm, "
-                "upgrade or save it again"
+                f"{path}: unknown field {prefix}{excerpt(unknown[0])}; the model is of another version of "
+                "xfm, upgrade or save it again"
             )
         arguments = {key: from_plain(known[key], value, path, prefix + key) for key, value in values.items()}
         try:
@@ -48,7 +48,7 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
             raise UserError(f"{path} does not describe a model ({error}); copy the file again") from error
     converted = _scalar(kind, values)
     if converted is None:
-        raise UserError(f"{path}: {name} cannot be {values!r}; copy the file again")
+        raise UserError(f"{path}: {name} cannot be {excerpt(repr(values))}; copy the file again")
     return converted
 
 

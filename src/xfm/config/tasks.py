@@ -8,7 +8,7 @@ import warnings
 
 from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions, RetrievalOptions, ZeroShotOptions
 from xfm.config.task_spec import Field, Holds, TaskSpec, TextRule
-from xfm.errors import UserError, suggest
+from xfm.errors import UserError, excerpt, suggest
 
 GROUP = "xfm.tasks"
 """Entry points by which installed packages add tasks."""
@@ -213,7 +213,7 @@ def task_spec(name: str) -> TaskSpec:
         _ask_packages()
     if (found := _known.get(name)) is None:
         own = ", ".join(one.name for one in task_specs())
-        raise UserError(f"unknown task {name}; {suggest(name, [*_known], f'known: {own}')}")
+        raise UserError(f"unknown task {excerpt(name)}; {suggest(name, [*_known], f'known: {own}')}")
     return found
 
 

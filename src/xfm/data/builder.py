@@ -14,7 +14,6 @@ from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
 from xfm.data.regions import collate_regions
 from xfm.data.schema import (
-    BadRecord,
     Batch,
     ImageBatch,
     ImageSample,
@@ -25,7 +24,7 @@ from xfm.data.schema import (
     TextBatch,
     TextSample,
 )
-from xfm.data.streams import CorpusStream, DrawnSample
+from xfm.data.streams import CorpusStream, DrawnSample, Met
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import names_a_side, picture_view, recolour, show
 
@@ -75,13 +74,9 @@ class BatchBuilder:
         Raises:
             UnusableError: when bad records could not be replaced.
         """
-        skipped: list[BadRecord] = []
-        partial: list[BadRecord] = []
+        met = Met()
         turn = step * self._share.world + self._share.rank
-        items = {
-            name: stream.items(turn * stream.batch_size, skipped, partial)
-            for name, stream in self._streams.items()
-        }
+        items = {name: stream.items(turn * stream.batch_size, met) for name, stream in self._streams.items()}
         text, image, pair, region = map(items.get, SampleKind)
         return Batch(
             step=step,
@@ -90,8 +85,9 @@ class BatchBuilder:
             pair=self._pair(cast(list[DrawnSample[PairSample]], pair)) if pair else None,
             region=self._region(cast(list[DrawnSample[RegionSample]], region)) if region else None,
             origins=tuple(item.sample.origin for found in items.values() for item in found),
-            skipped=tuple(skipped),
-            partial=tuple(partial),
+            skipped=tuple(met.skipped),
+            partial=tuple(met.partial),
+            regionless=met.regionless,
         )
 
     def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:

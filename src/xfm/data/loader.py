@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from xfm.data.rng import mix
 from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
 from xfm.data.sources import RecordSource, open_source
 from xfm.data.sources.folder import FolderSource
-from xfm.data.streams import CorpusStream
+from xfm.data.streams import CorpusStream, Met
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
 from xfm.data.workers import Failure, load_steps
@@ -69,6 +69,8 @@ class PretrainingData:
         """Bad records met so far, by origin."""
         self.partial: dict[str, BadRecord] = {}
         """Records met so far of whose picture a part only is there, by origin."""
+        self.regionless = 0
+        """Pictures without regions that were passed over, each as often as it was met."""
         sources = [source for stream in streams for source in stream.sources]
         self.reports = [s.report for s in sources if isinstance(s, FolderSource) and s.report]
         """What folders of pictures hold besides them."""
@@ -96,24 +98,22 @@ class PretrainingData:
         loaded = load_steps(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
         with contextlib.closing(loaded):
             for found in loaded:
-                self._note(found.skipped)
                 if isinstance(found, Failure):
-                    last = found.skipped[-1]
-                    raise UserError(
-                        f"All of {len(found.skipped)} records in a row are bad; the last is {last.origin} "
-                        f"({last.reason}): mend or remove them, or check the field names."
-                    )
+                    self._note(found.met.skipped)
+                    raise _unusable(found.met)
+                self._note(found.skipped)
                 self._note_partial(found.partial)
+                self.regionless += found.regionless
                 yield _on_device(found, device, self._normalisation)
 
-    def _note_partial(self, partial: tuple[BadRecord, ...]) -> None:
+    def _note_partial(self, partial: Sequence[BadRecord]) -> None:
         """Log every picture that is used in part once."""
         for record in partial:
             if str(record.origin) not in self.partial:
                 self.partial[str(record.origin)] = record
                 _log.warning("used %s in part: %s", record.origin, record.reason)
 
-    def _note(self, skipped: tuple[BadRecord, ...]) -> None:
+    def _note(self, skipped: Sequence[BadRecord]) -> None:
         """Log every bad record once, and stop when there are too many."""
         for bad in skipped:
             if str(bad.origin) in self.bad:
@@ -127,9 +127,24 @@ class PretrainingData:
                 )
 
 
+def _unusable(met: Met) -> UserError:
+    """What to do about a corpus in which no record was found that can be used."""
+    if met.regionless:
+        return UserError(
+            f"None of {met.regionless + len(met.skipped)} records of data.region can be used: the field "
+            f'"regions" of {met.regionless} is empty or absent, and data.caption_rows is false; check the '
+            "field names, name corpora with regions, or set data.caption_rows to true."
+        )
+    last = met.skipped[-1]
+    return UserError(
+        f"All of {len(met.skipped)} records in a row are bad; the last is {last.origin} "
+        f"({last.reason}): mend or remove them, or check the field names."
+    )
+
+
 def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
     streams = [
-        _open_stream(SampleKind(name), setting, seed, config.max_bad + 1, not config.caption_rows)
+        _open_stream(SampleKind(name), setting, seed, config)
         for name, setting in config.streams.items()
         if setting.batch_size
     ]
@@ -138,9 +153,7 @@ def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
     return streams
 
 
-def _open_stream(
-    kind: SampleKind, setting: StreamConfig, seed: int, attempts: int, needs_regions: bool
-) -> CorpusStream:
+def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig) -> CorpusStream:
     name = f"data.{kind}"
     if setting.batch_size < 0:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
@@ -159,6 +172,7 @@ def _open_stream(
         [corpus.weight for corpus in setting.corpora],
         mix(seed, kind.number),
     )
+    attempts, needs_regions = config.max_bad + 1, kind is SampleKind.REGION and not config.caption_rows
     return CorpusStream(
         kind, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
     )

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from xfm.data.pictures import Decoded, PictureError, byte_limit, decode, pixel_limit
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
 from xfm.data.tokenizer import normalise_caption
-from xfm.errors import printable
+from xfm.errors import excerpt, printable
 
 Sample = TextSample | ImageSample | PairSample | RegionSample
 # A box may stick out this far (rounding by annotation tools) and is then clipped.
@@ -124,7 +124,7 @@ def _text(record: Record, limits: Limits) -> TextSample:
 
 def _fields(record: Record) -> str:
     """The fields that a record has, for messages; long ones are cut."""
-    names = [name if len(name) <= 30 else f"{name[:30]}..." for name in record.annotation]
+    names = [excerpt(name, 30) for name in record.annotation]
     more = ", ..." if len(names) > 8 else ""
     return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
 

@@ -206,6 +206,7 @@ class Batch(TensorFields):
         origins: where every sample came from, for messages.
         skipped: bad records met while assembling the batch.
         partial: records in it of whose picture a part only could be decoded.
+        regionless: pictures without regions that its region stream came to and passed over.
     """
 
     step: int
@@ -216,3 +217,4 @@ class Batch(TensorFields):
     origins: tuple[Origin, ...] = ()
     skipped: tuple[BadRecord, ...] = field(default=())
     partial: tuple[BadRecord, ...] = field(default=())
+    regionless: int = 0

@@ -1,7 +1,7 @@
 """A stream of samples: its corpora in a deterministic order, with bad records replaced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -12,18 +12,37 @@ from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
 from xfm.data.records import BadRecordError, Record, SampleKind, to_sample
 from xfm.data.rng import sample_generator
-from xfm.data.schema import BadRecord, RegionSample, TextSample
+from xfm.data.schema import BadRecord, TextSample
 from xfm.data.sources import RecordSource, Sample
 
 S = TypeVar("S", bound=Sample, covariant=True)
 
 
-class UnusableError(Exception):
-    """Every record that could have been taken is bad; carries the bad records."""
+REGIONLESS = 1000
+"""Pictures without regions in a row after which a stream that needs regions gives up."""
 
-    def __init__(self, skipped: Sequence[BadRecord]) -> None:
-        super().__init__(f"{len(skipped)} bad records")
-        self.skipped = tuple(skipped)
+
+class UnusableError(Exception):
+    """None of the records that could have been taken gives a sample; carries what was met instead."""
+
+    def __init__(self, met: "Met") -> None:
+        super().__init__(f"{len(met.skipped)} bad records")
+        self.met = met
+
+
+@dataclass
+class Met:
+    """What was met besides good records while a batch was assembled.
+
+    Attributes:
+        skipped: bad records.
+        partial: records of which a part of the picture is used.
+        regionless: how often a stream that needs regions came to a picture that has none, and passed it over.
+    """
+
+    skipped: list[BadRecord] = field(default_factory=list)
+    partial: list[BadRecord] = field(default_factory=list)
+    regionless: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,7 @@ class CorpusStream:
         augmentation: how pictures are varied.
         seed: seed of the samples' generators.
         attempts: bad records in a row after which no replacement is looked for.
-        needs_regions: whether a picture without regions gives no row, and is a bad record.
+        needs_regions: whether a picture without regions is no record of this stream: the next one is taken.
     """
 
     kind: SampleKind
@@ -65,45 +84,40 @@ class CorpusStream:
     attempts: int
     needs_regions: bool = False
 
-    def items(
-        self, first: int, skipped: list[BadRecord], partial: list[BadRecord]
-    ) -> list[DrawnSample[Sample]]:
-        """The `batch_size` samples from position `first` on.
-
-        Bad records are noted in `skipped`, those of which a part of the picture is used in `partial`.
+    def items(self, first: int, met: Met) -> list[DrawnSample[Sample]]:
+        """The `batch_size` samples from position `first` on; what else is met is noted in `met`.
 
         Raises:
-            UnusableError: when `attempts` records in a row are bad.
+            UnusableError: when too many records in a row give none.
         """
-        found = [self._item(position, skipped) for position in range(first, first + self.batch_size)]
-        partial.extend(
+        found = [self._item(position, met) for position in range(first, first + self.batch_size)]
+        met.partial.extend(
             BadRecord(sample.origin, sample.flaw)
             for sample in (item.sample for item in found)
             if not isinstance(sample, TextSample) and sample.flaw is not None
         )
         return found
 
-    def _item(self, position: int, skipped: list[BadRecord]) -> DrawnSample[Sample]:
-        record, sample = self._read(position, skipped)
+    def _item(self, position: int, met: Met) -> DrawnSample[Sample]:
+        record, sample = self._read(position, met)
         picture = 0 if record.picture is None else identity(record.picture)
         return DrawnSample(sample, sample_generator(self.seed, self.kind.number, position), picture)
 
-    def _read(self, position: int, skipped: list[BadRecord]) -> tuple[Record, Sample]:
+    def _read(self, position: int, met: Met) -> tuple[Record, Sample]:
         """The record at `position`, or the next good one of its corpus in the order on disk."""
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
-        for attempt in range(min(self.attempts, len(source))):
+        attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
+        for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
             whereabouts.at(f"record {number} of data.{self.kind}.corpora[{corpus}]")
             try:
                 record = source.record(number)
                 whereabouts.at(record.origin)
-                sample = to_sample(record, source.kind, source.limits)
-                if self.needs_regions and isinstance(sample, RegionSample) and not sample.regions:
-                    raise BadRecordError(
-                        record.origin, 'the field "regions" is empty, and data.caption_rows is false'
-                    )
-                return record, sample
+                if self.needs_regions and record.annotation.get("regions", []) == []:
+                    met.regionless += 1
+                    continue
+                return record, to_sample(record, source.kind, source.limits)
             except BadRecordError as error:
-                skipped.append(BadRecord(error.origin, error.reason))
-        raise UnusableError(skipped)
+                met.skipped.append(BadRecord(error.origin, error.reason))
+        raise UnusableError(met)

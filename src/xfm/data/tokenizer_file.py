@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from xfm.errors import excerpt
+
 MAX_BYTES = 64 << 20
 """Bytes of the file."""
 MAX_ID, MAX_CHARACTERS = 10_000_000, 8_000_000
@@ -227,5 +229,4 @@ def _short(value: Any, place: str, most: int) -> None:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value[:60] if isinstance(value, str) else value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return excerpt(repr(value[:60] if isinstance(value, str) else value))

@@ -20,8 +20,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from xfm.data import whereabouts
-from xfm.data.schema import BadRecord, Batch
-from xfm.data.streams import UnusableError
+from xfm.data.schema import Batch
+from xfm.data.streams import Met, UnusableError
 from xfm.errors import UserError, first_line
 from xfm.processes import end_with_parent, kill, kill_at_exit
 
@@ -43,7 +43,7 @@ def _warn_once(message: str, *details: str) -> None:
 class Failure:
     """What a worker sends instead of a batch that could not be assembled."""
 
-    skipped: tuple[BadRecord, ...]
+    met: Met
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Steps(Dataset[Any]):
         try:
             batch = self.build(step)
         except UnusableError as error:
-            return Failure(error.skipped)
+            return Failure(error.met)
         if worker is None:
             return batch
         self.slots.write(worker.id, "")

@@ -35,4 +35,6 @@ def flags_of(
         text = f"{missing} of the {len(REQUIRED_KEYS)} scores of a whole evaluation were not computed"
         found.append(Flag(What.INCOMPLETE, text))
     kinds = {flag.what for flag in more}
+    if What.SMOKE in kinds:  # is short by its name, and not for want of --training.steps
+        kinds.add(What.SHORTENED)
     return [flag for place, flag in enumerate(found) if place < len(more) or flag.what not in kinds]

@@ -173,7 +173,7 @@ def small_run(scores: Mapping[str, Score], scale: float) -> str:
     """Why the scores of this evaluation are rough; empty where they are not."""
     fewest = min((scores[key].n for key in headlines(scores)), default=ENOUGH)
     reasons = [f"its scale is {scale:g}, where 1 is the full evaluation"] if scale < 1 else []
-    reasons += [f"some of the scores below rest on only {fewest} cases"] if fewest < ENOUGH else []
+    reasons += [f"some of its main scores rest on only {fewest} cases"] if fewest < ENOUGH else []
     return " and ".join(reasons)
 
 

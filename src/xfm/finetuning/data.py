@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.finetuning.usable import few, first_places, readable_rows
 from xfm.tasks.base import Task
@@ -232,8 +232,9 @@ def _labels(
             label = task.class_of(converted)
             if label not in names:
                 raise UserError(
-                    f'{row.place}: the column "{column}" is {label!r}, a label that no training row has; the '
-                    f"training rows have {few(names)}: mend the row, or add such rows to the training"
+                    f'{row.place}: the column "{column}" is {excerpt(str(label))!r}, a label that no '
+                    f"training row has; the training rows have {few(map(excerpt, names))}: mend "
+                    "the row, or add such rows to the training"
                 )
     return names
 

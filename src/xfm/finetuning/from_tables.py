@@ -12,7 +12,7 @@ from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
 from xfm.finetuning.session import RowOrigin
-from xfm.finetuning.start import load_base
+from xfm.finetuning.start import load_base, local_model
 from xfm.locks import holds
 from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures

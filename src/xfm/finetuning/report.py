@@ -17,6 +17,7 @@ from xfm.finetuning.compare import calibration_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
+from xfm.metrics.classes import with_unknown
 from xfm.metrics.classification import confusion_matrix, precision_recall_f1
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
@@ -28,7 +29,6 @@ from xfm.reports.thumbnails import Thumbnails
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import with_unknown
 from xfm.training.flags import read_flags
 from xfm.training.logging import LOG_FILE
 

@@ -11,7 +11,7 @@ from xfm.config.tasks import VQA
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import LONGEST, fitting_length, text_limit
 from xfm.finetuning.usable import few, first_places, readable_rows
@@ -144,8 +144,8 @@ class NewRows:
             row = self.table[0][0]
             raise UserError(
                 f'{row.file}: the column "{row.names.get(what, what)}" has no {what} that the model knows; '
-                f"it has {few(found)}, and the model knows {few(sorted(known))}: give --columns "
-                f"{what}=COLUMN, or the model of this task"
+                f"it has {few(map(excerpt, found))}, and the model knows "
+                f"{few(map(excerpt, sorted(known)))}: give --columns {what}=COLUMN, or the model of this task"
             )
         return found
 

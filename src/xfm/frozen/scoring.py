@@ -12,7 +12,7 @@ from xfm.config.linear import LinearEvaluationConfig, Method
 from xfm.config.pixels import NORMALISATIONS
 from xfm.config.plain import to_plain
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.files import file_digest, model_folder
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.deep import fit_head
@@ -22,6 +22,7 @@ from xfm.frozen.neighbours import nearest_neighbours
 from xfm.frozen.save import check_savable, save_probe
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
+from xfm.metrics.classes import TOP
 from xfm.metrics.classification import (
     Array,
     accuracy,
@@ -35,7 +36,6 @@ from xfm.modeling.model_files import WEIGHTS
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import METRICS
 from xfm.results_folder import Maker, digest, require_free, sign
-from xfm.tasks.classes import TOP
 from xfm.tasks.rows import Labelled
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
@@ -178,7 +178,7 @@ def _check_labels(data: LabelledSplits) -> None:
     for row in (*(data.validation or ()), *data.test):
         if row.label not in known:
             raise UserError(
-                f"{row.shown}: no training row has the label {row.label!r}; add one, or leave the row out"
+                f"{row.shown}: no training row has the label {excerpt(row.label)!r}; add one, or leave it out"
             )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xfm.config.task_spec import Field, Holds
 from xfm.data.records import is_text
-from xfm.errors import UserError, suggest
+from xfm.errors import UserError, excerpt, suggest
 from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
 
 Told = Callable[[int, str], None]
@@ -100,7 +100,7 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
     names = field_names(fields)
     if unknown := [key for key in given if key not in names]:
         hint = suggest(str(unknown[0]), [*names, *options], f"an input has {_listed(fields)}")
-        raise UserError(f"there is no field {unknown[0]!r}; {hint}")
+        raise UserError(f"there is no field {excerpt(str(unknown[0]))!r}; {hint}")
     full = {key: value for key, value in given.items() if value is not None}
     found: dict[str, object] = {}
     for field in fields:

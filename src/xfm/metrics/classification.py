@@ -203,3 +203,12 @@ def explained_variance(predictions: Array, targets: Array) -> float:
     predictions, targets = _same_length(predictions, targets)
     spread = float(((targets - targets.mean()) ** 2).sum())
     return 1 - float(((targets - predictions) ** 2).sum()) / spread if spread else 0.0
+
+
+def value_scores(predictions: Array, targets: Array) -> dict[str, float]:
+    """Pearson's and Spearman's correlation and the variance explained, of [N] values."""
+    return {
+        "pearson": pearson(predictions, targets),
+        "spearman": spearman(predictions, targets),
+        "r2": explained_variance(predictions, targets),
+    }

@@ -143,6 +143,39 @@ def chance_recalls(positives: csr_array) -> dict[str, float]:
     }
 
 
+def tuned_recalls(text: Ranks, image: Ranks) -> dict[str, float]:
+    """`recalls` by every rule, after each the mean of both directions' R@1, as `mean_r1`."""
+    found: dict[str, float] = {}
+    for rule in text:
+        found |= recalls({rule: text[rule]}, {rule: image[rule]})
+        found[f"mean_r1{rule}"] = (found[f"text_r1{rule}"] + found[f"image_r1{rule}"]) / 2
+    return found
+
+
+def tuned_chance(positives: csr_array, rules: Sequence[Rule]) -> dict[str, float]:
+    """What `tuned_recalls` of a random order are expected to be: the same by every rule."""
+    random = chance_recalls(positives)
+    random["mean_r1"] = (random["text_r1"] + random["image_r1"]) / 2
+    return {f"{name}{rule}": value for rule in rules for name, value in random.items()}
+
+
+def first_hits(text: Sequence[int], image: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """[I] what each picture with its captions adds to `mean_r1`, which is their mean.
+
+    Args:
+        text: [I] rank of each picture's best caption, from 0.
+        image: of each picture the rank for each of its captions.
+    """
+    hits, captions = np.array([float(rank == 0) for rank in text]), sum(map(len, image))
+    per_caption = np.array([sum(rank == 0 for rank in own) for own in image])
+    return (hits + per_caption * len(text) / captions) / 2
+
+
+def preference_chance(distractors: Sequence[int]) -> float:
+    """Share of pictures that at random prefer their own caption to so many distractors each."""
+    return float(np.mean([1.0 / (1 + count) for count in distractors]))
+
+
 def _pooled_gain(text: Ranks, image: Ranks, positives: csr_array, resamples: int, seed: int) -> Interval:
     """Gain per query, summed over a picture and its texts, then averaged as a pooled R@1 would be."""
     text_gain, image_gain = (

@@ -8,8 +8,12 @@ drops. `docs/benchmarks.md` says how often the two differ.
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
 
 from xfm.data.tokenizer import normalise_caption
+from xfm.metrics.classification import share
 
 _DROPPED = frozenset(["'", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
@@ -79,3 +83,15 @@ def word_f1(reference: str, written: str) -> float:
     true, guess = (Counter(normalise_caption(text).split()) for text in (reference, written))
     common = (true & guess).total()
     return 2 * common / max(1, true.total() + guess.total())
+
+
+def best_word_f1(references: Sequence[str], written: str) -> float:
+    """`word_f1` with the reference that agrees most."""
+    return max(word_f1(reference, written) for reference in references)
+
+
+def word_scores(references: Sequence[Sequence[str]], written: Sequence[str]) -> dict[str, float]:
+    """The mean of `best_word_f1`, and the share of captions that equal a reference, normalised."""
+    pairs = list(zip(references, written, strict=True))
+    exact = [guess in [normalise_caption(one) for one in own] for own, guess in pairs]
+    return {"word_f1": float(np.mean([best_word_f1(*pair) for pair in pairs])), "exact": share(exact)}

@@ -21,7 +21,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 
 MODEL_TYPE = "xfm"
 INPUT_CLASSES = "preprocessor_config.json"
@@ -58,7 +58,10 @@ def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
     """
     kind = values.get("model_type", MODEL_TYPE)
     if kind != MODEL_TYPE:
-        raise UserError(f"{path} describes a model of the kind {kind}, not {MODEL_TYPE}; name another folder")
+        raise UserError(
+            f"{path} describes a model of the kind {excerpt(str(kind))}, not {MODEL_TYPE}; "
+            "name another folder"
+        )
     known = {f.name for f in fields(ModelConfig)}
     if _FROM_TRANSFORMERS in values:
         return {name: value for name, value in values.items() if name in known}

@@ -14,6 +14,7 @@ from xfm.config.tasks import (
     VQA,
 )
 from xfm.errors import UserError
+from xfm.metrics.guesses import mean_scores
 from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.image_benchmarks import IMAGE_BENCHMARKS
 from xfm.reproduce.published import Protocol
@@ -27,7 +28,6 @@ from xfm.reproduce.read.vqa import read_vqa
 from xfm.reproduce.score.rules import (
     Metrics,
     glue_scorer,
-    mean_of,
     name_of,
     pair_scorer,
     score_answers,
@@ -64,7 +64,7 @@ def _glue(task: GlueTask) -> Benchmark:
 
 
 def _mnli_mean(splits: Mapping[str, Metrics]) -> dict[str, Metrics]:
-    return {"mean": {"accuracy": mean_of(splits, "accuracy")}}
+    return {"mean": {"accuracy": mean_scores([*splits.values()])["accuracy"]}}
 
 
 # ---------------------------------------------------------------- pictures with texts

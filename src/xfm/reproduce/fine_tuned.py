@@ -1,6 +1,6 @@
 """Fine-tuning on a benchmark, its official scores, and the files for its server."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import compress
 from typing import Any
@@ -15,13 +15,13 @@ from xfm.finetuning.plan import task_settings
 from xfm.finetuning.restored import restored
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base
+from xfm.metrics.guesses import best_scores, mean_scores
 from xfm.reports.stored import METRICS
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
 from xfm.reproduce.ranking import evaluate_retrieval
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.readable import readable
-from xfm.reproduce.score.rules import Metrics
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import RetrievalTask
@@ -121,13 +121,7 @@ def _score(
     random = [score(rows, guess) for guess in guesses if guess is not None]
     constant = [score(rows, guess) for guess in task.constants(rows).values()]
     found.splits[split], found.rows[split] = benchmark.score(rows, predictions), len(rows)
-    found.chance[split] = _by_metric(random, lambda values: float(np.mean(values)))
-    found.baseline[split] = _by_metric(constant, max)
-
-
-def _by_metric(scored: Sequence[Metrics], joined: Callable[[list[float]], float]) -> Metrics:
-    """One number a metric of the scores of several guesses."""
-    return {name: joined([one[name] for one in scored]) for name in (scored[0] if scored else ())}
+    found.chance[split], found.baseline[split] = mean_scores(random), best_scores(constant)
 
 
 def _predicted(task: AnyTask, rows: Sequence[Any], answers: Mapping[str, str]) -> list[Any]:

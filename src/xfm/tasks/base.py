@@ -21,6 +21,7 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
+from xfm.metrics.guesses import mean_scores
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast
 from xfm.modeling.task_models import ADDED, build_task_model
@@ -259,14 +260,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def chance(self, rows: Sequence[Row], seed: int) -> dict[str, float]:
         """What random guesses score, by metric: the mean over `DRAWS` of them."""
         rng = np.random.default_rng(seed)
-        scores: dict[str, list[float]] = {}
-        for _ in range(DRAWS):
-            guessed = self.guess(rows, rng)
-            if guessed is None:
-                return {}
-            for name, value in self.metrics(rows, guessed).items():
-                scores.setdefault(name, []).append(value)
-        return {name: float(np.mean(values)) for name, values in scores.items()}
+        guesses = (self.guess(rows, rng) for _ in range(DRAWS))
+        return mean_scores([self.metrics(rows, guessed) for guessed in guesses if guessed is not None])
 
     def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
         """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""

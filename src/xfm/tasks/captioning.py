@@ -15,8 +15,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import CAPTIONING
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.metrics.classification import share
-from xfm.metrics.words import word_f1
+from xfm.metrics.words import best_word_f1, word_scores
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Captioner
@@ -90,15 +89,12 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     def metrics(self, rows: Sequence[Described], predictions: Sequence[str]) -> dict[str, float]:
         """F1 of the words with the best reference, and the share of captions that equal a reference."""
-        pairs = list(zip(rows, predictions, strict=True))
-        f1 = [max(word_f1(caption, guess) for caption in row.captions) for row, guess in pairs]
-        exact = [guess in [normalise_caption(one) for one in row.captions] for row, guess in pairs]
-        return {"word_f1": float(np.mean(f1)), "exact": share(exact)}
+        return word_scores([row.captions for row in rows], predictions)
 
     def per_row(self, rows: Sequence[Described], predictions: Sequence[str]) -> NDArray[np.float64]:
         """F1 of the words of each caption."""
         pairs = zip(rows, predictions, strict=True)
-        return np.array([max(word_f1(one, guess) for one in row.captions) for row, guess in pairs])
+        return np.array([best_word_f1(row.captions, guess) for row, guess in pairs])
 
     def guess(self, rows: Sequence[Described], rng: np.random.Generator) -> list[str]:
         """Captions of training rows drawn at random."""
@@ -112,7 +108,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     def case(self, row: Described, prediction: str) -> Case:
         """The fewer words agree, the worse; half of them count as right."""
-        score = max(word_f1(caption, prediction) for caption in row.captions)
+        score = best_word_f1(row.captions, prediction)
         return Case(
             truth=" / ".join(row.captions[:5]),
             predicted=prediction,

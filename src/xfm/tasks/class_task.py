@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
+from xfm.metrics.classes import Choice, class_chance, class_hits, class_metrics
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
-from xfm.tasks.classes import TOP, Choice, Labels, class_metrics, most_frequent_label
+from xfm.tasks.classes import Labels, most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.splits import SplitRows
@@ -134,8 +135,7 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
 
     def per_row(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> NDArray[np.float64]:
         """Whether each class is right."""
-        pairs = zip(rows, predictions, strict=True)
-        return np.array([float(self.class_of(row) == one.label) for row, one in pairs])
+        return class_hits([self.class_of(row) for row in rows], predictions)
 
     def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Choice]:
         """Classes drawn uniformly."""
@@ -143,9 +143,8 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
 
     def chance(self, rows: Sequence[RowT], seed: int) -> dict[str, float]:
         """What random guesses score; the accuracies exactly."""
-        found, count = super().chance(rows, seed), len(self.labels.names)
-        exact = {"accuracy": 1 / count, "top5": TOP / count}
-        return {name: exact.get(name, value) for name, value in found.items()}
+        exact = class_chance(len(self.labels.names))
+        return {name: exact.get(name, value) for name, value in super().chance(rows, seed).items()}
 
     def constants(self, rows: Sequence[RowT]) -> dict[str, list[Choice]]:
         """The most frequent class of the training rows."""

@@ -19,7 +19,7 @@ from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.transforms import names_a_side
-from xfm.metrics.boxes import best_constant_box, box_scores, paired_iou
+from xfm.metrics.boxes import best_constant_box, box_hits, box_scores, paired_iou
 from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.losses import Losses
@@ -141,8 +141,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     def per_row(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> NDArray[np.float64]:
         """Whether each box is right."""
-        iou = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
-        return (iou >= 0.5).astype(np.float64)
+        return box_hits(np.array(predictions), np.array([row.box for row in rows]))
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:

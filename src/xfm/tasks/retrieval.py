@@ -14,30 +14,29 @@ from torch import Tensor
 
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import RETRIEVAL
+from xfm.data.collate import text_identity
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.recalls import (
     CUTOFFS,
     Rule,
-    chance_recalls,
+    first_hits,
     own_captions,
-    recalls,
+    tuned_chance,
+    tuned_recalls,
     with_equal_captions,
 )
 from xfm.modeling.features import Encoder, encode_images, encode_texts
-from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Retriever
 from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.losses import Losses
 from xfm.retrieval.ranks import rank
 from xfm.tasks.cases import Case
 from xfm.tasks.described import DescribedTask
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Described
-from xfm.tasks.settings import TaskSettings
-from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 
+RULES = (Rule.CONTRAST, Rule.RERANK)
 SHORTLIST = 16
 """Candidates of each query that the matching head ranks again."""
 
@@ -90,22 +89,16 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     primary: ClassVar[str] = "mean_r1_rerank"
     module: Retriever
 
-    def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
-    ) -> None:
-        super().__init__(pretrained, pictures, data, settings)
-        distinct = dict.fromkeys(row.image for row in data.train)
-        self._identity = {path: number for number, path in enumerate(distinct)}
-        self._texts: dict[str, int] = {}
-
     def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
-        """The first caption of each row with its picture."""
+        """The first caption of each row with its picture.
+
+        Identities depend on path and text alone: of several processes, each sees other rows.
+        """
         texts = [row.captions[0] for row in rows]
-        identity = [self._identity.setdefault(row.image, len(self._identity)) for row in rows]
-        said = [self._texts.setdefault(self.as_read(text), len(self._texts)) for text in texts]
-        by_text = identity if is_official(rows) else said
+        identity = torch.tensor([text_identity(str(row.image)) for row in rows])
+        said = torch.tensor([text_identity(self.as_read(text)) for text in texts])
         pixels, tokens = self.pictures.pixels([row.image for row in rows]), self.encode(texts)
-        return RetrievalBatch(pixels, tokens, torch.tensor(identity), torch.tensor(by_text))
+        return RetrievalBatch(pixels, tokens, identity, identity if is_official(rows) else said)
 
     def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:
         """ITC plus ITM."""
@@ -159,33 +152,21 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def metrics(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> dict[str, float]:
         """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
-        ranks = {
-            Rule.CONTRAST: ([one.text for one in predictions], [one.image for one in predictions]),
-            Rule.RERANK: (
-                [one.text_reranked for one in predictions],
-                [one.image_reranked for one in predictions],
-            ),
-        }
-        found: dict[str, float] = {}
-        for rule, (text, image) in ranks.items():
-            found |= recalls({rule: np.array(text)}, {rule: np.concatenate(image)})
-            found[f"mean_r1{rule}"] = (found[f"text_r1{rule}"] + found[f"image_r1{rule}"]) / 2
-        return found
+        text = ([one.text for one in predictions], [one.text_reranked for one in predictions])
+        image = ([one.image for one in predictions], [one.image_reranked for one in predictions])
+        return tuned_recalls(
+            dict(zip(RULES, map(np.array, text), strict=True)),
+            dict(zip(RULES, map(np.concatenate, image), strict=True)),
+        )
 
     def chance(self, rows: Sequence[Described], seed: int) -> dict[str, float]:
         """Recalls of a random order."""
-        random = chance_recalls(right_pairs(rows))
-        random["mean_r1"] = (random["text_r1"] + random["image_r1"]) / 2
-        return {
-            f"{name}{rule}": value for rule in (Rule.CONTRAST, Rule.RERANK) for name, value in random.items()
-        }
+        return tuned_chance(right_pairs(rows), RULES)
 
     def per_row(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> NDArray[np.float64]:
         """Hits of both directions, each caption's with its share of all captions."""
-        captions = sum(len(one.image_reranked) for one in predictions)
-        text = np.array([float(one.text_reranked == 0) for one in predictions])
-        image = np.array([sum(rank == 0 for rank in one.image_reranked) for one in predictions])
-        return (text + image * len(predictions) / captions) / 2
+        text = [one.text_reranked for one in predictions]
+        return first_hits(text, [one.image_reranked for one in predictions])
 
     def counts(self, rows: Sequence[Described]) -> dict[str, int]:
         """Pictures are searched by every caption."""

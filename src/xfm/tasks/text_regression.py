@@ -9,7 +9,7 @@ from torch import nn
 
 from xfm.config.task import TaskConfig
 from xfm.data.tables import TableRow
-from xfm.metrics.classification import explained_variance, pearson, spearman
+from xfm.metrics.classification import value_scores
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses
@@ -80,12 +80,7 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
 
     def metrics(self, rows: Sequence[LabelledText], predictions: Sequence[float]) -> dict[str, float]:
         """Pearson and Spearman correlation (0 where all values are equal), and the variance explained."""
-        truth, guessed = values_of(rows), np.asarray(predictions, dtype=np.float64)
-        return {
-            "pearson": pearson(guessed, truth),
-            "spearman": spearman(guessed, truth),
-            "r2": explained_variance(guessed, truth),
-        }
+        return value_scores(np.asarray(predictions, dtype=np.float64), values_of(rows))
 
     def guess(self, rows: Sequence[LabelledText], rng: np.random.Generator) -> list[float]:
         """Values of training rows drawn at random."""

@@ -78,7 +78,8 @@ def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
     if skipped := events.count("skipped_step"):
         text = f"{_count(skipped, 'step')} had a NaN or infinite loss and changed nothing; log.jsonl has them"
         found.append(Flag(What.SKIPPED, text))
-    if bad := events.count("bad_record"):
+    # A line for every time that a record was met; each counts once.
+    if bad := len({line.get("key") for line in lines if line.get("event") == "bad_record"}):
         text = f"{_count(bad, 'record')} could not be read; log.jsonl says which and why"
         found.append(Flag(What.LEFT_OUT, text))
     found.append(slowed(lines, ends))

@@ -121,6 +121,8 @@ def pretrain(
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
             if count := data.used_in_part:
                 _log.warning("%s pictures were used in part; see the events in %s", count, folder / LOG_FILE)
+            if count := data.regionless:
+                _log.warning("pictures without regions were passed over %s times for the next ones", count)
         distributed.barrier()
     return folder / MODEL_FOLDER
 
@@ -216,6 +218,11 @@ class CurriculumData:
     def used_in_part(self) -> int:
         """How many pictures of this process could be decoded in part only."""
         return len({origin for data in self._sets for origin in data.partial})
+
+    @property
+    def regionless(self) -> int:
+        """How often this process met a picture without regions in a stream that needs them."""
+        return sum(data.regionless for data in self._sets)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded) of the run."""

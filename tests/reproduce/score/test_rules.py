@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from xfm.metrics.classes import Choice
 from xfm.reproduce.score.rules import (
     given_answers,
     name_of,
@@ -16,7 +17,6 @@ from xfm.reproduce.score.rules import (
     score_classes,
     score_truth,
 )
-from xfm.tasks.classes import Choice
 from xfm.tasks.rows import Labelled, LabelledPictureText, PicturePair, Question
 
 PICTURE = Path("a.jpg")

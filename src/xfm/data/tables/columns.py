@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xfm.config.task_spec import Field
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 
 
 @dataclass(frozen=True)
@@ -144,4 +144,4 @@ def _and(ways: Sequence[tuple[str, ...]]) -> str:
 
 def listed(columns: Sequence[str]) -> str:
     """The first columns, for messages; long names are cut."""
-    return ", ".join(name[:40] for name in columns[:12]) + (", ..." if len(columns) > 12 else "")
+    return ", ".join(excerpt(name, 40) for name in columns[:12]) + (", ..." if len(columns) > 12 else "")

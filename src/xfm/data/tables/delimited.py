@@ -11,7 +11,7 @@ from typing import TextIO
 from xfm.data.pictures import MAX_BYTES
 from xfm.data.records import Limits
 from xfm.data.tables.records import RawRow, Records, size_of, unreadable
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 
 LONGEST_LINE = MAX_BYTES
 """Characters of a line at most: a file without line breaks would be read whole."""
@@ -55,7 +55,7 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
     if not any(names):
         raise UserError(f"{path}: the first line names no columns; write a header, such as text,label")
     if twice := sorted(name for name, count in Counter(names).items() if name and count > 1):
-        raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
+        raise UserError(f"{path}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
     return delimiter, names
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xfm.data.tables.arrow_cells import TooLargeError, rows_of
 from xfm.data.tables.parquet_pages import ROWS, check_rows, plan_group
 from xfm.data.tables.records import RawRow, Records, unreadable
-from xfm.errors import UserError, first_line
+from xfm.errors import UserError, excerpt, first_line
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -30,7 +30,7 @@ def read_parquet(path: Path) -> Records:
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
-            raise UserError(f"{path}: the column {twice[0]!r} is there twice; rename one of them")
+            raise UserError(f"{path}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
         number = 0
         try:
             for batch in _batches(path, file, frozenset(names) & wanted):

@@ -12,7 +12,7 @@ from xfm.config.task_spec import Field
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture, pictures_in
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.files import path_below
 
 _LONGEST = 10_000
@@ -191,11 +191,11 @@ class TableRow(Mapping[str, Any]):
         if path is None:
             raise self.error(
                 field,
-                f"names {name!r}, which lies outside {folder}: give --pictures, the folder of the paths",
+                f"names {excerpt(name)!r}, which lies outside {folder}: give --pictures, the folder of the "
+                "paths",
             )
         return path.absolute()
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return excerpt(repr(value))

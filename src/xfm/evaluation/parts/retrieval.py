@@ -6,7 +6,7 @@ import torch
 from xfm.evaluation.context import Context
 from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain_examples
 from xfm.metrics.classification import Array
-from xfm.metrics.recalls import Rule, prefers_first, summarise, with_equal_captions
+from xfm.metrics.recalls import Rule, preference_chance, prefers_first, summarise, with_equal_captions
 from xfm.modeling.features import encode_texts
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS_RETRIEVAL
@@ -87,7 +87,7 @@ def run_hard(context: Context) -> PartResult:
         "text_r1_rerank": rerank_scores(itc, logits, encoder.model.temperature.item()),
         "text_r1_matching": logits[:, 1],
     }
-    chance = float(np.mean([1.0 / size for size in sizes]))
+    chance = preference_chance([len(row.distractors) for row in rows])
     ends = np.cumsum(sizes)[:-1]
     by_rule = {name: np.split(scores, ends) for name, scores in rules.items()}
     for name, scores in by_rule.items():

@@ -26,10 +26,10 @@ from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores, constant_metrics
 from xfm.finetuning.tuning_run import TuningRun, tune
 from xfm.metrics.boxes import paired_iou
+from xfm.metrics.classes import Choice
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked
-from xfm.tasks.classes import Choice
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import (

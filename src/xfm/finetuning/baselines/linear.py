@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfm.metrics.classes import TOP, Choice
 from xfm.metrics.classification import pearson
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import TOP, Choice, Labels
+from xfm.tasks.classes import Labels
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xfm.data.tables.folder import read_folder
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.files import read_text
 from xfm.reproduce.files.readers import parquet_files
 from xfm.reproduce.files.unpacked import CACHE, parquet_pictures
@@ -78,7 +78,7 @@ def synset_names(folder: Path) -> dict[str, str] | None:
         label, _, synonyms = line.strip().partition(" ")
         if line.strip() and not synonyms:
             raise UserError(
-                f"{path}:{number}: {line!r} is not a class and its names; download the file again"
+                f"{path}:{number}: {excerpt(line)!r} is not a class and its names; download the file again"
             )
         if label:
             names[label] = synonyms.split(",")[0].strip()

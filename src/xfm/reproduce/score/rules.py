@@ -1,11 +1,12 @@
 """From the predictions of a task to the official metrics of a benchmark."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from xfm.metrics.captions import WordCutter, caption_scores
+from xfm.metrics.classes import TOP, Choice
 from xfm.metrics.classification import (
     accuracy,
     area_under_roc,
@@ -18,7 +19,6 @@ from xfm.metrics.vqa import vqa_score
 from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.score.glue import glue_metrics
 from xfm.tasks.class_task import label_name
-from xfm.tasks.classes import TOP, Choice
 from xfm.tasks.rows import (
     Described,
     Labelled,
@@ -114,9 +114,3 @@ def score_classes(rows: Sequence[Labelled], predictions: Sequence[Choice]) -> Me
     if len(predictions[0].probabilities) > TOP:
         found["top5"] = listed_accuracy([row.label for row in rows], [one.best for one in predictions])
     return found
-
-
-def mean_of(splits: Mapping[str, Metrics], metric: str) -> float:
-    """The mean of a metric over several splits, as MNLI is reported."""
-    values = [metrics[metric] for metrics in splits.values()]
-    return sum(values) / len(values)
