@@ -1,5 +1,6 @@
 """What a fine-tuned model says about itself survives its file."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.refusals import expect_refusal
+from xfm.cli import parse_command
+from xfm.commands.predict import parser
+from xfm.config import tasks
+from xfm.config.finetune import FinetuneConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
-from xfm.config.task_spec import Field, TaskSpec
-from xfm.config.tasks import task_names
+from xfm.config.task_checks import PREDICT, check_task
+from xfm.config.task_spec import Field, Holds, TaskSpec
+from xfm.config.tasks import task_names, task_specs
+from xfm.finetuning.applicable import check_applicable
 
 names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(tuple)
 
@@ -38,18 +45,56 @@ def test_what_does_not_fit_is_named(values: dict[str, object], words: str) -> No
         from_plain(TaskConfig, {"kind": "text-classification", "classes": 2, **values}, Path("task.json"))
 
 
-def test_a_package_whose_task_cannot_be_loaded_costs_a_warning_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+UNUSABLE = {
+    "import no_such_module": "no_such_module",
+    "SPEC = 3": "3 is no TaskSpec",
+    "SPEC = TaskSpec('Mine', '', (Field('text'),))": "'Mine' is no name of a task",
+    "SPEC = TaskSpec('vqa', 'another', (Field('text'),))": "there is a task vqa already",
+    "SPEC = TaskSpec('mine', '', (Field('text'),), settings=('label_smothing',))": "label_smothing is no",
+    "SPEC = TaskSpec('mine', '', (Field('text'),), settings=('lr',))": "lr is no setting that only some",
+    "SPEC = TaskSpec('mine', '', (Field('text'),), settings=('image.flop',))": "did you mean image.flip",
+    "SPEC = TaskSpec('mine', '', (Field('text'),), pipeline='json.Pipe')": "write package.module:Class",
+    "SPEC = TaskSpec('mine', '', (Field('text'),), head='json.no:H', task='json:T')": "no module json.no",
+    "SPEC = TaskSpec('mine', '', (Field('text'),), options=int)": "options is no dataclass",
+    "SPEC = TaskSpec('mine', '', (Field('model'),))": "xfm predict has an option model already",
+    "SPEC = TaskSpec('mine', '', (Field('label', holds=Holds.LABEL),))": "the field label holds",
+}
+"""The module of a package's task, and what its warning must name."""
+
+
+@pytest.mark.parametrize(("code", "words"), UNUSABLE.items(), ids=lambda text: text[-30:])
+def test_a_package_with_an_unusable_task_costs_a_warning_alone(
+    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = tmp_path / "broken-1.0.dist-info"
+    monkeypatch.setattr(tasks, "_known", dict(tasks._known))
+    monkeypatch.setattr(tasks, "_asked", set())
+    module = f"unusable_{abs(hash(code))}"
+    (tmp_path / f"{module}.py").write_text(
+        f"from xfm.config.task_spec import Field, Holds, TaskSpec\n{code}\n"
+    )
+    info = tmp_path / "unlucky-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[xfm.tasks]\nbroken = no_such_module:SPEC\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unlucky\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[xfm.tasks]\nbroken = {module}:SPEC\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.warns(UserWarning, match=r"broken \(no_such_module:SPEC\) cannot be loaded"):
+    with pytest.warns(UserWarning, match="unlucky") as told:
         known = task_names()
+    assert len(told) == 1
+    assert all(word in str(told[0].message) for word in ("broken", f"{module}:SPEC", words))
     assert "vqa" in known
-    assert "broken" not in known
+    assert "mine" not in known
+    for spec in task_specs(tunable=True):
+        check_applicable(spec, FinetuneConfig(lr=0.1))
+
+
+def test_the_tasks_of_the_package_pass_the_checks_of_others() -> None:
+    for spec in tasks._OWN:
+        check_task(spec, tasks._OWN)
+        for name in spec.settings:
+            attrgetter(name)(FinetuneConfig())
+    options = {action.dest for one in ("retrieval", "grounding") for action in parser([one])._actions}
+    own = {"text", "image", "top_k", "rerank"}
+    assert options - own == PREDICT
 
 
 @pytest.mark.parametrize(
@@ -58,11 +103,48 @@ def test_a_package_whose_task_cannot_be_loaded_costs_a_warning_alone(
         ({"name": "../x"}, "no name of a task"),
         ({"also": "abc"}, "tuples"),
         ({"fields": []}, "tuples"),
+        ({"fields": ("text",)}, "'text' is no Field"),
         ({"encoders": ("sound",)}, "no encoder sound"),
         ({"head": "m:H"}, "both or none"),
+        ({"fields": (Field("answer", target=True),)}, "an input has no field"),
+        ({"fields": (Field("text"), Field("body", also=("text",)))}, "two fields text"),
+        *(
+            ({"fields": (Field("text"), Field("more", holds=holds))}, f"{holds}, which the field more")
+            for holds in (Holds.TEXTS, Holds.LABEL, Holds.BOX)
+        ),
     ],
     ids=str,
 )
 def test_a_spec_that_could_not_work_is_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         TaskSpec(**{"name": "mine", "summary": "", "fields": (Field("text"),), **wrong})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"name": "a word"}, "'a word' is no name"),
+        ({"also": ("a-word",)}, "'a-word' is no name"),
+        ({"holds": Holds.TWO_PICTURES}, "mine: two pictures have two parts"),
+        ({"parts": ("left", "right")}, "mine: two pictures have two parts"),
+    ],
+)
+def test_a_field_that_could_not_be_given_is_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Field(**{"name": "mine", **wrong})
+
+
+def test_a_class_that_its_module_lacks_is_named_when_it_is_used() -> None:
+    with expect_refusal("json", "Nothing", "TaskSpec"):
+        TaskSpec("mine", "", (Field("text"),), pipeline="json:Nothing").pipeline_class()
+
+
+def test_picture_fields_of_any_name_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_known", dict(tasks._known))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pairs = Field("views", holds=Holds.TWO_PICTURES, parts=("front", "back"))
+    tasks.register_task(TaskSpec("mine", "", (Field("photo", holds=Holds.PICTURE), pairs, Field("word"))))
+    line = "predict mine --model m --photo ~/a.png --front ~/b.png --back=~/c.png --word ~/d"
+    _, chosen = parse_command(line.split())
+    assert [chosen.photo, chosen.front, chosen.back] == [str(tmp_path / f"{one}.png") for one in "abc"]
+    assert chosen.word == "~/d"

@@ -41,6 +41,7 @@ def test_every_required_key_has_a_complete_score(results: Path) -> None:
         assert len(key.split("/")) == 3
         low = -1.0 if "gain" in key else 0.0
         assert low <= score.value <= 1.0
+        assert score.chance is not None
         assert 0.0 <= score.chance <= 1.0
         assert score.baseline is None or 0.0 <= score.baseline <= 1.0
         assert score.n > 0

@@ -32,7 +32,7 @@ from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.tasks import task_spec
 from xfm.errors import UserError
-from xfm.finetuning.baselines.strong import BASELINES
+from xfm.finetuning.baselines.strong import baselines_of
 from xfm.finetuning.from_rows import finetune_rows
 from xfm.finetuning.leaderboard import Leaderboard, Sort
 from xfm.reports.scores import read_scores
@@ -67,7 +67,7 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     assert board.model.value == pytest.approx(scores[primary].value)
     assert [place.value for place in board.places] == sorted((p.value for p in board.places), reverse=True)
     strong = {place.name: place.value for place in board.places if place.sort is Sort.STRONG}
-    assert set(strong) == set(BASELINES[kind])
+    assert set(strong) == set(baselines_of(done.task))
     assert board.missing == {}
     assert {name: details["baselines"][primary][name] for name in strong} == pytest.approx(strong)
     split = json.loads((out / "split.json").read_text())["rows"]

@@ -64,6 +64,19 @@ def test_baseline_and_chance_stay_on_their_bar(floor: float, tmp_path: Path) -> 
     assert left == [min(99, max(0, 100 * floor))] * 2
 
 
+@pytest.mark.parametrize(("baseline", "gain"), [(None, None), (0.2, 0.3)])
+def test_a_chance_that_is_not_defined_is_no_floor(
+    baseline: float | None, gain: float | None, tmp_path: Path
+) -> None:
+    line = line_of("x/test/accuracy", {"x/test/accuracy": Score(0.5, None, baseline, 99, 0)}, {})
+    assert line.gain == (None if gain is None else pytest.approx(gain))
+    assert line.verdict == ("level" if gain is None else "up")
+    parts = page_template("parts.html", Thumbnails(tmp_path)).module
+    row = parts.score_row(line)  # type: ignore[attr-defined]
+    assert 'class="chance"' not in row
+    assert row.count('class="none"') == (3 if baseline is None else 1)  # baseline, chance, gain
+
+
 def test_thumbnails_show_the_world_alone(tmp_path: Path) -> None:
     world = write_world(tmp_path / "world")
     images = world / "tasks" / "images"

@@ -3,7 +3,7 @@
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import GROUPS, grouped, metric_name
 from xfm.reports.scores import REQUIRED_KEYS, Score
-from xfm.reports.summary import summary
+from xfm.reports.summary import score_table, summary
 
 
 def test_the_summary_lines_up() -> None:
@@ -11,12 +11,15 @@ def test_the_summary_lines_up() -> None:
         "vqa/seen/accuracy": Score(0.5, 0.1, 0.25, 1000, 0),
         "retrieval/seen/text_r1_rerank": Score(1.0, 0.001, None, 50, 0),
         "retrieval/seen/text_r5": Score(1.0, 0.001, None, 50, 0),
+        "reasoning/seen/accuracy": Score(0.5, None, None, 7, 0),
     }
     assert summary(scores).splitlines() == [
         "                                                           score  chance  baseline      n",
         "Image-text retrieval: picture → caption, R@1, re-ranked  100.0 %   0.1 %         -     50",
         "Question answering: accuracy                              50.0 %  10.0 %    25.0 %  1,000",
+        "Two-picture reasoning: accuracy                           50.0 %       -         -      7",
     ]
+    assert score_table(scores).splitlines()[-1].split()[1:] == ["50.00%", "-", "-", "7"]
     assert "R@1" in summary({"retrieval/hard/text_r1": scores["vqa/seen/accuracy"]})
 
 
@@ -32,7 +35,7 @@ def test_every_required_key_has_a_group_and_words() -> None:
 
 def test_numbers_read_well() -> None:
     assert percent(0.1234) == "12.3 %"
-    assert (rough(0.2081), rough(0.0012)) == ("21 %", "0.1 %")
+    assert (rough(0.2081), rough(0.0012), rough(None)) == ("21 %", "0.1 %", "not defined")
     assert points(0.1234) == "+12.3"
     assert points(-0.00001) == "0.0"
     assert readable_seconds(75.2) == "1 min 15 s"

@@ -71,6 +71,9 @@ def test_it_is_scored_and_reported(tuned: Path) -> None:
     scores = json.loads((tuned / "metrics.json").read_text())
     assert {"colour-match/test/accuracy", "colour-match/test/auroc"} <= scores.keys()
     assert json.loads((tuned / "model" / "task.json").read_text())["kind"] == "colour-match"
+    board = json.loads((tuned / "evaluation.json").read_text())["leaderboards"]["test"]
+    strong = [place["name"] for place in board["places"] if place["sort"] == "strong"]
+    assert len(strong) == 3  # of a class of a picture and a text
     page = (tuned / "report.html").read_text()
     assert "colour-match" in page
     assert "word only" in page  # the baseline without the picture
@@ -105,7 +108,9 @@ def test_a_setting_that_it_does_not_read_is_refused(rows: Path, tmp_path: Path) 
 
 def test_names_are_not_taken_twice() -> None:
     with pytest.raises(ValueError, match="there is a task vqa already"):
-        xfm.register_task(xfm.TaskSpec("mine", "another", (), also=("vqa",)))
+        xfm.register_task(
+            xfm.TaskSpec("mine", "another", import_module("tests.tasks.toy").SPEC.fields, also=("vqa",))
+        )
 
 
 def test_a_model_of_a_task_that_nobody_knows_is_named(tuned: Path, rows: Path) -> None:

@@ -6,7 +6,7 @@ options of `xfm predict grounding` or of a recipe are those that it has.
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from enum import Enum
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
@@ -84,8 +84,10 @@ def _parser(build: ParserOf, words: Sequence[str]) -> "ArgumentParser":
 def _plain(verb: str, parser: "ArgumentParser") -> argparse.ArgumentParser:
     """The same options for argcomplete, which runs neither types nor checks."""
     from xfm.config.help import tidy_help
+    from xfm.config.spelling import PATHS
 
     tidy_help(parser)
+    paths = getattr(parser, "paths", PATHS)
     plain = argparse.ArgumentParser(verb, allow_abbrev=False)
     for action in parser._actions:
         shown = [option for option in action.option_strings if option.startswith("--")]
@@ -96,11 +98,11 @@ def _plain(verb: str, parser: "ArgumentParser") -> argparse.ArgumentParser:
             continue
         how: dict[str, Any] = {"nargs": "?" if _is_switch(action) else None} if shown else {"nargs": "*"}
         added = plain.add_argument(*(shown or [action.dest]), help=action.help, **how)
-        added.completer = _completer(verb, action)  # pyright: ignore[reportAttributeAccessIssue]
+        added.completer = _completer(verb, action, paths)  # pyright: ignore[reportAttributeAccessIssue]
     named = {action.dest: action for action in parser._actions}
     for word in getattr(parser, "words", ()):
         added = plain.add_argument(f"word_{word}")
-        added.completer = _completer(verb, named[word])  # pyright: ignore[reportAttributeAccessIssue]
+        added.completer = _completer(verb, named[word], paths)  # pyright: ignore[reportAttributeAccessIssue]
     return plain
 
 
@@ -108,14 +110,12 @@ def _is_switch(action: argparse.Action) -> bool:
     return getattr(action, "_typehint", None) is bool
 
 
-def _completer(verb: str, action: argparse.Action) -> Any:
+def _completer(verb: str, action: argparse.Action, paths: Set[str]) -> Any:
     """What completes the value of an option: its values, files, or nothing."""
     from argcomplete.completers import ChoicesCompleter, FilesCompleter
 
-    from xfm.config.spelling import PATHS
-
     values = [*(action.choices or _members(getattr(action, "_typehint", None)) or _known(verb, action.dest))]
-    files = FilesCompleter() if action.dest.rpartition(".")[2] in PATHS else None
+    files = FilesCompleter() if action.dest.rpartition(".")[2] in paths else None
     if values and files:
         return lambda prefix, **_: [*(v for v in values if v.startswith(prefix)), *files(prefix)]
     return files or ChoicesCompleter(values)  # pyright: ignore[reportArgumentType]  # any iterable will do

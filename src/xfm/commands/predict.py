@@ -13,7 +13,7 @@ from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.spelling import early_word
 from xfm.config.task_spec import TaskSpec
-from xfm.config.tasks import GROUNDING, RETRIEVAL, task_names, task_spec, task_specs
+from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.errors import UserError, printable
 from xfm.inference.predict.inputs import add_inputs, chosen_source
 
@@ -70,9 +70,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def _add_options_of(task: TaskSpec, parser: ArgumentParser) -> None:
     """What only this task is asked."""
-    if task is RETRIEVAL:
+    if task.gallery:
         option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
-    if task is GROUNDING:
+    if task.draws:
         option(parser, "--draw", "folder for the pictures, each with its box, by row number")
     if fields(task.options):
         add_fields(parser, task.options)
@@ -106,8 +106,8 @@ def _check(chosen: Namespace, task: TaskSpec) -> None:
     if chosen.out is None and (chosen.resume or chosen.restart):
         option = "--resume" if chosen.resume else "--restart"
         raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
-    if task is RETRIEVAL and chosen.gallery is None:
-        raise UserError("retrieval searches in a gallery: give --gallery, a folder of pictures or a table")
+    if task.gallery and chosen.gallery is None:
+        raise UserError(f"{task.name} searches in a gallery: give --gallery, a folder of pictures or a table")
 
 
 def run(chosen: Namespace) -> None:

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from xfm.config.help import HelpFormatter, field_texts, is_extra
-from xfm.config.spelling import Parser, paths_at_home, respell
+from xfm.config.spelling import PATHS, Parser, paths_at_home, respell
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError, excerpt, suggest
 
@@ -46,7 +46,7 @@ def parse(
     return assemble(kind, parse_options(parser, options))
 
 
-def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> ArgumentParser:
+def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> Parser:
     """A parser that raises instead of exiting; `add_fields` gives it a configuration.
 
     Args:
@@ -109,7 +109,8 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
         UserError: unknown option or wrong value.
     """
     try:
-        return parser.instantiate(paths_at_home(parser.parse_args(respell(parser, options, check_fields))))
+        given = parser.parse_args(respell(parser, options, check_fields))
+        return parser.instantiate(paths_at_home(given, getattr(parser, "paths", PATHS)))
     except _PROBLEMS as error:
         message = _sentence(error, known_options(parser))
         example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)

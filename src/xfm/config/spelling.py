@@ -13,7 +13,7 @@ The rules of every command, in one place:
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
 
@@ -33,19 +33,15 @@ PATHS = frozenset(
         "draw",
         "file",
         "gallery",
-        "image",
-        "images",
         "init",
         "input",
         "language",
-        "left",
         "model",
         "names",
         "out",
         "path",
         "pictures",
         "recipe",
-        "right",
         "root",
         "split",
         "templates",
@@ -57,7 +53,7 @@ PATHS = frozenset(
         "world",
     ]
 )
-"""Options and fields that are paths, or may be one."""
+"""Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""
 
 _BOOLEANS = frozenset({"true", "false", "yes", "no"})
 
@@ -69,9 +65,11 @@ class Parser(ArgumentParser):
 
     Attributes:
         words: those options, in the order in which their values are written.
+        paths: options that are paths, or may be one.
     """
 
     words: tuple[str, ...] = ()
+    paths: frozenset[str] = PATHS
 
 
 def respell(parser: ArgumentParser, options: Sequence[str], check: Check) -> list[str]:
@@ -164,14 +162,14 @@ def early_word(options: Sequence[str], name: str, known: Sequence[str]) -> str |
     return next((option for option in options if option in known), None)
 
 
-def paths_at_home(values: Any, name: str = "") -> Any:
-    """The values of a parser, in place, with the home folder for `~` in every path."""
+def paths_at_home(values: Any, paths: Set[str], name: str = "") -> Any:
+    """The values of a parser, in place, with the home folder for `~` in every one of the paths."""
     if isinstance(values, Namespace | dict):
         for key, value in [*(vars(values) if isinstance(values, Namespace) else values).items()]:
-            values[key] = paths_at_home(value, str(key))
+            values[key] = paths_at_home(value, paths, str(key))
     elif isinstance(values, list):
-        return [paths_at_home(value, name) for value in values]
-    elif isinstance(values, str) and name in PATHS:
+        return [paths_at_home(value, paths, name) for value in values]
+    elif isinstance(values, str) and name in paths:
         return at_home(values)
     return values
 

@@ -26,6 +26,10 @@ class Holds(StrEnum):
     BOX = "four numbers"
 
 
+_GIVEN = (Holds.TEXT, Holds.PICTURE, Holds.TWO_PICTURES)
+"""What a field of an input may hold."""
+
+
 @dataclass(frozen=True)
 class Field:
     """Something that a task reads from each row or input.
@@ -36,7 +40,7 @@ class Field:
         holds: what kind of thing it is.
         optional: whether rows and inputs may lack it.
         also: other names that it is given by.
-        parts: columns that together may stand in its place.
+        parts: the two columns that together may stand in the place of two pictures.
         target: whether it is what training learns to predict, so that an input has none.
     """
 
@@ -47,6 +51,12 @@ class Field:
     also: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     target: bool = False
+
+    def __post_init__(self) -> None:
+        if wrong := [name for name in (*self.names, *self.parts) if not name.isidentifier()]:
+            raise ValueError(f"{wrong[0]!r} is no name of a field: take letters, digits and underscores")
+        if len(self.parts) != 2 * (self.holds is Holds.TWO_PICTURES):
+            raise ValueError(f"the field {self.name}: two pictures have two parts, a name each, others none")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,6 +119,7 @@ class TaskSpec:
         task: the `xfm.tasks.base.Task` that fine-tunes it.
         values: likewise, where labels are values (`--regression`).
         pipeline: the `xfm.inference.base.Pipeline` that answers.
+        gallery: whether that searches in a gallery, as an `xfm.inference.retrieval.Retrieval` does.
     """
 
     name: str
@@ -127,17 +138,41 @@ class TaskSpec:
     task: str = ""
     values: str = ""
     pipeline: str = "xfm.inference.classifiers:Classification"
+    gallery: bool = False
 
     def __post_init__(self) -> None:
         several = (self.fields, self.also, self.asked, self.encoders, self.settings, self.uses)
         if any(not isinstance(one, tuple) for one in several):
             raise ValueError(f"{self.name}: fields, names, encoders, settings and uses are tuples")
+        if wrong := [one for one in (*self.fields, *self.asked) if not isinstance(one, Field)]:
+            raise ValueError(f"{self.name}: {wrong[0]!r} is no Field")
         if wrong := [name for name in self.names if not _NAME.fullmatch(name)]:
             raise ValueError(f"{wrong[0]!r} is no name of a task: take lower-case letters, digits and dashes")
         if unknown := [one for one in self.encoders if one not in ("language", "vision", "fusion")]:
             raise ValueError(f"{self.name}: there is no encoder {unknown[0]}")
+        self._check_fields()
         if bool(self.head) != bool(self.task):
             raise ValueError(f"{self.name}: what is fine-tuned has a head and a task, both or none")
+
+    def _check_fields(self) -> None:
+        """Refuse what neither tables nor pipelines could read.
+
+        Raises:
+            ValueError: names the field.
+        """
+        for fields in (self.fields, self.inputs):
+            names = [name for one in fields for name in (*one.names, *one.parts)]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(
+                    f"{self.name}: there are two fields {twice[0]}; give one of them another name"
+                )
+        if not self.inputs:
+            raise ValueError(f"{self.name}: an input has no field; give fields that are no targets")
+        if wrong := [one for one in self.inputs if one.holds not in _GIVEN]:
+            raise ValueError(
+                f"{self.name}: an input cannot have {wrong[0].holds}, which the field {wrong[0].name} holds: "
+                f"it has {', '.join(_GIVEN)}; make the field a target, or say in asked what an input has"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -163,6 +198,11 @@ class TaskSpec:
     def has_pictures(self) -> bool:
         """Whether rows have pictures."""
         return any(one.holds in (Holds.PICTURE, Holds.TWO_PICTURES) for one in self.fields)
+
+    @property
+    def draws(self) -> bool:
+        """Whether an answer is a box, which can be drawn on the picture."""
+        return any(one.holds is Holds.BOX for one in self.fields)
 
     @property
     def paired(self) -> bool:
@@ -205,6 +245,12 @@ class TaskSpec:
 
 
 def load_named(reference: str) -> Any:
-    """What `module:name` names."""
+    """What `module:name` names.
+
+    Raises:
+        UserError: the module has nothing of that name.
+    """
     module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
+    if not hasattr(found := import_module(module), name):
+        raise UserError(f"{module} has no {name}, which the TaskSpec of a task names; mend it there")
+    return getattr(found, name)

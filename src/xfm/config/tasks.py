@@ -94,6 +94,7 @@ RETRIEVAL = TaskSpec(
     head=f"{_HEADS}:Retriever",
     task="xfm.tasks.retrieval:RetrievalTask",
     pipeline=f"{_INFERENCE}.gallery:Retrieval",
+    gallery=True,
 )
 VQA = TaskSpec(
     "vqa",
@@ -176,7 +177,8 @@ MATCHING = TaskSpec(
     pipeline=f"{_INFERENCE}.matching:ImageTextMatching",
 )
 
-_known: dict[str, TaskSpec] = {}
+_OWN = tuple(found for found in globals().values() if isinstance(found, TaskSpec))
+_known = {name: spec for spec in _OWN for name in spec.names}
 _asked: set[str] = set()
 
 
@@ -190,17 +192,16 @@ def register_task(spec: TaskSpec) -> TaskSpec:
         The same.
 
     Raises:
-        ValueError: another task has one of its names.
+        ValueError: another task has one of its names, or it could not work (see `check_task`).
     """
+    from xfm.config.task_checks import check_task
+
+    check_task(spec, _OWN)
     for name in spec.names:
         if _known.get(name, spec) != spec:
             raise ValueError(f"there is a task {name} already; choose another name")
     _known.update(dict.fromkeys(spec.names, spec))
     return spec
-
-
-for _one in [found for found in globals().values() if isinstance(found, TaskSpec)]:
-    register_task(_one)
 
 
 def task_spec(name: str) -> TaskSpec:
@@ -230,7 +231,7 @@ def task_names(tunable: bool = False) -> list[str]:
 
 
 def _ask_packages() -> None:
-    """Register the tasks of installed packages, once; one that cannot be loaded is a warning."""
+    """Register the tasks of installed packages, once; one that cannot be used is a warning."""
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):
@@ -240,4 +241,6 @@ def _ask_packages() -> None:
         try:
             register_task(point.load())
         except (Exception, SystemExit) as error:  # other people's code may not cost the command
-            warnings.warn(f"the task {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=3)
+            package = point.dist.name if point.dist else point.module
+            said = f"{package}: the task {point.name} ({point.value}) is left out, it cannot be used: {error}"
+            warnings.warn(said, stacklevel=3)

@@ -1,10 +1,9 @@
 """Which settings a task reads: another one is refused, so that nobody believes that it did something."""
 
-from dataclasses import fields
 from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.image import ImageTrainingConfig
+from xfm.config.task_checks import chosen_settings
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 from xfm.errors import UserError
@@ -15,8 +14,7 @@ _DEFAULTS = FinetuneConfig()
 def special_settings() -> tuple[str, ...]:
     """The settings that not every task reads, groups such as `image` by their fields."""
     specs = task_specs(tunable=True)
-    named = [name for spec in specs for name in spec.settings if name != "image"]
-    named += [f"image.{field.name}" for field in fields(ImageTrainingConfig)]
+    named = [*chosen_settings(specs)]
     named += [f"tune.{encoder}" for spec in specs for encoder in spec.encoders]
     return tuple(dict.fromkeys([*named, "max_tokens", "regression"]))
 

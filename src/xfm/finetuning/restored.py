@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.task import TaskConfig
-from xfm.config.tasks import VQA
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import TableRow
-from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError, excerpt
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import LONGEST, fitting_length, text_limit
@@ -18,10 +16,8 @@ from xfm.finetuning.usable import few, first_places, readable_rows
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.cases import CellMeaning
-from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
-from xfm.tasks.vqa import VqaTask
 
 
 def task_of(base: Pretrained, path: Path) -> TaskConfig:
@@ -36,7 +32,7 @@ def task_of(base: Pretrained, path: Path) -> TaskConfig:
             "evaluate it on the embedded data, with --world in place of --test"
         )
     told = base.task.task
-    if told.kind == VQA.name and not told.answers:
+    if told.spec.reads("max_answers") and not told.answers:
         raise UserError(f"{path} has no list of answers to rank; fine-tune it on questions of your own first")
     return told
 
@@ -125,23 +121,16 @@ class NewRows:
         Raises:
             UserError: these are all rows.
         """
-        if isinstance(task, ClassTask):
-            known, what = set(task.labels.names), "label"
-            said = [[task.class_of(row)] for _, row in self.table]
-        elif isinstance(task, VqaTask):
-            known, what = set(task.answers.answers), "answer"
-            said = [
-                [normalise_caption(one) for one, _ in row.votes or ((row.answer, 1),)]
-                for _, row in self.table
-            ]
-        else:
+        if not (known := set(task.known)):
             return {}
         found: dict[str, list[str]] = {}
-        for (row, _), own in zip(self.table, said, strict=True):
-            if not known & set(own):
-                found.setdefault(own[0], []).append(row.place)
+        for row, typed in self.table:
+            said = task.truths(typed)
+            if not known & set(said):
+                found.setdefault(said[0], []).append(row.place)
         if sum(map(len, found.values())) == len(self.table):
             row = self.table[0][0]
+            what = next(field.name for field in task.spec.fields if field.target)
             raise UserError(
                 f'{row.file}: the column "{row.names.get(what, what)}" has no {what} that the model knows; '
                 f"it has {few(map(excerpt, found))}, and the model knows "

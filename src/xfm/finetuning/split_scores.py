@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from xfm.finetuning.compare import calibration_of
 from xfm.metrics.calibration import CALIBRATION
 from xfm.reports.results import PartResult
+from xfm.reports.scores import floors_of
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 
 Metrics = Mapping[str, float]
@@ -32,18 +33,12 @@ def add_scores(
     """
     seed, counts = task.settings.seed, task.counts(rows)
     chance = task.chance(rows, seed)
-    baselines = constant_metrics(task, rows) | dict(others)
+    baselines = task.constant_scores(rows) | dict(others)
     for metric, value in task.metrics(rows, predictions).items():
         if only and metric not in only:
             continue
-        floors = {name: metrics[metric] for name, metrics in baselines.items() if metric in metrics}
         n = counts.get(metric, len(rows))
-        result.add(f"{place}/{metric}", value, chance.get(metric, 0.0), n, seed, floors)
+        result.add(f"{place}/{metric}", value, chance.get(metric), n, seed, floors_of(metric, baselines))
     if not only and (found := calibration_of(task, rows, predictions)):
         # Its chance is that of giving every row the shares of the classes: as right as it is sure.
         result.add(f"{place}/{CALIBRATION}", found.error, 0.0, found.n, seed)
-
-
-def constant_metrics(task: Task[Row, BatchT, Prediction], rows: Sequence[Row]) -> dict[str, Metrics]:
-    """The metrics of the guesses that training rows suggest whatever the input, by their names."""
-    return {name: task.metrics(rows, guessed) for name, guessed in task.constants(rows).items()}

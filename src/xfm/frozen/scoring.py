@@ -22,10 +22,11 @@ from xfm.frozen.neighbours import nearest_neighbours
 from xfm.frozen.save import check_savable, save_probe
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
-from xfm.metrics.classes import TOP
 from xfm.metrics.classification import (
+    TOP,
     Array,
     accuracy,
+    chance_of_classes,
     majority_accuracy,
     mean_class_accuracy,
     most_frequent,
@@ -283,18 +284,16 @@ def class_scores(
     places = {label: place for place, label in enumerate(classes.tolist())}
     targets = np.array([places.get(label, -1) for label in labels.tolist()])
     predicted = classes[scores.argmax(axis=1)]
-    usual = most_frequent(labels if seen is None else seen)
+    usual = most_frequent(labels if seen is None else seen).repeat(len(labels))
     values = {
-        "accuracy": (accuracy(predicted, labels), 1, majority_accuracy(labels, seen)),
-        "mean_per_class": (
-            mean_class_accuracy(predicted, labels),
-            1,
-            mean_class_accuracy(usual.repeat(len(labels)), labels),
-        ),
+        "accuracy": (accuracy(predicted, labels), majority_accuracy(labels, seen)),
+        "mean_per_class": (mean_class_accuracy(predicted, labels), mean_class_accuracy(usual, labels)),
     }
     if order and len(classes) > TOP:
-        values["top5"] = (top_k_accuracy(scores, targets, TOP), TOP, majority_accuracy(labels, seen, TOP))
+        values["top5"] = (top_k_accuracy(scores, targets, TOP), majority_accuracy(labels, seen, TOP))
     return {
-        f"{TASK}/test/{method}_{name}": Score(value, guesses / len(classes), baseline, len(labels), seed)
-        for name, (value, guesses, baseline) in values.items()
+        f"{TASK}/test/{method}_{name}": Score(
+            value, chance_of_classes(len(classes))[name], baseline, len(labels), seed
+        )
+        for name, (value, baseline) in values.items()
     }

@@ -1,4 +1,4 @@
-"""Metrics of predicted classes by name, and what guessing at random scores."""
+"""Metrics of predicted classes by name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.metrics.classification import (
+    TOP,
     area_under_roc,
     confusion_matrix,
     listed_accuracy,
@@ -14,9 +15,6 @@ from xfm.metrics.classification import (
     matthews,
     share,
 )
-
-TOP = 5
-"""Classes that top-5 accuracy looks at; it is reported where there are more."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,3 @@ def class_metrics(
 def class_hits(truth: Sequence[str], predicted: Sequence[Choice]) -> NDArray[np.float64]:
     """[R] 1 where the class is right, else 0: their mean is the accuracy."""
     return np.array([float(true == one.label) for true, one in zip(truth, predicted, strict=True)])
-
-
-def class_chance(classes: int) -> dict[str, float]:
-    """The accuracies that guessing one of so many classes at random is expected to have."""
-    return {"accuracy": 1 / classes, "top5": TOP / classes}

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+TOP = 5
+"""Classes that top-5 accuracy looks at; it is reported where there are more."""
 
 
 def accuracy(predictions: Array, targets: Array) -> float:
@@ -52,6 +54,11 @@ def majority_accuracy(targets: Array, seen: Array | None = None, count: int = 1)
     """
     usual = most_frequent(targets if seen is None else seen, count)
     return float(np.isin(np.asarray(targets), usual).mean())
+
+
+def chance_of_classes(count: int) -> dict[str, float]:
+    """What classes drawn uniformly from `count` of them are expected to score, by metric."""
+    return {"accuracy": 1 / count, "mean_per_class": 1 / count, "top5": min(TOP, count) / count}
 
 
 def top_k_accuracy(scores: Array, targets: Array, k: int) -> float:

@@ -8,14 +8,9 @@ Scores = Mapping[str, float]
 
 
 def mean_scores(scored: Sequence[Scores]) -> dict[str, float]:
-    """The mean of each metric, such as of random guesses: chance. Nothing of nothing."""
-    return {name: float(np.mean(values)) for name, values in _by_metric(scored).items()}
-
-
-def best_scores(scored: Sequence[Scores]) -> dict[str, float]:
-    """The best of each metric, such as of constant guesses: a baseline. Nothing of nothing."""
-    return {name: max(values) for name, values in _by_metric(scored).items()}
-
-
-def _by_metric(scored: Sequence[Scores]) -> dict[str, list[float]]:
-    return {name: [one[name] for one in scored] for name in (scored[0] if scored else ())}
+    """The mean of each metric over those that have it, such as of random guesses: chance."""
+    values: dict[str, list[float]] = {}
+    for one in scored:
+        for name, value in one.items():
+            values.setdefault(name, []).append(value)
+    return {name: float(np.mean(found)) for name, found in values.items()}

@@ -1,14 +1,14 @@
 """Numbers as people read them."""
 
 
-def percent(value: float, digits: int = 1) -> str:
-    """0.1234 -> 12.3 %."""
-    return f"{100 * value:.{digits}f} %"
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.1234 -> 12.3 %, and None -> -."""
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
 
 
-def rough(value: float) -> str:
-    """0.2081 -> 21 %, and 0.001 -> 0.1 %."""
-    return percent(value, 0 if value >= 0.1 else 1)
+def rough(value: float | None) -> str:
+    """0.2081 -> 21 %, 0.001 -> 0.1 %, and None -> not defined."""
+    return "not defined" if value is None else percent(value, 0 if value >= 0.1 else 1)
 
 
 def points(value: float) -> str:

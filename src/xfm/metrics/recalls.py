@@ -105,6 +105,10 @@ class RetrievalResult:
     chances: dict[str, float]
     gain: Interval
 
+    def chance(self, recall: str) -> float:
+        """The chance of a recall, whatever ranks it: the candidates stay the same."""
+        return self.chances["_".join(recall.split("_")[:2])]
+
 
 def summarise(
     text: Ranks, image: Ranks, positives: csr_array, resamples: int = 2000, seed: int = 0

@@ -19,7 +19,7 @@ class ScoreLine:
         task, split, metric: in words.
         score: the numbers.
         low, high: 95 % interval of the value, None where it is not known.
-        gain: value minus the better of chance and baseline.
+        gain: value minus the better of chance and baseline; None where neither is there.
         is_difference: whether the value is a difference of two shares, in points.
         verdict: `up` or `down` where the interval lies above or below that, else `level`.
         baselines: every baseline by name.
@@ -32,7 +32,7 @@ class ScoreLine:
     score: Score
     low: float | None
     high: float | None
-    gain: float
+    gain: float | None
     is_difference: bool
     verdict: str
     baselines: dict[str, float]
@@ -43,10 +43,12 @@ def line_of(
 ) -> ScoreLine:
     """The row of a score in the table; `baselines` are its own by name, the interval may be known better."""
     score = scores[key]
-    floor = max(score.chance, score.chance if score.baseline is None else score.baseline)
+    floor = max((one for one in (score.chance, score.baseline) if one is not None), default=None)
     ends = interval or interval_of(key, scores)
     low, high = ends or (None, None)
-    verdict = "level" if ends is None else "up" if ends[0] > floor else "down" if ends[1] < floor else "level"
+    verdict = "level"
+    if ends is not None and floor is not None:
+        verdict = "up" if ends[0] > floor else "down" if ends[1] < floor else "level"
     return ScoreLine(
         key,
         group_of(key).title,
@@ -55,7 +57,7 @@ def line_of(
         score,
         low,
         high,
-        score.value - floor,
+        None if floor is None else score.value - floor,
         is_difference(key),
         verdict,
         baselines,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from xfm.reports.scores import Score
+from xfm.reports.scores import Score, best_of
 
 
 @dataclass
@@ -30,13 +30,13 @@ class PartResult:
         self,
         key: str,
         value: float,
-        chance: float,
+        chance: float | None,
         n: int,
         seed: int,
         baselines: dict[str, float] | None = None,
     ) -> None:
         """Record a score; the best of the named baselines becomes its baseline."""
-        best = max(baselines.values()) if baselines else None
-        self.scores[key] = Score(float(value), float(chance), None if best is None else float(best), n, seed)
+        chance = None if chance is None else float(chance)
+        self.scores[key] = Score(float(value), chance, best_of(baselines or {}), n, seed)
         if baselines:
             self.baselines[key] = {name: float(number) for name, number in baselines.items()}

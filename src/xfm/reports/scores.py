@@ -41,6 +41,7 @@ class Score:
         chance: what guessing at random scores. Classes, answers and tokens are drawn uniformly from all that
             may be given, boxes and captions from those of the training rows, and a retrieval's order is
             random; exact where a formula is known, else the mean of some guesses. It is 0 for a difference.
+            None where nothing can be guessed.
         baseline: the best of all that was tried and does not understand what it is given: constant guesses
             (the most frequent class or answer of the training rows, one box for all; of the scored rows
             where there are no others), the same training without one modality, shallow methods such as raw
@@ -50,10 +51,20 @@ class Score:
     """
 
     value: float
-    chance: float
+    chance: float | None
     baseline: float | None
     n: int
     seed: int
+
+
+def floors_of(metric: str, found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """A metric of all baselines that have it, by their names."""
+    return {name: metrics[metric] for name, metrics in found.items() if metric in metrics}
+
+
+def best_of(floors: Mapping[str, float]) -> float | None:
+    """The baseline of a score: the best of those that were tried, None where none was."""
+    return max(map(float, floors.values()), default=None)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -14,12 +14,12 @@ def summary(scores: Mapping[str, Score]) -> str:
 
 def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
     """A table of some of the scores."""
-    rows = [("", "score", "chance", "baseline", "n")]
+    rows: list[tuple[str, ...]] = [("", "score", "chance", "baseline", "n")]
     for key in keys:
         score = scores[key]
-        baseline = "-" if score.baseline is None else percent(score.baseline)
         name = f"{group_of(key).title}: {metric_name(key)}"
-        rows.append((name, percent(score.value), percent(score.chance), baseline, f"{score.n:,}"))
+        shares = [percent(one) for one in (score.value, score.chance, score.baseline)]
+        rows.append((name, *shares, f"{score.n:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
@@ -34,6 +34,6 @@ def score_table(scores: Mapping[str, Score]) -> str:
     width = max(len(key) for key in scores)
     lines = [f"{'':<{width}}  {'score':>7}  {'baseline':>8}  {'chance':>7}  {'n':>6}"]
     for key, score in scores.items():
-        floor = "-" if score.baseline is None else f"{score.baseline:.2%}"
-        lines.append(f"{key:<{width}}  {score.value:>7.2%}  {floor:>8}  {score.chance:>7.2%}  {score.n:>6}")
+        floor, chance = ("-" if one is None else f"{one:.2%}" for one in (score.baseline, score.chance))
+        lines.append(f"{key:<{width}}  {score.value:>7.2%}  {floor:>8}  {chance:>7}  {score.n:>6}")
     return "\n".join(lines)

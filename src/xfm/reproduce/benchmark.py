@@ -7,7 +7,8 @@ from typing import Any
 
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.corpus import Corpus
-from xfm.reproduce.score.rules import Metrics, Scorer
+from xfm.reproduce.score.rules import Metrics
+from xfm.tasks.base import Scorer
 
 Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
 """Folder, split, rows and predictions -> the file for the benchmark's server."""
@@ -24,7 +25,7 @@ class Benchmark:
         marker: file or folder below the data folder by which it is known to be there.
         layout: what belongs where below the data folder, for people.
         read: its rows from the data folder.
-        score: metrics of predictions.
+        score: metrics of predictions; None for those of pictures and texts that are ranked together.
         summary: further splits made of the others, such as MNLI's mean.
         submit: writes the file for its server; None where there is no server.
         submits_all: the file has the form that the official scorer reads, so that it is written for the
@@ -40,7 +41,7 @@ class Benchmark:
     marker: Callable[[Path], Path | None]
     layout: str
     read: Callable[[Path], Corpus[Any]]
-    score: Scorer
+    score: Scorer | None
     summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
     submit: Submit | None = None
     submits_all: bool = False

@@ -94,10 +94,6 @@ _FINE_TUNED = (Protocol.FINE_TUNED,)
 _COCO = "coco/dataset_coco.json, coco/train2014/, coco/val2014/"
 
 
-def _no_score(rows: Sequence[Any], predictions: Sequence[Any]) -> Metrics:
-    raise TypeError("retrieval is scored from all pictures and texts together")
-
-
 _WITH_TEXTS = [
     Benchmark(
         "vqa",
@@ -146,7 +142,7 @@ _WITH_TEXTS = [
         at("flickr30k/dataset_flickr30k.json"),
         "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
         lambda data: read_flickr30k(data / "flickr30k"),
-        _no_score,
+        score=None,
     ),
     Benchmark(
         "coco",
@@ -155,7 +151,7 @@ _WITH_TEXTS = [
         at("coco/dataset_coco.json"),
         _COCO,
         lambda data: read_coco(data / "coco"),
-        _no_score,
+        score=None,
     ),
     Benchmark(
         "coco-captions",

@@ -5,8 +5,6 @@ from dataclasses import replace
 from itertools import compress
 from typing import Any
 
-import numpy as np
-
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import normalise_caption
@@ -15,7 +13,7 @@ from xfm.finetuning.plan import task_settings
 from xfm.finetuning.restored import restored
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base
-from xfm.metrics.guesses import best_scores, mean_scores
+from xfm.reports.scores import best_of, floors_of
 from xfm.reports.stored import METRICS
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
@@ -29,9 +27,6 @@ from xfm.tasks.splits import SplitRows
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.distributed import pick_device
 from xfm.training.pretrain import MODEL_FOLDER
-
-GUESSES = 5
-"""Random guesses whose mean score is chance."""
 
 
 def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Setting) -> Found:
@@ -47,7 +42,8 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
     found = Found(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
     if isinstance(task, CaptioningTask):
         task.writing = setting.recipe.writing
-    if isinstance(task, RetrievalTask):
+    if benchmark.score is None:
+        assert isinstance(task, RetrievalTask), "only retrieval ranks"
         return evaluate_retrieval(task, corpus, setting, found)
     submit = benchmark.submit
     for split, rows in corpus.scored.items():
@@ -115,13 +111,13 @@ def _score(
     predictions: Sequence[Any],
 ) -> None:
     """Metrics of a split, and of random and constant guesses beside them."""
-    rng = np.random.default_rng(task.settings.seed)
-    guesses = [task.guess(rows, rng) for _ in range(GUESSES)]
-    score = benchmark.score_guesses or benchmark.score
-    random = [score(rows, guess) for guess in guesses if guess is not None]
-    constant = [score(rows, guess) for guess in task.constants(rows).values()]
+    assert benchmark.score is not None, "ranks are scored elsewhere"
+    of_guesses = benchmark.score_guesses or benchmark.score
+    constant = task.constant_scores(rows, of_guesses)
     found.splits[split], found.rows[split] = benchmark.score(rows, predictions), len(rows)
-    found.chance[split], found.baseline[split] = mean_scores(random), best_scores(constant)
+    found.chance[split] = task.chance(rows, task.settings.seed, of_guesses)
+    best = {name: best_of(floors_of(name, constant)) for name in found.splits[split]}
+    found.baseline[split] = {name: value for name, value in best.items() if value is not None}
 
 
 def _predicted(task: AnyTask, rows: Sequence[Any], answers: Mapping[str, str]) -> list[Any]:

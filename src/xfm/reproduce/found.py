@@ -37,7 +37,7 @@ class Found:
         return {
             f"{prefix}/{split}/{name}": Score(
                 value,
-                self.chance.get(split, {}).get(name, 0.0),
+                self.chance.get(split, {}).get(name),
                 self.baseline.get(split, {}).get(name),
                 self.rows.get(split, 0),
                 seed,

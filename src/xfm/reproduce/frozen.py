@@ -82,8 +82,9 @@ def _classified(split: str, scores: Mapping[str, Score], methods: Mapping[str, s
         for method, prefix in methods.items():
             if name.startswith(method):
                 metric = prefix + name.removeprefix(method)
-                found.splits[split][metric], found.chance[split][metric] = score.value, score.chance
-                if score.baseline is not None:
-                    found.baseline[split][metric] = score.baseline
+                found.splits[split][metric] = score.value
+                for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
+                    if value is not None:
+                        floors[split][metric] = value
                 found.rows[split] = score.n
     return found

@@ -10,7 +10,6 @@ from typing import Any
 from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchmark
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
-from xfm.config.tasks import RETRIEVAL
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
 from xfm.files import model_folder, read_text
@@ -168,8 +167,8 @@ def _run(job: Job, setting: Setting) -> Found:
     corpus = job.benchmark.read(setting.data)
     if setting.smoke:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
-    retrieves = job.benchmark.kind == RETRIEVAL.name
-    zero_shot = evaluate_zero_shot_retrieval if retrieves else evaluate_zero_shot_pictures
+    ranked = job.benchmark.score is None
+    zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_zero_shot_pictures
     evaluations: Mapping[Protocol, Callable[[Benchmark, Any, Setting], Found]] = {
         Protocol.FINE_TUNED: evaluate_fine_tuned,
         Protocol.LINEAR: evaluate_linear,

@@ -78,6 +78,6 @@ def score_retrieval(
         for rule, suffix in suffixes.items()
     }
     found.splits["test"], found.rows["test"] = metrics, len(rows)
-    found.chance["test"] = {name: result.chances["_".join(name.split("_")[:2])] for name in metrics}
+    found.chance["test"] = {name: result.chance(name) for name in metrics}
     found.details |= {"captions": len(captions), "shortlist": setting.recipe.shortlist}
     return found

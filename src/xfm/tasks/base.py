@@ -36,6 +36,9 @@ from xfm.tasks.splits import SplitRows
 Row = TypeVar("Row")
 BatchT = TypeVar("BatchT", bound=TensorFields)
 Prediction = TypeVar("Prediction")
+Metrics = dict[str, float]
+Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
+"""Rows of a split and one prediction for each -> metrics by name."""
 DRAWS = 20
 """Random guesses of every row whose mean is chance."""
 
@@ -51,6 +54,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         primary: the metric that chooses between models; greater is better.
         hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
             nothing where there is no such baseline.
+        known: the labels or answers that it can give; empty where they are not limited to some.
         module: everything that is trained or used in prediction: the task's `TaskModel`.
 
     Args:
@@ -66,6 +70,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     spec: ClassVar[TaskSpec]
     primary: ClassVar[str]
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
+    known: Sequence[str] = ()
     module: Any
 
     def __init__(
@@ -249,19 +254,43 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def case(self, row: Row, prediction: Prediction) -> Case:
         """A row and its prediction in words."""
 
+    def truths(self, row: Row) -> Sequence[str]:
+        """Labels or answers, as `known` has them, of which each would be right for the row."""
+        return ()
+
     def guess(self, rows: Sequence[Row], rng: np.random.Generator) -> list[Prediction] | None:
-        """A random guess for every row: chance. None where chance is known otherwise, or not at all."""
+        """A random guess for every row. None where chance is known without, or is not defined."""
         return None
+
+    def known_chance(self, rows: Sequence[Row]) -> dict[str, float]:
+        """What guesses are expected to score, by metric, where a formula says so."""
+        return {}
 
     def constants(self, rows: Sequence[Row]) -> dict[str, list[Prediction]]:
         """Guesses that training rows suggest whatever the input, by name, such as the most frequent class."""
         return {}
 
-    def chance(self, rows: Sequence[Row], seed: int) -> dict[str, float]:
-        """What random guesses score, by metric: the mean over `DRAWS` of them."""
-        rng = np.random.default_rng(seed)
+    def chance(self, rows: Sequence[Row], seed: int, score: Scorer | None = None) -> dict[str, float]:
+        """Chance of every command (see `xfm.reports.scores.Score`), by metric.
+
+        Args:
+            rows: that are scored.
+            seed: of the guesses.
+            score: metrics of rows and predictions, where they are others than `metrics`.
+
+        Returns:
+            Where a formula is known, what it says, else the mean over `DRAWS` guesses; a metric for which
+            neither can be had is absent.
+        """
+        rng, score, known = np.random.default_rng(seed), score or self.metrics, self.known_chance(rows)
         guesses = (self.guess(rows, rng) for _ in range(DRAWS))
-        return mean_scores([self.metrics(rows, guessed) for guessed in guesses if guessed is not None])
+        means = mean_scores([score(rows, guessed) for guessed in guesses if guessed is not None])
+        return {name: known.get(name, value) for name, value in means.items()} or known
+
+    def constant_scores(self, rows: Sequence[Row], score: Scorer | None = None) -> dict[str, Metrics]:
+        """Metrics of `constants`, by their names; `score` as of `chance`."""
+        score = score or self.metrics
+        return {name: score(rows, guessed) for name, guessed in self.constants(rows).items()}
 
     def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
         """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""

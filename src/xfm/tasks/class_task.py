@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
-from xfm.metrics.classes import Choice, class_chance, class_hits, class_metrics
+from xfm.metrics.classes import Choice, class_hits, class_metrics
+from xfm.metrics.classification import chance_of_classes
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
@@ -95,6 +96,7 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[RowT], settings: TaskSettings
     ) -> None:
         self.labels = Labels(data.labels or self.usual)
+        self.known = self.labels.names
         super().__init__(pretrained, pictures, data, settings)
 
     def described(self, data: SplitRows[RowT], **more: Any) -> TaskConfig:
@@ -129,6 +131,10 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         """The row's class."""
         return label_name(row.label)
 
+    def truths(self, row: RowT) -> tuple[str, ...]:
+        """Its class."""
+        return (self.class_of(row),)
+
     def metrics(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> dict[str, float]:
         """Accuracy, mean F1 and more, see `class_metrics`."""
         return class_metrics([self.class_of(row) for row in rows], predictions, self.labels.names)
@@ -141,10 +147,9 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         """Classes drawn uniformly."""
         return self.labels.guess(len(rows), rng)
 
-    def chance(self, rows: Sequence[RowT], seed: int) -> dict[str, float]:
-        """What random guesses score; the accuracies exactly."""
-        exact = class_chance(len(self.labels.names))
-        return {name: exact.get(name, value) for name, value in super().chance(rows, seed).items()}
+    def known_chance(self, rows: Sequence[RowT]) -> dict[str, float]:
+        """The accuracies."""
+        return chance_of_classes(len(self.labels.names))
 
     def constants(self, rows: Sequence[RowT]) -> dict[str, list[Choice]]:
         """The most frequent class of the training rows."""

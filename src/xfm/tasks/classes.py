@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from xfm.errors import UserError
-from xfm.metrics.classes import TOP, Choice
+from xfm.metrics.classes import Choice
+from xfm.metrics.classification import TOP
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
     ) -> None:
         answers = data.answers or frequent_answers(data.train)
         self.answers = AnswerList(answers, pretrained.tokenizer).to(settings.device)
+        self.known = self.answers.answers
         super().__init__(pretrained, pictures, data, settings)
 
     def described(self, data: SplitRows[Question], **more: Any) -> TaskConfig:
@@ -99,6 +100,10 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def answer_list(cls, rows: Sequence[Question], limit: int) -> tuple[str, ...]:
         """The most frequent answers."""
         return tuple(frequent_answers(rows, limit))
+
+    def truths(self, row: Question) -> list[str]:
+        """The normalised answers of all people."""
+        return [normalise_caption(one) for one, _ in row.votes or ((row.answer, 1.0),)]
 
     def guess(self, rows: Sequence[Question], rng: np.random.Generator) -> list[str]:
         """Answers of the list drawn uniformly."""

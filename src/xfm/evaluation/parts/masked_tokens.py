@@ -7,7 +7,7 @@ import torch
 from xfm.evaluation.context import Context
 from xfm.evaluation.examples import MaskedExample, pick_examples, plain_examples
 from xfm.evaluation.masked_tokens import MaskedCaptions, mask_captions, predict_masked
-from xfm.metrics.classification import Array, accuracy, majority_accuracy
+from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
 from xfm.modeling.features import encode_images
 from xfm.reports.results import PartResult
 from xfm.tasks.rows import MaskedRow
@@ -46,7 +46,8 @@ def run_masked_tokens(context: Context) -> PartResult:
         for name, value in accuracies.items()
         if name != "right_image"
     }
-    chance, usual = 1 / tokenizer.vocab_size, {"most frequent token": majority_accuracy(targets)}
+    chance = chance_of_classes(tokenizer.vocab_size)["accuracy"]
+    usual = {"most frequent token": majority_accuracy(targets)}
     for name, value in accuracies.items():
         floors = usual | (others if name == "right_image" else {})
         result.add(f"masked_token/{split}/accuracy_{name}", value, chance, len(targets), config.seed, floors)

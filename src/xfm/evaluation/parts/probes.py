@@ -11,7 +11,7 @@ from xfm.evaluation.context import Context
 from xfm.frozen.features import LabelledFeatures, raw_pixels
 from xfm.frozen.linear_probe import fit_at
 from xfm.frozen.neighbours import nearest_neighbours
-from xfm.metrics.classification import Array, accuracy, majority_accuracy
+from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
 from xfm.modeling.features import image_features
 from xfm.modeling.xfm import XFM
 from xfm.reports.results import PartResult
@@ -82,7 +82,7 @@ def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, t
         source: accuracy(nearest_neighbours(*split, config.neighbours), split[1].labels)
         for source, split in splits.items()
     }
-    chance = 1 / len(np.unique(labels[:train]))
+    chance = chance_of_classes(len(np.unique(labels[:train])))["accuracy"]
     usual = {"most frequent class": majority_accuracy(labels[train:], labels[:train])}
     for metric, values in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
         value = values.pop("model")

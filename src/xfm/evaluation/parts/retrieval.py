@@ -42,8 +42,8 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
     found = summarise(text.ranks, image.ranks, positives, config.bootstrap, seed)
     counts = {"text": len(images), "image": len(rows)}
     for name, value in found.recalls.items():
-        direction, chance = name.split("_")[0], found.chances["_".join(name.split("_")[:2])]
-        result.add(f"retrieval/{split}/{name}", value, chance, counts[direction], seed)
+        n = counts[name.split("_")[0]]
+        result.add(f"retrieval/{split}/{name}", value, found.chance(name), n, seed)
     pooled = sum(counts.values())
     for name, value in (("", found.gain.value), ("_low", found.gain.low), ("_high", found.gain.high)):
         result.add(f"retrieval/{split}/rerank_gain{name}", value, 0.0, pooled, seed)

@@ -7,11 +7,11 @@ import numpy as np
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import linear_labels
 from xfm.finetuning.session import AnyTask
-from xfm.finetuning.split_scores import constant_metrics
 from xfm.frozen.features import LabelledFeatures
 from xfm.metrics.classification import Array, accuracy
 from xfm.modeling.features import text_features
 from xfm.reports.results import PartResult
+from xfm.reports.scores import floors_of
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import tokenize_rows
@@ -22,9 +22,9 @@ def add_probe_score(
 ) -> None:
     """`probe_accuracy` of a linear probe on the frozen token 0, with chance and baselines as of the task."""
     seed, train = task.settings.seed, task.train_rows
-    floors = {name: metrics["accuracy"] for name, metrics in constant_metrics(task, rows).items()}
+    floors = floors_of("accuracy", task.constant_scores(rows))
     floors |= {name: _probe(context, train, rows, blanked) for blanked, name in task.single(train).items()}
-    value, chance = _probe(context, train, rows, Blanked.NOTHING), task.chance(rows, seed)["accuracy"]
+    value, chance = _probe(context, train, rows, Blanked.NOTHING), task.chance(rows, seed).get("accuracy")
     result.add(f"{place}/probe_accuracy", value, chance, len(rows), seed, floors)
 
 

@@ -23,12 +23,12 @@ from xfm.evaluation.parts.text_pairs import add_probe_score
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.saved import save_tuned
 from xfm.finetuning.session import AnyTask
-from xfm.finetuning.split_scores import add_scores, constant_metrics
+from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.tuning_run import TuningRun, tune
 from xfm.metrics.boxes import paired_iou
 from xfm.metrics.classes import Choice
 from xfm.reports.results import PartResult
-from xfm.reports.scores import SPLITS
+from xfm.reports.scores import SPLITS, floors_of
 from xfm.tasks.base import Blanked
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
@@ -74,13 +74,13 @@ def _add_zero_shot(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
 ) -> None:
     """The same metrics of the pre-trained heads, before any fine-tuning."""
-    seed, constant = task.settings.seed, constant_metrics(task, rows)
+    seed, constant = task.settings.seed, task.constant_scores(rows)
     chance = task.chance(rows, seed)
     data = SplitRows(task.train_rows)
     untuned = type(task)(context.pretrained, context.pictures, data, task.settings)
     for metric, value in untuned.metrics(rows, untuned.predict(rows)).items():
-        floors = {name: metrics[metric] for name, metrics in constant.items()}
-        result.add(f"{place}/{metric}_zero_shot", value, chance[metric], len(rows), seed, floors)
+        floors = floors_of(metric, constant)
+        result.add(f"{place}/{metric}_zero_shot", value, chance.get(metric), len(rows), seed, floors)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.metrics.classes import TOP, Choice
-from xfm.metrics.classification import pearson
+from xfm.metrics.classes import Choice
+from xfm.metrics.classification import TOP, pearson
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import Labels
 

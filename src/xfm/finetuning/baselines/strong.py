@@ -11,20 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from xfm.config.tasks import (
-    CAPTIONING,
-    GROUNDING,
-    IMAGE_CLASSIFICATION,
-    IMAGE_TEXT_CLASSIFICATION,
-    REASONING,
-    RETRIEVAL,
-    TEXT_CLASSIFICATION,
-    VQA,
-)
+from xfm.config.tasks import CAPTIONING, GROUNDING, RETRIEVAL, VQA
 from xfm.finetuning.baselines import others, pictures, texts
 from xfm.finetuning.baselines.material import BaselinePredictions, Material, TooSlow
 from xfm.tasks.base import Task
-from xfm.tasks.text_regression import TextRegressionTask
+from xfm.tasks.class_task import ClassTask
 
 Make = Callable[[Material], BaselinePredictions]
 _BOTH: Mapping[str, Make] = {
@@ -32,16 +23,15 @@ _BOTH: Mapping[str, Make] = {
     "pictures only: linear probe of the frozen features": pictures.probe,
     "TF-IDF beside frozen features + logistic regression": pictures.both,
 }
-BASELINES: Mapping[str, Mapping[str, Make]] = MappingProxyType(
+_TEXTS: Mapping[str, Make] = {"TF-IDF + logistic regression": texts.linear_texts}
+_PICTURES: Mapping[str, Make] = {
+    "linear probe of the frozen features": pictures.probe,
+    "k-NN of the frozen features": pictures.neighbours,
+    "pixels + logistic regression": pictures.pixels,
+}
+_VALUES: Mapping[str, Make] = {"TF-IDF + ridge regression": texts.linear_texts}
+_OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
     {
-        TEXT_CLASSIFICATION.name: {"TF-IDF + logistic regression": texts.linear_texts},
-        IMAGE_CLASSIFICATION.name: {
-            "linear probe of the frozen features": pictures.probe,
-            "k-NN of the frozen features": pictures.neighbours,
-            "pixels + logistic regression": pictures.pixels,
-        },
-        IMAGE_TEXT_CLASSIFICATION.name: _BOTH,
-        REASONING.name: _BOTH,
         VQA.name: {
             "answer of the nearest training question": others.answer_of_question,
             "question only: TF-IDF + logistic regression": others.question_only,
@@ -55,7 +45,6 @@ BASELINES: Mapping[str, Mapping[str, Make]] = MappingProxyType(
         CAPTIONING.name: {"caption of the nearest training picture": others.caption_of_neighbour},
     }
 )
-_VALUES: Mapping[str, Make] = {"TF-IDF + ridge regression": texts.linear_texts}
 
 
 @dataclass(frozen=True)
@@ -77,6 +66,16 @@ class BaselineResult:
     note: str = ""
 
 
+def baselines_of(task: Task[Any, Any, Any]) -> Mapping[str, Make]:
+    """The baselines of a task by name: those of classes and values follow from what its rows have."""
+    spec = task.spec
+    if not spec.classes:
+        return _OTHERS.get(spec.name, {})
+    if not isinstance(task, ClassTask):
+        return {} if spec.has_pictures else _VALUES
+    return _PICTURES if not spec.has_texts else _BOTH if spec.has_pictures else _TEXTS
+
+
 def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, BaselineResult], dict[str, str]]:
     """Baselines of the task by name, and why others are missing, by name.
 
@@ -87,8 +86,7 @@ def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, Base
     made: dict[str, BaselineResult] = {}
     missing: dict[str, str] = {}
     task = material.task
-    wanted = _VALUES if isinstance(task, TextRegressionTask) else BASELINES.get(task.spec.name, {})
-    for name, make in wanted.items():
+    for name, make in baselines_of(task).items():
         began = time.perf_counter()
         try:
             encoded = "_seen" in vars(material)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from xfm.config.task_spec import Holds
 from xfm.errors import UserError
 from xfm.files import writing
 from xfm.inference.base import Pipeline
@@ -76,7 +77,8 @@ def claim(draw: Path, answers: str, about: str) -> None:
 def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
     """Write the row's picture with its box, under the row's number."""
     assert isinstance(row.given, Mapping)
-    drawn = draw_boxes(original_picture(row.given["image"], pipe.engine.urls), [answer])
+    shown = next(field.name for field in pipe.spec.inputs if field.holds is Holds.PICTURE)
+    drawn = draw_boxes(original_picture(row.given[shown], pipe.engine.urls), [answer])
     path = folder / f"{row.number}.jpg"
     with writing(path, "and run the same command again"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,12 +10,13 @@ from xfm.config.task_spec import Field, Holds, TaskSpec
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from jsonargparse import Namespace
 
+    from xfm.config.spelling import Parser
     from xfm.inference.predict.reading import Reading, RowSource
 
 
-def add_inputs(task: TaskSpec | None, parser: "ArgumentParser") -> None:
+def add_inputs(task: TaskSpec | None, parser: "Parser") -> None:
     """`--input`, and the fields of one input of the task by their names."""
     parser.add_argument(
         "--input",
@@ -25,6 +26,8 @@ def add_inputs(task: TaskSpec | None, parser: "ArgumentParser") -> None:
         "JSON lines, or lines of text or paths of pictures where one is a whole input",
     )
     for field in task.inputs if task else ():
+        if field.holds is not Holds.TEXT:
+            parser.paths |= {field.name, *field.parts}
         holds = Holds.PICTURE if field.parts else field.holds
         needed = ", may be missing" if field.optional else ""
         for name in field.parts or field.names:

@@ -14,7 +14,6 @@ from xfm.data.left_out import LeftOut
 from xfm.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.gallery import Gallery, Retrieval
-from xfm.inference.matching import Grounding
 from xfm.inference.predict.answering import answered_rows, claim
 from xfm.inference.predict.direct import OneRow
 from xfm.inference.predict.output import (
@@ -98,7 +97,7 @@ def predict(
     options = pipe.spec.options() if options is None else options
     if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
-    if draw is not None and not isinstance(pipe, Grounding):
+    if draw is not None and not pipe.spec.draws:
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
     files = (
         rows.files if isinstance(rows, OneRow) else [] if isinstance(source, RowSource) else [Path(source)]

@@ -1,13 +1,13 @@
 """From the predictions of a task to the official metrics of a benchmark."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from xfm.metrics.captions import WordCutter, caption_scores
-from xfm.metrics.classes import TOP, Choice
+from xfm.metrics.classes import Choice
 from xfm.metrics.classification import (
+    TOP,
     accuracy,
     area_under_roc,
     listed_accuracy,
@@ -18,6 +18,7 @@ from xfm.metrics.consistency import consistency
 from xfm.metrics.vqa import vqa_score
 from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.score.glue import glue_metrics
+from xfm.tasks.base import Scorer
 from xfm.tasks.class_task import label_name
 from xfm.tasks.rows import (
     Described,
@@ -30,8 +31,6 @@ from xfm.tasks.rows import (
 from xfm.tasks.vqa import kind_key
 
 Metrics = dict[str, float]
-Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
-"""Rows of a split and one prediction for each -> metrics by name."""
 _VOTES = 10
 
 
