@@ -16,8 +16,6 @@ from xfm.data.schema import BadRecord, TextSample
 from xfm.data.sources.base import RecordSource
 
 S = TypeVar("S", bound=Sample, covariant=True)
-
-
 REGIONLESS = 1000
 """Pictures without regions in a row after which a stream that needs regions gives up."""
 

@@ -24,9 +24,7 @@ class Interval:
 
 
 RESAMPLES = 1000
-
 FEWEST_DIFFERENT = 6
-
 """Groups that must differ between two systems before anything can be shown: with fewer, even a sign test in
 which all of them agree has p > 0.05, while the bootstrap of so few is too narrow."""
 
