@@ -16,7 +16,7 @@ from tests.inference.models import pictures
 from tests.inference.support import Pipe
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
-from xfm.inference.picture_inputs import original_picture
+from xfm.inference.picture_inputs import read_original
 
 
 def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
@@ -73,7 +73,7 @@ def test_what_is_transparent_shows_white() -> None:
         Image.fromarray(array),
         encoded(Image.fromarray(array)),
     ):
-        assert original_picture(form)[0].tolist() == [[0, 0], [255, 255]]
+        assert read_original(form).pixels[0].tolist() == [[0, 0], [255, 255]]
 
 
 def test_sixteen_bits_keep_their_upper_half() -> None:

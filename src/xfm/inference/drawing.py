@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from xfm.errors import UserError
-from xfm.inference.picture_inputs import original_picture
+from xfm.inference.picture_inputs import read_original
 
 LEAST_SIDE = 480  # smaller pictures are enlarged, or no text would be readable beside their boxes
 LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that more would be readable
@@ -25,7 +25,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 def _enlarged(picture: object, least_side: int) -> tuple[Image.Image, int]:
     """A picture of any form for Pillow, enlarged by whole steps, and by how many; raises UserError."""
-    image = Image.fromarray(original_picture(picture).permute(1, 2, 0).numpy())
+    image = Image.fromarray(read_original(picture).pixels.permute(1, 2, 0).numpy())
     scale = max(1, -(-least_side // max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS), scale
 
