@@ -64,13 +64,11 @@ def test_bare_command_lists_the_verbs(capsys):
 MISTAKES = {
     "pretrian": "there is no command pretrian; did you mean pretrain",
     "fine-tune --model m": "fine-tune; did you mean finetune",
-    "zeroshot --model m": "zeroshot; did you mean zero-shot",
     "eval --model m": "eval; did you mean evaluate",
     "pretrain --recipe nanno": "nanno; did you mean nano?",
     "pretrain --training.step 3": "--training.step; did you mean --training.steps",
     "pretrain --root no/where": "no/where does not exist: set --root",
     "pretrain --resume --root no/where": "runs/nano holds no run to resume",
-    "prepare --scens 3": "--scens; did you mean --scenes",
     "prepare --shard-siz 3": "--shard-siz; did you mean --shard-size",
     "quickstart --budget soon": "budget",
     "evaluate": "required: model; for example: xfm evaluate",

@@ -205,7 +205,6 @@ def test_one_input_goes_into_a_file(photo: str, command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("vqua", "unknown task vqua; did you mean vqa"),
         ("embed", "required: model"),
         ("", "required: task"),
         ("captioning --beam 3 --model m", "unknown option --beam; did you mean --beams"),
