@@ -93,7 +93,7 @@ def test_the_tasks_of_the_package_pass_the_checks_of_others() -> None:
         for name in spec.settings:
             attrgetter(name)(FinetuneConfig())
     options = {action.dest for one in ("retrieval", "grounding") for action in parser([one])._actions}
-    own = {"text", "image", "top_k", "rerank"}
+    own = {"text", "phrase", "image", "top_k", "rerank"}
     assert options - own == PREDICT
 
 
