@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.evaluation.tiny import save_tiny_model
+
 settings.register_profile("xfm", deadline=None)  # a machine that others use, too, is slow now and then
 settings.load_profile("xfm")
 
@@ -13,6 +15,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", default=str(default), help="folder of recorded behaviour to check against")
     everything = "run all situations of the hostile suite, and write their results to this file"
     parser.addoption("--hostile-all", nargs="?", const="hostile.json", help=everything)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture(autouse=True)

@@ -156,7 +156,15 @@ def can_unshare() -> bool:
     return not subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode
 
 
-def run(command: Sequence[str], seconds: float = 120, cwd: Path | None = None, **extra: str) -> Ended:
+def limited(gib: int, code: str, *arguments: object) -> str:
+    """What a Python program prints whose address space has some GiB."""
+    words = ["bash", "-c", f'ulimit -v {gib << 20}; exec "$@"', "-", sys.executable, "-c", code]
+    done = run([*words, *map(str, arguments)])
+    assert not done.status, done.err[-2000:]
+    return done.out
+
+
+def run(command: Sequence[str], seconds: float = 120, cwd: Path | None = None, **extra: str | None) -> Ended:
     """Run a command to its end, within a time."""
     with Running(command, cwd, extra) as running:
         return running.end(seconds)

@@ -5,12 +5,12 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from tests.evaluation.tiny import COLOURS, save_tiny_model
+from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import pictures, save, tuned
+from tests.official.pictures import noisy_colours
 from tests.pages import ROOT, blocks, commands, files, run_python
 from xfm.cli import main
 from xfm.config import tasks
@@ -35,15 +35,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def pets(place):
     """Pictures in folders of their classes."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 3)):
-        for name, colour in COLOURS.items():
-            folder = Path("pets") / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                noise = rng.integers(-20, 21, (32, 32, 3))
-                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number}.png")
+    noisy_colours(place / "pets", train=6, test=3)
 
 
 def test_own_data_becomes_a_model(tmp_path, monkeypatch):

@@ -12,18 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.tiny import save_tiny_model
 from tests.processes import XFM, Ended, Running, run
 from xfm.cli import main
 from xfm.errors import LONGEST_MESSAGE, UserError
 from xfm.failures import explain
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("terminal") / "model"
-    save_tiny_model(folder)
-    return folder
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ from xfm.modeling.headers import tensor_shapes
 
 DEEPEST = 100
 """Levels of a file of settings, far more than any of ours has."""
-
-
 PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 """Ends of the names of published files; other files are recipes."""
 

@@ -65,20 +65,19 @@ class Holding:
     results: bool = True
 
 
-def require_free(out: Path, maker: Maker, option: str = "--out", model: Path | None = None) -> None:
+def require_free(out: Path, maker: Maker, model: Path | None = None) -> None:
     """Refuse a folder that holds what another command, or the same one on another subject, has made.
 
     Args:
         out: folder that results shall be written to.
         maker: who wants to.
-        option: that names the folder, for the message.
         model: folder of the model that is looked at: results may stand beside it, in the folder of its run.
 
     Raises:
         UserError: it does; names a folder that is free.
     """
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give a folder, such as {option} {free_name(out)}")
+        raise UserError(f"{out} is a file; give a folder, such as --out {free_name(out)}")
     found = holding(out)
     if found is None or (found.maker is not None and found.maker.made(maker)):
         return
@@ -87,9 +86,7 @@ def require_free(out: Path, maker: Maker, option: str = "--out", model: Path | N
         return
     same = found.maker is not None and found.maker.command == maker.command
     other = f", of another {' and '.join(found.maker.differences(maker))}" if same and found.maker else ""
-    raise UserError(
-        f"{out} holds {found.what}{other}: give another folder, such as {option} {free_name(out)}"
-    )
+    raise UserError(f"{out} holds {found.what}{other}: give another folder, such as --out {free_name(out)}")
 
 
 def holding(out: Path) -> Holding | None:

@@ -93,45 +93,38 @@ def test_the_tasks_of_the_package_pass_the_checks_of_others() -> None:
         for name in spec.settings:
             attrgetter(name)(FinetuneConfig())
     options = {action.dest for one in ("retrieval", "grounding") for action in parser([one])._actions}
-    own = {"text", "image", "top_k", "rerank"}
+    own = {"text", "phrase", "image", "top_k", "rerank"}
     assert options - own == PREDICT
 
 
+SPEC = {"name": "mine", "summary": "", "fields": (Field("text"),)}
+
+
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("kind", "wrong", "words"),
     [
-        ({"name": "../x"}, "no name of a task"),
-        ({"also": "abc"}, "tuples"),
-        ({"fields": []}, "tuples"),
-        ({"fields": ("text",)}, "'text' is no Field"),
-        ({"encoders": ("sound",)}, "no encoder sound"),
-        ({"head": "m:H"}, "both or none"),
-        ({"fields": (Field("answer", target=True),)}, "an input has no field"),
-        ({"fields": (Field("text"), Field("body", also=("text",)))}, "two fields text"),
+        (TaskSpec, SPEC | {"name": "../x"}, "no name of a task"),
+        (TaskSpec, SPEC | {"also": "abc"}, "tuples"),
+        (TaskSpec, SPEC | {"fields": []}, "tuples"),
+        (TaskSpec, SPEC | {"fields": ("text",)}, "'text' is no Field"),
+        (TaskSpec, SPEC | {"encoders": ("sound",)}, "no encoder sound"),
+        (TaskSpec, SPEC | {"head": "m:H"}, "both or none"),
+        (TaskSpec, SPEC | {"fields": (Field("answer", target=True),)}, "an input has no field"),
+        (TaskSpec, SPEC | {"fields": (Field("text"), Field("body", also=("text",)))}, "two fields text"),
         *(
-            ({"fields": (Field("text"), Field("more", holds=holds))}, f"{holds}, which the field more")
+            (TaskSpec, SPEC | {"fields": (Field("text"), Field("more", holds=holds))}, f"{holds}, which")
             for holds in (Holds.TEXTS, Holds.LABEL, Holds.BOX)
         ),
+        (Field, {"name": "a word"}, "'a word' is no name"),
+        (Field, {"name": "mine", "also": ("a-word",)}, "'a-word' is no name"),
+        (Field, {"name": "mine", "holds": Holds.TWO_PICTURES}, "mine: two pictures have two parts"),
+        (Field, {"name": "mine", "parts": ("left", "right")}, "mine: two pictures have two parts"),
     ],
     ids=str,
 )
-def test_a_spec_that_could_not_work_is_refused(wrong: dict[str, Any], words: str) -> None:
+def test_what_could_not_work_is_refused(kind: type, wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        TaskSpec(**{"name": "mine", "summary": "", "fields": (Field("text"),), **wrong})
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"name": "a word"}, "'a word' is no name"),
-        ({"also": ("a-word",)}, "'a-word' is no name"),
-        ({"holds": Holds.TWO_PICTURES}, "mine: two pictures have two parts"),
-        ({"parts": ("left", "right")}, "mine: two pictures have two parts"),
-    ],
-)
-def test_a_field_that_could_not_be_given_is_refused(wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        Field(**{"name": "mine", **wrong})
+        kind(**wrong)
 
 
 def test_a_class_that_its_module_lacks_is_named_when_it_is_used() -> None:

@@ -2,9 +2,6 @@
 
 import base64
 import json
-import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ import pytest
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import unigram_pieces, write_byte_level, write_word_piece
+from tests.processes import limited
 from tests.refusals import expect_refusal
 from xfm.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from xfm.interop.vocabularies import read_tokenizer
@@ -116,12 +114,7 @@ except UserError as error:
 def test_memory_stays_within_bounds(tmp_path: Path, changes: dict[str, Any]) -> None:
     """In a process of its own, whose address space would not hold what these files ask for."""
     path = write(tmp_path / "tokenizer.json", **changes)
-    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))  # noqa: E731
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True, preexec_fn=limit, timeout=120
-    )
-    assert not done.returncode, done.stderr[-2000:]
-    assert ("tokenizer.json" in done.stdout) == ("padding" not in changes)
+    assert ("tokenizer.json" in limited(4, LOAD, path)) == ("padding" not in changes)
 
 
 def test_the_file_itself_is_bounded(tmp_path: Path) -> None:

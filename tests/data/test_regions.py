@@ -1,6 +1,5 @@
 """Rows of region batches, and what pairs and long texts draw."""
 
-import io
 import json
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.data.conftest import Corpus, batches, picture_bytes, unaugmented, write_tar
+from tests.data.picture_kinds import saved
 from xfm.config.data import Augmentation
 from xfm.data.builder import passage
 from xfm.data.schema import RegionBatch
@@ -17,12 +17,6 @@ from xfm.data.sources import open_source
 from xfm.data.transforms import normalise
 
 SIZE = (120, 60)
-
-
-def picture_of(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def config_of(corpus: Corpus, tmp_path, records: list[dict], pictures: list[bytes], mode, **changes):
@@ -132,7 +126,8 @@ def test_boxes_follow_the_pixels(corpus, tmp_path, mode):
     picture = np.zeros((60, 120, 3), np.uint8)
     picture[20:44, 30:66] = 255
     record = {"regions": [{"phrase": "square", "box": [30, 20, 36, 24]}]}
-    for batch in batches(config_of(corpus, tmp_path, [record], [picture_of(picture)], mode), 0, 40, seed=5):
+    pictures = [saved(Image.fromarray(picture), "PNG")]
+    for batch in batches(config_of(corpus, tmp_path, [record], pictures, mode), 0, 40, seed=5):
         bright = (batch.region.pixels[0].mean(0) > 0.2).nonzero()
         if len(bright) in (0, 96 * 96):
             continue  # a colour operation made the picture uniform, or the crop is the square

@@ -71,11 +71,13 @@ def test_json_lines_with_pictures(tmp_path):
 
 def test_folder_of_pictures(tmp_path):
     (tmp_path / "b").mkdir()
-    for name in ("z.PNG", "b/a.jpg", "b/notes.txt"):
-        format = "PNG" if name.endswith("PNG") else "JPEG"
+    for name in ("z.PNG", ".hidden.png", "b/a.jpg", "b/notes.txt"):
+        format = "JPEG" if name.endswith("jpg") else "PNG"
         (tmp_path / name).write_bytes(picture_bytes(np.random.default_rng(0), 8, 8, format))
     source = open_source(tmp_path, SampleKind.IMAGE)
+    assert isinstance(source, FolderSource)
     assert [source.read(i).origin.key for i in range(len(source))] == ["b/a.jpg", "z.PNG"]
+    assert source.report.passed == {".txt": ["b/notes.txt"], "hidden": [".hidden.png"]}
     with expect_refusal("no pair data there"):
         open_source(tmp_path, SampleKind.PAIR)
 
@@ -101,15 +103,6 @@ def test_a_folder_that_exists_is_no_pattern(tmp_path, name):
     (folder / "t-00001.tar").unlink()
     with expect_refusal("a file is missing between"):
         open_source(folder / "t-*.tar", "text")
-
-
-def test_a_folder_passes_over_what_is_hidden_and_says_it(tmp_path):
-    for name in ("a.png", ".b.png", "c.txt"):
-        (tmp_path / name).write_bytes(PICTURE)
-    source = open_source(tmp_path, SampleKind.IMAGE)
-    assert isinstance(source, FolderSource)
-    assert len(source) == 1
-    assert source.report.passed == {".txt": ["c.txt"], "hidden": [".b.png"]}
 
 
 def test_text_members_and_captions_in_text(make_tar):

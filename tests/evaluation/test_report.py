@@ -130,7 +130,9 @@ def test_losses_in_words(name: str, words: str) -> None:
 
 
 def test_a_small_run_looks_small(page: str) -> None:
-    assert "its scale is 0.01, where 1 is the full evaluation and some of the scores below rest on" in page
+    assert (
+        "its scale is 0.01, where 1 is the full evaluation and some of its main scores rest on only" in page
+    )
     assert "12 cases" in page  # of retrieval
     assert small_run({"vqa/seen/accuracy": Score(0.5, 0.1, None, 1000, 0)}, 1.0) == ""
     assert "only 199 cases" in small_run({"vqa/seen/accuracy": Score(0.5, 0.1, None, 199, 0)}, 1.0)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import xfm
-from tests.evaluation.tiny import save_tiny_model
 from tests.reports.written import json_lines
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
@@ -34,11 +33,6 @@ FILES = {
 
 TEXTS = "text-classification"
 SHORT = FinetuneConfig(steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Strong simple baselines: what they are, what they are given, and that they never end a run."""
 
 import random
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ from sklearn.metrics import accuracy_score
 
 from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample, on_table, text_table
+from tests.processes import run
 from tests.reports.written import page_of
 from xfm.finetuning.baselines import material, texts
 from xfm.finetuning.baselines.linear import PENALTIES, LabelledRows, logistic, ridge
@@ -165,8 +165,8 @@ def test_without_scikit_learn_the_run_is_saved_and_says_what_to_install(model: P
         f"sys.exit(main(['finetune', 'text-classification', '--model', {str(model)!r}, '--train',"
         f" {str(SAMPLES / 'reviews.csv')!r}, '--out', {str(tmp_path / 'out')!r}, '--steps', '2', '--quiet']))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    last = done.stdout.splitlines()[-1]
+    done = run([sys.executable, "-c", program])
+    assert done.status == 0, done.err
+    last = done.out.splitlines()[-1]
     assert "TF-IDF + logistic regression: scikit-learn is not installed: pip install 'xfm[report]'" in last
     assert (tmp_path / "out" / "metrics.json").is_file()

@@ -4,17 +4,16 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 import xfm
 from tests.data.picture_kinds import base, saved
 from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
 from tests.finetuning import conftest
 from tests.finetuning.conftest import on_sample
+from tests.official.pictures import noisy_colours
 from tests.reports.written import details_of, json_lines
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
 from xfm.config.task import ImageHead
@@ -35,17 +34,9 @@ SHORT = replace(conftest.SHORT, steps=8, lr=1e-3, evaluate_every=4, patience=0, 
 @pytest.fixture
 def data(tmp_path):
     """Noisy pictures of four colours."""
-    rng, found = np.random.default_rng(0), {}
-    for split, count in (("train", 8), ("valid", 3), ("test", 4)):
-        rows = []
-        for name in LABELS:
-            for number in range(count):
-                noise = rng.integers(-30, 31, (36, 40, 3))
-                pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
-                path = tmp_path / f"{split}-{name}-{number}.png"
-                Image.fromarray(pixels).save(path)
-                rows.append(Labelled(path, name))
-        found[split] = rows
+    found = {"train": [], "valid": [], "test": []}
+    for path in noisy_colours(tmp_path, train=8, valid=3, test=4):
+        found[path.parts[-3]].append(Labelled(path, path.parts[-2]))
     return SplitRows(**found, labels=LABELS)
 
 

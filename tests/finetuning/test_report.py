@@ -1,4 +1,4 @@
-"""The report says what the predictions say, and nothing in it comes alive."""
+"""The report says what the predictions say and what was out of the ordinary; nothing in it comes alive."""
 
 import csv
 from dataclasses import replace
@@ -9,14 +9,17 @@ import torch
 from torchmetrics.classification import MulticlassCalibrationError
 
 import xfm
-from tests.finetuning.conftest import SAMPLES, SHORT, answers, on_sample, on_table, text_table
+from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
+from xfm.finetuning.flags import few_rows, flags_of, unfinished
 from xfm.finetuning.report import classes_of
+from xfm.finetuning.tuning_run import TuningRun
+from xfm.finetuning.watch import Look
 from xfm.metrics.intervals import wilson_interval
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.rows import Labelled
+from xfm.training.flags import What
 
 NASTY = "<script>alert('x')</script>"
 
@@ -29,7 +32,7 @@ def test_names_and_texts_are_shown_not_run(model: Path, tmp_path: Path) -> None:
     assert NASTY in page.text
 
 
-def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
+def test_scores_classes_pictures_and_confidence(model: Path, tmp_path: Path) -> None:
     done = on_sample("image-classification", model, tmp_path / "out", test=SAMPLES / "shapes.csv")
     page = Page(page_of(tmp_path / "out"))
     score = done.scores["image-classification/test/accuracy"]
@@ -50,6 +53,16 @@ def test_scores_classes_and_pictures(model: Path, tmp_path: Path) -> None:
     sources = [address for address in page.addresses if not address.startswith("#")]
     assert len(sources) == wrong
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+
+    labels = [label for _, label in csv.reader((SAMPLES / "shapes.csv").open())][1:]
+    probabilities = torch.tensor([one.probabilities for one in done.predictions["test"]])
+    truth = task.labels.indices(labels)
+    reference = MulticlassCalibrationError(num_classes=2, n_bins=15, norm="l1")(probabilities, truth)
+    score = read_scores(tmp_path / "out" / "metrics.json")["image-classification/test/calibration_error"]
+    assert (score.value, score.n) == (pytest.approx(float(reference), abs=1e-5), 10)
+    assert f"Expected calibration error: {percent(score.value)}" in page.text
+    assert "sure on average, and right in" in page.text
+    assert "calibration_error" not in page.text  # it is no score that is better if larger
 
 
 def test_without_a_test_split_the_report_says_so(model: Path, tmp_path: Path) -> None:
@@ -77,23 +90,6 @@ def test_the_next_command_works_and_wrong_cases_have_a_row(
     assert len(answers(command)) == len(labels)
 
 
-def test_confidence_is_shown_beside_what_is_right(model: Path, tmp_path: Path) -> None:
-    table, out = SAMPLES / "shapes.csv", tmp_path / "out"
-    done = on_sample("image-classification", model, out, test=table)
-    task = done.task
-    assert isinstance(task, ClassTask)
-    rows = [Labelled(SAMPLES / image, label) for image, label in csv.reader(table.open()) if label != "label"]
-    probabilities = torch.tensor([one.probabilities for one in done.predictions["test"]])
-    truth = torch.tensor([task.labels.names.index(row.label) for row in rows])
-    reference = MulticlassCalibrationError(num_classes=2, n_bins=15, norm="l1")(probabilities, truth)
-    score = read_scores(out / "metrics.json")["image-classification/test/calibration_error"]
-    assert (score.value, score.n) == (pytest.approx(float(reference), abs=1e-5), 10)
-    page = Page(page_of(out))
-    assert f"Expected calibration error: {percent(score.value)}" in page.text
-    assert "sure on average, and right in" in page.text
-    assert "calibration_error" not in page.text  # it is no score that is better if larger
-
-
 def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
     rows = [f"text {number},{number / 7}" for number in range(30)]
     done = on_table(model, text_table(tmp_path, rows), tmp_path / "out", replace(SHORT, regression=True))
@@ -112,3 +108,48 @@ def test_curves_are_called_as_scores_are(model: Path, tmp_path: Path) -> None:
     text = Page(page_of(tmp_path / "out")).text
     assert "validation: picture → caption, R@1" in text
     assert "text r1" not in text
+
+
+# ---------------------------------------------------------------- flags
+def tuned(*values: float, step: int = 0) -> TuningRun:
+    looks = tuple(Look(10 * (place + 1), {"accuracy": value}) for place, value in enumerate(values))
+    return TuningRun(step or 10 * len(values), max(looks, key=lambda look: look.metrics["accuracy"]), looks)
+
+
+def test_a_model_that_was_still_getting_better() -> None:
+    found = unfinished(tuned(0.2, 0.4, 0.5, 0.6), 40, "accuracy")
+    assert found is not None
+    assert found.what == What.UNFINISHED
+    assert "--steps 80" in found.sentence
+    assert unfinished(tuned(0.2, 0.6, 0.5, 0.6), 40, "accuracy") is None  # as good before
+    assert unfinished(tuned(0.2, 0.6, 0.5), 30, "accuracy") is None
+    assert unfinished(tuned(0.2, 0.6), 20, "accuracy") is None  # too few looks to say
+
+
+def test_early_stopping_is_no_flag() -> None:
+    assert flags_of(tuned(0.2, 0.9, 0.8, 0.8), 400, 400, ("accuracy", "accuracy"), {}, []) == []
+
+
+def test_few_rows_are_those_of_wide_intervals() -> None:
+    assert few_rows("accuracy", {"validation": (0.5, 97), "test": (0.9, 60)}) is None
+    found = few_rows("accuracy", {"validation": (0.5, 60), "test": (0.95, 400)})
+    assert found is not None
+    assert "60 validation rows" in found.sentence
+    assert "400" not in found.sentence
+    assert few_rows("pearson", {"test": (0.99, 60)}) is not None  # counts as 50 %
+
+
+def test_rows_left_out_are_counted() -> None:
+    (found,) = flags_of(tuned(0.9, 0.9), 20, 20, ("accuracy", "accuracy"), {}, [], left_out=3)
+    assert (found.what, "3 rows" in found.sentence) == (What.LEFT_OUT, True)
+
+
+def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path: Path, cli: Cli) -> None:
+    out = tmp_path / "out"
+    given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", out, "--steps", 5)
+    last = cli.prints("finetune", "text-classification", *given).splitlines()[-3:]
+    assert last[0].startswith("Flagged: shortened: only 5 steps, 8.3 % of the 60 that fit so many rows")
+    assert last[1].startswith("Flagged: few rows: ")
+    assert last[2].startswith("Verdict: ")
+    assert "only 5 steps, 8.3 % of the 60 that fit so many rows" in page_of(out)
+    assert [flag["what"] for flag in details_of(out)["flags"]] == ["shortened", "few rows"]

@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.evaluation.tiny import COLOURS, save_tiny_model
+from tests.evaluation.tiny import save_tiny_model
+from tests.official.pictures import noisy_colours
 from xfm.cli import main
 
 
@@ -10,14 +9,7 @@ from xfm.cli import main
 def folder(tmp_path):
     """A model, and pictures of four colours in folders of their classes."""
     save_tiny_model(tmp_path / "model")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 10), ("test", 5)):
-        for name, colour in COLOURS.items():
-            place = tmp_path / split / name
-            place.mkdir(parents=True)
-            for number in range(count):
-                pixels = np.clip(np.array(colour) + rng.integers(-30, 31, (32, 32, 3)), 0, 255)
-                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.png")
+    noisy_colours(tmp_path, train=10, test=5)
     return tmp_path
 
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from tests.data.conftest import generator
 from tests.golden.recorded import Recorded
 from xfm.config.data import PatchMaskConfig, TokenMaskConfig
 from xfm.data.masking import mask_patches, mask_tokens
@@ -18,10 +19,6 @@ from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
 SPREADS = 4.5
 """Of some hundred numbers that are compared, one in a thousand folders has one that is further off."""
-
-
-def generator(seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=seed))
 
 
 def rates_agree(ours: ArrayLike, theirs: ArrayLike, samples: int, their_samples: int) -> bool:

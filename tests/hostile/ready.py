@@ -3,10 +3,9 @@
 import csv
 import fcntl
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.processes import XFM, run
 
 RECIPE = """\
 base: nano
@@ -74,16 +73,9 @@ def _build(folder: Path) -> None:
 
 
 def _xfm(folder: Path, command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "xfm.cli", *command.split()],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        raise RuntimeError(f"xfm {command} failed:\n{done.stdout[-2000:]}")
+    done = run([*XFM, *command.split()], 600, folder)
+    if done.status:
+        raise RuntimeError(f"xfm {command} failed:\n{done.err[-2000:]}")
 
 
 def _tables(folder: Path) -> None:

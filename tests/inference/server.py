@@ -15,13 +15,10 @@ class Handler(BaseHTTPRequestHandler):
     """What a path does is in its name."""
 
     def do_GET(self) -> None:
-        what = self.path.split("?")[0].strip("/")
-        if what == "loop":
-            self._answer(302, b"", {"Location": "/loop"})
-        elif what == "away":
-            self._answer(302, b"", {"Location": self.path.partition("?")[2]})
-        elif what == "hops":
-            self._answer(301, b"", {"Location": "/picture"})
+        path, _, query = self.path.partition("?")
+        what = path.strip("/")
+        if leads := {"loop": "/loop", "hops": "/picture", "away": query}.get(what):
+            self._answer(301 if what == "hops" else 302, b"", {"Location": leads})
         elif what == "missing":
             self._answer(404, b"gone")
         elif what == "unannounced":  # as long as the reader likes, without a length
@@ -29,13 +26,9 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             for _ in range(1000):
                 self.wfile.write(b"x" * 10_000)
-        elif what == "slow":
-            self._answer(200, b"", {"Content-Length": "100000"})
-            for _ in range(1000):
-                self.wfile.write(b"x")
-                self.wfile.flush()
-                time.sleep(0.05)
-        elif what == "slow-header":
+        elif what in ("slow", "slow-header"):
+            if what == "slow":
+                self._answer(200, b"", {"Content-Length": "100000"})
             for _ in range(1000):
                 self.wfile.write(b"H")
                 self.wfile.flush()

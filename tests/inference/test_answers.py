@@ -20,9 +20,7 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
-from xfm.modeling.task_models import (
-    build_task_model,
-)
+from xfm.modeling.task_models import build_task_model
 from xfm.retrieval.search import rerank_scores
 from xfm.tasks.answers import AnswerList
 from xfm.tasks.pictures import model_pixels, squash

@@ -12,24 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.data.picture_kinds import saved
 from tests.inference.models import pictures
 from tests.inference.support import Pipe
 from xfm.data.in_memory import to_uint8
 from xfm.errors import UserError
-from xfm.inference.picture_inputs import original_picture
-
-
-def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind)
-    return buffer.getvalue()
-
+from xfm.inference.picture_inputs import read_original
 
 FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {
     "pil": lambda picture, path: picture,
     "path": lambda picture, path: path,
     "text path": lambda picture, path: {"image": str(path)},
-    "bytes": lambda picture, path: encoded(picture),
+    "bytes": lambda picture, path: saved(picture, "PNG"),
     "array": lambda picture, path: np.array(picture),
     "array in another order": lambda picture, path: np.asfortranarray(np.array(picture)),
     "tensor": lambda picture, path: torch.from_numpy(np.array(picture)).permute(2, 0, 1),
@@ -44,7 +38,7 @@ FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {
 def test_all_forms_of_a_picture_are_the_same(embed: Pipe, tmp_path: Path, form: str) -> None:
     picture = pictures(1)[0].resize((40, 30), Image.Resampling.NEAREST)
     path = tmp_path / "a.png"
-    path.write_bytes(encoded(picture))
+    path.write_bytes(saved(picture, "PNG"))
     np.testing.assert_allclose(embed(FORMS[form](picture, path)), embed(picture), atol=1e-6)
 
 
@@ -71,9 +65,9 @@ def test_what_is_transparent_shows_white() -> None:
         array,
         torch.from_numpy(array).permute(2, 0, 1),
         Image.fromarray(array),
-        encoded(Image.fromarray(array)),
+        saved(Image.fromarray(array), "PNG"),
     ):
-        assert original_picture(form)[0].tolist() == [[0, 0], [255, 255]]
+        assert read_original(form).pixels[0].tolist() == [[0, 0], [255, 255]]
 
 
 def test_sixteen_bits_keep_their_upper_half() -> None:
@@ -109,7 +103,8 @@ def test_what_is_no_picture_is_named(embed: Pipe, picture: Any, words: str) -> N
 
 
 def test_a_pil_picture_that_does_not_decode_is_named(embed: Pipe) -> None:
-    whole = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)))
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    whole = saved(Image.fromarray(noise), "PNG")
     with pytest.raises(UserError, match="the PIL picture does not decode"):
         embed(Image.open(io.BytesIO(whole[: len(whole) // 2])))
 
@@ -128,7 +123,7 @@ def test_a_path_that_comes_again_is_read_once(
     import xfm.inference.picture_inputs as module
 
     path = tmp_path / "a.png"
-    path.write_bytes(encoded(pictures(1)[0]))
+    path.write_bytes(saved(pictures(1)[0], "PNG"))
     reads: list[Any] = []
     load = module.load_decoded
     monkeypatch.setattr(module, "load_decoded", lambda source: reads.append(source) or load(source))

@@ -5,9 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,8 @@ from PIL import Image
 
 import xfm
 from tests.inference.models import EVERY, pictures, texts, tuned
-from tests.inference.support import Command, Folders, Models, Pipe, lines, photos, same, write_lines
+from tests.inference.support import Command, Folders, Pipe, lines, photos, same, write_lines
+from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.pipelines import Best
@@ -199,10 +197,7 @@ def test_a_gallery_may_hold_bad_pictures(
 def test_a_warning_is_a_sentence(folders: Folders) -> None:
     """Not a file and a line of the source, as Python shows those of a library."""
     words = ["predict", "embed", "--model", str(folders["vqa"]), "--text", "a", "--device", "cpu"]
-    done = subprocess.run(
-        [sys.executable, "-m", "xfm.cli", *words], capture_output=True, text=True, check=True
-    )
-    (line,) = done.stderr.splitlines()
+    (line,) = run([*XFM, *words]).err.splitlines()
     assert line.startswith("Note: ")
     assert "was fine-tuned for vqa" in line
 
@@ -336,17 +331,6 @@ def test_two_runs_do_not_write_one_file(classify: Pipe, tmp_path: Path) -> None:
         predict(classify, source, out)
 
 
-def test_missing_files_and_folders_are_named(embed: Pipe, models: Models, tmp_path: Path) -> None:
-    photos(tmp_path / "photos", 1)
-    match = xfm.pipeline("image-text-matching", model=models[None])
-    with pytest.raises(UserError, match=r"the task also needs a text \(text\)"):
-        predict(match, tmp_path / "photos", tmp_path / "out.jsonl")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"holds no pictures.*check the path"):
-        predict(embed, tmp_path / "empty", tmp_path / "out.jsonl")
-    assert not (tmp_path / "out.jsonl").exists()
-
-
 def test_pictures_of_rows_lie_where_they_may(embed: Pipe, tmp_path: Path) -> None:
     photos(tmp_path / "elsewhere", 1)
     (tmp_path / "data").mkdir()
@@ -380,16 +364,6 @@ def test_the_command_line(tmp_path: Path, command: Command) -> None:
     assert len(lines(out)) == 15
 
 
-def test_retrieval_on_the_command_line(search: Pipe, tmp_path: Path, command: Command) -> None:
-    names = photos(tmp_path / "photos", 4)
-    source = write_lines(tmp_path / "queries.jsonl", [{"text": text} for text in texts(3)])
-    out = tmp_path / "out.jsonl"
-    given = ["--input", source, "--out", out, "--quiet", "--gallery", tmp_path / "photos", "--top-k", 2]
-    assert command("retrieval", *given).status == 0
-    expected = search(texts(3), images=[tmp_path / "photos" / name for name in names], top_k=2)
-    same([row["prediction"] for row in lines(out)], expected)
-
-
 @pytest.mark.parametrize("task", EVERY)
 def test_help_of_a_task_shows_its_columns_and_options(task: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -407,21 +381,16 @@ def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> N
     """A real SIGKILL in the middle."""
     source = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in texts(700)])
     out = tmp_path / "out.jsonl"
-    command = [sys.executable, "-m", "xfm.cli", "predict", "text-classification", "--model",
-               str(folders["text-classification"]), "--input", str(source), "--out", str(out), "--quiet",
-               "--batch-size", "2"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        if out.exists() and out.stat().st_size > 10_000:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.01)
-    assert process.wait() == -signal.SIGKILL
+    model = str(folders["text-classification"])
+    command = [*XFM, "predict", "text-classification", "--model", model, "--batch-size", "2", "--quiet"]
+    command += ["--input", str(source), "--out", str(out)]
+    with Running(command) as running:
+        running.wait_until(lambda: out.exists() and out.stat().st_size > 10_000)
+        running.signal(signal.SIGKILL)
+        assert running.end().status == -signal.SIGKILL
     begun = out.read_bytes().count(b"\n")
     assert 0 < begun < 700
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
-    assert f"({begun} of them by earlier runs)" in done.stdout
+    assert f"({begun} of them by earlier runs)" in run(command).out
     assert [row["row"] for row in lines(out)] == [*range(1, 701)]
 
 

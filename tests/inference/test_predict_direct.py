@@ -101,8 +101,9 @@ def test_one_picture_is_an_input_whatever_it_is_called(
         ("vqa", "cat.png", None, "--image cat.png --question 'a text'"),
     ],
 )
+@pytest.mark.usefixtures("photo")
 def test_what_is_no_input_is_named(
-    photo: str, command: Command, task: str, name: str, content: bytes | None, words: str
+    command: Command, task: str, name: str, content: bytes | None, words: str
 ) -> None:
     if content is not None:
         Path(name).write_bytes(content)
@@ -204,8 +205,6 @@ def test_one_input_goes_into_a_file(photo: str, command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("vqua", "unknown task vqua; did you mean vqa"),
-        ("image-clasification", "did you mean image-classification"),
         ("embed", "required: model"),
         ("", "required: task"),
         ("captioning --beam 3 --model m", "unknown option --beam; did you mean --beams"),

@@ -1,15 +1,14 @@
 """Tables for `xfm predict`, with fields under the names that `xfm finetune` has for them."""
 
 import copy
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 import xfm
+from tests.data.picture_kinds import saved
 from tests.inference.models import pictures, texts
 from tests.inference.support import Models, Pipe, lines, photos, same, write_lines
 from tests.refusals import expect_refusal
@@ -26,12 +25,6 @@ def answers(pipe: Pipe, source: Path, columns: dict[str, str]) -> list[Any]:
     return [row["prediction"] for row in lines(out)]
 
 
-def as_png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_two_pictures_in_two_columns_or_in_one(judge: Pipe, tmp_path: Path) -> None:
     """As fine-tuning reads them: `left` and `right`, or a list; paths, or the pictures themselves."""
     shown, said = pictures(6), texts(5)
@@ -46,7 +39,7 @@ def test_two_pictures_in_two_columns_or_in_one(judge: Pipe, tmp_path: Path) -> N
     same(answers(judge, write_lines(tmp_path / "c.jsonl", listed), {}), expected)
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    held = [{"bytes": as_png(picture), "path": None} for picture in shown]
+    held = [{"bytes": saved(picture, "PNG"), "path": None} for picture in shown]
     pairs = [{"left": held[n], "right": held[n + 1], "text": text} for n, text in enumerate(said)]
     parquet.write_table(pyarrow.Table.from_pylist(pairs), tmp_path / "d.parquet")
     same(answers(judge, tmp_path / "d.parquet", {}), expected)
@@ -127,3 +120,4 @@ def test_a_folder_has_no_columns(embed: Pipe, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=f"photos is a folder of pictures, .*; leave out {option}"):
             predict(embed, tmp_path / "photos", tmp_path / "out.jsonl", reading=reading)
+    assert not (tmp_path / "out.jsonl").exists()

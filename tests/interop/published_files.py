@@ -27,7 +27,9 @@ def task_config(kind: str | None) -> TaskConfig | None:
     if kind is None:
         return None
     head = ImageHead.PUBLISHED if kind == "image-classification" else ImageHead.LINEAR
-    return TaskConfig(kind, 3 if task_spec(kind).classes else 0, head)
+    if not task_spec(kind).classes:
+        return TaskConfig(kind)
+    return TaskConfig(kind, 3, head, labels=("bad", "fair", "good"), max_tokens=40)
 
 
 def tiny(kind: str | None = None, config: ModelConfig | None = None, seed: int = 1) -> Pretrained:

@@ -1,7 +1,6 @@
 """A model folder is one of transformers': the same numbers through its auto classes, there and back."""
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import xfm.interop.transformers as adapter
 from tests.evaluation.tiny import SIDE, draw, tiny_pretrained
 from tests.interop.foreign import edit_json, randomise, sizes
 from tests.interop.foreign_models import with_language, write_text_model
+from tests.processes import run
 from xfm.config.model import Positions, TimmVisionConfig
 from xfm.errors import UserError
 from xfm.interop.compose import read_language
@@ -301,5 +301,4 @@ def test_without_the_library_a_sentence_says_what_to_install() -> None:
         "try: import xfm.interop.transformers\n"
         "except UserError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'xfm[transformers]'" in done.stdout
+    assert "pip install 'xfm[transformers]'" in run([sys.executable, "-c", code]).out

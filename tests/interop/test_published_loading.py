@@ -24,12 +24,6 @@ def test_info_of_a_published_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "vocab_size: 50" in shown
 
 
-def test_info_of_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"model": {"fc.weight": torch.ones(2)}}, tmp_path / "other.pt")
-    assert main(["info", str(tmp_path / "other.pt")]) == 2
-    assert "no published X-FM checkpoint" in capsys.readouterr().err
-
-
 def test_what_a_published_file_lacks_is_new(tmp_path: Path) -> None:
     """`xfm pretrain --init.model` trains it faster, as it does the fresh parts of a composed model."""
     tiny_file(tmp_path / "a.th", "retrieval")

@@ -71,7 +71,7 @@ def test_a_model_folder_keeps_it(kind, tmp_path):
             model.inherit_words()
 
 
-def test_no_code_of_a_folder_is_run(tmp_path, monkeypatch):
+def test_no_code_of_a_folder_is_run(tmp_path):
     """Neither a model's own code nor kernels or quantisation that its settings ask for."""
     save("bert", tmp_path / "model")
     (tmp_path / "model" / "wreck.py").write_text("raise SystemExit('run')\n")

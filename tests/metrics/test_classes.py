@@ -1,4 +1,4 @@
-"""Metrics of classes by name equal scikit-learn's."""
+"""Metrics of classes by name equal scikit-learn's, and their calibration torchmetrics'."""
 
 import tracemalloc
 import warnings
@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
+from torchmetrics.classification import MulticlassCalibrationError
 
+from xfm.metrics.calibration import BINS, calibration
 from xfm.metrics.classes import class_hits, class_metrics
 from xfm.tasks.classes import Labels
 
@@ -44,3 +46,29 @@ def test_a_class_with_a_long_name_costs_no_more_memory_than_it_has() -> None:
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
+
+
+# ---------------------------------------------------------------- calibration
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 300))
+def test_error_is_torchmetrics(seed: int, classes: int, rows: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    probabilities = (3 * torch.randn(rows, classes, generator=generator)).softmax(-1)
+    truth = torch.randint(classes, (rows,), generator=generator)
+    expected = MulticlassCalibrationError(num_classes=classes, n_bins=BINS, norm="l1")(probabilities, truth)
+    sure, best = probabilities.max(-1)
+    found = calibration(sure.tolist(), (best == truth).tolist())
+    assert found.error == pytest.approx(float(expected), abs=1e-5)
+    assert sum(one.count for one in found.bins) == rows
+
+
+@pytest.mark.parametrize(
+    ("sure", "right", "word"),
+    [(0.95, 0.6, "over-confident"), (0.5, 0.9, "under-confident"), (0.8, 0.8, "as sure")],
+)
+def test_the_sentence_says_which_way(sure: float, right: float, word: str) -> None:
+    hits = np.arange(200) < round(200 * right)
+    found = calibration(np.full(200, sure), hits)
+    assert word in found.sentence
+    assert "200 rows" in found.sentence
+    assert found.error == pytest.approx(abs(sure - right))

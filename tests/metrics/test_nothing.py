@@ -1,4 +1,4 @@
-"""What has no rows has no score."""
+"""What has no rows has no score, and of several guesses those count that have one."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ import pytest
 from xfm.metrics.calibration import calibration
 from xfm.metrics.classification import share
 from xfm.metrics.consistency import consistency
+from xfm.metrics.guesses import mean_scores
 from xfm.metrics.intervals import paired_bootstrap
 from xfm.metrics.vqa import answer_accuracy, vqa_score
 
@@ -26,3 +27,9 @@ from xfm.metrics.vqa import answer_accuracy, vqa_score
 def test_a_score_of_nothing_is_refused(metric: Callable[..., object], arguments: tuple, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         metric(*arguments)
+
+
+def test_the_mean_is_over_the_guesses_that_have_a_metric() -> None:
+    scored = [{"accuracy": 0.25, "f1": 0.5}, {"accuracy": 0.75}]
+    assert mean_scores(scored) == {"accuracy": 0.5, "f1": 0.5}
+    assert mean_scores([]) == {}

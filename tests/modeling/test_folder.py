@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.failing import fail_rename
+from tests.folders import content
 from tests.inference.models import save
 from tests.modeling.conftest import FILES
 from tests.refusals import expect_refusal
@@ -28,10 +29,6 @@ from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 
 WRITTEN = sorted([*FILES, "preprocessor_config.json"])  # the last is for transformers
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 # ---------------------------------------------------------------- round trip
@@ -83,23 +80,18 @@ def test_fields_that_are_not_there_take_their_defaults(saved: Path) -> None:
 
 
 # ---------------------------------------------------------------- saving
-def test_an_existing_folder_is_replaced(saved: Path) -> None:
+@pytest.mark.parametrize("link", ["model", "latest"])
+def test_an_existing_folder_is_replaced(saved: Path, link: str) -> None:
+    """And one behind a link, which stays."""
+    if link != "model":
+        (saved.parent / link).symlink_to(saved, target_is_directory=True)
     (saved / "notes.txt").write_text("of the old model")
-    save(saved, tiny_pretrained(seed=2))
+    save(saved.parent / link, tiny_pretrained(seed=2))
     assert sorted(content(saved)) == WRITTEN
-    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+    assert (saved.parent / link).is_symlink() == (link != "model")
+    assert {path.name for path in saved.parent.iterdir()} == {"model", link}
     expected = tiny_pretrained(seed=2).model.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in load_model(saved).model.state_dict().items())
-
-
-def test_a_linked_folder_is_replaced_behind_its_link(saved: Path) -> None:
-    link = saved.parent / "latest"
-    link.symlink_to(saved, target_is_directory=True)
-    save(link, tiny_pretrained(seed=2))
-    assert link.is_symlink()
-    expected = tiny_pretrained(seed=2).model.temperature
-    assert torch.equal(load_model(saved).model.temperature, expected)
-    assert sorted(path.name for path in saved.parent.iterdir()) == ["latest", "model"]
 
 
 def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
@@ -161,18 +153,11 @@ def test_a_disk_that_fills_up_while_a_json_is_written(saved: Path, monkeypatch: 
     assert content(saved) == before
 
 
-def test_a_file_in_the_way_of_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    for folder in (tmp_path / "file", tmp_path / "file" / "model"):
+def test_a_file_or_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    for folder in (tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "model", tmp_path):
         with expect_refusal(str(folder)):
             save(folder, tiny_pretrained())
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("mine")
-    with expect_refusal(str(tmp_path)):
-        save(tmp_path, tiny_pretrained())
     assert content(tmp_path) == {"thesis.tex": b"mine"}
 
 

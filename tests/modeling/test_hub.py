@@ -2,7 +2,6 @@
 
 import copy
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.modeling.hub_server import running_hub
+from tests.processes import ROOT, run
 from tests.refusals import expect_refusal
 from xfm.modeling.card import model_card
 from xfm.modeling.folder import Belongings, load_model
@@ -20,23 +20,15 @@ from xfm.modeling.hub import FILES
 from xfm.modeling.model_files import TASK, TASK_WEIGHTS, UNUSED
 from xfm.modeling.xfm import XFM
 
-ROOT = Path(__file__).parent.parent.parent
-
 
 def python(code: str, endpoint: str, home: Path) -> str:
     """What a fresh interpreter prints that knows only this hub."""
-    environment = os.environ | {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(home),
-        "HF_TOKEN": "hf_of_the_test",
-        "HF_HUB_DISABLE_XET": "1",
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-    }
-    environment = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    extra = dict.fromkeys(name for name in os.environ if name.lower().endswith("_proxy"))
+    extra |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
+    extra |= {"HF_TOKEN": "hf_of_the_test", "HF_HUB_DISABLE_XET": "1"}
+    done = run([sys.executable, "-c", code], cwd=ROOT, **extra)
+    assert done.status == 0, done.err
+    return done.out
 
 
 def test_a_local_folder(saved: Path, tmp_path: Path) -> None:
@@ -112,7 +104,7 @@ def test_what_is_nowhere_is_one_sentence(saved: Path, tmp_path: Path) -> None:
     assert "me/x: the hub did not take the model" in lines[1]
 
 
-def test_the_card(tmp_path: Path) -> None:
+def test_the_card() -> None:
     loaded = tiny_pretrained()
     provenance = {
         "recipe": "nano",

@@ -1,6 +1,9 @@
-"""Reading safetensors into memory of one's own, and building modules without memory."""
+"""Reading safetensors into memory of one's own, what was made to harm, and building without memory."""
 
+import json
+import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,15 @@ from torch import nn
 
 from tests.failing import refusal, sentence_of
 from tests.modeling.build import tiny_config
+from tests.refusals import expect_refusal
 from xfm.config.model import Positions
+from xfm.info import parameter_counts
+from xfm.modeling import headers
+from xfm.modeling.headers import tensor_shapes
 from xfm.modeling.vision import relative_position_index, sine_positions
 from xfm.modeling.weights import read_tensors, without_weights
 from xfm.modeling.xfm import XFM
+from xfm.training.checkpoint import load_weights
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.bool)
 
@@ -95,3 +103,67 @@ def test_other_threads_are_not_concerned() -> None:
     with pytest.raises(RuntimeError, match="stop"), without_weights():
         raise RuntimeError("stop")
     assert not nn.Linear(2, 2).weight.is_meta
+
+
+# ---------------------------------------------------------------- hostile headers
+READERS: list[Callable[[Path], object]] = [
+    read_tensors,
+    tensor_shapes,
+    parameter_counts,
+    lambda path: load_weights(path, torch.nn.Linear(2, 2)),
+]
+
+
+def packed(header: object, length: int | None = None, tail: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + tail
+
+
+def entry(begin: int, end: int, shape: list[int]) -> dict[str, object]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+
+
+BAD = {
+    "length-of-2-to-63": packed(b"{}", 1 << 63),
+    "longer-than-the-file": packed(b"{}", 5000),
+    "seven-bytes": b"\0" * 7,
+    "overlapping": packed({"a": entry(0, 8, [2]), "b": entry(4, 12, [2])}, tail=b"\0" * 12),
+    "beyond-the-end": packed({"a": entry(0, 800, [200])}, tail=b"\0" * 8),
+    "product-overflows": packed({"a": entry(0, 8, [1 << 32, 1 << 32])}, tail=b"\0" * 8),
+    "negative": packed({"a": entry(0, 8, [-2])}, tail=b"\0" * 8),
+    "no-object": packed([1, 2]),
+    "deep": packed(b"[" * 100_000 + b"]" * 100_000),
+}
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("content", BAD.values(), ids=BAD.keys())
+def test_bad_headers_are_sentences(tmp_path: Path, content: bytes, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with expect_refusal(str(path)):
+        read(path)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_pipe_in_place_of_weights_does_not_wait(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "model.safetensors"
+    os.mkfifo(path)
+    with expect_refusal("model.safetensors cannot be read", "a pipe or a device"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_headers_and_files_out_of_proportion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as stream:
+        stream.write((90 << 20).to_bytes(8, "little"))
+        stream.truncate(100 << 20)
+    with expect_refusal("a header of 94371840 bytes, more than the limit"):
+        read(path)
+    save_file({"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}, path)
+    monkeypatch.setattr(headers.os, "sysconf", lambda name: 10)
+    with expect_refusal("of memory here; take a machine with more"):
+        read(path)

@@ -3,11 +3,14 @@
 import json
 import random
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from tests.evaluation.tiny import COLOURS
 
 WORDS = ("a", "red", "blue", "dog", "cat", "runs", "sits", "near", "the", "big", "car", "two", "on", "grass")
 
@@ -18,6 +21,18 @@ def picture(path: Path, seed: int, size: tuple[int, int] = (40, 30)) -> Path:
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def noisy_colours(root: Path, **counts: int) -> list[Path]:
+    """Noisy pictures of four colours in folders of their classes, so many of each in a split."""
+    rng, found = np.random.default_rng(0), []
+    for (split, count), (name, colour) in product(counts.items(), COLOURS.items()):
+        (root / split / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.clip(np.array(colour) + rng.integers(-30, 31, (32, 32, 3)), 0, 255)
+            found.append(root / split / name / f"{number}.png")
+            Image.fromarray(pixels.astype(np.uint8)).save(found[-1])
+    return found
 
 
 def sentence(rng: random.Random, words: int = 5) -> str:

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.tiny import save_tiny_model
 from tests.official.corpora import write_data_folder
 
 
@@ -10,8 +9,3 @@ from tests.official.corpora import write_data_folder
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every benchmark in miniature, in the official layout."""
     return write_data_folder(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")

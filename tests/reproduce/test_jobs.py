@@ -120,12 +120,20 @@ def test_captions_are_written_as_the_recipe_says(model: Path, data: Path, tmp_pa
     assert all(len(row["caption"].split()) <= 1 for row in written)
 
 
-def test_what_is_finished_is_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:
-    first = run("rte", Protocol.FINE_TUNED, model, data, tmp_path)
-    path = tmp_path / "rte" / "FT" / OFFICIAL
+def test_what_is_finished_is_read_back_and_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:
+    """Results of another model are kept apart from it."""
+    scores = run("coco", Protocol.ZERO_SHOT, model, data, tmp_path)
+    path = tmp_path / "coco" / "ZS" / OFFICIAL
+    assert read_scores(path) == scores == read_all(tmp_path)
+    assert scores["coco/ZS/test/text_r10"].value == 1.0  # four pictures
+    assert all(score.chance for score in scores.values())
     written = path.stat().st_mtime_ns
-    assert run("rte", Protocol.FINE_TUNED, model, data, tmp_path) == first
+    assert run("coco", Protocol.ZERO_SHOT, model, data, tmp_path) == scores
     assert path.stat().st_mtime_ns == written
+    other = save_tiny_model(tmp_path / "other", seed=2)
+    with pytest.raises(UserError, match="holds results of another model, or of smoke runs"):
+        run("coco", Protocol.ZERO_SHOT, other, data, tmp_path)
+    assert json.loads((tmp_path / OWNER).read_text())["smoke"] is True
 
 
 def values(scores: dict[str, Score]) -> dict[str, float]:
@@ -190,14 +198,6 @@ def test_an_interrupted_training_goes_on(
     assert values(start(tmp_path / "broken")) == values(whole)
 
 
-def test_results_of_two_models_are_kept_apart(model: Path, data: Path, tmp_path: Path) -> None:
-    run("rte", Protocol.FINE_TUNED, model, data, tmp_path / "out")
-    other = save_tiny_model(tmp_path / "other", seed=2)
-    with pytest.raises(UserError, match="holds results of another model, or of smoke runs"):
-        run("rte", Protocol.FINE_TUNED, other, data, tmp_path / "out")
-    assert json.loads((tmp_path / "out" / OWNER).read_text())["smoke"] is True
-
-
 def test_answers_are_submitted_as_the_official_list_writes_them(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -255,13 +255,6 @@ def test_without_files_or_a_model_nothing_is_run(data: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="holds no model"):
         run("rte", Protocol.FINE_TUNED, tmp_path, data, tmp_path / "out")
     assert read_all(tmp_path) == {}
-
-
-def test_scores_are_read_back(model: Path, data: Path, tmp_path: Path) -> None:
-    scores = run("coco", Protocol.ZERO_SHOT, model, data, tmp_path)
-    assert read_scores(tmp_path / "coco" / "ZS" / OFFICIAL) == scores == read_all(tmp_path)
-    assert scores["coco/ZS/test/text_r10"].value == 1.0  # four pictures
-    assert all(score.chance for score in scores.values())
 
 
 def test_the_benchmark_that_the_documentation_adds(model: Path, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,12 +12,11 @@ from PIL import Image
 
 import xfm
 from tests.evaluation.tiny import COLOURS, save_tiny_model
+from tests.processes import ROOT, XFM, run
 from xfm.cli import main
 from xfm.config import tasks
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,15 +52,9 @@ def tuned(rows: Path) -> Path:
     paths = [str(site), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     words = ["finetune", "colour", str(model), "--train", str(rows), "--out", str(rows.parent / "out")]
     words += ["--columns", "word=said", "--steps", "6", "--batch-size", "4", "--device", "cpu", "--quiet"]
-    found = subprocess.run(
-        [sys.executable, "-m", "xfm.cli", *words],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr
-    assert "xfm predict colour-match" in found.stdout
+    found = run([*XFM, *words], PYTHONPATH=os.pathsep.join(paths))
+    assert found.status == 0, found.err
+    assert "xfm predict colour-match" in found.out
     return rows.parent / "out"
 
 
@@ -114,14 +105,7 @@ def test_names_are_not_taken_twice() -> None:
 
 
 def test_a_model_of_a_task_that_nobody_knows_is_named(tuned: Path, rows: Path) -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "xfm.cli", "predict", "embed", str(tuned), "--text", "red"],
-        env={**os.environ},
-        cwd=rows.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 2
-    assert "task.json: unknown task colour-match" in found.stderr
-    assert "install the package" in found.stderr
+    found = run([*XFM, "predict", "embed", str(tuned), "--text", "red"], cwd=rows.parent)
+    assert found.status == 2
+    assert "task.json: unknown task colour-match" in found.err
+    assert "install the package" in found.err

@@ -96,7 +96,8 @@ def _plain(verb: str, parser: "ArgumentParser") -> argparse.ArgumentParser:
         if shown and action.nargs == 0:
             plain.add_argument(*shown, action="store_true", help=action.help)
             continue
-        how: dict[str, Any] = {"nargs": "?" if _is_switch(action) else None} if shown else {"nargs": "*"}
+        is_switch = getattr(action, "_typehint", None) is bool
+        how: dict[str, Any] = {"nargs": "?" if is_switch else None} if shown else {"nargs": "*"}
         added = plain.add_argument(*(shown or [action.dest]), help=action.help, **how)
         added.completer = _completer(verb, action, paths)  # pyright: ignore[reportAttributeAccessIssue]
     named = {action.dest: action for action in parser._actions}
@@ -104,10 +105,6 @@ def _plain(verb: str, parser: "ArgumentParser") -> argparse.ArgumentParser:
         added = plain.add_argument(f"word_{word}")
         added.completer = _completer(verb, named[word], paths)  # pyright: ignore[reportAttributeAccessIssue]
     return plain
-
-
-def _is_switch(action: argparse.Action) -> bool:
-    return getattr(action, "_typehint", None) is bool
 
 
 def _completer(verb: str, action: argparse.Action, paths: Set[str]) -> Any:

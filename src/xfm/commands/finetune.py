@@ -55,13 +55,8 @@ def _tasks() -> str:
 
 def fields_of(spec: "TaskSpec") -> str:
     """The fields of a task's rows, as help writes them: with their other names, optional ones in brackets."""
-    said = [
-        " or ".join([*field.names, *([" and ".join(field.parts)] if field.parts else [])])
-        for field in spec.fields
-    ]
-    return ", ".join(
-        f"[{one}]" if field.optional else one for field, one in zip(spec.fields, said, strict=True)
-    )
+    said = {" or ".join([*one.names, *filter(None, [" and ".join(one.parts)])]): one for one in spec.fields}
+    return ", ".join(f"[{name}]" if one.optional else name for name, one in said.items())
 
 
 def run(chosen: Namespace) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm predict`; the task that they begin with adds its own."""
-    task = _task_of(options)
+    first = early_word(options, "task", task_names())
+    task = None if first is None else task_spec(first)  # without one, help is about all of them
     what = f"The task reads {_columns(task)}.\n" if task else f"Tasks:\n{_tasks()}\n"
     parser = new_parser(
         words=["task", "model", "input"],
@@ -78,18 +79,9 @@ def _add_options_of(task: TaskSpec, parser: ArgumentParser) -> None:
         add_fields(parser, task.options)
 
 
-def _task_of(options: Sequence[str]) -> TaskSpec | None:
-    """The task that the options begin with, None where help about all of them is asked for."""
-    first = early_word(options, "task", task_names())
-    return None if first is None else task_spec(first)
-
-
 def _columns(task: TaskSpec) -> str:
-    found = [
-        f"{field.name} ({field.meaning}{', may be missing' if field.optional else ''})"
-        for field in task.inputs
-    ]
-    return ", ".join(found)
+    missing = {True: ", may be missing", False: ""}
+    return ", ".join(f"{one.name} ({one.meaning}{missing[one.optional]})" for one in task.inputs)
 
 
 def _tasks() -> str:

@@ -9,7 +9,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.generation import BeamSearch
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import parse
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_range, check_ranges
 
 FAMILY = "finetune"
 """Folder of the recipes below the package's."""
@@ -32,8 +32,7 @@ class SmokeConfig:
     batch_size: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("train_rows", "test_rows", "steps", "batch_size"):
-            check_range(f"smoke.{name}", getattr(self, name), 1)
+        check_ranges(self, ("train_rows", "test_rows", "steps", "batch_size"), 1, place="smoke.")
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ class BenchmarkRecipe:
     smoke: SmokeConfig = field(default_factory=SmokeConfig)
 
     def __post_init__(self) -> None:
-        check_range("epochs", self.epochs, 0)
-        check_range("valid_rows", self.valid_rows, 0)
+        check_ranges(self, ("epochs", "valid_rows"), 0)
         check_range("shortlist", self.shortlist, 1)
 
     def planned(self, rows: int) -> FinetuneConfig:

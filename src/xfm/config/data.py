@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_BATCH, check_range
+from xfm.config.ranges import MAX_BATCH, check_range, check_ranges
 
 
 class Augmentation(StrEnum):
@@ -139,16 +139,13 @@ class DataConfig:
         return {name: getattr(self, name) for name in STREAMS}
 
     def __post_init__(self) -> None:
-        check_range("data.max_words", self.max_words, 1)
-        check_range("data.max_regions", self.max_regions, 1)
-        check_range("data.max_bad", self.max_bad, 0)
+        check_ranges(self, ("max_words", "max_regions"), 1, place="data.")
+        check_ranges(self, ("max_bad", "timeout"), 0, place="data.")
         check_range("data.workers", self.workers, 0, 1024)
-        check_range("data.timeout", self.timeout, 0)
         check_range("data.patch_mask.patches", self.patch_mask.patches, 0)
         check_range("data.patch_mask.min_block", self.patch_mask.min_block, 1)
         for name, mask in (("data.caption_mask", self.caption_mask), ("data.text_mask", self.text_mask)):
-            check_range(f"{name}.probability", mask.probability, 0, 1)
-            check_range(f"{name}.skipgram", mask.skipgram, 0, 1)
+            check_ranges(mask, ("probability", "skipgram"), 0, 1, f"{name}.")
             check_range(f"{name}.skipgram_size", mask.skipgram_size, 1)
             check_range(f"{name}.max_masks", mask.max_masks, 0)
             check_range(f"{name}.max_tokens", mask.max_tokens, 3)

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 from xfm.config.task import ImageHead
 from xfm.config.training import Precision, TuningRates
 
@@ -108,20 +108,17 @@ class FinetuneConfig(TuningRates):
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "evaluate_every", "patience", "max_tokens", "image_size"):
-            check_range(name, getattr(self, name), 0)
+        unbounded = ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "baseline_steps")
+        check_ranges(self, unbounded, 0)
         check_range("seed", self.seed, 0, MAX_SEED)
         check_range("batch_size", self.batch_size, 0, MAX_BATCH)
         if 0 < self.max_tokens < 3:
             raise ValueError(
                 f"max_tokens is {self.max_tokens}: choose 0, or 3 at least: begin and end are two"
             )
-        check_range("rows_per_picture", self.rows_per_picture, 1)
-        check_range("baseline_steps", self.baseline_steps, 0)
+        check_ranges(self, ("rows_per_picture", "max_answers"), 1)
         self.check_rates()
         check_range("max_bad", self.max_bad or 0, 0)
-        check_range("max_answers", self.max_answers, 1)
         for name, most in (("label_smoothing", 0.99), ("average", 0.999999)):
             check_range(name, getattr(self, name), 0, most)
-        for name in ("valid_share", "test_share"):
-            check_range(name, getattr(self, name), 0.01, 0.4)
+        check_ranges(self, ("valid_share", "test_share"), 0.01, 0.4)

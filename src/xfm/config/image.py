@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_range, check_ranges
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,14 @@ class ImageTrainingConfig:
         return any(changed)
 
     def __post_init__(self) -> None:
-        for name in ("crop", "flip", "erasing", "mixing", "label_smoothing"):
-            check_range(f"image.{name}", getattr(self, name), 0, 1)
+        check_ranges(self, ("flip", "erasing", "mixing", "label_smoothing"), 0, 1, "image.")
         check_range("image.crop", self.crop, 0.01, 1)
         if self.drop_path is not None:
             check_range("image.drop_path", self.drop_path, 0, 1)
         check_range("image.workers", self.workers, 0, 1024)
         check_range("image.aspect", self.aspect, 1, 10)
-        check_range("image.rand_augment", self.rand_augment, 0, 10)
-        check_range("image.magnitude", self.magnitude, 0, 10)
-        for name in ("mixup", "cutmix"):
-            check_range(f"image.{name}", getattr(self, name), 0, 100)
+        check_ranges(self, ("rand_augment", "magnitude"), 0, 10, "image.")
+        check_ranges(self, ("mixup", "cutmix"), 0, 100, "image.")
 
 
 UNVARIED = ImageTrainingConfig()

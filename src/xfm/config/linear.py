@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_SEED, check_range
+from xfm.config.ranges import MAX_SEED, check_range, check_ranges
 from xfm.config.training import Precision
 
 LARGEST_EXPONENT = 12.0
@@ -114,11 +114,8 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         check_range("head.epochs", self.epochs, 1)
-        check_range("head.batch_size", self.batch_size, 0)
-        check_range("head.lr", self.lr, 0)
-        check_range("head.weight_decay", self.weight_decay, 0)
-        check_range("head.warmup", self.warmup, 0, 1)
-        check_range("head.label_smoothing", self.label_smoothing, 0, 1)
+        check_ranges(self, ("batch_size", "lr", "weight_decay"), 0, place="head.")
+        check_ranges(self, ("warmup", "label_smoothing"), 0, 1, "head.")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_range, check_ranges
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -91,10 +91,8 @@ class VisionConfig(PictureConfig):
         check_range("vision.width", self.width, 1, MAX_WIDTH)
         _check_layers("vision", self.depth, self.heads)
         check_range("vision.mlp_ratio", self.mlp_ratio, 1 / MAX_WIDTH, 1000)
-        check_range("vision.drop_path", self.drop_path, 0, 1)
-        check_range("vision.init_std", self.init_std, 0)
-        check_range("vision.layer_scale", self.layer_scale, 0)
-        check_range("vision.norm_eps", self.norm_eps, 0, 1)
+        check_ranges(self, ("drop_path", "norm_eps"), 0, 1, "vision.")
+        check_ranges(self, ("init_std", "layer_scale"), 0, place="vision.")
         _require(self.width % self.heads == 0, "vision.heads must divide vision.width")
         _require(
             self.positions is Positions.NONE or self.width % 4 == 0,
@@ -167,19 +165,16 @@ class LanguageConfig:
     separator: int = 2
 
     def __post_init__(self) -> None:
-        check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
+        check_ranges(self, ("vocab_size", "mlp_width"), 1, MAX_ROWS, "language.")
         check_range("language.width", self.width, 1, MAX_WIDTH)
         _check_layers("language", self.depth, self.heads)
-        check_range("language.mlp_width", self.mlp_width, 1, MAX_ROWS)
         check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
-        check_range("language.dropout", self.dropout, 0, 1)
+        check_ranges(self, ("dropout", "norm_eps"), 0, 1, "language.")
         check_range("language.init_std", self.init_std, 0)
         _require(self.width % self.heads == 0, "language.heads must divide language.width")
         _require(self.segments in (1, 2), "language.segments must be 1 or 2")
-        check_range("language.norm_eps", self.norm_eps, 0, 1)
         check_range("language.first_position", self.first_position, 0, self.max_positions - 1)
-        for name, token in (("pad", self.pad), ("separator", self.separator)):
-            check_range(f"language.{name}", token, 0, self.vocab_size - 1)
+        check_ranges(self, ("pad", "separator"), 0, self.vocab_size - 1, "language.")
 
     @property
     def longest(self) -> int:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from operator import attrgetter
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -84,9 +85,7 @@ def add_fields(
         UserError: the values do not fit the dataclass.
     """
     for enum in _enums(kind):
-        register_type(
-            enum, serializer=_enum_value, deserializer=_enum_reader(enum), fail_already_registered=False
-        )
+        register_type(enum, attrgetter("value"), _enum_reader(enum), fail_already_registered=False)
     if values:
         check_fields(kind, values, source)
     shape = chosen_variants(kind, values or {})
@@ -246,10 +245,6 @@ def _enums(kind: Any) -> set[type[Enum]]:
         return {kind}
     parts = get_type_hints(kind).values() if is_dataclass(kind) else get_args(kind)
     return {enum for part in parts for enum in _enums(part)}
-
-
-def _enum_value(value: Enum) -> str:
-    return value.value
 
 
 def _enum_reader(enum: type[Enum]) -> Any:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from xfm.config.generation import BeamSearch, Generation, Sampling
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_range, check_ranges
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class RetrievalOptions:
     rerank: int = 32
 
     def __post_init__(self) -> None:
-        check_range("top_k", self.top_k, 0)
-        check_range("rerank", self.rerank, 0)
+        check_ranges(self, ("top_k", "rerank"), 0)
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,7 @@ class AnswerOptions:
     beams: int = 3
 
     def __post_init__(self) -> None:
-        check_range("top_k", self.top_k, 1)
-        check_range("beams", self.beams, 1)
+        check_ranges(self, ("top_k", "beams"), 1)
         if self.free and self.answers:
             raise ValueError("answers are either ranked (answers) or written (free), not both")
         self.writing()

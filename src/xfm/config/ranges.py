@@ -1,6 +1,7 @@
 """Checks of numbers in a configuration; a message names the field. Nothing here imports torch."""
 
 import math
+from collections.abc import Iterable
 
 MAX_BATCH = 65_536
 """Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
@@ -21,3 +22,11 @@ def check_range(name: str, value: float, low: float, high: float = LARGEST) -> N
     open_ended = high == LARGEST and not LARGEST < value < math.inf
     allowed = f"at least {low:g}" if open_ended else f"from {low:g} to {high:g}"
     raise ValueError(f"{name} is {value}: choose a number {allowed}")
+
+
+def check_ranges(
+    config: object, names: Iterable[str], low: float, high: float = LARGEST, place: str = ""
+) -> None:
+    """`check_range` of several fields of a configuration, whose names `place` begins in the message."""
+    for name in names:
+        check_range(f"{place}{name}", getattr(config, name), low, high)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_SEED, check_range
+from xfm.config.gradients import GradientConfig, MimTarget
+from xfm.config.ranges import MAX_SEED, check_range, check_ranges
 
 
 class Precision(StrEnum):
@@ -66,8 +67,7 @@ class LossConfig:
     negative_floor: float = 1e-5
 
     def __post_init__(self) -> None:
-        for term in fields(self):
-            check_range(f"weights.{term.name}", getattr(self, term.name), 0)
+        check_ranges(self, (term.name for term in fields(self)), 0, place="weights.")
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ class Rates:
         Raises:
             ValueError: names the field.
         """
-        for name in ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"):
-            check_range(f"{place}{name}", getattr(self, name), 0)
+        check_ranges(self, ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"), 0, place=place)
         check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)
 
 
@@ -160,8 +159,7 @@ class OptimConfig(Rates):
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
             raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
         self.check_rates("optim.", least_decay=0)
-        for name in ("warmup", "clip"):
-            check_range(f"optim.{name}", getattr(self, name), 0)
+        check_ranges(self, ("warmup", "clip"), 0, place="optim.")
         check_range("optim.hold", self.hold, 0, 1)
         for beta in self.betas:
             check_range("optim.betas", beta, 0, 1)
@@ -178,6 +176,8 @@ class TrainingConfig:
         precision: arithmetic of the forward pass.
         optim: optimiser and schedule.
         weights: weights of the losses.
+        gradients: which encoders each objective's gradient reaches.
+        mim_target: what MIM predicts; `pixels` needs `model.pixel_head`.
         save_every: steps between checkpoints.
         keep: checkpoints kept; older ones are deleted.
         log_every: steps between log lines.
@@ -190,6 +190,8 @@ class TrainingConfig:
     precision: Precision = Precision.AUTO
     optim: OptimConfig = field(default_factory=OptimConfig)
     weights: LossConfig = field(default_factory=LossConfig)
+    gradients: GradientConfig = field(default_factory=GradientConfig)
+    mim_target: MimTarget = MimTarget.STATES
     save_every: int = 1000
     keep: int = 2
     log_every: int = 10
@@ -197,5 +199,4 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_range("training.seed", self.seed, 0, MAX_SEED)
-        for name in ("steps", "accumulate", "log_every"):
-            check_range(f"training.{name}", getattr(self, name), 1)
+        check_ranges(self, ("steps", "accumulate", "log_every"), 1, place="training.")

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as F
 
 MILD_RANGE = 0.15
 _APPLY = 0.5
-_LARGEST = 10
+_COUNT, _MAGNITUDE, _LARGEST = 2, 7, 10
 Operation = Callable[[Tensor, float, float], Tensor]
 
 
@@ -70,30 +70,21 @@ GEOMETRIC: dict[str, Operation] = {
 }
 
 
-def rand_augment(
-    rng: np.random.Generator,
-    pixels: Tensor,
-    operations: Mapping[str, Operation],
-    count: int = 2,
-    magnitude: int = 7,
-) -> Tensor:
+def rand_augment(rng: np.random.Generator, pixels: Tensor, operations: Mapping[str, Operation]) -> Tensor:
     """RandAugment (arXiv 1909.13719) as the published recipe uses it: RandAugment(2, 7).
 
-    `count` operations are drawn with repetition and each is applied with probability 0.5 at `magnitude` of
-    10.
+    Two operations are drawn with repetition and each is applied with probability 0.5 at magnitude 7 of 10.
 
     Args:
         rng: the sample's generator.
         pixels: [3, H, W] uint8.
         operations: what to draw from: `COLOUR | GEOMETRIC`, or `COLOUR` for pictures with boxes.
-        count: operations drawn.
-        magnitude: 0 (weakest) to 10.
 
     Returns:
         [3, H, W] uint8.
     """
-    for which, apply, sign in rng.random((count, 3)).tolist():
+    for which, apply, sign in rng.random((_COUNT, 3)).tolist():
         if apply < _APPLY:
             operation = [*operations.values()][int(which * len(operations))]
-            pixels = operation(pixels, magnitude / _LARGEST, 1.0 if sign < 0.5 else -1.0)
+            pixels = operation(pixels, _MAGNITUDE / _LARGEST, 1.0 if sign < 0.5 else -1.0)
     return pixels

@@ -6,8 +6,9 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.data.exif import orientation_of
+from xfm.data.picture_formats import BROKEN, PictureError
 from xfm.data.picture_pixels import on_white, rgb_of, upright
-from xfm.data.pictures import BROKEN, PictureError, check_size
+from xfm.data.pictures import check_size
 from xfm.errors import UserError, first_line
 
 Picture = Image.Image | np.ndarray | Tensor

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 
@@ -16,8 +15,9 @@ from xfm.data.builder import BatchBuilder, Share
 from xfm.data.mixture import Mixture
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix
-from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
-from xfm.data.sources import RecordSource, open_source
+from xfm.data.schema import BadRecord, Batch
+from xfm.data.sources import open_source
+from xfm.data.sources.base import RecordSource
 from xfm.data.sources.folder import FolderSource
 from xfm.data.streams import CorpusStream, Met
 from xfm.data.tokenizer import Tokenizer
@@ -26,7 +26,6 @@ from xfm.data.workers import Failure, load_steps
 from xfm.errors import UserError
 
 _log = logging.getLogger(__name__)
-_Pictures = TypeVar("_Pictures", ImageBatch, PairBatch, RegionBatch)
 
 
 class PretrainingData:
@@ -204,18 +203,10 @@ def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> 
         )
 
 
-def _on_device(
-    batch: Batch, device: torch.device | str | None, normalisation: Normalisation | None = None
-) -> Batch:
-    if device is not None:
-        batch = batch.to(device)
+def _on_device(batch: Batch, device: torch.device | str | None, normalisation: Normalisation) -> Batch:
+    batch = batch if device is None else batch.to(device)
+    shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}
+    parts = {name: part for name, part in shown.items() if part is not None}
     return replace(
-        batch,
-        image=_normalised(batch.image, normalisation),
-        pair=_normalised(batch.pair, normalisation),
-        region=_normalised(batch.region, normalisation),
+        batch, **{n: replace(part, pixels=normalise(part.pixels, normalisation)) for n, part in parts.items()}
     )
-
-
-def _normalised(part: _Pictures | None, normalisation: Normalisation | None) -> _Pictures | None:
-    return None if part is None else replace(part, pixels=normalise(part.pixels, normalisation))

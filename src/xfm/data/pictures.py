@@ -11,30 +11,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from xfm.data.picture_formats import (
-    BROKEN,
-    Header,
-    PictureError,
-    PictureFormat,
-    format_of,
-    read_picture_header,
-)
+from xfm.data.picture_formats import Header, PictureError, PictureFormat, format_of, read_picture_header
 from xfm.data.picture_pixels import decode_pixels
 from xfm.errors import UserError
-
-__all__ = [
-    "BROKEN",
-    "PICTURE_SUFFIXES",
-    "Decoded",
-    "PictureError",
-    "byte_limit",
-    "check_size",
-    "decode",
-    "picture_size",
-    "picture_suffix",
-    "pixel_limit",
-    "read_picture",
-]
 
 MAX_PIXELS = 64_000_000
 LIMIT_VARIABLE = "XFM_MAX_PIXELS"
@@ -135,21 +114,17 @@ def picture_suffix(data: bytes) -> str:
     return format_of(data) or ".bin"
 
 
-def picture_size(data: bytes, max_pixels: int | None = None) -> tuple[int, int]:
-    """Width and height in pixels of a picture as it is to be shown (upright), from its header.
-
-    Args:
-        data: the file's bytes.
-        max_pixels: larger pictures are refused; `pixel_limit()` if None.
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of a picture file as it is to be shown (upright), from its header.
 
     Raises:
         PictureError: for another format, a broken header, or a picture that is too large.
     """
-    header = _checked(data, max_pixels)
+    header = _checked(data)
     return header.width, header.height
 
 
-def _checked(data: bytes, max_pixels: int | None) -> Header:
+def _checked(data: bytes, max_pixels: int | None = None) -> Header:
     limit = max_pixels or pixel_limit()
     header = read_picture_header(data, limit)
     check_size(header.width, header.height, limit)

@@ -10,14 +10,12 @@ from xfm.config.data import Augmentation
 from xfm.data import whereabouts
 from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
-from xfm.data.records import BadRecordError, Record, SampleKind, to_sample
+from xfm.data.records import BadRecordError, Record, Sample, SampleKind, to_sample
 from xfm.data.rng import sample_generator
 from xfm.data.schema import BadRecord, TextSample
-from xfm.data.sources import RecordSource, Sample
+from xfm.data.sources.base import RecordSource
 
 S = TypeVar("S", bound=Sample, covariant=True)
-
-
 REGIONLESS = 1000
 """Pictures without regions in a row after which a stream that needs regions gives up."""
 

@@ -44,6 +44,7 @@ _INNER = {
     "normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders",
     "post_processor": "processors",
 }  # fmt: skip
+_AFFIXES = ("prepend", "prefix", "suffix", "delimiter", "replacement", "pad_token", "word_delimiter_token")
 _NEVER_EMPTY = re.compile(r"(\\.|[^\\\[\](){}*+?|.^$]|\[[^\]\[]+\])(\+|\{[1-9][0-9]*,?[0-9]*\})?")
 _BACKTRACKS = re.compile(r"[+*}][^()]*\)[+*{]|\\[1-9]")
 
@@ -146,15 +147,7 @@ def _parts(content: Mapping[str, Any], name: str, kinds: frozenset[str]) -> list
 
 def _growth(part: Mapping[str, Any], place: str) -> float:
     """How many times longer a part may make a text; 1 where it makes none longer."""
-    for name in (
-        "prepend",
-        "prefix",
-        "suffix",
-        "delimiter",
-        "replacement",
-        "pad_token",
-        "word_delimiter_token",
-    ):
+    for name in _AFFIXES:
         _short(part.get(name), f"{place}.{name}", _SHORT)
     pattern = part.get("pattern")
     if pattern is not None:

@@ -56,11 +56,7 @@ def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmenta
 
 
 def region_view(
-    rng: np.random.Generator,
-    size: tuple[int, int],
-    boxes: Sequence[Box],
-    mode: Augmentation,
-    may_flip: bool,
+    rng: np.random.Generator, size: tuple[int, int], boxes: Sequence[Box], mode: Augmentation, may_flip: bool
 ) -> View:
     """The view of a picture with boxes.
 

@@ -19,8 +19,9 @@ def adapt(module: nn.Module, config: TuningConfig) -> None:
     Raises:
         UserError: LoRA is asked for and peft is not installed.
     """
+    holder = getattr(module, "model", module)
     for name in ENCODERS:
-        encoder, tuning = _encoder(module, name), getattr(config, name)
+        encoder, tuning = getattr(holder, name, None), getattr(config, name)
         if encoder is None or tuning is Tuning.FULL:
             continue
         encoder.requires_grad_(False)
@@ -40,12 +41,6 @@ def merge_lora(module: nn.Module) -> None:
         parent, _, own = name.rpartition(".")
         setattr(module.get_submodule(parent), own, layer.get_base_layer())
     module.requires_grad_(True)
-
-
-def _encoder(module: nn.Module, name: str) -> nn.Module | None:
-    """The encoder of a task model, None where the task has none of that name."""
-    holder = getattr(module, "model", module)
-    return getattr(holder, name, None)
 
 
 def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:

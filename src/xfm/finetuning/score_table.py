@@ -147,11 +147,7 @@ def score(
 
 
 def _score(
-    out: Path,
-    task: AnyTask,
-    rows: NewRows,
-    unknown: dict[str, list[str]],
-    more: Mapping[str, Any],
+    out: Path, task: AnyTask, rows: NewRows, unknown: dict[str, list[str]], more: Mapping[str, Any]
 ) -> Scored:
     """Predict the rows and write everything; the scores come last, and say that it is done."""
     began = time.perf_counter()

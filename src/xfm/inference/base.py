@@ -133,11 +133,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     # ------------------------------------------------------------ rows
     def numbered(
-        self,
-        inputs: Iterable[Any],
-        options: Any = None,
-        bad: Bad | None = None,
-        partial: Told | None = None,
+        self, inputs: Iterable[Any], options: Any = None, bad: Bad | None = None, partial: Told | None = None
     ) -> Iterator[tuple[int, Answer]]:
         """Answers with the numbers of their inputs, counted from 0, in order.
 

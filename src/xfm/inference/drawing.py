@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from xfm.config.pipelines import UrlRules
 from xfm.errors import UserError
-from xfm.inference.picture_inputs import original_picture
+from xfm.inference.picture_inputs import read_original
 
 LEAST_SIDE = 480  # smaller pictures are enlarged, or no text would be readable beside their boxes
 LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that more would be readable
@@ -24,13 +23,11 @@ _MOST_COVER = 0.8  # of the picture's light is hidden at most
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def as_image(picture: object, urls: UrlRules | None = None) -> Image.Image:
-    """A picture of any form as an RGB picture of Pillow.
-
-    Raises:
-        UserError: it is no picture, or cannot be read.
-    """
-    return Image.fromarray(original_picture(picture, urls).permute(1, 2, 0).numpy())
+def _enlarged(picture: object, least_side: int) -> tuple[Image.Image, int]:
+    """A picture of any form for Pillow, enlarged by whole steps, and by how many; raises UserError."""
+    image = Image.fromarray(read_original(picture).pixels.permute(1, 2, 0).numpy())
+    scale = max(1, -(-least_side // max(image.size)))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS), scale
 
 
 def draw_boxes(
@@ -51,9 +48,7 @@ def draw_boxes(
     Raises:
         UserError: the picture cannot be read, or a box lacks an edge.
     """
-    image = as_image(picture)
-    scale = max(1, -(-least_side // max(image.size)))
-    shown = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
+    shown, scale = _enlarged(picture, least_side)
     draw = ImageDraw.Draw(shown)
     line = max(2, round(max(shown.size) / 240))
     font = ImageFont.load_default(max(12, round(max(shown.size) / 32)))
@@ -135,13 +130,11 @@ def draw_heat(picture: object, heat: NDArray[np.floating], *, least_side: int = 
     Returns:
         A new RGB picture.
     """
-    image = as_image(picture)
-    scale = max(1, -(-least_side // max(image.size)))
-    size = (image.width * scale, image.height * scale)
-    base = np.asarray(image.resize(size, Image.Resampling.LANCZOS), dtype=float)
+    shown, _ = _enlarged(picture, least_side)
+    base = np.asarray(shown, dtype=float)
     top = float(heat.max()) if heat.size else 0.0
     scaled = Image.fromarray((heat / top if top > 0 else np.zeros_like(heat)).astype(np.float32))
-    amount = np.clip(np.asarray(scaled.resize(size, Image.Resampling.BICUBIC)), 0, 1)[..., None]
+    amount = np.clip(np.asarray(scaled.resize(shown.size, Image.Resampling.BICUBIC)), 0, 1)[..., None]
     place = amount * (len(_HEAT) - 1)
     lower = np.clip(np.floor(place[..., 0]).astype(int), 0, len(_HEAT) - 2)
     share = place - lower[..., None]

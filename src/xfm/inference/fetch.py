@@ -70,7 +70,8 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
             raise UserError(f"{url}: not there within {rules.seconds:g} seconds; try later") from None
-        raise UserError(f"{url} cannot be read ({_reason(error)}); check the address") from error
+        reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
+        raise UserError(f"{url} cannot be read ({reason}); check the address") from error
 
 
 def _checked(url: str) -> SplitResult:
@@ -171,7 +172,3 @@ class _Pinned(http.client.HTTPConnection):
         if self._live is not None:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._live, socket.SHUT_RDWR)  # below TLS: a reader sees the end
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error) or type(error).__name__

@@ -51,11 +51,6 @@ def is_picture(value: object) -> bool:
     return isinstance(value, Path | bytes | Image.Image | Tensor)
 
 
-def original_picture(source: object, urls: UrlRules | None = None) -> Tensor:
-    """A picture as it was given, upright, [3, H, W] uint8; see `read_original`."""
-    return read_original(source, urls).pixels
-
-
 def read_original(source: object, urls: UrlRules | None = None) -> Decoded:
     """A picture as it was given, upright, and what is wrong with it where only a part could be decoded.
 
@@ -105,7 +100,7 @@ class PictureReader:
         self._lock = threading.Lock()
 
     def read(self, source: object) -> Picture:
-        """The picture; raises as `original_picture` does."""
+        """The picture; raises as `read_original` does."""
         name = str(source) if isinstance(source, str | Path) else None
         with self._lock:
             if name is not None and name in self._recent:

@@ -113,11 +113,7 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     fresh = [*_FRESH, *(f"vision.{name}" for name in eyes.fresh)]
     provenance = {
         "composed": {"language": words.source, "vision": eyes.source, "recipe": recipe.name},
-        "licences": {
-            "code": CODE_LICENCE,
-            "weights": _licence(words.source, eyes.source),
-            "data": None,
-        },
+        "licences": {"code": CODE_LICENCE, "weights": _licence(words.source, eyes.source), "data": None},
         "ignored": {"language": words.ignored, "vision": eyes.ignored},
         FRESH: fresh if words.head else [*fresh, "language_head."],
         "seed": recipe.training.seed,

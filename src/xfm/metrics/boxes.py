@@ -39,16 +39,12 @@ def iou_matrix(first: Array, second: Array) -> NDArray[np.float64]:
 def box_scores(predicted: Array, true: Array) -> dict[str, float]:
     """Accuracy at IoU 0.5 (RefCOCO's) and mean IoU, of boxes row by row or of every one with every one."""
     iou = paired_iou(predicted, true)
-    return {"acc50": float(_hits(iou).mean()), "mean_iou": float(iou.mean())}
+    return {"acc50": float((iou >= 0.5).mean()), "mean_iou": float(iou.mean())}
 
 
 def box_hits(predicted: Array, true: Array) -> NDArray[np.float64]:
     """[N] 1 where the boxes reach IoU 0.5, else 0: their mean is the accuracy."""
-    return _hits(paired_iou(predicted, true)).astype(np.float64)
-
-
-def _hits(iou: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return iou >= 0.5
+    return (paired_iou(predicted, true) >= 0.5).astype(np.float64)
 
 
 def _areas(boxes: Array) -> NDArray[np.float64]:

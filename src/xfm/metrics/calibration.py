@@ -77,13 +77,7 @@ def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Arr
         )
     places = np.minimum((sure * BINS).astype(int), BINS - 1)
     bins = tuple(
-        Bin(
-            place / BINS,
-            (place + 1) / BINS,
-            int(own.sum()),
-            float(sure[own].mean()),
-            float(hit[own].mean()),
-        )
+        Bin(place / BINS, (place + 1) / BINS, int(own.sum()), float(sure[own].mean()), float(hit[own].mean()))
         for place in range(BINS)
         if (own := places == place).any()
     )

@@ -58,10 +58,7 @@ class CaptionScores:
 
 
 def caption_scores(
-    predicted: Mapping[int | str, str],
-    given: Captions,
-    cutter: WordCutter | None = None,
-    meteor: bool = True,
+    predicted: Mapping[int | str, str], given: Captions, cutter: WordCutter | None = None, meteor: bool = True
 ) -> CaptionScores:
     """Score one caption for each picture against the captions that people wrote.
 
@@ -87,7 +84,7 @@ def caption_scores(
     candidates = cut({key: [caption] for key, caption in predicted.items()})
     values = _python_scores(references, candidates)
     if meteor and shutil.which("java"):
-        values["meteor"] = _meteor(references, candidates)
+        values["meteor"] = float(_meteor_scorer().compute_score(references, candidates)[0])
     return CaptionScores(values, cutter)
 
 
@@ -124,10 +121,6 @@ def _python_scores(
     values = {f"bleu{n}": float(value) for n, value in enumerate(bleu, start=1)}
     values["cider_d"] = float(Cider().compute_score(references, candidates)[0])
     return values | {"rouge_l": float(Rouge().compute_score(references, candidates)[0])}
-
-
-def _meteor(references: dict[int | str, list[str]], candidates: dict[int | str, list[str]]) -> float:
-    return float(_meteor_scorer().compute_score(references, candidates)[0])
 
 
 @lru_cache(maxsize=1)

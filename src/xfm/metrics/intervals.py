@@ -24,9 +24,7 @@ class Interval:
 
 
 RESAMPLES = 1000
-
 FEWEST_DIFFERENT = 6
-
 """Groups that must differ between two systems before anything can be shown: with fewer, even a sign test in
 which all of them agree has p > 0.05, while the bootstrap of so few is too narrow."""
 
@@ -104,16 +102,13 @@ def differ(first: Floats, second: Floats, groups: NDArray[np.int64]) -> int:
     return int((np.abs(gains) > 1e-12).sum())
 
 
-def paired_bootstrap(
-    gains: Array, resamples: int = 2000, seed: int = 0, confidence: float = 0.95
-) -> Interval:
-    """Percentile bootstrap interval of a mean of paired differences.
+def paired_bootstrap(gains: Array, resamples: int = 2000, seed: int = 0) -> Interval:
+    """The 95 % percentile bootstrap interval of a mean of paired differences.
 
     Args:
         gains: [N] float, one difference per independent unit (both systems on the same unit).
         resamples: number of resamples with replacement.
         seed: seed of the resamples.
-        confidence: coverage, in (0, 1).
 
     Returns:
         The mean and its interval.
@@ -123,7 +118,7 @@ def paired_bootstrap(
         raise ValueError("the bootstrap needs at least one unit")
     rng = np.random.default_rng(seed)
     means = np.array([gains[rng.integers(0, gains.size, gains.size)].mean() for _ in range(resamples)])
-    tail = (1.0 - confidence) / 2
+    tail = (1.0 - 0.95) / 2
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return Interval(float(gains.mean()), float(low), float(high))
 

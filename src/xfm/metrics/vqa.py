@@ -56,7 +56,8 @@ CONTRACTIONS = _contractions()
 
 def normalise_answer(answer: str) -> str:
     """A predicted answer as it is compared."""
-    words = (DIGITS.get(word, word) for word in strip_punctuation(_one_line(answer)).lower().split())
+    line = answer.replace("\n", " ").replace("\t", " ").strip()
+    words = (DIGITS.get(word, word) for word in strip_punctuation(line).lower().split())
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
 
 
@@ -73,10 +74,6 @@ def strip_punctuation(answer: str) -> str:
             vanishes = digits or f"{sign} " in answer or f" {sign}" in answer
             stripped = stripped.replace(sign, "" if vanishes else " ")
     return _PERIOD.sub("", stripped, count=_MAX_PERIODS)
-
-
-def _one_line(answer: str) -> str:
-    return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
 def answer_accuracy(predicted: str, given: Sequence[str]) -> float:

@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from torch import Tensor
 
+from xfm.config.gradients import EncoderName, GradientConfig
+
 
 class Objective(StrEnum):
     """The six pre-training objectives."""
@@ -57,6 +59,15 @@ class GradientPolicy:
             if cells and EncoderName.FUSION in INPUTS[objective] and EncoderName.FUSION not in cells:
                 raise ValueError(f"{objective} reaches {', '.join(sorted(cells))} through fusion: add fusion")
 
+    @classmethod
+    def of(cls, config: GradientConfig) -> "GradientPolicy":
+        """The policy of a recipe.
+
+        Raises:
+            ValueError: an objective is to reach an encoder that it does not use, or only through fusion.
+        """
+        return cls({objective: frozenset(getattr(config, objective)) for objective in Objective})
+
     @property
     def table(self) -> dict[str, list[str]]:
         """The table as plain values."""
@@ -71,11 +82,7 @@ class GradientPolicy:
         return output if self.allows(objective, encoder) else output.detach()
 
 
-_FUSED = frozenset({EncoderName.VISION, EncoderName.FUSION})
-
-PRETRAINING = GradientPolicy(
-    MappingProxyType({**INPUTS, Objective.ITM: _FUSED, Objective.IMLM: _FUSED, Objective.BBP: _FUSED})
-)
+PRETRAINING = GradientPolicy.of(GradientConfig())
 """The published pre-training: text states are detached in ITM, IMLM and BBP (paper section 3.2)."""
 
 FINE_TUNING = GradientPolicy(INPUTS)

@@ -104,14 +104,13 @@ def thin(curve: Curve) -> Curve:
         return steps.tolist(), values.tolist()
     edges = np.linspace(0, len(steps), MAX_POINTS + 1).astype(int)[:-1]
     counts = np.diff(np.append(edges, len(steps)))
-    return (np.add.reduceat(steps, edges) / counts).tolist(), (
-        np.add.reduceat(values, edges) / counts
-    ).tolist()
+    steps, values = (np.add.reduceat(column, edges) / counts for column in (steps, values))
+    return steps.tolist(), values.tolist()
 
 
-def running_mean(values: Sequence[float], share: float = 0.08) -> list[float]:
-    """Centred running mean over a share of the curve; shorter windows at the ends."""
-    width = max(1, round(len(values) * share))
+def running_mean(values: Sequence[float]) -> list[float]:
+    """Centred running mean over 8 % of the curve; shorter windows at the ends."""
+    width = max(1, round(len(values) * 0.08))
     kernel = np.ones(2 * (width // 2) + 1)
     filled = np.convolve(np.asarray(values, dtype=float), kernel, mode="full")
     counts = np.convolve(np.ones(len(values)), kernel, mode="full")

@@ -16,7 +16,6 @@ SPLIT_NAMES = {
     "validation": "validation",
 }
 
-
 HEADLINES = (
     "retrieval/seen/text_r1_rerank",
     "retrieval/seen/image_r1_rerank",

@@ -7,6 +7,7 @@ from typing import Any
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
+from xfm.files import read_json_or_nothing as read_object
 from xfm.files import read_text
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score
@@ -17,15 +18,6 @@ from xfm.training.flags import Flag, read_flags
 METRICS, PARTS_FOLDER = "metrics.json", "parts"
 MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models"})
 """Settings of an evaluation on which its results do not depend."""
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """What a file of JSON holds by name; nothing where there is no such file, or it is damaged."""
-    try:
-        found = json.loads(read_text(path))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def stored_flags(out: Path) -> list[Flag]:

@@ -21,11 +21,11 @@ class Benchmark:
     Attributes:
         name: its name on the command line.
         kind: the task that it is fine-tuned as.
-        protocols: how models are evaluated on it.
         marker: file or folder below the data folder by which it is known to be there.
         layout: what belongs where below the data folder, for people.
         read: its rows from the data folder.
         score: metrics of predictions; None for those of pictures and texts that are ranked together.
+        protocols: how models are evaluated on it.
         summary: further splits made of the others, such as MNLI's mean.
         submit: writes the file for its server; None where there is no server.
         submits_all: the file has the form that the official scorer reads, so that it is written for the
@@ -37,11 +37,11 @@ class Benchmark:
 
     name: str
     kind: str
-    protocols: tuple[Protocol, ...]
     marker: Callable[[Path], Path | None]
     layout: str
     read: Callable[[Path], Corpus[Any]]
-    score: Scorer | None
+    score: Scorer | None = None
+    protocols: tuple[Protocol, ...] = (Protocol.FINE_TUNED,)
     summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
     submit: Submit | None = None
     submits_all: bool = False

@@ -51,7 +51,6 @@ def _glue(task: GlueTask) -> Benchmark:
     return Benchmark(
         name=task.value,
         kind=TEXT_CLASSIFICATION.name,
-        protocols=(Protocol.FINE_TUNED,),
         marker=lambda data: glue_folder(data / "glue", task),
         layout=f"glue/{layout.folder}/ with {archive}; or glue/{task.value}/ with the hub's *.parquet",
         read=lambda data: read_glue(data / "glue", task),
@@ -73,7 +72,6 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
     return Benchmark(
         name=name,
         kind=GROUNDING.name,
-        protocols=(Protocol.FINE_TUNED,),
         marker=at(f"refer/{name}"),
         layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
         read=lambda data: read_refcoco(
@@ -90,15 +88,12 @@ def _read_vqa(data: Path) -> Corpus[Any]:
 
 
 _RETRIEVAL = (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
-_FINE_TUNED = (Protocol.FINE_TUNED,)
 _COCO = "coco/dataset_coco.json, coco/train2014/, coco/val2014/"
-
 
 _WITH_TEXTS = [
     Benchmark(
         "vqa",
         VQA.name,
-        _FINE_TUNED,
         at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
         "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
         "v2_mscoco_{train2014,val2014}_annotations.json and answer_list.json; coco/train2014/, "
@@ -113,7 +108,6 @@ _WITH_TEXTS = [
     Benchmark(
         "nlvr2",
         REASONING.name,
-        _FINE_TUNED,
         at("nlvr2"),
         "nlvr2/data/{train,dev,test1}.json; nlvr2/images/{train,dev,test1}/",
         lambda data: read_nlvr2(data / "nlvr2"),
@@ -126,7 +120,6 @@ _WITH_TEXTS = [
     Benchmark(
         "nlvr",
         IMAGE_TEXT_CLASSIFICATION.name,
-        _FINE_TUNED,
         at("nlvr"),
         "nlvr/{train,dev,test}/{train,dev,test}.json, each beside images/",
         lambda data: read_nlvr(data / "nlvr"),
@@ -138,25 +131,22 @@ _WITH_TEXTS = [
     Benchmark(
         "flickr30k",
         RETRIEVAL.name,
-        _RETRIEVAL,
         at("flickr30k/dataset_flickr30k.json"),
         "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
         lambda data: read_flickr30k(data / "flickr30k"),
-        score=None,
+        protocols=_RETRIEVAL,
     ),
     Benchmark(
         "coco",
         RETRIEVAL.name,
-        _RETRIEVAL,
         at("coco/dataset_coco.json"),
         _COCO,
         lambda data: read_coco(data / "coco"),
-        score=None,
+        protocols=_RETRIEVAL,
     ),
     Benchmark(
         "coco-captions",
         CAPTIONING.name,
-        _FINE_TUNED,
         at("coco/dataset_coco.json"),
         _COCO,
         lambda data: read_coco(data / "coco"),
@@ -170,7 +160,6 @@ _WITH_TEXTS = [
     Benchmark(
         "snli-ve",
         IMAGE_TEXT_CLASSIFICATION.name,
-        _FINE_TUNED,
         at("snli-ve"),
         "snli-ve/snli_ve_{train,dev,test}.jsonl; flickr30k/flickr30k-images/",
         lambda data: read_snli_ve(data / "snli-ve", flickr_pictures(data / "flickr30k")),
@@ -179,7 +168,6 @@ _WITH_TEXTS = [
     Benchmark(
         "hateful-memes",
         IMAGE_TEXT_CLASSIFICATION.name,
-        _FINE_TUNED,
         at("hateful-memes"),
         "hateful-memes/{train,dev_seen,test_seen}.jsonl, hateful-memes/img/",
         lambda data: read_memes(data / "hateful-memes"),
@@ -190,11 +178,7 @@ _WITH_TEXTS = [
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for benchmark in (
-        *(_glue(task) for task in GlueTask),
-        *IMAGE_BENCHMARKS,
-        *_WITH_TEXTS,
-    )
+    for benchmark in (*(_glue(task) for task in GlueTask), *IMAGE_BENCHMARKS, *_WITH_TEXTS)
 }
 
 

@@ -78,8 +78,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     ) -> None:
         if settings.blanked not in {*self.hides, Blanked.NOTHING}:
             raise ValueError(f"{self.spec.name} has no {settings.blanked} that could be blanked")
-        self.settings, self.train_rows = settings, list(data.train)
-        self.pictures = pictures
+        self.settings, self.train_rows, self.pictures = settings, list(data.train), pictures
         if self.spec.has_texts:
             self.tokenizer = pretrained.tokenizer
         with seeded(settings.seed):

@@ -2,9 +2,6 @@
 
 import json
 import re
-import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.tables.written import PICTURES, png, read, write_parquet
+from tests.data.tables.written import PICTURES, png, read, write_parquet, write_repeated
+from tests.processes import limited
 from tests.refusals import expect_refusal
 from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
@@ -22,20 +20,6 @@ from xfm.reproduce.files.readers import parquet_rows
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 MIB = 1 << 20
-
-
-def repeated(path: Path, value: bytes, rows: int, nested: bool = False) -> Path:
-    """A file of one value in many rows, stored once, as `image` (or inside the hub's structure)."""
-    indices = arrow.array([0] * rows, arrow.int32())
-    column = arrow.DictionaryArray.from_arrays(indices, arrow.array([value], arrow.binary()))
-    if nested:
-        names = arrow.array(["a.png"] * rows)
-        column = arrow.StructArray.from_arrays([column, names], ["bytes", "path"])
-    table = arrow.table({"image": column, "label": ["a", "b"] * (rows // 2)})
-    parquet.write_table(
-        table, path, compression="zstd", write_statistics=False, dictionary_pagesize_limit=1 << 30
-    )
-    return path
 
 
 def cells_of(path: Path, *columns: str) -> list[Any]:
@@ -49,12 +33,7 @@ def peak_of(program: str, *arguments: object) -> tuple[int, dict[str, Any]]:
         "\nfound['peak'] = next(int(line.split()[1]) >> 10 for line in lines if line.startswith('VmHWM'))"
         "\nprint(json.dumps(found))"
     )
-    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))  # noqa: E731
-    command = [sys.executable, "-c", "import json, sys\nfrom pathlib import Path\n" + program]
-    command += map(str, arguments)
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
-    assert not done.returncode, done.stderr[-2000:]
-    found = json.loads(done.stdout)
+    found = json.loads(limited(6, "import json, sys\nfrom pathlib import Path\n" + program, *arguments))
     return found["peak"], found
 
 
@@ -70,7 +49,7 @@ found = {"rows": rows, "size": size}
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_one_value_in_many_rows_stands_in_memory_once(tmp_path: Path, nested: bool) -> None:
-    path = repeated(tmp_path / "a.parquet", b"\0" * 40_000_000, 250, nested)
+    path = write_repeated(tmp_path / "a.parquet", b"\0" * 40_000_000, 250, nested=nested)
     assert path.stat().st_size < 5000
     peak, found = peak_of(READ, path)
     assert (found["rows"], found["size"]) == (250, 250 * 40_000_000)
@@ -78,7 +57,7 @@ def test_one_value_in_many_rows_stands_in_memory_once(tmp_path: Path, nested: bo
 
 
 def test_pictures_in_many_rows_are_written_once(tmp_path: Path) -> None:
-    rows = read(repeated(tmp_path / "a.parquet", png(1), 600, nested=True), PICTURES)
+    rows = read(write_repeated(tmp_path / "a.parquet", png(1), 600, nested=True), PICTURES)
     assert len(rows) == 600
     assert len({row.path("image") for row in rows}) == 1
 
@@ -89,7 +68,7 @@ def test_a_page_beyond_the_limit_is_refused_unread(
 ) -> None:
     """The sizes of the footer may lie; the page's own header decides how much would be expanded."""
     monkeypatch.setattr(parquet_pages, "MAX_PAGE", 30 * MIB)
-    path = repeated(tmp_path / "a.parquet", b"\0" * 40_000_000, 10)
+    path = write_repeated(tmp_path / "a.parquet", b"\0" * 40_000_000, 10)
     if lies:
         told = parquet.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size
         data = path.read_bytes()

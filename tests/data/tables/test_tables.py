@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from tests.data.tables.written import FIELDS, PICTURES, png, read, row, write_parquet
 from tests.refusals import expect_refusal
+from xfm.config.task_spec import Holds
 from xfm.data.left_out import LeftOut
 from xfm.data.pictures import PICTURE_SUFFIXES, decode
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
@@ -22,7 +22,7 @@ cell = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), include_characters='",;\t\n'), min_size=1, max_size=12
 ).filter(lambda text: bool(text.strip()) and "\r" not in text)
 
-IMAGES = Field("images", "both", parts=("left", "right"))
+IMAGES = Field("images", "both", Holds.TWO_PICTURES, parts=("left", "right"))
 ROW = '{"text": "a", "label": "b"}'
 
 
@@ -159,18 +159,6 @@ def test_class_numbers_without_a_name_are_named(tmp_path: Path) -> None:
         read(tmp_path / "a.parquet")
 
 
-def test_a_folder_of_pictures(tmp_path: Path) -> None:
-    for name in ("dog/2.png", "dog/1.jpg", "cat/deep/3.png"):
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4)).save(tmp_path / "photos" / name)
-    (tmp_path / "photos" / "dog" / "notes.txt").write_text("no picture")
-    found = read(tmp_path / "photos", PICTURES)
-    told = [(row.path("image").name, row.label("label")) for row in found]
-    assert told == [("3.png", "cat"), ("1.jpg", "dog"), ("2.png", "dog")]
-    with pytest.raises(UserError, match="no column 'text'"):
-        read(tmp_path / "photos")
-
-
 def test_what_a_folder_holds_besides_its_pictures_is_counted_by_kind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,8 +174,11 @@ def test_what_a_folder_holds_besides_its_pictures_is_counted_by_kind(
     (photos / "cat" / "link").symlink_to(photos / "dog")
     found = LeftOut()
     rows = read_table(photos, PICTURES, ColumnMap(), tmp_path / "store", left_out=found)
-    names = {row.path("image").relative_to(photos).as_posix() for row in rows}
-    assert names == {*read_ones, "cat/UPPER.JPG", "cat/deep/a.png", "dog/b.png"}
+    names = [row.path("image").relative_to(photos).as_posix() for row in rows]
+    assert names == sorted([*read_ones, "cat/UPPER.JPG", "cat/deep/a.png", "dog/b.png"])
+    assert [row.label("label") for row in rows] == [name.split("/")[0] for name in names]
+    with pytest.raises(UserError, match="no column 'text'"):
+        read(photos)
     said = capsys.readouterr().err
     for words in (
         "4 .psd (cat/a.psd, cat/b.psd, dog/c.PSD, ...)",

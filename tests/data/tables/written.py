@@ -1,6 +1,5 @@
 """Tables that tests write, and the roads by which commands read them."""
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.data.picture_kinds import saved
 from xfm.commands._labelled import read_labelled_table
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
@@ -61,11 +61,24 @@ def write_parquet(path: Path, rows: list[dict[str, Any]], features: Any = None, 
     parquet.write_table(arrow.Table.from_pylist(rows).replace_schema_metadata(said), path, **options)
 
 
+def write_repeated(
+    path: Path, value: bytes | str, rows: int, column: str = "image", nested: bool = False
+) -> Path:
+    """A file of one value in many rows, stored once (or inside the hub's structure), with two labels."""
+    arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    indices = arrow.array([0] * rows, arrow.int32())
+    cells = arrow.DictionaryArray.from_arrays(indices, arrow.array([value]))
+    if nested:
+        cells = arrow.StructArray.from_arrays([cells, arrow.array(["a.png"] * rows)], ["bytes", "path"])
+    table = arrow.table({column: cells, "label": ["a", "b"] * (rows // 2)})
+    options = {"compression": "zstd", "write_statistics": False, "dictionary_pagesize_limit": 1 << 30}
+    parquet.write_table(table, path, **options)
+    return path
+
+
 def row(root: Path | None = None, **fields: Any) -> TableRow:
     return TableRow(fields, Path("/data/sets/a.csv"), 7, {"box": "bbox"}, root)
 
 
 def png(shade: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (6, 4), (shade, 9, 9)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return saved(Image.new("RGB", (6, 4), (shade, 9, 9)), "PNG")

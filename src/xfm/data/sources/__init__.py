@@ -8,24 +8,13 @@ from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 
-from xfm.data.records import BadRecordError, Limits, Record, Sample, SampleKind
+from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
 from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.jsonl import JsonLinesSource
 from xfm.data.sources.tar import TarSource
 from xfm.errors import UserError
 from xfm.files import read_text
-
-__all__ = [
-    "BadRecordError",
-    "Limits",
-    "Record",
-    "RecordSource",
-    "Sample",
-    "SampleKind",
-    "open_source",
-    "resolve_files",
-]
 
 _READERS = {".tar": TarSource, ".jsonl": JsonLinesSource}
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")

@@ -3,7 +3,7 @@
 import contextlib
 import csv
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import TextIO
@@ -32,8 +32,12 @@ def read_delimited(path: Path) -> Records:
             if len(cells) == len(names):
                 chosen = {n: c for n, c in zip(names, cells, strict=True) if n in wanted}
                 yield RawRow(number, chosen, read)
-            else:
-                yield RawRow(number, read=read, flaw=_wrong_width(cells, names, delimiter))
+                continue
+            flaw = (
+                f"the row has {len(cells)} cells, but there are {len(names)} columns; put quotes around "
+                f"cells that hold {delimiter!r} or line breaks"
+            )
+            yield RawRow(number, read=read, flaw=flaw)
 
     return Records(tuple(names), rows, size, "B")
 
@@ -83,14 +87,6 @@ def _read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], i
         ) from None
     finally:
         csv.field_size_limit(before)
-
-
-def _wrong_width(cells: Sequence[str], names: Sequence[str], delimiter: str) -> str:
-    """What is wrong with a row that has not one cell a column, and how to mend it."""
-    return (
-        f"the row has {len(cells)} cells, but there are {len(names)} columns; put quotes around cells that "
-        f"hold {delimiter!r} or line breaks"
-    )
 
 
 class _Lines:

@@ -70,12 +70,9 @@ def linear_texts(material: Material) -> BaselinePredictions:
         valid = LabelledRows(seen.get("valid"), labels_of(task, material.valid))
         fitted = logistic(train, valid, material.seed, material.budget)
         found = material.predicted(lambda name, rows: choices(fitted.model, seen[name], task.labels))
-        return BaselinePredictions(found, both_notes(material.note, features.cut), fitted.note)
-    values = {name: np.array([float(row.label) for row in splits[name]]) for name in ("train", "valid")}
-    train, valid = (
-        LabelledRows(seen["train"], values["train"]),
-        LabelledRows(seen.get("valid"), values["valid"]),
-    )
-    fitted = ridge(train, valid, material.budget)
-    found = material.predicted(lambda name, rows: fitted.model.predict(seen[name]).tolist())
+    else:
+        values = (np.array([float(row.label) for row in splits[name]]) for name in ("train", "valid"))
+        train, valid = map(LabelledRows, (seen["train"], seen.get("valid")), values)
+        fitted = ridge(train, valid, material.budget)
+        found = material.predicted(lambda name, rows: fitted.model.predict(seen[name]).tolist())
     return BaselinePredictions(found, both_notes(material.note, features.cut), fitted.note)

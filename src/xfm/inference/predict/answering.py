@@ -10,7 +10,7 @@ from xfm.files import writing
 from xfm.inference.base import Pipeline
 from xfm.inference.drawing import draw_boxes
 from xfm.inference.items import InputError
-from xfm.inference.picture_inputs import original_picture
+from xfm.inference.picture_inputs import read_original
 from xfm.inference.predict.reading import InputRow
 from xfm.results_folder import Maker, free_name, sign, signed_by, unused
 
@@ -78,7 +78,7 @@ def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) ->
     """Write the row's picture with its box, under the row's number."""
     assert isinstance(row.given, Mapping)
     shown = next(field.name for field in pipe.spec.inputs if field.holds is Holds.PICTURE)
-    drawn = draw_boxes(original_picture(row.given[shown], pipe.engine.urls), [answer])
+    drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls).pixels, [answer])
     path = folder / f"{row.number}.jpg"
     with writing(path, "and run the same command again"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.config.tasks import task_spec
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError, printable
-from xfm.files import read_text, write_text, writing
+from xfm.files import read_json_or_nothing, write_text, writing
 from xfm.locks import lock_file
 from xfm.results_folder import free_name
 
@@ -31,14 +31,9 @@ def settings_file(out: Path) -> Path:
 
 def earlier_settings(out: Path) -> dict[str, Any]:
     """The settings of an earlier run into the file, empty where none can be read."""
-    try:
-        found = json.loads(read_text(settings_file(out)))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
+    found = read_json_or_nothing(settings_file(out))
     with contextlib.suppress(UserError):  # earlier versions wrote a task's longer name
-        found["task"] = task_spec(str(found.get("task"))).name
+        found |= {"task": task_spec(str(found["task"])).name} if "task" in found else {}
     return found
 
 

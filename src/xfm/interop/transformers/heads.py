@@ -65,11 +65,7 @@ def report_held() -> Iterator[list[logging.LogRecord]]:
 
 
 def fill_head(
-    model: PreTrainedModel,
-    kind: str,
-    report: dict[str, Any],
-    name: str | Path | None,
-    place: dict[str, Any],
+    model: PreTrainedModel, kind: str, report: dict[str, Any], name: str | Path | None, place: dict[str, Any]
 ) -> None:
     """Fill a head that is missing from a fine-tuned folder, or leave it as it began where that was asked for.
 

@@ -255,17 +255,7 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
         yield TableRow(raw.checked(path), path, raw.number)
 
 
-def parquet_classes(path: Path, column: str) -> tuple[str, ...]:
-    """Names of a label column's classes in their order, as `datasets` keeps them; empty where it did not."""
-    return tuple(stored_class_names(_footer(path)[1]).get(column, ()))
-
-
-def parquet_row_count(path: Path) -> int:
-    """Number of rows, from the file's footer."""
-    return _footer(path)[0]
-
-
-def _footer(path: Path) -> tuple[int, Mapping[bytes, bytes]]:
-    """Number of rows and metadata of a Parquet file."""
+def parquet_footer(path: Path) -> tuple[int, dict[str, list[str]]]:
+    """Number of rows, and by column the names of its classes in their order, where `datasets` kept them."""
     file = open_parquet(path)
-    return file.metadata.num_rows, file.schema_arrow.metadata or {}
+    return file.metadata.num_rows, stored_class_names(file.schema_arrow.metadata or {})

@@ -10,14 +10,7 @@ from tqdm import tqdm
 from xfm.data.pictures import picture_suffix
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
-from xfm.reproduce.files.readers import (
-    need_parquet,
-    parquet_classes,
-    parquet_row_count,
-    parquet_rows,
-    picture_below,
-    read_lines,
-)
+from xfm.reproduce.files.readers import need_parquet, parquet_footer, parquet_rows, picture_below, read_lines
 from xfm.tasks.rows import Labelled
 
 CACHE, INDEX = "xfm-pictures", "index.jsonl"
@@ -94,7 +87,7 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
             are a picture shows when it is read.
     """
     files = need_parquet(folder, split)
-    names = parquet_classes(files[0], "label")
+    counts, classes = zip(*map(parquet_footer, files), strict=True)
 
     def pictures() -> Iterable[StoredPicture]:
         for file in files:
@@ -107,4 +100,4 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
                     raise row.error("label", "names no class")
                 yield StoredPicture(data, str(row["label"]))
 
-    return unpacked(cache / split, pictures, sum(parquet_row_count(file) for file in files)), names
+    return unpacked(cache / split, pictures, sum(counts)), tuple(classes[0].get("label", ()))

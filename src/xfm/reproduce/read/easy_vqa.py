@@ -1,19 +1,17 @@
 """easy-VQA (Victor Zhou, 2019; MIT): questions about one shape of one colour, as its package has them."""
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from xfm.data.records import is_text
 from xfm.errors import UserError
-from xfm.files import read_text
+from xfm.reproduce.files.readers import read_json
 from xfm.tasks.rows import Question
 
 SPLITS = ("train", "test")
 COLOURS = frozenset({"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"})
 SHAPES = frozenset({"circle", "rectangle", "triangle"})
-_INSTALL = "pip install easy-vqa"
 
 
 def package_folder() -> Path:
@@ -25,7 +23,7 @@ def package_folder() -> Path:
     found = find_spec("easy_vqa")
     places = found.submodule_search_locations if found else None
     if not places:
-        raise UserError(f"easy-VQA is not installed: {_INSTALL}, or name the folder of its files")
+        raise UserError("easy-VQA is not installed: pip install easy-vqa, or name the folder of its files")
     return Path(next(iter(places))) / "data"
 
 
@@ -49,13 +47,7 @@ def read_easy_vqa(folder: Path | None = None) -> dict[str, list[Question]]:
 
 def _split(folder: Path) -> list[Question]:
     path = folder / "questions.json"
-    try:
-        rows = json.loads(read_text(path))
-    except OSError as error:
-        reason = error.strerror
-        raise UserError(f"{path}: cannot read the file ({reason}); {_INSTALL}, or check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); install the package again") from error
+    rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{path}: not a list of questions; install the package again")
     return [_question(row, number, path) for number, row in enumerate(rows)]

@@ -67,13 +67,8 @@ def read_nlvr(folder: Path) -> Corpus[LabelledPictureText]:
 def _drawings(row: TableRow, images: Path, split: str) -> list[LabelledPictureText]:
     identifier, label = row.text("identifier"), _WORDS[chosen(row, "label", _TRUTH)]
     directory = row.get("directory", "")
-    found: list[LabelledPictureText] = []
-    for order in range(6):
-        name = f"{directory}/{split}-{identifier}-{order}.png"
-        image = picture_below(images, name, row, "identifier")
-        if os.path.isfile(image):  # of a name that is too long, `Path.is_file` raises
-            found.append(LabelledPictureText(image, row.text("sentence"), label, identifier))
-    if not found:
-        first = images / f"{directory}/{split}-{identifier}-0.png"
-        found.append(LabelledPictureText(first, row.text("sentence"), label, identifier))
-    return found
+    names = [f"{directory}/{split}-{identifier}-{order}.png" for order in range(6)]
+    places = [picture_below(images, name, row, "identifier") for name in names]
+    # Of a name that is too long, `Path.is_file` raises.
+    found = [image for image in places if os.path.isfile(image)] or places[:1]
+    return [LabelledPictureText(image, row.text("sentence"), label, identifier) for image in found]

@@ -1,4 +1,4 @@
-"""The linear probe has scikit-learn's optimum and scores, and its penalty is chosen as CLIP does."""
+"""The linear probe and the nearest neighbours are scikit-learn's; a penalty is chosen as CLIP does."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from xfm.config.linear import RegressionConfig, Sweep
 from xfm.errors import UserError
 from xfm.frozen import features as places
-from xfm.frozen.features import LabelledFeatures, concatenated
+from xfm.frozen.features import LabelledFeatures, concatenated, raw_pixels
 from xfm.frozen.linear_probe import best, binary_search, fit_at, fit_probe, grid_search, held_out
 from xfm.frozen.logistic import LinearClassifier, Regression
+from xfm.frozen.neighbours import nearest_neighbours, unit
 
 
 def problem(rows: int, width: int, classes: int, seed: int):
@@ -212,3 +214,40 @@ def test_one_row_a_class_chooses_for_itself():
 def test_one_class_is_no_task(fit):
     with pytest.raises(UserError, match="'a'"):
         fit(LabelledFeatures(np.ones((4, 2)), np.array(["a"] * 4)))
+
+
+# ---------------------------------------------------------------- neighbours
+@pytest.mark.parametrize("k", [1, 7])
+def test_neighbours_are_scikit_learns(k: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 300)
+    features = (1.5 * rng.normal(size=(4, 10))[labels] + rng.normal(size=(300, 10))).astype(np.float32)
+    names = np.array(["ant", "bee", "cat", "dog"])[labels]
+    train, test = LabelledFeatures(features[:200], names[:200]), LabelledFeatures(features[200:], names[200:])
+    reference = KNeighborsClassifier(k, metric="cosine").fit(train.features, train.labels)
+    # scikit-learn breaks ties of votes by the label's order, we by the larger sum of cosines.
+    votes = reference.predict_proba(test.features)
+    clear = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    ours = nearest_neighbours(train, test, k)
+    assert clear.mean() > 0.8
+    assert (ours[clear] == reference.predict(test.features)[clear]).all()
+
+
+def test_ties_go_to_the_nearer_class() -> None:
+    train = LabelledFeatures(
+        np.array([[1.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.2, 1.0]]), np.array([0, 0, 1, 1])
+    )
+    test = LabelledFeatures(np.array([[1.0, 0.5], [0.5, 1.0]]), np.array([0, 1]))
+    for k in (4, 99):
+        assert nearest_neighbours(train, test, k).tolist() == [0, 1]
+
+
+def test_unit_rows() -> None:
+    rows = unit(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    assert rows.tolist() == [[0.6, 0.8], [0.0, 0.0]]
+
+
+def test_raw_pixels_are_shrunk_pictures() -> None:
+    flat = torch.full((2, 3, 32, 32), 7, dtype=torch.uint8)
+    assert raw_pixels(flat, 4).shape == (2, 48)
+    assert np.allclose(raw_pixels(flat, 4), 7)

@@ -1,4 +1,4 @@
-"""Packed texts: the same numbers as padded ones."""
+"""Layouts give the same numbers: attention plain or fused, queries side by side, texts packed or padded."""
 
 import pytest
 import torch
@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.modeling.build import VOCAB, fuse, gradients, losses_of, random_batch, tiny_model
+from tests.modeling.build import VOCAB, fuse, gradients, losses_of, random_batch, random_tokens, tiny_model
 from xfm.data.schema import Tokens
-from xfm.modeling import packing
+from xfm.modeling import fusion, grouping, packing
+from xfm.modeling.attention import attend, attend_plain, padding_bias
+from xfm.modeling.grouping import Copied, lay_side_by_side
 from xfm.modeling.packing import PADDED, Packed, lay_out, pack_texts
 from xfm.modeling.xfm import XFM
 
@@ -86,3 +88,61 @@ def test_when_texts_are_packed() -> None:
     assert isinstance(lay_out(half, training=True), Packed)
     assert lay_out(half, training=False) is PADDED
     assert lay_out(full, training=True) is PADDED
+
+
+# ---------------------------------------------------------------- attention
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_plain_and_fused_agree(with_bias: bool) -> None:
+    query, key, value = (torch.randn(3, 2, n, 8, dtype=torch.float64) for n in (5, 7, 7))
+    visible = torch.rand(3, 7) < 0.5
+    visible[:, 2] = True
+    bias = padding_bias(visible).double() if with_bias else None
+    with torch.no_grad():
+        fused = attend(query, key, value, bias)
+    torch.testing.assert_close(attend_plain(query, key, value, bias, 0.0), fused, rtol=0, atol=1e-12)
+
+
+def test_hidden_keys_do_not_matter() -> None:
+    query, key, value = (torch.randn(2, 2, 4, 8) for _ in range(3))
+    visible = torch.tensor([[True, True, False, False], [True, False, True, False]])
+    first = attend_plain(query, key, value, padding_bias(visible), 0.0)
+    key[0, :, 2:], value[1, :, 3] = 1e4, -1e4
+    torch.testing.assert_close(
+        attend_plain(query, key, value, padding_bias(visible), 0.0), first, rtol=0, atol=0
+    )
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(1, 3))
+def test_side_by_side_is_a_layout(memory: list[int], tokens: int) -> None:
+    groups = lay_side_by_side(torch.tensor(memory), 5, tokens)
+    states = torch.randn(len(memory), tokens, 3)
+    gathered = groups.gather(states)
+    assert torch.equal(groups.scatter(gathered), states)
+    rows = gathered.view(5, groups.size, tokens, 3)
+    for query, where in enumerate(memory):  # every query stands in its own memory's row
+        assert any(torch.equal(place, states[query]) for place in rows[where])
+
+
+def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model().double()
+    tokens, _ = random_tokens(9)
+    text = model.encode_text(tokens.ids, tokens.mask)
+    image = model.encode_image(torch.randn(3, 3, 32, 32, dtype=torch.float64))
+    index = torch.tensor([2, 0, 0, 1, 2, 2, 0, 2, 2])
+    visible = torch.rand(9, 16) < 0.5
+    results, learnt = [], []
+    for layout in (lambda memory, *_: Copied(memory), grouping.lay_side_by_side):
+        monkeypatch.setattr(fusion, "group_queries", layout)
+        model.zero_grad()
+        fused = model.fuse(text, tokens.mask, image, index, visible)
+        fused.square().sum().backward(retain_graph=True)
+        results.append(fused)
+        learnt.append(gradients(model))
+    torch.testing.assert_close(*results, rtol=0, atol=1e-12)
+    torch.testing.assert_close(*learnt, rtol=1e-9, atol=1e-9)
+
+
+def test_unbalanced_queries_are_copied() -> None:
+    assert isinstance(grouping.group_queries(torch.zeros(2, dtype=torch.int64), 100, 4), Copied)
+    assert isinstance(grouping.group_queries(torch.arange(16) % 4, 4, 4), grouping.SideBySide)
