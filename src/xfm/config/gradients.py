@@ -1,6 +1,6 @@
-"""Where gradients go, and what masked patches are to become: what an ablation changes. Nothing here imports torch."""
+"""Where gradients go, and what masked patches are to become. Nothing here imports torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -15,17 +15,13 @@ class EncoderName(StrEnum):
 class MimTarget(StrEnum):
     """What MIM predicts at masked patches.
 
-    states: what the same encoder makes of the whole picture, guided by all that it learns (paper section 3.2).
+    states: what the same encoder makes of the whole picture, guided by all it learns (paper section 3.2).
     pixels: the patch's pixels, each patch normalised to mean 0 and deviation 1 (He et al. 2021, "Masked
         autoencoders are scalable vision learners"), by a linear head that nothing else uses.
     """
 
     STATES = "states"
     PIXELS = "pixels"
-
-
-def _reaching(*encoders: EncoderName) -> list[EncoderName]:
-    return field(default_factory=lambda: list(encoders))
 
 
 @dataclass(frozen=True)
@@ -41,9 +37,9 @@ class GradientConfig:
         bbp: boxes.
     """
 
-    mlm: list[EncoderName] = _reaching(EncoderName.LANGUAGE)
-    itc: list[EncoderName] = _reaching(EncoderName.LANGUAGE, EncoderName.VISION)
-    itm: list[EncoderName] = _reaching(EncoderName.VISION, EncoderName.FUSION)
-    imlm: list[EncoderName] = _reaching(EncoderName.VISION, EncoderName.FUSION)
-    mim: list[EncoderName] = _reaching(EncoderName.VISION)
-    bbp: list[EncoderName] = _reaching(EncoderName.VISION, EncoderName.FUSION)
+    mlm: tuple[EncoderName, ...] = (EncoderName.LANGUAGE,)
+    itc: tuple[EncoderName, ...] = (EncoderName.LANGUAGE, EncoderName.VISION)
+    itm: tuple[EncoderName, ...] = (EncoderName.VISION, EncoderName.FUSION)
+    imlm: tuple[EncoderName, ...] = (EncoderName.VISION, EncoderName.FUSION)
+    mim: tuple[EncoderName, ...] = (EncoderName.VISION,)
+    bbp: tuple[EncoderName, ...] = (EncoderName.VISION, EncoderName.FUSION)

@@ -271,6 +271,7 @@ class ModelConfig:
         fusion: the fusion encoder.
         projection: width E of the contrastive space.
         temperature: initial contrastive temperature.
+        pixel_head: a linear head for the pixels of masked patches, which `training.mim_target pixels` trains.
     """
 
     vision: AnyVisionConfig = field(default_factory=VisionConfig)
@@ -278,6 +279,7 @@ class ModelConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     projection: int = 256
     temperature: float = 0.07
+    pixel_head: bool = False
 
     def __post_init__(self) -> None:
         _require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")

@@ -31,6 +31,7 @@ class Composition:
     bbox_head: MLPHead
     language_head: TokenHead
     fusion_head: TokenHead
+    pixel_head: nn.Linear | None
 
     def build(self, config: ModelConfig) -> None:
         """Set every part, randomly initialised."""
@@ -49,6 +50,8 @@ class Composition:
         self.bbox_head = MLPHead(width, 4)
         self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
         self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
+        pixels = 3 * config.vision.patch_size**2
+        self.pixel_head = nn.Linear(image_width, pixels) if config.pixel_head else None
 
     def encode_image(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
+from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.losses import Losses, Named
-from xfm.objectives.mim import mim_loss
+from xfm.objectives.mim import mim_loss, pixel_loss
 from xfm.objectives.text_rows import pair_rows, region_rows
 from xfm.objectives.tokens import masked_token_loss
 from xfm.objectives.vision_text import Gather, vision_text_losses
@@ -26,6 +27,7 @@ def pretraining_losses(
     weights: LossConfig,
     generator: torch.Generator,
     gather: Gather = one_process,
+    target: MimTarget = MimTarget.STATES,
 ) -> Losses:
     """All losses of a batch.
 
@@ -36,6 +38,7 @@ def pretraining_losses(
         weights: weights of the summed losses; what has weight 0 is not computed (ITC always is).
         generator: draws the hard negatives; on the model's device.
         gather: concatenates a tensor over all processes, with gradient.
+        target: what MIM predicts.
 
     Returns:
         Parts and metrics are named "source/loss", as in "pair/itc".
@@ -46,7 +49,7 @@ def pretraining_losses(
         found.append(Named.merge([text_losses(model, batch.text, policy)], "text/"))
     pair_states, region_states = encode_unmasked(model, batch.pair, batch.region)
     if weights.mim:
-        found.append(mim_losses(model, batch.image, batch.pair, pair_states, policy))
+        found.append(mim_losses(model, batch.image, batch.pair, pair_states, policy, target))
     if batch.pair is not None and pair_states is not None:
         rows = pair_rows(batch.pair, pair_states)
         pair = vision_text_losses(model, rows, policy, weights, generator, gather)
@@ -91,26 +94,42 @@ def mim_losses(
     pair: PairBatch | None,
     pair_states: Tensor | None,
     policy: GradientPolicy,
+    target: MimTarget = MimTarget.STATES,
 ) -> Named:
     """MIM on pictures and, where they carry patch masks, on the pairs' pictures: one masked pass for both.
 
-    The pairs' target is the unmasked pass that the other objectives use anyway; pictures without text need
-    one more, which has no gradient.
+    Of states, the pairs' target is the unmasked pass that the other objectives use anyway; pictures without
+    text need one more, which has no gradient.
     """
-    sources: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # pixels, patch mask, target
+    masked: dict[str, tuple[Tensor, Tensor]] = {}  # pixels, patch mask
     if image is not None:
-        with torch.no_grad():
-            sources["image"] = (image.pixels, image.patch_mask, model.encode_image(image.pixels))
-    if pair is not None and pair.patch_mask is not None and pair_states is not None:
-        sources["pair"] = (pair.pixels, pair.patch_mask, pair_states.detach())
-    if not sources:
+        masked["image"] = (image.pixels, image.patch_mask)
+    if pair is not None and pair.patch_mask is not None:
+        masked["pair"] = (pair.pixels, pair.patch_mask)
+    if not masked:
         return Named()
-    pixels, masks, targets = zip(*sources.values(), strict=True)
-    predicted = model.encode_image(torch.cat(pixels), torch.cat(masks))
-    predicted = policy.gate(Objective.MIM, EncoderName.VISION, predicted).split([len(p) for p in pixels])
-    return Named(
-        {
-            f"{name}/mim": mim_loss(states, target, mask)
-            for name, states, target, mask in zip(sources, predicted, targets, masks, strict=True)
-        }
-    )
+    pixels, masks = (torch.cat(parts) for parts in zip(*masked.values(), strict=True))
+    predicted = policy.gate(Objective.MIM, EncoderName.VISION, model.encode_image(pixels, masks))
+    sizes = [len(mask) for _, mask in masked.values()]
+    if target is MimTarget.PIXELS:
+        if model.pixel_head is None:
+            raise ValueError("training.mim_target pixels needs model.pixel_head: true")
+        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.vision.patch_size
+        losses = [
+            pixel_loss(part, source, mask, size)
+            for part, (source, mask) in zip(drawn.split(sizes), masked.values(), strict=True)
+        ]
+    else:
+        wholes = {"image": _whole(model, image), "pair": pair_states}
+        losses = [
+            mim_loss(part, whole, mask)
+            for part, (name, (_, mask)) in zip(predicted.split(sizes), masked.items(), strict=True)
+            if (whole := wholes[name]) is not None
+        ]
+    return Named({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})
+
+
+@torch.no_grad()
+def _whole(model: Backbone, image: ImageBatch | None) -> Tensor | None:
+    """What the encoder makes of whole pictures."""
+    return None if image is None else model.encode_image(image.pixels)

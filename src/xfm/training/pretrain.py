@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from xfm.config.gradients import MimTarget
 from xfm.config.recipe import InitConfig, Recipe, Stretch
 from xfm.config.training import Change
 from xfm.data.fingerprint import data_fingerprint
@@ -18,7 +19,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation
 from xfm.errors import UserError
 from xfm.modeling.folder import Preprocessing, load_model, save_model
-from xfm.modeling.gradients import PRETRAINING, GradientPolicy
+from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS, read_config, read_provenance
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
@@ -48,7 +49,6 @@ def pretrain(
     resume: bool = False,
     progress: bool = True,
     device: str = "auto",
-    policy: GradientPolicy = PRETRAINING,
     compiled: bool = False,
     allowed: frozenset[Change] = frozenset(),
 ) -> Path:
@@ -62,7 +62,6 @@ def pretrain(
         resume: continue from the newest checkpoint of the folder.
         progress: show a bar on the terminal.
         device: `auto`, or a torch device.
-        policy: where gradients go.
         compiled: run the encoders through torch.compile, which takes minutes and is meant for GPUs.
         allowed: what a resumed run may have otherwise: its data, the number of processes.
 
@@ -80,8 +79,8 @@ def pretrain(
     if resume:
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
-    new = new_parts(recipe.init, recipe.training.optim.published, fresh)
-    provenance = partial(describe_run, recipe, policy=policy, origin=origin_of(recipe.init.model))
+    new, policy = new_parts(recipe.init, recipe.training.optim.published, fresh), policy_of(recipe)
+    provenance = partial(describe_run, recipe, origin=origin_of(recipe.init.model))
     said = explaining_failures(lambda: saved_of(folder))
     with distributed.processes(device) as process, held(folder, process), said:
         if process.device.type == "cuda":
@@ -96,7 +95,13 @@ def pretrain(
             if stretch.inherit_words and batch.step == stretch.start * data.accumulate:
                 model.inherit_words()
             return pretraining_losses(
-                model, batch, policy, stretch.weights, generator, distributed.gather_rows
+                model,
+                batch,
+                policy,
+                stretch.weights,
+                generator,
+                distributed.gather_rows,
+                recipe.training.mim_target,
             )
 
         result = train(
@@ -148,6 +153,21 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
     except ValueError as error:
         raise UserError(f"init.model {folder} does not fit the recipe: {error}") from error
     return recipe, preprocessing, tuple(read_provenance(folder).get(FRESH, ()))
+
+
+def policy_of(recipe: Recipe) -> GradientPolicy:
+    """Where the recipe's gradients go.
+
+    Raises:
+        UserError: the recipe's table cannot be, or MIM toward pixels has no head.
+    """
+    try:
+        policy = GradientPolicy.of(recipe.training.gradients)
+    except ValueError as error:
+        raise UserError(f"training.gradients: {error}") from error
+    if recipe.training.mim_target is MimTarget.PIXELS and not recipe.model.pixel_head:
+        raise UserError("training.mim_target pixels needs a head: set model.pixel_head to true")
+    return policy
 
 
 class CurriculumData:

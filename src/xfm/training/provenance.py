@@ -15,7 +15,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.files import read_json_or_nothing
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import Belongings, Preprocessing
-from xfm.modeling.gradients import PRETRAINING, GradientPolicy
+from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_files import read_provenance, write_description
 from xfm.training.run_folder import Describe
 
@@ -47,7 +47,6 @@ def origin_of(model: str | None) -> dict[str, Any]:
 def describe_run(
     recipe: Recipe,
     steps: int,
-    policy: GradientPolicy = PRETRAINING,
     origin: Mapping[str, Any] = MappingProxyType({}),
     changes: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -56,7 +55,6 @@ def describe_run(
     Args:
         recipe: of the run.
         steps: steps done; where every data stream stands follows from it.
-        policy: where gradients went.
         origin: from `origin_of`.
         changes: what was otherwise, and allowed, when the run was resumed.
     """
@@ -71,7 +69,7 @@ def describe_run(
         },
         "seed": recipe.training.seed,
         "init": to_plain(recipe.init),
-        "gradients": policy.table,
+        "gradients": GradientPolicy.of(recipe.training.gradients).table,
         "data": _corpora(recipe),
         "licences": {"code": CODE_LICENCE, "weights": recipe.licence, "data": world.get("licences")},
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
