@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from tests.modeling.build import losses_of, random_batch, tiny_model
 from xfm.config.training import LossConfig
@@ -16,7 +17,7 @@ from xfm.objectives.bbox import box_losses, corners, generalised_iou
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import contrastive_loss, multi_positive_loss
 from xfm.objectives.itm import draw_negatives, matching_loss, sampling_weights
-from xfm.objectives.mim import mim_loss
+from xfm.objectives.mim import mim_loss, patch_pixels, pixel_loss
 from xfm.objectives.tokens import masked_token_loss
 
 
@@ -126,6 +127,20 @@ def test_masked_tokens_ignore_padding() -> None:
     assert 0 <= right <= 1
     nothing = MaskedTokens(torch.zeros(3, 6), positions, torch.full_like(labels, -100))
     assert masked_token_loss(states, nothing, logits)[0] == 0
+
+
+def test_mim_toward_pixels_is_that_of_a_masked_autoencoder() -> None:
+    config = ViTMAEConfig(image_size=24, patch_size=8, hidden_size=8, num_hidden_layers=1,
+                          num_attention_heads=1, decoder_hidden_size=8, decoder_num_hidden_layers=1,
+                          decoder_num_attention_heads=1, norm_pix_loss=True)  # fmt: skip
+    reference, pixels = ViTMAEForPreTraining(config), torch.randn(2, 3, 24, 24)
+    patches, mask = reference.patchify(pixels), torch.rand(2, 9) < 0.5
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    by_channel = ((patches - mean) / (variance + 1e-6).sqrt()).view(2, 9, 64, 3).transpose(2, 3).flatten(2)
+    torch.testing.assert_close(patch_pixels(pixels, 8), by_channel)
+    predicted = torch.randn(2, 9, 192)
+    expected = F.mse_loss(predicted[mask], by_channel[mask])
+    torch.testing.assert_close(pixel_loss(predicted, pixels, mask, 8), expected)
 
 
 def test_mim_teaches_only_through_the_masked_pass() -> None:
