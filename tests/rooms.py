@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "xfm"
 ORDER = (
     *("errors", "failures", "paths", "processes", "files", "terminal", "locks", "results_folder"),
     *("config", "data", "world", "metrics", "modeling", "interop", "objectives", "training", "retrieval"),
-    *("tasks", "reports", "frozen", "finetuning", "evaluation", "inference", "reproduce"),
+    *("tasks", "reports", "frozen", "finetuning", "evaluation", "ablation", "inference", "reproduce"),
     *("quickstart", "info", "commands", "cli", "__main__"),
 )
 

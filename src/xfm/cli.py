@@ -159,6 +159,7 @@ COMMANDS = {
         _verb("pretrain", "pre-train a recipe, or resume", several=True),
         _verb("finetune", "fine-tune a model on your own rows"),
         _verb("evaluate", "score a model and write the report"),
+        _verb("ablate", "ask what parts of the method are worth"),
         _verb("predict", "answer one input, or the rows of a file", shows=lambda chosen: chosen.out is None),
         _verb("probe", "linear evaluation of frozen features"),
         _verb("zero-shot", "classify pictures by the names of their classes"),

@@ -1,0 +1,177 @@
+"""The runs of an ablation, one at a time; one that was stopped goes on."""
+
+import csv
+import io
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xfm.ablation.averages import Scored, averages
+from xfm.ablation.tables import write_tables
+from xfm.config.ablation import AblationConfig, Variant
+from xfm.config.evaluation import EvaluationConfig
+from xfm.config.load import load_recipe
+from xfm.config.recipe import Phase, Recipe
+from xfm.config.training import LossConfig
+from xfm.errors import UserError
+from xfm.evaluation.suite import evaluate
+from xfm.files import read_json_or_nothing, write_text
+from xfm.locks import locked
+from xfm.paths import home_path
+from xfm.reports.scores import Score
+from xfm.results_folder import free_name
+from xfm.training.pretrain import MODEL_FOLDER, pretrain
+
+RUNS, RESULTS, SETTINGS, ABOUT = "runs", "results.csv", "ablation.json", "about.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A variant with a seed."""
+
+    variant: Variant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.variant.name}-{self.seed}"
+
+
+def recipe_of(recipe: str, run: Run, options: Sequence[str] = ()) -> Recipe:
+    """The recipe of a run: with the seed, the variant's settings, and no weight for what it leaves out.
+
+    Args:
+        recipe: name or path of the recipe.
+        run: the run.
+        options: further options, the same for every run.
+    """
+    made = load_recipe(recipe, [*options, *run.variant.options, "--training.seed", str(run.seed)])
+    absent = dict.fromkeys(run.variant.unweighted, 0.0)
+    if not absent:
+        return made
+    phases = [replace(phase, weights=_without(phase, absent)) for phase in made.curriculum]
+    training = replace(made.training, weights=replace(made.training.weights, **absent))
+    return replace(made, training=training, curriculum=phases)
+
+
+def _without(phase: Phase, absent: Mapping[str, float]) -> LossConfig | None:
+    return None if phase.weights is None else replace(phase.weights, **absent)
+
+
+def ablate(
+    recipe: str,
+    out: Path,
+    world: Path,
+    config: AblationConfig,
+    options: Sequence[str] = (),
+    device: str = "auto",
+    progress: bool = True,
+) -> list[Scored]:
+    """Train and score every variant with every seed, and write the tables.
+
+    Args:
+        recipe: name or path of a recipe.
+        out: folder; holds a folder a run in `runs/`, `results.csv` with a row a run, and `ablation.md`. What
+            is finished there is kept, so that the same command goes on where it was stopped.
+        world: the embedded world that is trained and scored on.
+        config: variants, seeds, and how they are scored.
+        options: options of the recipe, the same for every run.
+        device: `auto`, or a torch device.
+        progress: show bars, and a line before each run.
+
+    Raises:
+        UserError: `out` holds an ablation of another recipe, options or scale, or a run failed.
+    """
+    out, world = home_path(out), home_path(world)
+    options = ["--root", str(world), *options]
+    runs = [Run(variant, seed) for seed in range(config.seeds) for variant in config.chosen]
+    settings = {"recipe": recipe, "options": options, "scale": config.scale, "validation": config.validation}
+    with locked(out, beside=True):
+        _require_same(out, settings)
+        rows: list[dict[str, str]] = []
+        scored: list[Scored] = []
+        for number, run in enumerate(runs, 1):
+            if progress:
+                said = f"{run.variant.name}, seed {run.seed}: {run.variant.meaning}"
+                print(f"{number}/{len(runs)} {said}", flush=True)
+            made, folder = recipe_of(recipe, run, options), out / RUNS / run.name
+            found = _finished(made, folder, world, config, device, progress)
+            values = {key: score.value for key, score in found.items()}
+            scored.append(Scored(run.variant.name, run.seed, values | averages(values, config.validation)))
+            rows.append(_about(made, run, folder) | {k: f"{v:.5f}" for k, v in scored[-1].scores.items()})
+            write_text(out / RESULTS, _csv(rows))
+            write_tables(out, recipe, config, scored)
+    return scored
+
+
+def _require_same(out: Path, settings: dict[str, object]) -> None:
+    """Refuse to put runs of other settings into one table."""
+    held = read_json_or_nothing(out / SETTINGS)
+    if held and held != settings:
+        name = next(name for name, value in settings.items() if held.get(name) != value)
+        raise UserError(
+            f"{out} holds an ablation with {name} {held.get(name)}, not {settings[name]}: "
+            f"give another folder, such as --out {free_name(out)}"
+        )
+    if not held and out.exists() and any(out.iterdir()):
+        raise UserError(
+            f"{out} holds something else than an ablation: give another folder, such as --out {free_name(out)}"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / SETTINGS, json.dumps(settings, indent=2) + "\n")
+
+
+def _finished(
+    recipe: Recipe, folder: Path, world: Path, config: AblationConfig, device: str, progress: bool
+) -> dict[str, Score]:
+    """The scores of a run, which is trained and evaluated as far as it is not yet."""
+    began = time.perf_counter()
+    if not (folder / MODEL_FOLDER).exists():
+        pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
+    evaluation = EvaluationConfig(
+        seed=recipe.training.seed,
+        device=device,
+        scale=config.scale,
+        validation=config.validation,
+        keep_models=False,
+    )
+    scores = evaluate(folder / MODEL_FOLDER, world, folder, evaluation, progress)
+    if not (folder / ABOUT).exists():
+        about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
+        write_text(folder / ABOUT, json.dumps(about) + "\n")
+    return scores
+
+
+def machine() -> str:
+    """The processor and how many of its cores there are, in words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{_processor()}, {cores} cores"
+
+
+def _processor() -> str:
+    try:
+        lines: Iterator[str] = iter(Path("/proc/cpuinfo").read_text().splitlines())
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:
+    """What a row of `results.csv` says of a finished run; its minutes are those of the last start."""
+    told = {"recipe": recipe.name, "variant": run.variant.name}
+    told |= {"seed": str(run.seed), "steps": str(recipe.training.steps)}
+    return told | {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
+
+
+def _csv(rows: Sequence[Mapping[str, str]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
