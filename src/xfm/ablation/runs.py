@@ -120,7 +120,7 @@ def _require_same(out: Path, settings: dict[str, object]) -> None:
         )
     if not held and out.exists() and any(out.iterdir()):
         raise UserError(
-            f"{out} holds something else than an ablation: give another folder, such as --out {free_name(out)}"
+            f"{out} holds something else than an ablation: give another folder, as --out {free_name(out)}"
         )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / SETTINGS, json.dumps(settings, indent=2) + "\n")

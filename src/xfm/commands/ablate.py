@@ -29,9 +29,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--recipe", f"one of {', '.join(recipe_names())}, or a YAML file", "ablation")
     option(parser, "--world", "folder that `xfm prepare` wrote", "worlds/emoji")
     option(parser, "--out", "folder of the runs and tables; runs/ablation-RECIPE if not given")
-    parser.add_argument(
-        "--steps", type=int, default=None, help="steps of every run; the recipe's if not given"
-    )
+    parser.add_argument("--steps", type=int, default=None, help="of every run; the recipe's if not given")
     option(parser, "--device")
     option(parser, "--quiet")
     add_fields(parser, AblationConfig)
