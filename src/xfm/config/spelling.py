@@ -45,6 +45,7 @@ PATHS = frozenset(
         "path",
         "pictures",
         "recipe",
+        "replay",
         "right",
         "root",
         "split",

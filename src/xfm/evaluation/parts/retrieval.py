@@ -96,7 +96,8 @@ def run_hard(context: Context) -> PartResult:
         result.add(f"retrieval/hard/{name}", right.mean(), chances.mean(), len(rows), seed)
         for edit in dict.fromkeys(filter(None, edits.tolist())):
             of = edits == edit
-            result.add(f"retrieval/hard/{name}_{edit}", right[of].mean(), chances[of].mean(), of.sum(), seed)
+            count = int(of.sum())
+            result.add(f"retrieval/hard/{name}_{edit}", right[of].mean(), chances[of].mean(), count, seed)
     reranked = by_rule["text_r1_rerank"]
     for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):
         scores = reranked[place]
