@@ -92,6 +92,11 @@ def test_the_clock_is_asked_once_a_step() -> None:
 def test_a_step_longer_than_the_whole_run_is_made_and_ends_it() -> None:
     moments = run_of(ByClock(5, ENDS, Clock([60.0])))
     assert [moment.share for moment in moments] == [0, 1]
+    clock = Clock([60.0])
+    late = ByClock(5, ENDS, clock)
+    late.begin()
+    clock.asked += 1  # a minute passes before the first step
+    assert [moment.share for moment in run_of(late)] == [0, 1]
 
 
 @settings(deadline=None, max_examples=50)

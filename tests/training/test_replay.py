@@ -183,6 +183,8 @@ def test_a_replay_that_was_stopped_goes_on(corpus, tmp_path, set_clock, monkeypa
         shutil.rmtree(path)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     set_clock([0.01])
+    with pytest.raises(UserError, match="already holds a run"):
+        pretrain(by_clock(corpus), again, progress=False)  # and it still knows what it replays
     pretrain(by_clock(corpus), again, progress=False, resume=True)
     assert_same_training(tmp_path / "run", again)
 
@@ -267,3 +269,5 @@ def test_a_record_counts_as_far_as_it_is_whole(tmp_path, line):
     (tmp_path / SCHEDULE).write_text(text)
     assert read_schedule(tmp_path / SCHEDULE) == good
     assert read_schedule(tmp_path / "none.csv") == []
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
+    assert read_schedule(tmp_path / "binary.csv") == []

@@ -18,6 +18,7 @@ from xfm.modeling.folder import Preprocessing
 from xfm.paths import home_path
 from xfm.training import distributed
 from xfm.training.progress import BySteps, Moment, Progress, Replayed, progress_of
+from xfm.training.run_folder import require_new
 from xfm.training.schedule import REPLAYED, read_finished, read_schedule, written
 
 _log = logging.getLogger(__name__)
@@ -156,6 +157,7 @@ def _followed(folder: Path, replay: Path | None, resume: bool) -> list[Moment]:
         raise UserError(f"{folder} knows what it replays, if it does: leave out --replay with --resume")
     if resume:
         return read_schedule(kept)
+    require_new(folder)  # before anything of another run is lost
     if replay is None:
         kept.unlink(missing_ok=True)  # of a replay that left nothing else
         return []

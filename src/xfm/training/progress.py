@@ -138,7 +138,7 @@ class ByClock(Progress):
         super().begin(start, kept, keep)
 
     def _decided(self, step: int, seconds: float) -> Moment:
-        share = min(1.0, seconds / self.seconds)
+        share = min(1.0, seconds / self.seconds) if step else 0.0  # one step at least, however little time
         return distributed.from_first(Moment(share, seconds, sum(share >= end for end in self.ends)))
 
 

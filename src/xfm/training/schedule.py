@@ -1,6 +1,5 @@
 """`schedule.csv` of a run folder: share, time and phase of every step, written as the run goes."""
 
-import csv
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -48,15 +47,18 @@ def _line(step: int, moment: Moment) -> str:
 
 
 def read_schedule(path: Path) -> list[Moment]:
-    """The moments of a file, as far as it is whole; none where there is no file."""
+    """The moments of a file, as far as it is whole; none where no text can be read."""
     found: list[Moment] = []
-    if not path.exists():
+    try:
+        lines = read_text(path, MAX_SCHEDULE).splitlines()
+    except (OSError, ValueError):
         return found
-    for row in csv.DictReader(read_text(path, MAX_SCHEDULE).splitlines()):
+    for line in lines[1:]:
         try:
-            moment = Moment(float(row["share"]), float(row["seconds"]), int(row["phase"]))
-            whole = int(row["step"]) == len(found) and 0 <= moment.share <= 1 and moment.phase >= 0
-        except (KeyError, TypeError, ValueError):
+            step, share, seconds, phase = line.split(",")
+            moment = Moment(float(share), float(seconds), int(phase))
+            whole = int(step) == len(found) and 0 <= moment.share <= 1 and moment.phase >= 0
+        except ValueError:
             break
         if not whole or not math.isfinite(moment.seconds):
             break
