@@ -126,7 +126,7 @@ def test_the_clock_ends_the_fine_tunings(tmp_path: Path, results: Path, tiny_wor
     made = details["tunings"]["vqa, question only"]["steps"]
     assert f"question only {made} of {of} steps" in flag["sentence"]
     assert f"question only {made} of {of} steps" in page_of(tmp_path)
-    with expect_refusal("minutes 1e-06", "minutes 0.0", "give another folder"):
+    with expect_refusal("with minutes 1e-06, this one has 0.0", "give another folder"):
         evaluated(tmp_path, tiny_world, model, parts=[Part.VQA], vqa=steps)
     whole = details_of(results)
     assert whole["tunings"]["vqa"]["steps"] == whole["tunings"]["vqa"]["of"]

@@ -43,7 +43,7 @@ class Machine:
         self.works(AFTERWARDS)
 
 
-@pytest.mark.parametrize("minutes", [6, 9, 30])
+@pytest.mark.parametrize("minutes", [8, 12, 30])
 @pytest.mark.parametrize(
     "slowness",
     [
