@@ -3,6 +3,7 @@
 import json
 import re
 import resource
+import shutil
 import sys
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def test_what_a_pretraining_says_of_its_options(recipe, tmp_path, capsys):
     (tmp_path / "corpus" / "tasks").mkdir()
     assert main([*options, "--data.pair.batch-size", "5", "--training.steps", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "Note: data.pair.batch_size 5: the phase until 0.333333 of the steps keeps its own 0" in shown
+    assert "Note: data.pair.batch_size 5: the phase until 0.333333 of the run keeps its own 0" in shown
     assert f"evaluate it with `xfm evaluate {tmp_path / 'run' / 'model'}" in shown
     last = shown.splitlines()[-1]
     assert last.startswith("Flagged: shortened: only 1 steps, 33 % of the 3 that the recipe tiny has")
@@ -198,6 +199,13 @@ def test_evaluate_takes_a_run_and_shows_its_scores(run_folder, tmp_path, capsys)
     other = ["--parts", "entailment", "--validation", "--entailment.steps", "2"]
     assert evaluate_hard(run_folder, world, *other) == 0
     assert (run_folder / "evaluation-validation" / "metrics.json").exists()
+    assert evaluate_hard(run_folder, world, "--minutes", "1") == 0
+    clocked = run_folder / "evaluation-minutes-1"
+    assert json.loads((clocked / "evaluation.json").read_text())["config"]["minutes"] == 1
+    shutil.copytree(clocked, tmp_path / "clocked")
+    shutil.copytree(run_folder / "model", tmp_path / "clocked" / "model")
+    assert evaluate_hard(tmp_path / "clocked", world) == 0  # leaves what a quickstart has evaluated
+    assert (tmp_path / "clocked" / "evaluation-whole" / "metrics.json").exists()
     save_tiny_model(run_folder / "checkpoints" / "step-00000007")
     assert evaluate_hard(run_folder / "checkpoints" / "step-00000007", world) == 0
     assert (run_folder / "evaluation-step-00000007" / "metrics.json").exists()

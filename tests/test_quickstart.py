@@ -2,19 +2,16 @@
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.folders import content
-from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.model import FusionConfig, ModelConfig, VisionConfig
 from xfm.config.recipe import Recipe
@@ -24,40 +21,66 @@ from xfm.modeling.folder import load_model
 from xfm.quickstart import (
     FULL_BUDGET,
     PLAN_FILE,
+    SMOKE_BUDGET,
     Plan,
     _move_aside,
     _recipe,
     _unfinished,
+    evaluation_minutes,
     make_plan,
-    measure_step,
     plan_flags,
     quickstart,
 )
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.results_folder import Maker, sign
-from xfm.training.flags import Flag, plain_flags
+from xfm.training.flags import Flag, plain_flags, recommended_steps
+from xfm.training.progress import Moment
+from xfm.training.schedule import SCHEDULE, ScheduleFile, read_schedule
 
 MODULE = import_module("xfm.quickstart")
-PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", steps=40, step_seconds=0.5)
+PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", before=0.5, training=2.5)
+
+
+class Clock:
+    """What the quickstart's clock shows, in seconds; stages move it."""
+
+    def __init__(self) -> None:
+        self.now = 5000.0
+
+    def perf_counter(self) -> float:
+        return self.now
 
 
 @dataclass
 class Stages:
-    """Records what the stages are asked for; the first `failing` trainings are stopped half-way."""
+    """Records what the stages are asked for; the first `failing` trainings are stopped half-way.
 
+    The world takes half a minute, a training what it is given and ten seconds more.
+    """
+
+    clock: Clock
     failing: int = 0
     worlds: list[tuple[Path, WorldConfig]] = field(default_factory=list)
     trainings: list[tuple[Recipe, bool]] = field(default_factory=list)
     evaluations: list[EvaluationConfig] = field(default_factory=list)
 
     def build_world(self, world: Path, config: WorldConfig) -> None:
+        if world not in [built for built, _ in self.worlds]:
+            self.clock.now += 30
         self.worlds.append((world, config))
 
     def pretrain(self, recipe: Recipe, folder: Path, resume: bool) -> None:
         self.trainings.append((recipe, resume))
         (folder / "config.yaml").write_text("kept")
+        seconds, done = 60 * recipe.training.minutes, 0.0
+        if (folder / SCHEDULE).exists():
+            done = read_schedule(folder / SCHEDULE)[-1].seconds
         if len(self.trainings) <= self.failing:
+            record(folder, seconds / 2, share=0.5)
+            self.clock.now += seconds / 2
             raise KeyboardInterrupt
+        record(folder, seconds)
+        self.clock.now += seconds - done + 10
         (folder / "model").mkdir()
 
     def evaluate(
@@ -65,18 +88,25 @@ class Stages:
     ) -> dict:
         assert model.is_dir()
         self.evaluations.append(config)
+        self.clock.now += 60 * config.minutes
         write_json(folder / "evaluation.json", {"flags": plain_flags(flags)})
         (folder / "report.html").write_text(f"report {len(self.evaluations)}")
         return {}
 
 
+def record(folder: Path, seconds: float, share: float = 1.0, steps: int = 400) -> None:
+    """The schedule of a run of even steps."""
+    moments = [Moment(share * step / steps, seconds * step / steps, 0) for step in range(steps + 1)]
+    ScheduleFile(folder, moments).close()
+
+
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
-    stages = Stages()
+    stages = Stages(Clock())
     monkeypatch.setattr("xfm.world.build_world", stages.build_world)
     monkeypatch.setattr("xfm.training.pretrain.pretrain", stages.pretrain)
     monkeypatch.setattr("xfm.evaluation.suite.evaluate", stages.evaluate)
-    monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.5)
+    monkeypatch.setattr(MODULE, "time", stages.clock)
     return stages
 
 
@@ -97,63 +127,74 @@ def test_a_budget_out_of_range(tmp_path: Path, stages: Stages, budget: float) ->
 
 
 @pytest.mark.parametrize("smoke", [False, True])
-def test_more_time_gives_more_steps(smoke: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    for step in (0.05, 2.0):
-        monkeypatch.setattr(MODULE, "measure_step", lambda recipe, step=step: step)
-        now = time.perf_counter()
-        plans = {left: make_plan(5, smoke, Path("world"), now + left) for left in (200.0, 400.0, 4000.0)}
-        steps = [plan.steps for plan in plans.values()]
-        assert steps == sorted(set(steps))
-        for seconds, plan in plans.items():
-            assert plan.steps * step < seconds, "training must leave time to evaluate"
-            assert (plan.budget, plan.smoke, plan.world, plan.step_seconds) == (5, smoke, "world", step)
+@pytest.mark.parametrize("budget", [3, 25, 60])
+def test_all_of_the_budget_is_used(tmp_path: Path, stages: Stages, budget: float, smoke: bool) -> None:
+    began = stages.clock.now
+    quickstart(tmp_path / "run", budget, smoke)
+    took = (stages.clock.now - began) / 60
+    assert took == pytest.approx(SMOKE_BUDGET if smoke else budget, abs=0.01)
+    minutes = stages.trainings[0][0].training.minutes
+    assert minutes + stages.evaluations[0].minutes == pytest.approx(took - 40 / 60, abs=0.01)
+    assert stages.evaluations[0].minutes > 0.35 * min(FULL_BUDGET, took - 40 / 60)
 
 
-def test_time_beyond_the_full_budget_is_for_pretraining(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "measure_step", lambda recipe: 0.01)
-    full, double = (
-        make_plan(budget, False, Path("world"), time.perf_counter() + budget * 60).steps * 0.01
-        for budget in (FULL_BUDGET, 2 * FULL_BUDGET)
-    )
-    assert double - full == pytest.approx(FULL_BUDGET * 60, abs=1.0)
-    assert make_plan(1, False, Path("world"), time.perf_counter() - 30.0).steps == 4  # no time is left
+def test_time_beyond_the_full_budget_is_for_pretraining() -> None:
+    full, double = (make_plan(budget, False, Path("w"), 3.0) for budget in (FULL_BUDGET, 2 * FULL_BUDGET))
+    assert double.training - full.training == pytest.approx(FULL_BUDGET)
+    assert make_plan(1, False, Path("w"), 7.0).training > 0  # no time is left
+    assert evaluation_minutes(PLAN, used=9.0) > 0
+    assert evaluation_minutes(PLAN, used=3.2) == pytest.approx(1.8)
 
 
-def test_the_measured_recipe_is_the_one_that_is_trained(tmp_path: Path, stages: Stages) -> None:
-    measured: list[Recipe] = []
+@pytest.mark.parametrize("minutes", [0.5, 30.0])
+def test_a_run_that_was_stopped_uses_what_it_had_left(tmp_path, stages, minutes):
+    """However long the pause."""
+    stages.failing = 1
+    with pytest.raises(KeyboardInterrupt):
+        quickstart(tmp_path / "run", 25)
+    used = stages.trainings[0][0].training.minutes / 2 + 0.5
+    stages.clock.now += 60 * minutes
+    began = stages.clock.now
+    quickstart(tmp_path / "run", 25)
+    assert (stages.clock.now - began) / 60 == pytest.approx(25 - used, abs=0.01)
+    (first, _), (second, resume) = stages.trainings
+    assert resume
+    assert first == second
+
+
+def test_a_stopped_evaluation_goes_on_with_its_minutes(tmp_path, stages, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MODULE, "measure_step", lambda recipe: measured.append(recipe) or 0.5)
-        quickstart(tmp_path / "run", 5)
-    (trained, _), (probe,) = stages.trainings[0], measured
-    assert trained.name == "nano"
-    assert replace(probe.training, steps=trained.training.steps) == trained.training
-    assert (probe.model, probe.data, probe.curriculum) == (trained.model, trained.data, trained.curriculum)
+        patch.setattr("xfm.evaluation.suite.evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quickstart(tmp_path / "run", 25)
+    planned = json.loads((tmp_path / "run" / PLAN_FILE).read_text())["evaluation"]
+    stages.clock.now += 10_000
+    quickstart(tmp_path / "run", 25)
+    assert [config.minutes for config in stages.evaluations] == [planned]
+    assert len(stages.trainings) == 1
 
 
 @pytest.mark.parametrize(("smoke", "word"), [(False, "shortened"), (True, "smoke run")])
-def test_what_a_plan_lacks_is_said_last(tmp_path, stages, capsys, smoke, word):
+def test_what_a_run_lacks_is_said_last(tmp_path, stages, capsys, smoke, word):
     quickstart(tmp_path / "run", 5, smoke)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f"Flagged: {word}: ")
-    steps = stages.trainings[0][0].training.steps
-    assert f"{steps} steps" in last
+    assert "400 steps" in last
 
 
 def test_a_slow_machine_is_told_which_budget_would_do() -> None:
-    wanted = 1400
-    (found,) = plan_flags(replace(PLAN, budget=30, steps=1000, step_seconds=1.2), wanted)
-    assert "measured at 1.2 s a step" in found.sentence
+    wanted = recommended_steps("nano")
+    (found,) = plan_flags(replace(PLAN, budget=30), wanted - 400, 1.2 * (wanted - 400))
+    assert (
+        f"only {wanted - 400:,} steps, {100 * (wanted - 400) / wanted:.2g} % of the {wanted:,}"
+        in found.sentence
+    )
+    assert f"took {1.2 * (wanted - 400) / 60:.1f} minutes" in found.sentence
     assert "--budget 38" in found.sentence  # eight minutes for 400 steps
-    assert plan_flags(replace(PLAN, steps=wanted), wanted) == []
-
-
-def test_a_step_is_measured_over_the_curriculum(tmp_path: Path) -> None:
-    recipe = tiny_recipe(write_corpus(tmp_path / "corpus"), steps=12)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    threads = torch.get_num_threads()
-    assert 0 < measure_step(recipe, steps=4) < 30
-    assert torch.get_num_threads() == threads
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert plan_flags(PLAN, wanted, 900.0) == []
 
 
 # ---------------------------------------------------------------- the way through the stages
@@ -164,7 +205,8 @@ def test_every_stage_once(tmp_path: Path, stages: Stages, smoke: bool) -> None:
     (world, config), (recipe, resume) = stages.worlds[0], stages.trainings[0]
     plan = json.loads((folder / PLAN_FILE).read_text())
     assert (plan["budget"], plan["smoke"], plan["world"]) == (5, smoke, str(world))
-    assert (recipe.training.steps, recipe.root, resume) == (plan["steps"], str(world), False)
+    assert (recipe.training.minutes, recipe.root, resume) == (plan["training"], str(world), False)
+    assert recipe == _recipe(Plan(**plan))
     assert (config.scale < 1) == smoke
     assert 0 < stages.evaluations[0].scale < 1  # five minutes are less than the full budget
     assert len(stages.worlds) == len(stages.trainings) == len(stages.evaluations) == 1
@@ -174,22 +216,24 @@ def test_a_stopped_run_goes_on_with_its_plan(tmp_path, stages, monkeypatch):
     folder = tmp_path / "run"
     stop(folder, stages)
     plan = (folder / PLAN_FILE).read_text()
-    monkeypatch.setattr(MODULE, "measure_step", lambda recipe: pytest.fail("the plan is made already"))
+    monkeypatch.setattr(MODULE, "make_plan", lambda *args: pytest.fail("the plan is made already"))
     quickstart(folder, 5)
     assert [resume for _, resume in stages.trainings] == [False, True]
     assert stages.trainings[0][0] == stages.trainings[1][0]
-    assert (folder / PLAN_FILE).read_text() == plan
+    later = json.loads((folder / PLAN_FILE).read_text())
+    assert later.pop("evaluation") == stages.evaluations[0].minutes
+    assert {**later, "evaluation": None} == json.loads(plan)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize(("there", "trained"), [("", [(PLAN.steps, False)]), ("model", [])])
+@pytest.mark.parametrize(("there", "trained"), [("", [(PLAN.training, False)]), ("model", [])])
 def test_a_plan_is_followed_from_where_it_was_left(tmp_path, stages, there, trained):
     """Stopped before its training, a run begins it; a model that is trained is only evaluated."""
     folder = tmp_path / "run"
     (folder / there).mkdir(parents=True)
     PLAN.write(folder)
     quickstart(folder, 5)
-    assert [(recipe.training.steps, resume) for recipe, resume in stages.trainings] == trained
+    assert [(recipe.training.minutes, resume) for recipe, resume in stages.trainings] == trained
     assert len(stages.evaluations) == 1
 
 
@@ -252,17 +296,17 @@ def test_the_stages_themselves(tmp_path, monkeypatch, capsys):
     """World, training, evaluation and report for real, as small as they can be."""
     full = _recipe
 
-    def narrow(world: Path, smoke: bool, steps: int) -> Recipe:
-        recipe = full(world, smoke, steps)
+    def narrow(plan: Plan) -> Recipe:
+        recipe = full(plan)
         language = replace(recipe.model.language, width=32, depth=1, heads=2, mlp_width=32)
         model = ModelConfig(VisionConfig(96, 16, 32, 1, 2), language, FusionConfig(1, 2, 32), projection=8)
         return replace(recipe, model=model)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(MODULE, "SMOKE_SCALE", 0.002)
-    monkeypatch.setattr(MODULE, "SMOKE_BUDGET", 0.01)  # leaves the fewest steps
+    monkeypatch.setattr(MODULE, "SMOKE_BUDGET", 0.01)  # leaves the least
     monkeypatch.setattr(MODULE, "_recipe", narrow)
-    monkeypatch.setattr(MODULE, "_evaluation", lambda budget, smoke: EvaluationConfig(scale=0.001))
+    monkeypatch.setattr(MODULE, "_evaluation", lambda plan: EvaluationConfig(scale=0.001, minutes=0.2))
     report = quickstart(Path("runs/quickstart"), smoke=True)
     assert report == Path("runs/quickstart/report.html")
     assert "</html>" in report.read_text()
@@ -306,7 +350,8 @@ def test_moving_aside_loses_nothing(tmp_path_factory, taken, moves):
 @pytest.mark.parametrize(
     "text",
     ["{", '{"budget": 5}', "[]", "[" * 50_000]
-    + [json.dumps(asdict(PLAN) | {"steps": steps}) for steps in ("many", -1, 2.5)],
+    + [json.dumps(asdict(PLAN) | {"training": minutes}) for minutes in ("many", -1, 0, float("inf"))]
+    + [json.dumps(asdict(PLAN) | {"steps": 40})],  # of an earlier version
 )
 def test_a_damaged_plan_moves_the_folder_aside(tmp_path: Path, text: str) -> None:
     (tmp_path / "run").mkdir()

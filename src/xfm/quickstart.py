@@ -3,11 +3,8 @@
 import json
 import math
 import os
-import statistics
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +18,18 @@ from xfm.locks import locked
 from xfm.results_folder import free_name, holding
 
 if TYPE_CHECKING:
-    from xfm.data.schema import Batch
     from xfm.training.flags import Flag
 
 FULL_BUDGET = 25.0
 """Minutes that the schedule is made for on two cores."""
 
 SMOKE_BUDGET, SMOKE_SCALE = 3.0, 0.02
-PLAN_FILE = "quickstart.json"
+PRETRAINING_SHARE, SMOKE_SHARE = 0.6, 0.35
+"""Of the minutes after building the world, up to the full budget. The rest is for the evaluation, which takes
+no longer in a larger budget: what is above the full one is for pre-training."""
+LEAST_TRAINING = LEAST_EVALUATION = 0.1
+"""Minutes of what would have none left."""
+PLAN_FILE, RECIPE = "quickstart.json", "nano"
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,17 @@ class Plan:
         budget: minutes for everything.
         smoke: the same path on a tiny world.
         world: folder of the world.
-        steps: pre-training steps that fit the budget on this machine.
-        step_seconds: the measured time of a step, averaged over the curriculum.
+        before: minutes that were used before the pre-training.
+        training: minutes of the pre-training.
+        evaluation: minutes of the evaluation; None until it begins, and takes what is left.
     """
 
     budget: float
     smoke: bool
     world: str
-    steps: int
-    step_seconds: float
+    before: float
+    training: float
+    evaluation: float | None = None
 
     def write(self, folder: Path) -> None:
         """Keep the plan in the run folder."""
@@ -62,8 +65,8 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
     Args:
         folder: run folder.
-        budget: minutes for everything; the schedule is fitted to what is left after building the world,
-            by the measured speed of this machine.
+        budget: minutes for everything. Pre-training and evaluation follow the clock: all of it is used,
+            whatever else the machine does meanwhile, and a slow machine makes fewer steps.
         smoke: walk the same path on a tiny world and a tiny schedule.
 
     Returns:
@@ -85,7 +88,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.evaluation.suite import evaluate
     from xfm.reports.stored import stored_flags
     from xfm.reports.summary import summary
-    from xfm.training.flags import last_lines, recommended_steps
+    from xfm.training.flags import last_lines
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
     from xfm.world import build_world
 
@@ -97,25 +100,26 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     resume = plan is not None
     if plan is None:
         _move_aside(folder)
-        print("    Measuring how many steps of pre-training fit into the time", flush=True)
-        deadline = began + (SMOKE_BUDGET if smoke else budget) * 60
-        plan = make_plan(budget, smoke, world, deadline)
-        with writing(folder, "and run again"):
-            folder.mkdir(parents=True, exist_ok=True)
-            plan.write(folder)
-    recipe = _recipe(world, smoke, plan.steps)
+        plan = make_plan(budget, smoke, world, _minutes_since(began))
+        _keep(plan, folder)
+    elif plan.evaluation is None:  # the time until it was stopped counts, the pause does not
+        began -= 60 * plan.before + _recorded(folder)[1]
+    recipe = _recipe(plan)
     model = folder / MODEL_FOLDER
     before = " (done before)" if model.exists() else ""
-    print(f"2/4 Pre-training {recipe.name} from scratch: {plan.steps} steps{before}", flush=True)
+    print(f"2/4 Pre-training {recipe.name} from scratch: {plan.training:.1f} minutes{before}", flush=True)
     if not before:
         pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
-    print("3/4 Evaluating", flush=True)
-    flags = plan_flags(plan, recommended_steps(recipe.name))
-    scores = evaluate(model, world, folder, _evaluation(plan.budget, smoke), flags=flags)
+    if plan.evaluation is None:
+        plan = replace(plan, evaluation=evaluation_minutes(plan, _minutes_since(began)))
+        _keep(plan, folder)
+    print(f"3/4 Evaluating: {plan.evaluation:.1f} minutes", flush=True)
+    flags = plan_flags(plan, *_recorded(folder))
+    scores = evaluate(model, world, folder, _evaluation(plan), flags=flags)
     report = folder / "report.html"
-    minutes = (time.perf_counter() - began) / 60
     print(
-        f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n    Report:  {report}"
+        f"4/4 Done in {_minutes_since(began):.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n"
+        f"    Report:  {report}"
     )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
     print(f"    Use it:  {use_command(model, world, folder)}")
@@ -125,101 +129,77 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     return report
 
 
-def plan_flags(plan: Plan, wanted: int) -> "list[Flag]":
-    """What is out of the ordinary in a plan: a smoke run, or a machine too slow for the recipe's steps.
-
-    Args:
-        plan: the plan.
-        wanted: steps of the recipe.
-    """
-    from xfm.training.flags import Flag, What, shortened
-
-    if plan.smoke:
-        text = f"{plan.steps} steps on a tiny world show that everything works, and no more"
-        return [Flag(What.SMOKE, text)]
-    share = PRETRAINING_SHARE if plan.budget < FULL_BUDGET else 1.0
-    more = math.ceil(plan.budget + (wanted - plan.steps) * plan.step_seconds / 60 / share)
-    speed = f"this machine was measured at {plan.step_seconds:.2g} s a step"
-    remedy = f"{speed}, more fit into --budget {more}"
-    short = shortened(plan.steps, wanted, "the recipe has", remedy)
-    return [short] if short else []
-
-
-def make_plan(budget: float, smoke: bool, world: Path, deadline: float) -> Plan:
-    """Fit the number of pre-training steps to the time.
+def make_plan(budget: float, smoke: bool, world: Path, before: float) -> Plan:
+    """How long the pre-training takes.
 
     Args:
         budget: minutes for everything.
         smoke: whether this is a smoke run.
         world: the world's folder.
-        deadline: when everything shall be done, on the clock of `time.perf_counter`.
+        before: minutes of the budget that are used.
     """
-    share = 0.35 if smoke else PRETRAINING_SHARE
-    step_seconds = measure_step(_recipe(world, smoke, steps=100))
-    # The evaluation takes no longer in a larger budget: what is above the full one is for pre-training.
-    above = max(0.0, budget - FULL_BUDGET) * 60
-    seconds = share * (deadline - time.perf_counter() - above) + above
-    steps = max(4, int(seconds / step_seconds))
-    return Plan(budget, smoke, str(world), steps, round(step_seconds, 4))
+    above = 0.0 if smoke else max(0.0, budget - FULL_BUDGET)
+    left = (SMOKE_BUDGET if smoke else budget) - before - above
+    share = SMOKE_SHARE if smoke else PRETRAINING_SHARE
+    training = max(LEAST_TRAINING, share * left + above)
+    return Plan(budget, smoke, str(world), round(before, 3), round(training, 3))
 
 
-PRETRAINING_SHARE = 0.58
-"""Of the time, up to the full budget, after building the world and measuring a step. The rest is for the
-evaluation, which takes a third, and for what a machine becomes slower while it works."""
+def evaluation_minutes(plan: Plan, used: float) -> float:
+    """Minutes that an evaluation has which begins when so many of the budget are used."""
+    left = (SMOKE_BUDGET if plan.smoke else plan.budget) - used
+    return round(max(LEAST_EVALUATION, left), 3)
 
 
-def measure_step(recipe: Recipe, steps: int = 12) -> float:
-    """Mean seconds of a step over the recipe's curriculum, measured on a model that is thrown away."""
-    import torch
+def plan_flags(plan: Plan, steps: int, seconds: float) -> "list[Flag]":
+    """What is out of the ordinary in a pre-training: a smoke run, or fewer steps than the recipe has.
 
-    from xfm.data.schema import Batch
-    from xfm.modeling.gradients import PRETRAINING
-    from xfm.objectives.losses import Losses
-    from xfm.objectives.step import pretraining_losses
-    from xfm.training import distributed
-    from xfm.training.loop import train
-    from xfm.training.pretrain import CurriculumData, build_model
+    Args:
+        plan: the plan.
+        steps: that were made.
+        seconds: that they took.
+    """
+    from xfm.training.flags import Flag, What, recommended_steps, shortened
 
-    process = distributed.Process(rank=0, world=1, device=torch.device("cpu"))
-    data, model, total = CurriculumData(recipe, process), build_model(recipe), 0.0
-    config = replace(recipe.training, steps=steps)
-
-    def losses(batch: Batch, generator: torch.Generator) -> Losses:
-        return pretraining_losses(model, batch, PRETRAINING, data.stretch(batch.step).weights, generator)
-
-    for stretch in data.stretches:
-        clock = _Clock(data.batches, stretch.start)
-        train(model, losses, clock.batches, config, progress=False)
-        # The first steps set up kernels, and find batches that were loaded while nothing was trained.
-        spans = sorted(later - earlier for earlier, later in pairwise(clock.times[min(3, steps // 2) :]))
-        # Without the slowest: other work that comes and goes must not shorten the whole run.
-        total += statistics.mean(spans[: max(1, len(spans) * 3 // 4)]) * (stretch.stop - stretch.start)
-    return total / recipe.training.steps
+    if plan.smoke:
+        text = f"{steps} steps on a tiny world show that everything works, and no more"
+        return [Flag(What.SMOKE, text)]
+    wanted = recommended_steps(RECIPE)
+    share = PRETRAINING_SHARE if plan.budget < FULL_BUDGET else 1.0
+    more = math.ceil(plan.budget + (wanted - steps) * seconds / max(1, steps) / 60 / share)
+    remedy = f"they took {seconds / 60:.1f} minutes on this machine, and all of them fit into --budget {more}"
+    short = shortened(steps, wanted, "the recipe has", remedy)
+    return [short] if short else []
 
 
-class _Clock:
-    """Passes batches on, from `first` of the stream, and notes when each was asked for."""
-
-    def __init__(self, stream: "Callable[[int, int], Iterator[Batch]]", first: int) -> None:
-        self.stream, self.first = stream, first
-        self.times: list[float] = []
-
-    def batches(self, start: int, stop: int) -> "Iterator[Batch]":
-        """The batches of steps `start` to `stop`."""
-        for batch in self.stream(self.first + start, self.first + stop):
-            self.times.append(time.perf_counter())
-            yield batch
+def _minutes_since(began: float) -> float:
+    return (time.perf_counter() - began) / 60
 
 
-def _recipe(world: Path, smoke: bool, steps: int) -> Recipe:
-    options = ["--root", str(world), "--training.steps", str(steps)]
-    if smoke:
+def _recorded(folder: Path) -> tuple[int, float]:
+    """Steps and seconds of the pre-training so far."""
+    from xfm.training.schedule import SCHEDULE, read_schedule
+
+    record = read_schedule(folder / SCHEDULE)
+    return (len(record) - 1, record[-1].seconds) if record else (0, 0.0)
+
+
+def _keep(plan: Plan, folder: Path) -> None:
+    with writing(folder, "and run again"):
+        folder.mkdir(parents=True, exist_ok=True)
+        plan.write(folder)
+
+
+def _recipe(plan: Plan) -> Recipe:
+    options = ["--root", plan.world, "--training.minutes", str(plan.training)]
+    if plan.smoke:
         options += ["--training.optim.warmup", "2"]
-    return load_recipe("nano", options)
+    return load_recipe(RECIPE, options)
 
 
-def _evaluation(budget: float, smoke: bool) -> EvaluationConfig:
-    return EvaluationConfig(scale=0.02 if smoke else min(1.0, budget / FULL_BUDGET))
+def _evaluation(plan: Plan) -> EvaluationConfig:
+    scale = 0.02 if plan.smoke else min(1.0, plan.budget / FULL_BUDGET)
+    return EvaluationConfig(scale=scale, minutes=plan.evaluation or 0.0)
 
 
 def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
@@ -228,9 +208,10 @@ def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
         return None
     try:
         plan = Plan(**json.loads(read_text(path)))
+        times = [plan.before, plan.training, *([] if plan.evaluation is None else [plan.evaluation])]
+        if not all(0 <= minutes < math.inf for minutes in times) or not plan.training:
+            return None
     except (OSError, ValueError, TypeError, RecursionError):  # damaged: the folder is moved aside
-        return None
-    if type(plan.steps) is not int or plan.steps < 1:
         return None
     return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
 

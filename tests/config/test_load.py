@@ -43,9 +43,8 @@ def test_every_recipe_builds(name):
         model = XFM(recipe.model)
     assert sum(p.numel() for p in model.parameters()) > 1_000_000
     stretches = recipe.stretches()
-    assert stretches[0].start == 0
-    assert stretches[-1].stop == recipe.training.steps
-    assert all(a.stop == b.start for a, b in pairwise(stretches))
+    assert stretches[-1].until == 1
+    assert all(a.until < b.until for a, b in pairwise(stretches))
     for stretch in stretches:
         for stream in (stretch.data.text, stretch.data.image, stretch.data.pair, stretch.data.region):
             assert not stream.batch_size or stream.corpora
@@ -204,12 +203,15 @@ def test_absolute_paths_stay():
 def test_phases_in_steps():
     recipe = tiny_recipe(Path("/data"), steps=9)
     recipe = replace(recipe, curriculum=[*recipe.curriculum, Phase(until=0.34), Phase(until=1.0)])
-    spans = [(s.start, s.stop) for s in recipe.stretches()]
-    assert spans == [(0, 3), (3, 9)]  # what rounds to nothing is left out
+    assert [s.until for s in recipe.stretches()] == [1 / 3, 1.0]  # what rounds to nothing is left out
+    assert recipe.ends() == [1 / 3]
     assert recipe.stretches()[0].data.pair.batch_size == 0
     assert recipe.stretches()[1].data.pair.corpora[0].path == "/data/scenes-*.tar"
     with pytest.raises(ValueError, match="until"):
         replace(recipe, curriculum=[Phase(until=math.nextafter(1, 2))])
+    recipe = tiny_recipe(Path("/data"), steps=2, minutes=5)
+    recipe = replace(recipe, curriculum=[*recipe.curriculum, Phase(until=0.34), Phase(until=1.0)])
+    assert recipe.ends() == [1 / 3, 0.34]  # the clock leaves no phase out
 
 
 def test_the_phases_of_nano():
@@ -246,7 +248,7 @@ def test_options_hold_in_every_phase_that_does_not_set_them_itself():
     assert {s.data.pair.augmentation for s in stretches} == {Augmentation.MILD}
     assert {s.weights.itc for s in stretches} == {3.0}
     assert recipe.overruled(nano) == [
-        f"data.pair.batch_size 4: the phase until {nano.curriculum[0].until:g} of the steps keeps its own "
+        f"data.pair.batch_size 4: the phase until {nano.curriculum[0].until:g} of the run keeps its own "
         f"{own} (see curriculum)"
     ]
     assert nano.overruled(nano) == []

@@ -46,7 +46,7 @@ def test_predictions_equal_one_caption_at_a_time(pretrained: Pretrained) -> None
     masked = mask_captions(pretrained.tokenizer, CAPTIONS, 0.5, seed=0)
     pixels, index = torch.randn(2, 3, 32, 32), torch.tensor([1, 0, 1, 0])
     images = encode_images(encoder, [pixels], 2)
-    with_picture, without = predict_masked(encoder, masked, images, index), predict_masked(encoder, masked)
+    with_picture, without = predict_masked(encoder, masked, [(images, index), None])
     expected_with, expected_without = [], []
     for row in range(len(CAPTIONS)):
         mask = masked.tokens.mask[row]
@@ -64,8 +64,8 @@ def test_a_picture_is_not_seen_without_one(pretrained: Pretrained) -> None:
     """The language encoder alone predicts the same whatever the fusion encoder would see."""
     encoder = Encoder(pretrained.model, pretrained.tokenizer, Precision.FP32)
     masked = mask_captions(pretrained.tokenizer, CAPTIONS, 0.5, seed=0)
-    before = predict_masked(encoder, masked)
+    (before,) = predict_masked(encoder, masked, [None])
     with torch.no_grad():
         for parameter in pretrained.model.vision.parameters():
             parameter.add_(torch.randn_like(parameter))
-    assert np.array_equal(before, predict_masked(encoder, masked))
+    assert np.array_equal(before, predict_masked(encoder, masked, [None])[0])

@@ -114,6 +114,41 @@ def test_an_interrupted_evaluation_goes_on(
     assert {"retrieval/seen/text_r1", "retrieval/hard/text_r1"} <= set(scores)
 
 
+def test_the_clock_ends_the_fine_tunings(tmp_path: Path, results: Path, tiny_world: Path) -> None:
+    """What they were given stands in details, flags and report; by steps nothing is said."""
+    model, of = results / "model", 7
+    steps = replace(CONFIG.vqa, steps=of * 100)  # seven of them at the scale
+    evaluated(tmp_path, tiny_world, model, parts=[Part.VQA], vqa=steps, minutes=1e-6)
+    details = details_of(tmp_path)
+    assert set(details["tunings"]) == {"vqa", "vqa, question only"}
+    for one in details["tunings"].values():
+        assert 1 <= one["steps"] < of == one["of"]
+    (flag,) = [flag for flag in details["flags"] if flag["what"] == "fine-tunings shortened"]
+    made = details["tunings"]["vqa, question only"]["steps"]
+    assert f"question only {made} of {of} steps" in flag["sentence"]
+    assert f"question only {made} of {of} steps" in page_of(tmp_path)
+    with expect_refusal("with minutes 1e-06, this one has 0.0", "give another folder"):
+        evaluated(tmp_path, tiny_world, model, parts=[Part.VQA], vqa=steps)
+    whole = details_of(results)
+    assert whole["tunings"]["vqa"]["steps"] == whole["tunings"]["vqa"]["of"]
+    assert all(flag["what"] != "fine-tunings shortened" for flag in whole["flags"])
+
+
+def test_an_evaluation_by_the_clock_goes_on(
+    tmp_path: Path, results: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, parts = results / "model", [Part.RETRIEVAL, Part.HARD]
+    monkeypatch.setitem(PARTS, Part.HARD, _interrupt)
+    with pytest.raises(Interrupted):
+        evaluated(tmp_path, tiny_world, model, parts=parts, minutes=5.0)
+    monkeypatch.undo()
+    told: list[tuple[Part, float]] = []
+    monkeypatch.setattr(suite.Timetable, "was_done", lambda self, part, seconds: told.append((part, seconds)))
+    evaluated(tmp_path, tiny_world, model, parts=parts, minutes=5.0)
+    took = details_of(tmp_path)["seconds"]["retrieval"]
+    assert told == [(Part.RETRIEVAL, pytest.approx(took, abs=0.01))]
+
+
 def _interrupt(_: object) -> None:
     raise KeyboardInterrupt
 

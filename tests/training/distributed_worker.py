@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tests.modeling.build import random_batch, tiny_model
+from tests.training.clock import Clock
 from tests.training.support import Line, Numbers, config, numbers
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
@@ -21,6 +22,7 @@ from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
 from xfm.training.loop import train
+from xfm.training.progress import ByClock
 
 
 def half(rank: int, world: int):
@@ -62,6 +64,13 @@ def pretraining_step(world: int) -> float:
     return sum(p.detach().double().abs().sum().item() for p in model.parameters())
 
 
+def by_clock(rank: int, world: int) -> list[tuple[float, int]]:
+    """What a process takes for the course of a run whose clocks disagree."""
+    course, model = ByClock(10, (0.5,), Clock([1.0 + 5 * rank])), Line()
+    train(model, model.losses, half(rank, world), config(3), course=course, progress=False, device="cpu")
+    return [(moment.share, moment.phase) for moment in course.moments]
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     with distributed.processes("cpu") as process:
@@ -73,6 +82,7 @@ def main() -> None:
             "from_first": distributed.from_first(f"rank {rank}"),
             "largest": distributed.largest(torch.tensor([rank, -rank])).tolist(),
             "contrastive": contrastive_gradient(rank, world),
+            "by_clock": distributed.collect(by_clock(rank, world)),
             "pretraining": distributed.collect(pretraining_step(world)),
         }
         model = Line()

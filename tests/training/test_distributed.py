@@ -57,6 +57,11 @@ def test_gathering_keeps_the_gradient_of_remote_rows(found):
     assert found["contrastive"] == pytest.approx(contrastive_gradient(0, 1), rel=1e-5)
 
 
+def test_the_first_clock_decides_for_all(found):
+    own = [[step / 10, int(step >= 5)] for step in range(11)]
+    assert found["by_clock"] == [own, own]
+
+
 def test_processes_stay_in_step_when_parameters_are_unused(found):
     first, second = found["pretraining"]
     assert first == second

@@ -28,7 +28,7 @@ def test_loaders_that_nobody_closes_end_at_exit(corpus, tmp_path):
         "from pathlib import Path\n"
         "import sys, torch\n"
         "from xfm.training.distributed import Process\n"
-        "from xfm.training.pretrain import CurriculumData\n"
+        "from xfm.training.curriculum import CurriculumData\n"
         "recipe = tiny_recipe(Path(sys.argv[1]), 100)\n"
         "recipe = replace(recipe, data=replace(recipe.data, workers=2))\n"
         "data = CurriculumData(recipe, Process(0, 1, torch.device('cpu')))\n"

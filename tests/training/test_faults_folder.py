@@ -152,7 +152,7 @@ def test_too_little_memory_is_one_sentence(corpus, tmp_path, error):
 def test_signals_before_and_after_the_loop(corpus, tmp_path, number, where):
     mark = tmp_path / "reached"
     place = {
-        "opening": "from xfm.training.pretrain import CurriculumData as T\nname = '__init__'",
+        "opening": "from xfm.training.curriculum import CurriculumData as T\nname = '__init__'",
         "saving": "import xfm.training.pretrain as T\nname = 'save_model'",
     }[where]
     fault = (

@@ -30,7 +30,7 @@ def test_lines_and_events(tmp_path, capsys):
     )
     window.add({"grad_norm": torch.tensor(3.0)})
     window.steps, window.samples = 1, 8
-    log.step(1, window, 0.1)
+    log.step(1, window, 0.1, 0.25)
     log.event(1, "resumed", "Going on.")
     log.event(1, "bad_record", "hidden", show=False, key="a.tar:1")
     log.close()
@@ -52,7 +52,7 @@ def test_tensorboard_reads_what_was_written(tmp_path):
     for step in (1, 2):
         window = Window()
         window.add({"loss": torch.tensor(float(step)), "losses/itc": torch.tensor(2.0)})
-        log.step(step, window, 0.1)
+        log.step(step, window, 0.1, step / 4)
     log.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

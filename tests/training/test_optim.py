@@ -19,6 +19,7 @@ from xfm.training.optim import (
     rate_factor,
     set_rate,
 )
+from xfm.training.progress import BySteps
 
 
 def by_name(groups, field):
@@ -92,7 +93,7 @@ def test_fused_equals_the_reference():
 @settings(deadline=None)
 @given(steps=st.integers(1, 500), warmup=st.integers(0, 600))
 def test_schedule_rises_then_falls_to_zero(steps, warmup):
-    factors = [rate_factor(step, steps, warmup) for step in range(steps + 1)]
+    factors = [rate_factor(step, BySteps(steps), warmup) for step in range(steps + 1)]
     assert all(0 < factor <= 1 for factor in factors[:-1])
     top = min(warmup, steps)
     assert all(a < b for a, b in pairwise(factors[:top]))
@@ -103,7 +104,7 @@ def test_schedule_rises_then_falls_to_zero(steps, warmup):
 
 
 def test_the_peak_is_held():
-    held = [rate_factor(step, 105, 5, hold=0.4) for step in range(106)]
+    held = [rate_factor(step, BySteps(105), 5, hold=0.4) for step in range(106)]
     assert held[4:45] == [1.0] * 41
     assert held[45:] == pytest.approx([(105 - step) / 60 for step in range(45, 106)])
 
@@ -121,7 +122,7 @@ def rates(steps, schedule_of, **options):
 
 def test_schedule_equals_transformers_except_in_the_warm_up():
     theirs = rates(20, get_linear_schedule_with_warmup, num_warmup_steps=5, num_training_steps=20)
-    ours = [rate_factor(step, 20, 5) for step in range(20)]
+    ours = [rate_factor(step, BySteps(20), 5) for step in range(20)]
     assert ours[5:] == pytest.approx(theirs[5:])
     assert ours[:5] == pytest.approx(theirs[1:6])  # theirs begins with a step of rate 0
 
@@ -148,7 +149,7 @@ def test_muon_takes_the_matrices_of_linear_layers_only():
 def test_every_optimiser_has_its_rate_and_new_parts_a_multiple(muon_lr, expected):
     config = OptimConfig(lr=1e-3, muon_lr=muon_lr, new_lr_multiplier=2.0, warmup=2)
     optimizer = build_optimizer(tiny_model(), config, lambda name: name.startswith("itm_head"))
-    assert set_rate(optimizer, config, 0, 10) == pytest.approx(5e-4)
+    assert set_rate(optimizer, config, 0, BySteps(10)) == pytest.approx(5e-4)
     for member, rate in zip(getattr(optimizer, "members", [optimizer]), expected, strict=True):
         assert {round(group["lr"] / rate, 6) for group in member.param_groups} == {1.0, 2.0}
 
@@ -174,7 +175,7 @@ def test_composite_equals_its_members_alone():
 
 def test_a_cosine_falls_as_torch_has_it():
     theirs = rates(16, torch.optim.lr_scheduler.CosineAnnealingLR, T_max=16)
-    ours = [rate_factor(step, 20, 4, schedule=Schedule.COSINE) for step in range(20)]
+    ours = [rate_factor(step, BySteps(20), 4, schedule=Schedule.COSINE) for step in range(20)]
     assert ours[4:] == pytest.approx(theirs)
     assert ours[:4] == [0.25, 0.5, 0.75, 1.0]
 
@@ -211,7 +212,7 @@ def test_layers_and_new_parts_multiply():
     model = tiny_model()
     for optimizer_config in (config, replace(config, muon_lr=2e-3)):
         optimizer = build_optimizer(model, optimizer_config, lambda name: name.startswith("itm_head"))
-        set_rate(optimizer, optimizer_config, 2500, 10_000)
+        set_rate(optimizer, optimizer_config, 2500, BySteps(10_000))
         rates = by_name(optimizer.param_groups, "lr")
         scale = 2e-3 if optimizer_config.muon_lr else 1e-3
         assert rates["vision.blocks.1.fc1.weight"] == pytest.approx(scale * 0.5)

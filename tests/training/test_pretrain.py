@@ -23,8 +23,9 @@ from xfm.config.recipe import InitConfig, Phase, PhaseStream, PhaseWeights
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model, save_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint
+from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
-from xfm.training.pretrain import CurriculumData, build_model, new_parts, pretrain
+from xfm.training.pretrain import build_model, new_parts, pretrain
 
 ALONE = Process(0, 1, torch.device("cpu"))
 
@@ -37,7 +38,7 @@ def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_run_folder(run):
-    files = {"config.yaml", "log.jsonl", "tensorboard", "checkpoints", "model"}
+    files = {"config.yaml", "log.jsonl", "schedule.csv", "tensorboard", "checkpoints", "model"}
     assert {p.name for p in run.iterdir()} == files
     loaded = load_model(run / "model")
     assert loaded.preprocessing.image_size == 32

@@ -8,6 +8,7 @@ from xfm.config.load import load_recipe
 from xfm.config.training import OptimConfig
 from xfm.errors import UserError
 from xfm.training.optim import build_optimizer, set_rate
+from xfm.training.progress import BySteps
 from xfm.training.published_optim import PublishedAdamW
 
 
@@ -40,8 +41,8 @@ def test_the_first_step_has_rate_zero() -> None:
     optim = OptimConfig(lr=0.1, warmup=4, published=True)
     optimizer = build_optimizer(model, optim)
     assert isinstance(optimizer, PublishedAdamW)
-    assert set_rate(optimizer, optim, 0, 10) == 0.0
-    assert set_rate(optimizer, optim, 4, 10) == 0.1
+    assert set_rate(optimizer, optim, 0, BySteps(10)) == 0.0
+    assert set_rate(optimizer, optim, 4, BySteps(10)) == 0.1
 
 
 def test_a_recipe_takes_it() -> None:

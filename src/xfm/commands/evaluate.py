@@ -150,4 +150,13 @@ def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Pat
         run, other = run.parent, [model.name]
     other += ["validation"] if config.validation else []
     other += [] if config.scale == 1 else [f"scale-{config.scale:g}"]
+    other += [f"minutes-{config.minutes:g}"] if config.minutes else _whole(run)
     return run / "-".join(["evaluation", *other]) if other else run
+
+
+def _whole(run: Path) -> list[str]:
+    """What tells an evaluation by steps from one by the clock beside the model, as a quickstart leaves it."""
+    from xfm.reports.stored import DETAILS, read_object
+
+    config = read_object(run / DETAILS).get("config")
+    return ["whole"] if isinstance(config, dict) and config.get("minutes") else []

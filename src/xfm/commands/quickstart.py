@@ -21,7 +21,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm quickstart --budget 60    train longer",
     )
     option(parser, "--out", "run folder", "runs/quickstart")
-    option(parser, "--budget", "minutes for all stages; scales the schedule", 25.0)
+    option(parser, "--budget", "minutes for all stages; all of them are used", 25.0)
     option(parser, "--smoke", "the same path on a tiny budget", False)
     return parser
 

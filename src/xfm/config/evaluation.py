@@ -1,12 +1,14 @@
 """Configuration of the evaluation. Nothing here imports torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TypeVar
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
-from xfm.config.training import Precision, TuningRates
+from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 
 C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig")
 
@@ -28,6 +30,40 @@ class Part(StrEnum):
 
 WITHOUT_VALIDATION = frozenset({Part.HARD, Part.CATEGORY, Part.DIGITS})
 """Parts with test splits only."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a part takes of the time, in seconds of two quiet cores with `nano`; only ratios count.
+
+    Attributes:
+        rest: all but its fine-tunings.
+        tuning: a fine-tuning; 0 where there is none.
+        tunings: how many: of the task, and of its baselines of one modality.
+    """
+
+    rest: float
+    tuning: float = 0.0
+    tunings: int = 0
+
+
+WORK: Mapping[Part, Work] = MappingProxyType(
+    {
+        Part.RETRIEVAL: Work(55),
+        Part.HARD: Work(5),
+        Part.MASKED_TOKENS: Work(5),
+        Part.CATEGORY: Work(15),
+        Part.DIGITS: Work(5),
+        Part.ENTAILMENT: Work(8, 61, 2),
+        Part.PARAPHRASE: Work(12, 11, 2),
+        Part.VQA: Work(34, 51, 2),
+        Part.REASONING: Work(18, 31, 2),
+        Part.GROUNDING: Work(18, 15, 2),
+    }
+)
+"""How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.timetable`)."""
+AFTERWARDS = 3.0
+"""Seconds for the report, likewise."""
 MOST_TOKENS = 64
 """Texts of the short fine-tunings are cut there."""
 
@@ -128,6 +164,8 @@ class EvaluationConfig:
         seed: seed of masks, samples, heads and the order of fine-tuning rows.
         precision: arithmetic of the forward passes.
         device: auto, cpu, cuda, cuda:1, ...
+        minutes: time for the evaluation. Above 0 the fine-tunings share what the rest leaves of it, and make
+            as many steps as fit in place of their own `steps`; at 0 `steps` decides.
         scale: multiplies steps and rows of everything below; 1 is the full evaluation, 0.05 a smoke run.
         parts: the parts to run.
         validation: score the validation splits in place of the tests, to choose settings by; parts that have
@@ -145,6 +183,7 @@ class EvaluationConfig:
     seed: int = 0
     precision: Precision = Precision.AUTO
     device: str = "auto"
+    minutes: float = 0.0
     scale: float = 1.0
     parts: list[Part] = field(default_factory=lambda: list(Part))
     validation: bool = False
@@ -164,6 +203,7 @@ class EvaluationConfig:
     grounding: ShortTuning = field(default_factory=lambda: ShortTuning(steps=70, muon_lr=5e-4))
 
     def __post_init__(self) -> None:
+        check_range("minutes", self.minutes, 0, MAX_MINUTES)
         _require(self.scale > 0, "scale must be positive")
         check_range("seed", self.seed, 0, MAX_SEED)
         _require(self.batch_size > 0, "batch_size must be positive")

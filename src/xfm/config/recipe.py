@@ -67,7 +67,8 @@ class Phase:
     """A stretch of the run that changes streams or weights; what it does not give stays the recipe's.
 
     Attributes:
-        until: share of the run's steps, above 0 and at most 1, at which the phase ends.
+        until: share of the run, above 0 and at most 1, at which the phase ends: of its steps, or of its time
+            where the clock decides.
         text: changes of `data.text`.
         image: changes of `data.image`.
         pair: changes of `data.pair`.
@@ -110,18 +111,16 @@ def _given(change: PhaseStream | PhaseWeights | None) -> Iterator[tuple[str, Any
 
 @dataclass(frozen=True)
 class Stretch:
-    """A phase in steps.
+    """A phase with all that holds in it.
 
     Attributes:
-        start: first step.
-        stop: the step after the last.
+        until: share of the run at which it ends.
         data: its data, paths resolved.
         weights: weights of its losses.
         inherit_words: see `Phase`.
     """
 
-    start: int
-    stop: int
+    until: float
     data: DataConfig
     weights: LossConfig
     inherit_words: bool = False
@@ -169,16 +168,20 @@ class Recipe:
             )
 
     def stretches(self) -> list[Stretch]:
-        """The run's phases in steps, the last one with the recipe's own data; none is empty."""
-        steps, start, found = self.training.steps, 0, []
+        """The run's phases, the last one with the recipe's own data; none that is without a step."""
+        training, start, found = self.training, 0.0, []
         for phase in [*self.curriculum, Phase(1.0)]:
-            stop = round(phase.until * steps)
+            stop = phase.until if training.minutes else round(phase.until * training.steps)
             if stop > start:
                 data = resolve_paths(phase.data(self.data), home_path(self.root))
-                weights = phase.losses(self.training.weights)
-                found.append(Stretch(start, stop, data, weights, phase.inherit_words))
+                weights = phase.losses(training.weights)
+                found.append(Stretch(phase.until, data, weights, phase.inherit_words))
                 start = stop
         return found
+
+    def ends(self) -> list[float]:
+        """Shares of the run at which a phase ends and another one begins."""
+        return [stretch.until for stretch in self.stretches()[:-1]]
 
     def overruled(self, before: "Recipe") -> list[str]:
         """Sentences on settings that differ from those of `before` and yet not hold in every phase.
@@ -194,7 +197,7 @@ class Recipe:
             for place, change, now, was in (*streams, ("training.weights", phase.weights, *weights)):
                 found += [
                     f"{place}.{name} {to_plain(getattr(now, name))}: the phase until {phase.until:g} of the "
-                    f"steps keeps its own {to_plain(value)} (see curriculum)"
+                    f"run keeps its own {to_plain(value)} (see curriculum)"
                     for name, value in _given(change)
                     if getattr(now, name) not in (getattr(was, name), value)
                 ]

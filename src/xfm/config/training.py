@@ -6,6 +6,9 @@ from enum import StrEnum
 from xfm.config.gradients import GradientConfig, MimTarget
 from xfm.config.ranges import MAX_SEED, check_range, check_ranges
 
+MAX_MINUTES = 366 * 24 * 60
+"""A year: a longer training is a slip."""
+
 
 class Precision(StrEnum):
     """Arithmetic of the forward pass. `auto` is bf16 where the device is good at it."""
@@ -138,7 +141,7 @@ class OptimConfig(Rates):
     Attributes:
         betas: AdamW's moments.
         warmup: steps of linear warm-up; the first step already moves.
-        hold: share of the steps after the warm-up that stay at the peak before the decay starts.
+        hold: share of the run after the warm-up that stays at the peak before the decay starts.
         clip: largest gradient norm over all parameters.
         published: optimise exactly as the published code does: decay by its rules and after the step, warm-up
             from rate 0; only its own heads learn faster. `muon_lr` and `hold` must be 0.
@@ -171,6 +174,9 @@ class TrainingConfig:
 
     Attributes:
         steps: optimiser steps.
+        minutes: time for the training. Above 0 the clock decides and `steps` is not used: rates, phases and
+            the end follow the share of the time that has passed; the warm-up stays in steps. At 0 `steps`
+            decides.
         accumulate: batches per optimiser step.
         seed: seed of everything random.
         precision: arithmetic of the forward pass.
@@ -185,6 +191,7 @@ class TrainingConfig:
     """
 
     steps: int = 200_000
+    minutes: float = 0.0
     accumulate: int = 1
     seed: int = 0
     precision: Precision = Precision.AUTO
@@ -200,3 +207,4 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_range("training.seed", self.seed, 0, MAX_SEED)
         check_ranges(self, ("steps", "accumulate", "log_every"), 1, place="training.")
+        check_range("training.minutes", self.minutes, 0, MAX_MINUTES)

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import torch
@@ -77,7 +77,9 @@ class PretrainingData:
             config, streams, self.tokenizer, image_size, patch_size, Share(rank, world)
         )
 
-    def batches(self, start: int, stop: int, device: torch.device | str | None = None) -> Iterator[Batch]:
+    def batches(
+        self, start: int, stop: int, device: torch.device | str | None = None
+    ) -> Generator[Batch, None, None]:
         """The batches of steps start..stop-1 in order.
 
         Args:

@@ -12,6 +12,7 @@ from torch import Tensor
 from xfm.config.evaluation import EvaluationConfig
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
+from xfm.evaluation.timetable import Timetable
 from xfm.modeling.features import EncodedItems, Encoder, encode_images
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.xfm import XFM
@@ -34,6 +35,7 @@ class Context:
         progress: show bars.
         left_out: told of rows of which a picture cannot be read.
         kept: folder for the models of the fine-tunings, see `kept_models`; None keeps none.
+        timetable: says how long a fine-tuning may take.
         origin: where the model lies, for their provenance.
     """
 
@@ -45,6 +47,7 @@ class Context:
     progress: bool = False
     left_out: LeftOut = field(default_factory=LeftOut)
     kept: Path | None = None
+    timetable: Timetable = field(default_factory=Timetable)
     origin: str = ""
 
     @property

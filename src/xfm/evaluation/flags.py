@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xfm.evaluation.report import phase_ends, small_run
+from xfm.evaluation.report import phase_ends, shorter_tunings, small_run
 from xfm.reports.scores import REQUIRED_KEYS, Score
 from xfm.training.flags import Flag, What, of_pretraining
 
@@ -27,8 +27,12 @@ def flags_of(
     recipe, steps = provenance.get("recipe"), provenance.get("steps")
     found = [*more]
     if isinstance(recipe, str) and isinstance(steps, int):
-        found += of_pretraining(recipe, steps, run, phase_ends(details))
+        minutes = (provenance.get("position") or {}).get("minutes", 0.0)
+        found += of_pretraining(recipe, steps, run, phase_ends(details), minutes=minutes)
     config: Mapping[str, Any] = details.get("config") or {}
+    if short := shorter_tunings(details):
+        text = f"the {config['minutes']:.3g} minutes of the evaluation gave {short}: these scores are too low"
+        found.append(Flag(What.TUNED_SHORTER, text))
     if small := small_run(scores, config.get("scale", 1.0)):
         found.append(Flag(What.ROUGH, f"the scores are rough: {small}"))
     if missing := sum(key not in scores for key in REQUIRED_KEYS):

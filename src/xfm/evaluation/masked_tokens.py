@@ -86,36 +86,33 @@ def _is_content(tokenizer: Tokenizer, pieces: Tensor) -> bool:
 
 @torch.inference_mode()
 def predict_masked(
-    encoder: Encoder, masked: MaskedCaptions, images: EncodedItems | None = None, index: Tensor | None = None
-) -> NDArray[np.int64]:
-    """Predicted ids of all masked positions.
+    encoder: Encoder, masked: MaskedCaptions, pictures: Sequence[tuple[EncodedItems, Tensor] | None]
+) -> list[NDArray[np.int64]]:
+    """Predicted ids of all masked positions under several conditions; texts are encoded once for all of them.
 
     Args:
         encoder: the model.
         masked: R masked captions.
-        images: encoded pictures; None asks the language encoder alone.
-        index: [R] int64, the picture of each caption; needed with `images`.
+        pictures: of each condition the encoded pictures, and [R] int64 the picture of each caption; None asks
+            the language encoder alone.
 
     Returns:
-        [M] int64, in the order of `masked.targets`.
+        [M] int64 for each condition, in the order of `masked.targets`.
     """
-    model, found = encoder.model, []
-    with autocast(encoder.precision, encoder.device):
+    model, device = encoder.model, encoder.device
+    found: list[list[Tensor]] = [[] for _ in pictures]
+    with autocast(encoder.precision, device):
         for part in encoder.chunks(len(masked.labels), encoder.batch_size, "masked tokens"):
-            ids, mask = (
-                masked.tokens.ids[part].to(encoder.device),
-                masked.tokens.mask[part].to(encoder.device),
-            )
-            places = masked.labels[part].to(encoder.device) != IGNORED
-            states = model.encode_text(ids, mask)
-            head = model.language_logits
-            if images is not None:
-                assert index is not None, "pictures need an index"
-                picture, place = index[part].unique(return_inverse=True)
-                image, _ = images.states.read(picture.numpy())
-                states = model.fuse(states, mask, image, place.to(encoder.device))
-                head = model.fusion_logits
-            with encoder.heads():
-                logits = head(states[places].float())
-            found.append(logits.argmax(-1).cpu())
-    return torch.cat(found).numpy()
+            mask, places = masked.tokens.mask[part].to(device), masked.labels[part].to(device) != IGNORED
+            text = model.encode_text(masked.tokens.ids[part].to(device), mask)
+            for predicted, shown in zip(found, pictures, strict=True):
+                states, head = text, model.language_logits
+                if shown is not None:
+                    images, index = shown
+                    picture, place = index[part].unique(return_inverse=True)
+                    image, _ = images.states.read(picture.numpy())
+                    states, head = model.fuse(text, mask, image, place.to(device)), model.fusion_logits
+                with encoder.heads():
+                    logits = head(states[places].float())
+                predicted.append(logits.argmax(-1).cpu())
+    return [torch.cat(predicted).numpy() for predicted in found]

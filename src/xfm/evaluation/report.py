@@ -1,6 +1,7 @@
 """`report.html`: one self-contained page with scores, curves and examples."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from xfm.reports.results import PartResult
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read_part
 from xfm.reports.thumbnails import Thumbnails
-from xfm.training.flags import What, read_flags
+from xfm.training.flags import ENOUGH_STEPS, What, read_flags, recommended_steps
+from xfm.training.schedule import SCHEDULE, phase_starts, read_schedule
 
 REPORT = "report.html"
 
@@ -127,21 +129,30 @@ def facts(
     config: dict[str, Any] = details.get("config") or {}
     init = {name: value for name, value in (provenance.get("init") or {}).items() if value}
     began = ", ".join(f"{name} from {value}" for name, value in init.items())
-    total = sum((details.get("seconds") or {}).values())
+    total, steps = sum((details.get("seconds") or {}).values()), " steps" + _by_clock(provenance)
     rows = {
         "Model": str(details.get("model", "unknown")),
-        "Recipe": _joined(provenance.get("recipe"), provenance.get("steps"), " steps"),
+        "Recipe": _joined(provenance.get("recipe"), provenance.get("steps"), steps),
         "Weights used": began or "none: trained from scratch",
         "Parameters": f"{details['parameters']:,}" if "parameters" in details else "",
         "World": _joined(details.get("world"), manifest.get("seed"), "", "seed "),
         "Objects": _world_in_words(manifest),
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
+        "Fine-tunings": tunings_in_words(details),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
         f"torch {details.get('torch', '?')}",
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
     }
     return [(name, text) for name, text in rows.items() if text]
+
+
+def _by_clock(provenance: Mapping[str, Any]) -> str:
+    """How long the steps of a run by the clock took, and how many its recipe has."""
+    if not (minutes := (provenance.get("position") or {}).get("minutes")):
+        return ""
+    wanted = recommended_steps(str(provenance.get("recipe")))
+    return f" in {minutes:.3g} minutes" + (f", where the recipe has {wanted}" if wanted else "")
 
 
 def _world_in_words(manifest: Mapping[str, Any]) -> str:
@@ -160,13 +171,38 @@ def _joined(first: object, second: object, unit: str = "", before: str = "") -> 
 
 def phase_ends(details: Mapping[str, Any]) -> list[int]:
     """Steps of the pre-training at which a phase of its curriculum ended; none where it is not known."""
-    settings: dict[str, Any] = (details.get("provenance") or {}).get("settings") or {}
+    provenance: dict[str, Any] = details.get("provenance") or {}
+    settings: dict[str, Any] = provenance.get("settings") or {}
+    if (provenance.get("position") or {}).get("minutes"):  # nobody knows it but the record of the run
+        return phase_starts(read_schedule(Path(details.get("model", "")).parent / SCHEDULE))
     try:
         steps = settings["training"]["steps"]
         ends = [round(phase["until"] * steps) for phase in settings["curriculum"]]
     except (KeyError, TypeError):
         return []
     return [end for end in dict.fromkeys(ends) if 0 < end < steps]
+
+
+def tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> str:
+    """The fine-tunings of an evaluation by the clock, with the steps of each and those that it has without.
+
+    Args:
+        details: of `evaluation.json`.
+        least: share of the steps from which one is not named.
+    """
+    if not (details.get("config") or {}).get("minutes"):
+        return ""
+    found: list[str] = []
+    for name, one in (details.get("tunings") or {}).items():
+        part, comma, baseline = name.partition(", ")
+        if one["steps"] < least * one["of"]:
+            found.append(f"{part_name(part)}{comma}{baseline} {one['steps']} of {one['of']} steps")
+    return "; ".join(found)
+
+
+def shorter_tunings(details: Mapping[str, Any]) -> str:
+    """The fine-tunings that the clock gave fewer steps than a whole evaluation does; empty without any."""
+    return tunings_in_words(details, ENOUGH_STEPS)
 
 
 def small_run(scores: Mapping[str, Score], scale: float) -> str:

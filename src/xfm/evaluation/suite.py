@@ -21,6 +21,7 @@ from xfm.evaluation.flags import flags_of
 from xfm.evaluation.kept_models import TASKS_FOLDER, kept_models, without_model
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.report import write_report
+from xfm.evaluation.timetable import Timetable
 from xfm.files import file_digest
 from xfm.locks import holds
 from xfm.modeling.folder import load_model
@@ -53,9 +54,9 @@ def evaluate(
 
     The models that it fine-tunes on its way are kept in `out/tasks/PART/model`, before the part counts as
     finished. Every finished part is kept in `out/parts`, under a fingerprint of model, world and
-    configuration, so that an evaluation that was interrupted goes on where it stopped, and one of some parts
-    joins those that were finished before. `metrics.json` is written anew after each part and
-    `evaluation.json` says what was run and how long each part took.
+    configuration, so that an evaluation that was interrupted goes on where it stopped (by the clock, too: a
+    pause does not count), and one of some parts joins those that were finished before. `metrics.json` is
+    written anew after each part and `evaluation.json` says what was run and how long each part took.
 
     Args:
         model_folder: a folder written by `save_model`.
@@ -77,6 +78,7 @@ def evaluate(
     require_packages()
     prepare_process()
     resolved = config.resolved()
+    times = Timetable(resolved.minutes, resolved.parts)
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
@@ -90,7 +92,15 @@ def evaluate(
     pictures = Pictures(pretrained.preprocessing)
     kept = out / TASKS_FOLDER if config.keep_models else None
     context = Context(
-        pretrained, world, resolved, device, pictures, bars, kept=kept, origin=str(model_folder)
+        pretrained,
+        world,
+        resolved,
+        device,
+        pictures,
+        bars,
+        kept=kept,
+        timetable=times,
+        origin=str(model_folder),
     )
     keys = {part: part_fingerprint(part, weights, world, resolved) for part in Part}
     paths = {part: part_path(out, part, key) for part, key in keys.items()}
@@ -113,6 +123,7 @@ def evaluate(
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
     details = describe_evaluation(context, model_folder, weights, run, seconds)
+    details["tunings"] = {name: one for found in results.values() for name, one in found.tunings.items()}
     details["left_out"] = left_out.kept_in(out)
     details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
     if config.keep_models and (absent := without_model(out, results)):
@@ -193,12 +204,14 @@ def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
     """One part, from its file if it was run with the same fingerprint before."""
     cached = read_part(path, key)
     if cached is not None and _is_whole(cached):
+        context.timetable.was_done(part, cached.seconds)
         return cached
     began = time.perf_counter()
     context = replace(context, left_out=LeftOut(context.config.max_bad))
     context.pictures.lost = context.left_out
     try:
-        result = PARTS[part](context)
+        with context.timetable.part(part):
+            result = PARTS[part](context)
     except KeyboardInterrupt as interrupt:
         done = any(path.parent.glob("*.json"))
         found = f"what was finished is in {path.parent}" if done else "no part was finished before"

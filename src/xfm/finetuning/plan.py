@@ -64,10 +64,11 @@ def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) ->
     )
 
 
-def training_config(config: FinetuneConfig, settings: TaskSettings) -> TrainingConfig:
-    """What the loop is told of a fitted configuration, and of the task's settings."""
+def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: float = 0.0) -> TrainingConfig:
+    """What the loop is told of a fitted configuration, of the task's settings, and of a clock."""
     return TrainingConfig(
         steps=config.steps,
+        minutes=minutes,
         seed=settings.seed,
         precision=settings.precision,
         optim=config.optim(config.steps),

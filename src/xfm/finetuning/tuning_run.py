@@ -50,6 +50,7 @@ def tune(
     *,
     resume: bool = False,
     progress: bool = False,
+    minutes: float = 0.0,
 ) -> TuningRun:
     """Train a task in place; its module then has the weights of the best look, or the last.
 
@@ -61,6 +62,7 @@ def tune(
         settings: what a resumed run must agree with; values are plain, or dataclasses.
         resume: continue the folder's run.
         progress: show a bar and the looks.
+        minutes: time for the training, which then decides in place of the steps; 0: the steps do.
 
     Raises:
         UserError: see `xfm.training.loop.train`.
@@ -85,7 +87,7 @@ def tune(
             averaged or task.module,
             task.loss if folder else _recorded(task, totals),
             task.batches,
-            training_config(config, task.settings),
+            training_config(config, task.settings, minutes),
             folder,
             is_new=averaged.by_own_name(is_new) if averaged else is_new,
             settings=settings,
@@ -97,7 +99,7 @@ def tune(
             after_step=averaged.update if averaged else lambda: None,
         )
         step, seconds = result.step, result.seconds
-        if progress and step < config.steps:
+        if progress and step < config.steps and not minutes:
             tqdm.write(
                 f"step {step}: enough, {config.patience} looks brought no better model", file=sys.stderr
             )

@@ -15,6 +15,7 @@ class PartResult:
         baselines: for a key, every baseline by name; the best of them is the score's `baseline`.
         examples: cases for the report by name, as plain JSON values (see `examples`).
         curves: training losses of fine-tunings by name, one value a step.
+        tunings: of each of them the `steps` made, how many a whole evaluation makes (`of`), and `seconds`.
         seconds: wall-clock time, filled in by the runner.
         left_out: rows whose pictures could not be read (`LeftOut.plain`), filled in by the runner.
     """
@@ -23,6 +24,7 @@ class PartResult:
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
+    tunings: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
     left_out: dict[str, Any] = field(default_factory=dict)
 

@@ -1,5 +1,6 @@
 """What was out of the ordinary in a run, in sentences that reports show and commands print last."""
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ class What(StrEnum):
 
     SMOKE = "smoke run"
     SHORTENED = "shortened"
+    TUNED_SHORTER = "fine-tunings shortened"
     UNFINISHED = "still improving"
     RESUMED = "resumed"
     SKIPPED = "steps skipped"
@@ -87,7 +89,12 @@ def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
 
 
 def of_pretraining(
-    recipe: str, steps: int, folder: Path, ends: Iterable[int] = (), fallback: int = 0
+    recipe: str,
+    steps: int,
+    folder: Path,
+    ends: Iterable[int] = (),
+    fallback: int = 0,
+    minutes: float = 0.0,
 ) -> list[Flag]:
     """What was out of the ordinary in a pre-training.
 
@@ -97,9 +104,14 @@ def of_pretraining(
         folder: the run's, with its log.
         ends: steps at which a phase of the curriculum ended.
         fallback: steps that a recipe of one's own has; 0 where that is not known.
+        minutes: that the steps took by the clock; 0 for a run by steps.
     """
     wanted = recommended_steps(recipe) or fallback
-    short = shortened(steps, wanted, f"the recipe {recipe} has", f"train with --training.steps {wanted}")
+    remedy = f"train with --training.steps {wanted}"
+    if minutes:
+        more = math.ceil(minutes * wanted / max(1, steps))
+        remedy = f"they took {minutes:.3g} minutes; train with --training.minutes {more} on such a machine"
+    short = shortened(steps, wanted, f"the recipe {recipe} has", remedy)
     return [*([short] if short else []), *of_log(log_lines(folder / LOG_FILE), ends)]
 
 

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from xfm.data.schema import Batch, TensorFields
 from xfm.files import read_log, write_text
 from xfm.training import distributed
+from xfm.training.progress import Moment
+from xfm.training.schedule import ScheduleFile
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -61,24 +64,32 @@ class Window:
 
 
 class RunLog:
-    """Writes what happens to the terminal, `log.jsonl` and TensorBoard.
+    """Writes what happens to the terminal, `log.jsonl`, `schedule.csv` and TensorBoard.
 
-    A line of `log.jsonl` is one object: `step` (steps done), `loss`, `losses` and `metrics` by name (means
-    since the line before), `lr`, `grad_norm`, `steps_per_s`, `samples_per_s`, `seconds` since the run or its
-    continuation began. Lines with `event` say what else happened: `skipped_step`, `bad_record`,
-    `partial_picture`, `resumed`.
+    A line of `log.jsonl` is one object: `step` (steps done), `share` (of the run that is done), `loss`,
+    `losses` and `metrics` by name (means since the line before), `lr`, `grad_norm`, `steps_per_s`,
+    `samples_per_s`, `seconds` since the run or its continuation began. Lines with `event` say what else
+    happened: `skipped_step`, `bad_record`, `partial_picture`, `resumed`.
     """
 
     def __init__(
-        self, folder: Path | None, steps: int, start: int, *, progress: bool = True, tensorboard: bool = True
+        self,
+        folder: Path | None,
+        steps: int | None,
+        start: int,
+        kept: Sequence[Moment] = (),
+        *,
+        progress: bool = True,
+        tensorboard: bool = True,
     ) -> None:
         self._started = time.perf_counter()
-        self._file = None
+        self._file = self._schedule = None
         self._board: SummaryWriter | None = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             drop_lines_after(folder / LOG_FILE, start)
             self._file = (folder / LOG_FILE).open("a", encoding="utf-8")
+            self._schedule = ScheduleFile(folder, kept)
             self._board = _open_board(folder / "tensorboard", start) if tensorboard else None
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
@@ -90,14 +101,13 @@ class RunLog:
             mininterval=0.5 if terminal else 30.0,
         )
 
-    def step(
-        self, step: int, window: Window, lr: float, every: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def step(self, step: int, window: Window, lr: float, share: float) -> dict[str, Any]:
         """Log the means of a window that ends with `step` steps done, and return the line."""
         means = window.means()
         steps_per_s, samples_per_s = window.rates()
         line: dict[str, Any] = {
             "step": step,
+            "share": share,
             "loss": means.pop("loss", None),
             "losses": {k.removeprefix("losses/"): v for k, v in means.items() if k.startswith("losses/")},
             "metrics": {k.removeprefix("metrics/"): v for k, v in means.items() if k.startswith("metrics/")},
@@ -106,7 +116,6 @@ class RunLog:
             "steps_per_s": steps_per_s,
             "samples_per_s": samples_per_s,
             "seconds": time.perf_counter() - self._started,
-            **(every or {}),
         }
         self._write(line)
         self._show(line)
@@ -118,6 +127,26 @@ class RunLog:
         if show and not self._bar.disable:
             self._bar.write(message, file=sys.stderr)
 
+    def records(self, step: int, batches: Sequence[TensorFields]) -> None:
+        """Log which records of a step's batches were left out, or used in part.
+
+        Args:
+            step: steps done with these, as lines have it: a run that goes on after them logs nothing twice.
+            batches: of any kind; those of pre-training know.
+        """
+        for batch in batches:
+            for record in batch.skipped if isinstance(batch, Batch) else ():
+                message = f"Bad record {record.origin} left out: {record.reason}"
+                self.event(step, "bad_record", message, show=False, key=str(record.origin))
+            for record in batch.partial if isinstance(batch, Batch) else ():
+                message = f"Record {record.origin} used in part: {record.reason}"
+                self.event(step, "partial_picture", message, show=False, key=str(record.origin))
+
+    def decided(self, step: int, moment: Moment) -> None:
+        """Keep how far the run is before a step."""
+        if self._schedule is not None:
+            self._schedule.write(step, moment)
+
     def advance(self) -> None:
         """Move the bar by one step."""
         self._bar.update()
@@ -127,6 +156,8 @@ class RunLog:
         self._bar.close()
         if self._file is not None:
             self._file.close()
+        if self._schedule is not None:
+            self._schedule.close()
         if self._board is not None:
             self._board.close()
 
@@ -136,7 +167,8 @@ class RunLog:
             self._file.flush()
 
     def _show(self, line: Mapping[str, Any]) -> None:
-        shown = {"loss": line["loss"], **line["losses"], "lr": line["lr"], "samples/s": line["samples_per_s"]}
+        shown = {"done": line["share"], "loss": line["loss"], **line["losses"]}
+        shown |= {"lr": line["lr"], "samples/s": line["samples_per_s"]}
         texts = {name: f"{value:.3g}" for name, value in shown.items() if value is not None}
         self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
         if self._board is None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from xfm.config.training import Change, TrainingConfig
 from xfm.data.rng import mix
-from xfm.data.schema import Batch, TensorFields
+from xfm.data.schema import TensorFields
 from xfm.errors import UserError
 from xfm.files import writing
 from xfm.modeling.precision import autocast, resolve
@@ -23,8 +24,9 @@ from xfm.training.feed import Feed
 from xfm.training.logging import LOG_FILE, RunLog, Window
 from xfm.training.memory import prepare_process
 from xfm.training.optim import build_optimizer, set_rate
+from xfm.training.progress import ENDLESS, Moment, Progress, progress_of
 from xfm.training.randomness import seed_all, seeded_generator
-from xfm.training.result import TrainResult, batch_origins
+from xfm.training.result import TrainResult, batch_origins, shown_keys, why_skipped
 from xfm.training.run_folder import Describe, RunFolder, farewell, saved_of
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.storage import SAVED_BEFORE
@@ -39,6 +41,7 @@ def train(
     config: TrainingConfig,
     folder: Path | None = None,
     *,
+    course: Progress | None = None,
     is_new: Callable[[str], bool] = lambda name: False,
     settings: Any = None,
     origins: Callable[[B], Sequence[object]] = batch_origins,
@@ -63,7 +66,8 @@ def train(
         batches: the batches `start` (included) to `stop` (excluded) of the run; must give the same batch for
             the same index whenever it is called. With accumulation a step takes `config.accumulate` of them.
         config: steps, schedule, precision and so on.
-        folder: run folder for `config.yaml`, `log.jsonl`, `tensorboard/`, `checkpoints/`; None keeps nothing.
+        folder: for `config.yaml`, `schedule.csv`, `log.jsonl`, `tensorboard/`, `checkpoints/`; may be None.
+        course: how far the run is before each step, and when it ends; by `config` if not given.
         is_new: whether the parameter of that name learns at `new_lr_multiplier` times the rate.
         settings: the resolved configuration, a dataclass or a mapping of such, which the folder keeps and a
             resumed run must agree with; `config` alone if not given.
@@ -91,7 +95,10 @@ def train(
     whole = {"training": config} if settings is None else settings
     with distributed.processes(device) as process, explaining_failures(lambda: saved_of(folder)):
         place = None if folder is None else RunFolder(folder, whole, process, describe, data, allowed)
-        loop = _Loop(model, losses, batches, config, place, is_new, origins, process, after_step, finished)
+        course = course or progress_of(config)
+        loop = _Loop(
+            model, losses, batches, config, course, place, is_new, origins, process, after_step, finished
+        )
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
@@ -123,6 +130,7 @@ class _Loop(Generic[B]):
         losses: Callable[[B, torch.Generator], Losses],
         batches: Callable[[int, int], Iterator[B]],
         config: TrainingConfig,
+        course: Progress,
         folder: RunFolder | None,
         is_new: Callable[[str], bool],
         origins: Callable[[B], Sequence[object]],
@@ -132,6 +140,7 @@ class _Loop(Generic[B]):
     ) -> None:
         self.model = model.to(process.device).train()
         self.batches, self.config, self.folder = batches, config, folder
+        self.course, self.kept = course, list[Moment]()
         self.origins, self.process = origins, process
         self.after_step, self.finished = after_step, finished
         self.precision = distributed.from_first(resolve(config.precision, process.device))
@@ -157,6 +166,7 @@ class _Loop(Generic[B]):
         if state is None:
             return 0
         self.precision = state.precision
+        self.kept = self.folder.kept_moments(state.step)
         return state.step
 
     def open_log(self, start: int, progress: bool, tensorboard: bool) -> None:
@@ -164,8 +174,9 @@ class _Loop(Generic[B]):
         first = self.process.is_first
         self.log = RunLog(
             self.folder.path if self.folder is not None and first else None,
-            self.config.steps,
+            self.course.planned,
             start,
+            self.kept,
             progress=progress and first,
             tensorboard=tensorboard,
         )
@@ -179,33 +190,38 @@ class _Loop(Generic[B]):
 
     def run(self, start: int, stop: StopRequest) -> TrainResult:
         """All steps from `start`."""
-        stream = self.batches(start * self.config.accumulate, self.config.steps * self.config.accumulate)
-        with Feed(stream, self.config.accumulate) as feed:
+        assert self.log is not None
+        self.course.begin(start, self.kept, self.log.decided)
+        accumulate, steps = self.config.accumulate, self.course.planned or ENDLESS
+        with Feed(self.batches(start * accumulate, steps * accumulate), accumulate) as feed:
             return self._steps(start, feed, stop)
 
     def _steps(self, start: int, feed: Feed[B], stop: StopRequest) -> TrainResult:
         assert self.log is not None
-        config, began = self.config, time.perf_counter()
+        config, course, began = self.config, self.course, time.perf_counter()
         prepare_process()
         last: Mapping[str, Any] = {}
         saved = start  # nothing to save before the first step
         self.window = Window()
-        for step in range(start, config.steps):
-            rate = set_rate(self.optimizer, config.optim, step, config.steps)
+        for step in count(start):
+            if course.over(step):
+                break
+            rate = set_rate(self.optimizer, config.optim, step, course)
             micro = feed.fetch(stop)
             if micro is None and self.process.world > 1:  # the others wait in a step that will not be
                 raise Interrupted(
                     f"stopped while waiting for data; {saved_of(self.folder and self.folder.path)}"
                 )
-            self._note_bad_records(step, micro or ())
+            self.log.records(step + 1, micro or ())
             stopping = micro is None or self._step(step, micro, stop)
             done = step if micro is None else step + 1
             if done > step:
                 self.log.advance()
-            if self.window.steps and (done % config.log_every == 0 or done == config.steps or stopping):
-                last = self.log.step(done, self.window, rate)
+            over = course.over(done)
+            if self.window.steps and (done % config.log_every == 0 or over or stopping):
+                last = self.log.step(done, self.window, rate, course.at(done).share)
                 self.window = Window()
-            ended = done == config.steps or (done > step and self._enough(done))
+            ended = over or (done > step and self._enough(done))
             due = config.save_every > 0 and done % config.save_every == 0
             if self.folder and (stopping or due or ended) and done != saved:
                 self.folder.save(
@@ -225,23 +241,9 @@ class _Loop(Generic[B]):
         changes = self.folder.changes if self.folder else ()
         return TrainResult(step, self.skipped, time.perf_counter() - began, last, changes)
 
-    def _note_bad_records(self, step: int, micro: Sequence[B]) -> None:
-        for batch in micro:
-            for record in batch.skipped if isinstance(batch, Batch) else ():
-                message = f"Bad record {record.origin} left out: {record.reason}"
-                self._log_event(step, "bad_record", message, show=False, key=str(record.origin))
-            for record in batch.partial if isinstance(batch, Batch) else ():
-                message = f"Record {record.origin} used in part: {record.reason}"
-                self._log_event(step, "partial_picture", message, show=False, key=str(record.origin))
-
     def _enough(self, done: int) -> bool:
         """Whether the run may end before its last step."""
         return self.finished is not None and distributed.from_first(self.finished(done))
-
-    def _log_event(self, step: int, event: str, message: str, **details: Any) -> None:
-        """Log with the steps done, as lines are: a run that goes on after `step` logs nothing twice."""
-        assert self.log is not None
-        self.log.event(step + 1, event, message, **details)
 
     def _step(self, step: int, micro: Sequence[B], stop: StopRequest) -> bool:
         """One optimiser step, skipped if the loss is NaN or infinite; whether to stop afterwards."""
@@ -285,12 +287,10 @@ class _Loop(Generic[B]):
         self.skipped += 1
         self.bad_in_a_row += 1
         keys = [str(origin) for batch in micro for origin in self.origins(batch)]
-        values = {name: value.item() for result in results for name, value in result.parts.items()}
-        broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
-        cause = ", ".join(broken) or f"gradient norm {norm.item()}"
-        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        cause, shown = why_skipped(results, norm), shown_keys(keys)
         message = f"Step {step + 1} skipped: {cause}; its batch: {shown or 'of unknown origin'}"
-        self._log_event(step, "skipped_step", message, keys=keys)
+        assert self.log is not None
+        self.log.event(step + 1, "skipped_step", message, keys=keys)
         if self.bad_in_a_row >= self.config.max_bad_steps:
             where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""
             raise UserError(

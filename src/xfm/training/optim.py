@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xfm.config.training import Grouping, OptimConfig, Schedule
 from xfm.training.muon import BatchedMuon
+from xfm.training.progress import Progress
 from xfm.training.published_optim import (
     PublishedAdamW,
     is_decayed_as_published,
@@ -176,32 +177,32 @@ def _groups(
 
 
 def rate_factor(
-    step: int, steps: int, warmup: int, hold: float = 0.0, schedule: Schedule = Schedule.LINEAR
+    step: int, progress: Progress, warmup: int, hold: float = 0.0, schedule: Schedule = Schedule.LINEAR
 ) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, the peak, then the decay to 0 at `steps`.
+    """Share of the peak learning rate at a step: linear warm-up, the peak, then the decay to 0 at the end.
 
     The first step already moves (factor 1 / warmup); the published code starts at 0.
 
     Args:
         step: index of the step, from 0.
-        steps: length of the run.
+        progress: how far the run has come.
         warmup: steps of warm-up; 0 starts at the peak.
-        hold: share of the steps after the warm-up that stay at the peak.
+        hold: share of what comes after the warm-up that stays at the peak.
         schedule: the decay.
     """
     if step < warmup:
         return (step + 1) / warmup
-    falling = max(1.0, (1 - hold) * (steps - warmup))
-    left = min(1.0, max(0.0, (steps - step) / falling))
+    falling = (1 - hold) * progress.left(warmup)
+    left = min(1.0, max(0.0, progress.left(step) / falling)) if falling > 0 else 1.0
     return left if schedule is Schedule.LINEAR else (1 - math.cos(math.pi * left)) / 2
 
 
-def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int) -> float:
+def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, progress: Progress) -> float:
     """Set every group's learning rate for a step and return that of the known parts."""
     if config.published:
-        factor = published_rate_factor(step, steps, config.warmup)
+        factor = published_rate_factor(step, progress, config.warmup)
     else:
-        factor = rate_factor(step, steps, config.warmup, config.hold, config.schedule)
+        factor = rate_factor(step, progress, config.warmup, config.hold, config.schedule)
     rate = config.lr * factor
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]

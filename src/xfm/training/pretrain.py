@@ -1,7 +1,6 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,14 +8,9 @@ from pathlib import Path
 import torch
 
 from xfm.config.gradients import MimTarget
-from xfm.config.recipe import InitConfig, Recipe, Stretch
+from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change
-from xfm.data.fingerprint import data_fingerprint
-from xfm.data.loader import PretrainingData
-from xfm.data.rng import mix
 from xfm.data.schema import Batch
-from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Normalisation
 from xfm.errors import UserError
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import GradientPolicy
@@ -29,6 +23,7 @@ from xfm.results_folder import require_run_folder
 from xfm.training import distributed
 from xfm.training.bad_log import BadLog
 from xfm.training.checkpoint import load_weights
+from xfm.training.curriculum import CurriculumData, course_of
 from xfm.training.failures import explaining_failures
 from xfm.training.logging import LOG_FILE
 from xfm.training.loop import train
@@ -51,6 +46,7 @@ def pretrain(
     device: str = "auto",
     compiled: bool = False,
     allowed: frozenset[Change] = frozenset(),
+    replay: Path | None = None,
 ) -> Path:
     """Pre-train a model and save it.
 
@@ -58,12 +54,15 @@ def pretrain(
 
     Args:
         recipe: what to train on what, and how.
-        folder: run folder: configuration, logs, checkpoints, and the finished model in `model/`.
+        folder: run folder: configuration, logs, schedule, checkpoints, and the finished model in `model/`.
         resume: continue from the newest checkpoint of the folder.
         progress: show a bar on the terminal.
         device: `auto`, or a torch device.
         compiled: run the encoders through torch.compile, which takes minutes and is meant for GPUs.
         allowed: what a resumed run may have otherwise: its data, the number of processes.
+        replay: folder of a finished run whose `schedule.csv` is followed step for step, in place of a clock;
+            with that run's recipe (`load_recipe(replay / "config.yaml")`) the weights become the same, on CPU
+            bit for bit.
 
     Returns:
         The model folder.
@@ -85,20 +84,20 @@ def pretrain(
     with distributed.processes(device) as process, held(folder, process), said:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
-        data = CurriculumData(recipe, process, preprocessing)
+        course = course_of(recipe, folder, replay, resume)
+        data = CurriculumData(recipe, process, preprocessing, course)
         bad = BadLog(folder, process, resume)
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
         def losses(batch: Batch, generator: torch.Generator) -> Losses:
-            stretch = data.stretch(batch.step)
-            if stretch.inherit_words and batch.step == stretch.start * data.accumulate:
+            if any(stretch.inherit_words for stretch in data.begun(batch.step)):
                 model.inherit_words()
             return pretraining_losses(
                 model,
                 batch,
                 policy,
-                stretch.weights,
+                data.stretch(batch.step).weights,
                 generator,
                 distributed.gather_rows,
                 recipe.training.mim_target,
@@ -110,6 +109,7 @@ def pretrain(
             lambda start, stop: bad.watched(data.batches(start, stop)),
             recipe.training,
             folder,
+            course=course,
             is_new=lambda name: name.startswith(new),
             settings=recipe,
             resume=resume,
@@ -168,90 +168,6 @@ def policy_of(recipe: Recipe) -> GradientPolicy:
     if recipe.training.mim_target is MimTarget.PIXELS and not recipe.model.pixel_head:
         raise UserError("training.mim_target pixels needs a head: set model.pixel_head to true")
     return policy
-
-
-class CurriculumData:
-    """The batches of a whole run: every stretch of the recipe has a data set of its own.
-
-    Args:
-        recipe: the recipe.
-        process: this process; batches go to its device.
-        preprocessing: mean and deviation of the pixels; CLIP's when None.
-
-    Raises:
-        UserError: a corpus of any stretch is missing or damaged, or the tokenizer does not fit the model.
-    """
-
-    def __init__(
-        self, recipe: Recipe, process: distributed.Process, preprocessing: Preprocessing | None = None
-    ) -> None:
-        self.device, self._root = process.device, Path(recipe.root)
-        self.stretches = recipe.stretches()
-        self.accumulate = recipe.training.accumulate
-        path = Path(self.stretches[-1].data.tokenizer)
-        if not home_path(recipe.root).is_dir() and not path.exists():
-            raise UserError(
-                f"{recipe.root} does not exist: set --root to the folder of the data, or build the "
-                f"embedded world there with `xfm prepare --out {recipe.root}`"
-            )
-        self.tokenizer = Tokenizer.load(path)
-        if self.tokenizer.vocab_size > recipe.model.language.vocab_size:
-            raise UserError(
-                f"{path} has {self.tokenizer.vocab_size} tokens, the model only "
-                f"{recipe.model.language.vocab_size}: set model.language.vocab_size to at least that"
-            )
-        if self.tokenizer.pad != recipe.model.language.pad:
-            raise UserError(
-                f"{path} pads with token {self.tokenizer.pad}, the model with {recipe.model.language.pad}: "
-                "set model.language.pad to that of the tokenizer"
-            )
-        vision, seed = recipe.model.vision, recipe.training.seed
-        if vision.image_width not in (None, vision.image_size):
-            raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
-        pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
-        self._sets = [
-            PretrainingData(
-                stretch.data,
-                vision.image_size,
-                vision.patch_size,
-                mix(seed, phase),
-                process.rank,
-                process.world,
-                pixels,
-            )
-            for phase, stretch in enumerate(self.stretches)
-        ]
-
-        reports = {report.folder: report for data in self._sets for report in data.reports}
-        self.reports = list(reports.values())
-        for report in self.reports if process.is_first else ():
-            _log.warning("%s", report.sentence)
-
-    def fingerprint(self) -> dict[str, str]:
-        """The files of the data with a digest each."""
-        return data_fingerprint([stretch.data for stretch in self.stretches], self._root)
-
-    def stretch(self, batch: int) -> Stretch:
-        """The stretch of the run that the batch with that index belongs to."""
-        return next(s for s in self.stretches if batch < s.stop * self.accumulate)
-
-    @property
-    def used_in_part(self) -> int:
-        """How many pictures of this process could be decoded in part only."""
-        return len({origin for data in self._sets for origin in data.partial})
-
-    @property
-    def regionless(self) -> int:
-        """How often this process met a picture without regions in a stream that needs them."""
-        return sum(data.regionless for data in self._sets)
-
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """The batches `start` (included) to `stop` (excluded) of the run."""
-        for stretch, data in zip(self.stretches, self._sets, strict=True):
-            first = max(start, stretch.start * self.accumulate)
-            last = min(stop, stretch.stop * self.accumulate)
-            if first < last:
-                yield from data.batches(first, last, self.device)
 
 
 def build_model(recipe: Recipe, compiled: bool = False) -> XFM:

@@ -11,6 +11,7 @@ import torch
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
+from xfm.config.training import TrainingConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.files import read_json_or_nothing
 from xfm.modeling.belongings import CODE_LICENCE
@@ -62,11 +63,7 @@ def describe_run(
     described: dict[str, Any] = {
         "recipe": recipe.name,
         "steps": steps,
-        "position": {
-            "steps": steps,
-            "of": recipe.training.steps,
-            "batches": steps * recipe.training.accumulate,
-        },
+        "position": _position(recipe.training, steps),
         "seed": recipe.training.seed,
         "init": to_plain(recipe.init),
         "gradients": GradientPolicy.of(recipe.training.gradients).table,
@@ -80,6 +77,12 @@ def describe_run(
     if changes:
         described["changed_on_resuming"] = list(changes)
     return described | ({"began_with": dict(origin)} if origin else {})
+
+
+def _position(config: TrainingConfig, steps: int) -> dict[str, Any]:
+    """Where a run stands, and what decides how long it is."""
+    length = {"minutes": config.minutes} if config.minutes else {"of": config.steps}
+    return {"steps": steps, **length, "batches": steps * config.accumulate}
 
 
 def _corpora(recipe: Recipe) -> dict[str, list[str]]:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xfm.training.progress import Progress
+
 _NOT_DECAYED = re.compile(r"(bias|relative_position_table|norm\d?\.weight)$")
 EPS = 1e-8
 
@@ -27,11 +29,12 @@ def is_decayed_as_published(name: str) -> bool:
     return not _NOT_DECAYED.search(name)
 
 
-def published_rate_factor(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak learning rate: 0 at the first step, 1 after `warmup` steps, 0 again at `steps`."""
+def published_rate_factor(step: int, progress: Progress, warmup: int) -> float:
+    """Share of the peak learning rate: 0 at the first step, 1 after `warmup` steps, 0 again at the end."""
     if step < warmup:
         return step / warmup
-    return max(0.0, (steps - step) / max(1, steps - warmup))
+    falling = progress.left(warmup)
+    return max(0.0, progress.left(step) / falling) if falling > 0 else 1.0
 
 
 class PublishedAdamW(torch.optim.Optimizer):

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from xfm.data.schema import TensorFields
+from xfm.objectives.losses import Losses
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,23 @@ class TrainResult:
     seconds: float
     last: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+
+
+def why_skipped(results: Sequence[Losses], norm: Tensor) -> str:
+    """What of a step is NaN or infinite, in words.
+
+    Args:
+        results: losses of its batches.
+        norm: of the gradient.
+    """
+    values = {name: value.item() for result in results for name, value in result.parts.items()}
+    broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
+    return ", ".join(broken) or f"gradient norm {norm.item()}"
+
+
+def shown_keys(keys: Sequence[str]) -> str:
+    """The first of the samples of a batch."""
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
 
 def batch_origins(batch: TensorFields) -> Sequence[object]:

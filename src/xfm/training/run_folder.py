@@ -31,7 +31,9 @@ from xfm.training.checkpoint import (
     save_checkpoint,
 )
 from xfm.training.logging import LOG_FILE
+from xfm.training.progress import Moment
 from xfm.training.randomness import random_state, restore_random_state
+from xfm.training.schedule import SCHEDULE, read_schedule
 from xfm.training.signals import Interrupted
 
 CONFIG_FILE = "config.yaml"
@@ -184,6 +186,10 @@ class RunFolder:
         if randomness is not None:
             restore_random_state(randomness, generator)
         return state, [*notes, f"Resuming from {path} at step {state.step}."]
+
+    def kept_moments(self, step: int) -> list[Moment]:
+        """What `schedule.csv` says of the steps up to the one that the run goes on with."""
+        return distributed.on_first(lambda: read_schedule(self.path / SCHEDULE)[: step + 1])
 
     def save(
         self,

@@ -32,14 +32,14 @@ def run_masked_tokens(context: Context) -> PartResult:
     targets = masked.targets.numpy()
     images, index = context.encode([row.image for row in rows] + [row.wrong_image for row in rows])
     blank, blank_index = context.pictures.blank(len(rows))
-    predicted = {
-        "right_image": predict_masked(context.encoder, masked, images, index[: len(rows)]),
-        "wrong_image": predict_masked(context.encoder, masked, images, index[len(rows) :]),
-        "blank_image": predict_masked(
-            context.encoder, masked, encode_images(context.encoder, [blank], 1), blank_index
-        ),
-        "no_image": predict_masked(context.encoder, masked),
+    shown = {
+        "right_image": (images, index[: len(rows)]),
+        "wrong_image": (images, index[len(rows) :]),
+        "blank_image": (encode_images(context.encoder, [blank], 1), blank_index),
+        "no_image": None,
     }
+    conditions = predict_masked(context.encoder, masked, list(shown.values()))
+    predicted: dict[str, Array] = dict(zip(shown, conditions, strict=True))
     accuracies = {name: accuracy(found, targets) for name, found in predicted.items()}
     others = {
         name.replace("_image", " picture"): value

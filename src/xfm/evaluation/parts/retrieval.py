@@ -93,10 +93,10 @@ def run_hard(context: Context) -> PartResult:
     edits = np.array([row.edit for row in rows])
     for name, scores in by_rule.items():
         right = prefers_first(scores)
-        result.add(f"retrieval/hard/{name}", right.mean(), preference_chance(wrong), len(rows), seed)
+        result.add(f"retrieval/hard/{name}", right.mean(), preference_chance(wrong.tolist()), len(rows), seed)
         for edit in dict.fromkeys(filter(None, edits.tolist())):
             of = edits == edit
-            chance = preference_chance(wrong[of])
+            chance = preference_chance(wrong[of].tolist())
             result.add(f"retrieval/hard/{name}_{edit}", right[of].mean(), chance, int(of.sum()), seed)
     reranked = by_rule["text_r1_rerank"]
     for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):

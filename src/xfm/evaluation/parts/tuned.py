@@ -153,17 +153,15 @@ def run_tuned(part: Part, context: Context) -> PartResult:
     train = context.rows(read, name, "train", short.train_rows)
     tests = {split: context.rows(read, name, split, short.test_rows) for split in context.splits(own.tests)}
     data = SplitRows(train, labels=own.labels)
-    task, run = _tuned(context, own, data, short)
+    task, run = _tuned(context, result, part, data)
     predictions = {split: task.predict(rows) for split, rows in tests.items()}
     if context.kept is not None:
         task.finish()
         folder, settings = context.kept / name / MODEL_FOLDER, asdict(context.config)
         save_tuned(folder, task, context.pretrained, context.origin, run, evaluation=settings)
-    result.curves[name] = list(run.losses)
     without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
     for blanked, floor in own.task.single(train).items():
-        other, run = _tuned(context, own, data, short, blanked)
-        result.curves[f"{name}, {floor}"] = list(run.losses)
+        other, _ = _tuned(context, result, part, data, blanked, f", {floor}")
         for split, rows in tests.items():
             without[split][floor] = other.metrics(rows, other.predict(rows))
     for split, rows in tests.items():
@@ -184,12 +182,19 @@ def run_tuned(part: Part, context: Context) -> PartResult:
 
 def _tuned(
     context: Context,
-    own: TunedPart,
+    result: PartResult,
+    part: Part,
     data: SplitRows[Any],
-    short: ShortTuning,
     blanked: Blanked = Blanked.NOTHING,
+    which: str = "",
 ) -> tuple[AnyTask, TuningRun]:
-    """The part's task after its training, and how that went."""
+    """The part's task after its training, and how that went; the result keeps it under the part's name."""
+    short: ShortTuning = getattr(context.config, part.value)
     config = short.whole(context.config.seed, context.config.precision, str(context.device))
-    task = own.task(context.pretrained, context.pictures, data, task_settings(config, blanked))
-    return task, tune(task, config, progress=context.progress)
+    task = TUNED[part].task(context.pretrained, context.pictures, data, task_settings(config, blanked))
+    run = tune(task, config, progress=context.progress, minutes=context.timetable.minutes())
+    context.timetable.tuned(run.seconds)
+    result.curves[part.value + which] = list(run.losses)
+    made = {"steps": run.step, "of": short.steps, "seconds": round(run.seconds, 2)}
+    result.tunings[part.value + which] = made
+    return task, run

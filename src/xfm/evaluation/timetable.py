@@ -1,0 +1,77 @@
+"""What is left of an evaluation's time, shared among its fine-tunings while it runs.
+
+Encoding, ranking and predicting take as long as they take. How much slower or faster that goes than on the
+machine of `WORK` is measured as it goes, and the time that it will still take is kept free.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from xfm.config.evaluation import AFTERWARDS, WORK, Part
+
+LEAST = 0.2
+"""Share of the time left that fine-tunings have, however slow the rest is."""
+
+
+class Timetable:
+    """Which part may take how long.
+
+    Args:
+        minutes: for the whole evaluation; 0 where steps decide.
+        parts: in their order.
+        clock: gives seconds.
+
+    Example:
+        with timetable.part(Part.VQA):
+            minutes = timetable.minutes()  # for the first fine-tuning
+    """
+
+    def __init__(
+        self,
+        minutes: float = 0.0,
+        parts: Sequence[Part] = (),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._clock, self._limited = clock, minutes > 0
+        self._ends = clock() + 60 * minutes
+        self._to_come = list(parts)
+        self._tunings = 0
+        self._tuned = self._rest_took = self._rest_planned = 0.0
+
+    def was_done(self, part: Part, seconds: float) -> None:
+        """A part was finished before the evaluation was stopped, in so many seconds of its time."""
+        self._to_come = [one for one in self._to_come if one is not part]
+        self._ends -= seconds
+
+    @contextmanager
+    def part(self, part: Part) -> Iterator[None]:
+        """While a part runs."""
+        self._to_come = [part, *(one for one in self._to_come if one is not part)]
+        self._tunings, self._tuned, began = WORK[part].tunings, 0.0, self._clock()
+        yield
+        self._rest_took += self._clock() - began - self._tuned
+        self._rest_planned += WORK[part].rest
+        self._to_come = self._to_come[1:]
+
+    def minutes(self) -> float:
+        """For the next fine-tuning of the part that runs; 0 where steps decide."""
+        if not self._limited:
+            return 0.0
+        own, *others = (WORK[part] for part in self._to_come)
+        here = max(1, self._tunings)  # fine-tunings to come, of which the next is one
+        rest = AFTERWARDS + own.rest * min(1.0, here / own.tunings) + sum(one.rest for one in others)
+        weights = here * own.tuning + sum(one.tunings * one.tuning for one in others)
+        left = max(1.0, self._ends - self._clock())
+        free = max(LEAST * left, left - self._slowness * rest)
+        return free * own.tuning / weights / 60
+
+    def tuned(self, seconds: float) -> None:
+        """A fine-tuning has taken so long."""
+        self._tunings -= 1
+        self._tuned += seconds
+
+    @property
+    def _slowness(self) -> float:
+        """How much longer things take than `WORK` says."""
+        return self._rest_took / self._rest_planned if self._rest_planned else 1.0

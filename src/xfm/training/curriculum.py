@@ -1,0 +1,180 @@
+"""The batches of a whole pre-training: a data set for every stretch, and which of them a step belongs to."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from xfm.config.recipe import Recipe, Stretch
+from xfm.data.fingerprint import data_fingerprint
+from xfm.data.loader import PretrainingData
+from xfm.data.rng import mix
+from xfm.data.schema import Batch
+from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import Normalisation
+from xfm.errors import UserError
+from xfm.files import write_text
+from xfm.modeling.folder import Preprocessing
+from xfm.paths import home_path
+from xfm.training import distributed
+from xfm.training.progress import BySteps, Moment, Progress, Replayed, progress_of
+from xfm.training.run_folder import require_new
+from xfm.training.schedule import REPLAYED, read_finished, read_schedule, written
+
+_log = logging.getLogger(__name__)
+
+
+class CurriculumData:
+    """The batches of a whole run: every stretch of the recipe has a data set of its own.
+
+    Args:
+        recipe: the recipe.
+        process: this process; batches go to its device.
+        preprocessing: mean and deviation of the pixels; CLIP's when None.
+        course: decides which step belongs to which stretch; by steps when None.
+
+    Raises:
+        UserError: a corpus of any stretch is missing or damaged, or the tokenizer does not fit the model.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        process: distributed.Process,
+        preprocessing: Preprocessing | None = None,
+        course: Progress | None = None,
+    ) -> None:
+        self.device, self._root = process.device, Path(recipe.root)
+        self.stretches = recipe.stretches()
+        self.course = course or progress_of(recipe.training, recipe.ends())
+        self.accumulate = recipe.training.accumulate
+        path = Path(self.stretches[-1].data.tokenizer)
+        if not home_path(recipe.root).is_dir() and not path.exists():
+            raise UserError(
+                f"{recipe.root} does not exist: set --root to the folder of the data, or build the "
+                f"embedded world there with `xfm prepare --out {recipe.root}`"
+            )
+        self.tokenizer = Tokenizer.load(path)
+        if self.tokenizer.vocab_size > recipe.model.language.vocab_size:
+            raise UserError(
+                f"{path} has {self.tokenizer.vocab_size} tokens, the model only "
+                f"{recipe.model.language.vocab_size}: set model.language.vocab_size to at least that"
+            )
+        if self.tokenizer.pad != recipe.model.language.pad:
+            raise UserError(
+                f"{path} pads with token {self.tokenizer.pad}, the model with {recipe.model.language.pad}: "
+                "set model.language.pad to that of the tokenizer"
+            )
+        vision, seed = recipe.model.vision, recipe.training.seed
+        if vision.image_width not in (None, vision.image_size):
+            raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
+        pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
+        self._sets = [
+            PretrainingData(
+                stretch.data,
+                vision.image_size,
+                vision.patch_size,
+                mix(seed, phase),
+                process.rank,
+                process.world,
+                pixels,
+            )
+            for phase, stretch in enumerate(self.stretches)
+        ]
+
+        reports = {report.folder: report for data in self._sets for report in data.reports}
+        self.reports = list(reports.values())
+        for report in self.reports if process.is_first else ():
+            _log.warning("%s", report.sentence)
+
+    def fingerprint(self) -> dict[str, str]:
+        """The files of the data with a digest each."""
+        return data_fingerprint([stretch.data for stretch in self.stretches], self._root)
+
+    def phase(self, batch: int) -> int:
+        """The number of the stretch that the batch with that index belongs to."""
+        return self.course.at(batch // self.accumulate).phase
+
+    def stretch(self, batch: int) -> Stretch:
+        """The stretch of the run that the batch with that index belongs to."""
+        return self.stretches[self.phase(batch)]
+
+    def begun(self, batch: int) -> list[Stretch]:
+        """The stretches that begin with this batch: also those that the clock has passed over."""
+        before = self.phase(batch - 1) if batch else -1
+        return self.stretches[before + 1 : self.phase(batch) + 1]
+
+    @property
+    def used_in_part(self) -> int:
+        """How many pictures of this process could be decoded in part only."""
+        return len({origin for data in self._sets for origin in data.partial})
+
+    @property
+    def regionless(self) -> int:
+        """How often this process met a picture without regions in a stream that needs them."""
+        return sum(data.regionless for data in self._sets)
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches `start` (included) to `stop` (excluded) of the run.
+
+        Which stretch a batch is of is not asked before the batch is, when its step has begun.
+        """
+        batch = start
+        while batch < stop:
+            phase = self.phase(batch)
+            with closing(self._sets[phase].batches(batch, stop, self.device)) as loaded:
+                for found in loaded:
+                    yield found
+                    batch += 1
+                    if batch == stop or self.phase(batch) != phase:
+                        break
+
+
+def course_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: bool = False) -> Progress:
+    """How far a run is before each step: by its steps, by the clock, or as another run went.
+
+    Args:
+        recipe: of the run.
+        folder: of the run; a replay keeps there what it follows.
+        replay: folder of the run that is followed.
+        resume: whether a run of the folder goes on, a replay too.
+
+    Raises:
+        UserError: there is nothing to follow, or it was a run of another recipe.
+    """
+    record = distributed.on_first(lambda: _followed(folder, replay, resume))
+    ends, steps = recipe.ends(), recipe.training.steps
+    course = Replayed(record) if record and recipe.training.minutes else progress_of(recipe.training, ends)
+    phases = 1 + max((moment.phase for moment in record), default=0)
+    by_steps = record and not recipe.training.minutes
+    if phases > 1 + len(ends) or (by_steps and not _is_by_steps(record, BySteps(steps, ends))):
+        raise UserError(
+            f"the schedule of {replay or folder / REPLAYED} is not of this recipe: give the one in the "
+            "config.yaml beside it, or leave out --replay"
+        )
+    return course
+
+
+def _followed(folder: Path, replay: Path | None, resume: bool) -> list[Moment]:
+    """The moments of the run that is replayed; none where none is."""
+    kept = folder / REPLAYED
+    if resume and replay is not None:
+        raise UserError(f"{folder} knows what it replays, if it does: leave out --replay with --resume")
+    if resume:
+        return read_schedule(kept)
+    require_new(folder)  # before anything of another run is lost
+    if replay is None:
+        kept.unlink(missing_ok=True)  # of a replay that left nothing else
+        return []
+    record = read_finished(home_path(replay))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(kept, written(record))
+    return record
+
+
+def _is_by_steps(record: Sequence[Moment], course: BySteps) -> bool:
+    """Whether a run of so many steps goes as recorded; its rates are then known to the last bit."""
+    own = (course.at(step) for step in range(course.steps + 1))
+    return len(record) == course.steps + 1 and all(
+        (one.share, one.phase) == (other.share, other.phase) for one, other in zip(record, own, strict=True)
+    )

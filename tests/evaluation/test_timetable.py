@@ -1,0 +1,113 @@
+"""An evaluation by the clock on simulated machines: it ends in time, and its fine-tunings fill that."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from xfm.config.evaluation import AFTERWARDS, WORK, Part
+from xfm.evaluation.timetable import Timetable
+
+PARTS = list(Part)
+NOMINAL = AFTERWARDS + sum(work.rest + work.tunings * work.tuning for work in WORK.values())
+
+
+@dataclass
+class Machine:
+    """Seconds pass by what is done on it.
+
+    Attributes:
+        slowness: how much longer than `WORK` things take, by the second.
+        tuned: seconds of each fine-tuning by part.
+    """
+
+    slowness: Callable[[float], float]
+    now: float = 0.0
+    tuned: dict[Part, list[float]] = field(default_factory=dict)
+
+    def works(self, seconds: float) -> None:
+        self.now += seconds * self.slowness(self.now)
+
+    def evaluates(self, timetable: Timetable, parts: list[Part]) -> None:
+        for part in parts:
+            work = WORK[part]
+            with timetable.part(part):
+                self.works(work.rest / 10 if work.tunings else work.rest)
+                for _ in range(work.tunings):
+                    seconds = 60 * timetable.minutes()
+                    assert seconds > 0
+                    self.now += seconds
+                    self.tuned.setdefault(part, []).append(seconds)
+                    timetable.tuned(seconds)
+                    self.works(0.9 * work.rest / work.tunings)
+        self.works(AFTERWARDS)
+
+
+@pytest.mark.parametrize("minutes", [8, 12, 30])
+@pytest.mark.parametrize(
+    "slowness",
+    [
+        lambda now: 0.5,
+        lambda now: 1.0,
+        lambda now: 2.0,
+        lambda now: 2.0 if 100 < now < 300 else 1.0,
+        lambda now: 1.6 if now < 200 else 1.0,
+    ],
+    ids=["fast", "as planned", "slow", "slow for a while", "slow at first"],
+)
+def test_the_time_is_used_and_no_more(slowness, minutes: float) -> None:
+    machine = Machine(slowness)
+    timetable = Timetable(minutes, PARTS, lambda: machine.now)
+    machine.evaluates(timetable, PARTS)
+    assert machine.now / 60 == pytest.approx(minutes, abs=0.35)
+
+
+def test_as_planned_every_fine_tuning_has_its_seconds() -> None:
+    machine = Machine(lambda now: 1.0)
+    machine.evaluates(Timetable(NOMINAL / 60, PARTS, lambda: machine.now), PARTS)
+    for part, seconds in machine.tuned.items():
+        assert seconds == pytest.approx([WORK[part].tuning] * WORK[part].tunings, rel=0.1), part
+
+
+def test_a_part_of_few_is_given_all_there_is() -> None:
+    machine = Machine(lambda now: 1.0)
+    machine.evaluates(Timetable(2, [Part.VQA], lambda: machine.now), [Part.VQA])
+    first, second = machine.tuned[Part.VQA]
+    assert machine.now == pytest.approx(120, abs=3)
+    assert first == pytest.approx(second, rel=0.1)
+
+
+def test_a_stopped_evaluation_has_what_is_left() -> None:
+    """Finished parts have used their seconds; the pause has used none."""
+    whole = Machine(lambda now: 1.0)
+    timetable = Timetable(9, PARTS, lambda: whole.now)
+    seconds: dict[Part, float] = {}
+    for part in PARTS[:6]:
+        began = whole.now
+        whole.evaluates(timetable, [part])
+        seconds[part] = whole.now - began - AFTERWARDS
+    rest = Machine(lambda now: 1.0, now=70_000.0)
+    timetable = Timetable(9, PARTS, lambda: rest.now)
+    for part in PARTS[:6]:
+        timetable.was_done(part, seconds[part])
+    rest.evaluates(timetable, PARTS[6:])
+    assert rest.now - 70_000.0 == pytest.approx(9 * 60 - sum(seconds.values()), abs=10)
+
+
+def test_too_late_is_not_without_steps() -> None:
+    machine = Machine(lambda now: 1.0)
+    timetable = Timetable(0.5, PARTS, lambda: machine.now)
+    machine.now = 4000.0
+    with timetable.part(Part.GROUNDING):
+        assert 0 < timetable.minutes() < 0.02
+
+
+def test_by_steps_no_clock_decides() -> None:
+    timetable = Timetable()
+    with timetable.part(Part.VQA):
+        assert timetable.minutes() == 0.0
+
+
+def test_every_part_has_its_work() -> None:
+    assert set(WORK) == set(Part)
+    assert all((work.tuning > 0) == (work.tunings > 0) for work in WORK.values())

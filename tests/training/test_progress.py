@@ -1,0 +1,175 @@
+"""What share of a run is done before each step: by steps, by the clock, as recorded."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.training.clock import Clock
+from xfm.config.training import Schedule, TrainingConfig
+from xfm.errors import UserError
+from xfm.training.optim import rate_factor
+from xfm.training.progress import ByClock, BySteps, Moment, Progress, Replayed, progress_of
+from xfm.training.published_optim import published_rate_factor
+
+ENDS = (0.4, 0.57, 0.87)
+
+
+def run_of(progress: Progress) -> list[Moment]:
+    """All moments of a run that looks at every step."""
+    step = 0
+    while not progress.over(step):
+        step += 1
+    return progress.moments
+
+
+def before(step: int, steps: int, warmup: int, hold: float) -> float:
+    """The rate as it was computed from steps alone."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return min(1.0, max(0.0, (steps - step) / max(1.0, (1 - hold) * (steps - warmup))))
+
+
+# ---------------------------------------------------------------- by steps
+@settings(deadline=None, max_examples=200)
+@given(
+    steps=st.integers(1, 400),
+    warmup=st.integers(0, 100),
+    hold=st.sampled_from([0.0, 0.25, 0.4, 0.99, 1.0]),
+)
+def test_rates_by_steps_are_what_they_were_to_the_last_bit(steps: int, warmup: int, hold: float) -> None:
+    course = BySteps(steps)
+    for step in range(steps):
+        assert rate_factor(step, course, warmup, hold) == before(step, steps, warmup, hold)
+        if step >= warmup:
+            old = max(0.0, (steps - step) / max(1, steps - warmup))
+            assert published_rate_factor(step, course, warmup) == old
+
+
+@settings(deadline=None)
+@given(steps=st.integers(1, 3000))
+def test_phases_by_steps_end_at_the_nearest_step(steps: int) -> None:
+    moments = run_of(BySteps(steps, ENDS))
+    assert len(moments) == steps + 1
+    assert [moment.share for moment in moments] == [step / steps for step in range(steps + 1)]
+    for number, end in enumerate(ENDS):
+        first = next(step for step, moment in enumerate(moments) if moment.phase > number)
+        assert first == round(end * steps)
+
+
+def test_a_run_by_steps_looks_at_no_clock_for_anything_but_the_record() -> None:
+    quick, slow = BySteps(20, ENDS, Clock([0.1])), BySteps(20, ENDS, Clock([50.0]))
+    decided = [[(m.share, m.phase) for m in run_of(course)] for course in (quick, slow)]
+    assert decided[0] == decided[1]
+    assert (quick.moments[-1].seconds, slow.moments[-1].seconds) == pytest.approx((2.0, 1000.0))
+
+
+# ---------------------------------------------------------------- by the clock
+def test_a_slow_minute_costs_that_minute_only() -> None:
+    quiet = run_of(ByClock(600, ENDS, Clock([1.0])))
+    disturbed = run_of(ByClock(600, ENDS, Clock([1.0] * 60 + [4.0] * 15 + [1.0])))
+    assert len(quiet) - 1 == 600
+    assert len(disturbed) - 1 == 600 - 45
+    for moments in (quiet, disturbed):
+        assert moments[0] == Moment(0.0, 0.0, 0)
+        assert moments[-1].share == 1
+        assert 600 <= moments[-1].seconds < 604
+        for number, end in enumerate(ENDS):
+            first = next(moment for moment in moments if moment.phase > number)
+            assert end <= first.share < end + 4 / 600
+
+
+def test_the_clock_is_asked_once_a_step() -> None:
+    clock = Clock([1.0])
+    course = ByClock(10, (), clock)
+    for _ in range(3):
+        for step in range(5):
+            course.at(step)
+            course.left(step)
+            course.over(step)
+    assert clock.asked == 1 + 5
+
+
+def test_a_step_longer_than_the_whole_run_is_made_and_ends_it() -> None:
+    moments = run_of(ByClock(5, ENDS, Clock([60.0])))
+    assert [moment.share for moment in moments] == [0, 1]
+    clock = Clock([60.0])
+    late = ByClock(5, ENDS, clock)
+    late.begin()
+    clock.asked += 1  # a minute passes before the first step
+    assert [moment.share for moment in run_of(late)] == [0, 1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seconds=st.lists(st.floats(0.5, 30), min_size=1, max_size=60),
+    warmup=st.integers(0, 20),
+    hold=st.sampled_from([0.0, 0.4, 1.0]),
+    schedule=st.sampled_from(Schedule),
+)
+def test_rates_by_the_clock_rise_hold_and_fall(seconds, warmup, hold, schedule):
+    course = ByClock(100, ENDS, Clock(seconds))
+    moments = run_of(course)
+    rates = [rate_factor(step, course, warmup, hold, schedule) for step in range(len(moments) - 1)]
+    assert all(0 <= rate <= 1 for rate in rates)
+    assert rates[:warmup] == [(step + 1) / warmup for step in range(min(warmup, len(rates)))]
+    after = rates[warmup:]
+    assert after == sorted(after, reverse=True)
+    left = [1 - moment.share for moment in moments]
+    for step in range(warmup, len(rates)):
+        if hold < 1 and left[step] / left[warmup] < 1 - hold:
+            assert rates[step] < 1
+        if left[step] / left[warmup] > 1 - hold + 1e-9:
+            assert rates[step] == 1
+
+
+@pytest.mark.parametrize("stopped", [1, 7, 300])
+def test_a_run_goes_on_where_it_was_stopped_and_the_pause_does_not_count(stopped: int) -> None:
+    whole = run_of(ByClock(600, ENDS, Clock([1.5])))
+    course = ByClock(600, ENDS, Clock([1.5], began=50_000.0))
+    course.begin(stopped, whole[: stopped + 1])
+    course.at(stopped)
+    found = run_of(course)
+    assert found[: stopped + 1] == whole[: stopped + 1]
+    assert len(found) == pytest.approx(len(whole), abs=1)
+    assert found[-1].seconds == pytest.approx(600, abs=1.5)
+
+
+def test_a_run_by_the_clock_needs_its_record_to_go_on() -> None:
+    with pytest.raises(UserError, match=r"schedule\.csv ends before it"):
+        ByClock(600).begin(5, run_of(ByClock(4, (), Clock([1.0]))))
+    course = BySteps(9, ENDS)
+    course.begin(5)  # knows what it has done
+    assert run_of(course)[5].share == 5 / 9
+
+
+# ---------------------------------------------------------------- replayed
+def test_a_replay_decides_what_was_decided_whatever_its_clock() -> None:
+    record = run_of(ByClock(100, ENDS, Clock([1.0, 7.0, 0.5])))
+    replay = Replayed(record, Clock([0.01]))
+    assert replay.planned == len(record) - 1
+    again = run_of(replay)
+    assert [(m.share, m.phase) for m in again] == [(m.share, m.phase) for m in record]
+    assert again[-1].seconds < 2.1
+    rates = [
+        [rate_factor(step, course, 5, 0.4) for step in range(len(record) - 1)]
+        for course in (replay, Replayed(again))
+    ]
+    assert rates[0] == rates[1]
+
+
+def test_every_moment_is_told_once_in_order() -> None:
+    told: list[tuple[int, Moment]] = []
+    course = ByClock(10, ENDS, Clock([1.0]))
+    course.begin(keep=lambda step, moment: told.append((step, moment)))
+    course.at(4)
+    run_of(course)
+    assert told == list(enumerate(course.moments))
+
+
+def test_minutes_decide_where_there_are_some() -> None:
+    by_steps = progress_of(TrainingConfig(steps=7), ENDS)
+    assert isinstance(by_steps, BySteps)
+    assert (by_steps.planned, by_steps.ends) == (7, ENDS)
+    by_clock = progress_of(TrainingConfig(steps=7, minutes=0.5), ENDS)
+    assert isinstance(by_clock, ByClock)
+    assert (by_clock.planned, by_clock.seconds, by_clock.ends) == (None, 30.0, ENDS)
