@@ -1,68 +1,16 @@
 """Fusion encoder: text states attend to themselves and to pictures (paper section 3.1)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from xfm.config.model import AnyLanguageConfig, FusionConfig
-from xfm.modeling.attention import attend, join_heads, padding_bias, split_heads
-from xfm.modeling.grouping import Groups, group_queries
+from xfm.modeling.attention import attend, join_heads, split_heads
+from xfm.modeling.grouping import Memories, remember, side_by_side
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
-from xfm.modeling.packing import PADDED, Layout, lay_out
-
-
-@dataclass(frozen=True)
-class ImageBank:
-    """Picture states that fusion queries point into: each is encoded, and turned to keys and values, once.
-
-    Attributes:
-        slots: [I, S, Dv] slot-0 vectors of each picture: of the whole in column 0, of regions in the others.
-        patches: [I, P, Dv] patch vectors.
-    """
-
-    slots: Tensor
-    patches: Tensor
-
-    @property
-    def keys(self) -> Tensor:
-        """[I, S + P, Dv] everything that can be attended to."""
-        return torch.cat([self.slots, self.patches], dim=1)
-
-    def detach(self) -> "ImageBank":
-        """The same states without their gradient."""
-        return ImageBank(self.slots.detach(), self.patches.detach())
-
-
-@dataclass(frozen=True)
-class FusionQuery:
-    """Q texts, each fused with one picture of a bank or with a region of it.
-
-    Attributes:
-        text: [Q, T, Dt] states of the language encoder.
-        text_mask: [Q, T] bool.
-        image: [Q] int64, the picture.
-        slot: [Q] int64, which of the picture's slots stands in slot 0; None for the whole picture's.
-        visible: [Q, P] bool, the patches that may be attended to; None for all.
-    """
-
-    text: Tensor
-    text_mask: Tensor
-    image: Tensor
-    slot: Tensor | None = None
-    visible: Tensor | None = None
-
-    def visible_keys(self, bank: ImageBank) -> Tensor | None:
-        """[Q, S + P] bool keys that each query sees, or None where it sees all."""
-        slots, patches = bank.slots.shape[1], bank.patches.shape[1]
-        if slots == 1 and self.visible is None:
-            return None
-        queries = len(self.image)
-        keys = self.image.new_zeros(queries, slots + patches, dtype=torch.bool)
-        slot = torch.zeros_like(self.image) if self.slot is None else self.slot
-        keys[torch.arange(queries, device=slot.device), slot] = True
-        keys[:, slots:] = True if self.visible is None else self.visible
-        return keys
+from xfm.modeling.packing import Texts, leaves_padding_out, pack_texts, padded
+from xfm.modeling.queries import FusionQuery, by_bank, join, memory_of
 
 
 class CrossAttention(nn.Module):
@@ -77,27 +25,16 @@ class CrossAttention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, states: Tensor, source: Tensor, groups: Groups, bias: Tensor | None, layout: Layout = PADDED
-    ) -> Tensor:
-        """Attend.
-
-        Args:
-            states: [Q, T, D], or as `layout` packs it.
-            source: [M, K, Ds], the memories that keys and values come from.
-            groups: which memory each query attends to.
-            bias: what `groups.bias` made of the visible keys.
-            layout: of the states.
-
-        Returns:
-            The states' shape.
-        """
-        key_value = groups.share(self.key_value(source))
-        key, value = (split_heads(t, self.heads) for t in key_value.chunk(2, dim=-1))
-        query = split_heads(groups.gather(layout.unpack(self.query(states))), self.heads)
-        attended = attend(query, key, value, bias, self.dropout_rate if self.training else 0.0)
-        attended = layout.pack(groups.scatter(join_heads(attended)))
-        return self.norm(states + self.dropout(self.out(attended)))
+    def forward(self, states: Tensor, memories: Memories) -> Tensor:
+        """[Q, T, D], or N tokens [N, D] -> the same shape."""
+        shared = memories.share([self.key_value(source) for source in memories.sources])
+        dropout = self.dropout_rate if self.training else 0.0
+        queries, attended = memories.grid.spread(self.query(states)), []
+        for query, pair, bias in zip(queries, shared, memories.biases, strict=True):
+            key, value = (split_heads(t, self.heads) for t in pair.chunk(2, dim=-1))
+            attended.append(join_heads(attend(split_heads(query, self.heads), key, value, bias, dropout)))
+        collected = memories.grid.collect(attended).view_as(states)
+        return self.norm(states + self.dropout(self.out(collected)))
 
 
 class FusionLayer(nn.Module):
@@ -109,18 +46,18 @@ class FusionLayer(nn.Module):
         self.cross_attention = CrossAttention(width, source_width, config.heads, config.dropout)
         self.feed_forward = FeedForward(width, config.mlp_width, config.dropout)
 
-    def forward(
-        self,
-        states: Tensor,
-        bias: Tensor,
-        source: Tensor,
-        groups: Groups,
-        cross_bias: Tensor | None,
-        layout: Layout = PADDED,
-    ) -> Tensor:
-        """[Q, T, D], or as `layout` packs it -> the same shape; the rest as `CrossAttention` takes it."""
-        states = self.attention(states, bias, layout)
-        return self.feed_forward(self.cross_attention(states, source, groups, cross_bias, layout))
+    def forward(self, states: Tensor, texts: Texts, memories: Memories) -> Tensor:
+        """Attend to texts and pictures.
+
+        Args:
+            states: [Q, T, D], or the N tokens [N, D] of a packed layout.
+            texts: how they attend to themselves, and which of them are read.
+            memories: how those that are read attend to pictures.
+
+        Returns:
+            The states' shape, or [n, D] of those that are read.
+        """
+        return self.feed_forward(self.cross_attention(self.attention(states, texts), memories))
 
 
 class FusionEncoder(nn.Module):
@@ -138,16 +75,57 @@ class FusionEncoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         initialise_normal(self, config.init_std)
 
-    def forward(self, query: FusionQuery, bank: ImageBank) -> Tensor:
+    def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
         """Fuse.
 
+        In training on a CPU all queries are answered in one pass, whose last layer computes nothing but what
+        is read; otherwise in one pass a bank.
+
         Returns:
-            [Q, T, Dt] hidden states; token 0 stands for the pair.
+            For each query [Q, T, Dt] hidden states, or [Q, m, Dt] of the positions that it reads. Token 0
+            stands for the pair.
         """
-        groups = group_queries(query.image, len(bank.patches), query.text.shape[1])
-        cross_bias = groups.bias(query.visible_keys(bank))
-        layout, bias, keys = lay_out(query.text_mask, self.training), padding_bias(query.text_mask), bank.keys
-        states = layout.pack(query.text)
+        if leaves_padding_out(queries[0].text_mask, self.training):
+            return self._packed(queries)
+        answers: dict[int, Tensor] = {}
+        for places in by_bank(queries):
+            asked = [queries[place] for place in places]
+            states = self._padded(join(asked)).split([len(query.text) for query in asked])
+            answers.update({p: q.answer(s) for p, q, s in zip(places, asked, states, strict=True)})
+        return [answers[place] for place in range(len(queries))]
+
+    def _padded(self, query: FusionQuery) -> Tensor:
+        states, texts = query.text, padded(query.text_mask)
+        memories = remember(memory_of(query), states.shape[1])
         for layer in self.layers:
-            states = layer(states, bias, keys, groups, cross_bias, layout)
-        return layout.unpack(states)
+            states = layer(states, texts, memories)
+        return states
+
+    def _packed(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
+        asked = [[queries[place] for place in places] for places in by_bank(queries)]
+        ordered = [query for of_bank in asked for query in of_bank]
+        answers = dict(
+            zip(map(id, ordered), self._answer(ordered, [join(some) for some in asked]), strict=True)
+        )
+        return [answers[id(query)] for query in queries]
+
+    def _answer(self, queries: Sequence[FusionQuery], joined: Sequence[FusionQuery]) -> list[Tensor]:
+        """Queries in the order of their banks, and the same with those of a bank joined."""
+        reads = [query.read for query in queries if query.read is not None]
+        partly = len(reads) == len(queries)
+        kinds = [int(partly and read.shape[1] > 1) for read in reads] if partly else None
+        layout = pack_texts([query.text_mask for query in queries], kinds)
+        states = layout.outside.collect([query.text for query in queries])
+        pictures = [memory_of(query) for query in joined]
+        memories = side_by_side(pictures, layout.text, layout.tokens)
+        *layers, last = self.layers
+        for layer in layers:
+            states = layer(states, layout.texts, memories)
+        if not partly:
+            states = layout.outside.spread(last(states, layout.texts, memories))
+            return [query.answer(of_query) for query, of_query in zip(queries, states, strict=True)]
+        read = layout.read(reads)
+        memories = side_by_side(pictures, read.text, len(read.index))
+        states = last(states, replace(layout.texts, read=read), memories)
+        answers = states[: len(read.text)].split([positions.numel() for positions in reads])
+        return [states.view(*positions.shape, -1) for states, positions in zip(answers, reads, strict=True)]

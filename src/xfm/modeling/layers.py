@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from xfm.config.model import AnyLanguageConfig
 from xfm.modeling.attention import attend, join_heads, split_heads
-from xfm.modeling.packing import PADDED, Layout
+from xfm.modeling.packing import Texts
 from xfm.modeling.precision import working_dtype
 
 EPS = 1e-5
@@ -53,13 +53,20 @@ class SelfAttention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, bias: Tensor, layout: Layout = PADDED) -> Tensor:
-        """[R, T, D], or as `layout` packs it, with a bias broadcastable to [R, H, T, T] -> the same shape."""
-        qkv = layout.unpack(self.qkv(states)).chunk(3, dim=-1)
-        query, key, value = (split_heads(t, self.heads) for t in qkv)
-        attended = attend(query, key, value, bias, self.dropout_rate if self.training else 0.0)
-        attended = layout.pack(join_heads(attended))
-        return self.norm(states + self.dropout(self.out(attended)))
+    def forward(self, states: Tensor, texts: Texts) -> Tensor:
+        """[R, T, D], or the N tokens [N, D] of a packed layout -> the same shape, or [n, D] of what is read."""
+        qkv, read = self.qkv(states), texts.read
+        queries, keys, values = zip(*(t.chunk(3, dim=-1) for t in texts.grid.spread(qkv)), strict=True)
+        if read is not None:
+            states, own = read.pick(states), read.pick(qkv.narrow(-1, 0, states.shape[-1]))
+            queries = read.grid.spread(own)
+        dropout = self.dropout_rate if self.training else 0.0
+        attended = [
+            join_heads(attend(*(split_heads(t, self.heads) for t in (q, k, v)), bias, dropout))
+            for q, k, v, bias in zip(queries, keys, values, texts.biases, strict=True)
+        ]
+        grid = texts.grid if read is None else read.grid
+        return self.norm(states + self.dropout(self.out(grid.collect(attended).view_as(states))))
 
 
 class FeedForward(nn.Module):

@@ -1,18 +1,18 @@
 """ITM, IMLM and BBP ask the fusion encoder: each declares its queries and reduces the answers to losses.
 
-All queries of a batch are answered in one fusion call, in which every picture is turned to keys and values
-once.
+All queries of a step, on pairs and on regions, are answered in one fusion call, in which every picture is
+turned to keys and values once, and which gives back the tokens that are read alone.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from xfm.modeling.composition import Backbone
-from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
+from xfm.modeling.queries import FusionQuery
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import Named
@@ -26,7 +26,7 @@ class Asked:
 
     Attributes:
         queries: what it asks.
-        reduce: makes losses and metrics of the answers, one [Q, T, Dt] tensor a query.
+        reduce: makes losses and metrics of the answers, for each query [Q, m, Dt] of what it reads.
     """
 
     queries: list["Query"]
@@ -41,12 +41,15 @@ class Query:
     fusion: FusionQuery
 
 
-def _query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor, regions: Tensor) -> Query:
+def _query(
+    rows: Rows, objective: Objective, text: Tensor, texts: Tensor, regions: Tensor, read: Tensor
+) -> Query:
     """The query of texts[q] with the region (in a pair batch, the picture) of row regions[q]."""
     slot = None if rows.slot is None else rows.slot.index_select(0, regions)
     visible = None if rows.visible is None else rows.visible.index_select(0, regions)
     image, mask = rows.image.index_select(0, regions), rows.tokens.mask.index_select(0, texts)
-    return Query(objective, FusionQuery(text.index_select(0, texts), mask, image, slot, visible))
+    text = text.index_select(0, texts)
+    return Query(objective, FusionQuery(rows.bank, text, mask, image, slot, visible, read))
 
 
 def _whole_query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor) -> Query:
@@ -54,88 +57,72 @@ def _whole_query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor) 
     image = rows.image.index_select(0, texts)
     slot = None if rows.slot is None else torch.zeros_like(image)
     visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, texts))
-    mask = rows.tokens.mask.index_select(0, texts)
-    return Query(objective, FusionQuery(text.index_select(0, texts), mask, image, slot, visible))
+    mask, text = rows.tokens.mask.index_select(0, texts), text.index_select(0, texts)
+    return Query(objective, FusionQuery(rows.bank, text, mask, image, slot, visible, _first_token(texts)))
 
 
-def fuse_all(model: Backbone, rows: Rows, queries: list[Query], policy: GradientPolicy) -> list[Tensor]:
-    """Answer all queries in one fusion call (two if the policy lets only some of them reach vision).
+def _first_token(texts: Tensor) -> Tensor:
+    """[Q, 1]: of each text the token that stands for the pair."""
+    return torch.zeros_like(texts)[:, None]
+
+
+def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) -> list[Tensor]:
+    """Answer all queries, whatever their banks, in one fusion call.
 
     Returns:
-        [Q, T, Dt] for each query, in their order.
+        [Q, m, Dt] for each query, in their order.
     """
-    answers: dict[int, Tensor] = {}
-    for reaches_vision in (True, False):
-        asked = [
-            i for i, q in enumerate(queries) if policy.allows(q.objective, Encoder.VISION) is reaches_vision
-        ]
-        if not asked:
-            continue
-        parts = [queries[i].fusion for i in asked]
-        bank = rows.bank if reaches_vision else rows.bank.detach()
-        fused = model.fusion(join(parts), bank).split([len(part.text) for part in parts])
-        answers.update(zip(asked, fused, strict=True))
-    return [policy.gate(q.objective, Encoder.FUSION, answers[i]) for i, q in enumerate(queries)]
-
-
-def join(queries: list[FusionQuery]) -> FusionQuery:
-    """Queries on one bank as one query; all or none of them have slots, and likewise visible patches."""
-
-    def cat(parts: list[Tensor | None]) -> Tensor | None:
-        present = [part for part in parts if part is not None]
-        return torch.cat(present) if present else None
-
-    return FusionQuery(
-        text=torch.cat([q.text for q in queries]),
-        text_mask=torch.cat([q.text_mask for q in queries]),
-        image=torch.cat([q.image for q in queries]),
-        slot=cat([q.slot for q in queries]),
-        visible=cat([q.visible for q in queries]),
-    )
+    detached = {id(query.fusion.bank): query.fusion.bank.detach() for query in queries}
+    asked = [
+        query.fusion
+        if policy.allows(query.objective, Encoder.VISION)
+        else replace(query.fusion, bank=detached[id(query.fusion.bank)])
+        for query in queries
+    ]
+    answers = model.fusion(asked)
+    return [policy.gate(q.objective, Encoder.FUSION, a) for q, a in zip(queries, answers, strict=True)]
 
 
 def matching_queries(rows: Rows, text: Tensor, negatives: Negatives) -> list[Query]:
     """ITM's R matched pairs, R (negative picture, text) and R (picture, negative text), in this order."""
     own = torch.arange(len(text), device=text.device)
     return [
-        _query(rows, Objective.ITM, text, texts, regions)
+        _query(rows, Objective.ITM, text, texts, regions, _first_token(texts))
         for texts, regions in ((own, own), (own, negatives.image), (negatives.text, own))
     ]
 
 
-def ask_matching(
-    model: Backbone, rows: Rows, text: Tensor, negatives: Negatives, policy: GradientPolicy
-) -> Asked:
-    """ITM: three queries per row; `text` are the states of the unmasked texts."""
-    queries = matching_queries(rows, policy.gate(Objective.ITM, Encoder.LANGUAGE, text), negatives)
+def ask_matching(model: Backbone, rows: Rows, negatives: Negatives, policy: GradientPolicy) -> Asked:
+    """ITM: three queries per row."""
+    queries = matching_queries(rows, policy.gate(Objective.ITM, Encoder.LANGUAGE, rows.text), negatives)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
-        logits = model.match_logits(torch.cat([answer[:, :1] for answer in answers]))
+        logits = model.match_logits(torch.cat(list(answers)))
         loss, right = matching_loss(logits, negatives.valid)
         return Named({"itm": loss}, {"itm_accuracy": right})
 
     return Asked(queries, reduce)
 
 
-def ask_filling(model: Backbone, rows: Rows, policy: GradientPolicy) -> Asked:
-    """IMLM: the masked texts with their unmasked pictures or regions."""
-    reaches = policy.allows(Objective.IMLM, Encoder.LANGUAGE)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and reaches):
-        text = model.encode_text(rows.masked.ids, rows.tokens.mask)
+def ask_filling(model: Backbone, rows: Rows, masked_text: Tensor, policy: GradientPolicy) -> Asked:
+    """IMLM: the masked texts, of states [R, T, Dt], with their unmasked pictures or regions."""
+    positions = rows.masked.positions
+    text = policy.gate(Objective.IMLM, Encoder.LANGUAGE, masked_text)
     own = torch.arange(len(text), device=text.device)
+    # The answers are those at the masked positions, one after the other.
+    slots = torch.arange(positions.shape[1], device=text.device).expand_as(positions)
+    masked = replace(rows.masked, positions=slots)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
-        loss, right = masked_token_loss(answers[0], rows.masked, model.fusion_logits)
+        loss, right = masked_token_loss(answers[0], masked, model.fusion_logits)
         return Named({"imlm": loss}, {"imlm_accuracy": right})
 
-    return Asked([_query(rows, Objective.IMLM, text, own, own)], reduce)
+    return Asked([_query(rows, Objective.IMLM, text, own, own, positions)], reduce)
 
 
-def ask_boxes(
-    model: Backbone, rows: Rows, text: Tensor, boxed: Tensor, target: Tensor, policy: GradientPolicy
-) -> Asked:
+def ask_boxes(model: Backbone, rows: Rows, boxed: Tensor, target: Tensor, policy: GradientPolicy) -> Asked:
     """BBP: the phrases of the rows `boxed` [N] with their whole pictures; `target` [N, 4] (cx, cy, w, h)."""
-    query = _whole_query(rows, Objective.BBP, policy.gate(Objective.BBP, Encoder.LANGUAGE, text), boxed)
+    query = _whole_query(rows, Objective.BBP, policy.gate(Objective.BBP, Encoder.LANGUAGE, rows.text), boxed)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
         l1, giou, iou = box_losses(model.boxes(answers[0]), target)
@@ -144,11 +131,9 @@ def ask_boxes(
     return Asked([query], reduce)
 
 
-def answer(model: Backbone, rows: Rows, asked: Sequence[Asked], policy: GradientPolicy) -> list[Named]:
-    """Answer everything that is asked in one fusion call, and reduce."""
-    answers = fuse_all(model, rows, [query for one in asked for query in one.queries], policy)
-    found, first = [], 0
-    for one in asked:
-        found.append(one.reduce(answers[first : first + len(one.queries)]))
-        first += len(one.queries)
-    return found
+def answer(model: Backbone, asked: Sequence[Asked], policy: GradientPolicy) -> list[Named]:
+    """Answer everything that is asked in one fusion call, and reduce each."""
+    if not asked:
+        return []
+    answers = iter(fuse_all(model, [query for one in asked for query in one.queries], policy))
+    return [one.reduce([next(answers) for _ in one.queries]) for one in asked]
