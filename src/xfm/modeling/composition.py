@@ -12,7 +12,7 @@ from xfm.data.schema import Tokens
 from xfm.modeling.encoders import AnyLanguage, AnyVision, build_language, build_vision
 from xfm.modeling.fusion import FusionEncoder
 from xfm.modeling.heads import MLPHead, TokenHead
-from xfm.modeling.queries import FusionQuery, ImageBank
+from xfm.modeling.queries import FusionQuery, ImageBank, TextBank
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 
@@ -87,8 +87,9 @@ class Composition:
         """
         if image_index is None:
             image_index = torch.arange(text.shape[0], device=text.device)
-        bank = ImageBank(slots=image[:, :1], patches=image[:, 1:])
-        return self.fusion([FusionQuery(bank, text, text_mask, image_index, visible=visible)])[0]
+        texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
+        own = torch.arange(text.shape[0], device=text.device)
+        return self.fusion([FusionQuery(texts, images, own, image_index, visible=visible)])[0]
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
+import torch
 from torch import Tensor, nn
 
 from xfm.config.model import AnyLanguageConfig, FusionConfig
 from xfm.modeling.attention import attend, join_heads, split_heads
 from xfm.modeling.grouping import Memories, remember, side_by_side
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
-from xfm.modeling.packing import Texts, leaves_padding_out, pack_texts, padded
-from xfm.modeling.queries import FusionQuery, by_bank, join, memory_of
+from xfm.modeling.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
+from xfm.modeling.queries import FusionQuery, by_identity, memory_of
 
 
 class CrossAttention(nn.Module):
@@ -57,7 +59,11 @@ class FusionLayer(nn.Module):
         Returns:
             The states' shape, or [n, D] of those that are read.
         """
-        return self.feed_forward(self.cross_attention(self.attention(states, texts), memories))
+        return self.look(self.attention(states, texts), memories)
+
+    def look(self, states: Tensor, memories: Memories) -> Tensor:
+        """The layer's part after the attention of texts to themselves."""
+        return self.feed_forward(self.cross_attention(states, memories))
 
 
 class FusionEncoder(nn.Module):
@@ -85,47 +91,58 @@ class FusionEncoder(nn.Module):
             For each query [Q, T, Dt] hidden states, or [Q, m, Dt] of the positions that it reads. Token 0
             stands for the pair.
         """
-        if leaves_padding_out(queries[0].text_mask, self.training):
-            return self._packed(queries)
-        answers: dict[int, Tensor] = {}
-        for places in by_bank(queries):
+        if leaves_padding_out(queries[0].texts.mask, self.training):
+            places = [place for some in by_identity(q.images for q in queries).values() for place in some]
+            answers = self._packed([queries[place] for place in places])
+            return [answer for _, answer in sorted(zip(places, answers, strict=True), key=lambda x: x[0])]
+        found: dict[int, Tensor] = {}
+        for places in by_identity(query.images for query in queries).values():
             asked = [queries[place] for place in places]
-            states = self._padded(join(asked)).split([len(query.text) for query in asked])
-            answers.update({p: q.answer(s) for p, q, s in zip(places, asked, states, strict=True)})
-        return [answers[place] for place in range(len(queries))]
+            states = self._padded(asked).split([len(query.text) for query in asked])
+            found.update({p: q.answer(s) for p, q, s in zip(places, asked, states, strict=True)})
+        return [found[place] for place in range(len(queries))]
 
-    def _padded(self, query: FusionQuery) -> Tensor:
-        states, texts = query.text, padded(query.text_mask)
-        memories = remember(memory_of(query), states.shape[1])
+    def _padded(self, queries: Sequence[FusionQuery]) -> Tensor:
+        """Queries on one image bank, of texts padded alike."""
+        states = torch.cat([query.texts.states.index_select(0, query.text) for query in queries])
+        mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in queries])
+        texts, memories = padded(mask), remember(memory_of(queries), states.shape[1])
         for layer in self.layers:
             states = layer(states, texts, memories)
         return states
 
     def _packed(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
-        asked = [[queries[place] for place in places] for places in by_bank(queries)]
-        ordered = [query for of_bank in asked for query in of_bank]
-        answers = dict(
-            zip(map(id, ordered), self._answer(ordered, [join(some) for some in asked]), strict=True)
-        )
-        return [answers[id(query)] for query in queries]
-
-    def _answer(self, queries: Sequence[FusionQuery], joined: Sequence[FusionQuery]) -> list[Tensor]:
-        """Queries in the order of their banks, and the same with those of a bank joined."""
+        """Queries of which those on one image bank follow one another."""
         reads = [query.read for query in queries if query.read is not None]
-        partly = len(reads) == len(queries)
-        kinds = [int(partly and read.shape[1] > 1) for read in reads] if partly else None
-        layout = pack_texts([query.text_mask for query in queries], kinds)
-        states = layout.outside.collect([query.text for query in queries])
-        pictures = [memory_of(query) for query in joined]
-        memories = side_by_side(pictures, layout.text, layout.tokens)
-        *layers, last = self.layers
-        for layer in layers:
+        partly = len(reads) == len(queries) and len(self.layers) > 1
+        kinds = [int(read.shape[1] > 1) for read in reads] if partly else None
+        layout = pack_texts([query.texts.mask.index_select(0, query.text) for query in queries], kinds)
+        on_banks = by_identity(query.images for query in queries).values()
+        images = [memory_of([queries[place] for place in places]) for places in on_banks]
+        memories = side_by_side(images, layout.text, layout.tokens)
+        states = self._begin(queries, layout, memories)
+        for layer in self.layers[1:-1] if partly else self.layers[1:]:
             states = layer(states, layout.texts, memories)
         if not partly:
-            states = layout.outside.spread(last(states, layout.texts, memories))
-            return [query.answer(of_query) for query, of_query in zip(queries, states, strict=True)]
+            found = layout.outside.spread(states)
+            return [query.answer(of_query) for query, of_query in zip(queries, found, strict=True)]
         read = layout.read(reads)
-        memories = side_by_side(pictures, read.text, len(read.index))
-        states = last(states, replace(layout.texts, read=read), memories)
+        memories = side_by_side(images, read.text, len(read.index))
+        states = self.layers[-1](states, replace(layout.texts, read=read), memories)
         answers = states[: len(read.text)].split([positions.numel() for positions in reads])
         return [states.view(*positions.shape, -1) for states, positions in zip(answers, reads, strict=True)]
+
+    def _begin(self, queries: Sequence[FusionQuery], layout: Packed, memories: Memories) -> Tensor:
+        """[N, Dt] after the first layer, in which texts attend to themselves before they meet any picture.
+
+        So that is computed once for each text of the banks, whatever the number of queries on it.
+        """
+        first = self.layers[0]
+        assert isinstance(first, FusionLayer)
+        by_bank = by_identity(query.texts for query in queries)
+        banks = [queries[places[0]].texts for places in by_bank.values()]
+        own = pack_texts([bank.mask for bank in banks])
+        states = first.attention(own.outside.collect([bank.states for bank in banks]), own.texts)
+        starts = dict(zip(by_bank, accumulate((len(bank.mask) for bank in banks), initial=0), strict=False))
+        text = torch.cat([query.text + starts[id(query.texts)] for query in queries])
+        return first.look(states.index_select(0, layout.places_in(own, text)), memories)

@@ -84,6 +84,17 @@ class Packed:
         """N."""
         return len(self.outside.place)
 
+    def places_in(self, other: "Packed", text: Tensor) -> Tensor:
+        """[N] the tokens of another layout at which these are found.
+
+        Args:
+            other: a layout whose texts these are, some of them more than once.
+            text: [R] int64, the text of the other layout that each of these is.
+        """
+        rank = torch.arange(len(self.text), device=text.device) - self.first[self.text]
+        places = other.first[text[self.text]] + rank
+        return torch.nn.functional.pad(places, (0, self.tokens - len(places)))
+
     def read(self, positions: Sequence[Tensor]) -> Read:
         """For each batch the positions [R, m] that are wanted of its texts."""
         counts = torch.cat([p.new_full((len(p),), p.shape[1]) for p in positions])

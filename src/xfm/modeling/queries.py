@@ -1,6 +1,6 @@
 """What is asked of the fusion encoder: texts, and the pictures or regions of pictures that each looks at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,22 +32,41 @@ class ImageBank:
 
 
 @dataclass(frozen=True)
-class FusionQuery:
-    """Q texts, each fused with one picture of a bank or with a region of it.
+class TextBank:
+    """Text states that fusion queries point into: what does not depend on the picture is computed once.
 
     Attributes:
-        bank: the pictures. Queries that share one should have the same object.
-        text: [Q, T, Dt] states of the language encoder.
-        text_mask: [Q, T] bool.
+        states: [R, T, Dt] of the language encoder.
+        mask: [R, T] bool.
+    """
+
+    states: Tensor
+    mask: Tensor
+
+    def detach(self) -> "TextBank":
+        """The same states without their gradient."""
+        return TextBank(self.states.detach(), self.mask)
+
+
+@dataclass(frozen=True)
+class FusionQuery:
+    """Q texts of a bank, each fused with one picture of another or with a region of it.
+
+    Queries that share a bank should have the same object: it is known by that.
+
+    Attributes:
+        texts: the texts.
+        images: the pictures.
+        text: [Q] int64, the text.
         image: [Q] int64, the picture.
         slot: [Q] int64, which of the picture's slots stands in slot 0; None for the whole picture's.
         visible: [Q, P] bool, the patches that may be attended to; None for all.
         read: [Q, m] int64, the positions in the texts whose states are wanted; None for all.
     """
 
-    bank: ImageBank
+    texts: TextBank
+    images: ImageBank
     text: Tensor
-    text_mask: Tensor
     image: Tensor
     slot: Tensor | None = None
     visible: Tensor | None = None
@@ -56,7 +75,7 @@ class FusionQuery:
     @property
     def visible_keys(self) -> Tensor | None:
         """[Q, S + P] bool keys that each query sees, or None where it sees all."""
-        slots, patches = self.bank.slots.shape[1], self.bank.patches.shape[1]
+        slots, patches = self.images.slots.shape[1], self.images.patches.shape[1]
         if slots == 1 and self.visible is None:
             return None
         queries = len(self.image)
@@ -73,34 +92,16 @@ class FusionQuery:
         return states[torch.arange(len(states), device=states.device)[:, None], self.read]
 
 
-def by_bank(queries: Sequence[FusionQuery]) -> list[list[int]]:
-    """The places of the queries of each bank, in the order in which the banks first occur."""
+def by_identity(banks: Iterable[object]) -> dict[int, list[int]]:
+    """The places of each object, by its `id`, in the order in which the objects first occur."""
     found: dict[int, list[int]] = {}
-    for place, query in enumerate(queries):
-        found.setdefault(id(query.bank), []).append(place)
-    return list(found.values())
+    for place, bank in enumerate(banks):
+        found.setdefault(id(bank), []).append(place)
+    return found
 
 
-def join(queries: Sequence[FusionQuery]) -> FusionQuery:
-    """Queries on one bank, of texts padded alike, as one that reads all.
-
-    All or none of them have slots, and likewise visible patches.
-    """
-
-    def cat(parts: list[Tensor | None]) -> Tensor | None:
-        present = [part for part in parts if part is not None]
-        return torch.cat(present) if present else None
-
-    return FusionQuery(
-        bank=queries[0].bank,
-        text=torch.cat([q.text for q in queries]),
-        text_mask=torch.cat([q.text_mask for q in queries]),
-        image=torch.cat([q.image for q in queries]),
-        slot=cat([q.slot for q in queries]),
-        visible=cat([q.visible for q in queries]),
-    )
-
-
-def memory_of(query: FusionQuery) -> Memory:
-    """What the texts of a query attend to."""
-    return Memory(query.bank.keys, query.image, query.visible_keys)
+def memory_of(queries: Sequence[FusionQuery]) -> Memory:
+    """What the texts of queries on one image bank attend to, all or none of which are on regions."""
+    keys = [keys for query in queries if (keys := query.visible_keys) is not None]
+    index = torch.cat([query.image for query in queries])
+    return Memory(queries[0].images.keys, index, torch.cat(keys) if keys else None)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import Encoder, GradientPolicy, Objective
-from xfm.modeling.queries import FusionQuery
+from xfm.modeling.queries import FusionQuery, TextBank
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import Named
@@ -42,23 +42,22 @@ class Query:
 
 
 def _query(
-    rows: Rows, objective: Objective, text: Tensor, texts: Tensor, regions: Tensor, read: Tensor
+    rows: Rows, objective: Objective, bank: TextBank, texts: Tensor, regions: Tensor, read: Tensor
 ) -> Query:
     """The query of texts[q] with the region (in a pair batch, the picture) of row regions[q]."""
     slot = None if rows.slot is None else rows.slot.index_select(0, regions)
     visible = None if rows.visible is None else rows.visible.index_select(0, regions)
-    image, mask = rows.image.index_select(0, regions), rows.tokens.mask.index_select(0, texts)
-    text = text.index_select(0, texts)
-    return Query(objective, FusionQuery(rows.bank, text, mask, image, slot, visible, read))
+    image = rows.image.index_select(0, regions)
+    return Query(objective, FusionQuery(bank, rows.bank, texts, image, slot, visible, read))
 
 
-def _whole_query(rows: Rows, objective: Objective, text: Tensor, texts: Tensor) -> Query:
+def _whole_query(rows: Rows, objective: Objective, texts: Tensor) -> Query:
     """The query of texts[q] with the whole picture of its own row."""
     image = rows.image.index_select(0, texts)
     slot = None if rows.slot is None else torch.zeros_like(image)
     visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, texts))
-    mask, text = rows.tokens.mask.index_select(0, texts), text.index_select(0, texts)
-    return Query(objective, FusionQuery(rows.bank, text, mask, image, slot, visible, _first_token(texts)))
+    query = FusionQuery(rows.texts, rows.bank, texts, image, slot, visible, _first_token(texts))
+    return Query(objective, query)
 
 
 def _first_token(texts: Tensor) -> Tensor:
@@ -72,29 +71,33 @@ def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) 
     Returns:
         [Q, m, Dt] for each query, in their order.
     """
-    detached = {id(query.fusion.bank): query.fusion.bank.detach() for query in queries}
-    asked = [
-        query.fusion
-        if policy.allows(query.objective, Encoder.VISION)
-        else replace(query.fusion, bank=detached[id(query.fusion.bank)])
-        for query in queries
-    ]
-    answers = model.fusion(asked)
+    texts = {id(query.fusion.texts): query.fusion.texts.detach() for query in queries}
+    images = {id(query.fusion.images): query.fusion.images.detach() for query in queries}
+
+    def gated(query: Query) -> FusionQuery:
+        asked, reached = query.fusion, policy.reaches[query.objective]
+        return replace(
+            asked,
+            texts=asked.texts if Encoder.LANGUAGE in reached else texts[id(asked.texts)],
+            images=asked.images if Encoder.VISION in reached else images[id(asked.images)],
+        )
+
+    answers = model.fusion([gated(query) for query in queries])
     return [policy.gate(q.objective, Encoder.FUSION, a) for q, a in zip(queries, answers, strict=True)]
 
 
-def matching_queries(rows: Rows, text: Tensor, negatives: Negatives) -> list[Query]:
+def matching_queries(rows: Rows, negatives: Negatives) -> list[Query]:
     """ITM's R matched pairs, R (negative picture, text) and R (picture, negative text), in this order."""
-    own = torch.arange(len(text), device=text.device)
+    own = torch.arange(len(rows.image), device=rows.image.device)
     return [
-        _query(rows, Objective.ITM, text, texts, regions, _first_token(texts))
+        _query(rows, Objective.ITM, rows.texts, texts, regions, _first_token(texts))
         for texts, regions in ((own, own), (own, negatives.image), (negatives.text, own))
     ]
 
 
-def ask_matching(model: Backbone, rows: Rows, negatives: Negatives, policy: GradientPolicy) -> Asked:
+def ask_matching(model: Backbone, rows: Rows, negatives: Negatives) -> Asked:
     """ITM: three queries per row."""
-    queries = matching_queries(rows, policy.gate(Objective.ITM, Encoder.LANGUAGE, rows.text), negatives)
+    queries = matching_queries(rows, negatives)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
         logits = model.match_logits(torch.cat(list(answers)))
@@ -104,25 +107,24 @@ def ask_matching(model: Backbone, rows: Rows, negatives: Negatives, policy: Grad
     return Asked(queries, reduce)
 
 
-def ask_filling(model: Backbone, rows: Rows, masked_text: Tensor, policy: GradientPolicy) -> Asked:
+def ask_filling(model: Backbone, rows: Rows, masked_text: Tensor) -> Asked:
     """IMLM: the masked texts, of states [R, T, Dt], with their unmasked pictures or regions."""
-    positions = rows.masked.positions
-    text = policy.gate(Objective.IMLM, Encoder.LANGUAGE, masked_text)
-    own = torch.arange(len(text), device=text.device)
+    positions, bank = rows.masked.positions, TextBank(masked_text, rows.texts.mask)
+    own = torch.arange(len(positions), device=positions.device)
     # The answers are those at the masked positions, one after the other.
-    slots = torch.arange(positions.shape[1], device=text.device).expand_as(positions)
+    slots = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
     masked = replace(rows.masked, positions=slots)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
         loss, right = masked_token_loss(answers[0], masked, model.fusion_logits)
         return Named({"imlm": loss}, {"imlm_accuracy": right})
 
-    return Asked([_query(rows, Objective.IMLM, text, own, own, positions)], reduce)
+    return Asked([_query(rows, Objective.IMLM, bank, own, own, positions)], reduce)
 
 
-def ask_boxes(model: Backbone, rows: Rows, boxed: Tensor, target: Tensor, policy: GradientPolicy) -> Asked:
+def ask_boxes(model: Backbone, rows: Rows, boxed: Tensor, target: Tensor) -> Asked:
     """BBP: the phrases of the rows `boxed` [N] with their whole pictures; `target` [N, 4] (cx, cy, w, h)."""
-    query = _whole_query(rows, Objective.BBP, policy.gate(Objective.BBP, Encoder.LANGUAGE, rows.text), boxed)
+    query = _whole_query(rows, Objective.BBP, boxed)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
         l1, giou, iou = box_losses(model.boxes(answers[0]), target)

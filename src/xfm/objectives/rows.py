@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, PairBatch, RegionBatch, Tokens
-from xfm.modeling.queries import ImageBank
+from xfm.modeling.queries import ImageBank, TextBank
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Rows:
         slot: [R] int64, the slot of that picture that stands for the row; None for the whole picture's.
         visible: [R, P] bool, or None where rows see all patches.
         tokens, masked: texts.
-        text: [R, T, Dt] states of the unmasked texts.
+        texts: states of the unmasked texts.
         image_identity, text_identity: [R] int64, see `same_identity`.
     """
 
@@ -29,7 +29,7 @@ class Rows:
     visible: Tensor | None
     tokens: Tokens
     masked: MaskedTokens
-    text: Tensor
+    texts: TextBank
     image_identity: Tensor
     text_identity: Tensor
 
@@ -48,7 +48,7 @@ def pair_rows(batch: PairBatch, image: Tensor, text: Tensor) -> Rows:
         visible=None,
         tokens=batch.tokens,
         masked=batch.masked,
-        text=text,
+        texts=TextBank(text, batch.tokens.mask),
         image_identity=batch.image_identity,
         text_identity=batch.text_identity,
     )
@@ -72,7 +72,7 @@ def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> Rows:
         visible=batch.visible,
         tokens=batch.tokens,
         masked=batch.masked,
-        text=text,
+        texts=TextBank(text, batch.tokens.mask),
         image_identity=batch.image_identity,
         text_identity=batch.text_identity,
     )

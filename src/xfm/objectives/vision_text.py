@@ -55,10 +55,10 @@ def contrast(
         texts whose picture is ranked first.
     """
     image_features = model.project_image(policy.gate(Objective.ITC, Encoder.VISION, rows.slot0))
-    text_features = model.project_text(policy.gate(Objective.ITC, Encoder.LANGUAGE, rows.text)[:, 0])
+    text_features = model.project_text(policy.gate(Objective.ITC, Encoder.LANGUAGE, rows.texts.states)[:, 0])
     same = same_identity(gather(rows.image_identity), gather(rows.text_identity))
     with torch.autocast(
-        rows.text.device.type, enabled=False
+        rows.image.device.type, enabled=False
     ):  # cosines over a small temperature want float32
         similarity = gather(image_features) @ gather(text_features).t() / model.temperature
         loss = contrastive_loss(similarity, same)
@@ -81,7 +81,7 @@ def vision_text_losses(
     for source in sources:
         itc, similarity, right = contrast(model, source.rows, policy, gather)
         found.append(Named.merge([Named({"itc": itc}, {"itc_accuracy": right})], f"{source.name}/"))
-        asks = questions(model, source, similarity, policy, weights, generator)
+        asks = questions(model, source, similarity, weights, generator)
         asked += [(f"{source.name}/", one) for one in asks]
     answers = answer(model, [one for _, one in asked], policy)
     found += [Named.merge([named], prefix) for (prefix, _), named in zip(asked, answers, strict=True)]
@@ -92,7 +92,6 @@ def questions(
     model: Backbone,
     source: Source,
     similarity: Tensor,
-    policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
 ) -> Iterator[Asked]:
@@ -101,8 +100,8 @@ def questions(
     if weights.itm:
         same = same_identity(rows.image_identity, rows.text_identity)
         negatives = draw_negatives(similarity, same, generator, weights.negative_floor)
-        yield ask_matching(model, rows, negatives, policy)
+        yield ask_matching(model, rows, negatives)
     if source.masked_text is not None:
-        yield ask_filling(model, rows, source.masked_text, policy)
+        yield ask_filling(model, rows, source.masked_text)
     if source.boxes is not None and (weights.box_l1 or weights.box_giou):
-        yield ask_boxes(model, rows, *source.boxes, policy)
+        yield ask_boxes(model, rows, *source.boxes)
