@@ -1,6 +1,6 @@
 """Samples a second of pre-training where fusion takes part, beside those of another checkout's source.
 
-    python benchmarks/pretraining_step.py nano --root worlds/emoji [--against ../before/src] [--json speed.json]
+    python benchmarks/pretraining_step.py nano --root worlds/emoji [--against ../before/src] [--json x.json]
 
 Loop, loader and optimiser are the real ones. Every phase of the recipe in which fusion takes part runs in a
 process of its own, one for each source; all wait but one, and they take turns, so that what else the machine
@@ -135,7 +135,8 @@ class Trainer:
 
     def turn(self, steps: int) -> Times:
         """The next turn."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

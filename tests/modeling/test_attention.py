@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.modeling.build import gradients, random_tokens, tiny_model
-from xfm.modeling import fusion, grouping
+from xfm.modeling import fusion
 from xfm.modeling.attention import attend, attend_plain, padding_bias
-from xfm.modeling.grouping import Copied, lay_side_by_side
+from xfm.modeling.grids import Ragged, Whole
+from xfm.modeling.grouping import Memories, Memory, copied, remember, side_by_side
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -30,16 +31,26 @@ def test_hidden_keys_do_not_matter() -> None:
     )
 
 
+def all_side_by_side(memory: Memory, tokens: int) -> Memories:
+    texts = torch.arange(len(memory.index))
+    return side_by_side([memory], texts.repeat_interleave(tokens), len(texts) * tokens)
+
+
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(1, 3))
 def test_side_by_side_is_a_layout(memory: list[int], tokens: int) -> None:
-    groups = lay_side_by_side(torch.tensor(memory), 5, tokens)
-    states = torch.randn(len(memory), tokens, 3)
-    gathered = groups.gather(states)
-    assert torch.equal(groups.scatter(gathered), states)
-    rows = gathered.view(5, groups.size, tokens, 3)
-    for query, where in enumerate(memory):  # every query stands in its own memory's row
-        assert any(torch.equal(place, states[query]) for place in rows[where])
+    states, own = torch.randn(len(memory) * tokens, 3), torch.arange(5.0).view(5, 1, 1).expand(5, 2, 1)
+    text = torch.arange(len(memory)).repeat_interleave(tokens)
+    groups = side_by_side([Memory(own, torch.tensor(memory))], text, len(states))
+    parts = groups.grid.spread(states)
+    assert torch.equal(groups.grid.collect(parts), states)
+    seen = [  # every token stands in a row of its own memory
+        shared[row, 0].item()
+        for token in states
+        for part, shared in zip(parts, groups.share([own]), strict=True)
+        for row in (part == token).all(-1).any(1).nonzero().flatten()
+    ]
+    assert seen == [where for where in memory for _ in range(tokens)]
 
 
 def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,8 +61,9 @@ def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> N
     index = torch.tensor([2, 0, 0, 1, 2, 2, 0, 2, 2])
     visible = torch.rand(9, 16) < 0.5
     results, learnt = [], []
-    for layout in (lambda memory, *_: Copied(memory), grouping.lay_side_by_side):
-        monkeypatch.setattr(fusion, "group_queries", layout)
+    model.eval()
+    for layout in (copied, all_side_by_side):
+        monkeypatch.setattr(fusion, "remember", layout)
         model.zero_grad()
         fused = model.fuse(text, tokens.mask, image, index, visible)
         fused.square().sum().backward(retain_graph=True)
@@ -61,6 +73,7 @@ def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> N
     torch.testing.assert_close(*learnt, rtol=1e-9, atol=1e-9)
 
 
-def test_unbalanced_queries_are_copied() -> None:
-    assert isinstance(grouping.group_queries(torch.zeros(2, dtype=torch.int64), 100, 4), Copied)
-    assert isinstance(grouping.group_queries(torch.arange(16) % 4, 4, 4), grouping.SideBySide)
+def test_memories_of_few_texts_are_copied() -> None:
+    states, index = torch.randn(4, 2, 3), torch.arange(16) % 4
+    assert isinstance(remember(Memory(states, index[:8]), 3).grid, Whole)
+    assert isinstance(remember(Memory(states, index), 3).grid, Ragged)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.model import AnyLanguageConfig, FusionConfig
-from xfm.modeling.attention import attend, join_heads, split_heads
+from xfm.modeling.attention import attend, join_heads, split_all, split_heads
 from xfm.modeling.grouping import Memories, remember, side_by_side
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
 from xfm.modeling.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
@@ -33,7 +33,7 @@ class CrossAttention(nn.Module):
         dropout = self.dropout_rate if self.training else 0.0
         queries, attended = memories.grid.spread(self.query(states)), []
         for query, pair, bias in zip(queries, shared, memories.biases, strict=True):
-            key, value = (split_heads(t, self.heads) for t in pair.chunk(2, dim=-1))
+            key, value = split_all(pair, self.heads, 2)
             attended.append(join_heads(attend(split_heads(query, self.heads), key, value, bias, dropout)))
         collected = memories.grid.collect(attended).view_as(states)
         return self.norm(states + self.dropout(self.out(collected)))

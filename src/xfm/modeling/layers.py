@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.model import AnyLanguageConfig
-from xfm.modeling.attention import attend, join_heads, split_heads
+from xfm.modeling.attention import attend, join_heads, split_all, split_heads
 from xfm.modeling.packing import Texts
 from xfm.modeling.precision import working_dtype
 
@@ -54,18 +54,18 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor, texts: Texts) -> Tensor:
-        """[R, T, D], or the N tokens [N, D] of a packed layout -> the same shape, or [n, D] of what is read."""
-        qkv, read = self.qkv(states), texts.read
-        queries, keys, values = zip(*(t.chunk(3, dim=-1) for t in texts.grid.spread(qkv)), strict=True)
+        """[R, T, D], or N packed tokens [N, D] -> the same shape, or [n, D] of those that are read."""
+        qkv, read, grid = self.qkv(states), texts.read, texts.grid
+        queries, keys, values = zip(*(split_all(t, self.heads, 3) for t in grid.spread(qkv)), strict=True)
         if read is not None:
-            states, own = read.pick(states), read.pick(qkv.narrow(-1, 0, states.shape[-1]))
-            queries = read.grid.spread(own)
+            own = read.pick(qkv.narrow(-1, 0, states.shape[-1]))
+            queries = [split_heads(t, self.heads) for t in read.grid.spread(own)]
+            states, grid = read.pick(states), read.grid
         dropout = self.dropout_rate if self.training else 0.0
         attended = [
-            join_heads(attend(*(split_heads(t, self.heads) for t in (q, k, v)), bias, dropout))
-            for q, k, v, bias in zip(queries, keys, values, texts.biases, strict=True)
+            join_heads(attend(query, key, value, bias, dropout))
+            for query, key, value, bias in zip(queries, keys, values, texts.biases, strict=True)
         ]
-        grid = texts.grid if read is None else read.grid
         return self.norm(states + self.dropout(self.out(grid.collect(attended).view_as(states))))
 
 
