@@ -44,13 +44,13 @@ def test_side_by_side_is_a_layout(memory: list[int], tokens: int) -> None:
     groups = side_by_side([Memory(own, torch.tensor(memory))], text, len(states))
     parts = groups.grid.spread(states)
     assert torch.equal(groups.grid.collect(parts), states)
-    seen = [  # every token stands in a row of its own memory
-        shared[row, 0].item()
-        for token in states
-        for part, shared in zip(parts, groups.share([own]), strict=True)
-        for row in (part == token).all(-1).any(1).nonzero().flatten()
+    assert isinstance(groups.grid, Ragged)
+    shared = groups.share([own])
+    rows = [
+        part[:, :1, 0].expand(shape).flatten() for part, shape in zip(shared, groups.grid.shapes, strict=True)
     ]
-    assert seen == [where for where in memory for _ in range(tokens)]
+    seen = torch.cat(rows)[groups.grid.place]  # every token stands in a row of its own memory
+    assert seen.tolist() == [where for where in memory for _ in range(tokens)]
 
 
 def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> None:

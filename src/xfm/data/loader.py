@@ -14,6 +14,7 @@ from xfm.config.data import DataConfig, StreamConfig
 from xfm.config.ranges import MAX_BATCH
 from xfm.data.builder import BatchBuilder, Share
 from xfm.data.mixture import Mixture
+from xfm.data.picture_cache import PictureCache
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix
 from xfm.data.schema import BadRecord, Batch, ImageBatch, PairBatch, RegionBatch
@@ -43,6 +44,7 @@ class PretrainingData:
         seed: seed of everything random.
         rank, world: this process and the number of processes.
         normalisation: of the pixels; CLIP's when None.
+        cache: decoded pictures, which several may share; None keeps none.
 
     Raises:
         UserError: when a corpus, a shard or the tokenizer is missing or broken, or a setting cannot be met.
@@ -57,11 +59,12 @@ class PretrainingData:
         rank: int = 0,
         world: int = 1,
         normalisation: Normalisation | None = None,
+        cache: PictureCache | None = None,
     ) -> None:
         self.config = config
         self._normalisation = normalisation or Normalisation()
         self.tokenizer = Tokenizer.load(config.tokenizer)
-        streams = _open_streams(config, seed)
+        streams = _open_streams(config, seed, cache)
         _check_masks(config, streams, image_size // patch_size)
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
@@ -127,9 +130,12 @@ class PretrainingData:
                 )
 
 
-def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
+def _open_streams(config: DataConfig, seed: int, cache: PictureCache | None) -> list[CorpusStream]:
     streams = [
-        _open_stream(SampleKind(name), setting, seed, config.max_bad + 1, not config.caption_rows)
+        replace(
+            _open_stream(SampleKind(name), setting, seed, config.max_bad + 1, not config.caption_rows),
+            cache=cache,
+        )
         for name, setting in config.streams.items()
         if setting.batch_size
     ]

@@ -1,7 +1,7 @@
 """A stream of samples: its corpora in a deterministic order, with bad records replaced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from xfm.config.data import Augmentation
 from xfm.data import whereabouts
 from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
+from xfm.data.picture_cache import PictureCache
 from xfm.data.records import BadRecordError, Record, SampleKind, to_sample
 from xfm.data.rng import sample_generator
 from xfm.data.schema import BadRecord, RegionSample, TextSample
@@ -54,6 +55,7 @@ class CorpusStream:
         seed: seed of the samples' generators.
         attempts: bad records in a row after which no replacement is looked for.
         needs_regions: whether a picture without regions gives no row, and is a bad record.
+        cache: decoded pictures; None keeps none.
     """
 
     kind: SampleKind
@@ -64,6 +66,7 @@ class CorpusStream:
     seed: int
     attempts: int
     needs_regions: bool = False
+    cache: PictureCache | None = None
 
     def items(self, first: int, skipped: list[BadRecord], partial: list[BadRecord]) -> list[Item[Sample]]:
         """The `batch_size` samples from position `first` on.
@@ -82,12 +85,11 @@ class CorpusStream:
         return found
 
     def _item(self, position: int, skipped: list[BadRecord]) -> Item[Sample]:
-        record, sample = self._read(position, skipped)
-        picture = 0 if record.picture is None else identity(record.picture)
+        sample, picture = self._read(position, skipped)
         return Item(sample, sample_generator(self.seed, self.kind.number, position), picture)
 
-    def _read(self, position: int, skipped: list[BadRecord]) -> tuple[Record, Sample]:
-        """The record at `position`, or the next good one of its corpus in the order on disk."""
+    def _read(self, position: int, skipped: list[BadRecord]) -> tuple[Sample, int]:
+        """The sample at `position`, or the next good one of its corpus in the order on disk; its picture."""
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
         for attempt in range(min(self.attempts, len(source))):
@@ -96,12 +98,23 @@ class CorpusStream:
             try:
                 record = source.record(number)
                 whereabouts.at(record.origin)
-                sample = to_sample(record, source.kind, source.limits)
+                sample, picture = self._decoded(source, record)
                 if self.needs_regions and isinstance(sample, RegionSample) and not sample.regions:
                     raise BadRecordError(
                         record.origin, 'the field "regions" is empty, and data.caption_rows is false'
                     )
-                return record, sample
+                return sample, picture
             except BadRecordError as error:
                 skipped.append(BadRecord(error.origin, error.reason))
         raise UnusableError(skipped)
+
+    def _decoded(self, source: RecordSource, record: Record) -> tuple[Sample, int]:
+        """The record's sample and the identity of its picture, 0 without one; raises BadRecordError."""
+        picture = 0 if record.picture is None else identity(record.picture)
+        if self.cache is None or record.picture is None:
+            return to_sample(record, source.kind, source.limits), picture
+        known = self.cache.find(picture)
+        sample = to_sample(replace(record, decoded=known), source.kind, source.limits)
+        if known is None and not isinstance(sample, TextSample) and sample.flaw is None:
+            self.cache.keep(picture, sample.pixels)
+        return sample, picture
