@@ -160,6 +160,7 @@ def measure(phases: int, options: argparse.Namespace) -> dict[str, list[list[Tim
         for number in range(options.turns):
             for key in sorted(trainers, reverse=number % 2 == 1):
                 turns[key].append(trainers[key].turn(options.steps))
+                print(*key, turns[key][-1], file=sys.stderr, flush=True)
     return {name: [turns[name, phase] for phase in range(phases)] for name in sources}
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.data.conftest import unaugmented
 from xfm.data import picture_cache, records
 from xfm.data.loader import PretrainingData
 from xfm.data.picture_cache import PictureCache
@@ -25,11 +24,11 @@ def pixels_of(batch: Batch) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_same_and_nothing_is_decoded_twice(corpus, workers, monkeypatch) -> None:
-    config = replace(unaugmented(corpus.config()), workers=workers)
+    config = replace(corpus.config(), workers=workers)
     cache = PictureCache(8 << 20)
 
     def batches(kept: PictureCache | None) -> list[Batch]:
-        return list(PretrainingData(config, 32, 8, seed=3, cache=kept).batches(0, 40))
+        return list(PretrainingData(config, 96, 12, seed=3, cache=kept).batches(0, 12))
 
     plain, first = batches(None), batches(cache)
     count = len(cache)
