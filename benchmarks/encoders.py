@@ -24,7 +24,7 @@ from transformers import RobertaConfig, RobertaModel
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
 from xfm.config.training import Precision
 from xfm.modeling import fusion
-from xfm.modeling.grouping import Copied, Groups, lay_side_by_side
+from xfm.modeling.grouping import Memories, Memory, copied, remember
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
 from xfm.training.memory import prepare_process
@@ -154,20 +154,19 @@ def layouts(model: XFM, rounds: int) -> Line:
     index = (torch.arange(240) // 5).repeat(5)
     text, mask = torch.randn(1200, 16, width), torch.ones(1200, 16, dtype=torch.bool)
 
-    def with_layout(layout: Callable[[Tensor, int, int], Groups]) -> Callable[[], None]:
+    def with_layout(layout: Callable[[Memory, int], Memories]) -> Callable[[], None]:
         def forward() -> Tensor:
-            fusion.group_queries = layout
-            return model.fuse(text, mask, image, index)
+            fusion.remember, packs = layout, fusion.leaves_padding_out
+            fusion.leaves_padding_out = lambda mask, training: False
+            try:
+                return model.fuse(text, mask, image, index)
+            finally:
+                fusion.remember, fusion.leaves_padding_out = remember, packs
 
         return training(forward, model)
 
-    chosen = fusion.group_queries
-    try:
-        side_by_side = with_layout(lay_side_by_side)
-        copied = with_layout(lambda memory, memories, tokens: Copied(memory))
-        return compare("fusion, forward and backward", "keys copied per query", side_by_side, copied, rounds)
-    finally:
-        fusion.group_queries = chosen
+    ours, theirs = with_layout(remember), with_layout(copied)
+    return compare("fusion, forward and backward", "keys copied per query", ours, theirs, rounds)
 
 
 def main() -> None:

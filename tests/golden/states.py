@@ -17,8 +17,8 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.metrics.recalls import own_captions
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.features import Encoder, encode_images, encode_tokens
-from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.gradients import PRETRAINING
+from xfm.modeling.queries import FusionQuery, TextBank
 from xfm.modeling.task_models import Answerer, Grounder, Retriever
 from xfm.modeling.xfm import XFM
 from xfm.objectives import fused
@@ -60,14 +60,14 @@ def pretraining(recorded: Recorded, model: XFM) -> Arrays:
     pair, region = recorded.pair_batch().pair, recorded.region_batch().region
     assert pair is not None
     assert region is not None
-    yield from vision_text(recorded, model, pair_rows(pair, model.encode_image(pair.pixels)), "")
+    text = model.encode_text(pair.tokens.ids, pair.tokens.mask)
+    yield from vision_text(recorded, model, pair_rows(pair, model.encode_image(pair.pixels), text), "")
     image = model.encode_image(region.pixels)
-    rows = region_rows(region, image)
+    rows = region_rows(region, image, model.encode_text(region.tokens.ids, region.tokens.mask))
     yield "region_vision_full", image
     yield "region_vision_out", torch.cat([rows.slot0[:, None], rows.bank.patches[rows.image]], dim=1)
     yield from vision_text(recorded, model, rows, "region_")
-    text = model.encode_text(rows.tokens.ids, rows.tokens.mask)
-    hidden = model.fusion(FusionQuery(text, rows.tokens.mask, rows.image), rows.bank)
+    (hidden,) = model.fusion([FusionQuery(rows.texts, rows.bank, own_texts(rows), rows.image)])
     boxes = model.boxes(hidden)
     yield "region_bbox_fusion_hidden", hidden
     yield "region_bbox_coord", boxes
@@ -111,9 +111,14 @@ def texts(recorded: Recorded, model: XFM) -> Arrays:
     yield "textonly_mlm_logits", picked_logits(states, batch.masked, model.language_logits)
 
 
+def own_texts(rows: TextRows) -> Tensor:
+    """[R]: each row's own text."""
+    return torch.arange(len(rows.image))
+
+
 def vision_text(recorded: Recorded, model: XFM, rows: TextRows, prefix: str) -> Arrays:
     """What pairs (no prefix) and regions have in common."""
-    text = model.encode_text(rows.tokens.ids, rows.tokens.mask)
+    text = rows.texts.states
     image_features, text_features = model.project_image(rows.slot0), model.project_text(text[:, 0])
     yield f"{prefix}text_out", text
     yield f"{prefix}image_feat", image_features
@@ -122,14 +127,18 @@ def vision_text(recorded: Recorded, model: XFM, rows: TextRows, prefix: str) -> 
     same = same_identity(rows.image_identity, rows.text_identity)
     yield f"{prefix}weights_i2t", sampling_weights(similarity, same)
     yield f"{prefix}weights_t2i", sampling_weights(similarity.t(), same)
-    queries = fused.matching_queries(rows, text, recorded.negatives(prefix))
-    matched, *unmatched = fused.fuse_all(model, rows, queries, PRETRAINING)
+    queries = [
+        replace(query, fusion=replace(query.fusion, read=None))  # the recorded states are of all tokens
+        for query in fused.matching_queries(rows, recorded.negatives(prefix))
+    ]
+    matched, *unmatched = fused.fuse_all(model, queries, PRETRAINING)
     yield f"{prefix}itm_fusion_pos", matched
     yield f"{prefix}itm_fusion_neg", torch.cat(unmatched)
     yield f"{prefix}itm_logits", model.match_logits(torch.cat([matched, *unmatched]))
     masked = model.encode_text(rows.masked.ids, rows.tokens.mask)
-    query = FusionQuery(masked, rows.tokens.mask, rows.image, rows.slot, rows.visible)
-    filled = model.fusion(query, rows.bank)
+    texts = TextBank(masked, rows.tokens.mask)
+    query = FusionQuery(texts, rows.bank, own_texts(rows), rows.image, rows.slot, rows.visible)
+    (filled,) = model.fusion([query])
     yield f"{prefix}mlm_fusion_hidden", filled
     yield f"{prefix}mlm_logits_fusion", picked_logits(filled, rows.masked, model.fusion_logits)
 

@@ -180,20 +180,29 @@ def test_temperature_is_clamped() -> None:
 
 
 def test_each_pass_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vision runs unmasked for pairs and regions together, once for targets without gradient, once masked."""
-    model, calls, fused = tiny_model(), [], []
-    forward, fuse = model.vision.forward, model.fusion.forward
+    """Vision runs unmasked for pairs and regions together, once for targets without gradient, once masked.
+
+    Language runs once with gradient and once without, fusion once.
+    """
+    model, calls, read, fused = tiny_model(), [], [], []
+    forward, encode, fuse = model.vision.forward, model.language._packed, model.fusion._packed
 
     def see(pixels, mask=None):
         calls.append((len(pixels), mask is not None))
         return forward(pixels, mask)
 
-    def join(query, bank):
-        fused.append(len(query.text))
-        return fuse(query, bank)
+    def look_up(ids, masks):
+        read.append(([len(batch) for batch in ids], torch.is_grad_enabled()))
+        return encode(ids, masks)
+
+    def join(queries):
+        fused.append([len(query.text) for query in queries])
+        return fuse(queries)
 
     monkeypatch.setattr(model.vision, "forward", see)
-    monkeypatch.setattr(model.fusion, "forward", join)
+    monkeypatch.setattr(model.language, "_packed", look_up)
+    monkeypatch.setattr(model.fusion, "_packed", join)
     losses_of(model, random_batch(pairs=4, pictures=3, rows=6))
     assert sorted(calls) == [(2, False), (6, True), (7, False)]
-    assert fused == [4 * 4, 4 * 6 + 5]
+    assert read == [([4, 6, 3], True), ([4, 6], False)]
+    assert fused == [[4] * 4 + [6] * 4 + [5]]

@@ -116,6 +116,8 @@ class DataConfig:
         workers: loader processes; 0 loads in the training process.
         timeout: seconds to wait for a batch of the loader processes, after which the run stops and names the
             records that they hang at; 0 waits without limit.
+        cache_mb: most megabytes of memory in which decoded pictures are kept from epoch to epoch, in all
+            processes of a machine together; never more than half of what is free; 0 keeps none.
     """
 
     text: StreamConfig = field(default_factory=StreamConfig)
@@ -132,6 +134,7 @@ class DataConfig:
     max_bad: int = 100
     workers: int = 2
     timeout: float = 1800.0
+    cache_mb: int = 1024
 
     @property
     def streams(self) -> dict[str, StreamConfig]:
@@ -142,6 +145,7 @@ class DataConfig:
         check_ranges(self, ("max_words", "max_regions"), 1, place="data.")
         check_ranges(self, ("max_bad", "timeout"), 0, place="data.")
         check_range("data.workers", self.workers, 0, 1024)
+        check_range("data.cache_mb", self.cache_mb, 0)
         check_range("data.patch_mask.patches", self.patch_mask.patches, 0)
         check_range("data.patch_mask.min_block", self.patch_mask.min_block, 1)
         for name, mask in (("data.caption_mask", self.caption_mask), ("data.text_mask", self.text_mask)):

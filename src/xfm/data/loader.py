@@ -13,6 +13,7 @@ from xfm.config.data import DataConfig, StreamConfig
 from xfm.config.ranges import MAX_BATCH
 from xfm.data.builder import BatchBuilder, Share
 from xfm.data.mixture import Mixture
+from xfm.data.picture_cache import PictureCache
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix
 from xfm.data.schema import BadRecord, Batch
@@ -42,6 +43,7 @@ class PretrainingData:
         seed: seed of everything random.
         rank, world: this process and the number of processes.
         normalisation: of the pixels; CLIP's when None.
+        cache: decoded pictures, which several may share; None keeps none.
 
     Raises:
         UserError: when a corpus, a shard or the tokenizer is missing or broken, or a setting cannot be met.
@@ -56,11 +58,12 @@ class PretrainingData:
         rank: int = 0,
         world: int = 1,
         normalisation: Normalisation | None = None,
+        cache: PictureCache | None = None,
     ) -> None:
         self.config = config
         self._normalisation = normalisation or Normalisation()
         self.tokenizer = Tokenizer.load(config.tokenizer)
-        streams = _open_streams(config, seed)
+        streams = _open_streams(config, seed, cache)
         _check_masks(config, streams, image_size // patch_size)
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
@@ -143,9 +146,9 @@ def _unusable(met: Met) -> UserError:
     )
 
 
-def _open_streams(config: DataConfig, seed: int) -> list[CorpusStream]:
+def _open_streams(config: DataConfig, seed: int, cache: PictureCache | None) -> list[CorpusStream]:
     streams = [
-        _open_stream(SampleKind(name), setting, seed, config)
+        replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)
         for name, setting in config.streams.items()
         if setting.batch_size
     ]

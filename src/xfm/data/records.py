@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeGuard
 
+from torch import Tensor
+
 from xfm.data.pictures import Decoded, PictureError, byte_limit, decode, pixel_limit
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
 from xfm.data.tokenizer import normalise_caption
@@ -67,11 +69,13 @@ class Record:
         origin: shard and key, or file and row.
         picture: the encoded picture, None in text.
         annotation: the decoded JSON object, {"caption": ..} or {"text": ..} of a .txt member, or {}.
+        decoded: the pixels [3, H, W] uint8 of a whole picture that was decoded before; None if it was not.
     """
 
     origin: Origin
     picture: bytes | None
     annotation: Mapping[str, Any]
+    decoded: Tensor | None = None
 
 
 def parse_annotation(data: bytes, origin: Origin) -> dict[str, Any]:
@@ -130,6 +134,8 @@ def _fields(record: Record) -> str:
 
 
 def _decoded(record: Record, limits: Limits) -> Decoded:
+    if record.decoded is not None:
+        return Decoded(record.decoded)
     if record.picture is None:
         raise BadRecordError(record.origin, "the picture is missing")
     try:

@@ -1,7 +1,7 @@
 """A stream of samples: its corpora in a deterministic order, with bad records replaced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from xfm.config.data import Augmentation
 from xfm.data import whereabouts
 from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
+from xfm.data.picture_cache import PictureCache
 from xfm.data.records import BadRecordError, Record, Sample, SampleKind, to_sample
 from xfm.data.rng import sample_generator
 from xfm.data.schema import BadRecord, TextSample
@@ -71,6 +72,7 @@ class CorpusStream:
         seed: seed of the samples' generators.
         attempts: bad records in a row after which no replacement is looked for.
         needs_regions: whether a picture without regions is no record of this stream: the next one is taken.
+        cache: decoded pictures; None keeps none.
     """
 
     kind: SampleKind
@@ -81,6 +83,7 @@ class CorpusStream:
     seed: int
     attempts: int
     needs_regions: bool = False
+    cache: PictureCache | None = None
 
     def items(self, first: int, met: Met) -> list[DrawnSample[Sample]]:
         """The `batch_size` samples from position `first` on; what else is met is noted in `met`.
@@ -97,12 +100,11 @@ class CorpusStream:
         return found
 
     def _item(self, position: int, met: Met) -> DrawnSample[Sample]:
-        record, sample = self._read(position, met)
-        picture = 0 if record.picture is None else identity(record.picture)
+        sample, picture = self._read(position, met)
         return DrawnSample(sample, sample_generator(self.seed, self.kind.number, position), picture)
 
-    def _read(self, position: int, met: Met) -> tuple[Record, Sample]:
-        """The record at `position`, or the next good one of its corpus in the order on disk."""
+    def _read(self, position: int, met: Met) -> tuple[Sample, int]:
+        """The sample at `position`, or the next good one of its corpus in the order on disk; its picture."""
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
         attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
@@ -115,7 +117,18 @@ class CorpusStream:
                 if self.needs_regions and record.annotation.get("regions", []) == []:
                     met.regionless += 1
                     continue
-                return record, to_sample(record, source.kind, source.limits)
+                return self._decoded(source, record)
             except BadRecordError as error:
                 met.skipped.append(BadRecord(error.origin, error.reason))
         raise UnusableError(met)
+
+    def _decoded(self, source: RecordSource, record: Record) -> tuple[Sample, int]:
+        """The record's sample and the identity of its picture, 0 without one; raises BadRecordError."""
+        picture = 0 if record.picture is None else identity(record.picture)
+        if self.cache is None or record.picture is None:
+            return to_sample(record, source.kind, source.limits), picture
+        known = self.cache.find(picture)
+        sample = to_sample(replace(record, decoded=known), source.kind, source.limits)
+        if known is None and not isinstance(sample, TextSample) and sample.flaw is None:
+            self.cache.keep(picture, sample.pixels)
+        return sample, picture

@@ -19,9 +19,10 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.inference.drawing import draw_heat, sheet
 from xfm.inference.picture_inputs import PictureReader
-from xfm.modeling.attention import join_heads, padding_bias, split_heads
+from xfm.modeling.attention import join_heads, split_heads
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.fusion import CrossAttention, FusionLayer
+from xfm.modeling.packing import padded
 from xfm.modeling.xfm import XFM
 from xfm.tasks.pictures import model_pixels
 
@@ -133,11 +134,11 @@ def _fuse_watching(
 
     Written out, because the fused kernels keep no weights; a test compares the two.
     """
-    states, bias = text, padding_bias(mask)
+    states, texts = text, padded(mask)
     weights: Tensor | None = None
     layers = [layer for layer in model.fusion.layers if isinstance(layer, FusionLayer)]
     for place, layer in enumerate(layers):
-        states = layer.attention(states, bias)
+        states = layer.attention(states, texts)
         attended, found = _attend(layer.cross_attention, states, image, place == watched)
         weights = found if place == watched else weights
         states = layer.feed_forward(attended)

@@ -49,6 +49,16 @@ def split_heads(states: Tensor, heads: int) -> Tensor:
     return states.view(batch, length, heads, width // heads).transpose(1, 2)
 
 
+def split_all(states: Tensor, heads: int, count: int) -> tuple[Tensor, ...]:
+    """[B, L, count * H * d], such as queries, keys and values -> [B, H, L, d] each.
+
+    Matrix products on a CPU copy what does not lie in one piece: here all of it is copied at once.
+    """
+    batch, length, width = states.shape
+    parts = states.view(batch, length, count, heads, width // count // heads).permute(2, 0, 3, 1, 4)
+    return (parts if states.is_cuda else parts.contiguous()).unbind(0)
+
+
 def join_heads(states: Tensor) -> Tensor:
     """[B, H, L, d] -> [B, L, H * d]."""
     batch, heads, length, width = states.shape

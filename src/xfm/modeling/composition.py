@@ -1,5 +1,6 @@
 """The composition: three encoders, projections, temperature and heads."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -7,9 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xfm.config.model import ModelConfig
+from xfm.data.schema import Tokens
 from xfm.modeling.encoders import AnyLanguage, AnyVision, build_language, build_vision
-from xfm.modeling.fusion import FusionEncoder, FusionQuery, ImageBank
+from xfm.modeling.fusion import FusionEncoder
 from xfm.modeling.heads import MLPHead, TokenHead
+from xfm.modeling.queries import FusionQuery, ImageBank, TextBank
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 
@@ -61,6 +64,10 @@ class Composition:
         """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
         return self.language(ids, mask)
 
+    def encode_texts(self, batches: Sequence[Tokens]) -> list[Tensor]:
+        """Batches [R, T] of texts, together where that pays -> a [R, T, Dt] for each."""
+        return self.language.encode_all(batches)
+
     def fuse(
         self,
         text: Tensor,
@@ -83,8 +90,9 @@ class Composition:
         """
         if image_index is None:
             image_index = torch.arange(text.shape[0], device=text.device)
-        query = FusionQuery(text, text_mask, image_index, visible=visible)
-        return self.fusion(query, ImageBank(slots=image[:, :1], patches=image[:, 1:]))
+        texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
+        own = torch.arange(text.shape[0], device=text.device)
+        return self.fusion([FusionQuery(texts, images, own, image_index, visible=visible)])[0]
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from xfm.modeling.attention import MASKED, padding_bias
 from xfm.modeling.composition import Backbone
 from xfm.modeling.fusion import FusionLayer
-from xfm.modeling.grouping import group_queries
+from xfm.modeling.grouping import Memory, remember
 from xfm.modeling.layers import initialise_normal
+from xfm.modeling.packing import padded
 
 
 class Decoder(nn.Module):
@@ -60,10 +61,10 @@ class Decoder(nn.Module):
         if memory_index is None:
             memory_index = torch.arange(len(ids), device=ids.device)
         later = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
-        bias = padding_bias(mask).masked_fill(later, MASKED)  # [N, 1, L, L]
-        groups = group_queries(memory_index, len(memory), length)
-        memory_bias = groups.bias(memory_mask.index_select(0, memory_index))
+        texts = padded(mask, padding_bias(mask).masked_fill(later, MASKED))  # [N, 1, L, L]
+        visible = memory_mask.index_select(0, memory_index)
+        memories = remember(Memory(memory, memory_index, visible), length)
         states = self.embeddings(ids)
         for layer in self.layers:
-            states = layer(states, bias, memory, groups, memory_bias)
+            states = layer(states, texts, memories)
         return self.head(states, self.embeddings.words)

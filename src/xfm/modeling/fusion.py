@@ -1,68 +1,18 @@
 """Fusion encoder: text states attend to themselves and to pictures (paper section 3.1)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from xfm.config.model import AnyLanguageConfig, FusionConfig
-from xfm.modeling.attention import attend, join_heads, padding_bias, split_heads
-from xfm.modeling.grouping import Groups, group_queries
+from xfm.modeling.attention import attend, join_heads, split_all, split_heads
+from xfm.modeling.grouping import Memories, remember, side_by_side
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
-from xfm.modeling.packing import PADDED, Layout, lay_out
-
-
-@dataclass(frozen=True)
-class ImageBank:
-    """Picture states that fusion queries point into: each is encoded, and turned to keys and values, once.
-
-    Attributes:
-        slots: [I, S, Dv] slot-0 vectors of each picture: of the whole in column 0, of regions in the others.
-        patches: [I, P, Dv] patch vectors.
-    """
-
-    slots: Tensor
-    patches: Tensor
-
-    @property
-    def keys(self) -> Tensor:
-        """[I, S + P, Dv] everything that can be attended to."""
-        return torch.cat([self.slots, self.patches], dim=1)
-
-    def detach(self) -> "ImageBank":
-        """The same states without their gradient."""
-        return ImageBank(self.slots.detach(), self.patches.detach())
-
-
-@dataclass(frozen=True)
-class FusionQuery:
-    """Q texts, each fused with one picture of a bank or with a region of it.
-
-    Attributes:
-        text: [Q, T, Dt] states of the language encoder.
-        text_mask: [Q, T] bool.
-        image: [Q] int64, the picture.
-        slot: [Q] int64, which of the picture's slots stands in slot 0; None for the whole picture's.
-        visible: [Q, P] bool, the patches that may be attended to; None for all.
-    """
-
-    text: Tensor
-    text_mask: Tensor
-    image: Tensor
-    slot: Tensor | None = None
-    visible: Tensor | None = None
-
-    def visible_keys(self, bank: ImageBank) -> Tensor | None:
-        """[Q, S + P] bool keys that each query sees, or None where it sees all."""
-        slots, patches = bank.slots.shape[1], bank.patches.shape[1]
-        if slots == 1 and self.visible is None:
-            return None
-        queries = len(self.image)
-        keys = self.image.new_zeros(queries, slots + patches, dtype=torch.bool)
-        slot = torch.zeros_like(self.image) if self.slot is None else self.slot
-        keys[torch.arange(queries, device=slot.device), slot] = True
-        keys[:, slots:] = True if self.visible is None else self.visible
-        return keys
+from xfm.modeling.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
+from xfm.modeling.queries import FusionQuery, by_identity, memory_of
 
 
 class CrossAttention(nn.Module):
@@ -77,27 +27,16 @@ class CrossAttention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, states: Tensor, source: Tensor, groups: Groups, bias: Tensor | None, layout: Layout = PADDED
-    ) -> Tensor:
-        """Attend.
-
-        Args:
-            states: [Q, T, D], or as `layout` packs it.
-            source: [M, K, Ds], the memories that keys and values come from.
-            groups: which memory each query attends to.
-            bias: what `groups.bias` made of the visible keys.
-            layout: of the states.
-
-        Returns:
-            The states' shape.
-        """
-        key_value = groups.share(self.key_value(source))
-        key, value = (split_heads(t, self.heads) for t in key_value.chunk(2, dim=-1))
-        query = split_heads(groups.gather(layout.unpack(self.query(states))), self.heads)
-        attended = attend(query, key, value, bias, self.dropout_rate if self.training else 0.0)
-        attended = layout.pack(groups.scatter(join_heads(attended)))
-        return self.norm(states + self.dropout(self.out(attended)))
+    def forward(self, states: Tensor, memories: Memories) -> Tensor:
+        """[Q, T, D], or N tokens [N, D] -> the same shape."""
+        shared = memories.share([self.key_value(source) for source in memories.sources])
+        dropout = self.dropout_rate if self.training else 0.0
+        queries, attended = memories.grid.spread(self.query(states)), []
+        for query, pair, bias in zip(queries, shared, memories.biases, strict=True):
+            key, value = split_all(pair, self.heads, 2)
+            attended.append(join_heads(attend(split_heads(query, self.heads), key, value, bias, dropout)))
+        collected = memories.grid.collect(attended).view_as(states)
+        return self.norm(states + self.dropout(self.out(collected)))
 
 
 class FusionLayer(nn.Module):
@@ -109,18 +48,22 @@ class FusionLayer(nn.Module):
         self.cross_attention = CrossAttention(width, source_width, config.heads, config.dropout)
         self.feed_forward = FeedForward(width, config.mlp_width, config.dropout)
 
-    def forward(
-        self,
-        states: Tensor,
-        bias: Tensor,
-        source: Tensor,
-        groups: Groups,
-        cross_bias: Tensor | None,
-        layout: Layout = PADDED,
-    ) -> Tensor:
-        """[Q, T, D], or as `layout` packs it -> the same shape; the rest as `CrossAttention` takes it."""
-        states = self.attention(states, bias, layout)
-        return self.feed_forward(self.cross_attention(states, source, groups, cross_bias, layout))
+    def forward(self, states: Tensor, texts: Texts, memories: Memories) -> Tensor:
+        """Attend to texts and pictures.
+
+        Args:
+            states: [Q, T, D], or the N tokens [N, D] of a packed layout.
+            texts: how they attend to themselves, and which of them are read.
+            memories: how those that are read attend to pictures.
+
+        Returns:
+            The states' shape, or [n, D] of those that are read.
+        """
+        return self.look(self.attention(states, texts), memories)
+
+    def look(self, states: Tensor, memories: Memories) -> Tensor:
+        """The layer's part after the attention of texts to themselves."""
+        return self.feed_forward(self.cross_attention(states, memories))
 
 
 class FusionEncoder(nn.Module):
@@ -138,16 +81,68 @@ class FusionEncoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         initialise_normal(self, config.init_std)
 
-    def forward(self, query: FusionQuery, bank: ImageBank) -> Tensor:
+    def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
         """Fuse.
 
+        In training on a CPU all queries are answered in one pass, whose last layer computes nothing but what
+        is read; otherwise in one pass a bank.
+
         Returns:
-            [Q, T, Dt] hidden states; token 0 stands for the pair.
+            For each query [Q, T, Dt] hidden states, or [Q, m, Dt] of the positions that it reads. Token 0
+            stands for the pair.
         """
-        groups = group_queries(query.image, len(bank.patches), query.text.shape[1])
-        cross_bias = groups.bias(query.visible_keys(bank))
-        layout, bias, keys = lay_out(query.text_mask, self.training), padding_bias(query.text_mask), bank.keys
-        states = layout.pack(query.text)
+        if leaves_padding_out(queries[0].texts.mask, self.training):
+            places = [place for some in by_identity(q.images for q in queries).values() for place in some]
+            answers = self._packed([queries[place] for place in places])
+            return [answer for _, answer in sorted(zip(places, answers, strict=True), key=lambda x: x[0])]
+        found: dict[int, Tensor] = {}
+        for places in by_identity(query.images for query in queries).values():
+            asked = [queries[place] for place in places]
+            states = self._padded(asked).split([len(query.text) for query in asked])
+            found.update({p: q.answer(s) for p, q, s in zip(places, asked, states, strict=True)})
+        return [found[place] for place in range(len(queries))]
+
+    def _padded(self, queries: Sequence[FusionQuery]) -> Tensor:
+        """Queries on one image bank, of texts padded alike."""
+        states = torch.cat([query.texts.states.index_select(0, query.text) for query in queries])
+        mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in queries])
+        texts, memories = padded(mask), remember(memory_of(queries), states.shape[1])
         for layer in self.layers:
-            states = layer(states, bias, keys, groups, cross_bias, layout)
-        return layout.unpack(states)
+            states = layer(states, texts, memories)
+        return states
+
+    def _packed(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
+        """Queries of which those on one image bank follow one another."""
+        reads = [query.read for query in queries if query.read is not None]
+        partly = len(reads) == len(queries) and len(self.layers) > 1
+        kinds = [int(read.shape[1] > 1) for read in reads] if partly else None
+        layout = pack_texts([query.texts.mask.index_select(0, query.text) for query in queries], kinds)
+        on_banks = by_identity(query.images for query in queries).values()
+        images = [memory_of([queries[place] for place in places]) for places in on_banks]
+        memories = side_by_side(images, layout.text, layout.tokens)
+        states = self._begin(queries, layout, memories)
+        for layer in self.layers[1:-1] if partly else self.layers[1:]:
+            states = layer(states, layout.texts, memories)
+        if not partly:
+            found = layout.outside.spread(states)
+            return [query.answer(of_query) for query, of_query in zip(queries, found, strict=True)]
+        read = layout.read(reads)
+        memories = side_by_side(images, read.text, len(read.index))
+        states = self.layers[-1](states, replace(layout.texts, read=read), memories)
+        answers = states[: len(read.text)].split([positions.numel() for positions in reads])
+        return [states.view(*positions.shape, -1) for states, positions in zip(answers, reads, strict=True)]
+
+    def _begin(self, queries: Sequence[FusionQuery], layout: Packed, memories: Memories) -> Tensor:
+        """[N, Dt] after the first layer, in which texts attend to themselves before they meet any picture.
+
+        So that is computed once for each text of the banks, whatever the number of queries on it.
+        """
+        first = self.layers[0]
+        assert isinstance(first, FusionLayer)
+        by_bank = by_identity(query.texts for query in queries)
+        banks = [queries[places[0]].texts for places in by_bank.values()]
+        own = pack_texts([bank.mask for bank in banks])
+        states = first.attention(own.outside.collect([bank.states for bank in banks]), own.texts)
+        starts = dict(zip(by_bank, accumulate((len(bank.mask) for bank in banks), initial=0), strict=False))
+        text = torch.cat([query.text + starts[id(query.texts)] for query in queries])
+        return first.look(states.index_select(0, layout.places_in(own, text)), memories)

@@ -2,130 +2,99 @@
 
 In a training step some five texts per region attend to the same picture. Copying the picture's keys and
 values for each is what the fused GPU kernels want; on a CPU those copies cost more than the attention itself,
-so there the queries of a picture are laid side by side and attend to its keys and values where they are. Both
-give the same numbers (a test compares them).
+so there the tokens that look at a picture are laid side by side and attend to its keys and values where they
+are. Both give the same numbers (a test compares them).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from xfm.modeling.attention import padding_bias
-
-MOST_PADDING = 3.0
-"""Side by side pays while the padded places are at most this many times the queries."""
-
-SIZE_STEP = 4
-"""Rows of queries are padded to a multiple of this, so that few shapes occur: kernels are built per shape."""
-
-
-class Groups(Protocol):
-    """A layout of Q queries of T tokens over M memories of K keys."""
-
-    def share(self, memory: Tensor) -> Tensor:
-        """[M, K, D] -> the keys and values that `gather`ed queries attend to."""
-        ...
-
-    def gather(self, states: Tensor) -> Tensor:
-        """[Q, T, D] -> queries in the layout's order."""
-        ...
-
-    def scatter(self, states: Tensor) -> Tensor:
-        """Undoes `gather`."""
-        ...
-
-    def bias(self, visible: Tensor | None) -> Tensor | None:
-        """[Q, K] bool visible keys -> what to add to the scores of the gathered queries."""
-        ...
+from xfm.modeling.grids import Grid, Whole, lay_ragged, sort_by_length
 
 
 @dataclass(frozen=True)
-class Copied(Groups):
-    """Every query gets its own copy of its memory.
+class Memory:
+    """M memories of K keys, and the Q texts that attend to them.
 
     Attributes:
-        memory: [Q] int64, the memory of each query; None if query q has memory q.
+        states: [M, K, Ds] what keys and values are made of.
+        index: [Q] int64, the memory of each text.
+        visible: [Q, K] bool, the keys that each text sees; None for all.
     """
 
-    memory: Tensor | None
-
-    def share(self, memory: Tensor) -> Tensor:
-        """[M, K, D] -> [Q, K, D]."""
-        return memory if self.memory is None else memory.index_select(0, self.memory)
-
-    def gather(self, states: Tensor) -> Tensor:
-        """[Q, T, D] -> the same."""
-        return states
-
-    def scatter(self, states: Tensor) -> Tensor:
-        """[Q, T, D] -> the same."""
-        return states
-
-    def bias(self, visible: Tensor | None) -> Tensor | None:
-        """[Q, K] bool -> [Q, 1, 1, K]."""
-        return None if visible is None else padding_bias(visible)
+    states: Tensor
+    index: Tensor
+    visible: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class SideBySide(Groups):
-    """The queries of a memory lie in one row, padded to the longest row.
+class Memories:
+    """How N tokens attend to memories.
 
     Attributes:
-        place: [Q] int64 into the M x G places.
-        memories: M.
-        size: G, the most queries that a memory has.
-        tokens: T.
+        sources: [M, K, Ds] each; keys and values are made of each once.
+        grid: of the tokens.
+        rows: for each part of the grid the source of its keys and the memory [B] of each of its rows; None
+            for the source's memories in their order.
+        biases: for each part what to add to its scores, None for nothing.
     """
 
-    place: Tensor
-    memories: int
-    size: int
-    tokens: int
+    sources: Sequence[Tensor]
+    grid: Grid
+    rows: Sequence[tuple[int, Tensor | None]]
+    biases: Sequence[Tensor | None]
 
-    def share(self, memory: Tensor) -> Tensor:
-        """[M, K, D] -> the same."""
-        return memory
-
-    def gather(self, states: Tensor) -> Tensor:
-        """[Q, T, D] -> [M, G * T, D]."""
-        return self._placed(states).view(self.memories, self.size * self.tokens, -1)
-
-    def scatter(self, states: Tensor) -> Tensor:
-        """[M, G * T, D] -> [Q, T, D]."""
-        return states.reshape(self.memories * self.size, self.tokens, -1).index_select(0, self.place)
-
-    def bias(self, visible: Tensor | None) -> Tensor | None:
-        """[Q, K] bool -> [M, 1, G * T, K]."""
-        if visible is None:
-            return None
-        placed = self._placed(padding_bias(visible).flatten(0, 2))  # [M * G, K]
-        rows = placed.repeat_interleave(self.tokens, dim=0)
-        return rows.view(self.memories, 1, self.size * self.tokens, -1)
-
-    def _placed(self, rows: Tensor) -> Tensor:
-        places = rows.new_zeros(self.memories * self.size, *rows.shape[1:])
-        return places.index_copy(0, self.place, rows)
+    def share(self, made: Sequence[Tensor]) -> list[Tensor]:
+        """[M, K, D] made of each source -> [B, K, D] for each part of the grid."""
+        return [
+            made[source] if rows is None else made[source].index_select(0, rows) for source, rows in self.rows
+        ]
 
 
-def group_queries(memory: Tensor, memories: int, tokens: int) -> Groups:
-    """The layout for Q queries of `tokens` tokens, given the memory [Q] of each."""
-    if memory.is_cuda or len(memory) <= 2 * memories:  # in the second case nothing is shared
-        return Copied(memory)
-    side_by_side = lay_side_by_side(memory, memories, tokens)
-    padded = side_by_side.memories * side_by_side.size
-    return side_by_side if padded <= MOST_PADDING * len(memory) else Copied(memory)
+def remember(memory: Memory, tokens: int) -> Memories:
+    """The layout for padded texts of `tokens` tokens."""
+    shared = len(memory.index) > 2 * len(memory.states)
+    if memory.states.is_cuda or not shared:
+        return copied(memory, tokens)
+    texts = torch.arange(len(memory.index), device=memory.index.device)
+    return side_by_side([memory], texts.repeat_interleave(tokens), len(texts) * tokens)
 
 
-def lay_side_by_side(memory: Tensor, memories: int, tokens: int) -> SideBySide:
-    """`SideBySide` for Q >= 1 queries."""
-    counts = torch.bincount(memory, minlength=memories)
-    size = -(-int(counts.max()) // SIZE_STEP) * SIZE_STEP
-    order = memory.argsort(stable=True)
-    first = counts.cumsum(0) - counts  # where each memory's queries start in that order
-    ordered = memory[order]
-    rank = torch.arange(len(memory), device=memory.device) - first[ordered]
-    place = torch.empty_like(memory)
-    place[order] = ordered * size + rank
-    return SideBySide(place, memories, size, tokens)
+def copied(memory: Memory, tokens: int) -> Memories:
+    """Every padded text gets its own copy of its memory."""
+    bias = None if memory.visible is None else padding_bias(memory.visible)
+    grid = Whole(len(memory.index), tokens)
+    return Memories([memory.states], grid, [(0, memory.index)], [bias])
+
+
+def side_by_side(memories: Sequence[Memory], text: Tensor, tokens: int) -> Memories:
+    """All tokens that attend to a memory lie in a row.
+
+    Args:
+        memories: each with texts of its own, which are counted through all of them.
+        text: [n] int64, the text of each token that is not spare.
+        tokens: N, at least n.
+    """
+    sizes = [len(memory.states) for memory in memories]
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    of_text = torch.cat([m.index + start for m, start in zip(memories, starts, strict=True)])
+    row = of_text[text]
+    source = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(row.device)
+    parts = sort_by_length(torch.bincount(row, minlength=sum(sizes)), source)
+    grid = lay_ragged(row, sum(sizes), tokens, parts)
+    first = [sum(len(m.index) for m in memories[:place]) for place in range(len(memories))]
+    rows, biases, texts = [], [], text[grid.token].split([r * length for r, length in parts.shapes])
+    for members, shape, looking in zip(parts.members, parts.shapes, texts, strict=True):
+        number = int(source[members[0]])
+        picked = row.new_zeros(shape[0])
+        picked[: len(members)] = members - starts[number]
+        rows.append((number, picked))
+        visible = memories[number].visible
+        # Holes show the first token's text, which may be of another source; what they see does not matter.
+        seen = None if visible is None else visible[(looking - first[number]).clamp(0, len(visible) - 1)]
+        biases.append(None if seen is None else padding_bias(seen).view(shape[0], 1, shape[1], -1))
+    return Memories([memory.states for memory in memories], grid, rows, biases)

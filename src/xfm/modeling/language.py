@@ -1,11 +1,13 @@
 """RoBERTa language encoder; BERT is the same with other settings."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from xfm.config.model import LanguageConfig
-from xfm.modeling.attention import padding_bias
+from xfm.data.schema import Tokens
 from xfm.modeling.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
-from xfm.modeling.packing import Layout, lay_out
+from xfm.modeling.packing import Texts, leaves_padding_out, pack_texts, padded
 
 
 class LanguageLayer(nn.Module):
@@ -16,9 +18,9 @@ class LanguageLayer(nn.Module):
         self.attention = SelfAttention(config.width, config.heads, config.dropout, config.norm_eps)
         self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout, config.norm_eps)
 
-    def forward(self, states: Tensor, bias: Tensor, layout: Layout) -> Tensor:
-        """[R, T, D] as `layout` packs it, with a [R, 1, 1, T] bias -> the same shape."""
-        return self.feed_forward(self.attention(states, bias, layout))
+    def forward(self, states: Tensor, texts: Texts) -> Tensor:
+        """[R, T, D], or the N tokens [N, D] of a packed layout -> the same shape."""
+        return self.feed_forward(self.attention(states, texts))
 
 
 class LanguageEncoder(nn.Module):
@@ -50,8 +52,22 @@ class LanguageEncoder(nn.Module):
         Returns:
             [R, T, D]; rows of padding mean nothing.
         """
-        layout, bias = lay_out(mask, self.training), padding_bias(mask)
-        states = layout.pack(self.embeddings(ids))
+        if leaves_padding_out(mask, self.training):
+            return self._packed([ids], [mask])[0]
+        states, texts = self.embeddings(ids), padded(mask)
         for layer in self.layers:
-            states = layer(states, bias, layout)
-        return layout.unpack(states)
+            states = layer(states, texts)
+        return states
+
+    def encode_all(self, batches: Sequence[Tokens]) -> list[Tensor]:
+        """Several batches of texts, in one pass where padding is left out anyway -> a [R, T, D] for each."""
+        if leaves_padding_out(batches[0].mask, self.training):
+            return self._packed([batch.ids for batch in batches], [batch.mask for batch in batches])
+        return [self(batch.ids, batch.mask) for batch in batches]
+
+    def _packed(self, ids: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        layout = pack_texts(masks)
+        states = layout.outside.collect([self.embeddings(batch) for batch in ids])
+        for layer in self.layers:
+            states = layer(states, layout.texts)
+        return layout.outside.spread(states)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.model import AnyLanguageConfig
-from xfm.modeling.attention import attend, join_heads, split_heads
-from xfm.modeling.packing import PADDED, Layout
+from xfm.modeling.attention import attend, join_heads, split_all, split_heads
+from xfm.modeling.packing import Texts
 from xfm.modeling.precision import working_dtype
 
 EPS = 1e-5
@@ -53,13 +53,20 @@ class SelfAttention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, bias: Tensor, layout: Layout = PADDED) -> Tensor:
-        """[R, T, D], or as `layout` packs it, with a bias broadcastable to [R, H, T, T] -> the same shape."""
-        qkv = layout.unpack(self.qkv(states)).chunk(3, dim=-1)
-        query, key, value = (split_heads(t, self.heads) for t in qkv)
-        attended = attend(query, key, value, bias, self.dropout_rate if self.training else 0.0)
-        attended = layout.pack(join_heads(attended))
-        return self.norm(states + self.dropout(self.out(attended)))
+    def forward(self, states: Tensor, texts: Texts) -> Tensor:
+        """[R, T, D], or N packed tokens [N, D] -> the same shape, or [n, D] of those that are read."""
+        qkv, read, grid = self.qkv(states), texts.read, texts.grid
+        queries, keys, values = zip(*(split_all(t, self.heads, 3) for t in grid.spread(qkv)), strict=True)
+        if read is not None:
+            own = read.pick(qkv.narrow(-1, 0, states.shape[-1]))
+            queries = [split_heads(t, self.heads) for t in read.grid.spread(own)]
+            states, grid = read.pick(states), read.grid
+        dropout = self.dropout_rate if self.training else 0.0
+        attended = [
+            join_heads(attend(query, key, value, bias, dropout))
+            for query, key, value, bias in zip(queries, keys, values, texts.biases, strict=True)
+        ]
+        return self.norm(states + self.dropout(self.out(grid.collect(attended).view_as(states))))
 
 
 class FeedForward(nn.Module):

@@ -1,113 +1,131 @@
 """Texts of different lengths without their padding.
 
 Half of a batch's places are padding. In training on a CPU everything that treats each token by itself
-(linear layers, norms, activations) leaves it out; only attention sees the padded batch. Both ways give the
-same numbers at real tokens (a test compares them). Padding is computed in evaluation mode, as the published
-model does, and on a GPU, where changing shapes cost more than it does.
+(linear layers, norms, activations) leaves it out, so that texts of any lengths go through an encoder together
+at no cost, and attention sees texts of like length in a grid each. Both ways give the same numbers at real
+tokens (a test compares them). Padding is computed in evaluation mode, as the published model does, and on a
+GPU, where changing shapes cost more than it does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-SIZE_STEP = 64
-"""Packed tokens are filled up to a multiple of this: kernels are built per shape, so few should occur."""
-
-LEAST_PADDING = 0.1
-"""Share of padding from which packing pays."""
-
-
-class Layout(Protocol):
-    """How the states of R texts of T tokens lie between attentions."""
-
-    def pack(self, states: Tensor) -> Tensor:
-        """[R, T, D] -> the layout's shape."""
-        ...
-
-    def unpack(self, states: Tensor) -> Tensor:
-        """Undoes `pack`, up to padding, which then means nothing."""
-        ...
-
-
-class Padded(Layout):
-    """States stay [R, T, D]."""
-
-    def pack(self, states: Tensor) -> Tensor:
-        """[R, T, D] -> the same."""
-        return states
-
-    def unpack(self, states: Tensor) -> Tensor:
-        """[R, T, D] -> the same."""
-        return states
-
-
-PADDED = Padded()
+from xfm.modeling.attention import padding_bias
+from xfm.modeling.grids import TOKENS_STEP, Grid, Parts, Ragged, Whole, lay_ragged, rounded, sort_by_length
 
 
 @dataclass(frozen=True)
-class Packed(Layout):
-    """States are [N, D]: the real tokens, then at least one spare row that stands for all padding.
+class Read:
+    """The n tokens whose states are wanted after a layer, so that it computes no others.
 
     Attributes:
-        place: [N] int64 into the R x T places; spare rows take the place 0.
-        row: [R * T] int64 into the N rows; padding takes the last one.
-        tokens: number of real tokens, below N.
-        texts, length: R and T.
+        index: [n] int64 into the N tokens.
+        text: [n'] int64, the text of each; without the spare ones at the end.
+        grid: of these tokens, with the texts where `Texts.grid` has them.
     """
 
-    place: Tensor
-    row: Tensor
-    tokens: int
-    texts: int
-    length: int
+    index: Tensor
+    text: Tensor
+    grid: Grid
 
-    def pack(self, states: Tensor) -> Tensor:
-        """[R, T, D] -> [N, D]."""
-        return _Select.apply(states.reshape(self.texts * self.length, -1), self.place, self.row, None)
-
-    def unpack(self, states: Tensor) -> Tensor:
-        """[N, D] -> [R, T, D]."""
-        places = _Select.apply(states, self.row, self.place, self.tokens)
-        return places.view(self.texts, self.length, -1)
+    def pick(self, states: Tensor) -> Tensor:
+        """[N, D] -> [n, D]."""
+        return states.index_select(0, self.index)
 
 
-class _Select(torch.autograd.Function):
-    """Rows by index, with a backward pass that selects too: adding up by index is many times slower on a CPU.
+@dataclass(frozen=True)
+class Texts:
+    """How texts attend to themselves.
 
-    Spare rows get no gradient, so that padding, which points to one, gets none either.
+    Attributes:
+        grid: their tokens.
+        biases: what to add to the scores of each part, broadcastable to [B, H, L, L].
+        read: which tokens a layer gives back; None for all.
     """
 
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor, back: Tensor, real: int | None) -> Tensor:
-        ctx.save_for_backward(back)
-        ctx.real = real
-        return rows.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (back,) = ctx.saved_tensors
-        gradient = gradients[0].index_select(0, back)
-        if ctx.real is not None:
-            gradient[ctx.real :] = 0
-        return gradient, None, None, None
+    grid: Grid
+    biases: Sequence[Tensor]
+    read: Read | None = None
 
 
-def lay_out(mask: Tensor, training: bool) -> Layout:
-    """The layout for texts with the mask [R, T] (True at real tokens)."""
-    if not training or mask.is_cuda or mask.float().mean() > 1 - LEAST_PADDING:
-        return PADDED
-    return pack_texts(mask)
+def padded(mask: Tensor, bias: Tensor | None = None) -> Texts:
+    """Texts of the mask [R, T] as they are; the bias is that of their padding if not given."""
+    return Texts(Whole(*mask.shape), [padding_bias(mask) if bias is None else bias])
 
 
-def pack_texts(mask: Tensor) -> Packed:
-    """`Packed` for any mask [R, T]."""
-    real = mask.flatten().nonzero().squeeze(1)
-    tokens = len(real)
-    size = (tokens // SIZE_STEP + 1) * SIZE_STEP  # never full: the last row is spare
-    place = real.new_zeros(size)
-    place[:tokens] = real
-    row = real.new_full((mask.numel(),), size - 1)
-    row[real] = torch.arange(tokens, device=mask.device)
-    return Packed(place, row, tokens, *mask.shape)
+def leaves_padding_out(mask: Tensor, training: bool) -> bool:
+    """Whether texts of such a mask are packed: in training on a CPU."""
+    return training and not mask.is_cuda
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Texts of one or more padded batches as N tokens without padding.
+
+    Attributes:
+        outside: grid of the batches: `collect` packs them, `spread` gives them back, finite where padding is.
+        texts: how they attend.
+        parts: where the texts are in it.
+        text: [n] int64, the text of each token, counted through all batches; without spare tokens.
+        first: [R] int64, the first token of each text.
+    """
+
+    outside: Ragged
+    texts: Texts
+    parts: Parts
+    text: Tensor
+    first: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """N."""
+        return len(self.outside.place)
+
+    def places_in(self, other: "Packed", text: Tensor) -> Tensor:
+        """[N] the tokens of another layout at which these are found.
+
+        Args:
+            other: a layout whose texts these are, some of them more than once.
+            text: [R] int64, the text of the other layout that each of these is.
+        """
+        rank = torch.arange(len(self.text), device=text.device) - self.first[self.text]
+        places = other.first[text[self.text]] + rank
+        return torch.nn.functional.pad(places, (0, self.tokens - len(places)))
+
+    def read(self, positions: Sequence[Tensor]) -> Read:
+        """For each batch the positions [R, m] that are wanted of its texts."""
+        counts = torch.cat([p.new_full((len(p),), p.shape[1]) for p in positions])
+        text = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+        index = self.first[text] + torch.cat([p.flatten() for p in positions])
+        size = rounded(len(index), TOKENS_STEP)
+        grid = lay_ragged(text, len(counts), size, self.parts.with_lengths(counts))
+        return Read(torch.nn.functional.pad(index, (0, size - len(index))), text, grid)
+
+
+def pack_texts(masks: Sequence[Tensor], kinds: Sequence[int] | None = None) -> Packed:
+    """The layout of batches with the masks [R, T], all of one device.
+
+    Args:
+        masks: True at real tokens, which come first in each text.
+        kinds: a small number for each batch; texts of different kinds share no part of the grid.
+    """
+    lengths = torch.cat([mask.sum(1) for mask in masks])
+    flat = torch.cat([mask.flatten() for mask in masks])
+    real = flat.nonzero().squeeze(1)
+    size = rounded(max(1, len(real)), TOKENS_STEP)
+    place, token = real.new_zeros(size), real.new_zeros(len(flat))
+    place[: len(real)], token[real] = real, torch.arange(len(real), device=real.device)
+    spare, holes = torch.arange(len(real), size, device=real.device), (~flat).nonzero().squeeze(1)
+    outside = Ragged(place, token, spare, holes, tuple((m.shape[0], m.shape[1]) for m in masks))
+    text = torch.arange(len(lengths), device=real.device).repeat_interleave(lengths)
+    kind = [torch.full((len(m),), k) for m, k in zip(masks, kinds or [0] * len(masks), strict=True)]
+    parts = sort_by_length(lengths, torch.cat(kind).to(real.device))
+    grid = lay_ragged(text, len(lengths), size, parts)
+    biases = [
+        padding_bias(torch.arange(length, device=real.device) < counts[:, None])
+        for counts, (_, length) in zip(parts.filled(lengths), parts.shapes, strict=True)
+    ]
+    return Packed(outside, Texts(grid, biases), parts, text, lengths.cumsum(0) - lengths)

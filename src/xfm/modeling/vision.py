@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.model import Grid, Positions, VisionConfig
-from xfm.modeling.attention import attend, join_heads, split_heads
+from xfm.modeling.attention import attend, join_heads, split_all
 from xfm.modeling.precision import working_dtype
 from xfm.modeling.resample import resample_table
 
@@ -82,9 +82,9 @@ class VisionAttention(nn.Module):
     def forward(self, states: Tensor, index: Tensor) -> Tensor:
         """[B, 1 + P, D] and the [1 + P, 1 + P] table rows -> [B, 1 + P, D]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        query, key, value = self.qkv(states, bias).chunk(3, dim=-1)
+        query, key, value = split_all(self.qkv(states, bias), self.heads, 3)
         relative = self.relative_position_table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
-        attended = attend(*(split_heads(t, self.heads) for t in (query, key, value)), bias=relative[None])
+        attended = attend(query, key, value, bias=relative[None])
         return self.out(join_heads(attended))
 
 

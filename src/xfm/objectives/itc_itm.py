@@ -5,8 +5,8 @@ from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.modeling.composition import Backbone
-from xfm.modeling.fusion import ImageBank
 from xfm.modeling.gradients import FINE_TUNING
+from xfm.modeling.queries import ImageBank, TextBank
 from xfm.objectives.fused import answer, ask_matching
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import multi_positive_loss
@@ -57,11 +57,10 @@ def retrieval_losses(
         visible=None,
         tokens=tokens,
         masked=MaskedTokens(tokens.ids, none, none),  # nothing is masked
+        texts=TextBank(text, tokens.mask),
         image_identity=identity,
         text_identity=text_identity,
     )
-    asked = [ask_matching(model, rows, text, negatives, FINE_TUNING)]
+    asked = [ask_matching(model, rows, negatives)]
     right = same[local.argmax(0), torch.arange(len(local), device=local.device)].float().mean()
-    return Named.merge(
-        [Named({"itc": itc}, {"itc_accuracy": right}), *answer(model, rows, asked, FINE_TUNING)]
-    )
+    return Named.merge([Named({"itc": itc}, {"itc_accuracy": right}), *answer(model, asked, FINE_TUNING)])

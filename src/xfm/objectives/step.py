@@ -1,18 +1,20 @@
 """One pre-training step: every objective that the batch allows, summed."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
-from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch
+from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.losses import Losses, Named
 from xfm.objectives.mim import mim_loss, pixel_loss
 from xfm.objectives.text_rows import pair_rows, region_rows
 from xfm.objectives.tokens import masked_token_loss
-from xfm.objectives.vision_text import Gather, vision_text_losses
+from xfm.objectives.vision_text import Gather, Source, vision_text_losses
 
 
 def one_process(tensor: Tensor) -> Tensor:
@@ -45,21 +47,22 @@ def pretraining_losses(
     """
     model.clamp_temperature()
     found: list[Named] = []
-    if batch.text is not None and weights.mlm:
-        found.append(Named.merge([text_losses(model, batch.text, policy)], "text/"))
-    pair_states, region_states = encode_unmasked(model, batch.pair, batch.region)
+    images = encode_unmasked(model, batch.pair, batch.region)
+    texts = encode_texts(model, batch, policy, weights)
+    if batch.text is not None and texts.plain is not None:
+        found.append(Named.merge([text_losses(model, batch.text, texts.plain, policy)], "text/"))
     if weights.mim:
-        found.append(mim_losses(model, batch.image, batch.pair, pair_states, policy, target))
-    if batch.pair is not None and pair_states is not None:
-        rows = pair_rows(batch.pair, pair_states)
-        pair = vision_text_losses(model, rows, policy, weights, generator, gather)
-        found.append(Named.merge([pair], "pair/"))
-    if batch.region is not None and region_states is not None:
-        rows = region_rows(batch.region, region_states)
+        found.append(mim_losses(model, batch.image, batch.pair, images.get("pair"), policy, target))
+    sources = []
+    if batch.pair is not None:
+        rows = pair_rows(batch.pair, images["pair"], texts.clear["pair"])
+        sources.append(Source("pair", rows, texts.masked.get("pair")))
+    if batch.region is not None:
+        rows = region_rows(batch.region, images["region"], texts.clear["region"])
         boxed = (~batch.region.is_image).nonzero().squeeze(1)
         boxes = (boxed, batch.region.boxes[boxed])
-        region = vision_text_losses(model, rows, policy, weights, generator, gather, boxes)
-        found.append(Named.merge([region], "region/"))
+        sources.append(Source("region", rows, texts.masked.get("region"), boxes))
+    found.append(vision_text_losses(model, sources, policy, weights, generator, gather))
     named = Named.merge(found)
     if not named.losses:
         raise ValueError("the batch holds nothing to learn from")
@@ -68,24 +71,63 @@ def pretraining_losses(
     return Losses(torch.stack(weighted).sum(), named.losses, metrics)
 
 
-def text_losses(model: Backbone, batch: TextBatch, policy: GradientPolicy) -> Named:
-    """MLM on plain text: the language encoder alone."""
-    states = model.encode_text(batch.masked.ids, batch.tokens.mask)
+@dataclass(frozen=True)
+class TextStates:
+    """What the language encoder gives, by source: [R, T, Dt] each.
+
+    Attributes:
+        plain: of the masked plain text; None where MLM has no weight or there is none.
+        clear, masked: of the captions of `pair` and the phrases of `region`; the masked ones are empty where
+            IMLM has no weight.
+    """
+
+    plain: Tensor | None
+    clear: dict[str, Tensor]
+    masked: dict[str, Tensor]
+
+
+def encode_texts(model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig) -> TextStates:
+    """All texts of a step: a pass with gradient and, if IMLM does not reach language, one without."""
+    given = {"pair": batch.pair, "region": batch.region}
+    captioned = {name: source for name, source in given.items() if source is not None}
+    learning = {("clear", name): source.tokens for name, source in captioned.items()}
+    if batch.text is not None and weights.mlm:
+        learning["plain", "text"] = Tokens(batch.text.masked.ids, batch.text.tokens.mask)
+    masked = {
+        ("masked", name): Tokens(source.masked.ids, source.tokens.mask)
+        for name, source in captioned.items()
+        if weights.imlm
+    }
+    if policy.allows(Objective.IMLM, EncoderName.LANGUAGE):
+        learning, masked = learning | masked, {}
+    states = _encoded(model, learning)
+    with torch.no_grad():
+        states |= _encoded(model, masked)
+    by_kind = {
+        kind: {name: found for (other, name), found in states.items() if other == kind}
+        for kind in ("clear", "masked")
+    }
+    return TextStates(states.get(("plain", "text")), **by_kind)
+
+
+def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tuple[str, str], Tensor]:
+    return dict(zip(texts, model.encode_texts(list(texts.values())), strict=True)) if texts else {}
+
+
+def text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> Named:
+    """MLM on plain text, given its states [R, T, Dt]: the language encoder alone."""
     states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, states)
     loss, right = masked_token_loss(states, batch.masked, model.language_logits)
     return Named({"mlm": loss}, {"mlm_accuracy": right})
 
 
-def encode_unmasked(
-    model: Backbone, pair: PairBatch | None, region: RegionBatch | None
-) -> tuple[Tensor | None, Tensor | None]:
+def encode_unmasked(model: Backbone, pair: PairBatch | None, region: RegionBatch | None) -> dict[str, Tensor]:
     """The unmasked pass of the pairs' and the regions' pictures, together."""
-    pixels = [batch.pixels for batch in (pair, region) if batch is not None]
+    pixels = {n: b.pixels for n, b in (("pair", pair), ("region", region)) if b is not None}
     if not pixels:
-        return None, None
-    states = model.encode_image(torch.cat(pixels))
-    split = 0 if pair is None else len(pair.pixels)
-    return (None if pair is None else states[:split]), (None if region is None else states[split:])
+        return {}
+    states = model.encode_image(torch.cat(list(pixels.values())))
+    return dict(zip(pixels, states.split([len(p) for p in pixels.values()]), strict=True))
 
 
 def mim_losses(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, PairBatch, RegionBatch, Tokens
-from xfm.modeling.fusion import ImageBank
+from xfm.modeling.queries import ImageBank, TextBank
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class TextRows:
         slot: [R] int64, the slot of that picture that stands for the row; None for the whole picture's.
         visible: [R, P] bool, or None where rows see all patches.
         tokens, masked: texts.
+        texts: states of the unmasked texts.
         image_identity, text_identity: [R] int64, see `same_identity`.
     """
 
@@ -28,6 +29,7 @@ class TextRows:
     visible: Tensor | None
     tokens: Tokens
     masked: MaskedTokens
+    texts: TextBank
     image_identity: Tensor
     text_identity: Tensor
 
@@ -37,8 +39,8 @@ class TextRows:
         return self.bank.slots[:, 0] if self.slot is None else self.bank.slots[self.image, self.slot]
 
 
-def pair_rows(batch: PairBatch, image: Tensor) -> TextRows:
-    """Rows of a pair batch with its pictures' states [B, 1 + P, Dv]."""
+def pair_rows(batch: PairBatch, image: Tensor, text: Tensor) -> TextRows:
+    """TextRows of a pair batch with the states of its pictures [B, 1 + P, Dv] and captions [B, T, Dt]."""
     return TextRows(
         bank=ImageBank(slots=image[:, :1], patches=image[:, 1:]),
         image=torch.arange(len(image), device=image.device),
@@ -46,13 +48,17 @@ def pair_rows(batch: PairBatch, image: Tensor) -> TextRows:
         visible=None,
         tokens=batch.tokens,
         masked=batch.masked,
+        texts=TextBank(text, batch.tokens.mask),
         image_identity=batch.image_identity,
         text_identity=batch.text_identity,
     )
 
 
-def region_rows(batch: RegionBatch, image: Tensor) -> TextRows:
-    """Rows of a region batch with its pictures' states; a region's slot is the mean of its patches."""
+def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> TextRows:
+    """TextRows of a region batch with the states of its pictures and phrases, as `pair_rows`.
+
+    A region's slot is the mean of its patches.
+    """
     patches, index = image[:, 1:], batch.image_index
     earlier = (index[:, None] == index).tril(-1)
     slot = 1 + earlier.sum(1)  # rows of a picture take its slots 1, 2, ...
@@ -66,6 +72,7 @@ def region_rows(batch: RegionBatch, image: Tensor) -> TextRows:
         visible=batch.visible,
         tokens=batch.tokens,
         masked=batch.masked,
+        texts=TextBank(text, batch.tokens.mask),
         image_identity=batch.image_identity,
         text_identity=batch.text_identity,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from xfm.config.recipe import Recipe, Stretch
 from xfm.data.fingerprint import data_fingerprint
 from xfm.data.loader import PretrainingData
+from xfm.data.picture_cache import picture_cache
 from xfm.data.rng import mix
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
@@ -69,6 +70,7 @@ class CurriculumData:
         if vision.image_width not in (None, vision.image_size):
             raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
         pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
+        cache = picture_cache(recipe.data.cache_mb // process.world)
         self._sets = [
             PretrainingData(
                 stretch.data,
@@ -78,6 +80,7 @@ class CurriculumData:
                 process.rank,
                 process.world,
                 pixels,
+                cache,
             )
             for phase, stretch in enumerate(self.stretches)
         ]

@@ -1,0 +1,122 @@
+"""Decoded pictures in memory, so that none is decoded in every epoch anew."""
+
+import logging
+import mmap
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+SHARE = 0.5
+"""Of the memory that is free when the cache is made it takes no more than this."""
+
+_ENTRY = np.dtype([("key", "<i8"), ("offset", "<i8"), ("height", "<i4"), ("width", "<i4")])
+_HEAD = 16  # bytes before the entries: how many there are, and how many bytes of pixels
+_LEAST = 4096  # bytes of pixels for each entry that there is room for
+
+
+class PictureCache:
+    """Decoded pictures by identity, in memory that this process shares with the loaders that it forks.
+
+    What one loader decoded all of them find, in every stream and phase. Nothing is ever dropped: what no
+    longer fits is decoded each time. Processes that are not forked have no part in it.
+
+    Args:
+        limit: most bytes of pixels.
+    """
+
+    def __init__(self, limit: int) -> None:
+        room = limit // _LEAST
+        self._limit = limit
+        # Pages take memory once they are written.
+        self._pixels: mmap.mmap | None = mmap.mmap(-1, limit) if room else None
+        self._table = mmap.mmap(-1, _HEAD + room * _ENTRY.itemsize) if room else None
+        self._room, self._lock = room, multiprocessing.Lock()
+        self._places: dict[int, tuple[int, int, int]] = {}  # offset, height, width of those known here
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_limit": 0, "_pixels": None, "_table": None, "_room": 0, "_lock": None, "_places": {}}
+
+    def __len__(self) -> int:
+        """Pictures that are kept."""
+        return int(self._head[0]) if self._table is not None else 0
+
+    def find(self, key: int) -> Tensor | None:
+        """[3, H, W] uint8, a copy; None if the picture is not kept."""
+        if self._pixels is None:
+            return None
+        if key not in self._places:
+            self._catch_up()
+        if key not in self._places:
+            return None
+        offset, height, width = self._places[key]
+        flat = torch.frombuffer(self._pixels, dtype=torch.uint8, count=3 * height * width, offset=offset)
+        return flat.view(3, height, width).clone()
+
+    def keep(self, key: int, pixels: Tensor) -> None:
+        """Keep a picture [3, H, W] uint8 if there is room."""
+        if self._pixels is None or self._lock is None:
+            return
+        with self._lock:
+            self._catch_up()
+            count, used = self._head.tolist()
+            if key in self._places or count == self._room or used + pixels.numel() > self._limit:
+                return
+            self._pixels[used : used + pixels.numel()] = pixels.contiguous().numpy().tobytes()
+            self._entries[count] = (key, used, *pixels.shape[1:])
+            self._head[:] = count + 1, used + pixels.numel()
+
+    @property
+    def _head(self) -> np.ndarray:
+        """Number of entries, bytes of pixels."""
+        assert self._table is not None
+        return np.frombuffer(self._table, dtype=np.int64, count=2)
+
+    @property
+    def _entries(self) -> np.ndarray:
+        assert self._table is not None
+        return np.frombuffer(self._table, dtype=_ENTRY, offset=_HEAD)
+
+    def _catch_up(self) -> None:
+        """Learn of what other processes kept."""
+        for key, offset, height, width in self._entries[len(self._places) : len(self)].tolist():
+            self._places[key] = (offset, height, width)
+
+
+def picture_cache(megabytes: int) -> PictureCache | None:
+    """A cache of so many megabytes, or of the share of the free memory that may be taken; None for 0."""
+    if not megabytes:
+        return None
+    free = free_memory()
+    limit = min(megabytes << 20, int(SHARE * (free or 0)))
+    if limit < megabytes << 20:
+        _log.warning(
+            "decoded pictures are kept in %d MB instead of data.cache_mb=%d: %s",
+            limit >> 20,
+            megabytes,
+            "the free memory is unknown" if free is None else f"{free >> 20} MB of memory are free",
+        )
+    try:
+        return PictureCache(limit)
+    except OSError as error:
+        _log.warning("no decoded pictures are kept in memory (%s)", error.strerror or error)
+        return None
+
+
+def free_memory() -> int | None:
+    """Bytes that this machine, or the container that limits this process, has left; None where unknown."""
+    try:
+        rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(rows["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return min(free, max(0, int(limit) - int(used)))
+    except (OSError, ValueError):  # another system of groups, or no limit
+        return free

@@ -1,0 +1,115 @@
+"""Packed texts: the same numbers as padded ones."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.modeling.build import VOCAB, fuse, gradients, losses_of, random_batch, tiny_model
+from xfm.data.schema import Tokens
+from xfm.modeling import grids
+from xfm.modeling.gradients import FINE_TUNING, PRETRAINING, GradientPolicy
+from xfm.modeling.packing import leaves_padding_out, pack_texts
+from xfm.modeling.xfm import XFM
+
+LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=20).filter(any)
+
+
+def mask_of(lengths: list[int]) -> Tensor:
+    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
+@settings(max_examples=60)
+@given(st.lists(LENGTHS, min_size=1, max_size=3))
+def test_unpacking_undoes_packing(batches: list[list[int]]) -> None:
+    masks = [mask_of(lengths) for lengths in batches]
+    states = [torch.randn(*mask.shape, 3, dtype=torch.float64, requires_grad=True) for mask in masks]
+    packed = pack_texts(masks)
+    tokens = packed.outside.collect(states)
+    real = torch.cat([state[mask] for state, mask in zip(states, masks, strict=True)])
+    assert len(tokens) % grids.TOKENS_STEP == 0
+    assert torch.equal(tokens[: len(real)], real)
+    rows = packed.texts.grid.spread(tokens)
+    assert all(len(part) % grids.STEP == 0 for part in rows)
+    back = packed.outside.spread(packed.texts.grid.collect(rows))
+    weights = [torch.randn_like(state) for state in states]
+    torch.stack([(b * w).sum() for b, w in zip(back, weights, strict=True)]).sum().backward()
+    for state, mask, found, weight in zip(states, masks, back, weights, strict=True):
+        assert torch.equal(found[mask], state[mask])
+        assert state.grad is not None
+        assert torch.equal(state.grad, weight * mask[:, :, None])  # the gradient of real places alone
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=30), st.integers(0, 99))
+def test_texts_of_like_length_share_a_part(lengths: list[int], seed: int) -> None:
+    """Every token lies in a row of its text, in order, and its text's row hides all else."""
+    mask = mask_of(lengths)
+    kinds, generator = [0, 1], torch.Generator().manual_seed(seed)
+    cut = int(torch.randint(1, len(lengths), (1,), generator=generator))
+    packed = pack_texts([mask[:cut], mask[cut:]], kinds)
+    numbers = torch.arange(1, packed.tokens + 1.0)[:, None]
+    found: list[list[float]] = []
+    for part, bias in zip(packed.texts.grid.spread(numbers), packed.texts.biases, strict=True):
+        found += [row[seen].tolist() for row, seen in zip(part[:, :, 0], bias[:, 0, 0] == 0, strict=True)]
+    ends = torch.tensor(lengths).cumsum(0).tolist()
+    expected = [
+        [float(n) for n in range(end - size + 1, end + 1)] for end, size in zip(ends, lengths, strict=True)
+    ]
+    assert sorted(filter(None, found)) == expected
+
+
+def states_and_gradients(model: XFM, ids: Tensor, mask: Tensor, pixels: Tensor) -> list[Tensor]:
+    model.zero_grad()
+    found = [model.encode_text(ids, mask)[mask], fuse(model, Tokens(ids, mask), pixels)[mask]]
+    torch.stack([state.square().mean() * state.sum() for state in found]).sum().backward()
+    return [*found, *gradients(model).values()]
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12))
+def test_training_and_evaluation_mode_agree(lengths: list[int]) -> None:
+    torch.manual_seed(len(lengths))
+    model, mask = tiny_model().double(), mask_of(lengths)
+    ids = torch.randint(4, VOCAB - 1, mask.shape).masked_fill(~mask, 1)
+    pixels = torch.randn(len(lengths), 3, 32, 32, dtype=torch.float64)
+    padded = states_and_gradients(model.eval(), ids, mask, pixels)
+    packed = states_and_gradients(model.train(), ids, mask, pixels)
+    assert len(padded) == len(packed) > 40
+    for a, b in zip(padded, packed, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("policy", [PRETRAINING, FINE_TUNING], ids=["pretraining", "fine-tuning"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_whole_step_agrees(policy: GradientPolicy, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All texts in one pass, all queries in another that gives back what is read: as passes of their own."""
+    torch.manual_seed(0)
+    batch, model = random_batch(), tiny_model().double().train()
+    batch = batch.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+    model.fusion.layers = model.fusion.layers[:depth]
+    asked: list[bool] = []
+
+    def losses(packs: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        def choose(mask: Tensor, training: bool) -> bool:
+            asked.append(leaves_padding_out(mask, training))
+            return packs
+
+        for module in ("language", "fusion"):
+            monkeypatch.setattr(f"xfm.modeling.{module}.leaves_padding_out", choose)
+        model.zero_grad()
+        found = losses_of(model, batch, policy)
+        found.total.backward()
+        return dict(found.parts), gradients(model)
+
+    (padded, padded_gradients), (packed, packed_gradients) = losses(False), losses(True)
+    assert all(asked)
+    torch.testing.assert_close(packed, padded, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(packed_gradients, padded_gradients, rtol=1e-8, atol=1e-11)
+
+
+def test_when_texts_are_packed() -> None:
+    mask = mask_of([2, 4, 1])
+    assert leaves_padding_out(mask, training=True)
+    assert not leaves_padding_out(mask, training=False)
