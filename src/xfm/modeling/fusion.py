@@ -130,7 +130,8 @@ class FusionEncoder(nn.Module):
         memories = side_by_side(images, read.text, len(read.index))
         states = self.layers[-1](states, replace(layout.texts, read=read), memories)
         answers = states[: len(read.text)].split([positions.numel() for positions in reads])
-        return [states.view(*positions.shape, -1) for states, positions in zip(answers, reads, strict=True)]
+        shapes = [(*positions.shape, states.shape[-1]) for positions in reads]
+        return [answer.view(shape) for answer, shape in zip(answers, shapes, strict=True)]
 
     def _begin(self, queries: Sequence[FusionQuery], layout: Packed, memories: Memories) -> Tensor:
         """[N, Dt] after the first layer, in which texts attend to themselves before they meet any picture.

@@ -73,7 +73,7 @@ class Ragged(Grid):
         flat = states.reshape(len(self.place), -1)
         places = _Select.apply(flat, self.token, self.place, self.spare)
         parts = places.split([rows * length for rows, length in self.shapes])
-        return [part.view(*shape, -1) for part, shape in zip(parts, self.shapes, strict=True)]
+        return [part.view(*shape, flat.shape[-1]) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def collect(self, parts: Sequence[Tensor]) -> Tensor:
         """A [B, L, D] for each part -> [N, D]."""
