@@ -47,6 +47,8 @@ def read_easy_vqa(folder: Path | None = None) -> dict[str, list[Question]]:
 
 def _split(folder: Path) -> list[Question]:
     path = folder / "questions.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing: pip install easy-vqa, or name the folder of its files")
     rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{path}: not a list of questions; install the package again")
