@@ -102,8 +102,6 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
         _move_aside(folder)
         plan = make_plan(budget, smoke, world, _minutes_since(began))
         _keep(plan, folder)
-    elif plan.evaluation is None:  # the time until it was stopped counts, the pause does not
-        began -= 60 * plan.before + _recorded(folder)[1]
     recipe = _recipe(plan)
     model = folder / MODEL_FOLDER
     before = " (done before)" if model.exists() else ""
@@ -111,7 +109,9 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     if not before:
         pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
     if plan.evaluation is None:
-        plan = replace(plan, evaluation=evaluation_minutes(plan, _minutes_since(began)))
+        # Of a run that was stopped counts what is recorded: neither the pause, nor what a kill has lost.
+        used = plan.before + _recorded(folder)[1] / 60 if resume else _minutes_since(began)
+        plan = replace(plan, evaluation=evaluation_minutes(plan, used))
         _keep(plan, folder)
     print(f"3/4 Evaluating: {plan.evaluation:.1f} minutes", flush=True)
     flags = plan_flags(plan, *_recorded(folder))

@@ -185,6 +185,11 @@ def test_a_replay_that_was_stopped_goes_on(corpus, tmp_path, set_clock, monkeypa
     set_clock([0.01])
     with pytest.raises(UserError, match="already holds a run"):
         pretrain(by_clock(corpus), again, progress=False)  # and it still knows what it replays
+    whole = (again / REPLAYED).read_bytes()
+    (again / REPLAYED).write_bytes(whole[:-9])
+    with pytest.raises(UserError, match=r"replayed\.csv ends at step 7"):
+        pretrain(by_clock(corpus), again, progress=False, resume=True)
+    (again / REPLAYED).write_bytes(whole)
     pretrain(by_clock(corpus), again, progress=False, resume=True)
     assert_same_training(tmp_path / "run", again)
 
@@ -215,7 +220,7 @@ def of_more_phases(run: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (unfinished, r"schedule\.csv ends at step 7, 70% of the run: finish it with --resume"),
+        (unfinished, r"schedule\.csv ends at step 7, 70% of the run: finish that with --resume"),
         (without_record, r"schedule\.csv is missing or damaged"),
         (of_more_phases, r"is not of this recipe"),
     ],

@@ -14,13 +14,13 @@ from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation
 from xfm.errors import UserError
-from xfm.files import write_text
+from xfm.files import write_text, writing
 from xfm.modeling.folder import Preprocessing
 from xfm.paths import home_path
 from xfm.training import distributed
 from xfm.training.progress import BySteps, Moment, Progress, Replayed, progress_of
 from xfm.training.run_folder import require_new
-from xfm.training.schedule import REPLAYED, read_finished, read_schedule, written
+from xfm.training.schedule import REPLAYED, SCHEDULE, read_finished, written
 
 _log = logging.getLogger(__name__)
 
@@ -164,14 +164,15 @@ def _followed(folder: Path, replay: Path | None, resume: bool) -> list[Moment]:
     if resume and replay is not None:
         raise UserError(f"{folder} knows what it replays, if it does: leave out --replay with --resume")
     if resume:
-        return read_schedule(kept)
+        return read_finished(kept) if kept.exists() else []
     require_new(folder)  # before anything of another run is lost
     if replay is None:
         kept.unlink(missing_ok=True)  # of a replay that left nothing else
         return []
-    record = read_finished(home_path(replay))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(kept, written(record))
+    record = read_finished(home_path(replay) / SCHEDULE)
+    with writing(folder, "or choose another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(kept, written(record))
     return record
 
 

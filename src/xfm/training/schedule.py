@@ -66,22 +66,22 @@ def read_schedule(path: Path) -> list[Moment]:
     return found
 
 
-def read_finished(run: Path) -> list[Moment]:
+def read_finished(path: Path) -> list[Moment]:
     """The moments of a run from its first step to its end.
 
     Args:
-        run: its folder.
+        path: the file.
 
     Raises:
-        UserError: there is no record, or the run has not ended.
+        UserError: it is missing or damaged, or the run has not ended.
     """
-    record = read_schedule(run / SCHEDULE)
+    record = read_schedule(path)
     if not record:
-        raise UserError(f"{run / SCHEDULE} is missing or damaged: name the folder of a run of `xfm pretrain`")
+        raise UserError(f"{path} is missing or damaged: put it back, or name another run of `xfm pretrain`")
     if record[-1].share < 1:
         raise UserError(
-            f"{run / SCHEDULE} ends at step {len(record) - 1}, {record[-1].share:.0%} of the run: finish it "
-            "with --resume before it is replayed"
+            f"{path} ends at step {len(record) - 1}, {record[-1].share:.0%} of the run: finish that with "
+            "--resume before it is replayed"
         )
     return record
 
