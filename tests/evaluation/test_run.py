@@ -44,6 +44,24 @@ def test_every_required_key_has_a_complete_score(results: Path) -> None:
         assert 0.0 <= score.chance <= 1.0
         assert score.baseline is None or 0.0 <= score.baseline <= 1.0
         assert score.n > 0
+        assert score.low is not None
+        assert score.high is not None
+        assert low <= score.low <= score.value <= score.high <= 1.0, key
+
+
+def test_fine_tunings_stand_beside_those_of_an_untrained_model(
+    results: Path, tiny_world: Path, tmp_path: Path
+) -> None:
+    scores = read_scores(results / "metrics.json")
+    tuned = {part.value for part in TUNED}
+    for key, score in scores.items():
+        task, _, metric = key.split("/")
+        fine_tuned = task in tuned and not metric.endswith("_zero_shot") and "probe" not in metric
+        assert (score.scratch is not None) == fine_tuned, key
+    model, parts = results / "model", [Part.PARAPHRASE]
+    without = evaluated(tmp_path / "out", tiny_world, model, parts=parts, scratch=False)
+    key = "paraphrase/test/accuracy"
+    assert without[key] == replace(scores[key], scratch=None)
 
 
 CHANCES = {
@@ -200,7 +218,7 @@ def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_pa
     scores = evaluated(tmp_path, tiny_world, results / "model", validation=True)
     assert {key.split("/")[1] for key in scores} == {"validation"}
     assert {key.split("/")[0] for key in scores} == {
-        "retrieval", "masked_token", "entailment", "paraphrase", "vqa", "reasoning", "grounding"
+        "retrieval", "masked_token", "entailment", "paraphrase", "vqa", "reasoning", "grounding", "absence"
     }  # fmt: skip
     with pytest.raises(ValueError, match="none of hard has a validation split"):
         replace(CONFIG, validation=True, parts=[Part.HARD])

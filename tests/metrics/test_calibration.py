@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassCalibrationError
 
-from xfm.metrics.calibration import BINS, calibration
+from xfm.metrics.calibration import BINS, calibration, error_interval
 
 
 @settings(deadline=None, max_examples=30)
@@ -33,3 +33,18 @@ def test_the_sentence_says_which_way(sure: float, right: float, word: str) -> No
     assert word in found.sentence
     assert "200 rows" in found.sentence
     assert found.error == pytest.approx(abs(sure - right))
+
+
+def test_the_errors_interval_is_as_wide_as_samples_scatter() -> None:
+    """Of rows that are surer than right: 95 % of samples lie as far apart as an interval is wide."""
+    rng = np.random.default_rng(0)
+
+    def sample() -> tuple[np.ndarray, np.ndarray]:
+        sure = rng.uniform(0.5, 1.0, 500)
+        return sure, rng.random(500) < sure - 0.1
+
+    errors = [calibration(*sample()).error for _ in range(200)]
+    spread = float(np.diff(np.quantile(errors, [0.025, 0.975]))[0])
+    found = [error_interval(*sample(), np.arange(500)) for _ in range(5)]
+    assert np.mean([one.high - one.low for one in found]) == pytest.approx(spread, rel=0.25)
+    assert all(0 < one.low < one.value < one.high for one in found)

@@ -11,7 +11,7 @@ from xfm.data.left_out import left_out_lines
 from xfm.errors import UserError
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_log, small_multiples
-from xfm.reports.labels import Group, grouped, headlines, is_bound, is_headline, loss_name, part_name
+from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
 from xfm.reports.lines import Line, line_of
 from xfm.reports.page import page_template
 from xfm.reports.results import PartResult
@@ -96,6 +96,7 @@ def _render(
         flags=[flag for flag in read_flags(details) if flag.what not in _OWN_CARDS],
         small=small_run(scores, config.get("scale", 1.0)),
         tuning_chart=_tuning_chart(parts),
+        scratch=_about_scratch(parts, config),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},
     )
 
@@ -107,9 +108,8 @@ def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> l
         shown: dict[str, list[Line]] = {}
         more: dict[str, list[Line]] = {}
         for key in members:
-            if not is_bound(key):
-                line = _line(key, scores, parts)
-                (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
+            line = _line(key, scores, parts)
+            (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
         found.append(Section(group, shown, more))
     return found
 
@@ -175,6 +175,21 @@ def small_run(scores: Mapping[str, Score], scale: float) -> str:
     reasons = [f"its scale is {scale:g}, where 1 is the full evaluation"] if scale < 1 else []
     reasons += [f"some of the scores below rest on only {fewest} cases"] if fewest < ENOUGH else []
     return " and ".join(reasons)
+
+
+def _about_scratch(parts: Mapping[Part, PartResult], config: Mapping[str, Any]) -> str:
+    """What the column of models that were not pre-trained holds, or why it is not there."""
+    if not any(found.curves for found in parts.values()):
+        return ""
+    if config.get("scratch"):
+        return (
+            "“From scratch” is the same fine-tuning of a randomly initialised model of the same size; what "
+            "the score has above it, pre-training gave."
+        )
+    return (
+        "The same fine-tunings of a randomly initialised model, which show what pre-training gave, were not "
+        "run (scratch is false); `xfm evaluate` runs them."
+    )
 
 
 def _pretraining_chart(curves: Mapping[str, Curve], ends: Sequence[int]) -> str:

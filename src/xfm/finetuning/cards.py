@@ -7,6 +7,7 @@ from xfm.finetuning.leaderboard import Leaderboard, Place, Sort
 from xfm.metrics.calibration import Calibration
 from xfm.metrics.numbers import percent, points, rough
 from xfm.reports.lines import Line
+from xfm.reports.scores import Score
 
 MORE = 2
 """Further metrics beside the primary one."""
@@ -51,10 +52,10 @@ def cards_of(
 
 def _score(line: Line) -> Card:
     notes = (f"chance {rough(line.score.chance)}", f"{line.score.n:,} cases")
-    return Card(line.metric, percent(line.score.value), _ends(line), notes, line)
+    return Card(line.metric, percent(line.score.value), _ends(line.score), notes, line)
 
 
-def _ends(shown: Line | Place) -> str:
+def _ends(shown: Score | Place) -> str:
     """The interval in words; empty where there is none."""
     if shown.low is None or shown.high is None:
         return ""

@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.metrics.intervals import Interval, bootstrap
 from xfm.reports.scores import Score
 
 
@@ -15,6 +19,7 @@ class PartResult:
         baselines: for a key, every baseline by name; the best of them is the score's `baseline`.
         examples: cases for the report by name, as plain JSON values (see `examples`).
         curves: training losses of fine-tunings by name, one value a step.
+        calibration: of the matching head (`MatchCalibration` as plain values); empty where none was fitted.
         seconds: wall-clock time, filled in by the runner.
         left_out: rows whose pictures could not be read (`LeftOut.plain`), filled in by the runner.
     """
@@ -23,20 +28,37 @@ class PartResult:
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     left_out: dict[str, Any] = field(default_factory=dict)
 
     def add(
         self,
         key: str,
-        value: float,
+        found: Interval | float,
         chance: float,
         n: int,
         seed: int,
         baselines: dict[str, float] | None = None,
+        scratch: float | None = None,
     ) -> None:
         """Record a score; the best of the named baselines becomes its baseline."""
-        best = max(baselines.values()) if baselines else None
-        self.scores[key] = Score(float(value), float(chance), None if best is None else float(best), n, seed)
+        best = float(max(baselines.values())) if baselines else None
+        value, low, high = (
+            (found.value, found.low, found.high) if isinstance(found, Interval) else (found, None, None)
+        )
+        self.scores[key] = Score(float(value), float(chance), best, n, seed, low, high, scratch)
         if baselines:
             self.baselines[key] = {name: float(number) for name, number in baselines.items()}
+
+    def add_rows(
+        self,
+        key: str,
+        rows: NDArray[np.float64],
+        groups: NDArray[np.int64],
+        chance: float,
+        seed: int,
+        baselines: dict[str, float] | None = None,
+    ) -> None:
+        """Record the mean of [N] rows, of which those of a group are not independent, see `bootstrap`."""
+        self.add(key, bootstrap(rows, groups, seed), chance, len(rows), seed, baselines)

@@ -90,15 +90,16 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     def metrics(self, rows: Sequence[Described], predictions: Sequence[str]) -> dict[str, float]:
         """F1 of the words with the best reference, and the share of captions that equal a reference."""
+        return {name: share(own) for name, own in self.row_scores(rows, predictions).items()}
+
+    def row_scores(
+        self, rows: Sequence[Described], predictions: Sequence[str]
+    ) -> dict[str, NDArray[np.float64]]:
+        """F1 of the words of each caption, and whether it equals a reference."""
         pairs = list(zip(rows, predictions, strict=True))
         f1 = [max(word_f1(caption, guess) for caption in row.captions) for row, guess in pairs]
         exact = [guess in [normalise_caption(one) for one in row.captions] for row, guess in pairs]
-        return {"word_f1": float(np.mean(f1)), "exact": share(exact)}
-
-    def per_row(self, rows: Sequence[Described], predictions: Sequence[str]) -> NDArray[np.float64]:
-        """F1 of the words of each caption."""
-        pairs = zip(rows, predictions, strict=True)
-        return np.array([max(word_f1(one, guess) for one in row.captions) for row, guess in pairs])
+        return {"word_f1": np.array(f1), "exact": np.array(exact, dtype=np.float64)}
 
     def guess(self, rows: Sequence[Described], rng: np.random.Generator) -> list[str]:
         """Captions of training rows drawn at random."""

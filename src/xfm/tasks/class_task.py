@@ -132,10 +132,12 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         """Accuracy, mean F1 and more, see `class_metrics`."""
         return class_metrics([self.class_of(row) for row in rows], predictions, self.labels.names)
 
-    def per_row(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> NDArray[np.float64]:
+    def row_scores(
+        self, rows: Sequence[RowT], predictions: Sequence[Choice]
+    ) -> dict[str, NDArray[np.float64]]:
         """Whether each class is right."""
         pairs = zip(rows, predictions, strict=True)
-        return np.array([float(self.class_of(row) == one.label) for row, one in pairs])
+        return {"accuracy": np.array([float(self.class_of(row) == one.label) for row, one in pairs])}
 
     def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Choice]:
         """Classes drawn uniformly."""

@@ -180,12 +180,14 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             f"{name}{rule}": value for rule in (Rule.CONTRAST, Rule.RERANK) for name, value in random.items()
         }
 
-    def per_row(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> NDArray[np.float64]:
+    def row_scores(
+        self, rows: Sequence[Described], predictions: Sequence[Ranks]
+    ) -> dict[str, NDArray[np.float64]]:
         """Hits of both directions, each caption's with its share of all captions."""
         captions = sum(len(one.image_reranked) for one in predictions)
         text = np.array([float(one.text_reranked == 0) for one in predictions])
         image = np.array([sum(rank == 0 for rank in one.image_reranked) for one in predictions])
-        return (text + image * len(predictions) / captions) / 2
+        return {self.primary: (text + image * len(predictions) / captions) / 2}
 
     def counts(self, rows: Sequence[Described]) -> dict[str, int]:
         """Pictures are searched by every caption."""

@@ -23,9 +23,10 @@ from xfm.evaluation.parts.text_pairs import add_probe_score
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.saved import save_tuned
 from xfm.finetuning.session import AnyTask
-from xfm.finetuning.split_scores import add_scores, constant_metrics
+from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.tuning_run import TuningRun, tune
 from xfm.metrics.boxes import paired_iou
+from xfm.modeling.folder import Pretrained
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked
@@ -74,13 +75,9 @@ def _add_zero_shot(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
 ) -> None:
     """The same metrics of the pre-trained heads, before any fine-tuning."""
-    seed, constant = task.settings.seed, constant_metrics(task, rows)
-    chance = task.chance(rows, seed)
     data = SplitRows(task.train_rows)
     untuned = type(task)(context.pretrained, context.pictures, data, task.settings)
-    for metric, value in untuned.metrics(rows, untuned.predict(rows)).items():
-        floors = {name: metrics[metric] for name, metrics in constant.items()}
-        result.add(f"{place}/{metric}_zero_shot", value, chance[metric], len(rows), seed, floors)
+    add_scores(result, untuned, place, rows, untuned.predict(rows), {}, suffix="_zero_shot")
 
 
 @dataclass(frozen=True)
@@ -143,9 +140,9 @@ TUNED: Mapping[Part, TunedPart] = MappingProxyType(
 
 # ---------------------------------------------------------------- what they share
 def run_tuned(part: Part, context: Context) -> PartResult:
-    """A short fine-tuning, and the same without each modality; the models are scored as `xfm finetune`'s are.
+    """A short fine-tuning, the same without each modality, and the same of a model that was never trained.
 
-    The task's own model is kept, if models are to be kept.
+    The models are scored as `xfm finetune`'s are. The task's own model is kept, if models are to be kept.
     """
     own, result, name = TUNED[part], PartResult(), part.value
     short: ShortTuning = getattr(context.config, name)
@@ -153,7 +150,7 @@ def run_tuned(part: Part, context: Context) -> PartResult:
     train = context.rows(read, name, "train", short.train_rows)
     tests = {split: context.rows(read, name, split, short.test_rows) for split in context.splits(own.tests)}
     data = SplitRows(train, labels=own.labels)
-    task, run = _tuned(context, own, data, short)
+    task, run = _tuned(context, own, data, short, context.pretrained)
     predictions = {split: task.predict(rows) for split, rows in tests.items()}
     if context.kept is not None:
         task.finish()
@@ -162,13 +159,18 @@ def run_tuned(part: Part, context: Context) -> PartResult:
     result.curves[name] = list(run.losses)
     without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
     for blanked, floor in own.task.single(train).items():
-        other, run = _tuned(context, own, data, short, blanked)
+        other, run = _tuned(context, own, data, short, context.pretrained, blanked)
         result.curves[f"{name}, {floor}"] = list(run.losses)
         for split, rows in tests.items():
             without[split][floor] = other.metrics(rows, other.predict(rows))
+    scratch: dict[str, Mapping[str, float]] = {}
+    if context.config.scratch:
+        other, run = _tuned(context, own, data, short, context.scratch)
+        result.curves[f"{name}, from scratch"] = list(run.losses)
+        scratch = {split: other.metrics(rows, other.predict(rows)) for split, rows in tests.items()}
     for split, rows in tests.items():
-        place = f"{name}/{split}"
-        add_scores(result, task, place, rows, predictions[split], without[split], own.only)
+        place, untrained = f"{name}/{split}", scratch.get(split)
+        add_scores(result, task, place, rows, predictions[split], without[split], own.only, untrained)
         if own.also:
             own.also(context, result, task, place, rows)
         cases = list(zip(rows, predictions[split], strict=True))
@@ -187,9 +189,10 @@ def _tuned(
     own: TunedPart,
     data: SplitRows[Any],
     short: ShortTuning,
+    start: Pretrained,
     blanked: Blanked = Blanked.NOTHING,
 ) -> tuple[AnyTask, TuningRun]:
-    """The part's task after its training, and how that went."""
+    """The part's task after the training of a model, and how that went."""
     config = short.whole(context.config.seed, context.config.precision, str(context.device))
-    task = own.task(context.pretrained, context.pictures, data, task_settings(config, blanked))
+    task = own.task(start, context.pictures, data, task_settings(config, blanked))
     return task, tune(task, config, progress=context.progress)
