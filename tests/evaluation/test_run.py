@@ -1,5 +1,6 @@
 """The whole evaluation of a tiny random model on a tiny world."""
 
+import errno
 import json
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from tests.finetuning.conftest import answers
 from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
+from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.evaluation import run
 from xfm.evaluation.kept_models import kept_models, listing
@@ -106,6 +108,26 @@ def test_retrieval_equals_its_definition(results: Path, tiny_world: Path) -> Non
         assert (12 * score.value) == pytest.approx(round(12 * score.value))
         assert score.n == 12
     assert scores["retrieval/hard/text_r1"].chance == 0.5
+
+
+def test_the_model_keeps_its_calibration(
+    results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Also from a part that was finished before; a folder that cannot be written is a note."""
+    stored = json.loads((results / "model" / "calibration.json").read_text())
+    assert stored["pairs"] == 24
+    assert load_model(results / "model").calibration == MatchCalibration(**stored)
+    copied = Path(shutil.copytree(results, tmp_path / "run"))
+    (copied / "model" / "calibration.json").unlink()
+    evaluated(copied, tiny_world)
+    assert json.loads((copied / "model" / "calibration.json").read_text()) == stored
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(run, "write_calibration", full)
+    evaluated(copied, tiny_world)
+    assert "does not keep the calibration of matching: Read-only file system" in capsys.readouterr().err
 
 
 def test_finished_parts_are_kept(copy: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

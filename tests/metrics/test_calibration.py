@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import _sigmoid_calibration  # Platt's, private there
 from torchmetrics.classification import MulticlassCalibrationError
 
-from xfm.metrics.calibration import BINS, calibration, error_interval
+from xfm.metrics.calibration import BINS, calibration, error_interval, platt, sure_and_right
 
 
 @settings(deadline=None, max_examples=30)
@@ -48,3 +49,24 @@ def test_the_errors_interval_is_as_wide_as_samples_scatter() -> None:
     found = [error_interval(*sample(), np.arange(500)) for _ in range(5)]
     assert np.mean([one.high - one.low for one in found]) == pytest.approx(spread, rel=0.25)
     assert all(0 < one.low < one.value < one.high for one in found)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_platt_is_scikit_learns(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(0, 6, 600) + seed
+    true = rng.random(600) < 1 / (1 + np.exp(-0.3 * odds + 0.5))
+    slope, bias = _sigmoid_calibration(odds, true)
+    assert platt(odds, true) == pytest.approx((-slope, -bias), abs=2e-3)
+    before, after = (calibration(*sure_and_right(odds, true, *how)) for how in ((), platt(odds, true)))
+    assert after.error < 0.06 < before.error
+
+
+def test_platt_of_odds_that_separate_or_mislead() -> None:
+    true = np.arange(40) < 20
+    slope, bias = platt(np.where(true, 9.0, -9.0), true)
+    assert 0 < slope < 1
+    assert bias == pytest.approx(0, abs=1e-3)
+    assert platt(np.where(true, -9.0, 9.0), true)[0] == 0
+    with pytest.raises(ValueError, match="40 true and 0 false pairs"):
+        platt(np.ones(40), np.ones(40, dtype=bool))

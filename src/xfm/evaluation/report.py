@@ -137,6 +137,7 @@ def facts(
         "Objects": _world_in_words(manifest),
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
+        "Probability of a match": _match_in_words(details.get("calibration") or {}),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
         f"torch {details.get('torch', '?')}",
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
@@ -150,6 +151,14 @@ def _world_in_words(manifest: Mapping[str, Any]) -> str:
     if not isinstance(objects, dict) or not {"seen", "heldout"} <= set(objects):
         return ""
     return f"{len(objects['seen'])} objects in training pictures, {len(objects['heldout'])} held out"
+
+
+def _match_in_words(fitted: Mapping[str, Any]) -> str:
+    """How the matching head's odds become a probability."""
+    if not {"slope", "bias", "pairs", "data"} <= fitted.keys():
+        return ""
+    scaled = f"sigmoid({fitted['slope']:.3g} x log-odds {fitted['bias']:+.3g})"
+    return f"{scaled}, fitted on {fitted['pairs']:,} pairs of {fitted['data']}; kept in the model's folder"
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:

@@ -118,12 +118,14 @@ def evaluate(
             results = {part: results[part] for part in Part if part in results}  # in one order
             left_out = _left_out(results, config)
             write_scores(out / METRICS, _scores(results))
-    keep_calibration(model_folder, results)
     seconds = {part.value: round(found.seconds, 2) for part, found in results.items()}
     files = {part.value: paths[part].name for part in results}
     run = replace(config, parts=list(results))
     details = describe(context, model_folder, weights, run, seconds)
     details["left_out"] = left_out.kept_in(out)
+    details["calibration"] = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
+    if details["calibration"]:
+        _keep_calibration(model_folder, details["calibration"])
     details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
     if config.keep_models and (absent := without_model(out, results)):
         note = ", ".join(str(paths[part]) for part in absent)
@@ -138,21 +140,16 @@ def evaluate(
     return scores
 
 
-def keep_calibration(folder: Path, results: Mapping[Part, PartResult]) -> None:
-    """Store in a model's folder the calibration of its matching head that was found, if one was.
+def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> None:
+    """Store the calibration of its matching head in a model's folder.
 
     Where the folder cannot be written, a note says so: the scores do not depend on it.
     """
-    found = results[Part.MATCHING].calibration if Part.MATCHING in results else None
-    if not found:
-        return
     try:
         write_calibration(folder, MatchCalibration(**found))
     except OSError as error:
         reason = error.strerror or str(error)
-        tqdm.write(
-            f"Note: {folder} keeps no calibration of matching, it is not writable: {reason}", sys.stderr
-        )
+        tqdm.write(f"Note: {folder} does not keep the calibration of matching: {reason}", sys.stderr)
 
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:

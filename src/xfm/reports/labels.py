@@ -137,7 +137,6 @@ _METRICS = {
     "word_f1": "F1 of the words",
     "exact": "captions that equal a reference",
     "mean_r1": "R@1, mean of both directions",
-    "mean_r1_rerank": "R@1, mean of both directions, re-ranked",
     "probe_accuracy": "accuracy of the linear probe",
     "knn_accuracy": "accuracy of k-NN",
     "accuracy_right_image": "given the right picture",
@@ -160,6 +159,9 @@ def metric_name(key: str) -> str:
     task, _, metric = key.split("/", 2)
     if metric in _METRICS:
         return _METRICS[metric]
+    base, _, rule = metric.rpartition("_")
+    if base in _METRICS and rule in _RULES:
+        return _METRICS[base] + _RULES[rule]
     parts = metric.split("_")
     if task == "retrieval" and parts[0] in _DIRECTIONS and parts[1:2] and parts[1][1:].isdigit():
         rule, edit = ("", *parts[2:]) if parts[2:3] and parts[2] not in _RULES else (*parts[2:], "", "")[:2]

@@ -39,13 +39,3 @@ def _cells(key: str, score: Score) -> tuple[str, ...]:
         *some,
         f"{score.n:,}",
     )
-
-
-def score_table(scores: Mapping[str, Score]) -> str:
-    """Scores as lines for a terminal."""
-    width = max(len(key) for key in scores)
-    lines = [f"{'':<{width}}  {'score':>7}  {'baseline':>8}  {'chance':>7}  {'n':>6}"]
-    for key, score in scores.items():
-        floor = "-" if score.baseline is None else f"{score.baseline:.2%}"
-        lines.append(f"{key:<{width}}  {score.value:>7.2%}  {floor:>8}  {score.chance:>7.2%}  {score.n:>6}")
-    return "\n".join(lines)
