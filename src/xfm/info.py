@@ -65,9 +65,9 @@ def _model_facts(folder: Path) -> dict[str, Any]:
         facts["task"] = _read_object(folder / "task.json") | {"parameters": added["total"]}
     if grid := _grid(config.get("vision")):
         facts["grid"] = grid
-    for name in ("preprocessing", "tokenizer"):
+    for name in ("preprocessing", "tokenizer", "calibration"):
         path = folder / f"{name}.json"
-        if name == "preprocessing" and path.is_file():
+        if name != "tokenizer" and path.is_file():
             facts[name] = _read_object(path)
         elif path.is_file():
             facts[name] = {"file": path.name, "sha256": file_digest(path)}

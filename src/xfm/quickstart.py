@@ -198,8 +198,9 @@ def _recipe(plan: Plan) -> Recipe:
 
 
 def _evaluation(plan: Plan) -> EvaluationConfig:
+    # What pre-training gave is asked of `xfm evaluate`: half as many fine-tunings again have no room here.
     scale = 0.02 if plan.smoke else min(1.0, plan.budget / FULL_BUDGET)
-    return EvaluationConfig(scale=scale, minutes=plan.evaluation or 0.0)
+    return EvaluationConfig(scale=scale, minutes=plan.evaluation or 0.0, scratch=False)
 
 
 def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:

@@ -14,10 +14,11 @@ from tests.reports.written import Page, page_of
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
 from xfm.evaluation.examples import pick_examples
+from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.suite import evaluate
 from xfm.reports.charts import read_curves
-from xfm.reports.labels import is_bound, loss_name
+from xfm.reports.labels import loss_name
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.summary import summary
 
@@ -49,11 +50,26 @@ def test_page_lists_every_key_with_its_numbers(results: Path, page: str) -> None
     keys = set(read_scores(results / "metrics.json"))
     assert set(REQUIRED_KEYS) <= keys
     for key in keys:
-        assert (f"<code>{key}</code>" in page) != is_bound(key)  # bounds stand under their score
+        assert f"<code>{key}</code>" in page
     assert "not complete" not in page
     assert "4 objects in training pictures, 1 held out" in page
     assert "pictures: coloured squares, public domain" in page
     assert "near chance by construction" in page.replace("\n", " ")
+
+
+def test_what_pre_training_gave_has_a_column_or_a_reason(copy: Path, page: str) -> None:
+    # Each task has a table, and grounding one of further scores.
+    assert page.count('<th class="num">From scratch</th>') == len(TUNED) + 1
+    assert "what the score has above it, pre-training gave" in page
+    with changed(copy / "evaluation.json") as details:
+        details["config"]["scratch"] = False
+    for path in (copy / "metrics.json", *(copy / "parts").iterdir()):
+        with changed(path) as content:
+            for score in content.get("scores", content).values():
+                score["scratch"] = None
+    page = write_report(copy).read_text()
+    assert "From scratch" not in page
+    assert "were not run (scratch is false)" in page
 
 
 def test_missing_scores_are_said(copy: Path) -> None:

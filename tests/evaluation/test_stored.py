@@ -8,6 +8,7 @@ import pytest
 
 from tests.evaluation.conftest import CONFIG
 from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
+from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.suite import part_fingerprint
 from xfm.reports.stored import read_part
 
@@ -25,13 +26,16 @@ def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
     assert of(Part.GROUNDING, config) != of(Part.GROUNDING, replace(config, seed=1))
     assert of(Part.GROUNDING, config) != of(Part.GROUNDING, config, weights="v")
     assert of(Part.RETRIEVAL, config) != of(Part.HARD, config)
+    quick = replace(config, scratch=False)
+    assert {part for part in Part if of(part, config) != of(part, quick)} == set(TUNED)
 
 
 @pytest.mark.parametrize(
     ("file", "parts"),
     [
         ("vqa/train", {Part.VQA}),
-        ("retrieval/hard", {Part.RETRIEVAL, Part.HARD}),
+        ("retrieval/hard", {Part.RETRIEVAL, Part.HARD, Part.MATCHING, Part.ABSENCE}),
+        ("absence/test", {Part.ABSENCE}),
         ("masked_token/test", {Part.MASKED_TOKENS}),
         ("category/test", {Part.CATEGORY}),
         ("entailment/train", {Part.ENTAILMENT}),

@@ -1,5 +1,6 @@
 """The whole evaluation of a tiny random model on a tiny world."""
 
+import errno
 import json
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from tests.finetuning.conftest import answers
 from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
+from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.evaluation import suite
 from xfm.evaluation.kept_models import kept_models, listing
@@ -45,6 +47,24 @@ def test_every_required_key_has_a_complete_score(results: Path) -> None:
         assert 0.0 <= score.chance <= 1.0
         assert score.baseline is None or 0.0 <= score.baseline <= 1.0
         assert score.n > 0
+        assert score.low is not None
+        assert score.high is not None
+        assert low <= score.low <= score.value <= score.high <= 1.0, key
+
+
+def test_fine_tunings_stand_beside_those_of_an_untrained_model(
+    results: Path, tiny_world: Path, tmp_path: Path
+) -> None:
+    scores = read_scores(results / "metrics.json")
+    tuned = {part.value for part in TUNED}
+    for key, score in scores.items():
+        task, _, metric = key.split("/")
+        fine_tuned = task in tuned and not metric.endswith("_zero_shot") and "probe" not in metric
+        assert (score.scratch is not None) == fine_tuned, key
+    model, parts = results / "model", [Part.PARAPHRASE]
+    without = evaluated(tmp_path / "out", tiny_world, model, parts=parts, scratch=False)
+    key = "paraphrase/test/accuracy"
+    assert without[key] == replace(scores[key], scratch=None)
 
 
 CHANCES = {
@@ -89,6 +109,26 @@ def test_retrieval_equals_its_definition(results: Path, tiny_world: Path) -> Non
         assert (12 * score.value) == pytest.approx(round(12 * score.value))
         assert score.n == 12
     assert scores["retrieval/hard/text_r1"].chance == 0.5
+
+
+def test_the_model_keeps_its_calibration(
+    results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Also from a part that was finished before; a folder that cannot be written is a note."""
+    stored = json.loads((results / "model" / "calibration.json").read_text())
+    assert stored["pairs"] == 24
+    assert load_model(results / "model").calibration == MatchCalibration(**stored)
+    copied = Path(shutil.copytree(results, tmp_path / "run"))
+    (copied / "model" / "calibration.json").unlink()
+    evaluated(copied, tiny_world)
+    assert json.loads((copied / "model" / "calibration.json").read_text()) == stored
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(suite, "write_calibration", full)
+    evaluated(copied, tiny_world)
+    assert "does not keep the calibration of matching: Read-only file system" in capsys.readouterr().err
 
 
 def test_finished_parts_are_kept(copy: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +276,7 @@ def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_pa
     scores = evaluated(tmp_path, tiny_world, results / "model", validation=True)
     assert {key.split("/")[1] for key in scores} == {"validation"}
     assert {key.split("/")[0] for key in scores} == {
-        "retrieval", "masked_token", "entailment", "paraphrase", "vqa", "reasoning", "grounding"
+        "retrieval", "masked_token", "entailment", "paraphrase", "vqa", "reasoning", "grounding", "absence"
     }  # fmt: skip
     with pytest.raises(ValueError, match="none of hard has a validation split"):
         replace(CONFIG, validation=True, parts=[Part.HARD])

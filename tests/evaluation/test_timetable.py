@@ -1,15 +1,20 @@
 """An evaluation by the clock on simulated machines: it ends in time, and its fine-tunings fill that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
 
-from xfm.config.evaluation import AFTERWARDS, WORK, Part
+from xfm.config.evaluation import AFTERWARDS, WORK, Part, Work
 from xfm.evaluation.timetable import Timetable
 
 PARTS = list(Part)
-NOMINAL = AFTERWARDS + sum(work.rest + work.tunings * work.tuning for work in WORK.values())
+SCRATCH = {part: work.with_scratch() for part, work in WORK.items()}
+
+
+def nominal(plan: Mapping[Part, Work]) -> float:
+    """Seconds of a whole evaluation."""
+    return AFTERWARDS + sum(work.rest + work.tunings * work.tuning for work in plan.values())
 
 
 @dataclass
@@ -18,10 +23,12 @@ class Machine:
 
     Attributes:
         slowness: how much longer than `WORK` things take, by the second.
+        plan: what there is to do.
         tuned: seconds of each fine-tuning by part.
     """
 
     slowness: Callable[[float], float]
+    plan: Mapping[Part, Work] = field(default_factory=lambda: WORK)
     now: float = 0.0
     tuned: dict[Part, list[float]] = field(default_factory=dict)
 
@@ -30,7 +37,7 @@ class Machine:
 
     def evaluates(self, timetable: Timetable, parts: list[Part]) -> None:
         for part in parts:
-            work = WORK[part]
+            work = self.plan[part]
             with timetable.part(part):
                 self.works(work.rest / 10 if work.tunings else work.rest)
                 for _ in range(work.tunings):
@@ -57,21 +64,24 @@ class Machine:
 )
 def test_the_time_is_used_and_no_more(slowness, minutes: float) -> None:
     machine = Machine(slowness)
-    timetable = Timetable(minutes, PARTS, lambda: machine.now)
+    timetable = Timetable(minutes, PARTS, clock=lambda: machine.now)
     machine.evaluates(timetable, PARTS)
     assert machine.now / 60 == pytest.approx(minutes, abs=0.35)
 
 
-def test_as_planned_every_fine_tuning_has_its_seconds() -> None:
-    machine = Machine(lambda now: 1.0)
-    machine.evaluates(Timetable(NOMINAL / 60, PARTS, lambda: machine.now), PARTS)
+@pytest.mark.parametrize("scratch", [False, True])
+def test_as_planned_every_fine_tuning_has_its_seconds(scratch: bool) -> None:
+    plan = SCRATCH if scratch else WORK
+    machine = Machine(lambda now: 1.0, plan)
+    machine.evaluates(Timetable(nominal(plan) / 60, PARTS, scratch, lambda: machine.now), PARTS)
+    assert len(machine.tuned[Part.VQA]) == 2 + scratch
     for part, seconds in machine.tuned.items():
-        assert seconds == pytest.approx([WORK[part].tuning] * WORK[part].tunings, rel=0.1), part
+        assert seconds == pytest.approx([plan[part].tuning] * plan[part].tunings, rel=0.1), part
 
 
 def test_a_part_of_few_is_given_all_there_is() -> None:
     machine = Machine(lambda now: 1.0)
-    machine.evaluates(Timetable(2, [Part.VQA], lambda: machine.now), [Part.VQA])
+    machine.evaluates(Timetable(2, [Part.VQA], clock=lambda: machine.now), [Part.VQA])
     first, second = machine.tuned[Part.VQA]
     assert machine.now == pytest.approx(120, abs=3)
     assert first == pytest.approx(second, rel=0.1)
@@ -80,14 +90,14 @@ def test_a_part_of_few_is_given_all_there_is() -> None:
 def test_a_stopped_evaluation_has_what_is_left() -> None:
     """Finished parts have used their seconds; the pause has used none."""
     whole = Machine(lambda now: 1.0)
-    timetable = Timetable(9, PARTS, lambda: whole.now)
+    timetable = Timetable(9, PARTS, clock=lambda: whole.now)
     seconds: dict[Part, float] = {}
     for part in PARTS[:6]:
         began = whole.now
         whole.evaluates(timetable, [part])
         seconds[part] = whole.now - began - AFTERWARDS
     rest = Machine(lambda now: 1.0, now=70_000.0)
-    timetable = Timetable(9, PARTS, lambda: rest.now)
+    timetable = Timetable(9, PARTS, clock=lambda: rest.now)
     for part in PARTS[:6]:
         timetable.was_done(part, seconds[part])
     rest.evaluates(timetable, PARTS[6:])
@@ -96,7 +106,7 @@ def test_a_stopped_evaluation_has_what_is_left() -> None:
 
 def test_too_late_is_not_without_steps() -> None:
     machine = Machine(lambda now: 1.0)
-    timetable = Timetable(0.5, PARTS, lambda: machine.now)
+    timetable = Timetable(0.5, PARTS, clock=lambda: machine.now)
     machine.now = 4000.0
     with timetable.part(Part.GROUNDING):
         assert 0 < timetable.minutes() < 0.02

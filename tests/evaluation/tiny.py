@@ -131,6 +131,11 @@ def _rows(scenes: list[tuple[str, str]], names: list[str]) -> dict[str, dict[str
     labelled = [
         {"image": n, "label": left, "object": left} for n, (left, _) in zip(names, scenes, strict=True)
     ]
+    there = [
+        {"image": name, "phrase": f"a {colour} square", "present": colour in scene, "kind": "object"}
+        for name, scene, other in zip(names, scenes, absent, strict=True)
+        for colour in (scene[0], other)
+    ]
     four = ("train", "validation", "seen", "combinations")
     three = ("train", "validation", "test")
     return {
@@ -142,4 +147,5 @@ def _rows(scenes: list[tuple[str, str]], names: list[str]) -> dict[str, dict[str
         "paraphrase": dict.fromkeys(three, texts),
         "category": dict.fromkeys(("train", "test"), labelled),
         "masked_token": dict.fromkeys(three[1:], masked),
+        "absence": dict.fromkeys(three[1:], there),
     }

@@ -19,6 +19,7 @@ from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.score_table import Scored
+from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
 
 SHORT = replace(conftest.SHORT, steps=2, baseline=False)
@@ -55,8 +56,10 @@ def test_every_task_scores_its_rows_as_its_fine_tuning_did(kind: str, model: Pat
     assert all({"row", "truth", "prediction", "right"} <= line.keys() for line in lines)
     details = details_of(found.out)
     assert details["made_by"]["command"] == "evaluate"
-    intervals = details["intervals"].items()
-    assert all(low - 1e-9 <= scores[key].value <= high + 1e-9 for key, (low, high) in intervals)
+    for score in scores.values():
+        assert score.low is not None
+        assert score.high is not None
+        assert score.low - 1e-9 <= score.value <= score.high + 1e-9
     page = page_of(found.out)
     assert primary in page
     assert str(train) in page
@@ -138,7 +141,10 @@ def test_the_command(tuned: Path, tmp_path: Path, cli: Cli) -> None:
         assert "counted as wrong: 2 rows of 1 labels" in told
         assert f"'strange': 2, first {rows}:12" in told
         scores = read_scores(run / name / "metrics.json")
-        assert "text-classification/test/accuracy: 95 % interval" in told
+        score = scores["text-classification/test/accuracy"]
+        assert score.low is not None
+        assert score.high is not None
+        assert f"{100 * score.low:.1f} to {percent(score.high)}" in told
         share = max(Counter(line.rpartition(",")[2] for line in lines[1:]).values()) / 12
         assert scores["text-classification/test/accuracy"].baseline == pytest.approx(share)
         assert scores["text-classification/test/accuracy"].n == 12

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.special import logit
 from torch import Tensor
 
 import xfm
 from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, pictures, texts
 from tests.inference.support import Models, Pipe, photos, same
+from xfm.config.calibration import MatchCalibration
 from xfm.config.generation import BeamSearch, Sampling
 from xfm.config.task import TaskConfig
 from xfm.data.in_memory import to_uint8
@@ -193,6 +195,20 @@ def test_retrieval_against_scoring_everything(models: Models, rerank: int, to_te
                 share = logits[query, place].softmax(-1)[1].item()
                 assert hit["match"] == pytest.approx(share, abs=1e-5)
             assert hit.get("text") == (said[place] if to_texts else None)
+
+
+def test_the_probability_of_a_match_is_calibrated_and_the_order_stays(models: Models) -> None:
+    found, shown, said = models["retrieval"], pictures(4), texts(4)
+    fitted = replace(found, calibration=MatchCalibration(0.25, -0.5, 10, "pairs"))
+    raw, own = (xfm.pipeline("retrieval", model=one)(said, images=shown) for one in (found, fitted))
+    for before, after in zip(raw, own, strict=True):
+        for one, other in zip(before, after, strict=True):
+            assert (one["index"], one["score"]) == (other["index"], other["score"])
+            assert logit(other["match"]) == pytest.approx(0.25 * logit(one["match"]) - 0.5, abs=1e-4)
+    asked = {"image": shown[0], "text": said[0]}
+    before, after = (xfm.pipeline("image-text-matching", model=one)(asked) for one in (found, fitted))
+    assert before["similarity"] == after["similarity"]
+    assert logit(after["score"]) == pytest.approx(0.25 * logit(before["score"]) - 0.5, abs=1e-4)
 
 
 def test_a_gallery_serves_many_calls_and_forgets_what_does_not_fit(

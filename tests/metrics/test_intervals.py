@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest
+from scipy.stats import bootstrap as scipy_bootstrap
 
 from xfm.metrics.intervals import (
     Interval,
+    bootstrap,
     differ,
     mean_interval,
-    paired_bootstrap,
     percentiles,
     resampled,
     resampled_means,
@@ -33,7 +34,7 @@ def interval_of(values: np.ndarray, groups: np.ndarray) -> Interval:
 
 def scipys(*samples: np.ndarray, statistic=np.mean, **options) -> tuple[float, float]:
     """SciPy's percentile interval of the rows of samples."""
-    found = bootstrap(samples, statistic, method="percentile", rng=1, **options).confidence_interval
+    found = scipy_bootstrap(samples, statistic, method="percentile", rng=1, **options).confidence_interval
     return found.low, found.high
 
 
@@ -84,11 +85,26 @@ def test_differences_are_counted_by_group() -> None:
 
 
 def test_bootstrap_agrees_with_scipy() -> None:
+    """Rows of one group count as its mean where groups are of one size; NaN rows do not count."""
     gains = np.random.default_rng(5).normal(0.2, 1.0, 300)
-    found = paired_bootstrap(gains, resamples=4000, seed=1)
+    rows = np.concatenate([gains - 0.5, gains + 0.5, np.full(40, np.nan)])
+    groups = np.concatenate([np.arange(300), np.arange(300), np.arange(300, 340)])
+    found = bootstrap(rows, groups, seed=1)
     assert found.value == pytest.approx(gains.mean())
-    assert (found.low, found.high) == pytest.approx(scipys(gains, n_resamples=4000), abs=0.015)
-    assert found == paired_bootstrap(gains, resamples=4000, seed=1)
+    assert (found.low, found.high) == pytest.approx(scipys(gains, n_resamples=4000), abs=0.02)
+    assert found == bootstrap(rows, groups, seed=1)
+    assert found != bootstrap(rows, groups, seed=2)
+
+
+def test_bootstrap_of_a_metric_draws_groups() -> None:
+    """Every row twice says no more than every row once."""
+    values = np.random.default_rng(3).normal(size=200)
+    twice, groups = np.tile(values, 2), np.tile(np.arange(200), 2)
+    found = bootstrap(lambda places: float(np.median(twice[places])), groups, seed=0)
+    alone = bootstrap(lambda places: float(np.median(twice[places])), np.arange(400), seed=0)
+    reference = scipys(values, statistic=np.median, n_resamples=2000)
+    assert (found.low, found.high) == pytest.approx(reference, abs=0.04)
+    assert alone.high - alone.low < 0.85 * (found.high - found.low)
 
 
 @given(st.integers(1, 500), st.floats(0, 1))

@@ -9,7 +9,7 @@ from xfm.metrics.calibration import calibration
 from xfm.metrics.classification import share
 from xfm.metrics.consistency import consistency
 from xfm.metrics.guesses import mean_scores
-from xfm.metrics.intervals import paired_bootstrap
+from xfm.metrics.intervals import bootstrap
 from xfm.metrics.vqa import answer_accuracy, vqa_score
 
 
@@ -19,7 +19,7 @@ from xfm.metrics.vqa import answer_accuracy, vqa_score
         (share, ([],), "undefined"),
         (calibration, ([], []), "one at least"),
         (consistency, ([], []), "nothing"),
-        (paired_bootstrap, (np.array([]),), "at least one unit"),
+        (bootstrap, (np.array([]), np.array([], dtype=int)), "at least one row"),
         (vqa_score, ([], [], []), "nothing"),
         (answer_accuracy, ("yes", []), "without any person"),
     ],

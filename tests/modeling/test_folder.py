@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import stat
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.folders import content
 from tests.inference.models import save
 from tests.modeling.conftest import FILES
 from tests.refusals import expect_refusal
+from xfm.config.calibration import MatchCalibration
 from xfm.config.model import Positions
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
@@ -194,3 +195,45 @@ def test_a_model_without_a_tokenizer(tmp_path: Path) -> None:
         _ = new.tokenizer
     old.tokenizer.save(tmp_path / "m" / "tokenizer.json")
     assert load_model(tmp_path / "m").tokenizer.to_json() == old.tokenizer.to_json()
+
+
+# ---------------------------------------------------------------- calibration of the matching head
+FITTED = MatchCalibration(0.25, -0.5, 1000, "retrieval/validation of a world")
+
+
+def test_a_calibration_lies_in_the_folder_and_makes_the_probability(tmp_path: Path) -> None:
+    old, folder = tiny_pretrained(), tmp_path / "model"
+    save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance)
+    logits = torch.tensor([[[0.0, 2.0], [3.0, -1.0]]])
+    raw = load_model(folder)
+    assert raw.calibration is None
+    assert torch.allclose(raw.match_probability(logits), logits.softmax(-1)[..., 1])
+    model_files.write_calibration(folder, FITTED)
+    fitted = load_model(folder)
+    assert fitted.calibration == FITTED
+    expected = torch.sigmoid(0.25 * torch.tensor([[2.0, -4.0]]) - 0.5)
+    assert torch.allclose(fitted.match_probability(logits), expected)
+    assert fitted.resized(folder, 64).calibration is None  # it was fitted to other pictures
+    XFM.from_pretrained(folder).save_pretrained(tmp_path / "copy")
+    assert load_model(tmp_path / "copy").calibration == FITTED
+    save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance)
+    assert load_model(folder).calibration is None  # of other weights
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"slope": -1.0}, "slope is -1.0"),
+        ({"slope": float("inf")}, "slope is inf"),
+        ({"bias": float("nan")}, "bias is nan"),
+        ({"pairs": 0}, "0 pairs"),
+        ({"bias": "much"}, "bias cannot be 'much'"),
+        ({"temperature": 2.0}, "unknown field temperature"),
+    ],
+)
+def test_a_calibration_that_is_none_is_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    old, folder = tiny_pretrained(), tmp_path / "model"
+    save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance)
+    (folder / "calibration.json").write_text(json.dumps({**asdict(FITTED), **change}))
+    with expect_refusal("calibration.json", named):
+        load_model(folder)

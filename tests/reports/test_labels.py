@@ -1,9 +1,11 @@
 """Keys and numbers in words."""
 
+from dataclasses import replace
+
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import GROUPS, grouped, metric_name
 from xfm.reports.scores import REQUIRED_KEYS, Score
-from xfm.reports.summary import score_table, summary
+from xfm.reports.summary import summary
 
 
 def test_the_summary_lines_up() -> None:
@@ -19,7 +21,11 @@ def test_the_summary_lines_up() -> None:
         "Question answering: accuracy                              50.0 %  10.0 %    25.0 %  1,000",
         "Two-picture reasoning: accuracy                           50.0 %       -         -      7",
     ]
-    assert score_table(scores).splitlines()[-1].split()[1:] == ["50.00%", "-", "-", "7"]
+    known = replace(scores["vqa/seen/accuracy"], low=0.47, high=0.531, scratch=0.301)
+    assert summary({"vqa/seen/accuracy": known}).splitlines() == [
+        "                               score            95 %  scratch  chance  baseline      n",
+        "Question answering: accuracy  50.0 %  47.0 to 53.1 %   30.1 %  10.0 %    25.0 %  1,000",
+    ]
     assert "R@1" in summary({"retrieval/hard/text_r1": scores["vqa/seen/accuracy"]})
 
 

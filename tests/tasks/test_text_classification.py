@@ -12,6 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from tests.tasks.build import COLOURS, PAIRS, SINGLE, build
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
+from xfm.finetuning.split_scores import groups_of
 from xfm.finetuning.tuning_run import tune
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.base import Blanked
@@ -34,6 +35,20 @@ def test_the_files_of_the_embedded_world(pretrained: Pretrained, tiny_world: Pat
     )
     with pytest.raises(UserError, match=r"rows.jsonl:2: .*\"label\""):
         read_text_pairs(path)
+
+
+def test_pairs_of_the_same_texts_are_no_independent_rows(pretrained: Pretrained) -> None:
+    """The four pairs that two firsts and two seconds make are one group."""
+    crossed = [
+        LabelledText(f"{design} {first}", TRUTH[first == second], f"{design} so {second}")
+        for design in ("cat", "dog", "sun")
+        for first in range(2)
+        for second in range(2)
+    ]
+    task = build(TextClassificationTask, pretrained, crossed, TRUTH)
+    assert groups_of(task, crossed).tolist() == np.repeat([0, 1, 2], 4).tolist()
+    alone = [LabelledText(row.text, row.label) for row in crossed]
+    assert groups_of(task, alone).tolist() == list(range(12))
 
 
 def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) -> None:

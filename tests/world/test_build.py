@@ -85,6 +85,7 @@ def test_layout_is_that_of_the_contract(world: World) -> None:
         "paraphrase": ("train", "validation", "test"),
         "category": ("train", "test"),
         "masked_token": ("validation", "test"),
+        "absence": ("validation", "test"),
     }
     expected = {f"tasks/{task}/{split}.jsonl" for task, splits in tasks.items() for split in splits}
     expected |= {f"pretrain/{part}-00000.tar" for part in ("scenes", "singles", "twins", "pictures")}
@@ -110,6 +111,7 @@ def test_rows_have_their_fields_and_pictures(world: World) -> None:
         "paraphrase/test": {"text_a", "text_b", "label"},
         "category/test": {"image", "label", "object"},
         "masked_token/test": {"image", "caption", "wrong_image"},
+        "absence/test": {"image", "phrase", "present", "kind"},
     }
     for name, wanted in fields.items():
         path = folder / "tasks" / f"{name}.jsonl"

@@ -36,9 +36,9 @@ def say(scores: "dict[str, Score]", out: Path, left_out: "LeftOut") -> None:
     """Show the scores, where they are, and what was left out."""
     from xfm.data.left_out import BAD_FILE
     from xfm.reports.stored import METRICS
-    from xfm.reports.summary import score_table
+    from xfm.reports.summary import table
 
-    print(f"{score_table(scores)}\nScores:  {out / METRICS}")
+    print(f"{table(scores, list(scores))}\nScores:  {out / METRICS}")
     if said := left_out.sentence(out / BAD_FILE):
         print(f"Note:    {said}")
 

@@ -37,7 +37,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Fine-tune on easy-VQA and show the scores."""
-    from xfm.reports.summary import score_table
+    from xfm.reports.summary import table
     from xfm.reproduce.easy_vqa import run_easy_vqa
 
     out, data = Path(chosen.out), None if chosen.data is None else Path(chosen.data)
@@ -52,6 +52,8 @@ def run(chosen: Namespace) -> None:
         progress=not chosen.quiet,
         max_bad=chosen.max_bad,
     )
-    print(f"{score_table(found.scores)}\nReport:  {out / 'report.html'}\nModel:   {found.model}")
+    print(
+        f"{table(found.scores, list(found.scores))}\nReport:  {out / 'report.html'}\nModel:   {found.model}"
+    )
     if found.left_out:
         print(f"Note:    {found.left_out}")

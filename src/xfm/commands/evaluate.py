@@ -117,16 +117,12 @@ def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> N
         name = useless[0] if useless else "world"
         raise UserError(f"--{name.replace('_', '-')} belongs to an evaluation on a world, not to --test")
     from xfm.finetuning.score_table import score
-    from xfm.reports.labels import is_headline
     from xfm.reports.summary import table
 
     options = {name: getattr(chosen, name) for name in _OF_TEST if getattr(chosen, name) is not None}
     used = {name: getattr(config, name) for name in _USED_BY_TEST}
     found = score(model, chosen.test, chosen.out, **options, **used, progress=not chosen.quiet)
     print(table(found.scores, list(found.scores)))
-    for key, (low, high) in found.intervals.items():
-        if is_headline(key):
-            print(f"{key}: 95 % interval {low:.1%} to {high:.1%}")
     if found.unknown:
         rows, count = sum(map(len, found.unknown.values())), len(found.unknown)
         print(f"Unknown to the model, counted as wrong: {rows} rows of {count} labels")

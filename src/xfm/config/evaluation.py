@@ -10,7 +10,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 
-C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig")
+C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig", "AbsenceConfig")
 
 
 class Part(StrEnum):
@@ -26,10 +26,12 @@ class Part(StrEnum):
     VQA = "vqa"
     REASONING = "reasoning"
     GROUNDING = "grounding"
+    MATCHING = "matching"
+    ABSENCE = "absence"
 
 
-WITHOUT_VALIDATION = frozenset({Part.HARD, Part.CATEGORY, Part.DIGITS})
-"""Parts with test splits only."""
+WITHOUT_VALIDATION = frozenset({Part.HARD, Part.CATEGORY, Part.DIGITS, Part.MATCHING})
+"""Parts with test splits only, and matching, which is calibrated on the validation split."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class Work:
     tuning: float = 0.0
     tunings: int = 0
 
+    def with_scratch(self) -> "Work":
+        """With one fine-tuning more, from scratch, and its scoring; as it is where there is none."""
+        if not self.tunings:
+            return self
+        more = self.tunings + 1
+        return Work(self.rest * more / self.tunings, self.tuning, more)
+
 
 WORK: Mapping[Part, Work] = MappingProxyType(
     {
@@ -59,6 +68,8 @@ WORK: Mapping[Part, Work] = MappingProxyType(
         Part.VQA: Work(34, 51, 2),
         Part.REASONING: Work(18, 31, 2),
         Part.GROUNDING: Work(18, 15, 2),
+        Part.MATCHING: Work(6),
+        Part.ABSENCE: Work(10),
     }
 )
 """How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.timetable`)."""
@@ -140,13 +151,11 @@ class RetrievalConfig:
         rows: captions used at most for each split; 0 takes all.
         shortlist: candidates per query, by contrastive score, that the matching head re-ranks.
         hard_rows: rows of the hard split used at most; 0 takes all.
-        bootstrap: resamples of the interval around the gain from re-ranking.
     """
 
     rows: int = 1000
     shortlist: int = 16
     hard_rows: int = 1000
-    bootstrap: int = 2000
 
     def __post_init__(self) -> None:
         _require(self.shortlist > 0, "shortlist must be positive")
@@ -154,6 +163,28 @@ class RetrievalConfig:
     def scaled(self, scale: float) -> "RetrievalConfig":
         """The same with the numbers of rows multiplied by `scale`."""
         return _scaled(self, scale, rows=50, hard_rows=50)
+
+
+@dataclass(frozen=True)
+class AbsenceConfig:
+    """Is it there at all?
+
+    Attributes:
+        rows: phrases used at most; 0 takes all.
+        queries: captions that are searched at most; 0 takes all.
+        gallery: pictures of each gallery.
+    """
+
+    rows: int = 1000
+    queries: int = 300
+    gallery: int = 100
+
+    def __post_init__(self) -> None:
+        _require(self.gallery > 0, "gallery must be positive")
+
+    def scaled(self, scale: float) -> "AbsenceConfig":
+        """The same with the numbers of rows multiplied by `scale`."""
+        return _scaled(self, scale, rows=50, queries=50)
 
 
 @dataclass(frozen=True)
@@ -170,13 +201,15 @@ class EvaluationConfig:
         parts: the parts to run.
         validation: score the validation splits in place of the tests, to choose settings by; parts that have
             none are left out.
+        scratch: beside every fine-tuning, fine-tune a randomly initialised model of the same size likewise:
+            the difference shows what pre-training gave. That is half as many fine-tunings again.
         keep_models: keep the models of the short fine-tunings in OUT/tasks, each as large as the model.
         batch_size: pictures or texts per forward pass without gradients.
         max_bad: rows with an unreadable picture to leave out at most, and of no file more than half if it is
             not given; 0 ends the run at the first.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
-        retrieval, probe: zero-shot retrieval; probes on frozen features.
+        retrieval, absence, probe: zero-shot retrieval; what is not there; probes on frozen features.
         entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings.
     """
 
@@ -187,12 +220,14 @@ class EvaluationConfig:
     scale: float = 1.0
     parts: list[Part] = field(default_factory=lambda: list(Part))
     validation: bool = False
+    scratch: bool = True
     keep_models: bool = True
     batch_size: int = 128
     max_bad: int | None = None
     masked_rows: int = 1000
     masked_share: float = 0.3
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    absence: AbsenceConfig = field(default_factory=AbsenceConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     entailment: ShortTuning = field(default_factory=lambda: ShortTuning(steps=750, lr=2e-4, muon_lr=1e-3))
     paraphrase: ShortTuning = field(default_factory=lambda: ShortTuning(steps=100, lr=2e-4, muon_lr=1e-3))

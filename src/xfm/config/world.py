@@ -23,6 +23,7 @@ class TaskSizes:
         paraphrase_train, paraphrase_test: pairs of texts, balanced.
         category_train, category_test: pictures of single objects; the objects of the two do not overlap.
         masked_token: captions with a right and a wrong picture.
+        absence: phrases that are true of a picture or false of it, as many of each.
         validation: rows of each task's validation file, for choosing settings without looking at the tests.
     """
 
@@ -41,6 +42,7 @@ class TaskSizes:
     category_train: int = 3000
     category_test: int = 1000
     masked_token: int = 1000
+    absence: int = 1000
     validation: int = 500
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """What every part of an evaluation works with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.xfm import XFM
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import pictures_of
+from xfm.tasks.sampling import seeded
 
 T = TypeVar("T")
 
@@ -54,6 +55,14 @@ class Context:
     def encoder(self) -> Encoder:
         """The model as the zero-shot parts use it."""
         return self.encoder_of(self.pretrained.model)
+
+    @property
+    def scratch(self) -> Pretrained:
+        """The same model before any training: of the same configuration, initialised by the seed."""
+        model = self.pretrained.model
+        with seeded(self.config.seed):
+            twin = XFM(model.config)
+        return replace(self.pretrained, model=twin.to(next(model.parameters()).device).eval())
 
     def encoder_of(self, model: XFM) -> Encoder:
         """Another model of the same configuration, used likewise."""

@@ -12,7 +12,7 @@ from xfm.data.left_out import left_out_lines
 from xfm.errors import UserError
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
-from xfm.reports.labels import Group, grouped, headlines, is_bound, is_headline, loss_name, part_name
+from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
 from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import page_template
 from xfm.reports.results import PartResult
@@ -98,6 +98,7 @@ def _render(
         flags=[flag for flag in read_flags(details) if flag.what not in _OWN_CARDS],
         small=small_run(scores, config.get("scale", 1.0)),
         tuning_chart=_tuning_chart(parts),
+        scratch=_about_scratch(parts, config),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},
     )
 
@@ -109,9 +110,8 @@ def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> l
         shown: dict[str, list[ScoreLine]] = {}
         more: dict[str, list[ScoreLine]] = {}
         for key in members:
-            if not is_bound(key):
-                line = _line(key, scores, parts)
-                (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
+            line = _line(key, scores, parts)
+            (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
         found.append(Section(group, shown, more))
     return found
 
@@ -140,6 +140,7 @@ def facts(
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
         "Fine-tunings": tunings_in_words(details),
+        "Probability of a match": _match_in_words(details.get("calibration") or {}),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
         f"torch {details.get('torch', '?')}",
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
@@ -161,6 +162,14 @@ def _world_in_words(manifest: Mapping[str, Any]) -> str:
     if not isinstance(objects, dict) or not {"seen", "heldout"} <= set(objects):
         return ""
     return f"{len(objects['seen'])} objects in training pictures, {len(objects['heldout'])} held out"
+
+
+def _match_in_words(fitted: Mapping[str, Any]) -> str:
+    """How the matching head's odds become a probability."""
+    if not {"slope", "bias", "pairs", "data"} <= fitted.keys():
+        return ""
+    scaled = f"sigmoid({fitted['slope']:.3g} x log-odds {fitted['bias']:+.3g})"
+    return f"{scaled}, fitted on {fitted['pairs']:,} pairs of {fitted['data']}; kept in the model's folder"
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:
@@ -211,6 +220,21 @@ def small_run(scores: Mapping[str, Score], scale: float) -> str:
     reasons = [f"its scale is {scale:g}, where 1 is the full evaluation"] if scale < 1 else []
     reasons += [f"some of its main scores rest on only {fewest} cases"] if fewest < ENOUGH else []
     return " and ".join(reasons)
+
+
+def _about_scratch(parts: Mapping[Part, PartResult], config: Mapping[str, Any]) -> str:
+    """What the column of models that were not pre-trained holds, or why it is not there."""
+    if not any(found.curves for found in parts.values()):
+        return ""
+    if config.get("scratch"):
+        return (
+            "“From scratch” is the same fine-tuning of a randomly initialised model of the same size; what "
+            "the score has above it, pre-training gave."
+        )
+    return (
+        "The same fine-tunings of a randomly initialised model, which show what pre-training gave, were not "
+        "run (scratch is false); `xfm evaluate` runs them."
+    )
 
 
 def _pretraining_chart(curves: Mapping[str, Curve], ends: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
@@ -20,11 +21,13 @@ from xfm.evaluation.context import Context
 from xfm.evaluation.flags import flags_of
 from xfm.evaluation.kept_models import TASKS_FOLDER, kept_models, without_model
 from xfm.evaluation.parts import PARTS
+from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import write_report
 from xfm.evaluation.timetable import Timetable
 from xfm.files import file_digest
 from xfm.locks import holds
 from xfm.modeling.folder import load_model
+from xfm.modeling.model_files import write_calibration
 from xfm.paths import home_path
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
@@ -36,9 +39,14 @@ from xfm.training.flags import Flag, plain_flags
 from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
-CACHE_FORMAT = 3  # raise it when a part starts to compute something else
-_TASKS = {Part.HARD: "retrieval", Part.MASKED_TOKENS: "masked_token"}
-"""Folders of task files whose name is not the part's."""
+CACHE_FORMAT = 4  # raise it when a part starts to compute something else
+_TASKS = {
+    Part.HARD: ("retrieval",),
+    Part.MASKED_TOKENS: ("masked_token",),
+    Part.MATCHING: ("retrieval",),
+    Part.ABSENCE: ("absence", "retrieval"),
+}
+"""Folders of task files, of parts for which it is not one of the part's name."""
 
 
 @holds("out")
@@ -52,7 +60,8 @@ def evaluate(
 ) -> dict[str, Score]:
     """Evaluate a model folder on a world, and write `metrics.json` and `report.html`.
 
-    The models that it fine-tunes on its way are kept in `out/tasks/PART/model`, before the part counts as
+    The calibration of the matching head (`Part.MATCHING`) is stored in the model's folder. The models that it
+    fine-tunes on its way are kept in `out/tasks/PART/model`, before the part counts as
     finished. Every finished part is kept in `out/parts`, under a fingerprint of model, world and
     configuration, so that an evaluation that was interrupted goes on where it stopped (by the clock, too: a
     pause does not count), and one of some parts joins those that were finished before. `metrics.json` is
@@ -78,7 +87,7 @@ def evaluate(
     require_packages()
     prepare_process()
     resolved = config.resolved()
-    times = Timetable(resolved.minutes, resolved.parts)
+    times = Timetable(resolved.minutes, resolved.parts, resolved.scratch)
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
@@ -125,6 +134,9 @@ def evaluate(
     details = describe_evaluation(context, model_folder, weights, run, seconds)
     details["tunings"] = {name: one for found in results.values() for name, one in found.tunings.items()}
     details["left_out"] = left_out.kept_in(out)
+    details["calibration"] = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
+    if details["calibration"]:
+        _keep_calibration(model_folder, details["calibration"])
     details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
     if config.keep_models and (absent := without_model(out, results)):
         note = ", ".join(str(paths[part]) for part in absent)
@@ -139,6 +151,18 @@ def evaluate(
     )
     write_report(out)
     return scores
+
+
+def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> None:
+    """Store the calibration of its matching head in a model's folder.
+
+    Where the folder cannot be written, a note says so: the scores do not depend on it.
+    """
+    try:
+        write_calibration(folder, MatchCalibration(**found))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        tqdm.write(f"Note: {folder} does not keep the calibration of matching: {reason}", sys.stderr)
 
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:
@@ -226,17 +250,19 @@ def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
 
 def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
     """Digest of all that a part's result depends on: weights, world, its task files and settings."""
-    tasks = world / "tasks" / _TASKS.get(part, part.value)
+    tasks = [world / "tasks" / name for name in _TASKS.get(part, (part.value,))]
+    files = [path for folder in tasks for path in sorted(folder.glob("*.jsonl")) if path.is_file()]
     settings = asdict(config)
-    fine_tunings = {name for name in settings if name in {p.value for p in Part}} - {"retrieval"}
-    for name in (*sorted(MAY_CHANGE), *(fine_tunings - {part.value})):
+    others = set(TUNED) - {part}
+    useless = {other.value for other in others} | (set() if part in TUNED else {"scratch"})
+    for name in (*sorted(MAY_CHANGE), *sorted(useless)):
         settings.pop(name)
     content = {
         "format": CACHE_FORMAT,
         "part": part.value,
         "weights": weights,
         "world": world_mark(world),
-        "tasks": {path.name: file_digest(path) for path in sorted(tasks.glob("*.jsonl")) if path.is_file()},
+        "tasks": {f"{path.parent.name}/{path.name}": file_digest(path) for path in files},
         "settings": settings,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -20,6 +20,7 @@ class Timetable:
     Args:
         minutes: for the whole evaluation; 0 where steps decide.
         parts: in their order.
+        scratch: whether each fine-tuning is made from scratch, too.
         clock: gives seconds.
 
     Example:
@@ -31,11 +32,13 @@ class Timetable:
         self,
         minutes: float = 0.0,
         parts: Sequence[Part] = (),
+        scratch: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._clock, self._limited = clock, minutes > 0
         self._ends = clock() + 60 * minutes
         self._to_come = list(parts)
+        self._work = {part: work.with_scratch() if scratch else work for part, work in WORK.items()}
         self._tunings = 0
         self._tuned = self._rest_took = self._rest_planned = 0.0
 
@@ -48,17 +51,17 @@ class Timetable:
     def part(self, part: Part) -> Iterator[None]:
         """While a part runs."""
         self._to_come = [part, *(one for one in self._to_come if one is not part)]
-        self._tunings, self._tuned, began = WORK[part].tunings, 0.0, self._clock()
+        self._tunings, self._tuned, began = self._work[part].tunings, 0.0, self._clock()
         yield
         self._rest_took += self._clock() - began - self._tuned
-        self._rest_planned += WORK[part].rest
+        self._rest_planned += self._work[part].rest
         self._to_come = self._to_come[1:]
 
     def minutes(self) -> float:
         """For the next fine-tuning of the part that runs; 0 where steps decide."""
         if not self._limited:
             return 0.0
-        own, *others = (WORK[part] for part in self._to_come)
+        own, *others = (self._work[part] for part in self._to_come)
         here = max(1, self._tunings)  # fine-tunings to come, of which the next is one
         rest = AFTERWARDS + own.rest * min(1.0, here / own.tunings) + sum(one.rest for one in others)
         weights = here * own.tuning + sum(one.tunings * one.tuning for one in others)

@@ -7,6 +7,7 @@ from xfm.finetuning.leaderboard import Contender, Leaderboard, Sort
 from xfm.metrics.calibration import Calibration
 from xfm.metrics.numbers import percent, points, rough
 from xfm.reports.lines import ScoreLine
+from xfm.reports.scores import Score
 
 MORE = 2
 """Further metrics beside the primary one."""
@@ -51,10 +52,10 @@ def cards_of(
 
 def _score(line: ScoreLine) -> Card:
     notes = (f"chance {rough(line.score.chance)}", f"{line.score.n:,} cases")
-    return Card(line.metric, percent(line.score.value), _ends(line), notes, line)
+    return Card(line.metric, percent(line.score.value), _ends(line.score), notes, line)
 
 
-def _ends(shown: ScoreLine | Contender) -> str:
+def _ends(shown: Score | Contender) -> str:
     """The interval in words; empty where there is none."""
     if shown.low is None or shown.high is None:
         return ""

@@ -14,7 +14,7 @@ from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE
 from xfm.errors import UserError
-from xfm.finetuning.compare import compare, intervals
+from xfm.finetuning.compare import compare
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.report import write_report
@@ -191,7 +191,6 @@ def _save(
         "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
-        "intervals": _intervals(run, found),
         "flags": plain_flags(found.flags),
         "next": found.next_command,
     }
@@ -201,16 +200,6 @@ def _save(
     )
     write_scores(run.out / METRICS, found.scores)
     clear(run.out)
-
-
-def _intervals(run: Session, found: FinetuneResult) -> dict[str, tuple[float, float]]:
-    """95 % intervals by the keys of the scores."""
-    task, tests = found.task, run.tests
-    return {
-        f"{task.spec.name}/{name}/{metric}": ends
-        for name, board in found.leaderboards.items()
-        for metric, ends in intervals(task, tests[name], found.predictions[name], board).items()
-    }
 
 
 def _next(run: Session, model: Path, origin: RowOrigin) -> str:

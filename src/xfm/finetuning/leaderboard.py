@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.metrics.intervals import (
+    FEWEST,
     FEWEST_DIFFERENT,
     differ,
     mean_interval,
     percentiles,
     resampled,
     resampled_means,
+    resamples,
 )
 from xfm.metrics.numbers import points
 from xfm.tasks.base import Task
 
 THIS_MODEL = "this model"
-FEW_RESAMPLES, FEWEST, SCORED = 300, 50, 1_500_000
-"""Most and fewest resamples of metrics that are no mean of rows, and the rows to score for them in all."""
 
 
 class Sort(StrEnum):
@@ -244,7 +244,7 @@ def _samples(
             for found in systems
         ]
 
-    count = min(FEW_RESAMPLES, max(FEWEST, SCORED // len(rows)))
+    count = max(FEWEST, resamples(len(rows)))
     return resampled(metric, groups, count, task.settings.seed)
 
 

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from xfm.data.left_out import left_out_lines
 from xfm.finetuning.cards import Card, cards_of
-from xfm.finetuning.compare import calibration_of
 from xfm.finetuning.leaderboard import Leaderboard
+from xfm.finetuning.split_scores import calibration_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
 from xfm.metrics.classes import with_unknown
@@ -113,8 +113,8 @@ def write_report(
         predictions: likewise.
         scores: of all splits.
         tuned: how the training went.
-        details: what `evaluation.json` holds; its leaderboards, flags, intervals, left-out rows and next
-            command may be missing.
+        details: what `evaluation.json` holds; its leaderboards, flags, left-out rows and next command
+            may be missing.
         places: file and row of a typed row, given its pictures, too; empty where not known.
     """
     splits = [
@@ -179,8 +179,7 @@ def _split(
 ) -> SplitSection:
     start = f"{task.spec.name}/{name}/"
     keys = [key for key in scores if key.startswith(start) and not key.endswith(f"/{CALIBRATION}")]
-    ends = details.get("intervals") or {}
-    lines = {key: line_of(key, scores, details["baselines"].get(key, {}), ends.get(key)) for key in keys}
+    lines = {key: line_of(key, scores, details["baselines"].get(key, {})) for key in keys}
     cases = [(task.case(row, one), row) for row, one in zip(rows, predictions, strict=True)]
     wrong = sorted((one for one in cases if not one[0].right), key=lambda one: -one[0].badness)
     kept = (details.get("leaderboards") or {}).get(name)

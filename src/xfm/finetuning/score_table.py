@@ -24,7 +24,6 @@ from xfm.finetuning.start import load_base, local_model
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import few, partial_pictures, require_texts, say_partial
 from xfm.paths import home_path
-from xfm.reports.lines import interval_of
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS
@@ -45,7 +44,6 @@ class Scored:
     Attributes:
         out: folder with `metrics.json`, `report.html`, `predictions.jsonl` and `evaluation.json`.
         scores: by key, as in `metrics.json`.
-        intervals: the 95 % interval of a score, where there is one.
         predictions: one for each row.
         unknown: the rows whose label or answer the model does not know, by that label; they count as wrong.
         left_out: which rows could not be used, in words; empty where all could.
@@ -54,7 +52,6 @@ class Scored:
 
     out: Path
     scores: dict[str, Score]
-    intervals: dict[str, tuple[float, float]]
     predictions: list[Any]
     unknown: dict[str, list[str]]
     left_out: str = ""
@@ -156,14 +153,12 @@ def _score(
     add_scores(result, task, f"{task.spec.name}/{SPLIT}", rows.rows, predictions, {})
     _name_baselines(result)
     said = more["left_out"]["says"]
-    ends = {key: own for key in result.scores if (own := interval_of(key, result.scores))}
-    found = Scored(out, result.scores, ends, predictions, unknown, said, more["next"])
+    found = Scored(out, result.scores, predictions, unknown, said, more["next"])
     write_output(out / PREDICTIONS, rows.answered(task, predictions))
     settings = task.settings
     details = {
         "rows": {SPLIT: len(rows.rows)},
         "unknown": unknown,
-        "intervals": found.intervals,
         "baselines": result.baselines,
         "config": {"seed": settings.seed, "precision": settings.precision.value, "device": settings.device},
         "tokens": settings.max_tokens,

@@ -1,12 +1,19 @@
-"""Scores of a fine-tuned task on a split, each beside chance and its best baseline, see `Score`."""
+"""Scores of a fine-tuned task on a split, each with its interval, beside chance and its best baseline."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from xfm.finetuning.compare import calibration_of
-from xfm.metrics.calibration import CALIBRATION
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.metrics.calibration import CALIBRATION, Calibration, calibration, error_interval
+from xfm.metrics.intervals import FEWEST, Interval, bootstrap, percentiles, resampled, resamples, row_groups
 from xfm.reports.results import PartResult
 from xfm.reports.scores import floors_of
 from xfm.tasks.base import BatchT, Prediction, Row, Task
+from xfm.tasks.class_task import ClassTask
+from xfm.tasks.sampling import components
 
 Metrics = Mapping[str, float]
 
@@ -19,6 +26,8 @@ def add_scores(
     predictions: Sequence[Prediction],
     others: Mapping[str, Metrics],
     only: Collection[str] = (),
+    scratch: Metrics | None = None,
+    suffix: str = "",
 ) -> None:
     """Score a split under `PLACE/METRIC`, where the place is `TASK/SPLIT`.
 
@@ -30,15 +39,69 @@ def add_scores(
         predictions: one for each row.
         others: metrics of the same split by the name of a baseline; constant guesses are added here.
         only: metrics that become scores; all of them, and how well probabilities are calibrated, if empty.
+        scratch: metrics of a randomly initialised model after the same training.
+        suffix: ends the keys.
     """
     seed, counts = task.settings.seed, task.counts(rows)
     chance = task.chance(rows, seed)
     baselines = task.constant_scores(rows) | dict(others)
-    for metric, value in task.metrics(rows, predictions).items():
-        if only and metric not in only:
-            continue
-        n = counts.get(metric, len(rows))
-        result.add(f"{place}/{metric}", value, chance.get(metric), n, seed, floors_of(metric, baselines))
-    if not only and (found := calibration_of(task, rows, predictions)):
+    for metric, found in measured(task, rows, predictions, only).items():
+        floors = floors_of(metric, baselines)
+        n, untrained = counts.get(metric, len(rows)), (scratch or {}).get(metric)
+        key = f"{place}/{metric}{suffix}"
+        result.add(key, found, chance.get(metric), n, seed, floors, untrained)
+    if not only and isinstance(task, ClassTask) and rows:
         # Its chance is that of giving every row the shares of the classes: as right as it is sure.
-        result.add(f"{place}/{CALIBRATION}", found.error, 0.0, found.n, seed)
+        sure = error_interval(*_sure_and_right(task, rows, predictions), groups_of(task, rows), seed)
+        result.add(f"{place}/{CALIBRATION}", sure, 0.0, len(rows), seed)
+
+
+def measured(
+    task: Task[Row, BatchT, Prediction],
+    rows: Sequence[Row],
+    predictions: Sequence[Prediction],
+    only: Collection[str] = (),
+) -> dict[str, Interval | float]:
+    """The metrics with their 95 % intervals, but those that are no means of rows where rows are very many."""
+    seed, groups = task.settings.seed, groups_of(task, rows)
+    values = {
+        name: value for name, value in task.metrics(rows, predictions).items() if not only or name in only
+    }
+    found: dict[str, Interval | float] = dict(values)
+    means = task.row_scores(rows, predictions)
+    for name in values.keys() & means.keys():
+        found[name] = replace(bootstrap(means[name], groups, seed), value=values[name])
+    rest = [name for name in values if name not in means]
+    if not rest or (count := resamples(len(rows))) < FEWEST:
+        return found
+
+    def metrics(places: NDArray[np.int64]) -> list[float]:
+        again = task.metrics([rows[place] for place in places], [predictions[place] for place in places])
+        return [again.get(name, values[name]) for name in rest]
+
+    samples = resampled(metrics, groups, count, seed)
+    return found | {name: percentiles(values[name], samples[:, at]) for at, name in enumerate(rest)}
+
+
+def groups_of(task: Task[Any, Any, Any], rows: Sequence[Any]) -> NDArray[np.int64]:
+    """[N] the group of each row: rows that share something (`Task.shared`), directly or not, are one."""
+    shared = [task.shared(row) for row in rows]
+    numbers = components(own for own in shared if own)
+    return row_groups([numbers[own[0]] if own else None for own in shared])
+
+
+def calibration_of(
+    task: Task[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any]
+) -> Calibration | None:
+    """How sure and how right a classifier is; None for tasks without classes."""
+    if not isinstance(task, ClassTask) or not rows:
+        return None
+    return calibration(*_sure_and_right(task, rows, predictions))
+
+
+def _sure_and_right(
+    task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """[N] the probability of each row's class, and whether it is right."""
+    right = [task.class_of(row) == one.label for row, one in zip(rows, predictions, strict=True)]
+    return np.array([max(one.probabilities) for one in predictions]), np.array(right)

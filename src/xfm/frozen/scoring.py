@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfm.config.linear import LinearEvaluationConfig, Method
 from xfm.config.pixels import NORMALISATIONS
@@ -25,15 +26,16 @@ from xfm.locks import holds
 from xfm.metrics.classification import (
     TOP,
     Array,
-    accuracy,
     chance_of_classes,
+    in_top_k,
     majority_accuracy,
     mean_class_accuracy,
     most_frequent,
-    top_k_accuracy,
 )
+from xfm.metrics.intervals import bootstrap
 from xfm.modeling.folder import Preprocessing, Pretrained, load_model
 from xfm.modeling.model_files import WEIGHTS
+from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import METRICS
 from xfm.results_folder import Maker, digest, require_free, sign
@@ -256,6 +258,7 @@ def _knn(features: _Features, config: LinearEvaluationConfig, result: FrozenResu
     return (found[:, None] == classes).astype(np.float32), classes
 
 
+USUAL = "most frequent classes"
 _METHODS = {Method.LINEAR: _linear, Method.HEAD: _head, Method.KNN: _knn}
 
 
@@ -284,16 +287,21 @@ def class_scores(
     places = {label: place for place, label in enumerate(classes.tolist())}
     targets = np.array([places.get(label, -1) for label in labels.tolist()])
     predicted = classes[scores.argmax(axis=1)]
-    usual = most_frequent(labels if seen is None else seen).repeat(len(labels))
-    values = {
-        "accuracy": (accuracy(predicted, labels), majority_accuracy(labels, seen)),
-        "mean_per_class": (mean_class_accuracy(predicted, labels), mean_class_accuracy(usual, labels)),
-    }
+    usual = most_frequent(labels if seen is None else seen)
+    result, alone, chance = PartResult(), np.arange(len(labels)), chance_of_classes(len(classes))
+    place = f"{TASK}/test/{method}"
+
+    def of_classes(rows: NDArray[np.int64]) -> float:
+        return mean_class_accuracy(predicted[rows], labels[rows])
+
+    floors = {USUAL: majority_accuracy(labels, seen)}
+    right = (predicted == labels).astype(np.float64)
+    result.add_rows(f"{place}_accuracy", right, alone, chance["accuracy"], seed, floors)
+    floors = {USUAL: mean_class_accuracy(usual.repeat(len(labels)), labels)}
+    found = bootstrap(of_classes, alone, seed)
+    result.add(f"{place}_mean_per_class", found, chance["mean_per_class"], len(labels), seed, floors)
     if order and len(classes) > TOP:
-        values["top5"] = (top_k_accuracy(scores, targets, TOP), majority_accuracy(labels, seen, TOP))
-    return {
-        f"{TASK}/test/{method}_{name}": Score(
-            value, chance_of_classes(len(classes))[name], baseline, len(labels), seed
-        )
-        for name, (value, baseline) in values.items()
-    }
+        floors = {USUAL: majority_accuracy(labels, seen, TOP)}
+        hits = in_top_k(scores, targets, TOP).astype(np.float64)
+        result.add_rows(f"{place}_top5", hits, alone, chance["top5"], seed, floors)
+    return result.scores

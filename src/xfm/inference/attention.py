@@ -91,7 +91,7 @@ def attention_maps(
     words = [place for place in ids.unique().tolist() if place >= 0]
     names = tuple(tokenizer.decode(encoded.ids[0][ids == place]).strip() for place in words)
     maps = torch.stack([heat[ids == place].mean(0) for place in words]).view(len(words), *grid)
-    whole, match = heat.mean(0).view(grid), logits.softmax(-1)[0, 1].item()
+    whole, match = heat.mean(0).view(grid), pretrained.match_probability(logits)[0].item()
     return AttentionMaps(names, maps.numpy(), whole.numpy(), match, picture)
 
 

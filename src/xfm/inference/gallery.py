@@ -35,7 +35,8 @@ class Hit(TypedDict):
     score: what the candidates are ordered by: the cosine, or after re-ranking the cosine over the temperature
         plus the weighted log-odds of a match.
     similarity: cosine.
-    match: probability of a match by the matching head; only of re-ranked candidates.
+    match: probability of a match by the matching head, see `Pretrained.match_probability`; only of re-ranked
+        candidates.
     text, image: the candidate, where it is a text, a path or an address.
     """
 
@@ -244,7 +245,8 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         contrast, temperature = values.double().cpu().numpy(), model.temperature.item()
         scores = torch.from_numpy(rerank_scores(contrast, logits.double().numpy(), temperature))
         order = scores.argsort(dim=1, descending=True)[:, : options.top_k]
-        columns = (values.cpu(), places.cpu(), scores, logits.softmax(-1)[..., 1])
+        fits = self.engine.pretrained.match_probability(logits)
+        columns = (values.cpu(), places.cpu(), scores, fits)
         return [
             self._hits(gallery, *row)
             for row in zip(*(column.gather(1, order) for column in columns), strict=True)

@@ -38,7 +38,7 @@ class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
 class Match(TypedDict):
     """How well a text fits a picture.
 
-    score: probability of a match by the matching head.
+    score: probability of a match by the matching head, see `Pretrained.match_probability`.
     similarity: cosine of the two vectors, which is cheaper to compare many with many.
     """
 
@@ -54,7 +54,7 @@ class ImageTextMatching(Pipeline[NoOptions, Match]):
         model = self.engine.model
         text = model.encode_text(batch.text.ids, batch.text.mask)
         fused = model.fuse(text, batch.text.mask, batch.pictures, batch.first)
-        scores = model.match_logits(fused).float().softmax(-1)[:, 1]
+        scores = self.engine.pretrained.match_probability(model.match_logits(fused))
         shown = batch.of_rows(model.project_image(batch.pictures[:, 0]))
         cosines = (model.project_text(text[:, 0]) * shown).sum(-1)
         return [

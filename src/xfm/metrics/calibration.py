@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfm.metrics.classification import Array
-from xfm.metrics.intervals import wilson_interval
+from xfm.metrics.intervals import FEWEST, Floats, Interval, percentiles, resampled, resamples, wilson_interval
 from xfm.metrics.numbers import percent
 
 CALIBRATION = "calibration_error"
@@ -86,3 +87,58 @@ def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Arr
     return Calibration(
         float(error), float(sure.mean()), float(hit.mean()), interval.low, interval.high, bins, len(sure)
     )
+
+
+def platt(odds: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and bias that make log-odds a probability, by the most likely sigmoid (Platt, 1999).
+
+    Platt's targets, which are a little less than sure, keep the slope finite where odds separate the classes.
+    The slope is not negative: odds that point the wrong way say nothing.
+
+    Args:
+        odds: [N] log-odds of some model.
+        true: [N] whether they are right.
+
+    Raises:
+        ValueError: there are no true or no false ones.
+    """
+    from scipy.optimize import minimize
+
+    count, others = int(true.sum()), int((~true).sum())
+    if not count or not others:
+        raise ValueError(f"{count} true and {others} false pairs: a calibration needs both")
+    targets = np.where(true, (count + 1) / (count + 2), 1 / (others + 2))
+
+    def loss(found: Floats) -> tuple[float, Floats]:
+        logits = found[0] * odds + found[1]
+        off = 1 / (1 + np.exp(-np.clip(logits, -500, 500))) - targets
+        likelihood = np.logaddexp(0.0, logits) - targets * logits
+        return float(likelihood.mean()), np.array([(off * odds).mean(), off.mean()])
+
+    start = np.array([1.0 / max(1.0, float(np.abs(odds).mean())), 0.0])
+    bounds = [(0.0, None), (None, None)]
+    slope, bias = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
+    return float(slope), float(bias)
+
+
+def sure_and_right(
+    odds: Floats, true: NDArray[np.bool_], slope: float = 1.0, bias: float = 0.0
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """[N] the probability of the likelier of yes and no, and whether that is right, of scaled log-odds."""
+    logits = slope * odds + bias
+    return 1 / (1 + np.exp(-np.abs(logits))), (logits >= 0) == true
+
+
+def error_interval(
+    confidence: Floats, right: NDArray[np.bool_], groups: NDArray[np.int64], seed: int = 0
+) -> Interval:
+    """The expected calibration error with its 95 % interval, see `bootstrap`.
+
+    Resamples scatter within the bins, and the error is a sum of distances: all are larger than that of the
+    rows by about as much. That much is taken off.
+    """
+    value, count = calibration(confidence, right).error, max(FEWEST, resamples(len(right)))
+    samples = resampled(
+        lambda places: [calibration(confidence[places], right[places]).error], groups, count, seed
+    )[:, 0]
+    return percentiles(value, np.maximum(samples + value - samples.mean(), 0.0))

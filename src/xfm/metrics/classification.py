@@ -61,8 +61,8 @@ def chance_of_classes(count: int) -> dict[str, float]:
     return {"accuracy": 1 / count, "mean_per_class": 1 / count, "top5": min(TOP, count) / count}
 
 
-def top_k_accuracy(scores: Array, targets: Array, k: int) -> float:
-    """Share of rows whose class is among the `k` of highest score.
+def in_top_k(scores: Array, targets: Array, k: int) -> NDArray[np.bool_]:
+    """[N] rows whose class is among the `k` of highest score.
 
     A class that ties with the row's own counts as higher, so that constant scores earn nothing.
 
@@ -75,7 +75,7 @@ def top_k_accuracy(scores: Array, targets: Array, k: int) -> float:
     known = targets >= 0
     own = scores[np.arange(len(targets)), np.where(known, targets, 0)]
     higher = (scores >= own[:, None]).sum(axis=1) - 1
-    return float((known & (higher < k)).mean())
+    return known & (higher < k)
 
 
 def mean_class_accuracy(predictions: Array, targets: Array) -> float:

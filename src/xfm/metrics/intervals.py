@@ -1,6 +1,6 @@
-"""Confidence intervals: Wilson's, and the bootstrap over groups of rows.
+"""Confidence intervals: the bootstrap over groups of rows, and Wilson's where rows are independent shares.
 
-Rows that share a picture are drawn together.
+Rows that are not independent (of one picture, one object, one quadruple of texts) are drawn together.
 """
 
 from collections import Counter
@@ -10,8 +10,6 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-
-from xfm.metrics.classification import Array
 
 
 @dataclass(frozen=True)
@@ -24,11 +22,17 @@ class Interval:
 
 
 RESAMPLES = 1000
+"""Of means of rows."""
+MANY, FEWEST, SCORED = 300, 50, 1_500_000
+"""Of metrics that are none: most and fewest resamples, and the rows that are scored for them in all."""
+
 FEWEST_DIFFERENT = 6
 """Groups that must differ between two systems before anything can be shown: with fewer, even a sign test in
 which all of them agree has p > 0.05, while the bootstrap of so few is too narrow."""
 
 Floats = NDArray[np.float64]
+Metric = Callable[[NDArray[np.int64]], float]
+"""A metric of the rows at some places."""
 
 
 def row_groups(pictures: Sequence[Hashable | None]) -> NDArray[np.int64]:
@@ -54,7 +58,10 @@ def draws(groups: NDArray[np.int64], count: int = RESAMPLES, seed: int = 0) -> I
 
 def resampled_means(values: Floats, groups: NDArray[np.int64], seed: int = 0) -> Floats:
     """Means of the columns of [N, S] values in each resample, [B, S]."""
-    return np.array([(drawn @ values) / drawn.sum() for drawn in draws(groups, seed=seed)])
+    sizes = np.bincount(groups)  # [G], and the sums of each group [G, S]: what a mean needs of it
+    sums = np.stack([np.bincount(groups, weights=column) for column in values.T], axis=1)
+    everyone = np.arange(len(sizes))
+    return np.array([(drawn @ sums) / (drawn @ sizes) for drawn in draws(everyone, seed=seed)])
 
 
 def resampled(
@@ -73,9 +80,9 @@ def resampled(
 
 
 def percentiles(value: float, samples: Floats) -> Interval:
-    """The 95 % interval that [B] resampled values give."""
+    """The 95 % interval that [B] resampled values give; it holds the value, even where rows are very few."""
     low, high = np.quantile(samples, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+    return Interval(value, min(value, float(low)), max(value, float(high)))
 
 
 def mean_interval(values: Floats, samples: Floats, groups: NDArray[np.int64]) -> Interval:
@@ -96,31 +103,38 @@ def mean_interval(values: Floats, samples: Floats, groups: NDArray[np.int64]) ->
     return percentiles(value, samples)
 
 
+def bootstrap(rows: Floats | Metric, groups: NDArray[np.int64], seed: int = 0) -> Interval:
+    """A score with its 95 % interval: what every number of a report is made of.
+
+    Args:
+        rows: [N] what each row adds to a mean, NaN for rows that do not count; or a metric that is no mean
+            (AUROC, F1), which takes the places of the rows of a resample, each as often as it was drawn.
+        groups: [N] of the rows, see `row_groups`.
+        seed: of the resamples, which are the same for all metrics of the same groups.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    if not len(groups):
+        raise ValueError("the bootstrap needs at least one row")
+    if not isinstance(rows, np.ndarray):
+        count = resamples(len(groups))
+        samples = resampled(lambda places: [rows(places)], groups, max(FEWEST, count), seed)
+        return percentiles(float(rows(np.arange(len(groups)))), samples[:, 0])
+    counts = ~np.isnan(rows)
+    values, own = rows[counts], np.unique(groups[counts], return_inverse=True)[1]
+    return mean_interval(values, resampled_means(values[:, None], own, seed)[:, 0], own)
+
+
+def resamples(rows: int) -> int:
+    """How many resamples a metric that is no mean of rows gets; fewer of many rows, which it scores anew."""
+    return min(MANY, SCORED // rows)
+
+
 def differ(first: Floats, second: Floats, groups: NDArray[np.int64]) -> int:
     """In how many groups the rows of two systems do not have the same sum."""
     gains = np.bincount(groups, weights=first - second)
     return int((np.abs(gains) > 1e-12).sum())
-
-
-def paired_bootstrap(gains: Array, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The 95 % percentile bootstrap interval of a mean of paired differences.
-
-    Args:
-        gains: [N] float, one difference per independent unit (both systems on the same unit).
-        resamples: number of resamples with replacement.
-        seed: seed of the resamples.
-
-    Returns:
-        The mean and its interval.
-    """
-    gains = np.asarray(gains, dtype=np.float64)
-    if gains.size == 0:
-        raise ValueError("the bootstrap needs at least one unit")
-    rng = np.random.default_rng(seed)
-    means = np.array([gains[rng.integers(0, gains.size, gains.size)].mean() for _ in range(resamples)])
-    tail = (1.0 - 0.95) / 2
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return Interval(float(gains.mean()), float(low), float(high))
 
 
 def wilson_interval(value: float, n: int) -> Interval:
@@ -133,4 +147,4 @@ def wilson_interval(value: float, n: int) -> Interval:
     z = 1.959963984540054  # the normal quantile
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(value * (1 - value) / n + z * z / (4 * n * n))
-    return Interval(value, max(0.0, centre - half), min(1.0, centre + half))
+    return Interval(value, min(value, max(0.0, centre - half)), max(value, min(1.0, centre + half)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from xfm.metrics.classification import Array
-from xfm.metrics.intervals import Interval, paired_bootstrap
+from xfm.metrics.intervals import Interval, bootstrap
 
 CUTOFFS = (1, 5, 10)
 
@@ -48,16 +48,6 @@ def ranks_of_best_positive(scores: Array, positives: Array) -> NDArray[np.int64]
         raise ValueError("every query needs a positive candidate")
     best = np.where(positives, scores, -np.inf).max(axis=1, keepdims=True)  # [Q, 1]
     return ((scores >= best) & ~positives).sum(axis=1).astype(np.int64)
-
-
-def recall_at(ranks: Array, k: int) -> float:
-    """Share of the queries with a positive among the first `k` candidates.
-
-    Args:
-        ranks: [Q] int ranks of the best positive, from 0.
-        k: length of the list that is looked at.
-    """
-    return float((np.asarray(ranks) < k).mean())
 
 
 def chance_recall(counts: Array, candidates: int, k: int) -> float:
@@ -110,27 +100,29 @@ class RetrievalResult:
         return self.chances["_".join(recall.split("_")[:2])]
 
 
-def summarise(
-    text: Ranks, image: Ranks, positives: csr_array, resamples: int = 2000, seed: int = 0
-) -> RetrievalResult:
+def summarise(text: Ranks, image: Ranks, positives: csr_array, seed: int = 0) -> RetrievalResult:
     """Recalls of both directions and the interval of the gain from re-ranking.
 
     Args:
         text: ranks for the I pictures' queries among texts.
         image: ranks for the R texts' queries among pictures.
         positives: [I, R] bool, which text belongs to which picture; each row and column has one at least.
-        resamples: of the bootstrap. The unit that is resampled is a picture with its texts, because both
+        seed: of the bootstrap. The unit that is resampled is a picture with its texts, because both
             directions of a pair fail together.
-        seed: of the bootstrap.
     """
-    gain = _pooled_gain(text, image, positives, resamples, seed)
+    gain = _pooled_gain(text, image, positives, seed)
     return RetrievalResult(recalls(text, image), chance_recalls(positives), gain)
 
 
 def recalls(text: Ranks, image: Ranks) -> dict[str, float]:
     """R@1/5/10 of both directions by every rule, see `RetrievalResult.recalls`."""
+    return {name: float(own.mean()) for name, own in hits(text, image).items()}
+
+
+def hits(text: Ranks, image: Ranks) -> dict[str, NDArray[np.float64]]:
+    """[Q] 1 for a query with a positive among the first K, else 0, by the keys of `recalls`."""
     return {
-        f"{direction}_r{k}{rule}": recall_at(found, k)
+        f"{direction}_r{k}{rule}": (np.asarray(found) < k).astype(np.float64)
         for direction, ranks in (("text", text), ("image", image))
         for rule, found in ranks.items()
         for k in CUTOFFS
@@ -180,15 +172,11 @@ def preference_chance(distractors: Sequence[int]) -> float:
     return float(np.mean([1.0 / (1 + count) for count in distractors]))
 
 
-def _pooled_gain(text: Ranks, image: Ranks, positives: csr_array, resamples: int, seed: int) -> Interval:
-    """Gain per query, summed over a picture and its texts, then averaged as a pooled R@1 would be."""
-    text_gain, image_gain = (
-        (ranks[Rule.RERANK] == 0).astype(float) - (ranks[Rule.CONTRAST] == 0) for ranks in (text, image)
-    )
-    owner = _first_owner(positives)
-    per_picture = text_gain + np.bincount(owner, weights=image_gain, minlength=len(text_gain))
-    queries = len(text_gain) + len(image_gain)
-    return paired_bootstrap(per_picture * len(per_picture) / queries, resamples, seed)
+def _pooled_gain(text: Ranks, image: Ranks, positives: csr_array, seed: int) -> Interval:
+    """The mean gain of all queries of both directions, of which those of a picture and its texts are one."""
+    gains = [(ranks[Rule.RERANK] == 0).astype(float) - (ranks[Rule.CONTRAST] == 0) for ranks in (text, image)]
+    groups = np.concatenate([np.arange(len(gains[0])), _first_owner(positives)])
+    return bootstrap(np.concatenate(gains), groups, seed)
 
 
 def _first_owner(positives: csr_array) -> NDArray[np.int64]:

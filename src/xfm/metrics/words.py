@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfm.data.tokenizer import normalise_caption
-from xfm.metrics.classification import share
 
 _DROPPED = frozenset(["'", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
@@ -90,8 +90,13 @@ def best_word_f1(references: Sequence[str], written: str) -> float:
     return max(word_f1(reference, written) for reference in references)
 
 
-def word_scores(references: Sequence[Sequence[str]], written: Sequence[str]) -> dict[str, float]:
-    """The mean of `best_word_f1`, and the share of captions that equal a reference, normalised."""
+def word_scores(
+    references: Sequence[Sequence[str]], written: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """[N] `best_word_f1` of each caption, and whether it equals a reference, normalised."""
     pairs = list(zip(references, written, strict=True))
     exact = [guess in [normalise_caption(one) for one in own] for own, guess in pairs]
-    return {"word_f1": float(np.mean([best_word_f1(*pair) for pair in pairs])), "exact": share(exact)}
+    return {
+        "word_f1": np.array([best_word_f1(*pair) for pair in pairs]),
+        "exact": np.array(exact, dtype=np.float64),
+    }

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from xfm.config.calibration import MatchCalibration
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
@@ -53,12 +54,15 @@ class Belongings:
         preprocessing: how pictures become pixels.
         provenance: where the model comes from.
         task: what the model was fine-tuned for, sharing its parts; None before fine-tuning.
+        calibration: makes the matching head's odds a probability; None where nobody fitted it to these
+            weights. What trains a model further must leave it out.
     """
 
     given_tokenizer: Tokenizer | None
     preprocessing: Preprocessing
     provenance: dict[str, Any]
     task: TaskModel | None = None
+    calibration: MatchCalibration | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:

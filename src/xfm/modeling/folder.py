@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from xfm.config.calibration import MatchCalibration
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.modeling.belongings import Belongings as Belongings
@@ -24,6 +27,7 @@ class Pretrained:
         preprocessing: how pictures become pixels.
         provenance: where the model comes from.
         task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
+        calibration: of the matching head, see `match_probability`; None where nobody fitted it.
     """
 
     model: XFM
@@ -31,11 +35,14 @@ class Pretrained:
     preprocessing: Preprocessing
     provenance: dict[str, Any]
     task: TaskModel | None = None
+    calibration: MatchCalibration | None = None
 
     @property
     def belongings(self) -> Belongings:
         """All but the model."""
-        return Belongings(self.given_tokenizer, self.preprocessing, self.provenance, self.task)
+        return Belongings(
+            self.given_tokenizer, self.preprocessing, self.provenance, self.task, self.calibration
+        )
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -46,8 +53,20 @@ class Pretrained:
         """
         return self.belongings.tokenizer
 
+    def match_probability(self, logits: Tensor) -> Tensor:
+        """[...] probability that a text fits a picture, of [..., 2] matching logits (unmatched, matched).
+
+        By the model's calibration (`calibration.json` in its folder, which `xfm evaluate` fits). Without one
+        it is the head's own, which is surer than right: its order means something, its height does not.
+        """
+        odds = logits[..., 1].float() - logits[..., 0].float()
+        fitted = self.calibration
+        return (odds if fitted is None else fitted.slope * odds + fitted.bias).sigmoid()
+
     def resized(self, name: Path | str, image_size: int, image_width: int | None = None) -> "Pretrained":
         """The same model, which takes pictures of another size from now on; its preprocessing follows.
+
+        A calibration of the matching head does not: it was fitted to other pictures.
 
         Args:
             name: of the model, for the message.
@@ -61,7 +80,7 @@ class Pretrained:
         except ValueError as error:
             raise UserError(f"{name} cannot take pictures of {image_size} pixels: {error}") from error
         shown = replace(self.preprocessing, image_size=image_size, image_width=image_width)
-        return replace(self, preprocessing=shown)
+        return replace(self, preprocessing=shown, calibration=None)
 
 
 def load_model(
@@ -82,5 +101,7 @@ def load_model(
         UserError: a file is missing, truncated or of another model.
     """
     model, own = read_model(folder, XFM)
-    found = Pretrained(model, own.given_tokenizer, own.preprocessing, own.provenance, own.task)
+    found = Pretrained(
+        model, own.given_tokenizer, own.preprocessing, own.provenance, own.task, own.calibration
+    )
     return found if image_size is None else found.resized(folder, image_size, image_width)

@@ -1,6 +1,7 @@
 """The files of a model: weights (safetensors), configuration, tokenizer, preprocessing, provenance.
 
-A fine-tuned model's folder also has `task.json`, what it is for, and `task.safetensors`, what the task adds.
+`calibration.json`, where it is there, makes the matching head's odds a probability. A fine-tuned model's
+folder also has `task.json`, what it is for, and `task.safetensors`, what the task adds.
 """
 
 import json
@@ -15,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from xfm.config.calibration import MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
@@ -23,7 +25,7 @@ from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.failures import FULL, refused
-from xfm.files import drafting, read_json_object, replace_folder, sync_folder
+from xfm.files import drafting, read_json_object, replace_folder, sync_folder, write_text
 from xfm.modeling.belongings import Belongings, Preprocessing
 from xfm.modeling.composition import Backbone
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
@@ -35,6 +37,7 @@ WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
 UNUSED = "unused.safetensors"
 """Caption heads of a published file, so that an export gives the file back whole."""
+CALIBRATION = "calibration.json"
 TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
 FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
 B = TypeVar("B", bound=Backbone)
@@ -48,6 +51,7 @@ def save_model(
     provenance: dict[str, Any],
     task: TaskModel | None = None,
     unused: Mapping[str, Tensor] = MappingProxyType({}),
+    calibration: MatchCalibration | None = None,
 ) -> None:
     """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
 
@@ -57,6 +61,7 @@ def save_model(
         provenance: where the model comes from, as JSON can hold it; anything else is written as text.
         task: what the model was fine-tuned for; its parts take the place of the model's.
         unused: tensors of a published file that no model uses, by their names there.
+        calibration: of the matching head, fitted to these very weights.
 
     Raises:
         UserError: the disk is full, the place is not writable, or something else lies there. What was there
@@ -68,7 +73,8 @@ def save_model(
     try:
         with drafting(target) as part:
             write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}))
-            write_description(part, model.config, Belongings(tokenizer, preprocessing, provenance, task))
+            own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
+            write_description(part, model.config, own)
             if task is not None:
                 write_tensors(part / TASK_WEIGHTS, task.added_state())
                 _write_json(part / TASK, to_plain(task.task))
@@ -96,6 +102,21 @@ def write_description(folder: Path, config: ModelConfig, belongings: Belongings)
     # A tokenizer that was never there is told from one that was lost.
     _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
     _write_json(folder / INPUT_CLASSES, CLASSES)
+    if belongings.calibration is not None:
+        _write_json(folder / CALIBRATION, to_plain(belongings.calibration))
+
+
+def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
+    """Give the model in a folder its calibration, in place of an older one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_text(folder / CALIBRATION, json.dumps(to_plain(calibration), indent=2, sort_keys=True) + "\n")
+
+
+def _read_calibration(path: Path) -> MatchCalibration | None:
+    return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
 
 
 def read_model(folder: Path | str, build: Callable[[ModelConfig], B]) -> tuple[B, Belongings]:
@@ -118,7 +139,8 @@ def read_model(folder: Path | str, build: Callable[[ModelConfig], B]) -> tuple[B
     tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
     check_vocabulary(tokenizer, config, folder / TOKENIZER)
     model, task = _load_weights(folder, config, build)
-    return model.eval(), Belongings(tokenizer, preprocessing, provenance, task)
+    calibration = _read_calibration(folder / CALIBRATION)
+    return model.eval(), Belongings(tokenizer, preprocessing, provenance, task, calibration)
 
 
 def read_config(folder: Path | str, image_size: int | None = None) -> tuple[ModelConfig, Preprocessing]:

@@ -69,7 +69,8 @@ class XFM(Backbone):
                 "build it on this one, or leave it out (`dataclasses.replace(belongings, task=None)`)"
             )
         shown, provenance = belongings.preprocessing, belongings.provenance
-        save_model(folder, self, belongings.given_tokenizer, shown, provenance, task)
+        fitted = belongings.calibration
+        save_model(folder, self, belongings.given_tokenizer, shown, provenance, task, calibration=fitted)
         write_text(Path(folder) / CARD, model_card(self.config, belongings))
 
     def push_to_hub(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from xfm.config.help import field_texts
 from xfm.config.training import LossConfig
+from xfm.metrics.calibration import CALIBRATION
 from xfm.reports.scores import Score
 
 SPLIT_NAMES = {
@@ -80,6 +81,23 @@ GROUPS = (
         "picture the other conditions.",
     ),
     Group(
+        "matching",
+        "Probability of a match",
+        "Is a text as likely to fit a picture as the matching head says? Pictures with their own caption and "
+        "with another, every second of these from the nearest by contrast. The expected calibration error "
+        "before and after the head's odds are scaled by two numbers, fitted on such pairs of the validation "
+        "split and kept in the model's folder. The area under the ROC curve stays as it is; its baseline is "
+        "the contrastive score alone.",
+    ),
+    Group(
+        "absence",
+        "What is not there",
+        "No training. Does the matching head rank phrases that are false of a picture (objects that it does "
+        "not show; relations of objects that it does) above those that are true, and captions whose picture "
+        "is not in the gallery above those whose picture is? The area under the ROC curve: the share of "
+        "pairs, one of each, that are in the right order. Baseline: the contrastive score alone.",
+    ),
+    Group(
         "entailment",
         "Caption entailment",
         "Language encoder only: a short fine-tuning, and a linear probe on the frozen encoder. Baselines: "
@@ -110,6 +128,7 @@ _METRICS = {
     "top5": "right class among the five likeliest",
     "mcc": "Matthews' correlation",
     "calibration_error": "expected calibration error (less is better)",
+    "calibration_error_before": "expected calibration error before the fit (less is better)",
     "auroc": "area under the ROC curve",
     "pearson": "correlation (Pearson)",
     "spearman": "rank correlation (Spearman)",
@@ -117,13 +136,16 @@ _METRICS = {
     "word_f1": "F1 of the words",
     "exact": "captions that equal a reference",
     "mean_r1": "R@1, mean of both directions",
-    "mean_r1_rerank": "R@1, mean of both directions, re-ranked",
     "probe_accuracy": "accuracy of the linear probe",
     "knn_accuracy": "accuracy of k-NN",
     "accuracy_right_image": "given the right picture",
     "accuracy_wrong_image": "given a wrong picture",
     "accuracy_blank_image": "given a blank picture",
     "accuracy_no_image": "given no picture (language encoder)",
+    "phrase_auroc": "phrases: area under the ROC curve",
+    "phrase_auroc_object": "phrases of one object",
+    "phrase_auroc_relation": "phrases of two objects' relation",
+    "gallery_auroc": "galleries: area under the ROC curve",
     "rerank_gain": "gain of R@1 from re-ranking, both directions",
 }
 _STREAMS = {"image": "pictures: ", "pair": "pairs: ", "region": "regions: "}
@@ -136,6 +158,9 @@ def metric_name(key: str) -> str:
     task, _, metric = key.split("/", 2)
     if metric in _METRICS:
         return _METRICS[metric]
+    base, _, rule = metric.rpartition("_")
+    if base in _METRICS and rule in _RULES:
+        return _METRICS[base] + _RULES[rule]
     parts = metric.split("_")
     if task == "retrieval" and parts[0] in _DIRECTIONS and parts[1:2] and parts[1][1:].isdigit():
         rule, edit = ("", *parts[2:]) if parts[2:3] and parts[2] not in _RULES else (*parts[2:], "", "")[:2]
@@ -168,8 +193,13 @@ def is_difference(key: str) -> bool:
     return key.endswith("_gain")
 
 
+def less_is_better(key: str) -> bool:
+    """Whether the score is an error."""
+    return CALIBRATION in key.split("/", 2)[2]
+
+
 def is_share(key: str) -> bool:
-    """Whether the score is a share of the cases, whose interval Wilson's formula gives."""
+    """Whether the score is a share of the cases."""
     metric = key.split("/", 2)[2]
     no_shares = ("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1", "calibration_")
     return not metric.startswith(no_shares)
@@ -189,7 +219,7 @@ def headlines(scores: Mapping[str, Score]) -> list[str]:
         for found in (f"{task}/{split}/{metric}", f"{task}/validation/{metric}")
         if found in scores
     ]
-    return keys or [key for key in scores if is_headline(key) and not (is_bound(key) or is_difference(key))]
+    return keys or [key for key in scores if is_headline(key) and not is_difference(key)]
 
 
 def is_headline(key: str) -> bool:
@@ -197,11 +227,6 @@ def is_headline(key: str) -> bool:
     metric = key.split("/", 2)[2]
     extras = ("r5", "r10", "matching", "zero_shot", "mean_iou")
     return not any(extra in metric for extra in extras)
-
-
-def is_bound(key: str) -> bool:
-    """Whether the key is an end of another score's interval."""
-    return key.endswith(("_low", "_high"))
 
 
 def group_of(key: str) -> Group:

@@ -27,6 +27,9 @@ REQUIRED_KEYS: tuple[str, ...] = (
     "category/test/probe_accuracy",
     "category/test/knn_accuracy",
     "digits/test/probe_accuracy",
+    "matching/test/calibration_error",
+    "absence/test/phrase_auroc",
+    "absence/test/gallery_auroc",
     *(f"masked_token/test/accuracy_{given}" for given in ("right_image", "wrong_image", "no_image")),
 )
 """Keys that every complete `metrics.json` holds."""
@@ -48,6 +51,10 @@ class Score:
             pixels or TF-IDF. None where nothing was tried.
         n: number of test cases.
         seed: seed of everything random behind the number.
+        low, high: 95 % interval of the value, see `xfm.metrics.intervals.bootstrap`; None where there is
+            none, as in files of earlier versions.
+        scratch: what the same fine-tuning makes of a randomly initialised model of the same size: the value
+            minus this is what pre-training gave. None where nothing is fine-tuned, or that was not run.
     """
 
     value: float
@@ -55,6 +62,9 @@ class Score:
     baseline: float | None
     n: int
     seed: int
+    low: float | None = None
+    high: float | None = None
+    scratch: float | None = None
 
 
 def floors_of(metric: str, found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -8,18 +8,16 @@ from xfm.reports.scores import Score
 
 
 def summary(scores: Mapping[str, Score]) -> str:
-    """A table of the report's headlines: score, chance, baseline and number of cases."""
+    """A table of the report's headlines: score, interval, chance, baseline and number of cases."""
     return table(scores, headlines(scores))
 
 
 def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
-    """A table of some of the scores."""
-    rows: list[tuple[str, ...]] = [("", "score", "chance", "baseline", "n")]
-    for key in keys:
-        score = scores[key]
-        name = f"{group_of(key).title}: {metric_name(key)}"
-        shares = [percent(one) for one in (score.value, score.chance, score.baseline)]
-        rows.append((name, *shares, f"{score.n:,}"))
+    """A table of some of the scores; what stands beside none of them has no column."""
+    titles = ("", "score", "95 %", "scratch", "chance", "baseline", "n")
+    rows = [titles, *(_cells(key, scores[key]) for key in keys)]
+    empty = [column for column in range(len(titles)) if all(row[column] == "-" for row in rows[1:])]
+    rows = [tuple(cell for column, cell in enumerate(row) if column not in empty) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
@@ -29,11 +27,15 @@ def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
     )
 
 
-def score_table(scores: Mapping[str, Score]) -> str:
-    """Scores as lines for a terminal."""
-    width = max(len(key) for key in scores)
-    lines = [f"{'':<{width}}  {'score':>7}  {'baseline':>8}  {'chance':>7}  {'n':>6}"]
-    for key, score in scores.items():
-        floor, chance = ("-" if one is None else f"{one:.2%}" for one in (score.baseline, score.chance))
-        lines.append(f"{key:<{width}}  {score.value:>7.2%}  {floor:>8}  {chance:>7}  {score.n:>6}")
-    return "\n".join(lines)
+def _cells(key: str, score: Score) -> tuple[str, ...]:
+    """A score as a row of the table."""
+    some = [
+        "-" if value is None else percent(value) for value in (score.scratch, score.chance, score.baseline)
+    ]
+    return (
+        f"{group_of(key).title}: {metric_name(key)}",
+        percent(score.value),
+        "-" if score.low is None or score.high is None else f"{100 * score.low:.1f} to {percent(score.high)}",
+        *some,
+        f"{score.n:,}",
+    )

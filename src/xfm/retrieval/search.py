@@ -27,6 +27,8 @@ from xfm.modeling.precision import autocast
 MATCHING_WEIGHT = 0.4
 """Where the true candidates of 500 validation scenes are likeliest, with the softmax of the sum over the
 shortlist as their probability; docs/differences.md has the numbers."""
+CONTRAST = "contrast alone"
+"""The baseline of everything that asks the matching head."""
 PICTURE_STEP = 16
 """Pictures of a large pass are rounded up to a multiple: kernels are built per shape."""
 
@@ -126,4 +128,9 @@ def rerank_scores(
     weight: float = MATCHING_WEIGHT,
 ) -> NDArray[np.float64]:
     """The rule `rerank` (see the module) of [N] cosines and [N, 2] matching logits: [N]."""
-    return contrast / temperature + weight * (logits[..., 1] - logits[..., 0])
+    return contrast / temperature + weight * match_odds(logits)
+
+
+def match_odds(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """[...] log-odds of a match, of [..., 2] logits; they do not saturate, as probabilities do."""
+    return logits[..., 1].astype(np.float64) - logits[..., 0]

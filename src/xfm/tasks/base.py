@@ -291,9 +291,20 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         score = score or self.metrics
         return {name: score(rows, guessed) for name, guessed in self.constants(rows).items()}
 
+    def row_scores(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> dict[str, NDArray[np.float64]]:
+        """[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
+        return {}
+
     def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
         """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
-        return None
+        return self.row_scores(rows, predictions).get(self.primary)
+
+    @classmethod
+    def shared(cls, row: Row) -> tuple[Hashable, ...]:
+        """What rows have in common that are not independent: their pictures."""
+        return cls.pictures_of(row)
 
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:
         """How many cases stand behind a metric, by its name, where these are not the rows."""

@@ -15,6 +15,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import CAPTIONING
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
+from xfm.metrics.classification import share
 from xfm.metrics.words import best_word_f1, word_scores
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
@@ -89,12 +90,13 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     def metrics(self, rows: Sequence[Described], predictions: Sequence[str]) -> dict[str, float]:
         """F1 of the words with the best reference, and the share of captions that equal a reference."""
-        return word_scores([row.captions for row in rows], predictions)
+        return {name: share(own) for name, own in self.row_scores(rows, predictions).items()}
 
-    def per_row(self, rows: Sequence[Described], predictions: Sequence[str]) -> NDArray[np.float64]:
-        """F1 of the words of each caption."""
-        pairs = zip(rows, predictions, strict=True)
-        return np.array([best_word_f1(row.captions, guess) for row, guess in pairs])
+    def row_scores(
+        self, rows: Sequence[Described], predictions: Sequence[str]
+    ) -> dict[str, NDArray[np.float64]]:
+        """F1 of the words of each caption, and whether it equals a reference."""
+        return word_scores([row.captions for row in rows], predictions)
 
     def guess(self, rows: Sequence[Described], rng: np.random.Generator) -> list[str]:
         """Captions of training rows drawn at random."""

@@ -139,9 +139,11 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         """Accuracy, mean F1 and more, see `class_metrics`."""
         return class_metrics([self.class_of(row) for row in rows], predictions, self.labels.names)
 
-    def per_row(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> NDArray[np.float64]:
+    def row_scores(
+        self, rows: Sequence[RowT], predictions: Sequence[Choice]
+    ) -> dict[str, NDArray[np.float64]]:
         """Whether each class is right."""
-        return class_hits([self.class_of(row) for row in rows], predictions)
+        return {"accuracy": class_hits([self.class_of(row) for row in rows], predictions)}
 
     def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Choice]:
         """Classes drawn uniformly."""

@@ -144,9 +144,12 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         """Accuracy at IoU 0.5 and mean IoU."""
         return box_metrics(rows, predictions)
 
-    def per_row(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> NDArray[np.float64]:
-        """Whether each box is right."""
-        return box_hits(np.array(predictions), np.array([row.box for row in rows]))
+    def row_scores(
+        self, rows: Sequence[Reference], predictions: Sequence[Corners]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Whether each box is right, and its IoU."""
+        iou = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
+        return {"acc50": box_hits(iou), "mean_iou": iou}
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:

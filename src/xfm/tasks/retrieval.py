@@ -163,10 +163,12 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         """Recalls of a random order."""
         return tuned_chance(right_pairs(rows), RULES)
 
-    def per_row(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> NDArray[np.float64]:
+    def row_scores(
+        self, rows: Sequence[Described], predictions: Sequence[Ranks]
+    ) -> dict[str, NDArray[np.float64]]:
         """Hits of both directions, each caption's with its share of all captions."""
         text = [one.text_reranked for one in predictions]
-        return first_hits(text, [one.image_reranked for one in predictions])
+        return {self.primary: first_hits(text, [one.image_reranked for one in predictions])}
 
     def counts(self, rows: Sequence[Described]) -> dict[str, int]:
         """Pictures are searched by every caption."""

@@ -124,6 +124,32 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Categorised:
+    """A picture of one object, its category, and the object's name; empty if the file does not say."""
+
+    image: Path
+    label: str
+    shown: str = ""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A phrase and whether it is true of the picture.
+
+    Attributes:
+        image: the picture.
+        phrase: names an object, or a relation of two.
+        present: whether the picture shows it.
+        kind: groups the phrases in reports; empty if the file does not say.
+    """
+
+    image: Path
+    phrase: str
+    present: bool
+    kind: str = ""
+
+
+@dataclass(frozen=True)
 class MaskedRow:
     """A caption with its picture and a picture of other things."""
 

@@ -1,6 +1,6 @@
 """The class of a text or of two: language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -67,6 +67,11 @@ class OfTexts(Task[LabelledText, Any, Any]):
     def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
         """Its one or two texts."""
         return (row.text,) if row.second is None else (row.text, row.second)
+
+    @classmethod
+    def shared(cls, row: LabelledText) -> tuple[Hashable, ...]:
+        """Both texts of a pair: the pairs that were made of the same texts stand or fall together."""
+        return () if row.second is None else (row.text, row.second)
 
     @classmethod
     def single(cls, train: Sequence[LabelledText]) -> dict[Blanked, str]:

@@ -17,7 +17,7 @@ from xfm.config.tasks import VQA
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
-from xfm.metrics.vqa import by_type, voted_accuracy
+from xfm.metrics.vqa import voted_accuracy
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
@@ -178,16 +178,18 @@ class VqaTask(Task[Question, VqaBatch, str]):
 
     def metrics(self, rows: Sequence[Question], predictions: Sequence[str]) -> dict[str, float]:
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
-        kinds = [kind_key(row.kind) for row in rows]
-        found = by_type(self.per_row(rows, predictions).tolist(), kinds)
-        scores = {"accuracy": found.overall}
-        if found.by_answer_type.keys() == {"all"}:
-            return scores
-        return scores | {f"accuracy_{kind}": value for kind, value in found.by_answer_type.items()}
+        return {name: float(np.nanmean(own)) for name, own in self.row_scores(rows, predictions).items()}
 
-    def per_row(self, rows: Sequence[Question], predictions: Sequence[str]) -> NDArray[np.float64]:
-        """How right each answer is."""
-        return np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
+    def row_scores(
+        self, rows: Sequence[Question], predictions: Sequence[str]
+    ) -> dict[str, NDArray[np.float64]]:
+        """How right each answer is, of all questions and of each kind."""
+        right = np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
+        kinds = np.array([kind_key(row.kind) for row in rows])
+        names = [name for name in np.unique(kinds).tolist() if not (kinds == "all").all()]
+        return {"accuracy": right} | {
+            f"accuracy_{name}": np.where(kinds == name, right, np.nan) for name in names
+        }
 
     def counts(self, rows: Sequence[Question]) -> dict[str, int]:
         """The questions of each kind."""

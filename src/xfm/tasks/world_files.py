@@ -9,7 +9,16 @@ from xfm.config.task_spec import Field
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import FILE_REMEDY, TRUTH, Captioned, LabelledText, MaskedRow, PicturePair
+from xfm.tasks.rows import (
+    FILE_REMEDY,
+    TRUTH,
+    Captioned,
+    Categorised,
+    LabelledText,
+    MaskedRow,
+    PicturePair,
+    Presence,
+)
 from xfm.tasks.text_classification import TextClassificationTask
 
 _IMAGE, _CAPTION = Field("image", "path of the picture"), Field("caption", "what it shows")
@@ -59,17 +68,46 @@ def read_masked(path: Path) -> list[MaskedRow]:
     return [MaskedRow(row.path("image"), row.text("caption"), row.path("wrong_image")) for row in rows]
 
 
+def read_categories(path: Path) -> list[Categorised]:
+    """Rows `{"image", "label"}` and, in worlds that say it, `"object"`."""
+    more = (Field("label", "its category"), Field("object", "what it shows", optional=True))
+    rows = _rows(path, _IMAGE, *more)
+    return [
+        Categorised(row.path("image"), row.label("label"), row.text("object") if "object" in row else "")
+        for row in rows
+    ]
+
+
+def read_presence(path: Path) -> list[Presence]:
+    """Rows `{"image", "phrase", "present": true | false}` and perhaps `"kind"`."""
+    more = (
+        Field("phrase", "what may be there"),
+        Field("present", "true or false"),
+        Field("kind", "what sort of phrase it is", optional=True),
+    )
+    rows = [_with_truth(row, "present") for row in _rows(path, _IMAGE, *more)]
+    return [
+        Presence(
+            row.path("image"),
+            row.text("phrase"),
+            row.label("present") == TRUTH[True],
+            row.text("kind") if "kind" in row else "",
+        )
+        for row in rows
+    ]
+
+
 def _rows(path: Path, *fields: Field, columns: str = "") -> list[TableRow]:
     named = ColumnMap(ColumnMap.parse(columns).columns, FILE_REMEDY)
     return read_table(path, fields, named, path.with_suffix(".pictures"))
 
 
-def _with_truth(row: TableRow) -> TableRow:
-    """The row, whose label is true or false.
+def _with_truth(row: TableRow, field: str = "label") -> TableRow:
+    """The row, of which a field is true or false.
 
     Raises:
         UserError: it is something else.
     """
-    if row.label("label") not in TRUTH:
-        raise row.error("label", "is not true or false")
+    if row.label(field) not in TRUTH:
+        raise row.error(field, "is not true or false")
     return row

@@ -14,6 +14,7 @@ VALIDATED = (
     Part.ENTAILMENT,
     Part.PARAPHRASE,
     Part.MASKED_TOKEN,
+    Part.ABSENCE,
 )
 
 
@@ -47,6 +48,7 @@ def plan(config: WorldConfig) -> list[Unit]:
     ):
         rows += [(part, train, trained, TASK_SLICE), (part, Split.TEST, tested, TASK_SLICE)]
     rows.append((Part.MASKED_TOKEN, Split.TEST, tasks.masked_token, 10**9))
+    rows.append((Part.ABSENCE, Split.TEST, tasks.absence, TASK_SLICE))
     # One unit each: the captions of a retrieval split are distinct, wrong pictures are another row's.
     rows += [(part, Split.VALIDATION, tasks.validation, 10**9) for part in VALIDATED]
     return [

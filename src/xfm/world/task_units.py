@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
+from xfm.world.absence import absent_objects, absent_relations
 from xfm.world.captions import caption
 from xfm.world.catalog import Catalog, ObjectType
 from xfm.world.distractors import EDITS, hard_caption
@@ -202,6 +203,23 @@ def make_masked_token(studio: Studio, unit: Unit) -> Made:
     return made
 
 
+def make_absence(studio: Studio, unit: Unit) -> Made:
+    """Phrases with a picture that they are true of and one that they are not, of objects and relations."""
+    rng, made = studio.rng(unit), Made(unit)
+    maker = PairMaker(studio.sampler, studio.chooser(unit.split))
+    while len(made.rows) < unit.rows:
+        design = absent_relations if len(made.rows) // 4 % 2 else absent_objects
+        told = design(rng, maker)
+        for number, scene in enumerate(told.scenes):
+            wanted = told.phrases[: unit.rows - len(made.rows)]
+            image = studio.save(made, scene) if wanted else ""
+            made.rows += [
+                {"image": image, "phrase": phrase, "present": number == place, "kind": told.kind}
+                for place, phrase in enumerate(wanted)
+            ]
+    return made
+
+
 def _texts(unit: Unit, made: Made, field: str) -> list[str]:
     """Training texts for the tokenizer."""
     return [row[field] for row in made.rows] if unit.split is Split.TRAIN else []
@@ -221,4 +239,5 @@ MAKERS: dict[Part, Maker] = {
     Part.PARAPHRASE: _make_pairs(paraphrases),
     Part.CATEGORY: make_category,
     Part.MASKED_TOKEN: make_masked_token,
+    Part.ABSENCE: make_absence,
 }

@@ -40,6 +40,7 @@ class Part(StrEnum):
     PARAPHRASE = "paraphrase"
     CATEGORY = "category"
     MASKED_TOKEN = "masked_token"
+    ABSENCE = "absence"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from functools import partial
 
 from xfm.config.evaluation import Part
 from xfm.evaluation.context import Context
+from xfm.evaluation.parts.absence import run_absence
+from xfm.evaluation.parts.calibration import run_matching
 from xfm.evaluation.parts.masked_tokens import run_masked_tokens
 from xfm.evaluation.parts.probes import run_category, run_digits
 from xfm.evaluation.parts.retrieval import run_hard, run_retrieval
@@ -17,6 +19,8 @@ PARTS: dict[Part, Callable[[Context], PartResult]] = {
     Part.MASKED_TOKENS: run_masked_tokens,
     Part.CATEGORY: run_category,
     Part.DIGITS: run_digits,
+    Part.MATCHING: run_matching,
+    Part.ABSENCE: run_absence,
     **{part: partial(run_tuned, part) for part in TUNED},
 }
 """How each part is run. A new part is a member of `Part`, and one file and one line here; if it is a short

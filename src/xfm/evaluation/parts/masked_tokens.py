@@ -2,12 +2,14 @@
 
 from itertools import groupby
 
+import numpy as np
 import torch
 
 from xfm.evaluation.context import Context
 from xfm.evaluation.examples import MaskedExample, pick_examples, plain_examples
 from xfm.evaluation.masked_tokens import MaskedCaptions, mask_captions, predict_masked
-from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
+from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
+from xfm.metrics.intervals import row_groups
 from xfm.modeling.features import encode_images
 from xfm.reports.results import PartResult
 from xfm.tasks.rows import MaskedRow
@@ -40,17 +42,19 @@ def run_masked_tokens(context: Context) -> PartResult:
     }
     conditions = predict_masked(context.encoder, masked, list(shown.values()))
     predicted: dict[str, Array] = dict(zip(shown, conditions, strict=True))
-    accuracies = {name: accuracy(found, targets) for name, found in predicted.items()}
+    right = {name: (found == targets).astype(np.float64) for name, found in predicted.items()}
+    accuracies = {name: float(own.mean()) for name, own in right.items()}
     others = {
         name.replace("_image", " picture"): value
         for name, value in accuracies.items()
         if name != "right_image"
     }
+    groups = row_groups(masked.rows_of_targets().tolist())  # words of one caption are not independent
     chance = chance_of_classes(tokenizer.vocab_size)["accuracy"]
     usual = {"most frequent token": majority_accuracy(targets)}
-    for name, value in accuracies.items():
+    for name, own in right.items():
         floors = usual | (others if name == "right_image" else {})
-        result.add(f"masked_token/{split}/accuracy_{name}", value, chance, len(targets), config.seed, floors)
+        result.add_rows(f"masked_token/{split}/accuracy_{name}", own, groups, chance, config.seed, floors)
     result.examples["masked_token"] = plain_examples(_examples(context, rows, masked, predicted))
     return result
 

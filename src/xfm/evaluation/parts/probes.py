@@ -11,13 +11,13 @@ from xfm.evaluation.context import Context
 from xfm.frozen.features import LabelledFeatures, raw_pixels
 from xfm.frozen.linear_probe import fit_at
 from xfm.frozen.neighbours import nearest_neighbours
-from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
+from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
+from xfm.metrics.intervals import row_groups
 from xfm.modeling.features import image_features
 from xfm.modeling.xfm import XFM
 from xfm.reports.results import PartResult
-from xfm.tasks.base import seeded
-from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import model_pixels, squash
+from xfm.tasks.world_files import read_categories
 
 DIGITS_TRAIN = 1000
 """The first 1,000 digits train and the other 797 test, in the published order: not shuffled, because
@@ -31,11 +31,12 @@ def run_category(context: Context) -> PartResult:
     encoder of the same configuration.
     """
     config = context.config.probe
-    train = context.rows(ImageClassificationTask.read, "category", "train", config.train_rows)
-    test = context.rows(ImageClassificationTask.read, "category", "test", config.test_rows)
+    train = context.rows(read_categories, "category", "train", config.train_rows)
+    test = context.rows(read_categories, "category", "test", config.test_rows)
     pictures = torch.stack([context.pictures.uint8(row.image) for row in train + test])  # [N, 3, S, S]
     labels = np.array([row.label for row in train + test])
-    return _probe(context, "category", pictures, labels, len(train))
+    # The test's pictures are of some hundred objects, each in several of them.
+    return _probe(context, "category", pictures, labels, len(train), row_groups([row.shown for row in test]))
 
 
 def run_digits(context: Context) -> PartResult:
@@ -47,10 +48,18 @@ def run_digits(context: Context) -> PartResult:
     pictures = torch.stack(
         [squash(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey]
     )
-    return _probe(context, "digits", pictures, labels[keep], DIGITS_TRAIN)
+    alone = np.arange(len(keep) - DIGITS_TRAIN)
+    return _probe(context, "digits", pictures, labels[keep], DIGITS_TRAIN, alone)
 
 
-def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, train: int) -> PartResult:
+def _probe(
+    context: Context,
+    name: str,
+    pictures: torch.Tensor,
+    labels: Array,
+    train: int,
+    groups: NDArray[np.int64],
+) -> PartResult:
     """Probe and k-NN of the model's, a random encoder's and the pixels' features.
 
     Args:
@@ -59,12 +68,13 @@ def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, t
         pictures: [N, 3, S, S] uint8, the training rows first.
         labels: [N].
         train: number of training rows.
+        groups: [N - train] of the test rows, see `row_groups`.
     """
     config, seed, result = context.config.probe, context.config.seed, PartResult()
     model = context.pretrained.model
     features = {
         "model": _features(context, model, pictures),
-        "random encoder": _features(context, random_twin(model, seed), pictures),
+        "random encoder": _features(context, context.scratch.model, pictures),
         "raw pixels": raw_pixels(pictures, config.pixel_side),
     }
     splits = {
@@ -75,18 +85,19 @@ def _probe(context: Context, name: str, pictures: torch.Tensor, labels: Array, t
         for source, values in features.items()
     }
     probes = {
-        source: accuracy(linear_labels(*split, config.inverse_penalty), split[1].labels)
+        source: linear_labels(*split, config.inverse_penalty) == split[1].labels
         for source, split in splits.items()
     }
     neighbours = {
-        source: accuracy(nearest_neighbours(*split, config.neighbours), split[1].labels)
+        source: nearest_neighbours(*split, config.neighbours) == split[1].labels
         for source, split in splits.items()
     }
     chance = chance_of_classes(len(np.unique(labels[:train])))["accuracy"]
     usual = {"most frequent class": majority_accuracy(labels[train:], labels[:train])}
-    for metric, values in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
-        value = values.pop("model")
-        result.add(f"{name}/test/{metric}", value, chance, len(labels) - train, seed, usual | values)
+    for metric, right in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
+        own = right.pop("model").astype(np.float64)
+        floors = usual | {source: float(other.mean()) for source, other in right.items()}
+        result.add_rows(f"{name}/test/{metric}", own, groups, chance, seed, floors)
     return result
 
 
@@ -104,13 +115,6 @@ def _features(context: Context, model: XFM, pictures: torch.Tensor) -> Array:
 def linear_labels(train: LabelledFeatures, test: LabelledFeatures, inverse_penalty: float) -> Array:
     """[N] labels that a linear probe of one penalty gives to the test rows; features are standardised."""
     return fit_at(train, inverse_penalty, RegressionConfig(standardise=True)).predict(test.features)
-
-
-def random_twin(model: XFM, seed: int) -> XFM:
-    """A randomly initialised model of the same configuration, in evaluation mode on the same device."""
-    with seeded(seed):
-        twin = XFM(model.config)
-    return twin.to(next(model.parameters()).device).eval()
 
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -6,7 +6,15 @@ import torch
 from xfm.evaluation.context import Context
 from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain_examples
 from xfm.metrics.classification import Array
-from xfm.metrics.recalls import Rule, preference_chance, prefers_first, summarise, with_equal_captions
+from xfm.metrics.intervals import row_groups
+from xfm.metrics.recalls import (
+    Rule,
+    hits,
+    preference_chance,
+    prefers_first,
+    summarise,
+    with_equal_captions,
+)
 from xfm.modeling.features import encode_texts
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS_RETRIEVAL
@@ -39,14 +47,13 @@ def _retrieve(context: Context, result: PartResult, split: str, rows: list[Capti
     texts = encode_texts(context.encoder, captions)
     positives = with_equal_captions(index.numpy(), captions, len(images))
     text, image = rank(context.encoder, images, texts, positives, config.shortlist)
-    found = summarise(text.ranks, image.ranks, positives, config.bootstrap, seed)
-    counts = {"text": len(images), "image": len(rows)}
-    for name, value in found.recalls.items():
-        n = counts[name.split("_")[0]]
-        result.add(f"retrieval/{split}/{name}", value, found.chance(name), n, seed)
-    pooled = sum(counts.values())
-    for name, value in (("", found.gain.value), ("_low", found.gain.low), ("_high", found.gain.high)):
-        result.add(f"retrieval/{split}/rerank_gain{name}", value, 0.0, pooled, seed)
+    found = summarise(text.ranks, image.ranks, positives, seed)
+    groups = {"text": np.arange(len(images)), "image": index.numpy()}  # queries of one picture are one
+    for name, own in hits(text.ranks, image.ranks).items():
+        result.add_rows(
+            f"retrieval/{split}/{name}", own, groups[name.split("_")[0]], found.chance(name), seed
+        )
+    result.add(f"retrieval/{split}/rerank_gain", found.gain, 0.0, len(images) + len(rows), seed)
     paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
     right = positives.toarray()
     result.examples[f"{split}/image"] = plain_examples(_examples(image, right.T, captions, paths, seed))
@@ -91,13 +98,12 @@ def run_hard(context: Context) -> PartResult:
     by_rule = {name: np.split(scores, ends) for name, scores in rules.items()}
     wrong = np.array([len(row.distractors) for row in rows])
     edits = np.array([row.edit for row in rows])
+    of_edit = {f"_{edit}": edits == edit for edit in dict.fromkeys(filter(None, edits.tolist()))}
     for name, scores in by_rule.items():
-        right = prefers_first(scores)
-        result.add(f"retrieval/hard/{name}", right.mean(), preference_chance(wrong.tolist()), len(rows), seed)
-        for edit in dict.fromkeys(filter(None, edits.tolist())):
-            of = edits == edit
-            chance = preference_chance(wrong[of].tolist())
-            result.add(f"retrieval/hard/{name}_{edit}", right[of].mean(), chance, int(of.sum()), seed)
+        right = prefers_first(scores).astype(np.float64)
+        for suffix, own in {"": np.full(len(rows), True), **of_edit}.items():
+            groups, chance = row_groups(index[own].tolist()), preference_chance(wrong[own].tolist())
+            result.add_rows(f"retrieval/hard/{name}{suffix}", right[own], groups, chance, seed)
     reranked = by_rule["text_r1_rerank"]
     for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):
         scores = reranked[place]

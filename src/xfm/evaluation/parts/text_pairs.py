@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import linear_labels
 from xfm.finetuning.session import AnyTask
+from xfm.finetuning.split_scores import groups_of
 from xfm.frozen.features import LabelledFeatures
-from xfm.metrics.classification import Array, accuracy
+from xfm.metrics.classification import Array
 from xfm.modeling.features import text_features
 from xfm.reports.results import PartResult
 from xfm.reports.scores import floors_of
@@ -23,15 +25,18 @@ def add_probe_score(
     """`probe_accuracy` of a linear probe on the frozen token 0, with chance and baselines as of the task."""
     seed, train = task.settings.seed, task.train_rows
     floors = floors_of("accuracy", task.constant_scores(rows))
-    floors |= {name: _probe(context, train, rows, blanked) for blanked, name in task.single(train).items()}
-    value, chance = _probe(context, train, rows, Blanked.NOTHING), task.chance(rows, seed).get("accuracy")
-    result.add(f"{place}/probe_accuracy", value, chance, len(rows), seed, floors)
+    floors |= {
+        name: float(_probe(context, train, rows, blanked).mean())
+        for blanked, name in task.single(train).items()
+    }
+    right, chance = _probe(context, train, rows, Blanked.NOTHING), task.chance(rows, seed).get("accuracy")
+    result.add_rows(f"{place}/probe_accuracy", right, groups_of(task, rows), chance, seed, floors)
 
 
 def _probe(
     context: Context, train: Sequence[LabelledText], test: Sequence[LabelledText], blanked: Blanked
-) -> float:
-    """Accuracy of a linear probe on the frozen token 0 of the pairs."""
+) -> NDArray[np.float64]:
+    """[R] whether a linear probe on the frozen token 0 of the pairs is right."""
     config, size = context.config.probe, context.config.batch_size
     train, settings = list(train)[: config.train_rows or None], TaskSettings(blanked=blanked)
 
@@ -42,4 +47,4 @@ def _probe(
 
     fit = LabelledFeatures(features(train), np.array([row.label for row in train]))
     held_out = LabelledFeatures(features(test), np.array([row.label for row in test]))
-    return accuracy(linear_labels(fit, held_out, config.inverse_penalty), held_out.labels)
+    return (linear_labels(fit, held_out, config.inverse_penalty) == held_out.labels).astype(np.float64)

@@ -27,8 +27,9 @@ from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.tuning_run import TuningRun, tune
 from xfm.metrics.boxes import paired_iou
 from xfm.metrics.classes import Choice
+from xfm.modeling.folder import Pretrained
 from xfm.reports.results import PartResult
-from xfm.reports.scores import SPLITS, floors_of
+from xfm.reports.scores import SPLITS
 from xfm.tasks.base import Blanked
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
@@ -74,13 +75,9 @@ def _add_zero_shot(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
 ) -> None:
     """The same metrics of the pre-trained heads, before any fine-tuning."""
-    seed, constant = task.settings.seed, task.constant_scores(rows)
-    chance = task.chance(rows, seed)
     data = SplitRows(task.train_rows)
     untuned = type(task)(context.pretrained, context.pictures, data, task.settings)
-    for metric, value in untuned.metrics(rows, untuned.predict(rows)).items():
-        floors = floors_of(metric, constant)
-        result.add(f"{place}/{metric}_zero_shot", value, chance.get(metric), len(rows), seed, floors)
+    add_scores(result, untuned, place, rows, untuned.predict(rows), {}, suffix="_zero_shot")
 
 
 @dataclass(frozen=True)
@@ -143,9 +140,9 @@ TUNED: Mapping[Part, TunedPart] = MappingProxyType(
 
 # ---------------------------------------------------------------- what they share
 def run_tuned(part: Part, context: Context) -> PartResult:
-    """A short fine-tuning, and the same without each modality; the models are scored as `xfm finetune`'s are.
+    """A short fine-tuning, the same without each modality, and the same of a model that was never trained.
 
-    The task's own model is kept, if models are to be kept.
+    The models are scored as `xfm finetune`'s are. The task's own model is kept, if models are to be kept.
     """
     own, result, name = TUNED[part], PartResult(), part.value
     short: ShortTuning = getattr(context.config, name)
@@ -153,7 +150,7 @@ def run_tuned(part: Part, context: Context) -> PartResult:
     train = context.rows(read, name, "train", short.train_rows)
     tests = {split: context.rows(read, name, split, short.test_rows) for split in context.splits(own.tests)}
     data = SplitRows(train, labels=own.labels)
-    task, run = _tuned(context, result, part, data)
+    task, run = _tuned(context, result, part, data, context.pretrained)
     predictions = {split: task.predict(rows) for split, rows in tests.items()}
     if context.kept is not None:
         task.finish()
@@ -161,12 +158,16 @@ def run_tuned(part: Part, context: Context) -> PartResult:
         save_tuned(folder, task, context.pretrained, context.origin, run, evaluation=settings)
     without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
     for blanked, floor in own.task.single(train).items():
-        other, _ = _tuned(context, result, part, data, blanked, f", {floor}")
+        other, _ = _tuned(context, result, part, data, context.pretrained, blanked, f", {floor}")
         for split, rows in tests.items():
             without[split][floor] = other.metrics(rows, other.predict(rows))
+    scratch: dict[str, Mapping[str, float]] = {}
+    if context.config.scratch:
+        other, _ = _tuned(context, result, part, data, context.scratch, which=", from scratch")
+        scratch = {split: other.metrics(rows, other.predict(rows)) for split, rows in tests.items()}
     for split, rows in tests.items():
-        place = f"{name}/{split}"
-        add_scores(result, task, place, rows, predictions[split], without[split], own.only)
+        place, untrained = f"{name}/{split}", scratch.get(split)
+        add_scores(result, task, place, rows, predictions[split], without[split], own.only, untrained)
         if own.also:
             own.also(context, result, task, place, rows)
         cases = list(zip(rows, predictions[split], strict=True))
@@ -185,13 +186,14 @@ def _tuned(
     result: PartResult,
     part: Part,
     data: SplitRows[Any],
+    start: Pretrained,
     blanked: Blanked = Blanked.NOTHING,
     which: str = "",
 ) -> tuple[AnyTask, TuningRun]:
-    """The part's task after its training, and how that went; the result keeps it under the part's name."""
+    """The part's task after the training of a model, and how that went; the result keeps it, too."""
     short: ShortTuning = getattr(context.config, part.value)
     config = short.whole(context.config.seed, context.config.precision, str(context.device))
-    task = TUNED[part].task(context.pretrained, context.pictures, data, task_settings(config, blanked))
+    task = TUNED[part].task(start, context.pictures, data, task_settings(config, blanked))
     run = tune(task, config, progress=context.progress, minutes=context.timetable.minutes())
     context.timetable.tuned(run.seconds)
     result.curves[part.value + which] = list(run.losses)

@@ -1,0 +1,108 @@
+"""Is it there at all? Phrases that are false of a picture, and captions that no picture of a gallery fits."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.evaluation.context import Context
+from xfm.metrics.classification import area_under_roc
+from xfm.metrics.intervals import Floats, bootstrap, row_groups
+from xfm.metrics.recalls import Rule, with_equal_captions
+from xfm.modeling.features import encode_texts
+from xfm.reports.results import PartResult
+from xfm.retrieval.search import CONTRAST, cosines, match, match_odds, rerank_scores
+from xfm.tasks.rows import Captioned, Presence
+from xfm.tasks.sampling import components
+from xfm.tasks.world_files import read_captioned, read_presence
+
+
+def run_absence(context: Context) -> PartResult:
+    """How well the model ranks what is not there above what is, as areas under the ROC curve.
+
+    By the matching head, and with `_rerank` by the sum that orders a search. Of a match only the order counts
+    here, so that it is the same before and after its calibration. Chance is a half. The baseline asks the
+    contrastive score alone, which costs a product of two vectors.
+    """
+    result, config = PartResult(), context.config.absence
+    (split,) = context.splits(("test",))
+    _phrases(context, result, split, context.rows(read_presence, "absence", split, config.rows))
+    (searched,) = context.splits(("seen",))
+    _galleries(context, result, split, context.rows(read_captioned, "retrieval", searched, config.queries))
+    return result
+
+
+def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Presence]) -> None:
+    """AUROC of "this phrase is not in the picture", of all phrases and of each kind."""
+    images, index = context.encode([row.image for row in rows])
+    texts = encode_texts(context.encoder, [row.phrase for row in rows])
+    contrast = (images.vectors[index] * texts.vectors).sum(-1).double().numpy()
+    places = np.arange(len(rows))
+    logits = match(context.encoder, images.states, texts.states, index.numpy(), places)
+    rules = _rules(context, contrast, logits)
+    absent = np.array([not row.present for row in rows])
+    # Two pictures that share phrases belong to one design.
+    design = components([("picture", row.image), ("phrase", row.phrase)] for row in rows)
+    groups = np.array([design["picture", row.image] for row in rows])
+    kinds = np.array([row.kind for row in rows])
+    of_kind = {f"_{kind}": kinds == kind for kind in dict.fromkeys(filter(None, kinds.tolist()))}
+    for suffix, own in {"": np.full(len(rows), True), **of_kind}.items():
+        key, shared = f"absence/{split}/phrase_auroc{suffix}", row_groups(groups[own].tolist())
+        _add(context, result, key, {rule: scores[own] for rule, scores in rules.items()}, absent[own], shared)
+
+
+def _galleries(context: Context, result: PartResult, split: str, rows: Sequence[Captioned]) -> None:
+    """AUROC of "nothing in this gallery fits": every caption searches a gallery with and without its picture.
+
+    The best match of the pictures that the pipeline would re-rank decides. Galleries are drawn by the seed.
+    """
+    images, index = context.encode([row.image for row in rows])
+    captions = [row.caption for row in rows]
+    texts = encode_texts(context.encoder, captions)
+    contrast = cosines(texts.vectors, images.vectors).double().numpy()  # [R, I]
+    fits = with_equal_captions(index.numpy(), captions, len(images)).toarray().T  # [R, I]
+    rng, size = np.random.default_rng(context.config.seed), context.config.absence.gallery
+    searched: list[NDArray[np.int64]] = []  # with the right picture, without it, caption by caption
+    for row, own in enumerate(index.tolist()):
+        others = rng.permutation(np.flatnonzero(~fits[row]))[:size]
+        for gallery in (np.append(others[: size - 1], own), others):
+            best = np.argsort(-contrast[row, gallery], kind="stable")[: context.config.retrieval.shortlist]
+            searched.append(gallery[best])
+    asked = np.repeat(np.arange(len(searched)) // 2, [len(one) for one in searched])
+    pairs, place = np.unique(np.concatenate(searched) * len(rows) + asked, return_inverse=True)
+    logits = match(context.encoder, images.states, texts.states, pairs // len(rows), pairs % len(rows))
+    ends = np.cumsum([len(one) for one in searched])[:-1]
+    rules = _rules(context, contrast[pairs % len(rows), pairs // len(rows)], logits)
+    best = {
+        rule: np.array([own.max() for own in np.split(scores[place], ends)]) for rule, scores in rules.items()
+    }
+    absent, groups = np.arange(len(searched)) % 2 == 1, np.repeat(index.numpy(), 2)
+    _add(context, result, f"absence/{split}/gallery_auroc", best, absent, groups)
+
+
+def _rules(context: Context, contrast: Floats, logits: NDArray[np.float32]) -> dict[Rule, Floats]:
+    """[N] scores by every rule of pairs with [N] cosines and [N, 2] matching logits."""
+    temperature = context.pretrained.model.temperature.item()
+    return {
+        Rule.CONTRAST: contrast,
+        Rule.MATCHING: match_odds(logits),
+        Rule.RERANK: rerank_scores(contrast, logits.astype(np.float64), temperature),
+    }
+
+
+def _add(
+    context: Context,
+    result: PartResult,
+    key: str,
+    rules: dict[Rule, Floats],
+    absent: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+) -> None:
+    """The areas under the curve of [N] cases that are the surer absent, the lower their score by a rule."""
+    seed, floors = context.config.seed, {CONTRAST: area_under_roc(-rules[Rule.CONTRAST], absent)}
+    for rule, suffix in ((Rule.MATCHING, ""), (Rule.RERANK, Rule.RERANK)):
+
+        def area(places: NDArray[np.int64], scores: Floats = rules[rule]) -> float:
+            return area_under_roc(-scores[places], absent[places])
+
+        result.add(f"{key}{suffix}", bootstrap(area, groups, seed), 0.5, len(absent), seed, floors)

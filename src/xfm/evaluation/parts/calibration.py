@@ -1,0 +1,84 @@
+"""Is a match as probable as the matching head says? Its calibration, fitted on the validation split."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.config.calibration import MatchCalibration
+from xfm.evaluation.context import Context
+from xfm.metrics.calibration import CALIBRATION, error_interval, platt, sure_and_right
+from xfm.metrics.classification import area_under_roc
+from xfm.metrics.intervals import Floats, bootstrap
+from xfm.metrics.recalls import with_equal_captions
+from xfm.modeling.features import encode_texts
+from xfm.reports.results import PartResult
+from xfm.retrieval.search import CONTRAST, cosines, match, match_odds
+from xfm.tasks.world_files import read_captioned
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures with texts that fit and texts that do not.
+
+    Attributes:
+        odds: [N] the matching head's log-odds.
+        contrast: [N] cosines.
+        true: [N] whether the text is the picture's.
+        groups: [N] of the pictures.
+    """
+
+    odds: Floats
+    contrast: Floats
+    true: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+
+
+def run_matching(context: Context) -> PartResult:
+    """Expected calibration error of a match on test pairs, before and after the fit to validation pairs.
+
+    Both have the same mixture, see `_pairs`. The order stays, and so does the area under the ROC curve.
+    """
+    result, seed = PartResult(), context.config.seed
+    known, tested = _pairs(context, "validation"), _pairs(context, "seen")
+    slope, bias = platt(known.odds, known.true)
+    fitted = MatchCalibration(slope, bias, len(known.odds), f"retrieval/validation of {context.world}")
+    result.calibration = asdict(fitted)
+    for suffix, scaling in (("", (slope, bias)), ("_before", ())):
+        sure = sure_and_right(tested.odds, tested.true, *scaling)
+        found = error_interval(*sure, tested.groups, seed)
+        result.add(f"matching/test/{CALIBRATION}{suffix}", found, 0.0, len(tested.odds), seed)
+
+    def area(places: NDArray[np.int64]) -> float:
+        return area_under_roc(tested.odds[places], tested.true[places])
+
+    floors = {CONTRAST: area_under_roc(tested.contrast, tested.true)}
+    found = bootstrap(area, tested.groups, seed)
+    result.add("matching/test/auroc", found, 0.5, len(tested.odds), seed, floors)
+    return result
+
+
+def _pairs(context: Context, split: str) -> Pairs:
+    """Every picture with its own caption and with one that is not: half of these are hard.
+
+    For every second picture the false one is drawn from those nearest by contrast, as a search brings them up
+    (the captions that retrieval would re-rank), for the others from all: people ask about both. There are as
+    many true pairs as false ones, so that an even chance means that nothing speaks for or against.
+    """
+    config = context.config
+    rows = context.rows(read_captioned, "retrieval", split, config.retrieval.rows)
+    images, index = context.encode([row.image for row in rows])
+    owner, captions = index.numpy(), [row.caption for row in rows]
+    texts = encode_texts(context.encoder, captions)
+    contrast = cosines(images.vectors, texts.vectors).double().numpy()  # [I, R]
+    fits = with_equal_captions(owner, captions, len(images)).toarray()  # [I, R]
+    rng, false = np.random.default_rng(config.seed), np.zeros(len(rows), dtype=np.int64)
+    for row, picture in enumerate(owner.tolist()):
+        others = np.flatnonzero(~fits[picture])
+        if row % 2:
+            others = others[np.argsort(-contrast[picture, others])[: config.retrieval.shortlist]]
+        false[row] = rng.choice(others)
+    pictures, said = np.repeat(owner, 2), np.stack([np.arange(len(rows)), false], axis=1).ravel()
+    odds = match_odds(match(context.encoder, images.states, texts.states, pictures, said))
+    true = np.arange(len(said)) % 2 == 0
+    return Pairs(odds, contrast[pictures, said], true, pictures.astype(np.int64))
