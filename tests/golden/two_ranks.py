@@ -15,7 +15,7 @@ from xfm.config.training import LossConfig
 from xfm.data.schema import PairBatch
 from xfm.modeling.gradients import PRETRAINING
 from xfm.objectives.text_rows import pair_rows
-from xfm.objectives.vision_text import vision_text_losses
+from xfm.objectives.vision_text import Source, vision_text_losses
 from xfm.training import distributed
 
 ITC_ALONE = LossConfig(itm=0.0, imlm=0.0)
@@ -30,17 +30,18 @@ def main() -> None:
         own = slice(process.rank * count // process.world, (process.rank + 1) * count // process.world)
         batch: PairBatch = whole.map(lambda tensor: tensor[own])
         model = recorded.model()
-        rows = pair_rows(batch, model.encode_image(batch.pixels))
+        text = model.encode_text(batch.tokens.ids, batch.tokens.mask)
+        pairs = Source("pair", pair_rows(batch, model.encode_image(batch.pixels), text))
         losses = vision_text_losses(
-            model, rows, PRETRAINING, ITC_ALONE, torch.Generator(), distributed.gather_rows
+            model, [pairs], PRETRAINING, ITC_ALONE, torch.Generator(), distributed.gather_rows
         ).losses
-        losses["itc"].backward()
+        losses["pair/itc"].backward()
         for parameter in model.parameters():
             if parameter.grad is not None:
                 distributed.mean(parameter.grad)
         if process.is_first:
             found = {n: g.contiguous() for n, g in gradients(model, recorded.config).items()}
-            save_file(found | {"loss": losses["itc"].detach()}, out)
+            save_file(found | {"loss": losses["pair/itc"].detach()}, out)
         distributed.barrier()
 
 

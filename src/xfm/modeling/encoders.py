@@ -1,6 +1,6 @@
 """What the rest of the code asks of the two encoders, and the one place that builds them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from xfm.config.model import (
     TransformersTextConfig,
     VisionConfig,
 )
-from xfm.data.schema import Tokens
 from xfm.modeling.language import LanguageEncoder
 from xfm.modeling.layers import Embeddings
 from xfm.modeling.timm_vision import TimmVision
@@ -54,10 +53,6 @@ class LanguageLike(Protocol):
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
-        ...
-
-    def encode_all(self, batches: Sequence[Tokens]) -> list[Tensor]:
-        """Several batches of texts, in one pass where that pays -> a [R, T, Dt] for each."""
         ...
 
     def copy_words(self, embeddings: Embeddings) -> None:

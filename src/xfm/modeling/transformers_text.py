@@ -1,13 +1,12 @@
 """A text encoder of transformers behind the protocol of the language encoder."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from xfm.config.model import MAX_DEPTH, TransformersTextConfig
-from xfm.data.schema import Tokens
 from xfm.errors import UserError, import_extra
 from xfm.modeling.layers import Embeddings
 from xfm.modeling.libraries import explained
@@ -44,10 +43,6 @@ class TransformersText(nn.Module):
             [R, T, D]; rows of padding are computed too and mean nothing.
         """
         return self.trunk(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-
-    def encode_all(self, batches: Sequence[Tokens]) -> list[Tensor]:
-        """Several batches of texts, each in a pass of its own -> a [R, T, D] for each."""
-        return [self(batch.ids, batch.mask) for batch in batches]
 
 
 def create_trunk(settings: str) -> Any:
