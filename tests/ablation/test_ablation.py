@@ -78,9 +78,9 @@ def test_a_real_one_goes_on_and_refuses_another(tmp_path: Path) -> None:
     ]  # fmt: skip
     page = (out / PAGE).read_text()
     assert all(f"| {group} |" in page for group in AVERAGES)
-    made = [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*"))]
+    made = [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*.safetensors"))]
     assert ablate("ablation", out, world, config, steps, progress=False) == first
-    assert [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*"))] == made
+    assert [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*.safetensors"))] == made
     with pytest.raises(UserError, match="scale"):
         ablate("ablation", out, world, AblationConfig(seeds=1), steps, progress=False)
     with pytest.raises(UserError, match="something else"):

@@ -65,7 +65,7 @@ class Composition:
         return self.language(ids, mask)
 
     def encode_texts(self, batches: Sequence[Tokens]) -> list[Tensor]:
-        """Batches [R, T] of texts -> a [R, T, Dt] for each; in one pass if the encoder has one (`encode_all`)."""
+        """Batches [R, T] of texts -> a [R, T, Dt] for each; together if the encoder has `encode_all`."""
         together = getattr(self.language, "encode_all", None)
         return together(batches) if together else [self.language(one.ids, one.mask) for one in batches]
 
