@@ -115,7 +115,7 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
         ("objectives/fused.py", "def ask_matching("),
         ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
         ("modeling/gradients.py", "INPUTS: Mapping"),
-        ("modeling/gradients.py", "PRETRAINING = GradientPolicy("),
+        ("modeling/gradients.py", "PRETRAINING = GradientPolicy.of("),
         ("config/evaluation.py", "class Part(StrEnum)"),
         ("config/evaluation.py", "class ShortTuning("),
         ("evaluation/parts/__init__.py", "PARTS: dict"),

@@ -11,7 +11,7 @@ from xfm.metrics.intervals import Interval
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRun:
     """A finished run: its variant, seed and scores by key."""
 
     variant: str
@@ -29,7 +29,7 @@ def averages(scores: Mapping[str, float], validation: bool = False) -> dict[str,
     return {group: float(np.mean(values)) for group, values in found.items() if values}
 
 
-def differences(runs: Sequence[Scored], metric: str, variant: str) -> Interval | None:
+def differences(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
     """What a variant scores more than `full`, over the seeds that both have.
 
     Returns:

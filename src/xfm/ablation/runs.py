@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xfm.ablation.averages import Scored, averages
+from xfm.ablation.averages import ScoredRun, averages
 from xfm.ablation.tables import write_tables
 from xfm.config.ablation import AblationConfig, Variant
 from xfm.config.evaluation import EvaluationConfig
@@ -71,7 +71,7 @@ def ablate(
     options: Sequence[str] = (),
     device: str = "auto",
     progress: bool = True,
-) -> list[Scored]:
+) -> list[ScoredRun]:
     """Train and score every variant with every seed, and write the tables.
 
     Args:
@@ -94,7 +94,7 @@ def ablate(
     with locked(out, beside=True):
         _require_same(out, settings)
         rows: list[dict[str, str]] = []
-        scored: list[Scored] = []
+        scored: list[ScoredRun] = []
         for number, run in enumerate(runs, 1):
             if progress:
                 said = f"{run.variant.name}, seed {run.seed}: {run.variant.meaning}"
@@ -102,7 +102,7 @@ def ablate(
             made, folder = recipe_of(recipe, run, options), out / RUNS / run.name
             found = _finished(made, folder, world, config, device, progress)
             values = {key: score.value for key, score in found.items()}
-            scored.append(Scored(run.variant.name, run.seed, values | averages(values, config.validation)))
+            scored.append(ScoredRun(run.variant.name, run.seed, values | averages(values, config.validation)))
             rows.append(_about(made, run, folder) | {k: f"{v:.5f}" for k, v in scored[-1].scores.items()})
             write_text(out / RESULTS, _csv(rows))
             write_tables(out, recipe, config, scored)
@@ -138,6 +138,7 @@ def _finished(
         device=device,
         scale=config.scale,
         validation=config.validation,
+        scratch=False,  # runs are compared with each other
         keep_models=False,
     )
     scores = evaluate(folder / MODEL_FOLDER, world, folder, evaluation, progress)

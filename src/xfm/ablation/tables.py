@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xfm.ablation.averages import Scored, differences
+from xfm.ablation.averages import ScoredRun, differences
 from xfm.config.ablation import AVERAGES, FULL, AblationConfig
 from xfm.files import write_text
 from xfm.metrics.numbers import percent
@@ -13,7 +13,7 @@ from xfm.metrics.numbers import percent
 PAGE = "ablation.md"
 
 
-def write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[Scored]) -> None:
+def write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[ScoredRun]) -> None:
     """Write `out/ablation.md`: averages, their differences from `full`, and the same of every score."""
     variants = [one for one in config.chosen if any(run.variant == one.name for run in runs)]
     names = [one.name for one in variants]
@@ -34,7 +34,7 @@ def write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[
     write_text(out / PAGE, text)
 
 
-def _table(metrics: Sequence[str], variants: Sequence[str], runs: Sequence[Scored]) -> str:
+def _table(metrics: Sequence[str], variants: Sequence[str], runs: Sequence[ScoredRun]) -> str:
     lines = ["| | " + " | ".join(variants) + " |", "|---" * (len(variants) + 1) + "|"]
     for metric in metrics:
         if any(metric in run.scores for run in runs):
@@ -43,7 +43,7 @@ def _table(metrics: Sequence[str], variants: Sequence[str], runs: Sequence[Score
     return "\n".join(lines) + "\n"
 
 
-def _cell(metric: str, variant: str, runs: Sequence[Scored]) -> str:
+def _cell(metric: str, variant: str, runs: Sequence[ScoredRun]) -> str:
     values = [run.scores[metric] for run in runs if run.variant == variant and metric in run.scores]
     if not values:
         return "-"
