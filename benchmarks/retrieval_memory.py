@@ -77,7 +77,7 @@ def main() -> None:
     images = encode_images(encoder, batches, options.pictures, scratch)
     captioned = encode_texts(encoder, texts, folder=scratch)
     text, image = rank(encoder, images, captioned, positives, options.shortlist)
-    found = summarise(text.ranks, image.ranks, positives, 200)
+    found = summarise(text.ranks, image.ranks, positives)
     numbers = {
         "recipe": options.recipe,
         "pictures": options.pictures,

@@ -26,7 +26,7 @@ def test_colours_are_told_apart_from_frozen_features(folder, capsys):
         assert scores[f"image-classification/test/{method}_accuracy"].value > 0.9, method
         assert scores[f"image-classification/test/{method}_mean_per_class"].value > 0.9
     assert scores["image-classification/test/linear_accuracy"].chance == 0.25
-    assert "linear_accuracy" in capsys.readouterr().out
+    assert "linear accuracy" in capsys.readouterr().out
     details = json.loads((folder / "out" / "probe.json").read_text())
     assert len(details["linear"]["trials"]) >= 7
     assert details["seconds"].keys() == {"features", "linear", "head", "knn"}

@@ -102,7 +102,7 @@ def test_the_command_scores_a_folder(tmp_path, capsys):
     assert main(command) == 0
     scores = read_scores(tmp_path / "out" / "metrics.json")
     assert scores["image-classification/test/zero_shot_accuracy"].n == 4
-    assert "zero_shot_accuracy" in capsys.readouterr().out
+    assert "zero shot accuracy" in capsys.readouterr().out
     assert top5 not in scores  # of the four classes
     (tmp_path / "names.txt").write_text(f"{names}vi = violet\nbr = brown\n")
     assert main(command) == 0

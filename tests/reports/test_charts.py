@@ -68,11 +68,11 @@ def test_baseline_and_chance_stay_on_their_bar(floor: float, tmp_path: Path) -> 
 def test_a_chance_that_is_not_defined_is_no_floor(
     baseline: float | None, gain: float | None, tmp_path: Path
 ) -> None:
-    line = line_of("x/test/accuracy", {"x/test/accuracy": Score(0.5, None, baseline, 99, 0)}, {})
+    line = line_of("x/test/accuracy", {"x/test/accuracy": Score(0.5, None, baseline, 99, 0, 0.4, 0.6)}, {})
     assert line.gain == (None if gain is None else pytest.approx(gain))
     assert line.verdict == ("level" if gain is None else "up")
     parts = page_template("parts.html", Thumbnails(tmp_path)).module
-    row = parts.score_row(line)  # type: ignore[attr-defined]
+    row = parts.score_row(line, [])  # type: ignore[attr-defined]
     assert 'class="chance"' not in row
     assert row.count('class="none"') == (3 if baseline is None else 1)  # baseline, chance, gain
 

@@ -138,6 +138,7 @@ def _finished(
         device=device,
         scale=config.scale,
         validation=config.validation,
+        scratch=False,  # runs are compared with each other
         keep_models=False,
     )
     scores = evaluate(folder / MODEL_FOLDER, world, folder, evaluation, progress)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfm.config.linear import LinearEvaluationConfig, Method
 from xfm.config.pixels import NORMALISATIONS
@@ -287,18 +286,14 @@ def class_scores(
     places = {label: place for place, label in enumerate(classes.tolist())}
     targets = np.array([places.get(label, -1) for label in labels.tolist()])
     predicted = classes[scores.argmax(axis=1)]
-    usual = most_frequent(labels if seen is None else seen)
     result, alone, chance = PartResult(), np.arange(len(labels)), chance_of_classes(len(classes))
     place = f"{TASK}/test/{method}"
-
-    def of_classes(rows: NDArray[np.int64]) -> float:
-        return mean_class_accuracy(predicted[rows], labels[rows])
-
     floors = {USUAL: majority_accuracy(labels, seen)}
-    right = (predicted == labels).astype(np.float64)
+    right = 1.0 * (predicted == labels)
     result.add_rows(f"{place}_accuracy", right, alone, chance["accuracy"], seed, floors)
+    usual = most_frequent(labels if seen is None else seen)
     floors = {USUAL: mean_class_accuracy(usual.repeat(len(labels)), labels)}
-    found = bootstrap(of_classes, alone, seed)
+    found = bootstrap(lambda rows: mean_class_accuracy(predicted[rows], labels[rows]), alone, seed)
     result.add(f"{place}_mean_per_class", found, chance["mean_per_class"], len(labels), seed, floors)
     if order and len(classes) > TOP:
         floors = {USUAL: majority_accuracy(labels, seen, TOP)}
