@@ -160,7 +160,7 @@ def test_the_clock_ends_the_fine_tunings(tmp_path: Path, results: Path, tiny_wor
     steps = replace(CONFIG.vqa, steps=of * 100)  # seven of them at the scale
     evaluated(tmp_path, tiny_world, model, parts=[Part.VQA], vqa=steps, minutes=1e-6)
     details = details_of(tmp_path)
-    assert set(details["tunings"]) == {"vqa", "vqa, question only"}
+    assert set(details["tunings"]) == {"vqa", "vqa, question only", "vqa, from scratch"}
     for one in details["tunings"].values():
         assert 1 <= one["steps"] < of == one["of"]
     (flag,) = [flag for flag in details["flags"] if flag["what"] == "fine-tunings shortened"]

@@ -58,7 +58,7 @@ def test_the_command_scores_the_test_questions_beside_the_question_alone(data, t
     assert whole.baseline >= 1 / 3  # the most frequent answer of each kind
     assert {key.rsplit("_", 1)[1] for key in scores if "accuracy_" in key} == {"colour", "presence", "shape"}
     printed = capsys.readouterr().out
-    assert printed.split()[:4] == ["score", "baseline", "chance", "n"]
+    assert printed.split()[:6] == ["score", "95", "%", "chance", "baseline", "n"]
     loaded = load_model(out / "model")
     assert loaded.preprocessing.image_size == SIDE
     assert set(loaded.task.task.answers) == {"red", "green", "blue", "yes", "no", "circle"}

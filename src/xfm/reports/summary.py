@@ -16,8 +16,8 @@ def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
     """A table of some of the scores; what stands beside none of them has no column."""
     titles = ("", "score", "95 %", "scratch", "chance", "baseline", "n")
     rows = [titles, *(_cells(key, scores[key]) for key in keys)]
-    empty = [column for column in range(len(titles)) if all(row[column] == "-" for row in rows[1:])]
-    rows = [tuple(cell for column, cell in enumerate(row) if column not in empty) for row in rows]
+    used = [column for column in range(len(titles)) if {row[column] for row in rows[1:]} != {"-"}]
+    rows = [tuple(row[column] for column in used) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -22,6 +22,7 @@ class XFMConfig(PreTrainedConfig):
             default.
         projection: width E of the contrastive space.
         temperature: initial contrastive temperature.
+        pixel_head: whether there is a head for the pixels of masked patches.
         tie_word_embeddings: whether the MLM head shares the word matrix, as X-FM's does.
 
     Raises:
@@ -35,6 +36,7 @@ class XFMConfig(PreTrainedConfig):
     fusion: dict[str, Any] | None = None
     projection: int = 256
     temperature: float = 0.07
+    pixel_head: bool = False
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
