@@ -19,6 +19,11 @@ _PR_SET_PDEATHSIG = 1
 _helpers: "weakref.WeakSet[BaseProcess]" = weakref.WeakSet()
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 # ---------------------------------------------------------------- in the helper
 def end_with_parent() -> None:
     """Let this process end as soon as its parent does, however that ends; call it first in a helper process.

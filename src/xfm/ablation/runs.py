@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,9 @@ from xfm.errors import UserError
 from xfm.evaluation.suite import evaluate
 from xfm.files import read_json_or_nothing, write_text
 from xfm.locks import locked
+from xfm.modeling.model_files import read_provenance
 from xfm.paths import home_path
+from xfm.processes import cores
 from xfm.reports.scores import Score
 from xfm.results_folder import free_name
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
@@ -150,8 +151,7 @@ def _finished(
 
 def machine() -> str:
     """The processor and how many of its cores there are, in words."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{_processor()}, {cores} cores"
+    return f"{_processor()}, {cores()} cores"
 
 
 def _processor() -> str:
@@ -165,7 +165,8 @@ def _processor() -> str:
 def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:
     """What a row of `results.csv` says of a finished run; its minutes are those of the last start."""
     told = {"recipe": recipe.name, "variant": run.variant.name}
-    told |= {"seed": str(run.seed), "steps": str(recipe.training.steps)}
+    steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, the recipe does not say them
+    told |= {"seed": str(run.seed), "steps": str(steps)}
     return told | {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.metrics.intervals import (
-    FEWEST,
     FEWEST_DIFFERENT,
     differ,
     mean_interval,
@@ -244,8 +243,7 @@ def _samples(
             for found in systems
         ]
 
-    count = max(FEWEST, resamples(len(rows)))
-    return resampled(metric, groups, count, task.settings.seed)
+    return resampled(metric, groups, resamples(len(rows)), task.settings.seed)
 
 
 def _enough(

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.metrics.calibration import CALIBRATION, Calibration, calibration, error_interval
-from xfm.metrics.intervals import FEWEST, Interval, bootstrap, percentiles, resampled, resamples, row_groups
+from xfm.metrics.intervals import (
+    Interval,
+    bootstrap,
+    percentiles,
+    resampled,
+    resamples,
+    row_groups,
+    too_many,
+)
 from xfm.reports.results import PartResult
 from xfm.reports.scores import floors_of
 from xfm.tasks.base import BatchT, Prediction, Row, Task
@@ -72,14 +80,14 @@ def measured(
     for name in values.keys() & means.keys():
         found[name] = replace(bootstrap(means[name], groups, seed), value=values[name])
     rest = [name for name in values if name not in means]
-    if not rest or (count := resamples(len(rows))) < FEWEST:
+    if not rest or too_many(len(rows)):
         return found
 
     def metrics(places: NDArray[np.int64]) -> list[float]:
         again = task.metrics([rows[place] for place in places], [predictions[place] for place in places])
         return [again.get(name, values[name]) for name in rest]
 
-    samples = resampled(metrics, groups, count, seed)
+    samples = resampled(metrics, groups, resamples(len(rows)), seed)
     return found | {name: percentiles(values[name], samples[:, at]) for at, name in enumerate(rest)}
 
 

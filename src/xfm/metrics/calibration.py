@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.metrics.classification import Array
-from xfm.metrics.intervals import FEWEST, Floats, Interval, percentiles, resampled, resamples, wilson_interval
+from xfm.metrics.intervals import Floats, Interval, percentiles, resampled, resamples, wilson_interval
 from xfm.metrics.numbers import percent
 
 CALIBRATION = "calibration_error"
@@ -137,7 +137,7 @@ def error_interval(
     Resamples scatter within the bins, and the error is a sum of distances: all are larger than that of the
     rows by about as much. That much is taken off.
     """
-    value, count = calibration(confidence, right).error, max(FEWEST, resamples(len(right)))
+    value, count = calibration(confidence, right).error, resamples(len(right))
     samples = resampled(
         lambda places: [calibration(confidence[places], right[places]).error], groups, count, seed
     )[:, 0]

@@ -118,8 +118,7 @@ def bootstrap(rows: Floats | Metric, groups: NDArray[np.int64], seed: int = 0) -
     if not len(groups):
         raise ValueError("the bootstrap needs at least one row")
     if not isinstance(rows, np.ndarray):
-        count = resamples(len(groups))
-        samples = resampled(lambda places: [rows(places)], groups, max(FEWEST, count), seed)
+        samples = resampled(lambda places: [rows(places)], groups, resamples(len(groups)), seed)
         return percentiles(float(rows(np.arange(len(groups)))), samples[:, 0])
     counts = ~np.isnan(rows)
     values, own = rows[counts], np.unique(groups[counts], return_inverse=True)[1]
@@ -128,7 +127,12 @@ def bootstrap(rows: Floats | Metric, groups: NDArray[np.int64], seed: int = 0) -
 
 def resamples(rows: int) -> int:
     """How many resamples a metric that is no mean of rows gets; fewer of many rows, which it scores anew."""
-    return min(MANY, SCORED // rows)
+    return max(FEWEST, min(MANY, SCORED // rows))
+
+
+def too_many(rows: int) -> bool:
+    """Whether even the fewest resamples of a metric that is no mean would score more rows than `SCORED`."""
+    return SCORED // rows < FEWEST
 
 
 def differ(first: Floats, second: Floats, groups: NDArray[np.int64]) -> int:

@@ -162,16 +162,12 @@ def mim_losses(
             for part, (source, mask) in zip(drawn.split(sizes), masked.values(), strict=True)
         ]
     else:
-        wholes = {"image": _whole(model, image), "pair": pair_states}
+        wholes = {} if pair_states is None else {"pair": pair_states}
+        if image is not None:
+            with torch.no_grad():
+                wholes["image"] = model.encode_image(image.pixels)
         losses = [
-            mim_loss(part, whole, mask)
+            mim_loss(part, wholes[name], mask)
             for part, (name, (_, mask)) in zip(predicted.split(sizes), masked.items(), strict=True)
-            if (whole := wholes[name]) is not None
         ]
     return Named({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})
-
-
-@torch.no_grad()
-def _whole(model: Backbone, image: ImageBatch | None) -> Tensor | None:
-    """What the encoder makes of whole pictures."""
-    return None if image is None else model.encode_image(image.pixels)

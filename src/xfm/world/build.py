@@ -2,7 +2,6 @@
 
 import hashlib
 import multiprocessing
-import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +16,7 @@ from xfm.config.world import WorldConfig
 from xfm.errors import UserError
 from xfm.files import drafting, file_digest, replace_folder, write_text, writing
 from xfm.locks import locked
-from xfm.processes import end_with_parent
+from xfm.processes import cores, end_with_parent
 from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
 from xfm.world.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
 from xfm.world.plan import plan
@@ -154,15 +153,10 @@ def _run(unit: Unit) -> Made:
     return MAKERS[unit.part](_studio, unit)
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _made(units: list[Unit], studio: Studio, progress: bool) -> list[Made]:
     """Run the units, in processes if the configuration wants several; results in the order of the units."""
     config = studio.config
-    workers = config.workers or min(8, _cores())
+    workers = config.workers or min(8, cores())
     total = sum(unit.rows for unit in units)
     bar = tqdm(total=total, unit="record", unit_scale=True, desc="building the world", disable=not progress)
     done: dict[Unit, Made] = {}
