@@ -163,9 +163,9 @@ def metric_name(key: str) -> str:
         return _METRICS[base] + _RULES[rule]
     parts = metric.split("_")
     if task == "retrieval" and parts[0] in _DIRECTIONS and parts[1:2] and parts[1][1:].isdigit():
-        rule, edit = ("", *parts[2:]) if parts[2:3] and parts[2] not in _RULES else (*parts[2:], "", "")[:2]
-        told = f", other {edit}" if edit else ""
-        return f"{_DIRECTIONS[parts[0]]}, R@{parts[1][1:]}{_RULES.get(rule, '')}{told}"
+        rule = "".join(part for part in parts[2:3] if part in _RULES)
+        edit = "".join(f", other {part}" for part in parts[2:] if part != rule)
+        return f"{_DIRECTIONS[parts[0]]}, R@{parts[1][1:]}{_RULES.get(rule, '')}{edit}"
     if metric.startswith("accuracy_"):
         return f"questions “{metric.removeprefix('accuracy_').replace('_', ' ')}”"
     return metric.replace("_", " ")
