@@ -45,8 +45,7 @@ def test_a_head_that_knows_is_always_right(
     rows = context.rows(absence.read_presence, "absence", "test", 0)
     absence._phrases(context, found, "test", rows)
     monkeypatch.setattr(absence, "match", oracle(np.eye(12, dtype=bool)))
-    captions = context.rows(absence.read_captioned, "retrieval", "seen", 0)
-    absence._galleries(context, found, "test", captions)
+    absence._galleries(context, found, "test", context.captions("seen"))
     for key in ("phrase_auroc", "phrase_auroc_object", "gallery_auroc"):
         score = found.scores[f"absence/test/{key}"]
         assert (score.value, score.chance, score.n) == (1.0, 0.5, 24)

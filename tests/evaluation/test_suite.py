@@ -274,12 +274,12 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
 
 def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_path: Path) -> None:
     scores = evaluated(tmp_path, tiny_world, results / "model", validation=True)
-    assert {key.split("/")[1] for key in scores} == {"validation"}
+    assert {key.split("/")[1] for key in scores} == {"validation", "hard_validation"}
     assert {key.split("/")[0] for key in scores} == {
         "retrieval", "masked_token", "entailment", "paraphrase", "vqa", "reasoning", "grounding", "absence"
     }  # fmt: skip
-    with pytest.raises(ValueError, match="none of hard has a validation split"):
-        replace(CONFIG, validation=True, parts=[Part.HARD])
+    with pytest.raises(ValueError, match="none of category has a validation split"):
+        replace(CONFIG, validation=True, parts=[Part.CATEGORY])
 
 
 def test_missing_packages_are_named(

@@ -139,7 +139,8 @@ def _rows(scenes: list[tuple[str, str]], names: list[str]) -> dict[str, dict[str
     four = ("train", "validation", "seen", "combinations")
     three = ("train", "validation", "test")
     return {
-        "retrieval": dict.fromkeys((*four[1:], "objects"), retrieval) | {"hard": hard},
+        "retrieval": dict.fromkeys((*four[1:], "objects"), retrieval)
+        | dict.fromkeys(("hard", "hard_validation"), hard),
         "vqa": dict.fromkeys(four, questions),
         "reasoning": dict.fromkeys(four, sentences),
         "grounding": dict.fromkeys(four, phrases),

@@ -77,7 +77,7 @@ def test_layout_is_that_of_the_contract(world: World) -> None:
     folder, manifest = world
     names = {name for name in content(folder) if not name.endswith(".jpg")}
     tasks = {
-        "retrieval": ("validation", "seen", "combinations", "objects", "hard"),
+        "retrieval": ("validation", "seen", "combinations", "objects", "hard", "hard_validation"),
         "vqa": ("train", "validation", "seen", "combinations"),
         "reasoning": ("train", "validation", "seen", "combinations"),
         "grounding": ("train", "validation", "seen", "combinations"),

@@ -150,8 +150,9 @@ def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: Studio, gramma
     assert made[Edit.RELATION] > 80
 
 
-def test_hard_scenes_show_what_no_twins_show(studio: Studio) -> None:
-    made = MAKERS[Part.RETRIEVAL](studio, Unit(Part.RETRIEVAL, Split.HARD, 0, 25))
+@pytest.mark.parametrize("split", [Split.HARD, Split.HARD_VALIDATION])
+def test_hard_scenes_show_what_no_twins_show(studio: Studio, split: Split) -> None:
+    made = MAKERS[Part.RETRIEVAL](studio, Unit(Part.RETRIEVAL, split, 0, 25))
     assert Counter(row["edit"] for row in made.rows) == dict.fromkeys(EDITS, 5)
     for text in (row["caption"] for row in made.rows if row["edit"] != Edit.PLACE):  # which may name a part
         shown = [o for o in studio.catalog.seen if re.search(rf"\b({o.name}|{plural(o.name)})\b", text)]

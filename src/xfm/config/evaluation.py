@@ -30,7 +30,7 @@ class Part(StrEnum):
     ABSENCE = "absence"
 
 
-WITHOUT_VALIDATION = frozenset({Part.HARD, Part.CATEGORY, Part.DIGITS, Part.MATCHING})
+WITHOUT_VALIDATION = frozenset({Part.CATEGORY, Part.DIGITS, Part.MATCHING})
 """Parts with test splits only, and matching, which is calibrated on the validation split."""
 
 

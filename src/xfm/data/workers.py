@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -239,6 +240,15 @@ def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
         kill(processes)
 
 
+def _say_unless_cut_off(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The thread that passes a loader's memory on reports here that the training process broke off.
+
+    That happens when another loader died, of which the training process says a sentence.
+    """
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
+
+
 def _start_worker(worker: int) -> None:
     """A scheduler signals the whole process group, and the training process needs its loaders for the step.
 
@@ -247,6 +257,7 @@ def _start_worker(worker: int) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.excepthook = _say_unless_cut_off
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     info = get_worker_info()

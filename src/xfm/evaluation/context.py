@@ -12,13 +12,15 @@ from torch import Tensor
 from xfm.config.evaluation import EvaluationConfig
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
+from xfm.evaluation.encoded import EncodedCaptions, EncodedSplits
 from xfm.evaluation.timetable import Timetable
-from xfm.modeling.features import EncodedItems, Encoder, encode_images
+from xfm.modeling.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.xfm import XFM
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import pictures_of
 from xfm.tasks.sampling import seeded
+from xfm.tasks.world_files import read_captioned
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ class Context:
         kept: folder for the models of the fine-tunings, see `kept_models`; None keeps none.
         timetable: says how long a fine-tuning may take.
         origin: where the model lies, for their provenance.
+        encoded: retrieval splits that a part has encoded, for the parts after it.
     """
 
     pretrained: Pretrained
@@ -50,6 +53,7 @@ class Context:
     kept: Path | None = None
     timetable: Timetable = field(default_factory=Timetable)
     origin: str = ""
+    encoded: EncodedSplits = field(default_factory=EncodedSplits)
 
     @property
     def encoder(self) -> Encoder:
@@ -113,6 +117,20 @@ class Context:
         batches = self.pictures.batches(distinct, self.config.batch_size)
         features = encode_images(self.encoder, batches, len(distinct))
         return features, torch.tensor([places[path] for path in paths])
+
+    def captions(self, split: str) -> EncodedCaptions:
+        """The rows of a retrieval split with everything encoded, once for all parts.
+
+        Always the same rows, whichever part asks, so that a part scores the same alone and after others.
+        """
+        rows = self.rows(read_captioned, "retrieval", split, self.config.retrieval.rows)
+        found = self.encoded.find(rows)
+        if found is None:
+            images, owner = self.encode([row.image for row in rows])
+            texts = encode_texts(self.encoder, [row.caption for row in rows])
+            found = EncodedCaptions(rows, images, texts, owner.numpy())
+            self.encoded.keep(found)
+        return found
 
     def relative(self, path: Path) -> str:
         """A picture's path relative to the world, for examples."""

@@ -34,6 +34,11 @@ class States:
     def __len__(self) -> int:
         return len(self._ends) - 1
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """What the rows take; next to nothing where they lie in a file."""
+        return sum(part.nbytes for part in self._parts)
+
     def append(self, states: Tensor, mask: Tensor | None = None) -> None:
         """Add rows.
 

@@ -13,6 +13,7 @@ SPLIT_NAMES = {
     "combinations": "held-out combinations",
     "objects": "held-out objects",
     "hard": "hard distractors",
+    "hard_validation": "hard distractors, validation",
     "test": "test",
     "validation": "validation",
 }

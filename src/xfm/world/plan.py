@@ -33,6 +33,7 @@ def plan(config: WorldConfig) -> list[Unit]:
             for s in (Split.SEEN, Split.COMBINATIONS, Split.OBJECTS)
         ),
         (Part.RETRIEVAL, Split.HARD, tasks.hard, TASK_SLICE),
+        (Part.RETRIEVAL, Split.HARD_VALIDATION, tasks.validation, TASK_SLICE),
     ]
     for part, trained, tested in (
         (Part.VQA, tasks.vqa_train, tasks.vqa_test),

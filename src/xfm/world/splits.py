@@ -11,7 +11,8 @@ from xfm.world.scene import SceneSampler
 class Split(StrEnum):
     """Parts of the task files.
 
-    train, validation, seen, test, hard: seen objects in allowed combinations, in scenes of their own.
+    train, validation, seen, test: seen objects in allowed combinations, in scenes of their own.
+    hard, hard_validation: likewise, of sets of kinds that no twins show.
     combinations: scenes that hold at least one held-out pair of objects.
     objects: scenes of held-out objects only.
     """
@@ -21,6 +22,7 @@ class Split(StrEnum):
     SEEN = "seen"
     TEST = "test"
     HARD = "hard"
+    HARD_VALIDATION = "hard_validation"
     COMBINATIONS = "combinations"
     OBJECTS = "objects"
 

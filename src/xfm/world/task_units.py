@@ -35,8 +35,8 @@ _CATEGORY_TEST = 4  # one object in so many is for the test
 
 
 def make_retrieval(studio: Studio, unit: Unit) -> Made:
-    """Scenes with one caption each; no caption twice. HARD adds distractors."""
-    if unit.split is Split.HARD:
+    """Scenes with one caption each; no caption twice. Hard splits add distractors."""
+    if unit.split in (Split.HARD, Split.HARD_VALIDATION):
         return _make_hard(studio, unit)
     rng, made, seen = studio.rng(unit), Made(unit), set()
     chooser = studio.chooser(unit.split)

@@ -6,15 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.evaluation.context import Context
+from xfm.evaluation.encoded import EncodedCaptions
 from xfm.metrics.classification import area_under_roc
 from xfm.metrics.intervals import Floats, bootstrap, row_groups
-from xfm.metrics.recalls import Rule, with_equal_captions
+from xfm.metrics.recalls import Rule
 from xfm.modeling.features import encode_texts
 from xfm.reports.results import PartResult
 from xfm.retrieval.search import CONTRAST, cosines, match, match_odds, rerank_scores
-from xfm.tasks.rows import Captioned, Presence
+from xfm.tasks.rows import Presence
 from xfm.tasks.sampling import components
-from xfm.tasks.world_files import read_captioned, read_presence
+from xfm.tasks.world_files import read_presence
 
 
 def run_absence(context: Context) -> PartResult:
@@ -28,7 +29,7 @@ def run_absence(context: Context) -> PartResult:
     (split,) = context.splits(("test",))
     _phrases(context, result, split, context.rows(read_presence, "absence", split, config.rows))
     (searched,) = context.splits(("seen",))
-    _galleries(context, result, split, context.rows(read_captioned, "retrieval", searched, config.queries))
+    _galleries(context, result, split, context.captions(searched))
     return result
 
 
@@ -51,32 +52,34 @@ def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Pr
         _add(context, result, key, {rule: scores[own] for rule, scores in rules.items()}, absent[own], shared)
 
 
-def _galleries(context: Context, result: PartResult, split: str, rows: Sequence[Captioned]) -> None:
-    """AUROC of "nothing in this gallery fits": every caption searches a gallery with and without its picture.
+def _galleries(context: Context, result: PartResult, split: str, encoded: EncodedCaptions) -> None:
+    """AUROC of "nothing in this gallery fits": a caption searches a gallery with and without its picture.
 
-    The best match of the pictures that the pipeline would re-rank decides. Galleries are drawn by the seed.
+    The best match of the pictures that the pipeline would re-rank decides. The seed draws captions and
+    galleries.
     """
-    images, index = context.encode([row.image for row in rows])
-    captions = [row.caption for row in rows]
-    texts = encode_texts(context.encoder, captions)
+    images, texts, owner = encoded.images, encoded.texts, encoded.owner
     contrast = cosines(texts.vectors, images.vectors).double().numpy()  # [R, I]
-    fits = with_equal_captions(index.numpy(), captions, len(images)).toarray().T  # [R, I]
+    fits = encoded.fits().toarray().T  # [R, I]
     rng, size = np.random.default_rng(context.config.seed), context.config.absence.gallery
+    queries = rng.permutation(len(texts))[: context.config.absence.queries or None]
     searched: list[NDArray[np.int64]] = []  # with the right picture, without it, caption by caption
-    for row, own in enumerate(index.tolist()):
+    for row in queries.tolist():
+        own = owner[row]
         others = rng.permutation(np.flatnonzero(~fits[row]))[:size]
         for gallery in (np.append(others[: size - 1], own), others):
             best = np.argsort(-contrast[row, gallery], kind="stable")[: context.config.retrieval.shortlist]
             searched.append(gallery[best])
-    asked = np.repeat(np.arange(len(searched)) // 2, [len(one) for one in searched])
-    pairs, place = np.unique(np.concatenate(searched) * len(rows) + asked, return_inverse=True)
-    logits = match(context.encoder, images.states, texts.states, pairs // len(rows), pairs % len(rows))
+    asked = np.repeat(np.repeat(queries, 2), [len(one) for one in searched])
+    pairs, place = np.unique(np.concatenate(searched) * len(texts) + asked, return_inverse=True)
+    pictures, said = np.divmod(pairs, len(texts))
+    logits = match(context.encoder, images.states, texts.states, pictures, said)
     ends = np.cumsum([len(one) for one in searched])[:-1]
-    rules = _rules(context, contrast[pairs % len(rows), pairs // len(rows)], logits)
+    rules = _rules(context, contrast[said, pictures], logits)
     best = {
         rule: np.array([own.max() for own in np.split(scores[place], ends)]) for rule, scores in rules.items()
     }
-    absent, groups = np.arange(len(searched)) % 2 == 1, np.repeat(index.numpy(), 2)
+    absent, groups = np.arange(len(searched)) % 2 == 1, np.repeat(owner[queries], 2)
     _add(context, result, f"absence/{split}/gallery_auroc", best, absent, groups)
 
 

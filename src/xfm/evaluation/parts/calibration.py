@@ -10,11 +10,8 @@ from xfm.evaluation.context import Context
 from xfm.metrics.calibration import CALIBRATION, error_interval, platt, sure_and_right
 from xfm.metrics.classification import area_under_roc
 from xfm.metrics.intervals import Floats, bootstrap
-from xfm.metrics.recalls import with_equal_captions
-from xfm.modeling.features import encode_texts
 from xfm.reports.results import PartResult
 from xfm.retrieval.search import CONTRAST, cosines, match, match_odds
-from xfm.tasks.world_files import read_captioned
 
 
 @dataclass(frozen=True)
@@ -65,20 +62,17 @@ def _pairs(context: Context, split: str) -> Pairs:
     (the captions that retrieval would re-rank), for the others from all: people ask about both. There are as
     many true pairs as false ones, so that an even chance means that nothing speaks for or against.
     """
-    config = context.config
-    rows = context.rows(read_captioned, "retrieval", split, config.retrieval.rows)
-    images, index = context.encode([row.image for row in rows])
-    owner, captions = index.numpy(), [row.caption for row in rows]
-    texts = encode_texts(context.encoder, captions)
+    config, encoded = context.config, context.captions(split)
+    images, texts, owner = encoded.images, encoded.texts, encoded.owner
     contrast = cosines(images.vectors, texts.vectors).double().numpy()  # [I, R]
-    fits = with_equal_captions(owner, captions, len(images)).toarray()  # [I, R]
-    rng, false = np.random.default_rng(config.seed), np.zeros(len(rows), dtype=np.int64)
+    fits = encoded.fits().toarray()  # [I, R]
+    rng, false = np.random.default_rng(config.seed), np.zeros(len(texts), dtype=np.int64)
     for row, picture in enumerate(owner.tolist()):
         others = np.flatnonzero(~fits[picture])
         if row % 2:
             others = others[np.argsort(-contrast[picture, others])[: config.retrieval.shortlist]]
         false[row] = rng.choice(others)
-    pictures, said = np.repeat(owner, 2), np.stack([np.arange(len(rows)), false], axis=1).ravel()
+    pictures, said = np.repeat(owner, 2), np.stack([np.arange(len(texts)), false], axis=1).ravel()
     odds = match_odds(match(context.encoder, images.states, texts.states, pictures, said))
     true = np.arange(len(said)) % 2 == 0
-    return Pairs(odds, contrast[pictures, said], true, pictures.astype(np.int64))
+    return Pairs(odds, contrast[pictures, said], true, pictures)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from xfm.evaluation.context import Context
+from xfm.evaluation.encoded import EncodedCaptions
 from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain_examples
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import row_groups
@@ -13,18 +14,17 @@ from xfm.metrics.recalls import (
     preference_chance,
     prefers_first,
     summarise,
-    with_equal_captions,
 )
 from xfm.modeling.features import encode_texts
 from xfm.reports.results import PartResult
 from xfm.reports.scores import SPLITS_RETRIEVAL
 from xfm.retrieval.ranks import Ranked, rank
 from xfm.retrieval.search import match, rerank_scores
-from xfm.tasks.rows import Captioned
 from xfm.tasks.world_files import read_captioned
 
 SHOWN = 6  # examples of each direction
 SHOWN_CANDIDATES = 5
+HARD, HARD_VALIDATION = "hard", "hard_validation"
 
 
 def run_retrieval(context: Context) -> PartResult:
@@ -35,27 +35,23 @@ def run_retrieval(context: Context) -> PartResult:
     """
     result = PartResult()
     for split in context.splits(SPLITS_RETRIEVAL):
-        rows = context.rows(read_captioned, "retrieval", split, context.config.retrieval.rows)
-        _retrieve(context, result, split, rows)
+        _retrieve(context, result, split, context.captions(split))
     return result
 
 
-def _retrieve(context: Context, result: PartResult, split: str, rows: list[Captioned]) -> None:
-    config, seed = context.config.retrieval, context.config.seed
-    images, index = context.encode([row.image for row in rows])
-    captions = [row.caption for row in rows]
-    texts = encode_texts(context.encoder, captions)
-    positives = with_equal_captions(index.numpy(), captions, len(images))
-    text, image = rank(context.encoder, images, texts, positives, config.shortlist)
+def _retrieve(context: Context, result: PartResult, split: str, encoded: EncodedCaptions) -> None:
+    seed, images, rows = context.config.seed, encoded.images, encoded.rows
+    positives = encoded.fits()
+    text, image = rank(context.encoder, images, encoded.texts, positives, context.config.retrieval.shortlist)
     found = summarise(text.ranks, image.ranks, positives, seed)
-    groups = {"text": np.arange(len(images)), "image": index.numpy()}  # queries of one picture are one
+    groups = {"text": np.arange(len(images)), "image": encoded.owner}  # queries of one picture are one
     for name, own in hits(text.ranks, image.ranks).items():
         result.add_rows(
             f"retrieval/{split}/{name}", own, groups[name.split("_")[0]], found.chance(name), seed
         )
     result.add(f"retrieval/{split}/rerank_gain", found.gain, 0.0, len(images) + len(rows), seed)
     paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
-    right = positives.toarray()
+    captions, right = encoded.captions, positives.toarray()
     result.examples[f"{split}/image"] = plain_examples(_examples(image, right.T, captions, paths, seed))
     result.examples[f"{split}/text"] = plain_examples(_examples(text, right, paths, captions, seed))
 
@@ -80,7 +76,8 @@ def run_hard(context: Context) -> PartResult:
     kind of edit too (`text_r1_matching_relation`). Chance is the mean of 1 / (1 + number of distractors).
     """
     result, encoder, seed = PartResult(), context.encoder, context.config.seed
-    rows = context.rows(read_captioned, "retrieval", "hard", context.config.retrieval.hard_rows)
+    split = HARD_VALIDATION if context.config.validation else HARD
+    rows = context.rows(read_captioned, "retrieval", split, context.config.retrieval.hard_rows)
     images, index = context.encode([row.image for row in rows])
     sizes = [1 + len(row.distractors) for row in rows]
     captions = [text for row in rows for text in (row.caption, *row.distractors)]
@@ -103,7 +100,7 @@ def run_hard(context: Context) -> PartResult:
         right = prefers_first(scores).astype(np.float64)
         for suffix, own in {"": np.full(len(rows), True), **of_edit}.items():
             groups, chance = row_groups(index[own].tolist()), preference_chance(wrong[own].tolist())
-            result.add_rows(f"retrieval/hard/{name}{suffix}", right[own], groups, chance, seed)
+            result.add_rows(f"retrieval/{split}/{name}{suffix}", right[own], groups, chance, seed)
     reranked = by_rule["text_r1_rerank"]
     for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):
         scores = reranked[place]
@@ -111,7 +108,7 @@ def run_hard(context: Context) -> PartResult:
         options = (row.caption, *row.distractors)
         shown = [Candidate(options[option], bool(option == 0)) for option in order[:SHOWN_CANDIDATES]]
         rank = int((scores[1:] >= scores[0]).sum()) + 1
-        result.examples.setdefault("hard", []).extend(
+        result.examples.setdefault(HARD, []).extend(
             plain_examples([RetrievalExample(context.relative(row.image), shown, rank)])
         )
     return result
