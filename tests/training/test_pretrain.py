@@ -107,6 +107,18 @@ def test_a_phase_may_weigh_the_losses(corpus, tmp_path):
     assert {"text/mlm", "pair/itc", "region/box_giou"} <= lines[4].keys()
 
 
+def test_a_phase_may_learn_at_another_rate(corpus, tmp_path):
+    recipe = tiny_recipe(corpus)
+    optim = replace(recipe.training.optim, warmup=0, hold=1.0)
+    recipe = replace(
+        recipe, training=replace(recipe.training, optim=optim), curriculum=[Phase(0.5), Phase(1.0, rate=0.25)]
+    )
+    pretrain(recipe, tmp_path / "run", progress=False)
+    rates = {line["step"]: line["lr"] for line in logged(tmp_path / "run") if "event" not in line}
+    assert rates[3] == pytest.approx(optim.lr)
+    assert rates[4] == pytest.approx(optim.lr / 4)
+
+
 def test_a_phase_may_begin_with_the_language_encoders_words(corpus, tmp_path):
     recipe = tiny_recipe(corpus, save_every=3, keep=9)
     no_fusion = PhaseWeights(itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)

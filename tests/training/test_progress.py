@@ -173,3 +173,10 @@ def test_minutes_decide_where_there_are_some() -> None:
     by_clock = progress_of(TrainingConfig(steps=7, minutes=0.5), ENDS)
     assert isinstance(by_clock, ByClock)
     assert (by_clock.planned, by_clock.seconds, by_clock.ends) == (None, 30.0, ENDS)
+
+
+def test_a_phase_has_its_share_of_the_rate():
+    course = BySteps(100, (0.4, 0.6))
+    assert [course.rate(step) for step in (0, 50, 99)] == [1.0, 1.0, 1.0]
+    course.rates = (1.0, 0.5, 0.25)
+    assert [course.rate(step) for step in (0, 39, 40, 59, 60, 99)] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]

@@ -143,9 +143,9 @@ def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: Studio, gramma
         assert not any(studio.catalog.reserved(list(scene.groups)) for scene in twins.scenes)
         for (own, other), texts in zip(permutations(views), told, strict=True):
             for text in texts:
-                check_caption(grammar, own, text)
+                check_caption(grammar, own, text, complete=False)
                 with pytest.raises(AssertionError):
-                    check_caption(grammar, other, text)
+                    check_caption(grammar, other, text, complete=False)
     assert set(made) == set(Edit)
     assert made[Edit.RELATION] > 80
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from xfm.config.data import STREAMS, Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
+from xfm.config.ranges import check_range
 from xfm.config.training import LossConfig, TrainingConfig
 from xfm.paths import home_path
 
@@ -78,6 +79,8 @@ class Phase:
         inherit_words: at its start the fusion encoder takes over the language encoder's embeddings and token
             head, so that IMLM need not learn from pictures what masked text has taught about words. For the
             phase with which fusion begins.
+        rate: factor of the learning rates in this phase. Matching learns at a lower rate than that at which
+            contrast learns fastest.
     """
 
     until: float
@@ -87,6 +90,10 @@ class Phase:
     region: PhaseStream | None = None
     weights: PhaseWeights | None = None
     inherit_words: bool = False
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("curriculum.rate", self.rate, 0)
 
     def data(self, data: DataConfig) -> DataConfig:
         """The recipe's data with this phase's changes."""
@@ -117,13 +124,14 @@ class Stretch:
         until: share of the run at which it ends.
         data: its data, paths resolved.
         weights: weights of its losses.
-        inherit_words: see `Phase`.
+        inherit_words, rate: see `Phase`.
     """
 
     until: float
     data: DataConfig
     weights: LossConfig
     inherit_words: bool = False
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,7 @@ class Recipe:
             if stop > start:
                 data = resolve_paths(phase.data(self.data), home_path(self.root))
                 weights = phase.losses(training.weights)
-                found.append(Stretch(phase.until, data, weights, phase.inherit_words))
+                found.append(Stretch(phase.until, data, weights, phase.inherit_words, phase.rate))
                 start = stop
         return found
 

@@ -155,6 +155,7 @@ def course_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: 
             f"the schedule of {replay or folder / REPLAYED} is not of this recipe: give the one in the "
             "config.yaml beside it, or leave out --replay"
         )
+    course.rates = [stretch.rate for stretch in recipe.stretches()]
     return course
 
 

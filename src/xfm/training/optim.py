@@ -203,7 +203,7 @@ def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, p
         factor = published_rate_factor(step, progress, config.warmup)
     else:
         factor = rate_factor(step, progress, config.warmup, config.hold, config.schedule)
-    rate = config.lr * factor
+    rate = config.lr * factor * progress.rate(step)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
     return rate

@@ -44,10 +44,12 @@ class Progress(ABC):
 
     Attributes:
         moments: those that were decided, in the order of the steps.
+        rates: factor of the learning rates in each phase; 1 where there is none.
         planned: steps of the whole run; None where only the clock knows.
     """
 
     planned: int | None = None
+    rates: Sequence[float] = ()
 
     def __init__(self, ends: Sequence[float] = (), clock: Callable[[], float] = time.perf_counter) -> None:
         self.ends, self.clock = tuple(ends), clock
@@ -88,6 +90,10 @@ class Progress(ABC):
     def left(self, step: int) -> float:
         """How much is to come before a step, in a unit of the run's own: what counts are ratios."""
         return 1 - self.at(step).share
+
+    def rate(self, step: int) -> float:
+        """The factor of the learning rates at a step."""
+        return self.rates[self.at(step).phase] if self.rates else 1.0
 
     @abstractmethod
     def _decided(self, step: int, seconds: float) -> Moment:

@@ -4,13 +4,13 @@ Scenes that are drawn independently almost never show the same objects, so that 
 a picture from the others of its batch. Of twins, only what the edit changed tells them apart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from xfm.world.catalog import ObjectType
-from xfm.world.facts import contradicts, describe, wording
+from xfm.world.facts import Description, contradicts, describe, wording
 from xfm.world.relations import places_differ, relation_between
 from xfm.world.rng import Rng
 from xfm.world.scene import Place, Scene, SceneSampler, Size, Wanted
@@ -151,6 +151,9 @@ EDITS = (
     (Edit.RELATION, 42), (Edit.PLACE, 24), (Edit.SIZE, 10), (Edit.COUNT, 10), (Edit.BACKGROUND, 8),
     (Edit.OBJECT, 6),
 )  # fmt: skip
+# How many things a caption leaves out at most, with weights. What tells twins apart is learned first from
+# captions that say nothing else.
+PRUNED = ((0, 25), (1, 10), (2, 15), (99, 50))
 
 
 def told_apart(rng: Rng, scene: Scene, other: Scene, count: int = 4) -> list[str]:
@@ -161,7 +164,33 @@ def told_apart(rng: Rng, scene: Scene, other: Scene, count: int = 4) -> list[str
         if scene.background.colour != other.background.colour:
             told = replace(told, background=scene.background.name)
         if contradicts(told, other):
-            found.setdefault(wording(rng, told))
+            found.setdefault(wording(rng, pruned(rng, told, other, rng.weighted(PRUNED))))
         if len(found) == count:
             break
     return list(found)
+
+
+def pruned(rng: Rng, told: Description, other: Scene, most: int) -> Description:
+    """The description without up to `most` of the things that it needs not say to be false of the other."""
+    for _ in range(most):
+        shorter = [one for one in _shorter(told) if contradicts(one, other)]
+        if not shorter:
+            break
+        told = rng.pick(shorter)
+    return told
+
+
+def _shorter(told: Description) -> Iterator[Description]:
+    """The description without one of the things it says."""
+    if told.background is not None:
+        yield replace(told, background=None)
+    if told.link is not None:
+        yield replace(told, link=None)
+    for place, item in enumerate(told.items):
+        others = (*told.items[:place], *told.items[place + 1 :])
+        if told.link is None and others:
+            yield replace(told, items=others)
+        for fact in ("size", "place"):
+            if getattr(item, fact) is not None:
+                less = replace(item, **{fact: None})
+                yield replace(told, items=(*told.items[:place], less, *told.items[place + 1 :]))
