@@ -21,7 +21,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test unit hostile lint types format map docs wheel clean
+.PHONY: help venv quickstart test unit hostile lint types format map tables docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -58,6 +58,9 @@ docs: $(DEV) ## the documentation as a site, build/site: broken links and anchor
 
 map: $(DEV) ## draw the rooms of docs/architecture.md anew, from the imports
 	$(BIN)/python -m tests.rooms
+
+tables: $(DEV) ## write the tables of results in README.md and docs anew, from results/*.csv
+	$(BIN)/python benchmarks/results.py tables
 
 wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 	rm -rf build dist

@@ -1,0 +1,201 @@
+"""Results as files, and the tables of the documentation made from them.
+
+    python benchmarks/results.py record runs/quickstart results/nano.csv
+    python benchmarks/results.py tables
+
+`record` keeps the scores of an evaluated run as a row of a CSV file; run it on the machine and with the
+checkout that made the run. A run that is there already is not written twice. `tables` (`make tables`) writes
+the tables of README.md and docs/ anew: one stands between `<!-- scores FILE -->` and `<!-- /scores -->`, has the rows of
+`TABLES` for its page, and shows the newest run of the file.
+"""
+
+import argparse
+import csv
+import io
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from xfm.files import read_json_object, write_text
+from xfm.metrics.numbers import percent
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADLINES = {
+    "Picture to caption, R@1 of 1,000, re-ranked": "retrieval/seen/text_r1_rerank",
+    "Caption to picture, R@1 of 1,000, re-ranked": "retrieval/seen/image_r1_rerank",
+    "Grounding, IoU at least 0.5": "grounding/seen/acc50",
+    "Questions": "vqa/seen/accuracy",
+    "Two-picture reasoning": "reasoning/seen/accuracy",
+    "Caption entailment": "entailment/test/accuracy",
+}
+EVERYTHING = {
+    "Picture to caption, R@1 of 1,000, by contrast": "retrieval/seen/text_r1",
+    "Caption to picture, R@1 of 1,000, by contrast": "retrieval/seen/image_r1",
+    "Picture to caption, re-ranked by matching": "retrieval/seen/text_r1_rerank",
+    "Caption to picture, re-ranked by matching": "retrieval/seen/image_r1_rerank",
+    "Picture to caption, by matching alone (of the best 16)": "retrieval/seen/text_r1_matching",
+    "Caption to picture, by matching alone (of the best 16)": "retrieval/seen/image_r1_matching",
+    "Picture to caption, held-out combinations": "retrieval/combinations/text_r1_rerank",
+    "Picture to caption, held-out objects": "retrieval/objects/text_r1_rerank",
+    "Hard distractors, by contrast": "retrieval/hard/text_r1",
+    "Hard distractors, by matching": "retrieval/hard/text_r1_matching",
+    "- another relation, by matching": "retrieval/hard/text_r1_matching_relation",
+    "- another place, by matching": "retrieval/hard/text_r1_matching_place",
+    "- another size, by matching": "retrieval/hard/text_r1_matching_size",
+    "- another count, by matching": "retrieval/hard/text_r1_matching_count",
+    "- another background, by matching": "retrieval/hard/text_r1_matching_background",
+    "Absent phrases, AUROC (baseline: contrast)": "absence/test/phrase_auroc",
+    "- of objects": "absence/test/phrase_auroc_object",
+    "- of relations": "absence/test/phrase_auroc_relation",
+    "Nothing in a gallery fits, AUROC (baseline: contrast)": "absence/test/gallery_auroc",
+    "Matching, AUROC (baseline: contrast)": "matching/test/auroc",
+    "Matching, expected calibration error (less is better)": "matching/test/calibration_error",
+    "Grounding, IoU at least 0.5, four objects or more": "grounding/seen/acc50",
+    "Grounding, held-out combinations": "grounding/combinations/acc50",
+    "Questions": "vqa/seen/accuracy",
+    "- what is ...": "vqa/seen/accuracy_what",
+    "- yes or no": "vqa/seen/accuracy_yes_no",
+    "Questions, held-out combinations": "vqa/combinations/accuracy",
+    "Two-picture reasoning": "reasoning/seen/accuracy",
+    "Two-picture reasoning, held-out combinations": "reasoning/combinations/accuracy",
+    "Caption entailment": "entailment/test/accuracy",
+    "Caption paraphrase": "paraphrase/test/accuracy",
+    "Masked words, right picture (baseline: wrong, blank or none)": "masked_token/test/accuracy_right_image",
+    "Category of unseen objects, linear probe": "category/test/probe_accuracy",
+    "Handwritten digits, linear probe (baseline: raw pixels)": "digits/test/probe_accuracy",
+}
+TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING}
+MARKS = re.compile(r"(<!-- scores (\S+) -->\n).*?(<!-- /scores -->)", re.DOTALL)
+
+
+PARTS = ("value", "low", "high", "chance", "baseline", "n")
+"""What is kept of every score."""
+
+
+def row_of(run: Path) -> dict[str, Any]:
+    """The row of a run folder: recipe, seed, steps, minutes, machine, versions, and every score."""
+    details = read_json_object(run / "evaluation.json")
+    origin = details["provenance"]
+    found: dict[str, Any] = {
+        "recipe": origin["recipe"],
+        "seed": origin["seed"],
+        "steps": origin["steps"],
+        "pretraining_minutes": origin["position"].get("minutes", ""),
+        "evaluation_minutes": round(sum(details["seconds"].values()) / 60, 1),
+        "machine": machine(),
+        "cores": os.cpu_count(),
+        "threads": details["threads"],
+        "torch": details["torch"],
+        "xfm": origin["versions"]["xfm"],
+        "commit": commit(),
+        "weights_sha256": details["weights_sha256"],
+    }
+    for key, score in read_json_object(run / "metrics.json").items():
+        found |= {f"{key}:{part}": score.get(part) for part in PARTS}
+    return found
+
+
+def machine() -> str:
+    """The processor's name, as the system tells it."""
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The commit of this checkout, with + where files were changed since; empty outside a repository."""
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    return told.stdout.strip()
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a file of results, the oldest first; none where there is no file."""
+    return list(csv.DictReader(io.StringIO(file.read_text()))) if file.exists() else []
+
+
+def add_row(file: Path, row: dict[str, Any]) -> bool:
+    """Append a row, whatever columns the others have. False where the same weights are there already."""
+    rows: list[dict[str, Any]] = [*read_rows(file)]
+    if any(one["weights_sha256"] == row["weights_sha256"] for one in rows):
+        return False
+    rows.append(row)
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, list(dict.fromkeys(key for one in rows for key in one)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, text.getvalue())
+    return True
+
+
+def table(file: Path, rows: dict[str, str]) -> str:
+    """The newest run of a file as a table in Markdown, and a line that says which run that is."""
+    run = read_rows(file)[-1]
+    lines = [
+        f"| embedded world, test splits | `{run['recipe']}` | 95 % | baseline | chance | n |",
+        "|---" * 6 + "|",
+    ]
+    for label, key in rows.items():
+        value, low, high, chance, baseline, n = (
+            run[f"{key}:{part}"] for part in ("value", "low", "high", "chance", "baseline", "n")
+        )
+        between = f"{100 * float(low):.1f} to {100 * float(high):.1f} %" if low else "-"
+        floors = [percent(float(one) if one else None) for one in (baseline, chance)]
+        cells = [label, percent(float(value)), between, *floors, f"{int(n):,}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    minutes = float(run["pretraining_minutes"] or 0)
+    told = (
+        f"`{run['recipe']}` from random weights, seed {run['seed']}: {int(run['steps']):,} steps in "
+        f"{minutes:.1f} minutes, evaluated in {float(run['evaluation_minutes']):.1f}; "
+        f"{run['cores']} cores, {run['machine']}; commit {run['commit']}, torch {run['torch']} "
+        "([the row]({}))."
+    )
+    return "\n".join(lines) + "\n\n" + told
+
+
+def due() -> dict[Path, str]:
+    """What the pages should hold."""
+    found = {}
+    for page, rows in TABLES.items():
+        path = ROOT / page
+        up = "../" * page.count("/")
+
+        def written(mark: re.Match[str], rows: dict[str, str] = rows, up: str = up) -> str:
+            return mark[1] + table(ROOT / mark[2], rows).format(up + mark[2]) + "\n" + mark[3]
+
+        found[path] = MARKS.sub(written, path.read_text())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    keeping = verbs.add_parser("record", help="keep a run as a row of a CSV file")
+    keeping.add_argument("run", type=Path, help="a run folder with evaluation.json and metrics.json")
+    keeping.add_argument("file", type=Path, help="the CSV file")
+    verbs.add_parser("tables", help="write the tables of the documentation anew")
+    given = parser.parse_args()
+    if given.verb == "tables":
+        for path, text in due().items():
+            write_text(path, text)
+    elif add_row(given.file, row_of(given.run)):
+        print(f"{given.file} has the run {given.run}")
+    else:
+        print(f"{given.file} had the run {given.run} already: nothing was written")
+
+
+if __name__ == "__main__":
+    main()
