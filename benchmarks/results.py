@@ -12,13 +12,13 @@ the rows of `TABLES` for its page, and shows the newest run of the file.
 import argparse
 import csv
 import io
-import os
-import platform
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from xfm.ablation.runs import as_csv, machine
+from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.metrics.numbers import percent
 
@@ -69,8 +69,6 @@ EVERYTHING = {
 }
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING}
 MARKS = re.compile(r"(<!-- scores (\S+) -->\n).*?(<!-- /scores -->)", re.DOTALL)
-
-
 PARTS = ("value", "low", "high", "chance", "baseline", "n")
 """What is kept of every score."""
 
@@ -86,7 +84,6 @@ def row_of(run: Path) -> dict[str, Any]:
         "pretraining_minutes": origin["position"].get("minutes", ""),
         "evaluation_minutes": round(sum(details["seconds"].values()) / 60, 1),
         "machine": machine(),
-        "cores": os.cpu_count(),
         "threads": details["threads"],
         "torch": details["torch"],
         "xfm": origin["versions"]["xfm"],
@@ -96,14 +93,6 @@ def row_of(run: Path) -> dict[str, Any]:
     for key, score in read_json_object(run / "metrics.json").items():
         found |= {f"{key}:{part}": score.get(part) for part in PARTS}
     return found
-
-
-def machine() -> str:
-    """The processor's name, as the system tells it."""
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def commit() -> str:
@@ -128,14 +117,8 @@ def add_row(file: Path, row: dict[str, Any]) -> bool:
     if any(one["weights_sha256"] == row["weights_sha256"] for one in rows):
         return False
     rows.append(row)
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, list(dict.fromkeys(key for one in rows for key in one)), lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, text.getvalue())
+    write_text(file, as_csv(rows))
     return True
 
 
@@ -147,9 +130,7 @@ def table(file: Path, rows: dict[str, str]) -> str:
         "|---" * 6 + "|",
     ]
     for label, key in rows.items():
-        value, low, high, chance, baseline, n = (
-            run[f"{key}:{part}"] for part in ("value", "low", "high", "chance", "baseline", "n")
-        )
+        value, low, high, chance, baseline, n = (run[f"{key}:{part}"] for part in PARTS)
         between = f"{100 * float(low):.1f} to {100 * float(high):.1f} %" if low else "-"
         floors = [percent(float(one) if one else None) for one in (baseline, chance)]
         cells = [label, percent(float(value)), between, *floors, f"{int(n):,}"]
@@ -158,7 +139,7 @@ def table(file: Path, rows: dict[str, str]) -> str:
     told = (
         f"`{run['recipe']}` from random weights, seed {run['seed']}: {int(run['steps']):,} steps in "
         f"{minutes:.1f} minutes, evaluated in {float(run['evaluation_minutes']):.1f}; "
-        f"{run['cores']} cores, {run['machine']}; commit {run['commit']}, torch {run['torch']} "
+        f"{run['machine']}; commit {run['commit']}, torch {run['torch']} "
         "([the row]({}))."
     )
     return "\n".join(lines) + "\n\n" + told
@@ -191,7 +172,12 @@ def main() -> None:
     if given.verb == "tables":
         for path, text in due().items():
             write_text(path, text)
-    elif add_row(given.file, row_of(given.run)):
+        return
+    try:
+        added = add_row(given.file, row_of(given.run))
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+    if added:
         print(f"{given.file} has the run {given.run}")
     else:
         print(f"{given.file} had the run {given.run} already: nothing was written")

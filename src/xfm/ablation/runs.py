@@ -105,7 +105,7 @@ def ablate(
             values = {key: score.value for key, score in found.items()}
             scored.append(ScoredRun(run.variant.name, run.seed, values | averages(values, config.validation)))
             rows.append(_about(made, run, folder) | {k: f"{v:.5f}" for k, v in scored[-1].scores.items()})
-            write_text(out / RESULTS, _csv(rows))
+            write_text(out / RESULTS, as_csv(rows))
             write_tables(out, recipe, config, scored)
     return scored
 
@@ -170,7 +170,8 @@ def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:
     return told | {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
 
 
-def _csv(rows: Sequence[Mapping[str, str]]) -> str:
+def as_csv(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows as CSV with the columns of all of them, in the order in which they come up."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
