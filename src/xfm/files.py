@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from xfm.boxed import boxed_model
 from xfm.errors import UserError
 from xfm.failures import FULL, limit, refused
 from xfm.paths import home_path
@@ -53,12 +54,15 @@ def _real(folder: str) -> str:
 
 
 def model_folder(path: Path | str) -> Path:
-    """The model folder that is meant: the one that is named, or the model in the folder of a finished run.
+    """The model folder that is meant: the one at the path, the model in the folder of a finished run, or,
+    where no such path exists, the model of the package that is called so.
 
     Raises:
         UserError: the run in the folder is not finished.
     """
     path = home_path(path)
+    if not path.exists():
+        return boxed_model(path) or path
     if (path / "config.json").exists():
         return path
     if (path / "model").is_dir():

@@ -9,6 +9,7 @@ from tests.world.oracle import Grammar, View, answer, check_caption, check_refer
 from xfm.data.tokenizer import normalise_caption
 from xfm.world.captions import captions
 from xfm.world.distractors import EDITS, hard_caption
+from xfm.world.facts import describe, without_item
 from xfm.world.grammar import plural
 from xfm.world.pairs import entailments, paraphrases
 from xfm.world.phrases import RELATIONAL, refer, regions
@@ -163,3 +164,24 @@ def test_hard_scenes_show_what_no_twins_show(studio: Studio, split: Split) -> No
 def test_normalised_captions_keep_their_words(studio: Studio) -> None:
     text = captions(Rng("n"), draw(studio, 3, 5), 1)[0]
     assert normalise_caption(text) == text.replace(",", "").replace("-", " ").replace(":", "")
+
+
+def test_a_relation_stays_the_same_when_another_thing_is_left_out(studio: Studio) -> None:
+    related = 0
+    for seed in range(200):
+        rng = Rng("without", seed)
+        told = describe(rng, draw(studio, seed, 4))
+        for place, item in enumerate(told.items):
+            fewer = without_item(told, place)
+            linked = told.link is not None and place in (told.link.first, told.link.second)
+            if linked or len(told.items) == 1:
+                assert fewer is None
+                continue
+            assert fewer is not None
+            assert set(told.items) - set(fewer.items) == {item}
+            if told.link is not None and fewer.link is not None:
+                related += 1
+                for old, new in ((told.link.first, fewer.link.first), (told.link.second, fewer.link.second)):
+                    assert told.items[old] is fewer.items[new]
+            assert (told.link is None) == (fewer.link is None)
+    assert related > 50

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.boxed import is_boxed
 from xfm.commands._options import option
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.evaluation import EvaluationConfig
@@ -138,8 +139,11 @@ def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> N
 
 
 def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Path:
-    """Where results go by default: only the full evaluation on the tests beside the model."""
-    run, other = model.parent, []
+    """Where results go by default: only the full evaluation on the tests beside the model.
+
+    Beside a model of the package nothing is written: `runs/NAME` stands for its run.
+    """
+    run, other = Path("runs") / model.name if is_boxed(model) else model.parent, []
     if (model / "task.json").exists():  # beside it stands what its fine-tuning scored
         other += [world.resolve().name]
     if run.name == "checkpoints":  # one of several, whose results would replace one another

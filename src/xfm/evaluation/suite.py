@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from xfm.boxed import is_boxed
 from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.data.left_out import LeftOut
@@ -25,6 +26,7 @@ from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import write_report
 from xfm.evaluation.timetable import Timetable
 from xfm.files import file_digest
+from xfm.files import model_folder as folder_of
 from xfm.locks import holds
 from xfm.modeling.folder import load_model
 from xfm.modeling.model_files import write_calibration
@@ -68,7 +70,7 @@ def evaluate(
     written anew after each part and `evaluation.json` says what was run and how long each part took.
 
     Args:
-        model_folder: a folder written by `save_model`.
+        model_folder: a folder written by `save_model`, or the name of a model of the package.
         world: a folder with `tasks/` as the embedded world has it.
         out: folder for the results.
         config: what to run; its `scale` is worked in here.
@@ -83,7 +85,7 @@ def evaluate(
             `out` holds other results, or an evaluation of other settings.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
-    model_folder, world, out = (home_path(path) for path in (model_folder, world, out))
+    model_folder, world, out = folder_of(model_folder), home_path(world), home_path(out)
     require_packages()
     prepare_process()
     resolved = config.resolved()
@@ -156,8 +158,11 @@ def evaluate(
 def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> None:
     """Store the calibration of its matching head in a model's folder.
 
-    Where the folder cannot be written, a note says so: the scores do not depend on it.
+    Where the folder cannot be written, a note says so: the scores do not depend on it. A model of the package
+    has its own, and keeps it.
     """
+    if is_boxed(folder):
+        return
     try:
         write_calibration(folder, MatchCalibration(**found))
     except OSError as error:

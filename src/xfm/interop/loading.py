@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xfm.boxed import boxed_names
 from xfm.config.load import load_recipe
 from xfm.config.tasks import task_spec
 from xfm.errors import UserError
+from xfm.files import model_folder
 from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.fates import Fate
 from xfm.interop.vocabularies import read_tokenizer
@@ -31,7 +33,7 @@ def load(
     `load_model` reads folders alone; a model of the hub is read by `XFM.from_pretrained`.
 
     Args:
-        path: folder or file.
+        path: folder or file, or the name of a model that comes with the package, such as "small".
         tokenizer: `tokenizer.json`, or a folder with it or with RoBERTa's `vocab.json` and `merges.txt`; a
             published file has none of its own.
         recipe: gives what a published file does not show, such as dropout.
@@ -47,15 +49,16 @@ def load(
         UserError: missing, damaged or foreign, or something must be said that the file does not say.
 
     Example:
+        >>> load("small").match_probability  # offline, at once
         >>> load("xfm-base.th", tokenizer="roberta-base/").model.embed_image(pixels)
     """
-    path = home_path(path)
+    path = model_folder(path)
     tokenizer = None if tokenizer is None else home_path(tokenizer)
     own = None if tokenizer is None else read_tokenizer(tokenizer)
     if not path.exists():
         raise UserError(
-            f"{path} does not exist: name a model folder or a published file; a model of the hub is read by "
-            "xfm.XFM.from_pretrained"
+            f"{path} does not exist: name a model folder, a published file, or a model of the package "
+            f"({', '.join(boxed_names())}); a model of the hub is read by xfm.XFM.from_pretrained"
         )
     if path.is_dir():
         found = load_model(path)

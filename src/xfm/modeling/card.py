@@ -19,7 +19,8 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
     Args:
         config: of the model.
         belongings: the provenance among them may have `licences` (of `code`, `weights`, `data`), `data`,
-            `world` and `scores` (names to numbers); what is missing is left out or `not stated`.
+            `world`, `scores` (names to numbers, or to what is said of them), `commands` that made the model
+            and `limits`; what is missing is left out or `not stated`.
     """
     provenance, preprocessing = belongings.provenance, belongings.preprocessing
     licences = _mapping(provenance.get("licences"))
@@ -54,9 +55,13 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
         "## Data",
         _fenced({key: provenance[key] for key in ("data", "world") if key in provenance}),
     ]
+    if commands := provenance.get("commands"):
+        sections += ["## How it was made", f"```bash\n{commands}\n```"]
     if scores := _mapping(provenance.get("scores")):
         table = "\n".join(f"| {name} | {value} |" for name, value in scores.items())
         sections += ["## Scores", f"| what | score |\n|---|---|\n{table}"]
+    if limits := provenance.get("limits"):
+        sections += ["## Limits", str(limits)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 

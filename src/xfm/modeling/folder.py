@@ -89,7 +89,7 @@ def load_model(
     """Read a model folder. `xfm.load` also takes a published file or another tokenizer.
 
     Args:
-        folder: a folder written by `save_model`.
+        folder: a folder written by `save_model`, or the name of a model of the package.
         image_size: side in pixels of the pictures that the model is to take, if not the stored one; the
             tables of relative positions, or the positions, are resampled, and the preprocessing follows.
         image_width: width of pictures that are not to be square; image_size is then their height.

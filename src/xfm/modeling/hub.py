@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from xfm.files import model_folder
 from xfm.modeling.card import CARD
 from xfm.modeling.libraries import explained
 from xfm.modeling.model_files import (
@@ -15,7 +16,6 @@ from xfm.modeling.model_files import (
     WEIGHTS,
 )
 from xfm.modeling.shared_format import INPUT_CLASSES
-from xfm.paths import home_path
 
 FILES = (
     *(CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, TASK, TASK_WEIGHTS, INPUT_CLASSES, CARD),
@@ -25,13 +25,14 @@ FILES = (
 
 
 def find_model(reference: Path | str, revision: str | None = None) -> Path:
-    """The model folder of a reference; a repository is downloaded once, into the hub's cache.
+    """The model folder of a reference: a path, the name of a model of the package, or a repository, which is
+    downloaded once, into the hub's cache.
 
     Raises:
         UserError: there is no such folder, and no such repository can be read.
     """
-    if home_path(reference).exists():  # `read_model` says so of a file
-        return home_path(reference)
+    if (place := model_folder(reference)).exists():  # `read_model` says so of a file
+        return place
     from huggingface_hub import snapshot_download
 
     failing = f"{reference} is no model folder here, and cannot be read from the hub"

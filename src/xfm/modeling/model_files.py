@@ -25,7 +25,7 @@ from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.failures import FULL, refused
-from xfm.files import drafting, read_json_object, replace_folder, sync_folder, write_text
+from xfm.files import drafting, model_folder, read_json_object, replace_folder, sync_folder, write_text
 from xfm.modeling.belongings import Belongings, Preprocessing
 from xfm.modeling.composition import Backbone
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
@@ -52,6 +52,7 @@ def save_model(
     task: TaskModel | None = None,
     unused: Mapping[str, Tensor] = MappingProxyType({}),
     calibration: MatchCalibration | None = None,
+    half: bool = False,
 ) -> None:
     """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
 
@@ -62,8 +63,10 @@ def save_model(
         task: what the model was fine-tuned for; its parts take the place of the model's.
         unused: tensors of a published file that no model uses, by their names there.
         calibration: of the matching head, fitted to these very weights.
+        half: store the model's weights as float16, in half the space; they are read into its own types.
 
     Raises:
+        ValueError: `half`, and a weight is too large for float16.
         UserError: the disk is full, the place is not writable, or something else lies there. What was there
             before is unharmed.
     """
@@ -72,7 +75,7 @@ def save_model(
     target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:
-            write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}))
+            write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}), half)
             own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
             write_description(part, model.config, own)
             if task is not None:
@@ -123,7 +126,7 @@ def read_model(folder: Path | str, build: Callable[[ModelConfig], B]) -> tuple[B
     """Read a model folder.
 
     Args:
-        folder: a folder written by `save_model`.
+        folder: a folder written by `save_model`, or the name of a model of the package.
         build: makes the model of a configuration.
 
     Returns:
@@ -132,7 +135,7 @@ def read_model(folder: Path | str, build: Callable[[ModelConfig], B]) -> tuple[B
     Raises:
         UserError: a file is missing, truncated or of another model.
     """
-    folder = home_path(folder)
+    folder = model_folder(folder)
     config, preprocessing = read_config(folder)
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
@@ -149,7 +152,7 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
     Raises:
         UserError: a file is missing or of another model, or the model cannot take pictures of that size.
     """
-    folder = home_path(folder)
+    folder = model_folder(folder)
     if folder.is_file():
         raise UserError(
             f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
@@ -182,7 +185,7 @@ def read_provenance(folder: Path | str) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or damaged.
     """
-    return read_json_object(Path(folder) / PROVENANCE)
+    return read_json_object(model_folder(folder) / PROVENANCE)
 
 
 def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:

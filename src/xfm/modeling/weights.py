@@ -115,9 +115,24 @@ def require_finite(path: Path, state: Mapping[str, Tensor]) -> None:
             )
 
 
-def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file; a full disk is a `SafetensorError` or an `OSError`."""
-    save_file({n: t.detach().contiguous().cpu() for n, t in state.items()}, path, metadata={"format": "pt"})
+def write_tensors(path: Path, state: Mapping[str, Tensor], half: bool = False) -> None:
+    """Write a safetensors file; a full disk is a `SafetensorError` or an `OSError`.
+
+    Args:
+        path: the file.
+        state: tensors by name.
+        half: write float32 as float16, in half the space.
+
+    Raises:
+        ValueError: a number is too large for float16.
+    """
+    stored = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
+    for name, tensor in stored.items() if half else ():
+        if tensor.dtype is torch.float32:
+            stored[name] = tensor.half()
+            if not stored[name].isfinite().all():
+                raise ValueError(f"{name} holds numbers that are too large for float16")
+    save_file(stored, path, metadata={"format": "pt"})
 
 
 _BUILDING = threading.Lock()

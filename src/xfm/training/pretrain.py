@@ -12,6 +12,7 @@ from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change
 from xfm.data.schema import Batch
 from xfm.errors import UserError
+from xfm.files import model_folder
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS, read_config, read_provenance
@@ -143,11 +144,11 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
     Raises:
         UserError: the folder is no model, or the recipe's texts are too long for it.
     """
-    folder = recipe.init.model
-    if folder is None:
+    if recipe.init.model is None:
         return recipe, Preprocessing(recipe.model.vision.image_size), ()
+    folder = model_folder(recipe.init.model)
     config, preprocessing = read_config(folder, recipe.init.image_size)
-    tokenizer = str((Path(folder) / TOKENIZER).resolve())
+    tokenizer = str((folder / TOKENIZER).resolve())
     try:
         recipe = replace(recipe, model=config, data=replace(recipe.data, tokenizer=tokenizer))
     except ValueError as error:

@@ -151,6 +151,16 @@ def _contradicts(item: Item, group: Sequence[SceneObject]) -> bool:
 
 
 # ---------------------------------------------------------------- single facts
+def without_item(description: Description, index: int) -> Description | None:
+    """The description without an item; None if it is the only one or stands in the relation that is told."""
+    items, link = description.items, description.link
+    if len(items) == 1 or (link is not None and index in (link.first, link.second)):
+        return None
+    if link is not None:
+        link = Link(link.first - (link.first > index), link.relation, link.second - (link.second > index))
+    return replace(description, items=(*items[:index], *items[index + 1 :]), link=link)
+
+
 class Change(NamedTuple):
     """A description, a copy that differs in one fact, and the wording of that fact in each."""
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from xfm.world.catalog import ObjectType
-from xfm.world.facts import Description, contradicts, describe, wording
+from xfm.world.facts import Description, contradicts, describe, without_item, wording
 from xfm.world.relations import places_differ, relation_between
 from xfm.world.rng import Rng
 from xfm.world.scene import Place, Scene, SceneSampler, Size, Wanted
@@ -187,9 +187,8 @@ def _shorter(told: Description) -> Iterator[Description]:
     if told.link is not None:
         yield replace(told, link=None)
     for place, item in enumerate(told.items):
-        others = (*told.items[:place], *told.items[place + 1 :])
-        if told.link is None and others:
-            yield replace(told, items=others)
+        if (fewer := without_item(told, place)) is not None:
+            yield fewer
         for fact in ("size", "place"):
             if getattr(item, fact) is not None:
                 less = replace(item, **{fact: None})

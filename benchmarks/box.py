@@ -1,0 +1,123 @@
+"""Puts a model into the package: half precision, with its card.
+
+    python -m benchmarks.box half runs/small/model runs/box/model
+    xfm evaluate runs/box/model --world worlds/emoji
+    python -m benchmarks.box install runs/box small
+
+`half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
+evaluated model of a run to `src/xfm/boxed/NAME` with a card of its scores; more than 30 MB are refused.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import EVERYTHING, PARTS, ROOT
+
+from xfm.errors import UserError
+from xfm.files import read_json_object, write_text
+from xfm.metrics.numbers import percent
+from xfm.modeling.card import CARD, model_card
+from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.model_files import save_model
+
+MOST = 30_000_000
+"""Bytes of a model in the package."""
+LIMITS = """\
+Trained on composed pictures of emoji alone, with captions of one grammar and some plain text: names of some
+six hundred things, places, sizes, counts, colours and relations. Photographs, other names and free language
+are not its world. Take it to try the package, in tests, and to begin a fine-tuning on small data. It answers
+whatever it is asked: what it was not taught it does not know, as the scores of held-out objects show."""
+
+
+def half(source: Path, out: Path) -> None:
+    """Store a model in half precision."""
+    found = load_model(source)
+    own = found.belongings
+    save_model(
+        out,
+        found.model,
+        own.tokenizer,
+        own.preprocessing,
+        own.provenance,
+        calibration=own.calibration,
+        half=True,
+    )
+
+
+def install(run: Path, name: str) -> Path:
+    """Put the evaluated model of a run into the package.
+
+    Raises:
+        UserError: the run is not evaluated, or its model is too large.
+    """
+    details, scores = (read_json_object(run / file) for file in ("evaluation.json", "metrics.json"))
+    found = load_model(run / "model")
+    told = described(found, details, scores)
+    folder = ROOT / "src" / "xfm" / "boxed" / name
+    own = found.belongings
+    save_model(
+        folder, found.model, own.tokenizer, own.preprocessing, told, calibration=own.calibration, half=True
+    )
+    card = model_card(found.model.config, load_model(folder).belongings)
+    write_text(folder / CARD, card)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    if size > MOST:
+        raise UserError(
+            f"{folder} has {size:,} bytes, more than the {MOST:,} that a model in the package may have"
+        )
+    return folder
+
+
+def described(found: Pretrained, details: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of the model in the package: that of its training, with scores, limits and commands."""
+    recipe, steps = found.provenance["recipe"], found.provenance["steps"]
+    commands = (
+        "xfm prepare --out worlds/emoji\n"
+        f"xfm pretrain --recipe {recipe} --root worlds/emoji --out runs/{recipe}  # {steps:,} steps"
+    )
+    shown = {label: sentence(scores[key]) for label, key in EVERYTHING.items() if key in scores}
+    return found.provenance | {
+        "commands": commands,
+        "limits": LIMITS,
+        "scores": shown,
+        "scored": {"weights_sha256": details["weights_sha256"], "torch": details["torch"]},
+    }
+
+
+def sentence(score: dict[str, Any]) -> str:
+    """A score with its interval, its floors and its number of rows."""
+    value, low, high, chance, baseline, n = (score.get(part) for part in PARTS)
+    between = f" (95 %: {100 * low:.1f} to {100 * high:.1f})" if low is not None else ""
+    floors = "; ".join(
+        f"{what} {percent(floor)}"
+        for what, floor in (("baseline", baseline), ("chance", chance))
+        if floor is not None
+    )
+    return f"{percent(value)}{between}; {floors}; n {n:,}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    halving = verbs.add_parser("half", help="store a model in half precision")
+    halving.add_argument("model", type=Path)
+    halving.add_argument("out", type=Path, help="the new model folder")
+    installing = verbs.add_parser("install", help="put the evaluated model of a run into the package")
+    installing.add_argument("run", type=Path)
+    installing.add_argument("name", help="by which it is loaded")
+    given = parser.parse_args()
+    try:
+        if given.verb == "half":
+            half(given.model, given.out)
+            print(f"The model is in {given.out}; evaluate it with `xfm evaluate {given.out}`")
+        else:
+            print(f"The model is in {install(given.run, given.name)}")
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

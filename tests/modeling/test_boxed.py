@@ -1,0 +1,100 @@
+"""Models of the package: found by name, loaded offline, never written to; half precision on the way there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import box
+
+import xfm
+from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
+from tests.refusals import expect_refusal
+from xfm import boxed
+from xfm.commands import evaluate as command
+from xfm.config.evaluation import EvaluationConfig
+from xfm.files import model_folder
+from xfm.modeling.folder import load_model
+from xfm.modeling.model_files import save_model
+from xfm.modeling.weights import read_tensors
+
+
+@pytest.fixture
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with one model, "tiny", and an empty working folder."""
+    home, here = tmp_path / "package", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.setattr(boxed, "_HOME", home)
+    monkeypatch.chdir(here)
+    return save_tiny_model(home / "tiny")
+
+
+def test_every_reader_takes_the_name(packaged: Path) -> None:
+    for model in (
+        xfm.load("tiny").model,
+        load_model("tiny").model,
+        xfm.XFM.from_pretrained("tiny"),
+        xfm.pipeline("embed", model="tiny").engine.pretrained.model,
+    ):
+        assert torch.equal(model.temperature, load_model(packaged).model.temperature)
+    assert boxed.boxed_names() == ("tiny",)
+
+
+def test_a_path_that_exists_comes_before_the_name(packaged: Path) -> None:
+    save_tiny_model(Path("tiny"), seed=2)
+    words = [load_model(place).model.language.embeddings.words.weight for place in ("tiny", packaged)]
+    assert not torch.equal(*words)
+    assert model_folder("tiny") == Path("tiny")
+
+
+def test_names_are_no_paths_into_the_package(packaged: Path) -> None:
+    for name in ("../package/tiny", "tiny/..", "", ".", "nothing"):
+        assert boxed.boxed_model(name) is None
+    with expect_refusal("nothing does not exist", "tiny"):
+        xfm.load("nothing")
+
+
+def test_nothing_is_written_beside_it(packaged: Path) -> None:
+    out = command._results_folder(packaged, EvaluationConfig(), Path("world"))
+    assert out == Path("runs/tiny")
+    assert boxed.is_boxed(packaged)
+    assert not boxed.is_boxed(Path("tiny"))
+
+
+def test_half_precision_takes_half_the_space(tmp_path: Path) -> None:
+    made = tiny_pretrained()
+    own = made.belongings
+    for name, half in (("whole", False), ("half", True)):
+        save_model(tmp_path / name, made.model, own.tokenizer, own.preprocessing, {}, half=half)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
+    assert 0.5 <= sizes[0] / sizes[1] < 0.6
+    assert {tensor.dtype for tensor in read_tensors(tmp_path / "half" / "model.safetensors").values()} == {
+        torch.float16
+    }
+    read = load_model(tmp_path / "half").model.state_dict()
+    for name, tensor in made.model.state_dict().items():
+        assert torch.equal(read[name], tensor.half().float())
+
+
+def test_a_number_too_large_for_half_precision_is_refused(tmp_path: Path) -> None:
+    made = tiny_pretrained()
+    with torch.no_grad():
+        made.model.temperature.fill_(1e5)
+    with pytest.raises(ValueError, match="temperature"):
+        save_model(tmp_path / "half", made.model, made.tokenizer, made.preprocessing, {}, half=True)
+    assert not (tmp_path / "half").exists()
+
+
+def test_the_model_that_is_in_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`xfm.load("small")`: small enough, with a card of its scores, and it answers."""
+    monkeypatch.chdir(tmp_path)
+    folder = boxed.boxed_model("small")
+    assert folder is not None
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= box.MOST
+    card = (folder / "README.md").read_text()
+    for told in ("## Scores", "95 %", "chance", "baseline", "CC-BY-4.0", "## Limits", "xfm pretrain"):
+        assert told in card
+    loaded = xfm.load("small")
+    assert loaded.calibration is not None
+    vector = xfm.pipeline("embed", model=loaded)(text="a cat left of a dog")
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-3)
