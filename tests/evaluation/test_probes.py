@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from xfm.config.evaluation import EvaluationConfig
+from xfm.config.training import Precision
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import digits, run_category
+from xfm.evaluation.probing import View, held_out_groups, patch_views, probe
 from xfm.modeling.features import Encoder, image_features
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.pictures import Pictures
@@ -22,6 +24,43 @@ def test_image_features_are_slot_0(pretrained: Pretrained) -> None:
     with torch.no_grad():
         expected = pretrained.model.encode_image(pixels)[:, 1:].mean(dim=1)
     np.testing.assert_allclose(found, expected.numpy(), atol=0.03)
+
+
+def test_views_of_a_picture_are_pools_of_its_patches(pretrained: Pretrained) -> None:
+    pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    encoder = Encoder(pretrained.model, pretrained.tokenizer, Precision.FP32)
+    views = patch_views(encoder, pixels.split(2), 3)
+    with torch.no_grad():
+        grid = pretrained.model.encode_image(pixels)[:, 1:].unflatten(1, (4, 4))  # [3, 4, 4, D]
+    np.testing.assert_allclose(views[View.MEAN], grid.mean((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(views[View.MAX], grid.amax((1, 2)), atol=1e-5)
+    quarters = [
+        grid[:, row : row + 2, column : column + 2].mean((1, 2)) for row in (0, 2) for column in (0, 2)
+    ]
+    found = views[View.HALVES].reshape(3, -1, 4)  # [3, D, cell]
+    np.testing.assert_allclose(found, torch.stack(quarters, dim=2), atol=1e-5)
+    assert views[View.THIRDS].shape == (3, 9 * grid.shape[-1])
+
+
+def test_training_rows_choose_view_and_penalty() -> None:
+    """The test rows' labels are not even given; a view that tells the label wins over noise."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=300)
+    told = rng.normal(size=(400, 5)).astype(np.float32)
+    told[:, 2] += np.r_[labels, np.repeat([0, 1], 50)] * 4
+    noise = rng.normal(size=(400, 5)).astype(np.float32)
+    held = held_out_groups(np.arange(300), seed=1)
+    found = probe({"noise": noise, "told": told}, labels, held, [1.0, 1e-6])
+    assert (found.view, found.penalty) == ("told", 1.0)
+    assert (found.labels == np.repeat([0, 1], 50)).mean() > 0.9
+
+
+def test_groups_are_held_out_whole() -> None:
+    groups = np.repeat(np.arange(50), 3)
+    held = held_out_groups(groups, seed=0)
+    assert held.sum() == 30
+    assert {*groups[held]}.isdisjoint(groups[~held])
+    assert (held_out_groups(groups, seed=1) != held).any()
 
 
 def test_from_scratch_is_another_model_of_the_same_shape(pretrained: Pretrained) -> None:

@@ -223,15 +223,17 @@ def check_caption(grammar: Grammar, view: View, text: str, complete: bool = True
 def check_reference(grammar: Grammar, view: View, phrase: str, box: list[int]) -> str:
     """Assert that `phrase` means `box` and nothing else; returns the way of referring."""
     sizes, colours = "|".join(SIZES), "|".join(COLOURS)
-    noun_words = f"{grammar.name}|object|thing"
+    noun_words, said = f"{grammar.name}|object|thing", "the |an? |"
     pattern = re.compile(
-        rf"^(?:the |an? )?(?:(?P<size>{sizes}) |(?P<extreme>leftmost|rightmost|topmost|highest|lowest) )?"
+        rf"^(?P<d0>{said})(?:(?P<size>{sizes}) |(?P<extreme>leftmost|rightmost|topmost|highest|lowest) )?"
         rf"(?:(?P<name>{noun_words})|(?P<colour>{colours}) (?P<named>{noun_words}))"
-        rf"(?: (?P<place>{PLACE})| (?P<relation>{RELATION}) the (?P<anchor>{grammar.name})"
-        rf"| between the (?P<b>{grammar.name}) and the (?P<c>{grammar.name}))?$"
+        rf"(?: (?P<place>{PLACE})| (?P<relation>{RELATION}) (?P<d1>{said})(?P<anchor>{grammar.name})"
+        rf"| between (?P<d2>{said})(?P<b>{grammar.name}) and (?P<d3>{said})(?P<c>{grammar.name}))?$"
     )
     found = pattern.match(phrase)
     assert found is not None, phrase
+    determiners = [found[name] for name in ("d0", "d1", "d2", "d3") if found[name] is not None]
+    assert len({one.replace("an ", "a ") for one in determiners}) == 1, phrase
     noun = found["name"] or found["named"]
     candidates = [b for n, b in view.all() if noun in ("object", "thing") or n == noun]
     others = [b for b in candidates if b is not box]

@@ -126,13 +126,15 @@ class ProbeConfig:
     """Linear probe and k-NN on frozen features.
 
     Attributes:
-        inverse_penalty: scikit-learn's C of the logistic regression on standardised features.
+        inverse_penalties: values of scikit-learn's C, of the logistic regression on standardised features;
+            training rows choose, as they choose how a picture is seen (mean or maximum of the patches, or the
+            means of 2 x 2 or 3 x 3 cells), which is compared with the first value.
         neighbours: k of the cosine k-NN.
         pixel_side: side in pixels to which pictures are shrunk for the raw-pixel baseline.
         train_rows, test_rows: rows used at most; 0 takes all.
     """
 
-    inverse_penalty: float = 0.01
+    inverse_penalties: list[float] = field(default_factory=lambda: [0.01, 0.001, 0.1])
     neighbours: int = 10
     pixel_side: int = 24
     train_rows: int = 4000

@@ -15,7 +15,7 @@ from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
 from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import page_template
-from xfm.reports.results import PartResult
+from xfm.reports.results import OWN, PartResult
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read_part
 from xfm.reports.thumbnails import Thumbnails
@@ -140,6 +140,7 @@ def facts(
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
         "Fine-tunings": tunings_in_words(details),
+        "Linear probes": _probes_in_words(details.get("probes") or {}),
         "Probability of a match": _match_in_words(details.get("calibration") or {}),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
         f"torch {details.get('torch', '?')}",
@@ -207,6 +208,14 @@ def tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> str
         if one["steps"] < least * one["of"]:
             found.append(f"{part_name(part)}{comma}{baseline} {one['steps']} of {one['of']} steps")
     return "; ".join(found)
+
+
+def _probes_in_words(probes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """What the training rows chose for the probes of the model."""
+    own = {name: one[OWN] for name, one in probes.items()}
+    return "; ".join(
+        f"{part_name(part)} {one['view']}, C {one['inverse_penalty']:g}" for part, one in own.items()
+    )
 
 
 def shorter_tunings(details: Mapping[str, Any]) -> str:

@@ -135,6 +135,7 @@ def evaluate(
     run = replace(config, parts=list(results))
     details = describe_evaluation(context, model_folder, weights, run, seconds)
     details["tunings"] = {name: one for found in results.values() for name, one in found.tunings.items()}
+    details["probes"] = {name: one for found in results.values() for name, one in found.probes.items()}
     details["left_out"] = left_out.kept_in(out)
     details["calibration"] = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
     if details["calibration"]:

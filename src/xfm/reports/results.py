@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from xfm.metrics.intervals import Interval, bootstrap
 from xfm.reports.scores import Score, best_of
 
+OWN = "model"
+"""The evaluated model among the baselines of a probe."""
+
 
 @dataclass
 class PartResult:
@@ -20,6 +23,7 @@ class PartResult:
         examples: cases for the report by name, as plain JSON values (see `examples`).
         curves: training losses of fine-tunings by name, one value a step.
         tunings: of each of them the `steps` made, how many a whole evaluation makes (`of`), and `seconds`.
+        probes: of each linear probe, what the training rows chose for the model (`OWN`) and each baseline.
         calibration: of the matching head (`MatchCalibration` as plain values); empty where none was fitted.
         seconds: wall-clock time, filled in by the runner.
         left_out: rows whose pictures could not be read (`LeftOut.plain`), filled in by the runner.
@@ -30,6 +34,7 @@ class PartResult:
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
     tunings: dict[str, dict[str, float]] = field(default_factory=dict)
+    probes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     left_out: dict[str, Any] = field(default_factory=dict)

@@ -17,8 +17,22 @@ GENERIC = ("object", "thing")
 CLEAR_SHARE, ABSENT_SHARE = 58, 12  # percent of pixels: the colour names the object; rivals have at most this
 
 
-def _determined(rng: Rng, noun: str) -> str:
-    return rng.pick((f"the {noun}", f"the {noun}", noun, with_article(noun)))
+Determiner = Callable[[str], str]
+"""Puts "the", "a" or nothing before a noun."""
+
+
+def the(noun: str) -> str:
+    """ "the cat"."""
+    return f"the {noun}"
+
+
+def bare(noun: str) -> str:
+    """ "cat", as people refer who are short of time."""
+    return noun
+
+
+# A phrase has one determiner throughout. Captions say "a": what is learned from phrases is to hold for them.
+DETERMINERS: tuple[Determiner, ...] = (the, with_article, bare)
 
 
 def _others(scene: Scene, item: SceneObject, noun: str) -> list[SceneObject]:
@@ -26,33 +40,33 @@ def _others(scene: Scene, item: SceneObject, noun: str) -> list[SceneObject]:
     return [o for o in scene.objects if o is not item and (noun in GENERIC or o.kind is item.kind)]
 
 
-def by_name(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+def by_name(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
     """The name alone, if it is unique."""
     if noun in GENERIC or _others(scene, item, noun):
         return None
     colour = item.kind.colour
     if colour and not item.kind.colour_in_name and rng.chance(15):
-        return _determined(rng, f"{colour} {noun}")
-    return _determined(rng, noun)
+        return said(f"{colour} {noun}")
+    return said(noun)
 
 
-def by_size(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+def by_size(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
     """The size, if no other object of that name has it; medium objects have no size word."""
     rivals = _others(scene, item, noun)
     if item.size == 1 or any(o.size == item.size for o in rivals):
         return None
-    return f"the {rng.pick(SIZE_WORDS[item.size])} {noun}"
+    return said(f"{rng.pick(SIZE_WORDS[item.size])} {noun}")
 
 
-def by_place(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+def by_place(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
     """The absolute place, if no other object of that name is there or in a place whose words contain it."""
     words = set(item.place.words.split())
     if any(words <= set(o.place.words.split()) for o in _others(scene, item, noun)):
         return None
-    return f"the {noun} {rng.pick(PLACE_PHRASES[item.place])}"
+    return f"{said(noun)} {rng.pick(PLACE_PHRASES[item.place])}"
 
 
-def by_extreme(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+def by_extreme(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
     """ "the leftmost cat", if it is so by a clear margin."""
     rivals = _others(scene, item, noun)
     if not rivals:
@@ -61,10 +75,10 @@ def by_extreme(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | No
     found = [
         w for words, key in _EXTREMES for w in words if all(key(item) + margin <= key(o) for o in rivals)
     ]
-    return f"the {rng.pick(found)} {noun}" if found else None
+    return the(f"{rng.pick(found)} {noun}") if found else None
 
 
-def by_relation(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+def by_relation(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
     """The relation to an object with a unique name, if it clearly excludes all rivals."""
     rivals, side = _others(scene, item, noun), scene.image_size
     found = [
@@ -78,10 +92,10 @@ def by_relation(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | N
     if not found:
         return None
     relation, anchor = rng.pick(found)
-    return f"the {noun} {rng.pick(RELATION_PHRASES[relation])} the {anchor.name}"
+    return f"{said(noun)} {rng.pick(RELATION_PHRASES[relation])} {said(anchor.name)}"
 
 
-def by_between(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+def by_between(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
     """ "the cat between the tree and the car"."""
     anchors = [o for o in scene.singles if o is not item]
     found = [
@@ -96,10 +110,10 @@ def by_between(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | No
     if not found:
         return None
     b, c = rng.shuffled(rng.pick(found))
-    return f"the {noun} between the {b.name} and the {c.name}"
+    return f"{said(noun)} between {said(b.name)} and {said(c.name)}"
 
 
-def by_colour(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | None:
+def by_colour(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
     """ "the red object", if nothing else shows much of that colour."""
     from xfm.world.palette import COLOURS
 
@@ -111,12 +125,12 @@ def by_colour(rng: Rng, scene: Scene, item: SceneObject, noun: str) -> str | Non
         return None
     if any(o is not item and o.kind.shares[index] > ABSENT_SHARE for o in scene.objects):
         return None
-    return f"the {colour} {noun}"
+    return said(f"{colour} {noun}")
 
 
-Referrer = Callable[[Rng, Scene, SceneObject, str], str | None]
+Referrer = Callable[[Rng, Scene, SceneObject, str, Determiner], str | None]
 # Way of referring and its weight where the name is unique.
-_UNIQUE: tuple[tuple[Referrer, int], ...] = ((by_name, 60), (by_place, 20), (by_relation, 14), (by_size, 6))
+_UNIQUE: tuple[tuple[Referrer, int], ...] = ((by_name, 52), (by_place, 20), (by_relation, 21), (by_size, 7))
 _AMBIGUOUS: tuple[tuple[Referrer, int], ...] = (
     (by_relation, 40), (by_place, 28), (by_size, 14), (by_extreme, 14), (by_between, 8)
 )  # fmt: skip
@@ -132,6 +146,7 @@ def refer(
     item: SceneObject,
     ways: Sequence[tuple[Referrer, int]] | None = None,
     generic: int = 6,
+    determiners: Sequence[Determiner] = DETERMINERS,
 ) -> str | None:
     """A phrase for `item` that fits no other object of the scene, or None if a few tries found none.
 
@@ -141,13 +156,14 @@ def refer(
         item: the object meant.
         ways: weighted ways of referring; by default what suits the object.
         generic: percentage of phrases that say "object" in place of the name.
+        determiners: of which one is drawn for a phrase.
     """
     for _ in range(6):
         noun = rng.pick(GENERIC) if rng.chance(generic) else item.name
         options = ways or (
             _GENERIC if noun in GENERIC else _UNIQUE if scene.count(item.kind) == 1 else _AMBIGUOUS
         )
-        phrase = rng.weighted(options)(rng, scene, item, noun)
+        phrase = rng.weighted(options)(rng, scene, item, noun, rng.pick(determiners))
         if phrase is not None:
             return phrase
     return None

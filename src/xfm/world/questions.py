@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from xfm.world.catalog import Catalog, ObjectType
 from xfm.world.grammar import NUMBERS, PLACE_PHRASES, SIZE_WORDS, plural, with_article
-from xfm.world.phrases import Referrer, by_between, by_extreme, by_place, by_relation, by_size, refer
+from xfm.world.phrases import Referrer, by_between, by_extreme, by_place, by_relation, by_size, refer, the
 from xfm.world.relations import RELATION_PHRASES, places_differ, relation_between
 from xfm.world.rng import Rng
 from xfm.world.scene import Place, Scene, Size
@@ -60,7 +60,7 @@ def what(rng: Rng, scene: Scene, catalog: Catalog) -> Question | None:
     if not items:
         return None
     item = rng.pick(items)
-    phrase = refer(rng, scene, item, _UNNAMED, generic=100)
+    phrase = refer(rng, scene, item, _UNNAMED, generic=100, determiners=(the,))
     if phrase is None:
         return None
     words = phrase.split()
@@ -101,7 +101,7 @@ def colour(rng: Rng, scene: Scene) -> Question | None:
     if not coloured:
         return None
     item = rng.pick(coloured)
-    phrase = refer(rng, scene, item, _UNNAMED, generic=100)
+    phrase = refer(rng, scene, item, _UNNAMED, generic=100, determiners=(the,))
     if phrase is None or item.kind.colour is None:
         return None
     return Question(f"what colour is {phrase}?", item.kind.colour, QuestionKind.COLOUR)

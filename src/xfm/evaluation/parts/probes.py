@@ -1,21 +1,19 @@
 """Linear probe and k-NN of the frozen vision encoder: category of unseen objects, handwritten digits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfm.config.linear import RegressionConfig
 from xfm.evaluation.context import Context
+from xfm.evaluation.probing import HELD, View, held_out_groups, patch_views, probe
 from xfm.frozen.features import LabelledFeatures, raw_pixels
-from xfm.frozen.linear_probe import fit_at
 from xfm.frozen.neighbours import nearest_neighbours
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
-from xfm.modeling.features import image_features
 from xfm.modeling.xfm import XFM
-from xfm.reports.results import PartResult
+from xfm.reports.results import OWN, PartResult
 from xfm.tasks.pictures import model_pixels, squash
 from xfm.tasks.world_files import read_categories
 
@@ -27,16 +25,17 @@ neighbours in that order come from one writer."""
 def run_category(context: Context) -> PartResult:
     """Category of single-object pictures; the test objects are in no training row of the probe.
 
-    Baselines: the most frequent category, and the same probe on raw pixels and on a randomly initialised
-    encoder of the same configuration.
+    Baselines: the most frequent category, and the same probe, chosen likewise, on raw pixels and on a
+    randomly initialised encoder of the same configuration.
     """
     config = context.config.probe
     train = context.rows(read_categories, "category", "train", config.train_rows)
     test = context.rows(read_categories, "category", "test", config.test_rows)
     pictures = torch.stack([context.pictures.uint8(row.image) for row in train + test])  # [N, 3, S, S]
     labels = np.array([row.label for row in train + test])
-    # The test's pictures are of some hundred objects, each in several of them.
-    return _probe(context, "category", pictures, labels, len(train), row_groups([row.shown for row in test]))
+    # The test's pictures are of some hundred objects, each in several of them; so are the training rows'.
+    held = held_out_groups(row_groups([row.shown for row in train]), context.config.seed)
+    return _probe(context, "category", pictures, labels, held, row_groups([row.shown for row in test]))
 
 
 def run_digits(context: Context) -> PartResult:
@@ -49,7 +48,8 @@ def run_digits(context: Context) -> PartResult:
         [squash(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey]
     )
     alone = np.arange(len(keep) - DIGITS_TRAIN)
-    return _probe(context, "digits", pictures, labels[keep], DIGITS_TRAIN, alone)
+    held = np.arange(DIGITS_TRAIN) >= (1 - HELD) * DIGITS_TRAIN  # other writers, see above
+    return _probe(context, "digits", pictures, labels[keep], held, alone)
 
 
 def _probe(
@@ -57,7 +57,7 @@ def _probe(
     name: str,
     pictures: torch.Tensor,
     labels: Array,
-    train: int,
+    held: NDArray[np.bool_],
     groups: NDArray[np.int64],
 ) -> PartResult:
     """Probe and k-NN of the model's, a random encoder's and the pixels' features.
@@ -65,56 +65,52 @@ def _probe(
     Args:
         context: the model.
         name: of the task.
-        pictures: [N, 3, S, S] uint8, the training rows first.
-        labels: [N].
-        train: number of training rows.
-        groups: [N - train] of the test rows, see `row_groups`.
+        pictures: [T + N, 3, S, S] uint8, the T training rows first.
+        labels: [T + N].
+        held: [T] bool, the training rows that choose.
+        groups: [N] of the test rows, see `row_groups`.
     """
-    config, seed, result = context.config.probe, context.config.seed, PartResult()
+    config, seed, result, train = context.config.probe, context.config.seed, PartResult(), len(held)
+    known, true = labels[:train], labels[train:]
     model = context.pretrained.model
-    features = {
-        "model": _features(context, model, pictures),
-        "random encoder": _features(context, context.scratch.model, pictures),
-        "raw pixels": raw_pixels(pictures, config.pixel_side),
+    views: dict[str, Mapping[str, Array]] = {
+        OWN: _views(context, model, pictures),
+        "random encoder": _views(context, context.scratch.model, pictures),
+        "raw pixels": {View.MEAN: raw_pixels(pictures, config.pixel_side)},
     }
-    splits = {
-        source: (
-            LabelledFeatures(values[:train], labels[:train]),
-            LabelledFeatures(values[train:], labels[train:]),
-        )
-        for source, values in features.items()
-    }
-    probes = {
-        source: linear_labels(*split, config.inverse_penalty) == split[1].labels
-        for source, split in splits.items()
-    }
+    probes: dict[str, NDArray[np.bool_]] = {}
+    for source, seen in views.items():
+        found = probe(seen, known, held, config.inverse_penalties)
+        probes[source] = found.labels == true
+        result.probes[f"{name}, {source}"] = found.chosen
     neighbours = {
-        source: nearest_neighbours(*split, config.neighbours) == split[1].labels
-        for source, split in splits.items()
+        source: _nearest(seen[View.MEAN], known, config.neighbours) == true for source, seen in views.items()
     }
-    chance = chance_of_classes(len(np.unique(labels[:train])))["accuracy"]
-    usual = {"most frequent class": majority_accuracy(labels[train:], labels[:train])}
+    chance = chance_of_classes(len(np.unique(known)))["accuracy"]
+    usual = {"most frequent class": majority_accuracy(true, known)}
     for metric, right in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
-        own = right.pop("model").astype(np.float64)
+        own = right.pop(OWN).astype(np.float64)
         floors = usual | {source: float(other.mean()) for source, other in right.items()}
         result.add_rows(f"{name}/test/{metric}", own, groups, chance, seed, floors)
     return result
 
 
-def _features(context: Context, model: XFM, pictures: torch.Tensor) -> Array:
-    """[N, Dv] slot-0 features of pictures [N, 3, S, S] uint8."""
+def _nearest(features: Array, known: Array, neighbours: int) -> Array:
+    """[N] labels of the rows after those that are known."""
+    train = LabelledFeatures(features[: len(known)], known)
+    test = LabelledFeatures(features[len(known) :], np.empty(len(features) - len(known), known.dtype))
+    return nearest_neighbours(train, test, neighbours)
+
+
+def _views(context: Context, model: XFM, pictures: torch.Tensor) -> dict[str, NDArray[np.float32]]:
+    """Every view of pictures [N, 3, S, S] uint8."""
     preprocessing = context.pretrained.preprocessing
 
     def batches() -> Iterator[torch.Tensor]:
         for batch in pictures.split(context.config.batch_size):
             yield model_pixels(batch, preprocessing)
 
-    return image_features(context.encoder_of(model), batches(), len(pictures))
-
-
-def linear_labels(train: LabelledFeatures, test: LabelledFeatures, inverse_penalty: float) -> Array:
-    """[N] labels that a linear probe of one penalty gives to the test rows; features are standardised."""
-    return fit_at(train, inverse_penalty, RegressionConfig(standardise=True)).predict(test.features)
+    return patch_views(context.encoder_of(model), batches(), len(pictures))
 
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

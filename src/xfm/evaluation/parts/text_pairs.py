@@ -6,13 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts.probes import linear_labels
+from xfm.evaluation.probing import Probed, held_out_groups, probe
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import groups_of
-from xfm.frozen.features import LabelledFeatures
-from xfm.metrics.classification import Array
 from xfm.modeling.features import text_features
-from xfm.reports.results import PartResult
+from xfm.reports.results import OWN, PartResult
 from xfm.reports.scores import floors_of
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.rows import LabelledText
@@ -25,26 +23,27 @@ def add_probe_score(
     """`probe_accuracy` of a linear probe on the frozen token 0, with chance and baselines as of the task."""
     seed, train = task.settings.seed, task.train_rows
     floors = floors_of("accuracy", task.constant_scores(rows))
-    floors |= {
-        name: float(_probe(context, train, rows, blanked).mean())
-        for blanked, name in task.single(train).items()
-    }
-    right, chance = _probe(context, train, rows, Blanked.NOTHING), task.chance(rows, seed).get("accuracy")
+    for blanked, name in task.single(train).items():
+        floors[name] = float(_right(_probe(context, train, rows, blanked), rows).mean())
+    own = _probe(context, train, rows, Blanked.NOTHING)
+    chance, right = task.chance(rows, seed).get("accuracy"), _right(own, rows)
+    result.probes[place.partition("/")[0]] = {OWN: own.chosen}
     result.add_rows(f"{place}/probe_accuracy", right, groups_of(task, rows), chance, seed, floors)
 
 
 def _probe(
     context: Context, train: Sequence[LabelledText], test: Sequence[LabelledText], blanked: Blanked
-) -> NDArray[np.float64]:
-    """[R] whether a linear probe on the frozen token 0 of the pairs is right."""
+) -> Probed:
+    """A linear probe on the frozen token 0 of the pairs."""
     config, size = context.config.probe, context.config.batch_size
     train, settings = list(train)[: config.train_rows or None], TaskSettings(blanked=blanked)
+    rows = [*train, *test]
+    parts = (rows[at : at + size] for at in range(0, len(rows), size))
+    tokens = (tokenize_rows(part, context.pretrained.tokenizer, settings) for part in parts)
+    views = {"token 0": text_features(context.encoder, tokens)}
+    held = held_out_groups(np.arange(len(train)), context.config.seed)
+    return probe(views, np.array([row.label for row in train]), held, config.inverse_penalties)
 
-    def features(rows: Sequence[LabelledText]) -> Array:
-        parts = (rows[at : at + size] for at in range(0, len(rows), size))
-        tokens = (tokenize_rows(part, context.pretrained.tokenizer, settings) for part in parts)
-        return text_features(context.encoder, tokens)
 
-    fit = LabelledFeatures(features(train), np.array([row.label for row in train]))
-    held_out = LabelledFeatures(features(test), np.array([row.label for row in test]))
-    return (linear_labels(fit, held_out, config.inverse_penalty) == held_out.labels).astype(np.float64)
+def _right(found: Probed, rows: Sequence[LabelledText]) -> NDArray[np.float64]:
+    return (found.labels == np.array([row.label for row in rows])).astype(np.float64)
