@@ -202,7 +202,9 @@ def check_caption(grammar: Grammar, view: View, text: str, complete: bool = True
     if found:
         assert view.total == NUMBERS[found[1]], original
         text = text[found.end() :]
-    found = re.search(r"(?:^on an? (\w+) background: )|(?: (?:on|in front of) an? (\w+) background$)", text)
+    found = re.search(
+        r"(?:^on (?:an?|the) (\w+) background: )|(?: (?:on|in front of) (?:an?|the) (\w+) background$)", text
+    )
     if found and (found[1] or found[2]) in COLOURS:
         assert view.background == (found[1] or found[2]), original
         text = text[: found.start()] + text[found.end() :]

@@ -128,13 +128,13 @@ class ProbeConfig:
     Attributes:
         inverse_penalties: values of scikit-learn's C, of the logistic regression on standardised features;
             training rows choose, as they choose how a picture is seen (mean or maximum of the patches, or the
-            means of 2 x 2 or 3 x 3 cells), which is compared with the first value.
+            means of 2 x 2 cells), which is compared with the first value.
         neighbours: k of the cosine k-NN.
         pixel_side: side in pixels to which pictures are shrunk for the raw-pixel baseline.
         train_rows, test_rows: rows used at most; 0 takes all.
     """
 
-    inverse_penalties: list[float] = field(default_factory=lambda: [0.01, 0.001, 0.1])
+    inverse_penalties: list[float] = field(default_factory=lambda: [0.1, 0.01, 1.0])
     neighbours: int = 10
     pixel_side: int = 24
     train_rows: int = 4000

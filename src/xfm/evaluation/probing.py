@@ -27,13 +27,12 @@ class View(StrEnum):
 
     mean: their mean, which is slot 0 of the vision encoder.
     max: the largest of each number: of an object that fills a small part, the mean leaves little.
-    halves, thirds: the means of 2 x 2 and 3 x 3 cells side by side, so that it matters where something is.
+    quarters: the means of 2 x 2 cells side by side, so that it matters where something is.
     """
 
     MEAN = "mean"
     MAX = "max"
-    HALVES = "halves"
-    THIRDS = "thirds"
+    QUARTERS = "quarters"
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,7 @@ def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[
         grid = states.transpose(1, 2).unflatten(2, (rows, columns))
         seen[View.MEAN].append(states.mean(1))
         seen[View.MAX].append(states.amax(1))
-        seen[View.HALVES].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
-        seen[View.THIRDS].append(F.adaptive_avg_pool2d(grid, 3).flatten(1))
+        seen[View.QUARTERS].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
     return {name: torch.cat(parts).numpy() for name, parts in seen.items()}
 
 

@@ -54,19 +54,23 @@ class Description:
     background: str | None = None
 
 
-def describe(rng: Rng, scene: Scene, places: int = 2) -> Description:
+USUALLY_RELATED = 45
+
+
+def describe(rng: Rng, scene: Scene, places: int = 2, related: int = USUALLY_RELATED) -> Description:
     """A selection of the scene's facts; nothing that is said is false or follows from something else said.
 
     Args:
         rng: source of draws.
         scene: the scene.
         places: most objects whose place is told.
+        related: percentage of descriptions that relate two objects, where two drawn ones can be.
     """
     groups = rng.shuffled(list(scene.groups.values()))
     members = [g[0] for g in groups]
     link = None
     single = [i for i, g in enumerate(groups) if len(g) == 1]
-    if len(single) >= 2 and rng.chance(45):
+    if len(single) >= 2 and rng.chance(related):
         first, second = rng.sample(single, 2)
         relation = relation_between(members[first], members[second], scene.image_size)
         link = Link(first, relation, second) if relation is not None else None

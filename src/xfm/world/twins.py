@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from xfm.world.catalog import ObjectType
-from xfm.world.facts import Description, contradicts, describe, without_item, wording
+from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
+from xfm.world.grammar import definite
 from xfm.world.relations import places_differ, relation_between
 from xfm.world.rng import Rng
 from xfm.world.scene import Place, Scene, SceneSampler, Size, Wanted
@@ -154,17 +155,20 @@ EDITS = (
 # How many things a caption leaves out at most, with weights. What tells twins apart is learned first from
 # captions that say nothing else.
 PRUNED = ((0, 25), (1, 10), (2, 15), (99, 50))
+RELATED = 95  # percent of descriptions that relate two objects where they can, in every second of them
+DEFINITE = 40  # percent of captions that say "the": neither "a" nor "the" shall tell captions from phrases
 
 
 def told_apart(rng: Rng, scene: Scene, other: Scene, count: int = 4) -> list[str]:
     """Up to `count` different captions of a scene that are clearly false of the other; maybe none."""
     found: dict[str, None] = {}
     for _ in range(_TRIES):
-        told = describe(rng, scene, places=rng.pick((1, 2, 3)))
+        told = describe(rng, scene, rng.pick((1, 2, 3)), RELATED if rng.chance(50) else USUALLY_RELATED)
         if scene.background.colour != other.background.colour:
             told = replace(told, background=scene.background.name)
         if contradicts(told, other):
-            found.setdefault(wording(rng, pruned(rng, told, other, rng.weighted(PRUNED))))
+            text = wording(rng, pruned(rng, told, other, rng.weighted(PRUNED)))
+            found.setdefault(definite(text) if rng.chance(DEFINITE) else text)
         if len(found) == count:
             break
     return list(found)
