@@ -18,7 +18,7 @@ from xfm.config.model import LanguageConfig, TimmVisionConfig, TransformersTextC
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
 from xfm.interop.compose import compose
-from xfm.modeling.folder import load_model, save_model
+from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.training.pretrain import begin, new_parts
 
 WIDTH = 192  # nano's
@@ -147,6 +147,27 @@ def test_what_is_fresh_and_what_is_not(tmp_path):
     )
     assert larger.model.vision.grid == (8, 8)
     assert preprocessing.image_size == 128
+
+
+def test_without_a_vision_encoder_the_recipe_gives_a_fresh_one(tmp_path):
+    language, recipe = write_language("roberta", tmp_path / "language"), load_recipe("nano")
+    out = tmp_path / "model"
+    assert main(["init", "--language", language, "--recipe", "nano", str(out)]) == 0
+    made = load_model(out)
+    assert made.model.config.vision == recipe.model.vision
+    assert made.preprocessing == Preprocessing(recipe.model.vision.image_size)
+    stored = load_file(tmp_path / "language" / "model.safetensors")
+    assert torch.equal(made.model.language.words.weight, stored["roberta.embeddings.word_embeddings.weight"])
+    assert set(made.provenance["composed"]) == {"language", "recipe"}
+    begun, _, fresh = begin(load_recipe("nano", ["--init.model", str(out)]))
+    new = [
+        name
+        for name, _ in made.model.named_parameters()
+        if name.startswith(new_parts(begun.init, fresh=fresh))
+    ]
+    assert [name for name in new if name.startswith("vision.")] == [
+        f"vision.{name}" for name, _ in made.model.vision.named_parameters()
+    ]
 
 
 @pytest.mark.parametrize(

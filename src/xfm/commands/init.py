@@ -16,9 +16,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["out"],
         prog="xfm init",
-        usage="xfm init --language REFERENCE --vision REFERENCE [--recipe NAME] OUT",
-        description="Compose a model of two encoders that others have trained and a fresh fusion encoder,\n"
-        "with the tokenizer and the preprocessing of the two. Pre-train it with `--init.model OUT`.",
+        usage="xfm init --language REFERENCE [--vision REFERENCE] [--recipe NAME] OUT",
+        description="Compose a model of encoders that others have trained and a fresh fusion encoder, with\n"
+        "their tokenizer and preprocessing. Pre-train it with `--init.model OUT`.",
         epilog="examples:\n"
         "  xfm init --language roberta-base --vision beitv2_base_patch16_224 --recipe base models/base\n"
         "  xfm init --language hf:answerdotai/ModernBERT-base --vision timm:vit_base_patch16_dinov3 OUT\n"
@@ -26,9 +26,12 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     )
     option(parser, "--out", "model folder to write", required=True)
     option(parser, "--language", "RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME", required=True)
-    option(parser, "--vision", "BEiT by folder, file or hub name, or timm:NAME", required=True)
+    vision = "BEiT by folder, file or hub name, or timm:NAME; if not given, a fresh one of the recipe"
+    option(parser, "--vision", vision)
     known = ", ".join(recipe_names())
-    option(parser, "--recipe", f"whose fusion encoder: {known}, or a YAML file", "base")
+    option(
+        parser, "--recipe", f"whose fusion encoder, and fresh vision encoder: {known}, or a YAML file", "base"
+    )
     return parser
 
 

