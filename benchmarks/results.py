@@ -1,12 +1,14 @@
 """Results as files, and the tables of the documentation made from them.
 
     python benchmarks/results.py record runs/quickstart results/nano.csv
+    python benchmarks/results.py curve runs/quickstart results/curves/nano.csv
     python benchmarks/results.py tables
 
 `record` keeps the scores of an evaluated run as a row of a CSV file; run it on the machine and with the
-checkout that made the run. A run that is there already is not written twice. `tables` (`make tables`) writes
-the tables of README.md and docs/ anew: one stands between `<!-- scores FILE -->` and `<!-- /scores -->`, has
-the rows of `TABLES` for its page, and shows the newest run of the file.
+checkout that made the run. A run that is there already is not written twice. `curve` keeps the losses of a run,
+a row for each step that was logged. `tables` (`make tables`) writes the tables of README.md and docs/ anew: one
+stands between `<!-- scores FILE -->` and `<!-- /scores -->`, has the rows of `TABLES` for its page, and shows
+the newest run of the file.
 """
 
 import argparse
@@ -21,6 +23,8 @@ from xfm.ablation.runs import as_csv, machine
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.metrics.numbers import percent
+from xfm.reports.charts import read_curves
+from xfm.training.logging import LOG_FILE
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADLINES = {
@@ -122,6 +126,18 @@ def add_row(file: Path, row: dict[str, Any]) -> bool:
     return True
 
 
+def curve(run: Path) -> list[dict[str, str]]:
+    """The losses of a run, a row for each step that was logged."""
+    found = read_curves(run / LOG_FILE)
+    if not found:
+        raise UserError(f"{run} holds no {LOG_FILE}: give the folder of a run")
+    rows: dict[float, dict[str, str]] = {}
+    for name, (steps, values) in found.items():
+        for step, value in zip(steps, values, strict=True):
+            rows.setdefault(step, {"step": f"{step:g}"})[name] = f"{value:.5g}"
+    return [rows[step] for step in sorted(rows)]
+
+
 def table(file: Path, rows: dict[str, str]) -> str:
     """The newest run of a file as a table in Markdown, and a line that says which run that is."""
     run = read_rows(file)[-1]
@@ -167,6 +183,9 @@ def main() -> None:
     keeping = verbs.add_parser("record", help="keep a run as a row of a CSV file")
     keeping.add_argument("run", type=Path, help="a run folder with evaluation.json and metrics.json")
     keeping.add_argument("file", type=Path, help="the CSV file")
+    drawing = verbs.add_parser("curve", help="keep the losses of a run as a CSV file")
+    drawing.add_argument("run", type=Path, help="a run folder with log.jsonl")
+    drawing.add_argument("file", type=Path, help="the CSV file, which is replaced")
     verbs.add_parser("tables", help="write the tables of the documentation anew")
     given = parser.parse_args()
     if given.verb == "tables":
@@ -174,6 +193,10 @@ def main() -> None:
             write_text(path, text)
         return
     try:
+        if given.verb == "curve":
+            given.file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(given.file, as_csv(curve(given.run)))
+            return
         added = add_row(given.file, row_of(given.run))
     except UserError as error:
         parser.exit(2, f"{error}\n")

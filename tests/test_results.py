@@ -3,7 +3,9 @@
 import json
 
 import pytest
-from benchmarks.results import ROOT, TABLES, add_row, due, read_rows, row_of, table
+from benchmarks.results import ROOT, TABLES, add_row, curve, due, read_rows, row_of, table
+
+from tests.refusals import expect_refusal
 
 
 @pytest.mark.parametrize("page", TABLES)
@@ -43,3 +45,14 @@ def test_a_run_becomes_a_row(tmp_path) -> None:
     lines = table(file, {"It": "x/y/z"}).splitlines()
     assert lines[2] == "| It | 62.5 % | 25.0 to 75.0 % | - | 10.0 % | 1,200 |"
     assert "`r` from random weights, seed 3: 7 steps in 1.5 minutes" in lines[-1]
+
+
+def test_the_losses_of_a_run_become_rows(tmp_path) -> None:
+    lines = [{"step": 10, "loss": 2.5, "losses": {"mlm": 2.5}, "lr": 0.1}]
+    lines.append({"step": 20, "loss": 3.25, "losses": {"mlm": 2.0, "itm": 1.25}, "lr": 0.2})
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    first, second = curve(tmp_path)
+    assert (first["step"], first["loss"], first.get("itm")) == ("10", "2.5", None)
+    assert (second["step"], second["mlm"], second["itm"]) == ("20", "2", "1.25")
+    with expect_refusal("no log.jsonl"):
+        curve(tmp_path / "nothing")
