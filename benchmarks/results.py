@@ -5,10 +5,10 @@
     python benchmarks/results.py tables
 
 `record` keeps the scores of an evaluated run as a row of a CSV file; run it on the machine and with the
-checkout that made the run. A run that is there already is not written twice. `curve` keeps the losses of a run,
-a row for each step that was logged. `tables` (`make tables`) writes the tables of README.md and docs/ anew: one
-stands between `<!-- scores FILE -->` and `<!-- /scores -->`, has the rows of `TABLES` for its page, and shows
-the newest run of the file.
+checkout that made the run. A run that is there already is not written twice. `curve` keeps the losses of a
+run, a row for each step that was logged. `tables` (`make tables`) writes the tables of README.md and docs/
+anew: one stands between `<!-- scores FILE -->` and `<!-- /scores -->`, has the rows of `TABLES` for its page,
+and shows the newest run of the file.
 """
 
 import argparse

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "xfm"
 # A room imports only rooms before it.
 ORDER = (
-    *("errors", "failures", "paths", "processes", "files", "terminal", "locks", "results_folder"),
+    *("errors", "failures", "paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
     *("config", "data", "world", "metrics", "modeling", "interop", "objectives", "training", "retrieval"),
     *("tasks", "reports", "frozen", "finetuning", "evaluation", "ablation", "inference", "reproduce"),
     *("quickstart", "info", "commands", "cli", "__main__"),
