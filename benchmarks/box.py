@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks.results import EVERYTHING, PARTS, ROOT
 
 from xfm.errors import UserError
-from xfm.files import read_json_object, write_text
+from xfm.evaluation.suite import weights_digest
+from xfm.files import drafting, read_json_object, replace_folder, write_text
 from xfm.metrics.numbers import percent
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import Pretrained, load_model
@@ -33,13 +34,17 @@ whatever it is asked: what it was not taught it does not know, as the scores of 
 def half(source: Path, out: Path) -> None:
     """Store a model in half precision."""
     found = load_model(source)
+    _save(out, found, found.provenance)
+
+
+def _save(folder: Path, found: Pretrained, provenance: dict[str, Any]) -> None:
     own = found.belongings
     save_model(
-        out,
+        folder,
         found.model,
         own.tokenizer,
         own.preprocessing,
-        own.provenance,
+        provenance,
         calibration=own.calibration,
         half=True,
     )
@@ -49,23 +54,24 @@ def install(run: Path, name: str) -> Path:
     """Put the evaluated model of a run into the package.
 
     Raises:
-        UserError: the run is not evaluated, or its model is too large.
+        UserError: the run is not evaluated, its scores are of other weights, or its model is too large.
     """
     details, scores = (read_json_object(run / file) for file in ("evaluation.json", "metrics.json"))
     found = load_model(run / "model")
-    told = described(found, details, scores)
     folder = ROOT / "src" / "xfm" / "boxed" / name
-    own = found.belongings
-    save_model(
-        folder, found.model, own.tokenizer, own.preprocessing, told, calibration=own.calibration, half=True
-    )
-    card = model_card(found.model.config, load_model(folder).belongings)
-    write_text(folder / CARD, card)
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    if size > MOST:
-        raise UserError(
-            f"{folder} has {size:,} bytes, more than the {MOST:,} that a model in the package may have"
-        )
+    with drafting(folder) as draft:
+        _save(draft / name, found, described(found, details, scores))
+        if weights_digest(draft / name) != details["weights_sha256"]:
+            raise UserError(
+                f"{run}: its scores are of other weights than those of its model in half precision"
+            )
+        write_text(draft / name / CARD, model_card(found.model.config, load_model(draft / name).belongings))
+        size = sum(path.stat().st_size for path in (draft / name).iterdir())
+        if size > MOST:
+            raise UserError(
+                f"{run / 'model'} would take {size:,} bytes of the package, which has room for {MOST:,}"
+            )
+        replace_folder(draft / name, folder)
     return folder
 
 
@@ -115,7 +121,7 @@ def main() -> None:
             print(f"The model is in {given.out}; evaluate it with `xfm evaluate {given.out}`")
         else:
             print(f"The model is in {install(given.run, given.name)}")
-    except UserError as error:
+    except (UserError, ValueError) as error:
         parser.exit(2, f"{error}\n")
 
 

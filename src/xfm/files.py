@@ -60,9 +60,9 @@ def model_folder(path: Path | str) -> Path:
     Raises:
         UserError: the run in the folder is not finished.
     """
-    path = home_path(path)
-    if not path.exists():
-        return boxed_model(path) or path
+    name, path = path, home_path(path)
+    if not os.path.lexists(path):  # "./small" is a path whatever the package holds, "small" may be a name
+        return boxed_model(name) or path
     if (path / "config.json").exists():
         return path
     if (path / "model").is_dir():

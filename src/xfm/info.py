@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from xfm.boxed import boxed_model
 from xfm.errors import UserError
 from xfm.files import file_digest, read_json_object, read_log
 from xfm.modeling.headers import tensor_shapes
@@ -24,8 +25,8 @@ def describe(path: str) -> str:
     """Configuration, parameters by part and provenance.
 
     Args:
-        path: a model folder, a checkpoint, a run folder, a published checkpoint (`.th`, `.pt`), or the name
-            or file of a recipe.
+        path: a model folder, a checkpoint, a run folder, a published checkpoint (`.th`, `.pt`), the name of a
+            model of the package, or the name or file of a recipe; both, where the two share a name.
 
     Raises:
         UserError: it is none of these.
@@ -36,8 +37,11 @@ def describe(path: str) -> str:
 
         return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})
     if not folder.is_dir():
-        from xfm.config.load import dump_recipe, load_recipe
+        from xfm.config.load import dump_recipe, load_recipe, recipe_names
 
+        if not folder.exists() and (own := boxed_model(path)):
+            recipe = [dump_recipe(load_recipe(path)).rstrip()] if path in recipe_names() else []
+            return "\n---\n".join([_describe_model(own), *recipe])
         return dump_recipe(load_recipe(path)).rstrip()
     if (folder / "state.json").exists():  # whatever it is: what reads it says so
         return _describe_checkpoint(folder)

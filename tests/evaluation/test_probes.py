@@ -1,4 +1,4 @@
-"""What the suite probes: slot 0, and what it is compared with."""
+"""What the suite probes: views of a picture, and what they are compared with."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_views_of_a_picture_are_pools_of_its_patches(pretrained: Pretrained) -> 
     views = patch_views(encoder, pixels.split(2), 3)
     with torch.no_grad():
         grid = pretrained.model.encode_image(pixels)[:, 1:].unflatten(1, (4, 4))  # [3, 4, 4, D]
-    np.testing.assert_allclose(views[View.MEAN], grid.mean((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(views[View.WHOLE], grid.mean((1, 2)), atol=1e-5)
     np.testing.assert_allclose(views[View.MAX], grid.amax((1, 2)), atol=1e-5)
     quarters = [
         grid[:, row : row + 2, column : column + 2].mean((1, 2)) for row in (0, 2) for column in (0, 2)

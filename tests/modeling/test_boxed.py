@@ -1,5 +1,6 @@
 """Models of the package: found by name, loaded offline, never written to; half precision on the way there."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from tests.refusals import expect_refusal
 from xfm import boxed
 from xfm.commands import evaluate as command
 from xfm.config.evaluation import EvaluationConfig
+from xfm.evaluation.suite import _keep_calibration, weights_digest
 from xfm.files import model_folder
+from xfm.info import describe
 from xfm.modeling.folder import load_model
 from xfm.modeling.model_files import save_model
 from xfm.modeling.weights import read_tensors
@@ -36,7 +39,8 @@ def test_every_reader_takes_the_name(packaged: Path) -> None:
         xfm.XFM.from_pretrained("tiny"),
         xfm.pipeline("embed", model="tiny").engine.pretrained.model,
     ):
-        assert torch.equal(model.temperature, load_model(packaged).model.temperature)
+        words = model.language.embeddings.words.weight
+        assert torch.equal(words, load_model(packaged).model.language.embeddings.words.weight)
     assert boxed.boxed_names() == ("tiny",)
 
 
@@ -50,13 +54,27 @@ def test_a_path_that_exists_comes_before_the_name(packaged: Path) -> None:
 def test_names_are_no_paths_into_the_package(packaged: Path) -> None:
     for name in ("../package/tiny", "tiny/..", "", ".", "nothing"):
         assert boxed.boxed_model(name) is None
+    Path("link").symlink_to("gone")
+    for path in ("./tiny", "tiny/", "link"):  # paths, which must not become a model that nobody asked for
+        assert model_folder(path) == Path(path)
     with expect_refusal("nothing does not exist", "tiny"):
         xfm.load("nothing")
 
 
+def test_it_is_described_beside_a_recipe_of_its_name(packaged: Path) -> None:
+    assert describe("tiny").count("---") == 0
+    packaged.rename(packaged.with_name("nano"))
+    model, recipe = describe("nano").split("\n---\n")
+    assert "parameters" in model
+    assert "curriculum" in recipe
+
+
 def test_nothing_is_written_beside_it(packaged: Path) -> None:
+    before = sorted(packaged.iterdir())
+    _keep_calibration(packaged, {"slope": 1.0, "bias": 0.0})
+    assert sorted(packaged.iterdir()) == before
     out = command._results_folder(packaged, EvaluationConfig(), Path("world"))
-    assert out == Path("runs/tiny")
+    assert out == Path("runs/boxed-tiny")
     assert boxed.is_boxed(packaged)
     assert not boxed.is_boxed(Path("tiny"))
 
@@ -98,3 +116,40 @@ def test_the_model_that_is_in_the_package(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert loaded.calibration is not None
     vector = xfm.pipeline("embed", model=loaded)(text="a cat left of a dog")
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-3)
+
+
+def a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run with a model in half precision and the scores of it; the package is beside the run."""
+    save_tiny_model(folder / "whole")
+    box.half(folder / "whole", folder / "run" / "model")
+    details = {"weights_sha256": weights_digest(folder / "run" / "model"), "torch": "2"}
+    score = {"value": 0.5, "low": 0.25, "high": 0.75, "chance": 0.1, "baseline": None, "n": 1200}
+    (folder / "run" / "evaluation.json").write_text(json.dumps(details))
+    (folder / "run" / "metrics.json").write_text(json.dumps({"retrieval/seen/text_r1": score}))
+    monkeypatch.setattr(box, "ROOT", folder / "root")
+    return folder / "run"
+
+
+def test_an_evaluated_model_goes_into_the_package_with_its_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path, monkeypatch)
+    folder = box.install(run, "mine")
+    assert folder == tmp_path / "root" / "src" / "xfm" / "boxed" / "mine"
+    assert (folder / "model.safetensors").read_bytes() == (run / "model" / "model.safetensors").read_bytes()
+    card = (folder / "README.md").read_text()
+    assert "50.0 % (95 %: 25.0 to 75.0); chance 10.0 %; n 1,200" in card
+    assert "xfm pretrain --recipe tiny" in card
+
+
+def test_scores_of_other_weights_and_models_too_large_stay_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path, monkeypatch)
+    with monkeypatch.context() as less, expect_refusal("has room for 10"):
+        less.setattr(box, "MOST", 10)
+        box.install(run, "mine")
+    save_tiny_model(run / "model", seed=2)
+    with expect_refusal("of other weights"):
+        box.install(run, "mine")
+    assert not (tmp_path / "root" / "src" / "xfm" / "boxed" / "mine").exists()

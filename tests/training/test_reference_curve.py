@@ -41,7 +41,7 @@ def test_a_short_run_has_the_losses_that_were_kept(tmp_path: Path) -> None:
         assert own.keys() == wanted.keys(), own["step"]
         for name, cell in wanted.items():
             assert float(own[name]) == pytest.approx(float(cell), rel=NEAR), (own["step"], name)
-    assert {"pair/itm", "pair/imlm", "region/box_giou", "image/mim", "pair/mim"} <= kept[-1].keys()
+    assert {"pair/itm", "pair/imlm", "region/box_giou", "image/mim", "pair/mim"} <= found[-1].keys()
 
 
 if __name__ == "__main__":

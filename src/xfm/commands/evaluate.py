@@ -141,9 +141,9 @@ def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> N
 def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Path:
     """Where results go by default: only the full evaluation on the tests beside the model.
 
-    Beside a model of the package nothing is written: `runs/NAME` stands for its run.
+    Beside a model of the package nothing is written: `runs/boxed-NAME` stands for its run.
     """
-    run, other = Path("runs") / model.name if is_boxed(model) else model.parent, []
+    run, other = Path("runs") / f"boxed-{model.name}" if is_boxed(model) else model.parent, []
     if (model / "task.json").exists():  # beside it stands what its fine-tuning scored
         other += [world.resolve().name]
     if run.name == "checkpoints":  # one of several, whose results would replace one another

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.boxed import boxed_names
 from xfm.commands._options import option
 from xfm.config.load import recipe_names
 from xfm.config.options import new_parser
@@ -36,9 +37,9 @@ def run(chosen: Namespace) -> None:
     if not paths:
         raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
     for path in paths:
-        if path not in recipe_names() and not Path(path).exists():
+        if path not in (*recipe_names(), *boxed_names()) and not Path(path).exists():
             raise UserError(
-                f"{path} does not exist, and no recipe has that name: name a model folder, a checkpoint, a "
-                f"run folder or a recipe; {suggest(path, recipe_names())}"
+                f"{path} does not exist, and no recipe or model of the package has that name: name a model "
+                f"folder, a checkpoint, a run folder or a recipe; {suggest(path, recipe_names())}"
             )
     print("\n---\n".join(describe(path) for path in paths))

@@ -49,7 +49,12 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "      --columns image=photo,question=q --keep id --max-bad 20",
     )
     option(parser, "--task", "what to answer", required=True)
-    option(parser, "--model", "model folder, run, or name on the hub", required=True)
+    option(
+        parser,
+        "--model",
+        "model folder, run, model of the package (small), or name on the hub",
+        required=True,
+    )
     add_inputs(task, parser)
     option(parser, "--out", "JSON-lines file to write or to go on with, instead of printing")
     option(parser, "--columns", default="")

@@ -127,8 +127,8 @@ class ProbeConfig:
 
     Attributes:
         inverse_penalties: values of scikit-learn's C, of the logistic regression on standardised features;
-            training rows choose, as they choose how a picture is seen (mean or maximum of the patches, or the
-            means of 2 x 2 cells), which is compared with the first value.
+            training rows choose, as they choose how a picture is seen (slot 0, the maximum of the patches, or
+            the means of 2 x 2 cells), which is compared with the first value.
         neighbours: k of the cosine k-NN.
         pixel_side: side in pixels to which pictures are shrunk for the raw-pixel baseline.
         train_rows, test_rows: rows used at most; 0 takes all.
@@ -139,6 +139,12 @@ class ProbeConfig:
     pixel_side: int = 24
     train_rows: int = 4000
     test_rows: int = 2000
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.inverse_penalties) and min(self.inverse_penalties) > 0,
+            "inverse_penalties must hold a positive number",
+        )
 
     def scaled(self, scale: float) -> "ProbeConfig":
         """The same with the numbers of rows multiplied by `scale`."""

@@ -1,4 +1,4 @@
-"""Linear probes of frozen pictures; training rows choose how a picture is seen, and the penalty."""
+"""Linear probes of frozen features; training rows choose how a picture is seen, and the penalty."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ HELD = 0.2
 
 
 class View(StrEnum):
-    """What of a picture's patch vectors a probe sees.
+    """What of a picture's vectors a probe sees.
 
-    mean: their mean, which is slot 0 of the vision encoder.
-    max: the largest of each number: of an object that fills a small part, the mean leaves little.
+    whole: slot 0, which stands for the picture; of the native encoder the mean of the patches.
+    max: the largest of each number of the patches; of an object that fills a part, a mean leaves little.
     quarters: the means of 2 x 2 cells side by side, so that it matters where something is.
     """
 
-    MEAN = "mean"
+    WHOLE = "whole"
     MAX = "max"
     QUARTERS = "quarters"
 
@@ -71,10 +71,11 @@ def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[
     seen: dict[str, list[Tensor]] = {view.value: [] for view in View}
     for batch in encoder.counted(pixels, count):
         with autocast(encoder.precision, encoder.device):
-            states = encoder.model.encode_image(batch.to(encoder.device))[:, 1:].float().cpu()
-        grid = states.transpose(1, 2).unflatten(2, (rows, columns))
-        seen[View.MEAN].append(states.mean(1))
-        seen[View.MAX].append(states.amax(1))
+            states = encoder.model.encode_image(batch.to(encoder.device)).float().cpu()
+        patches = states[:, 1:]
+        grid = patches.transpose(1, 2).unflatten(2, (rows, columns))
+        seen[View.WHOLE].append(states[:, 0])
+        seen[View.MAX].append(patches.amax(1))
         seen[View.QUARTERS].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
     return {name: torch.cat(parts).numpy() for name, parts in seen.items()}
 

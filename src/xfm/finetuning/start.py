@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xfm.boxed import boxed_names
 from xfm.config.task_spec import TaskSpec
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer
@@ -42,7 +43,10 @@ def local_model(model: Path | str) -> Path:
     """
     path = model_folder(model)
     if not path.exists():
-        raise UserError(f"{path} does not exist; give --model the folder of a model")
+        packaged = ", ".join(boxed_names())
+        raise UserError(
+            f"{path} does not exist; give --model the folder of a model, or one of the package ({packaged})"
+        )
     return path
 
 

@@ -176,9 +176,9 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     init = recipe.init
     model = XFM(recipe.model) if init.model is None else load_model(init.model, init.image_size).model
     if init.vision is not None:
-        load_weights(home_path(init.vision) / WEIGHTS, model.vision, "vision.")
+        load_weights(model_folder(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
-        load_weights(home_path(init.language) / WEIGHTS, model.language, "language.")
+        load_weights(model_folder(init.language) / WEIGHTS, model.language, "language.")
     if not model.words_fit and any(stretch.inherit_words for stretch in recipe.stretches()):
         raise UserError(
             "inherit_words needs word vectors as wide as the language encoder's states, but this one's are "

@@ -54,7 +54,7 @@ class Description:
     background: str | None = None
 
 
-USUALLY_RELATED = 45
+USUALLY_RELATED = 45  # percent of descriptions
 
 
 def describe(rng: Rng, scene: Scene, places: int = 2, related: int = USUALLY_RELATED) -> Description:
@@ -88,6 +88,16 @@ def describe(rng: Rng, scene: Scene, places: int = 2, related: int = USUALLY_REL
             )
         )
     return Description(tuple(items), link)
+
+
+def without_item(description: Description, index: int) -> Description | None:
+    """The description without an item; None if it is the only one or stands in the relation that is told."""
+    items, link = description.items, description.link
+    if len(items) == 1 or (link is not None and index in (link.first, link.second)):
+        return None
+    if link is not None:
+        link = Link(link.first - (link.first > index), link.relation, link.second - (link.second > index))
+    return replace(description, items=(*items[:index], *items[index + 1 :]), link=link)
 
 
 # ---------------------------------------------------------------- wording
@@ -155,16 +165,6 @@ def _contradicts(item: Item, group: Sequence[SceneObject]) -> bool:
 
 
 # ---------------------------------------------------------------- single facts
-def without_item(description: Description, index: int) -> Description | None:
-    """The description without an item; None if it is the only one or stands in the relation that is told."""
-    items, link = description.items, description.link
-    if len(items) == 1 or (link is not None and index in (link.first, link.second)):
-        return None
-    if link is not None:
-        link = Link(link.first - (link.first > index), link.relation, link.second - (link.second > index))
-    return replace(description, items=(*items[:index], *items[index + 1 :]), link=link)
-
-
 class Change(NamedTuple):
     """A description, a copy that differs in one fact, and the wording of that fact in each."""
 

@@ -76,15 +76,15 @@ def _probe(
     views: dict[str, Mapping[str, Array]] = {
         OWN: _views(context, model, pictures),
         "random encoder": _views(context, context.scratch.model, pictures),
-        "raw pixels": {View.MEAN: raw_pixels(pictures, config.pixel_side)},
+        "raw pixels": {View.WHOLE: raw_pixels(pictures, config.pixel_side)},
     }
     probes: dict[str, NDArray[np.bool_]] = {}
     for source, seen in views.items():
         found = probe(seen, known, held, config.inverse_penalties)
         probes[source] = found.labels == true
-        result.probes[f"{name}, {source}"] = found.chosen
+        result.probes.setdefault(name, {})[source] = found.chosen
     neighbours = {
-        source: _nearest(seen[View.MEAN], known, config.neighbours) == true for source, seen in views.items()
+        source: _nearest(seen[View.WHOLE], known, config.neighbours) == true for source, seen in views.items()
     }
     chance = chance_of_classes(len(np.unique(known)))["accuracy"]
     usual = {"most frequent class": majority_accuracy(true, known)}

@@ -24,24 +24,22 @@ def add_probe_score(
     seed, train = task.settings.seed, task.train_rows
     floors = floors_of("accuracy", task.constant_scores(rows))
     for blanked, name in task.single(train).items():
-        floors[name] = float(_right(_probe(context, train, rows, blanked), rows).mean())
-    own = _probe(context, train, rows, Blanked.NOTHING)
+        floors[name] = float(_right(_probe(context, task, rows, blanked), rows).mean())
+    own = _probe(context, task, rows, Blanked.NOTHING)
     chance, right = task.chance(rows, seed).get("accuracy"), _right(own, rows)
     result.probes[place.partition("/")[0]] = {OWN: own.chosen}
     result.add_rows(f"{place}/probe_accuracy", right, groups_of(task, rows), chance, seed, floors)
 
 
-def _probe(
-    context: Context, train: Sequence[LabelledText], test: Sequence[LabelledText], blanked: Blanked
-) -> Probed:
+def _probe(context: Context, task: AnyTask, test: Sequence[LabelledText], blanked: Blanked) -> Probed:
     """A linear probe on the frozen token 0 of the pairs."""
     config, size = context.config.probe, context.config.batch_size
-    train, settings = list(train)[: config.train_rows or None], TaskSettings(blanked=blanked)
-    rows = [*train, *test]
+    train = list(task.train_rows)[: config.train_rows or None]
+    rows, settings = [*train, *test], TaskSettings(blanked=blanked)
     parts = (rows[at : at + size] for at in range(0, len(rows), size))
     tokens = (tokenize_rows(part, context.pretrained.tokenizer, settings) for part in parts)
     views = {"token 0": text_features(context.encoder, tokens)}
-    held = held_out_groups(np.arange(len(train)), context.config.seed)
+    held = held_out_groups(groups_of(task, train), context.config.seed)
     return probe(views, np.array([row.label for row in train]), held, config.inverse_penalties)
 
 
