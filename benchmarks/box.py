@@ -78,9 +78,13 @@ def install(run: Path, name: str) -> Path:
 def described(found: Pretrained, details: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
     """The provenance of the model in the package: that of its training, with scores, limits and commands."""
     recipe, steps = found.provenance["recipe"], found.provenance["steps"]
+    minutes = found.provenance.get("position", {}).get("minutes")
+    clock = f" --training.minutes {minutes:.0f}" if minutes else ""
     commands = (
         "xfm prepare --out worlds/emoji\n"
-        f"xfm pretrain --recipe {recipe} --root worlds/emoji --out runs/{recipe}  # {steps:,} steps"
+        f"xfm pretrain --recipe {recipe} --root worlds/emoji --out runs/{recipe}{clock}  # {steps:,} steps\n"
+        f"python -m benchmarks.box half runs/{recipe}/model runs/box/model\n"
+        "xfm evaluate runs/box/model --world worlds/emoji"
     )
     shown = {label: sentence(scores[key]) for label, key in EVERYTHING.items() if key in scores}
     return found.provenance | {

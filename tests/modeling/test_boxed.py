@@ -120,7 +120,8 @@ def test_the_model_that_is_in_the_package(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run with a model in half precision and the scores of it; the package is beside the run."""
-    save_tiny_model(folder / "whole")
+    made, told = tiny_pretrained(), {"recipe": "tiny", "steps": 1700, "position": {"minutes": 14.6}}
+    save_model(folder / "whole", made.model, made.tokenizer, made.preprocessing, told)
     box.half(folder / "whole", folder / "run" / "model")
     details = {"weights_sha256": weights_digest(folder / "run" / "model"), "torch": "2"}
     score = {"value": 0.5, "low": 0.25, "high": 0.75, "chance": 0.1, "baseline": None, "n": 1200}
@@ -140,6 +141,7 @@ def test_an_evaluated_model_goes_into_the_package_with_its_scores(
     card = (folder / "README.md").read_text()
     assert "50.0 % (95 %: 25.0 to 75.0); chance 10.0 %; n 1,200" in card
     assert "xfm pretrain --recipe tiny" in card
+    assert "--training.minutes 15  # 1,700 steps" in card
 
 
 def test_scores_of_other_weights_and_models_too_large_stay_out(
@@ -149,7 +151,8 @@ def test_scores_of_other_weights_and_models_too_large_stay_out(
     with monkeypatch.context() as less, expect_refusal("has room for 10"):
         less.setattr(box, "MOST", 10)
         box.install(run, "mine")
-    save_tiny_model(run / "model", seed=2)
+    details = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_text(json.dumps(details | {"weights_sha256": "another's"}))
     with expect_refusal("of other weights"):
         box.install(run, "mine")
     assert not (tmp_path / "root" / "src" / "xfm" / "boxed" / "mine").exists()
