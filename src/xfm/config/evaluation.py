@@ -63,13 +63,13 @@ WORK: Mapping[Part, Work] = MappingProxyType(
         Part.MASKED_TOKENS: Work(5),
         Part.CATEGORY: Work(15),
         Part.DIGITS: Work(5),
-        Part.ENTAILMENT: Work(8, 61, 2),
-        Part.PARAPHRASE: Work(12, 11, 2),
-        Part.VQA: Work(34, 51, 2),
+        Part.ENTAILMENT: Work(8, 45, 2),
+        Part.PARAPHRASE: Work(12, 35, 2),
+        Part.VQA: Work(34, 60, 2),
         Part.REASONING: Work(18, 31, 2),
-        Part.GROUNDING: Work(18, 15, 2),
-        Part.MATCHING: Work(6),
-        Part.ABSENCE: Work(10),
+        Part.GROUNDING: Work(18, 18, 2),
+        Part.MATCHING: Work(4),
+        Part.ABSENCE: Work(5),
     }
 )
 """How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.timetable`)."""
@@ -238,12 +238,12 @@ class EvaluationConfig:
     absence: AbsenceConfig = field(default_factory=AbsenceConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     entailment: ShortTuning = field(default_factory=lambda: ShortTuning(steps=750, lr=2e-4, muon_lr=1e-3))
-    paraphrase: ShortTuning = field(default_factory=lambda: ShortTuning(steps=100, lr=2e-4, muon_lr=1e-3))
+    paraphrase: ShortTuning = field(default_factory=lambda: ShortTuning(steps=500, lr=2e-4, muon_lr=1e-3))
     vqa: ShortTuning = field(
-        default_factory=lambda: ShortTuning(steps=175, lr=1.5e-4, muon_lr=5e-4, new_lr_multiplier=10.0)
+        default_factory=lambda: ShortTuning(steps=300, lr=1.5e-4, muon_lr=5e-4, new_lr_multiplier=10.0)
     )
-    reasoning: ShortTuning = field(default_factory=lambda: ShortTuning(steps=100, muon_lr=5e-4))
-    grounding: ShortTuning = field(default_factory=lambda: ShortTuning(steps=70, muon_lr=5e-4))
+    reasoning: ShortTuning = field(default_factory=lambda: ShortTuning(steps=200, muon_lr=5e-4))
+    grounding: ShortTuning = field(default_factory=lambda: ShortTuning(steps=150, muon_lr=5e-4))
 
     def __post_init__(self) -> None:
         check_range("minutes", self.minutes, 0, MAX_MINUTES)
