@@ -84,7 +84,7 @@ def described(found: Pretrained, details: dict[str, Any], scores: dict[str, Any]
         "xfm prepare --out worlds/emoji\n"
         f"xfm pretrain --recipe {recipe} --root worlds/emoji --out runs/{recipe}{clock}  # {steps:,} steps\n"
         f"python -m benchmarks.box half runs/{recipe}/model runs/box/model\n"
-        "xfm evaluate runs/box/model --world worlds/emoji"
+        f"xfm evaluate runs/box/model --world worlds/emoji{_told(details['config'])}"
     )
     shown = {label: sentence(scores[key]) for label, key in EVERYTHING.items() if key in scores}
     return found.provenance | {
@@ -93,6 +93,12 @@ def described(found: Pretrained, details: dict[str, Any], scores: dict[str, Any]
         "scores": shown,
         "scored": {"weights_sha256": details["weights_sha256"], "torch": details["torch"]},
     }
+
+
+def _told(config: dict[str, Any]) -> str:
+    """The options of the evaluation that say how long its fine-tunings were."""
+    clock = f" --minutes {config['minutes']:g}" if config["minutes"] else ""
+    return clock + ("" if config["scratch"] else " --scratch false")
 
 
 def sentence(score: dict[str, Any]) -> str:

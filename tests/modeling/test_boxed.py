@@ -124,6 +124,7 @@ def a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_model(folder / "whole", made.model, made.tokenizer, made.preprocessing, told)
     box.half(folder / "whole", folder / "run" / "model")
     details = {"weights_sha256": weights_digest(folder / "run" / "model"), "torch": "2"}
+    details["config"] = {"minutes": 9.5, "scratch": False}
     score = {"value": 0.5, "low": 0.25, "high": 0.75, "chance": 0.1, "baseline": None, "n": 1200}
     (folder / "run" / "evaluation.json").write_text(json.dumps(details))
     (folder / "run" / "metrics.json").write_text(json.dumps({"retrieval/seen/text_r1": score}))
@@ -142,6 +143,7 @@ def test_an_evaluated_model_goes_into_the_package_with_its_scores(
     assert "50.0 % (95 %: 25.0 to 75.0); chance 10.0 %; n 1,200" in card
     assert "xfm pretrain --recipe tiny" in card
     assert "--training.minutes 15  # 1,700 steps" in card
+    assert "--minutes 9.5 --scratch false" in card
 
 
 def test_scores_of_other_weights_and_models_too_large_stay_out(
