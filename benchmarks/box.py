@@ -1,7 +1,7 @@
 """Puts a model into the package: half precision, with its card.
 
-    python -m benchmarks.box half runs/small/model runs/box/model
-    xfm evaluate runs/box/model --world worlds/emoji
+    python -m benchmarks.box half runs/small --out runs/box
+    xfm evaluate runs/box --world worlds/emoji
     python -m benchmarks.box install runs/box small
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
@@ -21,6 +21,7 @@ from xfm.metrics.numbers import percent
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.model_files import save_model
+from xfm.training.pretrain import MODEL_FOLDER
 
 MOST = 30_000_000
 """Bytes of a model in the package."""
@@ -31,10 +32,11 @@ are not its world. Take it to try the package, in tests, and to begin a fine-tun
 whatever it is asked: what it was not taught it does not know, as the scores of held-out objects show."""
 
 
-def half(source: Path, out: Path) -> None:
-    """Store a model in half precision."""
+def half(source: Path, out: Path) -> Path:
+    """Store the model of a run, or of a folder, in half precision, as that of the run `out`."""
     found = load_model(source)
-    _save(out, found, found.provenance)
+    _save(out / MODEL_FOLDER, found, found.provenance)
+    return out / MODEL_FOLDER
 
 
 def _save(folder: Path, found: Pretrained, provenance: dict[str, Any]) -> None:
@@ -57,7 +59,7 @@ def install(run: Path, name: str) -> Path:
         UserError: the run is not evaluated, its scores are of other weights, or its model is too large.
     """
     details, scores = (read_json_object(run / file) for file in ("evaluation.json", "metrics.json"))
-    found = load_model(run / "model")
+    found = load_model(run / MODEL_FOLDER)
     folder = ROOT / "src" / "xfm" / "boxed" / name
     with drafting(folder) as draft:
         _save(draft / name, found, described(found, details, scores))
@@ -83,8 +85,8 @@ def described(found: Pretrained, details: dict[str, Any], scores: dict[str, Any]
     commands = (
         "xfm prepare --out worlds/emoji\n"
         f"xfm pretrain --recipe {recipe} --root worlds/emoji --out runs/{recipe}{clock}  # {steps:,} steps\n"
-        f"python -m benchmarks.box half runs/{recipe}/model runs/box/model\n"
-        f"xfm evaluate runs/box/model --world worlds/emoji{_told(details['config'])}"
+        f"python -m benchmarks.box half runs/{recipe} --out runs/box\n"
+        f"xfm evaluate runs/box --world worlds/emoji{_told(details['config'])}"
     )
     shown = {label: sentence(scores[key]) for label, key in EVERYTHING.items() if key in scores}
     return found.provenance | {
@@ -119,16 +121,15 @@ def main() -> None:
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     halving = verbs.add_parser("half", help="store a model in half precision")
-    halving.add_argument("model", type=Path)
-    halving.add_argument("out", type=Path, help="the new model folder")
+    halving.add_argument("model", type=Path, help="a finished run, or a model folder")
+    halving.add_argument("--out", type=Path, required=True, help="folder of a run that gets the new model")
     installing = verbs.add_parser("install", help="put the evaluated model of a run into the package")
     installing.add_argument("run", type=Path)
     installing.add_argument("name", help="by which it is loaded")
     given = parser.parse_args()
     try:
         if given.verb == "half":
-            half(given.model, given.out)
-            print(f"The model is in {given.out}; evaluate it with `xfm evaluate {given.out}`")
+            print(f"The model is in {half(given.model, given.out)}; `xfm evaluate {given.out}` scores it")
         else:
             print(f"The model is in {install(given.run, given.name)}")
     except (UserError, ValueError) as error:

@@ -122,7 +122,7 @@ def a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run with a model in half precision and the scores of it; the package is beside the run."""
     made, told = tiny_pretrained(), {"recipe": "tiny", "steps": 1700, "position": {"minutes": 14.6}}
     save_model(folder / "whole", made.model, made.tokenizer, made.preprocessing, told)
-    box.half(folder / "whole", folder / "run" / "model")
+    box.half(folder / "whole", folder / "run")
     details = {"weights_sha256": weights_digest(folder / "run" / "model"), "torch": "2"}
     details["config"] = {"minutes": 9.5, "scratch": False}
     score = {"value": 0.5, "low": 0.25, "high": 0.75, "chance": 0.1, "baseline": None, "n": 1200}
