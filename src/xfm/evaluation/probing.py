@@ -22,7 +22,7 @@ HELD = 0.2
 """Share of the training rows that choose how a picture is seen, and the penalty."""
 
 
-class View(StrEnum):
+class PictureView(StrEnum):
     """What of a picture's vectors a probe sees.
 
     whole: slot 0, which stands for the picture; of the native encoder the mean of the patches.
@@ -51,13 +51,13 @@ class Probed:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """View and penalty as plain values."""
+        """PictureView and penalty as plain values."""
         return {"view": self.view, "inverse_penalty": self.penalty}
 
 
 @torch.inference_mode()
 def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[str, NDArray[np.float32]]:
-    """Every `View` of pictures.
+    """Every `PictureView` of pictures.
 
     Args:
         encoder: the model.
@@ -68,15 +68,15 @@ def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[
         By the name of the view [N, D], D the vision width times the cells.
     """
     rows, columns = encoder.model.config.vision.grid
-    seen: dict[str, list[Tensor]] = {view.value: [] for view in View}
+    seen: dict[str, list[Tensor]] = {view.value: [] for view in PictureView}
     for batch in encoder.counted(pixels, count):
         with autocast(encoder.precision, encoder.device):
             states = encoder.model.encode_image(batch.to(encoder.device)).float().cpu()
         patches = states[:, 1:]
         grid = patches.transpose(1, 2).unflatten(2, (rows, columns))
-        seen[View.WHOLE].append(states[:, 0])
-        seen[View.MAX].append(patches.amax(1))
-        seen[View.QUARTERS].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
+        seen[PictureView.WHOLE].append(states[:, 0])
+        seen[PictureView.MAX].append(patches.amax(1))
+        seen[PictureView.QUARTERS].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
     return {name: torch.cat(parts).numpy() for name, parts in seen.items()}
 
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.evaluation.context import Context
-from xfm.evaluation.probing import HELD, View, held_out_groups, patch_views, probe
+from xfm.evaluation.probing import HELD, PictureView, held_out_groups, patch_views, probe
 from xfm.frozen.features import LabelledFeatures, raw_pixels
 from xfm.frozen.neighbours import nearest_neighbours
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
@@ -76,7 +76,7 @@ def _probe(
     views: dict[str, Mapping[str, Array]] = {
         OWN: _views(context, model, pictures),
         "random encoder": _views(context, context.scratch.model, pictures),
-        "raw pixels": {View.WHOLE: raw_pixels(pictures, config.pixel_side)},
+        "raw pixels": {PictureView.WHOLE: raw_pixels(pictures, config.pixel_side)},
     }
     probes: dict[str, NDArray[np.bool_]] = {}
     for source, seen in views.items():
@@ -84,7 +84,8 @@ def _probe(
         probes[source] = found.labels == true
         result.probes.setdefault(name, {})[source] = found.chosen
     neighbours = {
-        source: _nearest(seen[View.WHOLE], known, config.neighbours) == true for source, seen in views.items()
+        source: _nearest(seen[PictureView.WHOLE], known, config.neighbours) == true
+        for source, seen in views.items()
     }
     chance = chance_of_classes(len(np.unique(known)))["accuracy"]
     usual = {"most frequent class": majority_accuracy(true, known)}
