@@ -53,6 +53,10 @@ CLEAR = 0.5
 TESTED, LONGEST, BATCH = 0.3, 64, 128
 MOST = 16 << 20
 """Bytes that are read of an archive, and of a file in it."""
+DAMAGED = (
+    *(OSError, EOFError, KeyError, ValueError, RuntimeError),
+    *(zlib.error, zipfile.BadZipFile, tarfile.TarError),
+)
 COMPARED = (FULL, "into-language")
 
 
@@ -78,10 +82,11 @@ def read_texts(package: Path) -> dict[str, list[tuple[float, str]]]:
             content = _limited(archive.open(inner))
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             return {name: _rated(tar, file) for name, file in SOURCES.items()}
-    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        raise _foreign(package, error) from error
-    except tarfile.TarError as error:
-        raise _foreign(package, error) from error
+    except DAMAGED as error:
+        raise UserError(
+            f"{package} is not vaderSentiment-0.5.zip ({error}): fetch it with "
+            "`pip download --no-deps --dest build vaderSentiment==0.5`"
+        ) from error
 
 
 def _rated(tar: tarfile.TarFile, file: str) -> list[tuple[float, str]]:
@@ -97,13 +102,6 @@ def _limited(stream: IO[bytes]) -> bytes:
     if len(content) > MOST:
         raise ValueError(f"more than {MOST:,} bytes")
     return content
-
-
-def _foreign(package: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{package} is not vaderSentiment-0.5.zip ({error}): fetch it with "
-        "`pip download --no-deps --dest build vaderSentiment==0.5`"
-    )
 
 
 def questions(sources: dict[str, list[tuple[float, str]]]) -> Iterator[Question]:

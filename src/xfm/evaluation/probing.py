@@ -51,7 +51,7 @@ class Probed:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """PictureView and penalty as plain values."""
+        """View and penalty as plain values."""
         return {"view": self.view, "inverse_penalty": self.penalty}
 
 
