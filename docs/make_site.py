@@ -1,8 +1,9 @@
 """Lays out the pages of the site in build/docs: the documentation, the project's pages, and the reference.
 
 `make docs` calls this and then zensical, which reads zensical.toml. README, CONTRIBUTING and CHANGELOG stand
-in the root of the repository; their links are turned so that they hold among the other pages. A page
-`api/ROOM.md` of the navigation is written here: every module of that room, from its docstrings.
+in the root of the repository, and the cards of the package's models beside their weights; their links are
+turned so that they hold among the other pages. A page `api/ROOM.md` of the navigation is written here: every
+module of that room, from its docstrings.
 """
 
 import shutil
@@ -12,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import xfm
+from xfm.boxed import boxed_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "build" / "docs"
-PROJECT = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
+CARDS = {f"src/xfm/boxed/{name}/README.md": f"{name}.md" for name in boxed_names()}
+PROJECT = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+} | CARDS
 
 
 def public() -> str:
@@ -49,6 +56,8 @@ def main() -> None:
         page.write_text(page.read_text().replace("](../", "]("))
     for source, name in PROJECT.items():
         text = (ROOT / source).read_text()
+        for card, page in CARDS.items():
+            text = text.replace(f"]({card})", f"]({page})")
         (PAGES / name).write_text(text.replace("](docs/", "](").replace('"docs/', '"'))
     shutil.copy(ROOT / "LICENSE", PAGES / "LICENSE")
     (PAGES / "api").mkdir()
