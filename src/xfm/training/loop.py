@@ -266,7 +266,8 @@ class _Loop(Generic[B]):
         if bad:
             self._skip(step, micro, results, norm)
         else:
-            self.optimizer.step()
+            with autocast(self.precision, self.process.device):  # Muon's products, too
+                self.optimizer.step()
             self.after_step()
             self.bad_in_a_row = 0
             self._note(micro, results, norm)
