@@ -6,8 +6,8 @@ Loop, loader and optimiser are the real ones. Every phase of the recipe in which
 process of its own, one for each source; all wait but one, and they take turns, so that what else the machine
 does meets them alike. Each source reads its own recipe of that name; further options change it in both,
 such as `--data.workers 0`. The first steps of a turn do not count: the loader has worked ahead of them.
-Medians of all turns; "all" weighs the phases by their steps. CPU seconds are those of the training process
-and its loaders, which other programs change less.
+Medians of all turns; "all" weighs the phases by their share of the steps. CPU seconds are those of the
+training process and its loaders, which other programs change less.
 
 An older source needs a world that both can read and batches that hold the same:
 `--data.pair.corpora '[{path: "pretrain/scenes-*.tar"}]'` leaves out twins.
@@ -172,13 +172,14 @@ def median_rate(turns: list[Times], clock: str, samples: int) -> float:
 def report(recipe: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Measure, print the table and return it."""
     phases = fusion_phases(recipe)
-    lengths = [sum(s.stop - s.start for s in stretches) for stretches in phases]
+    begins = dict(zip((s.until for s in recipe.stretches()), [0.0, *recipe.ends()], strict=True))
+    lengths = [sum(s.until - begins[s.until] for s in stretches) for stretches in phases]
     samples = [sum(s.batch_size for s in stretches[0].data.streams.values()) for stretches in phases]
-    names = [" and ".join(f"{s.start}-{s.stop}" for s in stretches) for stretches in phases]
+    names = [" and ".join(f"{begins[s.until]:.0%}-{s.until:.0%}" for s in stretches) for stretches in phases]
     found = measure(len(phases), options)
     clocks = ["wall", "cpu"] if all("cpu" in t for s in found.values() for p in s for t in p) else ["wall"]
     table = []
-    print(f"{'steps':20s} {'clock':5s}" + "".join(f" {name:>8s}" for name in found) + "    ratio")
+    print(f"{'of the run':20s} {'clock':5s}" + "".join(f" {name:>8s}" for name in found) + "    ratio")
     for clock in clocks:
         rates = {
             name: [median_rate(turns, clock, count) for turns, count in zip(of, samples, strict=True)]
@@ -186,13 +187,14 @@ def report(recipe: Any, options: argparse.Namespace) -> dict[str, Any]:
         }
         for name, of in rates.items():
             seconds = sum(n * count / rate for n, count, rate in zip(lengths, samples, of, strict=True))
-            rates[name] = [*of, sum(map(int.__mul__, lengths, samples)) / seconds]
-        for place, steps in enumerate([*names, "all"]):
+            total = sum(share * count for share, count in zip(lengths, samples, strict=True))
+            rates[name] = [*of, total / seconds]
+        for place, span in enumerate([*names, "all"]):
             row = {name: round(of[place], 2) for name, of in rates.items()}
             ratio = row["here"] / row["against"] if "against" in row else None
             shown = "".join(f" {rate:8.1f}" for rate in row.values()) + (f" {ratio:8.3f}" if ratio else "")
-            print(f"{steps:20s} {clock:5s}{shown}", flush=True)
-            table.append({"steps": steps, "clock": clock, **row, "ratio": ratio})
+            print(f"{span:20s} {clock:5s}{shown}", flush=True)
+            table.append({"of the run": span, "clock": clock, **row, "ratio": ratio})
     return {"recipe": recipe.name, "samples": samples, "table": table, "turns": found}
 
 
