@@ -58,7 +58,7 @@ class Work:
 
 WORK: Mapping[Part, Work] = MappingProxyType(
     {
-        Part.RETRIEVAL: Work(55),
+        Part.RETRIEVAL: Work(85),
         Part.HARD: Work(5),
         Part.MASKED_TOKENS: Work(5),
         Part.CATEGORY: Work(18),
@@ -162,7 +162,7 @@ class RetrievalConfig:
     """
 
     rows: int = 1000
-    shortlist: int = 16
+    shortlist: int = 32
     hard_rows: int = 1000
 
     def __post_init__(self) -> None:
