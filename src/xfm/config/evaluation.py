@@ -58,7 +58,7 @@ class Work:
 
 WORK: Mapping[Part, Work] = MappingProxyType(
     {
-        Part.RETRIEVAL: Work(85),
+        Part.RETRIEVAL: Work(60),
         Part.HARD: Work(5),
         Part.MASKED_TOKENS: Work(5),
         Part.CATEGORY: Work(18),

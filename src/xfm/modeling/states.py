@@ -35,6 +35,11 @@ class States:
         return len(self._ends) - 1
 
     @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N] states of each row."""
+        return np.diff(np.asarray(self._ends, dtype=np.int64))
+
+    @property
     def bytes_in_memory(self) -> int:
         """What the rows take; next to nothing where they lie in a file."""
         return sum(part.nbytes for part in self._parts)

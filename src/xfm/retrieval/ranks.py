@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from xfm.data.collate import LENGTH_STEP
 from xfm.metrics.recalls import Ranks, Rule, ranks_of_best_positive
 from xfm.modeling.features import EncodedItems, Encoder
 from xfm.retrieval.search import MATCHING_WEIGHT, cosines, match, rerank_scores, shortlist
@@ -113,9 +114,12 @@ def match_both(
         np.arange(len(images))[:, None] * count + for_images.shortlist,  # [I, K]
         for_texts.shortlist.astype(np.int64) * count + np.arange(count)[:, None],  # [R, K]
     )
-    wanted = np.unique(np.concatenate([part.ravel() for part in keys]))  # pairs of a picture stand together
+    wanted = np.unique(np.concatenate([part.ravel() for part in keys]))
     rows = ((wanted // count).astype(np.int32), (wanted % count).astype(np.int32))
-    logits = match(encoder, images.states, texts.states, *rows)
+    # Texts of about one length together, as a pass is as long as its longest; then the pairs of a picture.
+    order = np.lexsort((wanted, -(-texts.states.lengths // LENGTH_STEP)[rows[1]]))
+    logits = np.empty((len(wanted), 2), dtype=np.float32)
+    logits[order] = match(encoder, images.states, texts.states, rows[0][order], rows[1][order])
     text, image = (
         Matched(found, logits[np.searchsorted(wanted, part)], temperature)
         for found, part in zip((for_images, for_texts), keys, strict=True)
