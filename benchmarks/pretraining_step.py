@@ -180,6 +180,7 @@ def report(recipe: Any, options: argparse.Namespace) -> dict[str, Any]:
     clocks = ["wall", "cpu"] if all("cpu" in t for s in found.values() for p in s for t in p) else ["wall"]
     table = []
     print(f"{'of the run':20s} {'clock':5s}" + "".join(f" {name:>8s}" for name in found) + "    ratio")
+    total = sum(share * count for share, count in zip(lengths, samples, strict=True))
     for clock in clocks:
         rates = {
             name: [median_rate(turns, clock, count) for turns, count in zip(of, samples, strict=True)]
@@ -187,7 +188,6 @@ def report(recipe: Any, options: argparse.Namespace) -> dict[str, Any]:
         }
         for name, of in rates.items():
             seconds = sum(n * count / rate for n, count, rate in zip(lengths, samples, of, strict=True))
-            total = sum(share * count for share, count in zip(lengths, samples, strict=True))
             rates[name] = [*of, total / seconds]
         for place, span in enumerate([*names, "all"]):
             row = {name: round(of[place], 2) for name, of in rates.items()}
