@@ -84,8 +84,8 @@ def match(
         encoder: the model.
         images, texts: states.
         image_rows, text_rows: [N] the picture and the text of each pair. Pairs of one picture should stand
-            together: a pass turns its few pictures into keys and values once, for many texts. It is as long as
-            its longest text, so that texts of about one length should stand together, too.
+            together: a pass turns its few pictures into keys and values once, for many texts. It is as long
+            as its longest text, so that texts of about one length should stand together, too.
 
     Returns:
         [N, 2] float32 (unmatched, matched).
