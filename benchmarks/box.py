@@ -2,10 +2,11 @@
 
     python -m benchmarks.box half runs/small --out runs/box
     xfm evaluate runs/box --world worlds/emoji
-    python -m benchmarks.box install runs/box small
+    python -m benchmarks.box install runs/box small results/small.sh
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
-evaluated model of a run to `src/xfm/boxed/NAME` with a card of its scores; more than 30 MB are refused.
+evaluated model of a run to `src/xfm/boxed/NAME` with a card of its scores and of the commands that made it,
+which are in a file; more than 30 MB are refused.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from benchmarks.results import EVERYTHING, PARTS, ROOT
 
 from xfm.errors import UserError
 from xfm.evaluation.suite import weights_digest
-from xfm.files import drafting, read_json_object, replace_folder, write_text
+from xfm.files import drafting, read_json_object, read_text, replace_folder, write_text
 from xfm.metrics.numbers import percent
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import Pretrained, load_model
@@ -52,17 +53,24 @@ def _save(folder: Path, found: Pretrained, provenance: dict[str, Any]) -> None:
     )
 
 
-def install(run: Path, name: str) -> Path:
+def install(run: Path, name: str, commands: Path) -> Path:
     """Put the evaluated model of a run into the package.
+
+    Args:
+        run: with the model in half precision and its scores.
+        name: by which it is loaded.
+        commands: a file of the commands that made it, for the card.
 
     Raises:
         UserError: the run is not evaluated, its scores are of other weights, or its model is too large.
+        OSError: the file cannot be read.
     """
+    told = read_text(commands).strip()
     details, scores = (read_json_object(run / file) for file in ("evaluation.json", "metrics.json"))
     found = load_model(run / MODEL_FOLDER)
     folder = ROOT / "src" / "xfm" / "boxed" / name
     with drafting(folder) as draft:
-        _save(draft / name, found, described(found, details, scores))
+        _save(draft / name, found, described(found, details, scores, told))
         if weights_digest(draft / name) != details["weights_sha256"]:
             raise UserError(
                 f"{run}: its scores are of other weights than those of its model in half precision"
@@ -77,17 +85,10 @@ def install(run: Path, name: str) -> Path:
     return folder
 
 
-def described(found: Pretrained, details: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
+def described(
+    found: Pretrained, details: dict[str, Any], scores: dict[str, Any], commands: str
+) -> dict[str, Any]:
     """The provenance of the model in the package: that of its training, with scores, limits and commands."""
-    recipe, steps = found.provenance["recipe"], found.provenance["steps"]
-    minutes = found.provenance.get("position", {}).get("minutes")
-    clock = f" --training.minutes {minutes:.0f}" if minutes else ""
-    commands = (
-        "xfm prepare --out worlds/emoji\n"
-        f"xfm pretrain --recipe {recipe} --root worlds/emoji --out runs/{recipe}{clock}  # {steps:,} steps\n"
-        f"python -m benchmarks.box half runs/{recipe} --out runs/box\n"
-        f"xfm evaluate runs/box --world worlds/emoji{_told(details['config'])}"
-    )
     shown = {label: sentence(scores[key]) for label, key in EVERYTHING.items() if key in scores}
     return found.provenance | {
         "commands": commands,
@@ -95,12 +96,6 @@ def described(found: Pretrained, details: dict[str, Any], scores: dict[str, Any]
         "scores": shown,
         "scored": {"weights_sha256": details["weights_sha256"], "torch": details["torch"]},
     }
-
-
-def _told(config: dict[str, Any]) -> str:
-    """The options of the evaluation that say how long its fine-tunings were."""
-    clock = f" --minutes {config['minutes']:g}" if config["minutes"] else ""
-    return clock + ("" if config["scratch"] else " --scratch false")
 
 
 def sentence(score: dict[str, Any]) -> str:
@@ -126,13 +121,14 @@ def main() -> None:
     installing = verbs.add_parser("install", help="put the evaluated model of a run into the package")
     installing.add_argument("run", type=Path)
     installing.add_argument("name", help="by which it is loaded")
+    installing.add_argument("commands", type=Path, help="a file of the commands that made it, for its card")
     given = parser.parse_args()
     try:
         if given.verb == "half":
             print(f"The model is in {half(given.model, given.out)}; `xfm evaluate {given.out}` scores it")
         else:
-            print(f"The model is in {install(given.run, given.name)}")
-    except (UserError, ValueError) as error:
+            print(f"The model is in {install(given.run, given.name, given.commands)}")
+    except (UserError, OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
 
 

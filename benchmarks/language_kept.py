@@ -18,7 +18,7 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +28,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xfm.ablation.averages import ScoredRun
 from xfm.ablation.runs import Run, as_csv, machine, recipe_of
+from xfm.ablation.tables import cell
 from xfm.config.ablation import FULL, VARIANTS
 from xfm.config.linear import RegressionConfig
 from xfm.config.load import load_recipe
@@ -171,6 +173,27 @@ def floors(asked: list[Question]) -> list[dict[str, str]]:
             f"{(model.fit(texts[~one.tested], known).predict(texts[one.tested]) == true).mean():.4f}"
         )
     return [usual, words]
+
+
+def kept_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """The rows of a `kept.csv` as Markdown: floors, before, and the means of each policy over its seeds.
+
+    In brackets stands the difference of `into-language` from `full`, paired by seed, with its interval.
+    """
+    asked = [name.removesuffix(", n") for name in rows[-1] if name.endswith(", n")]
+    runs = [
+        ScoredRun(row["what"], int(row["seed"] or 0), {one: float(row[one]) for one in asked}) for row in rows
+    ]
+    lines = ["| linear probe | " + " | ".join(asked) + " |", "|---" * (len(asked) + 1) + "|"]
+    for name in dict.fromkeys(run.variant for run in runs):
+        cells = [cell(one, name, [run for run in runs if run.variant in (name, FULL)]) for one in asked]
+        if name not in COMPARED:  # floors have no seed to pair by
+            cells = [part.partition(" (")[0] for part in cells]
+        lines.append("| " + " | ".join([f"`{name}`" if name in COMPARED else name, *cells]) + " |")
+    tested = ", ".join(f"{int(rows[-1][f'{one}, n']):,}" for one in asked)
+    seeds = ", ".join(str(run.seed) for run in runs if run.variant == FULL)
+    told = f"{rows[-1]['steps']} steps of `{rows[-1]['recipe']}`, seeds {seeds}, {rows[-1]['machine']}"
+    return "\n".join(lines) + f"\n\nSentences tested: {tested}. {told} ([the rows]({{}}))."
 
 
 def main() -> None:

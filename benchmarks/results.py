@@ -7,8 +7,11 @@
 `record` keeps the scores of an evaluated run as a row of a CSV file; run it on the machine and with the
 checkout that made the run. A run that is there already is not written twice. `curve` keeps the losses of a
 run, a row for each step that was logged. `tables` (`make tables`) writes the tables of README.md and docs/
-anew: one stands between `<!-- scores FILE -->` and `<!-- /scores -->`, has the rows of `TABLES` for its page,
-and shows the newest run of the file.
+anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
+
+- `scores`: the newest run of the file, with the rows of `TABLES` for the page;
+- `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
+- `kept`: the `kept.csv` of `benchmarks/language_kept.py`.
 """
 
 import argparse
@@ -16,10 +19,15 @@ import csv
 import io
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xfm.ablation.runs import as_csv, machine
+from benchmarks.language_kept import kept_table
+
+from xfm.ablation.averages import ScoredRun
+from xfm.ablation.runs import as_csv, machine, scored_runs
+from xfm.ablation.tables import average_table, score_table
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.metrics.numbers import percent
@@ -72,7 +80,11 @@ EVERYTHING = {
     "Handwritten digits, linear probe (baseline: raw pixels)": "digits/test/probe_accuracy",
 }
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING}
-MARKS = re.compile(r"(<!-- scores (\S+) -->\n).*?(<!-- /scores -->)", re.DOTALL)
+MARKS = re.compile(
+    r"(?P<begins><!-- (?P<kind>scores|averages|variants|kept) (?P<file>\S+) -->\n)"
+    r".*?(?P<ends><!-- /(?P=kind) -->)",
+    re.DOTALL,
+)
 PARTS = ("value", "low", "high", "chance", "baseline", "n")
 """What is kept of every score."""
 
@@ -85,6 +97,7 @@ def row_of(run: Path) -> dict[str, Any]:
         "recipe": origin["recipe"],
         "seed": origin["seed"],
         "steps": origin["steps"],
+        "began_with": _told(origin.get("began_with")),
         "pretraining_minutes": origin["position"].get("minutes", ""),
         "evaluation_minutes": round(sum(details["seconds"].values()) / 60, 1),
         "machine": machine(),
@@ -97,6 +110,11 @@ def row_of(run: Path) -> dict[str, Any]:
     for key, score in read_json_object(run / "metrics.json").items():
         found |= {f"{key}:{part}": score.get(part) for part in PARTS}
     return found
+
+
+def _told(start: dict[str, Any] | None) -> str:
+    """The model that a run began with, in words; empty where it began with random weights."""
+    return f"{start['recipe']}, seed {start['seed']}, {start['steps']:,} steps" if start else ""
 
 
 def commit() -> str:
@@ -152,13 +170,30 @@ def table(file: Path, rows: dict[str, str]) -> str:
         cells = [label, percent(float(value)), between, *floors, f"{int(n):,}"]
         lines.append("| " + " | ".join(cells) + " |")
     minutes = float(run["pretraining_minutes"] or 0)
+    start = run.get("began_with") or "random weights"
     told = (
-        f"`{run['recipe']}` from random weights, seed {run['seed']}: {int(run['steps']):,} steps in "
+        f"`{run['recipe']}` from {start}, seed {run['seed']}: {int(run['steps']):,} steps in "
         f"{minutes:.1f} minutes, evaluated in {float(run['evaluation_minutes']):.1f}; "
         f"{run['machine']}; commit {run['commit']}, torch {run['torch']} "
         "([the row]({}))."
     )
     return "\n".join(lines) + "\n\n" + told
+
+
+def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str, str]]], str]:
+    """A table of an ablation, and a line that says what its runs are."""
+
+    def made(rows: list[dict[str, str]]) -> str:
+        told = {name: sorted({row[name] for row in rows}) for name in ("recipe", "seed", "steps", "machine")}
+        what = f"{len(rows)} runs of `{' '.join(told['recipe'])}`, seeds {', '.join(told['seed'])}"
+        where = f"{' or '.join(told['steps'])} steps; {'; '.join(told['machine'])}"
+        return f"{write(scored_runs(rows))}\n\n{what}, {where} ([the rows]({{}}))."
+
+    return made
+
+
+WRITERS = {"averages": _of_runs(average_table), "variants": _of_runs(score_table), "kept": kept_table}
+"""What makes a table of the rows of a file; scores need their page's rows, too."""
 
 
 def due() -> dict[Path, str]:
@@ -169,7 +204,9 @@ def due() -> dict[Path, str]:
         up = "../" * page.count("/")
 
         def written(mark: re.Match[str], rows: dict[str, str] = rows, up: str = up) -> str:
-            return mark[1] + table(ROOT / mark[2], rows).format(up + mark[2]) + "\n" + mark[3]
+            file = ROOT / mark["file"]
+            made = table(file, rows) if mark["kind"] == "scores" else WRITERS[mark["kind"]](read_rows(file))
+            return f"{mark['begins']}{made.format(up + mark['file'])}\n{mark['ends']}"
 
         found[path] = MARKS.sub(written, path.read_text())
     return found

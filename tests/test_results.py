@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from benchmarks.results import ROOT, TABLES, add_row, curve, due, read_rows, row_of, table
+from benchmarks.language_kept import kept_table
+from benchmarks.results import MARKS, ROOT, TABLES, WRITERS, add_row, curve, due, read_rows, row_of, table
 
 from tests.refusals import expect_refusal
 
@@ -12,12 +13,13 @@ from tests.refusals import expect_refusal
 def test_a_page_has_the_numbers_of_its_file(page: str) -> None:
     """`make tables` writes them."""
     assert (ROOT / page).read_text() == due()[ROOT / page]
-    assert "<!-- scores results/" in (ROOT / page).read_text()
+    assert MARKS.search((ROOT / page).read_text())
 
 
-def a_run(folder, weights, **scores):
+def a_run(folder, weights, start=None, **scores):
     folder.mkdir(parents=True)
     origin = {"recipe": "r", "seed": 3, "steps": 7, "position": {"minutes": 1.5}, "versions": {"xfm": "1"}}
+    origin |= {"began_with": start} if start else {}
     details = {
         "provenance": origin,
         "seconds": {"vqa": 90.0},
@@ -45,6 +47,9 @@ def test_a_run_becomes_a_row(tmp_path) -> None:
     lines = table(file, {"It": "x/y/z"}).splitlines()
     assert lines[2] == "| It | 62.5 % | 25.0 to 75.0 % | - | 10.0 % | 1,200 |"
     assert "`r` from random weights, seed 3: 7 steps in 1.5 minutes" in lines[-1]
+    start = {"recipe": "q", "seed": 2, "steps": 1234}
+    add_row(file, row_of(a_run(tmp_path / "c", "c", start, **{"x/y/z": score})))
+    assert "`r` from q, seed 2, 1,234 steps, seed 3: 7 steps" in table(file, {"It": "x/y/z"})
 
 
 def test_the_losses_of_a_run_become_rows(tmp_path) -> None:
@@ -56,3 +61,28 @@ def test_the_losses_of_a_run_become_rows(tmp_path) -> None:
     assert (second["step"], second["mlm"], second["itm"]) == ("20", "2", "1.25")
     with expect_refusal("no log.jsonl"):
         curve(tmp_path / "nothing")
+
+
+def test_runs_of_an_ablation_become_tables() -> None:
+    told = {"recipe": "r", "steps": "9", "machine": "a machine"}
+    rows = [
+        told | {"variant": variant, "seed": seed, "language": language, "x/y/z": "0.5"}
+        for variant, seed, language in (("full", "0", "0.5"), ("full", "1", "0.75"), ("no-mim", "0", "0.25"))
+    ]
+    averages, variants = (WRITERS[kind](rows) for kind in ("averages", "variants"))
+    assert averages.splitlines()[2:4] == ["| `full` | 62.5 % |", "| `no-mim` | 25.0 % (-25.0) |"]
+    assert "3 runs of `r`, seeds 0, 1, 9 steps; a machine ([the rows]({}))." in averages
+    assert "| x/y/z | 50.0 % | 50.0 % (+0.0) |" in variants
+
+
+def test_what_language_keeps_becomes_a_table() -> None:
+    run = {"seed": "0", "recipe": "r", "steps": "9", "machine": "a machine", "films, n": "30"}
+    rows = [
+        {"what": "TF-IDF", "films": "0.5", "seed": ""},
+        run | {"what": "full", "films": "0.75"},
+        run | {"what": "into-language", "films": "0.5"},
+    ]
+    _, _, floor, *policies, _, told = kept_table(rows).splitlines()
+    assert floor == "| TF-IDF | 50.0 % |"
+    assert policies == ["| `full` | 75.0 % |", "| `into-language` | 50.0 % (-25.0) |"]
+    assert told == "Sentences tested: 30. 9 steps of `r`, seeds 0, a machine ([the rows]({}))."

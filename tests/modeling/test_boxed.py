@@ -124,10 +124,10 @@ def a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_model(folder / "whole", made.model, made.tokenizer, made.preprocessing, told)
     box.half(folder / "whole", folder / "run")
     details = {"weights_sha256": weights_digest(folder / "run" / "model"), "torch": "2"}
-    details["config"] = {"minutes": 9.5, "scratch": False}
     score = {"value": 0.5, "low": 0.25, "high": 0.75, "chance": 0.1, "baseline": None, "n": 1200}
     (folder / "run" / "evaluation.json").write_text(json.dumps(details))
     (folder / "run" / "metrics.json").write_text(json.dumps({"retrieval/seen/text_r1": score}))
+    (folder / "made.sh").write_text("xfm pretrain --recipe tiny  # 1,700 steps\n")
     monkeypatch.setattr(box, "ROOT", folder / "root")
     return folder / "run"
 
@@ -136,14 +136,12 @@ def test_an_evaluated_model_goes_into_the_package_with_its_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = a_run(tmp_path, monkeypatch)
-    folder = box.install(run, "mine")
+    folder = box.install(run, "mine", tmp_path / "made.sh")
     assert folder == tmp_path / "root" / "src" / "xfm" / "boxed" / "mine"
     assert (folder / "model.safetensors").read_bytes() == (run / "model" / "model.safetensors").read_bytes()
     card = (folder / "README.md").read_text()
     assert "50.0 % (95 %: 25.0 to 75.0); chance 10.0 %; n 1,200" in card
-    assert "xfm pretrain --recipe tiny" in card
-    assert "--training.minutes 15  # 1,700 steps" in card
-    assert "--minutes 9.5 --scratch false" in card
+    assert "```bash\nxfm pretrain --recipe tiny  # 1,700 steps\n```" in card
 
 
 def test_scores_of_other_weights_and_models_too_large_stay_out(
@@ -152,9 +150,9 @@ def test_scores_of_other_weights_and_models_too_large_stay_out(
     run = a_run(tmp_path, monkeypatch)
     with monkeypatch.context() as less, expect_refusal("has room for 10"):
         less.setattr(box, "MOST", 10)
-        box.install(run, "mine")
+        box.install(run, "mine", tmp_path / "made.sh")
     details = json.loads((run / "evaluation.json").read_text())
     (run / "evaluation.json").write_text(json.dumps(details | {"weights_sha256": "another's"}))
     with expect_refusal("of other weights"):
-        box.install(run, "mine")
+        box.install(run, "mine", tmp_path / "made.sh")
     assert not (tmp_path / "root" / "src" / "xfm" / "boxed" / "mine").exists()

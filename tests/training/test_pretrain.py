@@ -71,12 +71,12 @@ def test_every_checkpoint_is_a_model_folder(run):
 def test_what_a_composed_model_began_with_is_kept(run, corpus, tmp_path):
     start = load_model(run / "model")
     parts = {"language": {"reference": "words", "licence": "mit"}}
-    provenance = {"composed": parts, "fresh": []}
+    provenance = {"recipe": "first", "steps": 7, "seed": 3, "composed": parts, "fresh": []}
     save_model(tmp_path / "start", start.model, start.tokenizer, start.preprocessing, provenance)
     init = InitConfig(model=str(tmp_path / "start"))
     recipe = replace(tiny_recipe(corpus, steps=1), init=init, licence="CC-BY-4.0")
     provenance = load_model(pretrain(recipe, tmp_path / "run", progress=False)).provenance
-    assert provenance["began_with"] == {"composed": parts}
+    assert provenance["began_with"] == {"recipe": "first", "steps": 7, "seed": 3, "composed": parts}
     assert provenance["licences"]["weights"] == "CC-BY-4.0"
 
 

@@ -5,7 +5,7 @@ import io
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from xfm.results_folder import free_name
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
 RUNS, RESULTS, SETTINGS, ABOUT = "runs", "results.csv", "ablation.json", "about.json"
+_NO_SCORES = ("recipe", "variant", "seed", "steps", "machine", "minutes")
+"""What a row of `results.csv` says of a run beside its scores."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,18 @@ def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:
     steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, the recipe does not say them
     told |= {"seed": str(run.seed), "steps": str(steps)}
     return told | {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
+
+
+def scored_runs(rows: Iterable[Mapping[str, str]]) -> list[ScoredRun]:
+    """The runs of a `results.csv`, of which some may lack scores that others have."""
+    return [
+        ScoredRun(
+            row["variant"],
+            int(row["seed"]),
+            {key: float(cell) for key, cell in row.items() if key not in _NO_SCORES and cell},
+        )
+        for row in rows
+    ]
 
 
 def as_csv(rows: Sequence[Mapping[str, str]]) -> str:

@@ -14,11 +14,8 @@ PAGE = "ablation.md"
 
 
 def write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[ScoredRun]) -> None:
-    """Write `out/ablation.md`: averages, their differences from `full`, and the same of every score."""
-    variants = [one for one in config.chosen if any(run.variant == one.name for run in runs)]
-    names = [one.name for one in variants]
-    meanings = "\n".join(f"- `{one.name}`: {one.meaning}" for one in variants)
-    keys = [key for key in dict.fromkeys(key for run in runs for key in run.scores) if key not in AVERAGES]
+    """Write `out/ablation.md`: what the variants are, their averages, and every score."""
+    meanings = "\n".join(f"- `{one.name}`: {one.meaning}" for one in config.chosen)
     split = "validation splits" if config.validation else "test splits"
     text = f"""# What parts of the method are worth: {recipe}
 
@@ -27,23 +24,43 @@ def write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[
 
 {meanings}
 
-{_table(list(AVERAGES), names, runs)}
+## Averages
+
+{average_table(runs)}
+
 ## Every score
 
-{_table(keys, names, runs)}"""
+{score_table(runs)}
+"""
     write_text(out / PAGE, text)
 
 
-def _table(metrics: Sequence[str], variants: Sequence[str], runs: Sequence[ScoredRun]) -> str:
-    lines = ["| | " + " | ".join(variants) + " |", "|---" * (len(variants) + 1) + "|"]
-    for metric in metrics:
-        if any(metric in run.scores for run in runs):
-            cells = [_cell(metric, variant, runs) for variant in variants]
-            lines.append(f"| {metric} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def average_table(runs: Sequence[ScoredRun]) -> str:
+    """A row a variant, a column a group of `AVERAGES`."""
+    groups = [group for group in AVERAGES if any(group in run.scores for run in runs)]
+    rows = [[f"`{name}`", *(cell(group, name, runs) for group in groups)] for name in _variants(runs)]
+    return _markdown(["", *groups], rows)
 
 
-def _cell(metric: str, variant: str, runs: Sequence[ScoredRun]) -> str:
+def score_table(runs: Sequence[ScoredRun]) -> str:
+    """A row a score, a column a variant; averages are not among them."""
+    keys = dict.fromkeys(key for run in runs for key in run.scores if key not in AVERAGES)
+    names = _variants(runs)
+    rows = [[key, *(cell(key, name, runs) for name in names)] for key in keys]
+    return _markdown(["", *(f"`{name}`" for name in names)], rows)
+
+
+def _variants(runs: Sequence[ScoredRun]) -> list[str]:
+    return list(dict.fromkeys(run.variant for run in runs))
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def cell(metric: str, variant: str, runs: Sequence[ScoredRun]) -> str:
+    """The mean over seeds, and the difference from `full` in brackets."""
     values = [run.scores[metric] for run in runs if run.variant == variant and metric in run.scores]
     if not values:
         return "-"

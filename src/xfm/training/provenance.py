@@ -20,6 +20,7 @@ from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_files import read_provenance, write_description
 from xfm.training.run_folder import Describe
 
+_OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
 
 
@@ -38,11 +39,11 @@ def checkpoint_describer(
 
 
 def origin_of(model: str | None) -> dict[str, Any]:
-    """What stays true of the model folder that a run begins with: its parts and their licences."""
+    """What stays true of the model folder that a run begins with: its training, its parts, their licences."""
     if model is None:
         return {}
     provenance = read_provenance(model)
-    return {key: provenance[key] for key in ("composed", "licences", "began_with") if key in provenance}
+    return {key: provenance[key] for key in _OF_THE_START if key in provenance}
 
 
 def describe_run(
