@@ -4,16 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from xfm.config.data import STREAMS, Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.ranges import check_range
 from xfm.config.training import LossConfig, TrainingConfig
+from xfm.errors import UserError
 from xfm.paths import home_path
-
-C = TypeVar("C", StreamConfig, LossConfig)
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,31 @@ class PhaseStream:
         batch_size: samples per step and process; 0 leaves the stream out.
         corpora: the weighted corpora.
         augmentation: how pictures are varied.
+        grouped: whether corpora whose records come in groups, such as twins, take part; contrast learns names
+            sooner without pictures that it can hardly tell apart.
     """
 
     batch_size: int | None = None
     corpora: list[CorpusConfig] | None = None
     augmentation: Augmentation | None = None
+    grouped: bool = True
+
+    def applied(self, stream: StreamConfig) -> StreamConfig:
+        """The stream with these changes.
+
+        Raises:
+            UserError: without groups there is nothing left of it.
+        """
+        changed = replace(stream, **dict(_given(self)))
+        if self.grouped:
+            return changed
+        corpora = [corpus for corpus in changed.corpora if corpus.group == 1]
+        if changed.batch_size and not corpora:
+            raise UserError(
+                "a phase of the curriculum leaves corpora with groups out (grouped: false), and there are no "
+                "others: give the stream one without, or the phase its own"
+            )
+        return replace(changed, corpora=corpora)
 
 
 if TYPE_CHECKING:
@@ -97,22 +116,18 @@ class Phase:
 
     def data(self, data: DataConfig) -> DataConfig:
         """The recipe's data with this phase's changes."""
-        changed = {name: _changed(stream, getattr(self, name)) for name, stream in data.streams.items()}
-        return replace(data, **changed)
+        own = {name: getattr(self, name) or PhaseStream() for name in data.streams}
+        return replace(data, **{name: own[name].applied(stream) for name, stream in data.streams.items()})
 
     def losses(self, weights: LossConfig) -> LossConfig:
         """The recipe's weights with this phase's changes."""
-        return _changed(weights, self.weights)
-
-
-def _changed(config: C, change: PhaseStream | PhaseWeights | None) -> C:
-    return replace(config, **dict(_given(change)))
+        return replace(weights, **dict(_given(self.weights)))
 
 
 def _given(change: PhaseStream | PhaseWeights | None) -> Iterator[tuple[str, Any]]:
-    """Names and values of the fields that a change gives."""
+    """Names and values of the settings that a change gives."""
     for f in fields(change) if change is not None else ():
-        if (value := getattr(change, f.name)) is not None:
+        if f.default is None and (value := getattr(change, f.name)) is not None:
             yield f.name, value
 
 
