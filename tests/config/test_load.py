@@ -263,3 +263,28 @@ def test_a_phase_may_change_one_field(tmp_path):
     assert recipe.curriculum[0].pair is not None
     assert recipe.curriculum[0].pair.augmentation is Augmentation.MILD
     assert "PUBLISHED" not in dump_recipe(recipe)
+
+
+def test_a_phase_may_do_without_groups(tmp_path):
+    corpora = [{"path": "/scenes.tar"}, {"path": "/twins.tar", "group": 2}]
+    recipe = read_phases(tmp_path / "r.yaml", corpora)
+    first, last = recipe.stretches()
+    assert [corpus.path for corpus in first.data.pair.corpora] == ["/scenes.tar"]
+    assert [corpus.path for corpus in last.data.pair.corpora] == ["/scenes.tar", "/twins.tar"]
+    assert recipe.overruled(recipe) == []
+    with expect_refusal("grouped: false", "there are no others"):
+        read_phases(tmp_path / "s.yaml", corpora[1:]).stretches()
+
+
+def read_phases(path, corpora):
+    """A recipe whose first phase leaves groups out."""
+    phases = [{"until": 0.5, "pair": {"grouped": False}}]
+    data = {"pair": {"corpora": corpora, "batch_size": 4}}
+    return load_recipe(write(path, base="nano", curriculum=phases, data=data))
+
+
+def test_contrast_alone_does_without_twins():
+    for name in ("nano", "small", "small-longer", "ablation"):
+        first, *others = load_recipe(name).stretches()
+        assert all(corpus.group == 1 for corpus in first.data.pair.corpora)
+        assert all(any(corpus.group == 2 for corpus in one.data.pair.corpora) for one in others)
