@@ -1,0 +1,142 @@
+"""`xfm index`: its options, and what it says around the work."""
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
+from xfm.config.bad_rows import add_max_bad
+from xfm.config.options import new_parser
+from xfm.config.spelling import names_in
+from xfm.errors import UserError, suggest
+from xfm.paths import home_path
+
+if TYPE_CHECKING:
+    from xfm.index.index import Index
+
+ACTIONS = {
+    "build": "make a collection of pictures, or go on with one that was stopped",
+    "add": "take more pictures in",
+    "remove": "take pictures out, by --keys or --where",
+    "stats": "say how large a collection is, and what its pictures have",
+    "compact": "join what was added bit by bit, and build an index of many vectors",
+}
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm index`."""
+    actions = "\n".join(f"  {name:<8} {meaning}" for name, meaning in ACTIONS.items())
+    parser = new_parser(
+        words=["action", "out"],
+        prog="xfm index",
+        usage="xfm index ACTION [--out] FOLDER [--images SOURCE,...] [--model MODEL] [--OPTION VALUE ...]",
+        description="Collections of pictures for `xfm search`. A source is a folder, a table (.jsonl, .csv,\n"
+        ".tsv, .parquet) with a column image, or a tar shard; other columns, and the JSON beside a picture\n"
+        "of a shard, can be asked for in conditions. What is known is not read again, pictures that look\n"
+        "exactly alike are taken once, and a run that was stopped goes on with the same command.\n\n"
+        f"actions:\n{actions}",
+        epilog="examples:\n"
+        "  xfm index build --model small --images photos/ --out runs/photos\n"
+        "  xfm index build --images shop.jsonl --columns image=file --key sku --out runs/shop\n"
+        "  xfm index build --images shop.jsonl --out runs/shop --store postgresql://db/shop\n"
+        "  xfm index add runs/photos --images more/\n"
+        "  xfm index remove runs/shop --where 'price>100' --where kind=hat,scarf\n"
+        "  xfm index stats runs/shop",
+    )
+    option(parser, "--action", f"one of {', '.join(ACTIONS)}", required=True)
+    option(parser, "--out", "folder of the collection", required=True)
+    parser.add_argument("--images", default="", help="folders, tables or tar shards, with commas")
+    option(
+        parser, "--model", "of a new collection: a model folder or run, or a model of the package", "small"
+    )
+    option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
+    option(parser, "--table", "in that database", "pictures")
+    option(parser, "--columns", default="")
+    option(parser, "--key", "column that names pictures; id where there is one, else file and row do")
+    option(parser, "--keep", "columns that conditions can be about, with commas; all if not given")
+    option(parser, "--keys", "of remove: names of pictures, with commas", "")
+    parser.add_argument("--where", action="append", default=[], help="of remove: a condition; all must hold")
+    add_max_bad(parser, "pictures that cannot be read")
+    option(parser, "--device")
+    option(parser, "--quiet")
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """Do what the action says."""
+    if chosen.action not in ACTIONS:
+        raise UserError(f"there is no {chosen.action}; {suggest(chosen.action, [*ACTIONS], 'see --help')}")
+    if chosen.action in ("build", "add") and not chosen.images:
+        raise UserError(f"{chosen.action} needs --images: a folder, a table or a tar shard")
+    if chosen.action == "remove" and not (chosen["keys"] or chosen.where):
+        raise UserError("remove needs --keys or --where: it says which pictures go")
+    {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}[chosen.action](
+        chosen
+    )
+
+
+def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "AbstractContextManager[Index]":
+    from xfm.index.filling import is_index
+    from xfm.index.opening import open_index
+
+    out = Path(chosen.out)
+    model = None if is_index(out) else chosen.model
+    return open_index(
+        out, model, make=make, writing=writing, address=chosen.store, table=chosen.table, device=chosen.device
+    )
+
+
+def _take(chosen: Namespace) -> None:
+    from xfm.data.left_out import LeftOut
+    from xfm.data.tables import ColumnMap
+    from xfm.index.filling import fill, said
+    from xfm.index.sources import open_supply
+
+    keep = names_in(chosen.keep) if chosen.keep is not None else None
+    columns = ColumnMap.parse(chosen.columns)
+    sources = [open_supply(home_path(one), columns, chosen.key, keep) for one in names_in(chosen.images)]
+    with _opened(chosen, make=chosen.action == "build") as index:
+        taken = fill(index, sources, LeftOut(chosen.max_bad), not chosen.quiet)
+        index.store.compact()
+        print(f"{said(taken)}\n{len(index):,} pictures are in {chosen.out}; search them with `xfm search`.")
+
+
+def _remove(chosen: Namespace) -> None:
+    from xfm.index.conditions import checked, parse_condition
+
+    with _opened(chosen) as index:
+        where = checked([parse_condition(one) for one in chosen.where], index.about.fields)
+        gone = index.remove(names_in(chosen["keys"]), where)
+        print(f"{gone:,} pictures are taken out of {chosen.out}, which has {len(index):,}.")
+
+
+def _stats(chosen: Namespace) -> None:
+    with _opened(chosen, writing=False) as index:
+        found = index.stats()
+        told = {
+            "pictures": len(index),
+            **{state.value: count for state, count in found.counts.items()},
+            "store": asdict(found.store),
+            "model": index.about.model,
+            "width": index.about.width,
+            "fields": {name: kind.value for name, kind in index.about.fields.items()},
+        }
+    json.dump(told, sys.stdout, indent=1)
+    print()
+
+
+def _compact(chosen: Namespace) -> None:
+    with _opened(chosen) as index:
+        before = index.store.stats()
+        index.compact()
+        after = index.store.stats()
+    print(
+        f"{before.bytes:,} bytes in {before.parts:,} parts became {after.bytes:,} in {after.parts:,}; "
+        f"{after.search}."
+    )

@@ -1,0 +1,32 @@
+"""What a search in a collection can be asked. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+
+from xfm.config.ranges import check_range
+
+MOST = 1000
+"""Pictures that one search gives or re-ranks at most."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """A search in a collection.
+
+    Attributes:
+        top_k: most pictures, the best first.
+        rerank: nearest pictures, top_k at least, that the fusion encoder matches with the text and orders
+            again; 0 keeps the order of the vectors, and answers nothing about whether one fits.
+        least: probability of a match from which a picture fits; where the best of them is below, nothing is
+            found.
+        where: conditions on metadata, all of which hold: kind=dog, kind=dog,cat, price<10.
+    """
+
+    top_k: int = 10
+    rerank: int = 32
+    least: float = 0.5
+    where: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_range("top_k", self.top_k, 1, MOST)
+        check_range("rerank", self.rerank, 0, MOST)
+        check_range("least", self.least, 0, 1)

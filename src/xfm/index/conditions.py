@@ -1,0 +1,190 @@
+"""Conditions on the metadata of pictures, such as `price<10` or `kind=dog,cat`, and what metadata may be."""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from xfm.errors import UserError, excerpt, suggest
+
+Value = str | float | bool
+"""What a field of a picture may hold; whole numbers are numbers."""
+Metadata = Mapping[str, Value]
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+_CONDITION = re.compile(r"\s*(?P<field>[^<>=!\s]+)\s*(?P<relation>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
+_EXACT = 2.0**53
+"""Whole numbers beyond this have neighbours that are the same number."""
+
+
+class Kind(StrEnum):
+    """What a field holds, in every picture that has it."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "true or false"
+
+
+class Relation(StrEnum):
+    """How a field is compared."""
+
+    EQUAL = "="
+    OTHER = "!="
+    LESS = "<"
+    AT_MOST = "<="
+    MORE = ">"
+    AT_LEAST = ">="
+
+
+_COMPARED: Mapping[Relation, Callable[[Value, Value], bool]] = {
+    Relation.LESS: operator.lt,
+    Relation.AT_MOST: operator.le,
+    Relation.MORE: operator.gt,
+    Relation.AT_LEAST: operator.ge,
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One field, compared. A picture without the field never passes.
+
+    Attributes:
+        field: its name.
+        relation: how it is compared.
+        values: with what; of `=` any of several, of `!=` none of them, else one.
+    """
+
+    field: str
+    relation: Relation
+    values: tuple[Value, ...]
+
+    def holds(self, metadata: Metadata) -> bool:
+        """Whether a picture passes."""
+        own = metadata.get(self.field)
+        if own is None:
+            return False
+        if self.relation is Relation.EQUAL:
+            return own in self.values
+        if self.relation is Relation.OTHER:
+            return own not in self.values
+        return _COMPARED[self.relation](own, self.values[0])
+
+
+def kind_of(value: Value) -> Kind:
+    """What a value is."""
+    if isinstance(value, bool):
+        return Kind.BOOLEAN
+    return Kind.TEXT if isinstance(value, str) else Kind.NUMBER
+
+
+def parse_condition(text: str) -> Condition:
+    """A condition as it is typed; its values are texts until `checked` knows the fields.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise UserError(
+            f"{excerpt(text)} is no condition: write one such as kind=dog, kind=dog,cat or price<10"
+        )
+    relation, value = Relation(found["relation"]), found["value"].strip()
+    several = relation in (Relation.EQUAL, Relation.OTHER)
+    values = tuple(part.strip() for part in value.split(",")) if several else (value,)
+    if "" in values:
+        raise UserError(f"{excerpt(text)} compares with nothing: write a value behind {relation}")
+    return Condition(found["field"], relation, values)
+
+
+def checked(conditions: Sequence[Condition], fields: Mapping[str, Kind]) -> tuple[Condition, ...]:
+    """The conditions with values of the kinds that the fields have.
+
+    Args:
+        conditions: with values of those kinds, or texts of them.
+        fields: of the collection.
+
+    Raises:
+        UserError: there is no such field, or a value is of another kind.
+    """
+    return tuple(_checked(one, fields) for one in conditions)
+
+
+def _checked(one: Condition, fields: Mapping[str, Kind]) -> Condition:
+    kind = fields.get(one.field)
+    if kind is None:
+        known = suggest(one.field, [*fields], "the pictures have " + (", ".join(fields) or "no metadata"))
+        raise UserError(f"no picture has a field {excerpt(one.field)}; {known}")
+    if kind is Kind.BOOLEAN and one.relation in _COMPARED:
+        raise UserError(f"{one.field} is {kind}: compare it by = or !=, not by {one.relation}")
+    return replace(one, values=tuple(_of_kind(one.field, value, kind) for value in one.values))
+
+
+def _of_kind(field: str, value: Value, kind: Kind) -> Value:
+    if kind_of(value) is kind:
+        return value
+    if kind is Kind.NUMBER and isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    if kind is Kind.BOOLEAN and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise UserError(f"{field} is a {kind}, and {excerpt(str(value))} is none")
+
+
+def read_metadata(cells: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
+    """What of a row's cells can be metadata: texts, numbers and truth values. Empty cells are left out.
+
+    Returns:
+        The metadata, and the names of cells that hold something else, such as lists.
+
+    Raises:
+        UserError: a field has a name that cannot be one, or a number is too large to be told from others.
+    """
+    found: dict[str, Value] = {}
+    other: list[str] = []
+    for name, value in cells.items():
+        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+            continue
+        if not isinstance(value, str | int | float):
+            other.append(name)
+            continue
+        if not _NAME.fullmatch(name):
+            raise UserError(
+                f"the field {excerpt(name)} has a name that no condition can have: letters, digits and _, "
+                "beginning with a letter; rename it, or name the fields to take"
+            )
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = _number(name, value)
+        found[name] = value
+    return found, other
+
+
+def _number(name: str, value: float) -> float:
+    if not abs(value) <= _EXACT and not (isinstance(value, float) and math.isfinite(value)):
+        raise UserError(
+            f"{name} is {excerpt(str(value))}, more than a number can tell from others; make it a text"
+        )
+    return float(value)
+
+
+def merged(fields: Mapping[str, Kind], metadata: Metadata) -> dict[str, Kind]:
+    """The fields of a collection that gets a picture with such metadata.
+
+    Raises:
+        UserError: a field holds another kind in other pictures.
+    """
+    found = dict(fields)
+    for name, value in metadata.items():
+        kind, known = kind_of(value), found.get(name)
+        if known not in (None, kind):
+            raise UserError(
+                f"{name} is {excerpt(str(value))}, a {kind}, and a {known} in the pictures before: make it "
+                "one of the two everywhere, or leave the field out"
+            )
+        found[name] = kind
+    return found

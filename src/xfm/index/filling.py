@@ -1,0 +1,113 @@
+"""Collections filled from sources, with a bar and counts; a folder of pictures that is its own collection."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from xfm.data.left_out import LeftOut
+from xfm.errors import UserError, printable
+from xfm.index.about import FILE as ABOUT
+from xfm.index.index import Index, Taken
+from xfm.index.opening import open_index
+from xfm.index.sources import FolderSupply, Offer, PictureSupply
+
+HIDDEN = ".xfm-index"
+"""The collection of a folder of pictures, in that folder."""
+
+
+def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, progress: bool = True) -> Taken:
+    """Take in what sources hold. Stopped, it goes on when it is called again.
+
+    Args:
+        index: the collection, open for writing.
+        sources: one after the other.
+        left_out: counts pictures that cannot be read.
+        progress: show a bar.
+
+    Raises:
+        UserError: too many pictures cannot be read, or a source cannot be read on.
+    """
+    whole = Taken()
+    for source in sources:
+        if source.report is not None:
+            left_out.folder(source.report)
+        with tqdm(total=source.total, unit=source.unit, desc="pictures", disable=not progress) as bar:
+            taken = index.add(_watched(source.candidates(), bar), left_out)
+        whole.new += taken.new
+        whole.replaced += taken.replaced
+        whole.known += taken.known
+        whole.duplicates |= taken.duplicates
+        whole.bad |= taken.bad
+        for name, rows in source.left_out.items():
+            print(
+                f"Note: {printable(name)} is no text, number or truth value in {rows:,} rows: no condition "
+                "can be about it",
+                file=sys.stderr,
+            )
+    index.flush()
+    return whole
+
+
+def _watched(candidates: Iterator[Offer], bar: Any) -> Iterator[Offer]:
+    for one in candidates:
+        yield one
+        bar.update(one.read - bar.n)
+
+
+def said(taken: Taken) -> str:
+    """What became of the pictures, in a sentence."""
+    parts = [f"{taken.new:,} new"]
+    for count, what in (
+        (taken.replaced, "changed and taken again"),
+        (taken.known, "known"),
+        (len(taken.duplicates), "that look exactly like another one, left out"),
+        (len(taken.bad), "that cannot be read, left out"),
+    ):
+        if count:
+            parts.append(f"{count:,} {what}")
+    return f"Pictures: {'; '.join(parts)}."
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder is a collection."""
+    return (folder / ABOUT).exists()
+
+
+@contextmanager
+def folder_index(
+    folder: Path, model: Any, left_out: LeftOut, progress: bool = True, **running: Any
+) -> Iterator[Index]:
+    """The collection of a folder of pictures, which is made in it at first, and then follows the folder.
+
+    Args:
+        folder: of the pictures.
+        model, running: see `open_index`.
+        left_out: counts pictures that cannot be read.
+        progress: show a bar.
+
+    Raises:
+        UserError: the folder holds no pictures, or cannot be written.
+    """
+    place, source = folder / HIDDEN, FolderSupply(folder)
+    if not source.total:
+        raise UserError(f"{folder} is no collection, and holds no pictures to make one of; check the path")
+    if not is_index(place) and not os.access(folder, os.W_OK):
+        raise UserError(
+            f"{folder} cannot be written, where its collection would be: make one elsewhere with `xfm index "
+            f"build --images {folder} --out FOLDER`"
+        )
+    given = None if is_index(place) else model
+    with open_index(place, given, make=True, **running) as index:
+        present = set(source.keys())
+        gone = [key for key in index.journal.offered() if key not in present]
+        removed = index.remove(gone)
+        taken = fill(index, [source], left_out, progress)
+        if taken.new or taken.replaced or removed:
+            less = f" {removed:,} are gone from the folder." if removed else ""
+            print(f"{said(taken)}{less} The collection is in {place}.", file=sys.stderr)
+        yield index

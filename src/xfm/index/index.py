@@ -1,0 +1,237 @@
+"""A collection of pictures: taken in one by one or by the thousand, kept, counted, and taken out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xfm.data.left_out import LeftOut
+from xfm.errors import UserError
+from xfm.index.about import AboutIndex
+from xfm.index.conditions import Condition, merged
+from xfm.index.journal import Journal, State
+from xfm.index.rows import IndexedPicture, Row, from_png, to_png
+from xfm.index.sources import Offer
+from xfm.index.store import Store, StoreStats
+from xfm.inference.batches import as_captions
+from xfm.inference.engine import Engine
+from xfm.inference.picture_inputs import PictureReader
+from xfm.tasks.pictures import model_pixels
+
+TOGETHER = 256
+"""Pictures whose vectors are computed, and whose rows are stored, together."""
+COMPACTED_AFTER = 64
+"""Times that rows were stored, after which the store is made compact."""
+PROBE = "a picture"
+
+
+@dataclass
+class Taken:
+    """What became of the pictures that were offered.
+
+    Attributes:
+        new, replaced: pictures that were taken in, and those whose earlier form went.
+        known: pictures that are there as they are.
+        duplicates: pictures that look exactly like another one, whose key is the value.
+        bad: pictures that cannot be read, and why.
+    """
+
+    new: int = 0
+    replaced: int = 0
+    known: int = 0
+    duplicates: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class IndexStats:
+    """How large a collection is.
+
+    Attributes:
+        counts: pictures by what became of them.
+        store: of the rows.
+    """
+
+    counts: Mapping[State, int]
+    store: StoreStats
+
+
+class Index:
+    """A collection that is open; `xfm.index.opening.open_index` makes one and opens it.
+
+    Attributes:
+        folder: of the collection.
+        about: what it is.
+        store: the rows.
+        journal: what was taken in.
+    """
+
+    def __init__(
+        self, folder: Path, about: AboutIndex, engine: Engine, store: Store, journal: Journal
+    ) -> None:
+        self.folder, self.about, self.engine = folder, about, engine
+        self.store, self.journal = store, journal
+        self._reader = PictureReader(engine.pretrained.preprocessing, None)
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+        # What was waiting when a process was killed may be in the store already.
+        self._replacing = set(journal.waiting_keys())
+        self._stored = 0
+
+    # ------------------------------------------------------------ taking in
+    def add(self, offers: Iterable[Offer], left_out: LeftOut | None = None) -> Taken:
+        """Take pictures in. Each is safe when the next one is asked for; its vector comes with others'.
+
+        Args:
+            offers: the pictures; one whose key and stamp are known is not read again.
+            left_out: told of pictures that cannot be read; without it the first one ends the work.
+
+        Raises:
+            UserError: a picture cannot be read and may not be left out, or a field of its metadata holds
+                something else in other pictures.
+        """
+        taken = Taken()
+        for one in offers:
+            self._offer(one, taken, left_out)
+            self.flush(TOGETHER)
+        return taken
+
+    def _offer(self, given: Offer, taken: Taken, left_out: LeftOut | None) -> None:
+        known = self.journal.item(given.key)
+        if known is not None and given.stamp and known.stamp == given.stamp:
+            if known.state is State.BAD:
+                self._pass_over(given, known.told or "", taken, left_out)
+            elif known.state is State.DUPLICATE:
+                taken.duplicates[given.key] = known.told or ""
+            else:
+                taken.known += 1
+            return
+        try:
+            if isinstance(given.picture, UserError):
+                raise given.picture
+            picture = self._reader.read(given.picture)
+        except UserError as error:
+            self._pass_over(given, str(error), taken, left_out)
+            self._gone([given.key] if known else [])
+            self.journal.pass_over(given.key, given.stamp, State.BAD, str(error))
+            return
+        self._know(given)
+        holder = self.journal.holder(picture.key)
+        if holder not in (None, given.key):
+            taken.duplicates[given.key] = holder
+            self._gone([given.key] if known else [])
+            self.journal.pass_over(given.key, given.stamp, State.DUPLICATE, holder)
+            return
+        pixels = to_png(picture.pixels)
+        entry = IndexedPicture(given.key, given.source, picture.width, picture.height, pixels, given.metadata)
+        self.journal.take(entry, given.stamp, picture.key)
+        self._vectors.pop(given.key, None)
+        if known is not None and known.state in (State.STORED, State.WAITING):
+            self._replacing.add(given.key)
+            taken.replaced += 1
+        else:
+            taken.new += 1
+
+    def _pass_over(self, given: Offer, reason: str, taken: Taken, left_out: LeftOut | None) -> None:
+        if left_out is None:
+            raise UserError(reason if given.source in reason else f"{given.source}: {reason}")
+        taken.bad[given.key] = reason
+        left_out.add(given.source, reason)
+
+    def _know(self, given: Offer) -> None:
+        """Learn the fields of a picture's metadata."""
+        try:
+            fields = merged(self.about.fields, given.metadata)
+        except UserError as error:
+            raise UserError(f"{given.source}: {error}") from error
+        if fields != self.about.fields:
+            self.about = replace(self.about, fields=fields)
+            self.about.write(self.folder)
+            self.store.require(fields)
+
+    def flush(self, least: int = 1) -> None:
+        """Put what is waiting into the store, as long as so many are."""
+        while self.journal.waits() >= least:
+            pictures = self.journal.waiting(TOGETHER)
+            keys = [one.key for one in pictures]
+            rows = [Row(one, vector) for one, vector in zip(pictures, self.vectors(pictures), strict=True)]
+            self.store.add(rows, replacing=not self._replacing.isdisjoint(keys))
+            self.journal.stored(keys)
+            self._replacing.difference_update(keys)
+            for key in keys:
+                self._vectors.pop(key, None)
+            self._stored += 1
+            if self._stored % COMPACTED_AFTER == 0:
+                self.store.compact()
+
+    @torch.inference_mode()
+    def vectors(self, entries: Sequence[IndexedPicture]) -> NDArray[np.float32]:
+        """[N, E] vectors of pictures; what was computed is remembered until it is stored."""
+        engine = self.engine
+        missing = [one for one in entries if one.key not in self._vectors]
+        for start in range(0, len(missing), engine.batch_size):
+            part = missing[start : start + engine.batch_size]
+            pixels = torch.stack([from_png(one.pixels) for one in part]).to(engine.device)
+            with engine.arithmetic():
+                found = engine.model.embed_image(model_pixels(pixels, engine.pretrained.preprocessing))
+            for one, vector in zip(part, found.float().cpu().numpy(), strict=True):
+                self._vectors[one.key] = vector
+        return np.stack([self._vectors[one.key] for one in entries])
+
+    # ------------------------------------------------------------ taking out
+    def remove(self, keys: Iterable[str] = (), where: Sequence[Condition] = ()) -> int:
+        """Take pictures out, by key or by condition; how many there were."""
+        if where:
+            self.flush()
+            keys = [*keys, *self.store.keys(where)]
+        return self._gone(list(dict.fromkeys(keys)))
+
+    def _gone(self, keys: Sequence[str]) -> int:
+        self.store.remove(keys)
+        known = self.journal.forget(keys)
+        for key in keys:
+            self._vectors.pop(key, None)
+            self._replacing.discard(key)
+        return known
+
+    # ------------------------------------------------------------ keeping
+    def compact(self) -> None:
+        """Make searches as fast, and the folder as small, as if all pictures had come at once.
+
+        Rows and journal are compared, too: a process that was killed while it took pictures out may have left
+        one without the other.
+        """
+        self.flush()
+        rows = set(self.store.keys())
+        lost = [key for key in self.journal.offered() if key not in rows and self._is_stored(key)]
+        strangers = [key for key in rows if not self._is_stored(key)]
+        self.journal.forget(lost)
+        self.store.remove(strangers)
+        self.store.compact()
+        self.journal.fold()
+
+    def _is_stored(self, key: str) -> bool:
+        item = self.journal.item(key)
+        return item is not None and item.state is State.STORED
+
+    def stats(self) -> IndexStats:
+        """How large the collection is."""
+        return IndexStats(self.journal.counts(), self.store.stats())
+
+    def __len__(self) -> int:
+        counts = self.journal.counts()
+        return counts[State.STORED] + counts[State.WAITING]
+
+    def close(self) -> None:
+        """Close the files; what is waiting stays in the journal."""
+        self.store.close()
+        self.journal.close()
+
+
+def probe_of(engine: Engine) -> NDArray[np.float32]:
+    """[E] the vector of a fixed text, by which a model is known again."""
+    tokens = as_captions(engine, [PROBE]).to(engine.device)
+    with torch.inference_mode():
+        return engine.model.embed_text(tokens.ids, tokens.mask)[0].float().cpu().numpy()

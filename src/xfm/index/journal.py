@@ -1,0 +1,204 @@
+"""What a collection has taken in: an SQLite file that outlives a process that is killed.
+
+A picture counts as taken as soon as it is here. Its vector is computed, and its row put into the store, with
+many others: so that adding one at a time is not slower than adding all at once.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import quote
+
+from xfm.errors import UserError
+from xfm.index.rows import IndexedPicture
+
+FILE = "journal.sqlite"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS items (
+    key TEXT PRIMARY KEY, stamp TEXT NOT NULL, state TEXT NOT NULL, digest BLOB, told TEXT
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS pictures ON items (digest) WHERE state IN ('waiting', 'stored');
+CREATE INDEX IF NOT EXISTS others ON items (told) WHERE state = 'duplicate';
+CREATE TABLE IF NOT EXISTS waiting (
+    key TEXT PRIMARY KEY, source TEXT NOT NULL, width INT NOT NULL, height INT NOT NULL, pixels BLOB NOT NULL,
+    metadata TEXT NOT NULL
+);
+"""
+_SECONDS = 30.0
+"""For which a process waits while another one writes."""
+
+
+class State(StrEnum):
+    """What became of a picture that was offered."""
+
+    WAITING = "waiting"
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class JournalItem:
+    """A picture that was offered once.
+
+    Attributes:
+        state: what became of it.
+        stamp: what tells its file from a changed one.
+        told: of a duplicate the key of the other, of a bad one what is wrong.
+    """
+
+    state: State
+    stamp: str
+    told: str | None
+
+
+class Journal:
+    """The journal of a collection.
+
+    Args:
+        folder: of the collection.
+        readonly: whether another process may be writing it.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+
+    def __init__(self, folder: Path, readonly: bool = False) -> None:
+        self._path = folder / FILE
+        self._readonly = readonly
+        mode = "ro" if readonly else "rwc"
+        with self._explained():
+            self._database = sqlite3.connect(
+                f"file:{_quoted(self._path)}?mode={mode}", uri=True, timeout=_SECONDS, isolation_level=None,
+                check_same_thread=False,
+            )  # fmt: skip
+            if not readonly:
+                # Each commit is in the file when it returns, and safe from anything but a power cut.
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = NORMAL")
+                self._database.executescript(_TABLES)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{self._path} cannot be used ({error}): if the file is damaged, remove the folder and build "
+                "the collection again"
+            ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """All of the block, or nothing of it."""
+        with self._explained():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def item(self, key: str) -> JournalItem | None:
+        """What became of a picture; None if none of that key was offered."""
+        with self._explained():
+            row = self._database.execute(
+                "SELECT state, stamp, told FROM items WHERE key = ?", [key]
+            ).fetchone()
+        return None if row is None else JournalItem(State(row[0]), row[1], row[2])
+
+    def holder(self, digest: bytes) -> str | None:
+        """The key of the picture with these pixels."""
+        query = "SELECT key FROM items WHERE digest = ? AND state IN ('waiting', 'stored')"
+        with self._explained():
+            row = self._database.execute(query, [digest]).fetchone()
+        return None if row is None else row[0]
+
+    def take(self, entry: IndexedPicture, stamp: str, digest: bytes) -> None:
+        """Take a picture in; one of its key is replaced."""
+        with self._writing() as database:
+            self._forget([entry.key])
+            database.execute(
+                "INSERT INTO items VALUES (?, ?, ?, ?, NULL)", [entry.key, stamp, State.WAITING, digest]
+            )
+            cells = [entry.key, entry.source, entry.width, entry.height, entry.pixels]
+            database.execute(
+                "INSERT INTO waiting VALUES (?, ?, ?, ?, ?, ?)", [*cells, json.dumps(dict(entry.metadata))]
+            )
+
+    def pass_over(self, key: str, stamp: str, state: State, told: str) -> None:
+        """Note a picture that is not taken, so that it is not read again before it changes."""
+        with self._writing() as database:
+            self._forget([key])
+            database.execute("INSERT INTO items VALUES (?, ?, ?, NULL, ?)", [key, stamp, state, told])
+
+    def waiting(self, limit: int = -1) -> list[IndexedPicture]:
+        """Pictures that are taken and not in the store, the first ones first."""
+        query = "SELECT key, source, width, height, pixels, metadata FROM waiting ORDER BY rowid LIMIT ?"
+        with self._explained():
+            rows = self._database.execute(query, [limit]).fetchall()
+        return [
+            IndexedPicture(key, source, width, height, pixels, json.loads(told))
+            for key, source, width, height, pixels, told in rows
+        ]
+
+    def waits(self) -> int:
+        """How many pictures wait."""
+        with self._explained():
+            return self._database.execute("SELECT count(*) FROM waiting").fetchone()[0]
+
+    def waiting_keys(self) -> list[str]:
+        """Their keys."""
+        with self._explained():
+            return [row[0] for row in self._database.execute("SELECT key FROM waiting ORDER BY rowid")]
+
+    def stored(self, keys: Sequence[str]) -> None:
+        """Note that pictures are in the store."""
+        with self._writing() as database:
+            rows = [(key,) for key in keys]
+            database.executemany("DELETE FROM waiting WHERE key = ?", rows)
+            database.executemany("UPDATE items SET state = 'stored' WHERE key = ?", rows)
+
+    def forget(self, keys: Iterable[str]) -> int:
+        """Forget pictures, and that others looked like them; how many of the keys were known."""
+        with self._writing():
+            return self._forget(keys)
+
+    def _forget(self, keys: Iterable[str]) -> int:
+        known = 0
+        for key in keys:
+            known += self._database.execute("DELETE FROM items WHERE key = ?", [key]).rowcount
+            self._database.execute("DELETE FROM waiting WHERE key = ?", [key])
+            self._database.execute("DELETE FROM items WHERE state = 'duplicate' AND told = ?", [key])
+        return known
+
+    def offered(self) -> Iterator[str]:
+        """Every key that was offered and is not forgotten."""
+        with self._explained():
+            yield from (row[0] for row in self._database.execute("SELECT key FROM items ORDER BY key"))
+
+    def counts(self) -> Mapping[State, int]:
+        """How many pictures are in which state."""
+        with self._explained():
+            rows = self._database.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
+        return {state: dict(rows).get(state, 0) for state in State}
+
+    def fold(self) -> None:
+        """Give back the room of what has gone."""
+        with self._explained():
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def _quoted(path: Path) -> str:
+    """A path in an address of SQLite."""
+    return quote(str(path))

@@ -1,0 +1,121 @@
+"""Collections are made and opened here: folder, journal, store and model together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.errors import UserError
+from xfm.index.about import FILE as ABOUT
+from xfm.index.about import AboutIndex
+from xfm.index.index import Index, probe_of
+from xfm.index.journal import Journal
+from xfm.index.store import Store
+from xfm.inference.engine import Engine
+from xfm.inference.pipeline import pipeline
+from xfm.locks import locked
+from xfm.modeling.folder import Pretrained
+from xfm.paths import home_path
+
+LANCE = "lance"
+_NEAR = 1e-2
+"""Most that a number of the probe differs where the model is the same: bf16 and other machines round."""
+
+
+@contextmanager
+def open_index(
+    folder: Path | str,
+    model: Pretrained | Path | str | None = None,
+    *,
+    make: bool = False,
+    writing: bool = True,
+    address: str | None = None,
+    table: str = "pictures",
+    **running: Any,
+) -> Iterator[Index]:
+    """A collection, open while the block runs.
+
+    Args:
+        folder: of the collection.
+        model: that makes the vectors; of a collection that is there, the one that made them if not given.
+        make: make it if it is not there.
+        writing: whether pictures are taken in or out: one process at a time may. Without it the collection
+            can be searched while another process writes.
+        address: `postgresql://HOST/DATABASE`, for a new one whose rows a server keeps.
+        table: in that server.
+        running: how the model runs: `device`, `precision`, `batch_size`, see `xfm.pipeline`.
+
+    Raises:
+        UserError: there is none, another process writes it, or the model is not the one that made it.
+    """
+    place = home_path(folder)
+    there = (place / ABOUT).exists()
+    if not there and not make:
+        AboutIndex.read(place)  # says that there is none
+    if not there and place.exists() and any(path.name != ".xfm-lock" for path in place.iterdir()):
+        raise UserError(f"{place} holds something else than a collection: give another folder")
+    about = AboutIndex.read(place) if there else None
+    if about is not None and address is not None and about.address != _shown(address):
+        raise UserError(f"{place} keeps its rows in {about.address or 'the folder'}: give another --out")
+    given = model if model is not None else about.model if about else None
+    if given is None:
+        raise UserError("a new collection needs a model: give a model folder, or small, the package's")
+    engine = pipeline("embed", given, **running).engine
+    probe = probe_of(engine)
+    if about is None:
+        name = given if isinstance(given, str) else str(given) if isinstance(given, Path) else "the model"
+        about = AboutIndex(name, probe.tolist(), _shown(address), table if address else "")
+    elif len(probe) != about.width or np.abs(probe - np.array(about.probe)).max() > _NEAR:
+        raise UserError(
+            f"{place} was made by another model than {engine.name} (it says {about.model}): search it with "
+            "that one, or build a new collection"
+        )
+    if not writing:
+        with _opened(place, about, engine, readonly=True, address=address) as index:
+            yield index
+        return
+    with locked(place):
+        if not there:
+            about.write(place)
+        with _opened(place, about, engine, readonly=False, address=address) as index:
+            yield index
+            index.flush()
+
+
+def _shown(address: str | None) -> str | None:
+    if address is None:
+        return None
+    from xfm.index.postgres import without_password
+
+    return without_password(address)
+
+
+@contextmanager
+def _opened(
+    place: Path, about: AboutIndex, engine: Engine, readonly: bool, address: str | None
+) -> Iterator[Index]:
+    journal = Journal(place, readonly)
+    store = _store(place, about, address)
+    index = Index(place, about, engine, store, journal)
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+def _store(place: Path, about: AboutIndex, address: str | None) -> Store:
+    if about.address is None:
+        try:
+            from xfm.index.lance import LanceStore
+        except ImportError as error:
+            raise UserError(f"collections need LanceDB ({error}): pip install 'xfm[index]'") from error
+        return LanceStore(place / LANCE, about.width)
+    try:
+        from xfm.index.postgres import PostgresStore
+    except ImportError as error:
+        raise UserError(
+            f"PostgreSQL needs psycopg and pgvector ({error}): pip install 'xfm[postgres]'"
+        ) from error
+    return PostgresStore(address or about.address, about.table, about.width)

@@ -1,0 +1,205 @@
+"""A search: neighbours by contrast, ordered again by the fusion encoder, with boxes, or "nothing found"."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfm.config.index import SearchOptions
+from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.errors import UserError
+from xfm.index.conditions import Condition, Value, checked, parse_condition
+from xfm.index.index import Index
+from xfm.index.rows import IndexedPicture, Near, from_png
+from xfm.inference.batches import as_captions, cut
+from xfm.inference.engine import EncodedPictures
+from xfm.inference.matching import PixelBox
+from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
+from xfm.retrieval.search import rerank_scores
+
+
+class FoundPicture(TypedDict):
+    """A picture that was found.
+
+    key: its name in the collection.
+    source: where it came from.
+    score: what the pictures are ordered by: the cosine, or after re-ranking the cosine over the temperature
+        plus the weighted log-odds of a match.
+    similarity: cosine.
+    match: calibrated probability that the text fits the picture; only where it was re-ranked.
+    box: what the text is about, in pixels of the picture as it was given; likewise.
+    metadata: its fields.
+    """
+
+    key: str
+    source: str
+    score: float
+    similarity: float
+    match: NotRequired[float]
+    box: NotRequired[PixelBox]
+    metadata: dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search found.
+
+    Attributes:
+        hits: the best first. Where nothing fits they are the nearest all the same, for whoever wants to look.
+        fits: whether the best of the re-ranked pictures fits the text well enough; None where nothing was
+            matched, as in a search by a picture alone.
+        best: the largest probability of a match among them; None likewise.
+        least: the probability from which a picture fits.
+        searched: pictures that passed the conditions.
+    """
+
+    hits: list[FoundPicture]
+    fits: bool | None
+    best: float | None
+    least: float
+    searched: int
+
+
+@dataclass(frozen=True)
+class _Query:
+    """A query in vectors: [E], and of its text the states [1, T, D] and mask [1, T]."""
+
+    vector: NDArray[np.float32]
+    states: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class Searcher:
+    """Searches in a collection; pictures that were re-ranked lately are not encoded again.
+
+    Args:
+        index: the collection, open for reading at least.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index, self._engine = index, index.engine
+        self._encoded = EncodedPictures(index.engine)
+        self._reader = PictureReader(index.engine.pretrained.preprocessing, None)
+
+    def search(
+        self,
+        text: str | None = None,
+        image: PictureSource | None = None,
+        options: SearchOptions | None = None,
+    ) -> Answer:
+        """The pictures that a text, a picture, or both together are nearest to.
+
+        Args:
+            text: what is searched. With it, the nearest pictures are matched by the fusion encoder.
+            image: a picture that the found ones should be like.
+            options: how many, which, and how sure.
+
+        Raises:
+            UserError: there is neither text nor picture, or a condition is about what no picture has.
+        """
+        options = options or SearchOptions()
+        where = checked([parse_condition(one) for one in options.where], self._index.about.fields)
+        query = self._query(text, image)
+        matched = query.states is not None and options.rerank > 0
+        near = self._nearest(query.vector, max(options.top_k, options.rerank if matched else 0), where)
+        searched = self._count(where)
+        if not matched or not near:
+            hits = [_hit(one, one.similarity) for one in near[: options.top_k]]
+            fits = False if matched else None
+            return Answer(hits, fits, None, options.least, searched)
+        scored = self._matched(query, near)
+        best = max(one["match"] for one in scored if "match" in one)
+        return Answer(scored[: options.top_k], best >= options.least, best, options.least, searched)
+
+    @torch.inference_mode()
+    def _query(self, text: str | None, image: PictureSource | None) -> _Query:
+        if text is None and image is None:
+            raise UserError("a search needs a text, a picture, or both")
+        if text is not None and not text.strip():
+            raise UserError("the text of the search is empty; write what is to be found")
+        engine, states, mask, parts = self._engine, None, None, list[Tensor]()
+        with engine.arithmetic():
+            if text is not None:
+                tokens = as_captions(engine, [text])
+                tokens = cut(tokens, [0], engine.longest).to(engine.device)
+                states, mask = engine.model.encode_text(tokens.ids, tokens.mask), tokens.mask
+                parts.append(engine.model.project_text(states[:, 0])[0])
+            if image is not None:
+                picture = self._reader.read(image)
+                self._encoded.need([picture])
+                shown, _ = self._encoded.stack([picture.key])
+                parts.append(engine.model.project_image(shown[:, 0])[0])
+        vector = torch.nn.functional.normalize(torch.stack(parts).sum(0).float(), dim=-1)
+        return _Query(vector.cpu().numpy(), states, mask)
+
+    def _nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
+        """The nearest pictures, those among them that are not in the store yet."""
+        found = {one.entry.key: one for one in self._index.store.nearest(vector, count, where)}
+        fresh = self._index.journal.waiting()
+        for one in fresh:  # an earlier form may be in the store
+            found.pop(one.key, None)
+        passing = [one for one in fresh if all(condition.holds(one.metadata) for condition in where)]
+        if passing:
+            cosines = self._index.vectors(passing) @ vector
+            found |= {one.key: Near(one, float(near)) for one, near in zip(passing, cosines, strict=True)}
+        return sorted(found.values(), key=lambda one: -one.similarity)[:count]
+
+    def _count(self, where: Sequence[Condition]) -> int:
+        return self._index.store.count(where) if where else len(self._index)
+
+    @torch.inference_mode()
+    def _matched(self, query: _Query, near: Sequence[Near]) -> list[FoundPicture]:
+        """The pictures in the order of the re-ranking, with match and box: one pass of the fusion encoder."""
+        model, engine = self._engine.model, self._engine
+        pictures = self._pictures([one.entry for one in near])
+        self._encoded.need(pictures)
+        states, index = self._encoded.stack([one.key for one in pictures])
+        assert query.states is not None
+        assert query.mask is not None
+        rows = len(pictures)
+        with engine.arithmetic():
+            fused = model.fuse(query.states.expand(rows, -1, -1), query.mask.expand(rows, -1), states, index)
+            logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
+        cosines = np.array([one.similarity for one in near])
+        scores = rerank_scores(cosines, logits.double().numpy(), model.temperature.item())
+        matches = engine.pretrained.match_probability(logits).tolist()
+        corners = Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data.clamp(0, 1)
+        hits: list[FoundPicture] = []
+        for place in np.argsort(-scores, kind="stable").tolist():
+            one = near[place]
+            hit = _hit(one, float(scores[place]))
+            hit["match"], hit["box"] = matches[place], _pixel_box(corners[place], one.entry)
+            hits.append(hit)
+        return hits
+
+    def _pictures(self, entries: Sequence[IndexedPicture]) -> list[Picture]:
+        there = {one.key: one.pixels for one in entries if one.pixels}
+        there |= self._index.store.pixels([one.key for one in entries if one.key not in there])
+        found: list[Picture] = []
+        for one in entries:
+            data = there[one.key]
+            key = hashlib.blake2b(data, digest_size=16).digest()
+            found.append(Picture(from_png(data), one.width, one.height, key))
+        return found
+
+
+def _hit(one: Near, score: float) -> FoundPicture:
+    entry = one.entry
+    return {
+        "key": entry.key,
+        "source": entry.source,
+        "score": score,
+        "similarity": one.similarity,
+        "metadata": dict(entry.metadata),
+    }
+
+
+def _pixel_box(fractions: Tensor, entry: IndexedPicture) -> PixelBox:
+    box = Boxes(fractions[None].double(), BoxFormat.XYXY, BoxUnit.FRACTION)
+    left, top, right, bottom = box.to_unit(BoxUnit.PIXEL, entry.width, entry.height).data[0].tolist()
+    return {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}

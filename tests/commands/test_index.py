@@ -1,0 +1,57 @@
+"""`xfm index` and `xfm search`, as they are typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.finetuning.conftest import Cli
+from tests.finetuning.conftest import cli as cli
+from tests.index.conftest import photos as photos
+
+pytest.importorskip("lancedb")
+
+
+def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cli: Cli) -> None:
+    out = tmp_path / "index"
+    said = cli.prints("index", "build", "--model", model, "--images", photos, "--out", out)
+    for told in ("12 new", "1 that look exactly like another one", "1 that cannot be read"):
+        assert told in said
+    assert "0 new; 12 known" in cli.prints("index", "build", "--images", photos, "--out", out)
+    stats = json.loads(cli.prints("index", "stats", out))
+    assert (stats["pictures"], stats["duplicate"], stats["bad"]) == (12, 1, 1)
+    assert stats["fields"] == {"name": "text", "folder": "text"}
+    asked = ("search", out, "a red square")
+    answer = json.loads(cli.prints(*asked, "--json", "--where", "folder=more", "--top-k", 2))
+    assert answer["searched"] == 4
+    assert len(answer["hits"]) == 2
+    assert all(hit["metadata"]["folder"] == "more" for hit in answer["hits"])
+    shown = cli.prints(*asked, "--least", 1, "--draw", tmp_path / "found")
+    assert "Nothing found among 12 pictures" in shown
+    assert len(list((tmp_path / "found").glob("*.png"))) == 10
+    cli.expect_refusal(["holds something", "index-2"], *asked, "--draw", out)
+    assert "4 pictures are taken out" in cli.prints("index", "remove", out, "--where", "folder=more")
+    assert "became" in cli.prints("index", "compact", out)
+
+
+def test_a_folder_of_pictures_is_searched_without_a_build(model: Path, photos: Path, cli: Cli) -> None:
+    first = cli.prints("search", photos, "a red square", "--model", model)
+    assert "12 new" in cli.errors
+    assert "  1." in first
+    cli.prints("search", photos, "a red square")
+    assert "new" not in cli.errors
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["index", "bild", "x"], "did you mean build"),
+        (["index", "build", "x"], "--images"),
+        (["index", "remove", "x"], "--keys or --where"),
+        (["index", "stats", "nowhere"], "no collection"),
+        (["search", "nowhere", "a"], "neither a collection nor a folder"),
+        (["search", "nowhere"], "needs a text"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(words: list[str], told: str, cli: Cli) -> None:
+    cli.expect_refusal([told], *words)

@@ -1,0 +1,253 @@
+"""Collections: what is taken, left out, replaced, taken out, and found again."""
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
+from tests.index.conftest import postgres_address
+from tests.refusals import expect_refusal
+from xfm.config.index import SearchOptions
+from xfm.data.left_out import LeftOut
+from xfm.errors import UserError
+from xfm.index import index as module
+from xfm.index.filling import HIDDEN, fill, folder_index
+from xfm.index.index import Index
+from xfm.index.journal import State
+from xfm.index.opening import open_index
+from xfm.index.searching import Searcher
+from xfm.index.sources import FolderSupply, Offer
+from xfm.inference.pipeline import pipeline
+
+pytest.importorskip("lancedb")
+
+
+def candidates(count: int = 6, start: int = 0) -> list[Offer]:
+    pairs = [(left, right) for left in COLOURS for right in COLOURS if left != right]
+    return [
+        Offer(f"p{n}", f"p{n}.png", draw(*pairs[n % 12], jitter=n), str(n), {"number": float(n)})
+        for n in range(start, start + count)
+    ]
+
+
+def found(index: Index, text: str, **options) -> list[str]:
+    chosen = SearchOptions(top_k=50, rerank=0, **options)
+    return [hit["key"] for hit in Searcher(index).search(text, options=chosen).hits]
+
+
+def test_pictures_are_found_before_and_after_they_are_stored(
+    model: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "TOGETHER", 4)
+    with open_index(tmp_path / "index", model, make=True) as index:
+        taken = index.add(candidates(6))
+        assert (taken.new, taken.known, taken.duplicates, taken.bad) == (6, 0, {}, {})
+        assert (len(index.journal.waiting_keys()), index.store.count()) == (2, 4)
+        before = found(index, "a red square")
+        index.flush()
+        assert index.store.count() == len(index) == 6
+        assert found(index, "a red square") == before
+        assert sorted(before) == [f"p{n}" for n in range(6)]
+    embed = pipeline("embed", model)
+    vectors, query = embed([one.picture for one in candidates(6)]), embed(text="a red square")
+    assert before == [f"p{n}" for n in np.argsort(-(vectors @ query)).tolist()]
+
+
+def test_what_is_known_is_not_read_again(model: Path, tmp_path: Path, photos: Path) -> None:
+    source = FolderSupply(photos)
+    with open_index(tmp_path / "index", model, make=True) as index:
+        left_out = LeftOut()
+        first = fill(index, [source], left_out, progress=False)
+        assert first.new == 12
+        assert list(first.duplicates) == [str(photos / "blue-red.png")] or len(first.duplicates) == 1
+        assert list(first.bad) == [str(photos / "broken.png")]
+        assert len(left_out.rows) == 1
+    with open_index(tmp_path / "index") as index:
+        monkey = index._reader
+        index._reader = None  # pyright: ignore[reportAttributeAccessIssue]
+        again = fill(index, [source], LeftOut(), progress=False)
+        assert (again.new, again.known, len(again.duplicates), len(again.bad)) == (0, 12, 1, 1)
+        index._reader = monkey
+        counts = index.stats().counts
+        assert counts == {State.STORED: 12, State.WAITING: 0, State.DUPLICATE: 1, State.BAD: 1}
+
+
+def test_a_changed_picture_replaces_itself(model: Path, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(3))
+        index.flush()
+        (changed,) = candidates(1, start=7)
+        changed = replace(changed, key="p1", metadata={"number": 7.0})
+        taken = index.add([changed])
+        assert (taken.new, taken.replaced) == (0, 1)
+        assert sorted(found(index, "a square", where=["number=7"])) == ["p1"]
+        index.flush()
+        assert index.store.count() == len(index) == 3
+        assert found(index, "a square", where=["number=7"]) == ["p1"]
+        assert found(index, "a square", where=["number=1"]) == []
+
+
+def test_a_picture_that_breaks_goes(model: Path, tmp_path: Path) -> None:
+    broken = Offer("p1", "p1.png", UserError("the picture is cut off"), "later")
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(3))
+        index.flush()
+        assert index.add([broken], LeftOut()).bad == {"p1": "the picture is cut off"}
+        assert sorted(found(index, "a square")) == ["p0", "p2"]
+        assert index.add([candidates(2)[1]]).new == 1
+
+
+def test_pictures_go_by_key_and_by_condition(model: Path, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(8))
+        assert index.remove(["p0", "p1", "nothing"]) == 2
+        searcher = Searcher(index)
+        assert len(searcher.search("a square", options=SearchOptions(top_k=50)).hits) == 6
+        from xfm.index.conditions import checked, parse_condition
+
+        where = checked([parse_condition("number>=6")], index.about.fields)
+        assert index.remove(where=where) == 2
+        assert sorted(found(index, "a square")) == ["p2", "p3", "p4", "p5"]
+        assert index.add(candidates(1)).new == 1  # what went may come again
+
+
+def test_a_duplicate_comes_when_the_other_goes(model: Path, tmp_path: Path) -> None:
+    first, second = candidates(1)[0], replace(candidates(1)[0], key="twin", source="twin.png")
+    with open_index(tmp_path / "index", model, make=True) as index:
+        assert index.add([first, second]).duplicates == {"twin": "p0"}
+        index.remove(["p0"])
+        assert index.add([second]).new == 1
+        assert found(index, "a square") == ["twin"]
+
+
+def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(5))
+        searcher = Searcher(index)
+        answer = searcher.search(
+            "a red square left of a blue square", options=SearchOptions(top_k=3, rerank=5)
+        )
+        assert len(answer.hits) == 3
+        assert answer.searched == 5
+        pairs = pipeline("image-text-matching", model)(
+            [{"image": one.picture, "text": "a red square left of a blue square"} for one in candidates(5)]
+        )
+        boxes = pipeline("grounding", model)(
+            [{"image": one.picture, "text": "a red square left of a blue square"} for one in candidates(5)]
+        )
+        for hit in answer.hits:
+            number = int(hit["key"][1:])
+            assert hit.get("match") == pytest.approx(pairs[number]["score"], abs=1e-5)
+            assert hit["similarity"] == pytest.approx(pairs[number]["similarity"], abs=1e-5)
+            assert hit.get("box") == pytest.approx(boxes[number]["box"], abs=1e-3)
+        scores = [hit["score"] for hit in answer.hits]
+        assert scores == sorted(scores, reverse=True)
+        assert answer.best == pytest.approx(max(one["score"] for one in pairs), abs=1e-5)
+        for least, fits in ((answer.best - 1e-4, True), (answer.best + 1e-4, False)):
+            assert (
+                searcher.search("a red square left of a blue square", options=SearchOptions(least=least)).fits
+                is fits
+            )
+        alone = searcher.search(image=candidates(5)[2].picture)
+        assert alone.fits is None
+        assert alone.hits[0]["key"] == "p2"
+        assert alone.hits[0]["similarity"] == pytest.approx(1, abs=1e-5)
+        both = searcher.search("a red square", candidates(5)[2].picture)
+        assert both.fits is not None
+        empty = searcher.search("a red square", options=SearchOptions(where=["number>100"]))
+        assert (empty.hits, empty.fits, empty.best, empty.searched) == ([], False, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "text, a picture"),
+        ({"text": " "}, "empty"),
+        ({"text": "a", "options": SearchOptions(where=["x=1"])}, "no picture has"),
+    ],
+)
+def test_a_search_for_nothing_is_refused(model: Path, tmp_path: Path, given: dict, words: str) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index, expect_refusal(words):
+        index.add(candidates(1))
+        Searcher(index).search(**given)
+
+
+def test_a_reader_sees_what_a_writer_has_not_stored_yet(model: Path, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(3))
+        with open_index(tmp_path / "index", writing=False) as reader:
+            searcher = Searcher(reader)
+            options = SearchOptions(rerank=0)
+            assert len(searcher.search("a square", options=options).hits) == 3
+            index.add(candidates(2, start=3))
+            assert len(searcher.search("a square", options=options).hits) == 5
+            index.flush()
+            assert len(searcher.search("a square", options=options).hits) == 5
+
+
+def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(1))
+    other = save_tiny_model(tmp_path / "other", seed=2)
+    with expect_refusal("another model", str(model)), open_index(tmp_path / "index", other):
+        pass
+    with expect_refusal("no collection", "xfm index build"), open_index(tmp_path / "nothing"):
+        pass
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with expect_refusal("something else"), open_index(tmp_path / "full", model, make=True):
+        pass
+
+
+def test_a_picture_that_cannot_be_read_ends_it_where_nobody_counts(model: Path, tmp_path: Path) -> None:
+    bad = Offer("bad", "rows.csv:3", UserError("the picture is empty"), "")
+    with open_index(tmp_path / "index", model, make=True) as index:
+        with expect_refusal("rows.csv:3", "empty"):
+            index.add([*candidates(2), bad])
+        assert len(index) == 2
+
+
+def test_a_folder_is_its_own_collection_and_followed(model: Path, photos: Path) -> None:
+    def names(text: str = "a square") -> set[str]:
+        with folder_index(photos, model, LeftOut(), progress=False) as index:
+            return {Path(key).name for key in found(index, text)}
+
+    first = names()
+    assert len(first) == 12
+    assert (photos / HIDDEN).is_dir()
+    gone, new = next(photos.glob("red-*.png")), photos / "new.png"
+    gone.unlink()
+    draw("red", "blue", jitter=77).save(new)
+    assert names() == first - {gone.name} | {"new.png"} or names() == (first | {"again.png", "new.png"}) - {
+        gone.name
+    }
+    with expect_refusal("holds no pictures"):
+        (photos / "empty").mkdir()
+        with folder_index(photos / "empty", model, LeftOut()):
+            pass
+
+
+def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    address, table = postgres_address(), f"t{uuid.uuid4().hex[:12]}"
+    secret = address.replace("postgres@", "postgres:secret@")
+    with open_index(tmp_path / "index", model, make=True, address=secret, table=table) as index:
+        assert index.add(candidates(5)).new == 5
+    assert "secret" not in (tmp_path / "index" / "index.json").read_text()
+    with open_index(tmp_path / "index") as index:
+        assert sorted(found(index, "a square", where=["number<3"])) == ["p0", "p1", "p2"]
+        assert len(Searcher(index).search("a red square").hits) == 5
+        assert index.remove(["p0"]) == 1
+        assert "PostgreSQL" in index.stats().store.search
+        index.store.drop()
+    with expect_refusal("another --out"), open_index(tmp_path / "index", address="postgresql://elsewhere/db"):
+        pass
+    nowhere = "postgresql://u:secret@127.0.0.1:1/none"
+    with (
+        expect_refusal("u@127.0.0.1:1", "cannot be used"),
+        open_index(tmp_path / "other", model, make=True, address=nowhere),
+    ):
+        pass

@@ -1,0 +1,82 @@
+"""The journal: what it keeps, also of a process that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.refusals import expect_refusal
+from xfm.index.journal import FILE, Journal, State
+from xfm.index.rows import IndexedPicture
+
+
+def entry(key: str, **metadata) -> IndexedPicture:
+    return IndexedPicture(key, f"from {key}", 3, 2, key.encode(), metadata)
+
+
+def test_a_picture_waits_and_is_stored(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for number, key in enumerate("abc"):
+        journal.take(entry(key, n=1.5, t="x", b=True), f"stamp {key}", bytes([number]))
+    assert journal.waiting() == [entry(key, n=1.5, t="x", b=True) for key in "abc"]
+    assert [one.key for one in journal.waiting(2)] == journal.waiting_keys()[:2] == ["a", "b"]
+    journal.stored(["a", "c"])
+    assert journal.waiting_keys() == ["b"]
+    assert journal.counts() == {State.WAITING: 1, State.STORED: 2, State.DUPLICATE: 0, State.BAD: 0}
+    assert [journal.holder(bytes([n])) for n in range(4)] == ["a", "b", "c", None]
+    item = journal.item("a")
+    assert item is not None
+    assert (item.state, item.stamp, item.told) == (State.STORED, "stamp a", None)
+
+
+def test_what_looked_like_a_picture_may_come_when_that_goes(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.take(entry("a"), "1", b"x")
+    journal.pass_over("b", "2", State.DUPLICATE, "a")
+    journal.pass_over("c", "3", State.BAD, "it is broken")
+    assert [*journal.offered()] == ["a", "b", "c"]
+    assert journal.forget(["a", "nothing"]) == 1
+    assert [*journal.offered()] == ["c"]
+    assert journal.holder(b"x") is None
+    assert journal.waiting() == []
+
+
+def test_another_process_reads_while_one_writes(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    reader = Journal(tmp_path, readonly=True)
+    for key in "ab":
+        journal.take(entry(key), "", key.encode())
+        assert reader.waiting_keys()[-1] == key
+    with expect_refusal("readonly"):
+        reader.forget(["a"])
+
+
+def test_what_was_taken_outlives_a_process_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tests.index.test_journal import entry\n"
+        "from xfm.index.journal import Journal\n"
+        f"journal = Journal(Path({str(tmp_path)!r}))\n"
+        "for number in range(10 ** 6):\n"
+        "    journal.take(entry(str(number)), '', str(number).encode())\n"
+        "    print(number, flush=True)\n"
+    )
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) == 50:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    told = [int(line) for line in process.stdout] or [50]
+    process.wait()
+    there = len(Journal(tmp_path).waiting_keys())
+    assert there >= told[-1] + 1
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database, but long enough to look like a page of one" * 100)
+    with expect_refusal(FILE, "build"):
+        Journal(tmp_path)

@@ -1,0 +1,125 @@
+"""Pictures from folders, tables and shards, with their names and metadata."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.tiny import draw
+from tests.refusals import expect_refusal
+from xfm.data.tables import ColumnMap
+from xfm.errors import UserError
+from xfm.index.sources import open_supply
+
+
+def png(number: int) -> bytes:
+    out = io.BytesIO()
+    draw("red", "blue", number).save(out, "png")
+    return out.getvalue()
+
+
+def table(folder: Path, *rows: dict, name: str = "rows.jsonl") -> Path:
+    (folder / "a.png").write_bytes(png(0))
+    (folder / "b.png").write_bytes(png(1))
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_folder_names_its_pictures_by_path(tmp_path: Path, photos: Path) -> None:
+    source = open_supply(photos)
+    found = list(source.candidates())
+    assert source.total == len(found) == 14
+    assert [one.read for one in found] == list(range(1, 15))
+    for one in found:
+        path = Path(one.key)
+        assert path.is_file()
+        assert one.source == one.key
+        assert one.metadata == {"name": path.name, "folder": str(path.parent.relative_to(photos))}
+    before = found[3].stamp
+    Path(found[3].key).write_bytes(png(9) + b"\0")
+    assert next(one for one in source.candidates() if one.key == found[3].key).stamp != before
+
+
+def test_a_table_has_names_and_metadata(tmp_path: Path) -> None:
+    rows = [
+        {"id": 7, "image": "a.png", "price": 3, "tags": ["x"], "kind": "dog"},
+        {"id": "x", "image": "b.png", "price": 4.5},
+    ]
+    source = open_supply(table(tmp_path, *rows))
+    first, second = source.candidates()
+    assert (first.key, second.key) == ("7", "x")
+    assert first.metadata == {"id": 7.0, "price": 3.0, "kind": "dog"}
+    assert second.metadata == {"id": "x", "price": 4.5}
+    assert source.left_out == {"tags": 1}
+    assert Path(first.source) == tmp_path / "a.png"
+    chosen = open_supply(tmp_path / "rows.jsonl", keep=["kind"])
+    assert [one.metadata for one in chosen.candidates()] == [{"kind": "dog"}, {}]
+
+
+def test_metadata_are_part_of_the_stamp(tmp_path: Path) -> None:
+    def stamp(price: int) -> str:
+        (one,) = open_supply(table(tmp_path, {"image": "a.png", "price": price})).candidates()
+        return one.stamp
+
+    assert stamp(1) != stamp(2)
+
+
+def test_rows_without_names_are_named_by_their_place(tmp_path: Path) -> None:
+    path = table(tmp_path, {"file": "a.png"}, {"file": "b.png"})
+    found = list(open_supply(path, ColumnMap.parse("image=file")).candidates())
+    assert [one.key for one in found] == ["rows.jsonl:1", "rows.jsonl:2"]
+    again = list(open_supply(path, ColumnMap.parse("image=file"), key="file").candidates())
+    assert [one.key for one in again] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"id": 1, "image": ""}, ["image"]),
+        ({"id": 1, "image": "https://example.org/a.png"}, ["address", "download"]),
+        ({"id": [1], "image": "a.png"}, ['"id"', "--key"]),
+        ({"id": 0, "image": "a.png"}, ['"id" is 0', "row 1"]),
+        ({"id": 1, "image": "a.png", "a b": 1}, ["a b", "rename"]),
+    ],
+)
+def test_a_row_that_is_none_is_told_with_its_place(tmp_path: Path, row: dict, words: list[str]) -> None:
+    path = table(tmp_path, {"id": 0, "image": "a.png"}, row)
+    first, second = open_supply(path).candidates()
+    assert not isinstance(first.picture, UserError)
+    assert isinstance(second.picture, UserError)
+    message = str(second.picture)
+    assert all(word in message for word in words), message
+
+
+def test_a_shard_has_the_json_beside_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "part.tar"
+    with tarfile.open(path, "w") as tar:
+        members = [("x/1.png", png(1)), ("x/1.json", b'{"caption": "a red square", "n": 2, "l": []}')]
+        for name, data in (*members, ("x/2.png", png(2)), ("x/2.txt", b"words")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    source = open_supply(path)
+    first, second = source.candidates()
+    assert (first.key, second.key) == ("part.tar/x/1", "part.tar/x/2")
+    assert first.metadata == {"caption": "a red square", "n": 2.0}
+    assert second.metadata == {"caption": "words"}
+    assert first.picture == png(1)
+    assert source.left_out == {"l": 1}
+
+
+def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.doc").touch()
+    for name, words in (("nothing", "does not exist"), ("a.doc", "neither a folder")):
+        with expect_refusal(name, words):
+            open_supply(tmp_path / name)
+    path = table(tmp_path, {"image": "a.png"}, name="rows.jsonl")
+    csv = tmp_path / "rows.csv"
+    csv.write_text("image,price\na.png,3\n")
+    for key, keep in (("sku", None), (None, ["colour"])):
+        with expect_refusal("rows.csv", "no column"):
+            open_supply(csv, key=key, keep=keep)
+    assert path.exists()

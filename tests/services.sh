@@ -1,0 +1,25 @@
+#!/bin/sh
+# PostgreSQL 17 with pgvector, for the tests that ask a real server: installed from Debian, started on a port of its own.
+# Tests find it by build/services.env, which the environment overrides.
+set -eu
+cd "$(dirname "$0")/.."
+bin=/usr/lib/postgresql/17/bin
+data=build/postgres
+port=${XFM_TEST_POSTGRES_PORT:-54317}
+
+if [ ! -x "$bin/postgres" ] || [ ! -e /usr/share/postgresql/17/extension/vector.control ]; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-17 postgresql-17-pgvector
+fi
+mkdir -p build
+if [ ! -d "$data" ]; then
+    mkdir "$data"
+    chown postgres "$data"
+    (cd / && su postgres -c "$bin/initdb --pgdata '$OLDPWD/$data' --auth trust --no-sync --username postgres" > /dev/null)
+fi
+if ! "$bin/pg_isready" --quiet --host 127.0.0.1 --port "$port"; then
+    (cd / && su postgres -c "$bin/pg_ctl --pgdata '$OLDPWD/$data' --wait --log '$OLDPWD/$data/log' \
+        --options '-h 127.0.0.1 -p $port -k /tmp' start" > /dev/null)
+fi
+echo "XFM_TEST_POSTGRES=postgresql://postgres@127.0.0.1:$port/postgres" > build/services.env
+echo "PostgreSQL listens at 127.0.0.1:$port; the tests find it by build/services.env"
