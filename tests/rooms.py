@@ -18,8 +18,8 @@ SOURCE = ROOT / "src" / "xfm"
 ORDER = (
     *("errors", "failures", "paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
     *("config", "data", "world", "metrics", "modeling", "interop", "objectives", "training", "retrieval"),
-    *("tasks", "reports", "frozen", "finetuning", "evaluation", "ablation", "inference", "reproduce"),
-    *("quickstart", "info", "commands", "cli", "__main__"),
+    *("tasks", "reports", "frozen", "finetuning", "evaluation", "ablation", "inference", "index", "serving"),
+    *("reproduce", "quickstart", "info", "commands", "cli", "__main__"),
 )
 
 Spot = tuple[str, ...]  # a room, or the point at which an arrow crosses a row

@@ -11,7 +11,10 @@ import pytest
 from tests.rooms import ORDER, SOURCE, imported, room_of
 
 OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "matplotlib", "sklearn"}
-OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif"}
+OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif", "lancedb", "psycopg", "pgvector", "fastapi", "uvicorn"}
+OPTIONAL |= {"prometheus_client", "starlette", "pydantic"}
+ADAPTERS = ("xfm.interop.transformers", "xfm.index.lance", "xfm.index.postgres", "xfm.serving")
+"""Modules that are nothing without an extra; nobody else imports them at the top."""
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
@@ -28,18 +31,15 @@ def test_a_room_imports_only_rooms_before_it(path):
 def test_optional_libraries_are_imported_late(path):
     """What an extra brings is imported by the function that needs it, so that the core works without it.
 
-    The adapter for transformers subclasses its classes; nothing else may import that adapter.
+    Adapters are written in the classes of their library, and are imported late themselves.
     """
-    adapter = SOURCE / "interop" / "transformers"
-    assert adapter in path.parents or not any(
-        module.startswith("xfm.interop.transformers") for module in imported(path)
-    )
-    if adapter in path.parents:
+    if module_of(path).startswith(ADAPTERS):
         return
     top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
     assert not {name.split(".")[0] for name in names} & OPTIONAL
+    assert not [name for name in names if name.startswith(ADAPTERS)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -16,12 +16,14 @@ class UrlRules:
         seconds: for one picture, everything included.
         redirects: how many are followed; each is checked as the first address is.
         private: whether addresses of the own machine and network are allowed too.
+        hosts: the only ones that are asked, in small letters, redirects included; any if empty.
     """
 
     max_bytes: int = 32 << 20
     seconds: float = 20.0
     redirects: int = 3
     private: bool = False
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("urls.max_bytes", self.max_bytes, 1)

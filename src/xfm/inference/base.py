@@ -170,6 +170,30 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             if failure is not None:
                 raise failure
 
+    def read(self, given: object, reader: PictureReader) -> Item:
+        """One input, read and checked, to be answered together with others by `answers`.
+
+        Args:
+            given: the input.
+            reader: of its pictures; any number of threads may share one.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+        item = self._read(given, reader)
+        self.check(item)
+        return item
+
+    def answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Ready) -> list[Answer]:
+        """Answers of inputs that were read, in their order.
+
+        Args:
+            items: from `read`.
+            encoded: pictures of earlier calls, which are not encoded again.
+            ready: from `begin`.
+        """
+        return self._answers(items, encoded, ready)
+
     def _windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
         """Inputs that have been read, or why they cannot be, some batches at a time and in order.
 

@@ -1,0 +1,89 @@
+"""`xfm serve`: its options, and what it says when it listens."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.commands._options import option
+from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.serving import ServeConfig
+from xfm.config.spelling import names_in
+from xfm.errors import UserError
+from xfm.files import read_text
+
+KEYS = "XFM_API_KEYS"
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm serve`."""
+    parser = new_parser(
+        words=["models"],
+        prog="xfm serve",
+        usage="xfm serve [MODEL,...] [--index FOLDER,...] [--OPTION VALUE ...]",
+        description="Serve models over HTTP: vectors as OpenAI's clients ask for them (/v1/embeddings),\n"
+        "ranking as Cohere's and Jina's do (/v1/rerank, /v2/rerank), every task (/v1/tasks/NAME), search in\n"
+        "collections (/search), /health, /ready, /metrics for Prometheus; all of it is described at /docs.\n"
+        "Requests are answered in batches. It listens to this machine only unless --host says otherwise.\n"
+        "SIGHUP loads the models again; SIGTERM answers what was taken, and ends.",
+        epilog="examples:\n"
+        "  xfm serve small\n"
+        "  xfm serve runs/quickstart/model,runs/vqa --index runs/photos --port 9000\n"
+        f"  {KEYS}=secret xfm serve small --host 0.0.0.0\n"
+        "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",
+    )
+    option(parser, "--models", "model folders, runs, or models of the package, with commas", "small")
+    option(parser, "--index", "collections to search in, with commas", "")
+    option(parser, "--keys", f"file of keys that clients must send, one a line; or {KEYS}, with commas")
+    option(parser, "--precision", "fp32, bf16, or auto: bf16 where it is faster", "fp32")
+    option(parser, "--device")
+    add_fields(parser, ServeConfig)
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """Load, listen, and say where."""
+    config, keys = assemble(ServeConfig, chosen), _keys(chosen["keys"])
+    if not keys and config.host not in ("127.0.0.1", "localhost", "::1"):
+        raise UserError(
+            f"--host {config.host} takes requests of other machines, and no key is asked for: give --keys, "
+            f"or {KEYS} in the environment"
+        )
+    try:
+        from xfm.serving.app import Server
+        from xfm.serving.running import serve
+    except ImportError as error:
+        raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
+    from xfm.config.pipelines import UrlRules
+    from xfm.serving.models import Models
+    from xfm.serving.searches import Searches
+
+    hosts = tuple(host.lower() for host in config.fetch_from)
+    running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
+    models = Models(names_in(chosen.models), UrlRules(hosts=hosts) if hosts else None, **running)
+    searches = Searches([Path(one) for one in names_in(chosen.index)], device=chosen.device)
+    names = ", ".join(one.name for one in models)
+
+    def started(address: str) -> None:
+        print(f"Serving {names} at {address}; what can be asked: {address}/docs", flush=True)
+
+    try:
+        serve(Server(models, searches, config, keys), started)
+    except (OSError, SystemExit) as error:  # uvicorn ends the process where it cannot listen
+        if isinstance(error, SystemExit) and not error.code:
+            raise
+        raise UserError(f"{config.host}:{config.port} cannot be listened at; take another --port") from error
+
+
+def _keys(file: str | None) -> list[str]:
+    """The keys of the file, or of the environment."""
+    text = read_text(Path(file)).splitlines() if file else os.environ.get(KEYS, "").split(",")
+    keys = [line.strip() for line in text if line.strip() and not line.startswith("#")]
+    if file and not keys:
+        raise UserError(f"{file} holds no key: write one a line")
+    if short := next((key for key in keys if len(key) < 16), None):
+        raise UserError(
+            f"a key has {len(short)} characters: take 16 at least, such as those of `openssl rand -hex 24`"
+        )
+    return keys

@@ -1,0 +1,46 @@
+"""What a server is told. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+
+from xfm.config.ranges import MAX_BATCH, check_range
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """The HTTP API.
+
+    Attributes:
+        host: address that is listened at; the default takes requests of this machine only.
+        port: of it; 0 takes a free one.
+        batch: most items that are computed together.
+        room: most items that wait; what is beyond is refused with status 429 and a time to try again.
+        seconds: for one request, all included, after which it is given up with status 504.
+        body_seconds: in which a request must have arrived.
+        body_bytes: largest request.
+        items: most items of a request.
+        workers: threads that decode pictures.
+        fetch_from: hosts from which pictures may be fetched by address, redirects included; none if empty.
+        drain_seconds: for which a server that is asked to stop answers what it has taken.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    batch: int = 32
+    room: int = 512
+    seconds: float = 30.0
+    body_seconds: float = 20.0
+    body_bytes: int = 32 << 20
+    items: int = 256
+    workers: int = 2
+    fetch_from: list[str] = field(default_factory=list)
+    drain_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_range("port", self.port, 0, 65535)
+        check_range("batch", self.batch, 1, MAX_BATCH)
+        check_range("room", self.room, 1, 1_000_000)
+        check_range("items", self.items, 1, 100_000)
+        check_range("workers", self.workers, 1, 256)
+        check_range("body_bytes", self.body_bytes, 1 << 10)
+        for name in ("seconds", "body_seconds", "drain_seconds"):
+            check_range(name, getattr(self, name), 0.1, 3600)

@@ -1,0 +1,145 @@
+"""The server as an ASGI application: routes, guards, errors without internals, and an orderly end."""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from xfm.config.serving import ServeConfig
+from xfm.errors import UserError, printable
+from xfm.serving.batching import Closed, Full
+from xfm.serving.desk import Desk
+from xfm.serving.guards import Guard, error_body
+from xfm.serving.measures import Measures
+from xfm.serving.models import Models, UnknownModel
+from xfm.serving.routes import routes
+from xfm.serving.searches import Searches
+
+LOG = logging.getLogger("xfm.serving")
+
+
+class Server:
+    """A server and its state; `guarded` is what uvicorn runs.
+
+    Args:
+        models: that answer.
+        searches: collections.
+        config: the limits.
+        keys: of clients; none asks nobody.
+    """
+
+    def __init__(
+        self, models: Models, searches: Searches, config: ServeConfig, keys: Sequence[str] = ()
+    ) -> None:
+        self.models, self.searches, self.config = models, searches, config
+        self.measures = Measures(lambda: self.desk.batcher.waiting)
+        self.desk = Desk(models, config, self.measures.batch)
+        self.ready = False
+        self.app = FastAPI(title="xfm", version=_version(), lifespan=self._lifespan, openapi_tags=_TAGS)
+        self.app.include_router(routes(self.desk, searches))
+        self._add_watching()
+        _add_errors(self.app)
+        self.guarded = Guard(self.app, config, keys, self.measures)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self.desk.batcher.start()
+        self.ready = True
+        yield
+        self.ready = False
+        await self.desk.close()
+        self.searches.close()
+
+    def _add_watching(self) -> None:
+        app = self.app
+
+        @app.get("/health", tags=["watching"])
+        async def health() -> dict[str, str]:
+            """That the process lives."""
+            return {"status": "ok"}
+
+        @app.get("/ready", tags=["watching"])
+        async def ready() -> Response:
+            """Whether requests are taken, and what there is to ask."""
+            told = {"ready": self.ready, "models": [one.name for one in self.models]}
+            told |= {"collections": self.searches.names, "waiting": self.desk.batcher.waiting}
+            return JSONResponse(told, 200 if self.ready else 503)
+
+        @app.get("/metrics", tags=["watching"])
+        async def metrics() -> Response:
+            """Counts and times, for Prometheus."""
+            return Response(self.measures.text(), media_type="text/plain; version=0.0.4")
+
+    async def reload(self) -> None:
+        """Load the models again, and go over to them; requests that run are answered by the old ones."""
+        try:
+            names = await asyncio.to_thread(self.models.reload)
+        except UserError as error:
+            LOG.error("the models stay as they are: %s", printable(str(error)))
+        else:
+            LOG.info("loaded again: %s", ", ".join(names))
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("xfm")
+
+
+_TAGS = [
+    {"name": "embeddings", "description": "Vectors, as OpenAI's clients ask for them."},
+    {
+        "name": "rerank",
+        "description": "Texts and pictures by how well they fit, as Cohere's and Jina's clients ask.",
+    },
+    {"name": "tasks", "description": "Answers, boxes, captions, classes."},
+    {"name": "search", "description": "Pictures of collections."},
+    {"name": "models", "description": "What is served."},
+    {"name": "watching", "description": "For whoever runs the server."},
+]
+
+
+def _add_errors(app: FastAPI) -> None:
+    """What went wrong, as one sentence; nothing of the inside is told."""
+
+    @app.exception_handler(UserError)
+    async def refused(request: Request, error: UserError) -> Response:
+        status, code = (404, "model_not_found") if isinstance(error, UnknownModel) else (422, "invalid_input")
+        return JSONResponse(error_body(str(error), code), status)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(request: Request, error: RequestValidationError) -> Response:
+        return JSONResponse(error_body(_said(error), "invalid_request"), 422)
+
+    @app.exception_handler(HTTPException)
+    async def known(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        return JSONResponse(error_body(str(error.detail), "not_found"), error.status_code, headers)
+
+    @app.exception_handler(Full)
+    async def full(request: Request, error: Full) -> Response:
+        after = {"retry-after": str(math.ceil(error.seconds))}
+        return JSONResponse(error_body("the server is busy: try again later", "busy"), 429, after)
+
+    @app.exception_handler(Closed)
+    async def closed(request: Request, error: Closed) -> Response:
+        return JSONResponse(error_body("the server is shutting down", "closing"), 503, {"retry-after": "5"})
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        LOG.exception("%s failed", request.url.path)
+        return JSONResponse(error_body("the server failed at this request", "internal"), 500)
+
+
+def _said(error: RequestValidationError) -> str:
+    """The first thing that is wrong with a request, and where."""
+    first: Any = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

@@ -1,0 +1,204 @@
+"""Requests of many clients, answered together: lanes of like items, one thread that computes.
+
+What arrives while a batch is computed makes up the next one: nobody waits for a timer, and the busier the
+server is, the larger batches become.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+Compute = Callable[[Sequence[Any]], Sequence[Any]]
+"""Answers to items, in their order, computed together."""
+
+
+class Full(Exception):
+    """There is no room for more.
+
+    Attributes:
+        seconds: after which there probably is.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("the server is busy")
+        self.seconds = seconds
+
+
+class Closed(Exception):
+    """The server is shutting down."""
+
+
+@dataclass(eq=False)
+class _Job:
+    """An item that waits, and where its answer is awaited."""
+
+    item: Any
+    length: int
+    answer: asyncio.Future[Any]
+    since: float = field(default_factory=time.perf_counter)
+
+
+@dataclass(eq=False)
+class _Lane:
+    """Items that one computation can answer together."""
+
+    compute: Compute
+    waiting: deque[_Job] = field(default_factory=deque)
+
+
+class Batcher:
+    """Takes items one by one, computes their answers in batches.
+
+    Args:
+        batch: most items of a batch.
+        room: most items that wait; more are refused.
+        observe: told the name of a lane, the items of each batch, and the seconds it took.
+
+    All methods are for the event loop's thread; what computes runs in one thread of its own.
+    """
+
+    def __init__(
+        self, batch: int, room: int, observe: Callable[[Hashable, int, float], None] = lambda *_: None
+    ) -> None:
+        self._batch, self._room, self._observe = batch, room, observe
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._waiting, self._working, self._closed = 0, 0, False
+        self._pace = 0.01  # seconds an item, of the last batches
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._arrived = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait."""
+        return self._waiting
+
+    def start(self) -> None:
+        """Begin to compute."""
+        self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def close(self) -> None:
+        """Take nothing more, answer what was taken, and end."""
+        self._closed = True
+        self._arrived.set()
+        if self._worker is not None:
+            await self._worker
+        self._threads.shutdown()
+
+    def check_room(self, items: int) -> None:
+        """Refuse early what there is no room for, before it is read.
+
+        Raises:
+            Full: as many items do not fit now.
+            Closed: the server is shutting down.
+        """
+        if self._closed:
+            raise Closed
+        if self._waiting and self._waiting + items > self._room:
+            raise Full(max(1.0, self._pace * self._waiting))
+
+    async def answers(
+        self, lane: Hashable, compute: Compute, items: Sequence[Any], lengths: Sequence[int]
+    ) -> list[Any]:
+        """The answers of some items, in their order.
+
+        Whoever is cancelled while waiting frees the room of those items that are not computed yet.
+
+        Args:
+            lane: what can be computed together has one lane.
+            compute: how; of the lane's first items, for all.
+            items: of one request.
+            lengths: of the items, by which batches are filled with like ones.
+
+        Raises:
+            Full, Closed: see `check_room`.
+            Exception: what the computation of an item raised.
+        """
+        self.check_room(len(items))
+        loop = asyncio.get_running_loop()
+        place = self._lanes.setdefault(lane, _Lane(compute))
+        jobs = [_Job(item, length, loop.create_future()) for item, length in zip(items, lengths, strict=True)]
+        place.waiting.extend(jobs)
+        self._waiting += len(jobs)
+        self._arrived.set()
+        try:
+            return list(await asyncio.gather(*(job.answer for job in jobs)))
+        finally:
+            for job in jobs:
+                if not job.answer.done():
+                    job.answer.cancel()
+            self._drop_cancelled(lane)
+
+    def _drop_cancelled(self, lane: Hashable) -> None:
+        place = self._lanes.get(lane)
+        if place is None:
+            return
+        left = deque(job for job in place.waiting if not job.answer.cancelled())
+        self._waiting -= len(place.waiting) - len(left)
+        place.waiting = left
+        if not left:
+            del self._lanes[lane]
+
+    async def _work(self) -> None:
+        while True:
+            if not self._lanes:
+                if self._closed:
+                    return
+                self._arrived.clear()
+                if not self._lanes and not self._closed:
+                    await self._arrived.wait()
+                continue
+            # The lane whose first item has waited longest.
+            lane = min(self._lanes, key=lambda name: self._lanes[name].waiting[0].since)
+            compute, jobs = self._next(lane)
+            await self._compute(lane, compute, jobs)
+
+    def _next(self, lane: Hashable) -> tuple[Compute, list[_Job]]:
+        """A batch of a lane: the first item, and those nearest to its length."""
+        place = self._lanes[lane]
+        first = place.waiting[0]
+        others = sorted(list(place.waiting)[1:], key=lambda job: (abs(job.length - first.length), job.since))
+        jobs = [first, *others[: self._batch - 1]]
+        chosen = {id(job) for job in jobs}
+        place.waiting = deque(job for job in place.waiting if id(job) not in chosen)
+        self._waiting -= len(jobs)
+        if not place.waiting:
+            del self._lanes[lane]
+        return place.compute, jobs
+
+    async def _compute(self, lane: Hashable, compute: Compute, jobs: list[_Job]) -> None:
+        began = time.perf_counter()
+        items = [job.item for job in jobs]
+        results = await asyncio.get_running_loop().run_in_executor(self._threads, _safely, compute, items)
+        took = time.perf_counter() - began
+        self._pace = 0.8 * self._pace + 0.2 * took / len(jobs)
+        self._observe(lane, len(jobs), took)
+        for job, result in zip(jobs, results, strict=True):
+            if job.answer.done():  # nobody waits for it any more
+                continue
+            if isinstance(result, _Failure):
+                job.answer.set_exception(result.error)
+            else:
+                job.answer.set_result(result)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+
+
+def _safely(compute: Compute, items: list[Any]) -> list[Any]:
+    """The answers; where one item breaks the batch each is computed alone, so that others have theirs."""
+    try:
+        found = list(compute(items))
+        if len(found) != len(items):
+            raise RuntimeError(f"{len(found)} answers to {len(items)} items")
+        return found
+    except Exception as error:
+        if len(items) == 1:
+            return [_Failure(error)]
+        return [_safely(compute, [item])[0] for item in items]

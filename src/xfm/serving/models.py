@@ -1,0 +1,144 @@
+"""The models of a server: loaded once, asked by task, replaced without a gap."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xfm.config.pipelines import UrlRules
+from xfm.config.tasks import task_specs
+from xfm.errors import UserError, suggest
+from xfm.files import model_folder
+from xfm.inference.base import Pipeline
+from xfm.inference.engine import EncodedPictures
+from xfm.inference.items import Item
+from xfm.inference.picture_inputs import PictureReader
+from xfm.inference.pipeline import pipeline
+from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.hub import find_model
+
+AnyPipeline = Pipeline[Any, Any]
+
+
+@dataclass(eq=False)
+class Served:
+    """A model that is served.
+
+    Attributes:
+        name: by which requests ask for it.
+        reference: folder, run or name that it was loaded from.
+        pretrained: the model.
+        reader: of pictures; for all threads.
+        encoded: pictures of late requests, encoded. For the thread that computes alone.
+    """
+
+    name: str
+    reference: str
+    pretrained: Pretrained
+    reader: PictureReader
+    running: Mapping[str, Any]
+    encoded: EncodedPictures = field(init=False)
+    _pipelines: dict[str, AnyPipeline] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.encoded = EncodedPictures(self.pipeline("embed").engine)
+
+    def pipeline(self, task: str) -> AnyPipeline:
+        """The pipeline of a task.
+
+        Raises:
+            UserError: the model was not fine-tuned for it, or there is no such task.
+        """
+        with self._lock:
+            if task not in self._pipelines:
+                self._pipelines[task] = pipeline(task, self.pretrained, **self.running)
+            return self._pipelines[task]
+
+    def tasks(self) -> list[str]:
+        """Names of the tasks that the model answers, in the order of the documentation."""
+        found = []
+        for spec in task_specs():
+            try:
+                self.pipeline(spec.name)
+            except UserError:
+                continue
+            found.append(spec.name)
+        return found
+
+    def read(self, task: str, given: object) -> Item:
+        """An input of a task, decoded and checked; raises UserError."""
+        return self.pipeline(task).read(given, self.reader)
+
+    def compute(self, task: str, ready: Any) -> Callable[[Sequence[Item]], Sequence[Any]]:
+        """Answers of a task to items that were read.
+
+        Args:
+            task: its name.
+            ready: what `Pipeline.begin` made of the options.
+        """
+        pipe = self.pipeline(task)
+        return lambda items: pipe.answers(items, self.encoded, ready)
+
+
+class Models:
+    """The models of a server by name; the first is asked where a request names none.
+
+    Args:
+        references: folders, runs, models of the package, or names on the hub.
+        urls: from where pictures may be fetched; None fetches nothing.
+        running: how they run, see `xfm.pipeline`.
+    """
+
+    def __init__(self, references: Sequence[str], urls: UrlRules | None = None, **running: Any) -> None:
+        self._urls, self._running = urls, running
+        self._served: dict[str, Served] = {}
+        for reference in references:
+            one = self._load(reference)
+            if one.name in self._served:
+                raise UserError(f"two models are called {one.name}: rename a folder")
+            self._served[one.name] = one
+
+    def _load(self, reference: str) -> Served:
+        place = Path(reference).expanduser()
+        found = load_model(find_model(model_folder(place) if place.is_dir() else reference))
+        reader = PictureReader(found.preprocessing, self._urls)
+        return Served(_name(reference), reference, found, reader, self._running)
+
+    def reload(self) -> list[str]:
+        """Load every model again, and take the new ones when all are there; requests go on meanwhile.
+
+        Raises:
+            UserError: one cannot be loaded; then all stay as they are.
+        """
+        fresh = [self._load(one.reference) for one in self._served.values()]
+        self._served = {one.name: one for one in fresh}
+        return [*self._served]
+
+    def __iter__(self) -> Any:
+        return iter(self._served.values())
+
+    def model(self, name: str | None) -> Served:
+        """A model by name.
+
+        Raises:
+            UnknownModel: there is none of that name.
+        """
+        if name is None:
+            return next(iter(self._served.values()))
+        if name not in self._served:
+            raise UnknownModel(
+                f"there is no model {name}; {suggest(name, [*self._served], 'see /v1/models')}"
+            )
+        return self._served[name]
+
+
+class UnknownModel(UserError):
+    """A request asks for a model that is not served."""
+
+
+def _name(reference: str) -> str:
+    """How requests call a model: what its run or folder is called."""
+    path = Path(reference)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name

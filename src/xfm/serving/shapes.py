@@ -1,0 +1,126 @@
+"""Requests and answers as the field writes them: OpenAI's embeddings, Cohere's and Jina's rerank, tasks."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Given = str | dict[str, Any]
+"""A text, a data URL, or an object with `text` or `image`."""
+
+
+class ModelRequest(BaseModel):
+    """What all requests share: other fields than those below are passed over, as clients send many."""
+
+    model_config = ConfigDict(extra="ignore")
+    model: str | None = Field(None, description="name of a served model; the first one if not given")
+
+
+class EmbeddingRequest(ModelRequest):
+    """`POST /v1/embeddings`, as OpenAI's clients send it; pictures as data URLs."""
+
+    input: Given | list[Given] = Field(description='texts, data URLs, {"text": ...} or {"image": data URL}')
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, description="refused unless it is the model's own")
+
+
+class Embedding(BaseModel):
+    """One vector: numbers, or little-endian float32 in base64."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Tokens that were read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingAnswer(BaseModel):
+    """Vectors in the order of the inputs."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class RerankRequest(ModelRequest):
+    """`POST /v1/rerank` and `/v2/rerank`: a text against pictures, a picture against texts, or like kinds."""
+
+    query: Given
+    documents: list[Given] = Field(min_length=1)
+    top_n: int | None = Field(None, ge=1)
+    return_documents: bool = False
+
+
+class Reranked(BaseModel):
+    """A document: where it stood, and how well it fits, from 0 to 1."""
+
+    index: int
+    relevance_score: float
+    document: Any = None
+
+
+class RerankAnswer(BaseModel):
+    """Documents, the best first."""
+
+    id: str
+    model: str
+    results: list[Reranked]
+    usage: Usage
+    meta: dict[str, Any]
+
+
+class ScoreRequest(ModelRequest):
+    """`POST /score`: pairs, or one against many."""
+
+    text_1: Given | list[Given]
+    text_2: Given | list[Given]
+
+
+class PairScore(BaseModel):
+    """A pair."""
+
+    index: int
+    object: Literal["score"] = "score"
+    score: float
+
+
+class ScoreAnswer(BaseModel):
+    """Scores in the order of the pairs."""
+
+    object: Literal["list"] = "list"
+    data: list[PairScore]
+    model: str
+    usage: Usage
+
+
+class TaskRequest(ModelRequest):
+    """`POST /v1/tasks/NAME`: one input or several, with the options of the task."""
+
+    input: dict[str, Any] | list[dict[str, Any]]
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TaskAnswer(BaseModel):
+    """Answers in the order of the inputs; an input that cannot be used has its error in its place."""
+
+    model: str
+    task: str
+    answers: list[Any]
+
+
+class SearchRequest(BaseModel):
+    """`POST /search`."""
+
+    model_config = ConfigDict(extra="ignore")
+    text: str | None = None
+    image: Given | None = None
+    index: str | None = Field(None, description="name of a collection; the first one if not given")
+    top_k: int = Field(10, ge=1, le=1000)
+    rerank: int = Field(32, ge=0, le=1000)
+    least: float = Field(0.5, ge=0, le=1)
+    where: list[str] = Field(default_factory=list)

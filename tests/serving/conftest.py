@@ -1,0 +1,88 @@
+"""A server with a tiny model, in a thread of the test's own process."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
+
+import uvicorn
+
+from tests.evaluation.tiny import draw
+from xfm.config.serving import ServeConfig
+from xfm.index.opening import open_index
+from xfm.index.sources import FolderSupply
+from xfm.serving.app import Server
+from xfm.serving.client import Client
+from xfm.serving.models import Models
+from xfm.serving.searches import Searches
+
+
+class Running:
+    """A server that listens.
+
+    Attributes:
+        server: its state.
+        address: where.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        config = uvicorn.Config(server.guarded, host="127.0.0.1", port=0, log_level="warning", lifespan="on")
+        self._running = uvicorn.Server(config)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._running.serve()), daemon=True)
+        self._thread.start()
+        while not self._running.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the server did not start")
+            self._thread.join(0.01)
+        (socket,) = [one for part in self._running.servers for one in part.sockets]
+        self.address = f"http://127.0.0.1:{socket.getsockname()[1]}"
+
+    def client(self, **told: Any) -> Client:
+        return Client(self.address, **told)
+
+    def stop(self) -> None:
+        self._running.should_exit = True
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def serving(model: Path) -> Iterator[Callable[..., Running]]:
+    """Starts servers that end with the test."""
+    running: list[Running] = []
+
+    def start(*, index: Path | None = None, keys: tuple[str, ...] = (), **config: Any) -> Running:
+        searches = Searches([] if index is None else [index])
+        server = Server(Models([str(model)]), searches, ServeConfig(port=0, **config), keys)
+        running.append(Running(server))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
+
+
+def png(left: str = "red", right: str = "blue", jitter: int = 0) -> bytes:
+    out = io.BytesIO()
+    draw(left, right, jitter).save(out, "png")
+    return out.getvalue()
+
+
+@pytest.fixture
+def collection(model: Path, tmp_path: Path) -> Path:
+    """A collection of three pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, (left, right) in enumerate((("red", "blue"), ("green", "red"), ("blue", "yellow"))):
+        (folder / f"{number}.png").write_bytes(png(left, right))
+    with open_index(tmp_path / "shop", model, make=True) as index:
+        index.add(FolderSupply(folder).candidates())
+    return tmp_path / "shop"

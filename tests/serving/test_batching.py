@@ -1,0 +1,154 @@
+"""Batches of many clients' items: shared, bounded, and nobody's fault is another one's."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from xfm.serving.batching import Batcher, Closed, Full
+
+
+class Computer:
+    """Doubles numbers, and keeps what was computed together."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.batches: list[list[Any]] = []
+        self.seconds = seconds
+
+    def __call__(self, items: Sequence[Any]) -> list[Any]:
+        self.batches.append(list(items))
+        time.sleep(self.seconds)
+        if "bad" in items:
+            raise ValueError("bad")
+        return [2 * item for item in items]
+
+
+async def started(batch: int = 4, room: int = 100) -> Batcher:
+    batcher = Batcher(batch, room)
+    batcher.start()
+    return batcher
+
+
+async def ask(batcher: Batcher, computer: Computer, *items: Any, lane: str = "a") -> list[Any]:
+    return await batcher.answers(lane, computer, items, [len(str(item)) for item in items])
+
+
+def test_answers_come_to_whom_they_belong() -> None:
+    async def run() -> None:
+        batcher, computer = await started(), Computer(0.01)
+        found = await asyncio.gather(*(ask(batcher, computer, n, n + 100) for n in range(20)))
+        assert found == [[2 * n, 2 * n + 200] for n in range(20)]
+        assert max(map(len, computer.batches)) == 4
+        assert len(computer.batches) < 15
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_lanes_are_not_mixed_and_the_oldest_comes_first() -> None:
+    async def run() -> None:
+        batcher, computer = await started(), Computer(0.02)
+        first = asyncio.create_task(ask(batcher, computer, 1))
+        await asyncio.sleep(0.005)
+        others = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n % 2])) for n in range(2, 8)]
+        await asyncio.gather(first, *others)
+        assert computer.batches == [[1], [2, 4, 6], [3, 5, 7]]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_items_of_like_length_are_computed_together() -> None:
+    async def run() -> None:
+        batcher, computer = await started(batch=3), Computer(0.02)
+        first = asyncio.create_task(ask(batcher, computer, "x"))
+        await asyncio.sleep(0.005)
+        await asyncio.gather(first, ask(batcher, computer, "aaaa", "b", "cccc", "d", "eeee", "f"))
+        assert computer.batches == [["x"], ["aaaa", "cccc", "eeee"], ["b", "d", "f"]]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_one_bad_item_breaks_no_other() -> None:
+    async def run() -> None:
+        batcher, computer = await started(), Computer(0.01)
+        found = await asyncio.gather(
+            ask(batcher, computer, 1), ask(batcher, computer, "bad"), ask(batcher, computer, 3),
+            return_exceptions=True,
+        )  # fmt: skip
+        assert found[0] == [2]
+        assert isinstance(found[1], ValueError)
+        assert found[2] == [6]
+        assert await ask(batcher, computer, 5) == [10]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_what_has_no_room_is_refused_at_once() -> None:
+    async def run() -> None:
+        batcher, computer = await started(batch=1, room=3), Computer(0.05)
+        running = [asyncio.create_task(ask(batcher, computer, 0))]
+        await asyncio.sleep(0.01)  # it is computed, and waits no more
+        running += [asyncio.create_task(ask(batcher, computer, n)) for n in range(1, 4)]
+        await asyncio.sleep(0.01)
+        assert batcher.waiting == 3
+        with pytest.raises(Full) as refused:
+            await ask(batcher, computer, 9)
+        assert refused.value.seconds >= 1
+        assert await asyncio.gather(*running) == [[0], [2], [4], [6]]
+        assert await ask(batcher, computer, *range(5)) == [0, 2, 4, 6, 8]  # an empty queue takes any request
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_who_leaves_frees_the_place() -> None:
+    async def run() -> None:
+        batcher, computer = await started(batch=1, room=3), Computer(0.05)
+        running = asyncio.create_task(ask(batcher, computer, 1))
+        await asyncio.sleep(0.01)
+        leaving = [asyncio.create_task(ask(batcher, computer, n)) for n in (7, 8, 9)]
+        await asyncio.sleep(0.01)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        assert batcher.waiting == 0
+        assert await ask(batcher, computer, 3) == [6]
+        assert await running == [2]
+        assert [item for batch in computer.batches for item in batch] == [1, 3]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_cancelling_everything_hangs_nothing() -> None:
+    async def run() -> None:
+        batcher, computer = await started(), Computer(0.02)
+        tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(50)]
+        await asyncio.sleep(0.03)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert await asyncio.wait_for(ask(batcher, computer, 1), 5) == [2]
+        await asyncio.wait_for(batcher.close(), 5)
+
+    asyncio.run(run())
+
+
+def test_what_was_taken_is_answered_at_the_end() -> None:
+    async def run() -> None:
+        batcher, computer = await started(batch=1), Computer(0.02)
+        tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(5)]
+        await asyncio.sleep(0.01)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        with pytest.raises(Closed):
+            await ask(batcher, computer, 9)
+        assert await asyncio.gather(*tasks) == [[0], [2], [4], [6], [8]]
+        await closing
+
+    asyncio.run(run())

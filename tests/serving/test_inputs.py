@@ -1,0 +1,74 @@
+"""What a request may hold: pictures as data, and never a path of the server."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from tests.refusals import expect_refusal
+from xfm.config.tasks import task_spec
+from xfm.serving.inputs import Inputs
+
+DATA = "data:image/png;base64," + base64.b64encode(b"bytes").decode()
+
+
+def test_texts_and_pictures_in_every_shape() -> None:
+    inputs = Inputs(frozenset())
+    for given in (
+        DATA,
+        {"image": DATA},
+        {"image": {"url": DATA}},
+        {"type": "image_url", "image_url": {"url": DATA}},
+    ):
+        assert inputs.text_or_picture(given) == {"image": b"bytes"}
+    for given in ("a dog", {"text": "a dog"}, {"type": "text", "text": "a dog"}):
+        assert inputs.text_or_picture(given) == {"text": "a dog"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (3, "an input is"),
+        ({}, "an input is"),
+        ({"text": "a", "image": DATA}, "an input is"),
+        ({"image": "photo.jpg"}, "cannot be asked for"),
+        ({"image": "/etc/passwd"}, "cannot be asked for"),
+        ({"image": "../x.png"}, "cannot be asked for"),
+        ({"image": "file:///etc/passwd"}, "from nowhere"),
+        ({"image": "http://127.0.0.1/a.png"}, "from nowhere"),
+        ({"image": "data:image/png,x"}, "base64"),
+        ({"image": "data:image/png;base64,@@"}, "damaged"),
+        ({"image": ["x"]}, "a list"),
+        ({"image": None}, "null"),
+    ],
+)
+def test_what_is_neither_is_refused(given: object, words: str) -> None:
+    with expect_refusal(words):
+        Inputs(frozenset()).text_or_picture(given)
+
+
+def test_addresses_of_allowed_hosts_alone() -> None:
+    inputs = Inputs(frozenset({"images.example.org"}))
+    assert inputs.picture("https://images.example.org/a.png") == "https://images.example.org/a.png"
+    for url in (
+        "https://example.org/a.png",
+        "https://images.example.org.evil.net/a",
+        "https://images.example.org@x/",
+    ):
+        with expect_refusal("only from images.example.org"):
+            inputs.picture(url)
+
+
+def test_fields_of_a_task() -> None:
+    inputs = Inputs(frozenset())
+    reasoning, vqa = task_spec("reasoning").inputs, task_spec("vqa").inputs
+    assert inputs.of_task({"images": [DATA, DATA], "text": "x"}, reasoning)["images"] == [b"bytes", b"bytes"]
+    assert inputs.of_task({"left": DATA, "right": DATA, "text": "x"}, reasoning)["left"] == b"bytes"
+    assert inputs.of_task({"image": DATA, "question": "/etc/passwd"}, vqa) == {
+        "image": b"bytes", "question": "/etc/passwd",
+    }  # fmt: skip
+    for given in ({"images": [str(Path(__file__)), DATA], "text": "x"}, {"left": "a.png", "right": DATA}):
+        with expect_refusal("cannot be asked for"):
+            inputs.of_task(given, reasoning)
+    with expect_refusal("an input is an object with image"):
+        inputs.of_task("x", vqa)

@@ -1,0 +1,313 @@
+"""The API over HTTP: answers are the pipelines', bounds hold, and errors tell nothing of the inside."""
+
+import base64
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from tests.refusals import expect_refusal
+from tests.serving.conftest import Running, png
+from xfm.inference.pipeline import pipeline
+from xfm.serving.client import shown
+
+Start = Callable[..., Running]
+
+
+def ask(address: str, route: str, told: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+    """Status, body and headers of an answer."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+    body = told if isinstance(told, bytes) else None if told is None else json.dumps(told).encode()
+    method = "GET" if body is None else "POST"
+    connection.request(method, route, body, {"content-type": "application/json", **headers})
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    plain = answer.headers.get("content-type", "").startswith("application/json")
+    named = {name.lower(): value for name, value in answer.getheaders()}
+    return answer.status, json.loads(data) if plain else data.decode(), named
+
+
+def test_vectors_are_those_of_the_pipeline(serving: Start, model: Path) -> None:
+    running, embed = serving(), pipeline("embed", model)
+    picture = png()
+    expected = np.stack([embed(text="a red square"), embed(image=picture)])
+    np.testing.assert_allclose(running.client().embed(["a red square", picture]), expected, atol=1e-5)
+    for given in ("a red square", ["a red square"], {"text": "a red square"}):
+        status, told, _ = ask(running.address, "/v1/embeddings", {"input": given, "model": None})
+        assert status == 200
+        np.testing.assert_allclose(told["data"][0]["embedding"], expected[0], atol=1e-5)
+    assert told["usage"]["total_tokens"] > 2
+    status, told, _ = ask(running.address, "/v1/embeddings", {"input": "a", "dimensions": 7})
+    assert status == 422
+    assert "dimensions is 7" in told["error"]["message"]
+
+
+def test_the_openai_client_understands_it(serving: Start, model: Path) -> None:
+    openai = pytest.importorskip("openai")
+    running = serving()
+    client = openai.OpenAI(base_url=f"{running.address}/v1", api_key="none")
+    found = client.embeddings.create(model=model.parent.name, input=["a red square", shown(png())])
+    expected = pipeline("embed", model)([{"text": "a red square"}, {"image": png()}])
+    np.testing.assert_allclose([one.embedding for one in found.data], expected, atol=1e-5)
+    assert client.models.list().data[0].id == model.parent.name
+    with pytest.raises(openai.NotFoundError, match="no model"):
+        client.embeddings.create(model="gpt", input="x")
+
+
+def test_ranking_is_by_match(serving: Start, model: Path) -> None:
+    running = serving()
+    pictures = [png("red", "blue"), png("green", "red"), png("blue", "yellow")]
+    matched = pipeline("image-text-matching", model)(
+        [{"image": one, "text": "a red square"} for one in pictures]
+    )
+    scores = [one["score"] for one in matched]
+    ranked = running.client().rerank("a red square", pictures)
+    assert [place for place, _ in ranked] == np.argsort([-score for score in scores]).tolist()
+    assert [score for _, score in ranked] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
+    told = {"query": "a red square", "documents": [shown(one) for one in pictures], "top_n": 1}
+    for version in (1, 2):
+        status, found, _ = ask(running.address, f"/v{version}/rerank", {**told, "return_documents": True})
+        assert status == 200
+        assert [one["index"] for one in found["results"]] == [ranked[0][0]]
+    status, found, _ = ask(running.address, "/score", {"text_1": "a red square", "text_2": told["documents"]})
+    assert [one["score"] for one in found["data"]] == pytest.approx(scores, abs=1e-5)
+    same = running.client().rerank("a red square", ["a red square", "a blue square"])
+    assert same[0][0] == 0
+    assert same[0][1] == pytest.approx(1, abs=1e-4)
+
+
+def test_tasks_answer_as_pipelines_do(serving: Start, model: Path) -> None:
+    running = serving()
+    inputs = [{"image": png(jitter=number), "text": "the left square"} for number in range(3)]
+    assert running.client().ask("grounding", inputs) == [
+        {"label": one["label"], "box": pytest.approx(one["box"], abs=1e-3)}
+        for one in pipeline("grounding", model)(inputs)
+    ]
+    labels = {"candidate_labels": ["a red square", "a dog"], "top_k": 1}
+    found = running.client().ask("zero-shot-image-classification", [{"image": png()}], **labels)
+    assert len(found[0]) == 1
+    mixed = running.client().ask("grounding", [inputs[0], {"image": b"no picture", "text": "x"}])
+    assert "box" in mixed[0]
+    assert "looks like a text" in mixed[1]["error"]
+    for task, told, words in (
+        ("grounding", {"input": {"image": shown(png())}}, "text"),
+        ("grounding", {"input": {"image": "photo.jpg", "text": "x"}}, "cannot be asked for"),
+        ("vqa", {"input": {"image": shown(png()), "question": "x"}}, "fine-tuned"),
+        ("nothing", {"input": {}}, "nothing"),
+        ("retrieval", {"input": {"text": "x"}}, "/search"),
+        ("grounding", {"input": inputs[0]["text"]}, "input"),
+        ("embed", {"input": {"text": "x"}, "options": {"x": 1}}, "unknown option x"),
+    ):
+        status, found, _ = ask(running.address, f"/v1/tasks/{task}", told)
+        assert status == 422, found
+        assert words in found["error"]["message"]
+
+
+def test_a_collection_is_searched(serving: Start, collection: Path) -> None:
+    running = serving(index=collection)
+    found = running.client().search("a red square", top_k=2, where=["name=0.png,1.png"])
+    assert found["searched"] == 2
+    assert {Path(hit["key"]).name for hit in found["hits"]} == {"0.png", "1.png"}
+    assert found["fits"] in (True, False)
+    assert running.client().search(image=png("green", "red"))["hits"][0]["source"].endswith("1.png")
+    for told, words in (
+        ({}, "a text, a picture"),
+        ({"text": "a", "where": ["x"]}, "condition"),
+        ({"text": "a", "index": "b"}, "no collection b"),
+    ):
+        status, found, _ = ask(running.address, "/search", told)
+        assert status == 422
+        assert words in found["error"]["message"]
+    with expect_refusal("--index"):
+        serving().client().search("a")
+
+
+def test_requests_of_many_clients_are_computed_together(serving: Start, model: Path) -> None:
+    running = serving()
+    texts = [
+        f"a {colour} square {'left ' * (number % 5)}" for number in range(40) for colour in ("red", "blue")
+    ]
+    expected = pipeline("embed", model)(texts)
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda text: running.client().embed([text])[0], texts))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    told = ask(running.address, "/metrics")[1]
+    counts = {
+        line.split(" ")[0]: float(line.split(" ")[1])
+        for line in told.splitlines()
+        if not line.startswith("#")
+    }
+    assert counts['xfm_batch_items_sum{task="embed"}'] == 80
+    assert counts['xfm_batch_items_count{task="embed"}'] < 80
+    assert counts['xfm_requests_total{route="/v1/embeddings",status="200"}'] == 80
+    assert counts["xfm_waiting_items"] == 0
+
+
+def test_keys_are_asked_for(serving: Start) -> None:
+    running = serving(keys=("k" * 20, "l" * 20))
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"x-api-key": "k"}, {"authorization": "k" * 20}):
+        status, told, sent = ask(running.address, "/v1/models", **headers)
+        assert status == 401
+        assert told["error"]["code"] == "invalid_api_key"
+        assert sent["www-authenticate"] == "Bearer"
+    for headers in ({"authorization": "Bearer " + "k" * 20}, {"x-api-key": "l" * 20}):
+        assert ask(running.address, "/v1/models", **headers)[0] == 200
+    assert ask(running.address, "/health")[0] == 200
+    assert ask(running.address, "/ready")[0] == 200
+    assert ask(running.address, "/metrics")[0] == 401
+    assert running.client(key="k" * 20).embed(["a"]).shape[0] == 1
+
+
+def test_bounds(serving: Start) -> None:
+    running = serving(body_bytes=2048, items=3, body_seconds=0.5)
+    assert ask(running.address, "/v1/embeddings", {"input": "x" * 3000})[0] == 413
+    status, told, _ = ask(running.address, "/v1/embeddings", {"input": ["a"] * 4})
+    assert status == 422
+    assert "3 inputs" in told["error"]["message"]
+    host, port = urlsplit(running.address).netloc.split(":")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+    with socket.create_connection((host, int(port))) as chunked:
+        chunked.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(5):
+            chunked.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
+        assert chunked.recv(100).startswith(b"HTTP/1.1 413")
+    for body in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"input": 3}',
+        b'{"input": []}',
+        b"\xff\xfe",
+        b'{"input": "\\ud800"}',
+    ):
+        status, told, _ = ask(running.address, "/v1/embeddings", body)
+        assert status in (200, 422), (body, told)
+    assert ask(running.address, "/nothing")[0] == 404
+    assert ask(running.address, "/v1/embeddings")[0] == 405
+    assert ask(running.address, "/health")[0] == 200
+
+
+def test_a_busy_server_says_when_to_come_again(serving: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = serving(room=1, batch=1, seconds=20)
+    served = next(iter(running.server.models))
+    pipe, release = served.pipeline("embed"), threading.Event()
+    plain = pipe.answers
+    monkeypatch.setattr(pipe, "answers", lambda *given: release.wait(20) and plain(*given))
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, running.address, "/v1/embeddings", {"input": "a"})
+        time.sleep(0.5)
+        second = pool.submit(ask, running.address, "/v1/embeddings", {"input": "b"})
+        time.sleep(0.5)
+        status, told, headers = ask(running.address, "/v1/embeddings", {"input": "c"})
+        assert status == 429
+        assert told["error"]["code"] == "busy"
+        assert int(headers["retry-after"]) >= 1
+        release.set()
+        assert [one.result()[0] for one in (first, second)] == [200, 200]
+
+
+def test_what_takes_too_long_and_who_leaves_free_their_places(serving: Start, monkeypatch) -> None:
+    running = serving(batch=1, seconds=0.5)
+    served = next(iter(running.server.models))
+    pipe, release, computed = served.pipeline("embed"), threading.Event(), []
+    plain = pipe.answers
+
+    def slow(items, *others):
+        computed.extend(item.shown for item in items)
+        release.wait(20)
+        return plain(items, *others)
+
+    monkeypatch.setattr(pipe, "answers", slow)
+    with ThreadPoolExecutor(4) as pool:
+        late = [
+            pool.submit(ask, running.address, "/v1/embeddings", {"input": word})
+            for word in ("first", "second")
+        ]
+        assert [one.result()[0] for one in late] == [504, 504]
+    host, port = urlsplit(running.address).netloc.split(":")
+    body = b'{"input": "left"}'
+    with socket.create_connection((host, int(port))) as leaving:
+        leaving.sendall(
+            b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        time.sleep(0.2)
+    time.sleep(0.2)
+    assert running.server.desk.batcher.waiting == 0
+    release.set()
+    assert ask(running.address, "/v1/embeddings", {"input": "last"})[0] == 200
+    assert computed == ["first", "last"]
+
+
+def test_an_error_of_ours_tells_nothing(serving: Start, monkeypatch) -> None:
+    running = serving()
+    served = next(iter(running.server.models))
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("secret /path/of/ours")
+
+    monkeypatch.setattr(served.pipeline("embed"), "answers", broken)
+    status, told, _ = ask(running.address, "/v1/embeddings", {"input": "a"})
+    assert status == 500
+    assert "secret" not in json.dumps(told)
+
+
+def test_models_are_loaded_again_without_a_gap(serving: Start) -> None:
+    running = serving()
+    before = running.client().embed(["a red square"])
+    stop, statuses = threading.Event(), []
+
+    def asking() -> None:
+        while not stop.is_set():
+            statuses.append(ask(running.address, "/v1/embeddings", {"input": "a red square"})[0])
+
+    threads = [threading.Thread(target=asking) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    old = next(iter(running.server.models))
+    for _ in range(3):
+        running.server.models.reload()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200}
+    assert next(iter(running.server.models)) is not old
+    np.testing.assert_allclose(running.client().embed(["a red square"]), before, atol=1e-6)
+
+
+def test_what_was_taken_is_answered_when_it_stops(serving: Start, monkeypatch) -> None:
+    running = serving(batch=1)
+    pipe = next(iter(running.server.models)).pipeline("embed")
+    plain = pipe.answers
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.2)
+        return plain(*given)
+
+    monkeypatch.setattr(pipe, "answers", slow)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, running.address, "/v1/embeddings", {"input": str(n)}) for n in range(4)]
+        time.sleep(0.3)
+        running.stop()
+        assert [one.result()[0] for one in asked] == [200] * 4
+
+
+def test_the_description_names_every_route(serving: Start) -> None:
+    told = ask(serving().address, "/openapi.json")[1]
+    assert {"/v1/embeddings", "/v2/rerank", "/score", "/search", "/v1/tasks/{task}", "/health"} <= told[
+        "paths"
+    ].keys()
+    vector = base64.b64encode(np.zeros(2, "<f4").tobytes())
+    assert len(vector) == 12
