@@ -60,7 +60,7 @@ map: $(DEV) ## draw the rooms of docs/architecture.md anew, from the imports
 	$(BIN)/python -m tests.rooms
 
 tables: $(DEV) ## write the tables of results in README.md and docs anew, from results/*.csv
-	$(BIN)/python benchmarks/results.py tables
+	$(BIN)/python -m benchmarks.results tables
 
 wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 	rm -rf build dist

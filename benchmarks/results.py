@@ -1,8 +1,8 @@
 """Results as files, and the tables of the documentation made from them.
 
-    python benchmarks/results.py record runs/quickstart results/nano.csv
-    python benchmarks/results.py curve runs/quickstart results/curves/nano.csv
-    python benchmarks/results.py tables
+    python -m benchmarks.results record runs/quickstart results/nano.csv
+    python -m benchmarks.results curve runs/quickstart results/curves/nano.csv
+    python -m benchmarks.results tables
 
 `record` keeps the scores of an evaluated run as a row of a CSV file; run it on the machine and with the
 checkout that made the run. A run that is there already is not written twice. `curve` keeps the losses of a
