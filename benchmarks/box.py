@@ -70,7 +70,7 @@ def install(run: Path, name: str, commands: Path) -> Path:
     found = load_model(run / MODEL_FOLDER)
     folder = ROOT / "src" / "xfm" / "boxed" / name
     with drafting(folder) as draft:
-        _save(draft / name, found, described(found, details, scores, told))
+        _save(draft / name, found, described(found, name, details, scores, told))
         if weights_digest(draft / name) != details["weights_sha256"]:
             raise UserError(
                 f"{run}: its scores are of other weights than those of its model in half precision"
@@ -86,11 +86,16 @@ def install(run: Path, name: str, commands: Path) -> Path:
 
 
 def described(
-    found: Pretrained, details: dict[str, Any], scores: dict[str, Any], commands: str
+    found: Pretrained, name: str, details: dict[str, Any], scores: dict[str, Any], commands: str
 ) -> dict[str, Any]:
-    """The provenance of the model in the package: that of its training, with scores, limits and commands."""
+    """The provenance of the model in the package: that of its training, with scores, limits and commands.
+
+    Of its training's settings, which name paths of the machine that it was made on, the commands say enough.
+    """
     shown = {label: sentence(scores[key]) for label, key in EVERYTHING.items() if key in scores}
-    return found.provenance | {
+    kept = {key: value for key, value in found.provenance.items() if key != "settings"}
+    return kept | {
+        "name": name,
         "commands": commands,
         "limits": LIMITS,
         "scores": shown,

@@ -18,8 +18,8 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
 
     Args:
         config: of the model.
-        belongings: the provenance among them may have `licences` (of `code`, `weights`, `data`), `data`,
-            `world`, `scores` (names to numbers, or to what is said of them), `commands` that made the model
+        belongings: the provenance among them may have a `name`, `licences` (of `code`, `weights`, `data`),
+            `data`, `world`, `scores` (names to numbers, or to what is said of them), `commands` that made the model
             and `limits`; what is missing is left out or `not stated`.
     """
     provenance, preprocessing = belongings.provenance, belongings.preprocessing
@@ -31,7 +31,7 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
     task = f"\n- {_task(belongings.task.task)}" if belongings.task else ""
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
-        f"# X-FM model: {provenance.get('recipe', 'custom')}",
+        f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
         "One model for language, vision and vision-language ([arXiv 2301.05065]"
         "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`.",
         "```python\nimport xfm\n\nmodel = xfm.XFM.from_pretrained(NAME)\n```",
