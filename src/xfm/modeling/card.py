@@ -19,8 +19,8 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
     Args:
         config: of the model.
         belongings: the provenance among them may have a `name`, `licences` (of `code`, `weights`, `data`),
-            `data`, `world`, `scores` (names to numbers, or to what is said of them), `commands` that made the model
-            and `limits`; what is missing is left out or `not stated`.
+            `data`, `world`, `scores` (names to numbers, or to what is said of them), `commands` that made the
+            model and `limits`; what is missing is left out or `not stated`.
     """
     provenance, preprocessing = belongings.provenance, belongings.preprocessing
     licences = _mapping(provenance.get("licences"))
