@@ -94,7 +94,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
                 by_field(fields, self.spec.inputs, known)  # says which one is not known
             inputs = fields
         elif fields:
-            raise UserError(f"unknown option {next(iter(fields))}; {self._known(next(iter(fields)))}")
+            raise self._unknown(next(iter(fields)))
         match sort_out(inputs, self.spec.inputs):
             case One(value):
                 return self._one(value, options)
@@ -127,9 +127,17 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             raise UserError(f"{self.spec.name}: {error}") from error
         return options, {name: value for name, value in given.items() if name not in known}
 
-    def _known(self, word: str) -> str:
+    def options(self, given: Mapping[str, Any]) -> Any:
+        """The options of the task by name; raises UserError where one is unknown or wrong."""
+        options, others = self._options(given)
+        if others:
+            raise self._unknown(next(iter(others)))
+        return options
+
+    def _unknown(self, word: str) -> UserError:
         names = [field.name for field in dataclasses.fields(self.spec.options)]
-        return suggest(word, names) if names else f"{self.spec.name} has none"
+        known = suggest(word, names) if names else f"{self.spec.name} has none"
+        return UserError(f"unknown option {word}; {known}")
 
     # ------------------------------------------------------------ rows
     def numbered(
@@ -166,7 +174,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
                     if bad is None or not bad(number, str(error)):
                         failure = InputError(number, str(error))
                         break
-            yield from zip(items, self._answers(list(items.values()), encoded, ready), strict=True)
+            yield from zip(items, self.answers(list(items.values()), encoded, ready), strict=True)
             if failure is not None:
                 raise failure
 
@@ -183,16 +191,6 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         item = self._read(given, reader)
         self.check(item)
         return item
-
-    def answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Ready) -> list[Answer]:
-        """Answers of inputs that were read, in their order.
-
-        Args:
-            items: from `read`.
-            encoded: pictures of earlier calls, which are not encoded again.
-            ready: from `begin`.
-        """
-        return self._answers(items, encoded, ready)
 
     def _windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
         """Inputs that have been read, or why they cannot be, some batches at a time and in order.
@@ -236,8 +234,14 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
         return Item(read, tuple(pictures), texts[0] if texts else "")
 
-    def _answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Ready) -> list[Answer]:
-        """Answers of a window, in its order."""
+    def answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Ready) -> list[Answer]:
+        """Answers of inputs that were read, in their order.
+
+        Args:
+            items: from `read`.
+            encoded: pictures of earlier calls, which are not encoded again.
+            ready: from `begin`.
+        """
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for place, item in enumerate(items):
             groups[len(item.texts), len(item.pictures)].append(place)

@@ -69,7 +69,7 @@ class Desk:
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
         if good:
             lane = (id(served), task, key)
-            compute = _begun(served, task, chosen)
+            compute = served.compute(task, chosen)
             lengths = [_length(item) for item in good.values()]
             answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
             for place, answer in zip(good, answers, strict=True):
@@ -89,11 +89,7 @@ class Desk:
 
     def _options(self, served: Served, task: str, given: Mapping[str, Any]) -> tuple[Any, str]:
         """The options of a task, and a text that is the same for the same ones."""
-        pipe = served.pipeline(task)
-        chosen, others = pipe._options(given)
-        if others:
-            name = next(iter(others))
-            raise UserError(f"unknown option {name}; {pipe._known(name)}")
+        chosen = served.pipeline(task).options(given)
         return chosen, json.dumps(asdict(chosen), sort_keys=True, default=str)
 
 
@@ -102,15 +98,6 @@ def _attempt(served: Served, task: str, given: Mapping[str, Any]) -> Item | User
         return served.read(task, given)
     except UserError as error:
         return error
-
-
-def _begun(served: Served, task: str, options: Any) -> Callable[[Sequence[Item]], Sequence[Any]]:
-    """How a batch is computed: what all rows need is made once a batch."""
-
-    def compute(items: Sequence[Item]) -> Sequence[Any]:
-        return served.compute(task, served.pipeline(task).begin(options))(items)
-
-    return compute
 
 
 def _length(item: Item) -> int:

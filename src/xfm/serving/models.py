@@ -71,15 +71,10 @@ class Served:
         """An input of a task, decoded and checked; raises UserError."""
         return self.pipeline(task).read(given, self.reader)
 
-    def compute(self, task: str, ready: Any) -> Callable[[Sequence[Item]], Sequence[Any]]:
-        """Answers of a task to items that were read.
-
-        Args:
-            task: its name.
-            ready: what `Pipeline.begin` made of the options.
-        """
+    def compute(self, task: str, options: Any) -> Callable[[Sequence[Item]], Sequence[Any]]:
+        """Answers of a task to items that were read; what all of them need is made once a batch."""
         pipe = self.pipeline(task)
-        return lambda items: pipe.answers(items, self.encoded, ready)
+        return lambda items: pipe.answers(items, self.encoded, pipe.begin(options))
 
 
 class Models:
