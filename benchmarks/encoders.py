@@ -157,7 +157,7 @@ def layouts(model: XFM, rounds: int) -> Line:
     def with_layout(layout: Callable[[Memory, int], Memories]) -> Callable[[], None]:
         def forward() -> Tensor:
             fusion.remember, packs = layout, fusion.leaves_padding_out
-            fusion.leaves_padding_out = lambda mask, training: False
+            fusion.leaves_padding_out = lambda mask, needed: False
             try:
                 return model.fuse(text, mask, image, index)
             finally:

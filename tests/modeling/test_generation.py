@@ -70,7 +70,7 @@ def likelihoods(decoder: Decoder, rows: list[list[int]], memory: Tensor, mask: T
 def test_the_cache_changes_nothing(seed: int, count: int, each: int) -> None:
     """Texts grow, change places and grow on: the logits are those of reading everything again."""
     decoder, memory, mask = started(seed, count)
-    cached = CachedDecoder(decoder, memory, mask, each, 6)
+    cached = CachedDecoder(decoder, memory, mask, each)
     ids = torch.zeros(count * each, 1, dtype=torch.int64)
     owner = torch.arange(count).repeat_interleave(each)
     for _ in range(6):

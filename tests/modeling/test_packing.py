@@ -92,8 +92,8 @@ def test_a_whole_step_agrees(policy: GradientPolicy, depth: int, monkeypatch: py
     asked: list[bool] = []
 
     def losses(packs: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        def choose(mask: Tensor, training: bool) -> bool:
-            asked.append(leaves_padding_out(mask, training))
+        def choose(mask: Tensor, needed: bool) -> bool:
+            asked.append(leaves_padding_out(mask, needed))
             return packs
 
         for module in ("language", "fusion"):
@@ -111,5 +111,26 @@ def test_a_whole_step_agrees(policy: GradientPolicy, depth: int, monkeypatch: py
 
 def test_when_texts_are_packed() -> None:
     mask = mask_of([2, 4, 1])
-    assert leaves_padding_out(mask, training=True)
-    assert not leaves_padding_out(mask, training=False)
+    assert leaves_padding_out(mask, needed=False)
+    assert not leaves_padding_out(mask, needed=True)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+def test_token_0_alone_is_that_of_all_tokens(training: bool) -> None:
+    """Of texts, and of texts on pictures: what the last layer computes of nothing else."""
+    torch.manual_seed(0)
+    model = tiny_model().double().train(training)
+    mask = mask_of([2, 7, 1, 4])
+    ids = torch.randint(4, model.config.language.vocab_size, mask.shape).masked_fill(~mask, 1)
+    image = torch.randn(3, 5, model.config.vision.width, dtype=torch.float64)
+    said, shown = torch.tensor([0, 1, 1, 3, 2, 0]), torch.tensor([2, 0, 1, 1, 1, 1])
+    with torch.set_grad_enabled(training):
+        states = model.encode_text(ids, mask)
+        (packed,) = model.encode_texts([Tokens(ids, mask)])
+        torch.testing.assert_close(packed[mask], states[mask], rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(model.encode_first(ids, mask), states[:, 0], rtol=1e-9, atol=1e-11)
+        fused = model.fuse(states[said], mask[said], image, shown)
+        alone = model.fuse_first(states, mask, image, shown, said)
+        torch.testing.assert_close(alone, fused[:, :1], rtol=1e-9, atol=1e-11)
+        own = model.fuse_first(states[:3], mask[:3], image)
+        torch.testing.assert_close(own, model.fuse(states[:3], mask[:3], image)[:, :1], rtol=1e-9, atol=1e-11)

@@ -65,19 +65,26 @@ def test_the_likeliest_answers_are_exact(
 
 
 def test_an_undecided_decoder_is_cut_off(pretrained: Pretrained, decoder: Decoder) -> None:
+    """It would have every prefix of every answer read; no prefix is read twice."""
     answers = AnswerList(ANSWERS, pretrained.tokenizer)
     memory, mask = torch.randn(3, 4, 32), torch.ones(3, 4, dtype=torch.bool)
-    rows = 0
-
-    def count(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
-        nonlocal rows
-        rows += len(inputs[0])
-
-    decoder.register_forward_pre_hook(count)
+    read: list[int] = []
+    decoder.head.register_forward_pre_hook(lambda _, inputs: read.append(len(inputs[0])))
+    prefixes = {
+        tuple(ids[:length])
+        for ids in (row[real].tolist() for row, real in zip(answers.ids, answers.mask, strict=True))
+        for length in range(1, len(ids))
+    }
+    firsts = len({ids[1] for ids in prefixes if len(ids) == 2})
     with torch.no_grad():
         decoder.embeddings.words.weight.zero_()  # every answer is as likely as every other of its length
-        likeliest_answers(decoder, answers, memory, mask, shortlist=2, limit=5)
-    assert rows == 3 + 3 * 5
+        likeliest_answers(decoder, answers, memory, mask, count=99, limit=None)
+        assert sum(read) == 3 * len(prefixes)
+        assert firsts > 2
+        read.clear()
+        found = likeliest_answers(decoder, answers, memory, mask, count=99, limit=2)
+    assert sum(read) < 3 * len(prefixes)
+    assert found.log_likelihood[:, -1].isinf().all()
 
 
 def test_an_empty_list_is_refused(pretrained: Pretrained) -> None:

@@ -36,9 +36,9 @@ def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[st
         for part in encoder.chunks(len(names), at_once, "classes"):
             texts = [text for name in names[part] for text in prompts(name, templates)]
             tokens = tokenize_captions(encoder.tokenizer, texts)
-            states = model.encode_text(tokens.ids.to(encoder.device), tokens.mask.to(encoder.device))
+            first = model.encode_first(tokens.ids.to(encoder.device), tokens.mask.to(encoder.device))
             with encoder.heads():
-                vectors = model.project_text(states[:, 0].float())  # [c T, E]
+                vectors = model.project_text(first.float())  # [c T, E]
             found.append(F.normalize(vectors.unflatten(0, (-1, len(templates))).mean(1), dim=-1).cpu())
     return torch.cat(found)
 

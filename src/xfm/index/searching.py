@@ -161,9 +161,9 @@ class Searcher:
         states, index = self._encoded.stack([one.key for one in pictures])
         assert query.states is not None
         assert query.mask is not None
-        rows = len(pictures)
         with engine.arithmetic():
-            fused = model.fuse(query.states.expand(rows, -1, -1), query.mask.expand(rows, -1), states, index)
+            same = torch.zeros_like(index)  # one text for all of them
+            fused = model.fuse_first(query.states, query.mask, states, index, same)
             logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
         cosines = np.array([one.similarity for one in near])
         scores = rerank_scores(cosines, logits.double().numpy(), model.temperature.item())

@@ -140,7 +140,7 @@ class Gallery:
         chosen, owner = np.unique(rows, return_inverse=True)
         if self.texts:
             tokens = self.tokens([self.given[place] for place in chosen.tolist()])
-            return self.engine.model.encode_text(tokens.ids, tokens.mask)[owner], tokens.mask[owner]
+            return self.engine.model.encode_texts([tokens])[0][owner], tokens.mask[owner]
         keys = [self._keys[place] for place in rows.tolist()]
         gone = [place for place in chosen.tolist() if self._keys[place] not in self._encoded]
         there = [key for key in keys if key in self._encoded]
@@ -231,7 +231,7 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         model, gallery, options = self.engine.model, ready.gallery, ready.options
         text = None
         if batch.tokens is not None:
-            text = model.encode_text(batch.tokens.ids, batch.tokens.mask)
+            (text,) = model.encode_texts([batch.tokens])
             queries = model.project_text(text[:, 0])
         else:
             queries = batch.of_rows(model.project_image(batch.pictures[:, 0]))

@@ -52,8 +52,8 @@ class ImageTextMatching(Pipeline[NoOptions, Match]):
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[Match]:
         """Both scores of each row."""
         model = self.engine.model
-        text = model.encode_text(batch.text.ids, batch.text.mask)
-        fused = model.fuse(text, batch.text.mask, batch.pictures, batch.first)
+        (text,) = model.encode_texts([batch.text])
+        fused = model.fuse_first(text, batch.text.mask, batch.pictures, batch.first)
         scores = self.engine.pretrained.match_probability(model.match_logits(fused))
         shown = batch.of_rows(model.project_image(batch.pictures[:, 0]))
         cosines = (model.project_text(text[:, 0]) * shown).sum(-1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xfm.config.model import ModelConfig
 from xfm.data.schema import Tokens
-from xfm.modeling.encoders import AnyLanguage, AnyVision, build_language, build_vision
+from xfm.modeling.encoders import AnyLanguage, AnyVision, build_language, build_vision, encode_first
 from xfm.modeling.fusion import FusionEncoder
 from xfm.modeling.heads import MLPHead, TokenHead
 from xfm.modeling.queries import FusionQuery, ImageBank, TextBank
@@ -64,8 +64,15 @@ class Composition:
         """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
         return self.language(ids, mask)
 
+    def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> [R, Dt] token 0 alone, which is cheaper to have than all tokens."""
+        return encode_first(self.language, ids, mask)
+
     def encode_texts(self, batches: Sequence[Tokens]) -> list[Tensor]:
-        """Batches [R, T] of texts -> a [R, T, Dt] for each; together if the encoder has `encode_all`."""
+        """Batches [R, T] of texts -> a [R, T, Dt] for each; together if the encoder has `encode_all`.
+
+        Unlike those of `encode_text`, states of padding mean nothing, and are not computed on a CPU.
+        """
         together = getattr(self.language, "encode_all", None)
         return together(batches) if together else [self.language(one.ids, one.mask) for one in batches]
 
@@ -89,11 +96,36 @@ class Composition:
         Returns:
             [Q, T, Dt]; token 0 stands for the pair.
         """
-        if image_index is None:
-            image_index = torch.arange(text.shape[0], device=text.device)
-        texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
-        own = torch.arange(text.shape[0], device=text.device)
-        return self.fusion([FusionQuery(texts, images, own, image_index, visible=visible)])[0]
+        own = torch.arange(len(text), device=text.device)
+        texts, images = _banks(text, text_mask, image)
+        shown = own if image_index is None else image_index
+        return self.fusion([FusionQuery(texts, images, own, shown, visible=visible)])[0]
+
+    def fuse_first(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        image: Tensor,
+        image_index: Tensor | None = None,
+        text_index: Tensor | None = None,
+    ) -> Tensor:
+        """Token 0 of pairs alone, which stands for them and is cheaper to have than all of `fuse`.
+
+        Args:
+            text: [R, T, Dt] from `encode_text`, or `encode_texts`.
+            text_mask: [R, T] bool.
+            image: [B, 1 + P, Dv] from `encode_image`.
+            image_index: [Q] int64, the picture of each pair; by default pair q has picture q.
+            text_index: [Q] int64, the text of each pair; by default pair q has text q.
+
+        Returns:
+            [Q, 1, Dt].
+        """
+        count = len(text) if text_index is None else len(text_index)
+        own, read = torch.arange(count, device=text.device), text_mask.new_zeros(count, 1, dtype=torch.int64)
+        texts, images = _banks(text, text_mask, image)
+        said, shown = (own if index is None else index for index in (text_index, image_index))
+        return self.fusion([FusionQuery(texts, images, said, shown, read=read)])[0]
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""
@@ -109,7 +141,7 @@ class Composition:
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[R, T] ids and mask -> unit vectors [R, E]."""
-        return self.project_text(self.encode_text(ids, mask)[:, 0])
+        return self.project_text(self.encode_first(ids, mask))
 
     def language_logits(self, states: Tensor) -> Tensor:
         """[N, Dt] states of the language encoder -> [N, V] token logits (MLM head)."""
@@ -131,6 +163,11 @@ class Composition:
     def clamp_temperature(self) -> None:
         """Keep the temperature in [0.001, 0.5]; called once before every step."""
         self.temperature.clamp_(*TEMPERATURE_RANGE)
+
+
+def _banks(text: Tensor, text_mask: Tensor, image: Tensor) -> tuple[TextBank, ImageBank]:
+    """What queries point into, of encoded texts and pictures."""
+    return TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
 
 
 class Backbone(Composition, nn.Module):

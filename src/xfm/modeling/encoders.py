@@ -84,3 +84,9 @@ def build_language(config: AnyLanguageConfig) -> AnyLanguage:
         UserError: transformers is not installed, or cannot build the model.
     """
     return LANGUAGE[type(config)](config)
+
+
+def encode_first(language: AnyLanguage, ids: Tensor, mask: Tensor) -> Tensor:
+    """[R, T] ids and mask -> [R, D] token 0 alone; cheaper where the encoder has a method of this name."""
+    alone = getattr(language, "encode_first", None)
+    return alone(ids, mask) if alone else language(ids, mask)[:, 0]

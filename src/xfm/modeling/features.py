@@ -117,8 +117,8 @@ def encode_texts(
 def encode_tokens(encoder: Encoder, batches: Iterable[Tokens], folder: Path | None = None) -> EncodedItems:
     """Encode texts that come as batches of tokens [B, T]; the rest as of `encode_images`."""
     model, device = encoder.model, encoder.device
-    pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
-    states = ((model.encode_text(ids, mask), mask) for ids, mask in pairs)
+    placed = (tokens.to(device) for tokens in batches)
+    states = ((model.encode_texts([tokens])[0], tokens.mask) for tokens in placed)
     return _encode(encoder, states, model.project_text, folder)
 
 
@@ -155,7 +155,7 @@ def text_features(encoder: Encoder, batches: Iterable[Tokens]) -> NDArray[np.flo
     model, device = encoder.model, encoder.device
     pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
     with autocast(encoder.precision, device):
-        return torch.cat([model.encode_text(*pair)[:, 0].float().cpu() for pair in pairs]).numpy()
+        return torch.cat([model.encode_first(*pair).float().cpu() for pair in pairs]).numpy()
 
 
 def storage_dtype() -> torch.dtype:

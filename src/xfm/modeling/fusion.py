@@ -30,10 +30,13 @@ class CrossAttention(nn.Module):
     def forward(self, states: Tensor, memories: Memories) -> Tensor:
         """[Q, T, D], or N tokens [N, D] -> the same shape."""
         shared = memories.share([self.key_value(source) for source in memories.sources])
+        return self.look(states, [split_all(pair, self.heads, 2) for pair in shared], memories)
+
+    def look(self, states: Tensor, shared: Sequence[Sequence[Tensor]], memories: Memories) -> Tensor:
+        """`forward` with keys and values [B, H, K, d] of each part of the memories' grid."""
         dropout = self.dropout_rate if self.training else 0.0
         queries, attended = memories.grid.spread(self.query(states)), []
-        for query, pair, bias in zip(queries, shared, memories.biases, strict=True):
-            key, value = split_all(pair, self.heads, 2)
+        for query, (key, value), bias in zip(queries, shared, memories.biases, strict=True):
             attended.append(join_heads(attend(split_heads(query, self.heads), key, value, bias, dropout)))
         collected = memories.grid.collect(attended).view_as(states)
         return self.norm(states + self.dropout(self.out(collected)))
@@ -84,14 +87,15 @@ class FusionEncoder(nn.Module):
     def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
         """Fuse.
 
-        In training on a CPU all queries are answered in one pass, whose last layer computes nothing but what
-        is read; otherwise in one pass a bank.
+        On a CPU all queries are answered in one pass, whose last layer computes nothing but what is read. On
+        a GPU, and in evaluation mode where all positions are wanted, a bank's queries have one pass.
 
         Returns:
             For each query [Q, T, Dt] hidden states, or [Q, m, Dt] of the positions that it reads. Token 0
             stands for the pair.
         """
-        if leaves_padding_out(queries[0].texts.mask, self.training):
+        everything = any(query.read is None for query in queries)
+        if leaves_padding_out(queries[0].texts.mask, needed=everything and not self.training):
             places = [place for some in by_identity(q.images for q in queries).values() for place in some]
             answers = self._packed([queries[place] for place in places])
             return [answer for _, answer in sorted(zip(places, answers, strict=True), key=lambda x: x[0])]

@@ -96,7 +96,7 @@ def beam_search(
     when no unfinished text can still reach the n-th best finished one.
     """
     count, beams = len(memory), how.beams
-    cached = CachedDecoder(decoder, memory, memory_mask, beams, how.max_tokens - 1)
+    cached = CachedDecoder(decoder, memory, memory_mask, beams)
     ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
     scores = torch.full((count, beams), -torch.inf, device=memory.device)
     scores[:, 0] = 0  # all beams begin alike: one of them is enough
@@ -166,7 +166,7 @@ def sample(
 ) -> Generated:
     """Texts of drawn tokens; arguments as of `generate`."""
     count, texts = len(memory), how.texts
-    cached = CachedDecoder(decoder, memory, memory_mask, texts, how.max_tokens - 1)
+    cached = CachedDecoder(decoder, memory, memory_mask, texts)
     ids = torch.full((count * texts, 1), marks.begin, device=memory.device)
     going = torch.ones(count * texts, dtype=torch.bool, device=memory.device)
     mask = going[:, None]

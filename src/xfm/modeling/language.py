@@ -1,13 +1,14 @@
 """RoBERTa language encoder; BERT is the same with other settings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from xfm.config.model import LanguageConfig
 from xfm.data.schema import Tokens
 from xfm.modeling.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
-from xfm.modeling.packing import Texts, leaves_padding_out, pack_texts, padded
+from xfm.modeling.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
 
 
 class LanguageLayer(nn.Module):
@@ -52,7 +53,7 @@ class LanguageEncoder(nn.Module):
         Returns:
             [R, T, D]; rows of padding mean nothing.
         """
-        if leaves_padding_out(mask, self.training):
+        if leaves_padding_out(mask, needed=not self.training):
             return self._packed([ids], [mask])[0]
         states, texts = self.embeddings(ids), padded(mask)
         for layer in self.layers:
@@ -60,14 +61,27 @@ class LanguageEncoder(nn.Module):
         return states
 
     def encode_all(self, batches: Sequence[Tokens]) -> list[Tensor]:
-        """Several batches of texts, in one pass where padding is left out anyway -> a [R, T, D] for each."""
-        if leaves_padding_out(batches[0].mask, self.training):
+        """Several batches of texts, in one pass where padding is left out -> a [R, T, D] for each."""
+        if leaves_padding_out(batches[0].mask, needed=False):
             return self._packed([batch.ids for batch in batches], [batch.mask for batch in batches])
         return [self(batch.ids, batch.mask) for batch in batches]
 
+    def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> [R, D] token 0 alone, of which the last layer computes nothing else."""
+        if not leaves_padding_out(mask, needed=False):
+            return self(ids, mask)[:, 0]
+        layout = pack_texts([mask])
+        states = self._layers(layout, [ids], self.layers[:-1])
+        read = layout.read([ids.new_zeros(len(ids), 1)])
+        return self.layers[-1](states, replace(layout.texts, read=read))[: len(ids)]
+
     def _packed(self, ids: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
         layout = pack_texts(masks)
+        return layout.outside.spread(self._layers(layout, ids, self.layers))
+
+    def _layers(self, layout: Packed, ids: Sequence[Tensor], layers: Iterable[nn.Module]) -> Tensor:
+        """[N, D] after some of the layers, the first ones."""
         states = layout.outside.collect([self.embeddings(batch) for batch in ids])
-        for layer in self.layers:
+        for layer in layers:
             states = layer(states, layout.texts)
-        return layout.outside.spread(states)
+        return states

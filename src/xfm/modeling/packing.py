@@ -1,10 +1,11 @@
 """Texts of different lengths without their padding.
 
-Half of a batch's places are padding. In training on a CPU everything that treats each token by itself
-(linear layers, norms, activations) leaves it out, so that texts of any lengths go through an encoder together
-at no cost, and attention sees texts of like length in a grid each. Both ways give the same numbers at real
-tokens (a test compares them). Padding is computed in evaluation mode, as the published model does, and on a
-GPU, where changing shapes cost more than it does.
+Half of a batch's places are padding. On a CPU everything that treats each token by itself (linear layers,
+norms, activations) leaves it out, so that texts of any lengths go through an encoder together at no cost, and
+attention sees texts of like length in a grid each. Both ways give the same numbers at real tokens (a test
+compares them). Padding is computed where somebody may read it, which is what `encode_text` and `fuse` give
+back in evaluation mode, as the published model does, and on a GPU, where changing shapes cost more than it
+does.
 """
 
 from collections.abc import Sequence
@@ -56,9 +57,9 @@ def padded(mask: Tensor, bias: Tensor | None = None) -> Texts:
     return Texts(Whole(*mask.shape), [padding_bias(mask) if bias is None else bias])
 
 
-def leaves_padding_out(mask: Tensor, training: bool) -> bool:
-    """Whether texts of such a mask are packed: in training on a CPU."""
-    return training and not mask.is_cuda
+def leaves_padding_out(mask: Tensor, needed: bool) -> bool:
+    """Whether texts of such a mask are packed: on a CPU, unless the states of their padding are needed."""
+    return not needed and not mask.is_cuda
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from xfm.config.task import ImageHead, TaskConfig
 from xfm.data.schema import Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.decoder import Decoder
+from xfm.modeling.encoders import encode_first
 from xfm.modeling.heads import DeepHead, MLPHead
 
 ADDED = ("head.", "decoder.")
@@ -77,6 +78,11 @@ class TaskModel(nn.Module):
         text = self.model.encode_text(rows.text.ids, rows.text.mask)
         return self.model.fuse(text, rows.text.mask, rows.pictures, rows.first)
 
+    def fused_first(self, rows: Encoded) -> Tensor:
+        """Token 0 of `fused` alone: [R, 1, D]."""
+        (text,) = self.model.encode_texts([rows.text])
+        return self.model.fuse_first(text, rows.text.mask, rows.pictures, rows.first)
+
     def added_state(self) -> dict[str, Tensor]:
         """The tensors that the task adds, by their names here."""
         return {name: t for name, t in self.state_dict().items() if name.startswith(ADDED)}
@@ -126,7 +132,7 @@ class TextClassifier(Classifier):
 
     def classify(self, rows: Encoded) -> Tensor:
         """[R, C] logits of texts."""
-        return self.head(self.language(rows.text.ids, rows.text.mask)[:, 0])
+        return self.head(encode_first(self.language, rows.text.ids, rows.text.mask))
 
 
 class ImageClassifier(Classifier):
@@ -163,7 +169,7 @@ class PairClassifier(WithModel, Classifier):
 
     def classify(self, rows: Encoded) -> Tensor:
         """[R, C] logits of texts with their pictures."""
-        return self.head(self.fused(rows)[:, 0])
+        return self.head(self.fused_first(rows)[:, 0])
 
 
 class Reasoner(WithModel, Classifier):
@@ -177,8 +183,9 @@ class Reasoner(WithModel, Classifier):
         """[R, C] logits of texts with two pictures each."""
         assert rows.index is not None
         tokens, both = rows.text, rows.index.t().flatten()  # [2R], the left ones first
-        text = self.model.encode_text(tokens.ids, tokens.mask)
-        fused = self.model.fuse(text.repeat(2, 1, 1), tokens.mask.repeat(2, 1), rows.pictures, both)[:, 0]
+        (text,) = self.model.encode_texts([tokens])
+        twice = torch.arange(len(text), device=text.device).repeat(2)
+        fused = self.model.fuse_first(text, tokens.mask, rows.pictures, both, twice)[:, 0]
         return self.head(torch.cat(fused.chunk(2), dim=-1))
 
 
@@ -195,7 +202,7 @@ class Grounder(WithModel):
 
     def locate(self, rows: Encoded) -> Tensor:
         """[R, 4] boxes (cx, cy, w, h) of phrases as fractions of their pictures' sides."""
-        return self.model.boxes(self.fused(rows))
+        return self.model.boxes(self.fused_first(rows))
 
 
 class Answerer(WithModel):

@@ -94,7 +94,7 @@ def match(
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(image_rows), 4 * encoder.batch_size, "re-ranking"):
             distinct, place = np.unique(image_rows[part], return_inverse=True)
-            fused = encoder.model.fuse(
+            fused = encoder.model.fuse_first(
                 *_texts(encoder, texts, text_rows[part]),
                 _pictures(encoder, images, distinct),
                 torch.from_numpy(place).to(encoder.device),

@@ -9,7 +9,9 @@ from torch import Tensor
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.modeling.decoder import Decoder
+from xfm.modeling.incremental import CachedDecoder
 from xfm.objectives.sequences import sequence_losses
+from xfm.tasks.answer_tree import prefix_tree
 
 
 class AnswerList:
@@ -63,17 +65,17 @@ def likeliest_answers(
     memory_mask: Tensor,
     count: int = 1,
     shortlist: int = 8,
-    limit: int = 64,
+    limit: int | None = 64,
     chunk: int = 2048,
 ) -> RankedAnswers:
     """The `count` answers of highest sequence likelihood for each question, best first.
 
-    One decoder pass gives the probability of every answer's first token; the `shortlist` best answers by it
-    are scored whole. An answer is never likelier than its first token, so only answers whose first token is
-    likelier than the `count`-th best whole answer so far can still be among them: those are scored in a
-    second round. The result is exact wherever at most `limit` answers came into question, which a trained
-    decoder stays far below; an untrained one, for which all answers are alike, is cut off there. The first
-    token counts once (the published code counts it twice).
+    The list is a tree of prefixes, each read once, whatever the number of answers that begin with it. First
+    the `shortlist` likeliest first tokens are followed to the ends of their answers. An answer is never
+    likelier than what it begins with, so that of the others only those prefixes are followed that are
+    likelier than the `count`-th best whole answer so far. The result is exact wherever at most `limit` first
+    tokens came into question, which a trained decoder stays far below; an untrained one, for which all
+    answers are alike, is cut off there. The first token counts once (the published code counts it twice).
 
     Args:
         decoder: in evaluation mode.
@@ -81,35 +83,98 @@ def likeliest_answers(
         memory: [N, S, D] fused questions.
         memory_mask: [N, S] bool.
         count: answers of each question, all of them at most.
-        shortlist: answers of each question scored in the first round, `count` at least.
-        limit: answers of each question scored at most, those of the likeliest first tokens.
-        chunk: decoder rows per pass.
+        shortlist: first tokens of each question that are followed in any case, `count` at least.
+        limit: first tokens of each question that are followed at most, the likeliest; None for all.
+        chunk: prefixes that are read in one pass, of those of two tokens.
 
     Returns:
         Index and log-likelihood, both [N, count].
     """
     count = min(count, len(answers))
-    shortlist = max(shortlist, count)
-    questions = memory.shape[0]
-    begin = answers.ids[:1, :1].expand(questions, 1)  # [N, 1]
-    logits = decoder(begin, torch.ones_like(begin, dtype=torch.bool), memory, memory_mask)[:, 0]
-    first = logits.float().log_softmax(-1)[:, answers.ids[:, 1]]  # [N, A]
-    totals = torch.full_like(first, -torch.inf)
-
-    def score(rows: Tensor, columns: Tensor) -> None:
-        for start in range(0, len(rows), chunk):
-            r, c = rows[start : start + chunk], columns[start : start + chunk]
-            rest = _rest_log_likelihood(decoder, answers.ids[c], answers.mask[c], memory, memory_mask, r)
-            totals[r, c] = first[r, c] + rest
-
-    order = first.topk(min(max(shortlist, limit), len(answers)), dim=1).indices  # [N, K], likeliest first
-    rows = torch.arange(questions, device=memory.device)[:, None].expand_as(order)
-    score(rows[:, :shortlist].flatten(), order[:, :shortlist].flatten())
-    contenders = first.gather(1, order) > totals.topk(count, dim=1).values[:, -1:]
-    contenders[:, :shortlist] = False
-    score(rows[contenders], order[contenders])
-    likelihood, index = totals.topk(count, dim=1)
+    search = _TreeSearch(answers, len(memory), count)
+    begun = CachedDecoder(decoder, memory, memory_mask)
+    root = search.read(begun, search.roots(memory.device))
+    tokens = max(
+        int(root.question.bincount(minlength=1).max()), 1
+    )  # that may come first: of each question as many
+    order = root.score.view(len(memory), tokens).argsort(dim=1, descending=True)[:, :limit]
+    rows = order + torch.arange(0, len(memory) * tokens, tokens, device=order.device)[:, None]
+    kept = max(shortlist, count)
+    for part in (rows[:, :kept], rows[:, kept:]):
+        search.follow(begun, root.at(part.flatten()), chunk)
+    likelihood, index = search.totals.topk(count, dim=1)
     return RankedAnswers(index, likelihood)
+
+
+@dataclass(frozen=True)
+class _Prefixes:
+    """R prefixes of one length, each of an answer to a question.
+
+    Attributes:
+        origin: [R] int64, which of those that were read before each goes on from.
+        question, prefix: [R] int64, of whom it is, and which of its level.
+        score: [R] float32 log-likelihood.
+        depth: their level.
+    """
+
+    origin: Tensor
+    question: Tensor
+    prefix: Tensor
+    score: Tensor
+    depth: int
+
+    def at(self, rows: Tensor) -> "_Prefixes":
+        """Some of them: [R] bool or [n] int64."""
+        kept = (self.origin[rows], self.question[rows], self.prefix[rows], self.score[rows])
+        return _Prefixes(*kept, self.depth)
+
+
+class _TreeSearch:
+    """Log-likelihoods of the answers that can be among the best.
+
+    Attributes:
+        totals: [N, A] float32, -inf where an answer was not followed.
+    """
+
+    def __init__(self, answers: AnswerList, questions: int, count: int) -> None:
+        self._levels, self._count = prefix_tree(answers.ids, answers.mask), count
+        self.totals = torch.full((questions, len(answers)), -torch.inf, device=answers.ids.device)
+
+    def roots(self, device: torch.device) -> _Prefixes:
+        """The begin token, once for each question."""
+        every = torch.arange(len(self.totals), device=device)
+        return _Prefixes(every, every, torch.zeros_like(every), torch.zeros(len(every), device=device), 0)
+
+    def read(self, cached: CachedDecoder, rows: _Prefixes) -> _Prefixes:
+        """Read prefixes, note the answers that end behind them, and give the longer prefixes."""
+        level = self._levels[rows.depth]
+        likelihood = cached.step(level.ids[rows.prefix]).float().log_softmax(-1)  # [R, V]
+        row, end = level.ends.of_rows(rows.prefix)
+        self.totals[rows.question[row], level.answer[end]] = (
+            rows.score[row] + likelihood[row, level.token[end]]
+        )
+        row, longer = level.longer.of_rows(rows.prefix)
+        if not len(row):
+            return _Prefixes(row, row, longer, rows.score[:0], rows.depth + 1)
+        token = self._levels[rows.depth + 1].ids[longer, -1]
+        score = rows.score[row] + likelihood[row, token]
+        return _Prefixes(row, rows.question[row], longer, score, rows.depth + 1)
+
+    def follow(self, begun: CachedDecoder, rows: _Prefixes, chunk: int) -> None:
+        """Follow prefixes to the ends of their answers, but for what cannot be among the best."""
+        rows = self._promising(rows)
+        for start in range(0, len(rows.question), chunk):
+            cached, part = (
+                begun,
+                self._promising(rows.at(torch.arange(len(rows.question))[start : start + chunk])),
+            )
+            while len(part.question):
+                cached = cached.branch(part.origin)
+                part = self._promising(self.read(cached, part))
+
+    def _promising(self, rows: _Prefixes) -> _Prefixes:
+        worst = self.totals.topk(self._count, dim=1).values[:, -1]
+        return rows.at(rows.score > worst[rows.question])
 
 
 @dataclass(frozen=True)
@@ -155,23 +220,3 @@ def rank_as_published(decoder: Decoder, answers: Tokens, memory: Tensor, shortli
     losses = sequence_losses(logits, chosen).view(questions, shortlist)
     probabilities, place = (best.log() - losses).softmax(-1).sort(dim=1, descending=True)
     return PublishedRanking(kept, first, losses, kept.gather(1, place), probabilities)
-
-
-def _rest_log_likelihood(
-    decoder: Decoder, ids: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor, memory_index: Tensor
-) -> Tensor:
-    """Log-likelihood of the tokens after the first of each answer.
-
-    Args:
-        ids: [M, L] int64 with the begin token in front.
-        mask: [M, L] bool.
-        memory: [N, S, D]; memory_mask: [N, S]; memory_index: [M] int64.
-
-    Returns:
-        [M] float.
-    """
-    length = int(mask.sum(dim=1).max())
-    ids, mask = ids[:, :length], mask[:, :length]
-    logits = decoder(ids[:, :-1], mask[:, :-1], memory, memory_mask, memory_index)[:, 1:]  # [M, L - 2, V]
-    chosen = logits.float().log_softmax(-1).gather(-1, ids[:, 2:, None]).squeeze(-1)
-    return (chosen * mask[:, 2:]).sum(dim=1)
