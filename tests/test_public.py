@@ -91,7 +91,6 @@ def test_type_checkers_see_the_same_names() -> None:
         ("finetune", ("vqa", "m", None, "o"), "train"),
         ("finetune", ("vqa", "m", "t", None), "out"),
         ("pipeline", (None, "m"), "task"),
-        ("pipeline", ("vqa", None), "model"),
         ("score", ("m", None), "test"),
     ],
 )

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from xfm.evaluation.suite import evaluate as evaluate
     from xfm.finetuning.from_tables import finetune as finetune
     from xfm.finetuning.score_table import score as score
+    from xfm.inference.loading import load as load
     from xfm.inference.pipeline import pipeline as pipeline
-    from xfm.interop.loading import load as load
     from xfm.modeling.folder import load_model as load_model
     from xfm.modeling.gradients import GradientPolicy as GradientPolicy
     from xfm.modeling.model_files import save_model as save_model
@@ -41,7 +41,7 @@ _HOMES = {
     "XFM": "xfm.modeling.xfm",
     "evaluate": "xfm.evaluation.suite",
     "finetune": "xfm.finetuning.from_tables",
-    "load": "xfm.interop.loading",
+    "load": "xfm.inference.loading",
     "load_model": "xfm.modeling.folder",
     "load_recipe": "xfm.config.load",
     "pipeline": "xfm.inference.pipeline",

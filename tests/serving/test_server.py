@@ -248,7 +248,10 @@ def test_what_takes_too_long_and_who_leaves_free_their_places(serving: Start, mo
     assert running.server.desk.batcher.waiting == 0
     release.set()
     assert ask(running.address, "/v1/embeddings", {"input": "last"})[0] == 200
-    assert computed in (["first", "last"], ["second", "last"])  # who of the two came first was computed already
+    assert computed in (
+        ["first", "last"],
+        ["second", "last"],
+    )  # who of the two came first was computed already
 
 
 def test_an_error_of_ours_tells_nothing(serving: Start, monkeypatch) -> None:

@@ -159,7 +159,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         ready = self.begin(self.spec.options() if options is None else options)
         encoded = EncodedPictures(self.engine)
         partial = partial or warned_once()
-        for window in self._windows(inputs):
+        for window in self.windows(inputs):
             items: dict[int, Item] = {}
             failure: InputError | None = None
             for number, found in window:
@@ -192,8 +192,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         self.check(item)
         return item
 
-    def _windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
-        """Inputs that have been read, or why they cannot be, some batches at a time and in order.
+    def windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
+        """Inputs that have been read, or why they cannot be, with their numbers: some batches at a time, in order.
 
         With threads, one window is read while another is answered.
         """

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from xfm.boxed import boxed_model
 from xfm.config.pipelines import UrlRules
 from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.task_spec import TaskSpec
@@ -21,11 +22,13 @@ from xfm.modeling.model_files import FRESH
 from xfm.paths import home_path
 
 AnyPipeline = Pipeline[Any, Any]
+BOXED = "small"
+"""The model of the package that answers where none is named."""
 
 
 def pipeline(
     task: str,
-    model: Pretrained | Path | str,
+    model: Pretrained | Path | str | None = None,
     *,
     device: str | torch.device | None = None,
     precision: str = "fp32",
@@ -38,7 +41,8 @@ def pipeline(
     Args:
         task: such as `vqa` or `embed`; `xfm predict --help` has all, and `xfm.TaskSpec` says what one is.
         model: a model folder, a finished run's folder, the name of a repository of the hub (`owner/name`), or
-            a loaded model. A loaded one is put into evaluation mode.
+            a loaded model. A loaded one is put into evaluation mode. If not given, the small model that comes
+            with the package answers, and a warning says so.
         device: where the model runs; if not given, a loaded model stays where it is, another one takes the
             GPU if there is one.
         precision: fp32, in which an answer does not depend on what else is in its batch (within 1e-5); bf16;
@@ -60,7 +64,7 @@ def pipeline(
         >>> ask(image="photo.jpg", question="how many dogs are there?")
         [{"score": 0.93, "answer": "two"}, ...]
     """
-    refuse_none(task=task, model=model)
+    refuse_none(task=task)
     spec = task_spec(task)
     if precision not in [*Precision]:
         raise UserError(f"precision is {precision!r}; choose one of {', '.join(Precision)}")
@@ -70,7 +74,7 @@ def pipeline(
         check_range("readers", readers or 0, 0, 256)
     except ValueError as error:
         raise UserError(str(error)) from error
-    loaded, name = _loaded(model)
+    loaded, name = _boxed(spec) if model is None else _loaded(model)
     where = _device(device, loaded if isinstance(model, Pretrained) else None)
     _check_head(spec, loaded, name)
     _check_trained(spec, loaded, name)
@@ -80,6 +84,23 @@ def pipeline(
             part.eval().to(where)
     threads = (4 if where.type == "cuda" else 0) if readers is None else readers
     return spec.pipeline_class()(Engine(loaded, name, where, arithmetic, batch_size, urls, threads), spec)
+
+
+def _boxed(spec: TaskSpec) -> tuple[Pretrained, str]:
+    """The model of the package, where nobody chose another one, and a line that says so."""
+    if not spec.uses:
+        raise UserError(
+            f"{spec.name} needs a model that was fine-tuned for it, and none was given (model=); make one "
+            f"with `xfm finetune {spec.name} --model {BOXED} --train FILE --out OUT`"
+        )
+    warnings.warn(
+        f"{spec.name} is answered by {BOXED}, the model that comes with the package, trained on composed "
+        "pictures of emoji; model= chooses another",
+        stacklevel=3,
+    )
+    place = boxed_model(BOXED)
+    assert place is not None
+    return load_model(place), BOXED
 
 
 def _loaded(model: Pretrained | Path | str) -> tuple[Pretrained, str]:

@@ -1,4 +1,4 @@
-"""`xfm.load`: a model from a folder or from a published file."""
+"""A model from a folder or from a published file, as `xfm.load` reads it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,29 +28,16 @@ def load(
     image_size: int | None = None,
     image_width: int | None = None,
 ) -> Pretrained:
-    """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
-
-    `load_model` reads folders alone; a model of the hub is read by `XFM.from_pretrained`.
+    """Read a model folder or a published file; `xfm.load` says more.
 
     Args:
-        path: folder or file, or the name of a model that comes with the package, such as "small".
-        tokenizer: `tokenizer.json`, or a folder with it or with RoBERTa's `vocab.json` and `merges.txt`; a
-            published file has none of its own.
-        recipe: gives what a published file does not show, such as dropout.
-        task: what a published file was fine-tuned for, where its tensors leave it open.
-        heads: attention heads of text and fusion, where neither file nor recipe gives them.
-        image_size, image_width: of the pictures that the model is to take, if not the stored size; see
-            `load_model`.
+        path, tokenizer, recipe, task, heads, image_size, image_width: see `xfm.inference.loading.load`.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it.
 
     Raises:
         UserError: missing, damaged or foreign, or something must be said that the file does not say.
-
-    Example:
-        >>> load("small").match_probability  # offline, at once
-        >>> load("xfm-base.th", tokenizer="roberta-base/").model.embed_image(pixels)
     """
     path = model_folder(path)
     tokenizer = None if tokenizer is None else home_path(tokenizer)

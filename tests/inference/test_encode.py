@@ -1,0 +1,212 @@
+"""`xfm.load(...)`: vectors, similarities, matches beside the pipelines; the model that answers by default."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import xfm
+from tests.inference.models import inputs, pictures, texts
+from tests.inference.support import Folders
+from tests.refusals import expect_refusal
+from xfm.config.tasks import task_specs
+from xfm.data.in_memory import to_uint8
+from xfm.data.tokenizer import normalise_caption
+from xfm.inference.loading import Loaded
+from xfm.inference.vectors import MANY
+from xfm.modeling.folder import Pretrained
+from xfm.tasks.pictures import model_pixels, squash
+
+
+@pytest.fixture(scope="session")
+def loaded(folders: Folders) -> Loaded:
+    found = xfm.load(folders[None])
+    assert isinstance(found, Pretrained)
+    return found
+
+
+def close(first: Any, second: Any) -> None:
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
+
+
+def computed(module: nn.Module, where: int = 0) -> list[int]:
+    """The sizes of the batches that a module will see."""
+    seen: list[int] = []
+    module.register_forward_hook(lambda _, given, __: seen.append(len(given[where])))
+    return seen
+
+
+def test_vectors_are_those_of_the_pipeline_and_of_the_model(loaded: Loaded) -> None:
+    given = inputs("embed", 40)
+    found = loaded.encode(given, batch_size=7)
+    assert (found.shape, found.dtype) == ((40, loaded.model.config.projection), np.float32)
+    close(found, xfm.pipeline("embed", loaded)(given))
+    for place in (0, 1, 38, 39):
+        with torch.no_grad():
+            if isinstance(given[place], str):
+                longest = loaded.model.config.language.longest
+                own = loaded.tokenizer.encode_batch([normalise_caption(given[place])], longest)
+                raw = loaded.model.embed_text(own.ids, own.mask)
+            else:
+                pixels = squash(to_uint8(given[place]), loaded.preprocessing)[None]
+                raw = loaded.model.embed_image(model_pixels(pixels, loaded.preprocessing))
+        close(found[place], raw[0])
+        close(loaded.encode(given[place]), raw[0])
+
+
+@settings(max_examples=15)
+@given(order=st.lists(st.integers(0, 9), max_size=30), size=st.integers(1, 9))
+def test_any_order_with_any_repeats_keeps_the_vectors(loaded: Loaded, order: list[int], size: int) -> None:
+    distinct = inputs("embed", 10, seed=3)
+    alone = np.stack([loaded.encode(one) for one in distinct])
+    found = loaded.encode([distinct[place] for place in order], batch_size=size)
+    close(found, alone[order] if order else np.zeros((0, alone.shape[1])))
+
+
+def test_what_comes_several_times_is_computed_once_and_long_texts_apart(folders: Folders) -> None:
+    loaded = xfm.load(folders[None])
+    said, shown = texts(6), pictures(3)
+    read, seen = computed(loaded.model.text_proj), computed(loaded.model.vision_proj)
+    same = [said[0].upper() + "!", shown[1].copy(), np.asarray(shown[1])]  # read alike by the model
+    found = loaded.encode([*said, *shown, *said, *shown, *same], batch_size=4)
+    assert (read, seen) == ([4, 2], [3])
+    close(found[9:18], found[:9])
+    close(found[18:], [found[0], found[7], found[7]])
+
+
+def test_projections_as_they_come_and_tensors(loaded: Loaded) -> None:
+    given = inputs("embed", 6)
+    raw = loaded.encode(given, normalised=False, tensors=True)
+    assert isinstance(raw, torch.Tensor)
+    assert not torch.allclose(raw.norm(dim=1), torch.ones(6), atol=0.05)
+    unit = loaded.encode(given, tensors=True)
+    close(F.normalize(raw, dim=-1), unit)
+    head = nn.Linear(unit.shape[1], 2)  # what is given back may be learned from
+    head(unit).sum().backward()
+    assert head.weight.grad is not None
+
+
+def test_pictures_in_every_form_are_one(loaded: Loaded, tmp_path: Path) -> None:
+    shown = pictures(1)[0]
+    shown.save(path := tmp_path / "a.png")
+    pixels = np.asarray(shown.convert("RGB"))
+    forms = [shown, path, path.read_bytes(), pixels, torch.from_numpy(pixels.copy()).permute(2, 0, 1)]
+    vectors = loaded.encode([*forms, {"image": str(path)}])
+    close(vectors, np.stack([vectors[0]] * 6))
+    close(loaded.encode(tmp_path), vectors[:1])  # a folder
+
+
+def test_bad_items_are_named_before_anything_is_computed(folders: Folders, tmp_path: Path) -> None:
+    loaded = xfm.load(folders[None])
+    read, seen = computed(loaded.model.text_proj), computed(loaded.model.vision_proj)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with expect_refusal("input 2: text must be a text, not int"):
+        loaded.encode(["a", "b", 7])
+    with expect_refusal("input 1: embed takes either text or image"):
+        loaded.encode(["a", {"text": "b", "image": pictures(1)[0]}])
+    with expect_refusal("an input is None"[3:]):
+        loaded.encode(None)
+    with expect_refusal("input 0: text is not Unicode"):
+        loaded.encode(["\ud800", "a"])
+    assert read == seen == []
+    with expect_refusal("input 3: ", "bad.png"):
+        loaded.encode(["a", pictures(1)[0], "b", tmp_path / "bad.png"])
+    with expect_refusal("bad.png") as _:
+        loaded.encode(tmp_path / "bad.png")
+    with expect_refusal("input 1: http://example.com/a.png: addresses are not fetched"):
+        loaded.encode(["a", {"image": "http://example.com/a.png"}])
+
+
+def test_a_bar_of_long_input_alone(loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+    few, many = ["a"] * (MANY - 1), ["a", "b"] * MANY
+    loaded.encode(few)
+    loaded.encode(many)  # no terminal
+    assert capsys.readouterr().err == ""
+    loaded.encode(many, progress=True)
+    assert f"{2 * MANY}/{2 * MANY}" in capsys.readouterr().err
+    loaded.encode(few[:2], progress=True)
+    assert "2/2" in capsys.readouterr().err
+
+
+def test_similarity_is_the_cosine_of_inputs_or_vectors(loaded: Loaded) -> None:
+    said, shown = texts(4), pictures(3)
+    first, second = loaded.encode(said), loaded.encode(shown)
+    expected = first @ second.T
+    close(loaded.similarity(said, shown), expected)
+    close(loaded.similarity(first * 3, torch.from_numpy(second)), expected)
+    close(loaded.similarity([*first], shown), expected)
+    close(loaded.similarity(said[1], shown), expected[1])
+    close(loaded.similarity(said, second[2]), expected[:, 2])
+    assert loaded.similarity(said, shown, tensors=True).shape == (4, 3)
+    assert isinstance(loaded.similarity(said[0], shown[0]), float)
+    close(loaded.similarity(said[0], shown[0]), expected[0, 0])
+    assert loaded.similarity([], shown).shape == (0, 3)
+    with expect_refusal("the second are numbers of shape [4, 7]", "or [N, "):
+        loaded.similarity(said, np.zeros((4, 7), np.float32))
+
+
+def test_matches_are_those_of_the_pipeline(loaded: Loaded) -> None:
+    said, shown = texts(4), pictures(4)
+    pipe = xfm.pipeline("image-text-matching", loaded)
+
+    def asked(first: list[str], second: list[Any]) -> list[float]:
+        pairs = zip(first, second, strict=True)
+        return [pipe(text=text, image=picture)["score"] for text, picture in pairs]
+
+    close(loaded.match(said, shown), asked(said, shown))
+    close(loaded.match(said[0], shown), asked([said[0]] * 4, shown))
+    one = loaded.match(said[0], shown[0])
+    assert isinstance(one, float)
+    close(one, asked(said[:1], shown[:1])[0])
+    seen = computed(loaded.model.vision, 0)
+    close(loaded.match(said, shown[0]), asked(said, [shown[0]] * 4))
+    assert seen[0] == 1
+    assert loaded.match([], []).shape == (0,)
+    with expect_refusal("there are 4 texts, but 3 pictures"):
+        loaded.match(said, shown[:3])
+    with expect_refusal("input 1: text must be a text"):
+        loaded.match(["a", 3], shown[0])
+
+
+def test_a_loaded_model_stays_one_at_another_size(folders: Folders) -> None:
+    resized = xfm.load(folders[None], image_size=48)
+    assert resized.preprocessing.image_size == 48
+    assert resized.encode(pictures(2)).shape[0] == 2
+
+
+# ---------------------------------------------------------------- the model in the box
+BY_DEFAULT: dict[str, dict[str, Any]] = {
+    "embed": {"text": "a cat"},
+    "image-text-matching": {"text": "a cat", "image": pictures(1)[0]},
+    "fill-mask": {"text": "a <mask> cat"},
+    "grounding": {"text": "a cat", "image": pictures(1)[0]},
+    "retrieval": {"texts": ["a cat", "a dog"]},
+    "zero-shot-image-classification": {"image": pictures(1)[0], "candidate_labels": ["a cat", "a dog"]},
+}
+
+
+@pytest.mark.parametrize("spec", task_specs(), ids=lambda spec: spec.name)
+def test_without_a_model_the_one_in_the_box_answers_and_says_so(
+    spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()  # a folder of that name is not it
+    if not spec.uses:
+        assert spec.name not in BY_DEFAULT
+        with expect_refusal(f"xfm finetune {spec.name} --model small --train FILE --out OUT"):
+            xfm.pipeline(spec.name)
+        return
+    with pytest.warns(UserWarning, match=f"{spec.name} is answered by small, the model that comes") as said:
+        pipe = xfm.pipeline(spec.name)
+    assert len(said) == 1
+    given = dict(BY_DEFAULT[spec.name])
+    answer = pipe("a cat", **given) if spec.name == "retrieval" else pipe(**given)
+    expected = xfm.pipeline(spec.name, xfm.load_model(Path(xfm.__file__).parent / "boxed" / "small"))
+    again = expected("a cat", **given) if spec.name == "retrieval" else expected(**given)
+    assert repr(answer) == repr(again)
