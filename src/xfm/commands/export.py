@@ -11,6 +11,8 @@ from xfm.errors import UserError
 
 WRITTEN = (".th", ".pt", ".pth")
 """Ends of the names of published checkpoints."""
+FOLDERS = ("sentence-transformers", "cross-encoder")
+"""Formats that are folders of sentence-transformers."""
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -18,19 +20,28 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["model", "out"],
         prog="xfm export",
-        usage="xfm export MODEL OUT --format published",
+        usage="xfm export MODEL OUT --format FORMAT",
         description="Write a model folder in another program's format: `published` is the checkpoint that\n"
-        "the published X-FM code reads. `xfm convert` reads it back to the bit.",
-        epilog="examples:\n  xfm export runs/quickstart/model nano.th --format published",
+        "the published X-FM code reads. `xfm convert` reads it back to the bit.\n"
+        "`sentence-transformers` and `cross-encoder` are folders that sentence-transformers loads, for\n"
+        "vectors of texts and pictures, and for matching a text with a picture.",
+        epilog="examples:\n  xfm export runs/quickstart/model nano.th --format published\n"
+        "  xfm export small models/small-st --format sentence-transformers",
     )
     option(parser, "--model", required=True)
-    option(parser, "--out", "file to write: .th, .pt or .pth", required=True)
-    option(parser, "--format", "the format", "published", choices=["published"])
+    option(parser, "--out", "file to write (.th, .pt or .pth), or folder", required=True)
+    option(parser, "--format", "the format", "published", choices=["published", *FOLDERS])
     return parser
 
 
 def run(chosen: Namespace) -> None:
     """`xfm export`."""
+    if chosen.format in FOLDERS:
+        from xfm.inference.sentence_folder import write_sentence_folder
+
+        use = write_sentence_folder(chosen.model, Path(chosen.out), chosen.format)
+        print(f"The folder is {chosen.out}. With sentence-transformers:\n\n{use}")
+        return
     if Path(chosen.out).suffix.lower() not in WRITTEN:
         raise UserError(
             f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "

@@ -193,7 +193,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return item
 
     def windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
-        """Inputs that have been read, or why they cannot be, with their numbers: some batches at a time, in order.
+        """Inputs that have been read, or why they cannot be, and their numbers: some batches at a time.
 
         With threads, one window is read while another is answered.
         """

@@ -59,9 +59,13 @@ class Pretrained:
         By the model's calibration (`calibration.json` in its folder, which `xfm evaluate` fits). Without one
         it is the head's own, which is surer than right: its order means something, its height does not.
         """
+        return self.match_odds(logits).sigmoid()
+
+    def match_odds(self, logits: Tensor) -> Tensor:
+        """[...] log-odds of that probability."""
         odds = logits[..., 1].float() - logits[..., 0].float()
         fitted = self.calibration
-        return (odds if fitted is None else fitted.slope * odds + fitted.bias).sigmoid()
+        return odds if fitted is None else fitted.slope * odds + fitted.bias
 
     def resized(self, name: Path | str, image_size: int, image_width: int | None = None) -> "Pretrained":
         """The same model, which takes pictures of another size from now on; its preprocessing follows.

@@ -1,0 +1,90 @@
+"""A model folder that sentence-transformers loads, too: the same files, and two more.
+
+The library is not needed to write one.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from xfm.errors import UserError
+from xfm.files import drafting, model_folder, replace_folder, sync_folder, writing
+from xfm.inference.pipeline import pipeline
+from xfm.modeling.card import CARD, model_card
+from xfm.modeling.folder import load_model
+from xfm.results_folder import free_name, unused
+
+MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
+_HOME = "xfm.inference.sentence_transformers"
+_SHARED: dict[str, Any] = {"default_prompt_name": None, "requirements": {"xfm": ">=0.1"}}
+FORMATS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "sentence-transformers": (
+        "embed",
+        f"{_HOME}.XFMVectors",
+        {
+            "model_type": "SentenceTransformer",
+            "prompts": {"query": "", "document": ""},
+            "similarity_fn_name": "cosine",
+        },
+    ),
+    "cross-encoder": (
+        "image-text-matching",
+        f"{_HOME}.XFMMatches",
+        {
+            "model_type": "CrossEncoder",
+            "prompts": {},
+            "activation_fn": "torch.nn.modules.activation.Sigmoid",
+        },
+    ),
+}
+"""For each format: the task that must be answered, the module, and the settings of the library's class."""
+_USE = {
+    "sentence-transformers": """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer({name}, trust_remote_code=True)  # runs the installed package xfm
+model.similarity(model.encode(["a cat", "a dog"]), model.encode([picture]))""",
+    "cross-encoder": """from sentence_transformers import CrossEncoder
+
+model = CrossEncoder({name}, trust_remote_code=True)  # runs the installed package xfm
+model.predict([("a cat", picture), ("a dog", picture)])  # probabilities of a match""",
+}
+
+
+def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
+    """Write a folder for sentence-transformers; it stays a model folder.
+
+    Args:
+        model: folder, or name of a model of the package.
+        out: folder that is not there, or empty.
+        kind: one of `FORMATS`.
+
+    Returns:
+        How it is used, as Python.
+
+    Raises:
+        UserError: the model cannot answer, `out` is taken, or cannot be written.
+    """
+    task, module, settings = FORMATS[kind]
+    if unused(out) != out:
+        raise UserError(f"{out} holds something; name another folder, such as {free_name(out)}")
+    folder = model_folder(model)
+    loaded = load_model(folder)
+    pipeline(task, loaded)  # refuses a model that could not answer
+    use = _USE[kind].format(name="FOLDER")
+    card = model_card(loaded.model.config, loaded.belongings)
+    with writing(out, "or name another folder"), drafting(out.resolve()) as draft:
+        for file in folder.iterdir():
+            if file.suffix in (".json", ".safetensors"):
+                shutil.copyfile(file, draft / file.name)
+        _write(draft / MODULES, [{"idx": 0, "name": "0", "path": "", "type": module}])
+        _write(draft / SETTINGS, settings | _SHARED)
+        text = f"{card}\n## With sentence-transformers\n\n```python\n{use}\n```\n"
+        (draft / CARD).write_text(text, encoding="utf-8")
+        sync_folder(draft)
+        replace_folder(draft, out.resolve())
+    return _USE[kind].format(name=repr(str(out)))
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,299 @@
+"""X-FM for sentence-transformers (`pip install 'xfm[sentence-transformers]'`).
+
+`xfm export` writes folders that the library loads with these modules. Without a folder, a model becomes one
+of the library's by a call:
+
+    as_sentence_transformer("small").encode(["a cat"])
+    as_cross_encoder("small").predict([("a cat", picture)])
+
+Inputs are read by the pipelines `embed` and `image-text-matching`, so that both sides give the same numbers.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import tokenizers
+import torch
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.modality import infer_modality
+from sentence_transformers.base.modules import InputModule
+from torch import Tensor
+
+from xfm.errors import UserError
+from xfm.files import model_folder
+from xfm.inference.items import Item
+from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
+from xfm.inference.pipeline import AnyPipeline, pipeline
+from xfm.modeling.card import CARD
+from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.hub import find_model
+from xfm.tasks.pictures import model_pixels
+
+_LONGEST = "model_max_length"
+_TRAINED = "sentence-transformers"
+
+
+class FolderModule(InputModule):
+    """A module of sentence-transformers that holds a model folder.
+
+    Attributes:
+        task: whose pipeline reads the inputs.
+        model: the model that computes.
+        max_seq_length: most tokens of a text; never more than the model reads.
+    """
+
+    task: ClassVar[str]
+    save_in_root = True  # the folder that is written is a model folder, too
+
+    def __init__(self, pretrained: Pretrained) -> None:
+        super().__init__()
+        self.pipe: AnyPipeline = pipeline(self.task, pretrained)
+        self.model = pretrained.model
+        self.tokenizer = tokenizers.Tokenizer.from_str(pretrained.tokenizer.to_json())
+        self.max_seq_length: int = self.pipe.engine.longest
+        self.learned = False
+
+    @property
+    def modalities(self) -> list[Any]:
+        """What an input may be."""
+        return ["text", "image"]
+
+    @classmethod
+    def load(
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
+        **given: Any,
+    ) -> Self:
+        """Read the folder, or the repository of the hub, that the library was asked to load.
+
+        Raises:
+            UserError: it is damaged, or something is asked for that this model does not have.
+        """
+        wanted = {**(given.get("processor_kwargs") or {})}
+        longest = wanted.pop(_LONGEST, None)
+        wanted |= {**(given.get("model_kwargs") or {}), **(given.get("config_kwargs") or {})}
+        if given.get("backend", "torch") != "torch":
+            raise UserError(f"{model_name_or_path} runs with the backend torch alone; leave the backend out")
+        if asked := [name for name, value in wanted.items() if value is not None]:
+            raise UserError(f"{model_name_or_path}: X-FM does not take {asked[0]}; leave it out")
+        place = cls.load_dir_path(
+            model_name_or_path, subfolder, token, cache_folder, revision, local_files_only
+        )
+        found = cls(load_model(place or model_name_or_path))
+        if longest is not None:
+            found.max_seq_length = int(longest)
+        return found
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the files of a model folder beside those that the library writes.
+
+        Raises:
+            UserError: the weights shall be pickled, or the folder cannot be written.
+        """
+        if not safe_serialization:
+            raise UserError("the weights of an X-FM model are saved as safetensors, never pickled")
+        folder, own = Path(output_path), self._saved()
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            draft = Path(place) / "model"
+            own.model.save_pretrained(draft, own.belongings)
+            for file in draft.iterdir():
+                if file.name != CARD:  # the library writes its own
+                    os.replace(file, folder / file.name)
+
+    def _saved(self) -> Pretrained:
+        """What is written: a model that has learned here says so."""
+        own = self.pipe.engine.pretrained
+        return replace(own, provenance={**own.provenance, "trained_by": _TRAINED}) if self.learned else own
+
+    # ------------------------------------------------------------ inputs
+    def _read(self, given: Sequence[Any]) -> list[Item]:
+        """Inputs of the pipeline as the model takes them."""
+        reader = PictureReader(self.pipe.engine.pretrained.preprocessing, None)
+        return [self.pipe.read(one, reader) for one in given]
+
+    def _texts(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """[R, T] ids and mask."""
+        engine = self.pipe.engine
+        longest = min(self.max_seq_length, engine.longest)
+        tokens = engine.tokenizer.encode_batch([item.texts[0] for item in items], longest).tokens
+        return {"input_ids": tokens.ids, "attention_mask": tokens.mask.long()}
+
+    def _pixels(self, pictures: Sequence[Picture]) -> Tensor:
+        """[I, 3, H, W] pixels of pictures."""
+        stacked = torch.stack([picture.pixels for picture in pictures])
+        return model_pixels(stacked, self.pipe.engine.pretrained.preprocessing)
+
+    def _fitting(self, pixels: Tensor) -> Tensor:
+        """In the type of the weights; and note that the model learns, where it does."""
+        self.learned |= self.training and torch.is_grad_enabled()
+        return pixels.to(self.model.vision_proj.weight.dtype)
+
+
+class XFMVectors(FolderModule):
+    """Texts and pictures to unit vectors: the one module of a `SentenceTransformer`."""
+
+    task = "embed"
+
+    def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, inputs: Sequence[Any], prompt: str | None = None, **told: Any
+    ) -> dict[str, Any]:
+        """Tokens of texts, or pixels of pictures.
+
+        Args:
+            inputs: texts, or pictures: PIL pictures, uint8 arrays and tensors, paths.
+            prompt: what stands before every text.
+            told: of the library; settings of a processor are refused.
+
+        Raises:
+            UserError: an input cannot be used, or there are both texts and pictures.
+        """
+        refuse_settings(told)
+        items = self._read([by_name(one, prompt) for one in inputs])
+        pictures = [picture for item in items for picture in item.pictures]
+        if not pictures:
+            return {**self._texts(items), "modality": "text"}
+        if len(pictures) < len(items):
+            raise UserError("one batch holds texts or pictures, not both; encode them in two calls")
+        return {"pixel_values": self._pixels(pictures), "modality": "image"}
+
+    def forward(self, features: dict[str, Any], **unused: Any) -> dict[str, Any]:
+        """`sentence_embedding` [R, E] of what `preprocess` gave."""
+        if (pixels := features.get("pixel_values")) is not None:
+            features["sentence_embedding"] = self.model.embed_image(self._fitting(pixels))
+            return features
+        self._fitting(features["attention_mask"])
+        mask = features["attention_mask"].bool()
+        features["sentence_embedding"] = self.model.embed_text(features["input_ids"], mask)
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """E."""
+        return self.model.config.projection
+
+    def _saved(self) -> Pretrained:
+        """The calibration belongs to the encoders as they were."""
+        own = super()._saved()
+        return replace(own, calibration=None) if self.learned else own
+
+
+class XFMMatches(FolderModule):
+    """Pairs of a text and a picture to the odds that they match: the one module of a `CrossEncoder`.
+
+    The library's sigmoid makes them the calibrated probability, see `Pretrained.match_probability`.
+    """
+
+    task = "image-text-matching"
+
+    def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, inputs: Sequence[Any], prompt: str | None = None, **told: Any
+    ) -> dict[str, Any]:
+        """Tokens, the pixels of the distinct pictures, and which of them goes with each text.
+
+        Args:
+            inputs: pairs of a text and a picture, whichever is first.
+            prompt: what stands before every text.
+            told: of the library; settings of a processor are refused.
+
+        Raises:
+            UserError: a pair is none of a text and a picture, or cannot be used.
+        """
+        refuse_settings(told)
+        items = self._read([_pair(one, prompt) for one in inputs])
+        distinct = {item.pictures[0].key: item.pictures[0] for item in items}
+        places = {key: place for place, key in enumerate(distinct)}
+        index = torch.tensor([places[item.pictures[0].key] for item in items])
+        pixels = self._pixels(list(distinct.values()))
+        return {**self._texts(items), "pixel_values": pixels, "image_index": index, "modality": "pair"}
+
+    def forward(self, features: dict[str, Any], **unused: Any) -> dict[str, Any]:
+        """`scores` [R, 1] of what `preprocess` gave."""
+        mask = features["attention_mask"].bool()
+        text = self.model.encode_text(features["input_ids"], mask)
+        image = self.model.encode_image(self._fitting(features["pixel_values"]))
+        fused = self.model.fuse(text, mask, image, features["image_index"])
+        odds = self.pipe.engine.pretrained.match_odds(self.model.match_logits(fused))
+        features["scores"] = odds[:, None]
+        return features
+
+
+def by_name(given: Any, prompt: str | None = None) -> Mapping[str, Any]:
+    """An input of the library as `{"text"}` or `{"image"}`; a string is a picture where the library says so.
+
+    Args:
+        given: the input.
+        prompt: what stands before a text.
+
+    Raises:
+        UserError: it is a sound, a film or a conversation.
+    """
+    if is_picture(given):
+        return {"image": given}
+    if isinstance(given, Mapping) and {*given} <= {"text", "image"}:
+        found = {**given}
+    else:
+        try:
+            kind = infer_modality(given)
+        except ValueError:
+            kind = type(given).__name__
+        if kind not in ("text", "image"):
+            raise UserError(f"X-FM takes texts and pictures, not {kind}; leave it out")
+        found = {kind: given}
+    if prompt and isinstance(found.get("text"), str):
+        found["text"] = prompt + found["text"]
+    return found
+
+
+def _pair(given: Any, prompt: str | None) -> Mapping[str, Any]:
+    if not isinstance(given, list | tuple):
+        raise UserError(f"a pair is a text and a picture, not {type(given).__name__}")
+    found = [one for side in given for one in by_name(side, prompt).items()]
+    if sorted(name for name, _ in found) != ["image", "text"]:
+        held = " and ".join(name for name, _ in found) or "nothing"
+        raise UserError(
+            f"a pair is a text and a picture, not {held}; compare two of a kind by a SentenceTransformer"
+        )
+    return dict(found)
+
+
+def refuse_settings(told: Mapping[str, Any]) -> None:
+    """Refuse settings of a processor, which would be passed over.
+
+    Raises:
+        UserError: there are some.
+    """
+    if told.get("processing_kwargs"):
+        raise UserError("X-FM prepares inputs as it was trained; leave processing_kwargs out")
+
+
+def as_sentence_transformer(model: Pretrained | Path | str, **told: Any) -> SentenceTransformer:
+    """A model as one of sentence-transformers, for vectors of texts and pictures.
+
+    Args:
+        model: a loaded model, a folder, the name of a model of the package, or one on the hub.
+        told: more for `SentenceTransformer`, such as `device`.
+    """
+    return SentenceTransformer(modules=[XFMVectors(_loaded(model))], similarity_fn_name="cosine", **told)
+
+
+def as_cross_encoder(model: Pretrained | Path | str, **told: Any) -> CrossEncoder:
+    """A model as one of sentence-transformers, for probabilities that texts and pictures match.
+
+    Args:
+        model: a loaded model, a folder, the name of a model of the package, or one on the hub.
+        told: more for `CrossEncoder`, such as `device`.
+    """
+    return CrossEncoder(modules=[XFMMatches(_loaded(model))], **told)
+
+
+def _loaded(model: Pretrained | Path | str) -> Pretrained:
+    return model if isinstance(model, Pretrained) else load_model(find_model(model_folder(model)))

@@ -1,0 +1,241 @@
+"""sentence-transformers loads our folders, and gives our numbers."""
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import xfm
+from tests.evaluation.tiny import tiny_pretrained
+from tests.inference.models import pictures, texts
+from tests.inference.support import Folders
+from tests.refusals import expect_refusal
+from xfm.cli import main
+from xfm.config.calibration import MatchCalibration
+from xfm.inference import sentence_folder
+from xfm.inference.loading import Loaded
+from xfm.modeling.model_files import write_calibration
+
+pytest.importorskip("sentence_transformers", minversion="6")
+
+from sentence_transformers import CrossEncoder, SentenceTransformer
+
+from xfm.inference import sentence_transformers as adapter
+
+SAID, SHOWN = texts(9), pictures(5)
+
+
+def close(first: Any, second: Any) -> None:
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def source(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model with a calibrated matching head."""
+    folder = tmp_path_factory.mktemp("calibrated") / "model"
+    xfm.XFM.from_pretrained(folders[None]).save_pretrained(folder)
+    write_calibration(folder, MatchCalibration(0.7, -0.3, pairs=10, data="a test"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(source: Path) -> Loaded:
+    return xfm.load(source)
+
+
+@pytest.fixture(scope="module")
+def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A folder of each format, as the command writes it."""
+    place = tmp_path_factory.mktemp("exported")
+    found = {kind: str(place / kind) for kind in sentence_folder.FORMATS}
+    for kind, out in found.items():
+        assert main(["export", str(source), out, "--format", kind]) == 0
+    return found
+
+
+def vectors(folder: str, **more: Any) -> SentenceTransformer:
+    return SentenceTransformer(folder, trust_remote_code=True, device="cpu", **more)
+
+
+def matches(folder: str, **more: Any) -> CrossEncoder:
+    return CrossEncoder(folder, trust_remote_code=True, device="cpu", **more)
+
+
+@pytest.fixture(scope="module")
+def model(exported: dict[str, str]) -> SentenceTransformer:
+    return vectors(exported["sentence-transformers"])
+
+
+@pytest.fixture(scope="module")
+def judge(exported: dict[str, str]) -> CrossEncoder:
+    return matches(exported["cross-encoder"])
+
+
+def test_vectors_are_those_of_the_package(model: SentenceTransformer, loaded: Loaded, tmp_path: Path) -> None:
+    said = [*SAID, "Two Red: Squares!", "word " * 60]  # signs, capitals, more than is read
+    close(model.encode(said, batch_size=4), loaded.encode(said))
+    close(model.encode(SHOWN, batch_size=2), loaded.encode(SHOWN))
+    close(model.encode(said[0]), loaded.encode(said[0]))
+    close(model.encode(SHOWN[0]), loaded.encode(SHOWN[0]))
+    close(model.similarity(model.encode(said), model.encode(SHOWN)), loaded.similarity(said, SHOWN))
+    SHOWN[1].save(path := tmp_path / "a.png")
+    pixels = np.asarray(SHOWN[1].convert("RGB"))
+    forms = [str(path), path, pixels, torch.tensor(pixels).permute(2, 0, 1), {"image": SHOWN[1]}]
+    for form in forms:  # the library wants the same kind of all that are encoded together
+        close(model.encode([form]), loaded.encode([SHOWN[1]]))
+    tensor = model.encode(said, convert_to_tensor=True, normalize_embeddings=True)
+    close(tensor, loaded.encode(said))
+    close(model.encode(said, prompt="two red ")[0], loaded.encode("two red " + said[0]))
+    close(model.encode_query(said[:2]), loaded.encode(said[:2]))
+    close(model.encode_document(SHOWN[:2]), loaded.encode(SHOWN[:2]))
+    assert model.get_embedding_dimension() == loaded.model.config.projection
+    assert (model.similarity_fn_name, model.modalities) == ("cosine", ["text", "image"])
+
+
+def test_matches_are_those_of_the_package(judge: CrossEncoder, loaded: Loaded) -> None:
+    pairs = [(text, picture) for text in SAID for picture in SHOWN]
+    expected = loaded.match([text for text, _ in pairs], [picture for _, picture in pairs])
+    close(judge.predict(pairs, batch_size=7), expected)
+    close(judge.predict([(picture, text) for text, picture in pairs]), expected)
+    close(judge.predict([({"text": text}, {"image": picture}) for text, picture in pairs[:3]]), expected[:3])
+    close(judge.predict(pairs[0]), expected[0])
+    odds = judge.predict(pairs, activation_fn=nn.Identity(), convert_to_tensor=True)
+    close(odds.sigmoid(), expected)
+    ranked = judge.rank(SAID[0], SHOWN)
+    assert [one["corpus_id"] for one in ranked] == np.argsort(-expected[: len(SHOWN)]).tolist()
+    close([one["score"] for one in ranked], np.sort(expected[: len(SHOWN)])[::-1])
+    found = judge.rank(SHOWN[0], SAID, top_k=3, return_documents=True)
+    best = np.argsort(-loaded.match(SAID, SHOWN[0]))[:3]
+    assert [one["text"] for one in found] == [SAID[place] for place in best]
+
+
+def test_every_picture_of_a_batch_is_encoded_once(judge: CrossEncoder) -> None:
+    seen: list[int] = []
+    hook = judge[0].model.vision.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    judge.predict([(text, SHOWN[0]) for text in SAID[:4]] + [(SAID[0], SHOWN[1])], batch_size=8)
+    hook.remove()
+    assert seen == [2]
+
+
+def test_folders_are_model_folders_too(exported: dict[str, str], source: Path, loaded: Loaded) -> None:
+    for folder in exported.values():
+        close(xfm.load(folder).encode(SAID), loaded.encode(SAID))
+        close(xfm.load(folder).match(SAID[0], SHOWN), loaded.match(SAID[0], SHOWN))
+        names = {file.name for file in Path(folder).iterdir()}
+        assert names >= {file.name for file in source.iterdir()}
+        assert not [name for name in names if Path(name).suffix not in (".json", ".md", ".safetensors")]
+        assert "trust_remote_code=True" in (Path(folder) / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", sentence_folder.FORMATS)
+def test_a_folder_is_what_the_library_itself_writes(
+    kind: str, exported: dict[str, str], source: Path, tmp_path: Path
+) -> None:
+    """Models in memory, without a folder, are written by the library with the modules that we name."""
+    make = adapter.as_sentence_transformer if kind == "sentence-transformers" else adapter.as_cross_encoder
+    make(source, device="cpu").save_pretrained(str(tmp_path / "own"))
+    own, ours = tmp_path / "own", Path(exported[kind])
+
+    def read(folder: Path, name: str) -> Any:
+        return json.loads((folder / name).read_text())
+
+    for name in ("modules.json", "config.json", "preprocessing.json", "tokenizer.json", "calibration.json"):
+        assert read(own, name) == read(ours, name), name
+    settings = read(own, "config_sentence_transformers.json")
+    settings.pop("__version__")
+    assert {**settings, "requirements": {"xfm": ">=0.1"}} == read(ours, "config_sentence_transformers.json")
+    assert (own / "model.safetensors").read_bytes() == (ours / "model.safetensors").read_bytes()
+    assert not [*own.glob("*.bin"), *own.glob("*.pt"), *own.glob("*.pkl")]
+
+
+def test_saved_loaded_copied_and_pickled_they_give_the_same(
+    model: SentenceTransformer, judge: CrossEncoder, tmp_path: Path
+) -> None:
+    expected, probable = model.encode(SAID), judge.predict([(SAID[0], one) for one in SHOWN])
+    model.save_pretrained(str(tmp_path / "a"))
+    vectors(str(tmp_path / "a")).save_pretrained(str(tmp_path / "b"))
+    close(vectors(str(tmp_path / "b")).encode(SAID), expected)
+    judge.save_pretrained(str(tmp_path / "c"))
+    close(matches(str(tmp_path / "c")).predict([(SAID[0], one) for one in SHOWN]), probable)
+    close(copy.deepcopy(model).encode(SAID), expected)
+    close(pickle.loads(pickle.dumps(model)).encode(SHOWN), model.encode(SHOWN))
+
+
+def test_without_a_folder(loaded: Loaded) -> None:
+    close(adapter.as_sentence_transformer(loaded, device="cpu").encode(SAID), loaded.encode(SAID))
+    judge = adapter.as_cross_encoder(loaded, device="cpu")
+    close(judge.predict([(SAID[0], SHOWN[0])]), loaded.match(SAID[:1], SHOWN[:1]))
+
+
+def test_half_precision_and_a_shorter_limit(source: Path, exported: dict[str, str], loaded: Loaded) -> None:
+    half = adapter.as_sentence_transformer(source, device="cpu").to(torch.bfloat16)
+    for given in (SAID, SHOWN):
+        assert (half.encode(given) * loaded.encode(given)).sum(1).min() > 0.99
+    short = matches(exported["cross-encoder"], processor_kwargs={"model_max_length": 5})
+    assert short.max_seq_length == 5
+    assert short.preprocess([("a red square left of it", SHOWN[0])])["input_ids"].shape == (1, 5)
+    model = vectors(exported["sentence-transformers"])
+    model.max_seq_length = 4
+    assert model.preprocess(["a red square left of it"])["input_ids"].shape == (1, 4)
+
+
+def test_a_model_that_learned_there_says_so(source: Path, tmp_path: Path) -> None:
+    model = adapter.as_sentence_transformer(source, device="cpu")
+    model.train()
+    features = model[0].preprocess(SAID[:3])
+    model(features)["sentence_embedding"].sum().backward()
+    assert model[0].model.text_proj.weight.grad is not None
+    model.save_pretrained(str(tmp_path / "learned"))
+    found = xfm.load(tmp_path / "learned")
+    assert (found.calibration, found.provenance["trained_by"]) == (None, "sentence-transformers")
+    judge = adapter.as_cross_encoder(source, device="cpu")
+    judge.train()
+    judge(judge[0].preprocess([(SAID[0], SHOWN[0])]))["scores"].sum().backward()
+    assert judge[0].model.itm_head[0].weight.grad is not None
+    judge.save_pretrained(str(tmp_path / "judged"))
+    assert xfm.load(tmp_path / "judged").calibration == MatchCalibration(0.7, -0.3, 10, "a test")
+
+
+def test_refusals(
+    model: SentenceTransformer, judge: CrossEncoder, exported: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="trust_remote_code"):  # of every module that is not the library's
+        SentenceTransformer(exported["sentence-transformers"])
+    with pytest.raises(ValueError, match="mixes multiple modalities"):
+        model.encode([SAID[0], SHOWN[0]])
+    with expect_refusal("takes texts and pictures, not"):
+        judge.predict([(SAID[0], np.zeros(5, np.float32).tolist())])
+    with expect_refusal("a pair is a text and a picture, not text and text"):
+        judge.predict([("a", "b")])
+    with expect_refusal("a pair is a text and a picture, not image and image"):
+        judge.predict([(SHOWN[0], SHOWN[1])])
+    with expect_refusal("leave processing_kwargs out"):
+        judge.predict([(SAID[0], SHOWN[0])], processing_kwargs={"text": {"max_length": 3}})
+    with expect_refusal("never pickled"):
+        model.save_pretrained(str(tmp_path), safe_serialization=False)
+    with expect_refusal("does not take attn_implementation"):
+        vectors(exported["sentence-transformers"], model_kwargs={"attn_implementation": "eager"})
+    with expect_refusal("does not take num_labels"):
+        matches(exported["cross-encoder"], num_labels=3)
+    with expect_refusal("runs with the backend torch alone"):
+        vectors(exported["sentence-transformers"], backend="onnx")
+
+
+def test_refusals_of_the_command(
+    source: Path, exported: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(source), exported["cross-encoder"], "--format", "cross-encoder"]) == 2
+    assert "cross-encoder-2" in capsys.readouterr().err
+    fresh = tmp_path / "fresh"
+    found = tiny_pretrained(0)
+    marked = {**found.provenance, "fresh": ["text_proj."]}
+    xfm.save_model(fresh, found.model, found.given_tokenizer, found.preprocessing, marked)
+    assert main(["export", str(fresh), str(tmp_path / "out"), "--format", "sentence-transformers"]) == 2
+    assert "embed uses the part text_proj" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
