@@ -21,7 +21,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services quickstart test unit hostile lint types format map tables docs wheel clean
+.PHONY: help venv libraries services quickstart test unit hostile lint types format map tables docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -70,6 +70,9 @@ wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 	done
 
 venv: $(DEV) ## set up .venv for development
+
+libraries: $(DEV) ## install mteb, LangChain and LlamaIndex, which some tests need: 450 MB
+	$(BIN)/python -m pip install --quiet --editable '.[libraries]'
 
 services: ## install and start the servers that some tests need (Debian, as root)
 	sh tests/services.sh

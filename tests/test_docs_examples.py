@@ -112,6 +112,25 @@ def test_transformers(place, monkeypatch):
     assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessing.json"} <= written
 
 
+def test_libraries(tmp_path, monkeypatch):
+    pytest.importorskip("sentence_transformers", minversion="6")
+    page = DOCS / "libraries.md"
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for number, picture in enumerate(pictures(3), start=1):
+        picture.save(f"photos/{number}.png")
+    for arguments in commands(page, "xfm"):
+        assert main(arguments) == 0
+    names = run_python(page, monkeypatch)
+    assert names["vectors"].shape[0] == 5
+    vectors = names["st"].encode(["a cat", "a dog left of a car"])
+    assert abs(vectors - names["vectors"][:2]).max() < 1e-5
+    probabilities = names["judge"].predict([("a cat", picture) for picture in pictures(3)])
+    assert abs(probabilities - names["model"].match("a cat", names["photos"])).max() < 1e-5
+    pytest.importorskip("mteb", reason="make libraries installs mteb")
+    assert names["wrapped"]().mteb_model_meta.modalities == ["text", "image"]
+
+
 def test_fine_tuning(place, monkeypatch):
     """Its function learns from a table with the columns that it names."""
     lines = (DOCS / "tutorials/samples/reviews.csv").read_text().splitlines()

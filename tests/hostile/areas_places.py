@@ -15,6 +15,7 @@ WRITERS = {
     "probe": "probe {model} --train {pictures} --test {pictures} --out",
     "convert": "convert {published}",
     "export": "export {model}",
+    "export-folder": "export {model} --format sentence-transformers --out",
     "prepare": "prepare --scale 0.004 --objects 100 --heldout_objects 6 --vocab_size 400 --folder",
 }
 FILE_OUT = {"predict", "export"}
@@ -45,7 +46,7 @@ TAKEN = [
         ("loop", loop),
     )
     # A folder of other things may well get a run beside them.
-    if name != "other-things" or verb in {"convert", "prepare"}
+    if name != "other-things" or verb in {"convert", "export-folder", "prepare"}
 ]
 FULL = [
     Situation(f"{verb}-full-disk", _out(verb), {"out": folder}, ("full",), shell=unshared(SMALL), unshare=True,

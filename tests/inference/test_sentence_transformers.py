@@ -60,11 +60,11 @@ def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def vectors(folder: str, **more: Any) -> SentenceTransformer:
-    return SentenceTransformer(folder, trust_remote_code=True, device="cpu", **more)
+    return SentenceTransformer(folder, trust_remote_code=True, local_files_only=True, device="cpu", **more)
 
 
 def matches(folder: str, **more: Any) -> CrossEncoder:
-    return CrossEncoder(folder, trust_remote_code=True, device="cpu", **more)
+    return CrossEncoder(folder, trust_remote_code=True, local_files_only=True, device="cpu", **more)
 
 
 @pytest.fixture(scope="module")

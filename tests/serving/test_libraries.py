@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.pages import ROOT, run_python
 from tests.serving.conftest import Running, png
+from xfm.config.serving import ServeConfig
 from xfm.inference.pipeline import pipeline
+from xfm.inference.sentence_folder import write_sentence_folder
+from xfm.serving.app import Server
 from xfm.serving.client import shown
+from xfm.serving.models import Models
+from xfm.serving.searches import Searches
 
 Start = Callable[..., Running]
 SAID = ["a red square", "a green square left of a blue one", "yellow"]
@@ -87,3 +93,26 @@ def test_llama_index(serving: Start, model: Path, expected: np.ndarray) -> None:
     cosines = expected[:3] @ expected[2]
     assert [one.text for one in found] == [SAID[place] for place in np.argsort(-cosines)]
     close([one.score for one in found], np.sort(cosines)[::-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("langchain", "langchain_openai"), ("llama_index", "llama_index")]
+)
+def test_what_the_page_shows(name: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(module, reason="make libraries installs it")
+    pytest.importorskip("sentence_transformers", minversion="6")
+    monkeypatch.chdir(tmp_path)
+    for folder, kind in (
+        ("models/small-st", "sentence-transformers"),
+        ("models/small-match", "cross-encoder"),
+    ):
+        write_sentence_folder("small", Path(folder), kind)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_bytes(png())
+    page = run_python(ROOT / "docs" / "libraries.md", monkeypatch)
+    running = Running(Server(Models(["small"]), Searches([]), ServeConfig(port=0), ()))
+    try:
+        (found,) = page[name](running.address)
+        assert "cat" in str(found)
+    finally:
+        running.stop()

@@ -1,1 +1,1 @@
-"""Using a model: pipelines, predictions for whole files, boxes and attention drawn on pictures."""
+"""Using a model: pipelines, vectors, predictions for whole files, boxes and attention drawn on pictures."""

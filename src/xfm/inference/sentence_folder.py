@@ -42,11 +42,11 @@ FORMATS: dict[str, tuple[str, str, dict[str, Any]]] = {
 _USE = {
     "sentence-transformers": """from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer({name}, trust_remote_code=True)  # runs the installed package xfm
+model = SentenceTransformer({name}, trust_remote_code=True{more})  # runs the installed package xfm
 model.similarity(model.encode(["a cat", "a dog"]), model.encode([picture]))""",
     "cross-encoder": """from sentence_transformers import CrossEncoder
 
-model = CrossEncoder({name}, trust_remote_code=True)  # runs the installed package xfm
+model = CrossEncoder({name}, trust_remote_code=True{more})  # runs the installed package xfm
 model.predict([("a cat", picture), ("a dog", picture)])  # probabilities of a match""",
 }
 
@@ -71,7 +71,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     folder = model_folder(model)
     loaded = load_model(folder)
     pipeline(task, loaded)  # refuses a model that could not answer
-    use = _USE[kind].format(name="FOLDER")
+    use = _USE[kind].format(name="FOLDER", more="")
     card = model_card(loaded.model.config, loaded.belongings)
     with writing(out, "or name another folder"), drafting(out.resolve()) as draft:
         for file in folder.iterdir():
@@ -83,7 +83,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
         (draft / CARD).write_text(text, encoding="utf-8")
         sync_folder(draft)
         replace_folder(draft, out.resolve())
-    return _USE[kind].format(name=repr(str(out)))
+    return _USE[kind].format(name=repr(str(out)), more=", local_files_only=True")  # else it asks the hub
 
 
 def _write(path: Path, value: Any) -> None:
