@@ -239,3 +239,29 @@ def test_refusals_of_the_command(
     assert main(["export", str(fresh), str(tmp_path / "out"), "--format", "sentence-transformers"]) == 2
     assert "embed uses the part text_proj" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_trainers_of_the_library_train_both(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    datasets = pytest.importorskip("datasets")
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    settings: dict[str, Any] = {"max_steps": 2, "report_to": [], "use_cpu": True, "learning_rate": 1e-3}
+    model, judge = (
+        make(source, device="cpu") for make in (adapter.as_sentence_transformer, adapter.as_cross_encoder)
+    )
+    before, pairs = model.encode(SAID), [(SAID[0], SHOWN[0])]
+    probable = judge.predict(pairs)
+    rows = datasets.Dataset.from_dict({"anchor": SAID[:4], "positive": SHOWN[:4]})
+    told = SentenceTransformerTrainingArguments(str(tmp_path / "a"), **settings)
+    loss = MultipleNegativesRankingLoss(model)
+    SentenceTransformerTrainer(model, args=told, train_dataset=rows, loss=loss).train()
+    assert abs(model.encode(SAID) - before).max() > 1e-4
+    labelled = rows.add_column("label", [1.0, 0.0, 1.0, 0.0])
+    told = CrossEncoderTrainingArguments(str(tmp_path / "b"), **settings)
+    CrossEncoderTrainer(judge, args=told, train_dataset=labelled, loss=BinaryCrossEntropyLoss(judge)).train()
+    assert abs(judge.predict(pairs) - probable).max() > 1e-5

@@ -4,6 +4,7 @@ The library is not needed to write one.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,9 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
         UserError: the model cannot answer, `out` is taken, or cannot be written.
     """
     task, module, settings = FORMATS[kind]
+    target = Path(os.path.realpath(out))
+    if target.is_symlink():
+        raise UserError(f"{out} is a link to itself; remove it, or name another folder")
     if unused(out) != out:
         raise UserError(f"{out} holds something; name another folder, such as {free_name(out)}")
     folder = model_folder(model)
@@ -73,7 +77,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     pipeline(task, loaded)  # refuses a model that could not answer
     use = _USE[kind].format(name="FOLDER", more="")
     card = model_card(loaded.model.config, loaded.belongings)
-    with writing(out, "or name another folder"), drafting(out.resolve()) as draft:
+    with writing(out, "or name another folder"), drafting(target) as draft:
         for file in folder.iterdir():
             if file.suffix in (".json", ".safetensors"):
                 shutil.copyfile(file, draft / file.name)
@@ -82,7 +86,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
         text = f"{card}\n## With sentence-transformers\n\n```python\n{use}\n```\n"
         (draft / CARD).write_text(text, encoding="utf-8")
         sync_folder(draft)
-        replace_folder(draft, out.resolve())
+        replace_folder(draft, target)
     return _USE[kind].format(name=repr(str(out)), more=", local_files_only=True")  # else it asks the hub
 
 
