@@ -23,6 +23,7 @@ from sentence_transformers.base.modality import infer_modality
 from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 
+from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.files import model_folder
 from xfm.inference.items import Item
@@ -220,9 +221,9 @@ class XFMMatches(FolderModule):
     def forward(self, features: dict[str, Any], **unused: Any) -> dict[str, Any]:
         """`scores` [R, 1] of what `preprocess` gave."""
         mask = features["attention_mask"].bool()
-        text = self.model.encode_text(features["input_ids"], mask)
+        (text,) = self.model.encode_texts([Tokens(features["input_ids"], mask)])
         image = self.model.encode_image(self._fitting(features["pixel_values"]))
-        fused = self.model.fuse(text, mask, image, features["image_index"])
+        fused = self.model.fuse_first(text, mask, image, features["image_index"])
         odds = self.pipe.engine.pretrained.match_odds(self.model.match_logits(fused))
         features["scores"] = odds[:, None]
         return features

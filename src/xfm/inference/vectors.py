@@ -80,7 +80,7 @@ def _of_texts(pipe: Embed, texts: dict[int, str], normalised: bool, same: dict[i
         assert tokens is not None
         tokens = cut(tokens, range(len(part)), engine.longest).to(engine.device)
         with torch.inference_mode(), engine.arithmetic():
-            slots = engine.model.encode_text(tokens.ids, tokens.mask)[:, 0]
+            slots = engine.model.encode_first(tokens.ids, tokens.mask)
             project = engine.model.project_text if normalised else engine.model.text_proj
             vectors = project(slots).float()
         yield [first[text] for text in part], vectors
