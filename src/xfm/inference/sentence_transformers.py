@@ -26,7 +26,7 @@ from torch import Tensor
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.files import model_folder
-from xfm.inference.items import Item
+from xfm.inference.items import Item, warned_once
 from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
 from xfm.inference.pipeline import AnyPipeline, pipeline
 from xfm.modeling.card import CARD
@@ -118,9 +118,13 @@ class FolderModule(InputModule):
 
     # ------------------------------------------------------------ inputs
     def _read(self, given: Sequence[Any]) -> list[Item]:
-        """Inputs of the pipeline as the model takes them."""
+        """Inputs of the pipeline as the model takes them; of a picture that ends early it warns."""
         reader = PictureReader(self.pipe.engine.pretrained.preprocessing, None)
-        return [self.pipe.read(one, reader) for one in given]
+        items, partial = [self.pipe.read(one, reader) for one in given], warned_once()
+        for number, item in enumerate(items):
+            if item.flaw is not None:
+                partial(number, item.flaw)
+        return items
 
     def _texts(self, items: Sequence[Item]) -> dict[str, Tensor]:
         """[R, T] ids and mask."""
@@ -135,9 +139,12 @@ class FolderModule(InputModule):
         return model_pixels(stacked, self.pipe.engine.pretrained.preprocessing)
 
     def _fitting(self, pixels: Tensor) -> Tensor:
-        """In the type of the weights; and note that the model learns, where it does."""
-        self.learned |= self.training and torch.is_grad_enabled()
+        """In the type of the weights."""
         return pixels.to(self.model.vision_proj.weight.dtype)
+
+    def _note(self) -> None:
+        """Note that the model learns, where it does."""
+        self.learned |= self.training and torch.is_grad_enabled()
 
 
 class XFMVectors(FolderModule):
@@ -169,10 +176,10 @@ class XFMVectors(FolderModule):
 
     def forward(self, features: dict[str, Any], **unused: Any) -> dict[str, Any]:
         """`sentence_embedding` [R, E] of what `preprocess` gave."""
+        self._note()
         if (pixels := features.get("pixel_values")) is not None:
             features["sentence_embedding"] = self.model.embed_image(self._fitting(pixels))
             return features
-        self._fitting(features["attention_mask"])
         mask = features["attention_mask"].bool()
         features["sentence_embedding"] = self.model.embed_text(features["input_ids"], mask)
         return features
@@ -220,6 +227,7 @@ class XFMMatches(FolderModule):
 
     def forward(self, features: dict[str, Any], **unused: Any) -> dict[str, Any]:
         """`scores` [R, 1] of what `preprocess` gave."""
+        self._note()
         mask = features["attention_mask"].bool()
         (text,) = self.model.encode_texts([Tokens(features["input_ids"], mask)])
         image = self.model.encode_image(self._fitting(features["pixel_values"]))
