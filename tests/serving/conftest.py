@@ -12,8 +12,6 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
-import uvicorn
-
 from tests.evaluation.tiny import draw
 from xfm.config.serving import ServeConfig
 from xfm.index.opening import open_index
@@ -21,6 +19,7 @@ from xfm.index.sources import FolderSupply
 from xfm.serving.app import Server
 from xfm.serving.client import Client
 from xfm.serving.models import Models
+from xfm.serving.running import listener
 from xfm.serving.searches import Searches
 
 
@@ -34,8 +33,7 @@ class Running:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        config = uvicorn.Config(server.guarded, host="127.0.0.1", port=0, log_level="warning", lifespan="on")
-        self._running = uvicorn.Server(config)
+        self._running = listener(server)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._running.serve()), daemon=True)
         self._thread.start()
         while not self._running.started:
@@ -76,13 +74,24 @@ def png(left: str = "red", right: str = "blue", jitter: int = 0) -> bytes:
     return out.getvalue()
 
 
+def make_collection(model: Path, folder: Path) -> Path:
+    """A collection of three pictures."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for number, (left, right) in enumerate((("red", "blue"), ("green", "red"), ("blue", "yellow"))):
+        (pictures / f"{number}.png").write_bytes(png(left, right))
+    with open_index(folder / "shop", model, make=True) as index:
+        index.add(FolderSupply(pictures).candidates())
+    return folder / "shop"
+
+
 @pytest.fixture
 def collection(model: Path, tmp_path: Path) -> Path:
     """A collection of three pictures."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number, (left, right) in enumerate((("red", "blue"), ("green", "red"), ("blue", "yellow"))):
-        (folder / f"{number}.png").write_bytes(png(left, right))
-    with open_index(tmp_path / "shop", model, make=True) as index:
-        index.add(FolderSupply(folder).candidates())
-    return tmp_path / "shop"
+    return make_collection(model, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def kept_collection(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, for tests that leave it as it is."""
+    return make_collection(model, tmp_path_factory.mktemp("kept"))

@@ -7,9 +7,10 @@ import pytest
 
 from tests.refusals import expect_refusal
 from xfm.config.tasks import task_spec
-from xfm.serving.inputs import Inputs
+from xfm.serving.inputs import Inputs, Sent, decoded, sent_in, with_pictures
 
 DATA = "data:image/png;base64," + base64.b64encode(b"bytes").decode()
+SENT = Sent(DATA)
 
 
 def test_texts_and_pictures_in_every_shape() -> None:
@@ -20,7 +21,7 @@ def test_texts_and_pictures_in_every_shape() -> None:
         {"image": {"url": DATA}},
         {"type": "image_url", "image_url": {"url": DATA}},
     ):
-        assert inputs.text_or_picture(given) == {"image": b"bytes"}
+        assert inputs.text_or_picture(given) == {"image": SENT}
     for given in ("a dog", {"text": "a dog"}, {"type": "text", "text": "a dog"}):
         assert inputs.text_or_picture(given) == {"text": "a dog"}
 
@@ -37,7 +38,6 @@ def test_texts_and_pictures_in_every_shape() -> None:
         ({"image": "file:///etc/passwd"}, "from nowhere"),
         ({"image": "http://127.0.0.1/a.png"}, "from nowhere"),
         ({"image": "data:image/png,x"}, "base64"),
-        ({"image": "data:image/png;base64,@@"}, "damaged"),
         ({"image": ["x"]}, "a list"),
         ({"image": None}, "null"),
     ],
@@ -49,7 +49,7 @@ def test_what_is_neither_is_refused(given: object, words: str) -> None:
 
 def test_addresses_of_allowed_hosts_alone() -> None:
     inputs = Inputs(frozenset({"images.example.org"}))
-    assert inputs.picture("https://images.example.org/a.png") == "https://images.example.org/a.png"
+    assert inputs.picture("https://images.example.org/a.png") == Sent("https://images.example.org/a.png")
     for url in (
         "https://example.org/a.png",
         "https://images.example.org.evil.net/a",
@@ -62,13 +62,23 @@ def test_addresses_of_allowed_hosts_alone() -> None:
 def test_fields_of_a_task() -> None:
     inputs = Inputs(frozenset())
     reasoning, vqa = task_spec("reasoning").inputs, task_spec("vqa").inputs
-    assert inputs.of_task({"images": [DATA, DATA], "text": "x"}, reasoning)["images"] == [b"bytes", b"bytes"]
-    assert inputs.of_task({"left": DATA, "right": DATA, "text": "x"}, reasoning)["left"] == b"bytes"
+    assert inputs.of_task({"images": [DATA, DATA], "text": "x"}, reasoning)["images"] == [SENT, SENT]
+    assert inputs.of_task({"left": DATA, "right": DATA, "text": "x"}, reasoning)["left"] == SENT
     assert inputs.of_task({"image": DATA, "question": "/etc/passwd"}, vqa) == {
-        "image": b"bytes", "question": "/etc/passwd",
+        "image": SENT, "question": "/etc/passwd",
     }  # fmt: skip
     for given in ({"images": [str(Path(__file__)), DATA], "text": "x"}, {"left": "a.png", "right": DATA}):
         with expect_refusal("cannot be asked for"):
             inputs.of_task(given, reasoning)
     with expect_refusal("an input is an object with image"):
         inputs.of_task("x", vqa)
+
+
+def test_pictures_are_decoded_later_and_take_their_place() -> None:
+    assert decoded(SENT) == b"bytes"
+    for damaged in ("data:image/png;base64,@@", "data:image/png;base64,Y"):
+        with expect_refusal("damaged"):
+            decoded(Inputs(frozenset()).picture(damaged))
+    given = {"images": [SENT, SENT], "text": "x", "left": SENT}
+    assert list(sent_in(given)) == [SENT] * 3
+    assert with_pictures(given, {SENT: 1}) == {"images": [1, 1], "text": "x", "left": 1}

@@ -176,10 +176,12 @@ def test_bounds(serving: Start) -> None:
     assert "3 inputs" in told["error"]["message"]
     host, port = urlsplit(running.address).netloc.split(":")
     with socket.create_connection((host, int(port))) as slow:
-        slow.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        slow.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
     with socket.create_connection((host, int(port))) as chunked:
-        chunked.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunked.sendall(
+            b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         for _ in range(5):
             chunked.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
         assert chunked.recv(100).startswith(b"HTTP/1.1 413")
@@ -194,7 +196,7 @@ def test_bounds(serving: Start) -> None:
         b'{"input": "\\ud800"}',
     ):
         status, told, _ = ask(running.address, "/v1/embeddings", body)
-        assert status in (200, 422), (body, told)
+        assert status == 200 if body.endswith(b"[]}") else status in (400, 422), (body, told)
     assert ask(running.address, "/nothing")[0] == 404
     assert ask(running.address, "/v1/embeddings")[0] == 405
     assert ask(running.address, "/health")[0] == 200
@@ -241,7 +243,8 @@ def test_what_takes_too_long_and_who_leaves_free_their_places(serving: Start, mo
     body = b'{"input": "left"}'
     with socket.create_connection((host, int(port))) as leaving:
         leaving.sendall(
-            b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
         )
         time.sleep(0.2)
     time.sleep(0.2)

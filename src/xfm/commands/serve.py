@@ -55,13 +55,11 @@ def run(chosen: Namespace) -> None:
         from xfm.serving.running import serve
     except ImportError as error:
         raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
-    from xfm.config.pipelines import UrlRules
     from xfm.serving.models import Models
     from xfm.serving.searches import Searches
 
-    hosts = tuple(host.lower() for host in config.fetch_from)
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
-    models = Models(names_in(chosen.models), UrlRules(hosts=hosts) if hosts else None, **running)
+    models = Models(names_in(chosen.models), **running)
     searches = Searches([Path(one) for one in names_in(chosen.index)], device=chosen.device)
     names = ", ".join(one.name for one in models)
 

@@ -15,10 +15,16 @@ class ServeConfig:
         batch: most items that are computed together.
         room: most items that wait; what is beyond is refused with status 429 and a time to try again.
         seconds: for one request, all included, after which it is given up with status 504.
+        header_seconds: in which the head of a request must have arrived, else the connection is closed.
         body_seconds: in which a request must have arrived.
         body_bytes: largest request.
+        held_bytes: of all requests that are under way; what is beyond is refused with status 429.
+        connections: most connections; others are closed at once.
         items: most items of a request.
+        characters: longest text of a request.
+        pixels: of all pictures of a request together, as their headers say.
         workers: threads that decode pictures.
+        names: host names, besides localhost and addresses, by which the server is asked where no key is needed.
         fetch_from: hosts from which pictures may be fetched by address, redirects included; none if empty.
         drain_seconds: for which a server that is asked to stop answers what it has taken.
     """
@@ -28,10 +34,16 @@ class ServeConfig:
     batch: int = 32
     room: int = 512
     seconds: float = 30.0
+    header_seconds: float = 10.0
     body_seconds: float = 20.0
     body_bytes: int = 32 << 20
+    held_bytes: int = 128 << 20
+    connections: int = 512
     items: int = 256
+    characters: int = 65_536
+    pixels: int = 256_000_000
     workers: int = 2
+    names: list[str] = field(default_factory=list)
     fetch_from: list[str] = field(default_factory=list)
     drain_seconds: float = 30.0
 
@@ -41,6 +53,10 @@ class ServeConfig:
         check_range("room", self.room, 1, 1_000_000)
         check_range("items", self.items, 1, 100_000)
         check_range("workers", self.workers, 1, 256)
+        check_range("connections", self.connections, 1, 100_000)
+        check_range("characters", self.characters, 1, 100_000_000)
+        check_range("pixels", self.pixels, 1)
         check_range("body_bytes", self.body_bytes, 1 << 10)
-        for name in ("seconds", "body_seconds", "drain_seconds"):
+        check_range("held_bytes", self.held_bytes, self.body_bytes)
+        for name in ("seconds", "header_seconds", "body_seconds", "drain_seconds"):
             check_range(name, getattr(self, name), 0.1, 3600)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from xfm.data.records import is_text
 from xfm.errors import UserError, excerpt, suggest
 
 Value = str | float | bool
@@ -85,7 +86,7 @@ def parse_condition(text: str) -> Condition:
     Raises:
         UserError: it is none.
     """
-    found = _CONDITION.fullmatch(text)
+    found = _CONDITION.fullmatch(text) if is_text(text) and "\0" not in text else None
     if found is None:
         raise UserError(
             f"{excerpt(text)} is no condition: write one such as kind=dog, kind=dog,cat or price<10"

@@ -13,8 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
-from xfm.errors import UserError
 from xfm.index.rows import IndexedPicture
+from xfm.index.store import StoreError
 
 FILE = "journal.sqlite"
 _TABLES = """
@@ -64,7 +64,7 @@ class Journal:
         readonly: whether another process may be writing it.
 
     Raises:
-        UserError: the file is damaged.
+        StoreError: the file is damaged.
     """
 
     def __init__(self, folder: Path, readonly: bool = False) -> None:
@@ -87,7 +87,7 @@ class Journal:
         try:
             yield
         except sqlite3.Error as error:
-            raise UserError(
+            raise StoreError(
                 f"{self._path} cannot be used ({error}): if the file is damaged, remove the folder and build "
                 "the collection again"
             ) from error

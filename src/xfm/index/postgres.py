@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from xfm.errors import UserError
 from xfm.index.conditions import Condition, Kind, Relation, kind_of
 from xfm.index.rows import IndexedPicture, Near, Row
-from xfm.index.store import EXACT_BELOW, StoreStats
+from xfm.index.store import EXACT_BELOW, StoreError, StoreStats
 
 _LOWEST = (0, 8)
 """Of pgvector: with it an index goes on searching until enough rows have passed the conditions."""
@@ -35,7 +35,7 @@ class PostgresStore:
         width: E, of the vectors.
 
     Raises:
-        UserError: the server cannot be reached or refuses, or lacks pgvector.
+        UserError: the server cannot be reached or refuses (StoreError), or lacks pgvector.
     """
 
     def __init__(self, address: str, name: str, width: int) -> None:
@@ -44,10 +44,11 @@ class PostgresStore:
                 f"{name} cannot be a table: small letters, digits and _, a letter first, 48 at most"
             )
         self._name, self._table = name, sql.Identifier(name)
+        self._address = address
         with _explained(address):
-            self._connection = psycopg.connect(address, autocommit=True)
-            self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        register_vector(self._connection)
+            self._opened = psycopg.connect(address, autocommit=True)
+            self._opened.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        register_vector(self._opened)
         self._check_version()
         self._run(
             "CREATE TABLE IF NOT EXISTS {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
@@ -65,10 +66,20 @@ class PostgresStore:
                 "upgrade it, then ALTER EXTENSION vector UPDATE"
             )
 
+    @property
+    def _connection(self) -> psycopg.Connection[Any]:
+        """The connection; a new one where the server has ended the last, as one that starts again does."""
+        if self._opened.closed:
+            with _explained(self._address):
+                self._opened = psycopg.connect(self._address, autocommit=True)
+            register_vector(self._opened)
+        return self._opened
+
     def _run(self, query: str, values: Any = None, **parts: sql.Composable) -> list[dict[str, Any]]:
         """The rows of a query; `{table}` in it is ours."""
         composed = sql.SQL(query).format(table=self._table, **parts)  # pyright: ignore[reportArgumentType]
-        with self._connection.cursor(row_factory=dict_row) as cursor:
+        lost = _explained(self._address, psycopg.OperationalError)
+        with lost, self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(composed, values)
             return cursor.fetchall() if cursor.description else []
 
@@ -164,17 +175,17 @@ class PostgresStore:
 
     def close(self) -> None:
         """See `Store.close`."""
-        self._connection.close()
+        self._opened.close()
 
 
 @contextmanager
-def _explained(address: str) -> Iterator[None]:
+def _explained(address: str, kind: type[psycopg.Error] = psycopg.Error) -> Iterator[None]:
     """A server that refuses, as one sentence."""
     try:
         yield
-    except psycopg.Error as error:
+    except kind as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
+        raise StoreError(
             f"{without_password(address)}: the server cannot be used ({reason}); check address, rights and "
             "that pgvector is installed there"
         ) from error

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xfm.config.index import SearchOptions
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.index.conditions import Condition, Value, checked, parse_condition
 from xfm.index.index import Index
@@ -89,14 +90,14 @@ class Searcher:
     def search(
         self,
         text: str | None = None,
-        image: PictureSource | None = None,
+        image: PictureSource | Picture | None = None,
         options: SearchOptions | None = None,
     ) -> Answer:
         """The pictures that a text, a picture, or both together are nearest to.
 
         Args:
             text: what is searched. With it, the nearest pictures are matched by the fusion encoder.
-            image: a picture that the found ones should be like.
+            image: a picture that the found ones should be like, as it is or from `read`.
             options: how many, which, and how sure.
 
         Raises:
@@ -116,12 +117,18 @@ class Searcher:
         best = max(one["match"] for one in scored if "match" in one)
         return Answer(scored[: options.top_k], best >= options.least, best, options.least, searched)
 
+    def read(self, source: PictureSource) -> Picture:
+        """A picture to search with, read by the thread that calls; raises UserError."""
+        return self._reader.read(source)
+
     @torch.inference_mode()
-    def _query(self, text: str | None, image: PictureSource | None) -> _Query:
+    def _query(self, text: str | None, image: PictureSource | Picture | None) -> _Query:
         if text is None and image is None:
             raise UserError("a search needs a text, a picture, or both")
         if text is not None and not text.strip():
             raise UserError("the text of the search is empty; write what is to be found")
+        if text is not None and not is_text(text):
+            raise UserError("the text of the search is not Unicode; mend it")
         engine, states, mask, parts = self._engine, None, None, list[Tensor]()
         with engine.arithmetic():
             if text is not None:

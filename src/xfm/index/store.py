@@ -7,11 +7,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xfm.errors import UserError
 from xfm.index.conditions import Condition, Kind
 from xfm.index.rows import Near, Row
 
 EXACT_BELOW = 200_000
 """Rows up to which every vector is looked at: that takes milliseconds, and nothing is missed."""
+
+
+class StoreError(UserError):
+    """What a collection lies in cannot be used, whatever is asked of it."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,9 @@ class PictureReader:
         self._lock = threading.Lock()
 
     def read(self, source: object) -> Picture:
-        """The picture; raises as `read_original` does."""
+        """The picture, one that was read already as it is; raises as `read_original` does."""
+        if isinstance(source, Picture):
+            return source
         name = str(source) if isinstance(source, str | Path) else None
         with self._lock:
             if name is not None and name in self._recent:

@@ -9,18 +9,21 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from xfm.config.serving import ServeConfig
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, excerpt, printable
+from xfm.index.store import StoreError
 from xfm.serving.batching import Closed, Full
 from xfm.serving.desk import Desk
-from xfm.serving.guards import Guard, error_body
+from xfm.serving.guards import BUSY, Guard
 from xfm.serving.measures import Measures
 from xfm.serving.models import Models, UnknownModel
+from xfm.serving.replies import errors, problem, reply
 from xfm.serving.routes import routes
 from xfm.serving.searches import Searches
+from xfm.serving.shapes import Health, Readiness
 
 LOG = logging.getLogger("xfm.serving")
 
@@ -42,7 +45,14 @@ class Server:
         self.measures = Measures(lambda: self.desk.batcher.waiting)
         self.desk = Desk(models, config, self.measures.batch)
         self.ready = False
-        self.app = FastAPI(title="xfm", version=_version(), lifespan=self._lifespan, openapi_tags=_TAGS)
+        self.app = FastAPI(
+            title="xfm",
+            version=_version(),
+            lifespan=self._lifespan,
+            openapi_tags=_TAGS,
+            redirect_slashes=False,  # the address would be made of what the request says of the host
+            responses=errors(),
+        )
         self.app.include_router(routes(self.desk, searches))
         self._add_watching()
         _add_errors(self.app)
@@ -61,18 +71,23 @@ class Server:
         app = self.app
 
         @app.get("/health", tags=["watching"])
-        async def health() -> dict[str, str]:
+        async def health() -> Health:
             """That the process lives."""
-            return {"status": "ok"}
+            return Health()
 
-        @app.get("/ready", tags=["watching"])
+        @app.get(
+            "/ready",
+            tags=["watching"],
+            response_model=Readiness,
+            responses={503: {"model": Readiness, "description": "Not yet, or not any more."}},
+        )
         async def ready() -> Response:
             """Whether requests are taken, and what there is to ask."""
             told = {"ready": self.ready, "models": [one.name for one in self.models]}
             told |= {"collections": self.searches.names, "waiting": self.desk.batcher.waiting}
-            return JSONResponse(told, 200 if self.ready else 503)
+            return reply(told, 200 if self.ready else 503)
 
-        @app.get("/metrics", tags=["watching"])
+        @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:
             """Counts and times, for Prometheus."""
             return Response(self.measures.text(), media_type="text/plain; version=0.0.4")
@@ -109,37 +124,41 @@ _TAGS = [
 def _add_errors(app: FastAPI) -> None:
     """What went wrong, as one sentence; nothing of the inside is told."""
 
+    @app.exception_handler(StoreError)
+    async def unusable(request: Request, error: StoreError) -> Response:
+        LOG.error("%s: %s", printable(request.url.path), error)
+        return problem(503, "the collection cannot be used now", "unavailable", {"retry-after": "5"})
+
     @app.exception_handler(UserError)
     async def refused(request: Request, error: UserError) -> Response:
         status, code = (404, "model_not_found") if isinstance(error, UnknownModel) else (422, "invalid_input")
-        return JSONResponse(error_body(str(error), code), status)
+        return problem(status, str(error), code)
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> Response:
-        return JSONResponse(error_body(_said(error), "invalid_request"), 422)
+        return problem(422, _said(error), "invalid_request")
 
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> Response:
-        headers = dict(error.headers or {})
-        return JSONResponse(error_body(str(error.detail), "not_found"), error.status_code, headers)
+        code = {400: "invalid_request", 405: "wrong_method"}.get(error.status_code, "not_found")
+        return problem(error.status_code, str(error.detail), code, dict(error.headers or {}))
 
     @app.exception_handler(Full)
     async def full(request: Request, error: Full) -> Response:
-        after = {"retry-after": str(math.ceil(error.seconds))}
-        return JSONResponse(error_body("the server is busy: try again later", "busy"), 429, after)
+        return problem(429, *BUSY, {"retry-after": str(math.ceil(error.seconds))})
 
     @app.exception_handler(Closed)
     async def closed(request: Request, error: Closed) -> Response:
-        return JSONResponse(error_body("the server is shutting down", "closing"), 503, {"retry-after": "5"})
+        return problem(503, "the server is shutting down", "closing", {"retry-after": "5"})
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        LOG.exception("%s failed", request.url.path)
-        return JSONResponse(error_body("the server failed at this request", "internal"), 500)
+        LOG.exception("%s failed", printable(request.url.path))
+        return problem(500, "the server failed at this request", "internal")
 
 
 def _said(error: RequestValidationError) -> str:
     """The first thing that is wrong with a request, and where."""
     first: Any = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    where = ".".join(excerpt(str(part)) for part in first["loc"] if part != "body")
     return f"{where}: {first['msg']}" if where else str(first["msg"])

@@ -5,6 +5,7 @@ server is, the larger batches become.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -56,15 +57,20 @@ class Batcher:
     Args:
         batch: most items of a batch.
         room: most items that wait; more are refused.
+        patience: seconds after which an answer is too late; what would probably wait longer is refused, too.
         observe: told the name of a lane, the items of each batch, and the seconds it took.
 
     All methods are for the event loop's thread; what computes runs in one thread of its own.
     """
 
     def __init__(
-        self, batch: int, room: int, observe: Callable[[Hashable, int, float], None] = lambda *_: None
+        self,
+        batch: int,
+        room: int,
+        observe: Callable[[Hashable, int, float], None] = lambda *_: None,
+        patience: float = math.inf,
     ) -> None:
-        self._batch, self._room, self._observe = batch, room, observe
+        self._batch, self._room, self._observe, self._patience = batch, room, observe, patience
         self._lanes: dict[Hashable, _Lane] = {}
         self._waiting, self._working, self._closed = 0, 0, False
         self._pace = 0.01  # seconds an item, of the last batches
@@ -98,8 +104,9 @@ class Batcher:
         """
         if self._closed:
             raise Closed
-        if self._waiting and self._waiting + items > self._room:
-            raise Full(max(1.0, self._pace * self._waiting))
+        wait = self._pace * self._waiting
+        if self._waiting and (self._waiting + items > self._room or wait > self._patience):
+            raise Full(max(1.0, wait))
 
     async def answers(
         self, lane: Hashable, compute: Compute, items: Sequence[Any], lengths: Sequence[int]
@@ -119,6 +126,8 @@ class Batcher:
             Exception: what the computation of an item raised.
         """
         self.check_room(len(items))
+        if not items:
+            return []
         loop = asyncio.get_running_loop()
         place = self._lanes.setdefault(lane, _Lane(compute))
         jobs = [_Job(item, length, loop.create_future()) for item, length in zip(items, lengths, strict=True)]

@@ -1,4 +1,4 @@
-"""Between routes and models: inputs read in threads, answered in batches with those of other requests."""
+"""Between routes and models: pictures read in threads, items answered in batches with those of other requests."""
 
 import asyncio
 import json
@@ -7,15 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
+from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
+from xfm.data.pictures import PictureError, picture_size
 from xfm.errors import UserError
+from xfm.inference.fetch import fetch
 from xfm.inference.items import Item
+from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher
-from xfm.serving.inputs import Inputs
+from xfm.serving.bounds import Pixels, check_options, check_texts
+from xfm.serving.inputs import DATA, Inputs, Sent, decoded, sent_in, with_pictures
 from xfm.serving.models import Models, Served
 
 PICTURE_LENGTH = 64
 """What a picture counts when batches are filled with items of like length."""
+_FETCHERS = 8
+_LIGHT = 20_000  # characters of texts that are made ready at once; more of them take a thread
+Read = Callable[[bytes], Picture]
 
 
 class Desk:
@@ -29,14 +37,28 @@ class Desk:
 
     def __init__(self, models: Models, config: ServeConfig, observe: Callable[..., None]) -> None:
         self.models, self.config = models, config
-        self.inputs = Inputs(frozenset(host.lower() for host in config.fetch_from))
-        self.batcher = Batcher(config.batch, config.room, observe)
+        hosts = frozenset(host.lower() for host in config.fetch_from)
+        self.inputs, self._urls = Inputs(hosts), UrlRules(hosts=tuple(sorted(hosts)))
+        self.batcher = Batcher(config.batch, config.room, observe, config.seconds / 2)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
+        self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetching")
 
     async def close(self) -> None:
         """Answer what was taken, and end."""
         await self.batcher.close()
-        self._readers.shutdown(cancel_futures=True)
+        for pool in (self._readers, self._fetchers):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def check_count(self, items: int) -> None:
+        """Refuse more items than a request may have, or than there is room for, before they are looked at.
+
+        Raises:
+            UserError: a request may have fewer.
+            Full, Closed: see `Batcher.check_room`.
+        """
+        if items > self.config.items:
+            raise UserError(f"a request may have {self.config.items} inputs, and this one has {items}")
+        self.batcher.check_room(items)
 
     async def ask(
         self,
@@ -50,27 +72,24 @@ class Desk:
         Args:
             served: the model.
             task: its name.
-            given: inputs of the pipeline.
+            given: inputs of the pipeline, with pictures as they were sent.
             options: of the task.
 
         Raises:
             UserError: an option is wrong, there are too many inputs, or the model does not answer the task.
             Full, Closed: see `Batcher.answers`.
         """
-        if len(given) > self.config.items:
-            raise UserError(f"a request may have {self.config.items} inputs, and this one has {len(given)}")
-        self.batcher.check_room(len(given))
-        loop = asyncio.get_running_loop()
-        chosen, key = await self.in_thread(lambda: self._options(served, task, options or {}))
-        read = await asyncio.gather(
-            *(loop.run_in_executor(self._readers, _attempt, served, task, one) for one in given)
-        )
+        self.check_count(len(given))
+        chosen = served.pipeline(task).options(options or {})
+        check_options(task, chosen, self.config.characters)
+        read = await self._items(served, task, given)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
         if good:
-            lane = (id(served), task, key)
-            compute = served.compute(task, chosen)
+            # What can be computed together: the same task of the same model with the same options.
+            lane = (id(served), task, json.dumps(asdict(chosen), sort_keys=True, default=str))
             lengths = [_length(item) for item in good.values()]
+            compute = served.compute(task, chosen)
             answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
             for place, answer in zip(good, answers, strict=True):
                 found[place] = answer
@@ -83,19 +102,72 @@ class Desk:
         )
         return answer
 
-    async def in_thread(self, work: Callable[[], Any]) -> Any:
-        """Work of a thread that reads."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+    async def picture(self, read: Read, sent: Sent) -> Picture:
+        """One picture; raises UserError where it cannot be used."""
+        (found,) = (await self._pictures(read, [sent])).values()
+        if isinstance(found, UserError):
+            raise found
+        return found
 
-    def _options(self, served: Served, task: str, given: Mapping[str, Any]) -> tuple[Any, str]:
-        """The options of a task, and a text that is the same for the same ones."""
-        chosen = served.pipeline(task).options(given)
-        return chosen, json.dumps(asdict(chosen), sort_keys=True, default=str)
+    async def _pictures(self, read: Read, sent: Sequence[Sent]) -> dict[Sent, Picture | UserError]:
+        """Every distinct picture of a request, read once, or why it cannot be."""
+        loop, left, distinct = (
+            asyncio.get_running_loop(),
+            Pixels(self.config.pixels),
+            list(dict.fromkeys(sent)),
+        )
+
+        async def one(which: Sent) -> Picture | UserError:
+            try:
+                data: Any = which
+                if not which.value.startswith(DATA):
+                    data = await loop.run_in_executor(self._fetchers, fetch, which.value, self._urls)
+                return await loop.run_in_executor(self._readers, _picture, read, data, left)
+            except UserError as error:
+                return error
+
+        return dict(zip(distinct, await asyncio.gather(*map(one, distinct)), strict=True))
+
+    async def _items(
+        self, served: Served, task: str, given: Sequence[Mapping[str, Any]]
+    ) -> list[Item | UserError]:
+        """Inputs as the pipeline reads them, or why they cannot be used."""
+        sent = [one for each in given for one in sent_in(each)]
+        pictures = await self._pictures(lambda data: served.reader.read(data), sent) if sent else {}
+        longest = self.config.characters
+
+        def items() -> list[Item | UserError]:
+            return [_attempt(served, task, one, pictures, longest) for one in given]
+
+        size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
+        if size <= _LIGHT:
+            return items()
+        return await asyncio.get_running_loop().run_in_executor(self._readers, items)
 
 
-def _attempt(served: Served, task: str, given: Mapping[str, Any]) -> Item | UserError:
+def _picture(read: Read, data: bytes | Sent, left: Pixels) -> Picture:
+    """A picture, whose size is looked at before it is decoded."""
+    data = decoded(data) if isinstance(data, Sent) else data
     try:
-        return served.read(task, given)
+        left.take(*picture_size(data))
+    except PictureError:
+        pass  # the reader says what is wrong with it
+    return read(data)
+
+
+def _attempt(
+    served: Served,
+    task: str,
+    given: Mapping[str, Any],
+    pictures: Mapping[Sent, Picture | UserError],
+    longest: int,
+) -> Item | UserError:
+    try:
+        check_texts(given, longest)
+        for one in sent_in(given):
+            if isinstance(found := pictures[one], UserError):
+                raise found
+        return served.read(task, with_pictures(given, pictures))
     except UserError as error:
         return error
 

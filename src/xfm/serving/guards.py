@@ -1,14 +1,17 @@
-"""What stands before every route: keys, sizes, deadlines, counts; in ASGI, so that it sees all bytes."""
+"""What stands before every route: hosts, keys, sizes, deadlines, counts; in ASGI, so that it sees all bytes."""
 
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from xfm.config.serving import ServeConfig
+from xfm.errors import printable
 from xfm.serving.measures import Measures
 
 Scope = MutableMapping[str, Any]
@@ -18,6 +21,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key: whoever watches a process has none."""
+
+
+class _Refused(Exception):
+    """A request that is not answered by the app: status, message, code, headers."""
+
+
+class _Left(Exception):
+    """Whoever asked is gone."""
 
 
 class Guard:
@@ -33,6 +44,8 @@ class Guard:
     def __init__(self, app: App, config: ServeConfig, keys: Sequence[str], measures: Measures) -> None:
         self._app, self._config, self._measures = app, config, measures
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._names = frozenset(name.lower() for name in ("localhost", config.host, *config.names))
+        self._held = 0  # bytes of the bodies of all requests that are under way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -48,58 +61,91 @@ class Guard:
 
         try:
             await self._guarded(scope, receive, sending)
+        except _Left:
+            status[0] = 499  # as others count them; nothing is sent
         finally:
             route = getattr(scope.get("route"), "path", "none")  # as it is declared, so that there are few
             self._measures.requests.labels(route, str(status[0])).inc()
             self._measures.seconds.labels(route).observe(time.perf_counter() - began)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        if self._keys and scope["path"] not in OPEN and not self._known(headers):
-            await refuse(
-                send, 401, "the key is missing or wrong: send Authorization: Bearer KEY", "invalid_api_key"
-            )
-            return
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or len(length) > 18 or int(length) > self._config.body_bytes:
-            await refuse(send, 413, f"a request may have {self._config.body_bytes} bytes", "too_large")
-            return
+        held = [0]  # bytes of this request
         try:
-            body = await asyncio.wait_for(self._body(receive), self._config.body_seconds)
-        except TimeoutError:
-            await refuse(
-                send, 408, f"the request did not arrive within {self._config.body_seconds:g} s", "timeout"
-            )
-            return
-        if body is None:
-            await refuse(send, 413, f"a request may have {self._config.body_bytes} bytes", "too_large")
-            return
-        await self._answered(scope, body, receive, send)
+            try:
+                self._check_head(scope)
+                body = await self._body(receive, held)
+            except _Refused as refused:
+                status, message, code, *headers = refused.args
+                await refuse(send, status, message, code, *headers)
+                return
+            await self._answered(scope, body, receive, send)
+        finally:
+            self._held -= held[0]
 
-    def _known(self, headers: dict[str, str]) -> bool:
+    def _check_head(self, scope: Scope) -> None:
+        """Refuse by what the head of a request says; raises _Refused."""
+        if not self._keys and scope["path"] not in OPEN and not self._named(_single(scope, b"host")):
+            # A page of another site whose name was made to mean this machine would be let in otherwise.
+            raise _Refused(
+                403,
+                "the server is not asked by this name: use its address, or start it with --names",
+                "host",
+                _CLOSE,
+            )
+        if self._keys and scope["path"] not in OPEN and not self._known(scope):
+            message = "the key is missing or wrong: send Authorization: Bearer KEY"
+            raise _Refused(401, message, "invalid_api_key", _CLOSE | {"www-authenticate": "Bearer"})
+        names = {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= names:  # two ends: proxies may see another one
+            raise _Refused(400, "a request has a length or is chunked, not both", "invalid_request", _CLOSE)
+        length = _single(scope, b"content-length") or "0"
+        if not length.isdecimal() or len(length) > 18 or int(length) > self._config.body_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> _Refused:
+        return _Refused(413, f"a request may have {self._config.body_bytes} bytes", "too_large", _CLOSE)
+
+    def _named(self, host: str) -> bool:
+        """Whether a Host header is an address, or a name of this server."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return not host or name in self._names
+        return True
+
+    def _known(self, scope: Scope) -> bool:
         """Whether the request has one of the keys; all are compared, in constant time."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        given = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        scheme, _, given = _single(scope, b"authorization").partition(" ")
+        given = given.strip() if scheme.lower() == "bearer" else _single(scope, b"x-api-key")
         digest = hashlib.sha256(given.encode("utf-8", "replace")).digest()
         return sum(hmac.compare_digest(digest, key) for key in self._keys) > 0
 
-    async def _body(self, receive: Receive) -> bytes | None:
-        """The whole body; None where it is larger than it may be."""
+    async def _body(self, receive: Receive, held: list[int]) -> bytes:
+        """The whole body, of which `held` counts the bytes; raises _Refused or _Left."""
         parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return b"".join(parts)
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._config.body_bytes:
-                return None
-            parts.append(part)
-            if not message.get("more_body"):
-                return b"".join(parts)
+        try:
+            async with asyncio.timeout(self._config.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Left
+                    part = message.get("body", b"")
+                    if held[0] + len(part) > self._config.body_bytes:
+                        raise self._too_large()
+                    if self._held + len(part) > self._config.held_bytes:
+                        raise _Refused(429, *BUSY, _CLOSE | {"retry-after": "1"})
+                    held[0] += len(part)
+                    self._held += len(part)
+                    parts.append(part)
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            message = f"the request did not arrive within {self._config.body_seconds:g} s"
+            raise _Refused(408, message, "timeout", _CLOSE) from None
 
     async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """The answer of the app, given up when it takes too long or when nobody waits for it any more."""
@@ -136,6 +182,19 @@ class Guard:
             for task in (answer, watcher):
                 task.cancel()
             await asyncio.gather(answer, watcher, return_exceptions=True)
+        if not started[0] and watcher in done:
+            raise _Left
+
+
+_CLOSE = {"connection": "close"}
+BUSY = ("the server is busy: try again later", "busy")
+"""Message and code of what is refused for want of room."""
+
+
+def _single(scope: Scope, name: bytes) -> str:
+    """A header that may be there once; nothing where it is not, or more than once."""
+    found = [value for key, value in scope["headers"] if key == name]
+    return found[0].decode("latin-1") if len(found) == 1 else ""
 
 
 async def refuse(
@@ -144,8 +203,6 @@ async def refuse(
     """Answer with an error in the form of the others."""
     content = json.dumps(error_body(message, code)).encode()
     named = {"content-type": "application/json", "content-length": str(len(content)), **(headers or {})}
-    if status in (401,):
-        named["www-authenticate"] = "Bearer"
     await send(
         {
             "type": "http.response.start",
@@ -158,4 +215,5 @@ async def refuse(
 
 def error_body(message: str, code: str) -> dict[str, Any]:
     """An error as OpenAI's clients read it."""
-    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+    told = {"message": printable(message), "type": "invalid_request_error", "param": None, "code": code}
+    return {"error": told}

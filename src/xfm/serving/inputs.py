@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,32 @@ from xfm.errors import UserError, excerpt
 from xfm.inference.fetch import is_url
 
 DATA = "data:"
+_HEAD = 200  # characters in which a data URL comes to its comma
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A picture as it was sent: a data URL, or an address of an allowed host. Equal ones are read once."""
+
+    value: str
+
+
+def sent_in(given: Mapping[str, Any]) -> Iterator[Sent]:
+    """The pictures of an input."""
+    for value in given.values():
+        yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Sent))
+
+
+def with_pictures(given: Mapping[str, Any], read: Mapping[Sent, Any]) -> dict[str, Any]:
+    """An input with pictures that were read in the place of those that were sent."""
+    return {
+        name: [read.get(one, one) if isinstance(one, Sent) else one for one in value]
+        if isinstance(value, list)
+        else read.get(value, value)
+        if isinstance(value, Sent)
+        else value
+        for name, value in given.items()
+    }
 
 
 class Inputs:
@@ -23,8 +50,8 @@ class Inputs:
     def __init__(self, hosts: frozenset[str]) -> None:
         self._hosts = hosts
 
-    def picture(self, value: object) -> bytes | str:
-        """The bytes of a data URL, or an address of an allowed host.
+    def picture(self, value: object) -> Sent:
+        """A data URL, or an address of an allowed host; nothing of it is read yet.
 
         Raises:
             UserError: it is neither.
@@ -34,7 +61,12 @@ class Inputs:
         if not isinstance(value, str):
             raise UserError(f"a picture is a data URL such as data:image/png;base64,..., not {_kind(value)}")
         if value.startswith(DATA):
-            return _decoded(value)
+            head, comma, _ = value[:_HEAD].partition(",")
+            if not comma or not head.endswith(";base64"):
+                raise UserError(
+                    "a data URL of a picture is data:image/png;base64,... with the file's bytes in base64"
+                )
+            return Sent(value)
         if not is_url(value):
             raise UserError(
                 f"{excerpt(value)} is no picture: send a data URL such as data:image/png;base64,...; files "
@@ -44,7 +76,7 @@ class Inputs:
         if host not in self._hosts:
             allowed = f"only from {', '.join(sorted(self._hosts))}" if self._hosts else "from nowhere"
             raise UserError(f"pictures are fetched {allowed}; send the picture itself as a data URL")
-        return value
+        return Sent(value)
 
     def of_task(self, given: object, fields: tuple[Field, ...]) -> dict[str, Any]:
         """An input of a task: its fields by name.
@@ -87,14 +119,14 @@ class Inputs:
         raise UserError('an input is a text, a data URL, {"text": ...} or {"image": data URL}')
 
 
-def _decoded(value: str) -> bytes:
-    head, comma, data = value.partition(",")
-    if not comma or not head.endswith(";base64"):
-        raise UserError(
-            "a data URL of a picture is data:image/png;base64,... with the file's bytes in base64"
-        )
+def decoded(sent: Sent) -> bytes:
+    """The bytes of a data URL.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
-        return base64.b64decode(data, validate=True)
+        return base64.b64decode(sent.value.partition(",")[2], validate=True)
     except (binascii.Error, ValueError) as error:
         raise UserError(f"the base64 of a picture is damaged ({error})") from None
 

@@ -1,14 +1,16 @@
 """The models of a server: loaded once, asked by task, replaced without a gap."""
 
+import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_specs
-from xfm.errors import UserError, suggest
+from xfm.data.tokenizer import Tokenizer
+from xfm.errors import UserError, excerpt, suggest
 from xfm.files import model_folder
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
@@ -31,6 +33,7 @@ class Served:
         pretrained: the model.
         reader: of pictures; for all threads.
         encoded: pictures of late requests, encoded. For the thread that computes alone.
+        counting: a tokenizer of its own, for the event loop: how texts are cut is a state of a tokenizer.
     """
 
     name: str
@@ -39,11 +42,13 @@ class Served:
     reader: PictureReader
     running: Mapping[str, Any]
     encoded: EncodedPictures = field(init=False)
+    counting: Tokenizer = field(init=False)
     _pipelines: dict[str, AnyPipeline] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.encoded = EncodedPictures(self.pipeline("embed").engine)
+        self.counting = copy.deepcopy(self.pretrained.tokenizer)
 
     def pipeline(self, task: str) -> AnyPipeline:
         """The pipeline of a task.
@@ -56,6 +61,7 @@ class Served:
                 self._pipelines[task] = pipeline(task, self.pretrained, **self.running)
             return self._pipelines[task]
 
+    @cached_property
     def tasks(self) -> list[str]:
         """Names of the tasks that the model answers, in the order of the documentation."""
         found = []
@@ -66,6 +72,13 @@ class Served:
                 continue
             found.append(spec.name)
         return found
+
+    def count(self, texts: Sequence[str], pictures: int) -> int:
+        """Tokens that are read of texts, and patches of pictures; for the thread of the event loop alone."""
+        config = self.pretrained.model.config
+        tokens = self.counting.encode_batch(texts, config.language.longest).tokens if texts else None
+        read = 0 if tokens is None else int(tokens.mask.sum())
+        return read + config.vision.patches * pictures
 
     def read(self, task: str, given: object) -> Item:
         """An input of a task, decoded and checked; raises UserError."""
@@ -82,12 +95,11 @@ class Models:
 
     Args:
         references: folders, runs, models of the package, or names on the hub.
-        urls: from where pictures may be fetched; None fetches nothing.
         running: how they run, see `xfm.pipeline`.
     """
 
-    def __init__(self, references: Sequence[str], urls: UrlRules | None = None, **running: Any) -> None:
-        self._urls, self._running = urls, running
+    def __init__(self, references: Sequence[str], **running: Any) -> None:
+        self._running = running
         self._served: dict[str, Served] = {}
         for reference in references:
             one = self._load(reference)
@@ -98,7 +110,7 @@ class Models:
     def _load(self, reference: str) -> Served:
         place = Path(reference).expanduser()
         found = load_model(find_model(model_folder(place) if place.is_dir() else reference))
-        reader = PictureReader(found.preprocessing, self._urls)
+        reader = PictureReader(found.preprocessing, None)
         return Served(_name(reference), reference, found, reader, self._running)
 
     def reload(self) -> list[str]:
@@ -124,7 +136,7 @@ class Models:
             return next(iter(self._served.values()))
         if name not in self._served:
             raise UnknownModel(
-                f"there is no model {name}; {suggest(name, [*self._served], 'see /v1/models')}"
+                f"there is no model {excerpt(name)}; {suggest(name[:100], [*self._served], 'see /v1/models')}"
             )
         return self._served[name]
 

@@ -3,53 +3,58 @@
 import base64
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter
+from fastapi import Path as Parameter
+from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from xfm.config.index import SearchOptions
-from xfm.config.tasks import task_spec
+from xfm.config.tasks import task_spec, task_specs
 from xfm.errors import UserError
+from xfm.serving.bounds import check_texts
 from xfm.serving.desk import Desk
-from xfm.serving.inputs import DATA
+from xfm.serving.inputs import Sent
 from xfm.serving.models import Served
+from xfm.serving.replies import ASKING, reply
 from xfm.serving.searches import Searches
 from xfm.serving.shapes import (
-    Embedding,
     EmbeddingAnswer,
     EmbeddingRequest,
     Given,
-    PairScore,
+    ModelList,
     RerankAnswer,
-    Reranked,
     RerankRequest,
     ScoreAnswer,
     ScoreRequest,
+    SearchAnswer,
     SearchRequest,
     TaskAnswer,
     TaskRequest,
-    Usage,
 )
 
+TaskName = Annotated[str, Parameter(json_schema_extra={"enum": [one.name for one in task_specs()]})]
 EMBED, MATCH = "embed", "image-text-matching"
+Input = dict[str, Any]
+"""`{"text": str}` or `{"image": Sent}`."""
 
 
 def routes(desk: Desk, searches: Searches) -> APIRouter:
     """All routes that ask a model."""
     router = APIRouter()
 
-    @router.get("/v1/models", tags=["models"])
-    async def models() -> dict[str, Any]:
+    @router.get("/v1/models", tags=["models"], response_model=ModelList)
+    async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
-        listed = await desk.in_thread(lambda: [(one.name, one.tasks()) for one in desk.models])
-        data = [{"id": name, "object": "model", "owned_by": "xfm", "tasks": tasks} for name, tasks in listed]
-        return {"object": "list", "data": data}
+        data = [
+            {"id": one.name, "object": "model", "owned_by": "xfm", "tasks": one.tasks} for one in desk.models
+        ]
+        return reply({"object": "list", "data": data})
 
-    @router.post("/v1/embeddings", tags=["embeddings"])
-    async def embeddings(asked: EmbeddingRequest) -> EmbeddingAnswer:
+    @router.post("/v1/embeddings", tags=["embeddings"], response_model=EmbeddingAnswer, responses=ASKING)
+    async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = desk.models.model(asked.model)
         width = served.pretrained.model.config.projection
@@ -57,152 +62,152 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
             raise UserError(
                 f"dimensions is {asked.dimensions}, and the model's vectors have {width}: leave it out"
             )
-        given = asked.input if isinstance(asked.input, list) else [asked.input]
+        given = _inputs(desk, asked.input if isinstance(asked.input, list) else [asked.input])
         vectors = await _vectors(desk, served, given)
-        shown = [
-            Embedding(index=place, embedding=_shown(vector, asked.encoding_format))
+        coded = asked.encoding_format == "base64"
+        data = [
+            {"object": "embedding", "index": place, "embedding": _coded(vector) if coded else vector}
             for place, vector in enumerate(vectors)
         ]
-        return EmbeddingAnswer(data=shown, model=served.name, usage=await _usage(desk, served, given))
+        return reply({"object": "list", "data": data, "model": served.name, "usage": _usage(served, given)})
 
-    @router.post("/v1/rerank", tags=["rerank"])
-    @router.post("/v2/rerank", tags=["rerank"])
-    async def rerank(asked: RerankRequest) -> RerankAnswer:
+    @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
+    @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
+    async def rerank(asked: RerankRequest) -> Response:
         """Documents by how well they fit a query, from 0 to 1.
 
         Between a text and a picture that is the calibrated probability of a match, else (1 + cosine) / 2.
         """
         served = desk.models.model(asked.model)
-        scores = await _scores(desk, served, [asked.query] * len(asked.documents), asked.documents)
+        desk.check_count(len(asked.documents))
+        (query,), documents = _inputs(desk, [asked.query]), _inputs(desk, asked.documents)
+        scores = await _scores(desk, served, [query] * len(documents), documents)
         order = sorted(range(len(scores)), key=lambda place: -scores[place])[: asked.top_n]
         results = [
-            Reranked(
-                index=place,
-                relevance_score=scores[place],
-                document=_document(asked.documents[place]) if asked.return_documents else None,
-            )
+            {
+                "index": place,
+                "relevance_score": scores[place],
+                "document": _shown(documents[place]) if asked.return_documents else None,
+            }
             for place in order
         ]
-        usage = await _usage(desk, served, [asked.query, *asked.documents])
-        meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}
-        return RerankAnswer(id=uuid.uuid4().hex, model=served.name, results=results, usage=usage, meta=meta)
+        told = {"id": uuid.uuid4().hex, "model": served.name, "results": results}
+        told |= {"usage": _usage(served, [query, *documents])}
+        return reply(told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}})
 
-    @router.post("/score", tags=["rerank"])
-    async def score(asked: ScoreRequest) -> ScoreAnswer:
+    @router.post("/score", tags=["rerank"], response_model=ScoreAnswer, responses=ASKING)
+    async def score(asked: ScoreRequest) -> Response:
         """Scores of pairs; one `text_1` stands for as many as there are `text_2`."""
         served = desk.models.model(asked.model)
-        first, second = (one if isinstance(one, list) else [one] for one in (asked.text_1, asked.text_2))
+        first, second = (
+            _inputs(desk, one if isinstance(one, list) else [one]) for one in (asked.text_1, asked.text_2)
+        )
+        usage = _usage(served, [*first, *second])
         if len(first) == 1:
             first = first * len(second)
         if len(first) != len(second):
             raise UserError(f"text_1 has {len(first)} and text_2 {len(second)}: give one, or as many")
         scores = await _scores(desk, served, first, second)
-        data = [PairScore(index=place, score=value) for place, value in enumerate(scores)]
-        return ScoreAnswer(data=data, model=served.name, usage=await _usage(desk, served, [*first, *second]))
+        data = [{"index": place, "object": "score", "score": value} for place, value in enumerate(scores)]
+        return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
-    @router.post("/v1/tasks/{task}", tags=["tasks"])
-    async def answer(task: str, asked: TaskRequest) -> TaskAnswer:
+    @router.post("/v1/tasks/{task}", tags=["tasks"], response_model=TaskAnswer, responses=ASKING)
+    async def answer(task: TaskName, asked: TaskRequest) -> Response:
         """Answers of a task that the model was trained for, see `GET /v1/models`."""
         spec, served = task_spec(task), desk.models.model(asked.model)
         if spec.gallery:
             raise UserError(f"{spec.name} searches in a gallery: POST /search, or /v2/rerank with documents")
         several = asked.input if isinstance(asked.input, list) else [asked.input]
-        given = await desk.in_thread(lambda: [desk.inputs.of_task(one, spec.inputs) for one in several])
+        desk.check_count(len(several))
+        given = [desk.inputs.of_task(one, spec.inputs) for one in several]
         found = await desk.ask(served, spec.name, given, asked.options)
         if all(isinstance(one, UserError) for one in found) and found:
             raise found[0]
-        answers = [{"error": str(one)} if isinstance(one, UserError) else _plain(one) for one in found]
-        return TaskAnswer(model=served.name, task=spec.name, answers=answers)
+        answers = [{"error": str(one)} if isinstance(one, UserError) else one for one in found]
+        return reply({"model": served.name, "task": spec.name, "answers": answers})
 
-    @router.post("/search", tags=["search"])
-    async def search(asked: SearchRequest) -> dict[str, Any]:
+    @router.post("/search", tags=["search"], response_model=SearchAnswer, responses=ASKING)
+    async def search(asked: SearchRequest) -> Response:
         """Pictures of a collection by a text, a picture or both; `fits` false says that nothing was found."""
+        searcher = searches.of(asked.index)
+        check_texts({"text": asked.text}, desk.config.characters)
+        desk.batcher.check_room(1)
         image = None
         if asked.image is not None:
-            image = desk.inputs.picture(
-                asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-            )
+            given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
+            image = await desk.picture(searcher.read, desk.inputs.picture(given))
         options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
-        searcher = searches.of(asked.index)
-        return await desk.compute(
-            asked.index or "", lambda: searches.answer(searcher, asked.text, image, options)
+        return reply(
+            await desk.compute(
+                asked.index or "", lambda: searches.answer(searcher, asked.text, image, options)
+            )
         )
 
     return router
 
 
-async def _vectors(desk: Desk, served: Served, given: Sequence[Given]) -> list[NDArray[np.float32]]:
+def _inputs(desk: Desk, given: Sequence[Given]) -> list[Input]:
+    """Texts and pictures; the first that is neither is refused with its place."""
+    desk.check_count(len(given))
+    found: list[Input] = []
+    for place, one in enumerate(given):
+        try:
+            found.append(desk.inputs.text_or_picture(one))
+        except UserError as error:
+            raise UserError(f"input {place}: {error}") from None
+    return found
+
+
+async def _vectors(desk: Desk, served: Served, given: Sequence[Input]) -> list[NDArray[np.float32]]:
     """Vectors of texts and pictures; the first that cannot be used is refused with its place."""
-    inputs = await desk.in_thread(lambda: [_numbered(desk, place, one) for place, one in enumerate(given)])
-    found = await desk.ask(served, EMBED, inputs)
+    return _all_good(await desk.ask(served, EMBED, given))
+
+
+def _all_good(found: list[Any]) -> list[Any]:
     for place, one in enumerate(found):
         if isinstance(one, UserError):
             raise UserError(f"input {place}: {one}")
     return found
 
 
-def _numbered(desk: Desk, place: int, given: Given) -> dict[str, Any]:
-    try:
-        return desk.inputs.text_or_picture(given)
-    except UserError as error:
-        raise UserError(f"input {place}: {error}") from None
-
-
-async def _scores(desk: Desk, served: Served, first: Sequence[Given], second: Sequence[Given]) -> list[float]:
+async def _scores(desk: Desk, served: Served, first: Sequence[Input], second: Sequence[Input]) -> list[float]:
     """How well pairs fit, from 0 to 1."""
-    sides = await desk.in_thread(
-        lambda: [[_numbered(desk, place, one) for place, one in enumerate(side)] for side in (first, second)]
-    )
-    pairs = [{**one, **other} for one, other in zip(*sides, strict=True)]
-    crossed = [place for place, pair in enumerate(pairs) if len(pair) == 2]
-    alike = [place for place, pair in enumerate(pairs) if len(pair) == 1]
-    scores = [0.0] * len(pairs)
+    crossed = [
+        place for place, (one, other) in enumerate(zip(first, second, strict=True)) if {*one} != {*other}
+    ]
+    alike = [place for place in range(len(first)) if {*first[place]} == {*second[place]}]
+    scores = [0.0] * len(first)
     if crossed:
-        found = await desk.ask(served, MATCH, [pairs[place] for place in crossed])
+        found = _all_good(await desk.ask(served, MATCH, [first[place] | second[place] for place in crossed]))
         for place, one in zip(crossed, found, strict=True):
-            if isinstance(one, UserError):
-                raise UserError(f"input {place}: {one}")
             scores[place] = one["score"]
     if alike:
-        vectors = await _vectors(desk, served, [side[place] for side in (first, second) for place in alike])
-        for number, place in enumerate(alike):
-            cosine = float(vectors[number] @ vectors[len(alike) + number])
-            scores[place] = min(1.0, max(0.0, (1 + cosine) / 2))
+        sides = [side[place] for side in (first, second) for place in alike]
+        distinct = list({_key(one): one for one in sides}.values())
+        places = {_key(one): place for place, one in enumerate(distinct)}
+        vectors = await _vectors(desk, served, distinct)
+        for place in alike:
+            one, other = (vectors[places[_key(side[place])]] for side in (first, second))
+            scores[place] = min(1.0, max(0.0, (1 + float(one @ other)) / 2))
     return scores
 
 
-def _shown(vector: NDArray[np.float32], encoding: str) -> list[float] | str:
-    if encoding == "base64":
-        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-    return vector.tolist()
+def _key(given: Input) -> tuple[str, Any]:
+    ((kind, value),) = given.items()
+    return kind, value
 
 
-async def _usage(desk: Desk, served: Served, given: Sequence[Given]) -> Usage:
+def _coded(vector: NDArray[np.float32]) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def _usage(served: Served, given: Sequence[Input]) -> dict[str, int]:
     """Tokens of the texts; a picture counts its patches."""
-    texts = [
-        text for one in given if isinstance(text := one if isinstance(one, str) else one.get("text"), str)
-    ]
-    words = [text for text in texts if not text.startswith(DATA)]
-    patches = served.pretrained.model.config.vision.patches * (len(given) - len(words))
-    return await desk.in_thread(lambda: _counted(served, words, patches))
+    texts = [one["text"] for one in given if "text" in one]
+    read = served.count(texts, len(given) - len(texts))
+    return {"prompt_tokens": read, "total_tokens": read}
 
 
-def _counted(served: Served, texts: Sequence[str], patches: int) -> Usage:
-    longest = served.pretrained.model.config.language.longest
-    read = int(served.pretrained.tokenizer.encode_batch(texts, longest).tokens.mask.sum()) if texts else 0
-    return Usage(prompt_tokens=read + patches, total_tokens=read + patches)
-
-
-def _document(given: Given) -> Given:
-    return {"text": given} if isinstance(given, str) else given
-
-
-def _plain(value: Any) -> Any:
-    """An answer as JSON has it."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
+def _shown(given: Input) -> dict[str, str]:
+    """A document as it was given."""
+    return {name: value.value if isinstance(value, Sent) else value for name, value in given.items()}

@@ -3,10 +3,18 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from xfm.config.serving import ServeConfig
 from xfm.serving.app import Server
+
+_HEAD_BYTES = 64 << 10
+_KEEP_ALIVE = 5  # seconds for which a connection without a request stays open
 
 
 def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> None:
@@ -22,21 +30,87 @@ def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> No
     asyncio.run(_serve(server, started))
 
 
-async def _serve(server: Server, started: Callable[[str], None]) -> None:
+def listener(server: Server) -> uvicorn.Server:
+    """What listens for a server, by its configuration."""
     config = server.config
-    running = uvicorn.Server(
+    return uvicorn.Server(
         uvicorn.Config(
             server.guarded,
             host=config.host,
             port=config.port,
+            http=partial(Connection, limits=config),  # pyright: ignore[reportArgumentType]
+            ws="none",
             log_level="warning",
             lifespan="on",
-            timeout_keep_alive=5,
+            timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(config.drain_seconds),
-            h11_max_incomplete_event_size=64 << 10,
+            h11_max_incomplete_event_size=_HEAD_BYTES,
             server_header=False,
+            proxy_headers=False,
         )
     )
+
+
+class Connection(H11Protocol):
+    """A connection that is closed where a request's head does not arrive, or its answer is not taken.
+
+    Args:
+        given: what uvicorn hands over.
+        limits: of seconds, and of connections.
+    """
+
+    def __init__(self, *given: Any, limits: ServeConfig, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._limits = limits
+        self._late: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore
+        """See asyncio: one too many is closed at once, the others must ask soon."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            transport.abort()
+        else:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._late, self._stuck = _stopped(self._late), _stopped(self._stuck)
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        """See uvicorn: called whenever bytes came, and when an answer is complete."""
+        super().handle_events()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Wait for a head no longer than allowed; bytes that trickle in gain no time."""
+        if self.conn.their_state is not h11.IDLE:
+            self._late = _stopped(self._late)
+        elif self._late is None:
+            self._late = self.loop.call_later(self._limits.header_seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """See asyncio: the other side does not take what was sent, and has a while to begin."""
+        super().pause_writing()
+        self._stuck = _stopped(self._stuck) or self.loop.call_later(self._limits.seconds, self._give_up)
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        super().resume_writing()
+        self._stuck = _stopped(self._stuck)
+
+
+def _stopped(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+async def _serve(server: Server, started: Callable[[str], None]) -> None:
+    running = listener(server)
     loop = asyncio.get_running_loop()
     reloading: set[asyncio.Task[None]] = set()
 

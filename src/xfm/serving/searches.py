@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.index import SearchOptions
-from xfm.errors import UserError, suggest
+from xfm.errors import UserError, excerpt, suggest
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
-from xfm.inference.picture_inputs import PictureSource
+from xfm.inference.picture_inputs import Picture
 
 
 class Searches:
@@ -47,11 +47,13 @@ class Searches:
         if name is None:
             return next(iter(self._searchers.values()))
         if name not in self._searchers:
-            raise UserError(f"there is no collection {name}; {suggest(name, self.names, 'see /ready')}")
+            raise UserError(
+                f"there is no collection {excerpt(name)}; {suggest(name[:100], self.names, 'see /ready')}"
+            )
         return self._searchers[name]
 
     def answer(
-        self, searcher: Searcher, text: str | None, image: PictureSource | None, options: SearchOptions
+        self, searcher: Searcher, text: str | None, image: Picture | None, options: SearchOptions
     ) -> dict[str, Any]:
         """What a search finds, or the UserError that says why it cannot be made."""
         return asdict(searcher.search(text, image, options))

@@ -1,6 +1,6 @@
 """Requests and answers as the field writes them: OpenAI's embeddings, Cohere's and Jina's rerank, tasks."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +11,7 @@ Given = str | dict[str, Any]
 class ModelRequest(BaseModel):
     """What all requests share: other fields than those below are passed over, as clients send many."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
     model: str | None = Field(None, description="name of a served model; the first one if not given")
 
 
@@ -116,11 +116,90 @@ class TaskAnswer(BaseModel):
 class SearchRequest(BaseModel):
     """`POST /search`."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
     text: str | None = None
     image: Given | None = None
     index: str | None = Field(None, description="name of a collection; the first one if not given")
     top_k: int = Field(10, ge=1, le=1000)
     rerank: int = Field(32, ge=0, le=1000)
     least: float = Field(0.5, ge=0, le=1)
-    where: list[str] = Field(default_factory=list)
+    where: list[Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=list, max_length=16, description="conditions on metadata, all of which hold"
+    )
+
+
+class Problem(BaseModel):
+    """What is wrong, as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorAnswer(BaseModel):
+    """The answer to a request that is refused, or that failed."""
+
+    error: Problem
+
+
+class ModelInfo(BaseModel):
+    """A model that is served, and the tasks that it answers."""
+
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: str = "xfm"
+    tasks: list[str]
+
+
+class ModelList(BaseModel):
+    """`GET /v1/models`."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelInfo]
+
+
+class Box(BaseModel):
+    """In pixels of the picture as it was given; y points down."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+
+class Hit(BaseModel):
+    """A picture that was found; match and box only where it was re-ranked."""
+
+    key: str
+    source: str
+    score: float
+    similarity: float
+    match: float | None = None
+    box: Box | None = None
+    metadata: dict[str, str | float | bool]
+
+
+class SearchAnswer(BaseModel):
+    """The nearest pictures; `fits` false says that none of them is what was searched."""
+
+    hits: list[Hit]
+    fits: bool | None
+    best: float | None
+    least: float
+    searched: int
+
+
+class Health(BaseModel):
+    """`GET /health`."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """`GET /ready`."""
+
+    ready: bool
+    models: list[str]
+    collections: list[str]
+    waiting: int
