@@ -24,7 +24,7 @@ class ServeConfig:
         characters: longest text of a request.
         pixels: of all pictures of a request together, as their headers say.
         workers: threads that decode pictures.
-        names: host names, besides localhost and addresses, by which the server is asked where no key is needed.
+        names: that it has besides localhost and addresses; by others it is not asked where it wants no key.
         fetch_from: hosts from which pictures may be fetched by address, redirects included; none if empty.
         drain_seconds: for which a server that is asked to stop answers what it has taken.
     """

@@ -33,7 +33,7 @@ class Pixels:
             self._left -= width * height
             if self._left < 0:
                 raise UserError(
-                    f"the pictures of a request may have {self._most} pixels together: shrink them, or send fewer"
+                    f"the pictures of a request may have {self._most} pixels together: shrink or split them"
                 )
 
 

@@ -1,9 +1,10 @@
-"""Between routes and models: pictures read in threads, items answered in batches with those of other requests."""
+"""Between routes and models: pictures read in threads, items answered in batches of many requests."""
 
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher
 from xfm.serving.bounds import Pixels, check_options, check_texts
-from xfm.serving.inputs import DATA, Inputs, Sent, decoded, sent_in, with_pictures
+from xfm.serving.inputs import Inputs, Sent, decoded, is_data, sent_in, with_pictures
 from xfm.serving.models import Models, Served
 
 PICTURE_LENGTH = 64
@@ -120,7 +121,7 @@ class Desk:
         async def one(which: Sent) -> Picture | UserError:
             try:
                 data: Any = which
-                if not which.value.startswith(DATA):
+                if not is_data(which.value):
                     data = await loop.run_in_executor(self._fetchers, fetch, which.value, self._urls)
                 return await loop.run_in_executor(self._readers, _picture, read, data, left)
             except UserError as error:
@@ -148,10 +149,8 @@ class Desk:
 def _picture(read: Read, data: bytes | Sent, left: Pixels) -> Picture:
     """A picture, whose size is looked at before it is decoded."""
     data = decoded(data) if isinstance(data, Sent) else data
-    try:
+    with suppress(PictureError):  # the reader says what is wrong with it
         left.take(*picture_size(data))
-    except PictureError:
-        pass  # the reader says what is wrong with it
     return read(data)
 
 

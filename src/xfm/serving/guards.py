@@ -1,4 +1,4 @@
-"""What stands before every route: hosts, keys, sizes, deadlines, counts; in ASGI, so that it sees all bytes."""
+"""What stands before every route: names, keys, sizes, deadlines, counts; in ASGI, to see all bytes."""
 
 import asyncio
 import hashlib
@@ -94,7 +94,7 @@ class Guard:
             )
         if self._keys and scope["path"] not in OPEN and not self._known(scope):
             message = "the key is missing or wrong: send Authorization: Bearer KEY"
-            raise _Refused(401, message, "invalid_api_key", _CLOSE | {"www-authenticate": "Bearer"})
+            raise _Refused(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
         names = {name for name, _ in scope["headers"]}
         if {b"content-length", b"transfer-encoding"} <= names:  # two ends: proxies may see another one
             raise _Refused(400, "a request has a length or is chunked, not both", "invalid_request", _CLOSE)
@@ -103,7 +103,7 @@ class Guard:
             raise self._too_large()
 
     def _too_large(self) -> _Refused:
-        return _Refused(413, f"a request may have {self._config.body_bytes} bytes", "too_large", _CLOSE)
+        return _Refused(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
 
     def _named(self, host: str) -> bool:
         """Whether a Host header is an address, or a name of this server."""
@@ -137,7 +137,7 @@ class Guard:
                     if held[0] + len(part) > self._config.body_bytes:
                         raise self._too_large()
                     if self._held + len(part) > self._config.held_bytes:
-                        raise _Refused(429, *BUSY, _CLOSE | {"retry-after": "1"})
+                        raise _Refused(429, *BUSY, {"retry-after": "1"})
                     held[0] += len(part)
                     self._held += len(part)
                     parts.append(part)

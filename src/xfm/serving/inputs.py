@@ -11,8 +11,13 @@ from xfm.config.task_spec import Field, Holds
 from xfm.errors import UserError, excerpt
 from xfm.inference.fetch import is_url
 
-DATA = "data:"
+_DATA = "data:"
 _HEAD = 200  # characters in which a data URL comes to its comma
+
+
+def is_data(text: str) -> bool:
+    """Whether a text is a data URL."""
+    return text[: len(_DATA)].lower() == _DATA
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Inputs:
             value = value["url"]
         if not isinstance(value, str):
             raise UserError(f"a picture is a data URL such as data:image/png;base64,..., not {_kind(value)}")
-        if value.startswith(DATA):
+        if is_data(value):
             head, comma, _ = value[:_HEAD].partition(",")
             if not comma or not head.endswith(";base64"):
                 raise UserError(
@@ -107,7 +112,7 @@ class Inputs:
             UserError: it is something else.
         """
         if isinstance(value, str):
-            return {"image": self.picture(value)} if value.startswith(DATA) else {"text": value}
+            return {"image": self.picture(value)} if is_data(value) else {"text": value}
         if isinstance(value, Mapping):
             kind = value.get("type")
             if kind == "image_url" or "image_url" in value:

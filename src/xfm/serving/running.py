@@ -84,8 +84,13 @@ class Connection(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Wait for a head no longer than allowed; bytes that trickle in gain no time."""
-        if self.conn.their_state is not h11.IDLE:
+        """Wait for a head, or for the rest of a body that was refused, no longer than allowed.
+
+        Bytes that trickle in gain no time. What is left of a refused body is read and thrown away, since a
+        client that cannot send all of it never reads the answer.
+        """
+        refused = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+        if self.conn.their_state is not h11.IDLE and not refused:
             self._late = _stopped(self._late)
         elif self._late is None:
             self._late = self.loop.call_later(self._limits.header_seconds, self._give_up)
