@@ -130,3 +130,11 @@ def test_a_book_in_one_cell_is_not_made_into_tokens(tokenizer):
     assert time.process_time() - began < 10
     assert torch.equal(ours.ids[:1], tokenizer.encode_batch([words * 40], 40).ids)
     assert torch.equal(pairs.ids[:1], tokenizer.encode_pairs([words * 40], ["a cat"], 40).ids)
+
+
+def test_tokens_are_counted_as_they_are_encoded() -> None:
+    tokenizer = train_tokenizer(["a red square left of a blue square"] * 5, 300)
+    texts = ["a red square", "", "blue " * 50]
+    for longest in (3, 20, 130):
+        assert tokenizer.count(texts, longest) == int(tokenizer.encode_batch(texts, longest).mask.sum())
+    assert tokenizer.count([], 20) == 0

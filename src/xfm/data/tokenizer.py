@@ -162,6 +162,11 @@ class Tokenizer:
         """
         return self._encode(_cut(texts, max_tokens), max_tokens)
 
+    def count(self, texts: Sequence[str], max_tokens: int) -> int:
+        """How many tokens `encode_batch` gives the texts together, without the tokens."""
+        self._truncate(max_tokens)
+        return sum(map(len, self._backend.encode_batch_fast(_cut(texts, max_tokens))))
+
     def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
         """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair.
 

@@ -73,7 +73,7 @@ class Batcher:
         self._batch, self._room, self._observe, self._patience = batch, room, observe, patience
         self._lanes: dict[Hashable, _Lane] = {}
         self._waiting, self._working, self._closed = 0, 0, False
-        self._pace = 0.01  # seconds an item, of the last batches
+        self._took, self._done = 0.01, 1.0  # seconds and items of the last batches, older ones fading
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -104,7 +104,7 @@ class Batcher:
         """
         if self._closed:
             raise Closed
-        wait = self._pace * self._waiting
+        wait = self._took / self._done * self._waiting
         if self._waiting and (self._waiting + items > self._room or wait > self._patience):
             raise Full(max(1.0, wait))
 
@@ -184,7 +184,7 @@ class Batcher:
         items = [job.item for job in jobs]
         results = await asyncio.get_running_loop().run_in_executor(self._threads, _safely, compute, items)
         took = time.perf_counter() - began
-        self._pace = 0.8 * self._pace + 0.2 * took / len(jobs)
+        self._took, self._done = 0.9 * self._took + took, 0.9 * self._done + len(jobs)
         self._observe(lane, len(jobs), took)
         for job, result in zip(jobs, results, strict=True):
             if job.answer.done():  # nobody waits for it any more

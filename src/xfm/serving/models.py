@@ -76,9 +76,7 @@ class Served:
     def count(self, texts: Sequence[str], pictures: int) -> int:
         """Tokens that are read of texts, and patches of pictures; for the thread of the event loop alone."""
         config = self.pretrained.model.config
-        tokens = self.counting.encode_batch(texts, config.language.longest).tokens if texts else None
-        read = 0 if tokens is None else int(tokens.mask.sum())
-        return read + config.vision.patches * pictures
+        return self.counting.count(texts, config.language.longest) + config.vision.patches * pictures
 
     def read(self, task: str, given: object) -> Item:
         """An input of a task, decoded and checked; raises UserError."""

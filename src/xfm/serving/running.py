@@ -14,7 +14,7 @@ from xfm.config.serving import ServeConfig
 from xfm.serving.app import Server
 
 _HEAD_BYTES = 64 << 10
-_KEEP_ALIVE = 5  # seconds for which a connection without a request stays open
+_KEEP_ALIVE = 30  # seconds for which a connection without a request stays open
 
 
 def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> None:
@@ -78,9 +78,9 @@ class Connection(H11Protocol):
         self._late, self._stuck = _stopped(self._late), _stopped(self._stuck)
         super().connection_lost(exc)
 
-    def handle_events(self) -> None:
-        """See uvicorn: called whenever bytes came, and when an answer is complete."""
-        super().handle_events()
+    def data_received(self, data: bytes) -> None:
+        """See asyncio. Between requests nothing arrives, and uvicorn closes what is idle for long."""
+        super().data_received(data)
         self._watch()
 
     def _watch(self) -> None:
