@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,7 +35,7 @@ def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> No
 def listener(server: Server) -> uvicorn.Server:
     """What listens for a server, by its configuration."""
     config = server.config
-    return uvicorn.Server(
+    return Listener(
         uvicorn.Config(
             server.guarded,
             host=config.host,
@@ -49,6 +51,25 @@ def listener(server: Server) -> uvicorn.Server:
             proxy_headers=False,
         )
     )
+
+
+class Listener(uvicorn.Server):
+    """uvicorn's server, for which to be asked to end is no failure: it does not signal itself afterwards."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End at SIGINT and SIGTERM, where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop, kinds = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+        for kind in kinds:
+            loop.add_signal_handler(kind, self.handle_exit, kind, None)
+        try:
+            yield
+        finally:
+            for kind in kinds:
+                loop.remove_signal_handler(kind)
 
 
 class Connection(H11Protocol):

@@ -1,0 +1,157 @@
+"""Servers and builders that are killed at random moments, and one that is asked to end while it is asked.
+
+A few kills in the suite, fifty each with `make hostile` (`XFM_KILLS`).
+"""
+
+import os
+import random
+import shutil
+import threading
+import time
+from contextlib import closing, suppress
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.evaluation.tiny import COLOURS, draw
+from tests.processes import XFM, Running, run
+from tests.serving.conftest import png
+from tests.serving.process import Served
+from xfm.errors import UserError
+from xfm.index.journal import FILE, Journal
+from xfm.serving.client import shown
+
+KILLS = int(os.environ.get("XFM_KILLS", "2"))
+AGAIN = 5.0
+"""Seconds that a server may take longer to be up again than it took at first, when nothing was wrong."""
+PICTURES = 60
+
+
+class Asking:
+    """Threads that ask a server of everything until they are told to stop.
+
+    Attributes:
+        found: of each request when it was sent, and its status; 0 where the connection broke.
+    """
+
+    def __init__(self, server: Served, threads: int = 8) -> None:
+        self.found: list[tuple[float, int]] = []
+        self._server, self._stop = server, threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, number: int) -> None:
+        asks: list[tuple[str, Any]] = [
+            ("/v1/embeddings", {"input": ["a red square"] * 3}),
+            ("/search", {"text": "a red square", "top_k": 2}),
+            ("/v2/rerank", {"query": "a red square", "documents": [shown(png(jitter=number)), "a dog"]}),
+            (
+                "/v1/tasks/grounding",
+                {"input": {"image": shown(png("blue", "green")), "text": "a square"}},
+            ),
+        ]
+        while not self._stop.is_set():
+            since, status = time.monotonic(), 0
+            with suppress(OSError, HTTPException):
+                status, _ = self._server.ask(*asks[number % len(asks)])
+            self.found.append((since, status))
+            if not status:
+                time.sleep(0.05)
+            number += 1
+
+    def end(self) -> set[int]:
+        """Stop asking; the statuses that came."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+        return {status for _, status in self.found}
+
+
+def test_a_server_that_is_killed_is_up_again(model: Path, kept_collection: Path, tmp_path: Path) -> None:
+    chance, options = random.Random(0), ["--index", str(kept_collection)]
+    question = {"text": "a red square", "top_k": 3}
+    began = time.monotonic()
+    with Served(model, tmp_path, options) as first:
+        clean, expected = time.monotonic() - began, first.ask("/search", question)[1]
+        assert first.stop() == 0
+    for number in range(KILLS):
+        began = time.monotonic()
+        with Served(model, tmp_path, options) as server:
+            assert time.monotonic() - began < clean * 1.5 + AGAIN, f"kill {number}: it took too long"
+            found = server.ask("/search", question)[1]
+            assert [hit["key"] for hit in found["hits"]] == [hit["key"] for hit in expected["hits"]]
+            asking = Asking(server)
+            time.sleep(chance.uniform(0.2, 2.0))
+            server.kill()
+            assert asking.end() <= {0, 200, 429}
+            assert not server.left(5)
+
+
+def test_what_was_taken_is_answered_at_sigterm(model: Path, kept_collection: Path, tmp_path: Path) -> None:
+    chance = random.Random(1)
+    for _ in range(max(1, KILLS // 2)):
+        with Served(model, tmp_path, ["--index", str(kept_collection)]) as server:
+            asking = Asking(server, 12)
+            time.sleep(chance.uniform(0.5, 2.0))
+            asked = time.monotonic()
+            assert server.stop() == 0
+            asking.end()
+            assert "Traceback" not in server.said()
+            taken = {status for since, status in asking.found if since < asked - 0.1}
+            assert taken == {200}
+            assert sum(status == 200 for _, status in asking.found) > 12
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    names = [(left, right) for left in COLOURS for right in COLOURS if left != right]
+    for number in range(PICTURES):
+        draw(*names[number % len(names)], jitter=number).save(folder / f"{number:03}.png")
+    return folder
+
+
+def taken(index: Path) -> set[str]:
+    """The pictures that a collection has acknowledged, as another process sees them."""
+    if not (index / FILE).exists():
+        return set()
+    try:
+        with closing(Journal(index, readonly=True)) as journal:
+            return {*journal.offered()}
+    except UserError:  # its tables are not made yet
+        return set()
+
+
+def test_what_was_indexed_stays_when_it_is_killed(model: Path, pictures: Path, tmp_path: Path) -> None:
+    chance, index = random.Random(2), tmp_path / "shop"
+    build = [*XFM, "index", "build", "--model", str(model), "--images", str(pictures), "--out", str(index)]
+    add = [*XFM, "index", "add", str(index), "--images", str(pictures)]
+    lost = 0
+    for number in range(KILLS):
+        with Running(add if (index / "index.json").exists() else build, tmp_path) as running:
+            more = chance.randrange(1, PICTURES // 4)
+            want = min(PICTURES - 1, len(taken(index)) + more)
+            with suppress(AssertionError):  # it may well have ended before
+                running.wait_until(lambda want=want: len(taken(index)) >= want, 120)
+            time.sleep(chance.uniform(0, 0.05))
+            acknowledged = taken(index)
+            psutil.Process(running.process.pid).kill()
+            running.process.wait()
+        lost += len(acknowledged - taken(index))
+        if len(taken(index)) >= PICTURES and number + 1 < KILLS:
+            shutil.rmtree(index)  # all is there: from the beginning
+    assert lost == 0
+    ended = run(add, cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    assert len(taken(index)) == PICTURES
+    with Served(model, tmp_path, ["--index", str(index)]) as server:
+        found = server.ask("/search", {"text": "a red square", "top_k": 1000, "rerank": 0})[1]
+        assert found["searched"] == PICTURES
+        assert len({hit["key"] for hit in found["hits"]}) == PICTURES
+        assert np.diff([hit["similarity"] for hit in found["hits"]]).max() <= 1e-6
