@@ -5,6 +5,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 from xfm.commands import index as index_command
 from xfm.commands import serve as serve_command
+from xfm.config.options import parse_options
 from xfm.config.serving import ServeConfig
 from xfm.serving.guards import OPEN
 
@@ -40,7 +42,7 @@ def served(arguments: list[str]) -> Any:
     program, verb, *fixed = words(last("ENTRYPOINT"))
     assert (program, verb) == ("xfm", "serve")
     given = [*fixed, *arguments]
-    return serve_command.parser(given).parse_args(given)
+    return parse_options(serve_command.parser(given), given)
 
 
 def compose() -> Any:
@@ -110,7 +112,7 @@ def test_compose_runs_what_the_command_line_knows(monkeypatch: pytest.MonkeyPatc
     chosen = served(services["api"]["command"])
     index = [*services["index"]["entrypoint"], *services["index"]["command"]]
     assert index[:2] == ["xfm", "index"]
-    made = index_command.parser(index[2:]).parse_args(index[2:])
+    made = parse_options(index_command.parser(index[2:]), index[2:])
     assert made.action == "build"
     assert str(made.out) == chosen.index  # what one makes, the other serves
     assert made.store == "postgresql://xfm@database/xfm"
@@ -204,7 +206,7 @@ def test_the_commands_of_the_page_name_what_is_there() -> None:
     found = list(commands())
     assert len(found) > 8
     for line in found:
-        for option, value in zip(line, line[1:], strict=False):
+        for option, value in pairwise(line):
             if option in ("--file", "--filename"):
                 assert (ROOT / value).exists(), line
         if "xfm-serve" in line and line[1] == "run":

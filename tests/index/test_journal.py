@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.processes import can_unshare, run
 from tests.refusals import expect_refusal
 from xfm.index.journal import FILE, Journal, State
 from xfm.index.rows import IndexedPicture
@@ -80,3 +83,20 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database, but long enough to look like a page of one" * 100)
     with expect_refusal(FILE, "build"):
         Journal(tmp_path)
+
+
+def test_a_file_system_that_is_read_only_is_read(tmp_path: Path) -> None:
+    if not can_unshare():
+        pytest.skip("needs root, for a mount of its own")
+    journal = Journal(tmp_path)
+    journal.take(entry("a"), "", b"a")
+    journal.close()
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from xfm.index.journal import Journal\n"
+        "print(Journal(Path(sys.argv[1]), readonly=True).waiting_keys())\n"
+    )
+    mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$1"'
+    ended = run(["unshare", "-m", "bash", "-c", mount, "-", str(tmp_path), sys.executable, code])
+    assert (ended.status, ended.out.strip()) == (0, "['a']"), ended.err

@@ -5,6 +5,7 @@ many others: so that adding one at a time is not slower than adding all at once.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,10 +71,12 @@ class Journal:
     def __init__(self, folder: Path, readonly: bool = False) -> None:
         self._path = folder / FILE
         self._readonly = readonly
-        mode = "ro" if readonly else "rwc"
+        mode = "mode=ro" if readonly else "mode=rwc"
+        if readonly and not os.access(folder, os.W_OK) and not self._path.with_name(f"{FILE}-wal").exists():
+            mode += "&immutable=1"  # a file system that nobody writes to, where no lock can be made either
         with self._explained():
             self._database = sqlite3.connect(
-                f"file:{_quoted(self._path)}?mode={mode}", uri=True, timeout=_SECONDS, isolation_level=None,
+                f"file:{_quoted(self._path)}?{mode}", uri=True, timeout=_SECONDS, isolation_level=None,
                 check_same_thread=False,
             )  # fmt: skip
             if not readonly:
