@@ -168,7 +168,7 @@ class Box(BaseModel):
     ymax: float
 
 
-class Hit(BaseModel):
+class SearchHit(BaseModel):
     """A picture that was found; match and box only where it was re-ranked."""
 
     key: str
@@ -183,7 +183,7 @@ class Hit(BaseModel):
 class SearchAnswer(BaseModel):
     """The nearest pictures; `fits` false says that none of them is what was searched."""
 
-    hits: list[Hit]
+    hits: list[SearchHit]
     fits: bool | None
     best: float | None
     least: float
