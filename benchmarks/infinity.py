@@ -44,7 +44,14 @@ def infinity(python: str, folder: Path, seconds: float = 180) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [python, "-m", "infinity_emb", "v2", "--model-id", str(place), "--served-model-name", "peer"]
+    command = [
+        str(Path(python).with_name("infinity_emb")),
+        "v2",
+        "--model-id",
+        str(place),
+        "--served-model-name",
+        "peer",
+    ]
     command += ["--engine", "torch", "--device", "cpu", "--no-bettertransformer", "--port", str(port)]
     command += ["--host", "127.0.0.1", "--url-prefix", "/v1"]
     log = (folder / "infinity.txt").open("w")
