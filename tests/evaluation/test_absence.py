@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.config.evaluation import AbsenceConfig, EvaluationConfig
+from xfm.evaluation import galleries
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts import absence, calibration
 from xfm.evaluation.parts.absence import run_absence
@@ -44,7 +45,7 @@ def test_a_head_that_knows_is_always_right(
     monkeypatch.setattr(absence, "match", oracle(there))
     rows = context.rows(absence.read_presence, "absence", "test", 0)
     absence._phrases(context, found, "test", rows)
-    monkeypatch.setattr(absence, "match", oracle(np.eye(12, dtype=bool)))
+    monkeypatch.setattr(galleries, "match", oracle(np.eye(12, dtype=bool)))
     absence._galleries(context, found, "test", context.captions("seen"))
     for key in ("phrase_auroc", "phrase_auroc_object", "gallery_auroc"):
         score = found.scores[f"absence/test/{key}"]
@@ -56,7 +57,8 @@ def test_a_head_that_knows_is_always_right(
 def test_a_head_that_says_nothing_is_at_chance(
     pretrained: Pretrained, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(absence, "match", lambda *given: np.zeros((len(given[-1]), 2), dtype=np.float32))
+    for module in (absence, galleries):
+        monkeypatch.setattr(module, "match", lambda *given: np.zeros((len(given[-1]), 2), dtype=np.float32))
     found = run_absence(context_of(pretrained, tiny_world))
     own = {key: score.value for key, score in found.scores.items() if not key.endswith("_rerank")}
     assert set(own.values()) == {0.5}
@@ -87,3 +89,5 @@ def test_matching_is_calibrated_on_validation_pairs(
     assert found.calibration["pairs"] == 24
     assert 0 < found.calibration["slope"] < 0.5
     assert after != before
+    presence = found.calibration["presence"]
+    assert (presence["smallest"], presence["largest"], presence["searches"]) == (11, 11, 24)

@@ -86,16 +86,21 @@ def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
 
 def _print(answer: "Answer", text: str | None) -> None:
     if answer.fits is False:
-        sure = (
-            ""
-            if answer.best is None
-            else f" The best fits with {answer.best:.0%}, less than {answer.least:.0%}."
-        )
+        sure = f" {_sure(answer)}" if answer.best is not None else ""
         near = " The nearest all the same:" if answer.hits else ""
         print(f"Nothing found among {answer.searched:,} pictures for {printable(text or '')!r}.{sure}{near}")
     for number, hit in enumerate(answer.hits, start=1):
         match = f"  fits {hit['match']:4.0%}" if "match" in hit else ""
         print(f"{number:3}.{match}  cosine {hit['similarity']:5.2f}  {printable(hit['source'])}{_told(hit)}")
+
+
+def _sure(answer: "Answer") -> str:
+    if answer.fitted:
+        return f"That something fits is {answer.best:.0%} sure, less than {answer.least:.0%}."
+    return (
+        f"The best fits with {answer.best:.0%}, less than {answer.least:.0%}; that is no measure of this "
+        "model: `xfm evaluate` fits one."
+    )
 
 
 def _told(hit: "FoundPicture") -> str:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from xfm.boxed import is_boxed
 from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.config.restore import from_plain
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.context import Context
@@ -41,7 +42,7 @@ from xfm.training.flags import Flag, plain_flags
 from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
-CACHE_FORMAT = 5  # raise it when a part starts to compute something else
+CACHE_FORMAT = 6  # raise it when a part starts to compute something else
 _TASKS = {
     Part.HARD: ("retrieval",),
     Part.MASKED_TOKENS: ("masked_token",),
@@ -165,7 +166,7 @@ def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> None:
     if is_boxed(folder):
         return
     try:
-        write_calibration(folder, MatchCalibration(**found))
+        write_calibration(folder, from_plain(MatchCalibration, dict(found), folder))
     except OSError as error:
         reason = error.strerror or str(error)
         tqdm.write(f"Note: {folder} does not keep the calibration of matching: {reason}", sys.stderr)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.index import SearchOptions
+from xfm.config.index import UNFITTED_LEAST, SearchOptions
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text
 from xfm.errors import UserError
@@ -21,7 +21,7 @@ from xfm.inference.batches import as_captions, cut
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.matching import PixelBox
 from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
-from xfm.retrieval.search import rerank_scores
+from xfm.retrieval.search import match_odds, rerank_scores
 
 _ENCODED = torch.empty(0)
 """In the place of pixels that nobody looks at any more."""
@@ -55,11 +55,14 @@ class Answer:
 
     Attributes:
         hits: the best first. Where nothing fits they are the nearest all the same, for whoever wants to look.
-        fits: whether the best of the re-ranked pictures fits the text well enough; None where nothing was
-            matched, as in a search by a picture alone.
-        best: the largest probability of a match among them; None likewise.
-        least: the probability from which a picture fits.
+        fits: whether anything fits the text well enough; None where nothing was matched, as in a search by a
+            picture alone.
+        best: the probability of that, by the re-ranked picture that speaks loudest for it; where `fitted` is
+            false, the largest probability of a match. None where nothing was matched, or there was nothing.
+        least: the probability from which something fits.
         searched: pictures that passed the conditions.
+        fitted: whether the probability was fitted to the model's searches (`PresenceFit`). It is for texts
+            alone, and by models that `xfm evaluate` scored.
     """
 
     hits: list[FoundPicture]
@@ -67,6 +70,7 @@ class Answer:
     best: float | None
     least: float
     searched: int
+    fitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,13 +116,22 @@ class Searcher:
         matched = query.states is not None and options.rerank > 0
         near = self._nearest(query.vector, max(options.top_k, options.rerank if matched else 0), where)
         searched = self._count(where)
+        calibration = self._engine.pretrained.calibration
+        fit = calibration.presence if calibration is not None and image is None else None
+        least = options.least
+        if least is None:
+            least = UNFITTED_LEAST if fit is None else fit.least(searched)
         if not matched or not near:
             hits = [_hit(one, one.similarity) for one in near[: options.top_k]]
-            fits = False if matched else None
-            return Answer(hits, fits, None, options.least, searched)
-        scored = self._matched(query, near)
-        best = max(one["match"] for one in scored if "match" in one)
-        return Answer(scored[: options.top_k], best >= options.least, best, options.least, searched)
+            return Answer(hits, False if matched else None, None, least, searched, fit is not None)
+        scored, odds = self._matched(query, near)
+        if fit is None:
+            best = max(one["match"] for one in scored if "match" in one)
+        else:
+            temperature = self._engine.model.temperature.item()
+            near_by = np.array([one["similarity"] for one in scored]) / temperature
+            best = fit.probability(float((fit.contrast * near_by + fit.matching * odds).max()), searched)
+        return Answer(scored[: options.top_k], best >= least, best, least, searched, fit is not None)
 
     def read(self, source: PictureSource) -> Picture:
         """A picture to search with, read by the thread that calls; raises UserError."""
@@ -163,8 +176,14 @@ class Searcher:
         return self._index.store.count(where) if where else len(self._index)
 
     @torch.inference_mode()
-    def _matched(self, query: _Query, near: Sequence[Near]) -> list[FoundPicture]:
-        """The pictures in the order of the re-ranking, with match and box: one pass of the fusion encoder."""
+    def _matched(
+        self, query: _Query, near: Sequence[Near]
+    ) -> tuple[list[FoundPicture], NDArray[np.float64]]:
+        """The pictures in the order of the re-ranking, with match and box: one pass of the fusion encoder.
+
+        Returns:
+            The pictures, and [N] their log-odds of a match.
+        """
         model, engine = self._engine.model, self._engine
         pictures = self._pictures([one.entry for one in near])
         self._encoded.need(pictures)
@@ -180,12 +199,13 @@ class Searcher:
         matches = engine.pretrained.match_probability(logits).tolist()
         corners = Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data.clamp(0, 1)
         hits: list[FoundPicture] = []
-        for place in np.argsort(-scores, kind="stable").tolist():
+        order = np.argsort(-scores, kind="stable")
+        for place in order.tolist():
             one = near[place]
             hit = _hit(one, float(scores[place]))
             hit["match"], hit["box"] = matches[place], _pixel_box(corners[place], one.entry)
             hits.append(hit)
-        return hits
+        return hits, match_odds(logits.numpy())[order]
 
     def _pictures(self, entries: Sequence[IndexedPicture]) -> list[Picture]:
         there = {one.key: one.pixels for one in entries if one.pixels}

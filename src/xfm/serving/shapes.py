@@ -122,7 +122,9 @@ class SearchRequest(BaseModel):
     index: str | None = Field(None, description="name of a collection; the first one if not given")
     top_k: int = Field(10, ge=1, le=1000)
     rerank: int = Field(32, ge=0, le=1000)
-    least: float = Field(0.5, ge=0, le=1)
+    least: float | None = Field(
+        None, ge=0, le=1, description="probability from which something fits; the model's own if not given"
+    )
     where: list[Annotated[str, Field(max_length=4096)]] = Field(
         default_factory=list, max_length=16, description="conditions on metadata, all of which hold"
     )
@@ -187,6 +189,7 @@ class SearchAnswer(BaseModel):
     fits: bool | None
     best: float | None
     least: float
+    fitted: bool
     searched: int
 
 

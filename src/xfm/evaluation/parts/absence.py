@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from xfm.evaluation.context import Context
 from xfm.evaluation.encoded import EncodedCaptions
+from xfm.evaluation.galleries import search_galleries
 from xfm.metrics.classification import area_under_roc
 from xfm.metrics.intervals import Floats, bootstrap, row_groups
 from xfm.metrics.recalls import Rule
 from xfm.modeling.features import encode_texts
 from xfm.reports.results import PartResult
-from xfm.retrieval.search import CONTRAST, cosines, match, match_odds, rerank_scores
+from xfm.retrieval.search import CONTRAST, MATCHING_WEIGHT, match, match_odds, rerank_scores
 from xfm.tasks.rows import Presence
 from xfm.tasks.sampling import components
 from xfm.tasks.world_files import read_presence
@@ -58,29 +59,14 @@ def _galleries(context: Context, result: PartResult, split: str, encoded: Encode
     The best match of the pictures that the pipeline would re-rank decides. The seed draws captions and
     galleries.
     """
-    images, texts, owner = encoded.images, encoded.texts, encoded.owner
-    contrast = cosines(texts.vectors, images.vectors).double().numpy()  # [R, I]
-    fits = encoded.fits().toarray().T  # [R, I]
-    rng, size = np.random.default_rng(context.config.seed), context.config.absence.gallery
-    queries = rng.permutation(len(texts))[: context.config.absence.queries or None]
-    searched: list[NDArray[np.int64]] = []  # with the right picture, without it, caption by caption
-    for row in queries.tolist():
-        own = owner[row]
-        others = rng.permutation(np.flatnonzero(~fits[row]))[:size]
-        for gallery in (np.append(others[: size - 1], own), others):
-            best = np.argsort(-contrast[row, gallery], kind="stable")[: context.config.retrieval.shortlist]
-            searched.append(gallery[best])
-    asked = np.repeat(np.repeat(queries, 2), [len(one) for one in searched])
-    pairs, place = np.unique(np.concatenate(searched) * len(texts) + asked, return_inverse=True)
-    pictures, said = np.divmod(pairs, len(texts))
-    logits = match(context.encoder, images.states, texts.states, pictures, said)
-    ends = np.cumsum([len(one) for one in searched])[:-1]
-    rules = _rules(context, contrast[said, pictures], logits)
+    config = context.config.absence
+    found = search_galleries(context, encoded, [config.gallery], config.queries)
     best = {
-        rule: np.array([own.max() for own in np.split(scores[place], ends)]) for rule, scores in rules.items()
+        Rule.CONTRAST: found.contrast.max(1),
+        Rule.MATCHING: found.odds.max(1),
+        Rule.RERANK: found.heights(1.0, MATCHING_WEIGHT),
     }
-    absent, groups = np.arange(len(searched)) % 2 == 1, np.repeat(owner[queries], 2)
-    _add(context, result, f"absence/{split}/gallery_auroc", best, absent, groups)
+    _add(context, result, f"absence/{split}/gallery_auroc", best, ~found.there, found.groups)
 
 
 def _rules(context: Context, contrast: Floats, logits: NDArray[np.float32]) -> dict[Rule, Floats]:

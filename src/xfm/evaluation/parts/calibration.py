@@ -5,13 +5,18 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.config.calibration import MatchCalibration
+from xfm.config.calibration import MatchCalibration, PresenceFit
 from xfm.evaluation.context import Context
+from xfm.evaluation.galleries import search_galleries
 from xfm.metrics.calibration import CALIBRATION, error_interval, platt, sure_and_right
 from xfm.metrics.classification import area_under_roc
 from xfm.metrics.intervals import Floats, bootstrap
+from xfm.metrics.presence import fit_presence
 from xfm.reports.results import PartResult
 from xfm.retrieval.search import CONTRAST, cosines, match, match_odds
+
+GALLERIES = (30, 100, 300, 1000, 3000)
+"""Pictures in the galleries on which "nothing found" is fitted, as far as the split has so many."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ def run_matching(context: Context) -> PartResult:
     result, seed = PartResult(), context.config.seed
     known, tested = _pairs(context, "validation"), _pairs(context, "seen")
     slope, bias = platt(known.odds, known.true)
-    fitted = MatchCalibration(slope, bias, len(known.odds), f"retrieval/validation of {context.world}")
+    data = f"retrieval/validation of {context.world}"
+    fitted = MatchCalibration(slope, bias, len(known.odds), data, _presence(context, data))
     result.calibration = asdict(fitted)
     for suffix, scaling in (("", (slope, bias)), ("_before", ())):
         sure = sure_and_right(tested.odds, tested.true, *scaling)
@@ -53,6 +59,13 @@ def run_matching(context: Context) -> PartResult:
     found = bootstrap(area, tested.groups, seed)
     result.add("matching/test/auroc", found, 0.5, len(tested.odds), seed, floors)
     return result
+
+
+def _presence(context: Context, data: str) -> PresenceFit:
+    """When a search has found nothing, fitted on galleries of the validation split."""
+    encoded = context.captions("validation")
+    sizes = [size for size in GALLERIES if size < len(encoded.images)] or [len(encoded.images) - 1]
+    return fit_presence(search_galleries(context, encoded, sizes, context.config.absence.queries), data)
 
 
 def _pairs(context: Context, split: str) -> Pairs:
