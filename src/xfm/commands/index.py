@@ -103,7 +103,8 @@ def _take(chosen: Namespace) -> None:
     sources = [open_supply(home_path(one), columns, chosen.key, keep) for one in names_in(chosen.images)]
     with _opened(chosen, make=chosen.action == "build") as index:
         taken = fill(index, sources, LeftOut(chosen.max_bad), not chosen.quiet)
-        index.store.compact()
+        if chosen.action == "build" or index.store.is_scattered():
+            index.store.compact()
         print(f"{said(taken)}\n{len(index):,} pictures are in {chosen.out}; search them with `xfm search`.")
 
 

@@ -13,7 +13,7 @@ from xfm.errors import UserError
 from xfm.index.about import AboutIndex
 from xfm.index.conditions import Condition, merged
 from xfm.index.journal import Journal, State
-from xfm.index.rows import IndexedPicture, Row, from_png, to_png
+from xfm.index.rows import IndexedPicture, Row, digest, from_png, to_png
 from xfm.index.sources import Offer
 from xfm.index.store import Store, StoreStats
 from xfm.inference.batches import as_captions
@@ -23,8 +23,6 @@ from xfm.tasks.pictures import model_pixels
 
 TOGETHER = 256
 """Pictures whose vectors are computed, and whose rows are stored, together."""
-COMPACTED_AFTER = 64
-"""Times that rows were stored, after which the store is made compact."""
 PROBE = "a picture"
 
 
@@ -75,10 +73,9 @@ class Index:
         self.folder, self.about, self.engine = folder, about, engine
         self.store, self.journal = store, journal
         self._reader = PictureReader(engine.pretrained.preprocessing, None)
-        self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._vectors: dict[bytes, NDArray[np.float32]] = {}
         # What was waiting when a process was killed may be in the store already.
         self._replacing = set(journal.waiting_keys())
-        self._stored = 0
 
     # ------------------------------------------------------------ taking in
     def add(self, offers: Iterable[Offer], left_out: LeftOut | None = None) -> Taken:
@@ -127,7 +124,6 @@ class Index:
         pixels = to_png(picture.pixels)
         entry = IndexedPicture(given.key, given.source, picture.width, picture.height, pixels, given.metadata)
         self.journal.take(entry, given.stamp, picture.key)
-        self._vectors.pop(given.key, None)
         if known is not None and known.state in (State.STORED, State.WAITING):
             self._replacing.add(given.key)
             taken.replaced += 1
@@ -160,25 +156,25 @@ class Index:
             self.store.add(rows, replacing=not self._replacing.isdisjoint(keys))
             self.journal.stored(keys)
             self._replacing.difference_update(keys)
-            for key in keys:
-                self._vectors.pop(key, None)
-            self._stored += 1
-            if self._stored % COMPACTED_AFTER == 0:
+            if self.store.is_scattered():
                 self.store.compact()
 
     @torch.inference_mode()
     def vectors(self, entries: Sequence[IndexedPicture]) -> NDArray[np.float32]:
-        """[N, E] vectors of pictures; what was computed is remembered until it is stored."""
-        engine = self.engine
-        missing = [one for one in entries if one.key not in self._vectors]
+        """[N, E] vectors of pictures; some hundred that were computed last are remembered."""
+        engine, marks = self.engine, [digest(one.pixels) for one in entries]
+        known = {mark: self._vectors[mark] for mark in marks if mark in self._vectors}
+        missing = [place for place, mark in enumerate(marks) if mark not in known]
         for start in range(0, len(missing), engine.batch_size):
             part = missing[start : start + engine.batch_size]
-            pixels = torch.stack([from_png(one.pixels) for one in part]).to(engine.device)
+            pixels = torch.stack([from_png(entries[place].pixels) for place in part]).to(engine.device)
             with engine.arithmetic():
                 found = engine.model.embed_image(model_pixels(pixels, engine.pretrained.preprocessing))
-            for one, vector in zip(part, found.float().cpu().numpy(), strict=True):
-                self._vectors[one.key] = vector
-        return np.stack([self._vectors[one.key] for one in entries])
+            for place, vector in zip(part, found.float().cpu().numpy(), strict=True):
+                known[marks[place]] = vector
+        remembered = {**self._vectors, **known}
+        self._vectors = {mark: remembered[mark] for mark in [*remembered][-4 * TOGETHER :]}
+        return np.stack([known[mark] for mark in marks])
 
     # ------------------------------------------------------------ taking out
     def remove(self, keys: Iterable[str] = (), where: Sequence[Condition] = ()) -> int:
@@ -191,9 +187,7 @@ class Index:
     def _gone(self, keys: Sequence[str]) -> int:
         self.store.remove(keys)
         known = self.journal.forget(keys)
-        for key in keys:
-            self._vectors.pop(key, None)
-            self._replacing.discard(key)
+        self._replacing.difference_update(keys)
         return known
 
     # ------------------------------------------------------------ keeping

@@ -1,7 +1,8 @@
 """Rows in a table of PostgreSQL with pgvector, for collections that several machines search."""
 
-import json
+import math
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
+from pgvector import HalfVector
 from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from xfm.errors import UserError
 from xfm.index.conditions import Condition, Kind, Relation, kind_of
@@ -20,8 +23,16 @@ from xfm.index.store import EXACT_BELOW, StoreError, StoreStats
 
 _LOWEST = (0, 8)
 """Of pgvector: with it an index goes on searching until enough rows have passed the conditions."""
-_LOOKED_AT = 100
-"""Neighbours that the index keeps while it searches (`hnsw.ef_search`)."""
+_NEIGHBOURS, _TRIED = 16, 64
+"""Of the index: neighbours of each vector (`m`), and how many are tried for them (`ef_construction`)."""
+_LOOKED_AT, _MOST_LOOKED_AT = 100, 1000
+"""Neighbours that a search keeps (`hnsw.ef_search`) among `EXACT_BELOW` rows, and at most. More rows need more."""
+_REFINED = 2
+"""The index holds halves; so many times the wanted rows are compared exactly."""
+_SECONDS = 5.0
+"""For which a connection believes that there is an index, or none; both give right answers."""
+_MEMORY = 4 << 30
+"""Bytes at most for building the index; what does not fit makes it slow."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _CASTS = {Kind.TEXT: sql.SQL("text"), Kind.NUMBER: sql.SQL("float8"), Kind.BOOLEAN: sql.SQL("boolean")}
 
@@ -43,8 +54,10 @@ class PostgresStore:
             raise UserError(
                 f"{name} cannot be a table: small letters, digits and _, a letter first, 48 at most"
             )
-        self._name, self._table = name, sql.Identifier(name)
+        self._name, self._table, self._width = name, sql.Identifier(name), width
         self._address = address
+        self._settings: dict[str, str] = {}
+        self._rows, self._looked = 0, -math.inf
         with _explained(address):
             self._opened = psycopg.connect(address, autocommit=True)
             self._opened.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -85,15 +98,23 @@ class PostgresStore:
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
         """See `Store.add`."""
-        clash = "ON CONFLICT (key) DO UPDATE SET (vector, pixels, source, width, height, metadata) = "
-        clash += "(excluded.vector, excluded.pixels, excluded.source, excluded.width, excluded.height, "
-        clash += "excluded.metadata)"
-        query = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %s, %s, %s) {}").format(
-            self._table,
-            sql.SQL(clash if replacing else ""),  # pyright: ignore[reportArgumentType]
-        )
+        columns = "key, vector, pixels, source, width, height, metadata"
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            cursor.executemany(query, [_cells(row) for row in rows])
+            if replacing:
+                others = columns.removeprefix("key, ")
+                excluded = ", ".join(f"excluded.{name}" for name in others.split(", "))
+                clash = f"ON CONFLICT (key) DO UPDATE SET ({others}) = ({excluded})"
+                query = f"INSERT INTO {{}} ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s) {clash}"
+                cursor.executemany(self._sql(query), [_cells(row) for row in rows])
+                return
+            with cursor.copy(self._sql(f"COPY {{}} ({columns}) FROM STDIN (FORMAT BINARY)")) as copy:
+                copy.set_types(["text", "vector", "bytea", "text", "int4", "int4", "jsonb"])
+                for row in rows:
+                    copy.write_row(_cells(row))
+
+    def _sql(self, query: str) -> sql.Composed:
+        """A query whose `{}` is the table."""
+        return sql.SQL(query).format(self._table)  # pyright: ignore[reportArgumentType]
 
     def remove(self, keys: Sequence[str]) -> None:
         """See `Store.remove`."""
@@ -104,29 +125,53 @@ class PostgresStore:
 
     def nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()) -> list[Near]:
         """See `Store.nearest`."""
-        found = self._nearest(vector, count, where, exact=False)
-        if len(found) < count and self._index() and len(found) < self.count(where):
-            return self._nearest(vector, count, where, exact=True)
+        if time.monotonic() - self._looked > _SECONDS:
+            self._rows, self._looked = self._indexed(), time.monotonic()
+        if not (rows := self._rows):
+            return self._exact(vector, count, where)
+        found = self._by_index(vector, count, where, rows)
+        if len(found) < count and len(found) < self.count(where):
+            return self._exact(vector, count, where)
         return found
 
-    def _nearest(
-        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], exact: bool
-    ) -> list[Near]:
+    def _exact(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
         passing, values = _passing(where)
-        with self._connection.transaction():
-            if exact:
-                self._run("SET LOCAL enable_indexscan = off")
-            else:
-                self._run("SET LOCAL hnsw.iterative_scan = strict_order")
-                looked = max(_LOOKED_AT, min(1000, count))
-                self._run("SET LOCAL hnsw.ef_search = {looked}", looked=sql.Literal(looked))
-            rows = self._run(
-                "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM {table} "
-                "WHERE {passing} ORDER BY vector <#> %s LIMIT %s",
-                [vector, *values, vector, count],
-                passing=passing,
-            )
+        self._set("enable_indexscan", "off")
+        rows = self._run(
+            "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM {table} "
+            "WHERE {passing} ORDER BY vector <#> %s LIMIT {count}",
+            [vector, *values, vector],
+            passing=passing,
+            count=sql.Literal(count),
+        )
         return [Near(_entry(row), row["similarity"]) for row in rows]
+
+    def _by_index(
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int
+    ) -> list[Near]:
+        """By the index, whose best are compared exactly; with conditions it goes on until enough have passed."""
+        passing, values = _passing(where)
+        self._set("enable_indexscan", "on")
+        self._set("enable_seqscan", "off")
+        self._set("hnsw.ef_search", str(min(max(looked_at(rows), _REFINED * count), _MOST_LOOKED_AT)))
+        self._set("hnsw.iterative_scan", "relaxed_order" if where else "off")
+        found = self._run(
+            "SELECT *, -(vector <#> %s) AS similarity FROM (SELECT key, vector, source, width, height, "
+            "metadata FROM {table} WHERE {passing} ORDER BY (vector::halfvec({width})) <#> "
+            "%s::halfvec({width}) LIMIT {several}) near ORDER BY similarity DESC LIMIT {count}",
+            [vector, *values, HalfVector(vector)],
+            passing=passing,
+            width=sql.Literal(self._width),
+            several=sql.Literal(_REFINED * count),
+            count=sql.Literal(count),
+        )
+        return [Near(_entry(row), row["similarity"]) for row in found]
+
+    def _set(self, name: str, value: str) -> None:
+        """A setting of the connection, which stays: a search is one question to the server."""
+        if self._settings.get(name) != value:
+            self._run("SELECT set_config(%s, %s, false)", [name, value])
+            self._settings[name] = value
 
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
         """See `Store.pixels`."""
@@ -147,26 +192,51 @@ class PostgresStore:
         (row,) = self._run("SELECT count(*) AS rows FROM {table} WHERE {passing}", values, passing=passing)
         return row["rows"]
 
+    def is_scattered(self) -> bool:
+        """See `Store.is_scattered`; the server keeps its tables in order itself, but for an index that it lacks."""
+        return not self._indexed() and self.count() >= EXACT_BELOW
+
     def compact(self) -> None:
         """See `Store.compact`: builds an index of many rows, and cleans up after removals."""
-        if self.count() >= EXACT_BELOW and not self._index():
-            index = sql.Identifier(f"{self._name}_vector")
-            self._run("SET maintenance_work_mem = '2GB'")
-            self._run("CREATE INDEX {index} ON {table} USING hnsw (vector vector_ip_ops)", index=index)
+        rows = self.count()
+        if rows >= EXACT_BELOW and not self._indexed():
+            self._build(rows)
         self._run("VACUUM (ANALYZE) {table}")
+        self._looked = -math.inf
 
-    def _index(self) -> bool:
-        rows = self._run(
-            "SELECT 1 FROM pg_indexes WHERE schemaname = current_schema() AND tablename = %s "
-            "AND indexname = %s",
-            [self._name, f"{self._name}_vector"],
+    def _build(self, rows: int) -> None:
+        """Build the index, by several workers where the server has the shared memory for it."""
+        each = 2 * self._width + 32 * _NEIGHBOURS + 400  # bytes of a vector in the graph, rather too many
+        self._run("SET maintenance_work_mem = {size}", size=sql.Literal(f"{max(64, min(rows * each, _MEMORY) >> 20)}MB"))
+        for workers in ("4", "0"):
+            self._run("SET max_parallel_maintenance_workers = {workers}", workers=sql.Literal(workers))
+            try:
+                self._run(
+                    "CREATE INDEX {index} ON {table} USING hnsw ((vector::halfvec({width})) halfvec_ip_ops) "
+                    "WITH (m = {neighbours}, ef_construction = {tried})",
+                    index=sql.Identifier(f"{self._name}_vector"),
+                    width=sql.Literal(self._width),
+                    neighbours=sql.Literal(_NEIGHBOURS),
+                    tried=sql.Literal(_TRIED),
+                )
+                return
+            except psycopg.errors.DiskFull:  # workers share memory, of which a container may have little
+                if workers == "0":
+                    raise
+
+    def _indexed(self) -> int:
+        """About how many rows there are, where they have an index; else 0."""
+        (row,) = self._run(
+            "SELECT (SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid) AS there, "
+            "(SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)) AS rows",
+            [f"{self._name}_vector", self._name],
         )
-        return bool(rows)
+        return max(1, int(row["rows"])) if row["there"] else 0
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""
         (row,) = self._run("SELECT pg_total_relation_size(%s::regclass) AS size", [self._name])
-        search = "an index of neighbours (HNSW, iterative scan)" if self._index() else "exact"
+        search = "an index of neighbours (HNSW of halves, iterative scan), the best compared exactly" if self._indexed() else "exact"
         return StoreStats(self.count(), row["size"], 1, f"PostgreSQL, {search}")
 
     def drop(self) -> None:
@@ -191,6 +261,12 @@ def _explained(address: str, kind: type[psycopg.Error] = psycopg.Error) -> Itera
         ) from error
 
 
+def looked_at(rows: int) -> int:
+    """Neighbours that a search keeps among so many rows: half as many more each time that these double."""
+    doublings = max(0.0, math.log2(rows / EXACT_BELOW))
+    return round(_LOOKED_AT * (1 + doublings / 2))
+
+
 def without_password(address: str) -> str:
     """An address as it may be shown and kept."""
     return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1@", address)
@@ -198,7 +274,7 @@ def without_password(address: str) -> str:
 
 def _cells(row: Row) -> tuple[Any, ...]:
     one = row.entry
-    told = json.dumps(dict(one.metadata))
+    told = Jsonb(dict(one.metadata))
     return one.key, row.vector, one.pixels, one.source, one.width, one.height, told
 
 

@@ -1,6 +1,5 @@
 """A search: neighbours by contrast, ordered again by the fusion encoder, with boxes, or "nothing found"."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
@@ -16,7 +15,7 @@ from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.index.conditions import Condition, Value, checked, parse_condition
 from xfm.index.index import Index
-from xfm.index.rows import IndexedPicture, Near, from_png
+from xfm.index.rows import IndexedPicture, Near, digest, from_png
 from xfm.inference.batches import as_captions, cut
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.matching import PixelBox
@@ -213,7 +212,7 @@ class Searcher:
         found: list[Picture] = []
         for one in entries:
             data = there[one.key]
-            key = hashlib.blake2b(data, digest_size=16).digest()
+            key = digest(data)
             pixels = _ENCODED if key in self._encoded else from_png(data)
             found.append(Picture(pixels, one.width, one.height, key))
         return found

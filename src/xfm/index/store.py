@@ -76,6 +76,10 @@ class Store(Protocol):
         """How many rows pass."""
         ...
 
+    def is_scattered(self) -> bool:
+        """Whether the store is worth making compact: so seldom that the cost stays a share of that of adding."""
+        ...
+
     def compact(self) -> None:
         """Make searches as fast, and the store as small, as if all rows had been added at once."""
         ...
