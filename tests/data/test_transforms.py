@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import generator, noise
 from xfm.config.data import Augmentation
-from xfm.data.augment import COLOUR, GEOMETRIC, MILD_RANGE, mild_colour, rand_augment
+from xfm.data.augment import COLOUR, GEOMETRIC, MILD_RANGE, mild_colour, rand_augment, recolour
 from xfm.data.transforms import (
     CLIP_MEAN,
     CLIP_STD,
@@ -20,7 +20,6 @@ from xfm.data.transforms import (
     names_a_side,
     normalise,
     picture_view,
-    recolour,
     region_view,
     show,
 )

@@ -9,6 +9,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from xfm.config.data import Augmentation
+
 MILD_RANGE = 0.15
 _APPLY = 0.5
 _COUNT, _MAGNITUDE, _LARGEST = 2, 7, 10
@@ -88,3 +90,20 @@ def rand_augment(rng: np.random.Generator, pixels: Tensor, operations: Mapping[s
             operation = [*operations.values()][int(which * len(operations))]
             pixels = operation(pixels, _MAGNITUDE / _LARGEST, 1.0 if sign < 0.5 else -1.0)
     return pixels
+
+
+def recolour(rng: np.random.Generator, pixels: Tensor, mode: Augmentation, has_boxes: bool) -> Tensor:
+    """The augmentation after the crop: RandAugment(2, 7), of colour only with boxes; mild colour; or nothing.
+
+    Args:
+        rng: the sample's generator.
+        pixels: [3, S, S] uint8.
+        mode: how pictures are varied.
+        has_boxes: leave out what moves pixels.
+
+    Returns:
+        [3, S, S] uint8.
+    """
+    if mode is Augmentation.PUBLISHED:
+        return rand_augment(rng, pixels, COLOUR if has_boxes else COLOUR | GEOMETRIC)
+    return mild_colour(rng, pixels) if mode is Augmentation.MILD else pixels

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xfm.config.data import Augmentation, DataConfig
+from xfm.data.augment import recolour
 from xfm.data.collate import TextRow, collate_tokens, stack_pixels, text_identity
 from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
@@ -26,7 +27,7 @@ from xfm.data.schema import (
 )
 from xfm.data.streams import CorpusStream, DrawnSample, Met
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import names_a_side, picture_view, recolour, show
+from xfm.data.transforms import names_a_side, picture_view, show
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.

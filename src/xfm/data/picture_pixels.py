@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
 from xfm.data.picture_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
 from xfm.errors import first_line
@@ -104,6 +103,8 @@ def _with_pillow(data: bytes, header: Header) -> Tensor:
 
 
 def _with_torchvision(data: bytes, header: Header) -> Tensor:
+    from torchvision.io import ImageReadMode, decode_jpeg, decode_webp  # late: it takes longer than torch
+
     buffer = torch.frombuffer(
         bytearray(data), dtype=torch.uint8
     )  # a copy, as torch wants to be able to write

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xfm.config.data import Augmentation, DataConfig
+from xfm.data.augment import recolour
 from xfm.data.collate import (
     TextRow,
     box_identity,
@@ -19,7 +20,7 @@ from xfm.data.collate import (
 from xfm.data.schema import RegionBatch, RegionSample
 from xfm.data.streams import DrawnSample
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import Box, move_boxes, names_a_side, recolour, region_view, show
+from xfm.data.transforms import Box, move_boxes, names_a_side, region_view, show
 
 ROW_STEP = 12
 """Large batches have a multiple of this many rows: kernels are built per shape, so few should occur."""

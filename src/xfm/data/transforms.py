@@ -16,7 +16,6 @@ from torch.nn.functional import interpolate
 
 from xfm.config.data import Augmentation
 from xfm.config.pixels import CLIP_MEAN, CLIP_STD
-from xfm.data.augment import COLOUR, GEOMETRIC, mild_colour, rand_augment
 
 _SIDES = re.compile(r"\b(?:left|right)(?:most|hand|wards?)?\b", re.IGNORECASE)
 _PUBLISHED_SCALE, _PUBLISHED_RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
@@ -171,23 +170,6 @@ def move_boxes(boxes: Sequence[Box], view: View, size: int) -> list[Box | None]:
             left, right = view.width - right, view.width - left
         moved.append((left * across, top * down, (right - left) * across, (bottom - top) * down))
     return moved
-
-
-def recolour(rng: np.random.Generator, pixels: Tensor, mode: Augmentation, has_boxes: bool) -> Tensor:
-    """The augmentation after the crop: RandAugment(2, 7), of colour only with boxes; mild colour; or nothing.
-
-    Args:
-        rng: the sample's generator.
-        pixels: [3, S, S] uint8.
-        mode: how pictures are varied.
-        has_boxes: leave out what moves pixels.
-
-    Returns:
-        [3, S, S] uint8.
-    """
-    if mode is Augmentation.PUBLISHED:
-        return rand_augment(rng, pixels, COLOUR if has_boxes else COLOUR | GEOMETRIC)
-    return mild_colour(rng, pixels) if mode is Augmentation.MILD else pixels
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,14 @@ from xfm.modeling.belongings import Belongings, Preprocessing
 from xfm.modeling.composition import Backbone
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
 from xfm.modeling.task_models import TaskModel, build_task_model
-from xfm.modeling.weights import read_tensors, require_finite, require_same, without_weights, write_tensors
+from xfm.modeling.weights import (
+    WithoutMemory,
+    read_tensors,
+    require_finite,
+    require_same,
+    without_weights,
+    write_tensors,
+)
 from xfm.paths import home_path
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
@@ -214,7 +221,7 @@ def _load_weights(
 
     They are compared before memory is taken: a configuration may claim any size, a file has what it has.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), WithoutMemory():
         shapes = build(config)
         require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
         if (described := _read_task(folder, shapes)) is not None:

@@ -163,9 +163,12 @@ class VisionEncoder(nn.Module):
         grid, like = self.config.grid, self.cls
         # Parameters without memory get their tensors later; buffers are whole from the start.
         device = torch.get_default_device() if like.is_meta else like.device
-        self.register_buffer("index", relative_position_index(grid).to(device), persistent=False)
-        sine = self.config.positions is Positions.SINE_2D
-        positions = sine_positions(grid, self.config.width).to(device, like.dtype) if sine else None
+        with torch.device("cpu"):  # arithmetic without memory would import torch's compiler, for seconds
+            index = relative_position_index(grid)
+            sine = self.config.positions is Positions.SINE_2D
+            positions = sine_positions(grid, self.config.width) if sine else None
+        self.register_buffer("index", index.to(device), persistent=False)
+        positions = None if positions is None else positions.to(device, like.dtype)
         self.register_buffer("positions", positions, persistent=False)
 
     @torch.no_grad()

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from xfm.errors import UserError
 from xfm.files import open_regular
@@ -138,6 +140,27 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], half: bool = False) -
 _BUILDING = threading.Lock()
 
 
+_IN_PLACE = frozenset(
+    {"normal_", "uniform_", "zero_", "fill_", "erfinv_", "clamp_", "div_", "mul_", "add_", "sub_", "copy_"}
+)
+
+
+class WithoutMemory(TorchFunctionMode):
+    """Initialisation of tensors without memory is left out: it changes nothing.
+
+    torch itself would import its compiler, with it some thousand modules, to find their shapes.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function, or return the tensor that it would change."""
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in _IN_PLACE:
+            changed = args[0] if args else given.get("tensor")
+            if isinstance(changed, Tensor) and changed.is_meta:
+                return changed
+        return func(*args, **given)
+
+
 @contextmanager
 def without_weights() -> Iterator[None]:
     """Parameters of modules built inside have shapes but no memory; loading with `assign` gives them tensors.
@@ -151,7 +174,7 @@ def without_weights() -> Iterator[None]:
             param = nn.Parameter(param.detach().to("meta"), param.requires_grad)
         register(self, name, param)
 
-    with _BUILDING:
+    with _BUILDING, WithoutMemory():
         nn.Module.register_parameter = on_meta
         try:
             yield
