@@ -2,12 +2,13 @@
 
     python -m benchmarks.search --rows 1000000 --width 256 --backends lance,postgres --json FILE
 
-The vectors are synthetic. A point has 48 hidden coordinates: a centre, one of rows / 200, which lies around one
-of 40 themes, and its own deviation from that, as large as the centre's from its theme. A random map takes them
-to `--width` coordinates, noise of a tenth of their length is added, and the length made one. So neighbours are
-real, clusters overlap, and have from a few to some thousands of points. Queries are fresh draws of the same
-kind. The truth is a product with every vector. A hundredth of the rows pass the condition of the filtered
-searches. Pictures are empty: rows of a collection have some ten kilobytes more, which searches do not read.
+The vectors are synthetic. A point has 48 hidden coordinates: a centre, one of rows / 200, which lies around
+one of 40 themes, and its own deviation from that, as large as the centre's from its theme. A random map
+takes them to `--width` coordinates, noise of a tenth of their length is added, and the length made one. So
+neighbours are real, clusters overlap, and have from a few to some thousands of points. Queries are fresh
+draws of the same kind. The truth is a product with every vector. A hundredth of the rows pass the condition
+of the filtered searches. Pictures are empty: rows of a collection have some ten kilobytes more, which
+searches do not read.
 
 Latencies are of single searches in this process, one after the other, after one of each kind. PostgreSQL is
 found as by the tests: XFM_TEST_POSTGRES, or build/services.env, which `make services` writes.
@@ -177,7 +178,9 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--count", type=int, default=10, help="neighbours that each search asks for")
     parser.add_argument("--backends", default="lance,postgres")
-    parser.add_argument("--exact-below", type=int, help="rows from which an index is built; as ours if not given")
+    parser.add_argument(
+        "--exact-below", type=int, help="rows from which an index is built; as ours if not given"
+    )
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if given.exact_below is not None:

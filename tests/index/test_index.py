@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
 from tests.index.conftest import postgres_address
@@ -251,3 +252,24 @@ def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
         open_index(tmp_path / "other", model, make=True, address=nowhere),
     ):
         pass
+
+
+def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Path, monkeypatch) -> None:
+    """A row is stored for every two, 150 times; the files are joined before there are many."""
+    from xfm.index import lance
+
+    monkeypatch.setattr(module, "TOGETHER", 2)
+    monkeypatch.setattr(lance, "_PARTS", 16)
+    most, folder = 0, tmp_path / "index"
+    with open_index(folder, model, make=True) as index:
+        for number in range(300):
+            cells = np.random.default_rng(number).integers(256, size=(8, 8, 3), dtype=np.uint8)
+            picture = Image.fromarray(cells).resize((32, 32), Image.Resampling.NEAREST)
+            assert index.add([Offer(f"p{number}", "", picture, str(number))]).new == 1
+            most = max(most, sum(path.is_file() for path in folder.rglob("*")))
+        assert (len(index), index.store.stats().parts) == (300, pytest.approx(8, abs=8))
+        assert index.store.count() >= 298
+        assert most < 120
+        index.compact()
+        assert index.store.stats().parts == 1
+        assert sum(path.is_file() for path in folder.rglob("*")) < 20

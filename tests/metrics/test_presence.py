@@ -30,14 +30,18 @@ def test_as_many_are_answered_as_was_asked_whatever_the_gallery() -> None:
         assert len(own) == 3000
         assert answered[tested.pictures == size][own.there].mean() == pytest.approx(0.95, abs=0.02)
     refused = refused_where_answered(heights[tested.pictures == 10], tested.of_size(10).there)
-    assert refused == pytest.approx((~answered)[tested.pictures == 10][~tested.of_size(10).there].mean(), abs=0.05)
+    assert refused == pytest.approx(
+        (~answered)[tested.pictures == 10][~tested.of_size(10).there].mean(), abs=0.05
+    )
     assert refused > refused_where_answered(heights[tested.pictures == 640], tested.of_size(640).there)
 
 
 def test_the_probability_is_one() -> None:
     fitted, tested = fit_presence(searches(0, (10, 160)), "drawn"), searches(1, (10, 160))
     heights = tested.heights(fitted.contrast, fitted.matching)
-    sure = np.array([fitted.probability(*pair) for pair in zip(heights, tested.pictures.tolist(), strict=True)])
+    sure = np.array(
+        [fitted.probability(*pair) for pair in zip(heights, tested.pictures.tolist(), strict=True)]
+    )
     for low in (0.0, 0.25, 0.5, 0.75):
         own = (sure >= low) & (sure < low + 0.25)
         assert tested.there[own].mean() == pytest.approx(sure[own].mean(), abs=0.06)
@@ -51,7 +55,11 @@ def test_scores_that_say_nothing_get_no_weight() -> None:
     drawn = searches(0, (10,))
     rng = np.random.default_rng(1)
     random = GallerySearches(
-        drawn.contrast, rng.standard_normal(drawn.odds.shape) * 1e-9, drawn.there, drawn.pictures, drawn.groups
+        drawn.contrast,
+        rng.standard_normal(drawn.odds.shape) * 1e-9,
+        drawn.there,
+        drawn.pictures,
+        drawn.groups,
     )
     fitted = fit_presence(random, "drawn")
     assert fitted.contrast > 0.5
@@ -59,5 +67,8 @@ def test_scores_that_say_nothing_get_no_weight() -> None:
     assert np.isfinite(heights).all()
     with pytest.raises(ValueError, match="what is not"):
         fit_presence(
-            GallerySearches(drawn.contrast, drawn.odds, np.ones(len(drawn), bool), drawn.pictures, drawn.groups), "x"
+            GallerySearches(
+                drawn.contrast, drawn.odds, np.ones(len(drawn), bool), drawn.pictures, drawn.groups
+            ),
+            "x",
         )

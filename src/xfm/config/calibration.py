@@ -8,9 +8,9 @@ from dataclasses import dataclass
 class PresenceFit:
     """Does anything in a gallery fit a text? Judged by the one re-ranked picture that speaks loudest for it.
 
-    Its height is `contrast` * cosine / temperature + `matching` * log-odds of a match. The more pictures there
-    are, the higher the best of those that do not fit: so both the probability that something fits, which is
-    sigmoid(height + bias + per_log * ln(pictures)), and the height from which a search answers,
+    Its height is `contrast` * cosine / temperature + `matching` * log-odds of a match. The more pictures
+    there are, the higher the best of those that do not fit: so both the probability that something fits,
+    which is sigmoid(height + bias + per_log * ln(pictures)), and the height from which a search answers,
     floor + floor_per_log * ln(pictures), know their number.
 
     Attributes:

@@ -36,7 +36,7 @@ _NOW = timedelta(milliseconds=1)
 """Files of earlier versions go at once: a process that was about to read one asks again (`_read`)."""
 _ATTEMPTS = 8
 _PARTS, _MOST_PARTS, _GROWTH = 64, 1024, 0.25
-"""Rows are scattered from so many files, which hold that share of the largest one's rows, or from the most."""
+"""Rows are scattered from so many files, beside the largest that share of its rows, or from the most."""
 _MANY = 10_000
 
 
@@ -121,7 +121,7 @@ class LanceStore:
         if not probes:
             return self._nearest(vector, count, where, None)
         found = self._nearest(vector, count, where, _WIDER * probes if where else probes)
-        if len(found) < count and len(found) < self.count(where):  # the lists that were looked at held no more
+        if len(found) < count and len(found) < self.count(where):  # these lists held no more
             return self._nearest(vector, count, where, None)
         return found
 
@@ -222,9 +222,7 @@ class LanceStore:
         """See `Store.stats`."""
         size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
         parts = sum(1 for _ in (self._folder / f"{TABLE}.lance" / "data").glob("*.lance"))
-        search = (
-            "an index of inverted lists (IVF), the best compared exactly" if self._index() else "exact"
-        )
+        search = "an index of inverted lists (IVF), the best compared exactly" if self._index() else "exact"
         return StoreStats(self.count(), size, parts, f"LanceDB, {search}")
 
     def drop(self) -> None:

@@ -26,7 +26,7 @@ _LOWEST = (0, 8)
 _NEIGHBOURS, _TRIED = 16, 64
 """Of the index: neighbours of each vector (`m`), and how many are tried for them (`ef_construction`)."""
 _LOOKED_AT, _MOST_LOOKED_AT = 100, 1000
-"""Neighbours that a search keeps (`hnsw.ef_search`) among `EXACT_BELOW` rows, and at most. More rows need more."""
+"""Neighbours that a search keeps (`hnsw.ef_search`) among `EXACT_BELOW` rows, and at most."""
 _REFINED = 2
 """The index holds halves; so many times the wanted rows are compared exactly."""
 _SECONDS = 5.0
@@ -86,6 +86,7 @@ class PostgresStore:
             with _explained(self._address):
                 self._opened = psycopg.connect(self._address, autocommit=True)
             register_vector(self._opened)
+            self._settings.clear()
         return self._opened
 
     def _run(self, query: str, values: Any = None, **parts: sql.Composable) -> list[dict[str, Any]]:
@@ -149,7 +150,7 @@ class PostgresStore:
     def _by_index(
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int
     ) -> list[Near]:
-        """By the index, whose best are compared exactly; with conditions it goes on until enough have passed."""
+        """By the index, whose best are compared exactly; with conditions it goes on until enough passed."""
         passing, values = _passing(where)
         self._set("enable_indexscan", "on")
         self._set("enable_seqscan", "off")
@@ -193,7 +194,7 @@ class PostgresStore:
         return row["rows"]
 
     def is_scattered(self) -> bool:
-        """See `Store.is_scattered`; the server keeps its tables in order itself, but for an index that it lacks."""
+        """See `Store.is_scattered`; the server keeps its tables in order itself, if they have an index."""
         return not self._indexed() and self.count() >= EXACT_BELOW
 
     def compact(self) -> None:
@@ -207,7 +208,8 @@ class PostgresStore:
     def _build(self, rows: int) -> None:
         """Build the index, by several workers where the server has the shared memory for it."""
         each = 2 * self._width + 32 * _NEIGHBOURS + 400  # bytes of a vector in the graph, rather too many
-        self._run("SET maintenance_work_mem = {size}", size=sql.Literal(f"{max(64, min(rows * each, _MEMORY) >> 20)}MB"))
+        size = f"{max(64, min(rows * each, _MEMORY) >> 20)}MB"
+        self._run("SET maintenance_work_mem = {size}", size=sql.Literal(size))
         for workers in ("4", "0"):
             self._run("SET max_parallel_maintenance_workers = {workers}", workers=sql.Literal(workers))
             try:
@@ -227,8 +229,8 @@ class PostgresStore:
     def _indexed(self) -> int:
         """About how many rows there are, where they have an index; else 0."""
         (row,) = self._run(
-            "SELECT (SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid) AS there, "
-            "(SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)) AS rows",
+            "SELECT (SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid) "
+            "AS there, (SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)) AS rows",
             [f"{self._name}_vector", self._name],
         )
         return max(1, int(row["rows"])) if row["there"] else 0
@@ -236,7 +238,8 @@ class PostgresStore:
     def stats(self) -> StoreStats:
         """See `Store.stats`."""
         (row,) = self._run("SELECT pg_total_relation_size(%s::regclass) AS size", [self._name])
-        search = "an index of neighbours (HNSW of halves, iterative scan), the best compared exactly" if self._indexed() else "exact"
+        index = "an index of neighbours (HNSW of halves, iterative scan), the best compared exactly"
+        search = index if self._indexed() else "exact"
         return StoreStats(self.count(), row["size"], 1, f"PostgreSQL, {search}")
 
     def drop(self) -> None:

@@ -22,6 +22,7 @@ from xfm.inference.matching import PixelBox
 from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
 from xfm.retrieval.search import match_odds, rerank_scores
 
+_ATTEMPTS = 4
 _ENCODED = torch.empty(0)
 """In the place of pixels that nobody looks at any more."""
 
@@ -113,7 +114,8 @@ class Searcher:
         where = checked([parse_condition(one) for one in options.where], self._index.about.fields)
         query = self._query(text, image)
         matched = query.states is not None and options.rerank > 0
-        near = self._nearest(query.vector, max(options.top_k, options.rerank if matched else 0), where)
+        count = max(options.top_k, options.rerank if matched else 0)
+        near, pictures = self._seen(query, count, where, matched)
         searched = self._count(where)
         calibration = self._engine.pretrained.calibration
         fit = calibration.presence if calibration is not None and image is None else None
@@ -123,7 +125,7 @@ class Searcher:
         if not matched or not near:
             hits = [_hit(one, one.similarity) for one in near[: options.top_k]]
             return Answer(hits, False if matched else None, None, least, searched, fit is not None)
-        scored, odds = self._matched(query, near)
+        scored, odds = self._matched(query, near, pictures)
         if fit is None:
             best = max(one["match"] for one in scored if "match" in one)
         else:
@@ -135,6 +137,19 @@ class Searcher:
     def read(self, source: PictureSource) -> Picture:
         """A picture to search with, read by the thread that calls; raises UserError."""
         return self._reader.read(source)
+
+    def _seen(
+        self, query: _Query, count: int, where: Sequence[Condition], matched: bool
+    ) -> tuple[list[Near], list[Picture]]:
+        """The nearest pictures, and as the model sees them where a text is to be matched with them."""
+        near, pictures = self._nearest(query.vector, count, where), list[Picture]()
+        for _ in range(_ATTEMPTS if matched else 0):
+            wanted = len(near)
+            near, pictures = self._pictures(near)
+            if len(near) == wanted:
+                break
+            near = self._nearest(query.vector, count, where)  # some were taken out meanwhile
+        return near, pictures
 
     @torch.inference_mode()
     def _query(self, text: str | None, image: PictureSource | Picture | None) -> _Query:
@@ -161,8 +176,8 @@ class Searcher:
 
     def _nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
         """The nearest pictures, those among them that are not in the store yet."""
+        fresh = self._index.journal.waiting()  # before the store, where they may have come when that is asked
         found = {one.entry.key: one for one in self._index.store.nearest(vector, count, where)}
-        fresh = self._index.journal.waiting()
         for one in fresh:  # an earlier form may be in the store
             found.pop(one.key, None)
         passing = [one for one in fresh if all(condition.holds(one.metadata) for condition in where)]
@@ -176,7 +191,7 @@ class Searcher:
 
     @torch.inference_mode()
     def _matched(
-        self, query: _Query, near: Sequence[Near]
+        self, query: _Query, near: Sequence[Near], pictures: Sequence[Picture]
     ) -> tuple[list[FoundPicture], NDArray[np.float64]]:
         """The pictures in the order of the re-ranking, with match and box: one pass of the fusion encoder.
 
@@ -184,7 +199,6 @@ class Searcher:
             The pictures, and [N] their log-odds of a match.
         """
         model, engine = self._engine.model, self._engine
-        pictures = self._pictures([one.entry for one in near])
         self._encoded.need(pictures)
         states, index = self._encoded.stack([one.key for one in pictures])
         assert query.states is not None
@@ -206,16 +220,18 @@ class Searcher:
             hits.append(hit)
         return hits, match_odds(logits.numpy())[order]
 
-    def _pictures(self, entries: Sequence[IndexedPicture]) -> list[Picture]:
-        there = {one.key: one.pixels for one in entries if one.pixels}
-        there |= self._index.store.pixels([one.key for one in entries if one.key not in there])
+    def _pictures(self, near: Sequence[Near]) -> tuple[list[Near], list[Picture]]:
+        """The pictures as the model sees them, of those that nobody has taken out meanwhile."""
+        there = {one.entry.key: one.entry.pixels for one in near if one.entry.pixels}
+        there |= self._index.store.pixels([one.entry.key for one in near if one.entry.key not in there])
+        left = [one for one in near if one.entry.key in there]
         found: list[Picture] = []
-        for one in entries:
-            data = there[one.key]
+        for one in left:
+            data = there[one.entry.key]
             key = digest(data)
             pixels = _ENCODED if key in self._encoded else from_png(data)
-            found.append(Picture(pixels, one.width, one.height, key))
-        return found
+            found.append(Picture(pixels, one.entry.width, one.entry.height, key))
+        return left, found
 
 
 def _hit(one: Near, score: float) -> FoundPicture:

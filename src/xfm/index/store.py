@@ -77,7 +77,7 @@ class Store(Protocol):
         ...
 
     def is_scattered(self) -> bool:
-        """Whether the store is worth making compact: so seldom that the cost stays a share of that of adding."""
+        """Whether it is worth making compact: so seldom that this stays a share of the cost of adding."""
         ...
 
     def compact(self) -> None:
