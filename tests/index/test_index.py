@@ -267,9 +267,10 @@ def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Pa
             picture = Image.fromarray(cells).resize((32, 32), Image.Resampling.NEAREST)
             assert index.add([Offer(f"p{number}", "", picture, str(number))]).new == 1
             most = max(most, sum(path.is_file() for path in folder.rglob("*")))
-        assert (len(index), index.store.stats().parts) == (300, pytest.approx(8, abs=8))
+        assert len(index) == 300
+        assert index.store.stats().parts <= 60
         assert index.store.count() >= 298
-        assert most < 120
+        assert most < 200  # three a time would be 450
         index.compact()
         assert index.store.stats().parts == 1
         assert sum(path.is_file() for path in folder.rglob("*")) < 20

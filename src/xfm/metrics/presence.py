@@ -37,8 +37,9 @@ class GallerySearches:
     def of_size(self, pictures: int) -> "GallerySearches":
         """Those in galleries of so many pictures."""
         own = self.pictures == pictures
-        parts = (self.contrast, self.odds, self.there, self.pictures, self.groups)
-        return GallerySearches(*(part[own] for part in parts))
+        return GallerySearches(
+            self.contrast[own], self.odds[own], self.there[own], self.pictures[own], self.groups[own]
+        )
 
     def highest(self, contrast: float, matching: float) -> tuple[Floats, Floats]:
         """[S] the two scores of the picture that is highest by the weights."""
