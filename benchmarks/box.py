@@ -3,10 +3,11 @@
     python -m benchmarks.box half runs/small --out runs/box
     xfm evaluate runs/box --world worlds/emoji
     python -m benchmarks.box install runs/box small results/small.sh
+    python -m benchmarks.box check src/xfm/boxed/small
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
 evaluated model of a run to `src/xfm/boxed/NAME` with a card of its scores and of the commands that made it,
-which are in a file; more than 30 MB are refused.
+which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that has none.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from xfm.evaluation.suite import weights_digest
 from xfm.files import drafting, read_json_object, read_text, replace_folder, write_text
 from xfm.metrics.numbers import percent
 from xfm.modeling.card import CARD, model_card
-from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.folder import Pretrained, load_model, write_check
 from xfm.modeling.model_files import save_model
 from xfm.training.pretrain import MODEL_FOLDER
 
@@ -127,10 +128,14 @@ def main() -> None:
     installing.add_argument("run", type=Path)
     installing.add_argument("name", help="by which it is loaded")
     installing.add_argument("commands", type=Path, help="a file of the commands that made it, for its card")
+    checking = verbs.add_parser("check", help="write the self-check of a model folder")
+    checking.add_argument("model", type=Path)
     given = parser.parse_args()
     try:
         if given.verb == "half":
             print(f"The model is in {half(given.model, given.out)}; `xfm evaluate {given.out}` scores it")
+        elif given.verb == "check":
+            print(f"The self-check is in {write_check(given.model)}")
         else:
             print(f"The model is in {install(given.run, given.name, given.commands)}")
     except (UserError, OSError, ValueError) as error:

@@ -17,8 +17,19 @@ SOURCE = ROOT / "src" / "xfm"
 # A room imports only rooms before it.
 ORDER = (
     *("errors", "failures", "paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
-    *("config", "data", "world", "metrics", "modeling", "interop", "objectives", "training", "retrieval"),
-    *("tasks", "reports", "frozen", "finetuning", "evaluation", "ablation", "inference", "index", "serving"),
+    *("config", "data", "world", "metrics", "modeling", "runtimes", "interop", "objectives", "training"),
+    *(
+        "retrieval",
+        "tasks",
+        "reports",
+        "frozen",
+        "finetuning",
+        "evaluation",
+        "ablation",
+        "inference",
+        "index",
+        "serving",
+    ),
     *("reproduce", "quickstart", "info", "commands", "cli", "__main__"),
 )
 

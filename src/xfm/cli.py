@@ -169,7 +169,8 @@ COMMANDS = {
         _verb("reproduce", "run the benchmarks of the paper"),
         _verb("easy-vqa", "fine-tune on easy-VQA in fourteen minutes"),
         _verb("convert", "read a published checkpoint"),
-        _verb("export", "write a published checkpoint"),
+        _verb("export", "write a model for other runtimes, or a published checkpoint"),
+        _verb("bench", "choose the fastest way to run a model here"),
         _verb("completion", "complete words at Tab, for a shell", shows=lambda _: True),
         _verb("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
     )

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from xfm.boxed import boxed_model
+from xfm.config.exported import MANIFEST
 from xfm.errors import UserError
 from xfm.files import file_digest, read_json_object, read_log
 from xfm.modeling.headers import tensor_shapes
@@ -62,11 +63,15 @@ def _describe_model(folder: Path) -> str:
 def _model_facts(folder: Path) -> dict[str, Any]:
     """Sizes, grid, preprocessing, licences, configuration and the rest of a model folder's provenance."""
     provenance, config = _read_object(folder / "provenance.json"), _read_object(folder / "config.json")
-    weights = folder / "model.safetensors"
-    facts: dict[str, Any] = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
+    exported, weights = folder / MANIFEST, folder / "model.safetensors"
+    if exported.is_file():
+        facts: dict[str, Any] = {"exported": _read_object(exported)}
+    else:
+        facts = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
     if (folder / "task.json").is_file():
-        added = parameter_counts(folder / "task.safetensors")
-        facts["task"] = _read_object(folder / "task.json") | {"parameters": added["total"]}
+        facts["task"] = _read_object(folder / "task.json")
+        if not exported.is_file():
+            facts["task"] |= {"parameters": parameter_counts(folder / "task.safetensors")["total"]}
     if grid := _grid(config.get("vision")):
         facts["grid"] = grid
     for name in ("preprocessing", "tokenizer", "calibration"):

@@ -29,7 +29,7 @@ from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 
-WRITTEN = sorted([*FILES, "preprocessor_config.json"])  # the last is for transformers
+WRITTEN = sorted([*FILES, "self_check.json", "preprocessor_config.json"])  # the last is for transformers
 
 
 # ---------------------------------------------------------------- round trip

@@ -17,7 +17,7 @@ from tests.refusals import expect_refusal
 from xfm.modeling.card import model_card
 from xfm.modeling.folder import Belongings, load_model
 from xfm.modeling.hub import FILES
-from xfm.modeling.model_files import TASK, TASK_WEIGHTS, UNUSED
+from xfm.modeling.model_files import CALIBRATION, TASK, TASK_WEIGHTS, UNUSED
 from xfm.modeling.xfm import XFM
 
 
@@ -75,7 +75,7 @@ def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
     with running_hub() as hub:
         address = python(PUSH.format(str(saved)), hub.address, tmp_path / "home")
         assert address.startswith(f"{hub.address}/me/tiny")
-        assert set(hub.files["me/tiny"]) >= set(FILES) - {TASK, TASK_WEIGHTS, UNUSED}
+        assert set(hub.files["me/tiny"]) >= set(FILES) - {TASK, TASK_WEIGHTS, UNUSED, CALIBRATION}
         assert hub.private["me/tiny"]
         hub.files["me/tiny"] |= {"evil.py": b"raise SystemExit", "pytorch_model.bin": b"pickle"}
         for code in (load, both):

@@ -139,5 +139,10 @@ def _known(verb: str, name: str) -> Iterable[str]:
         from xfm.frozen.prompt_templates import template_names
 
         return template_names()
-    known = {"recipe": recipe_names(), "path": recipe_names(), "precision": [*Precision]}
+    known = {
+        "recipe": recipe_names(),
+        "path": recipe_names(),
+        "precision": [*Precision],
+        "what": ["backends"],
+    }
     return known.get(name, ["auto", "cpu", "cuda"] if name == "device" else [])

@@ -6,9 +6,11 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from xfm.commands._options import option
+from xfm.config.exported import Format
 from xfm.config.options import new_parser
 from xfm.errors import UserError
 
+PUBLISHED = "published"
 WRITTEN = (".th", ".pt", ".pth")
 """Ends of the names of published checkpoints."""
 FOLDERS = ("sentence-transformers", "cross-encoder")
@@ -20,22 +22,35 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["model", "out"],
         prog="xfm export",
-        usage="xfm export MODEL OUT --format FORMAT",
-        description="Write a model folder in another program's format: `published` is the checkpoint that\n"
-        "the published X-FM code reads. `xfm convert` reads it back to the bit.\n"
+        usage="xfm export MODEL OUT --format FORMAT [--int8]",
+        description="Write a model folder in another program's format. `published` is the checkpoint that\n"
+        "the published X-FM code reads, a file; `xfm convert` reads it back to the bit.\n"
         "`sentence-transformers` and `cross-encoder` are folders that sentence-transformers loads, for\n"
-        "vectors of texts and pictures, and for matching a text with a picture.",
-        epilog="examples:\n  xfm export runs/quickstart/model nano.th --format published\n"
-        "  xfm export small models/small-st --format sentence-transformers",
+        "vectors of texts and pictures, and for matching a text with a picture. `onnx`, `openvino` and\n"
+        "`torch-export` are folders of graphs, one for each encoder and head, of any batch and length, that\n"
+        "pipelines, `xfm predict` and `xfm serve` run as they run a model: by ONNX Runtime, by OpenVINO, by\n"
+        "torch. What was written is compared with the model before it counts.",
+        epilog="examples:\n"
+        "  xfm export runs/quickstart/model nano.th --format published\n"
+        "  xfm export small models/small-st --format sentence-transformers\n"
+        "  xfm export small runs/small-onnx --format onnx\n"
+        "  xfm export small runs/small-int8 --format onnx --int8\n"
+        "  xfm serve runs/small-onnx",
     )
     option(parser, "--model", required=True)
     option(parser, "--out", "file to write (.th, .pt or .pth), or folder", required=True)
-    option(parser, "--format", "the format", "published", choices=["published", *FOLDERS])
+    option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, *FOLDERS, *Format])
+    option(parser, "--int8", "weights of eight bits for texts and pictures (onnx)", False)
     return parser
 
 
 def run(chosen: Namespace) -> None:
     """`xfm export`."""
+    if chosen.format in [*Format]:
+        _write_graphs(chosen)
+        return
+    if chosen.int8:
+        raise UserError(f"--int8 is for --format {Format.ONNX}; give that, or leave it out")
     if chosen.format in FOLDERS:
         from xfm.inference.sentence_folder import write_sentence_folder
 
@@ -45,7 +60,7 @@ def run(chosen: Namespace) -> None:
     if Path(chosen.out).suffix.lower() not in WRITTEN:
         raise UserError(
             f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "
-            f"{', '.join(WRITTEN)}; name it so (it writes no other format, such as ONNX)"
+            f"{', '.join(WRITTEN)}; name it so, or give another --format: {', '.join([*FOLDERS, *Format])}"
         )
     from xfm.files import model_folder
     from xfm.interop.published.export import export as write
@@ -58,3 +73,15 @@ def run(chosen: Namespace) -> None:
     for difference in write(load_model(folder), out, unused):
         print(f"Note: {difference}.")
     print(f"The checkpoint is in {out}.")
+
+
+def _write_graphs(chosen: Namespace) -> None:
+    from xfm.modeling.folder import load_model
+    from xfm.runtimes.writing import export as write
+
+    manifest = write(load_model(chosen.model), chosen.out, Format(chosen.format), chosen.int8, chosen.model)
+    for graph in manifest.graphs:
+        print(f"  {graph.file:<16} {graph.about}")
+    if manifest.measured:
+        print(f"Eight bits, on composed pairs: {manifest.measured}.")
+    print(f"The exported model is in {chosen.out}; it gives what {chosen.model} gives.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from xfm.commands._options import option
+from xfm.commands._options import PRECISION, option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.spelling import early_word
@@ -65,7 +65,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--restart", "throw away what OUT holds", False)
     option(parser, "--allow-urls", "fetch pictures from public http(s) addresses", False)
     option(parser, "--batch-size", "rows per pass", 32)
-    option(parser, "--precision", "fp32, bf16, or auto: bf16 where it is faster", "fp32")
+    option(parser, "--precision", PRECISION)
     option(parser, "--device")
     option(parser, "--workers", "threads that read pictures; four with a GPU, none without", type=int)
     option(parser, "--quiet")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from xfm.commands._options import option
+from xfm.commands._options import PRECISION, option
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.serving import ServeConfig
 from xfm.config.spelling import names_in
@@ -36,7 +36,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--models", "model folders, runs, or models of the package, with commas", "small")
     option(parser, "--index", "collections to search in, with commas", "")
     option(parser, "--keys", f"file of keys that clients must send, one a line; or {KEYS}, with commas")
-    option(parser, "--precision", "fp32, bf16, or auto: bf16 where it is faster", "fp32")
+    option(parser, "--precision", PRECISION)
     option(parser, "--device")
     add_fields(parser, ServeConfig)
     return parser

@@ -18,8 +18,8 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
     A field that is not there takes its default, so that folders of older versions stay readable.
 
     Args:
-        kind: a dataclass, an enum, a tuple of some or any length (`tuple[str, ...]`), int, float or str, or a
-            union of them.
+        kind: a dataclass, an enum, a tuple of some or any length (`tuple[str, ...]`, also of one dataclass),
+            int, float or str, or a union of them.
         values: the plain value.
         path: the file it was read from.
         name: dotted name of the value in the file.
@@ -46,6 +46,10 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
             return kind(**arguments)
         except (ValueError, TypeError, ArithmeticError) as error:
             raise UserError(f"{path} does not describe a model ({error}); copy the file again") from error
+    if get_origin(kind) is tuple and isinstance(values, list) and is_dataclass(get_args(kind)[0]):
+        part: Any = get_args(kind)[0]
+        items = (from_plain(part, item, path, f"{name}[{place}]") for place, item in enumerate(values))
+        return tuple(items)  # pyright: ignore[reportReturnType]
     converted = _scalar(kind, values)
     if converted is None:
         raise UserError(f"{path}: {name} cannot be {excerpt(repr(values))}; copy the file again")

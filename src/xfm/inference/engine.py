@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from xfm.config.pipelines import UrlRules
+from xfm.config.self_check import Arithmetic
 from xfm.config.training import Precision
 from xfm.data.tokenizer import Tokenizer
 from xfm.inference.picture_inputs import Picture
+from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.precision import autocast
+from xfm.modeling.precision import autocast, resolve
 from xfm.modeling.xfm import XFM
 from xfm.tasks.pictures import model_pixels
 
@@ -76,6 +78,18 @@ class Engine:
     def arithmetic(self) -> AbstractContextManager[object]:
         """The context of forward passes."""
         return autocast(self.precision, self.device)
+
+    def check(self) -> None:
+        """Compare the model, where and as it runs, with its self-check; in float32 on a CPU, reading did.
+
+        Raises:
+            UserError: it is not what it was when it was saved.
+        """
+        half = resolve(self.precision, self.device) is Precision.BF16
+        if half or self.device.type != "cpu":
+            with self.arithmetic():
+                kind = Arithmetic.BF16 if half else Arithmetic.FLOAT32
+                verify_here(self.name, self.model, self.pretrained.belongings, kind)
 
 
 class EncodedPictures:

@@ -40,7 +40,7 @@ class Loaded(Pretrained):
     """A loaded model: what belongs together, and its vectors and matches. Pipelines take it as their model.
 
     Attributes:
-        model, given_tokenizer, preprocessing, provenance, task, calibration: see `Pretrained`.
+        model, given_tokenizer, preprocessing, provenance, task, calibration, check: see `Pretrained`.
     """
 
     def encode(
@@ -203,6 +203,7 @@ def load(
     heads: int | None = None,
     image_size: int | None = None,
     image_width: int | None = None,
+    check: bool = True,
 ) -> Loaded:
     """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
 
@@ -217,6 +218,7 @@ def load(
         heads: attention heads of text and fusion, where neither file nor recipe gives them.
         image_size, image_width: of the pictures that the model is to take, if not the stored size; see
             `load_model`.
+        check: compare the model of a folder with its self-check, see `load_model`.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it. It gives vectors (`encode`), their
@@ -237,5 +239,6 @@ def load(
         heads=heads,
         image_size=image_size,
         image_width=image_width,
+        check=check,
     )
     return Loaded(**vars(found))

@@ -13,13 +13,11 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.errors import UserError, refuse_none
-from xfm.files import model_folder
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine
-from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.hub import find_model
+from xfm.inference.loaded import ToRun, check_runs, read_to_run
+from xfm.modeling.folder import Pretrained
 from xfm.modeling.model_files import FRESH
-from xfm.paths import home_path
 
 AnyPipeline = Pipeline[Any, Any]
 BOXED = "small"
@@ -31,7 +29,7 @@ def pipeline(
     model: Pretrained | Path | str | None = None,
     *,
     device: str | torch.device | None = None,
-    precision: str = "fp32",
+    precision: str | None = None,
     batch_size: int = 32,
     allow_urls: bool | UrlRules = False,
     readers: int | None = None,
@@ -40,13 +38,15 @@ def pipeline(
 
     Args:
         task: such as `vqa` or `embed`; `xfm predict --help` has all, and `xfm.TaskSpec` says what one is.
-        model: a model folder, a finished run's folder, the name of a repository of the hub (`owner/name`), or
-            a loaded model. A loaded one is put into evaluation mode. If not given, the small model that comes
-            with the package answers, and a warning says so.
+        model: a model folder, a finished run's folder, the name of a repository of the hub (`owner/name`),
+            the folder of an exported model, which the runtime of its graphs computes, or a loaded model. A
+            loaded one is put into evaluation mode. If not given, the small model
+            that comes with the package answers, and a warning says so.
         device: where the model runs; if not given, a loaded model stays where it is, another one takes the
             GPU if there is one.
         precision: fp32, in which an answer does not depend on what else is in its batch (within 1e-5); bf16;
-            or auto, which takes bf16 where that is faster.
+            or auto, which takes bf16 where that is faster. If not given, it is fp32 by torch, or what
+            `xfm bench backends` chose for this model on this machine, which a warning says.
         batch_size: rows per pass.
         allow_urls: whether pictures may be addresses (http and https, public ones only, bounded in size and
             time), or the rules for them.
@@ -66,16 +66,23 @@ def pipeline(
     """
     refuse_none(task=task)
     spec = task_spec(task)
-    if precision not in [*Precision]:
+    if precision is not None and precision not in [*Precision]:
         raise UserError(f"precision is {precision!r}; choose one of {', '.join(Precision)}")
-    arithmetic = Precision(precision)
+    asked = None if precision is None else Precision(precision)
     try:
         check_range("batch_size", batch_size, 1, MAX_BATCH)
         check_range("readers", readers or 0, 0, 256)
     except ValueError as error:
         raise UserError(str(error)) from error
-    loaded, name = _boxed(spec) if model is None else _loaded(model)
+    if model is None:
+        model = _boxed(spec)
+    if isinstance(model, Pretrained):
+        run = ToRun(model, "the model", asked or Precision.FP32)
+    else:
+        run = read_to_run(model, device, asked)
+    loaded, name = run.pretrained, run.name
     where = _device(device, loaded if isinstance(model, Pretrained) else None)
+    check_runs(spec, loaded, name)
     _check_head(spec, loaded, name)
     _check_trained(spec, loaded, name)
     urls = allow_urls if isinstance(allow_urls, UrlRules) else UrlRules() if allow_urls else None
@@ -83,10 +90,13 @@ def pipeline(
         if part is not None:
             part.eval().to(where)
     threads = (4 if where.type == "cuda" else 0) if readers is None else readers
-    return spec.pipeline_class()(Engine(loaded, name, where, arithmetic, batch_size, urls, threads), spec)
+    engine = Engine(loaded, name, where, run.precision, batch_size, urls, threads)
+    if not isinstance(model, Pretrained):  # one in memory may have been changed since
+        engine.check()
+    return spec.pipeline_class()(engine, spec)
 
 
-def _boxed(spec: TaskSpec) -> tuple[Pretrained, str]:
+def _boxed(spec: TaskSpec) -> str:
     """The model of the package, where nobody chose another one, and a line that says so."""
     if not spec.uses:
         raise UserError(
@@ -100,14 +110,7 @@ def _boxed(spec: TaskSpec) -> tuple[Pretrained, str]:
     )
     place = boxed_model(BOXED)
     assert place is not None
-    return load_model(place), BOXED
-
-
-def _loaded(model: Pretrained | Path | str) -> tuple[Pretrained, str]:
-    if isinstance(model, Pretrained):
-        return model, "the model"
-    place = model = home_path(model)
-    return load_model(find_model(model_folder(place) if place.is_dir() else model)), str(model)
+    return str(place)
 
 
 def _device(device: str | torch.device | None, loaded: Pretrained | None) -> torch.device:

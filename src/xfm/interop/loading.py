@@ -13,9 +13,11 @@ from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.fates import Fate
 from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.belongings import CODE_LICENCE
+from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.model_files import FRESH, check_vocabulary
 from xfm.paths import home_path
+from xfm.runtimes.opening import is_exported, open_exported
 
 
 def load(
@@ -27,11 +29,13 @@ def load(
     heads: int | None = None,
     image_size: int | None = None,
     image_width: int | None = None,
+    check: bool = True,
 ) -> Pretrained:
-    """Read a model folder or a published file; `xfm.load` says more.
+    """Read a model folder, an exported model or a published file; `xfm.load` says more.
 
     Args:
-        path, tokenizer, recipe, task, heads, image_size, image_width: see `xfm.inference.loading.load`.
+        path, tokenizer, recipe, task, heads, image_size, image_width, check: see
+            `xfm.inference.loading.load`.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it.
@@ -48,7 +52,7 @@ def load(
             f"({', '.join(boxed_names())}); a model of the hub is read by xfm.XFM.from_pretrained"
         )
     if path.is_dir():
-        found = load_model(path)
+        found = open_exported(path, check=check) if is_exported(path) else load_model(path, check=check)
     else:
         kind = None if task is None else task_spec(task).name
         result = convert(path, Choices(load_recipe(recipe).model, kind, heads))
@@ -58,7 +62,10 @@ def load(
     if own is None:
         return found
     check_vocabulary(own, found.model.config, Path(tokenizer or path))
-    return replace(found, given_tokenizer=own)
+    found = replace(found, given_tokenizer=own)
+    if check:
+        verify_here(path, found.model, found.belongings)
+    return found
 
 
 def provenance(converted: Converted) -> dict[str, Any]:

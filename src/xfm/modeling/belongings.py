@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xfm.config.calibration import MatchCalibration
+from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
@@ -56,6 +57,7 @@ class Belongings:
         task: what the model was fine-tuned for, sharing its parts; None before fine-tuning.
         calibration: makes the matching head's odds a probability; None where nobody fitted it to these
             weights. What trains a model further must leave it out.
+        check: what the model made of a text and a picture when it was saved; None in older folders.
     """
 
     given_tokenizer: Tokenizer | None
@@ -63,6 +65,7 @@ class Belongings:
     provenance: dict[str, Any]
     task: TaskModel | None = None
     calibration: MatchCalibration | None = None
+    check: SelfCheck | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -7,12 +7,18 @@ from typing import Any
 from torch import Tensor
 
 from xfm.config.calibration import MatchCalibration
+from xfm.config.plain import to_plain
+from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
+from xfm.files import model_folder, write_text
 from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
-from xfm.modeling.model_files import read_model
+from xfm.modeling.checking import check_of
+from xfm.modeling.composition import Backbone
+from xfm.modeling.model_files import as_json, read_model
 from xfm.modeling.model_files import save_model as save_model
+from xfm.modeling.self_check import SELF_CHECK
 from xfm.modeling.task_models import TaskModel
 from xfm.modeling.xfm import XFM
 
@@ -28,6 +34,8 @@ class Pretrained:
         provenance: where the model comes from.
         task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
         calibration: of the matching head, see `match_probability`; None where nobody fitted it.
+        check: what the model made of a text and a picture when it was saved; None in older folders, and of a
+            model that was changed since.
     """
 
     model: XFM
@@ -36,13 +44,13 @@ class Pretrained:
     provenance: dict[str, Any]
     task: TaskModel | None = None
     calibration: MatchCalibration | None = None
+    check: SelfCheck | None = None
 
     @property
     def belongings(self) -> Belongings:
         """All but the model."""
-        return Belongings(
-            self.given_tokenizer, self.preprocessing, self.provenance, self.task, self.calibration
-        )
+        own = self.given_tokenizer, self.preprocessing, self.provenance, self.task
+        return Belongings(*own, self.calibration, self.check)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -70,7 +78,7 @@ class Pretrained:
     def resized(self, name: Path | str, image_size: int, image_width: int | None = None) -> "Pretrained":
         """The same model, which takes pictures of another size from now on; its preprocessing follows.
 
-        A calibration of the matching head does not: it was fitted to other pictures.
+        A calibration of the matching head does not, nor does the self-check: they are of other pictures.
 
         Args:
             name: of the model, for the message.
@@ -84,11 +92,14 @@ class Pretrained:
         except ValueError as error:
             raise UserError(f"{name} cannot take pictures of {image_size} pixels: {error}") from error
         shown = replace(self.preprocessing, image_size=image_size, image_width=image_width)
-        return replace(self, preprocessing=shown, calibration=None)
+        return replace(self, preprocessing=shown, calibration=None, check=None)
 
 
 def load_model(
-    folder: Path | str, image_size: int | None = None, image_width: int | None = None
+    folder: Path | str,
+    image_size: int | None = None,
+    image_width: int | None = None,
+    check: bool = True,
 ) -> Pretrained:
     """Read a model folder. `xfm.load` also takes a published file or another tokenizer.
 
@@ -97,15 +108,32 @@ def load_model(
         image_size: side in pixels of the pictures that the model is to take, if not the stored one; the
             tables of relative positions, or the positions, are resampled, and the preprocessing follows.
         image_width: width of pictures that are not to be square; image_size is then their height.
+        check: compare the model with its self-check, by one pass of a text and a picture.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it.
 
     Raises:
-        UserError: a file is missing, truncated or of another model.
+        UserError: a file is missing, truncated or of another model, or the model is not what it was when it
+            was saved.
     """
-    model, own = read_model(folder, XFM)
+    model, own = read_model(folder, XFM, check)
     found = Pretrained(
-        model, own.given_tokenizer, own.preprocessing, own.provenance, own.task, own.calibration
+        model, own.given_tokenizer, own.preprocessing, own.provenance, own.task, own.calibration, own.check
     )
     return found if image_size is None else found.resized(folder, image_size, image_width)
+
+
+def write_check(folder: Path | str) -> Path:
+    """Give the model in a folder a self-check, in place of an older one: of what it is now.
+
+    Raises:
+        UserError: there is no model, or it gives no numbers.
+        OSError: it cannot be written.
+    """
+    folder = model_folder(folder)
+    model, own = read_model(folder, Backbone, check=False)
+    if (check := check_of(model.config, own, model.state_dict(), half=False)) is None:
+        raise UserError(f"{folder}: the model gives no numbers, so that there is nothing to compare with")
+    write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
+    return folder / SELF_CHECK

@@ -6,6 +6,7 @@ from xfm.files import model_folder
 from xfm.modeling.card import CARD
 from xfm.modeling.libraries import explained
 from xfm.modeling.model_files import (
+    CALIBRATION,
     CONFIG,
     PREPROCESSING,
     PROVENANCE,
@@ -15,11 +16,12 @@ from xfm.modeling.model_files import (
     UNUSED,
     WEIGHTS,
 )
+from xfm.modeling.self_check import SELF_CHECK
 from xfm.modeling.shared_format import INPUT_CLASSES
 
 FILES = (
     *(CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, TASK, TASK_WEIGHTS, INPUT_CLASSES, CARD),
-    UNUSED,
+    *(UNUSED, CALIBRATION, SELF_CHECK),
 )
 """What is downloaded, whatever else a repository holds: no code, no pickles."""
 

@@ -1,5 +1,6 @@
 """The files of a model: weights (safetensors), configuration, tokenizer, preprocessing, provenance.
 
+`self_check.json` holds one text and one picture with what the model makes of them, which every load compares.
 `calibration.json`, where it is there, makes the matching head's odds a probability. A fine-tuned model's
 folder also has `task.json`, what it is for, and `task.safetensors`, what the task adds.
 """
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from xfm.config.calibration import MatchCalibration
+from xfm.config.exported import MANIFEST
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
@@ -27,7 +29,9 @@ from xfm.errors import UserError
 from xfm.failures import FULL, refused
 from xfm.files import drafting, model_folder, read_json_object, replace_folder, sync_folder, write_text
 from xfm.modeling.belongings import Belongings, Preprocessing
+from xfm.modeling.checking import check_of, read_check, verify_here
 from xfm.modeling.composition import Backbone
+from xfm.modeling.self_check import SELF_CHECK
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
 from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.weights import (
@@ -82,9 +86,12 @@ def save_model(
     target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:
-            write_tensors(part / WEIGHTS, model.state_dict() | (task.shared_state() if task else {}), half)
+            state = model.state_dict() | (task.shared_state() if task else {})
+            write_tensors(part / WEIGHTS, state, half)
             own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
             write_description(part, model.config, own)
+            if (check := check_of(model.config, own, state, half)) is not None:
+                write_text(part / SELF_CHECK, as_json(to_plain(check), None))
             if task is not None:
                 write_tensors(part / TASK_WEIGHTS, task.added_state())
                 _write_json(part / TASK, to_plain(task.task))
@@ -122,35 +129,58 @@ def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    write_text(folder / CALIBRATION, json.dumps(to_plain(calibration), indent=2, sort_keys=True) + "\n")
+    write_text(folder / CALIBRATION, as_json(to_plain(calibration)))
 
 
 def _read_calibration(path: Path) -> MatchCalibration | None:
     return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
 
 
-def read_model(folder: Path | str, build: Callable[[ModelConfig], B]) -> tuple[B, Belongings]:
+def read_model(
+    folder: Path | str, build: Callable[[ModelConfig], B], check: bool = True
+) -> tuple[B, Belongings]:
     """Read a model folder.
 
     Args:
         folder: a folder written by `save_model`, or the name of a model of the package.
         build: makes the model of a configuration.
+        check: compare what it makes of a text and a picture with its self-check.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it.
 
     Raises:
-        UserError: a file is missing, truncated or of another model.
+        UserError: a file is missing, truncated or of another model, or the model is not what it was when it
+            was saved.
     """
     folder = model_folder(folder)
+    config, _ = read_config(folder)
+    if (folder / MANIFEST).is_file():
+        raise UserError(
+            f"{folder} holds an exported model, which is run by pipelines, `xfm predict` and `xfm serve`; "
+            "for anything else take the model folder that it was made from"
+        )
+    own = read_belongings(folder)
+    model, task = _load_weights(folder, config, build)
+    own = replace(own, task=task)
+    if check:
+        verify_here(folder, model.eval(), own)
+    return model.eval(), own
+
+
+def read_belongings(folder: Path) -> Belongings:
+    """What belongs to the model of a folder, its task left out.
+
+    Raises:
+        UserError: a file is missing, damaged or of another model.
+    """
     config, preprocessing = read_config(folder)
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
     tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
     check_vocabulary(tokenizer, config, folder / TOKENIZER)
-    model, task = _load_weights(folder, config, build)
-    calibration = _read_calibration(folder / CALIBRATION)
-    return model.eval(), Belongings(tokenizer, preprocessing, provenance, task, calibration)
+    calibration, check = _read_calibration(folder / CALIBRATION), read_check(folder / SELF_CHECK)
+    return Belongings(tokenizer, preprocessing, provenance, None, calibration, check)
 
 
 def read_config(folder: Path | str, image_size: int | None = None) -> tuple[ModelConfig, Preprocessing]:
@@ -276,4 +306,9 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    path.write_text(as_json(value), encoding="utf-8")
+
+
+def as_json(value: Any, indent: int | None = 2) -> str:
+    """A value as the files of a model folder hold it."""
+    return json.dumps(value, indent=indent, sort_keys=True, default=str) + "\n"

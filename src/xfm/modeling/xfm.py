@@ -11,7 +11,16 @@ from xfm.modeling.card import CARD, model_card
 from xfm.modeling.composition import Backbone
 from xfm.modeling.hub import find_model
 from xfm.modeling.libraries import explained
-from xfm.modeling.model_files import TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, read_model, save_model
+from xfm.modeling.model_files import (
+    CALIBRATION,
+    TASK,
+    TASK_WEIGHTS,
+    TOKENIZER,
+    UNUSED,
+    read_model,
+    save_model,
+)
+from xfm.modeling.self_check import SELF_CHECK
 
 
 class XFM(Backbone):
@@ -109,6 +118,6 @@ class XFM(Backbone):
                     folder_path=folder,
                     commit_message=message,
                     # What an earlier model had and this one has not would be read as its own.
-                    delete_patterns=[TASK, TASK_WEIGHTS, TOKENIZER, UNUSED],
+                    delete_patterns=[TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, CALIBRATION, SELF_CHECK],
                 )
                 return str(commit)

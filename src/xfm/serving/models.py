@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.tasks import task_specs
+from xfm.config.training import Precision
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, excerpt, suggest
-from xfm.files import model_folder
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.items import Item
+from xfm.inference.loaded import read_to_run
 from xfm.inference.picture_inputs import PictureReader
 from xfm.inference.pipeline import pipeline
-from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.hub import find_model
+from xfm.modeling.folder import Pretrained
 
 AnyPipeline = Pipeline[Any, Any]
 
@@ -106,10 +106,14 @@ class Models:
             self._served[one.name] = one
 
     def _load(self, reference: str) -> Served:
-        place = Path(reference).expanduser()
-        found = load_model(find_model(model_folder(place) if place.is_dir() else reference))
-        reader = PictureReader(found.preprocessing, None)
-        return Served(_name(reference), reference, found, reader, self._running)
+        asked = self._running.get("precision")
+        precision = None if asked is None else Precision(asked)
+        run = read_to_run(reference, self._running.get("device"), precision)
+        running = self._running | {"precision": run.precision.value}
+        reader = PictureReader(run.pretrained.preprocessing, None)
+        served = Served(_name(reference), reference, run.pretrained, reader, running)
+        served.pipeline("embed").engine.check()
+        return served
 
     def reload(self) -> list[str]:
         """Load every model again, and take the new ones when all are there; requests go on meanwhile.

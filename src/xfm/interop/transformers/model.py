@@ -18,6 +18,7 @@ from xfm.interop.transformers.heads import HEAD, OF_THE_HUB, fill_head, find, re
 from xfm.modeling.composition import Composition
 from xfm.modeling.encoders import AnyLanguage
 from xfm.modeling.model_files import PROVENANCE
+from xfm.modeling.self_check import SELF_CHECK
 
 
 class XFMPreTrainedModel(PreTrainedModel):
@@ -89,6 +90,7 @@ class XFMPreTrainedModel(PreTrainedModel):
             folder.mkdir(parents=True, exist_ok=True)
             saved = {"class": type(self).__name__, "transformers": transformers.__version__}
             text = json.dumps({**self.provenance, "saved": saved}, indent=2, sort_keys=True, default=str)
+            (folder / SELF_CHECK).unlink(missing_ok=True)  # of another model that lay there
             (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 

@@ -1,0 +1,81 @@
+"""What a model gives for one text and one picture, kept in its folder. Nothing here imports torch."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Arithmetic(StrEnum):
+    """How closely a way to run a model must meet its self-check.
+
+    FLOAT32: rounding alone may differ.
+    BF16: products of matrices in half precision (bfloat16, float16).
+    INT8: weights of eight bits.
+    """
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a model that runs may be from what it was saved with.
+
+    Attributes:
+        cosine: least, of a vector with the stored one.
+        odds: most, of the log-odds of a match and of the numbers of a task's answer, as a part of the
+            number and one more; a difference of as much is nothing that a threshold notices.
+        box: most, of the sides of a box, as a fraction of the picture's.
+    """
+
+    cosine: float
+    odds: float
+    box: float
+
+
+TOLERANCES = {
+    Arithmetic.FLOAT32: Tolerance(0.9999, 0.01, 0.005),
+    Arithmetic.BF16: Tolerance(0.99, 0.25, 0.05),
+    Arithmetic.INT8: Tolerance(0.97, 0.5, 0.1),
+}
+PIXELS = 0.02
+"""Most difference of the mean of a part of the prepared picture, in deviations of its channel."""
+
+
+@dataclass(frozen=True)
+class CheckValues:
+    """What a model makes of a text and a picture.
+
+    Attributes:
+        pixels: [48] means of 4 x 4 parts of the three channels of the prepared picture.
+        image: [E] the picture's unit vector.
+        tokens: [T] ids of the text; empty where the model has no tokenizer, as all below.
+        text: [E] the text's unit vector.
+        match: log-odds of a match, of the two.
+        box: of the text in the picture: (cx, cy, w, h) as fractions of its sides.
+        answer: of a fine-tuned head: the logits of its classes, or the log-likelihoods of the text's tokens
+            that its decoder gives; empty where the task adds no head.
+    """
+
+    pixels: tuple[float, ...]
+    image: tuple[float, ...]
+    tokens: tuple[int, ...] = ()
+    text: tuple[float, ...] = ()
+    match: float | None = None
+    box: tuple[float, ...] = ()
+    answer: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """A text and a picture with what the model made of them when it was saved.
+
+    Attributes:
+        text: as it was written; it is read as captions are.
+        picture: the bytes of a PNG, in base64.
+        values: what the model made of the two, in float32 on a CPU.
+    """
+
+    text: str
+    picture: str
+    values: CheckValues

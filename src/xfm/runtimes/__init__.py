@@ -1,0 +1,1 @@
+"""Models as graphs for other runtimes: written, compared, and run by ONNX Runtime, OpenVINO or torch."""

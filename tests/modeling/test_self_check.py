@@ -1,0 +1,243 @@
+"""The self-check of a model folder: written by every save, compared by every load, named where it differs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import box
+from safetensors.torch import load_file, save_file
+
+import xfm
+from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
+from tests.inference.models import TASKS, save, tuned
+from tests.refusals import expect_refusal
+from xfm.config.self_check import Arithmetic, CheckValues, SelfCheck
+from xfm.data.tokenizer import train_tokenizer
+from xfm.modeling.checking import verify_here
+from xfm.modeling.folder import load_model, write_check
+from xfm.modeling.self_check import SELF_CHECK, check_picture, cosine, differences
+from xfm.serving.models import Models
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+# ---------------------------------------------------------------- what is stored
+@pytest.mark.parametrize("kind", [None, *TASKS])
+def test_it_is_what_pipelines_answer(kind: str | None, tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", tuned(kind))
+    loaded = load_model(folder)
+    assert loaded.check is not None
+    kept = loaded.check.values
+    pretrained = replace(loaded, task=None)  # no warning that a fine-tuning changed it
+    embed = xfm.pipeline("embed", model=pretrained)
+    shown = embed(image=check_picture())
+    np.testing.assert_allclose(shown, kept.image, atol=1e-4)
+    np.testing.assert_allclose(
+        xfm.pipeline("zero-shot-image-classification", model=pretrained)
+        .begin(
+            xfm.pipeline("zero-shot-image-classification", model=pretrained).options(
+                {"candidate_labels": [loaded.check.text], "hypothesis_template": ["{}"]}
+            )
+        )
+        .vectors[0],
+        kept.text,
+        atol=1e-4,
+    )
+    match = xfm.pipeline("image-text-matching", model=pretrained)
+    score = match(image=check_picture(), text=loaded.check.text)["score"]
+    assert kept.match is not None
+    assert np.log(score / (1 - score)) == pytest.approx(kept.match, abs=2e-3)
+    assert len(kept.box) == 4
+    answers = {
+        None: 0,
+        "grounding": 0,
+        "retrieval": 0,
+        "vqa": len(kept.tokens) - 1,
+        "captioning": len(kept.tokens) - 1,
+    }
+    assert len(kept.answer) == answers.get(kind, TASKS[kind].classes if kind else 0)
+
+
+def test_the_head_of_a_fine_tuned_model_is_in_it(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", tuned("image-classification"))
+    kept = load_model(folder).check
+    assert kept is not None
+    best = xfm.pipeline("image-classification", model=folder)(check_picture(), top_k=0)
+    logits = dict(zip(TASKS["image-classification"].labels, kept.values.answer, strict=True))
+    assert [one["label"] for one in best] == sorted(logits, key=logits.__getitem__, reverse=True)
+
+
+def test_of_half_precision_it_is_that_of_what_was_stored(tmp_path: Path) -> None:
+    made = tuned(None)
+    own = made.belongings
+    for name, half in (("whole", False), ("half", True)):
+        xfm.save_model(tmp_path / name, made.model, own.tokenizer, own.preprocessing, {}, half=half)
+    whole, half_ = (load_model(tmp_path / name).check for name in ("whole", "half"))
+    assert whole is not None
+    assert half_ is not None
+    assert whole.values.image != half_.values.image
+    before = (tmp_path / "half" / SELF_CHECK).read_bytes()
+    write_check(tmp_path / "half")
+    assert json.loads((tmp_path / "half" / SELF_CHECK).read_bytes()) == json.loads(before)
+
+
+def test_a_save_leaves_the_model_as_it_is(tmp_path: Path) -> None:
+    made = tiny_pretrained()
+    made.model.train()
+    state = torch.random.get_rng_state()
+    save(tmp_path / "model", made)
+    assert made.model.training
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(not parameter.is_meta for parameter in made.model.parameters())
+
+
+def test_a_model_without_tokenizer_has_its_picture_alone(tmp_path: Path) -> None:
+    made = tiny_pretrained()
+    xfm.save_model(tmp_path / "model", made.model, None, made.preprocessing, {})
+    found = load_model(tmp_path / "model").check
+    assert found is not None
+    assert (found.values.tokens, found.values.text, found.values.match) == ((), (), None)
+    assert np.linalg.norm(found.values.image) == pytest.approx(1, abs=1e-3)
+
+
+# ---------------------------------------------------------------- what is refused
+def test_another_preprocessing_is_named(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    edit(folder / "preprocessing.json", lambda found: found | {"mean": [0.5, 0.5, 0.5]})
+    for read in (xfm.load, load_model, xfm.XFM.from_pretrained, lambda path: xfm.pipeline("embed", path)):
+        with expect_refusal(str(folder), "preprocessing.json", "self_check.json"):
+            read(folder)
+    with expect_refusal("preprocessing.json"):
+        Models([str(folder)])
+    assert load_model(folder, check=False).preprocessing.mean == (0.5, 0.5, 0.5)
+    assert xfm.load(folder, check=False).check is not None
+
+
+def test_another_tokenizer_is_named(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    train_tokenizer(["disc stripes green"] * 9, 300).save(tmp_path / "tokenizer.json")
+    with expect_refusal(str(folder), "tokenizer.json"):
+        xfm.load(folder, tokenizer=tmp_path / "tokenizer.json")
+    (folder / "tokenizer.json").write_bytes((tmp_path / "tokenizer.json").read_bytes())
+    with expect_refusal(str(folder), "was tokenizer.json changed"):
+        xfm.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("vision_proj.weight", "vectors of its pictures"),
+        ("text_proj.weight", "vectors of its texts"),
+        ("itm_head.3.bias", "log-odds of a match"),
+        ("bbox_head.3.bias", "box of a phrase"),
+    ],
+)
+def test_other_weights_are_named(name: str, told: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", tuned(None))
+    stored = load_file(folder / "model.safetensors")
+    stored[name] += (
+        torch.randn_like(stored[name]) if stored[name].ndim > 1 else torch.arange(len(stored[name]))
+    )
+    save_file(stored, folder / "model.safetensors")
+    with expect_refusal(str(folder), told):
+        xfm.load(folder)
+    write_check(folder)
+    assert xfm.load(folder).check is not None
+
+
+@pytest.mark.parametrize("kind", ["vqa", "reasoning", "captioning", "text-classification"])
+def test_another_head_is_named(kind: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", tuned(kind))
+    stored = load_file(folder / "task.safetensors")
+    last = next(name for name in stored if name.endswith(("head.3.bias", "decoder.head.bias")))
+    stored[last] += torch.arange(len(stored[last])) % 7
+    save_file(stored, folder / "task.safetensors")
+    with expect_refusal(str(folder), "head of its task"):
+        xfm.load(folder)
+
+
+@pytest.mark.parametrize("picture", ["", "!", "aGVsbG8=", "ä"])
+def test_a_damaged_picture_is_named(picture: str, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    edit(folder / SELF_CHECK, lambda found: found | {"picture": picture})
+    with expect_refusal(SELF_CHECK, "damaged picture"):
+        xfm.load(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"text": 1}', "{", "\0"])
+def test_a_damaged_file_is_named(text: str, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    (folder / SELF_CHECK).write_text(text)
+    with expect_refusal(str(folder / SELF_CHECK)):
+        xfm.load(folder)
+
+
+def test_an_old_folder_loads_with_no_complaint(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    (folder / SELF_CHECK).unlink()
+    edit(folder / "preprocessing.json", lambda found: found | {"mean": [0.5, 0.5, 0.5]})
+    assert xfm.load(folder).check is None
+    assert not recwarn.list
+
+
+def test_another_size_is_not_compared(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    assert xfm.load(folder, image_size=64).check is None
+
+
+# ---------------------------------------------------------------- arithmetic
+def test_half_precision_is_compared_by_its_own_measure(tmp_path: Path) -> None:
+    """A model that bf16 would spoil is refused in it, and runs in float32."""
+    folder = save_tiny_model(tmp_path / "model")
+    xfm.pipeline("embed", folder, precision="bf16")
+    found = load_model(folder)
+    with torch.no_grad():  # numbers whose differences bfloat16 does not hold
+        found.model.itm_head[3].weight.mul_(100)
+        found.model.itm_head[3].bias.fill_(1e5)
+    save(folder, found)
+    xfm.pipeline("embed", folder)
+    with expect_refusal(str(folder), "bf16", "float32"):
+        xfm.pipeline("embed", folder, precision="bf16")
+
+
+@pytest.mark.parametrize("arithmetic", [*Arithmetic])
+def test_rounding_passes_and_what_changes_a_rank_does_not(arithmetic: Arithmetic) -> None:
+    kept = CheckValues((0.0,) * 48, (0.6, 0.8), (0, 5, 2), (1.0, 0.0), 2.0, (0.5, 0.5, 0.2, 0.2), (1.0, -1.0))
+    check = SelfCheck("a", "", kept)
+    assert differences(check, kept, arithmetic) == []
+    assert differences(check, replace(kept, image=(0.60001, 0.79999), match=2.001), arithmetic) == []
+    turned = replace(
+        kept, image=(0.8, 0.6), text=(0.0, 1.0), match=-2.0, box=(0.1, 0.5, 0.2, 0.2), answer=(-1.0, 1.0)
+    )
+    assert len(differences(check, turned, arithmetic)) == 5
+    broken = replace(kept, image=(float("nan"), 0.0), match=float("nan"))
+    assert len(differences(check, broken, arithmetic)) == 2
+
+
+def test_the_cosine() -> None:
+    assert cosine((3.0, 4.0), (4.0, 3.0)) == pytest.approx(0.96)
+    assert cosine((1.0,), (1.0, 0.0)) == 0.0
+
+
+# ---------------------------------------------------------------- the model of the package
+def test_the_model_in_the_package_has_one(tmp_path: Path) -> None:
+    found = load_model("small")
+    assert found.check is not None
+    assert found.check.values.match is not None
+    assert (found.check.values.match > 0) == (
+        found.match_probability(torch.tensor([0.0, found.check.values.match])) > 0.5
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        verify_here("small", found.model, found.belongings, Arithmetic.BF16)
+
+
+def test_a_model_that_goes_into_the_package_gets_one(tmp_path: Path) -> None:
+    folder = box.half(save_tiny_model(tmp_path / "model"), tmp_path / "run")
+    assert (folder / SELF_CHECK).is_file()

@@ -1,0 +1,48 @@
+"""Tiny models exported once a session."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.inference.models import save, tuned
+from xfm.config.exported import Format
+from xfm.modeling.folder import load_model
+from xfm.runtimes.writing import export
+
+LIBRARIES = {Format.ONNX: "onnxruntime", Format.OPENVINO: "openvino"}
+
+Exported = Callable[..., Path]
+
+
+def needs(form: Format) -> None:
+    if form in LIBRARIES:
+        pytest.importorskip(LIBRARIES[form])
+        pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | None], Path]:
+    """The folder of a tiny model, of a fine-tuned one by its task."""
+    place = tmp_path_factory.mktemp("native")
+
+    def folder(kind: str | None = None) -> Path:
+        path = place / str(kind or "pretrained")
+        return path if path.exists() else save(path, tuned(kind))
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(native: Callable[[str | None], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Such a model exported, once for each format."""
+    place = tmp_path_factory.mktemp("exported")
+
+    def folder(form: Format, kind: str | None = None, int8: bool = False) -> Path:
+        needs(form)
+        path = place / f"{form.value}-{kind}-{int8}"
+        if not path.exists():
+            export(load_model(native(kind)), path, form, int8, "tiny")
+        return path
+
+    return folder

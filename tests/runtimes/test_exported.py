@@ -1,0 +1,223 @@
+"""An exported folder is used as a model is: pipelines, the command line, a server; and is compared first."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+import xfm
+from tests.folders import content
+from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tuned
+from tests.refusals import expect_refusal
+from tests.runtimes.conftest import Exported, needs
+from xfm.cli import main
+from xfm.config.exported import MANIFEST, Format
+from xfm.config.self_check import Arithmetic
+from xfm.modeling.folder import load_model
+from xfm.runtimes.opening import open_exported, read_manifest
+from xfm.runtimes.parts import RuntimeModel
+from xfm.runtimes.writing import export
+from xfm.serving.models import Models
+
+Native = Callable[[str | None], Path]
+RUNNING = [task for task in EVERY if task not in ("vqa", "captioning", "retrieval")]
+
+
+def answers_alike(first: object, second: object) -> None:
+    """Numbers to 1e-3, everything else exactly."""
+    if isinstance(first, dict):
+        assert isinstance(second, dict)
+        assert first.keys() == second.keys()
+        for name in first:
+            answers_alike(first[name], second[name])
+    elif isinstance(first, list):
+        assert isinstance(second, list)
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            answers_alike(one, other)
+    elif isinstance(first, float):
+        assert first == pytest.approx(second, abs=1e-3, rel=1e-3)
+    else:
+        assert first == second
+
+
+@pytest.mark.parametrize("task", RUNNING)
+def test_pipelines_answer_as_with_the_model(task: str, native: Native, exported: Exported) -> None:
+    """In the format that needs no extra; the others run the same graphs, which their own tests compare."""
+    kind = NEEDS[task]
+    rows, options = inputs(task, 7), OPTIONS.get(task, {})
+    pipe = xfm.pipeline(task, exported(Format.TORCH_EXPORT, kind), batch_size=3)
+    assert isinstance(pipe.engine.model, RuntimeModel)
+    found = pipe(rows, **options)
+    wanted = xfm.pipeline(task, native(kind), batch_size=3)(rows, **options)
+    if task == "embed":
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    else:
+        answers_alike(wanted, found)
+
+
+@pytest.mark.parametrize("form", [Format.ONNX, Format.OPENVINO])
+def test_runtimes_answer_as_the_model(form: Format, native: Native, exported: Exported) -> None:
+    folder = exported(form)
+    for task in ("embed", "image-text-matching", "grounding"):
+        rows = inputs(task, 6)
+        found, wanted = (xfm.pipeline(task, place)(rows) for place in (folder, native(None)))
+        if task == "embed":
+            np.testing.assert_allclose(found, wanted, atol=1e-4)
+        else:
+            answers_alike(wanted, found)
+    search = [
+        xfm.pipeline("retrieval", place)("a red square", images=pictures(5), rerank=3)
+        for place in (folder, native(None))
+    ]
+    answers_alike(*search)
+
+
+def test_a_server_and_a_load_take_it(exported: Exported, native: Native) -> None:
+    folder = exported(Format.TORCH_EXPORT)
+    models = Models([str(folder)], batch_size=4)
+    assert "embed" in models.model(None).tasks()
+    assert "image-text-matching" in models.model(None).tasks()
+    assert xfm.load(folder).check == load_model(native(None)).check
+
+
+def test_the_folder_says_what_it_is(exported: Exported) -> None:
+    folder = exported(Format.TORCH_EXPORT)
+    manifest = read_manifest(folder)
+    assert (manifest.format, manifest.arithmetic, manifest.source) == (
+        "torch-export",
+        Arithmetic.FLOAT32,
+        "tiny",
+    )
+    shapes = {g.name: {t.name: t.shape for t in (*g.inputs, *g.outputs)} for g in manifest.graphs}
+    assert shapes["image"] == {
+        "pixels": ("pictures", "3", "32", "32"),
+        "states": ("pictures", "17", "32"),
+        "vector": ("pictures", "16"),
+    }
+    assert shapes["text"]["states"] == ("texts", "length", "32")
+    assert shapes["fusion"]["match"] == ("texts", "2")
+    there = set(content(folder))
+    assert {"config.json", "tokenizer.json", "preprocessing.json", "self_check.json", MANIFEST} <= there
+    assert {graph.file for graph in manifest.graphs} <= there
+
+
+# ---------------------------------------------------------------- eight bits
+def test_eight_bits_are_smaller_measured_and_near(exported: Exported) -> None:
+    whole, eight = exported(Format.ONNX), exported(Format.ONNX, None, True)
+    import onnx
+
+    manifest = read_manifest(eight)
+    assert manifest.arithmetic is Arithmetic.INT8
+    assert "cosine" in manifest.measured
+    assert "of 24 texts" in manifest.measured
+    for name in ("image.onnx", "text.onnx"):  # a graph of so few weights is mostly names
+        assert (eight / name).stat().st_size < (whole / name).stat().st_size
+        stored = [weight.data_type for weight in onnx.load(eight / name).graph.initializer]
+        assert onnx.TensorProto.INT8 in stored
+    rows = inputs("embed", 8)
+    vectors = [xfm.pipeline("embed", folder)(rows) for folder in (whole, eight)]
+    assert (vectors[0] * vectors[1]).sum(axis=1).min() > 0.97
+    assert not np.allclose(*vectors, atol=1e-6)
+
+
+def test_eight_bits_are_for_onnx(native: Native, tmp_path: Path) -> None:
+    with expect_refusal("--int8", "onnx"):
+        export(load_model(native(None)), tmp_path / "out", Format.OPENVINO, int8=True)
+
+
+# ---------------------------------------------------------------- refusals
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir()
+    for name, data in content(folder).items():
+        (to / name).write_bytes(data)
+    return to
+
+
+def test_what_differs_is_named(exported: Exported, tmp_path: Path) -> None:
+    folder = copied(exported(Format.TORCH_EXPORT), tmp_path / "copy")
+    values = json.loads((folder / "preprocessing.json").read_text())
+    (folder / "preprocessing.json").write_text(json.dumps(values | {"std": [0.5, 0.5, 0.5]}))
+    with expect_refusal(str(folder), "preprocessing.json"):
+        xfm.pipeline("embed", folder)
+    (folder / "preprocessing.json").write_text(json.dumps(values))
+    heads = load_file(folder / "heads.safetensors")
+    heads["itm_head.3.bias"] += 9 * np.arange(2)
+    save_file(heads, folder / "heads.safetensors")
+    with expect_refusal(str(folder), "log-odds"):
+        xfm.pipeline("image-text-matching", folder)
+
+
+def test_graphs_of_another_model_are_named(exported: Exported, tmp_path: Path) -> None:
+    folder = copied(exported(Format.TORCH_EXPORT), tmp_path / "copy")
+    export(tuned(None, seed=2), tmp_path / "other", Format.TORCH_EXPORT)
+    (folder / "image.pt2").write_bytes((tmp_path / "other" / "image.pt2").read_bytes())
+    with expect_refusal("vectors of its pictures", "cosine"):
+        xfm.pipeline("embed", folder)
+
+
+@pytest.mark.parametrize("name", ["heads.safetensors", "text.pt2", "self_check.json", MANIFEST])
+def test_what_is_missing(name: str, exported: Exported, tmp_path: Path) -> None:
+    folder = copied(exported(Format.TORCH_EXPORT), tmp_path / "copy")
+    (folder / name).unlink()
+    if name == "self_check.json":
+        assert open_exported(folder).check is None
+    else:
+        with expect_refusal("missing"):
+            xfm.pipeline("embed", folder)
+
+
+@pytest.mark.parametrize("form", [*Format])
+def test_a_damaged_graph_is_named(form: Format, exported: Exported, tmp_path: Path) -> None:
+    folder = copied(exported(form), tmp_path / "copy")
+    path = next(folder.glob("image.*"))
+    path.write_bytes(b"damaged" * 99)
+    with expect_refusal("image", "cannot be run", "export the model again"):
+        xfm.pipeline("embed", folder)
+
+
+def test_what_needs_the_model_itself_is_refused(exported: Exported, native: Native, tmp_path: Path) -> None:
+    folder = exported(Format.TORCH_EXPORT)
+    with expect_refusal("exported model", "model folder"):
+        load_model(folder)
+    with expect_refusal("keeps its size"):
+        xfm.load(folder, image_size=64)
+    with expect_refusal("decoder", "model folder"):
+        xfm.pipeline("vqa", exported(Format.TORCH_EXPORT, "vqa"))
+    (tmp_path / "notes.txt").write_text("mine")
+    with expect_refusal("holds something else"):
+        export(load_model(native(None)), tmp_path, Format.TORCH_EXPORT)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_missing_library_is_named(native: Native, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xfm.runtimes.backends.find_spec", lambda name: None)
+    with expect_refusal("onnxruntime needs onnx", "pip install 'xfm[onnx]'"):
+        export(load_model(native(None)), tmp_path / "out", Format.ONNX)
+    assert not (tmp_path / "out").exists()
+
+
+def test_on_the_command_line(native: Native, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["export", str(native(None)), str(out), "--format", "torch-export"]) == 0
+    said = capsys.readouterr().out
+    assert "image.pt2" in said
+    assert str(out) in said
+    assert main(["export", str(native(None)), str(out), "--format", "torch-export"]) == 0  # replaced
+    assert main(["export", str(native(None)), str(tmp_path / "folder")]) == 2
+    assert "--format" in capsys.readouterr().err
+
+
+def test_onnx_is_checked_by_its_own_library(exported: Exported) -> None:
+    needs(Format.ONNX)
+    import onnx
+
+    folder = exported(Format.ONNX)
+    for graph in read_manifest(folder).graphs:
+        found = onnx.load(folder / graph.file)
+        onnx.checker.check_model(found)
+        assert [one.name for one in found.graph.input] == [one.name for one in graph.inputs]
+        assert [one.name for one in found.graph.output] == [one.name for one in graph.outputs]

@@ -1,0 +1,133 @@
+"""Every graph gives what the model gives, for batches and lengths that it was not traced with."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.inference.models import TASKS, tuned
+from tests.runtimes.conftest import needs
+from xfm.config.exported import Format
+from xfm.data.schema import Tokens
+from xfm.errors import UserError
+from xfm.modeling.task_models import Answerer, Captioner, Classifier, Encoded, ImageClassifier, Reasoner
+from xfm.runtimes.backends import RUNTIMES
+from xfm.runtimes.graphs import DECODER, HEAD, Graph, graphs_of
+from xfm.runtimes.parity import CLOSE, SIZES, differences_of, random_inputs, require_parity
+
+OF_ALL = ("image", "text", "fusion", "words", "fused_words")
+
+
+def graphs(kind: str | None) -> dict[str, Graph]:
+    found = tuned(kind)
+    return {graph.name: graph for graph in graphs_of(found.model, found.task)}
+
+
+def tokens(*lengths: int) -> Tokens:
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return Tokens(torch.randint(4, 200, mask.shape).masked_fill(~mask, 1), mask)
+
+
+def test_there_is_one_for_every_encoder_and_head() -> None:
+    assert tuple(graphs(None)) == OF_ALL
+    for kind in TASKS:
+        added = set(graphs(kind)) - set(OF_ALL)
+        decodes = kind in ("vqa", "captioning")
+        assert added == ({DECODER} if decodes else set() if kind in ("grounding", "retrieval") else {HEAD})
+
+
+@torch.no_grad()
+def test_the_modules_are_the_model() -> None:
+    """Against the public methods of the model, which take other ways (packing, shared keys)."""
+    found = tuned(None)
+    model, made = found.model, graphs(None)
+    pixels, said = torch.randn(2, 3, 32, 32), tokens(9, 4, 2)
+    image, shown = made["image"].module(pixels)
+    text, read = made["text"].module(said.ids, said.mask)
+    torch.testing.assert_close(image, model.encode_image(pixels))
+    torch.testing.assert_close(shown, model.embed_image(pixels))
+    torch.testing.assert_close(read, model.embed_text(said.ids, said.mask))
+    index = torch.tensor([1, 0, 1])
+    states, match, box = made["fusion"].module(text, said.mask, image, index)
+    fused = model.fuse(text, said.mask, image, index)
+    torch.testing.assert_close(states[said.mask], fused[said.mask], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(match, model.match_logits(fused), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(box, model.boxes(fused), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made["words"].module(text[:, 1]), model.language_logits(text[:, 1]))
+    torch.testing.assert_close(made["fused_words"].module(fused[:, 1]), model.fusion_logits(fused[:, 1]))
+
+
+@pytest.mark.parametrize("kind", ["vqa", "captioning"])
+@torch.no_grad()
+def test_the_graph_of_a_decoder_is_the_decoder(kind: str) -> None:
+    task = tuned(kind).task
+    assert isinstance(task, Answerer | Captioner)
+    said, index = tokens(6, 3, 5), torch.tensor([1, 1, 0])
+    memory, seen = torch.randn(2, 4, 32), torch.tensor([[True] * 4, [True, True, False, False]])
+    graph = next(one for one in graphs_of(tuned(kind).model, task) if one.name == DECODER)
+    found = graph.module(said.ids, said.mask, memory, seen, index)
+    wanted = task.decoder(said.ids, said.mask, memory, seen, index)
+    torch.testing.assert_close(found[said.mask], wanted[said.mask], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, task in TASKS.items() if task.classes])
+@torch.no_grad()
+def test_a_head_takes_what_its_description_says(kind: str) -> None:
+    found = tuned(kind)
+    task, model = found.task, found.model
+    assert isinstance(task, Classifier)
+    made = {graph.name: graph for graph in graphs_of(model, task)}
+    said, pixels, index = tokens(7, 5), torch.randn(2, 3, 32, 32), torch.tensor([[0, 1], [1, 0]])
+    wanted = task.classify(
+        Encoded(said, task.encode_image(pixels), index) if kind != "text-classification" else Encoded(said)
+    )
+    text, _ = made["text"].module(said.ids, said.mask)
+    image, _ = made["image"].module(pixels)
+    fused = [made["fusion"].module(text, said.mask, image, index[:, side])[0][:, 0] for side in (0, 1)]
+    if isinstance(task, ImageClassifier):
+        state = image[:, 0]
+    elif isinstance(task, Reasoner):
+        state = torch.cat(fused, dim=1)
+    else:
+        state = text[:, 0] if kind == "text-classification" else fused[0]
+    torch.testing.assert_close(made[HEAD].module(state), wanted, rtol=1e-4, atol=1e-5)
+
+
+CASES = [(None, name) for name in OF_ALL] + [("vqa", DECODER), ("captioning", DECODER), ("reasoning", HEAD)]
+
+
+@pytest.mark.parametrize("form", [*Format])
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_a_runtime_gives_what_the_module_gives(
+    form: Format, kind: str | None, name: str, tmp_path: Path
+) -> None:
+    """For several batches, lengths and ragged masks; batches of one, and what was traced, too."""
+    needs(form)
+    graph, known = graphs(kind)[name], RUNTIMES[form]
+    path = tmp_path / f"{name}{known.suffix}"
+    known.load(writing=True).write(graph, path)
+    run = known.load().open(path)
+    shapes = set()
+    for turn in range(2 * len(SIZES)):
+        apart = dict(differences_of(graph, run, turn))
+        assert set(apart) == set(graph.outputs)
+        assert max(apart.values()) < CLOSE
+        shapes.add(tuple(tuple(tensor.shape) for tensor in random_inputs(graph, turn).values()))
+    assert len(shapes) >= len(SIZES)
+    traced = run(graph.inputs)
+    assert {name: tuple(tensor.shape) for name, tensor in traced.items()}.keys() == set(graph.outputs)
+
+
+def test_a_graph_that_differs_is_refused() -> None:
+    graph = graphs(None)["image"]
+    with torch.no_grad():
+        states, vector = graph.module(graph.inputs["pixels"])
+
+    def other(inputs):  # as a runtime would that computes in another way
+        with torch.no_grad():
+            states, vector = graph.module(inputs["pixels"])
+        return {"states": states, "vector": vector.roll(1, dims=1)}
+
+    assert states.shape[0] == vector.shape[0]
+    with pytest.raises(UserError, match="vector differ"):
+        require_parity(graph, other, "a runtime")
