@@ -19,7 +19,7 @@ ORDER = (
     *("errors", "failures", "paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
     *("config", "data", "world", "metrics", "modeling", "interop", "objectives", "training", "retrieval"),
     *("tasks", "reports", "frozen", "finetuning", "evaluation", "ablation", "inference", "index", "serving"),
-    *("reproduce", "quickstart", "info", "commands", "cli", "__main__"),
+    *("demo", "reproduce", "quickstart", "info", "commands", "cli", "__main__"),
 )
 
 Spot = tuple[str, ...]  # a room, or the point at which an arrow crosses a row
