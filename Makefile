@@ -65,7 +65,8 @@ tables: $(DEV) ## write the tables of results in README.md and docs anew, from r
 wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	@for file in xfm/py.typed xfm/recipes/nano.yaml xfm/boxed/small/model.safetensors LICENSE; do \
+	@for file in xfm/py.typed xfm/recipes/nano.yaml xfm/boxed/small/model.safetensors xfm/demo/page/index.html \
+		xfm/demo/page/tabs/search.js LICENSE; do \
 		$(BIN)/python -m zipfile -l dist/xfm-*.whl | grep "$$file" > /dev/null || { echo "$$file is not in the wheel"; exit 1; }; \
 	done
 
@@ -74,7 +75,7 @@ venv: $(DEV) ## set up .venv for development
 libraries: $(DEV) ## install mteb, LangChain and LlamaIndex, which some tests need: 450 MB
 	$(BIN)/python -m pip install --quiet --editable '.[libraries]'
 
-services: ## install and start the servers that some tests need (Debian, as root)
+services: ## install and start the servers that some tests need, and a browser (Debian, as root)
 	sh tests/services.sh
 
 clean: ## delete .venv and what tools left behind (runs/ and worlds/ stay)

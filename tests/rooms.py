@@ -28,9 +28,8 @@ ORDER = (
         "ablation",
         "inference",
         "index",
-        "serving",
     ),
-    *("reproduce", "quickstart", "info", "commands", "cli", "__main__"),
+    *("serving", "demo", "reproduce", "quickstart", "info", "commands", "cli", "__main__"),
 )
 
 Spot = tuple[str, ...]  # a room, or the point at which an arrow crosses a row

@@ -1,6 +1,6 @@
 #!/bin/sh
 # PostgreSQL 17 with pgvector, for the tests that ask a real server: installed from Debian, started on a port of its own.
-# Tests find it by build/services.env, which the environment overrides.
+# Tests find it by build/services.env, which the environment overrides. And Chromium, for the tests of the page.
 set -eu
 cd "$(dirname "$0")/.."
 bin=/usr/lib/postgresql/17/bin
@@ -10,6 +10,11 @@ port=${XFM_TEST_POSTGRES_PORT:-54317}
 if [ ! -x "$bin/postgres" ] || [ ! -e /usr/share/postgresql/17/extension/vector.control ]; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-17 postgresql-17-pgvector
+fi
+if ! command -v chromium > /dev/null; then
+    # Without it the tests of the page are skipped; PostgreSQL's go on.
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+        || echo "Chromium cannot be installed: the tests of the page are skipped"
 fi
 mkdir -p build
 if [ ! -d "$data" ]; then

@@ -14,7 +14,7 @@ OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "ma
 OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif", "lancedb", "psycopg", "pgvector", "fastapi", "uvicorn"}
 OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformers"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino"}
-ADAPTERS = ("xfm.interop.transformers", "xfm.index.lance", "xfm.index.postgres", "xfm.serving")
+ADAPTERS = ("xfm.interop.transformers", "xfm.index.lance", "xfm.index.postgres", "xfm.serving", "xfm.demo")
 ADAPTERS += ("xfm.inference.sentence_transformers",)
 """Modules that are nothing without an extra; nobody else imports them at the top."""
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}

@@ -164,6 +164,7 @@ COMMANDS = {
         _verb("index", "collect pictures to search in"),
         _verb("search", "find pictures by a text, a picture, or both", shows=lambda _: True),
         _verb("serve", "answer requests over HTTP"),
+        _verb("demo", "try models in the browser"),
         _verb("probe", "linear evaluation of frozen features"),
         _verb("zero-shot", "classify pictures by the names of their classes"),
         _verb("reproduce", "run the benchmarks of the paper"),

@@ -84,6 +84,7 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
 
 def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
+    from xfm.config.next_command import command_line
     from xfm.evaluation.kept_models import kept_models, listing, use_command
     from xfm.evaluation.suite import evaluate
     from xfm.reports.stored import stored_flags
@@ -125,6 +126,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     print(f"    Use it:  {use_command(model, world, folder)}")
     if models := listing(kept_models(folder, world)):
         print(models)
+    print(f"    Open it: {command_line('demo', folder, '--open')}")
     print(last_lines(stored_flags(folder)), end="")
     return report
 

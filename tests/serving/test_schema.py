@@ -23,7 +23,15 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.serving.process import Served
 
-ASKING = ("/v1/embeddings", "/v1/rerank", "/v2/rerank", "/score", "/v1/tasks/{task}", "/search")
+ASKING = (
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/score",
+    "/v1/tasks/{task}",
+    "/search",
+    "/v1/attention",
+)
 WATCHING = ("/v1/models", "/health", "/ready", "/metrics")
 EXAMPLES = int(os.environ.get("XFM_SCHEMA_EXAMPLES", "300"))
 """Requests to all of the routes together; `make hostile` sends 10,000."""
@@ -81,4 +89,4 @@ def test_who_watches_is_answered(document, route: str) -> None:
 
 def test_every_route_is_in_the_document(server: Served) -> None:
     paths = server.ask("/openapi.json")[1]["paths"]
-    assert {*paths} == {*ASKING, *WATCHING}
+    assert {*paths} == {*ASKING, *WATCHING, "/search/picture"}

@@ -1,8 +1,9 @@
 """`xfm serve`: its options, and what it says when it listens."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -12,6 +13,9 @@ from xfm.config.serving import ServeConfig
 from xfm.config.spelling import names_in
 from xfm.errors import UserError
 from xfm.files import read_text
+
+if TYPE_CHECKING:
+    from xfm.serving.app import Server
 
 KEYS = "XFM_API_KEYS"
 
@@ -44,15 +48,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Load, listen, and say where."""
-    config, keys = assemble(ServeConfig, chosen), _keys(chosen["keys"])
-    if not keys and config.host not in ("127.0.0.1", "localhost", "::1"):
-        raise UserError(
-            f"--host {config.host} takes requests of other machines, and no key is asked for: give --keys, "
-            f"or {KEYS} in the environment"
-        )
+    config, keys = assemble(ServeConfig, chosen), read_keys(chosen["keys"])
+    check_host(config, keys)
     try:
         from xfm.serving.app import Server
-        from xfm.serving.running import serve
     except ImportError as error:
         raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
     from xfm.serving.models import Models
@@ -66,15 +65,36 @@ def run(chosen: Namespace) -> None:
     def started(address: str) -> None:
         print(f"Serving {names} at {address}; what can be asked: {address}/docs", flush=True)
 
+    listen(Server(models, searches, config, keys), started)
+
+
+def listen(server: "Server", started: Callable[[str], None]) -> None:
+    """Serve until it is stopped.
+
+    Raises:
+        UserError: the address cannot be listened at.
+    """
+    from xfm.serving.running import serve
+
     try:
-        serve(Server(models, searches, config, keys), started)
+        serve(server, started)
     except (OSError, SystemExit) as error:  # uvicorn ends the process where it cannot listen
         if isinstance(error, SystemExit) and not error.code:
             raise
-        raise UserError(f"{config.host}:{config.port} cannot be listened at; take another --port") from error
+        place = f"{server.config.host}:{server.config.port}"
+        raise UserError(f"{place} cannot be listened at; take another --port") from error
 
 
-def _keys(file: str | None) -> list[str]:
+def check_host(config: ServeConfig, keys: Sequence[str]) -> None:
+    """Refuse to listen to other machines without a key."""
+    if not keys and config.host not in ("127.0.0.1", "localhost", "::1"):
+        raise UserError(
+            f"--host {config.host} takes requests of other machines, and no key is asked for: give --keys, "
+            f"or {KEYS} in the environment"
+        )
+
+
+def read_keys(file: str | None) -> list[str]:
     """The keys of the file, or of the environment."""
     text = read_text(Path(file)).splitlines() if file else os.environ.get(KEYS, "").split(",")
     keys = [line.strip() for line in text if line.strip() and not line.startswith("#")]

@@ -32,6 +32,7 @@ class FoundPicture(TypedDict):
 
     key: its name in the collection.
     source: where it came from.
+    width, height: of the picture as it was given, in pixels.
     score: what the pictures are ordered by: the cosine, or after re-ranking the cosine over the temperature
         plus the weighted log-odds of a match.
     similarity: cosine.
@@ -42,6 +43,8 @@ class FoundPicture(TypedDict):
 
     key: str
     source: str
+    width: int
+    height: int
     score: float
     similarity: float
     match: NotRequired[float]
@@ -94,6 +97,16 @@ class Searcher:
         self._encoded = EncodedPictures(index.engine)
         self._reader = PictureReader(index.engine.pretrained.preprocessing, None)
 
+    @property
+    def pictures(self) -> int:
+        """How many pictures there are."""
+        return len(self._index)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the probability of a match is a calibrated one."""
+        return self._engine.pretrained.calibration is not None
+
     def search(
         self,
         text: str | None = None,
@@ -137,6 +150,18 @@ class Searcher:
     def read(self, source: PictureSource) -> Picture:
         """A picture to search with, read by the thread that calls; raises UserError."""
         return self._reader.read(source)
+
+    def pixels(self, key: str) -> bytes:
+        """A picture as the model sees it, a PNG.
+
+        Raises:
+            UserError: the collection has no such picture.
+        """
+        found = [one.pixels for one in self._index.journal.waiting() if one.key == key]
+        found += self._index.store.pixels([key]).values()
+        if not any(found):
+            raise UserError("the collection has no picture of that key; search again")
+        return next(filter(None, found))
 
     def _seen(
         self, query: _Query, count: int, where: Sequence[Condition], matched: bool
@@ -239,6 +264,8 @@ def _hit(one: Near, score: float) -> FoundPicture:
     return {
         "key": entry.key,
         "source": entry.source,
+        "width": entry.width,
+        "height": entry.height,
         "score": score,
         "similarity": one.similarity,
         "metadata": dict(entry.metadata),

@@ -18,7 +18,7 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.inference.drawing import draw_heat, sheet
-from xfm.inference.picture_inputs import PictureReader
+from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.modeling.attention import join_heads, split_heads
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.fusion import CrossAttention, FusionLayer
@@ -73,6 +73,19 @@ def attention_maps(
     Raises:
         UserError: the picture cannot be read, the text is empty, or there is no such layer.
     """
+    return maps_of(
+        pretrained, PictureReader(pretrained.preprocessing, None).read(picture), text, layer, picture
+    )
+
+
+def maps_of(
+    pretrained: Pretrained, shown: Picture, text: str, layer: int | None = None, picture: object = None
+) -> AttentionMaps:
+    """The same for a picture that was read; `picture` is what is drawn on.
+
+    Raises:
+        UserError: the text is empty, or there is no such layer.
+    """
     model, tokenizer = pretrained.model, pretrained.tokenizer
     read = normalise_caption(text)
     if not read:
@@ -82,7 +95,6 @@ def attention_maps(
     if not 0 <= chosen < depth:
         raise UserError(f"layer is {layer}, but the fusion encoder has the layers 0 to {depth - 1}")
     device = model.temperature.device
-    shown = PictureReader(pretrained.preprocessing, None).read(picture)
     pixels = model_pixels(shown.pixels[None], pretrained.preprocessing).to(device)
     encoded = tokenizer.encode_batch([read], model.fusion.embeddings.positions.num_embeddings - 2)
     found, logits = grad_cam(model, pixels, encoded.tokens.to(device), chosen)

@@ -17,7 +17,7 @@ from xfm.errors import UserError, excerpt, printable
 from xfm.index.store import StoreError
 from xfm.serving.batching import Closed, Full
 from xfm.serving.desk import Desk
-from xfm.serving.guards import BUSY, Guard
+from xfm.serving.guards import BUSY, App, Guard
 from xfm.serving.measures import Measures
 from xfm.serving.models import Models, UnknownModel
 from xfm.serving.replies import errors, problem, reply
@@ -56,7 +56,7 @@ class Server:
         self.app.include_router(routes(self.desk, searches))
         self._add_watching()
         _add_errors(self.app)
-        self.guarded = Guard(self.app, config, keys, self.measures)
+        self.guarded: App = Guard(self.app, config, keys, self.measures)
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:

@@ -103,6 +103,10 @@ class Desk:
         )
         return answer
 
+    async def in_thread(self, work: Callable[[], Any]) -> Any:
+        """Work of a thread that reads pictures."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
     async def picture(self, read: Read, sent: Sent) -> Picture:
         """One picture; raises UserError where it cannot be used."""
         (found,) = (await self._pictures(read, [sent])).values()

@@ -39,10 +39,18 @@ class Guard:
         config: the limits.
         keys: of clients; none asks nobody.
         measures: counts every request.
+        free: paths that need no key.
     """
 
-    def __init__(self, app: App, config: ServeConfig, keys: Sequence[str], measures: Measures) -> None:
-        self._app, self._config, self._measures = app, config, measures
+    def __init__(
+        self,
+        app: App,
+        config: ServeConfig,
+        keys: Sequence[str],
+        measures: Measures,
+        free: frozenset[str] = OPEN,
+    ) -> None:
+        self._app, self._config, self._measures, self._free = app, config, measures, free
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._names = frozenset(name.lower() for name in ("localhost", config.host, *config.names))
         self._held = 0  # bytes of the bodies of all requests that are under way
@@ -92,7 +100,7 @@ class Guard:
                 "host",
                 _CLOSE,
             )
-        if self._keys and scope["path"] not in OPEN and not self._known(scope):
+        if self._keys and scope["path"] not in self._free and not self._known(scope):
             message = "the key is missing or wrong: send Authorization: Bearer KEY"
             raise _Refused(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
         names = {name for name, _ in scope["headers"]}

@@ -78,6 +78,11 @@ class Served:
         config = self.pretrained.model.config
         return self.counting.count(texts, config.language.longest) + config.vision.patches * pictures
 
+    def readied(self, task: str) -> PictureReader:
+        """The reader of pictures, once it is sure that the model answers a task; raises UserError."""
+        self.pipeline(task)
+        return self.reader
+
     def read(self, task: str, given: object) -> Item:
         """An input of a task, decoded and checked; raises UserError."""
         return self.pipeline(task).read(given, self.reader)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import task_spec, task_specs
 from xfm.errors import UserError
+from xfm.inference.attention import default_layer, maps_of
 from xfm.serving.bounds import check_texts
 from xfm.serving.desk import Desk
 from xfm.serving.inputs import Sent
@@ -21,6 +22,8 @@ from xfm.serving.models import Served
 from xfm.serving.replies import ASKING, reply
 from xfm.serving.searches import Searches
 from xfm.serving.shapes import (
+    AttentionAnswer,
+    AttentionRequest,
     EmbeddingAnswer,
     EmbeddingRequest,
     Given,
@@ -126,6 +129,22 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
         answers = [{"error": str(one)} if isinstance(one, UserError) else one for one in found]
         return reply({"model": served.name, "task": spec.name, "answers": answers})
 
+    @router.post("/v1/attention", tags=["tasks"], response_model=AttentionAnswer, responses=ASKING)
+    async def attention(asked: AttentionRequest) -> Response:
+        """Where the fusion encoder looks for a text, and for each of its words (Grad-CAM)."""
+        served = desk.models.model(asked.model)
+        check_texts({"text": asked.text}, desk.config.characters)
+        desk.batcher.check_room(1)
+        given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
+        shown = await desk.picture(served.readied(MATCH).read, desk.inputs.picture(given))
+        maps = await desk.compute(
+            f"attention of {served.name}", lambda: maps_of(served.pretrained, shown, asked.text, asked.layer)
+        )
+        layers = len(served.pretrained.model.fusion.layers)
+        layer = default_layer(layers) if asked.layer is None else asked.layer
+        told = {"model": served.name, "layer": layer, "layers": layers, "match": maps.match}
+        return reply({**told, "whole": maps.whole, "words": list(maps.words), "maps": maps.maps})
+
     @router.post("/search", tags=["search"], response_model=SearchAnswer, responses=ASKING)
     async def search(asked: SearchRequest) -> Response:
         """Pictures of a collection by a text, a picture or both; `fits` false says that nothing was found."""
@@ -142,6 +161,13 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
                 asked.index or "", lambda: searches.answer(searcher, asked.text, image, options)
             )
         )
+
+    @router.get("/search/picture", tags=["search"], responses=ASKING)
+    async def picture(key: str, index: str | None = None) -> Response:
+        """A picture of a collection, by the key that a search gave, made smaller where it is large."""
+        searcher = searches.of(index)
+        data, kind = await desk.in_thread(lambda: searches.picture(searcher, key))
+        return Response(data, media_type=kind, headers={"cache-control": "private, max-age=300"})
 
     return router
 

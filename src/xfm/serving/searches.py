@@ -1,15 +1,27 @@
 """The collections of a server."""
 
+import io
+from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from xfm.config.index import SearchOptions
 from xfm.errors import UserError, excerpt, suggest
+from xfm.index.filling import HIDDEN
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
-from xfm.inference.picture_inputs import Picture
+from xfm.inference.picture_inputs import Picture, read_original
+from xfm.modeling.folder import Pretrained
+
+LARGEST = 640
+"""Pixels of the longer side of a picture that is shown."""
+_REMEMBERED = 10_000
+"""Pictures that searches gave, of which the file is known."""
 
 
 class Searches:
@@ -17,20 +29,26 @@ class Searches:
 
     Args:
         folders: of the collections.
+        models: that made some of them, by folder; of the others the one that made them is loaded.
         running: how their models run, see `xfm.pipeline`.
 
     Raises:
         UserError: one is none, or two have one name.
     """
 
-    def __init__(self, folders: list[Path], **running: Any) -> None:
+    def __init__(
+        self, folders: list[Path], models: Mapping[Path, Pretrained] | None = None, **running: Any
+    ) -> None:
         self._stack, self._searchers = ExitStack(), dict[str, Searcher]()
+        self._given = OrderedDict[tuple[int, str], str]()
         try:
             for folder in folders:
-                if folder.name in self._searchers:
-                    raise UserError(f"two collections are called {folder.name}: rename a folder")
-                index = self._stack.enter_context(open_index(folder, writing=False, **running))
-                self._searchers[folder.name] = Searcher(index)
+                name = folder.absolute().parent.name if folder.name == HIDDEN else folder.name
+                if name in self._searchers:
+                    raise UserError(f"two collections are called {name}: rename a folder")
+                model = (models or {}).get(folder)
+                index = self._stack.enter_context(open_index(folder, model, writing=False, **running))
+                self._searchers[name] = Searcher(index)
         except BaseException:
             self.close()
             raise
@@ -56,8 +74,39 @@ class Searches:
         self, searcher: Searcher, text: str | None, image: Picture | None, options: SearchOptions
     ) -> dict[str, Any]:
         """What a search finds, or the UserError that says why it cannot be made."""
-        return asdict(searcher.search(text, image, options))
+        found = searcher.search(text, image, options)
+        for hit in found.hits:
+            self._given[id(searcher), hit["key"]] = hit["source"]
+        while len(self._given) > _REMEMBERED:
+            self._given.popitem(last=False)
+        return asdict(found)
+
+    def picture(self, searcher: Searcher, key: str) -> tuple[bytes, str]:
+        """A picture of a collection, and its media type.
+
+        A key is looked up, and never a path that is opened: the file is the one that a search named lately.
+        Where there is none any more, or the picture never was a file, it is shown as the model sees it.
+
+        Raises:
+            UserError: there is no such picture.
+        """
+        source = self._given.get((id(searcher), key))
+        if source is not None:
+            try:
+                return _smaller(Path(source)), "image/jpeg"
+            except UserError:  # it came from a table or a shard, or is gone
+                pass
+        return searcher.pixels(key), "image/png"
 
     def close(self) -> None:
         """Close them."""
         self._stack.close()
+
+
+def _smaller(path: Path) -> bytes:
+    """A picture's file as a JPEG of at most `LARGEST` pixels a side."""
+    image = Image.fromarray(read_original(path).pixels.permute(1, 2, 0).numpy())
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "jpeg", quality=88)
+    return out.getvalue()

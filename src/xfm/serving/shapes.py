@@ -113,6 +113,26 @@ class TaskAnswer(BaseModel):
     answers: list[Any]
 
 
+class AttentionRequest(ModelRequest):
+    """`POST /v1/attention`: a picture and a text."""
+
+    image: Given
+    text: str
+    layer: int | None = Field(None, ge=0, description="of the fusion encoder; the middle one if not given")
+
+
+class AttentionAnswer(BaseModel):
+    """Where the fusion encoder looks; maps are [rows][columns] over the picture, not negative."""
+
+    model: str
+    layer: int
+    layers: int = Field(description="how many there are")
+    match: float = Field(description="probability that the text fits the picture")
+    whole: list[list[float]] = Field(description="of the whole text")
+    words: list[str]
+    maps: list[list[list[float]]] = Field(description="of each word")
+
+
 class SearchRequest(BaseModel):
     """`POST /search`."""
 
@@ -175,6 +195,8 @@ class SearchHit(BaseModel):
 
     key: str
     source: str
+    width: int
+    height: int
     score: float
     similarity: float
     match: float | None = None

@@ -1,0 +1,199 @@
+"""Pictures and texts ready to click: new scenes of the embedded world, drawn at start.
+
+No training has seen these scenes; the things in them are some that the world has names for.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from xfm.config.world import WorldConfig
+from xfm.world.captions import caption
+from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, load_objects
+from xfm.world.grammar import joined, with_article
+from xfm.world.phrases import by_place, by_relation, refer, the
+from xfm.world.questions import ask, how_many
+from xfm.world.render import Renderer
+from xfm.world.rng import Rng
+from xfm.world.scene import Scene, SceneSampler
+from xfm.world.splits import KindChooser, Split
+from xfm.world.statements import PairMaker, statements
+
+SIDE = 384
+"""Pixels of a picture's side, four times what the world has: for people. Models make them smaller."""
+GALLERY, EACH = 96, 6
+LICENCE = ART_LICENCE
+PLEASANT = """airplane avocado balloon banana bear bicycle bird cactus camel camera car cat chair couch cow
+    crab croissant crown cupcake dog donkey dragon elephant fish fox frog ghost giraffe globe hamburger
+    hedgehog horse jellyfish key kite koala lemon lion llama lobster octopus otter peach peacock pear penguin
+    pineapple rabbit robot rocket rose sailboat saxophone seal sheep snake snowman star steak sun sunflower
+    teapot tent tiger tomato tractor trumpet tulip turtle umbrella unicorn violin waffle watermelon"""
+"""Things that are told apart at a glance; those that the world lacks are passed over."""
+ABSENT = ("volcano", "rainbow")
+"""Things that the gallery does not show: searches for them should find nothing."""
+_PLACED, _RELATED = ((by_place, 1),), ((by_relation, 1),)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Something to click.
+
+    Attributes:
+        images: names of one picture, or of two.
+        texts: to choose from: questions, phrases, sentences, labels.
+    """
+
+    images: list[str]
+    texts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Everything that the page offers.
+
+    Attributes:
+        pictures: JPEG files by name.
+        gallery: names of the pictures to search in, with a caption each.
+        tabs: examples of each tab.
+        queries: texts to search for, the last of which fit nothing.
+        licence: of the pictures.
+    """
+
+    pictures: dict[str, bytes] = field(repr=False)
+    gallery: dict[str, str]
+    tabs: dict[str, list[Example]]
+    queries: list[str]
+    licence: str = LICENCE
+
+
+class _Drawer:
+    """Draws scenes and keeps their pictures."""
+
+    def __init__(self) -> None:
+        config = WorldConfig()
+        objects = load_objects(config.objects)
+        self.catalog = Catalog(objects, config.heldout_objects, config.heldout_pairs, config.seed)
+        self.chooser = KindChooser(SceneSampler(self.catalog, SIDE), Split.SEEN)
+        wanted = frozenset(PLEASANT.split())
+        pool = tuple(kind for kind in self.catalog.seen if kind.name in wanted)
+        self.shown = tuple(kind for kind in pool if kind.name not in ABSENT)
+        self._renderer, self.pictures = Renderer(SIDE), dict[str, bytes]()
+        self.pool(pool)
+
+    def pool(self, kinds: Sequence[ObjectType]) -> None:
+        """What scenes are drawn of from now on."""
+        self.chooser.pool = tuple(kinds)
+
+    def scene(self, rng: Rng, least: int = 2, most: int = 4, repeat: int = 15) -> Scene:
+        """A scene of so many objects."""
+        count = least + rng.below(most - least + 1)
+        return self.chooser.sampler.place(rng, self.chooser.choose(rng, count, repeat=repeat))
+
+    def kept(self, name: str, scene: Scene) -> str:
+        """The name of a scene's picture."""
+        self.pictures[f"{name}.jpg"] = self._renderer.encode(self._renderer.render(scene))
+        return f"{name}.jpg"
+
+
+def draw_examples(maskable: Callable[[str], bool] = lambda word: " " not in word) -> Examples:
+    """The examples; the same at every start.
+
+    Args:
+        maskable: whether a word can stand behind one mask.
+
+    Raises:
+        UserError: a package of the embedded world is missing.
+    """
+    drawer = _Drawer()
+    tabs = {
+        "ask": [_asked(drawer, Rng("demo", "ask", n), f"ask-{n}") for n in range(EACH)],
+        "find": [_found(drawer, Rng("demo", "find", n), f"find-{n}") for n in range(EACH)],
+        "compare": [_compared(drawer, Rng("demo", "compare", n), f"compare-{n}") for n in range(4)],
+        "caption": [_plain(drawer, Rng("demo", "caption", n), f"caption-{n}") for n in range(EACH)],
+        "classify": [_classified(drawer, Rng("demo", "classify", n), f"classify-{n}") for n in range(EACH)],
+        "fill": [_filled(drawer, Rng("demo", "fill", n), f"fill-{n}", maskable) for n in range(EACH)],
+        "look": [_found(drawer, Rng("demo", "look", n), f"look-{n}", whole=True) for n in range(EACH)],
+    }
+    drawer.pool(drawer.shown)
+    gallery, queries = _gallery(drawer)
+    return Examples(drawer.pictures, gallery, tabs, queries)
+
+
+def _gallery(drawer: _Drawer) -> tuple[dict[str, str], list[str]]:
+    """Pictures with captions, and what to search for in them."""
+    gallery, things, placed, related = dict[str, str](), Counter[str](), list[str](), list[str]()
+    for number in range(GALLERY):
+        rng = Rng("demo", "gallery", number)
+        scene = drawer.scene(rng, 1, 4)
+        name = drawer.kept(f"gallery-{number:02}", scene)
+        gallery[name] = caption(rng, scene)
+        things.update(kind.name for kind in scene.groups)
+        for item in scene.singles:
+            for ways, found in ((_PLACED, placed), (_RELATED, related)):
+                phrase = refer(rng, scene, item, ways, 0, (with_article,))
+                found += [phrase] if phrase else []
+    common = [with_article(name) for name, _ in things.most_common(2)]
+    return gallery, [*common, *placed[:2], *related[:2], *map(with_article, ABSENT)]
+
+
+def _asked(drawer: _Drawer, rng: Rng, name: str) -> Example:
+    scene = drawer.scene(rng, 3, 4, repeat=40)
+    asked = [*ask(rng, scene, drawer.catalog, 3), how_many(rng, scene, rng.pick(scene.objects).kind)]
+    return Example([drawer.kept(name, scene)], [one.question for one in asked])
+
+
+def _found(drawer: _Drawer, rng: Rng, name: str, whole: bool = False) -> Example:
+    """Phrases of things, and one of a thing that is not there; or a caption before them."""
+    scene = drawer.scene(rng, 3, 4, repeat=30)
+    phrases = [refer(rng, scene, item, determiners=(the,)) for item in scene.objects]
+    found = list(dict.fromkeys(phrase for phrase in phrases if phrase))[:3]
+    if whole:
+        return Example([drawer.kept(name, scene)], [*found[:2], caption(rng, scene)])
+    there = {kind.name for kind in scene.groups}
+    absent = rng.pick([kind.name for kind in drawer.shown if kind.name not in there])
+    return Example([drawer.kept(name, scene)], [*found, the(absent)])
+
+
+def _compared(drawer: _Drawer, rng: Rng, name: str) -> Example:
+    rows = statements(rng, PairMaker(drawer.chooser.sampler, drawer.chooser))
+    left, right = rows[0].left, rows[0].right
+    texts = [row.text for row in rows if row.left is left and row.right is right]
+    swapped = [
+        row.text.replace("left", "\0").replace("right", "left").replace("\0", "right") for row in rows[:1]
+    ]
+    names = [drawer.kept(f"{name}-{side}", scene) for side, scene in (("left", left), ("right", right))]
+    return Example(names, list(dict.fromkeys([*texts, *swapped])))
+
+
+def _plain(drawer: _Drawer, rng: Rng, name: str) -> Example:
+    return Example([drawer.kept(name, drawer.scene(rng, 1, 3))])
+
+
+def _classified(drawer: _Drawer, rng: Rng, name: str) -> Example:
+    scene = drawer.scene(rng, 1, 1)
+    right = scene.objects[0].name
+    others = [kind.name for kind in rng.sample(drawer.shown, 5) if kind.name != right]
+    labels = rng.shuffled([right, *others[:4]])
+    return Example([drawer.kept(name, scene)], labels)
+
+
+def _filled(drawer: _Drawer, rng: Rng, name: str, maskable: Callable[[str], bool]) -> Example:
+    """Captions with a mask in the place of a thing's name."""
+    scene, texts = drawer.scene(rng, 2, 3, repeat=0), list[str]()
+    for _ in range(60):
+        names = [item.name for item in scene.objects]
+        told = [joined([with_article(one) for one in names]), caption(rng, scene)]
+        texts = [_masked(text, word) for word in filter(maskable, names) for text in told]
+        texts = list(dict.fromkeys(filter(None, texts)))[:3]
+        if len(texts) > 1:
+            break
+        scene = drawer.scene(rng, 2, 3, repeat=0)
+    return Example([drawer.kept(name, scene)], texts if len(texts) > 1 else [])
+
+
+def _masked(text: str, word: str) -> str:
+    """A text with a mask for a word; empty where it lacks the word by itself."""
+    if not re.search(rf"\b{word}\b", text):
+        return ""
+    return re.sub(r"\ban {mask}", "a {mask}", re.sub(rf"\b{word}\b", "{mask}", text, count=1))

