@@ -211,7 +211,7 @@ def test_search_by_text_by_picture_and_by_both(tiny: Running, visit: Go, example
     panel.locator(".gallery.browse .hit").first.wait_for()
     assert f"The gallery: {len(examples.gallery)} pictures" in panel.inner_text()
     panel.get_by_label("What to search for").fill("a red square")
-    panel.get_by_label(re.compile("A picture fits from")).fill("0")
+    panel.get_by_label(re.compile("Something is found from")).fill("0")
     panel.get_by_role("button", name="Search", exact=True).click()
     panel.locator(".verdict.good").wait_for()
     expected = tiny.client().search("a red square", top_k=24, least=0.0)

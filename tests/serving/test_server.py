@@ -311,7 +311,10 @@ def test_what_was_taken_is_answered_when_it_stops(serving: Start, monkeypatch) -
 
 
 def test_the_description_names_every_route(serving: Start) -> None:
-    told = ask(serving().address, "/openapi.json")[1]
+    running = serving()
+    told = ask(running.address, "/openapi.json")[1]
+    for page in ("/docs", "/redoc"):  # they would fetch their scripts from other machines
+        assert ask(running.address, page)[0] == 404
     assert {"/v1/embeddings", "/v2/rerank", "/score", "/search", "/v1/tasks/{task}", "/health"} <= told[
         "paths"
     ].keys()

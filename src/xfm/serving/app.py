@@ -50,6 +50,8 @@ class Server:
             version=_version(),
             lifespan=self._lifespan,
             openapi_tags=_TAGS,
+            docs_url=None,  # these pages would fetch their scripts from other machines
+            redoc_url=None,
             redirect_slashes=False,  # the address would be made of what the request says of the host
             responses=errors(),
         )

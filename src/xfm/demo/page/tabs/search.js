@@ -7,6 +7,7 @@ import { boxed, dataUrl, shown } from "/page/picture.js";
 
 const MOST = 24;
 const BROWSED = 48;
+const LIKELY = 0.5; // a match that is likelier than not
 
 export function view(context) {
   const { gallery, examples } = context.about;
@@ -14,9 +15,11 @@ export function view(context) {
   const field = line("What to search for", "a dog left of a car", "Search", () => send(), "search");
   const suggestions = new Suggestions((text) => { field.input.value = text; send(); });
   const id = fresh("least");
-  const told = el("output", { for: id }, "50 %");
+  const told = el("output", { for: id }, "the model's own");
+  let chosen = false; // until somebody moves it, the model's own threshold counts
   const least = el("input", {
-    type: "range", id, min: 0, max: 99, value: 50, oninput: () => { told.textContent = `${least.value} %`; },
+    type: "range", id, min: 0, max: 99, value: 50,
+    oninput: () => { chosen = true; told.textContent = `${least.value} %`; },
     onchange: () => { if (field.input.value.trim()) send(); },
   });
   const like = likePicker(() => send());
@@ -24,8 +27,14 @@ export function view(context) {
   function send() {
     const text = field.input.value.trim();
     if (!text && !like.url) return browse();
-    const body = { top_k: MOST, least: Number(least.value) / 100, ...(text ? { text } : {}), ...(like.url ? { image: like.url } : {}) };
-    return answer.run(field.go, async () => found(await ask("/search", body), text, context));
+    const own = chosen ? { least: Number(least.value) / 100 } : {};
+    const body = { top_k: MOST, ...own, ...(text ? { text } : {}), ...(like.url ? { image: like.url } : {}) };
+    return answer.run(field.go, async () => {
+      const result = await ask("/search", body);
+      if (!chosen) least.value = 100 * result.least;
+      if (!chosen) told.textContent = `${percent(result.least)}, the model's own`;
+      return found(result, text, context);
+    });
   }
 
   function browse() {
@@ -44,7 +53,7 @@ export function view(context) {
   const element = el("div", { class: "results" },
     el("div", { class: "card" }, field.element, suggestions.element,
       el("div", { class: "options" },
-        el("div", { class: "field" }, el("label", { for: id }, "A picture fits from a match of ", told), least),
+        el("div", { class: "field" }, el("label", { for: id }, "Something is found from a probability of ", told), least),
         like.element)),
     answer.element);
   return { element, paste: (file) => like.take(file) };
@@ -76,26 +85,29 @@ function likePicker(changed) {
 
 /** What a search found, with its verdict. */
 function found(answer, text, context) {
-  const { hits, fits, best, least, searched } = answer;
+  const { hits, fits, best, least, searched, fitted } = answer;
   const pictures = `${searched.toLocaleString("en")} pictures`;
   if (!hits.length) return [verdict("warn", `Nothing found among ${pictures}.`)];
   if (fits === null) {
     return [verdict("plain", `The nearest of ${pictures}, by likeness.`, "A picture alone has no match to verify: the order is by cosine."),
       el("ul", { class: "gallery" }, hits.map((hit) => card(hit, false)))];
   }
-  const fitting = hits.filter((hit) => hit.match >= least);
-  const others = hits.filter((hit) => hit.match < least);
-  const note = foot(matchNote(context.about.gallery), "The nearest 32 pictures by cosine are looked at again by the fusion encoder, which gives the match and the box; the order is that of both together. The more pictures there are, the likelier one seems to fit that does not.");
+  const likely = hits.filter((hit) => hit.match >= LIKELY);
+  const fitting = !fits ? [] : likely.length ? likely : hits.slice(0, 1);
+  const others = hits.filter((hit) => !fitting.includes(hit));
+  const count = fitting.length;
+  const whence = fitted ? "Whether anything fits was fitted to searches in galleries of many sizes." : "Nothing was fitted to this kind of search: the best match decides.";
+  const note = foot(matchNote(context.about.gallery), `The nearest 32 pictures by cosine are looked at again by the fusion encoder, which gives the match and the box; the order is that of both together. ${whence}`);
   if (!fits) {
     return [
-      verdict("warn", `Nothing found among ${pictures} for “${text}”.`, `The best fits with ${percent(best)}, and ${percent(least)} are asked for.`),
+      verdict("warn", `Nothing found among ${pictures} for “${text}”.`, `That one fits has a probability of ${percent(best)}; from ${percent(least)} on it is an answer.`),
       el("details", {}, el("summary", {}, "Show the nearest all the same"), el("ul", { class: "gallery" }, others.slice(0, 8).map((hit) => card(hit, true, true)))),
       note,
     ];
   }
-  const count = fitting.length === 1 ? "1 picture fits" : `${fitting.length} pictures fit`;
+  const told = count === 1 ? "1 picture fits" : `${count} pictures fit`;
   return [
-    verdict("good", `${count} “${text}”.`, `The best with ${percent(best)}, of ${pictures}.`),
+    verdict("good", `${told} “${text}”.`, `That one of ${pictures} fits has a probability of ${percent(best)}.`),
     el("ul", { class: "gallery" }, fitting.map((hit) => card(hit, true))),
     others.length ? el("details", {}, el("summary", {}, `${others.length} more that are near, and fit less`), el("ul", { class: "gallery" }, others.map((hit) => card(hit, true, true)))) : null,
     note,
