@@ -79,8 +79,8 @@ def test_runtimes_answer_as_the_model(form: Format, native: Native, exported: Ex
 def test_a_server_and_a_load_take_it(exported: Exported, native: Native) -> None:
     folder = exported(Format.TORCH_EXPORT)
     models = Models([str(folder)], batch_size=4)
-    assert "embed" in models.model(None).tasks()
-    assert "image-text-matching" in models.model(None).tasks()
+    assert "embed" in models.model(None).tasks
+    assert "image-text-matching" in models.model(None).tasks
     assert xfm.load(folder).check == load_model(native(None)).check
 
 
