@@ -59,10 +59,10 @@ def test_the_whole_model(folder: Path) -> None:
     assert torch.equal(out.image_states, ours.encode_image(pixels))
     assert torch.equal(out.image_embeds, ours.embed_image(pixels))
     assert torch.equal(model.get_image_features(pixels), out.image_embeds)
-    assert torch.equal(model.get_text_features(ids), out.text_embeds)  # its mask is what is not padding
-    assert torch.equal(
-        out.logits_per_text, (ours.embed_image(pixels) @ ours.embed_text(ids, mask).T / ours.temperature).T
-    )
+    # Its mask is what is not padding; alone, no states but token 0 are computed.
+    torch.testing.assert_close(model.get_text_features(ids), out.text_embeds, rtol=1e-5, atol=1e-6)
+    logits = (ours.embed_image(pixels) @ ours.embed_text(ids, mask).T / ours.temperature).T
+    torch.testing.assert_close(out.logits_per_text, logits, rtol=1e-5, atol=1e-5)
     index = torch.tensor([0, 1, 1])
     fused = model.fuse(out.text_states, mask, out.image_states, index)
     assert torch.equal(

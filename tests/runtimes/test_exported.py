@@ -17,7 +17,7 @@ from xfm.cli import main
 from xfm.config.exported import MANIFEST, Format
 from xfm.config.self_check import Arithmetic
 from xfm.modeling.folder import load_model
-from xfm.runtimes.opening import open_exported, read_manifest
+from xfm.runtimes.opening import TRUST, open_exported, read_manifest
 from xfm.runtimes.parts import RuntimeModel
 from xfm.runtimes.writing import export
 from xfm.serving.models import Models
@@ -42,6 +42,21 @@ def answers_alike(first: object, second: object) -> None:
         assert first == pytest.approx(second, abs=1e-3, rel=1e-3)
     else:
         assert first == second
+
+
+@pytest.fixture(autouse=True)
+def own_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests take the format that needs no extra, of their own making."""
+    monkeypatch.setenv(TRUST, "1")
+
+
+def test_programs_are_read_from_who_is_trusted(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = exported(Format.TORCH_EXPORT)
+    monkeypatch.setattr("torch.export.load", lambda *_, **__: pytest.fail("it was read"))
+    for told in ("", "0", None):
+        monkeypatch.setenv(TRUST, told) if told is not None else monkeypatch.delenv(TRUST)
+        with expect_refusal(str(folder), TRUST, "onnx"):
+            xfm.pipeline("embed", folder)
 
 
 @pytest.mark.parametrize("task", RUNNING)

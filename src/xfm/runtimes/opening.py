@@ -1,11 +1,12 @@
 """Models from folders, whoever runs them: torch, or the runtime of an exported model."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from xfm.config.exported import MANIFEST, Manifest
+from xfm.config.exported import MANIFEST, Format, Manifest
 from xfm.config.restore import from_plain
 from xfm.config.self_check import Arithmetic
 from xfm.config.task import TaskConfig
@@ -22,6 +23,8 @@ from xfm.runtimes.graphs import DECODER, ENCODERS, HEAD
 from xfm.runtimes.parts import RuntimeModel
 
 HEADS_FILE = "heads.safetensors"
+TRUST = "XFM_TRUST_PROGRAMS"
+"""Set to 1 by whoever made the programs of torch.export: the files may hold pickles, which run anything."""
 UNUSED_HERE = (DECODER, HEAD)
 """Graphs for other programs: here torch computes small heads, and decoders step by step."""
 
@@ -55,7 +58,9 @@ def read_manifest(folder: Path) -> Manifest:
     return from_plain(Manifest, read_json_object(folder / MANIFEST), folder / MANIFEST)
 
 
-def open_exported(folder: Path | str, half: bool = False, check: bool = True, name: str = "") -> Pretrained:
+def open_exported(
+    folder: Path | str, half: bool = False, check: bool = True, name: str = "", trusted: bool = False
+) -> Pretrained:
     """An exported model, run by the runtime of its graphs.
 
     Args:
@@ -63,6 +68,7 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
         half: let the runtime compute in bfloat16 where it can.
         check: compare it with its self-check.
         name: of the model, for messages; the folder's if not given.
+        trusted: read programs of torch.export, as does the environment variable XFM_TRUST_PROGRAMS=1.
 
     Returns:
         The model, of which pipelines make what they make of any; what it was fine-tuned for is its `task` if
@@ -74,6 +80,11 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
     folder = Path(folder)
     config, _ = read_config(folder)
     own, manifest = read_belongings(folder), read_manifest(folder)
+    if manifest.format is Format.TORCH_EXPORT and not trusted and os.environ.get(TRUST) != "1":
+        raise UserError(
+            f"{folder} holds programs of torch.export, files that can run anything when they are read: set "
+            f"{TRUST}=1 if you made them yourself, or export the model as onnx or openvino"
+        )
     runtime = RUNTIMES[manifest.format].load()
     if missing := {*ENCODERS} - {graph.name for graph in manifest.graphs}:
         raise UserError(f"{folder / MANIFEST} names no graph {min(missing)}; export the model again")

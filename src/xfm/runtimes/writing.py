@@ -73,7 +73,7 @@ def export(
         if int8:
             measured = quantise(draft, pretrained)
             _write(draft / MANIFEST, to_plain(replace(manifest, measured=measured)))
-        open_exported(draft, name=f"{folder} ({known.name})")
+        open_exported(draft, name=f"{folder} ({known.name})", trusted=True)
         sync_folder(draft)
         replace_folder(draft, folder.resolve())
     return read_manifest(folder)
