@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 import xfm
@@ -160,7 +161,7 @@ def test_what_differs_is_named(exported: Exported, tmp_path: Path) -> None:
         xfm.pipeline("embed", folder)
     (folder / "preprocessing.json").write_text(json.dumps(values))
     heads = load_file(folder / "heads.safetensors")
-    heads["itm_head.3.bias"] += 9 * np.arange(2)
+    heads["itm_head.3.bias"] += 9 * torch.arange(2)
     save_file(heads, folder / "heads.safetensors")
     with expect_refusal(str(folder), "log-odds"):
         xfm.pipeline("image-text-matching", folder)

@@ -18,6 +18,7 @@ from xfm.inference.engine import Engine
 from xfm.inference.loaded import ToRun, check_runs, read_to_run
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.model_files import FRESH
+from xfm.modeling.precision import hold
 
 AnyPipeline = Pipeline[Any, Any]
 BOXED = "small"
@@ -91,7 +92,8 @@ def pipeline(
             part.eval().to(where)
     threads = (4 if where.type == "cuda" else 0) if readers is None else readers
     engine = Engine(loaded, name, where, run.precision, batch_size, urls, threads)
-    if not isinstance(model, Pretrained):  # one in memory may have been changed since
+    if not isinstance(model, Pretrained):  # one in memory may have been changed since, and may be trained yet
+        hold(loaded.encoders, run.precision, where)
         engine.check()
     return spec.pipeline_class()(engine, spec)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from xfm.config.calibration import MatchCalibration
 from xfm.config.plain import to_plain
@@ -60,6 +60,17 @@ class Pretrained:
             UserError: the model has none.
         """
         return self.belongings.tokenizer
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """The encoders, and the decoder of a task that has one: where a pass spends its time."""
+        parts = (
+            self.model.vision,
+            self.model.language,
+            self.model.fusion,
+            getattr(self.task, "decoder", None),
+        )
+        return [part for part in parts if part is not None]
 
     def match_probability(self, logits: Tensor) -> Tensor:
         """[...] probability that a text fits a picture, of [..., 2] matching logits (unmatched, matched).
