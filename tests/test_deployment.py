@@ -119,7 +119,7 @@ def test_compose_runs_what_the_command_line_knows(monkeypatch: pytest.MonkeyPatc
     assert services["database"]["environment"]["POSTGRES_DB"] == "xfm"
     assert serve_command.KEYS in services["api"]["environment"]
     monkeypatch.setenv(serve_command.KEYS, "a" * 20)
-    assert serve_command._keys(None) == ["a" * 20]
+    assert serve_command.read_keys(None) == ["a" * 20]
 
 
 def test_compose_fits_together() -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -47,6 +48,18 @@ def test_texts_and_pairs_equal_roberta(tokenizer, reference, rows, length):
     ):
         assert torch.equal(ours.ids, theirs["input_ids"])
         assert torch.equal(ours.mask, theirs["attention_mask"].bool())
+
+
+def test_threads_cut_texts_each_at_its_own_length(tokenizer: Tokenizer) -> None:
+    """How texts are cut is a state of the library's tokenizer."""
+    text = "a red cat sits left of a dog " * 9
+    lengths = [4, 40] * 200
+
+    def tokens(length: int) -> int:
+        return int(tokenizer.encode_batch([text] * 4, length).mask.sum(1).max())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(tokens, lengths)) == lengths
 
 
 @settings(max_examples=100)

@@ -86,6 +86,16 @@ def test_ranking_is_by_match(serving: Start, model: Path) -> None:
     assert same[0][1] == pytest.approx(1, abs=1e-4)
 
 
+def test_as_many_documents_as_inputs(serving: Start) -> None:
+    """The query of a ranking is no input more."""
+    running = serving(items=4)
+    told = {"query": "a red square", "documents": [f"a blue square {n}" for n in range(4)]}
+    assert ask(running.address, "/v2/rerank", told)[0] == 200
+    pairs = {"text_1": [f"a {n}" for n in range(4)], "text_2": [f"b {n}" for n in range(4)]}
+    assert ask(running.address, "/score", pairs)[0] == 200
+    assert ask(running.address, "/v2/rerank", told | {"documents": ["x"] * 5})[0] == 422
+
+
 def test_tasks_answer_as_pipelines_do(serving: Start, model: Path) -> None:
     running = serving()
     inputs = [{"image": png(jitter=number), "text": "the left square"} for number in range(3)]

@@ -82,9 +82,18 @@ def test_an_undecided_decoder_is_cut_off(pretrained: Pretrained, decoder: Decode
         assert sum(read) == 3 * len(prefixes)
         assert firsts > 2
         read.clear()
-        found = likeliest_answers(decoder, answers, memory, mask, count=99, limit=2)
+        likeliest_answers(decoder, answers, memory, mask, count=1, shortlist=1, limit=2)
     assert sum(read) < 3 * len(prefixes)
-    assert found.log_likelihood[:, -1].isinf().all()
+
+
+def test_as_many_as_are_asked_for_are_found(pretrained: Pretrained, decoder: Decoder) -> None:
+    """Even where that is more than the limit of first tokens."""
+    answers = AnswerList(ANSWERS, pretrained.tokenizer)
+    with torch.no_grad():
+        found = likeliest_answers(
+            decoder, answers, torch.randn(2, 4, 32), torch.ones(2, 4, dtype=torch.bool), count=10, limit=1
+        )
+    assert found.log_likelihood.isfinite().all()
 
 
 def test_an_empty_list_is_refused(pretrained: Pretrained) -> None:

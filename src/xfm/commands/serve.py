@@ -28,13 +28,14 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         usage="xfm serve [MODEL,...] [--index FOLDER,...] [--OPTION VALUE ...]",
         description="Serve models over HTTP: vectors as OpenAI's clients ask for them (/v1/embeddings),\n"
         "ranking as Cohere's and Jina's do (/v1/rerank, /v2/rerank), every task (/v1/tasks/NAME), search in\n"
-        "collections (/search), /health, /ready, /metrics for Prometheus; all of it is described at /docs.\n"
+        "collections (/search), /health, /ready, /metrics for Prometheus; described at /openapi.json.\n"
         "Requests are answered in batches. It listens to this machine only unless --host says otherwise.\n"
-        "SIGHUP loads the models again; SIGTERM answers what was taken, and ends.",
+        "SIGHUP loads the models again, but for those of collections; SIGTERM answers what was taken, and\n"
+        "ends.",
         epilog="examples:\n"
         "  xfm serve small\n"
         "  xfm serve runs/quickstart/model,runs/vqa --index runs/photos --port 9000\n"
-        f"  {KEYS}=secret xfm serve small --host 0.0.0.0\n"
+        f"  export {KEYS}=$(openssl rand -hex 24); xfm serve small --host 0.0.0.0\n"
         "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",
     )
     option(parser, "--models", "model folders, runs, or models of the package, with commas", "small")
@@ -63,7 +64,7 @@ def run(chosen: Namespace) -> None:
     names = ", ".join(one.name for one in models)
 
     def started(address: str) -> None:
-        print(f"Serving {names} at {address}; what can be asked: {address}/docs", flush=True)
+        print(f"Serving {names} at {address}; what can be asked: {address}/openapi.json", flush=True)
 
     listen(Server(models, searches, config, keys), started)
 

@@ -5,6 +5,7 @@ Ours has `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` last; no prefix space
 """
 
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ class Tokenizer:
 
     def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer.json") -> None:
         self._backend = backend
+        self._lock = threading.Lock()  # how texts are cut is a state of the backend, and threads share it
         self._backend.no_padding()
         self._backend.no_truncation()
         empty = backend.encode("")
@@ -145,8 +147,10 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """The tokenizer as the text of a `tokenizer.json`."""
-        self._backend.no_truncation()  # what the last call needed is no part of the tokenizer
-        return json.dumps(json.loads(self._backend.to_str()), ensure_ascii=False, indent=1) + "\n"
+        with self._lock:
+            self._backend.no_truncation()  # what the last call needed is no part of the tokenizer
+            told = self._backend.to_str()
+        return json.dumps(json.loads(told), ensure_ascii=False, indent=1) + "\n"
 
     def __getstate__(self) -> str:
         return self.to_json()
@@ -164,8 +168,9 @@ class Tokenizer:
 
     def count(self, texts: Sequence[str], max_tokens: int) -> int:
         """How many tokens `encode_batch` gives the texts together, without the tokens."""
-        self._truncate(max_tokens)
-        return sum(map(len, self._backend.encode_batch_fast(_cut(texts, max_tokens))))
+        with self._lock:
+            self._truncate(max_tokens)
+            return sum(map(len, self._backend.encode_batch_fast(_cut(texts, max_tokens))))
 
     def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
         """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair.
@@ -179,8 +184,9 @@ class Tokenizer:
 
     def encode_lists(self, texts: Sequence[str], max_tokens: int) -> list[tuple[list[int], list[int | None]]]:
         """Ids and word ids of every text as lists, not padded: what masking works on."""
-        self._truncate(max_tokens)
-        encodings = self._backend.encode_batch(_cut(texts, max_tokens))
+        with self._lock:
+            self._truncate(max_tokens)
+            encodings = self._backend.encode_batch(_cut(texts, max_tokens))
         return [(encoding.ids, encoding.word_ids) for encoding in encodings]
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
@@ -196,8 +202,9 @@ class Tokenizer:
         self._backend.enable_truncation(max_length=max_tokens, strategy="longest_first")
 
     def _encode(self, inputs: list, max_tokens: int) -> EncodedBatch:
-        self._truncate(max_tokens)
-        encodings = self._backend.encode_batch(inputs)
+        with self._lock:
+            self._truncate(max_tokens)
+            encodings = self._backend.encode_batch(inputs)
         longest = max((len(encoding) for encoding in encodings), default=0)
         ids = np.full((len(encodings), longest), self.pad, dtype=np.int64)
         words = np.full((len(encodings), longest), -1, dtype=np.int64)

@@ -45,7 +45,8 @@ def open_index(
             can be searched while another process writes.
         address: `postgresql://HOST/DATABASE`, for a new one whose rows a server keeps.
         table: in that server.
-        running: how the model runs: `device`, `precision`, `batch_size`, see `xfm.pipeline`.
+        running: how the model runs: `device`, `batch_size`, see `xfm.pipeline`. It computes in float32: the
+            vectors of a collection are compared with one another, whichever machine made them.
 
     Raises:
         UserError: there is none, another process writes it, or the model is not the one that made it.
@@ -62,7 +63,7 @@ def open_index(
     given = model if model is not None else about.model if about else None
     if given is None:
         raise UserError("a new collection needs a model: give a model folder, or small, the package's")
-    engine = pipeline("embed", given, **running).engine
+    engine = pipeline("embed", given, precision="fp32", **running).engine
     probe = probe_of(engine)
     if about is None:
         name = given if isinstance(given, str) else str(given) if isinstance(given, Path) else "the model"

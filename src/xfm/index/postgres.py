@@ -92,15 +92,14 @@ class PostgresStore:
     def _run(self, query: str, values: Any = None, **parts: sql.Composable) -> list[dict[str, Any]]:
         """The rows of a query; `{table}` in it is ours."""
         composed = sql.SQL(query).format(table=self._table, **parts)  # pyright: ignore[reportArgumentType]
-        lost = _explained(self._address, psycopg.OperationalError)
-        with lost, self._connection.cursor(row_factory=dict_row) as cursor:
+        with _explained(self._address), self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(composed, values)
             return cursor.fetchall() if cursor.description else []
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
         """See `Store.add`."""
         columns = "key, vector, pixels, source, width, height, metadata"
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        with _explained(self._address), self._connection.transaction(), self._connection.cursor() as cursor:
             if replacing:
                 others = columns.removeprefix("key, ")
                 excluded = ", ".join(f"excluded.{name}" for name in others.split(", "))
@@ -222,8 +221,8 @@ class PostgresStore:
                     tried=sql.Literal(_TRIED),
                 )
                 return
-            except psycopg.errors.DiskFull:  # workers share memory, of which a container may have little
-                if workers == "0":
+            except StoreError as error:  # workers share memory, of which a container may have little
+                if workers == "0" or not isinstance(error.__cause__, psycopg.errors.DiskFull):
                     raise
 
     def _indexed(self) -> int:

@@ -24,6 +24,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.fusion import CrossAttention, FusionLayer
 from xfm.modeling.packing import padded
 from xfm.modeling.xfm import XFM
+from xfm.runtimes.parts import RuntimeModel
 from xfm.tasks.pictures import model_pixels
 
 WHOLE = "(whole text)"
@@ -87,6 +88,11 @@ def maps_of(
         UserError: the text is empty, or there is no such layer.
     """
     model, tokenizer = pretrained.model, pretrained.tokenizer
+    if isinstance(model, RuntimeModel):
+        raise UserError(
+            "maps of attention need gradients, which an exported model has none of: take the model folder, "
+            "with --precision fp32 where xfm bench backends chose otherwise"
+        )
     read = normalise_caption(text)
     if not read:
         raise UserError("the text holds no words; give a caption or a phrase")

@@ -1,7 +1,7 @@
 """The model of a pipeline or a server, and who computes it: torch, a runtime, or what was chosen."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from xfm.errors import UserError
 from xfm.files import model_folder
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.hub import find_model
+from xfm.modeling.model_files import read_belongings
 from xfm.modeling.precision import resolve
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.paths import home_path
@@ -70,7 +71,9 @@ def read_to_run(
     if way.form is None:
         return ToRun(open_model(folder), str(model), Precision.BF16, way)
     exported = open_exported(kept_for(folder) / way.form.value, way.half, name=f"{model} on {way.name}")
-    return ToRun(exported, str(model), Precision.FP32, way)
+    now = read_belongings(folder)  # it may have been calibrated since
+    current = replace(exported, calibration=now.calibration, provenance=now.provenance)
+    return ToRun(current, str(model), Precision.FP32, way)
 
 
 def check_runs(spec: TaskSpec, loaded: Pretrained, name: str) -> None:

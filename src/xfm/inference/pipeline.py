@@ -19,6 +19,7 @@ from xfm.inference.loaded import ToRun, check_runs, read_to_run
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.model_files import FRESH
 from xfm.modeling.precision import hold
+from xfm.runtimes.parts import RuntimeModel
 
 AnyPipeline = Pipeline[Any, Any]
 BOXED = "small"
@@ -82,7 +83,9 @@ def pipeline(
     else:
         run = read_to_run(model, device, asked)
     loaded, name = run.pretrained, run.name
-    where = _device(device, loaded if isinstance(model, Pretrained) else None)
+    runs_on_cpu = isinstance(loaded.model, RuntimeModel)  # by a runtime, wherever torch would run
+    own = loaded if isinstance(model, Pretrained) else None
+    where = torch.device("cpu") if runs_on_cpu else _device(device, own)
     check_runs(spec, loaded, name)
     _check_head(spec, loaded, name)
     _check_trained(spec, loaded, name)

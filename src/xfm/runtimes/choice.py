@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -138,5 +139,11 @@ def chosen(folder: Path) -> Way | None:
     """The way that was chosen for a model on this machine, with these libraries; None where none was."""
     if not (folder / SELF_CHECK).is_file() or not (path := _file(folder)).is_file():
         return None
-    way = WAYS[from_plain(ChosenWay, read_json_object(path), path).way]
+    try:
+        way = WAYS[from_plain(ChosenWay, read_json_object(path), path).way]
+    except UserError as error:
+        warnings.warn(
+            f"{error}; xfm bench backends makes it anew, and until then torch runs it", stacklevel=2
+        )
+        return None
     return way if way.form is None or (kept_for(folder) / way.form.value).is_dir() else None

@@ -1,5 +1,6 @@
 """Ways to run a model, measured in turn in one process, and the one that is fastest on this machine."""
 
+import copy
 import math
 import statistics
 import time
@@ -18,7 +19,7 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.precision import autocast, bf16_is_fast
+from xfm.modeling.precision import autocast, bf16_is_fast, hold
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.modeling.xfm import XFM
 from xfm.runtimes.choice import WAYS, ChosenWay, Figure, Way, kept_for, machine
@@ -80,9 +81,13 @@ def _candidate(way: Way, pretrained: Pretrained, place: Path, say: Callable[[str
     """
     if way.form is None:
         arithmetic = Arithmetic.BF16 if way.half else Arithmetic.FLOAT32
-        found = Measurable(way, pretrained.model)
+        model = pretrained.model
+        if way.half:  # as pipelines run it
+            model = copy.deepcopy(model)
+            hold([model.vision, model.language, model.fusion], Precision.BF16, "cpu")
+        found = Measurable(way, model)
         with found.arithmetic():
-            verify_here("the model", pretrained.model, pretrained.belongings, arithmetic)
+            verify_here("the model", model, pretrained.belongings, arithmetic)
         return found
     if isinstance(pretrained.task, Answerer | Captioner):
         raise UserError("the model answers by a decoder, which torch computes")

@@ -1,12 +1,13 @@
 """Between routes and models: pictures read in threads, items answered in batches of many requests."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
@@ -25,6 +26,7 @@ PICTURE_LENGTH = 64
 _FETCHERS = 8
 _LIGHT = 20_000  # characters of texts that are made ready at once; more of them take a thread
 Read = Callable[[bytes], Picture]
+Kind = TypeVar("Kind")
 
 
 class Desk:
@@ -42,6 +44,7 @@ class Desk:
         self.inputs, self._urls = Inputs(hosts), UrlRules(hosts=tuple(sorted(hosts)))
         self.batcher = Batcher(config.batch, config.room, observe, config.seconds / 2)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
+        self._numbers = itertools.count()
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetching")
 
     async def close(self) -> None:
@@ -67,6 +70,7 @@ class Desk:
         task: str,
         given: Sequence[Mapping[str, Any]],
         options: Mapping[str, Any] | None = None,
+        counted: bool = False,
     ) -> list[Any]:
         """Answers of a task to inputs, in their order; of one that cannot be used, its UserError.
 
@@ -75,12 +79,14 @@ class Desk:
             task: its name.
             given: inputs of the pipeline, with pictures as they were sent.
             options: of the task.
+            counted: there are no more than the request may have, though they are not its inputs one by one.
 
         Raises:
             UserError: an option is wrong, there are too many inputs, or the model does not answer the task.
             Full, Closed: see `Batcher.answers`.
         """
-        self.check_count(len(given))
+        if not counted:
+            self.check_count(len(given))
         chosen = served.pipeline(task).options(options or {})
         check_options(task, chosen, self.config.characters)
         read = await self._items(served, task, given)
@@ -97,15 +103,18 @@ class Desk:
         return found
 
     async def compute(self, lane: str, work: Callable[[], Any]) -> Any:
-        """Work that needs a model and is no item of a batch, in turn with the batches."""
-        (answer,) = await self.batcher.answers(
-            ("search", lane), lambda jobs: [job() for job in jobs], [work], [0]
-        )
+        """Work that needs a model and is no item of a batch, in turn with the batches, one at a time."""
+        alone = ("search", lane, next(self._numbers))
+        (answer,) = await self.batcher.answers(alone, lambda jobs: [job() for job in jobs], [work], [0])
         return answer
 
-    async def in_thread(self, work: Callable[[], Any]) -> Any:
+    async def in_thread(self, work: Callable[[], Kind]) -> Kind:
         """Work of a thread that reads pictures."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    async def light(self, size: int, work: Callable[[], Kind]) -> Kind:
+        """Work on texts of so many letters in all: at once where it is little, else in a thread."""
+        return work() if size <= _LIGHT else await self.in_thread(work)
 
     async def picture(self, read: Read, sent: Sent) -> Picture:
         """One picture; raises UserError where it cannot be used."""
@@ -145,9 +154,7 @@ class Desk:
             return [_attempt(served, task, one, pictures, longest) for one in given]
 
         size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
-        if size <= _LIGHT:
-            return items()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, items)
+        return await self.light(size, items)
 
 
 def _picture(read: Read, data: bytes | Sent, left: Pixels) -> Picture:

@@ -33,7 +33,7 @@ class Served:
         pretrained: the model.
         reader: of pictures; for all threads.
         encoded: pictures of late requests, encoded. For the thread that computes alone.
-        counting: a tokenizer of its own, for the event loop: how texts are cut is a state of a tokenizer.
+        counting: a tokenizer of its own, so that counting waits for no thread that reads texts.
     """
 
     name: str

@@ -72,7 +72,9 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
             {"object": "embedding", "index": place, "embedding": _coded(vector) if coded else vector}
             for place, vector in enumerate(vectors)
         ]
-        return reply({"object": "list", "data": data, "model": served.name, "usage": _usage(served, given)})
+        return reply(
+            {"object": "list", "data": data, "model": served.name, "usage": await _usage(desk, served, given)}
+        )
 
     @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
@@ -95,7 +97,7 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
             for place in order
         ]
         told = {"id": uuid.uuid4().hex, "model": served.name, "results": results}
-        told |= {"usage": _usage(served, [query, *documents])}
+        told |= {"usage": await _usage(desk, served, [query, *documents])}
         return reply(told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}})
 
     @router.post("/score", tags=["rerank"], response_model=ScoreAnswer, responses=ASKING)
@@ -105,13 +107,14 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
         first, second = (
             _inputs(desk, one if isinstance(one, list) else [one]) for one in (asked.text_1, asked.text_2)
         )
-        usage = _usage(served, [*first, *second])
+        every = [*first, *second]
         if len(first) == 1:
             first = first * len(second)
         if len(first) != len(second):
             raise UserError(f"text_1 has {len(first)} and text_2 {len(second)}: give one, or as many")
         scores = await _scores(desk, served, first, second)
         data = [{"index": place, "object": "score", "score": value} for place, value in enumerate(scores)]
+        usage = await _usage(desk, served, every)
         return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
     @router.post("/v1/tasks/{task}", tags=["tasks"], response_model=TaskAnswer, responses=ASKING)
@@ -211,7 +214,7 @@ async def _scores(desk: Desk, served: Served, first: Sequence[Input], second: Se
         sides = [side[place] for side in (first, second) for place in alike]
         distinct = list({_key(one): one for one in sides}.values())
         places = {_key(one): place for place, one in enumerate(distinct)}
-        vectors = await _vectors(desk, served, distinct)
+        vectors = _all_good(await desk.ask(served, EMBED, distinct, counted=True))
         for place in alike:
             one, other = (vectors[places[_key(side[place])]] for side in (first, second))
             scores[place] = min(1.0, max(0.0, (1 + float(one @ other)) / 2))
@@ -227,10 +230,10 @@ def _coded(vector: NDArray[np.float32]) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
-def _usage(served: Served, given: Sequence[Input]) -> dict[str, int]:
+async def _usage(desk: Desk, served: Served, given: Sequence[Input]) -> dict[str, int]:
     """Tokens of the texts; a picture counts its patches."""
     texts = [one["text"] for one in given if "text" in one]
-    read = served.count(texts, len(given) - len(texts))
+    read = await desk.light(sum(map(len, texts)), lambda: served.count(texts, len(given) - len(texts)))
     return {"prompt_tokens": read, "total_tokens": read}
 
 

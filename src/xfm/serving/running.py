@@ -150,6 +150,7 @@ async def _serve(server: Server, started: Callable[[str], None]) -> None:
     while not running.started and not task.done():
         await asyncio.sleep(0.02)
     if running.started:
-        (first,) = {sock.getsockname()[:2] for one in running.servers for sock in one.sockets}
-        started(f"http://{first[0]}:{first[1]}")
+        # A name may stand for an address of each family: any of them will do.
+        host, port = next(sock.getsockname()[:2] for one in running.servers for sock in one.sockets)
+        started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
     await task

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from xfm.serving.bounds import TOP
+
 Given = str | dict[str, Any]
 """A text, a data URL, or an object with `text` or `image`."""
 
@@ -140,8 +142,8 @@ class SearchRequest(BaseModel):
     text: str | None = None
     image: Given | None = None
     index: str | None = Field(None, description="name of a collection; the first one if not given")
-    top_k: int = Field(10, ge=1, le=1000)
-    rerank: int = Field(32, ge=0, le=1000)
+    top_k: int = Field(10, ge=1, le=TOP)
+    rerank: int = Field(32, ge=0, le=TOP)
     least: float | None = Field(
         None, ge=0, le=1, description="probability from which something fits; the model's own if not given"
     )

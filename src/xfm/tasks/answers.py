@@ -84,22 +84,24 @@ def likeliest_answers(
         memory_mask: [N, S] bool.
         count: answers of each question, all of them at most.
         shortlist: first tokens of each question that are followed in any case, `count` at least.
-        limit: first tokens of each question that are followed at most, the likeliest; None for all.
+        limit: first tokens of each question that are followed at most, the likeliest, but for those of the
+            shortlist; None for all.
         chunk: prefixes that are read in one pass, of those of two tokens.
 
     Returns:
         Index and log-likelihood, both [N, count].
     """
     count = min(count, len(answers))
+    kept = max(shortlist, count)
+    most = None if limit is None else max(limit, kept)
     search = _TreeSearch(answers, len(memory), count)
     begun = CachedDecoder(decoder, memory, memory_mask)
     root = search.read(begun, search.roots(memory.device))
     tokens = max(
         int(root.question.bincount(minlength=1).max()), 1
     )  # that may come first: of each question as many
-    order = root.score.view(len(memory), tokens).argsort(dim=1, descending=True)[:, :limit]
+    order = root.score.view(len(memory), tokens).argsort(dim=1, descending=True)[:, :most]
     rows = order + torch.arange(0, len(memory) * tokens, tokens, device=order.device)[:, None]
-    kept = max(shortlist, count)
     for part in (rows[:, :kept], rows[:, kept:]):
         search.follow(begun, root.at(part.flatten()), chunk)
     likelihood, index = search.totals.topk(count, dim=1)
