@@ -20,6 +20,7 @@ from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.config.restore import from_plain
 from xfm.evaluation import suite
 from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
@@ -117,7 +118,9 @@ def test_the_model_keeps_its_calibration(
     """Also from a part that was finished before; a folder that cannot be written is a note."""
     stored = json.loads((results / "model" / "calibration.json").read_text())
     assert stored["pairs"] == 24
-    assert load_model(results / "model").calibration == MatchCalibration(**stored)
+    kept = from_plain(MatchCalibration, stored, "calibration.json")
+    assert kept.presence is not None
+    assert load_model(results / "model").calibration == kept
     copied = Path(shutil.copytree(results, tmp_path / "run"))
     (copied / "model" / "calibration.json").unlink()
     evaluated(copied, tiny_world)

@@ -43,7 +43,7 @@ def only_here() -> Iterator[None]:
     _watching.append(True)
     yield
     _watching.clear()
-    assert {*_asked} == {"127.0.0.1"}
+    assert {*_asked} <= {"127.0.0.1"}  # a test that is skipped asks nothing at all
 
 
 @pytest.fixture

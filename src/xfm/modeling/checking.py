@@ -1,5 +1,6 @@
 """The self-check of a folder: computed of what is stored, read, and compared with a model where it runs."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +21,22 @@ from xfm.modeling.weights import without_weights
 def check_of(
     config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
 ) -> SelfCheck | None:
-    """The self-check of what is saved, computed on the CPU by a model that shares these tensors."""
+    """The self-check of what is saved, computed on the CPU by a model that shares these tensors.
+
+    None, with a warning, of a model that its configuration does not build, as one with parts of one's own;
+    and of one that cannot read what its tokenizer gives.
+    """
+    try:
+        return _check_of(config, own, state, half)
+    except (RuntimeError, IndexError) as error:  # of torch: names, shapes, a vocabulary that is too small
+        told = f"saved without a self-check, which cannot be computed: {str(error).splitlines()[0]}"
+        warnings.warn(told, stacklevel=3)
+        return None
+
+
+def _check_of(
+    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+) -> SelfCheck | None:
     stored = {name: t.detach().cpu() for name, t in state.items()}
     if half:
         stored = {n: t.half().float() if t.dtype is torch.float32 else t for n, t in stored.items()}
