@@ -151,7 +151,7 @@ def test_what_was_indexed_stays_when_it_is_killed(model: Path, pictures: Path, t
     assert ended.status == 0, ended.err
     assert len(taken(index)) == PICTURES
     with Served(model, tmp_path, ["--index", str(index)]) as server:
-        found = server.ask("/search", {"text": "a red square", "top_k": 1000, "rerank": 0})[1]
+        found = server.ask("/search", {"text": "a red square", "top_k": 100, "rerank": 0})[1]
         assert found["searched"] == PICTURES
         assert len({hit["key"] for hit in found["hits"]}) == PICTURES
         assert np.diff([hit["similarity"] for hit in found["hits"]]).max() <= 1e-6
