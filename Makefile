@@ -37,9 +37,11 @@ unit: $(DEV) ## the tests alone, on all cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered \
 		--cov-fail-under=85 $(PYTEST)
 
-hostile: $(DEV) ## mistakes and attacks against the real commands, some twenty minutes (PYTEST='-k parquet')
-	OMP_NUM_THREADS=1 XFM_SCHEMA_EXAMPLES=10000 XFM_KILLS=50 $(BIN)/python -m pytest -q -n 2 --durations=0 \
-		--durations-min=60 --no-header tests/hostile tests/serving --hostile-all=build/hostile.json $(PYTEST)
+hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or more (PYTEST='-k parquet')
+	OMP_NUM_THREADS=1 XFM_SCHEMA_EXAMPLES=10000 XFM_KILLS=50 XFM_RUNTIMES=1 \
+		$(BIN)/python -m pytest -q -n 2 --durations=0 \
+		--durations-min=60 --no-header tests/hostile tests/serving tests/index/test_killed.py tests/runtimes \
+		--hostile-all=build/hostile.json $(PYTEST)
 
 lint: $(DEV) ## style
 	$(BIN)/ruff check .

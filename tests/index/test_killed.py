@@ -19,7 +19,7 @@ from xfm.index.searching import Searcher
 from xfm.index.sources import Offer
 
 pytest.importorskip("lancedb")
-KILLS = int(os.environ.get("XFM_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("XFM_KILLS", "2"))
 """Processes that are killed; more are asked for by the environment."""
 
 

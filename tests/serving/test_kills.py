@@ -25,7 +25,7 @@ from xfm.errors import UserError
 from xfm.index.journal import FILE, Journal
 from xfm.serving.client import shown
 
-KILLS = int(os.environ.get("XFM_KILLS", "2"))
+KILLS = int(os.environ.get("XFM_KILLS", "1"))
 AGAIN = 5.0
 """Seconds that a server may take longer to be up again than it took at first, when nothing was wrong."""
 PICTURES = 60
