@@ -55,7 +55,7 @@ def training(forward: Run, module: nn.Module) -> Callable[[], None]:
     return step
 
 
-def inference(forward: Run) -> Callable[[], None]:
+def inference(forward: Callable[[], object]) -> Callable[[], None]:
     """Forward without gradients."""
 
     def step() -> None:
@@ -65,18 +65,23 @@ def inference(forward: Run) -> Callable[[], None]:
     return step
 
 
-def seconds(step: Callable[[], None]) -> float:
+def seconds(step: Callable[[], object]) -> float:
     began = time.perf_counter()
     step()
     return time.perf_counter() - began
 
 
-def compare(what: str, peer: str, ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> Line:
-    """Alternate the two, after a round that is not counted."""
+def alternated(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, ...]:
+    """Median of theirs / ours, and the median seconds of both; a first round is not counted."""
     ours(), theirs()
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
     ratio = statistics.median(second / first for first, second in pairs)
-    first, second = (statistics.median(times) for times in zip(*pairs, strict=True))
+    return ratio, *(statistics.median(times) for times in zip(*pairs, strict=True))
+
+
+def compare(what: str, peer: str, ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> Line:
+    """One line of the table."""
+    ratio, first, second = alternated(ours, theirs, rounds)
     return Line(what, peer, round(first, 4), round(second, 4), round(ratio, 2))
 
 

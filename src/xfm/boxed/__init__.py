@@ -3,6 +3,8 @@
 from pathlib import Path
 
 _HOME = Path(__file__).resolve().parent
+DEFAULT = "small"
+"""The one that is asked where nobody names a model."""
 
 
 def boxed_names() -> tuple[str, ...]:

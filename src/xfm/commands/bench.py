@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.boxed import DEFAULT
 from xfm.commands._options import option
 from xfm.config.bench import BenchConfig
 from xfm.config.options import add_fields, assemble, new_parser
@@ -34,7 +35,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm bench backends small --batches 1,16 --keep false --json figures.json",
     )
     option(parser, "--what", f"what is measured: {', '.join(KINDS)}", KINDS[0])
-    option(parser, "--model", default="small")
+    option(parser, "--model", default=DEFAULT)
     option(parser, "--json", "file to write the figures to")
     add_fields(parser, BenchConfig)
     return parser

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.boxed import DEFAULT
 from xfm.commands._options import option
 from xfm.commands.serve import KEYS, check_host, listen, read_keys
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.serving import ServeConfig
 from xfm.config.spelling import names_in
 from xfm.errors import UserError
-
-BOXED = "small"
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -34,7 +33,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm demo small,runs/vqa --images photos\n"
         f"  {KEYS}=... xfm demo small --host 0.0.0.0",
     )
-    option(parser, "--models", f"model folders, runs, or models of the package, with commas; else {BOXED}")
+    option(parser, "--models", f"model folders, runs, or models of the package, with commas; else {DEFAULT}")
     option(parser, "--index", "collection to search in (`xfm index build`)")
     option(parser, "--images", "folder of pictures to search in; it becomes a collection at first")
     option(parser, "--open", "open the browser", False)
@@ -57,9 +56,9 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error
 
     if not chosen.models:
-        print(f"No model is named: {BOXED}, the one that comes with the package, answers.", flush=True)
+        print(f"No model is named: {DEFAULT}, the one that comes with the package, answers.", flush=True)
     sources = DemoSources(
-        names_in(chosen.models or BOXED),
+        names_in(chosen.models or DEFAULT),
         Path(chosen.index) if chosen.index else None,
         Path(chosen.images) if chosen.images else None,
     )

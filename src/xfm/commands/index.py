@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.boxed import DEFAULT
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import new_parser
@@ -53,7 +54,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--out", "folder of the collection", required=True)
     parser.add_argument("--images", default="", help="folders, tables or tar shards, with commas")
     option(
-        parser, "--model", "of a new collection: a model folder or run, or a model of the package", "small"
+        parser, "--model", "of a new collection: a model folder or run, or a model of the package", DEFAULT
     )
     option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
     option(parser, "--table", "in that database", "pictures")

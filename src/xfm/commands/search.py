@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.boxed import DEFAULT
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.index import SearchOptions
@@ -40,7 +41,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--index", "folder of a collection, or of pictures", required=True)
     option(parser, "--text", "what is to be found")
     option(parser, "--image", "a picture that the found ones should be like")
-    option(parser, "--model", "model for a folder of pictures that is searched for the first time", "small")
+    option(parser, "--model", "model for a folder of pictures that is searched for the first time", DEFAULT)
     add_fields(parser, SearchOptions)
     option(parser, "--json", "print the answer as JSON", False)
     option(parser, "--draw", "folder for the found pictures, each with the box of what was searched")

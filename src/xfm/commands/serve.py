@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.boxed import DEFAULT
 from xfm.commands._options import PRECISION, option
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.serving import ServeConfig
@@ -38,7 +39,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         f"  export {KEYS}=$(openssl rand -hex 24); xfm serve small --host 0.0.0.0\n"
         "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",
     )
-    option(parser, "--models", "model folders, runs, or models of the package, with commas", "small")
+    option(parser, "--models", "model folders, runs, or models of the package, with commas", DEFAULT)
     option(parser, "--index", "collections to search in, with commas", "")
     option(parser, "--keys", f"file of keys that clients must send, one a line; or {KEYS}, with commas")
     option(parser, "--precision", PRECISION)

@@ -7,13 +7,12 @@ from typing import Any
 
 from xfm.boxed import boxed_names
 from xfm.config.next_command import command_line
-from xfm.config.tasks import task_spec
+from xfm.config.tasks import MATCHING, task_spec
 from xfm.demo.examples import Examples
 from xfm.errors import UserError
 from xfm.modeling.card import NOT_STATED, model_card
 from xfm.serving.models import Models, Served
 
-MATCHING = "image-text-matching"
 SEARCH = "search"
 
 
@@ -95,7 +94,7 @@ TABS = (
         "look",
         "Attention",
         "See which parts of a picture the fusion encoder looks at, for a text and for each of its words.",
-        MATCHING,
+        MATCHING.name,
         "no served model matches texts and pictures",
     ),
 )
@@ -134,7 +133,7 @@ def about(
         "gallery": dict(gallery),
         "examples": offered,
         "lacking": lacking,
-        "matching": _chosen(MATCHING, served, tasks),
+        "matching": _chosen(MATCHING.name, served, tasks),
     }
 
 

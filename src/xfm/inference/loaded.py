@@ -12,7 +12,7 @@ from xfm.errors import UserError
 from xfm.files import model_folder
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.hub import find_model
-from xfm.modeling.model_files import read_belongings
+from xfm.modeling.model_files import read_calibration, read_provenance
 from xfm.modeling.precision import resolve
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.paths import home_path
@@ -71,8 +71,8 @@ def read_to_run(
     if way.form is None:
         return ToRun(open_model(folder), str(model), Precision.BF16, way)
     exported = open_exported(kept_for(folder) / way.form.value, way.half, name=f"{model} on {way.name}")
-    now = read_belongings(folder)  # it may have been calibrated since
-    current = replace(exported, calibration=now.calibration, provenance=now.provenance)
+    # It may have been calibrated since.
+    current = replace(exported, calibration=read_calibration(folder), provenance=read_provenance(folder))
     return ToRun(current, str(model), Precision.FP32, way)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from xfm.boxed import boxed_model
+from xfm.boxed import DEFAULT, boxed_model
 from xfm.config.pipelines import UrlRules
 from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.task_spec import TaskSpec
@@ -22,7 +22,6 @@ from xfm.modeling.precision import hold
 from xfm.runtimes.parts import RuntimeModel
 
 AnyPipeline = Pipeline[Any, Any]
-BOXED = "small"
 """The model of the package that answers where none is named."""
 
 
@@ -106,14 +105,14 @@ def _boxed(spec: TaskSpec) -> str:
     if not spec.uses:
         raise UserError(
             f"{spec.name} needs a model that was fine-tuned for it, and none was given (model=); make one "
-            f"with `xfm finetune {spec.name} --model {BOXED} --train FILE --out OUT`"
+            f"with `xfm finetune {spec.name} --model {DEFAULT} --train FILE --out OUT`"
         )
     warnings.warn(
-        f"{spec.name} is answered by {BOXED}, the model that comes with the package, trained on composed "
+        f"{spec.name} is answered by {DEFAULT}, the model that comes with the package, trained on composed "
         "pictures of emoji; model= chooses another",
         stacklevel=3,
     )
-    place = boxed_model(BOXED)
+    place = boxed_model(DEFAULT)
     assert place is not None
     return str(place)
 

@@ -132,7 +132,13 @@ def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
     write_text(folder / CALIBRATION, as_json(to_plain(calibration)))
 
 
-def _read_calibration(path: Path) -> MatchCalibration | None:
+def read_calibration(folder: Path) -> MatchCalibration | None:
+    """The calibration of the matching head; None of a model that nobody fitted it to.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / CALIBRATION
     return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
 
 
@@ -179,7 +185,7 @@ def read_belongings(folder: Path) -> Belongings:
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
     tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
     check_vocabulary(tokenizer, config, folder / TOKENIZER)
-    calibration, check = _read_calibration(folder / CALIBRATION), read_check(folder / SELF_CHECK)
+    calibration, check = read_calibration(folder), read_check(folder / SELF_CHECK)
     return Belongings(tokenizer, preprocessing, provenance, None, calibration, check)
 
 

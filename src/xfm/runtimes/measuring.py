@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -84,7 +84,7 @@ def _candidate(way: Way, pretrained: Pretrained, place: Path, say: Callable[[str
         model = pretrained.model
         if way.half:  # as pipelines run it
             model = copy.deepcopy(model)
-            hold([model.vision, model.language, model.fusion], Precision.BF16, "cpu")
+            hold(replace(pretrained, model=model, task=None).encoders, Precision.BF16, "cpu")
         found = Measurable(way, model)
         with found.arithmetic():
             verify_here("the model", model, pretrained.belongings, arithmetic)

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from xfm.config.index import SearchOptions
-from xfm.config.tasks import task_spec, task_specs
+from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.errors import UserError
 from xfm.inference.attention import default_layer, maps_of
 from xfm.serving.bounds import check_texts
@@ -39,7 +39,6 @@ from xfm.serving.shapes import (
 )
 
 TaskName = Annotated[str, Parameter(json_schema_extra={"enum": [one.name for one in task_specs()]})]
-EMBED, MATCH = "embed", "image-text-matching"
 Input = dict[str, Any]
 """`{"text": str}` or `{"image": Sent}`."""
 
@@ -139,7 +138,7 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
         check_texts({"text": asked.text}, desk.config.characters)
         desk.batcher.check_room(1)
         given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-        shown = await desk.picture(served.readied(MATCH).read, desk.inputs.picture(given))
+        shown = await desk.picture(served.readied(MATCHING.name).read, desk.inputs.picture(given))
         maps = await desk.compute(
             f"attention of {served.name}", lambda: maps_of(served.pretrained, shown, asked.text, asked.layer)
         )
@@ -189,7 +188,7 @@ def _inputs(desk: Desk, given: Sequence[Given]) -> list[Input]:
 
 async def _vectors(desk: Desk, served: Served, given: Sequence[Input]) -> list[NDArray[np.float32]]:
     """Vectors of texts and pictures; the first that cannot be used is refused with its place."""
-    return _all_good(await desk.ask(served, EMBED, given))
+    return _all_good(await desk.ask(served, EMBED.name, given))
 
 
 def _all_good(found: list[Any]) -> list[Any]:
@@ -207,14 +206,16 @@ async def _scores(desk: Desk, served: Served, first: Sequence[Input], second: Se
     alike = [place for place in range(len(first)) if {*first[place]} == {*second[place]}]
     scores = [0.0] * len(first)
     if crossed:
-        found = _all_good(await desk.ask(served, MATCH, [first[place] | second[place] for place in crossed]))
+        found = _all_good(
+            await desk.ask(served, MATCHING.name, [first[place] | second[place] for place in crossed])
+        )
         for place, one in zip(crossed, found, strict=True):
             scores[place] = one["score"]
     if alike:
         sides = [side[place] for side in (first, second) for place in alike]
         distinct = list({_key(one): one for one in sides}.values())
         places = {_key(one): place for place, one in enumerate(distinct)}
-        vectors = _all_good(await desk.ask(served, EMBED, distinct, counted=True))
+        vectors = _all_good(await desk.ask(served, EMBED.name, distinct, counted=True))
         for place in alike:
             one, other = (vectors[places[_key(side[place])]] for side in (first, second))
             scores[place] = min(1.0, max(0.0, (1 + float(one @ other)) / 2))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.incremental import CachedDecoder
 from xfm.objectives.sequences import sequence_losses
-from xfm.tasks.answer_tree import prefix_tree
+from xfm.tasks.answer_tree import Level, prefix_tree
 
 
 class AnswerList:
@@ -35,12 +36,18 @@ class AnswerList:
         encoded = tokenizer.encode_batch(self.answers, max_tokens)
         self.ids, self.mask = encoded.ids, encoded.mask
 
+    @cached_property
+    def levels(self) -> list[Level]:
+        """The answers as a tree of prefixes, where the tensors are."""
+        return prefix_tree(self.ids, self.mask)
+
     def __len__(self) -> int:
         return len(self.answers)
 
     def to(self, device: torch.device | str) -> "AnswerList":
         """The same list with its tensors on `device` (in place)."""
         self.ids, self.mask = self.ids.to(device), self.mask.to(device)
+        self.__dict__.pop("levels", None)
         return self
 
 
@@ -139,7 +146,7 @@ class _TreeSearch:
     """
 
     def __init__(self, answers: AnswerList, questions: int, count: int) -> None:
-        self._levels, self._count = prefix_tree(answers.ids, answers.mask), count
+        self._levels, self._count = answers.levels, count
         self.totals = torch.full((questions, len(answers)), -torch.inf, device=answers.ids.device)
 
     def roots(self, device: torch.device) -> _Prefixes:
