@@ -34,7 +34,7 @@ quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMO
 test: lint types unit ## lint, types, and all tests with coverage
 
 unit: $(DEV) ## the tests alone, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term:skip-covered \
 		--cov-fail-under=85 $(PYTEST)
 
 hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or more (PYTEST='-k parquet')

@@ -1,11 +1,12 @@
 """Tables and pictures that are none, or that were made to take all memory."""
 
 import zlib
+from pathlib import Path
 from typing import Any
 
 from tests.data import picture_kinds
 from tests.data.tables.written import write_repeated
-from tests.hostile.situation import ENDLESS, Situation, fifo, folder, link, loop, sparse
+from tests.hostile.situation import ENDLESS, Names, Situation, fifo, folder, link, loop, sparse
 
 TUNE = "finetune text-classification --model {model} --steps 1 --out out --quiet --train"
 PREDICT = "predict text-classification --model {tuned}/model --out out.jsonl --quiet --input"
@@ -35,9 +36,14 @@ def _each(kind: str) -> list[Situation]:
     ]
 
 
-def parquet(value: bytes | str, rows: int, column: str) -> Any:
-    """A file of one value in many rows."""
-    return lambda path, names: write_repeated(path, value, rows, column)
+def parquet(unit: bytes | str, length: int, rows: int, column: str) -> Any:
+    """A file of one value in many rows: `unit` so many times, made when it is written."""
+    return lambda path, names: write_repeated(path, unit * length, rows, column)
+
+
+def one_line(path: Path, names: Names) -> None:
+    """A CSV file whose only row has no end for 70 megabytes."""
+    path.write_bytes(b"text,label\n" + b"x" * 70_000_000)
 
 
 def png(width: int, height: int, rows: int) -> bytes:
@@ -46,8 +52,8 @@ def png(width: int, height: int, rows: int) -> bytes:
     return picture_kinds.png(picture_kinds.size_chunk(width, height), (b"IDAT", data), (b"IEND", b""))
 
 
-IMAGE_BOMB = {"a.parquet": parquet(b"\0" * 40_000_000, 250, "image")}
-TEXT_BOMB = {"a.parquet": parquet("x" * 40_000_000, 250, "text")}
+IMAGE_BOMB = {"a.parquet": parquet(b"\0", 40_000_000, 250, "image")}
+TEXT_BOMB = {"a.parquet": parquet("x", 40_000_000, 250, "text")}
 BOMBS = [
     Situation("predict-parquet-bomb", f"{EMBED} a.parquet", IMAGE_BOMB, ("a.parquet",), quick=True, seconds=240),
     Situation("finetune-parquet-bomb", f"{PICTURES} a.parquet", IMAGE_BOMB, ("a.parquet",), seconds=240),
@@ -58,8 +64,8 @@ BOMBS = [
     Situation("finetune-parquet-text-bomb", f"{TUNE} a.parquet", TEXT_BOMB, ("a.parquet:1", "text", "40000000")),
     Situation("predict-parquet-text-bomb", f"{PREDICT} a.parquet", TEXT_BOMB, ("a.parquet:1", "40000000")),
     Situation("predict-parquet-page-of-900-mb", f"{EMBED} a.parquet",
-        {"a.parquet": parquet(b"\0" * 900_000_000, 2, "image")}, ("a.parquet", "page")),
-    Situation("finetune-csv-of-one-line", f"{TUNE} a.csv", {"a.csv": b"text,label\n" + b"x" * 70_000_000}, ("a.csv",)),
+        {"a.parquet": parquet(b"\0", 900_000_000, 2, "image")}, ("a.parquet", "page")),
+    Situation("finetune-csv-of-one-line", f"{TUNE} a.csv", {"a.csv": one_line}, ("a.csv",)),
     Situation("finetune-csv-sparse-of-1-tib", f"{TUNE} a.csv", {"a.csv": sparse(1 << 40, b"text,label\na,b\n")},
         ("a.csv",)),
     Situation("predict-csv-sparse-of-1-tib", f"{PREDICT} a.csv", {"a.csv": sparse(1 << 40, b"text,label\na,b\n")},

@@ -1,7 +1,9 @@
 """`xfm bench backends` measures, keeps what is fastest, and pipelines follow it and say so."""
 
 import json
+import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +13,18 @@ import xfm
 from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import inputs
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import needs
+from tests.runtimes.conftest import GROUP, Exported, needs
 from xfm.cli import main
 from xfm.config.bench import BenchConfig
 from xfm.config.exported import Format
-from xfm.modeling.folder import load_model
 from xfm.runtimes import choice as module
 from xfm.runtimes.choice import WAYS, ChosenWay, Figure, chosen, keep, kept_for, machine
 from xfm.runtimes.measuring import _best
 from xfm.runtimes.parts import RuntimeModel
-from xfm.runtimes.writing import export
 from xfm.serving.models import Models
+
+pytestmark = GROUP
+Native = Callable[[str | None], Path]
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +32,21 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XFM_CACHE", str(tmp_path / "cache"))
 
 
-def test_measured_shown_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the real runtimes: all are compared, and the one that is kept is the one that runs."""
+def placed(exported: Exported, form: Format, native: Native) -> Path:
+    """A tiny model's folder, whose graphs of a format the cache has."""
+    shutil.copytree(exported(form), kept_for(native(None)) / form.value)
+    return native(None)
+
+
+def test_measured_shown_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], native: Native, exported: Exported
+) -> None:
+    """With the real runtimes: all are compared, and the one that is kept is the one that runs.
+
+    Graphs that are there are taken, others are written.
+    """
     needs(Format.ONNX)
-    needs(Format.OPENVINO)
-    folder = save_tiny_model(tmp_path / "model")
+    folder = placed(exported, Format.OPENVINO, native)
     line = ["bench", "backends", str(folder), "--batches", "1,2", "--rounds", "2", "--exact"]
     assert main([*line, "--json", str(tmp_path / "f.json")]) == 0
     said = capsys.readouterr().out
@@ -46,6 +59,8 @@ def test_measured_shown_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert all(one["milliseconds"] > 0 for one in found["figures"])
     assert found["way"] in ("torch", "onnxruntime", "openvino")
     assert f"runs on {found['way']} from now on" in said
+    assert "writing onnx, once" in said
+    assert "writing openvino" not in said
     assert chosen(folder) is WAYS[found["way"]]
     assert (kept_for(folder) / "onnx" / "exported.json").is_file()
 
@@ -54,11 +69,8 @@ def take(folder: Path, way: str) -> None:
     keep(folder, ChosenWay(way, machine(), (Figure(way, "image", 1, 1.0),)))
 
 
-def test_pipelines_and_servers_follow_it_and_say_so(tmp_path: Path) -> None:
-    needs(Format.ONNX)
-    folder = save_tiny_model(tmp_path / "model")
-    kept_for(folder).mkdir(parents=True)
-    export(load_model(folder), kept_for(folder) / "onnx", Format.ONNX)
+def test_pipelines_and_servers_follow_it_and_say_so(native: Native, exported: Exported) -> None:
+    folder = placed(exported, Format.ONNX, native)
     rows = inputs("embed", 4)
     wanted = xfm.pipeline("embed", folder)(rows)
     take(folder, "onnxruntime")

@@ -14,7 +14,7 @@ import xfm
 from tests.folders import content
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tuned
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import Exported, needs
+from tests.runtimes.conftest import GROUP, Exported, needs
 from xfm.cli import main
 from xfm.config.exported import MANIFEST, Format
 from xfm.config.self_check import Arithmetic
@@ -24,6 +24,7 @@ from xfm.runtimes.parts import RuntimeModel
 from xfm.runtimes.writing import export
 from xfm.serving.models import Models
 
+pytestmark = GROUP
 Native = Callable[[str | None], Path]
 WHOLE = bool(os.environ.get("XFM_RUNTIMES"))
 """Every head is exported with `make hostile`, at half a minute each; else one of them."""

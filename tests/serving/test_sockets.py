@@ -209,6 +209,21 @@ def test_a_name_that_was_made_to_mean_this_machine_is_refused(server: Served, ho
 
 
 @pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:8000", 200), ("HTTP://LOCALHOST:8000", 200), ("http://localhost", 403),
+        ("http://evil.example", 403), ("null", 403), ("http://[::1", 403), ("http://localhost:8000.evil", 403),
+    ],
+)  # fmt: skip
+def test_what_pages_of_other_sites_send_is_refused(server: Served, origin: str, status: int) -> None:
+    """A form of any page can send a request to this machine, without asking before."""
+    headers = {"host": "localhost:8000", "origin": origin, "content-type": "text/plain"}
+    told = {"model": "small", "input": "a cat"}
+    found = server.ask("/v1/embeddings", told, headers)
+    assert (found[0] == 403) == (status == 403), found
+
+
+@pytest.mark.parametrize(
     ("lines", "path", "status"),
     [
         (["Authorization: Bearer " + KEY], "/v1/models", 200),

@@ -28,7 +28,15 @@ from xfm.world.units import Made, Part, Studio, Unit
 World = tuple[Path, WorldManifest]
 SIZES = TaskSizes(**dict.fromkeys(TaskSizes.__dataclass_fields__, 8))
 FEW = WorldConfig(
-    scenes=30, singles=8, pictures=8, text_lines=40, vocab_size=400, shard_size=10, workers=1, tasks=SIZES
+    scenes=30,
+    singles=8,
+    twins=20,
+    pictures=8,
+    text_lines=40,
+    vocab_size=400,
+    shard_size=10,
+    workers=1,
+    tasks=SIZES,
 )
 """Of several shards."""
 

@@ -12,7 +12,7 @@ from xfm.data.left_out import LeftOut
 from xfm.demo.about import about
 from xfm.demo.examples import Examples, draw_examples
 from xfm.demo.gallery import EXAMPLES, example_collection, picture_collection
-from xfm.demo.pages import Doorkeeper, free_paths, page_routes
+from xfm.demo.pages import PageHeaders, free_paths, page_routes
 from xfm.errors import UserError
 from xfm.evaluation.kept_models import kept_models
 from xfm.paths import home_path
@@ -77,7 +77,7 @@ def open_demo(
     server = Server(models, searches, config, keys)
     server.app.include_router(page_routes(told, examples))
     guard = Guard(server.app, config, keys, server.measures, free_paths(examples))
-    server.guarded = Doorkeeper(guard)
+    server.guarded = PageHeaders(guard)
     return server
 
 

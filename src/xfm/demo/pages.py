@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from xfm.demo.examples import Examples
-from xfm.serving.guards import OPEN, App, Receive, Scope, Send, refuse
+from xfm.serving.guards import OPEN, App, Receive, Scope, Send
 
 PAGE, PICTURES = "/page", "/page/examples"
 _KINDS = {
@@ -85,10 +84,10 @@ def page_routes(told: Mapping[str, Any], examples: Examples | None) -> APIRouter
     return router
 
 
-class Doorkeeper:
-    """Says with every answer what a browser may do with it, and refuses what pages of other addresses send.
+class PageHeaders:
+    """Says with every answer what a browser may do with it.
 
-    That the server is asked by one of its own names, the guard behind it sees to.
+    That the server is asked by one of its own names and its own page, the guard behind it sees to.
 
     Args:
         app: what answers.
@@ -109,9 +108,4 @@ class Doorkeeper:
                 message = {**message, "headers": [*message.get("headers", ()), *added]}
             await send(message)
 
-        headers = {name.lower(): value.decode("latin-1").lower() for name, value in scope["headers"]}
-        origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get(b"host", ""):
-            await refuse(sending, 403, "a page of another address may not ask here", "forbidden")
-            return
         await self._app(scope, receive, sending)

@@ -10,7 +10,7 @@ from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.index.conditions import Kind
 
-FILE, FORMAT = "index.json", 1
+FILE, FORMAT = "index.json", 2
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Rows in a LanceDB table: a folder, and nothing to start."""
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -19,7 +20,6 @@ from xfm.index.store import EXACT_BELOW, StoreStats
 
 TABLE = "pictures"
 T = TypeVar("T")
-_OWN = ("key", "source", "width", "height")
 _PREFIX = "m_"
 """Before the names of metadata, which would else meet our own columns."""
 _TYPES = {Kind.TEXT: pa.string(), Kind.NUMBER: pa.float64(), Kind.BOOLEAN: pa.bool_()}
@@ -64,9 +64,8 @@ class LanceStore:
                 pa.field("key", pa.string(), nullable=False),
                 pa.field("vector", pa.list_(pa.float32(), self._width), nullable=False),
                 pa.field("pixels", pa.large_binary()),
-                pa.field("source", pa.string()),
-                pa.field("width", pa.int32()),
-                pa.field("height", pa.int32()),
+                # All that a search shows of a row: each column that it reads costs as much as half a search.
+                pa.field("told", pa.string(), nullable=False),
             ]
         )
 
@@ -88,9 +87,7 @@ class LanceStore:
             "key": [one.key for one in entries],
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors), self._width),
             "pixels": [one.pixels for one in entries],
-            "source": [one.source for one in entries],
-            "width": [one.width for one in entries],
-            "height": [one.height for one in entries],
+            "told": [_told(one) for one in entries],
         }
         schema = self._table.schema
         for name in schema.names:
@@ -153,15 +150,12 @@ class LanceStore:
     ) -> list[Near]:
         query = self._table.search(vector, vector_column_name="vector", query_type="vector")
         assert isinstance(query, LanceVectorQueryBuilder)
-        query = query.distance_type("cosine").select([*_OWN, *self._fields(), "_distance"]).limit(count)
+        query = query.distance_type("cosine").select(["told", "_distance"]).limit(count)
         query = query.nprobes(probes).refine_factor(_REFINED) if probes else query.bypass_vector_index()
         if where:
             query = query.where(_sql(where), prefilter=True)
         rows = self._read(query.to_arrow).to_pylist()
-        return [Near(_entry(row), 1.0 - row["_distance"]) for row in rows]
-
-    def _fields(self) -> list[str]:
-        return [name for name in self._table.schema.names if name.startswith(_PREFIX)]
+        return [Near(_entry(row["told"]), 1.0 - row["_distance"]) for row in rows]
 
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
         """See `Store.pixels`."""
@@ -242,13 +236,13 @@ def _sub_vectors(width: int) -> int:
     return next(parts for parts in range(max(1, width // 4), 0, -1) if width % parts == 0)
 
 
-def _entry(row: Mapping[str, Any]) -> IndexedPicture:
-    metadata = {
-        name.removeprefix(_PREFIX): value
-        for name, value in row.items()
-        if name.startswith(_PREFIX) and value is not None
-    }
-    return IndexedPicture(row["key"], row["source"], row["width"], row["height"], b"", metadata)
+def _told(entry: IndexedPicture) -> str:
+    return json.dumps([entry.key, entry.source, entry.width, entry.height, dict(entry.metadata)])
+
+
+def _entry(told: str) -> IndexedPicture:
+    key, source, width, height, metadata = json.loads(told)
+    return IndexedPicture(key, source, width, height, b"", metadata)
 
 
 def _sql(where: Sequence[Condition]) -> str:

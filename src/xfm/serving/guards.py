@@ -92,14 +92,8 @@ class Guard:
 
     def _check_head(self, scope: Scope) -> None:
         """Refuse by what the head of a request says; raises _Refused."""
-        if not self._keys and scope["path"] not in OPEN and not self._named(_single(scope, b"host")):
-            # A page of another site whose name was made to mean this machine would be let in otherwise.
-            raise _Refused(
-                403,
-                "the server is not asked by this name: use its address, or start it with --names",
-                "host",
-                _CLOSE,
-            )
+        if not self._keys and scope["path"] not in OPEN:
+            self._check_page(_single(scope, b"host"), _single(scope, b"origin"))
         if self._keys and scope["path"] not in self._free and not self._known(scope):
             message = "the key is missing or wrong: send Authorization: Bearer KEY"
             raise _Refused(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
@@ -109,6 +103,14 @@ class Guard:
         length = _single(scope, b"content-length") or "0"
         if not length.isdecimal() or len(length) > 18 or int(length) > self._config.body_bytes:
             raise self._too_large()
+
+    def _check_page(self, host: str, origin: str) -> None:
+        """Refuse what pages of other sites send: their browser is on this machine, and nobody needs a key."""
+        if not self._named(host):  # a name that was made to mean this machine
+            message = "the server is not asked by this name: use its address, or start it with --names"
+            raise _Refused(403, message, "host", _CLOSE)
+        if origin and _netloc(origin) != host.lower():
+            raise _Refused(403, "a page of another address may not ask here", "forbidden")
 
     def _too_large(self) -> _Refused:
         return _Refused(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
@@ -197,6 +199,14 @@ class Guard:
 _CLOSE = {"connection": "close"}
 BUSY = ("the server is busy: try again later", "busy")
 """Message and code of what is refused for want of room."""
+
+
+def _netloc(address: str) -> str:
+    """Host and port of an address; nothing where it has none."""
+    try:
+        return urlsplit(address.lower()).netloc
+    except ValueError:
+        return ""
 
 
 def _single(scope: Scope, name: bytes) -> str:
