@@ -18,8 +18,8 @@ from xfm.tasks.pictures import model_pixels, squash
 from xfm.tasks.world_files import read_categories
 
 DIGITS_TRAIN = 1000
-"""The first 1,000 digits train and the other 797 test, in the published order: not shuffled, because
-neighbours in that order come from one writer."""
+"""The first 1,000 digits train, or as many of them as a probe may have, and the other 797 test, in the
+published order: not shuffled, because neighbours in that order come from one writer."""
 
 
 def run_category(context: Context) -> PartResult:
@@ -41,14 +41,15 @@ def run_category(context: Context) -> PartResult:
 def run_digits(context: Context) -> PartResult:
     """scikit-learn's digits, enlarged to the model's picture size; baselines as for the category."""
     images, labels = digits()
-    test_rows = context.config.probe.test_rows or len(labels)
-    keep = np.r_[0:DIGITS_TRAIN, DIGITS_TRAIN : min(len(labels), DIGITS_TRAIN + test_rows)]
+    config = context.config.probe
+    train, test = min(config.train_rows or len(labels), DIGITS_TRAIN), config.test_rows or len(labels)
+    keep = np.r_[0:train, DIGITS_TRAIN : min(len(labels), DIGITS_TRAIN + test)]
     grey = torch.from_numpy(images[keep] * 255).round().to(torch.uint8)  # [N, 8, 8]
     pictures = torch.stack(
         [squash(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey]
     )
-    alone = np.arange(len(keep) - DIGITS_TRAIN)
-    held = np.arange(DIGITS_TRAIN) >= (1 - HELD) * DIGITS_TRAIN  # other writers, see above
+    alone = np.arange(len(keep) - train)
+    held = np.arange(train) >= (1 - HELD) * train  # other writers, see above
     return _probe(context, "digits", pictures, labels[keep], held, alone)
 
 
