@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import torch
 
 from tests.refusals import expect_refusal
 from tests.serving.conftest import Running, png
 from xfm.inference.pipeline import pipeline
 from xfm.serving.client import shown
+from xfm.serving.models import Models
 
 Start = Callable[..., Running]
 
@@ -330,3 +332,12 @@ def test_the_description_names_every_route(serving: Start) -> None:
     ].keys()
     vector = base64.b64encode(np.zeros(2, "<f4").tobytes())
     assert len(vector) == 12
+
+
+def test_models_of_a_server_alone_keep_their_matrices_in_half(model: Path) -> None:
+    asked = [{"text": "a red square"}, {"image": png()}]
+    plain, half = (Models([str(model)], alone, precision="bf16").model(None) for alone in (False, True))
+    kinds = [{p.dtype for p in one.pretrained.model.parameters()} for one in (plain, half)]
+    assert kinds == [{torch.float32}, {torch.float32, torch.bfloat16}]
+    found = [one.pipeline("embed")(asked) for one in (plain, half)]
+    np.testing.assert_allclose(found[1], found[0], atol=2e-2)

@@ -60,7 +60,7 @@ def run(chosen: Namespace) -> None:
     from xfm.serving.searches import Searches
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
-    models = Models(names_in(chosen.models), **running)
+    models = Models(names_in(chosen.models), alone=True, **running)
     searches = Searches([Path(one) for one in names_in(chosen.index)], device=chosen.device)
     names = ", ".join(one.name for one in models)
 

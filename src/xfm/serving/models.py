@@ -19,6 +19,7 @@ from xfm.inference.loaded import read_to_run
 from xfm.inference.picture_inputs import PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.modeling.folder import Pretrained
+from xfm.modeling.precision import hold
 
 AnyPipeline = Pipeline[Any, Any]
 
@@ -98,11 +99,12 @@ class Models:
 
     Args:
         references: folders, runs, models of the package, or names on the hub.
+        alone: whether nothing else computes with them, so that their matrices may be kept in bf16.
         running: how they run, see `xfm.pipeline`.
     """
 
-    def __init__(self, references: Sequence[str], **running: Any) -> None:
-        self._running = running
+    def __init__(self, references: Sequence[str], alone: bool = False, **running: Any) -> None:
+        self._running, self._alone = running, alone
         self._served: dict[str, Served] = {}
         for reference in references:
             one = self._load(reference)
@@ -117,7 +119,10 @@ class Models:
         running = self._running | {"precision": run.precision.value}
         reader = PictureReader(run.pretrained.preprocessing, None)
         served = Served(_name(reference), reference, run.pretrained, reader, running)
-        served.pipeline("embed").engine.check()
+        engine = served.pipeline("embed").engine
+        if self._alone:
+            hold(run.pretrained.encoders, engine.precision, engine.device)
+        engine.check()
         return served
 
     def reload(self) -> list[str]:
