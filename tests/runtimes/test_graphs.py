@@ -1,11 +1,13 @@
 """Every graph gives what the model gives, for batches and lengths that it was not traced with."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.inference.models import TASKS, tuned
+from tests.processes import run
 from tests.runtimes.conftest import GROUP, WHOLE, needs
 from xfm.config.exported import Format
 from xfm.data.schema import Tokens
@@ -116,15 +118,15 @@ def test_a_runtime_gives_what_the_module_gives(
     graph, known = graphs(kind)[name], RUNTIMES[form]
     path = tmp_path / f"{name}{known.suffix}"
     known.load(writing=True).write(graph, path)
-    run = known.load().open(path)
+    graph_run = known.load().open(path)
     shapes = set()
     for turn in range(2 * len(SIZES)):
-        apart = dict(differences_of(graph, run, turn))
+        apart = dict(differences_of(graph, graph_run, turn))
         assert set(apart) == set(graph.outputs)
         assert max(apart.values()) < CLOSE
         shapes.add(tuple(tuple(tensor.shape) for tensor in random_inputs(graph, turn).values()))
     assert len(shapes) >= len(SIZES)
-    traced = run(graph.inputs)
+    traced = graph_run(graph.inputs)
     assert {name: tuple(tensor.shape) for name, tensor in traced.items()}.keys() == set(graph.outputs)
 
 
@@ -141,3 +143,26 @@ def test_a_graph_that_differs_is_refused() -> None:
     assert states.shape[0] == vector.shape[0]
     with pytest.raises(UserError, match="vector differ"):
         require_parity(graph, other, "a runtime")
+
+
+SIGNALLED = """
+import faulthandler, os, signal, sys, threading
+from pathlib import Path
+from xfm.runtimes.openvino_runtime import RUNTIME
+faulthandler.enable()
+signal.signal(signal.SIGUSR1, lambda *given: print("handled", flush=True))
+held = [RUNTIME.open(Path(sys.argv[1]))]
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_model_of_openvino_that_goes_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None:
+    needs(Format.OPENVINO)
+    graph = graphs(None)["words"]
+    path = tmp_path / "words.xml"
+    RUNTIMES[Format.OPENVINO].load(writing=True).write(graph, path)
+    ended = run([sys.executable, "-c", SIGNALLED, str(path)])
+    assert (ended.status, ended.out) == (0, "handled\n"), ended.err

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,29 @@ class OpenVino:
 
     def open(self, path: Path, half: bool = False) -> Runner:
         """See `Runtime`. The arithmetic is told: by itself OpenVINO takes bfloat16 where that is fast."""
-        import openvino
-
         config = {
             "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        return Compiled(openvino.Core().compile_model(path, "CPU", config))
+        return Compiled(_core().compile_model(path, "CPU", config))
 
     def versions(self) -> tuple[str, ...]:
         """See `Runtime`."""
         return tuple(f"{name} {version(name)}" for name in ("torch", "openvino"))
+
+
+@cache
+def _core() -> Any:
+    """One for the life of the process.
+
+    Its plugin gives the thread that makes it another stack for signals, where Python's faulthandler has given
+    it one, and unmaps that when it goes. Where it goes in another thread, such as at a server's reload, the
+    first one is left without, and the next signal ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class Compiled:
