@@ -18,6 +18,7 @@ WHOLE = bool(os.environ.get("XFM_RUNTIMES"))
 LIBRARIES = {Format.ONNX: "onnxruntime", Format.OPENVINO: "openvino"}
 
 Exported = Callable[..., Path]
+Native = Callable[[str | None], Path]
 
 
 def needs(form: Format) -> None:
@@ -27,7 +28,7 @@ def needs(form: Format) -> None:
 
 
 @pytest.fixture(scope="session")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | None], Path]:
+def native(tmp_path_factory: pytest.TempPathFactory) -> Native:
     """The folder of a tiny model, of a fine-tuned one by its task."""
     place = tmp_path_factory.mktemp("native")
 
@@ -39,7 +40,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | None], P
 
 
 @pytest.fixture(scope="session")
-def exported(native: Callable[[str | None], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(native: Native, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Such a model exported, once for each format."""
     place = tmp_path_factory.mktemp("exported")
 

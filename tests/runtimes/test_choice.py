@@ -3,7 +3,6 @@
 import json
 import shutil
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import xfm
 from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import inputs
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import GROUP, WHOLE, Exported, needs
+from tests.runtimes.conftest import GROUP, WHOLE, Exported, Native, needs
 from xfm.cli import main
 from xfm.config.bench import BenchConfig
 from xfm.config.exported import Format
@@ -25,7 +24,6 @@ from xfm.runtimes.parts import RuntimeModel
 from xfm.serving.models import Models
 
 pytestmark = GROUP
-Native = Callable[[str | None], Path]
 
 
 @pytest.fixture(autouse=True)

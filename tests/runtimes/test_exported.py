@@ -1,7 +1,6 @@
 """An exported folder is used as a model is: pipelines, the command line, a server; and is compared first."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import xfm
 from tests.folders import content
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tuned
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import GROUP, WHOLE, Exported, needs
+from tests.runtimes.conftest import GROUP, WHOLE, Exported, Native, needs
 from xfm.cli import main
 from xfm.config.exported import MANIFEST, Format
 from xfm.config.self_check import Arithmetic
@@ -24,7 +23,6 @@ from xfm.runtimes.writing import export
 from xfm.serving.models import Models
 
 pytestmark = GROUP
-Native = Callable[[str | None], Path]
 RUNNING = [
     task
     for task in EVERY

@@ -221,6 +221,7 @@ def test_what_pages_of_other_sites_send_is_refused(server: Served, origin: str, 
     told = {"model": "small", "input": "a cat"}
     found = server.ask("/v1/embeddings", told, headers)
     assert (found[0] == 403) == (status == 403), found
+    assert server.ask("/v1/models", headers=headers)[0] == status
 
 
 @pytest.mark.parametrize(

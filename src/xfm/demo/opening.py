@@ -76,7 +76,7 @@ def open_demo(
         told = about(models, sources.models, examples, lacking, gallery)
     server = Server(models, searches, config, keys)
     server.app.include_router(page_routes(told, examples))
-    guard = Guard(server.app, config, keys, server.measures, free_paths(examples))
+    guard = Guard(server.app, config, keys, server.measures, free_paths(examples), has_page=True)
     server.guarded = PageHeaders(guard)
     return server
 

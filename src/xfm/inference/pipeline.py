@@ -22,7 +22,6 @@ from xfm.modeling.precision import hold
 from xfm.runtimes.parts import RuntimeModel
 
 AnyPipeline = Pipeline[Any, Any]
-"""The model of the package that answers where none is named."""
 
 
 def pipeline(

@@ -40,6 +40,7 @@ class Guard:
         keys: of clients; none asks nobody.
         measures: counts every request.
         free: paths that need no key.
+        has_page: whether there is a page of its own, which alone may ask in a browser, with a key too.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class Guard:
         keys: Sequence[str],
         measures: Measures,
         free: frozenset[str] = OPEN,
+        has_page: bool = False,
     ) -> None:
         self._app, self._config, self._measures, self._free = app, config, measures, free
+        self._has_page = has_page
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._names = frozenset(name.lower() for name in ("localhost", config.host, *config.names))
         self._held = 0  # bytes of the bodies of all requests that are under way
@@ -92,8 +95,8 @@ class Guard:
 
     def _check_head(self, scope: Scope) -> None:
         """Refuse by what the head of a request says; raises _Refused."""
-        if not self._keys and scope["path"] not in OPEN:
-            self._check_page(_single(scope, b"host"), _single(scope, b"origin"))
+        if scope["path"] not in OPEN:
+            self._check_page(scope)
         if self._keys and scope["path"] not in self._free and not self._known(scope):
             message = "the key is missing or wrong: send Authorization: Bearer KEY"
             raise _Refused(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
@@ -104,12 +107,15 @@ class Guard:
         if not length.isdecimal() or len(length) > 18 or int(length) > self._config.body_bytes:
             raise self._too_large()
 
-    def _check_page(self, host: str, origin: str) -> None:
+    def _check_page(self, scope: Scope) -> None:
         """Refuse what pages of other sites send: their browser is on this machine, and nobody needs a key."""
-        if not self._named(host):  # a name that was made to mean this machine
+        host = _single(scope, b"host")
+        if not self._keys and not self._named(host):  # a name that was made to mean this machine
             message = "the server is not asked by this name: use its address, or start it with --names"
             raise _Refused(403, message, "host", _CLOSE)
-        if origin and _netloc(origin) != host.lower():
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+        asks_alone = not self._keys or self._has_page
+        if asks_alone and any(_netloc(one) != host.lower() for one in origins):
             raise _Refused(403, "a page of another address may not ask here", "forbidden")
 
     def _too_large(self) -> _Refused:
