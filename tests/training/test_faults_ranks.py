@@ -9,7 +9,10 @@ from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import command, sentence, trains
 from xfm.data.left_out import bad_rows_of
+from xfm.errors import UserError
+from xfm.training import distributed
 from xfm.training.checkpoint import latest_checkpoint
+from xfm.training.failures import explaining_failures
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,25 @@ def test_a_rank_that_is_killed_is_one_sentence_of_each_other(corpus, tmp_path):
     assert not [line for line in ours if "torch/distributed/" not in line], ended.err
     assert ended.left == []
     assert latest_checkpoint(tmp_path / "run")[0] is not None
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_torchrun_stops_a_process_that_clears_up_after_another(monkeypatch, lost):
+    """It stops the others as soon as it sees one end, perhaps while they are about to say why they end."""
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    error = RuntimeError("[gloo] Connection closed by peer" if lost else "of something else")
+
+    def stopped() -> None:
+        with explaining_failures(lambda: "saved"):
+            try:
+                raise error
+            finally:
+                raise KeyboardInterrupt("stopped by SIGTERM")
+
+    with pytest.raises(UserError if lost else KeyboardInterrupt) as raised:
+        stopped()
+    said = str(raised.value)
+    assert said.startswith("Process 0 of 2") if lost else said == "stopped by SIGTERM"
 
 
 @pytest.mark.slow

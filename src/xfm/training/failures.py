@@ -7,8 +7,9 @@ import torch.distributed as dist
 
 from xfm.data.workers import loader_death
 from xfm.errors import UserError, first_line
-from xfm.failures import out_of_memory
+from xfm.failures import chain, out_of_memory
 from xfm.training import distributed
+from xfm.training.signals import Interrupted
 
 _LOST_PEER = (
     "Connection closed by peer",
@@ -33,17 +34,27 @@ def explaining_failures(place: Callable[[], str]) -> Iterator[None]:
         UserError: memory is short, a loader process died, or another process of the run ended.
     """
     try:
-        yield
-    except (UserError, KeyboardInterrupt):
-        raise
-    except (MemoryError, RuntimeError) as error:
-        if out_of_memory(error):
-            raise UserError(f"{_no_memory(error)}; {place()}") from error
-        if found := loader_death(error):
-            raise UserError(f"{str(found).rstrip('.')}; {place()}") from error
-        if distributed.world() > 1 and _is_lost_peer(error):
-            raise UserError(f"{_lost(error)}; {place()}") from error
-        raise
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if said := _explained(error):
+                raise UserError(f"{said}; {place()}") from error
+            raise
+    except KeyboardInterrupt as interrupt:
+        # torchrun ends the others once one has ended: what this one was about to say is the reason
+        lost = next((one for one in chain(interrupt) if _is_lost_peer(one)), None)
+        if lost is None or isinstance(interrupt, Interrupted):
+            raise
+        raise UserError(f"{_lost(lost)}; {place()}") from lost
+
+
+def _explained(error: MemoryError | RuntimeError) -> str | None:
+    """The sentence of an error; none where it is not about machine and processes."""
+    if out_of_memory(error):
+        return _no_memory(error)
+    if found := loader_death(error):
+        return str(found).rstrip(".")
+    return _lost(error) if _is_lost_peer(error) else None
 
 
 def _no_memory(error: BaseException) -> str:
@@ -55,6 +66,8 @@ def _no_memory(error: BaseException) -> str:
 
 
 def _is_lost_peer(error: BaseException) -> bool:
+    if distributed.world() == 1 or not isinstance(error, RuntimeError):
+        return False
     return isinstance(error, dist.DistError) or any(words in str(error) for words in _LOST_PEER)
 
 
