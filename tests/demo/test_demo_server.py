@@ -62,6 +62,20 @@ def test_other_names_and_other_pages_are_refused(running: Running) -> None:
         assert status == expected, origin
 
 
+def test_a_key_lets_no_other_page_in(opened: Open, runs: dict[str, Path]) -> None:
+    """A page elsewhere may have been given the key, too; what asks without a browser sends no origin."""
+    address = opened(runs[""], keys=("secret",)).address
+    asked = {"input": {"text": "a <mask>"}}
+    for origin, key, expected in (
+        ("http://evil.example", "secret", 403),
+        (address, "secret", 200),
+        (None, "secret", 200),
+        (address, "guess", 401),
+    ):
+        headers = {"authorization": f"Bearer {key}"} | ({"origin": origin} if origin else {})
+        assert ask(address, "/v1/tasks/fill-mask", asked, **headers)[0] == expected, (origin, key)
+
+
 def test_attention_is_that_of_the_function(running: Running, runs: dict[str, Path]) -> None:
     picture = png()
     told = {"image": shown(picture), "text": "a red square"}
