@@ -1,5 +1,9 @@
 """Variation and mixing of training pictures against torchvision and their laws."""
 
+import random
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,11 +12,11 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from tests.data.conftest import noise
-from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
+from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig, Operations
 from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
 from xfm.data.transforms import Normalisation
 from xfm.modeling.folder import Preprocessing
-from xfm.tasks.pictures import model_pixels, squash
+from xfm.modeling.pixels import framed, model_pixels
 
 PREPROCESSING = Preprocessing(32)
 MODEL = PREPROCESSING.shape, Normalisation(PREPROCESSING.mean, PREPROCESSING.std)
@@ -32,7 +36,7 @@ def paths(tmp_path):
 
 def test_without_variation_it_is_what_evaluation_sees():
     ours = Variation(STILL, *MODEL)(PICTURE, seed=1)
-    expected = model_pixels(squash(PICTURE, PREPROCESSING)[None], PREPROCESSING)[0]
+    expected = model_pixels(framed(PICTURE, PREPROCESSING)[None], PREPROCESSING)[0]
     torch.testing.assert_close(ours, expected, atol=0.02, rtol=0)
 
 
@@ -114,3 +118,27 @@ def test_a_share_of_the_batches_is_left_alone():
 def test_a_setting_out_of_range_is_named(name, value):
     with pytest.raises(ValueError, match=name):
         ImageTrainingConfig(**{name: value})
+
+
+def _generators() -> tuple[object, bytes, bytes]:
+    """The states of the global generators: Python's, NumPy's, torch's."""
+    numbers: Any = np.random.get_state()  # noqa: NPY002
+    return random.getstate(), numbers[1].tobytes(), torch.get_rng_state().numpy().tobytes()
+
+
+@pytest.mark.parametrize("operations", Operations)
+def test_every_kind_of_operations_is_seeded_and_leaves_the_generators(operations: Operations) -> None:
+    """timm draws from the generators of Python and NumPy, which are as before afterwards."""
+    config = ImageTrainingConfig(rand_augment=2, magnitude=9, operations=operations)
+    variation = Variation(config, *MODEL)
+    before = _generators()
+    found = [variation(PICTURE, seed) for seed in (1, 1, 2, 3, 4, 5)]
+    assert _generators() == before
+    assert torch.equal(found[0], found[1])
+    assert len({one.numpy().tobytes() for one in found}) > 2
+
+
+def test_grey_pictures_have_three_equal_channels() -> None:
+    shape, _ = MODEL
+    seen = Variation(STILL, shape, Normalisation((0.5,) * 3, (0.5,) * 3), grey=True)(PICTURE, 0)
+    assert torch.equal(seen[0], seen[2])

@@ -22,6 +22,7 @@ from xfm.data.transforms import (
     picture_view,
     region_view,
     show,
+    swap_sides,
 )
 
 
@@ -225,3 +226,15 @@ def test_normalise_equals_torchvision(normalisation):
     assert out.dtype == torch.float32
     torch.testing.assert_close(out, expected, atol=2e-6, rtol=1e-6)
     assert pixels.dtype == torch.uint8
+
+
+@given(
+    st.lists(st.sampled_from(["left", "Right", "LEFTMOST", "the", "righthand", "leftover", "dog", "upright"]))
+)
+def test_sides_are_swapped_and_swapped_back(words: list[str]) -> None:
+    text = " ".join(words)
+    other = swap_sides(text)
+    assert swap_sides(other) == text
+    assert (other != text) == names_a_side([text])
+    expected = {"left": "right", "Right": "Left", "LEFTMOST": "RIGHTMOST", "righthand": "lefthand"}
+    assert other.split() == [expected.get(word, word) for word in words]

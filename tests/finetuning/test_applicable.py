@@ -11,7 +11,7 @@ from tests.finetuning.conftest import FILES, SAMPLES, SHORT, on_sample
 from tests.refusals import expect_refusal
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
-from xfm.config.image import ImageTrainingConfig
+from xfm.config.image import ImageTrainingConfig, Operations, Sides
 from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec, task_specs
 from xfm.data.tables import ColumnMap
@@ -31,7 +31,14 @@ CHANGED: dict[str, Any] = {
     "rows_per_picture": 1,
     "regression": True,
 }
-CHANGED_IMAGE: dict[str, Any] = {"aspect": 2.0, "rand_augment": 1, "magnitude": 3, "workers": 1}
+CHANGED_IMAGE: dict[str, Any] = {
+    "aspect": 2.0,
+    "rand_augment": 1,
+    "magnitude": 3,
+    "workers": 1,
+    "operations": Operations.COLOUR,
+    "sides": Sides.IGNORE,
+}
 SHARE = 0.5
 """A value of the other settings of pictures that is not their default."""
 
@@ -51,6 +58,10 @@ def changed(name: str) -> FinetuneConfig:
 def test_a_setting_is_refused_where_it_does_nothing(name: str, kind: str) -> None:
     config, spec = changed(name), task_spec(kind)
     check_applicable(spec, FinetuneConfig())
+    if spec.draws and name == "image.rand_augment":
+        with expect_refusal("operations", kind, "colour"):
+            check_applicable(spec, config)
+        config = FinetuneConfig(image=replace(config.image, operations=Operations.COLOUR))
     if spec.reads(name):
         check_applicable(spec, config)
         return

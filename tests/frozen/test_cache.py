@@ -3,22 +3,20 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode, v2
 
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
 from xfm.config.linear import Colours, FeatureConfig, Framing, LinearEvaluationConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.frozen import cache, source
+from xfm.frozen import cache
 from xfm.frozen.cache import cached_features
 from xfm.frozen.scoring import build_featuriser
-from xfm.frozen.source import FilePictures, centre, pixel_batches
+from xfm.frozen.source import FilePictures, pixel_batches
 from xfm.modeling.folder import Preprocessing
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled
@@ -112,15 +110,6 @@ def test_a_broken_picture_is_named(rows, tmp_path):
             encoded(rows, tmp_path / "cache")
 
 
-@pytest.mark.parametrize("shape", [(100, 60), (60, 100), (40, 40), (256, 341)])
-def test_the_centre_is_torchvisions(shape):
-    picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8))
-    steps = v2.Compose([v2.Resize(256, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(224)])
-    ours = centre(picture, Preprocessing(224))
-    assert ours.shape == (3, 224, 224)
-    assert (ours.int() - steps(picture).int()).abs().float().mean() < 1
-
-
 def test_workers_give_the_same_pixels(rows):
     config = FeatureConfig(batch_size=3, workers=1)
     for ours, theirs in zip(
@@ -136,27 +125,9 @@ def test_pictures_of_any_mode_and_size(tmp_path):
     Image.new("RGBA", (90, 11), (1, 2, 3, 4)).save(tmp_path / "b.png")
     found = [Labelled(tmp_path / name, "x") for name in ("a.png", "b.png")]
     for framing in Framing:
-        config = FeatureConfig(batch_size=2, framing=framing)
-        (batch,) = pixel_batches(FilePictures(found), Preprocessing(32), config)
+        preprocessing = Preprocessing(32, framing=framing)
+        (batch,) = pixel_batches(FilePictures(found), preprocessing, FeatureConfig(batch_size=2))
         assert batch.shape == (2, 3, 32, 32)
-
-
-@pytest.mark.parametrize("shape", [(3, 60_000, 1), (3, 1, 60_000), (3, 9_000, 7)])
-def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
-    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A line of 60,000 pixels was enlarged to 256 x 15,360,000 of them before its middle was cut out."""
-    sizes: list[int] = []
-
-    def watched(picture: torch.Tensor, size: list[int], *options: object, **more: Any) -> torch.Tensor:
-        sizes.append(size[0] * size[1])
-        return resize(picture, size, *options, **more)
-
-    resize = source.resize
-    monkeypatch.setattr(source, "resize", watched)
-    picture = torch.randint(0, 256, shape, dtype=torch.uint8)
-    assert centre(picture, Preprocessing(32)).shape == (3, 32, 32)
-    assert max(sizes) <= 37 * 37 * 16
 
 
 def test_names_that_are_no_text_are_known_again(tmp_path: Path) -> None:

@@ -45,14 +45,14 @@ def test_tables_with_other_columns(folder):
 
 
 def test_a_saved_probe_predicts_what_was_scored(folder):
-    options = ["--methods", "linear", "--features.colours", "half", "--save"]
+    pixels = ["--features.colours", "half", "--features.framing", "close-centre"]
+    options = ["--methods", "linear", *pixels, "--save"]
     assert run(folder, *options) == 0
     scored = read_scores(folder / "out" / "metrics.json")["image-classification/test/linear_accuracy"].value
     paths = sorted((folder / "test").glob("*/*.png"))
     answers = xfm.pipeline("image-classification", model=str(folder / "out" / "model"))(list(map(str, paths)))
     right = [found[0]["label"] == path.parent.name for path, found in zip(paths, answers, strict=True)]
     assert sum(right) / len(right) == scored
-    assert run(folder, *options, "--features.framing", "centre") == 2
 
 
 @pytest.mark.parametrize(

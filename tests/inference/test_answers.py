@@ -22,10 +22,10 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
+from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.task_models import build_task_model
 from xfm.retrieval.search import rerank_scores
 from xfm.tasks.answers import AnswerList
-from xfm.tasks.pictures import model_pixels, squash
 
 WIDE = {"rtol": 0.0, "atol": 1e-5}
 
@@ -37,7 +37,7 @@ def _without_gradients() -> Any:
 
 
 def pixels(found: Pretrained, shown: list[Image.Image]) -> Tensor:
-    squashed = [squash(to_uint8(picture), found.preprocessing) for picture in shown]
+    squashed = [framed(to_uint8(picture), found.preprocessing) for picture in shown]
     return model_pixels(torch.stack(squashed), found.preprocessing)
 
 

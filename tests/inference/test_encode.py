@@ -21,7 +21,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.inference.loading import Loaded
 from xfm.inference.vectors import MANY
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.pictures import model_pixels, squash
+from xfm.modeling.pixels import framed, model_pixels
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def test_vectors_are_those_of_the_pipeline_and_of_the_model(loaded: Loaded) -> N
                 own = loaded.tokenizer.encode_batch([normalise_caption(given[place])], longest)
                 raw = loaded.model.embed_text(own.ids, own.mask)
             else:
-                pixels = squash(to_uint8(given[place]), loaded.preprocessing)[None]
+                pixels = framed(to_uint8(given[place]), loaded.preprocessing)[None]
                 raw = loaded.model.embed_image(model_pixels(pixels, loaded.preprocessing))
         close(found[place], raw[0])
         close(loaded.encode(given[place]), raw[0])

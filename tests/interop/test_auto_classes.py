@@ -23,8 +23,8 @@ from xfm.config.model import Positions, TimmVisionConfig
 from xfm.errors import UserError
 from xfm.interop.compose import read_language
 from xfm.modeling.folder import Pretrained, load_model, save_model
+from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.xfm import XFM
-from xfm.tasks.pictures import model_pixels, squash
 
 TEXTS = ["a red square left of a blue square", "no", "what colour is the <mask> square"]
 
@@ -130,7 +130,7 @@ def test_pixels_agree(folder: Path, kind: str, tmp_path: Path) -> None:
     array = np.array(picture)
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
     given = {"pil": picture, "array": array, "tensor": tensor}[kind]
-    expected = model_pixels(squash(tensor, preprocessing)[None], preprocessing)
+    expected = model_pixels(framed(tensor, preprocessing)[None], preprocessing)
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     assert isinstance(processor, adapter.XFMImageProcessor)
     assert torch.equal(processor(given, return_tensors="pt")["pixel_values"], expected)

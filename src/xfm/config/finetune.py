@@ -72,8 +72,7 @@ class FinetuneConfig(TuningRates):
         box_format: what the four numbers of a box are.
         box_unit: the unit of boxes.
         image_head: the head of image-classification: one linear layer, or the published five.
-        image: how training pictures of image-classification are varied and mixed; in grounding, `image.flip`
-            mirrors those of which no phrase says left or right.
+        image: how training pictures are varied; those of image-classification are mixed, too.
         tune: which encoders learn, and how.
         seed: seed of splits, heads, order and dropout.
         precision: arithmetic of the forward pass.

@@ -1,8 +1,45 @@
 """How pictures are varied in fine-tuning. Nothing here imports torch."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from xfm.config.ranges import check_range, check_ranges
+
+
+class Operations(StrEnum):
+    """What RandAugment (arXiv 1909.13719) draws from.
+
+    torchvision: the fourteen operations of torchvision's RandAugment.
+    timm: those of timm, as ImageNet is trained with there (rand-mN-mstd0.5-inc1); needs the package timm.
+    published: ten operations of X-FM's code, of colour and of geometry, each done at one half chance.
+    colour: those of them that move nothing, so that boxes stay true.
+    """
+
+    TORCHVISION = "torchvision"
+    TIMM = "timm"
+    PUBLISHED = "published"
+    COLOUR = "colour"
+
+
+class Sides(StrEnum):
+    """What becomes of a picture that is to be mirrored, of which a text says left or right.
+
+    keep: it is not mirrored.
+    swap: it is, and left and right are swapped in the text; in grounding.
+    ignore: it is, and the text stays, as X-FM's code trains retrieval, reasoning and captions.
+    """
+
+    KEEP = "keep"
+    SWAP = "swap"
+    IGNORE = "ignore"
+
+
+VIEW = tuple(
+    f"image.{name}" for name in ("crop", "aspect", "flip", "sides", "rand_augment", "magnitude", "operations")
+)
+"""The settings of tasks with pictures and texts."""
+BOX_VIEW = tuple(name for name in VIEW if name != "image.aspect")
+"""Those of tasks with boxes, around which a picture is cropped."""
 
 
 @dataclass(frozen=True)
@@ -10,11 +47,14 @@ class ImageTrainingConfig:
     """How training pictures are varied and mixed; by default not at all. Evaluation never is.
 
     Attributes:
-        crop: smallest share of a picture's area that a random crop shows; 1 shows all of it.
+        crop: smallest share of a picture's area that a random crop shows; 1 shows all of it. In grounding
+            every box stays in the crop, whose aspect follows from that.
         aspect: largest aspect of a crop relative to a square; its inverse is the smallest.
-        flip: probability of mirroring; in grounding, of pictures of which no phrase names a side.
+        flip: probability of mirroring.
+        sides: what becomes of a picture to be mirrored of which a text says left or right.
         rand_augment: operations of RandAugment (arXiv 1909.13719) on each picture; 0 leaves it out.
         magnitude: their strength, from 0 to 10 (timm's scale, in which recipes are written).
+        operations: what they are drawn from.
         erasing: probability of erasing a rectangle of a picture (arXiv 1708.04896).
         mixup: parameter of the Beta distribution that two pictures are mixed by (arXiv 1710.09412); 0 mixes
             none.
@@ -29,8 +69,10 @@ class ImageTrainingConfig:
     crop: float = 1.0
     aspect: float = 1.0
     flip: float = 0.0
+    sides: Sides = Sides.KEEP
     rand_augment: int = 0
     magnitude: int = 9
+    operations: Operations = Operations.TORCHVISION
     erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -40,9 +82,14 @@ class ImageTrainingConfig:
     workers: int = 0
 
     @property
+    def crops(self) -> bool:
+        """Whether a part of a picture is shown."""
+        return self.crop < 1 or self.aspect > 1
+
+    @property
     def varies(self) -> bool:
         """Whether single pictures are changed at all."""
-        changed = (self.crop < 1, self.aspect > 1, self.flip > 0, self.rand_augment > 0, self.erasing > 0)
+        changed = (self.crops, self.flip > 0, self.rand_augment > 0, self.erasing > 0)
         return any(changed)
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_SEED, check_range, check_ranges
 from xfm.config.training import Precision
 
@@ -32,30 +33,6 @@ class Sweep(StrEnum):
 
     BINARY_SEARCH = "binary-search"
     GRID = "grid"
-
-
-class Framing(StrEnum):
-    """How a picture of any shape becomes the model's.
-
-    squash: resized to it, whatever its aspect.
-    centre: the shorter side is resized to 8 / 7 of the model's, then the centre is cropped (ImageNet).
-    """
-
-    SQUASH = "squash"
-    CENTRE = "centre"
-
-
-class Colours(StrEnum):
-    """Mean and deviation by which pixels are normalised.
-
-    model: the model's own.
-    imagenet: ImageNet's, as the published linear evaluation of ImageNet.
-    half: 0.5 and 0.5, as the published linear evaluations of all other sets.
-    """
-
-    MODEL = "model"
-    IMAGENET = "imagenet"
-    HALF = "half"
 
 
 @dataclass(frozen=True)

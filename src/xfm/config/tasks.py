@@ -6,6 +6,7 @@ A package adds tasks by `xfm.register_task`, or by an entry point of the group `
 
 import warnings
 
+from xfm.config.image import BOX_VIEW, VIEW
 from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions, RetrievalOptions, ZeroShotOptions
 from xfm.config.task_spec import Field, Holds, TaskSpec, TextRule
 from xfm.errors import UserError, excerpt, suggest
@@ -59,7 +60,7 @@ IMAGE_TEXT_CLASSIFICATION = TaskSpec(
     (_IMAGE, Field("text"), Field("label", "name of the class of the two", Holds.LABEL, target=True)),
     text=TextRule.LONG_CAPTION,
     encoders=_ALL,
-    settings=("rows_per_picture",),
+    settings=(*VIEW, "rows_per_picture"),
     classes=True,
     options=Best,
     head=f"{_HEADS}:PairClassifier",
@@ -76,7 +77,7 @@ REASONING = TaskSpec(
     also=("visual-reasoning",),
     text=TextRule.LONG_CAPTION,
     encoders=_ALL,
-    settings=("rows_per_picture",),
+    settings=(*VIEW, "rows_per_picture"),
     classes=True,
     options=Best,
     head=f"{_HEADS}:Reasoner",
@@ -89,6 +90,7 @@ RETRIEVAL = TaskSpec(
     '`[{"index", "score", "similarity", "match", ...}]`',
     asked=_EITHER,
     encoders=_ALL,
+    settings=VIEW,
     options=RetrievalOptions,
     uses=(*_CONTRAST, "itm_head.", "fusion."),
     head=f"{_HEADS}:Retriever",
@@ -108,7 +110,7 @@ VQA = TaskSpec(
     '`[{"score", "answer"}]`',
     also=("visual-question-answering",),
     encoders=_ALL,
-    settings=("rows_per_picture", "max_answers"),
+    settings=(*VIEW, "rows_per_picture", "max_answers"),
     options=AnswerOptions,
     head=f"{_HEADS}:Answerer",
     task="xfm.tasks.vqa:VqaTask",
@@ -124,7 +126,7 @@ GROUNDING = TaskSpec(
     ),
     '`{"label", "box": {"xmin", "ymin", "xmax", "ymax"}}`',
     encoders=_ALL,
-    settings=("rows_per_picture", "box_format", "box_unit", "image.flip"),
+    settings=(*BOX_VIEW, "rows_per_picture", "box_format", "box_unit"),
     uses=("bbox_head.", "fusion."),
     head=f"{_HEADS}:Grounder",
     task="xfm.tasks.grounding:GroundingTask",
@@ -136,7 +138,7 @@ CAPTIONING = TaskSpec(
     (_IMAGE, _CAPTIONS),
     '`[{"generated_text"}]`',
     encoders=("vision",),
-    settings=("label_smoothing",),
+    settings=(*VIEW, "label_smoothing"),
     options=CaptionOptions,
     head=f"{_HEADS}:Captioner",
     task="xfm.tasks.captioning:CaptioningTask",

@@ -72,23 +72,31 @@ GEOMETRIC: dict[str, Operation] = {
 }
 
 
-def rand_augment(rng: np.random.Generator, pixels: Tensor, operations: Mapping[str, Operation]) -> Tensor:
+def rand_augment(
+    rng: np.random.Generator,
+    pixels: Tensor,
+    operations: Mapping[str, Operation],
+    count: int = _COUNT,
+    magnitude: float = _MAGNITUDE,
+) -> Tensor:
     """RandAugment (arXiv 1909.13719) as the published recipe uses it: RandAugment(2, 7).
 
-    Two operations are drawn with repetition and each is applied with probability 0.5 at magnitude 7 of 10.
+    Operations are drawn with repetition and each is applied with probability 0.5.
 
     Args:
         rng: the sample's generator.
         pixels: [3, H, W] uint8.
         operations: what to draw from: `COLOUR | GEOMETRIC`, or `COLOUR` for pictures with boxes.
+        count: how many are drawn.
+        magnitude: their strength, from 0 to 10.
 
     Returns:
         [3, H, W] uint8.
     """
-    for which, apply, sign in rng.random((_COUNT, 3)).tolist():
+    for which, apply, sign in rng.random((count, 3)).tolist():
         if apply < _APPLY:
             operation = [*operations.values()][int(which * len(operations))]
-            pixels = operation(pixels, _MAGNITUDE / _LARGEST, 1.0 if sign < 0.5 else -1.0)
+            pixels = operation(pixels, magnitude / _LARGEST, 1.0 if sign < 0.5 else -1.0)
     return pixels
 
 

@@ -3,10 +3,6 @@
 torchvision draws from torch's global generator. A picture is varied under a seed of its own, so that it comes
 out the same in any process and after any interruption, and the global state stays as it was; a batch is mixed
 inside the training step, where the global state belongs to the run and is kept in its checkpoints.
-
-Its RandAugment is the one that recipes of fine-tuning give strengths for. Pre-training's, in `augment`, has
-the published operations, strengths and probability, none of which torchvision's can be told, and draws from
-a sample's own generator.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +20,7 @@ from xfm.config.image import ImageTrainingConfig
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.picture_files import load_image
 from xfm.data.transforms import Normalisation, normalise
-
-LEVELS = 11  # magnitudes from 0 to 10
-GREY = 128
+from xfm.data.variation import augmentation
 
 
 class Variation:
@@ -36,13 +30,19 @@ class Variation:
         config: what to do.
         shape: height and width of what comes out.
         normalisation: the model's.
+        grey: show brightness alone.
     """
 
     def __init__(
-        self, config: ImageTrainingConfig, shape: tuple[int, int], normalisation: Normalisation
+        self,
+        config: ImageTrainingConfig,
+        shape: tuple[int, int],
+        normalisation: Normalisation,
+        grey: bool = False,
     ) -> None:
         self.shape, self._normalisation = shape, normalisation
         steps: list[Any] = [
+            *([v2.Grayscale(3)] if grey else []),
             v2.RandomResizedCrop(
                 shape,
                 scale=(config.crop, 1.0),
@@ -52,16 +52,8 @@ class Variation:
             ),
             v2.RandomHorizontalFlip(config.flip),
         ]
-        if config.rand_augment:
-            steps.append(
-                v2.RandAugment(
-                    config.rand_augment,
-                    config.magnitude,
-                    LEVELS,
-                    interpolation=InterpolationMode.BILINEAR,
-                    fill=GREY,
-                )
-            )
+        if (augment := augmentation(config, shape)) is not None:
+            steps.append(augment)
         self._vary = v2.Compose(steps)
         # On normalised pixels, so that the rectangle is noise around the mean colour.
         noise: Any = "random"  # torchvision's annotation forgets it

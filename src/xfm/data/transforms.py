@@ -34,6 +34,18 @@ class View(NamedTuple):
     flip: bool = False
 
 
+def swap_sides(text: str) -> str:
+    """A text that is true of the mirrored picture: left and right (leftmost, righthand, ...) are swapped."""
+    return _SIDES.sub(_other_side, text)
+
+
+def _other_side(found: re.Match[str]) -> str:
+    word = found[0]
+    other = ("right", "left")[word.lower().startswith("right")]
+    cased = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
+    return cased + word[len("right" if other == "left" else "left") :]
+
+
 def names_a_side(texts: Iterable[str]) -> bool:
     """Whether one of the texts says left or right as a word, so that its picture must not be mirrored."""
     return any(_SIDES.search(text) for text in texts)
@@ -50,7 +62,7 @@ def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmenta
         may_flip: False when a text of the picture names a side.
     """
     if mode is Augmentation.PUBLISHED:
-        return _published(rng, *size, may_flip)
+        return random_crop(rng, *size, _PUBLISHED_SCALE, _PUBLISHED_RATIO, 0.5 * may_flip)
     return _mild(rng, *size) if mode is Augmentation.MILD else View(0, 0, *size)
 
 
@@ -109,22 +121,63 @@ def _mild(rng: np.random.Generator, width: int, height: int, keep: Box | None = 
     return View(_between(across, low_x, high_x), _between(down, low_y, high_y), new_width, new_height)
 
 
-def _published(rng: np.random.Generator, width: int, height: int, may_flip: bool) -> View:
-    """RandomResizedCrop as torchvision draws it: ten attempts, then the largest centred crop in the range."""
+def random_crop(
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    flip: float,
+) -> View:
+    """RandomResizedCrop as torchvision draws it: ten attempts, then the largest centred crop in the range.
+
+    Args:
+        rng: the sample's generator.
+        width, height: of the stored picture.
+        scale: least and largest share of its area.
+        ratio: least and largest aspect (width by height).
+        flip: probability of mirroring.
+    """
     draws = rng.random((10, 4)).tolist()
-    flip = bool(rng.random() < 0.5) and may_flip
-    low, high = math.log(_PUBLISHED_RATIO[0]), math.log(_PUBLISHED_RATIO[1])
+    mirrored = bool(rng.random() < flip)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
     for scale_draw, ratio_draw, across, down in draws:
-        area = (
-            width * height * (_PUBLISHED_SCALE[0] + (_PUBLISHED_SCALE[1] - _PUBLISHED_SCALE[0]) * scale_draw)
-        )
-        ratio = math.exp(low + (high - low) * ratio_draw)
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        area = width * height * (scale[0] + (scale[1] - scale[0]) * scale_draw)
+        aspect = math.exp(low + (high - low) * ratio_draw)
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            return View(_between(across, 0, width - w), _between(down, 0, height - h), w, h, flip)
-    aspect = min(max(width / height, _PUBLISHED_RATIO[0]), _PUBLISHED_RATIO[1])
+            return View(_between(across, 0, width - w), _between(down, 0, height - h), w, h, mirrored)
+    aspect = min(max(width / height, ratio[0]), ratio[1])
     w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
-    return View((width - w) // 2, (height - h) // 2, max(w, 1), max(h, 1), flip)
+    return View((width - w) // 2, (height - h) // 2, max(w, 1), max(h, 1), mirrored)
+
+
+def crop_around(
+    rng: np.random.Generator, width: int, height: int, keep: Box, least: float, flip: float
+) -> View:
+    """A crop that keeps a box entirely: each side is uniform between the picture's side and the box's.
+
+    Args:
+        rng: the sample's generator.
+        width, height: of the stored picture.
+        keep: left, top, right, bottom in its pixels.
+        least: share of the picture's area that is shown at least; a smaller crop is widened evenly.
+        flip: probability of mirroring.
+    """
+    *draws, mirrored = rng.random(5).tolist()
+    left, top = draws[0] * max(keep[0], 0.0), draws[1] * max(keep[1], 0.0)
+    right, bottom = draws[2] * max(width - keep[2], 0.0), draws[3] * max(height - keep[3], 0.0)
+    part = _within((left + right) / width, (top + bottom) / height, least)
+    cut = [math.floor(part * side) for side in (left, top, right, bottom)]
+    return View(cut[0], cut[1], width - cut[0] - cut[2], height - cut[1] - cut[3], mirrored < flip)
+
+
+def _within(across: float, down: float, least: float) -> float:
+    """The largest part f of both cuts, at most 1, with (1 - f across) (1 - f down) >= least."""
+    if (1 - across) * (1 - down) >= least:
+        return 1.0
+    half = (across + down) / 2
+    return (1 - least) / (half + math.sqrt(max(half**2 - across * down * (1 - least), 0.0)))
 
 
 def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:

@@ -3,6 +3,7 @@
 from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.image import ImageTrainingConfig, Operations, Sides
 from xfm.config.task_checks import chosen_settings
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
@@ -25,9 +26,22 @@ def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
     Raises:
         UserError: there is one; names it, and the tasks that read it.
     """
+    _check_image(spec, config.image)
     for name in special_settings():
         read = attrgetter(name)
         if spec.reads(name) or read(config) == read(_DEFAULTS):
             continue
         tasks = ", ".join(one.name for one in task_specs(tunable=True) if one.reads(name))
         raise UserError(f"{name} is of no use in {spec.name}, only in {tasks}; leave it out")
+
+
+def _check_image(spec: TaskSpec, image: ImageTrainingConfig) -> None:
+    """Refuse what would make texts or boxes untrue, or is not done."""
+    if image.sides is Sides.SWAP and not spec.draws:
+        raise UserError(
+            "image.sides swap changes phrases that have a box, and no other texts: choose keep or ignore"
+        )
+    if spec.draws and image.rand_augment and image.operations is not Operations.COLOUR:
+        raise UserError(
+            f"image.operations {image.operations} move pixels, and no box of {spec.name} is true then: take colour"
+        )

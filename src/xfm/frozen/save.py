@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xfm.config.linear import Framing, LinearEvaluationConfig, Method
+from xfm.config.linear import LinearEvaluationConfig, Method
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.errors import UserError
@@ -16,12 +16,10 @@ def check_savable(config: LinearEvaluationConfig) -> None:
     """Refuse, before anything is computed, a probe that a model folder could not hold.
 
     Raises:
-        UserError: no linear probe is fitted, or pictures are cropped, while a model squashes them.
+        UserError: no linear probe is fitted.
     """
     if Method.LINEAR not in config.methods:
         raise UserError("only the linear probe can be saved: add linear to --methods")
-    if config.features.framing is not Framing.SQUASH:
-        raise UserError("a model squashes pictures to its square: save with --features.framing squash")
 
 
 def save_probe(pretrained: Pretrained, featuriser: Featuriser, probe: LinearProbe, folder: Path) -> None:
@@ -29,7 +27,7 @@ def save_probe(pretrained: Pretrained, featuriser: Featuriser, probe: LinearProb
 
     Args:
         pretrained: the model whose features were fitted.
-        featuriser: how its pixels were normalised.
+        featuriser: how pictures became its pixels.
         probe: the classifier.
         folder: the model folder.
 

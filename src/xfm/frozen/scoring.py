@@ -32,7 +32,7 @@ from xfm.metrics.classification import (
     most_frequent,
 )
 from xfm.metrics.intervals import bootstrap
-from xfm.modeling.folder import Preprocessing, Pretrained, load_model
+from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.model_files import WEIGHTS
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
@@ -165,7 +165,7 @@ def build_featuriser(
     """
     device = pick_device(config.features.device)
     vision = pretrained.model.vision.to(device).eval()
-    preprocessing: Preprocessing = pretrained.preprocessing
+    preprocessing = replace(pretrained.preprocessing, framing=config.features.framing)
     if config.features.colours in NORMALISATIONS:
         mean, std = NORMALISATIONS[config.features.colours]
         preprocessing = replace(preprocessing, mean=mean, std=std)

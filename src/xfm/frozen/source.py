@@ -8,19 +8,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import center_crop, resize
 
-from xfm.config.linear import FeatureConfig, Framing
+from xfm.config.linear import FeatureConfig
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.picture_files import load_image
 from xfm.modeling.folder import Preprocessing
-from xfm.tasks.pictures import model_pixels, squash
+from xfm.modeling.pixels import framed, model_pixels
 from xfm.tasks.rows import Labelled
 
 Bad = Callable[[int, str], None]
 """Told the index of a picture that cannot be read, and why."""
-STRIP = 16  # sides of longer strips have this ratio at most when their middle is cut out
 
 
 class PictureSource(Protocol):
@@ -111,18 +108,16 @@ def pixel_batches(
 
     Args:
         source: the pictures.
-        preprocessing: the model's shape, mean and deviation.
-        config: batch size, framing, workers.
+        preprocessing: how they become pixels.
+        config: batch size and workers.
         start: the first picture.
         bad: told of a picture that cannot be read, which is NaN then; None raises.
 
     Raises:
         UnreadablePicture: a picture cannot be read.
     """
-    crop = config.framing is Framing.CENTRE
-    frame = partial(centre if crop else squash, preprocessing=preprocessing)
     loader: DataLoader[Any] = DataLoader(
-        _Framed(source, frame, start, preprocessing.shape),
+        _Framed(source, partial(framed, preprocessing=preprocessing), start, preprocessing.shape),
         config.batch_size,
         num_workers=config.workers,
         collate_fn=_stack,
@@ -137,22 +132,3 @@ def pixel_batches(
                 bad(start + number * config.batch_size + place, reason)
                 pixels[place] = torch.nan
         yield pixels
-
-
-def centre(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The centre of a picture whose shorter side was resized to 8 / 7 of the model's: [3, H, W] -> [3, S, S].
-
-    At 224 pixels that is 256, as ImageNet is evaluated.
-    """
-    height, width = preprocessing.shape
-    tall, wide = picture.shape[1:]
-    # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
-    picture = center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
-    tall, wide = picture.shape[1:]
-    if wide * height <= tall * width:  # the width is what is scarce
-        across = round(width * 8 / 7)
-        size = [across * tall // wide, across]
-    else:
-        down = round(height * 8 / 7)
-        size = [down, down * wide // tall]
-    return center_crop(resize(picture, size, InterpolationMode.BICUBIC, antialias=True), [height, width])

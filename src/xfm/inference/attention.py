@@ -23,9 +23,9 @@ from xfm.modeling.attention import join_heads, split_heads
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.fusion import CrossAttention, FusionLayer
 from xfm.modeling.packing import padded
+from xfm.modeling.pixels import model_pixels
 from xfm.modeling.xfm import XFM
 from xfm.runtimes.parts import RuntimeModel
-from xfm.tasks.pictures import model_pixels
 
 WHOLE = "(whole text)"
 

@@ -15,9 +15,9 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.inference.picture_inputs import Picture
 from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained
+from xfm.modeling.pixels import model_pixels
 from xfm.modeling.precision import autocast, resolve
 from xfm.modeling.xfm import XFM
-from xfm.tasks.pictures import model_pixels
 
 KEPT = 256 << 20  # bytes of encoded pictures that are kept for later rows
 WINDOW = 4  # batches whose rows are sorted by length together

@@ -17,8 +17,8 @@ from xfm.data.pictures import Decoded, PictureError, decode
 from xfm.errors import UserError
 from xfm.inference.fetch import fetch, is_url
 from xfm.modeling.folder import Preprocessing
+from xfm.modeling.pixels import framed
 from xfm.paths import home_path
-from xfm.tasks.pictures import squash
 
 PictureSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
 """A path, an address, the bytes of a file, a PIL picture, a uint8 array [H, W, 3] or tensor [3, H, W]."""
@@ -31,7 +31,7 @@ class Picture:
     """A picture as the model takes it.
 
     Attributes:
-        pixels: [3, S, S] uint8, squashed to the model's size.
+        pixels: [3, S, S] uint8, in the model's size.
         width, height: of the picture as it was given, upright, in pixels.
         key: equal for equal pixels.
         flaw: what is wrong with a picture of which a part only could be decoded; None of a whole one.
@@ -87,7 +87,7 @@ def _decoded(data: bytes, name: str) -> Decoded:
 
 
 class PictureReader:
-    """Reads and squashes pictures; a path or address that comes again soon is read once. For threads, too.
+    """Reads pictures and frames them; a path or address that comes again soon is read once. For threads, too.
 
     Args:
         preprocessing: of the model.
@@ -109,7 +109,7 @@ class PictureReader:
                 self._recent.move_to_end(name)
                 return self._recent[name]
         found = read_original(source, self._urls)
-        pixels = squash(found.pixels, self._preprocessing).contiguous()
+        pixels = framed(found.pixels, self._preprocessing).contiguous()
         key = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
         picture = Picture(pixels, found.pixels.shape[2], found.pixels.shape[1], key, found.flaw)
         if name is not None:

@@ -32,7 +32,7 @@ from xfm.inference.pipeline import AnyPipeline, pipeline
 from xfm.modeling.card import CARD
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.hub import find_model
-from xfm.tasks.pictures import model_pixels
+from xfm.modeling.pixels import model_pixels
 
 _LONGEST = "model_max_length"
 _TRAINED = "sentence-transformers"

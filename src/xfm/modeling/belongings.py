@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xfm.config.calibration import MatchCalibration
+from xfm.config.pixels import CLIP_MEAN, CLIP_STD, Framing
 from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import CLIP_MEAN, CLIP_STD
 from xfm.errors import UserError
 from xfm.modeling.task_models import TaskModel
 
@@ -16,13 +16,15 @@ CODE_LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures become pixels: squashed to a square, scaled to [0, 1], normalised.
+    """How pictures become pixels: resized to a square, scaled to [0, 1], normalised.
 
     Attributes:
         image_size: side of the square in pixels.
         mean, std: per channel, of values in [0, 1].
         interpolation: of the resizing.
         image_width: width of pictures that are not square; image_size is then their height.
+        framing: how a picture of another shape becomes one of this.
+        grey: whether the three channels show its brightness alone.
     """
 
     image_size: int
@@ -30,6 +32,8 @@ class Preprocessing:
     std: tuple[float, float, float] = CLIP_STD
     interpolation: str = "bicubic"
     image_width: int | None = None
+    framing: Framing = Framing.SQUASH
+    grey: bool = False
 
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):

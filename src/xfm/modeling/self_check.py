@@ -20,10 +20,10 @@ from xfm.config.self_check import PIXELS, TOLERANCES, Arithmetic, CheckValues, S
 from xfm.data.pictures import PictureError, decode
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.errors import UserError
 from xfm.modeling.belongings import Preprocessing
 from xfm.modeling.composition import Composition
+from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.task_models import Answerer, Captioner, Classifier, Encoded, TaskModel
 
 SELF_CHECK = "self_check.json"
@@ -73,8 +73,7 @@ def prepare(
         raise UserError(
             f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
         ) from error
-    shown = show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.shape)
-    pixels = normalise(shown[None], Normalisation(preprocessing.mean, preprocessing.std))
+    pixels = model_pixels(framed(picture, preprocessing)[None], preprocessing)
     if tokenizer is None:
         return Prepared(pixels, None)
     return Prepared(pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens)

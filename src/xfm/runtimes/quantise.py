@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from xfm.config.exported import Format
 from xfm.data.tokenizer import normalise_caption
-from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.modeling.folder import Pretrained
+from xfm.modeling.pixels import framed, model_pixels
 from xfm.runtimes.backends import RUNTIMES, Runner
 from xfm.runtimes.graphs import IMAGE, TEXT
 
@@ -98,6 +98,5 @@ def _vectors(
         return run({"ids": tokens.ids, "mask": tokens.mask})["vector"].numpy()
     shown = pretrained.preprocessing
     pictures = [torch.from_numpy(np.array(picture)).permute(2, 0, 1) for _, picture in pairs]
-    views = [show(one, View(0, 0, one.shape[2], one.shape[1]), shown.shape) for one in pictures]
-    pixels = normalise(torch.stack(views), Normalisation(shown.mean, shown.std))
+    pixels = model_pixels(torch.stack([framed(one, shown) for one in pictures]), shown)
     return run({"pixels": pixels})["vector"].numpy()

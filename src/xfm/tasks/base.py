@@ -28,10 +28,11 @@ from xfm.modeling.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import FILE_REMEDY, pictures_of
+from xfm.tasks.rows import FILE_REMEDY, Corners, pictures_of
 from xfm.tasks.sampling import row_order, seeded
 from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
+from xfm.tasks.varied import Sight, Varying, shown_pictures
 
 Row = TypeVar("Row")
 BatchT = TypeVar("BatchT", bound=TensorFields)
@@ -81,6 +82,9 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         self.settings, self.train_rows, self.pictures = settings, list(data.train), pictures
         if self.spec.has_texts:
             self.tokenizer = pretrained.tokenizer
+        sees = self.spec.has_pictures and settings.blanked is not Blanked.PICTURE
+        varies = sees and settings.image.varies
+        self._varying = Varying(settings.image, pictures, settings.seed) if varies else None
         with seeded(settings.seed):
             built = build_task_model(self.described(data), pretrained.model)
         self.module = copy.deepcopy(built).to(settings.device)
@@ -136,6 +140,15 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def texts_of(cls, row: Row) -> tuple[str, ...]:
         """The texts that the model reads of the row."""
         return ()
+
+    @classmethod
+    def boxes_of(cls, row: Row) -> tuple[Corners, ...]:
+        """What a crop of the row's picture must keep: boxes as fractions of its sides."""
+        return ()
+
+    def as_shown(self, row: Row, sights: Mapping[Path, Sight]) -> Row:
+        """A training row as it is of the varied pictures, for tasks whose targets move with them."""
+        return row
 
     @classmethod
     def merge(cls, rows: Sequence[Row]) -> Sequence[Row]:
@@ -205,8 +218,22 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
         A batch depends on the seed and the step only, so that training can continue anywhere.
         """
-        for rows in self.drawn(start, stop):
-            yield self.collate(rows)
+        for step, rows in enumerate(self.drawn(start, stop), start):
+            yield self.training_batch(rows, step)
+
+    def training_batch(self, rows: Sequence[Row], step: int) -> BatchT:
+        """The batch of a step: as `collate` makes it, of pictures that are varied as the settings say.
+
+        Args:
+            rows: the training cases of the step.
+            step: its number, on which the variation depends besides the seed.
+        """
+        if self._varying is None:
+            return self.collate(rows)
+        sights = self._varying.sights(rows, step, self.pictures_of, self.texts_of, self.boxes_of)
+        task = copy.copy(self)
+        task.pictures = shown_pictures(self.pictures, sights)
+        return task.collate([self.as_shown(row, sights) for row in rows])
 
     def drawn(self, start: int, stop: int) -> Iterator[list[Row]]:
         """Training cases of the steps `start` (included) to `stop` (excluded)."""

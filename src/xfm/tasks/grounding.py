@@ -1,8 +1,9 @@
 """Visual grounding: the box of a phrase, by the box head alone (spec: RefCOCO+)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xfm.config.image import Sides
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import GROUNDING
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
@@ -19,7 +21,7 @@ from xfm.data.picture_files import image_size
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
-from xfm.data.transforms import names_a_side
+from xfm.data.transforms import swap_sides
 from xfm.metrics.boxes import best_constant_box, box_hits, box_scores, paired_iou
 from xfm.modeling.task_models import Grounder
 from xfm.objectives.bbox import box_losses
@@ -28,6 +30,7 @@ from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.rows import Corners, Reference
 from xfm.tasks.settings import Blanked
+from xfm.tasks.varied import Sight
 
 SAMPLED = 2000  # training boxes behind the constant box
 
@@ -112,21 +115,17 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         corners = Boxes(torch.tensor([row.box for row in rows]), BoxFormat.XYXY, BoxUnit.FRACTION)
         return GroundingBatch(pixels, index, tokens, corners.to_format(BoxFormat.CXCYWH).data)
 
-    def batches(self, start: int, stop: int) -> Iterator[GroundingBatch]:
-        """Training batches, with pictures mirrored as often as the settings say."""
-        for step, rows in enumerate(self.drawn(start, stop), start):
-            batch = self.collate(rows)
-            yield self._mirrored(batch, rows, step) if self.settings.image.flip else batch
+    @classmethod
+    def boxes_of(cls, row: Reference) -> tuple[Corners, ...]:
+        """The box."""
+        return (row.box,)
 
-    def _mirrored(self, batch: GroundingBatch, rows: Sequence[Reference], step: int) -> GroundingBatch:
-        """Some pictures mirrored with their boxes; never one of which a phrase of the batch names a side."""
-        draws = np.random.default_rng((self.settings.seed, step, 1)).random(len(batch.pixels))
-        chosen = torch.from_numpy(draws < self.settings.image.flip)  # [I]
-        chosen[batch.image_index[torch.tensor([names_a_side([row.phrase]) for row in rows])]] = False
-        pixels = torch.where(chosen[:, None, None, None], batch.pixels.flip(-1), batch.pixels)
-        cx, rest = batch.boxes.split([1, 3], dim=1)
-        cx = torch.where(chosen[batch.image_index, None], 1 - cx, cx)
-        return replace(batch, pixels=pixels, boxes=torch.cat([cx, rest], dim=1))
+    def as_shown(self, row: Reference, sights: Mapping[Path, Sight]) -> Reference:
+        """With the box in the view, and the phrase true of it where it is mirrored."""
+        sight = sights[row.image]
+        swaps = sight.view.flip and self.settings.image.sides is Sides.SWAP
+        phrase = swap_sides(row.phrase) if swaps else row.phrase
+        return replace(row, phrase=phrase, box=sight.moved(row.box))
 
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:
         """L1 summed over the four numbers, plus 1 - GIoU, both averaged over the phrases."""

@@ -60,7 +60,8 @@ class ImageClassificationTask(ClassTask[Labelled]):
         size, rows = settings.batch_size, self.train_rows
         order = row_order([None] * len(rows), settings.seed, start * size, 1)
         model = self.pictures.preprocessing
-        variation = Variation(settings.image, model.shape, Normalisation(model.mean, model.std))
+        pixels = Normalisation(model.mean, model.std)
+        variation = Variation(settings.image, model.shape, pixels, model.grey)
         varied = VariedPictures([row.image for row in rows], variation)
         steps, workers = range(start, stop), settings.image.workers
         lost = None if self.pictures.lost is None else self.pictures.lose

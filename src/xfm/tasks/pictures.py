@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
@@ -14,10 +14,9 @@ from tqdm import tqdm
 from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.picture_files import load_decoded
 from xfm.data.shapes import round_up
-from xfm.data.transforms import Normalisation, View, show
-from xfm.data.transforms import normalise as normalise_pixels
 from xfm.errors import printable
 from xfm.modeling.folder import Preprocessing
+from xfm.modeling.pixels import framed, model_pixels
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar
@@ -56,7 +55,7 @@ class Pictures:
         return len(self._kept)
 
     def uint8(self, path: Path) -> Tensor:
-        """The picture squashed to the model's square, [3, S, S] uint8.
+        """The picture in the model's square, [3, S, S] uint8.
 
         Raises:
             UnreadablePicture: the file is missing or does not decode, and none may be lost.
@@ -69,13 +68,30 @@ class Pictures:
                 raise
             return self.lose(path, str(error))
 
+    def whole(self, path: Path) -> Tensor:
+        """The picture as it is stored, [3, H, W] uint8, decoded anew each time; raises as `uint8` does."""
+        try:
+            if path in self._blank:
+                raise UnreadablePicture(f"{path}: the picture could not be read before")
+            return self._decoded(path)
+        except UnreadablePicture as error:
+            if self.lost is None and path not in self._blank:
+                raise
+            return self.lose(path, str(error))
+
+    def showing(self, shown: Mapping[Path, Tensor]) -> "Pictures":
+        """These pictures [3, S, S] uint8 by path, in place of what their files hold."""
+        found = Pictures(self.preprocessing, limit=0)
+        found._kept.update(shown)
+        return found
+
     def _read(self, path: Path) -> Tensor:
         """The picture, kept if there is room."""
         kept = self._kept.get(path)
         if kept is None:
             if path in self._blank:
                 raise UnreadablePicture(f"{path}: the picture could not be read before")
-            kept = squash(self._decoded(path), self.preprocessing)
+            kept = framed(self._decoded(path), self.preprocessing)
             if len(self._kept) < self._capacity:
                 self._kept[path] = kept
         return kept
@@ -164,13 +180,3 @@ class Pictures:
             Pixels [1, 3, S, S] (zeros after normalisation), and [N] int64 zeros.
         """
         return torch.zeros(1, 3, *self.preprocessing.shape), torch.zeros(rows, dtype=torch.int64)
-
-
-def squash(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """A picture squashed to the model's square (bicubic, antialiased): [3, H, W] -> [3, S, S] uint8."""
-    return show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.shape)
-
-
-def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """[N, 3, S, S] uint8 -> float32 pixels as the model takes them."""
-    return normalise_pixels(pictures, Normalisation(preprocessing.mean, preprocessing.std))

@@ -34,8 +34,7 @@ class TaskSettings:
             once for all of them.
         max_tokens: longest text in tokens, special tokens included.
         label_smoothing: of captions.
-        image: how training pictures of image classification are varied and mixed, and those of grounding
-            mirrored.
+        image: how training pictures are varied, and those of image classification mixed.
         image_head: the head of image classification.
         seed: seed of the head and of the order of the rows.
         precision: arithmetic of predictions.

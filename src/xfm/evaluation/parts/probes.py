@@ -12,9 +12,9 @@ from xfm.frozen.features import LabelledFeatures, raw_pixels
 from xfm.frozen.neighbours import nearest_neighbours
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
+from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.xfm import XFM
 from xfm.reports.results import OWN, PartResult
-from xfm.tasks.pictures import model_pixels, squash
 from xfm.tasks.world_files import read_categories
 
 DIGITS_TRAIN = 1000
@@ -46,7 +46,7 @@ def run_digits(context: Context) -> PartResult:
     keep = np.r_[0:train, DIGITS_TRAIN : min(len(labels), DIGITS_TRAIN + test)]
     grey = torch.from_numpy(images[keep] * 255).round().to(torch.uint8)  # [N, 8, 8]
     pictures = torch.stack(
-        [squash(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey]
+        [framed(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey]
     )
     alone = np.arange(len(keep) - train)
     held = np.arange(train) >= (1 - HELD) * train  # other writers, see above

@@ -20,11 +20,11 @@ from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.data.in_memory import Picture, to_uint8
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.interop.sources import read_settings
 from xfm.interop.transformers.heads import OF_THE_HUB, find, read_task
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.model_files import CONFIG, PREPROCESSING
+from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.shared_format import CLASSES, own_fields
 
 
@@ -90,7 +90,7 @@ def _longest(name: str | Path, place: dict[str, Any]) -> int | None:
 class XFMImageProcessor(BaseImageProcessor):
     """Pictures to pixels, exactly as everywhere in this package.
 
-    A picture is squashed to the model's size by antialiased bicubic interpolation and normalised.
+    A picture is resized to the model's shape by antialiased bicubic interpolation and normalised.
 
     Attributes:
         preprocessing: size, mean and deviation.
@@ -148,13 +148,9 @@ class XFMImageProcessor(BaseImageProcessor):
             pictures: Sequence[Picture] = [images]
         else:  # an array or tensor of three axes is one picture
             pictures = [images] if isinstance(images, np.ndarray | Tensor) and images.ndim < 4 else [*images]
-        shape, shown = self.preprocessing.shape, []
-        for picture in pictures:
-            pixels = to_uint8(picture)
-            shown.append(show(pixels, View(0, 0, pixels.shape[2], pixels.shape[1]), shape))
-        scale = Normalisation(self.preprocessing.mean, self.preprocessing.std)
+        shown = torch.stack([framed(to_uint8(picture), self.preprocessing) for picture in pictures])
         return BatchFeature(
-            {"pixel_values": normalise(torch.stack(shown), scale)}, tensor_type=return_tensors
+            {"pixel_values": model_pixels(shown, self.preprocessing)}, tensor_type=return_tensors
         )
 
     def to_dict(self) -> dict[str, Any]:

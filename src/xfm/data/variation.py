@@ -1,0 +1,128 @@
+"""How a fine-tuning varies a training picture: its view, and RandAugment (arXiv 1909.13719) after it."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Resampling
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+
+from xfm.config.image import ImageTrainingConfig, Operations
+from xfm.data.augment import COLOUR, GEOMETRIC, Operation, rand_augment
+from xfm.data.transforms import Box, View, crop_around, random_crop
+from xfm.errors import UserError
+
+LEVELS = 11
+"""Magnitudes from 0 to 10."""
+GREY = 128
+_SEEDS = 1 << 62
+_OWN: dict[Operations, dict[str, Operation]] = {
+    Operations.PUBLISHED: COLOUR | GEOMETRIC,
+    Operations.COLOUR: COLOUR,
+}
+
+Augment = Callable[[Tensor], Tensor]
+"""[3, H, W] uint8 -> the same shape; draws from torch's global generator."""
+
+
+def training_view(
+    rng: np.random.Generator,
+    config: ImageTrainingConfig,
+    size: tuple[int, int],
+    boxes: Sequence[Box] = (),
+    may_flip: bool = True,
+) -> View:
+    """The view of a training picture.
+
+    Args:
+        rng: the picture's generator.
+        config: how pictures are varied.
+        size: width and height of the picture.
+        boxes: left, top, right, bottom in its pixels, which stay in the view entirely.
+        may_flip: False where the picture must not be mirrored.
+    """
+    flip = config.flip * may_flip
+    if config.crops and boxes:
+        left, top = (min(box[side] for box in boxes) for side in (0, 1))
+        right, bottom = (max(box[side] for box in boxes) for side in (2, 3))
+        return crop_around(rng, *size, (left, top, right, bottom), config.crop, flip)
+    if config.crops:
+        return random_crop(rng, *size, (config.crop, 1.0), (1 / config.aspect, config.aspect), flip)
+    return View(0, 0, *size, bool(rng.random() < flip))
+
+
+def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment | None:
+    """RandAugment as the settings have it; None where they have none.
+
+    Args:
+        config: operations and their strength.
+        shape: height and width of the pictures.
+
+    Raises:
+        UserError: the operations are timm's, which is not installed.
+    """
+    count, level = config.rand_augment, config.magnitude
+    if not count:
+        return None
+    if config.operations is Operations.TIMM:
+        return _Timm(count, level, min(shape))
+    if (operations := _OWN.get(config.operations)) is not None:
+        return _Own(operations, count, level)
+    return v2.RandAugment(count, level, LEVELS, interpolation=InterpolationMode.BILINEAR, fill=GREY)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """`xfm.data.augment.rand_augment`, seeded by torch's global generator."""
+
+    operations: Mapping[str, Operation]
+    count: int
+    level: int
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return rand_augment(np.random.default_rng(_drawn()), pixels, self.operations, self.count, self.level)
+
+
+class _Timm:
+    """timm's RandAugment, as its recipes of ImageNet configure it."""
+
+    def __init__(self, count: int, level: int, side: int) -> None:
+        try:
+            from timm.data.auto_augment import rand_augment_transform
+        except ImportError:
+            raise UserError(
+                "image.operations timm needs the package timm: pip install timm, or take torchvision"
+            ) from None
+        settings: dict[str, Any] = {
+            "translate_const": int(side * 0.45),
+            "img_mean": (GREY, GREY, GREY),
+            "interpolation": Resampling.BICUBIC,
+        }
+        self._transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        with _python_seeded(_drawn()):
+            return pil_to_tensor(self._transform(to_pil_image(pixels)))
+
+
+def _drawn() -> int:
+    return int(torch.randint(_SEEDS, ()).item())
+
+
+@contextmanager
+def _python_seeded(seed: int) -> Iterator[None]:
+    """The global generators of Python and NumPy, from which timm draws, seeded inside and as before after."""
+    before, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(numbers)  # noqa: NPY002

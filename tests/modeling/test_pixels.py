@@ -1,0 +1,51 @@
+"""How pictures become pixels: torchvision's transforms are the reference."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode, v2
+
+from xfm.config.pixels import Framing
+from xfm.modeling import pixels
+from xfm.modeling.folder import Preprocessing
+from xfm.modeling.pixels import framed
+
+SIDES = {Framing.CENTRE: 256, Framing.CLOSE_CENTRE: 288}
+
+
+@pytest.mark.parametrize("framing", SIDES)
+@pytest.mark.parametrize("shape", [(100, 60), (60, 100), (40, 40), (256, 341)])
+def test_the_centre_is_torchvisions(shape: tuple[int, int], framing: Framing) -> None:
+    picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8))
+    resized = v2.Resize(SIDES[framing], InterpolationMode.BICUBIC, antialias=True)
+    steps = v2.Compose([resized, v2.CenterCrop(224)])
+    ours = framed(picture, Preprocessing(224, framing=framing))
+    assert ours.shape == (3, 224, 224)
+    assert (ours.int() - steps(picture).int()).abs().float().mean() < 1
+
+
+def test_grey_pictures_are_torchvisions() -> None:
+    picture = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 32, 32), dtype=np.uint8))
+    ours = framed(picture, Preprocessing(32, grey=True))
+    assert torch.equal(ours, v2.Grayscale(3)(picture))
+    assert torch.equal(ours[0], ours[2])
+
+
+@pytest.mark.parametrize("shape", [(3, 60_000, 1), (3, 1, 60_000), (3, 9_000, 7)])
+def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of 60,000 pixels was enlarged to 256 x 15,360,000 of them before its middle was cut out."""
+    sizes: list[int] = []
+
+    def watched(picture: torch.Tensor, size: list[int], *options: object, **more: Any) -> torch.Tensor:
+        sizes.append(size[0] * size[1])
+        return resize(picture, size, *options, **more)
+
+    resize = pixels.resize
+    monkeypatch.setattr(pixels, "resize", watched)
+    picture = torch.randint(0, 256, shape, dtype=torch.uint8)
+    assert framed(picture, Preprocessing(32, framing=Framing.CENTRE)).shape == (3, 32, 32)
+    assert max(sizes) <= 37 * 37 * 16

@@ -1,0 +1,167 @@
+"""Training pictures that are cropped and mirrored: boxes and phrases stay true of what is shown."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from tests.tasks.build import build
+from xfm.config.image import ImageTrainingConfig, Operations, Sides
+from xfm.data.transforms import names_a_side
+from xfm.modeling.folder import Preprocessing, Pretrained
+from xfm.tasks.grounding import GroundingTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Corners, Reference
+from xfm.tasks.settings import TaskSettings
+from xfm.tasks.varied import Varying
+
+SIDE = 64
+PICTURES = Pictures(Preprocessing(SIDE))
+Blocks = dict[str, tuple[int, int, int, int]]
+COLOURS = {"red": (230, 20, 20), "blue": (20, 20, 230)}
+ALL = ImageTrainingConfig(
+    crop=0.1, flip=0.5, sides=Sides.SWAP, rand_augment=2, magnitude=7, operations=Operations.COLOUR
+)
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], Blocks]:
+    """Width and height, and two blocks side by side: left, top, right, bottom in pixels, by colour."""
+    width, height = draw(st.integers(60, 160)), draw(st.integers(40, 160))
+    middle = draw(st.integers(24, width - 24))
+    blocks = []
+    for low, high in ((0, middle), (middle, width)):
+        left = draw(st.integers(low, high - 12))
+        top = draw(st.integers(0, height - 12))
+        blocks.append(
+            (left, top, draw(st.integers(left + 10, high - 2)), draw(st.integers(top + 10, height)))
+        )
+    names = draw(st.permutations(list(COLOURS)))
+    return (width, height), dict(zip(names, blocks, strict=True))
+
+
+def painted(size: tuple[int, int], blocks: Blocks, path: Path) -> None:
+    pixels = np.full((size[1], size[0], 3), 128, np.uint8)
+    for name, (left, top, right, bottom) in blocks.items():
+        pixels[top:bottom, left:right] = COLOURS[name]
+    Image.fromarray(pixels).save(path)
+
+
+def found(pixels: Tensor, name: str) -> Corners:
+    """Where the block of a colour is in a shown picture, as fractions; nan where it is not."""
+    red, _, blue = pixels.int()
+    there = (red - blue if name == "red" else blue - red) > 40
+    rows, columns = there.any(1).nonzero().flatten(), there.any(0).nonzero().flatten()
+    if not len(rows):
+        return (float("nan"),) * 4
+    left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return left / SIDE, top / SIDE, right / SIDE, bottom / SIDE
+
+
+def rows_of(size: tuple[int, int], blocks: Blocks, path: Path) -> list[Reference]:
+    """A phrase for each block, which names its side."""
+    sides = dict(zip(sorted(blocks, key=lambda name: blocks[name][0]), ("left", "right"), strict=True))
+    (width, height) = size
+    return [
+        Reference(path, f"the {sides[name]} block", (x / width, y / height, right / width, low / height))
+        for name, (x, y, right, low) in blocks.items()
+    ]
+
+
+@settings(deadline=None, max_examples=150)
+@given(scenes(), st.sampled_from([Sides.SWAP, Sides.KEEP]), st.integers(0, 10_000), st.booleans())
+def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool) -> None:
+    """Each phrase still names the side of its own block, and its box is where the block's colour is."""
+    size, blocks = scene
+    config = ImageTrainingConfig(crop=0.1 if crops else 1.0, flip=0.5, sides=sides)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.png"
+        painted(size, blocks, path)
+        rows = rows_of(size, blocks, path)
+        task = grounding(rows, config)
+        sights = Varying(config, Pictures(Preprocessing(SIDE)), 0).sights(
+            rows, step, task.pictures_of, task.texts_of, task.boxes_of
+        )
+    sight = sights[path]
+    assert not (sight.view.flip and sides is Sides.KEEP)
+    shown = [task.as_shown(row, sights) for row in rows]
+    for name, row in zip(blocks, shown, strict=True):
+        thick = max(1 / (sight.view.width), 1 / sight.view.height) + 1.6 / SIDE
+        assert np.abs(np.array(found(sight.pixels, name)) - np.array(row.box)).max() <= thick
+        others = [one for one in shown if one is not row]
+        centre = row.box[0] + row.box[2]
+        assert all(("left" in row.phrase) == (centre < one.box[0] + one.box[2]) for one in others)
+
+
+def grounding(rows: list[Reference], config: ImageTrainingConfig) -> GroundingTask:
+    """The task without a model: what moves boxes needs none."""
+    task = object.__new__(GroundingTask)
+    task.settings = TaskSettings(image=config)
+    task.train_rows = rows
+    return task
+
+
+@settings(deadline=None, max_examples=100)
+@given(scenes(), st.floats(0.05, 0.95), st.integers(0, 1000))
+def test_a_crop_shows_the_least_share(scene, least: float, step: int) -> None:
+    size, blocks = scene
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.png"
+        painted(size, blocks, path)
+        rows = rows_of(size, blocks, path)
+        config = ImageTrainingConfig(crop=least)
+        task = grounding(rows, config)
+        sights = Varying(config, Pictures(Preprocessing(SIDE)), 0).sights(
+            rows, step, task.pictures_of, task.texts_of, task.boxes_of
+        )
+    view = sights[path].view
+    assert view.width * view.height >= least * size[0] * size[1] - 1e-6
+    assert view.left >= 0 <= view.top
+    assert view.left + view.width <= size[0]
+    assert view.top + view.height <= size[1]
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a.png"
+    painted((90, 70), {"red": (5, 5, 30, 40), "blue": (50, 10, 80, 60)}, path)
+    return path
+
+
+def test_a_batch_depends_on_seed_and_step_alone(picture: Path, pretrained: Pretrained) -> None:
+    boxes = {"the left block": (0.1, 0.1, 0.3, 0.6), "blue": (0.5, 0.2, 0.9, 0.8)}
+    rows = [Reference(picture, phrase, box) for phrase, box in boxes.items()]
+    task = build(GroundingTask, pretrained, rows, batch_size=2, image=ALL, seed=3)
+    whole = list(task.batches(0, 6))
+    (fifth,) = task.batches(4, 5)
+    assert torch.equal(whole[4].pixels, fifth.pixels)
+    assert torch.equal(whole[4].boxes, fifth.boxes)
+    assert len({batch.pixels.numpy().tobytes() for batch in whole}) == len(whole)
+    seen = task.collate(rows)
+    assert any(not torch.equal(seen.boxes, batch.boxes) for batch in whole)
+    assert torch.equal(seen.pixels, task.collate(rows).pixels)
+
+
+@pytest.mark.parametrize(
+    ("sides", "phrase", "mirrored"),
+    [
+        (Sides.KEEP, "the cat on the left", False),
+        (Sides.KEEP, "the cat", True),
+        (Sides.IGNORE, "the cat on the left", True),
+        (Sides.SWAP, "the cat on the left", True),
+    ],
+)
+def test_who_is_mirrored(picture: Path, sides: Sides, phrase: str, mirrored: bool) -> None:
+    varying = Varying(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)), 0)
+    row = Reference(picture, phrase, (0.0, 0.0, 1.0, 1.0))
+    texts: Callable[[Reference], tuple[str, ...]] = GroundingTask.texts_of
+    sights = varying.sights([row], 0, GroundingTask.pictures_of, texts, lambda row: ())
+    assert sights[picture].view.flip == mirrored
+    assert names_a_side([phrase]) == ("left" in phrase)
