@@ -32,10 +32,10 @@ from xfm.config.task import TaskConfig
 from xfm.data.picture_files import load_image
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
 from xfm.modeling.folder import Preprocessing, Pretrained
+from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.task_models import Answerer, TextClassifier, build_task_model
 from xfm.modeling.xfm import XFM
 from xfm.tasks.answers import AnswerList, likeliest_answers
-from xfm.tasks.pictures import model_pixels, squash
 
 WORDS = "a the two red blue green small big dog cat tree house car left right of above below and with".split()  # noqa: SIM905
 EACH = 5  # texts about a picture
@@ -90,7 +90,7 @@ def loop_texts(found: Pretrained, rows: list[Any]) -> list[float]:
 
 
 def pixels(found: Pretrained, path: Path) -> torch.Tensor:
-    return model_pixels(squash(load_image(path), found.preprocessing)[None], found.preprocessing)
+    return model_pixels(framed(load_image(path), found.preprocessing)[None], found.preprocessing)
 
 
 @torch.inference_mode()

@@ -42,10 +42,11 @@ def test_named_benchmarks_are_run_and_shown(
     out = tmp_path / "out"
     command = ["reproduce", "rte", "coco", "--model", str(model), "--data", str(data), "--out", str(out)]
     command += ["--smoke", "--quiet", "--device", "cpu", "--protocols", "ft,zs", "--set", "settings.lr=1e-4"]
+    command += ["--editions", "Recommended"]
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert "To run: rte/FT, coco/FT, coco/ZS" in shown
-    assert {path.parent.name for path in out.glob("*/*/official.json")} == {"FT", "ZS"}
+    assert "To run: rte/FT/recommended, coco/FT/recommended" in shown
+    assert [path.parts[-4] for path in sorted(out.glob("*/*/*/official.json"))] == ["coco", "rte"]
     assert "qnli" not in shown
     row = next(line for line in shown.splitlines() if line.startswith("rte "))
     assert not row.endswith("-")
@@ -66,8 +67,9 @@ BROKEN = b"\x89PNG\r\n\x1a\n broken"
 
 
 def command(case: str, model: Path, data: Path, out: Path, limit: str = "50") -> int:
-    name, protocol = case.split("/")
-    given = ["--model", model, "--data", data, "--out", out, "--protocols", protocol, "--max-bad", limit]
+    name, protocol, edition = case.split("/")
+    given = ["--model", model, "--data", data, "--out", out, "--max-bad", limit]
+    given += ["--protocols", protocol, "--editions", edition]
     return main(["reproduce", name, *map(str, given), "--smoke", "--device", "cpu"])
 
 
@@ -83,7 +85,11 @@ def spoil(name: str, data: Path) -> tuple[str, int, int]:
 
 
 @pytest.mark.parametrize(
-    "case", ["hateful-memes/FT", "nlvr2/FT", "refcoco/FT", "snli-ve/FT", "coco/FT", "coco/ZS"]
+    "case",
+    [
+        *(f"{name}/FT/recommended" for name in ("hateful-memes", "nlvr2", "refcoco", "snli-ve", "coco")),
+        "coco/ZS/published",
+    ],
 )
 def test_a_test_row_with_a_bad_picture_is_left_out(
     case: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -108,7 +114,9 @@ def test_a_test_row_with_a_bad_picture_is_left_out(
     assert "--max-bad leaves out 0 at most" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("case", ["oxford-pets/LE", "oxford-pets/ZS"])
+@pytest.mark.parametrize(
+    "case", [f"oxford-pets/{which}" for which in ("LE/recommended", "LE/published", "ZS/recommended")]
+)
 def test_pictures_of_linear_evaluation(
     case: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,8 +136,8 @@ def test_a_submission_lacks_no_row(model: Path, tmp_path: Path) -> None:
     corpus = BENCHMARKS["vqa"].read(data)
     (split, rows), *_ = corpus.hidden.items()
     rows[-1].image.write_bytes(BROKEN)
-    assert command("vqa/FT", model, data, out) == 0
-    folder = out / "vqa" / "FT"
+    assert command("vqa/FT/recommended", model, data, out) == 0
+    folder = out / "vqa" / "FT" / "recommended"
     answers = json.loads((folder / f"vqa_{split}.json").read_text())
     assert len(answers) == min(len(rows), 8)
     assert json.loads((folder / DETAILS).read_text())["left_out"]["by_split"][split] >= 1

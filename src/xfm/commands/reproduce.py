@@ -1,7 +1,9 @@
 """`xfm reproduce`: its options, and what it says."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -10,6 +12,7 @@ from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import new_parser
 from xfm.errors import UserError
 
+Choice = TypeVar("Choice", bound=StrEnum)
 _LAYOUT = """\
 The data folder holds the official files as their authors publish them, unpacked and otherwise untouched:
   glue/        CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI with their *.tsv, or the hub's Parquet
@@ -31,7 +34,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         usage="xfm reproduce [BENCHMARK ...] [--list] [--model MODEL --data FOLDER] [--out FOLDER] [--smoke]",
         description="Without a model: print the published results, beside them ours where --out has any.\n"
         "With one: run every benchmark whose official files are below the data folder (or those that are\n"
-        "named), fine-tuned (FT), by a linear probe (LE) and without training (ZS), and fill in the table.\n"
+        "named), fine-tuned (FT), on frozen features (LE) and without training (ZS), and fill in the table:\n"
+        "by the rules of X-FM's code to the letter (published), and as the field does today (recommended).\n"
         "What is finished is skipped, what was interrupted goes on.\n\n" + _LAYOUT,
         epilog="examples:\n"
         "  xfm reproduce                                        the published table\n"
@@ -46,8 +50,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--data", "folder of the official files", "data")
     option(parser, "--out", "folder for results and runs", "runs/reproduce")
     option(parser, "--protocols", "FT, LE, ZS or several: FT,ZS; all if not given", "")
+    option(parser, "--editions", "by whose rules: published, recommended; both if not given", "")
     option(parser, "--smoke", "few rows and steps, to try the path", False)
-    option(parser, "--set", "change recipes: settings.lr=1e-5,epochs=3 (see recipes/finetune)", "")
+    option(parser, "--set", "change recipes: settings.lr=1e-5,epochs=3 (see src/xfm/recipes/finetune)", "")
     add_max_bad(parser)
     option(parser, "--device")
     option(parser, "--quiet")
@@ -75,21 +80,19 @@ def run(chosen: Namespace) -> None:
     for note in left_out_notes(Path(chosen.out)):
         print(f"{note}.")
     if chosen.model is not None:
-        print(f"Every score is in {chosen.out}/BENCHMARK/PROTOCOL/official.json.")
+        print(f"Every score is in {chosen.out}/BENCHMARK/PROTOCOL/EDITION/official.json.")
 
 
 def _run(chosen: Namespace, names: Sequence[str]) -> None:
+    from xfm.config.benchmark import Edition
     from xfm.reproduce.jobs import find_jobs, run_jobs
     from xfm.reproduce.published import Protocol
 
-    known = {protocol.value: protocol for protocol in Protocol}
-    wanted = [name.strip().upper() for name in chosen.protocols.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in known]:
-        raise UserError(f"--protocols: unknown {unknown[0]}; known: {', '.join(known)}")
     changes = [f"--{change.strip()}" for change in chosen.set.split(",") if change.strip()]
-    protocols = [known[name] for name in wanted]
+    protocols = _named("--protocols", chosen.protocols.upper(), Protocol)
+    editions = _named("--editions", chosen.editions.lower(), Edition) or list(Edition)
     data = Path(chosen.data)
-    jobs = find_jobs(data, names, protocols, changes, smoke=chosen.smoke)
+    jobs = find_jobs(data, names, protocols, changes, chosen.smoke, editions)
     print(f"To run: {', '.join(job.name for job in jobs)}", flush=True)
     run_jobs(
         jobs,
@@ -101,6 +104,15 @@ def _run(chosen: Namespace, names: Sequence[str]) -> None:
         progress=not chosen.quiet,
         max_bad=chosen.max_bad,
     )
+
+
+def _named(option: str, given: str, kind: type[Choice]) -> list[Choice]:
+    """The members of an enumeration that an option names; none where it names nothing."""
+    known = {member.value: member for member in kind}
+    wanted = [name.strip() for name in given.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(f"{option}: unknown {unknown[0]}; known: {', '.join(known)}")
+    return [known[name] for name in wanted]
 
 
 def _listing(data: Path, names: Sequence[str]) -> str:

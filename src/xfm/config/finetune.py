@@ -5,9 +5,12 @@ from enum import StrEnum
 
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
+from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 from xfm.config.task import ImageHead
 from xfm.config.training import Precision, TuningRates
+
+LONGEST_PROMPT = 200
 
 
 class Tuning(StrEnum):
@@ -72,6 +75,10 @@ class FinetuneConfig(TuningRates):
         box_format: what the four numbers of a box are.
         box_unit: the unit of boxes.
         image_head: the head of image-classification: one linear layer, or the published five.
+        framing: how pictures of image-classification become the model's shape; without, as the model has it.
+        colours: mean and deviation by which their pixels are normalised.
+        grey: show their brightness alone.
+        prompt: words that every caption begins with; they are given, not learned, and no part of an answer.
         image: how training pictures are varied; those of image-classification are mixed, too.
         tune: which encoders learn, and how.
         seed: seed of splits, heads, order and dropout.
@@ -100,6 +107,10 @@ class FinetuneConfig(TuningRates):
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
     image_head: ImageHead = ImageHead.LINEAR
+    framing: Framing | None = None
+    colours: Colours = Colours.MODEL
+    grey: bool = False
+    prompt: str = ""
     image: ImageTrainingConfig = field(default_factory=ImageTrainingConfig)
     tune: TuningConfig = field(default_factory=TuningConfig)
     seed: int = 0
@@ -121,3 +132,5 @@ class FinetuneConfig(TuningRates):
         for name, most in (("label_smoothing", 0.99), ("average", 0.999999)):
             check_range(name, getattr(self, name), 0, most)
         check_ranges(self, ("valid_share", "test_share"), 0.01, 0.4)
+        if len(self.prompt) > LONGEST_PROMPT:
+            raise ValueError(f"prompt has {len(self.prompt)} characters: {LONGEST_PROMPT} are enough")

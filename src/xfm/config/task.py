@@ -30,6 +30,7 @@ class TaskConfig:
             answers are written freely.
         max_tokens: longest text in tokens that the fine-tuning saw, special tokens included; 0 where it is
             not known: then as long as the model takes.
+        prompt: words that every caption begins with, which a decoder is given; empty where there are none.
         texts: how many texts the rows of the fine-tuning had, where that may be one or two; 0 where it is not
             known: then one or two are answered.
     """
@@ -41,6 +42,7 @@ class TaskConfig:
     answers: tuple[str, ...] = ()
     max_tokens: int = 0
     texts: int = 0
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.classes:

@@ -89,6 +89,7 @@ class Rates:
         layer_decay: factor of the learning rate from each layer of an encoder to the one below it (BEiT,
             arXiv 2106.08254); what comes after the encoders has the full rate. 1 treats all layers alike.
         grouping: which parameters are decayed and have rates of their own.
+        least_lr: what the learning rate falls to at the end; at most `lr`.
     """
 
     lr: float = 1e-4
@@ -98,6 +99,7 @@ class Rates:
     schedule: Schedule = Schedule.LINEAR
     layer_decay: float = 1.0
     grouping: Grouping = Grouping.BY_KIND
+    least_lr: float = 0.0
 
     def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
         """Refuse what no training can have.
@@ -109,7 +111,8 @@ class Rates:
         Raises:
             ValueError: names the field.
         """
-        check_ranges(self, ("lr", "muon_lr", "new_lr_multiplier", "weight_decay"), 0, place=place)
+        check_ranges(self, ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "least_lr"), 0, place=place)
+        check_range(f"{place}least_lr", self.least_lr, 0, max(self.lr, 0) if self.lr else 1)
         check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)
 
 
@@ -119,9 +122,11 @@ class TuningRates(Rates):
 
     Attributes:
         warmup: share of the steps with a rising learning rate; it falls to 0 afterwards.
+        published: optimise as the published code does, see `OptimConfig.published`.
     """
 
     warmup: float = 0.1
+    published: bool = False
 
     def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
         """The same, and the share of the warm-up."""
@@ -131,7 +136,7 @@ class TuningRates(Rates):
     def optim(self, steps: int) -> "OptimConfig":
         """The optimiser of a fine-tuning of so many steps."""
         rates = {one.name: getattr(self, one.name) for one in fields(Rates)}
-        return OptimConfig(**rates, warmup=round(steps * self.warmup))
+        return OptimConfig(**rates, warmup=round(steps * self.warmup), published=self.published)
 
 
 @dataclass(frozen=True)
@@ -157,8 +162,9 @@ class OptimConfig(Rates):
     def __post_init__(self) -> None:
         if self.published and (self.muon_lr or self.hold):
             raise ValueError("the published optimiser has no Muon and no hold: set muon_lr and hold to 0")
-        if self.published and (self.schedule is not Schedule.LINEAR or self.layer_decay != 1):
-            raise ValueError("the published optimiser has a linear schedule and no layer_decay")
+        plain = self.schedule is Schedule.LINEAR and self.layer_decay == 1 and not self.least_lr
+        if self.published and not plain:
+            raise ValueError("the published optimiser has a linear schedule, no layer_decay and no least_lr")
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
             raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
         self.check_rates("optim.", least_decay=0)

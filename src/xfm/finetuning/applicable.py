@@ -43,5 +43,6 @@ def _check_image(spec: TaskSpec, image: ImageTrainingConfig) -> None:
         )
     if spec.draws and image.rand_augment and image.operations is not Operations.COLOUR:
         raise UserError(
-            f"image.operations {image.operations} move pixels, and no box of {spec.name} is true then: take colour"
+            f"image.operations {image.operations} move pixels, after which no box of {spec.name} "
+            "is true: choose colour"
         )

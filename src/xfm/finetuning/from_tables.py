@@ -12,7 +12,7 @@ from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
 from xfm.finetuning.session import RowOrigin
-from xfm.finetuning.start import load_base, local_model
+from xfm.finetuning.start import local_model, prepared_base
 from xfm.locks import holds
 from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
@@ -73,7 +73,7 @@ def finetune(
     mapped = ColumnMap.parse(columns)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
-    pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
+    pretrained, left_out = prepared_base(model, config), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)
     data = read_data(spec.task_class(config.regression), tables, config, out, decoded, left_out, progress)
     origin = RowOrigin(

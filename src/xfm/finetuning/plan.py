@@ -58,6 +58,7 @@ def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) ->
         label_smoothing=config.label_smoothing,
         image=config.image,
         image_head=config.image_head,
+        prompt=config.prompt,
         seed=config.seed,
         precision=config.precision,
         device=config.device,

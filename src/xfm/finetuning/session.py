@@ -20,7 +20,7 @@ from xfm.finetuning.adapt import merge_lora
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.plan import fitted, task_settings
-from xfm.finetuning.start import LONGEST, fitting_length, head_width, load_base, text_limit
+from xfm.finetuning.start import LONGEST, fitting_length, head_width, prepared_base, text_limit
 from xfm.finetuning.tuning_run import TuningRun, tune
 from xfm.finetuning.usable import usable_rows
 from xfm.finetuning.watch import BEST_FOLDER
@@ -120,7 +120,7 @@ class Session:
         check_applicable(spec, config)
         task = spec.task_class(config.regression)
         if origin.base is None:
-            pretrained = load_base(model, config.image_size)
+            pretrained = prepared_base(model, config)
             pictures = Pictures(pretrained.preprocessing)
             data = usable_rows(task, data, pictures, left_out, progress)
         else:

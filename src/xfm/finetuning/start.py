@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from xfm.boxed import boxed_names
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.pixels import NORMALISATIONS
 from xfm.config.task_spec import TaskSpec
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer
@@ -33,6 +35,22 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
     """
     path = local_model(model)
     return replace(load(path, image_size=image_size), task=None) if image_size else load(path)
+
+
+def prepared_base(model: Path | str, config: FinetuneConfig) -> Pretrained:
+    """The model that a fine-tuning starts from, which sees pictures as the settings say.
+
+    Raises:
+        UserError: see `load_base`.
+    """
+    found = load_base(model, config.image_size)
+    seen = replace(found.preprocessing, grey=config.grey or found.preprocessing.grey)
+    if config.framing is not None:
+        seen = replace(seen, framing=config.framing)
+    if config.colours in NORMALISATIONS:
+        mean, std = NORMALISATIONS[config.colours]
+        seen = replace(seen, mean=mean, std=std)
+    return found if seen == found.preprocessing else replace(found, preprocessing=seen)
 
 
 def local_model(model: Path | str) -> Path:

@@ -15,7 +15,7 @@ from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.batches import InputBatch
 from xfm.inference.items import Item
-from xfm.modeling.generation import Marks, generate
+from xfm.modeling.generation import Marks, generate, prompt_ids
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.tasks.answers import AnswerList, likeliest_answers
 
@@ -88,7 +88,10 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
 
     def begin(self, options: CaptionOptions) -> CaptionOptions:
         """Check that the model can write texts that long."""
-        _check_length(options.max_tokens, self.engine.longest_written)
+        task, engine = self.engine.pretrained.task, self.engine
+        assert task is not None, "made with a model of its kind"
+        given = len(prompt_ids(engine.tokenizer, task.task.prompt))
+        _check_length(options.max_tokens, engine.longest_written - given)
         return options
 
     def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[Caption]]:
@@ -98,7 +101,7 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
         memory, seen = model.remember(batch.pictures)
         how, tokenizer = ready.writing(), self.engine.tokenizer
         draws = _draws(how, batch.keys) if isinstance(how, Sampling) else None
-        found = generate(model.decoder, memory, seen, Marks.of(tokenizer), how, draws)
+        found = generate(model.decoder, memory, seen, Marks.of(tokenizer, model.task.prompt), how, draws)
         captions: list[list[Caption]] = [
             [
                 {"generated_text": tokenizer.decode(ids).strip()}

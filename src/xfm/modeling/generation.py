@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from xfm.config.generation import BeamSearch, Generation, Sampling
+from xfm.config.generation import MOST, BeamSearch, Generation, Sampling
 from xfm.data.tokenizer import Tokenizer
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.incremental import CachedDecoder
@@ -20,18 +20,28 @@ class Marks:
         begin, end: first and last token.
         pad: fills what is shorter than the longest.
         banned: tokens that are never written.
+        prompt: tokens that every text goes on from; they count in no length and no score, and are not given.
     """
 
     begin: int
     end: int
     pad: int
     banned: tuple[int, ...] = ()
+    prompt: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> Self:
+    def of(cls, tokenizer: Tokenizer, prompt: str = "") -> Self:
         """Those of a tokenizer; no special token but the end is written."""
         banned = tuple(sorted(tokenizer.special_ids - {tokenizer.eos}))
-        return cls(tokenizer.bos, tokenizer.eos, tokenizer.pad, banned)
+        return cls(tokenizer.bos, tokenizer.eos, tokenizer.pad, banned, prompt_ids(tokenizer, prompt))
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
+    """The tokens of a prompt, without begin and end."""
+    if not prompt:
+        return ()
+    (encoded,) = tokenizer.encode_lists([prompt], MOST)
+    return tuple(encoded[0])
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ def generate(
     Raises:
         ValueError: the decoder has no positions for texts that long.
     """
-    rows = decoder.embeddings.positions.num_embeddings - decoder.embeddings.first
+    rows = decoder.embeddings.positions.num_embeddings - decoder.embeddings.first - len(marks.prompt)
     if how.max_tokens - 1 > rows:  # the last token is written, not read
         raise ValueError(f"max_tokens is {how.max_tokens}, but the decoder reads {rows} tokens")
     match how:
@@ -86,6 +96,27 @@ def generate(
             return sample(decoder, memory, memory_mask, marks, how, draws.to(memory.device))
 
 
+class _Prompted:
+    """A decoder that reads a prompt after the begin token of every text, which itself has none."""
+
+    def __init__(self, cached: CachedDecoder, marks: Marks, device: torch.device) -> None:
+        self._cached, self._read = cached, False
+        self._prompt = torch.tensor([marks.prompt], dtype=torch.int64, device=device)  # [1, P]
+
+    def step(self, ids: Tensor) -> Tensor:
+        """As `CachedDecoder.step`, of texts without the prompt."""
+        prompt = self._prompt.expand(len(ids), -1)
+        if not self._read:
+            self._read = True
+            for length in range(prompt.shape[1]):
+                self._cached.step(torch.cat([ids[:, :1], prompt[:, :length]], dim=1))
+        return self._cached.step(torch.cat([ids[:, :1], prompt, ids[:, 1:]], dim=1))
+
+    def reorder(self, rows: Tensor) -> None:
+        """As `CachedDecoder.reorder`."""
+        self._cached.reorder(rows)
+
+
 # ---------------------------------------------------------------- beam search
 def beam_search(
     decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: Marks, how: BeamSearch
@@ -96,7 +127,7 @@ def beam_search(
     when no unfinished text can still reach the n-th best finished one.
     """
     count, beams = len(memory), how.beams
-    cached = CachedDecoder(decoder, memory, memory_mask, beams)
+    cached = _Prompted(CachedDecoder(decoder, memory, memory_mask, beams), marks, memory.device)
     ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
     scores = torch.full((count, beams), -torch.inf, device=memory.device)
     scores[:, 0] = 0  # all beams begin alike: one of them is enough
@@ -166,7 +197,7 @@ def sample(
 ) -> Generated:
     """Texts of drawn tokens; arguments as of `generate`."""
     count, texts = len(memory), how.texts
-    cached = CachedDecoder(decoder, memory, memory_mask, texts)
+    cached = _Prompted(CachedDecoder(decoder, memory, memory_mask, texts), marks, memory.device)
     ids = torch.full((count * texts, 1), marks.begin, device=memory.device)
     going = torch.ones(count * texts, dtype=torch.bool, device=memory.device)
     mask = going[:, None]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xfm.config.benchmark import Edition, benchmark_recipes
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.score.rules import Metrics
@@ -33,6 +34,7 @@ class Benchmark:
         templates: prompts of zero-shot classification, see `xfm.frozen.prompt_templates`.
         names: what classes are called in prompts, from the data folder; None where their names are missing.
         score_guesses: metrics of random guesses, where `score` is too slow for them.
+        published: its rows as X-FM's code splits them, where they are others than those of `read`.
     """
 
     name: str
@@ -48,10 +50,31 @@ class Benchmark:
     templates: str = "general"
     names: Callable[[Path], Mapping[str, str] | None] = lambda data: {}
     score_guesses: Scorer | None = None
+    published: Callable[[Path], Corpus[Any]] | None = None
+
+    def rows(self, data: Path, edition: Edition) -> Corpus[Any]:
+        """Its rows as an edition splits them."""
+        read = self.published if edition is Edition.PUBLISHED and self.published else self.read
+        return read(data)
+
+    def editions(self, protocol: Protocol) -> tuple[Edition, ...]:
+        """In which editions it can be evaluated so.
+
+        X-FM's code ranks pictures and texts without training, and classifies none by prompts.
+        """
+        if protocol is Protocol.ZERO_SHOT:
+            return (Edition.PUBLISHED,) if self.score is None else (Edition.RECOMMENDED,)
+        has = recipe_of(self.name, protocol) in benchmark_recipes(Edition.PUBLISHED)
+        return (Edition.PUBLISHED, Edition.RECOMMENDED) if has else (Edition.RECOMMENDED,)
 
     def is_there(self, data: Path) -> bool:
         """Whether the data folder holds its files."""
         return self.marker(data) is not None
+
+
+def recipe_of(name: str, protocol: Protocol) -> str:
+    """Name of the recipe of a benchmark."""
+    return f"{name}-linear" if protocol is Protocol.LINEAR else name
 
 
 def at(place: str) -> Callable[[Path], Path | None]:

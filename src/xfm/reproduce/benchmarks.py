@@ -24,7 +24,7 @@ from xfm.reproduce.read.karpathy import coco_pictures, flickr_pictures, read_coc
 from xfm.reproduce.read.nlvr import read_nlvr, read_nlvr2
 from xfm.reproduce.read.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_ve
 from xfm.reproduce.read.refcoco import read_refcoco
-from xfm.reproduce.read.vqa import read_vqa
+from xfm.reproduce.read.vqa import HeldOut, read_vqa
 from xfm.reproduce.score.rules import (
     Metrics,
     glue_scorer,
@@ -81,10 +81,10 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
     )
 
 
-def _read_vqa(data: Path) -> Corpus[Any]:
+def _read_vqa(data: Path, held_out: HeldOut = HeldOut.MINIVAL) -> Corpus[Any]:
     genome = data / "vg"
     has_genome = (genome / "question_answers.json").is_file()
-    return read_vqa(data / "vqa", coco_pictures(data / "coco"), genome if has_genome else None)
+    return read_vqa(data / "vqa", coco_pictures(data / "coco"), genome if has_genome else None, held_out)
 
 
 _RETRIEVAL = (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
@@ -104,6 +104,7 @@ _WITH_TEXTS = [
             folder / f"vqa_{split}.json", rows, answers
         ),
         submits_all=True,
+        published=lambda data: _read_vqa(data, HeldOut.NOTHING),
     ),
     Benchmark(
         "nlvr2",

@@ -24,6 +24,7 @@ from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import RetrievalTask
 from xfm.tasks.splits import SplitRows
+from xfm.tasks.vqa import VqaTask
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.distributed import pick_device
 from xfm.training.pretrain import MODEL_FOLDER
@@ -42,6 +43,8 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
     found = Found(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
     if isinstance(task, CaptioningTask):
         task.writing = setting.recipe.writing
+    if isinstance(task, VqaTask):
+        task.shortlist = setting.recipe.shortlist
     if benchmark.score is None:
         assert isinstance(task, RetrievalTask), "only retrieval ranks"
         return evaluate_retrieval(task, corpus, setting, found)
@@ -80,7 +83,7 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
         UserError: see `xfm.finetuning.from_rows.finetune_rows`.
     """
     run, recipe = setting.folder / RUN, setting.recipe
-    valid = corpus.scored[corpus.valid][: recipe.valid_rows or None]
+    valid = corpus.valid[: recipe.valid_rows or None]
     data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
     config = replace(recipe.planned(task_spec(kind).task_class().epoch(corpus.train)), device=setting.device)
     if setting.left_out.max_bad is not None:

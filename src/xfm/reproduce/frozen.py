@@ -15,9 +15,7 @@ from xfm.tasks.rows import Labelled
 
 
 def evaluate_linear(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Setting) -> Found:
-    """A linear probe and nearest neighbours on frozen features; pixels are normalised as published.
-
-    The published head is trained too where the recipe says so (`head_accuracy`).
+    """A linear probe and nearest neighbours on frozen features.
 
     Raises:
         UserError: see `xfm.frozen.scoring.evaluate_frozen`.
@@ -29,7 +27,7 @@ def evaluate_linear(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Set
     known = {row.label for row in rows}
     test = [row for row in corpus.scored[split] if row.label in known]
     config = LinearEvaluationConfig(
-        methods=[Method.LINEAR, Method.KNN, *([Method.HEAD] if setting.recipe.published_head else [])],
+        methods=[Method.LINEAR, Method.KNN],
         seed=setting.recipe.settings.seed,
         neighbours=min(20, len(rows)),
         features=_features(benchmark, setting),
@@ -43,7 +41,7 @@ def evaluate_linear(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Set
         progress=setting.progress,
         left_out=setting.left_out,
     )
-    found = _classified(split, result.scores, {"linear_": "", "knn_": "knn_", "head_": "head_"})
+    found = _classified(split, result.scores, {"linear_": "", "knn_": "knn_"})
     found.details["C"] = result.probe.chosen if result.probe else None
     return found
 

@@ -1,5 +1,6 @@
 """The benchmarks of image classification."""
 
+from xfm.config.benchmark import Edition
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.published import Protocol
@@ -33,6 +34,7 @@ def _image_set(kind: ImageSet) -> Benchmark:
         marker=at(place_of(kind)),
         layout=f"{place_of(kind)}/ as torchvision lays it out{mean}",
         read=lambda data: read_image_set(data, kind),
+        published=lambda data: read_image_set(data, kind, Edition.PUBLISHED),
         score=score_classes,
         templates=_TEMPLATES.get(kind, "general"),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfm.config.benchmark import BenchmarkRecipe, benchmark_recipes, load_benchmark
+from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE, LeftOut
@@ -15,7 +15,7 @@ from xfm.errors import UserError
 from xfm.files import model_folder, read_text
 from xfm.locks import holds
 from xfm.reports.scores import Score, write_json, write_output, write_scores
-from xfm.reproduce.benchmark import Benchmark
+from xfm.reproduce.benchmark import Benchmark, recipe_of
 from xfm.reproduce.benchmarks import BENCHMARKS, require_known
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
 from xfm.reproduce.found import Found, Setting
@@ -37,17 +37,19 @@ class Job:
     Attributes:
         benchmark: what to run.
         protocol: how.
+        edition: by whose rules.
         recipe: settings.
     """
 
     benchmark: Benchmark
     protocol: Protocol
+    edition: Edition
     recipe: BenchmarkRecipe
 
     @property
     def name(self) -> str:
         """Begins the keys of its scores, and is its folder."""
-        return f"{self.benchmark.name}/{self.protocol.value}"
+        return f"{self.benchmark.name}/{self.protocol.value}/{self.edition.value}"
 
 
 def find_jobs(
@@ -56,6 +58,7 @@ def find_jobs(
     protocols: Sequence[Protocol] = (),
     options: Sequence[str] = (),
     smoke: bool = False,
+    editions: Sequence[Edition] = tuple(Edition),
 ) -> list[Job]:
     """The evaluations whose official files are there.
 
@@ -65,6 +68,7 @@ def find_jobs(
         protocols: how to evaluate; without, in every way that the benchmark has.
         options: dotted options of the recipes, such as `["--settings.lr", "1e-5"]`.
         smoke: the small version of every recipe.
+        editions: by whose rules.
 
     Raises:
         UserError: an unknown benchmark, one whose files are missing, or nothing to run.
@@ -73,17 +77,15 @@ def find_jobs(
     for name in names:
         if not BENCHMARKS[name].is_there(data):
             raise UserError(f"{name}: its files are not below {data}; put there {BENCHMARKS[name].layout}")
-    known = benchmark_recipes()
     jobs: list[Job] = []
     for name, benchmark in BENCHMARKS.items():
         if (names and name not in names) or not benchmark.is_there(data):
             continue
-        recipe = load_benchmark(name, options) if name in known else _plain_recipe(name, options)
-        jobs += [
-            Job(benchmark, protocol, recipe.small() if smoke else recipe)
-            for protocol in _possible(benchmark, data)
-            if not protocols or protocol in protocols
-        ]
+        for protocol in _possible(benchmark, data):
+            for edition in benchmark.editions(protocol):
+                if edition in editions and (not protocols or protocol in protocols):
+                    recipe = _recipe(name, protocol, edition, options)
+                    jobs.append(Job(benchmark, protocol, edition, recipe.small() if smoke else recipe))
     if not jobs:
         raise UserError(
             f"{data} holds the files of no benchmark that was asked for; `xfm reproduce --list` says what "
@@ -92,8 +94,11 @@ def find_jobs(
     return jobs
 
 
-def _plain_recipe(name: str, options: Sequence[str]) -> BenchmarkRecipe:
-    """Settings that fit the rows, for a benchmark without a recipe."""
+def _recipe(name: str, protocol: Protocol, edition: Edition, options: Sequence[str]) -> BenchmarkRecipe:
+    """The recipe of a benchmark, or settings that fit the rows where it has none."""
+    found = recipe_of(name, protocol)
+    if found in benchmark_recipes(edition):
+        return load_benchmark(found, options, edition)
     values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
     return parse(BenchmarkRecipe, options, values=values, source="the options")
 
@@ -129,7 +134,7 @@ def run_jobs(
         max_bad: rows with an unreadable picture that each evaluation may leave out (see `xfm.data.left_out`).
 
     Returns:
-        All scores in `out` by key `benchmark/protocol/split/metric`.
+        All scores in `out` by key `benchmark/protocol/edition/split/metric`.
 
     Raises:
         UserError: `out` is of another model, or something is wrong with the model or the data.
@@ -164,14 +169,15 @@ def run_jobs(
 
 
 def _run(job: Job, setting: Setting) -> Found:
-    corpus = job.benchmark.read(setting.data)
+    corpus = job.benchmark.rows(setting.data, job.edition)
     if setting.smoke:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
     ranked = job.benchmark.score is None
     zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_zero_shot_pictures
+    is_probed = job.edition is Edition.RECOMMENDED  # the published head learns on varied pictures
     evaluations: Mapping[Protocol, Callable[[Benchmark, Any, Setting], Found]] = {
         Protocol.FINE_TUNED: evaluate_fine_tuned,
-        Protocol.LINEAR: evaluate_linear,
+        Protocol.LINEAR: evaluate_linear if is_probed else evaluate_fine_tuned,
         Protocol.ZERO_SHOT: zero_shot,
     }
     return evaluations[job.protocol](job.benchmark, corpus, setting)
@@ -221,5 +227,5 @@ def _write_table(out: Path) -> None:
 
 def _in_words(scores: Mapping[str, Score]) -> str:
     return ", ".join(
-        f"{'/'.join(key.split('/')[2:])} {score.value:.3f}" for key, score in list(scores.items())[:4]
+        f"{'/'.join(key.split('/')[3:])} {score.value:.3f}" for key, score in list(scores.items())[:4]
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
 
+from xfm.config.benchmark import Edition
+
 
 class Protocol(StrEnum):
     """How a model is evaluated: fine-tuned, by a head on the frozen encoder, or as it is."""
@@ -23,6 +25,7 @@ class Published:
         protocol: how the model was evaluated.
         split: the split.
         metric: the metric, by the name that our scores have.
+        recommended_metric: what the field reports there today.
         xfm_4m, xfm_13b: X-FM base pre-trained on 4 million and on 1.3 billion pairs; None where not
             published.
         other: the best other model of base size that the paper quotes.
@@ -34,16 +37,17 @@ class Published:
     protocol: Protocol
     split: str
     metric: str
+    recommended_metric: str
     xfm_4m: float | None
     xfm_13b: float | None
     other: float | None
     other_model: str
     note: str
 
-    @property
-    def key(self) -> str:
-        """The key of our score of the same kind: `benchmark/protocol/split/metric`."""
-        return f"{self.benchmark}/{self.protocol.value}/{self.split}/{self.metric}"
+    def key(self, edition: Edition = Edition.PUBLISHED) -> str:
+        """The key of our score of the same kind: `benchmark/protocol/edition/split/metric`."""
+        metric = self.metric if edition is Edition.PUBLISHED else self.recommended_metric
+        return f"{self.benchmark}/{self.protocol.value}/{edition.value}/{self.split}/{metric}"
 
 
 def published_results() -> list[Published]:
@@ -55,6 +59,7 @@ def published_results() -> list[Published]:
             Protocol(row["evaluation"]),
             row["split"],
             row["metric"],
+            row["recommended_metric"] or row["metric"],
             _number(row["xfm_4m"]),
             _number(row["xfm_13b"]),
             _number(row["other"]),

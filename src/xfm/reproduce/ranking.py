@@ -68,7 +68,8 @@ def score_retrieval(
     images = encode_images(encoder, pixels, len(rows), setting.folder)
     texts = encode_texts(encoder, captions, folder=setting.folder)
     positives = own_captions(owners(rows), len(rows))
-    text, image = rank(encoder, images, texts, positives, setting.recipe.shortlist)
+    shortlist = setting.recipe.shortlist or max(len(rows), len(captions))
+    text, image = rank(encoder, images, texts, positives, shortlist)
     result = summarise(text.ranks, image.ranks, positives)
     suffixes = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
     metrics = {
@@ -79,5 +80,5 @@ def score_retrieval(
     }
     found.splits["test"], found.rows["test"] = metrics, len(rows)
     found.chance["test"] = {name: result.chance(name) for name in metrics}
-    found.details |= {"captions": len(captions), "shortlist": setting.recipe.shortlist}
+    found.details |= {"captions": len(captions), "shortlist": shortlist}
     return found

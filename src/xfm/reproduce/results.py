@@ -8,7 +8,7 @@ from xfm.reports.scores import Score, read_scores
 from xfm.reproduce.published import published_results
 
 OFFICIAL = "official.json"
-"""A benchmark's scores, in a folder `BENCHMARK/PROTOCOL`."""
+"""A benchmark's scores, in a folder `BENCHMARK/PROTOCOL/EDITION`."""
 DETAILS, LEFT_OUT = "details.json", "left_out"
 """What was run for a benchmark, beside its scores, and where it says which rows they miss."""
 
@@ -21,8 +21,8 @@ def read_all(out: Path) -> dict[str, Score]:
     """
     names = list(dict.fromkeys(row.benchmark for row in published_results()))
     places = {name: place for place, name in enumerate(names)}
-    paths = sorted(out.glob(f"*/*/{OFFICIAL}"))
-    paths.sort(key=lambda path: places.get(path.parts[-3], len(places)))
+    paths = sorted(out.glob(f"*/*/*/{OFFICIAL}"))
+    paths.sort(key=lambda path: places.get(path.parts[-4], len(places)))
     found: dict[str, Score] = {}
     for path in paths:
         found |= read_scores(path)
@@ -32,13 +32,13 @@ def read_all(out: Path) -> dict[str, Score]:
 def left_out_notes(out: Path) -> list[str]:
     """A sentence for each evaluation whose scores are not of all rows, because pictures could not be read."""
     notes: list[str] = []
-    for path in sorted(out.glob(f"*/*/{DETAILS}")):
+    for path in sorted(out.glob(f"*/*/*/{DETAILS}")):
         try:
             missing = json.loads(read_text(path))[LEFT_OUT]["by_split"]
             rows = ", ".join(f"{count:,} rows of {split}" for split, count in missing.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         if rows:
-            name = "/".join(path.parts[-3:-1])
+            name = "/".join(path.parts[-4:-1])
             notes.append(f"{name} is without {rows}, whose pictures cannot be read: see {path}")
     return notes

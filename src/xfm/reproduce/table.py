@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from xfm.config.benchmark import Edition
 from xfm.reproduce.published import Published, published_results
 
 _METRICS = {
@@ -22,7 +23,10 @@ _METRICS = {
     "text_r1": "text R@1 / 5 / 10",
     "image_r1": "image R@1 / 5 / 10",
 }
-HEAD = ("benchmark", "eval", "split", "metric", "X-FM 4M", "X-FM 1.3B", "best other", "ours")
+HEAD = (
+    *("benchmark", "eval", "split", "metric", "X-FM 4M", "X-FM 1.3B", "best other"),
+    *("ours, published rules", "ours, recommended"),
+)
 NOTHING = "-"
 _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 """Ends of metrics that are in the files and not in the table."""
@@ -45,7 +49,7 @@ def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[Ta
     """The lines of the table.
 
     Args:
-        ours: our scores as fractions, by key `benchmark/protocol/split/metric`.
+        ours: our scores as fractions, by key `benchmark/protocol/edition/split/metric`.
         names: benchmarks to show; all if empty.
     """
     published = published_results()
@@ -58,16 +62,17 @@ def _unpublished(
     ours: Mapping[str, float], known: Set[tuple[str, str]], names: Sequence[str]
 ) -> Iterator[TableLine]:
     """Our scores on benchmarks for which nothing was published, a line for each metric."""
-    groups: dict[tuple[str, str, str], dict[str, float]] = {}
+    groups: dict[tuple[str, str, str], dict[str, dict[Edition, float]]] = {}
     for key, value in ours.items():
-        benchmark, protocol, split, metric = key.split("/")
+        benchmark, protocol, edition, split, metric = key.split("/")
         if (benchmark, protocol) not in known and (not names or benchmark in names):
-            groups.setdefault((benchmark, protocol, metric), {})[split] = value
+            splits = groups.setdefault((benchmark, protocol, metric), {})
+            splits.setdefault(split, {})[Edition(edition)] = value
     for (benchmark, protocol, metric), splits in groups.items():
         if not metric.endswith(_DETAILS):
             shown = _METRICS.get(metric, metric)
-            numbers = _numbers([100 * value for value in splits.values()])
-            yield TableLine((benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, numbers))
+            numbers = (_ours([found.get(edition) for found in splits.values()]) for edition in Edition)
+            yield TableLine((benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, *numbers))
 
 
 def _groups(rows: Sequence[Published]) -> Iterator[list[Published]]:
@@ -81,7 +86,6 @@ def _groups(rows: Sequence[Published]) -> Iterator[list[Published]]:
 def _line(rows: Sequence[Published], ours: Mapping[str, float]) -> TableLine:
     first = rows[0]
     splits = " / ".join(dict.fromkeys(row.split for row in rows))
-    found = [ours.get(row.key) for row in rows]
     cells = (
         first.benchmark,
         first.protocol.value,
@@ -90,9 +94,17 @@ def _line(rows: Sequence[Published], ours: Mapping[str, float]) -> TableLine:
         _numbers([row.xfm_4m for row in rows]),
         _numbers([row.xfm_13b for row in rows]),
         f"{first.other_model} {_numbers([row.other for row in rows])}".strip(),
-        _numbers([None if value is None else 100 * value for value in found]),
+        *(_ours([ours.get(row.key(edition)) for row in rows]) for edition in Edition),
     )
-    return TableLine(cells, first.note)
+    other = _METRICS.get(first.recommended_metric, first.recommended_metric)
+    notes = [first.note] if first.note else []
+    if first.recommended_metric != first.metric:
+        notes.append(f"recommended: {other}")
+    return TableLine(cells, "; ".join(notes))
+
+
+def _ours(values: Sequence[float | None]) -> str:
+    return _numbers([None if value is None else 100 * value for value in values])
 
 
 def _numbers(values: Sequence[float | None]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.generation import BeamSearch
+from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import CAPTIONING
+from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import TensorFields, Tokens
+from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.classification import share
 from xfm.metrics.words import best_word_f1, word_scores
@@ -55,6 +58,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     Attributes:
         writing: how captions are predicted: by default as long as those of the training.
+        prompt: words that a caption goes on from; empty where it begins with its own.
     """
 
     spec: ClassVar[TaskSpec] = CAPTIONING
@@ -67,23 +71,33 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     ) -> None:
         super().__init__(pretrained, pictures, data, settings)
         self.writing = BeamSearch(max_tokens=settings.max_tokens, beams=BEAMS)
+        self.prompt = self.module.task.prompt
+        self._marks = Marks.of(self.tokenizer, self.prompt)
+
+    def described(self, data: SplitRows[Described], **more: Any) -> TaskConfig:
+        """With the prompt, which is read as captions are."""
+        return super().described(data, prompt=normalise_caption(self.settings.prompt), **more)
 
     def collate(self, rows: Sequence[Described]) -> CaptionBatch:
         """The first caption of each row with its picture."""
         hidden = self.settings.blanked is Blanked.PICTURE
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
-        return CaptionBatch(pixels, index, self.encode([row.captions[0] for row in rows]))
+        said = [f"{self.prompt} {self.as_read(row.captions[0])}".strip() for row in rows]
+        longest = self.settings.max_tokens + len(self._marks.prompt)
+        encoded = self.tokenizer.encode_batch(said, longest)
+        return CaptionBatch(pixels, index, padded_tokens(encoded, self.tokenizer, LENGTH_STEP))
 
     def loss(self, batch: CaptionBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy of the next token with label smoothing, averaged over all tokens of the batch."""
         logits = self.module(batch.pixels, batch.caption, batch.image_index)
-        loss, right = smoothed_losses(logits, batch.caption, self.settings.label_smoothing)
+        smoothing, given = self.settings.label_smoothing, len(self._marks.prompt)
+        loss, right = smoothed_losses(logits, batch.caption, smoothing, given)
         return Losses(total=loss, parts={"caption": loss}, metrics={"token_accuracy": right})
 
     def predict_batch(self, batch: CaptionBatch) -> list[str]:
         """The best caption of each row's picture by beam search."""
         memory, seen = self.module.remember(self.module.encode_image(batch.pixels))
-        written = generate(self.module.decoder, memory, seen, Marks.of(self.tokenizer), self.writing)
+        written = generate(self.module.decoder, memory, seen, self._marks, self.writing)
         best = zip(written.ids[:, 0], written.mask[:, 0], strict=True)
         texts = [self.tokenizer.decode(ids[mask]) for ids, mask in best]
         return [texts[place].strip() for place in batch.image_index.tolist()]

@@ -36,6 +36,7 @@ class TaskSettings:
         label_smoothing: of captions.
         image: how training pictures are varied, and those of image classification mixed.
         image_head: the head of image classification.
+        prompt: words that every caption begins with.
         seed: seed of the head and of the order of the rows.
         precision: arithmetic of predictions.
         device: where the model runs.
@@ -48,6 +49,7 @@ class TaskSettings:
     label_smoothing: float = 0.1
     image: ImageTrainingConfig = UNVARIED
     image_head: ImageHead = ImageHead.LINEAR
+    prompt: str = ""
     seed: int = 0
     precision: Precision = Precision.AUTO
     device: str = "cpu"

@@ -22,7 +22,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import sequence_losses
-from xfm.tasks.answers import AnswerList, likeliest_answers
+from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.classes import most_frequent_label
@@ -31,6 +31,7 @@ from xfm.tasks.rows import Question
 from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
+TOGETHER = 32  # questions whose shortlists are ranked at a time
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them
 
 
@@ -59,6 +60,10 @@ class VqaTask(Task[Question, VqaBatch, str]):
     """Answers questions from the list of answers that its training rows hold, or from a given one.
 
     The baseline blanks the picture: the same training sees one grey picture.
+
+    Attributes:
+        shortlist: so many answers of likeliest first token are ranked, by the published rule; 0 ranks the
+            whole list exactly.
     """
 
     spec: ClassVar[TaskSpec] = VQA
@@ -72,6 +77,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         answers = data.answers or frequent_answers(data.train)
         self.answers = AnswerList(answers, pretrained.tokenizer).to(settings.device)
         self.known = self.answers.answers
+        self.shortlist = 0
         super().__init__(pretrained, pictures, data, settings)
 
     def described(self, data: SplitRows[Question], **more: Any) -> TaskConfig:
@@ -173,8 +179,20 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def predict_batch(self, batch: VqaBatch) -> list[str]:
         """The likeliest answer of the list for each question."""
         memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
+        if self.shortlist:
+            return self._as_published(memory)
         best = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
         return [self.answers.answers[place] for place in best.index[:, 0].tolist()]
+
+    def _as_published(self, memory: Tensor) -> list[str]:
+        """[N, S, D] fused questions -> answers, a few at a time: a shortlist each is much."""
+        count = min(self.shortlist, len(self.answers))
+        tokens = Tokens(self.answers.ids, self.answers.mask)
+        found = [
+            rank_as_published(self.module.decoder, tokens, some, count).order[:, 0]
+            for some in memory.split(TOGETHER)
+        ]
+        return [self.answers.answers[place] for place in torch.cat(found).tolist()]
 
     def metrics(self, rows: Sequence[Question], predictions: Sequence[str]) -> dict[str, float]:
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""

@@ -203,6 +203,8 @@ def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, p
         factor = published_rate_factor(step, progress, config.warmup)
     else:
         factor = rate_factor(step, progress, config.warmup, config.hold, config.schedule)
+        if step >= config.warmup and config.least_lr:
+            factor += (1 - factor) * config.least_lr / config.lr
     rate = config.lr * factor * progress.rate(step)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]

@@ -43,7 +43,7 @@ def test_labels_stand_beside_their_texts(tmp_path: Path) -> None:
     (row,) = (corpus := read_glue(tmp_path, GlueTask.MNLI)).train
     assert (row.text, row.second, row.label) == ('"A dog', 'It "barks".', "contradiction")
     assert not corpus.hidden
-    assert corpus.valid == "matched"
+    assert corpus.valid is corpus.scored["matched"]
 
 
 def test_cola_has_no_header_except_in_its_test_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from xfm.errors import UserError
 from xfm.reproduce.read.imagenet import read_imagenet, synset_names
 from xfm.reproduce.read.karpathy import read_coco
 from xfm.reproduce.read.refcoco import read_refcoco
-from xfm.reproduce.read.vqa import VG_WEIGHT, read_vqa
+from xfm.reproduce.read.vqa import VG_WEIGHT, HeldOut, read_vqa
 from xfm.tasks.rows import pictures_of
 
 ROWS = {
@@ -56,7 +56,7 @@ def test_vqa_keeps_votes_kinds_and_what_is_held_out(tmp_path: Path) -> None:
     genome_row = corpus.train[-1]
     assert (genome_row.answer, genome_row.votes) == ("the car", (("the car", VG_WEIGHT),))
     assert {row.kind for row in corpus.train[:13]} <= {"yes/no", "number", "other"}
-    apart = read_vqa(tmp_path, tmp_path / "coco", with_val=False)
+    apart = read_vqa(tmp_path, tmp_path / "coco", held_out=HeldOut.VAL)
     assert (len(apart.train), len(apart.scored["val"])) == (8, 6)
 
 

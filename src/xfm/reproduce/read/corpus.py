@@ -18,11 +18,13 @@ class Corpus(Generic[R]):
     Attributes:
         train: rows to train on.
         scored: rows with published answers by the name of their split; the first split chooses between
-            epochs.
+            epochs, unless `chooses` is False.
         hidden: rows whose answers are not published, by split: for submissions. What a row must have as its
             answer is a placeholder there.
         classes: names of the classes in the order of the outputs; empty for tasks without classes.
         answers: the list of answers that questions are ranked on; empty for the answers of the training rows.
+        chooses: whether the first scored split chooses between epochs; else the last one counts, because
+            these rows are the test.
     """
 
     train: Sequence[R]
@@ -30,11 +32,12 @@ class Corpus(Generic[R]):
     hidden: Mapping[str, Sequence[R]] = field(default_factory=dict[str, Sequence[R]])
     classes: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    chooses: bool = True
 
     @property
-    def valid(self) -> str:
-        """Name of the split that chooses between epochs."""
-        return next(iter(self.scored))
+    def valid(self) -> Sequence[R]:
+        """The rows that choose between epochs; none where the last epoch counts."""
+        return next(iter(self.scored.values()), ()) if self.chooses else ()
 
     def thinned(self, train: int, test: int) -> "Corpus[R]":
         """The same with some rows of every split only, evenly spaced, for a smoke run."""

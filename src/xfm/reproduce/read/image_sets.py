@@ -6,6 +6,7 @@ MNIST, STL-10, PCam and FER2013, and GTSRB's PPM files) are unpacked into PNG fi
 before it loads them.
 """
 
+import csv
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch.utils.data import Subset
 from torchvision import datasets
 
+from xfm.config.benchmark import Edition
 from xfm.errors import UserError
 from xfm.files import read_text
 from xfm.reproduce.files.unpacked import CACHE, StoredPicture, unpacked
@@ -53,6 +57,8 @@ _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _TISSUE = ("no tumour", "tumour")
 _SIGNS = tuple(f"{number:05d}" for number in range(43))
 _CALTECH_TRAIN = 30
+TRAINED = 0.8
+"""Share of the pictures that X-FM's code trains on, where it splits at random."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +70,23 @@ class _Layout:
         open: rows and class names of a split.
         train: the splits that are trained on.
         test: the split that is tested.
+        published: how X-FM's code splits it, where that is otherwise.
     """
 
     place: str
     open: Callable[[Path, str], Opened]
     train: tuple[str, ...] = ("train",)
     test: str = "test"
+    published: "_Layout | None" = None
 
 
-def read_image_set(root: Path, kind: ImageSet) -> Corpus[Labelled]:
-    """A data set with its official split.
+def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMMENDED) -> Corpus[Labelled]:
+    """A data set with its official split, or as X-FM's code splits it. No rows choose between epochs.
 
     Args:
         root: the data folder; torchvision expects the files in a folder of its own below it, see `place_of`.
         kind: which data set.
+        edition: by whose rules it is split.
 
     Raises:
         UserError: the files are missing, damaged or not those that torchvision expects.
@@ -85,6 +94,9 @@ def read_image_set(root: Path, kind: ImageSet) -> Corpus[Labelled]:
     layout = _LAYOUTS[kind]
     if not (root / layout.place).exists():
         raise UserError(f"{root / layout.place} does not exist; put {kind} there as torchvision lays it out")
+    place = layout.place
+    if edition is Edition.PUBLISHED and layout.published is not None:
+        layout = layout.published
     try:
         opened = {split: layout.open(root, split) for split in (*layout.train, layout.test)}
     except UserError:
@@ -92,15 +104,16 @@ def read_image_set(root: Path, kind: ImageSet) -> Corpus[Labelled]:
     except Exception as error:  # the readers raise whatever their parsers do
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{root / layout.place}: torchvision cannot read {kind} ({reason[:200]}); "
+            f"{root / place}: torchvision cannot read {kind} ({reason[:200]}); "
             "download the official files again"
         ) from error
     folder = os.path.join(os.path.abspath(root), "")
     for row in (row for rows, _ in opened.values() for row in rows):
         if not os.path.abspath(row.image).startswith(folder):
-            raise UserError(f"{root / layout.place}: a list of {kind} names {row.image}; mend the list")
+            raise UserError(f"{root / place}: a list of {kind} names {row.image}; mend the list")
     train = [row for split in layout.train for row in opened[split][0]]
-    return Corpus(train, {"test": opened[layout.test][0]}, classes=opened[layout.train[0]][1])
+    scored = {"test": opened[layout.test][0]}
+    return Corpus(train, scored, classes=opened[layout.train[0]][1], chooses=False)
 
 
 def place_of(kind: ImageSet) -> str:
@@ -165,6 +178,35 @@ def _sun397(root: Path, split: str) -> Opened:
     return rows, names
 
 
+def _every_sun(root: Path) -> Opened:
+    """All pictures of SUN397, whatever partitions there are."""
+    return _files(datasets.SUN397(root, loader=Path))
+
+
+def _at_random(opened: Callable[[Path], Opened]) -> Callable[[Path, str], Opened]:
+    """A random 80 % are trained on, the others tested, as in X-FM's code, whose draw is not known."""
+
+    def drawn(root: Path, split: str) -> Opened:
+        rows, names = opened(root)
+        order = np.random.default_rng(0).permutation(len(rows))
+        part = (
+            order[: round(TRAINED * len(rows))] if split == "train" else order[round(TRAINED * len(rows)) :]
+        )
+        return [rows[place] for place in sorted(part.tolist())], names
+
+    return drawn
+
+
+def _whole(opened: Callable[[Path, str], Opened]) -> Callable[[Path], Opened]:
+    """Both splits of a data set together."""
+
+    def joined(root: Path) -> Opened:
+        (train, names), (test, _) = opened(root, "train"), opened(root, "test")
+        return [*train, *test], names
+
+    return joined
+
+
 # ---------------------------------------------------------------- pictures in arrays
 def _packed(
     name: str, reader: Callable[[Path, str], Any], classes: Sequence[str] | None = None
@@ -197,30 +239,45 @@ def _split_of(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
 
 
 def _fer(root: Path, split: str) -> Any:
-    dataset: Any = datasets.FER2013(root, split=split)
+    """FER2013: `train`, `test` of both test sets, or `private` of PrivateTest alone."""
+    dataset: Any = datasets.FER2013(root, split="train" if split == "train" else "test")
     if len(dataset) and dataset[0][1] is None:
         raise UserError(
             f"{root / 'fer2013' / 'test.csv'} holds no labels; put fer2013.csv or icml_face_data.csv there"
         )
-    return dataset
+    return Subset(dataset, _private(root / "fer2013")) if split == "private" else dataset
 
+
+def _private(folder: Path) -> list[int]:
+    """Places of PrivateTest among the rows of both test sets."""
+    path = next(path for path in (folder / "fer2013.csv", folder / "icml_face_data.csv") if path.is_file())
+    with path.open(newline="", encoding="utf-8") as file:
+        usages = [row[next(name for name in row if name.strip() == "Usage")] for row in csv.DictReader(file)]
+    return [place for place, one in enumerate(u for u in usages if u != "Training") if one == "PrivateTest"]
+
+
+_AIRCRAFT, _DTD = _by_split(datasets.FGVCAircraft), _by_split(datasets.DTD)
+_FLOWERS, _COUNTRY = _by_split(datasets.Flowers102), _by_split(datasets.Country211)
+_FER = _packed("fer2013", _fer, _EMOTIONS)
 
 _LAYOUTS: Mapping[ImageSet, _Layout] = {
     ImageSet.FOOD101: _Layout("food-101", _by_split(datasets.Food101)),
     ImageSet.CIFAR10: _Layout("cifar-10-batches-py", _packed("cifar10", _by_train(datasets.CIFAR10))),
     ImageSet.CIFAR100: _Layout("cifar-100-python", _packed("cifar100", _by_train(datasets.CIFAR100))),
     ImageSet.CARS: _Layout("stanford_cars", _by_split(datasets.StanfordCars)),
-    ImageSet.AIRCRAFT: _Layout("fgvc-aircraft-2013b", _by_split(datasets.FGVCAircraft), ("trainval",)),
-    ImageSet.DTD: _Layout("dtd", _by_split(datasets.DTD), ("train", "val")),
+    ImageSet.AIRCRAFT: _Layout(
+        "fgvc-aircraft-2013b", _AIRCRAFT, ("trainval",), published=_Layout("", _AIRCRAFT)
+    ),
+    ImageSet.DTD: _Layout("dtd", _DTD, ("train", "val"), published=_Layout("", _DTD)),
     ImageSet.PETS: _Layout("oxford-iiit-pet", _pets, ("trainval",)),
-    ImageSet.FLOWERS: _Layout("flowers-102", _by_split(datasets.Flowers102), ("train", "val")),
+    ImageSet.FLOWERS: _Layout("flowers-102", _FLOWERS, ("train", "val"), published=_Layout("", _FLOWERS)),
     ImageSet.MNIST: _Layout("MNIST", _packed("mnist", _by_train(datasets.MNIST))),
     ImageSet.STL10: _Layout("stl10_binary", _packed("stl10", _split_of(datasets.STL10))),
-    ImageSet.COUNTRY211: _Layout("country211", _by_split(datasets.Country211), ("train", "valid")),
-    ImageSet.SUN397: _Layout("SUN397", _sun397),
+    ImageSet.COUNTRY211: _Layout("country211", _COUNTRY, ("train", "valid"), published=_Layout("", _COUNTRY)),
+    ImageSet.SUN397: _Layout("SUN397", _sun397, published=_Layout("", _at_random(_every_sun))),
     ImageSet.RENDERED_SST2: _Layout("rendered-sst2", _by_split(datasets.RenderedSST2)),
-    ImageSet.CALTECH101: _Layout("caltech101", _caltech),
+    ImageSet.CALTECH101: _Layout("caltech101", _caltech, published=_Layout("", _at_random(_whole(_caltech)))),
     ImageSet.GTSRB: _Layout("gtsrb", _packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS)),
     ImageSet.PCAM: _Layout("pcam", _packed("pcam", _split_of(datasets.PCAM), _TISSUE)),
-    ImageSet.FER2013: _Layout("fer2013", _packed("fer2013", _fer, _EMOTIONS)),
+    ImageSet.FER2013: _Layout("fer2013", _FER, published=_Layout("", _FER, test="private")),
 }

@@ -44,7 +44,7 @@ def read_imagenet(folder: Path) -> Corpus[Labelled]:
         raise UserError(
             f"{folder / 'val' / min(surplus)}: this class is not in {folder / 'train'}; remove the folder"
         )
-    return Corpus(train, {"val": val}, classes=classes)
+    return Corpus(train, {"val": val}, classes=classes, chooses=False)
 
 
 def _read_hub(folder: Path) -> Corpus[Labelled]:
@@ -56,7 +56,7 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
         raise UserError(
             f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
         )
-    return Corpus(train, {"val": val}, classes=names)
+    return Corpus(train, {"val": val}, classes=names, chooses=False)
 
 
 def synset_names(folder: Path) -> dict[str, str] | None:

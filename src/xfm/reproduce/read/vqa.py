@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,23 @@ _QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
 _ANNOTATIONS = "v2_mscoco_{}_annotations.json"
 
 
-def read_vqa(folder: Path, coco: Path, genome: Path | None = None, with_val: bool = True) -> Corpus[Question]:
-    """VQA v2: questions, annotations and, where it is there, `answer_list.json`.
+class HeldOut(StrEnum):
+    """Which of VQA's validation questions are not trained on.
 
-    As published, the validation questions are trained on too, so that only the server can test; here every
-    40th of their pictures is held out with its questions, as the split `minival`, to choose between epochs.
+    minival: those of every 40th picture, the split `minival`, which chooses between epochs.
+    val: all of them, the split `val`.
+    nothing: none, as X-FM's code trains; only the server can test then.
+    """
+
+    MINIVAL = "minival"
+    VAL = "val"
+    NOTHING = "nothing"
+
+
+def read_vqa(
+    folder: Path, coco: Path, genome: Path | None = None, held_out: HeldOut = HeldOut.MINIVAL
+) -> Corpus[Question]:
+    """VQA v2: questions, annotations and, where it is there, `answer_list.json`.
 
     Args:
         folder: holds `v2_OpenEnded_mscoco_train2014_questions.json` and
@@ -33,18 +46,18 @@ def read_vqa(folder: Path, coco: Path, genome: Path | None = None, with_val: boo
         coco: holds `train2014/`, `val2014/` and `test2015/`.
         genome: folder of Visual Genome (see `read_genome`), whose questions are trained on too; None:
             without.
-        with_val: train on validation questions; without, all of them are the split `val`.
+        held_out: the validation questions that are not trained on.
 
     Raises:
         UserError: a file is missing, or a row is not as published.
     """
     train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
     check_picture(train[0].image, "put COCO's train2014, val2014 and test2015 there")
-    held, scored = val, "val"
-    if with_val:
+    scored = {"val": val}
+    if held_out is not HeldOut.VAL:
         pictures = sorted({row.image for row in val})
-        chosen = set(pictures[::MINIVAL])
-        held, scored = [row for row in val if row.image in chosen], "minival"
+        chosen = set(pictures[::MINIVAL] if held_out is HeldOut.MINIVAL else ())
+        scored = {"minival": [row for row in val if row.image in chosen]} if chosen else {}
         train = [*train, *(row for row in val if row.image not in chosen)]
     hidden = {
         name: _hidden(folder / _QUESTIONS.format(file), coco)
@@ -52,7 +65,7 @@ def read_vqa(folder: Path, coco: Path, genome: Path | None = None, with_val: boo
         if (folder / _QUESTIONS.format(file)).is_file()
     }
     rows = [*train, *(read_genome(genome) if genome else [])]
-    return Corpus(rows, {scored: held}, hidden, answers=_answer_list(folder))
+    return Corpus(rows, scored, hidden, answers=_answer_list(folder))
 
 
 def _answer_list(folder: Path) -> tuple[str, ...]:
