@@ -104,6 +104,33 @@ def test_enough_beams_find_what_an_exhaustive_search_finds(seed: int, penalty: f
         assert [tuple(text) for text in texts(found)[place]] == best
 
 
+@given(st.integers(0, 10_000), st.lists(st.integers(4, 5), min_size=1, max_size=3), st.booleans())
+@settings(max_examples=15)
+def test_a_prompt_is_read_and_not_counted(seed: int, prompt: list[int], twice: bool) -> None:
+    """What an exhaustive search finds of texts that go on from it: its own tokens count nothing."""
+    decoder, memory, mask = started(seed, 2, vocabulary=6)
+    marks, longest = replace(MARKS, prompt=tuple(prompt)), 4
+    how = BeamSearch(longest, texts=2, beams=16, length_penalty=1.0 if twice else 0.0)
+    found = generate(decoder, memory, mask, marks, how)
+    for place in range(2):
+        every = [
+            [*middle, END]
+            for length in range(longest - 1)
+            for middle in itertools.product((4, 5), repeat=length)
+        ] + [[*whole] for whole in itertools.product((4, 5), repeat=longest - 1)]
+        given_alone = likelihoods(decoder, [[BEGIN, *prompt]], memory[place], mask[place])[0]
+        whole = likelihoods(decoder, [[BEGIN, *prompt, *one] for one in every], memory[place], mask[place])
+        scores = {
+            (BEGIN, *one): (value - given_alone) / len(one) ** how.length_penalty
+            for one, value in zip(every, whole, strict=True)
+        }
+        best = sorted(scores, key=lambda text: -scores[text])[:2]
+        torch.testing.assert_close(
+            found.scores[place], torch.tensor([scores[text] for text in best]), rtol=1e-4, atol=1e-4
+        )
+        assert [tuple(text) for text in texts(found)[place]] == best
+
+
 class Reference(RobertaForCausalLM):
     """Counts positions itself: generate() would count from 0, and RoBERTa counts from 2."""
 

@@ -1,11 +1,18 @@
 """Ranking by shortlist equals ranking by the likelihood of every answer."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from tests.official.pictures import picture
+from tests.tasks.build import build
+from xfm.data.schema import Tokens
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.folder import Pretrained
-from xfm.tasks.answers import AnswerList, likeliest_answers
+from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
+from xfm.tasks.rows import Question
+from xfm.tasks.vqa import VqaTask
 
 ANSWERS = [
     "red",
@@ -99,3 +106,20 @@ def test_as_many_as_are_asked_for_are_found(pretrained: Pretrained, decoder: Dec
 def test_an_empty_list_is_refused(pretrained: Pretrained) -> None:
     with pytest.raises(ValueError, match="empty"):
         AnswerList([], pretrained.tokenizer)
+
+
+def test_a_shortlist_is_ranked_as_published(pretrained: Pretrained, tmp_path: Path) -> None:
+    """The task's predictions are the published ranking's, whatever number of questions it takes at a time."""
+    shown = [picture(tmp_path / f"{number}.png", number) for number in range(5)]
+    rows = [Question(path, f"what is {path.stem}", f"{path.stem} cats", "all") for path in shown]
+    task = build(VqaTask, pretrained, rows)
+    task.shortlist = 3
+    with torch.inference_mode():
+        task.module.eval()
+        batch = task.collate(rows)
+        memory = task.module.fuse(batch.pixels, batch.question, batch.image_index)
+        tokens = Tokens(task.answers.ids, task.answers.mask)
+        best = rank_as_published(task.module.decoder, tokens, memory, 3).order[:, 0]
+        found = [task.predict(rows, batch_size=2), task.predict(rows)]
+    assert found[1] == [task.answers.answers[place] for place in best.tolist()]
+    assert len(found[0]) == len(rows)

@@ -137,6 +137,27 @@ def test_label_smoothing_is_torchs(smoothing: float) -> None:
         torch.testing.assert_close(loss, sequence_losses(logits, tokens).sum() / real.sum())
 
 
+def test_a_prompt_is_given_and_neither_learned_nor_answered(
+    pretrained: Pretrained, rows: list[Described]
+) -> None:
+    """The loss is that of the caption's own tokens after the prompt; what is written begins after it."""
+    task = build(CaptioningTask, pretrained, rows, label_smoothing=0.0, prompt="A picture of", max_tokens=20)
+    with torch.no_grad():
+        batch = task.collate(rows[:3])
+        first = task.tokenizer.encode_lists(["a picture of"], 100)[0][0][1:-1]
+        given = len(first)
+        assert all(row[1 : 1 + given] == list(first) for row in batch.caption.ids.tolist())
+        found = float(task.loss(batch, torch.Generator()).total)
+        logits = task.module(batch.pixels, batch.caption, batch.image_index).float()
+        targets, real = batch.caption.ids[:, 1:], batch.caption.mask[:, 1:].clone()
+        real[:, :given] = False
+        expected = F.cross_entropy(logits[:, :-1][real], targets[real])
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    assert task.module.task.prompt == "a picture of"
+    longest = max(len(ids) for ids, _ in task.tokenizer.encode_lists(task.predict(rows[:3]), 100))
+    assert longest <= task.writing.max_tokens
+
+
 @pytest.mark.parametrize(
     ("reference", "written", "score"),
     [("a red cat", "A red cat.", 1.0), ("a red cat", "", 0.0), ("a a b", "a c", 0.4), ("x", "y", 0.0)],

@@ -182,6 +182,19 @@ def test_a_cosine_falls_as_torch_has_it():
     assert ours[:4] == [0.25, 0.5, 0.75, 1.0]
 
 
+def test_a_rate_that_does_not_fall_to_zero_is_torchs():
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    theirs = torch.optim.SGD([weight], lr=4e-5)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=16, eta_min=1e-7)
+    config = OptimConfig(lr=4e-5, least_lr=1e-7, warmup=4, schedule=Schedule.COSINE)
+    ours, progress = torch.optim.SGD([{"params": [weight], "lr_scale": 1.0}], lr=1.0), BySteps(20)
+    for step in range(4, 20):
+        assert set_rate(ours, config, step, progress) == pytest.approx(fall.get_last_lr()[0])
+        theirs.step()
+        fall.step()
+    assert set_rate(ours, config, 0, progress) == pytest.approx(1e-5)
+
+
 def test_layers_learn_as_timm_has_it():
     """timm's groups of its BEiT, with the names of its trunk in a model here."""
     trunk = timm.create_model("beit_base_patch16_224", depth=3, embed_dim=24, num_heads=2, num_classes=5)

@@ -40,8 +40,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
     """The tokens of a prompt, without begin and end."""
     if not prompt:
         return ()
-    (encoded,) = tokenizer.encode_lists([prompt], MOST)
-    return tuple(encoded[0])
+    ((ids, _),) = tokenizer.encode_lists([prompt], MOST)
+    return tuple(ids[1:-1])
 
 
 @dataclass(frozen=True)
