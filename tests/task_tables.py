@@ -1,5 +1,6 @@
 """The tables of tasks in the documentation, made of the rows: `python -m tests.task_tables` prints them."""
 
+from xfm.config.image import VIEW
 from xfm.config.task_spec import Field, TaskSpec
 from xfm.config.tasks import task_specs
 
@@ -37,10 +38,16 @@ def pipelines() -> str:
     return "\n".join(lines)
 
 
+def _own(spec: TaskSpec) -> list[str]:
+    """Its settings, those of varied pictures by their first."""
+    others = [name for name in spec.settings if name not in VIEW]
+    return others if len(others) == len(spec.settings) else ["image.crop` ... `image.operations", *others]
+
+
 def fine_tuning() -> str:
     lines = ["| task | answers | fields of a row | settings of its own |", "|---|---|---|---|"]
     for spec in task_specs(tunable=True):
-        own = [f"`{name}`" for name in (*(f"tune.{one}" for one in spec.encoders), *spec.settings)]
+        own = [f"`{name}`" for name in (*(f"tune.{one}" for one in spec.encoders), *_own(spec))]
         fields = "; ".join(map(field_of, spec.fields))
         lines.append(f"| {names(spec)} | {spec.summary} | {fields} | {', '.join(own)} |")
     return "\n".join(lines)
