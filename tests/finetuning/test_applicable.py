@@ -31,7 +31,7 @@ CHANGED: dict[str, Any] = {
     "rows_per_picture": 1,
     "regression": True,
 }
-CHANGED_IMAGE: dict[str, Any] = {"aspect": 2.0, "rand_augment": 1, "magnitude": 3, "workers": 1}
+CHANGED_IMAGE: dict[str, Any] = {"aspect": 2.0, "rand_augment": 1, "magnitude": 3}
 SHARE = 0.5
 """A value of the other settings of pictures that is not their default."""
 

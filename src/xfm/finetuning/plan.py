@@ -59,6 +59,7 @@ def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) ->
         image=config.image,
         image_head=config.image_head,
         seed=config.seed,
+        workers=config.workers,
         precision=config.precision,
         device=config.device,
     )
@@ -70,6 +71,7 @@ def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: flo
         steps=config.steps,
         minutes=minutes,
         seed=settings.seed,
+        accumulate=config.accumulate,
         precision=settings.precision,
         optim=config.optim(config.steps),
         save_every=max(config.evaluate_every, config.steps // 10),

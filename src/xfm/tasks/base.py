@@ -2,8 +2,8 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -28,10 +28,13 @@ from xfm.modeling.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.reading import Collated, Portion, TrainingPortions, read_ahead
 from xfm.tasks.rows import FILE_REMEDY, pictures_of
-from xfm.tasks.sampling import row_order, seeded
+from xfm.tasks.sampling import Drawn, RowOrder, TrainingRows, seeded
 from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
+from xfm.training import distributed
+from xfm.training.sharing import in_order, own_part
 
 Row = TypeVar("Row")
 BatchT = TypeVar("BatchT", bound=TensorFields)
@@ -55,6 +58,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
             nothing where there is no such baseline.
         known: the labels or answers that it can give; empty where they are not limited to some.
+        in_parts: whether the losses of the parts of a batch add up to that of the batch, so that a step can
+            take it in several (`accumulate`).
         module: everything that is trained or used in prediction: the task's `TaskModel`.
 
     Args:
@@ -71,6 +76,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     primary: ClassVar[str]
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
     known: Sequence[str] = ()
+    in_parts: ClassVar[bool] = True
     module: Any
 
     def __init__(
@@ -200,31 +206,56 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         pixels, index = self.pictures.distinct([one for column in columns for one in column], hidden)
         return pixels, index.view(len(columns), len(rows)).t().contiguous()
 
+    def training_batch(self, drawn: Drawn[Row]) -> BatchT:
+        """The batch of drawn rows; a task that varies its pictures does it here, by the seeds of `drawn`.
+
+        It is called in worker processes and in several training processes: whatever it draws must follow from
+        `drawn` alone, and be the same however a step's batch is divided. The model is not there.
+        """
+        return self.collate(drawn.rows)
+
+    def count(self, batch: BatchT, rows: Sequence[Row]) -> float:
+        """Of how many things the losses of a batch are means: what a part of a step's batch counts for."""
+        return len(rows)
+
     def batches(self, start: int, stop: int) -> Iterator[BatchT]:
-        """Training batches of the steps `start` (included) to `stop` (excluded).
+        """This process's training batches of the steps `start` (included) to `stop` (excluded).
 
         A batch depends on the seed and the step only, so that training can continue anywhere.
         """
-        for rows in self.drawn(start, stop):
-            yield self.collate(rows)
+        return (portion.batch for portion in self.portions(start, stop))
 
-    def drawn(self, start: int, stop: int) -> Iterator[list[Row]]:
-        """Training cases of the steps `start` (included) to `stop` (excluded)."""
-        cases, size = self.cases, self.settings.batch_size
-        groups = [self.group(one) for one in cases]
-        order = row_order(groups, self.settings.seed, start * size, self.settings.rows_per_picture)
-        for _ in range(start, stop):
-            yield [cases[next(order)] for _ in range(size)]
+    def portions(self, start: int, stop: int, accumulate: int = 1) -> Generator[Portion[BatchT], None, None]:
+        """This process's portions of the batches of steps, `accumulate` a step, read ahead by workers.
+
+        Args:
+            start, stop: first portion and the one after the last, counted over the steps.
+            accumulate: portions of each step.
+        """
+        build = TrainingPortions(self, self.training_rows(accumulate))
+        pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
+        return read_ahead(build, range(start, stop), self.pictures, workers, pin)
+
+    def training_rows(self, accumulate: int = 1) -> TrainingRows[Row]:
+        """Which rows this process takes, portion by portion."""
+        settings, cases = self.settings, self.cases
+        order = RowOrder([self.group(one) for one in cases], settings.seed, settings.rows_per_picture)
+        rank, world = distributed.rank(), distributed.world()
+        return TrainingRows(cases, order, settings.batch_size, settings.seed, accumulate, rank, world)
 
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
-        """Predictions of any number of rows, in their order."""
-        predictions: list[Prediction] = []
-        with self.predicting():
-            for first in range(0, len(rows), batch_size):
-                batch = self.collate(rows[first : first + batch_size]).to(self.settings.device)
+        """Predictions of any number of rows, in their order; of several processes each makes a part of them.
+
+        All processes of a group must call it, with the same rows.
+        """
+        own, found = rows[own_part(len(rows))], list[Prediction]()
+        build, steps = Collated(self, own, batch_size), range(-(-len(own) // batch_size))
+        read = read_ahead(build, steps, self.pictures, self.settings.workers)
+        with closing(read), self.predicting():
+            for batch in read:
                 with autocast(self.settings.precision, self.settings.device):
-                    predictions += self.predict_batch(batch)
-        return predictions
+                    found += self.predict_batch(batch.to(self.settings.device))
+        return in_order(found)
 
     @contextmanager
     def predicting(self) -> Iterator[None]:

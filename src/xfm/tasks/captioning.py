@@ -74,6 +74,10 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
         return CaptionBatch(pixels, index, self.encode([row.captions[0] for row in rows]))
 
+    def count(self, batch: CaptionBatch, rows: Sequence[Described]) -> float:
+        """Tokens."""
+        return int(batch.caption.mask[:, 1:].sum())
+
     def loss(self, batch: CaptionBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy of the next token with label smoothing, averaged over all tokens of the batch."""
         logits = self.module(batch.pixels, batch.caption, batch.image_index)

@@ -1,6 +1,6 @@
 """Visual grounding: the box of a phrase, by the box head alone (spec: RefCOCO+)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -27,6 +27,7 @@ from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.rows import Corners, Reference
+from xfm.tasks.sampling import Drawn
 from xfm.tasks.settings import Blanked
 
 SAMPLED = 2000  # training boxes behind the constant box
@@ -112,20 +113,26 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         corners = Boxes(torch.tensor([row.box for row in rows]), BoxFormat.XYXY, BoxUnit.FRACTION)
         return GroundingBatch(pixels, index, tokens, corners.to_format(BoxFormat.CXCYWH).data)
 
-    def batches(self, start: int, stop: int) -> Iterator[GroundingBatch]:
-        """Training batches, with pictures mirrored as often as the settings say."""
-        for step, rows in enumerate(self.drawn(start, stop), start):
-            batch = self.collate(rows)
-            yield self._mirrored(batch, rows, step) if self.settings.image.flip else batch
+    def training_batch(self, drawn: Drawn[Reference]) -> GroundingBatch:
+        """Pictures are mirrored as often as the settings say."""
+        batch = self.collate(drawn.rows)
+        return self._mirrored(batch, drawn) if self.settings.image.flip else batch
 
-    def _mirrored(self, batch: GroundingBatch, rows: Sequence[Reference], step: int) -> GroundingBatch:
+    def _mirrored(self, batch: GroundingBatch, drawn: Drawn[Reference]) -> GroundingBatch:
         """Some pictures mirrored with their boxes; never one of which a phrase of the batch names a side."""
-        draws = np.random.default_rng((self.settings.seed, step, 1)).random(len(batch.pixels))
-        chosen = torch.from_numpy(draws < self.settings.image.flip)  # [I]
-        chosen[batch.image_index[torch.tensor([names_a_side([row.phrase]) for row in rows])]] = False
+        shown = list(dict.fromkeys(row.image for row in drawn.batch))
+        draws = np.random.default_rng((drawn.seed, drawn.step, 1)).random(len(shown))
+        sided = {row.image for row in drawn.batch if names_a_side([row.phrase])}
+        mirrored = {
+            image: bool(draw < self.settings.image.flip) and image not in sided
+            for image, draw in zip(shown, draws, strict=True)
+        }
+        rows = torch.tensor([mirrored[row.image] for row in drawn.rows])  # [R]
+        chosen = torch.zeros(len(batch.pixels), dtype=torch.bool)  # [I]
+        chosen[batch.image_index] = rows
         pixels = torch.where(chosen[:, None, None, None], batch.pixels.flip(-1), batch.pixels)
         cx, rest = batch.boxes.split([1, 3], dim=1)
-        cx = torch.where(chosen[batch.image_index, None], 1 - cx, cx)
+        cx = torch.where(rows[:, None], 1 - cx, cx)
         return replace(batch, pixels=pixels, boxes=torch.cat([cx, rest], dim=1))
 
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:

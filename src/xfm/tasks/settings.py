@@ -38,6 +38,7 @@ class TaskSettings:
             mirrored.
         image_head: the head of image classification.
         seed: seed of the head and of the order of the rows.
+        workers: processes that read rows ahead of the model; 0 reads them in its own.
         precision: arithmetic of predictions.
         device: where the model runs.
     """
@@ -50,5 +51,6 @@ class TaskSettings:
     image: ImageTrainingConfig = UNVARIED
     image_head: ImageHead = ImageHead.LINEAR
     seed: int = 0
+    workers: int = 0
     precision: Precision = Precision.AUTO
     device: str = "cpu"
