@@ -1,16 +1,14 @@
 """What a task is: typed rows, a batch, a loss, a prediction, metrics and guesses to compare with."""
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task import TaskConfig
@@ -21,32 +19,25 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
-from xfm.metrics.guesses import mean_scores
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast
 from xfm.modeling.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.cases import Case, CellMeaning
+from xfm.tasks.cases import CellMeaning
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.reading import Collated, Portion, TrainingPortions, read_ahead
 from xfm.tasks.rows import FILE_REMEDY, pictures_of
 from xfm.tasks.sampling import Drawn, RowOrder, TrainingRows, seeded
+from xfm.tasks.scored import Prediction, Row, ScoredTask
 from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 from xfm.training.sharing import in_order, own_part
 
-Row = TypeVar("Row")
 BatchT = TypeVar("BatchT", bound=TensorFields)
-Prediction = TypeVar("Prediction")
-Metrics = dict[str, float]
-Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
-"""Rows of a split and one prediction for each -> metrics by name."""
-DRAWS = 20
-"""Random guesses of every row whose mean is chance."""
 
 
-class Task(ABC, Generic[Row, BatchT, Prediction]):
+class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     """A model with a task's head, and how rows become batches, losses, predictions, metrics and cases.
 
     It owns a copy of the parts of the pre-trained model that its head stands on, so that several tasks can
@@ -54,7 +45,6 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     Attributes:
         spec: the task: its fields, the rule of its texts, its head.
-        primary: the metric that chooses between models; greater is better.
         hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
             nothing where there is no such baseline.
         known: the labels or answers that it can give; empty where they are not limited to some.
@@ -73,7 +63,6 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     """
 
     spec: ClassVar[TaskSpec]
-    primary: ClassVar[str]
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
     known: Sequence[str] = ()
     in_parts: ClassVar[bool] = True
@@ -275,68 +264,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def finish(self) -> None:
         """Make the module give what it means to others, before it is saved; predictions stay the same."""
 
-    # ------------------------------------------------------------ scores
-    @abstractmethod
-    def metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Metrics by name, the primary one among them, as fractions from 0 to 1."""
-
-    @abstractmethod
-    def case(self, row: Row, prediction: Prediction) -> Case:
-        """A row and its prediction in words."""
-
-    def truths(self, row: Row) -> Sequence[str]:
-        """Labels or answers, as `known` has them, of which each would be right for the row."""
-        return ()
-
-    def guess(self, rows: Sequence[Row], rng: np.random.Generator) -> list[Prediction] | None:
-        """A random guess for every row. None where chance is known without, or is not defined."""
-        return None
-
-    def known_chance(self, rows: Sequence[Row]) -> dict[str, float]:
-        """What guesses are expected to score, by metric, where a formula says so."""
-        return {}
-
-    def constants(self, rows: Sequence[Row]) -> dict[str, list[Prediction]]:
-        """Guesses that training rows suggest whatever the input, by name, such as the most frequent class."""
-        return {}
-
-    def chance(self, rows: Sequence[Row], seed: int, score: Scorer | None = None) -> dict[str, float]:
-        """Chance of every command (see `xfm.reports.scores.Score`), by metric.
-
-        Args:
-            rows: that are scored.
-            seed: of the guesses.
-            score: metrics of rows and predictions, where they are others than `metrics`.
-
-        Returns:
-            Where a formula is known, what it says, else the mean over `DRAWS` guesses; a metric for which
-            neither can be had is absent.
-        """
-        rng, score, known = np.random.default_rng(seed), score or self.metrics, self.known_chance(rows)
-        guesses = (self.guess(rows, rng) for _ in range(DRAWS))
-        means = mean_scores([score(rows, guessed) for guessed in guesses if guessed is not None])
-        return {name: known.get(name, value) for name, value in means.items()} or known
-
-    def constant_scores(self, rows: Sequence[Row], score: Scorer | None = None) -> dict[str, Metrics]:
-        """Metrics of `constants`, by their names; `score` as of `chance`."""
-        score = score or self.metrics
-        return {name: score(rows, guessed) for name, guessed in self.constants(rows).items()}
-
-    def row_scores(
-        self, rows: Sequence[Row], predictions: Sequence[Prediction]
-    ) -> dict[str, NDArray[np.float64]]:
-        """[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
-        return {}
-
-    def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
-        """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
-        return self.row_scores(rows, predictions).get(self.primary)
-
     @classmethod
     def shared(cls, row: Row) -> tuple[Hashable, ...]:
         """What rows have in common that are not independent: their pictures."""
         return cls.pictures_of(row)
-
-    def counts(self, rows: Sequence[Row]) -> dict[str, int]:
-        """How many cases stand behind a metric, by its name, where these are not the rows."""
-        return {}

@@ -28,7 +28,7 @@ from xfm.training.progress import ENDLESS, Moment, Progress, progress_of
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.result import TrainResult, batch_origins, shown_keys, why_skipped
 from xfm.training.run_folder import Describe, RunFolder, farewell, saved_of
-from xfm.training.sharing import balanced
+from xfm.training.sharing import ModelWithLosses, balanced
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.storage import SAVED_BEFORE
 
@@ -102,20 +102,8 @@ def train(
         shares = count is not None
         place = RunFolder(folder, whole, process, describe, data, allowed, shares) if folder else None
         course = course or progress_of(config)
-        loop = _Loop(
-            model,
-            losses,
-            batches,
-            config,
-            course,
-            place,
-            is_new,
-            origins,
-            process,
-            after_step,
-            finished,
-            count,
-        )
+        work = model, losses, batches, config, course
+        loop = _Loop(*work, place, is_new, origins, process, after_step, finished, count)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
@@ -124,18 +112,6 @@ def train(
                     return loop.run(start, stop)
         finally:
             loop.close()
-
-
-class _Objective(nn.Module, Generic[B]):
-    """Model and losses as one module, whose forward pass DDP can follow."""
-
-    def __init__(self, model: nn.Module, losses: Callable[[B, torch.Generator], Losses]) -> None:
-        super().__init__()
-        self.model = model
-        self.losses = losses
-
-    def forward(self, batch: B, generator: torch.Generator) -> Losses:
-        return self.losses(batch, generator)
 
 
 class _Loop(Generic[B]):
@@ -167,7 +143,7 @@ class _Loop(Generic[B]):
         seed = mix(config.seed, process.rank)
         seed_all(seed)
         self.generator = seeded_generator(seed, process.device)
-        self.objective = distributed.wrap(_Objective(model, losses), process.device)
+        self.objective = distributed.wrap(ModelWithLosses(model, losses), process.device)
         self.window = Window()
         self.skipped = self.bad_in_a_row = 0
         self.log: RunLog | None = None
