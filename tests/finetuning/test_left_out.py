@@ -115,9 +115,7 @@ def test_too_many_bad_rows_are_refused(
 
 # ---------------------------------------------------------------- pictures that go bad later
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize(
-    "image", [ImageTrainingConfig(), ImageTrainingConfig(flip=0.5)], ids=["still", "varied"]
-)
+@pytest.mark.parametrize("image", [UNVARIED, ImageTrainingConfig(flip=0.5)], ids=["still", "varied"])
 def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, image: ImageTrainingConfig
 ) -> None:
