@@ -157,7 +157,7 @@ COMMANDS = {
         _verb("prepare", "build the embedded data"),
         _verb("init", "compose a model of encoders with weights"),
         _verb("pretrain", "pre-train a recipe, or resume", several=True),
-        _verb("finetune", "fine-tune a model on your own rows"),
+        _verb("finetune", "fine-tune a model on your own rows", several=True),
         _verb("evaluate", "score a model and write the report"),
         _verb("ablate", "ask what parts of the method are worth"),
         _verb("predict", "answer one input, or the rows of a file", shows=lambda chosen: chosen.out is None),

@@ -22,6 +22,10 @@ class UserError(Exception):
         return printable(text)
 
 
+class SaidElsewhere(UserError):
+    """The same in a process beside the one that says it: this one ends in silence, with the same status."""
+
+
 def printable(text: str) -> str:
     """The text with control characters, line breaks and half surrogates as escapes.
 

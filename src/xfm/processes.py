@@ -161,5 +161,5 @@ def require_alone(what: str) -> None:
     if (count := process_count()) > 1:
         raise UserError(
             f"{what} runs in one process, and torchrun has started {count}, which would all do the same "
-            "work: start it without torchrun (xfm pretrain is the command for several processes)"
+            "work: start it without torchrun (xfm pretrain and xfm finetune are for several processes)"
         )

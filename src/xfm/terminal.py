@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from xfm.errors import UserError, first_line, printable
+from xfm.errors import SaidElsewhere, UserError, first_line, printable
 from xfm.failures import beneath, chain, explain
 from xfm.processes import put_off
 
@@ -48,7 +48,9 @@ def guarded(
                 streams.complain(_traceback(error))
             before = next((one for one in chain(error) if isinstance(one, UserError)), None)
             said = str(error) if isinstance(error, KeyboardInterrupt) else ""
-            if before and said and not interrupts:  # torchrun's SIGTERM, while a failure was cleared up
+            if isinstance(before, SaidElsewhere):
+                status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+            elif before and said and not interrupts:  # torchrun's SIGTERM, while a failure was cleared up
                 streams.complain(f"xfm: {before}")
                 status = FAILED
             elif interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):

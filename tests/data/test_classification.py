@@ -8,12 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torchvision.transforms import v2
 
 from tests.data.conftest import noise
 from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig, Operations
-from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
+from xfm.data.classification import Mixer, Variation
 from xfm.data.transforms import Normalisation
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.pixels import framed, model_pixels
@@ -24,14 +23,6 @@ STILL = ImageTrainingConfig()
 
 
 PICTURE = noise(0, 40, 40)
-
-
-@pytest.fixture
-def paths(tmp_path):
-    found = [tmp_path / f"{number}.png" for number in range(6)]
-    for number, path in enumerate(found):
-        Image.fromarray(noise(number, 40, 40).permute(1, 2, 0).numpy()).save(path)
-    return found
 
 
 def test_without_variation_it_is_what_evaluation_sees():
@@ -71,18 +62,6 @@ def test_the_published_variation_is_torchvisions():
         expected = steps(PICTURE)
         ours = Variation(PUBLISHED, *MODEL)(PICTURE, seed)
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
-
-
-def test_batches_depend_on_seed_and_step_only(paths):
-    pictures = VariedPictures(paths, Variation(LIGHT, *MODEL))
-    order = [0, 1, 2, 3, 4, 5, 3, 1]
-    whole = list(varied_batches(pictures, iter(order), range(0, 4), 2, seed=5))
-    later = list(varied_batches(pictures, iter(order[4:]), range(2, 4), 2, seed=5, workers=1))
-    assert [rows for rows, _ in whole] == [[0, 1], [2, 3], [4, 5], [3, 1]]
-    for (rows, pixels), (same_rows, same_pixels) in zip(whole[2:], later, strict=True):
-        assert rows == same_rows
-        assert torch.equal(pixels, same_pixels)
-    assert not torch.equal(whole[1][1][1], whole[3][1][0]), "the same picture twice, varied alike"
 
 
 @settings(max_examples=40)

@@ -35,7 +35,6 @@ CHANGED_IMAGE: dict[str, Any] = {
     "aspect": 2.0,
     "rand_augment": 1,
     "magnitude": 3,
-    "workers": 1,
     "operations": Operations.COLOUR,
     "sides": Sides.IGNORE,
 }

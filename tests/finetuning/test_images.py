@@ -93,7 +93,7 @@ def test_drop_path_of_a_timm_encoder():
 
 
 COSINE = replace(SHORT, schedule=Schedule.COSINE)
-MODERN = replace(COSINE, image=replace(LIGHT, workers=1), layer_decay=0.7, average=0.9)
+MODERN = replace(COSINE, image=LIGHT, workers=1, layer_decay=0.7, average=0.9)
 AS_PUBLISHED = replace(COSINE, image=PUBLISHED, grouping=Grouping.ONE, image_head=ImageHead.PUBLISHED)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
 from tests.reports.written import details_of, page_of
-from xfm.config.image import ImageTrainingConfig
+from xfm.config.image import UNVARIED, ImageTrainingConfig
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.errors import UserError
 from xfm.reports.scores import read_scores
@@ -114,21 +114,21 @@ def test_too_many_bad_rows_are_refused(
 
 
 # ---------------------------------------------------------------- pictures that go bad later
-@pytest.mark.parametrize("workers", [None, 0, 1])
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("image", [UNVARIED, ImageTrainingConfig(flip=0.5)], ids=["still", "varied"])
 def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, image: ImageTrainingConfig
 ) -> None:
-    """With pictures varied by loaders, and with ones that do not fit into memory and are read again."""
+    """Pictures do not fit into memory and are read again, varied or not, by workers or without."""
     table, out = many(tmp_path / "data", set()), tmp_path / "out"
     monkeypatch.setattr("xfm.tasks.pictures.DEFAULT_LIMIT", 1)
     monkeypatch.setattr("xfm.tasks.pictures.Pictures.__init__.__defaults__", (1,))
-    image = ImageTrainingConfig() if workers is None else ImageTrainingConfig(flip=0.5, workers=workers)
 
     def spoil() -> None:
         for number in (3, 4):
             (tmp_path / "data" / "pictures" / f"{number}.png").write_bytes(BROKEN)
 
-    config = replace(SHORT, steps=12, evaluate_every=2, patience=0, image=image)
+    config = replace(SHORT, steps=12, evaluate_every=2, patience=0, image=image, workers=workers)
     with after_step(monkeypatch, out, 2, spoil):
         done = on_table(model, table, out, config, "image-classification")
     lost = read_bad_rows(out)

@@ -155,7 +155,7 @@ def test_linear_evaluation(name: str, cells: list[str]) -> None:
     assert settings.colours is Colours.HALF
     assert settings.grey == (name == "Caltech101")  # the two others are grey already
     crop = {"crop": 1.0, "aspect": 1.0} if whole else {"crop": 0.08, "aspect": 4 / 3}
-    plain = {"flip": 0.5, "drop_path": 0.0, "workers": 8}
+    plain = {"flip": 0.5, "drop_path": 0.0}
     assert settings.image == ImageTrainingConfig(**crop, **plain, label_smoothing=float(cells[3]))
 
 

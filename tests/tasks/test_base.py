@@ -1,7 +1,7 @@
 """Order of rows, pictures, rows of files, settings."""
 
 from collections import Counter
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from xfm.tasks.base import seeded
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.sampling import components, row_order
+from xfm.tasks.sampling import RowOrder, TrainingRows, components
 from xfm.tasks.vqa import VqaTask
 from xfm.tasks.world_files import read_captioned, read_masked
 
@@ -37,12 +37,11 @@ def test_every_epoch_is_a_permutation_that_keeps_groups_together(
     groups: list[int | None], position: int, per_group: int
 ) -> None:
     count = len(groups)
-    order = list(islice(row_order(groups, 3, 0, per_group), 3 * count))
+    order = RowOrder(groups, 3, per_group).at(0, 3 * count)
     for epoch in range(3):
         assert sorted(order[epoch * count : (epoch + 1) * count]) == list(range(count))
-    assert list(islice(row_order(groups, 3, position, per_group), 10)) == list(
-        islice(row_order(groups, 3, 0, per_group), position, position + 10)
-    )
+    whole = RowOrder(groups, 3, per_group).at(0, position + 10)
+    assert RowOrder(groups, 3, per_group).at(position, 10) == whole[position:]
     sizes = Counter(group for group in groups if group is not None)
     for group, size in sizes.items():
         places = [p for p, row in enumerate(order[:count]) if groups[row] == group]
@@ -59,7 +58,32 @@ def test_components_connect_what_rows_share() -> None:
 
 def test_no_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="no rows"):
-        next(row_order([], 0, 0, 1))
+        RowOrder([], 0, 1)
+
+
+@given(st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.integers(1, 20), st.integers(0, 9))
+def test_the_parts_of_a_batch_are_the_batch(
+    rows: int, accumulate: int, world: int, more: int, step: int
+) -> None:
+    """Whatever the processes and the parts of each: in the order of the ranks, none empty."""
+    size, order = accumulate * world + more, RowOrder([None] * rows, 1, 1)
+    parts = [
+        TrainingRows(range(rows), order, size, 1, accumulate, rank, world)(step * accumulate + micro)
+        for rank in range(world)
+        for micro in range(accumulate)
+    ]
+    (whole,) = {tuple(one.batch) for one in parts}
+    assert [row for one in parts for row in one.rows] == list(whole) == order.at(step * size, size)
+    assert {len(one.rows) for one in parts} <= {size // len(parts), -(-size // len(parts))}
+    seeds = [one.seed_of(place) for one in parts for place in range(len(one.rows))]
+    alone = TrainingRows(range(rows), order, size, 1)(step)
+    assert seeds == [alone.seed_of(place) for place in range(size)]
+    assert len(set(seeds)) == size
+
+
+def test_a_batch_of_fewer_rows_than_parts_is_refused() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        TrainingRows(range(9), RowOrder([None] * 9, 0, 1), 5, 0, 2, 0, 3)
 
 
 def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> None:

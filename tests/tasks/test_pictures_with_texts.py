@@ -215,9 +215,9 @@ def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
     for ours, theirs in zip(later, batches(plain, MIRRORED)[4:], strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
     both = [*sided, *(replace(row, phrase="a square") for row in sided)]  # one picture, two phrases
-    drawn = build(GroundingTask, pretrained, both).drawn(0, 6)
-    for ours, theirs, some in zip(batches(both, MIRRORED), batches(both), drawn, strict=True):
-        named = ours.image_index[torch.tensor(["left" in row.phrase for row in some])]
+    rows = build(GroundingTask, pretrained, both).training_rows()
+    for step, (ours, theirs) in enumerate(zip(batches(both, MIRRORED), batches(both), strict=True)):
+        named = ours.image_index[torch.tensor(["left" in row.phrase for row in rows(step).rows])]
         assert torch.equal(ours.pixels[named], theirs.pixels[named])
 
 

@@ -19,6 +19,7 @@ from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Corners, Reference
+from xfm.tasks.sampling import Drawn
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.varied import Varying
 
@@ -86,8 +87,8 @@ def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool
         painted(size, blocks, path)
         rows = rows_of(size, blocks, path)
         task = grounding(rows, config)
-        sights = Varying(config, Pictures(Preprocessing(SIDE)), 0).sights(
-            rows, step, task.pictures_of, task.texts_of, task.boxes_of
+        sights = Varying(config, Pictures(Preprocessing(SIDE))).sights(
+            Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
     sight = sights[path]
     assert not (sight.view.flip and sides is Sides.KEEP)
@@ -118,8 +119,8 @@ def test_a_crop_shows_the_least_share(scene, least: float, step: int) -> None:
         rows = rows_of(size, blocks, path)
         config = ImageTrainingConfig(crop=least)
         task = grounding(rows, config)
-        sights = Varying(config, Pictures(Preprocessing(SIDE)), 0).sights(
-            rows, step, task.pictures_of, task.texts_of, task.boxes_of
+        sights = Varying(config, Pictures(Preprocessing(SIDE))).sights(
+            Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
     view = sights[path].view
     assert view.width * view.height >= least * size[0] * size[1] - 1e-6
@@ -149,6 +150,17 @@ def test_a_batch_depends_on_seed_and_step_alone(picture: Path, pretrained: Pretr
     assert torch.equal(seen.pixels, task.collate(rows).pixels)
 
 
+def test_parts_of_a_batch_see_what_the_whole_sees(picture: Path, pretrained: Pretrained) -> None:
+    """A picture that two processes have is cropped around the boxes of both their rows."""
+    boxes = {"red": (0.1, 0.1, 0.3, 0.6), "blue": (0.5, 0.2, 0.9, 0.8)}
+    rows = [Reference(picture, phrase, box) for phrase, box in boxes.items()]
+    task = build(GroundingTask, pretrained, rows, image=ALL)
+    whole = task.training_batch(Drawn(rows, rows, 0, 5, 1))
+    parts = [task.training_batch(Drawn(rows[n : n + 1], rows, n, 5, 1)) for n in (0, 1)]
+    assert torch.equal(whole.boxes, torch.cat([part.boxes for part in parts]))
+    assert all(torch.equal(part.pixels[0], whole.pixels[0]) for part in parts)
+
+
 @pytest.mark.parametrize(
     ("sides", "phrase", "mirrored"),
     [
@@ -159,9 +171,9 @@ def test_a_batch_depends_on_seed_and_step_alone(picture: Path, pretrained: Pretr
     ],
 )
 def test_who_is_mirrored(picture: Path, sides: Sides, phrase: str, mirrored: bool) -> None:
-    varying = Varying(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)), 0)
+    varying = Varying(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)))
     row = Reference(picture, phrase, (0.0, 0.0, 1.0, 1.0))
     texts: Callable[[Reference], tuple[str, ...]] = GroundingTask.texts_of
-    sights = varying.sights([row], 0, GroundingTask.pictures_of, texts, lambda row: ())
+    sights = varying.sights(Drawn([row], [row], 0, 0, 0), GroundingTask.pictures_of, texts, lambda row: ())
     assert sights[picture].view.flip == mirrored
     assert names_a_side([phrase]) == ("left" in phrase)

@@ -18,7 +18,6 @@ from xfm.training.failures import explaining_failures
 @pytest.mark.parametrize(
     "words",
     [
-        ["finetune", "text-classification", "--model", "m", "--train", "t.csv", "--out", "o"],
         ["evaluate", "m"],
         ["predict", "embed", "--model", "m", "--input", "i", "--out", "o"],
         ["prepare", "--folder", "w"],

@@ -1,5 +1,6 @@
 """`xfm finetune`: its options, and what it says."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm finetune vqa --model M --train my.jsonl --columns question=q,answer=a --out runs/q\n"
         "  xfm finetune image-classification --model M --train photos/ --tune.vision lora --out runs/p\n"
         "  xfm finetune grounding --model M --train boxes.csv --box-format xyxy --out runs/g\n"
+        "  torchrun --nproc-per-node 8 -m xfm finetune vqa --model M --train my.jsonl --out runs/q\n"
         "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
     )
     option(parser, "--task", "one of the above", required=True)
@@ -82,6 +84,8 @@ def run(chosen: Namespace) -> None:
         resume=chosen.resume,
         progress=not chosen.quiet,
     )
+    if os.environ.get("RANK", "0") != "0":  # the first process says it
+        return
     print(table(done.scores, list(done.scores)))
     print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:

@@ -63,7 +63,6 @@ class ImageTrainingConfig:
         mixing: probability that a batch is mixed at all.
         label_smoothing: share of the target that is spread over all classes.
         drop_path: drop-path rate of the vision encoder's last block; None leaves the model's.
-        workers: processes that read and vary training pictures; 0 does it in the training's own.
     """
 
     crop: float = 1.0
@@ -79,7 +78,6 @@ class ImageTrainingConfig:
     mixing: float = 1.0
     label_smoothing: float = 0.0
     drop_path: float | None = None
-    workers: int = 0
 
     @property
     def crops(self) -> bool:
@@ -97,7 +95,6 @@ class ImageTrainingConfig:
         check_range("image.crop", self.crop, 0.01, 1)
         if self.drop_path is not None:
             check_range("image.drop_path", self.drop_path, 0, 1)
-        check_range("image.workers", self.workers, 0, 1024)
         check_range("image.aspect", self.aspect, 1, 10)
         check_ranges(self, ("rand_augment", "magnitude"), 0, 10, "image.")
         check_ranges(self, ("mixup", "cutmix"), 0, 100, "image.")

@@ -5,20 +5,14 @@ out the same in any process and after any interruption, and the global state sta
 inside the training step, where the global state belongs to the run and is kept in its checkpoints.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from xfm.config.image import ImageTrainingConfig
-from xfm.data.left_out import UnreadablePicture
-from xfm.data.picture_files import load_image
 from xfm.data.transforms import Normalisation, normalise
 from xfm.data.variation import augmentation
 
@@ -73,84 +67,6 @@ class Variation:
             torch.manual_seed(seed)
             pixels = normalise(self._vary(picture)[None], self._normalisation)[0]
             return pixels if self._erase is None else self._erase(pixels)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A row in a training order: which one, and the seed of its variation."""
-
-    row: int
-    seed: int
-
-
-class VariedPictures(Dataset[tuple[int, Tensor, str]]):
-    """Varied pictures for torch's loader, indexed by `Drawn`.
-
-    Args:
-        paths: of all rows.
-        variation: what is done to them.
-    """
-
-    def __init__(self, paths: Sequence[Path], variation: Variation) -> None:
-        self.paths, self.variation = list(paths), variation
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, drawn: Drawn) -> tuple[int, Tensor, str]:
-        """The row, [3, S, S] float32, and why the picture cannot be read: then it is blank (zeros)."""
-        try:
-            return drawn.row, self.variation(load_image(self.paths[drawn.row]), drawn.seed), ""
-        except UnreadablePicture as error:
-            return drawn.row, torch.zeros(3, *self.variation.shape), str(error)
-
-
-def varied_batches(
-    pictures: VariedPictures,
-    order: Iterator[int],
-    steps: range,
-    batch_size: int,
-    seed: int,
-    workers: int = 0,
-    lost: Callable[[Path, str], object] | None = None,
-) -> Iterator[tuple[list[int], Tensor]]:
-    """The batches of the steps, each with its rows and pixels [B, 3, S, S].
-
-    Args:
-        pictures: the pictures.
-        order: rows from the first step's on.
-        steps: number of each step; the variation of a picture depends on the seed, the step and its place.
-        batch_size: B.
-        seed: of the variations.
-        workers: processes that read and vary pictures; 0 does it in this one.
-        lost: told of a picture that cannot be read, and why; it is blank in the batch. None raises.
-
-    Raises:
-        UnreadablePicture: a picture cannot be read.
-    """
-    drawn = ([Drawn(next(order), _seed(seed, step, n)) for n in range(batch_size)] for step in steps)
-    loader: DataLoader[Any] = DataLoader(
-        pictures,
-        batch_sampler=drawn,  # pyright: ignore[reportArgumentType]  # the dataset has indices of its own
-        num_workers=workers,
-        collate_fn=_stack,
-    )
-    for rows, pixels, reasons in loader:
-        for row, reason in zip(rows, reasons, strict=True):
-            if reason and lost is None:
-                raise UnreadablePicture(reason)
-            if reason and lost is not None:
-                lost(pictures.paths[row], reason)
-        yield rows, pixels
-
-
-def _stack(items: Sequence[tuple[int, Tensor, str]]) -> tuple[list[int], Tensor, list[str]]:
-    rows, pixels, reasons = zip(*items, strict=True)
-    return list(rows), torch.stack(pixels), list(reasons)
-
-
-def _seed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Mixer:

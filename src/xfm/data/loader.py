@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
@@ -96,9 +95,6 @@ class PretrainingData:
             UserError: when more than `config.max_bad` records are bad, or a loader process dies or hangs.
         """
         pin = device is not None and torch.device(device).type == "cuda"
-        if self.config.workers:
-            # Workers are forked; a tokenizer that has used threads before would complain or hang.
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         loaded = load_steps(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
         with contextlib.closing(loaded):
             for found in loaded:

@@ -1,4 +1,4 @@
-"""The loader processes of pre-training: what they send, how they are watched, and that they end."""
+"""The loader processes of every training: what they send, how they are watched, and that they end."""
 
 import contextlib
 import logging
@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from xfm.data import whereabouts
-from xfm.data.schema import Batch
+from xfm.data.schema import TensorFields
 from xfm.data.streams import Met, UnusableError
 from xfm.errors import UserError, first_line
 from xfm.processes import end_with_parent, kill, kill_at_exit
 
+B = TypeVar("B", bound=TensorFields)
+SETTING = "data.workers (--workers of a fine-tuning)"
+"""How many there are, for messages."""
 _log = logging.getLogger(__name__)
 _SLOT = 1024
 """Bytes in which a loader process says what it reads."""
@@ -77,14 +80,14 @@ class _Slots:
         return [slot.split(b"\0", 1)[0].decode(errors="replace") for slot in slots]
 
 
-class _Steps(Dataset[Any]):
+class _Steps(Dataset[Any], Generic[B]):
     """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
 
-    def __init__(self, build: Callable[[int], Batch], workers: int) -> None:
+    def __init__(self, build: Callable[[int], B], workers: int) -> None:
         self.build = build
         self.slots = _Slots(workers)
 
-    def __getitem__(self, step: int) -> Batch | Failure | _Pickled:
+    def __getitem__(self, step: int) -> B | Failure | _Pickled:
         worker = get_worker_info()
         try:
             batch = self.build(step)
@@ -96,7 +99,7 @@ class _Steps(Dataset[Any]):
         return _portable(batch)
 
 
-def _portable(batch: Batch) -> Batch | _Pickled:
+def _portable(batch: B) -> B | _Pickled:
     """The batch in shared memory; as bytes where there is too little of it.
 
     torch would share the tensors in a thread that drops the batch when that fails, and training would wait
@@ -109,8 +112,8 @@ def _portable(batch: Batch) -> Batch | _Pickled:
 
 
 def load_steps(
-    build: Callable[[int], Batch], steps: range, workers: int, timeout: float, pin: bool
-) -> Generator[Batch | Failure, None, None]:
+    build: Callable[[int], B], steps: range, workers: int, timeout: float, pin: bool
+) -> Generator[B | Failure, None, None]:
     """The batches of some steps in order; closing the generator ends the loader processes.
 
     Args:
@@ -124,6 +127,9 @@ def load_steps(
         UserError: a loader process died, or gives no batch in time.
     """
     workers = _startable(workers)
+    if workers:
+        # Workers are forked; a tokenizer that has used threads before would complain or hang.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     dataset = _Steps(build, workers)
     loader = DataLoader(
         dataset,
@@ -140,8 +146,8 @@ def load_steps(
         iterator = iter(loader)
     except OSError as error:
         raise UserError(
-            f"The loader processes cannot be started ({error.strerror or error}): lower data.workers, or "
-            "make room in memory."
+            f"The loader processes cannot be started ({error.strerror or error}): lower {SETTING}, "
+            "or make room in memory."
         ) from error
     processes: list[BaseProcess] = list(getattr(iterator, "_workers", []))
     kill_at_exit(processes)
@@ -154,7 +160,8 @@ def load_steps(
             if isinstance(found, _Pickled):
                 _warn_once(
                     "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "
-                    "slower; give it more (docker run --shm-size 8g), or lower data.workers"
+                    "slower; give it more (docker run --shm-size 8g), or lower %s",
+                    SETTING,
                 )
                 found = pickle.loads(found.data)
             yield found
@@ -220,8 +227,8 @@ def _gone(processes: Sequence[BaseProcess], error: BaseException, seconds: float
 
 def _died(reason: str) -> UserError:
     return UserError(
-        f"A loader process died ({reason}), most likely for want of memory: lower data.workers or the batch "
-        "sizes."
+        f"A loader process died ({reason}), most likely for want of memory: lower {SETTING} or the "
+        "batch sizes."
     )
 
 

@@ -21,7 +21,7 @@ def special_settings() -> tuple[str, ...]:
 
 
 def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
-    """Refuse settings that differ from their defaults and that the task would not read.
+    """Refuse settings that differ from their defaults and that the task would not read, or cannot do with.
 
     Raises:
         UserError: there is one; names it, and the tasks that read it.
@@ -33,6 +33,11 @@ def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
             continue
         tasks = ", ".join(one.name for one in task_specs(tunable=True) if one.reads(name))
         raise UserError(f"{name} is of no use in {spec.name}, only in {tasks}; leave it out")
+    if config.accumulate > 1 and not spec.task_class(config.regression).in_parts:
+        raise UserError(
+            f"accumulate: {spec.name} contrasts all rows of a batch with one another, so that they must be "
+            "there at once; leave it out, and for larger batches share them among processes (torchrun)"
+        )
 
 
 def _check_image(spec: TaskSpec, image: ImageTrainingConfig) -> None:

@@ -1,8 +1,9 @@
 """`finetune_rows`: from typed rows to a model folder, scores and a report."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE
 from xfm.errors import UserError
+from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.compare import compare
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard
@@ -23,23 +25,26 @@ from xfm.finetuning.session import AnyTask, RowOrigin, Session, clear
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import partial_pictures, require_same_left_out, say_partial
-from xfm.locks import holds
-from xfm.processes import require_alone
+from xfm.locks import locked
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
+from xfm.training import distributed
+from xfm.training.failures import explaining_failures
 from xfm.training.flags import Flag, plain_flags
 from xfm.training.logging import LOG_FILE, log_lines
 from xfm.training.pretrain import MODEL_FOLDER
-from xfm.training.run_folder import require_new
+from xfm.training.run_folder import require_new, saved_of
 
 
 @dataclass(frozen=True)
 class FinetuneResult:
     """A finished fine-tuning.
+
+    Of several processes the first one has all of it, the others task, predictions and training alone.
 
     Attributes:
         model: the model's folder.
@@ -69,7 +74,6 @@ class FinetuneResult:
         return next((board.verdict for board in self.leaderboards.values()), "")
 
 
-@holds("out")
 def finetune_rows(
     kind: str,
     model: Path | str,
@@ -100,41 +104,119 @@ def finetune_rows(
         UserError: no model, more pictures that cannot be read than may be, a folder that holds another run.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    require_alone("fine-tuning")
-    origin = origin or RowOrigin()
-    check_folder(out, resume)
-    run = Session.begin(kind, model, data, config, out, progress, origin)
+
+    def begin(shows: bool) -> tuple[Session, RowOrigin]:
+        rows = origin or RowOrigin()
+        return Session.begin(kind, model, data, config, out, shows, rows), rows
+
+    return fine_tuned(begin, out, config.device, resume, progress)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What the processes of a run have made together.
+
+    Attributes:
+        task: with the fine-tuned model.
+        tuned: how the training went.
+        predictions: by test split.
+        single: the same training without one modality, by name.
+        seconds: that training and baselines took.
+    """
+
+    task: AnyTask
+    tuned: TuningRun
+    predictions: dict[str, list[Any]]
+    single: dict[str, BaselineResult]
+    seconds: dict[str, float]
+
+
+def fine_tuned(
+    begin: Callable[[bool], tuple[Session, RowOrigin]], out: Path, device: str, resume: bool, progress: bool
+) -> FinetuneResult:
+    """A whole fine-tuning, in this process or in all that torchrun has started.
+
+    They train and predict together. Baselines that need no training, report and model folder are the work of
+    the first one, which is alone by then.
+
+    Args:
+        begin: reads everything, given whether to show bars; every process calls it.
+        out: run folder.
+        device: as of the configuration.
+        resume: continue the folder's run.
+        progress: show bars, in the first process.
+
+    Raises:
+        UserError: see `finetune_rows`; another process ended.
+        Interrupted: see `finetune_rows`.
+    """
+    with contextlib.ExitStack() as lock:
+        said = explaining_failures(lambda: saved_of(out))
+        with distributed.processes(device) as process, said:
+            distributed.on_first(lambda: lock.enter_context(locked(out)))
+            distributed.on_first(lambda: check_folder(out, resume))
+            run, origin = begin(progress and process.is_first)
+            maker = Maker(
+                "finetune",
+                {"model": run.model, "data": digest(run.data.train)},
+                f"{run.name} from {run.model}",
+            )
+            distributed.on_first(lambda: _open(run, origin, maker, resume))
+            trained = _train(run, resume)
+        if not process.is_first:
+            found = trained.task, trained.predictions, trained.tuned
+            return FinetuneResult(out / MODEL_FOLDER, {}, *found)
+        with distributed.alone():
+            return _finish(run, origin, trained, maker)
+
+
+def _open(run: Session, origin: RowOrigin, maker: Maker, resume: bool) -> None:
+    """Say what is going to happen, and sign the folder."""
     if resume:
-        require_same_left_out(out, run.left_out)
+        require_same_left_out(run.out, run.left_out)
     else:
-        run.left_out.write(out)
-    if progress:
+        run.left_out.write(run.out)
+    if run.progress:
         tqdm.write(run.summary(), file=sys.stderr)
     say_partial(partial_pictures(run.pictures, run.places(origin)))
-    if progress and run.left_out.rows:
-        tqdm.write(f"Note: {run.left_out.sentence(out / BAD_FILE)}", file=sys.stderr)
-    maker = Maker("finetune", {"model": run.model, "data": digest(data.train)}, f"{kind} from {run.model}")
-    sign(out, maker)
+    if run.progress and run.left_out.rows:
+        tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
+    sign(run.out, maker)
+
+
+def _train(run: Session, resume: bool) -> _Trained:
+    """Train the task, predict the test rows, and train the baselines of one modality."""
     began = time.perf_counter()
-    task, tuned = run.tuned(Blanked.NOTHING, out, resume)
+    task, tuned = run.tuned(Blanked.NOTHING, run.out, resume)
     task.finish()
     tests = run.tests
     predictions = {name: task.predict(rows) for name, rows in tests.items()}
     seconds = {"training": time.perf_counter() - began}
     began = time.perf_counter()
     single = run.single_modality(tests, resume)
-    compared = compare(run, task, tests, predictions, single, seconds["training"])
     seconds["baselines"] = time.perf_counter() - began
+    for lost in distributed.collect(run.left_out.rows):  # on the way, by any of the processes
+        for place, reason in lost.items():
+            run.left_out.note(place, reason)
+    return _Trained(task, tuned, predictions, single, seconds)
+
+
+def _finish(run: Session, origin: RowOrigin, trained: _Trained, maker: Maker) -> FinetuneResult:
+    """Compare, write everything down, and say what came of it."""
+    began, tests = time.perf_counter(), run.tests
+    task, predictions, single = trained.task, trained.predictions, trained.single
+    compared = compare(run, task, tests, predictions, single, trained.seconds["training"])
+    seconds = dict(trained.seconds)
+    seconds["baselines"] += time.perf_counter() - began
     result = PartResult()
     for name, rows in tests.items():
         others = {**single, **compared.strong}
         metrics = {baseline: found.metrics[name] for baseline, found in others.items()}
-        add_scores(result, task, f"{kind}/{name}", rows, predictions[name], metrics)
-    flags = tuple(_flags(run, task, tuned, compared.boards))
-    said, path, boards = run.left_out.sentence(out / BAD_FILE), out / MODEL_FOLDER, compared.boards
-    found = FinetuneResult(
-        path, result.scores, task, predictions, tuned, said, boards, flags, _next(run, path, origin)
-    )
+        add_scores(result, task, f"{run.name}/{name}", rows, predictions[name], metrics)
+    flags = tuple(_flags(run, task, trained.tuned, compared.boards))
+    said, path, boards = run.left_out.sentence(run.out / BAD_FILE), run.out / MODEL_FOLDER, compared.boards
+    last = _next(run, path, origin)
+    found = FinetuneResult(path, result.scores, task, predictions, trained.tuned, said, boards, flags, last)
     _save(run, found, result, origin, seconds, maker)
     return found
 

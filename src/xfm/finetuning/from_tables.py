@@ -10,15 +10,14 @@ from xfm.data.tables import ColumnMap
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
-from xfm.finetuning.session import RowOrigin
+from xfm.finetuning.from_rows import FinetuneResult, fine_tuned
+from xfm.finetuning.session import RowOrigin, Session, first_reads
 from xfm.finetuning.start import local_model, prepared_base
-from xfm.locks import holds
 from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
+from xfm.training.sharing import in_turn
 
 
-@holds("out")
 def finetune(
     task: str,
     model: Path | str,
@@ -35,6 +34,8 @@ def finetune(
     progress: bool = True,
 ) -> FinetuneResult:
     """Fine-tune a model on tables of one's own.
+
+    Under torchrun all processes call it; they share each batch, and the rows that are scored.
 
     Args:
         task: such as `text-classification`; `xfm finetune --help` has all.
@@ -64,28 +65,32 @@ def finetune(
         >>> done = finetune("text-classification", "runs/quickstart/model", "reviews.csv", "runs/reviews")
         >>> done.scores["text-classification/test/accuracy"].value
     """
-    refuse_none(task=task, model=model, train=train)
+    refuse_none(task=task, model=model, train=train, out=out)
     config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
-    spec = task_spec(task)
-    check_applicable(spec, config)
-    check_folder(out, resume)  # before anything is written into it
-    local_model(model)  # before tables are read, which may take minutes
-    mapped = ColumnMap.parse(columns)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
-    tables = Tables(train, valid, test, mapped, root, parted)
-    pretrained, left_out = prepared_base(model, config), LeftOut(config.max_bad)
-    decoded = Pictures(pretrained.preprocessing)
-    data = read_data(spec.task_class(config.regression), tables, config, out, decoded, left_out, progress)
-    origin = RowOrigin(
-        data.places,
-        data.sources,
-        data.row_places,
-        table=str(next(given for given in (test, valid, train) if given is not None)),
-        columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
-        pictures=root,
-        base=(pretrained, decoded),
-        left_out=left_out,
-    )
-    return finetune_rows(
-        spec.name, model, data.rows, config, out, resume=resume, progress=progress, origin=origin
-    )
+
+    def begin(shows: bool) -> tuple[Session, RowOrigin]:
+        spec = task_spec(task)
+        in_turn(lambda: check_applicable(spec, config))
+        in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
+        mapped = ColumnMap.parse(columns)
+        tables = Tables(train, valid, test, mapped, root, parted)
+        pretrained = in_turn(lambda: prepared_base(model, config))
+        decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
+        left_out = LeftOut(config.max_bad)
+        data, left_out = first_reads(
+            lambda: (read_data(kind, tables, config, out, decoded, left_out, shows), left_out), decoded
+        )
+        origin = RowOrigin(
+            data.places,
+            data.sources,
+            data.row_places,
+            table=str(next(given for given in (test, valid, train) if given is not None)),
+            columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
+            pictures=root,
+            base=(pretrained, decoded),
+            left_out=left_out,
+        )
+        return Session.begin(spec.name, model, data.rows, config, out, shows, origin), origin
+
+    return fine_tuned(begin, out, config.device, resume, progress)

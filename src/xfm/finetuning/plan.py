@@ -60,6 +60,7 @@ def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) ->
         image_head=config.image_head,
         prompt=config.prompt,
         seed=config.seed,
+        workers=config.workers,
         precision=config.precision,
         device=config.device,
     )
@@ -71,6 +72,7 @@ def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: flo
         steps=config.steps,
         minutes=minutes,
         seed=settings.seed,
+        accumulate=config.accumulate,
         precision=settings.precision,
         optim=config.optim(config.steps),
         save_every=max(config.evaluate_every, config.steps // 10),

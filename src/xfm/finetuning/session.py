@@ -4,15 +4,17 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
@@ -33,9 +35,11 @@ from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 from xfm.training.changes import SHOWN
 from xfm.training.checkpoint import list_checkpoints
+from xfm.training.sharing import in_turn
 
 BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
 AnyTask = Task[Any, Any, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,20 +113,23 @@ class Session:
     ) -> "Session":
         """Load the model, leave out rows with unreadable pictures, and fit the configuration to the rest.
 
+        Of several processes each does it, with the same outcome; the first looks the pictures through.
+
         Raises:
-            UserError: there is no model or no row, or too many rows would be left out.
+            UserError: there is no model or no row, too many rows would be left out, or a batch has too few
+                rows for the processes that share it.
         """
         origin = origin or RowOrigin()
         left_out = origin.left_out or LeftOut(config.max_bad)
-        if not data.train:
-            raise UserError(f"{kind}: there are no training rows")
         spec = task_spec(kind)
-        check_applicable(spec, config)
+        in_turn(lambda: _check(spec, data, config))
         task = spec.task_class(config.regression)
         if origin.base is None:
-            pretrained = prepared_base(model, config)
+            pretrained = in_turn(lambda: prepared_base(model, config))
             pictures = Pictures(pretrained.preprocessing)
-            data = usable_rows(task, data, pictures, left_out, progress)
+            data, left_out = first_reads(
+                lambda: (usable_rows(task, data, pictures, left_out, progress), left_out), pictures
+            )
         else:
             pretrained, pictures = origin.base
         pictures.lost = left_out  # what goes bad from here on
@@ -132,6 +139,7 @@ class Session:
         if not config.max_tokens:
             limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
+        in_turn(lambda: _check_parts(fit))
         if not data.answers:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
         shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
@@ -143,10 +151,16 @@ class Session:
         data, config = self.data, self.config
         counts = {"training": data.train, "validation": data.valid, **data.tests}
         rows = ", ".join(f"{len(some):,} {name}" for name, some in counts.items())
+        shared = f" shared by {world} processes" if (world := distributed.world()) > 1 else ""
         return (
-            f"{rows} rows; at most {config.steps:,} steps of {config.batch_size} rows, learning rate "
+            f"{rows} rows; at most {config.steps:,} steps of {config.batch_size} rows{shared}, learning rate "
             f"{config.lr:.2g}, on {config.device}."
         )
+
+    @property
+    def name(self) -> str:
+        """The task's one name."""
+        return self.type.spec.name
 
     def places(self, origin: RowOrigin) -> Mapping[Path, str]:
         """Every picture, and the row that names it."""
@@ -176,7 +190,8 @@ class Session:
             every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)
         task = self.type(self.pretrained, self.pictures, self.data, task_settings(config, blanked))
-        resume = resume and (blanked is Blanked.NOTHING or bool(list_checkpoints(folder)))
+        begun = distributed.on_first(lambda: bool(list_checkpoints(folder)))
+        resume = resume and (blanked is Blanked.NOTHING or begun)
         settings = self.settings(blanked)
         tuned = tune(task, config, self.data.valid, folder, settings, resume=resume, progress=self.progress)
         merge_lora(task.module)
@@ -187,20 +202,16 @@ class Session:
         found: dict[str, BaselineResult] = {}
         for blanked, name in self.type.single(self.data.train).items() if self.config.baseline else ():
             folder = self.out / BASELINES_FOLDER / name.replace(" ", "-")
-            stored = folder / BASELINE_SCORES
-            if not (resume and stored.exists()):
+            if not (resume and distributed.on_first((folder / BASELINE_SCORES).exists)):
                 if self.progress:
                     tqdm.write(f"Baseline: {name}", file=sys.stderr)
                 began = time.perf_counter()
                 task, _ = self.tuned(blanked, folder, resume)
                 task.finish()
-                made = scored(task, tests, {split: task.predict(rows) for split, rows in tests.items()})
-                seconds = time.perf_counter() - began
-                rows = {split: None if own is None else own.tolist() for split, own in made.per_row.items()}
-                write_json(folder / BASELINE_ROWS, {"seconds": seconds, "rows": rows})
-                write_json(stored, made.metrics)
-                clear(folder)
-            found[name] = _kept(folder)
+                predictions = {split: task.predict(rows) for split, rows in tests.items()}
+                made = partial(scored, task, tests, predictions, time.perf_counter() - began)
+                distributed.on_first(partial(_keep, folder, made))
+            found[name] = distributed.on_first(partial(_kept, folder))
         return found
 
     @property
@@ -208,6 +219,53 @@ class Session:
         """The rows to score by split: the tests, or the validation rows where there are none."""
         found = self.data.tests
         return found or ({"validation": self.data.valid} if self.data.valid else {})
+
+
+def _check(spec: TaskSpec, data: SplitRows[Any], config: FinetuneConfig) -> None:
+    """Refuse what no training could be made of."""
+    if not data.train:
+        raise UserError(f"{spec.name}: there are no training rows")
+    check_applicable(spec, config)
+
+
+def _check_parts(config: FinetuneConfig) -> None:
+    """Refuse batches of which some process would get nothing.
+
+    Raises:
+        UserError: says how many rows a batch must have.
+    """
+    parts = config.accumulate * distributed.world()
+    if config.batch_size < parts:
+        raise UserError(
+            f"batch_size is {config.batch_size}, which is divided among {distributed.world()} processes "
+            f"with {config.accumulate} parts each (accumulate): give --batch-size {parts} at least, or fewer "
+            "processes or parts"
+        )
+
+
+def first_reads(read: Callable[[], tuple[T, LeftOut]], pictures: Pictures) -> tuple[T, LeftOut]:
+    """What the first process reads, for all; the others then know and keep the same pictures.
+
+    Args:
+        read: gives rows, and what was left out of them.
+        pictures: this process's, through which it looks pictures through.
+
+    Raises:
+        UserError: reading raised it.
+    """
+    found = distributed.on_first(lambda: (*read(), pictures.looked))
+    if distributed.rank():
+        pictures.follow(found[2])
+    return found[0], found[1]
+
+
+def _keep(folder: Path, made: Callable[[], BaselineResult]) -> None:
+    """Write what is kept of a baseline, and remove what only its training needs."""
+    found = made()
+    rows = {split: None if own is None else own.tolist() for split, own in found.per_row.items()}
+    write_json(folder / BASELINE_ROWS, {"seconds": found.seconds, "rows": rows})
+    write_json(folder / BASELINE_SCORES, found.metrics)
+    clear(folder)
 
 
 def _kept(folder: Path) -> BaselineResult:

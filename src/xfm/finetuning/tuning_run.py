@@ -13,11 +13,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.training import Change
 from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.watch import Look, Watch
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
+from xfm.tasks.reading import Portion
+from xfm.training import distributed
 from xfm.training.averaging import WeightAverage
 from xfm.training.loop import train
 
@@ -30,7 +33,8 @@ class TuningRun:
         step: steps done.
         best: the look that chose the model, None without validation rows.
         looks: every look, in the order of the steps.
-        losses: total loss of each step of a run without a folder; the others have them in their log.
+        losses: total loss of each step of a run without a folder, as far as this process has computed it; the
+            others have them in their log.
         seconds: of the training, since it began or was continued.
     """
 
@@ -53,6 +57,8 @@ def tune(
     minutes: float = 0.0,
 ) -> TuningRun:
     """Train a task in place; its module then has the weights of the best look, or the last.
+
+    The processes of a group share each batch, and the validation rows; a run may go on with another number.
 
     Args:
         task: has batch size, seed, precision and device.
@@ -81,22 +87,24 @@ def tune(
     else:
         watch.check()
     step, seconds = max(watch.looks, default=0), 0.0
-    totals: list[Tensor] = []
+    totals: list[tuple[float, Tensor]] = []
     if not (resume and watch.enough):
         result = train(
             averaged or task.module,
-            task.loss if folder else _recorded(task, totals),
-            task.batches,
+            _losses(task, None if folder else totals),
+            lambda start, stop: task.portions(start, stop, config.accumulate),
             training_config(config, task.settings, minutes),
             folder,
             is_new=averaged.by_own_name(is_new) if averaged else is_new,
             settings=settings,
-            origins=lambda batch: range(task.settings.batch_size),
+            origins=lambda portion: range(portion.rows),
+            count=lambda portion: portion.count,
             resume=resume,
             progress=progress,
             device=task.settings.device,
             finished=_finished(watch, averaged),
             after_step=averaged.update if averaged else lambda: None,
+            allowed=frozenset({Change.PROCESSES}),
         )
         step, seconds = result.step, result.seconds
         if progress and step < config.steps and not minutes:
@@ -107,23 +115,34 @@ def tune(
             averaged.keep()
         if step not in watch.looks:
             watch.look(step)
+    distributed.barrier()  # the first process has written what all of them read
     watch.restore()
     task.module.eval()
     looks = tuple(watch.looks[step] for step in sorted(watch.looks))
-    return TuningRun(step, watch.best, looks, tuple(torch.stack(totals).tolist() if totals else ()), seconds)
+    return TuningRun(step, watch.best, looks, _step_losses(totals, config.accumulate), seconds)
 
 
-def _recorded(
-    task: Task[Row, BatchT, Prediction], totals: list[Tensor]
-) -> Callable[[BatchT, torch.Generator], Losses]:
-    """The task's losses; their totals are appended, and stay on the device until all are read at once."""
+def _losses(
+    task: Task[Row, BatchT, Prediction], totals: list[tuple[float, Tensor]] | None
+) -> Callable[[Portion[BatchT], torch.Generator], Losses]:
+    """The task's losses of portions; their totals are appended, and stay on the device until all are read."""
 
-    def losses(batch: BatchT, generator: torch.Generator) -> Losses:
-        found = task.loss(batch, generator)
-        totals.append(found.total.detach().float())
+    def losses(portion: Portion[BatchT], generator: torch.Generator) -> Losses:
+        found = task.loss(portion.batch, generator)
+        if totals is not None:
+            totals.append((portion.count, found.total.detach().float()))
         return found
 
     return losses
+
+
+def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulate: int) -> tuple[float, ...]:
+    """The loss of each step, of the totals of its portions."""
+    if not totals:
+        return ()
+    losses = torch.stack([total for _, total in totals]).view(-1, accumulate).cpu()
+    counts = torch.tensor([float(count) for count, _ in totals]).view(-1, accumulate)
+    return tuple((losses * (counts / counts.sum(1, keepdim=True))).sum(1).tolist())
 
 
 def _finished(watch: Watch[Row, BatchT, Prediction], averaged: WeightAverage | None) -> Callable[[int], bool]:

@@ -15,6 +15,7 @@ from xfm.files import read_log, write_text, writing
 from xfm.modeling.model_files import WEIGHTS
 from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import BatchT, Prediction, Row, Task
+from xfm.training import distributed
 from xfm.training.checkpoint import load_weights, unique_state
 from xfm.training.storage import SAVED_BEFORE, write_folder
 
@@ -32,7 +33,8 @@ class Look:
 class Watch(Generic[Row, BatchT, Prediction]):
     """Watches a task while it is trained.
 
-    The looks stand in `validation.jsonl`, the weights of the best in `best/`: a resumed run knows them.
+    The looks stand in `validation.jsonl`, the weights of the best in `best/`: a resumed run knows them. Of
+    several processes all look, each at a part of the rows, and see the same; the first one writes.
 
     Args:
         task: what is trained.
@@ -58,7 +60,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
 
     def resume(self) -> None:
         """Read the looks of the run that is continued; torn lines are left out."""
-        for values in read_log(self.folder / LOOKS_FILE):
+        for values in distributed.on_first(lambda: read_log(self.folder / LOOKS_FILE)):
             try:
                 look = Look(int(values.pop("step")), {name: float(v) for name, v in values.items()})
             except (ValueError, KeyError, TypeError):
@@ -112,10 +114,8 @@ class Watch(Generic[Row, BatchT, Prediction]):
         look = Look(done, self._metrics())
         before, name = self.best, self.metric
         better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
-        if better:
-            self._keep()
         self.looks[done] = look
-        self._write()
+        distributed.on_first(lambda: self._save(better))
         if self.progress:
             mark = ", the best so far" if better else ""
             tqdm.write(f"step {done}: validation {name} {look.metrics[name]:.3f}{mark}", file=sys.stderr)
@@ -127,6 +127,11 @@ class Watch(Generic[Row, BatchT, Prediction]):
 
     def _metrics(self) -> dict[str, float]:
         return self.task.metrics(self.rows, self.task.predict(self.rows))
+
+    def _save(self, better: bool) -> None:
+        if better:
+            self._keep()
+        self._write()
 
     def _keep(self) -> None:
         state = unique_state(self.task.module)

@@ -86,22 +86,35 @@ def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) 
     return [policy.gate(q.objective, EncoderName.FUSION, a) for q, a in zip(queries, answers, strict=True)]
 
 
-def matching_queries(rows: TextRows, negatives: Negatives) -> list[Query]:
-    """ITM's R matched pairs, R (negative picture, text) and R (picture, negative text), in this order."""
-    own = torch.arange(len(rows.image), device=rows.image.device)
+def matching_queries(rows: TextRows, negatives: Negatives, own: Tensor | None = None) -> list[Query]:
+    """ITM's Q matched pairs, Q (negative picture, text) and Q (picture, negative text), in this order.
+
+    Args:
+        rows: texts with their pictures or regions.
+        negatives: among the rows, of those that are asked about.
+        own: [Q] int64, which are; None for all.
+    """
+    if own is None:
+        own = torch.arange(len(rows.image), device=rows.image.device)
     return [
         _query(rows, Objective.ITM, rows.texts, texts, regions, _first_token(texts))
         for texts, regions in ((own, own), (own, negatives.image), (negatives.text, own))
     ]
 
 
-def ask_matching(model: Backbone, rows: TextRows, negatives: Negatives) -> Asked:
-    """ITM: three queries per row."""
-    queries = matching_queries(rows, negatives)
+def ask_matching(
+    model: Backbone,
+    rows: TextRows,
+    negatives: Negatives,
+    own: Tensor | None = None,
+    everyone: Tensor | None = None,
+) -> Asked:
+    """ITM: three queries per row; `own` as of `matching_queries`, `everyone` as of `matching_loss`."""
+    queries = matching_queries(rows, negatives, own)
 
     def reduce(answers: Sequence[Tensor]) -> Named:
         logits = model.match_logits(torch.cat(list(answers)))
-        loss, right = matching_loss(logits, negatives.valid)
+        loss, right = matching_loss(logits, negatives.valid, everyone)
         return Named({"itm": loss}, {"itm_accuracy": right})
 
     return Asked(queries, reduce)

@@ -1,19 +1,35 @@
 """Fine-tuned retrieval: ITC with image identities as extra positives, and ITM (spec: COCO, Flickr30k)."""
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import FINE_TUNING
 from xfm.modeling.queries import ImageBank, TextBank
-from xfm.objectives.fused import answer, ask_matching
+from xfm.objectives.fused import Asked, answer, ask_matching
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import multi_positive_loss
-from xfm.objectives.itm import draw_negatives
+from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import Named
 from xfm.objectives.text_rows import TextRows
 from xfm.objectives.vision_text import Gather
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Pairs of all processes, encoded: [N, 1 + P, Dv] pictures, [N, T, Dt] texts with their mask."""
+
+    image: Tensor
+    text: Tensor
+    mask: Tensor
+
+    def at(self, rows: Tensor) -> "_Encoded":
+        """Some of them: [n] int64."""
+        return _Encoded(self.image[rows], self.text[rows], self.mask[rows])
 
 
 def retrieval_losses(
@@ -24,8 +40,12 @@ def retrieval_losses(
     generator: torch.Generator,
     gather: Gather,
     text_identity: Tensor | None = None,
+    before: int = 0,
 ) -> Named:
     """ITC and ITM of pairs; nothing is detached.
+
+    Negatives are drawn among the pairs of all processes, so that several compute what one does: the mean of
+    their losses, weighed by their pairs, is the loss of the whole batch.
 
     Args:
         model: the model; its temperature is clamped in place.
@@ -33,34 +53,62 @@ def retrieval_losses(
         tokens: [B, T] a caption of each.
         identity: [B] int64, equal for equal pictures: their captions are positives of each other, and never
             negatives.
-        generator: draws the hard negatives; on the model's device.
+        generator: draws the hard negatives; on the model's device, in the same state in all processes.
         gather: concatenates a tensor over all processes, with gradient.
         text_identity: [B] int64, equal for equal captions, which are one another's positives too; the
             published rule knows pictures alone.
+        before: pairs of the processes before this one.
     """
     text_identity = identity if text_identity is None else text_identity
     model.clamp_temperature()
     image, text = model.encode_image(pixels), model.encode_text(tokens.ids, tokens.mask)
     image_vectors, text_vectors = model.project_image(image[:, 0]), model.project_text(text[:, 0])
-    positive = same_identity(gather(identity), gather(text_identity))
-    same = same_identity(identity, text_identity)
+    everyone, every_text = gather(identity), gather(text_identity)
+    same = same_identity(everyone, every_text)  # [N, N]
     with torch.autocast(text.device.type, enabled=False):  # cosines over a small temperature want float32
         similarity = gather(image_vectors) @ gather(text_vectors).t() / model.temperature
-        itc = multi_positive_loss(similarity, positive)
-        local = (image_vectors.detach() @ text_vectors.detach().t()) / model.temperature.detach()
-    negatives = draw_negatives(local, same, generator)
+        itc = multi_positive_loss(similarity, same)
+    similarity = similarity.detach()
+    drawn = draw_negatives(similarity, same, generator)
+    own = torch.arange(before, before + len(identity), device=image.device)
+    pairs = _Encoded(image, text, tokens.mask)
+    if len(everyone) > len(own):
+        pairs = _gathered(pairs, gather)
+    asked = [_matching(model, pairs, drawn, own, everyone, every_text)]
+    right = same[similarity.argmax(0), torch.arange(len(same), device=same.device)].float().mean()
+    return Named.merge([Named({"itc": itc}, {"itc_accuracy": right}), *answer(model, asked, FINE_TUNING)])
+
+
+def _gathered(pairs: _Encoded, gather: Gather) -> _Encoded:
+    """The pairs of all processes; texts are as long as the longest of them."""
+    length = pairs.text.new_tensor([pairs.text.shape[1]], dtype=torch.int64)
+    extra = int(gather(length).max()) - pairs.text.shape[1]
+    mask = F.pad(pairs.mask, (0, extra)).to(torch.uint8)
+    text = F.pad(pairs.text, (0, 0, 0, extra))
+    return _Encoded(gather(pairs.image), gather(text), gather(mask).bool())
+
+
+def _matching(
+    model: Backbone, pairs: _Encoded, drawn: Negatives, own: Tensor, identity: Tensor, text_identity: Tensor
+) -> Asked:
+    """ITM of this process's pairs `own`, with their negatives among the N of all."""
+    image, text, valid = drawn.image[own], drawn.text[own], drawn.valid[own]
+    if len(identity) > len(own):  # keys and values are made of what is looked at alone
+        kept = torch.cat([own, image, text]).unique()
+        place = torch.zeros_like(identity).index_copy_(0, kept, torch.arange(len(kept), device=kept.device))
+        pairs, identity, text_identity = pairs.at(kept), identity[kept], text_identity[kept]
+        own, image, text = place[own], place[image], place[text]
     none = identity.new_empty(len(identity), 0)
+    ids = torch.zeros_like(pairs.mask, dtype=torch.int64)  # nothing is masked, nor asked of the words
     rows = TextRows(
-        bank=ImageBank(slots=image[:, :1], patches=image[:, 1:]),
-        image=torch.arange(len(image), device=image.device),
+        bank=ImageBank(slots=pairs.image[:, :1], patches=pairs.image[:, 1:]),
+        image=torch.arange(len(identity), device=identity.device),
         slot=None,
         visible=None,
-        tokens=tokens,
-        masked=MaskedTokens(tokens.ids, none, none),  # nothing is masked
-        texts=TextBank(text, tokens.mask),
+        tokens=Tokens(ids, pairs.mask),
+        masked=MaskedTokens(ids, none, none),
+        texts=TextBank(pairs.text, pairs.mask),
         image_identity=identity,
         text_identity=text_identity,
     )
-    asked = [ask_matching(model, rows, negatives)]
-    right = same[local.argmax(0), torch.arange(len(local), device=local.device)].float().mean()
-    return Named.merge([Named({"itc": itc}, {"itc_accuracy": right}), *answer(model, asked, FINE_TUNING)])
+    return ask_matching(model, rows, Negatives(image, text, valid), own, drawn.valid)

@@ -61,20 +61,25 @@ def draw_negatives(
     return Negatives(image=draw(similarity.t()), text=draw(similarity), valid=valid)
 
 
-def matching_loss(logits: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def matching_loss(logits: Tensor, valid: Tensor, everyone: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Two-way cross-entropy over matched and unmatched pairs.
 
     Args:
         logits: [3R, 2]: R matched pairs, R (negative picture, text), R (picture, negative text).
         valid: [R] bool, rows that have negatives.
+        everyone: [N] bool, likewise of all rows of a batch of which these are a part.
 
     Returns:
-        The mean over the 3R rows (fewer where negatives do not exist) and the share judged right.
+        The mean over the 3R rows (fewer where negatives do not exist) and the share judged right. Of parts of
+        a batch, the mean that is weighed by their rows is that of the whole batch.
     """
     rows = len(valid)
     target = torch.zeros(3 * rows, dtype=torch.int64, device=logits.device)
     target[:rows] = 1
     weight = torch.cat([torch.ones_like(valid), valid, valid]).float()
-    loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / weight.sum()
-    right = ((logits.detach().argmax(-1) == target) * weight).sum() / weight.sum()
+    pairs = weight.sum()
+    if everyone is not None:  # that the rows would have if they were like all rows of the batch
+        pairs = (len(everyone) + 2 * everyone.sum()) * (rows / len(everyone))
+    loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / pairs
+    right = ((logits.detach().argmax(-1) == target) * weight).sum() / pairs
     return loss, right

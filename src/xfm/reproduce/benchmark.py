@@ -9,7 +9,7 @@ from xfm.config.benchmark import Edition, benchmark_recipes
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.score.rules import Metrics
-from xfm.tasks.base import Scorer
+from xfm.tasks.scored import Scorer
 
 Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
 """Folder, split, rows and predictions -> the file for the benchmark's server."""

@@ -16,6 +16,8 @@ from xfm.data.collate import LENGTH_STEP
 from xfm.metrics.recalls import Ranks, Rule, ranks_of_best_positive
 from xfm.modeling.features import EncodedItems, Encoder
 from xfm.retrieval.search import MATCHING_WEIGHT, cosines, match, rerank_scores, shortlist
+from xfm.training import distributed
+from xfm.training.sharing import own_part
 
 BLOCK = 2 << 20  # scores of a block of queries
 
@@ -105,11 +107,16 @@ def match_both(
 ) -> tuple[Matched, Matched]:
     """Shortlists and matching logits of both directions; arguments as of `rank`.
 
-    A pair that is on the shortlist of its picture and of its text is fused once.
+    A pair that is on the shortlist of its picture and of its text is fused once. Of several processes, all of
+    which have the same pictures and texts, each fuses a part of the pairs.
     """
     count, temperature = len(texts), encoder.model.temperature.item()
-    for_images = _search(encoder, images.vectors, texts.vectors, positives, size, "pictures")
-    for_texts = _search(encoder, texts.vectors, images.vectors, positives.T.tocsr(), size, "texts")
+    for_images, for_texts = distributed.on_first(  # whose last digits decide
+        lambda: (
+            _search(encoder, images.vectors, texts.vectors, positives, size, "pictures"),
+            _search(encoder, texts.vectors, images.vectors, positives.T.tocsr(), size, "texts"),
+        )
+    )
     keys = (
         np.arange(len(images))[:, None] * count + for_images.shortlist,  # [I, K]
         for_texts.shortlist.astype(np.int64) * count + np.arange(count)[:, None],  # [R, K]
@@ -118,8 +125,10 @@ def match_both(
     rows = ((wanted // count).astype(np.int32), (wanted % count).astype(np.int32))
     # Texts of about one length together, as a pass is as long as its longest; then the pairs of a picture.
     order = np.lexsort((wanted, -(-texts.states.lengths // LENGTH_STEP)[rows[1]]))
+    own = order[own_part(len(order))]
+    matched = match(encoder, images.states, texts.states, rows[0][own], rows[1][own])
     logits = np.empty((len(wanted), 2), dtype=np.float32)
-    logits[order] = match(encoder, images.states, texts.states, rows[0][order], rows[1][order])
+    logits[order] = np.concatenate(distributed.collect(matched))
     text, image = (
         Matched(found, logits[np.searchsorted(wanted, part)], temperature)
         for found, part in zip((for_images, for_texts), keys, strict=True)

@@ -1,16 +1,14 @@
 """What a task is: typed rows, a batch, a loss, a prediction, metrics and guesses to compare with."""
 
 import copy
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task import TaskConfig
@@ -21,30 +19,26 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
-from xfm.metrics.guesses import mean_scores
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast
 from xfm.modeling.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.cases import Case, CellMeaning
+from xfm.tasks.cases import CellMeaning
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.reading import Collated, Portion, TrainingPortions, read_ahead
 from xfm.tasks.rows import FILE_REMEDY, Corners, pictures_of
-from xfm.tasks.sampling import row_order, seeded
+from xfm.tasks.sampling import Drawn, RowOrder, TrainingRows, seeded
+from xfm.tasks.scored import Prediction, Row, ScoredTask
 from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 from xfm.tasks.varied import Sight, Varying, shown_pictures
+from xfm.training import distributed
+from xfm.training.sharing import in_order, own_part
 
-Row = TypeVar("Row")
 BatchT = TypeVar("BatchT", bound=TensorFields)
-Prediction = TypeVar("Prediction")
-Metrics = dict[str, float]
-Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
-"""Rows of a split and one prediction for each -> metrics by name."""
-DRAWS = 20
-"""Random guesses of every row whose mean is chance."""
 
 
-class Task(ABC, Generic[Row, BatchT, Prediction]):
+class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     """A model with a task's head, and how rows become batches, losses, predictions, metrics and cases.
 
     It owns a copy of the parts of the pre-trained model that its head stands on, so that several tasks can
@@ -52,10 +46,11 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     Attributes:
         spec: the task: its fields, the rule of its texts, its head.
-        primary: the metric that chooses between models; greater is better.
         hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
             nothing where there is no such baseline.
         known: the labels or answers that it can give; empty where they are not limited to some.
+        in_parts: whether the losses of the parts of a batch add up to that of the batch, so that a step can
+            take it in several (`accumulate`).
         module: everything that is trained or used in prediction: the task's `TaskModel`.
 
     Args:
@@ -69,9 +64,9 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     """
 
     spec: ClassVar[TaskSpec]
-    primary: ClassVar[str]
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
     known: Sequence[str] = ()
+    in_parts: ClassVar[bool] = True
     module: Any
 
     def __init__(
@@ -84,7 +79,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             self.tokenizer = pretrained.tokenizer
         sees = self.spec.has_pictures and settings.blanked is not Blanked.PICTURE
         varies = sees and settings.image.varies
-        self._varying = Varying(settings.image, pictures, settings.seed) if varies else None
+        self._varying = Varying(settings.image, pictures) if varies else None
         with seeded(settings.seed):
             built = build_task_model(self.described(data), pretrained.model)
         self.module = copy.deepcopy(built).to(settings.device)
@@ -213,45 +208,61 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         pixels, index = self.pictures.distinct([one for column in columns for one in column], hidden)
         return pixels, index.view(len(columns), len(rows)).t().contiguous()
 
+    def training_batch(self, drawn: Drawn[Row]) -> BatchT:
+        """The batch of drawn rows: as `collate` makes it, of pictures that are varied as the settings say.
+
+        It is called in worker processes and in several training processes: whatever it draws must follow from
+        `drawn` alone, and be the same however a step's batch is divided. The model is not there.
+        """
+        if self._varying is None:
+            return self.collate(drawn.rows)
+        sights = self._varying.sights(drawn, self.pictures_of, self.texts_of, self.boxes_of)
+        task = copy.copy(self)
+        task.pictures = shown_pictures(self.pictures, sights)
+        return task.collate([self.as_shown(row, sights) for row in drawn.rows])
+
+    def count(self, batch: BatchT, rows: Sequence[Row]) -> float:
+        """Of how many things the losses of a batch are means: what a part of a step's batch counts for."""
+        return len(rows)
+
     def batches(self, start: int, stop: int) -> Iterator[BatchT]:
-        """Training batches of the steps `start` (included) to `stop` (excluded).
+        """This process's training batches of the steps `start` (included) to `stop` (excluded).
 
         A batch depends on the seed and the step only, so that training can continue anywhere.
         """
-        for step, rows in enumerate(self.drawn(start, stop), start):
-            yield self.training_batch(rows, step)
+        return (portion.batch for portion in self.portions(start, stop))
 
-    def training_batch(self, rows: Sequence[Row], step: int) -> BatchT:
-        """The batch of a step: as `collate` makes it, of pictures that are varied as the settings say.
+    def portions(self, start: int, stop: int, accumulate: int = 1) -> Generator[Portion[BatchT], None, None]:
+        """This process's portions of the batches of steps, `accumulate` a step, read ahead by workers.
 
         Args:
-            rows: the training cases of the step.
-            step: its number, on which the variation depends besides the seed.
+            start, stop: first portion and the one after the last, counted over the steps.
+            accumulate: portions of each step.
         """
-        if self._varying is None:
-            return self.collate(rows)
-        sights = self._varying.sights(rows, step, self.pictures_of, self.texts_of, self.boxes_of)
-        task = copy.copy(self)
-        task.pictures = shown_pictures(self.pictures, sights)
-        return task.collate([self.as_shown(row, sights) for row in rows])
+        build = TrainingPortions(self, self.training_rows(accumulate))
+        pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
+        return read_ahead(build, range(start, stop), self.pictures, workers, pin)
 
-    def drawn(self, start: int, stop: int) -> Iterator[list[Row]]:
-        """Training cases of the steps `start` (included) to `stop` (excluded)."""
-        cases, size = self.cases, self.settings.batch_size
-        groups = [self.group(one) for one in cases]
-        order = row_order(groups, self.settings.seed, start * size, self.settings.rows_per_picture)
-        for _ in range(start, stop):
-            yield [cases[next(order)] for _ in range(size)]
+    def training_rows(self, accumulate: int = 1) -> TrainingRows[Row]:
+        """Which rows this process takes, portion by portion."""
+        settings, cases = self.settings, self.cases
+        order = RowOrder([self.group(one) for one in cases], settings.seed, settings.rows_per_picture)
+        rank, world = distributed.rank(), distributed.world()
+        return TrainingRows(cases, order, settings.batch_size, settings.seed, accumulate, rank, world)
 
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
-        """Predictions of any number of rows, in their order."""
-        predictions: list[Prediction] = []
-        with self.predicting():
-            for first in range(0, len(rows), batch_size):
-                batch = self.collate(rows[first : first + batch_size]).to(self.settings.device)
+        """Predictions of any number of rows, in their order; of several processes each makes a part of them.
+
+        All processes of a group must call it, with the same rows.
+        """
+        own, found = rows[own_part(len(rows))], list[Prediction]()
+        build, steps = Collated(self, own, batch_size), range(-(-len(own) // batch_size))
+        read = read_ahead(build, steps, self.pictures, self.settings.workers)
+        with closing(read), self.predicting():
+            for batch in read:
                 with autocast(self.settings.precision, self.settings.device):
-                    predictions += self.predict_batch(batch)
-        return predictions
+                    found += self.predict_batch(batch.to(self.settings.device))
+        return in_order(found)
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
@@ -271,68 +282,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def finish(self) -> None:
         """Make the module give what it means to others, before it is saved; predictions stay the same."""
 
-    # ------------------------------------------------------------ scores
-    @abstractmethod
-    def metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Metrics by name, the primary one among them, as fractions from 0 to 1."""
-
-    @abstractmethod
-    def case(self, row: Row, prediction: Prediction) -> Case:
-        """A row and its prediction in words."""
-
-    def truths(self, row: Row) -> Sequence[str]:
-        """Labels or answers, as `known` has them, of which each would be right for the row."""
-        return ()
-
-    def guess(self, rows: Sequence[Row], rng: np.random.Generator) -> list[Prediction] | None:
-        """A random guess for every row. None where chance is known without, or is not defined."""
-        return None
-
-    def known_chance(self, rows: Sequence[Row]) -> dict[str, float]:
-        """What guesses are expected to score, by metric, where a formula says so."""
-        return {}
-
-    def constants(self, rows: Sequence[Row]) -> dict[str, list[Prediction]]:
-        """Guesses that training rows suggest whatever the input, by name, such as the most frequent class."""
-        return {}
-
-    def chance(self, rows: Sequence[Row], seed: int, score: Scorer | None = None) -> dict[str, float]:
-        """Chance of every command (see `xfm.reports.scores.Score`), by metric.
-
-        Args:
-            rows: that are scored.
-            seed: of the guesses.
-            score: metrics of rows and predictions, where they are others than `metrics`.
-
-        Returns:
-            Where a formula is known, what it says, else the mean over `DRAWS` guesses; a metric for which
-            neither can be had is absent.
-        """
-        rng, score, known = np.random.default_rng(seed), score or self.metrics, self.known_chance(rows)
-        guesses = (self.guess(rows, rng) for _ in range(DRAWS))
-        means = mean_scores([score(rows, guessed) for guessed in guesses if guessed is not None])
-        return {name: known.get(name, value) for name, value in means.items()} or known
-
-    def constant_scores(self, rows: Sequence[Row], score: Scorer | None = None) -> dict[str, Metrics]:
-        """Metrics of `constants`, by their names; `score` as of `chance`."""
-        score = score or self.metrics
-        return {name: score(rows, guessed) for name, guessed in self.constants(rows).items()}
-
-    def row_scores(
-        self, rows: Sequence[Row], predictions: Sequence[Prediction]
-    ) -> dict[str, NDArray[np.float64]]:
-        """[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
-        return {}
-
-    def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
-        """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
-        return self.row_scores(rows, predictions).get(self.primary)
-
     @classmethod
     def shared(cls, row: Row) -> tuple[Hashable, ...]:
         """What rows have in common that are not independent: their pictures."""
         return cls.pictures_of(row)
-
-    def counts(self, rows: Sequence[Row]) -> dict[str, int]:
-        """How many cases stand behind a metric, by its name, where these are not the rows."""
-        return {}

@@ -87,6 +87,10 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         encoded = self.tokenizer.encode_batch(said, longest)
         return CaptionBatch(pixels, index, padded_tokens(encoded, self.tokenizer, LENGTH_STEP))
 
+    def count(self, batch: CaptionBatch, rows: Sequence[Described]) -> float:
+        """Tokens, without those of the prompt."""
+        return int(batch.caption.mask[:, 1 + len(self._marks.prompt) :].sum())
+
     def loss(self, batch: CaptionBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy of the next token with label smoothing, averaged over all tokens of the batch."""
         logits = self.module(batch.pixels, batch.caption, batch.image_index)

@@ -1,6 +1,6 @@
 """The class of a picture: vision slot 0 -> linear head, or the published one (spec: fine-tuning)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_CLASSIFICATION
-from xfm.data.classification import Mixer, Variation, VariedPictures, varied_batches
+from xfm.data.classification import Mixer, Variation
 from xfm.data.tables import TableRow
 from xfm.data.transforms import Normalisation
 from xfm.modeling.folder import Pretrained
@@ -19,7 +19,7 @@ from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled
-from xfm.tasks.sampling import row_order
+from xfm.tasks.sampling import Drawn
 from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 
@@ -37,6 +37,9 @@ class ImageClassificationTask(ClassTask[Labelled]):
         super().__init__(pretrained, pictures, data, settings)
         if settings.image.drop_path is not None:
             self.module.vision.set_drop_path(settings.image.drop_path)
+        model = pictures.preprocessing
+        pixels = Normalisation(model.mean, model.std)
+        self._vary = Variation(settings.image, model.shape, pixels, model.grey)
         self._mix = Mixer(settings.image, len(self.labels.names))
 
     @classmethod
@@ -51,23 +54,17 @@ class ImageClassificationTask(ClassTask[Labelled]):
             return pixels[index], None
         return self.pictures.pixels([row.image for row in rows]), None
 
-    def batches(self, start: int, stop: int) -> Iterator[ClassBatch]:
-        """Training batches; their pictures are varied as the settings say."""
+    def training_batch(self, drawn: Drawn[Labelled]) -> ClassBatch:
+        """Their pictures are varied as the settings say."""
         settings = self.settings
         if not settings.image.varies or settings.blanked is Blanked.PICTURE:
-            yield from super().batches(start, stop)
-            return
-        size, rows = settings.batch_size, self.train_rows
-        order = row_order([None] * len(rows), settings.seed, start * size, 1)
-        model = self.pictures.preprocessing
-        pixels = Normalisation(model.mean, model.std)
-        variation = Variation(settings.image, model.shape, pixels, model.grey)
-        varied = VariedPictures([row.image for row in rows], variation)
-        steps, workers = range(start, stop), settings.image.workers
-        lost = None if self.pictures.lost is None else self.pictures.lose
-        for chosen, pixels in varied_batches(varied, order, steps, size, settings.seed, workers, lost):
-            labels = [self.class_of(rows[place]) for place in chosen]
-            yield ClassBatch(self.labels.indices(labels), pixels)
+            return super().training_batch(drawn)
+        pixels = [
+            self._vary(self.pictures.whole(row.image), drawn.seed_of(place))
+            for place, row in enumerate(drawn.rows)
+        ]
+        labels = self.labels.indices([self.class_of(row) for row in drawn.rows])
+        return ClassBatch(labels, torch.stack(pixels))
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy, of mixed pictures with the shares of their classes."""

@@ -38,6 +38,7 @@ class Pictures:
     Attributes:
         flaws: what is wrong with the pictures of which a part only could be decoded so far.
         marks: a digest of each file as it was when it was first read.
+        blank_for: the pictures that cannot be read any more and are blank since then, and why.
         lost: counts pictures that were there when they were looked through (`unreadable`) and cannot be read
             now. Such a picture is blank from then on, so that a training of hours goes on. None: it raises.
     """
@@ -48,7 +49,7 @@ class Pictures:
         self._kept: dict[Path, Tensor] = {}
         self.flaws: dict[Path, str] = {}
         self.marks: dict[Path, str] = {}
-        self._blank: set[Path] = set()
+        self.blank_for: dict[Path, str] = {}
         self.lost: LeftOut | None = None
 
     def __len__(self) -> int:
@@ -64,18 +65,7 @@ class Pictures:
         try:
             return self._read(path)
         except UnreadablePicture as error:
-            if self.lost is None and path not in self._blank:
-                raise
-            return self.lose(path, str(error))
-
-    def whole(self, path: Path) -> Tensor:
-        """The picture as it is stored, [3, H, W] uint8, decoded anew each time; raises as `uint8` does."""
-        try:
-            if path in self._blank:
-                raise UnreadablePicture(f"{path}: the picture could not be read before")
-            return self._decoded(path)
-        except UnreadablePicture as error:
-            if self.lost is None and path not in self._blank:
+            if self.lost is None and path not in self.blank_for:
                 raise
             return self.lose(path, str(error))
 
@@ -89,7 +79,7 @@ class Pictures:
         """The picture, kept if there is room."""
         kept = self._kept.get(path)
         if kept is None:
-            if path in self._blank:
+            if path in self.blank_for:
                 raise UnreadablePicture(f"{path}: the picture could not be read before")
             kept = framed(self._decoded(path), self.preprocessing)
             if len(self._kept) < self._capacity:
@@ -112,16 +102,16 @@ class Pictures:
         Raises:
             UserError: it is one too many.
         """
-        if path not in self._blank:
+        if path not in self.blank_for:
             assert self.lost is not None
-            self._blank.add(path)
+            self.blank_for[path] = reason
             self.lost.add(str(path), f"{reason} (it could be read before; blank since then)")
         mean = torch.tensor(self.preprocessing.mean).mul(255).round().to(torch.uint8)  # [3]
         return mean[:, None, None].expand(3, *self.preprocessing.shape)
 
     def hide(self, paths: Iterable[Path]) -> None:
         """Show blanks for pictures that cannot be read: for answers that must not be missing."""
-        self._blank.update(paths)
+        self.blank_for.update(dict.fromkeys(paths, "it cannot be read"))
 
     def unreadable(self, paths: Sequence[Path], progress: bool = False) -> dict[Path, str]:
         """Why pictures cannot be read: each is decoded once, and as many as fit are kept.
@@ -144,6 +134,36 @@ class Pictures:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             found = pool.map(problem, bar)
             return {path: reason for path, reason in zip(paths, found, strict=True) if reason is not None}
+
+    def keep_no_more(self) -> None:
+        """Read pictures that are not kept by now each time: for workers, which would all keep the same."""
+        self._capacity = len(self._kept)
+
+    @property
+    def looked(self) -> tuple[dict[Path, str], dict[Path, str]]:
+        """What is known of files after they were looked through, for `follow`."""
+        return self.marks, self.flaws
+
+    def follow(self, looked: tuple[dict[Path, str], dict[Path, str]]) -> None:
+        """Know what another process knows that looked the pictures through, and keep as many as fit."""
+        self.marks, self.flaws = dict(looked[0]), dict(looked[1])
+        self.unreadable(list(self.marks)[: self._capacity])
+
+    def whole(self, path: Path) -> Tensor:
+        """The picture as its file has it, [3, H, W] uint8, read anew; blank where `uint8` would be.
+
+        Raises:
+            UnreadablePicture: as of `uint8`.
+            UserError: it is one too many.
+        """
+        try:
+            if path not in self.blank_for:
+                return self._decoded(path)
+        except UnreadablePicture as error:
+            if self.lost is None:
+                raise
+            return self.lose(path, str(error))
+        return self.lose(path, self.blank_for[path])
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, S, S] float32, normalised, of N paths."""

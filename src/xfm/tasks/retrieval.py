@@ -1,6 +1,7 @@
 """Retrieval between pictures and captions: ITC with several positives, ITM with hard negatives (spec)."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -33,6 +34,7 @@ from xfm.objectives.losses import Losses
 from xfm.retrieval.ranks import rank
 from xfm.tasks.cases import Case
 from xfm.tasks.described import DescribedTask
+from xfm.tasks.reading import PictureBatches, read_ahead
 from xfm.tasks.rows import Described
 from xfm.training import distributed
 
@@ -87,6 +89,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     spec: ClassVar[TaskSpec] = RETRIEVAL
     primary: ClassVar[str] = "mean_r1_rerank"
+    in_parts: ClassVar[bool] = False
     module: Retriever
 
     def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
@@ -101,7 +104,9 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         return RetrievalBatch(pixels, tokens, identity, identity if is_official(rows) else said)
 
     def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:
-        """ITC plus ITM."""
+        """ITC plus ITM over the batches of all processes, which draw the same negatives."""
+        if distributed.world() > 1:
+            generator.set_state(distributed.from_first(generator.get_state()))
         found = retrieval_losses(
             self.module.model,
             batch.pixels,
@@ -110,6 +115,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             generator,
             distributed.gather_rows,
             batch.text_identity,
+            distributed.rows_before(batch.identity),
         )
         total = torch.stack(list(found.losses.values())).sum()
         return Losses(total, found.losses, found.metrics)
@@ -117,17 +123,20 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     def predict(self, rows: Sequence[Described], batch_size: int = 64) -> list[Ranks]:
         """Ranks of each row's captions and picture among those of all the rows.
 
-        Rows of one picture share their captions: put them together first (`merge`).
+        Rows of one picture share their captions: put them together first (`merge`). Every process encodes all
+        of them, and matches a part of the pairs.
         """
         settings = self.settings
         encoder = Encoder(
             self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
         )
         captions = [caption for row in rows for caption in row.captions]
-        pixels = self.pictures.batches([row.image for row in rows], batch_size)
+        build = PictureBatches(self.pictures, [row.image for row in rows], batch_size)
+        steps = range(-(-len(rows) // batch_size))
+        read = read_ahead(build, steps, self.pictures, settings.workers)
         scratch = Path(gettempdir())  # states of many rows do not fit into memory
-        with self.predicting():
-            images = encode_images(encoder, pixels, len(rows), scratch)
+        with closing(read), self.predicting():
+            images = encode_images(encoder, (batch.pixels for batch in read), len(rows), scratch)
             texts = encode_texts(encoder, captions, settings.max_tokens, scratch)
             text, image = rank(encoder, images, texts, right_pairs(rows), SHORTLIST)
         found, first = [], 0

@@ -3,9 +3,15 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+
+from xfm.training.sharing import part
+
+Row = TypeVar("Row")
 
 
 def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
@@ -33,7 +39,7 @@ def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
     return {thing: numbers[root(thing)] for thing in list(parent)}
 
 
-def row_order(groups: Sequence[Hashable], seed: int, position: int, per_group: int) -> Iterator[int]:
+class RowOrder:
     """Endless order of row numbers: each epoch is a permutation in which rows of a group stay together.
 
     Rows of a group (questions about one picture) follow each other in chunks of at most `per_group`, so that
@@ -42,18 +48,32 @@ def row_order(groups: Sequence[Hashable], seed: int, position: int, per_group: i
     Args:
         groups: group of each row; None stands alone.
         seed: seed of the permutations.
-        position: where in the endless order to begin.
         per_group: longest chunk of a group.
 
-    Yields:
-        Row numbers in [0, len(groups)).
+    Raises:
+        ValueError: there are no rows.
     """
-    if not groups:
-        raise ValueError("there are no rows to draw from")
-    epoch, offset = divmod(position, len(groups))
-    while True:
-        yield from _epoch(groups, seed, epoch, per_group)[offset:]
-        epoch, offset = epoch + 1, 0
+
+    def __init__(self, groups: Sequence[Hashable], seed: int, per_group: int) -> None:
+        if not groups:
+            raise ValueError("there are no rows to draw from")
+        self._groups, self._seed, self._per_group = groups, seed, per_group
+        self._kept: dict[int, list[int]] = {}
+
+    def at(self, position: int, count: int) -> list[int]:
+        """The `count` row numbers, in [0, len(groups)), from a position of the order on."""
+        found: list[int] = []
+        while len(found) < count:
+            epoch, offset = divmod(position + len(found), len(self._groups))
+            found += self._epoch(epoch)[offset : offset + count - len(found)]
+        return found
+
+    def _epoch(self, number: int) -> list[int]:
+        """An epoch; two are kept, as a batch may begin in one and end in the next."""
+        if number not in self._kept:
+            self._kept = {near: self._kept[near] for near in (number - 1, number + 1) if near in self._kept}
+            self._kept[number] = _epoch(self._groups, self._seed, number, self._per_group)
+        return self._kept[number]
 
 
 def _epoch(groups: Sequence[Hashable], seed: int, epoch: int, per_group: int) -> list[int]:
@@ -73,3 +93,68 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@dataclass(frozen=True)
+class Drawn(Generic[Row]):
+    """The rows that a process takes of the batch of a step.
+
+    What is drawn for them must be the same however the batch is divided among processes and micro-batches:
+    by `seed_of` for a row, or, for what rows share (their picture), by its place in `batch`.
+
+    Attributes:
+        rows: that are taken, which follow one another in the batch.
+        batch: all rows of the batch.
+        first: place in the batch of the first that is taken.
+        step: number of the step.
+        seed: of the run.
+    """
+
+    rows: Sequence[Row]
+    batch: Sequence[Row]
+    first: int
+    step: int
+    seed: int
+
+    def seed_of(self, place: int) -> int:
+        """A seed for what is drawn for `rows[place]`: a pure function of run, step and place in the batch."""
+        numbers = np.random.SeedSequence((self.seed, self.step, self.first + place))
+        return int(numbers.generate_state(1, np.uint64)[0] >> 1)
+
+
+class TrainingRows(Generic[Row]):
+    """Which training rows a process takes, micro-batch by micro-batch.
+
+    Args:
+        cases: the rows.
+        order: in which they come.
+        batch_size: rows of a step's batch, over all processes.
+        seed: of the run.
+        accumulate: micro-batches of each process in a step.
+        rank, world: the process, and their number.
+
+    Raises:
+        ValueError: some micro-batches would be empty.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Row],
+        order: RowOrder,
+        batch_size: int,
+        seed: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if batch_size < accumulate * world:
+            raise ValueError(f"{batch_size} rows are too few for {accumulate} x {world} parts of a batch")
+        self._cases, self._order, self._size, self._seed = cases, order, batch_size, seed
+        self._accumulate, self._first, self._parts = accumulate, rank * accumulate, world * accumulate
+
+    def __call__(self, index: int) -> Drawn[Row]:
+        """Micro-batch `index`, counted over the steps."""
+        step, micro = divmod(index, self._accumulate)
+        batch = [self._cases[row] for row in self._order.at(step * self._size, self._size)]
+        own = part(len(batch), self._first + micro, self._parts)
+        return Drawn(batch[own], batch, own.start, step, self._seed)

@@ -38,6 +38,7 @@ class TaskSettings:
         image_head: the head of image classification.
         prompt: words that every caption begins with.
         seed: seed of the head and of the order of the rows.
+        workers: processes that read rows ahead of the model; 0 reads them in its own.
         precision: arithmetic of predictions.
         device: where the model runs.
     """
@@ -51,5 +52,6 @@ class TaskSettings:
     image_head: ImageHead = ImageHead.LINEAR
     prompt: str = ""
     seed: int = 0
+    workers: int = 0
     precision: Precision = Precision.AUTO
     device: str = "cpu"

@@ -12,7 +12,7 @@ from xfm.config.image import ImageTrainingConfig, Sides
 from xfm.data.transforms import Box, View, names_a_side, show
 from xfm.data.variation import augmentation, training_view
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.sampling import seeded
+from xfm.tasks.sampling import Drawn, seeded
 
 Row = TypeVar("Row")
 _STREAM = 1
@@ -49,48 +49,48 @@ class Varying:
     Args:
         config: how.
         pictures: that are varied.
-        seed: of all draws, with the step and the picture's place in the batch.
     """
 
-    def __init__(self, config: ImageTrainingConfig, pictures: Pictures, seed: int) -> None:
-        self._config, self._pictures, self._seed = config, pictures, seed
+    def __init__(self, config: ImageTrainingConfig, pictures: Pictures) -> None:
+        self._config, self._pictures = config, pictures
         self._augment = augmentation(config, pictures.preprocessing.shape)
 
     def sights(
         self,
-        rows: Sequence[Row],
-        step: int,
+        drawn: Drawn[Row],
         pictures_of: Callable[[Row], Sequence[Path]],
         texts_of: Callable[[Row], Sequence[str]],
         boxes_of: Callable[[Row], Sequence[Box]],
     ) -> dict[Path, Sight]:
-        """What the batch of a step shows of each distinct picture of its rows.
+        """What a step's batch shows of each distinct picture of the rows that are taken of it.
 
         Args:
-            rows: of the batch, in their order.
-            step: number of the batch.
+            drawn: the rows; a picture's view follows from all rows of the batch that have it.
             pictures_of: the pictures of a row.
             texts_of: what is said about them.
             boxes_of: what must stay in the view, as fractions of the picture's sides.
         """
         texts: dict[Path, list[str]] = {}
         boxes: dict[Path, list[Box]] = {}
-        for row in rows:
+        for row in drawn.batch:
             for path in pictures_of(row):
                 texts.setdefault(path, []).extend(texts_of(row))
                 boxes.setdefault(path, []).extend(boxes_of(row))
+        wanted = {path for row in drawn.rows for path in pictures_of(row)}
         keeps = self._config.sides is Sides.KEEP
-        return {
-            path: self._sight(path, (step, place), boxes[path], not (keeps and names_a_side(said)))
-            for place, (path, said) in enumerate(texts.items())
-        }
+        found: dict[Path, Sight] = {}
+        for place, (path, said) in enumerate(texts.items()):
+            if path in wanted:
+                may_flip = not (keeps and names_a_side(said))
+                found[path] = self._sight(path, (drawn.seed, drawn.step, place), boxes[path], may_flip)
+        return found
 
-    def _sight(self, path: Path, place: tuple[int, int], boxes: Sequence[Box], may_flip: bool) -> Sight:
+    def _sight(self, path: Path, place: tuple[int, int, int], boxes: Sequence[Box], may_flip: bool) -> Sight:
         """One picture; without a crop the squashed one is enough, which is read once for all steps."""
         shape = self._pictures.preprocessing.shape
         picture = self._pictures.whole(path) if self._config.crops else self._pictures.uint8(path)
         size = width, height = picture.shape[2], picture.shape[1]
-        rng = np.random.default_rng((self._seed, *place, _STREAM))
+        rng = np.random.default_rng((*place, _STREAM))
         kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes]
         view = training_view(rng, self._config, size, kept, may_flip)
         pixels = show(picture, view, shape)

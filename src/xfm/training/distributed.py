@@ -13,19 +13,26 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from xfm.errors import UserError, first_line
+from xfm.errors import SaidElsewhere, UserError, first_line
 from xfm.processes import process_count
 
 T = TypeVar("T")
+_LONG = timedelta(days=7)
+"""How long processes wait for words of one another: the first may look through a million pictures."""
 _peers: list[tuple[str, int]] = []
 """Host and process id of every process of the group, in the order of the ranks."""
+_alone: list[bool] = []
+"""Not empty inside `alone`."""
+_talk: list[dist.ProcessGroup] = []
+"""A group for values that are no tensors; empty where somebody else has set up the processes."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +93,13 @@ def processes(device: str = "auto") -> Iterator[Process]:
     where = pick_device(device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
-    starts = process_count() > 1 and not dist.is_initialized()
+    starts = process_count() > 1 and not dist.is_initialized() and not _alone
     if starts:
         # DDP imports it, and some of its functions then keep the group of that moment as a default argument
         importlib.import_module("torch._dynamo")
         try:
             dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+            _talk[:] = [cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=_LONG))]
         except (ValueError, RuntimeError) as error:
             raise UserError(
                 f"the {process_count()} processes do not find one another ({first_line(error)}): start them "
@@ -102,6 +110,7 @@ def processes(device: str = "auto") -> Iterator[Process]:
         yield Process(rank(), world(), where)
     finally:
         if starts:
+            _talk.clear()
             gc.collect()  # DDP's reducers hold the group, and lie in cycles
             dist.destroy_process_group()
             _peers.clear()
@@ -138,14 +147,28 @@ def _runs(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process is the only one: it works while the others do something else, or have ended."""
+    _alone.append(True)
+    try:
+        yield
+    finally:
+        _alone.pop()
+
+
 def rank() -> int:
     """Index of this process, 0 without a process group."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _grouped() else 0
 
 
 def world() -> int:
     """Number of processes, 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _grouped() else 1
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized() and not _alone
 
 
 def barrier() -> None:
@@ -174,7 +197,7 @@ def from_first(value: Any) -> Any:
     if world() == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=0)
+    dist.broadcast_object_list(box, src=0, group=_talk[0] if _talk else None)
     return box[0]
 
 
@@ -182,7 +205,7 @@ def on_first(work: Callable[[], T]) -> T:
     """What the first process's work gives, picklable, on every process; so is its UserError.
 
     Raises:
-        UserError: the work raised it.
+        UserError: the work raised it; the first process alone shows it.
     """
     found: tuple[Any, str | None] = (None, None)
     if rank() == 0:
@@ -192,7 +215,7 @@ def on_first(work: Callable[[], T]) -> T:
             found = None, str(error)
     value, problem = from_first(found)
     if problem is not None:
-        raise UserError(problem)
+        raise UserError(problem) if rank() == 0 else SaidElsewhere(problem)
     return value
 
 
@@ -201,7 +224,7 @@ def collect(value: Any) -> list[Any]:
     if world() == 1:
         return [value]
     values: list[Any] = [None] * world()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group=_talk[0] if _talk else None)
     return values
 
 
@@ -228,6 +251,11 @@ def _row_counts(rows: Tensor) -> list[int]:
     counts = [torch.empty_like(own) for _ in range(world())]
     dist.all_gather(counts, own)
     return [int(count) for count in counts]
+
+
+def rows_before(rows: Tensor) -> int:
+    """How many rows the processes before this one have; [B, ...] are its own."""
+    return sum(_row_counts(rows)[: rank()]) if world() > 1 else 0
 
 
 def gather_rows(rows: Tensor) -> Tensor:

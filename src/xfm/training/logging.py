@@ -43,10 +43,10 @@ class Window:
     steps: int = 0
     started: float = field(default_factory=time.perf_counter)
 
-    def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add scalars of one batch."""
+    def add(self, values: Mapping[str, Tensor], factor: Tensor | float = 1.0) -> None:
+        """Add scalars of one batch, times what the batch counts for: 1 in the mean over all."""
         for name, value in values.items():
-            value = value.detach().double().reshape(())
+            value = value.detach().double().reshape(()) * factor
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
 

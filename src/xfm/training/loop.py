@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xfm.config.training import Change, TrainingConfig
 from xfm.data.rng import mix
 from xfm.data.schema import TensorFields
-from xfm.errors import UserError
+from xfm.errors import SaidElsewhere, UserError
 from xfm.files import writing
 from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses
@@ -28,6 +28,7 @@ from xfm.training.progress import ENDLESS, Moment, Progress, progress_of
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.result import TrainResult, batch_origins, shown_keys, why_skipped
 from xfm.training.run_folder import Describe, RunFolder, farewell, saved_of
+from xfm.training.sharing import ModelWithLosses, balanced
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.storage import SAVED_BEFORE
 
@@ -45,6 +46,7 @@ def train(
     is_new: Callable[[str], bool] = lambda name: False,
     settings: Any = None,
     origins: Callable[[B], Sequence[object]] = batch_origins,
+    count: Callable[[B], float] | None = None,
     resume: bool = False,
     progress: bool = True,
     tensorboard: bool = True,
@@ -72,6 +74,9 @@ def train(
         settings: the resolved configuration, a dataclass or a mapping of such, which the folder keeps and a
             resumed run must agree with; `config` alone if not given.
         origins: where a batch's samples came from, one entry a sample, for messages and samples per second.
+        count: how many rows (tokens, ...) the losses of a batch are means of, where processes and accumulated
+            batches share those of a step: its loss is then their mean over all of them. Without, each counts
+            the same.
         resume: continue from the folder's newest whole checkpoint.
         progress: show a bar on the terminal.
         tensorboard: write TensorBoard's files too.
@@ -94,11 +99,11 @@ def train(
     """
     whole = {"training": config} if settings is None else settings
     with distributed.processes(device) as process, explaining_failures(lambda: saved_of(folder)):
-        place = None if folder is None else RunFolder(folder, whole, process, describe, data, allowed)
+        shares = count is not None
+        place = RunFolder(folder, whole, process, describe, data, allowed, shares) if folder else None
         course = course or progress_of(config)
-        loop = _Loop(
-            model, losses, batches, config, course, place, is_new, origins, process, after_step, finished
-        )
+        work = model, losses, batches, config, course
+        loop = _Loop(*work, place, is_new, origins, process, after_step, finished, count)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
@@ -107,18 +112,6 @@ def train(
                     return loop.run(start, stop)
         finally:
             loop.close()
-
-
-class _Objective(nn.Module, Generic[B]):
-    """Model and losses as one module, whose forward pass DDP can follow."""
-
-    def __init__(self, model: nn.Module, losses: Callable[[B, torch.Generator], Losses]) -> None:
-        super().__init__()
-        self.model = model
-        self.losses = losses
-
-    def forward(self, batch: B, generator: torch.Generator) -> Losses:
-        return self.losses(batch, generator)
 
 
 class _Loop(Generic[B]):
@@ -137,19 +130,20 @@ class _Loop(Generic[B]):
         process: distributed.Process,
         after_step: Callable[[], None],
         finished: Callable[[int], bool] | None,
+        count: Callable[[B], float] | None,
     ) -> None:
         self.model = model.to(process.device).train()
         self.batches, self.config, self.folder = batches, config, folder
         self.course, self.kept = course, list[Moment]()
         self.origins, self.process = origins, process
-        self.after_step, self.finished = after_step, finished
+        self.after_step, self.finished, self.count = after_step, finished, count
         self.precision = distributed.from_first(resolve(config.precision, process.device))
         self.optimizer = build_optimizer(model, config.optim, is_new)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         seed = mix(config.seed, process.rank)
         seed_all(seed)
         self.generator = seeded_generator(seed, process.device)
-        self.objective = distributed.wrap(_Objective(model, losses), process.device)
+        self.objective = distributed.wrap(ModelWithLosses(model, losses), process.device)
         self.window = Window()
         self.skipped = self.bad_in_a_row = 0
         self.log: RunLog | None = None
@@ -234,7 +228,8 @@ class _Loop(Generic[B]):
             if ended and not stopping:
                 return self._result(done, began, last)
             if stopping:
-                raise Interrupted(farewell(done, self.folder and self.folder.path))
+                said = None if self.process.is_first else SaidElsewhere()
+                raise Interrupted(farewell(done, self.folder and self.folder.path)) from said
         return self._result(start, began, last)
 
     def _result(self, step: int, began: float, last: Mapping[str, Any]) -> TrainResult:
@@ -249,12 +244,13 @@ class _Loop(Generic[B]):
         """One optimiser step, skipped if the loss is NaN or infinite; whether to stop afterwards."""
         self.optimizer.zero_grad(set_to_none=True)
         results: list[Losses] = []
-        for index, batch in enumerate(micro):
+        factors = self._factors(micro)
+        for index, (batch, factor) in enumerate(zip(micro, factors, strict=True)):
             last = index + 1 == len(micro)
             with distributed.synchronised(self.objective, last):
                 with autocast(self.precision, self.process.device):
                     result: Losses = self.objective(batch.to(self.process.device), self.generator)
-                (result.total / len(micro)).backward()
+                (result.total * factor / len(micro)).backward()
             results.append(result)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.optim.clip or float("inf"))
         total = torch.stack([result.total.detach() for result in results]).sum()
@@ -270,14 +266,26 @@ class _Loop(Generic[B]):
                 self.optimizer.step()
             self.after_step()
             self.bad_in_a_row = 0
-            self._note(micro, results, norm)
+            self._note(micro, results, factors, norm)
         return stopping
 
-    def _note(self, micro: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:
-        for result in results:
-            self.window.add({"loss": result.total})
-            self.window.add({f"losses/{name}": value for name, value in result.parts.items()})
-            self.window.add({f"metrics/{name}": value for name, value in result.metrics.items()})
+    def _factors(self, micro: Sequence[B]) -> Sequence[Tensor | float]:
+        """What each batch counts for, 1 in the mean over those of the step."""
+        if self.count is None:
+            return [1.0] * len(micro)
+        return balanced([self.count(batch) for batch in micro], self.process.device)
+
+    def _note(
+        self,
+        micro: Sequence[B],
+        results: Sequence[Losses],
+        factors: Sequence[Tensor | float],
+        norm: Tensor,
+    ) -> None:
+        for result, factor in zip(results, factors, strict=True):
+            self.window.add({"loss": result.total}, factor)
+            self.window.add({f"losses/{name}": value for name, value in result.parts.items()}, factor)
+            self.window.add({f"metrics/{name}": value for name, value in result.metrics.items()}, factor)
         self.window.add({"grad_norm": norm})
         self.window.samples += sum(len(self.origins(batch)) for batch in micro) * self.process.world
         self.window.steps += 1

@@ -52,6 +52,8 @@ MAY_CHANGE = frozenset(
         "training.log_every",
         "training.max_bad_steps",
         "finetune.device",
+        "finetune.workers",
+        "finetune.image.workers",  # its name in earlier versions
         "finetune.max_bad",
     }
 )
@@ -134,6 +136,7 @@ class RunFolder:
         describe: writes further files into a checkpoint, given its folder and the steps done.
         data: the files of the run's data with a digest each, see `data_fingerprint`; the first process's.
         allowed: what a resumed run may have otherwise.
+        shares: whether the processes share the batch of a step, so that their number changes nothing of it.
 
     Attributes:
         changes: what was otherwise, and allowed, when the run was resumed: sentences.
@@ -147,9 +150,10 @@ class RunFolder:
         describe: Describe | None = None,
         data: Mapping[str, str] = MappingProxyType({}),
         allowed: frozenset[Change] = frozenset(),
+        shares: bool = False,
     ) -> None:
         self.path, self.config, self.process, self.describe = path, config, process, describe
-        self.data, self.allowed = dict(data), allowed
+        self.data, self.allowed, self.shares = dict(data), allowed, shares
         self.changes: tuple[str, ...] = ()
         self.settings: dict[str, Any] = json.loads(json.dumps(to_plain(config)))
 
@@ -252,7 +256,7 @@ class RunFolder:
         state = read_state(path)
 
         def look() -> tuple[str, ...]:
-            found = changes_since(state, self.process.world, self.data)
+            found = changes_since(state, self.process.world, self.data, self.shares)
             if refused := {kind: words for kind, words in found.items() if kind not in self.allowed}:
                 raise UserError(
                     f"{self.path} cannot go on as it was: {'; '.join(refused.values())}; put it back, or go "

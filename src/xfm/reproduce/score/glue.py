@@ -6,7 +6,7 @@ import numpy as np
 
 from xfm.metrics.classification import accuracy, f1, matthews, pearson, spearman
 from xfm.reproduce.read.glue import GlueTask
-from xfm.tasks.base import Metrics
+from xfm.tasks.scored import Metrics
 
 Labels = Sequence[str | float]
 

@@ -18,9 +18,9 @@ from xfm.metrics.consistency import consistency
 from xfm.metrics.vqa import vqa_score
 from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.score.glue import glue_metrics
-from xfm.tasks.base import Metrics, Scorer
 from xfm.tasks.class_task import label_name
 from xfm.tasks.rows import Described, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
+from xfm.tasks.scored import Metrics, Scorer
 from xfm.tasks.vqa import kind_key
 
 _VOTES = 10

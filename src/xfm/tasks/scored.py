@@ -1,0 +1,89 @@
+"""What of a task is scored: metrics, cases in words, and guesses that its predictions are compared with."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.metrics.guesses import mean_scores
+from xfm.tasks.cases import Case
+
+Row = TypeVar("Row")
+Prediction = TypeVar("Prediction")
+Metrics = dict[str, float]
+Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
+"""Rows of a split and one prediction for each -> metrics by name."""
+DRAWS = 20
+"""Random guesses of every row whose mean is chance."""
+
+
+class ScoredTask(ABC, Generic[Row, Prediction]):
+    """Rows and predictions as numbers and words.
+
+    Attributes:
+        primary: the metric that chooses between models; greater is better.
+    """
+
+    primary: ClassVar[str]
+
+    @abstractmethod
+    def metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Metrics by name, the primary one among them, as fractions from 0 to 1."""
+
+    @abstractmethod
+    def case(self, row: Row, prediction: Prediction) -> Case:
+        """A row and its prediction in words."""
+
+    def truths(self, row: Row) -> Sequence[str]:
+        """Labels or answers, as `known` has them, of which each would be right for the row."""
+        return ()
+
+    def guess(self, rows: Sequence[Row], rng: np.random.Generator) -> list[Prediction] | None:
+        """A random guess for every row. None where chance is known without, or is not defined."""
+        return None
+
+    def known_chance(self, rows: Sequence[Row]) -> dict[str, float]:
+        """What guesses are expected to score, by metric, where a formula says so."""
+        return {}
+
+    def constants(self, rows: Sequence[Row]) -> dict[str, list[Prediction]]:
+        """Guesses that training rows suggest whatever the input, by name, such as the most frequent class."""
+        return {}
+
+    def chance(self, rows: Sequence[Row], seed: int, score: Scorer | None = None) -> dict[str, float]:
+        """Chance of every command (see `xfm.reports.scores.Score`), by metric.
+
+        Args:
+            rows: that are scored.
+            seed: of the guesses.
+            score: metrics of rows and predictions, where they are others than `metrics`.
+
+        Returns:
+            Where a formula is known, what it says, else the mean over `DRAWS` guesses; a metric for which
+            neither can be had is absent.
+        """
+        rng, score, known = np.random.default_rng(seed), score or self.metrics, self.known_chance(rows)
+        guesses = (self.guess(rows, rng) for _ in range(DRAWS))
+        means = mean_scores([score(rows, guessed) for guessed in guesses if guessed is not None])
+        return {name: known.get(name, value) for name, value in means.items()} or known
+
+    def constant_scores(self, rows: Sequence[Row], score: Scorer | None = None) -> dict[str, Metrics]:
+        """Metrics of `constants`, by their names; `score` as of `chance`."""
+        score = score or self.metrics
+        return {name: score(rows, guessed) for name, guessed in self.constants(rows).items()}
+
+    def row_scores(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> dict[str, NDArray[np.float64]]:
+        """[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
+        return {}
+
+    def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
+        """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
+        return self.row_scores(rows, predictions).get(self.primary)
+
+    def counts(self, rows: Sequence[Row]) -> dict[str, int]:
+        """How many cases stand behind a metric, by its name, where these are not the rows."""
+        return {}

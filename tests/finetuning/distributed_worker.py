@@ -1,0 +1,119 @@
+"""What several processes fine-tune together; test_distributed.py starts it and compares with one process.
+
+Usage: distributed_worker.py FOLDER, which holds model/ and values.csv
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.finetuning.conftest import FILES, SAMPLES, SHORT, TEXTS, on_sample, on_table
+from xfm.config.finetune import Tuning, TuningConfig
+from xfm.config.image import ImageTrainingConfig
+from xfm.errors import UserError
+from xfm.finetuning.from_rows import FinetuneResult
+from xfm.metrics.classes import Choice
+from xfm.objectives.losses import Losses
+from xfm.tasks.text_classification import TextClassificationTask
+from xfm.training import distributed
+from xfm.training.logging import LOG_FILE, log_lines
+from xfm.training.signals import Interrupted
+
+VALUES = "regression"
+KINDS = (*FILES, VALUES)
+LONG = {"steps": 6, "evaluate_every": 1, "patience": 2}
+"""A run that stops when its looks get no better."""
+CONFIG = replace(SHORT, steps=3, batch_size=7, lr=5e-3, evaluate_every=2, baseline=False)
+"""Seven rows: one process takes three of them, the other four."""
+CONFIGS = {
+    "grounding": replace(CONFIG, image=ImageTrainingConfig(flip=0.5)),
+    "image-classification": replace(
+        CONFIG, image=ImageTrainingConfig(crop=0.3, aspect=1.3, flip=0.5, rand_augment=2, erasing=0.5)
+    ),
+    "reasoning": replace(CONFIG, average=0.5),
+    "image-text-classification": replace(CONFIG, tune=TuningConfig(vision=Tuning.FREEZE)),
+    VALUES: replace(CONFIG, regression=True),
+}
+"""Of those that do not have `CONFIG`."""
+
+
+def fine_tune(kind: str, folder: Path, out: Path, resume: bool = False, **changes: Any) -> FinetuneResult:
+    """A few steps on the ten rows of a task's sample, which are validation and test, too."""
+    config, model = replace(CONFIGS.get(kind, CONFIG), **changes), folder / "model"
+    if kind == VALUES:
+        table = folder / "values.csv"
+        return on_table(model, table, out, config, valid=table, test=table, resume=resume)
+    table = SAMPLES / FILES[kind][0]
+    return on_sample(kind, model, out, config, valid=table, test=table, resume=resume)
+
+
+def losses(out: Path) -> dict[str, list[float]]:
+    """Everything that a run computed in its steps, by name."""
+    lines = [line for line in log_lines(out / LOG_FILE) if "event" not in line]
+    parts = {name: [line["losses"][name] for line in lines] for name in lines[0]["losses"]}
+    return {"loss": [line["loss"] for line in lines], "norm": [line["grad_norm"] for line in lines], **parts}
+
+
+def plain(prediction: Any) -> Any:
+    """A prediction as JSON holds it: numbers where there are some, classes as their probabilities."""
+    if isinstance(prediction, Choice):
+        return list(prediction.probabilities)
+    return list(prediction) if isinstance(prediction, tuple) else getattr(prediction, "real", str(prediction))
+
+
+def interrupted(folder: Path, rank: int) -> str:
+    """What a run says in which one process alone gets a signal, in its second step of six."""
+    loss, calls = TextClassificationTask.loss, []
+
+    def stopping(task: Any, batch: Any, generator: torch.Generator) -> Losses:
+        calls.append(0)
+        if len(calls) == 2 and rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(task, batch, generator)
+
+    TextClassificationTask.loss = stopping
+    try:
+        fine_tune(TEXTS, folder, folder / "two" / "interrupted", **LONG)
+    except Interrupted as interrupt:
+        return f"{interrupt} {type(interrupt.__cause__).__name__}"
+    finally:
+        TextClassificationTask.loss = loss
+    return ""
+
+
+def refused(folder: Path) -> list[str]:
+    """The error of a batch of which one process would get nothing, and of a folder that has results."""
+    found = []
+    for out, changes in (("few", {"batch_size": 1}), (f"two/{TEXTS}", {})):
+        try:
+            fine_tune(TEXTS, folder, folder / out, **changes)
+        except UserError as error:
+            found.append(f"{type(error).__name__}: {error}")
+    return found
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    with distributed.processes("cpu") as process:
+        for kind in KINDS:
+            out = folder / "two" / kind
+            done = fine_tune(kind, folder, out)
+            found = {
+                "losses": losses(out) if process.is_first else {},
+                "looks": [look.metrics for look in done.tuned.looks],
+                "predictions": [plain(one) for one in done.predictions["test"]],
+                "scores": len(done.scores),
+            }
+            (folder / f"{kind}-{process.rank}.json").write_text(json.dumps(found))
+        said = {"interrupted": interrupted(folder, process.rank), "refused": refused(folder)}
+        (folder / f"said-{process.rank}.json").write_text(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()

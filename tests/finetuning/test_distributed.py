@@ -1,0 +1,123 @@
+"""Several processes (gloo on the CPU), or parts of a batch, fine-tune what one process does at once."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.evaluation.tiny import save_tiny_model
+from tests.finetuning.distributed_worker import KINDS, LONG, TEXTS, fine_tune, losses, plain
+from tests.processes import TORCHRUN, run
+from tests.refusals import expect_refusal
+from tests.reports.written import json_lines
+from xfm.config.tasks import task_spec
+from xfm.finetuning.from_rows import FinetuneResult
+from xfm.reports.stored import METRICS
+from xfm.training.checkpoint import list_checkpoints, read_state
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+CLOSE = {"rel": 1e-5, "abs": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model, a table of values, and what two processes make of every task in turn."""
+    found = tmp_path_factory.mktemp("tuned")
+    save_tiny_model(found / "model")
+    texts = ("red", "green square", "it is blue", "a yellow one", "no", "yes", "left", "what", "where", "a")
+    rows = [f"{text},{number / 2}" for number, text in enumerate(texts)]
+    (found / "values.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    ended = run([*TORCHRUN, "2", str(WORKER), str(found)], 400)
+    assert ended.status == 0, ended.err[-3000:]
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> dict[str, FinetuneResult]:
+    """What one process makes of them."""
+    return {kind: fine_tune(kind, folder, folder / "one" / kind) for kind in KINDS}
+
+
+def told(folder: Path, name: str, rank: int) -> dict[str, Any]:
+    return json.loads((folder / f"{name}-{rank}.json").read_text())
+
+
+def assert_close(ours: list[Any], theirs: list[Any]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one == (other if isinstance(other, str) else pytest.approx(other, **CLOSE))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_compute_what_one_does(
+    kind: str, folder: Path, alone: dict[str, FinetuneResult]
+) -> None:
+    """Losses and gradients of every step, predictions, scores; with varied pictures and drawn negatives."""
+    ours, first, second = alone[kind], told(folder, kind, 0), told(folder, kind, 1)
+    for name, values in losses(folder / "one" / kind).items():
+        assert first["losses"][name] == pytest.approx(values, **CLOSE), name
+    assert_close(first["predictions"], [plain(one) for one in ours.predictions["test"]])
+    assert len(first["predictions"]) == 10
+    assert first["predictions"] == second["predictions"]
+    assert first["looks"] == second["looks"]
+    for mine, theirs in zip(ours.tuned.looks, first["looks"], strict=True):
+        assert mine.metrics == pytest.approx(theirs, **CLOSE)
+    assert (first["scores"], second["scores"]) == (len(ours.scores), 0)
+    scores = json.loads((folder / "two" / kind / METRICS).read_text())
+    assert {name: score["value"] for name, score in scores.items()} == pytest.approx(
+        {name: score.value for name, score in ours.scores.items()}, **CLOSE
+    )
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(folder: Path) -> None:
+    """The first one says it."""
+    said = [told(folder, "said", rank)["interrupted"] for rank in range(2)]
+    assert all("stopped after step 2" in one and "--resume" in one for one in said)
+    assert [one.rpartition(" ")[2] for one in said] == ["NoneType", "SaidElsewhere"]
+
+
+def test_a_run_of_two_processes_goes_on_with_one(folder: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(folder / "two" / "interrupted", tmp_path / "out"))
+    assert [read_state(path).world for path in list_checkpoints(out)] == [2]
+    resumed = fine_tune(TEXTS, folder, out, resume=True, **LONG)
+    whole = fine_tune(TEXTS, folder, tmp_path / "whole", **LONG)
+    assert resumed.tuned.step == whole.tuned.step
+    assert resumed.tuned.best == whole.tuned.best
+    for name, values in losses(tmp_path / "whole").items():
+        assert losses(out)[name] == pytest.approx(values, **CLOSE), name
+    notes = [line["message"] for line in json_lines(out / "log.jsonl") if line.get("event") == "resumed"]
+    assert any(note.endswith("it had 2 processes and now has 1.") for note in notes)
+
+
+def test_what_is_refused_is_said_once(folder: Path) -> None:
+    first, second = (told(folder, "said", rank)["refused"] for rank in range(2))
+    assert first[0].startswith("UserError: batch_size is 1, which is divided among 2 processes")
+    assert "--batch-size 2 at least" in first[0]
+    assert "holds a finished run" in first[1]
+    assert second == [one.replace("UserError", "SaidElsewhere") for one in first]
+
+
+# ---------------------------------------------------------------- parts of a batch
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "retrieval"])
+def test_parts_of_a_batch_are_the_batch(
+    kind: str, folder: Path, alone: dict[str, FinetuneResult], tmp_path: Path
+) -> None:
+    """Seven rows in three parts, of two and of three rows."""
+    done = fine_tune(kind, folder, tmp_path, accumulate=3)
+    found = losses(tmp_path)
+    for name, values in losses(folder / "one" / kind).items():
+        assert found[name] == pytest.approx(values, **CLOSE), name
+    assert_close(
+        [plain(one) for one in done.predictions["test"]],
+        [plain(one) for one in alone[kind].predictions["test"]],
+    )
+
+
+def test_a_contrast_over_a_batch_has_no_parts(folder: Path, tmp_path: Path) -> None:
+    assert not task_spec("retrieval").task_class().in_parts
+    with expect_refusal("accumulate", "retrieval", "torchrun"):
+        fine_tune("retrieval", folder, tmp_path / "out", accumulate=2)
+    with expect_refusal("batch_size is 7", "accumulate", "--batch-size 8"):
+        fine_tune(TEXTS, folder, tmp_path / "out", accumulate=8)
