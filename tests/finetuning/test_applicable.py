@@ -12,6 +12,7 @@ from tests.refusals import expect_refusal
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.image import ImageTrainingConfig, Operations, Sides
+from xfm.config.pixels import Colours, Framing
 from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec, task_specs
 from xfm.data.tables import ColumnMap
@@ -23,6 +24,10 @@ from xfm.tasks.base import Blanked
 
 CHANGED: dict[str, Any] = {
     "image_head": ImageHead.PUBLISHED,
+    "framing": Framing.CENTRE,
+    "colours": Colours.HALF,
+    "grey": True,
+    "prompt": "a picture of",
     "label_smoothing": 0.0,
     "max_answers": 7,
     "max_tokens": 9,
