@@ -89,7 +89,7 @@ class BenchmarkRecipe:
             batch_size=self.smoke.batch_size,
             evaluate_every=self.smoke.steps,
             image_size=0,
-            image=replace(self.settings.image, workers=0),
+            workers=0,
         )
         return replace(self, settings=settings, shortlist=min(self.shortlist, 4))
 
