@@ -90,6 +90,26 @@ def test_matching_leaves_out_rows_without_negatives_and_counts_what_is_right() -
     assert matching_loss(-logits, torch.ones(2, dtype=torch.bool))[1] == 0
 
 
+@given(st.lists(st.booleans(), min_size=2, max_size=9).filter(any), st.integers(1, 8), st.integers(0, 9))
+def test_matching_of_the_parts_of_a_batch_is_that_of_the_batch(
+    valid: list[bool], cut: int, seed: int
+) -> None:
+    """However the rows without negatives are spread; weighed by the rows of each part."""
+    everyone, rows = torch.tensor(valid), len(valid)
+    cut = min(cut, rows - 1)
+    logits = torch.randn(3, rows, 2, generator=torch.Generator().manual_seed(seed))
+    whole = matching_loss(logits.flatten(0, 1), everyone)
+    parts = [
+        [
+            len(everyone[own]) / rows * value
+            for value in matching_loss(logits[:, own].flatten(0, 1), everyone[own], everyone)
+        ]
+        for own in (slice(cut), slice(cut, rows))
+    ]
+    for mine, found in zip(whole, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(mine, sum(found, torch.zeros(())))
+
+
 boxes = st.lists(
     st.tuples(*[st.floats(0.05, 0.95)] * 2, *[st.floats(0.02, 0.9)] * 2), min_size=1, max_size=6
 ).map(lambda rows: torch.tensor(rows, dtype=torch.float64))
