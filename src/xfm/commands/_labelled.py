@@ -18,8 +18,8 @@ TABLES = "a CSV, JSON-lines or Parquet file, a folder with a folder a class, or 
 
 def require_own_folder(out: Path, command: str, model: str) -> None:
     """Refuse a folder of others before the pictures that a table holds are written into it."""
-    from xfm.files import model_folder
     from xfm.frozen.scoring import frozen_maker
+    from xfm.modeling.named import model_folder
     from xfm.results_folder import require_free
 
     require_free(out, frozen_maker(command, model_folder(model)))

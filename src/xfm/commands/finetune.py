@@ -29,6 +29,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm finetune vqa --model M --train my.jsonl --columns question=q,answer=a --out runs/q\n"
         "  xfm finetune image-classification --model M --train photos/ --tune.vision lora --out runs/p\n"
         "  xfm finetune grounding --model M --train boxes.csv --box-format xyxy --out runs/g\n"
+        "  xfm finetune retrieval --model me/base@v2 --train my.csv --push-to-hub me/retrieval --out runs/m\n"
         "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
     )
     option(parser, "--task", "one of the above", required=True)
@@ -40,6 +41,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--columns", default="")
     option(parser, "--pictures")
     option(parser, "--split", "split.json or folder of an earlier run, to part the rows as it did")
+    option(parser, "--push-to-hub", "owner/name on the hub, private if new, for the finished model")
     option(parser, "--resume")
     option(parser, "--quiet")
     add_fields(parser, FinetuneConfig)
@@ -64,10 +66,13 @@ def run(chosen: Namespace) -> None:
     config = assemble(FinetuneConfig, chosen)
     from xfm.finetuning.from_tables import finetune
     from xfm.finetuning.report import REPORT
+    from xfm.finetuning.uploaded import check_upload, upload
     from xfm.reports.summary import table
     from xfm.training.flags import last_lines
 
     out = Path(chosen.out)
+    if chosen.push_to_hub is not None:
+        check_upload(chosen.push_to_hub)
     done = finetune(
         chosen.task,
         chosen.model,
@@ -90,3 +95,5 @@ def run(chosen: Namespace) -> None:
     print(last_lines(done.flags), end="")
     if done.verdict:
         print(f"Verdict: {done.verdict}.")
+    if chosen.push_to_hub is not None:  # last: what was said above holds whatever the hub does
+        print(f"Hub:     {upload(done, chosen.push_to_hub)}")

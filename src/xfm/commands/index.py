@@ -54,7 +54,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--out", "folder of the collection", required=True)
     parser.add_argument("--images", default="", help="folders, tables or tar shards, with commas")
     option(
-        parser, "--model", "of a new collection: a model folder or run, or a model of the package", DEFAULT
+        parser,
+        "--model",
+        "of a new collection: a model folder or run, or a model of the package or of the hub",
+        DEFAULT,
     )
     option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
     option(parser, "--table", "in that database", "pictures")

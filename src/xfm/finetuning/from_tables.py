@@ -1,6 +1,7 @@
 """`xfm.finetune`: from tables to a model folder, scores and a report."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
@@ -13,6 +14,7 @@ from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
 from xfm.finetuning.session import RowOrigin
 from xfm.finetuning.start import load_base, local_model
+from xfm.finetuning.uploaded import check_upload, upload
 from xfm.locks import holds
 from xfm.paths import home_path
 from xfm.tasks.pictures import Pictures
@@ -33,6 +35,7 @@ def finetune(
     config: FinetuneConfig | None = None,
     resume: bool = False,
     progress: bool = True,
+    push_to_hub: str | None = None,
 ) -> FinetuneResult:
     """Fine-tune a model on tables of one's own.
 
@@ -52,12 +55,15 @@ def finetune(
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
         resume: continue the folder's run exactly.
         progress: show bars and looks at the validation rows.
+        push_to_hub: repository of the hub (`owner/name`) that the finished model is uploaded to; a new one is
+            private.
 
     Returns:
         The model's folder, the scores, the predictions of the test rows, and the fine-tuned task.
 
     Raises:
-        UserError: something is wrong with tables, columns, rows or model; names the file, row and column.
+        UserError: something is wrong with tables, columns, rows or model; names the file, row and column. Or
+            the hub does not take the finished model, which stays in `out`.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
 
     Example:
@@ -68,6 +74,8 @@ def finetune(
     config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
     spec = task_spec(task)
     check_applicable(spec, config)
+    if push_to_hub is not None:
+        check_upload(push_to_hub)
     check_folder(out, resume)  # before anything is written into it
     local_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns)
@@ -86,6 +94,7 @@ def finetune(
         base=(pretrained, decoded),
         left_out=left_out,
     )
-    return finetune_rows(
+    done = finetune_rows(
         spec.name, model, data.rows, config, out, resume=resume, progress=progress, origin=origin
     )
+    return done if push_to_hub is None else replace(done, uploaded=upload(done, push_to_hub))

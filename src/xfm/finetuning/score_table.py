@@ -23,6 +23,7 @@ from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import load_base, local_model
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import few, partial_pictures, require_texts, say_partial
+from xfm.modeling.named import stand_in
 from xfm.paths import home_path
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_output, write_scores
@@ -174,7 +175,8 @@ def _score(
 def default_folder(model: Path, test: Path | str) -> Path:
     """Where results go if nobody says so: below the model's run, named after the table."""
     name = Path(str(test).rpartition("/")[2] or str(test)).stem or "rows"
-    return (model.parent if model.is_file() or model.name == MODEL_FOLDER else model) / f"evaluation-{name}"
+    beside = model.parent if model.is_file() or model.name == MODEL_FOLDER else model
+    return (stand_in(model) or beside) / f"evaluation-{name}"
 
 
 def _name_baselines(result: PartResult) -> None:
