@@ -7,7 +7,7 @@ from pathlib import Path
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
-from xfm.data.tables import ColumnMap
+from xfm.data.tables import ColumnMap, InMemory, Table, as_splits
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
@@ -24,11 +24,11 @@ from xfm.tasks.pictures import Pictures
 def finetune(
     task: str,
     model: Path | str,
-    train: Path | str,
+    train: Table,
     out: Path | str,
     *,
-    valid: Path | str | None = None,
-    test: Path | str | None = None,
+    valid: Table | None = None,
+    test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
     split: Path | str | None = None,
@@ -42,8 +42,9 @@ def finetune(
     Args:
         task: such as `text-classification`; `xfm finetune --help` has all.
         model: folder of the model to begin with.
-        train: table with the training rows: `.csv`, `.tsv`, `.jsonl`, `.parquet`, a folder with a folder of
-            pictures a class, or `hub:OWNER/NAME`.
+        train: table with the training rows: a file, a folder with a folder of pictures a class, or
+            `hub:OWNER/NAME`; or rows in memory: a DataFrame, a data set, a list of dictionaries, a dictionary
+            with a list a column. A dictionary of splits (`train`, `validation`, `test`) gives all of them.
         out: folder for the model (`model/`), `metrics.json`, `report.html` and the logs.
         valid: table with the validation rows; a share of the training rows if not given.
         test: table with the test rows; likewise, unless there are validation rows.
@@ -78,9 +79,10 @@ def finetune(
         check_upload(push_to_hub)
     check_folder(out, resume)  # before anything is written into it
     local_model(model)  # before tables are read, which may take minutes
-    mapped = ColumnMap.parse(columns)
+    splits, mapped = as_splits(train, valid, test), ColumnMap.parse(columns)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
-    tables = Tables(train, valid, test, mapped, root, parted)
+    tables = Tables(splits["train"], splits.get("validation"), splits.get("test"), mapped, root, parted)
+    shown = tables.test or tables.valid or tables.train
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)
     data = read_data(spec.task_class(config.regression), tables, config, out, decoded, left_out, progress)
@@ -88,7 +90,7 @@ def finetune(
         data.places,
         data.sources,
         data.row_places,
-        table=str(next(given for given in (test, valid, train) if given is not None)),
+        table="" if isinstance(shown, InMemory) else str(shown),
         columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
         pictures=root,
         base=(pretrained, decoded),

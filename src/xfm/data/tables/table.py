@@ -12,6 +12,7 @@ from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.folder import read_folder
 from xfm.data.tables.hub import PREFIX, read_hub
 from xfm.data.tables.lines import read_json_lines
+from xfm.data.tables.objects import InMemory, read_objects
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import Records
 from xfm.data.tables.rows import TableRow
@@ -30,7 +31,7 @@ TABLES = (*_READERS,)
 
 
 def read_table(
-    source: str | Path,
+    source: str | Path | InMemory,
     fields: Sequence[Field],
     columns: ColumnMap,
     store: Path,
@@ -41,7 +42,7 @@ def read_table(
 
     Args:
         source: a file (`.csv`, `.tsv`, `.jsonl`, `.parquet`), a folder with a folder of pictures a class, or
-            `hub:OWNER/NAME[:CONFIG][@SPLIT]`.
+            `hub:OWNER/NAME[:CONFIG][@SPLIT]`; or a table in memory.
         fields: what the task reads.
         columns: what the columns are called.
         store: folder into which pictures are written that stand in the table itself.
@@ -51,10 +52,10 @@ def read_table(
     Raises:
         UserError: the source is missing, damaged, empty or of an unknown kind, or lacks a column.
     """
-    source = at_home(str(source))
+    source = source if isinstance(source, InMemory) else at_home(str(source))
     columns.check_fields(fields)
     wanted = columns.wanted(fields)
-    place = Path(source)
+    place, free = Path(str(source)), isinstance(source, InMemory)
     records = open_table(source)
     if records.report is not None:
         (left_out or LeftOut()).folder(records.report)
@@ -69,19 +70,21 @@ def read_table(
         if records.columns is None:
             columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
-        row = TableRow.picked(cells, place, raw.number, names, root)
+        row = TableRow.picked(cells, place, raw.number, names, root, free)
         rows.append(replace(row, fields=pictures.unpack(row.fields)))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
     return rows
 
 
-def open_table(source: str | Path) -> Records:
+def open_table(source: str | Path | InMemory) -> Records:
     """A table whose rows are read one after the other; the kinds of source are those of `read_table`.
 
     Raises:
         UserError: the source is missing, damaged or of an unknown kind.
     """
+    if isinstance(source, InMemory):
+        return read_objects(source)
     if str(source).startswith(PREFIX):
         return read_hub(str(source))
     path = Path(source)
