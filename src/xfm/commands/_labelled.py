@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from xfm.reports.scores import Score
     from xfm.tasks.rows import Labelled
 
-TABLES = "a CSV, JSON-lines or Parquet file, a folder with a folder a class, or hub:OWNER/NAME"
+TABLES = "a table (CSV, JSON lines, Parquet, ...), a folder with a folder a class, or hub:OWNER/NAME"
 
 
 def require_own_folder(out: Path, command: str, model: str) -> None:

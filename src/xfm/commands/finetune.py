@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from xfm.commands._options import option
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.table_kinds import LISTED
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 
@@ -22,7 +23,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Fine-tune a model on your own rows. The out folder gets the model, metrics.json and\n"
         "report.html; Ctrl-C saves, --resume continues.\n\n"
         f"tasks and the fields that they read (optional ones in brackets):\n{_tasks()}\n\n"
-        "A table is a .csv, .tsv, .jsonl or .parquet file, a folder with a folder of pictures a class, or\n"
+        f"A table is a file ({LISTED}),\n"
+        "a sheet of one (book.xlsx@SHEET), a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
         epilog="examples:\n"
         "  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv --out runs/r\n"

@@ -9,10 +9,9 @@ from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.objects import InMemory, Table, as_splits, as_table
 from xfm.data.tables.rows import TableRow
 from xfm.data.tables.split import split_rows
-from xfm.data.tables.table import TABLES, open_table, read_table
+from xfm.data.tables.table import open_table, read_table
 
 __all__ = [
-    "TABLES",
     "ColumnMap",
     "Field",
     "InMemory",

@@ -5,29 +5,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xfm.config.table_kinds import LISTED, table_kind
 from xfm.data.left_out import LeftOut
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.folder import read_folder
 from xfm.data.tables.hub import PREFIX, read_hub
+from xfm.data.tables.json_list import read_json
 from xfm.data.tables.lines import read_json_lines
 from xfm.data.tables.objects import InMemory, read_objects
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import Records
 from xfm.data.tables.rows import TableRow
+from xfm.data.tables.shard import read_shard
+from xfm.data.tables.workbook import read_workbook
 from xfm.errors import UserError
 from xfm.paths import at_home
 
 _READERS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
+    ".json": read_json,
     ".csv": read_delimited,
     ".tsv": read_delimited,
     ".parquet": read_parquet,
+    ".xlsx": read_workbook,
+    ".tar": read_shard,
 }
-TABLES = (*_READERS,)
-"""What files of tables are called."""
+"""By the kinds of `xfm.config.table_kinds`."""
 
 
 def read_table(
@@ -41,7 +47,7 @@ def read_table(
     """The rows of a table with the fields of a task.
 
     Args:
-        source: a file (`.csv`, `.tsv`, `.jsonl`, `.parquet`), a folder with a folder of pictures a class, or
+        source: a file (see `xfm.config.table_kinds`), a folder with a folder of pictures a class, or
             `hub:OWNER/NAME[:CONFIG][@SPLIT]`; or a table in memory.
         fields: what the task reads.
         columns: what the columns are called.
@@ -90,10 +96,10 @@ def open_table(source: str | Path | InMemory) -> Records:
     path = Path(source)
     if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return read_folder(path)
-    reader = _READERS.get(path.suffix.lower())
+    reader = _READERS.get(table_kind(path) or "")
     if reader is None:
         raise UserError(
-            f"{path}: tables are {', '.join(TABLES)} files, folders with a folder of pictures a class, or "
+            f"{path}: tables are {LISTED} files, folders with a folder of pictures a class, or "
             "hub:OWNER/NAME; rename or convert the file"
         )
     return reader(path)

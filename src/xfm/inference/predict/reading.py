@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xfm.config.table_kinds import sheet_of
 from xfm.config.task_spec import Field, Holds
 from xfm.data.in_memory import Picture as DecodedPicture
 from xfm.data.tables import ColumnMap, TableRow
 from xfm.data.tables.columns import listed
-from xfm.data.tables.records import RawRow, unreadable
+from xfm.data.tables.records import RawRow
+from xfm.data.tables.stored import open_stored
 from xfm.errors import UserError
 from xfm.inference.fetch import is_url
 from xfm.inference.items import Unreadable
@@ -141,7 +143,7 @@ def known_path(path: Path) -> dict[str, Any]:
     """A folder's path, or a file's name and first two lines: it may grow, and bad rows may be mended."""
     if os.path.isdir(path):
         return {"folder": os.path.abspath(path)}
-    with unreadable(path), path.open("rb") as file:
+    with open_stored(sheet_of(path)[0]) as file:
         return known_head(path.name, file.readline(_HEAD) + file.readline(_HEAD))
 
 

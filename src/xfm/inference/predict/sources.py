@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Holds
 from xfm.data.folders import scan_folder
 from xfm.data.pictures import PICTURE_SUFFIXES
-from xfm.data.tables import TABLES, InMemory, open_table
+from xfm.data.tables import InMemory, open_table
 from xfm.data.tables.columns import listed
 from xfm.data.tables.objects import beginning
 from xfm.errors import UserError, printable
@@ -27,13 +28,11 @@ def open_rows(path: Path | InMemory, reading: Reading) -> RowSource:
         return TableRows(path, reading)
     if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return FolderRows(path, reading)
-    if path.suffix.lower() in TABLES:
+    if table_kind(path) is not None:
         return TableRows(path, reading)
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; check the path")
-    raise UserError(
-        f"{path} is neither a folder of pictures nor a file of {', '.join(TABLES)}; rename or convert it"
-    )
+    raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")
 
 
 class TableRows(RowSource):

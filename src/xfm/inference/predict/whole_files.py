@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from xfm.config.table_kinds import sheet_of
 from xfm.config.tasks import EMBED
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import InMemory, Table, as_table
@@ -103,7 +104,13 @@ def predict(
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not pipe.spec.draws:
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
-    files = [Path(table)] if isinstance(table, str | Path) else rows.files if isinstance(rows, OneRow) else []
+    files = (
+        [sheet_of(table)[0]]
+        if isinstance(table, str | Path)
+        else rows.files
+        if isinstance(rows, OneRow)
+        else []
+    )
     _refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, rows.known_by(), reading, options, gallery)
     candidates, said = LeftOut(max_bad), ""
