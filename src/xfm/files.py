@@ -14,10 +14,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from xfm.boxed import boxed_model
 from xfm.errors import UserError
 from xfm.failures import FULL, limit, refused
-from xfm.paths import home_path
 
 MAX_SETTINGS = 64 << 20
 """Bytes of a file of settings, or of results, that is read whole."""
@@ -51,25 +49,6 @@ def path_below(folder: Path, name: str, within: Path | None = None) -> Path | No
 @lru_cache(maxsize=64)
 def _real(folder: str) -> str:
     return os.path.realpath(folder)
-
-
-def model_folder(path: Path | str) -> Path:
-    """The model folder that is meant: the one at the path, the model in the folder of a finished run, or,
-    where no such path exists, the model of the package that is called so.
-
-    Raises:
-        UserError: the run in the folder is not finished.
-    """
-    name, path = path, home_path(path)
-    if not os.path.lexists(path):  # "./small" is a path whatever the package holds, "small" may be a name
-        return boxed_model(name) or path
-    if (path / "config.json").exists():
-        return path
-    if (path / "model").is_dir():
-        return path / "model"
-    if (path / "config.yaml").is_file():
-        raise UserError(f"{path} is not finished: the command that began it goes on, with --resume")
-    return path
 
 
 # ---------------------------------------------------------------- reading

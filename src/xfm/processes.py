@@ -121,6 +121,11 @@ def terminable() -> Iterator[None]:
 
 
 # ---------------------------------------------------------------- alone
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that torchrun has started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def process_count() -> int:
     """How many processes torchrun has started for this command.
 
@@ -144,7 +149,7 @@ def is_alone(what: str) -> bool:
     Raises:
         UserError: see `require_alone`.
     """
-    if process_count() > 1 and os.environ.get("RANK", "0") == "0":
+    if process_count() > 1 and is_first_process():
         require_alone(what)
     return process_count() == 1
 

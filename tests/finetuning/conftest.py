@@ -50,7 +50,7 @@ def on_sample(
 
 
 def on_table(
-    model: Path, table: Path, out: Path, config: FinetuneConfig = SHORT, kind: str = TEXTS, **more: Any
+    model: Path, table: Any, out: Path, config: FinetuneConfig = SHORT, kind: str = TEXTS, **more: Any
 ) -> FinetuneResult:
     """Fine-tune on a table without a word."""
     return xfm.finetune(kind, model, table, out, config=config, progress=False, **more)

@@ -7,8 +7,7 @@ import pytest
 
 from tests.evaluation.tiny import write_world
 from tests.finetuning.conftest import SAMPLES, Cli, answers, photos
-from xfm.config.next_command import READ, command_line, common_folder, next_command
-from xfm.data.tables import TABLES
+from xfm.config.next_command import command_line, common_folder, next_command
 
 SHORT = ("--steps", 1, "--batch-size", 4, "--precision", "fp32", "--baseline", "false")
 
@@ -42,10 +41,6 @@ def test_columns_of_a_question_are_taken_over(task: str, given: tuple[str, ...],
     table, *more = given
     found = next_command(task, "m", table, "o", *more)
     assert found == f"xfm predict {task} --model m --input {said} --out o/answers.jsonl"
-
-
-def test_tables_are_those_that_predict_reads() -> None:
-    assert sorted(READ) == sorted(TABLES)
 
 
 def test_captions_search_among_their_pictures_alone(

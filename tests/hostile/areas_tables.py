@@ -1,5 +1,8 @@
 """Tables and pictures that are none, or that were made to take all memory."""
 
+import gzip
+import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,7 @@ def _each(kind: str) -> list[Situation]:
     return [
         # Nothing to answer is no mistake.
         Situation(whole, f"{command} {file}", {file: content}, status=(0, 2))
-        if (whole := f"{verb}-{kind}-{name}") == "predict-jsonl-empty"
+        if (whole := f"{verb}-{kind.replace('.', '-')}-{name}") == "predict-jsonl-empty"
         else Situation(whole, f"{command} {file}", {file: content}, (file,), quick=whole in QUICK)
         for verb, command in (("finetune", TUNE), ("predict", PREDICT))
         for name, content in cases.items()
@@ -44,6 +47,46 @@ def parquet(unit: bytes | str, length: int, rows: int, column: str) -> Any:
 def one_line(path: Path, names: Names) -> None:
     """A CSV file whose only row has no end for 70 megabytes."""
     path.write_bytes(b"text,label\n" + b"x" * 70_000_000)
+
+
+def workbook(*parts: tuple[str, bytes, int]) -> Any:
+    """A workbook of one sheet, with bytes that are put so many times before a mark of a part."""
+
+    def make(path: Path, names: Names) -> None:
+        import io
+
+        import openpyxl
+
+        book, whole = openpyxl.Workbook(), io.BytesIO()
+        for row in (("text", "label"), ("a", "b"), ("c", "d")):
+            book.active.append(row)
+        book.save(whole)
+        with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for part in old.infolist():
+                data = old.read(part)
+                for name, unit, times in parts:
+                    if name in part.filename:
+                        place = data.rindex(b"</")
+                        data = data[:place] + unit * times + data[place:]
+                new.writestr(part.filename, data)
+
+    return make
+
+
+def packed(unit: bytes, times: int) -> Any:
+    """A CSV file of a unit so many times, packed."""
+    return lambda path, names: path.write_bytes(gzip.compress(b"text,label\n" + unit * times, 9))
+
+
+def shard(name: str, claims: int) -> Any:
+    """A tar of a member that claims more bytes than there are."""
+
+    def make(path: Path, names: Names) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = claims
+        path.write_bytes(info.tobuf() + bytes(1024))
+
+    return make
 
 
 def png(width: int, height: int, rows: int) -> bytes:
@@ -100,4 +143,26 @@ IMAGES = [
     Situation("predict-of-a-book", f"{PREDICT} a.jsonl", {"a.jsonl": '{"text": "' + "word " * 700_000 + '"}\n'},
         ("1 row",), status=(0,)),
 ]  # fmt: skip
-SITUATIONS = [*_each("csv"), *_each("jsonl"), *_each("parquet"), *BOMBS, *IMAGES]
+PACKED_TABLES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
+    "gz-bomb-of-rows": ("a.csv.gz", packed(b"a,b\n", 60 << 20), ("a.csv.gz", "expands to more than")),
+    "gz-bomb-of-a-line": ("a.csv.gz", packed(b"x", 300 << 20), ("a.csv.gz",)),
+    "xlsx-bomb-of-rows": ("a.xlsx", workbook(("sheet1", b"<row/>", 20 << 20)), ("a.xlsx", "sheet1")),
+    "xlsx-bomb-of-cells": ("a.xlsx", workbook(("sheet1", b"<c/>", 60 << 20)), ("a.xlsx", "sheet1")),
+    "xlsx-bomb-of-settings": ("a.xlsx", workbook(("styles", b"<a/>", 60 << 20)), ("a.xlsx", "styles")),
+    "xlsx-entities": (
+        "a.xlsx",
+        workbook(("sheet1", b'<!DOCTYPE a [<!ENTITY b "c">]>', 1)),
+        ("a.xlsx", "plain XML"),
+    ),
+    "tar-claims-a-gib": ("a.tar", shard("a.txt", 1 << 30), ("a.tar", "truncated")),
+    "json-sparse-of-1-tib": ("a.json", sparse(1 << 40, b"["), ("a.json:1",)),
+    "json-of-depth": ("a.json", "[" * 3_000_000, ("a.json:1",)),
+}
+NEW_KINDS = [
+    Situation(f"{verb}-{name}", f"{command} {file}", {file: content}, says, seconds=240, changes=("out.jsonl",),
+        quick=f"{verb}-{name}" == "predict-gz-bomb-of-rows")
+    for verb, command in (("finetune", TUNE), ("predict", PREDICT))
+    for name, (file, content, says) in PACKED_TABLES.items()
+]  # fmt: skip
+KINDS = ("csv", "jsonl", "parquet", "json", "csv.gz", "xlsx", "tar")
+SITUATIONS = [*(one for kind in KINDS for one in _each(kind)), *BOMBS, *IMAGES, *NEW_KINDS]

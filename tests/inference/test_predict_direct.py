@@ -222,7 +222,7 @@ def test_one_input_goes_into_a_file(photo: str, command: Command) -> None:
         ("embed --model m --text b --restart", "--restart is for a file of answers; give --out, or leave"),
         ("embed --model m --text b --out o --resume --restart", "give one of them"),
         ("embed --model m --image https://a.b/c.png", "are fetched with --allow-urls only"),
-        ("text-classification --model m --text https://a.b/c", "m is no model folder"),  # a text
+        ("text-classification --model m --text https://a.b/c", "m does not exist"),  # a text
         ("image-classification --model m --question b", "unknown option --question"),
         ("retrieval --model m --text b", "give --gallery"),
         ("embed --model m --text b --precision fp16", "precision is 'fp16'; choose one of auto, fp32, bf16"),

@@ -22,6 +22,9 @@ class Hub(ThreadingHTTPServer):
         self.files: dict[str, dict[str, bytes]] = {}
         self.private: dict[str, bool] = {}
         self.downloaded: list[str] = []
+        self.gated: set[str] = set()
+        self.revisions = {"main"}
+        self.asked: list[str] = []
 
     @property
     def address(self) -> str:
@@ -89,10 +92,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/[^/]+(/.+)?)?", path):
+        self.server.asked.append(path)
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+)(/.+)?)?", path):
             if found[1] not in self.server.files:
                 return self.missing("Repo")
-            if found[3]:  # there are no folders
+            if found[1] in self.server.gated:
+                return self.send(b"{}", 403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
+            commit = self.server.commit(found[1])
+            if found[3] and found[3] not in {*self.server.revisions, commit}:
+                return self.missing("Revision")
+            if found[4]:  # there are no folders
                 return self.missing("Entry")
             files = self.server.files[found[1]]
             if found[2] == "tree":

@@ -15,10 +15,10 @@ from xfm import boxed
 from xfm.commands import evaluate as command
 from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation.suite import _keep_calibration, weights_digest
-from xfm.files import model_folder
 from xfm.info import describe
 from xfm.modeling.folder import load_model
 from xfm.modeling.model_files import save_model
+from xfm.modeling.named import model_folder
 from xfm.modeling.weights import read_tensors
 
 

@@ -16,8 +16,7 @@ from tests.processes import ROOT, run
 from tests.refusals import expect_refusal
 from xfm.modeling.card import model_card
 from xfm.modeling.folder import Belongings, load_model
-from xfm.modeling.hub import FILES
-from xfm.modeling.model_files import CALIBRATION, TASK, TASK_WEIGHTS, UNUSED
+from xfm.modeling.model_files import TASK, TASK_WEIGHTS
 from xfm.modeling.xfm import XFM
 
 
@@ -75,14 +74,15 @@ def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
     with running_hub() as hub:
         address = python(PUSH.format(str(saved)), hub.address, tmp_path / "home")
         assert address.startswith(f"{hub.address}/me/tiny")
-        assert set(hub.files["me/tiny"]) >= set(FILES) - {TASK, TASK_WEIGHTS, UNUSED, CALIBRATION}
+        assert set(hub.files["me/tiny"]) == {path.name for path in saved.iterdir()} | {"README.md"}
         assert hub.private["me/tiny"]
         hub.files["me/tiny"] |= {"evil.py": b"raise SystemExit", "pytorch_model.bin": b"pickle"}
+        hub.files["me/tiny"]["more/config.json"] = b"{}"
         for code in (load, both):
             number, _, provenance = python(code, hub.address, tmp_path / "home").strip().partition(" ")
             assert float(number) == pytest.approx(expected, abs=1e-6)
             assert provenance == "{'recipe': 'tiny'}"
-        assert not {"evil.py", "pytorch_model.bin"} & set(hub.downloaded)
+        assert not {"evil.py", "pytorch_model.bin", "more/config.json"} & set(hub.downloaded)
     # The cache is enough once the hub is gone.
     assert python(load, "http://127.0.0.1:9", tmp_path / "home").strip().endswith("{'recipe': 'tiny'}")
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from xfm.reports.scores import Score
     from xfm.tasks.rows import Labelled
 
-TABLES = "a CSV, JSON-lines or Parquet file, a folder with a folder a class, or hub:OWNER/NAME"
+TABLES = "a table (CSV, JSON lines, Parquet, ...), a folder with a folder a class, or hub:OWNER/NAME"
 
 
 def require_own_folder(out: Path, command: str, model: str) -> None:
     """Refuse a folder of others before the pictures that a table holds are written into it."""
-    from xfm.files import model_folder
     from xfm.frozen.scoring import frozen_maker
+    from xfm.modeling.named import model_folder
     from xfm.results_folder import require_free
 
     require_free(out, frozen_maker(command, model_folder(model)))

@@ -5,7 +5,11 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 _SHARED: dict[str, tuple[str, Any]] = {
-    "--model": ("folder of a model or of a finished run, or a model of the package (small)", None),
+    "--model": (
+        "folder of a model or of a finished run, a model of the package (small), or "
+        "owner/name[@revision] of the hub",
+        None,
+    ),
     "--columns": ("what the columns are called: FIELD=COLUMN,..., FIELD= for none", None),
     "--pictures": ("folder that paths of pictures start from", None),
     "--cache": ("folder of the cached features; OUT/features if not given", None),

@@ -47,7 +47,8 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"bench measures no {chosen.what}; {suggest(chosen.what, KINDS)}")
     config = assemble(BenchConfig, chosen)
     from xfm.config.plain import to_plain
-    from xfm.files import model_folder, write_text
+    from xfm.files import write_text
+    from xfm.modeling.named import model_folder
     from xfm.runtimes.choice import keep
     from xfm.runtimes.measuring import measure_ways
 

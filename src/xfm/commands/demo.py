@@ -33,7 +33,11 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm demo small,runs/vqa --images photos\n"
         f"  {KEYS}=... xfm demo small --host 0.0.0.0",
     )
-    option(parser, "--models", f"model folders, runs, or models of the package, with commas; else {DEFAULT}")
+    option(
+        parser,
+        "--models",
+        f"model folders, runs, models of the package or of the hub, with commas; else {DEFAULT}",
+    )
     option(parser, "--index", "collection to search in (`xfm index build`)")
     option(parser, "--images", "folder of pictures to search in; it becomes a collection at first")
     option(parser, "--open", "open the browser", False)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from xfm.boxed import is_boxed
 from xfm.commands._options import option
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.evaluation import EvaluationConfig
@@ -47,7 +46,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Evaluate a model, show the headlines and say where the report is."""
-    from xfm.files import model_folder
+    from xfm.modeling.named import model_folder
 
     model, config = model_folder(chosen.model), assemble(EvaluationConfig, chosen)
     if chosen.test is not None:
@@ -141,9 +140,11 @@ def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> N
 def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Path:
     """Where results go by default: only the full evaluation on the tests beside the model.
 
-    Beside a model of the package nothing is written: `runs/boxed-NAME` stands for its run.
+    Beside a model of the package or of the hub nothing is written: a folder in `runs` stands for its run.
     """
-    run, other = Path("runs") / f"boxed-{model.name}" if is_boxed(model) else model.parent, []
+    from xfm.modeling.named import stand_in
+
+    run, other = stand_in(model) or model.parent, []
     if (model / "task.json").exists():  # beside it stands what its fine-tuning scored
         other += [world.resolve().name]
     if run.name == "checkpoints":  # one of several, whose results would replace one another

@@ -62,10 +62,10 @@ def run(chosen: Namespace) -> None:
             f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "
             f"{', '.join(WRITTEN)}; name it so, or give another --format: {', '.join([*FOLDERS, *Format])}"
         )
-    from xfm.files import model_folder
     from xfm.interop.published.export import export as write
     from xfm.modeling.folder import load_model
     from xfm.modeling.model_files import UNUSED
+    from xfm.modeling.named import model_folder
     from xfm.modeling.weights import read_tensors
 
     folder, out = model_folder(chosen.model), Path(chosen.out)

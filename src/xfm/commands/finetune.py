@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from xfm.commands._options import option
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.table_kinds import LISTED
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 
@@ -23,7 +24,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Fine-tune a model on your own rows. The out folder gets the model, metrics.json and\n"
         "report.html; Ctrl-C saves, --resume continues.\n\n"
         f"tasks and the fields that they read (optional ones in brackets):\n{_tasks()}\n\n"
-        "A table is a .csv, .tsv, .jsonl or .parquet file, a folder with a folder of pictures a class, or\n"
+        f"A table is a file ({LISTED}),\n"
+        "a sheet of one (book.xlsx@SHEET), a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
         epilog="examples:\n"
         "  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv --out runs/r\n"
@@ -31,6 +33,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm finetune image-classification --model M --train photos/ --tune.vision lora --out runs/p\n"
         "  xfm finetune grounding --model M --train boxes.csv --box-format xyxy --out runs/g\n"
         "  torchrun --nproc-per-node 8 -m xfm finetune vqa --model M --train my.jsonl --out runs/q\n"
+        "  xfm finetune retrieval --model me/base@v2 --train my.csv --push-to-hub me/retrieval --out runs/m\n"
         "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
     )
     option(parser, "--task", "one of the above", required=True)
@@ -42,6 +45,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--columns", default="")
     option(parser, "--pictures")
     option(parser, "--split", "split.json or folder of an earlier run, to part the rows as it did")
+    option(parser, "--push-to-hub", "owner/name on the hub, private if new, for the finished model")
     option(parser, "--resume")
     option(parser, "--quiet")
     add_fields(parser, FinetuneConfig)
@@ -66,10 +70,13 @@ def run(chosen: Namespace) -> None:
     config = assemble(FinetuneConfig, chosen)
     from xfm.finetuning.from_tables import finetune
     from xfm.finetuning.report import REPORT
+    from xfm.finetuning.uploaded import check_upload, upload
     from xfm.reports.summary import table
     from xfm.training.flags import last_lines
 
     out = Path(chosen.out)
+    if chosen.push_to_hub is not None:
+        check_upload(chosen.push_to_hub)
     done = finetune(
         chosen.task,
         chosen.model,
@@ -94,3 +101,5 @@ def run(chosen: Namespace) -> None:
     print(last_lines(done.flags), end="")
     if done.verdict:
         print(f"Verdict: {done.verdict}.")
+    if chosen.push_to_hub is not None:  # last: what was said above holds whatever the hub does
+        print(f"Hub:     {upload(done, chosen.push_to_hub)}")

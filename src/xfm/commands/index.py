@@ -37,10 +37,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         words=["action", "out"],
         prog="xfm index",
         usage="xfm index ACTION [--out] FOLDER [--images SOURCE,...] [--model MODEL] [--OPTION VALUE ...]",
-        description="Collections of pictures for `xfm search`. A source is a folder, a table (.jsonl, .csv,\n"
-        ".tsv, .parquet) with a column image, or a tar shard; other columns, and the JSON beside a picture\n"
-        "of a shard, can be asked for in conditions. What is known is not read again, pictures that look\n"
-        "exactly alike are taken once, and a run that was stopped goes on with the same command.\n\n"
+        description="Collections of pictures for `xfm search`. A source is a folder, a table (as\n"
+        "finetune takes it) with a column image, or a tar shard; other columns, and the JSON beside a\n"
+        "picture of a shard, can be asked for in conditions. What is known is not read again, pictures\n"
+        "that look exactly alike are taken once; the same command goes on where a run was stopped.\n\n"
         f"actions:\n{actions}",
         epilog="examples:\n"
         "  xfm index build --model small --images photos/ --out runs/photos\n"
@@ -54,7 +54,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--out", "folder of the collection", required=True)
     parser.add_argument("--images", default="", help="folders, tables or tar shards, with commas")
     option(
-        parser, "--model", "of a new collection: a model folder or run, or a model of the package", DEFAULT
+        parser,
+        "--model",
+        "of a new collection: a model folder or run, or a model of the package or of the hub",
+        DEFAULT,
     )
     option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
     option(parser, "--table", "in that database", "pictures")

@@ -52,7 +52,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(
         parser,
         "--model",
-        "model folder, run, model of the package (small), or name on the hub",
+        "model folder, run, model of the package (small), or owner/name[@revision] of the hub",
         required=True,
     )
     add_inputs(task, parser)

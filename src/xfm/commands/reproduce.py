@@ -46,7 +46,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     )
     parser.add_argument("benchmarks", type=str, nargs="*", metavar="BENCHMARK", help="see --list")
     option(parser, "--list", "what belongs where in the data folder", False)
-    option(parser, "--model", "folder of the model, or a published file")
+    option(parser, "--model", "folder of the model, its name on the hub, or a published file")
     option(parser, "--data", "folder of the official files", "data")
     option(parser, "--out", "folder for results and runs", "runs/reproduce")
     option(parser, "--protocols", "FT, LE, ZS or several: FT,ZS; all if not given", "")

@@ -39,7 +39,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         f"  export {KEYS}=$(openssl rand -hex 24); xfm serve small --host 0.0.0.0\n"
         "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",
     )
-    option(parser, "--models", "model folders, runs, or models of the package, with commas", DEFAULT)
+    option(parser, "--models", "model folders, runs, models of the package or the hub, with commas", DEFAULT)
     option(parser, "--index", "collections to search in, with commas", "")
     option(parser, "--keys", f"file of keys that clients must send, one a line; or {KEYS}, with commas")
     option(parser, "--precision", PRECISION)

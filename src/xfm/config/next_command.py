@@ -5,10 +5,8 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from xfm.config.table_kinds import table_kind
 from xfm.config.tasks import task_spec
-
-READ = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-"""Tables that `xfm predict` reads."""
 
 
 def command_line(*words: str | Path, **options: str | Path | None) -> str:
@@ -52,7 +50,7 @@ def next_command(
     asked: dict[str, str] = {}
     gallery = None
     place = Path(table)
-    is_there = place.is_dir() or place.suffix.lower() in READ
+    is_there = place.is_dir() or table_kind(place) is not None
     if task == "retrieval":  # captions search among the pictures
         beside = (place if place.is_dir() else place.parent) if is_there else "photos"
         gallery = common_folder(shown) if shown else pictures or beside

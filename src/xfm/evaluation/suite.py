@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from xfm.boxed import is_boxed
 from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.restore import from_plain
@@ -27,10 +26,11 @@ from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import write_report
 from xfm.evaluation.timetable import Timetable
 from xfm.files import file_digest
-from xfm.files import model_folder as folder_of
 from xfm.locks import holds
 from xfm.modeling.folder import load_model
 from xfm.modeling.model_files import write_calibration
+from xfm.modeling.named import model_folder as folder_of
+from xfm.modeling.named import stand_in
 from xfm.paths import home_path
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
@@ -161,9 +161,9 @@ def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> None:
     """Store the calibration of its matching head in a model's folder.
 
     Where the folder cannot be written, a note says so: the scores do not depend on it. A model of the package
-    has its own, and keeps it.
+    or of the hub has its own, and keeps it.
     """
-    if is_boxed(folder):
+    if stand_in(folder) is not None:
         return
     try:
         write_calibration(folder, from_plain(MatchCalibration, dict(found), folder))

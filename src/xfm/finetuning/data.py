@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.left_out import LeftOut
-from xfm.data.tables import ColumnMap, TableRow, read_table, split_rows
+from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.errors import UserError, excerpt
 from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.finetuning.usable import few, first_places, readable_rows
@@ -42,9 +42,9 @@ class Tables:
         split: split.json of an earlier run on the same training table, or the run's folder; None draws one.
     """
 
-    train: str | Path
-    valid: str | Path | None = None
-    test: str | Path | None = None
+    train: str | Path | InMemory
+    valid: str | Path | InMemory | None = None
+    test: str | Path | InMemory | None = None
     columns: ColumnMap = field(default_factory=ColumnMap)
     pictures: Path | None = None
     split: Path | None = None
@@ -121,7 +121,7 @@ def read_data(
         numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
         used = {row.number for rows in numbered.values() for row in rows}
         absent = [row.number for row in raw["train"] if row.number not in used]
-        write_split(out, tables.train, seed, numbered, absent)
+        write_split(out, str(tables.train), seed, numbered, absent)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     every = [pair for rows in typed.values() for pair in rows]
@@ -132,7 +132,7 @@ def read_data(
 def _read_all(
     task: type[Task[Row, Any, Any]],
     tables: Tables,
-    given: Mapping[str, str | Path | None],
+    given: Mapping[str, str | Path | InMemory | None],
     config: FinetuneConfig,
     out: Path,
     pictures: Pictures | None,

@@ -56,6 +56,7 @@ class FinetuneResult:
         leaderboards: by split, the model among simple baselines.
         flags: what was out of the ordinary.
         next_command: asks the model, as a line for a shell.
+        uploaded: address of the model on the hub; empty where nobody asked for that.
     """
 
     model: Path
@@ -67,6 +68,7 @@ class FinetuneResult:
     leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
     next_command: str = ""
+    uploaded: str = ""
 
     @property
     def verdict(self) -> str:

@@ -1,37 +1,42 @@
 """`xfm.finetune`: from tables to a model folder, scores and a report."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
-from xfm.data.tables import ColumnMap
+from xfm.data.tables import ColumnMap, InMemory, Table, as_splits
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, fine_tuned
 from xfm.finetuning.session import RowOrigin, Session, first_reads
 from xfm.finetuning.start import local_model, prepared_base
+from xfm.finetuning.uploaded import check_upload, upload
 from xfm.paths import home_path
+from xfm.processes import is_first_process
 from xfm.tasks.pictures import Pictures
+from xfm.training import distributed
 from xfm.training.sharing import in_turn
 
 
 def finetune(
     task: str,
     model: Path | str,
-    train: Path | str,
+    train: Table,
     out: Path | str,
     *,
-    valid: Path | str | None = None,
-    test: Path | str | None = None,
+    valid: Table | None = None,
+    test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
     split: Path | str | None = None,
     config: FinetuneConfig | None = None,
     resume: bool = False,
     progress: bool = True,
+    push_to_hub: str | None = None,
 ) -> FinetuneResult:
     """Fine-tune a model on tables of one's own.
 
@@ -40,8 +45,9 @@ def finetune(
     Args:
         task: such as `text-classification`; `xfm finetune --help` has all.
         model: folder of the model to begin with.
-        train: table with the training rows: `.csv`, `.tsv`, `.jsonl`, `.parquet`, a folder with a folder of
-            pictures a class, or `hub:OWNER/NAME`.
+        train: table with the training rows: a file, a folder with a folder of pictures a class, or
+            `hub:OWNER/NAME`; or rows in memory: a DataFrame, a data set, a list of dictionaries, a dictionary
+            with a list a column. A dictionary of splits (`train`, `validation`, `test`) gives all of them.
         out: folder for the model (`model/`), `metrics.json`, `report.html` and the logs.
         valid: table with the validation rows; a share of the training rows if not given.
         test: table with the test rows; likewise, unless there are validation rows.
@@ -53,12 +59,15 @@ def finetune(
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
         resume: continue the folder's run exactly.
         progress: show bars and looks at the validation rows.
+        push_to_hub: repository of the hub (`owner/name`) that the finished model is uploaded to; a new one is
+            private.
 
     Returns:
         The model's folder, the scores, the predictions of the test rows, and the fine-tuned task.
 
     Raises:
-        UserError: something is wrong with tables, columns, rows or model; names the file, row and column.
+        UserError: something is wrong with tables, columns, rows or model; names the file, row and column. Or
+            the hub does not take the finished model, which stays in `out`.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
 
     Example:
@@ -72,9 +81,13 @@ def finetune(
     def begin(shows: bool) -> tuple[Session, RowOrigin]:
         spec = task_spec(task)
         in_turn(lambda: check_applicable(spec, config))
+        if push_to_hub is not None:
+            distributed.on_first(lambda: check_upload(push_to_hub))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
         mapped = ColumnMap.parse(columns)
-        tables = Tables(train, valid, test, mapped, root, parted)
+        splits = as_splits(train, valid, test)
+        tables = Tables(splits["train"], splits.get("validation"), splits.get("test"), mapped, root, parted)
+        shown = tables.test or tables.valid or tables.train
         pretrained = in_turn(lambda: prepared_base(model, config))
         decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
         left_out = LeftOut(config.max_bad)
@@ -85,7 +98,7 @@ def finetune(
             data.places,
             data.sources,
             data.row_places,
-            table=str(next(given for given in (test, valid, train) if given is not None)),
+            table="" if isinstance(shown, InMemory) else str(shown),
             columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
             pictures=root,
             base=(pretrained, decoded),
@@ -93,4 +106,7 @@ def finetune(
         )
         return Session.begin(spec.name, model, data.rows, config, out, shows, origin), origin
 
-    return fine_tuned(begin, out, config.device, resume, progress)
+    done = fine_tuned(begin, out, config.device, resume, progress)
+    if push_to_hub is None or not is_first_process():
+        return done
+    return replace(done, uploaded=upload(done, push_to_hub))

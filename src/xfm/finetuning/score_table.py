@@ -11,7 +11,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.next_command import next_command
 from xfm.config.training import Precision
 from xfm.data.left_out import LeftOut
-from xfm.data.tables import ColumnMap, read_table
+from xfm.data.tables import ColumnMap, InMemory, Table, as_table, read_table
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import PICTURES_FOLDER, reading
@@ -23,6 +23,7 @@ from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import load_base, local_model
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import few, partial_pictures, require_texts, say_partial
+from xfm.modeling.named import stand_in
 from xfm.paths import home_path
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_output, write_scores
@@ -60,7 +61,7 @@ class Scored:
 
 def score(
     model: Path | str,
-    test: Path | str,
+    test: Table,
     out: Path | str | None = None,
     *,
     columns: Mapping[str, str] | str = "",
@@ -98,6 +99,7 @@ def score(
         >>> score("runs/reviews/model", "new.csv").scores["text-classification/test/accuracy"].value
     """
     refuse_none(model=model, test=test)
+    test = as_table(test, "test")
     prepare_process()
     path = local_model(model)
     maker = Maker("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
@@ -130,6 +132,7 @@ def score(
     sign(out, maker)
     say_partial(partial := partial_pictures(decoded, rows.places))
     shown = {picture for row in rows.rows for picture in kind.pictures_of(row)}
+    shown_as = "new.csv" if isinstance(test, InMemory) else test
     named = ",".join(f"{name}={column}" for name, column in mapped.columns.items())
     more = {
         "model": str(model),
@@ -138,7 +141,7 @@ def score(
         "left_out": left_out.kept_in(out),
         "partial_pictures": partial,
         "made_by": asdict(maker),
-        "next": next_command(told.kind, model, test, out, named, root, shown),
+        "next": next_command(told.kind, model, shown_as, out, named, root, shown),
     }
     return _score(out, task, rows, unknown, more)
 
@@ -171,10 +174,12 @@ def _score(
     return found
 
 
-def default_folder(model: Path, test: Path | str) -> Path:
+def default_folder(model: Path, test: Path | str | InMemory) -> Path:
     """Where results go if nobody says so: below the model's run, named after the table."""
     name = Path(str(test).rpartition("/")[2] or str(test)).stem or "rows"
-    return (model.parent if model.is_file() or model.name == MODEL_FOLDER else model) / f"evaluation-{name}"
+    name = "rows" if isinstance(test, InMemory) else name
+    beside = model.parent if model.is_file() or model.name == MODEL_FOLDER else model
+    return (stand_in(model) or beside) / f"evaluation-{name}"
 
 
 def _name_baselines(result: PartResult) -> None:

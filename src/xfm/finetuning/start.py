@@ -12,9 +12,9 @@ from xfm.config.task_spec import TaskSpec
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
-from xfm.files import model_folder
 from xfm.interop.loading import load
 from xfm.modeling.folder import Pretrained
+from xfm.modeling.named import model_folder
 from xfm.tasks.base import Task
 
 LONGEST, STEP = 512, 8
@@ -63,7 +63,8 @@ def local_model(model: Path | str) -> Path:
     if not path.exists():
         packaged = ", ".join(boxed_names())
         raise UserError(
-            f"{path} does not exist; give --model the folder of a model, or one of the package ({packaged})"
+            f"{path} does not exist; give --model the folder of a model, one of the package ({packaged}), or "
+            "one of the hub (owner/name)"
         )
     return path
 

@@ -13,7 +13,7 @@ from xfm.config.pixels import NORMALISATIONS
 from xfm.config.plain import to_plain
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError, excerpt
-from xfm.files import file_digest, model_folder
+from xfm.files import file_digest
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.deep import fit_head
 from xfm.frozen.features import LabelledFeatures, concatenated
@@ -34,6 +34,7 @@ from xfm.metrics.classification import (
 from xfm.metrics.intervals import bootstrap
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.model_files import WEIGHTS
+from xfm.modeling.named import model_folder
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import METRICS

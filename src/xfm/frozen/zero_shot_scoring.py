@@ -8,7 +8,6 @@ import numpy as np
 from xfm.config.linear import FeatureConfig, LinearEvaluationConfig
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.files import model_folder
 from xfm.frozen.prompt_templates import load_templates
 from xfm.frozen.scoring import CACHE, METRICS, build_featuriser, class_scores, frozen_maker
 from xfm.frozen.usable import usable_features
@@ -16,6 +15,7 @@ from xfm.frozen.zero_shot import class_vectors, zero_shot_logits
 from xfm.locks import holds
 from xfm.modeling.features import Encoder
 from xfm.modeling.folder import load_model
+from xfm.modeling.named import model_folder
 from xfm.reports.scores import Score, write_scores
 from xfm.results_folder import require_free, sign
 from xfm.tasks.rows import Labelled

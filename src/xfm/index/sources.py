@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Field, Holds
 from xfm.data.folders import FolderReport, scan_folder
 from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.sources.tar import TarSource
-from xfm.data.tables import TABLES, ColumnMap, TableRow, open_table
+from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import RawRow
 from xfm.errors import UserError
 from xfm.index.conditions import Metadata, read_metadata
@@ -78,7 +79,7 @@ class PictureSupply(ABC):
 def open_supply(
     path: Path, columns: ColumnMap | None = None, key: str | None = None, keep: Sequence[str] | None = None
 ) -> PictureSupply:
-    """The pictures of a folder, a table (`.jsonl`, `.csv`, `.tsv`, `.parquet`) or a tar shard.
+    """The pictures of a folder, a table (see `xfm.config.table_kinds`) or a tar shard.
 
     Args:
         path: of it.
@@ -91,16 +92,13 @@ def open_supply(
     """
     if os.path.isdir(path):
         return FolderSupply(path)
-    if path.suffix.lower() in TABLES:
-        return TableSupply(path, columns or ColumnMap(), key, keep)
     if path.suffix.lower() == ".tar":
         return ShardSupply(path)
+    if table_kind(path) is not None:
+        return TableSupply(path, columns or ColumnMap(), key, keep)
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; check the path")
-    raise UserError(
-        f"{path} is neither a folder of pictures nor a file of .tar, {', '.join(TABLES)}; rename or convert "
-        "it"
-    )
+    raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")
 
 
 class FolderSupply(PictureSupply):

@@ -9,13 +9,11 @@ import torch
 from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.files import model_folder
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.hub import find_model
 from xfm.modeling.model_files import read_calibration, read_provenance
+from xfm.modeling.named import find_model
 from xfm.modeling.precision import resolve
 from xfm.modeling.task_models import Answerer, Captioner
-from xfm.paths import home_path
 from xfm.runtimes.choice import WAYS, Way, chosen, kept_for
 from xfm.runtimes.opening import is_exported, open_exported, open_model
 from xfm.runtimes.parts import RuntimeModel
@@ -51,8 +49,7 @@ def read_to_run(
     Raises:
         UserError: there is no such model, or it is not what it was when it was saved.
     """
-    place = home_path(model)
-    folder = find_model(model_folder(place) if place.is_dir() else model)
+    folder = find_model(model)
     asked = precision or Precision.FP32
     on_cpu = (device in (None, "auto") and not torch.cuda.is_available()) or str(device) == "cpu"
     if is_exported(folder):

@@ -207,10 +207,11 @@ def load(
 ) -> Loaded:
     """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
 
-    `load_model` reads folders alone; a model of the hub is read by `XFM.from_pretrained`.
+    `load_model` reads model folders alone, wherever they lie.
 
     Args:
-        path: folder or file, or the name of a model that comes with the package, such as "small".
+        path: folder or file, the name of a model that comes with the package, such as "small", or of a
+            repository of the hub, `owner/name` or `owner/name@revision`.
         tokenizer: `tokenizer.json`, or a folder with it or with RoBERTa's `vocab.json` and `merges.txt`; a
             published file has none of its own.
         recipe: gives what a published file does not show, such as dropout.

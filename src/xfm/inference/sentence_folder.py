@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
-from xfm.files import drafting, model_folder, replace_folder, sync_folder, writing
+from xfm.files import drafting, replace_folder, sync_folder, writing
 from xfm.inference.pipeline import pipeline
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import load_model
+from xfm.modeling.named import model_folder
 from xfm.results_folder import free_name, unused
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"

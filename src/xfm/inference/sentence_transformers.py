@@ -25,13 +25,12 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
-from xfm.files import model_folder
 from xfm.inference.items import Item, warned_once
 from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
 from xfm.inference.pipeline import AnyPipeline, pipeline
 from xfm.modeling.card import CARD
 from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.hub import find_model
+from xfm.modeling.named import find_model
 from xfm.modeling.pixels import model_pixels
 
 _LONGEST = "model_max_length"
@@ -308,4 +307,4 @@ def as_cross_encoder(model: Pretrained | Path | str, **told: Any) -> CrossEncode
 
 
 def _loaded(model: Pretrained | Path | str) -> Pretrained:
-    return model if isinstance(model, Pretrained) else load_model(find_model(model_folder(model)))
+    return model if isinstance(model, Pretrained) else load_model(find_model(model))

@@ -8,7 +8,6 @@ from xfm.boxed import boxed_names
 from xfm.config.load import load_recipe
 from xfm.config.tasks import task_spec
 from xfm.errors import UserError
-from xfm.files import model_folder
 from xfm.interop.published.convert import Choices, Converted, convert
 from xfm.interop.published.fates import Fate
 from xfm.interop.vocabularies import read_tokenizer
@@ -16,6 +15,7 @@ from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.model_files import FRESH, check_vocabulary
+from xfm.modeling.named import model_folder
 from xfm.paths import home_path
 from xfm.runtimes.opening import is_exported, open_exported
 
@@ -48,8 +48,8 @@ def load(
     own = None if tokenizer is None else read_tokenizer(tokenizer)
     if not path.exists():
         raise UserError(
-            f"{path} does not exist: name a model folder, a published file, or a model of the package "
-            f"({', '.join(boxed_names())}); a model of the hub is read by xfm.XFM.from_pretrained"
+            f"{path} does not exist: name a model folder, a published file, a model of the package "
+            f"({', '.join(boxed_names())}), or a repository of the hub (owner/name)"
         )
     if path.is_dir():
         found = open_exported(path, check=check) if is_exported(path) else load_model(path, check=check)

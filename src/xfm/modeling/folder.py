@@ -11,13 +11,14 @@ from xfm.config.plain import to_plain
 from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
-from xfm.files import model_folder, write_text
+from xfm.files import write_text
 from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
 from xfm.modeling.checking import check_of
 from xfm.modeling.composition import Backbone
 from xfm.modeling.model_files import as_json, read_model
 from xfm.modeling.model_files import save_model as save_model
+from xfm.modeling.named import model_folder
 from xfm.modeling.self_check import SELF_CHECK
 from xfm.modeling.task_models import TaskModel
 from xfm.modeling.xfm import XFM
@@ -115,7 +116,7 @@ def load_model(
     """Read a model folder. `xfm.load` also takes a published file or another tokenizer.
 
     Args:
-        folder: a folder written by `save_model`, or the name of a model of the package.
+        folder: a folder written by `save_model`, or the name of a model of the package or of the hub.
         image_size: side in pixels of the pictures that the model is to take, if not the stored one; the
             tables of relative positions, or the positions, are resampled, and the preprocessing follows.
         image_width: width of pictures that are not to be square; image_size is then their height.

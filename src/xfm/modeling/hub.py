@@ -1,43 +1,92 @@
-"""Model folders on the Hugging Face hub: a repository holds the files of a folder and a card."""
+"""Uploads to the Hugging Face hub: a repository holds the files of a model folder and a card."""
 
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from xfm.files import model_folder
-from xfm.modeling.card import CARD
+from xfm.errors import UserError
+from xfm.files import write_text
+from xfm.modeling.card import CARD, model_card
+from xfm.modeling.composition import Backbone
 from xfm.modeling.libraries import explained
-from xfm.modeling.model_files import (
-    CALIBRATION,
-    CONFIG,
-    PREPROCESSING,
-    PROVENANCE,
-    TASK,
-    TASK_WEIGHTS,
-    TOKENIZER,
-    UNUSED,
-    WEIGHTS,
-)
+from xfm.modeling.model_files import CALIBRATION, TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, read_model
+from xfm.modeling.named import LOG_IN, find_model, hub_library
 from xfm.modeling.self_check import SELF_CHECK
-from xfm.modeling.shared_format import INPUT_CLASSES
 
-FILES = (
-    *(CONFIG, WEIGHTS, TOKENIZER, PREPROCESSING, PROVENANCE, TASK, TASK_WEIGHTS, INPUT_CLASSES, CARD),
-    *(UNUSED, CALIBRATION, SELF_CHECK),
-)
-"""What is downloaded, whatever else a repository holds: no code, no pickles."""
+MESSAGE = "Upload an X-FM model"
+_NOT_ALWAYS = [TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, CALIBRATION, SELF_CHECK]
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-def find_model(reference: Path | str, revision: str | None = None) -> Path:
-    """The model folder of a reference: a path, the name of a model of the package, or a repository, which is
-    downloaded once, into the hub's cache.
+def push_to_hub(
+    model: Path | str,
+    name: str,
+    *,
+    private: bool = True,
+    scores: Mapping[str, Any] | None = None,
+    message: str = MESSAGE,
+) -> str:
+    """Upload a model folder with its card to a repository of the hub, which is made if it does not exist.
+
+    Args:
+        model: a model folder, or the folder of a finished run.
+        name: of the repository: `owner/name`.
+        private: whether a new repository is private.
+        scores: for the card, by name, beside those of the model's provenance.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
 
     Raises:
-        UserError: there is no such folder, and no such repository can be read.
-    """
-    if (place := model_folder(reference)).exists():  # `read_model` says so of a file
-        return place
-    from huggingface_hub import snapshot_download
+        UserError: there is no such model, no token, or the hub cannot be reached or refuses.
 
-    failing = f"{reference} is no model folder here, and cannot be read from the hub"
-    remedy = "check the path or the name, and the connection"
-    with explained(failing, remedy, OSError, ValueError):  # the hub's errors are of these kinds
-        return Path(snapshot_download(str(reference), revision=revision, allow_patterns=list(FILES)))
+    Example:
+        >>> push_to_hub("runs/reviews", "me/reviews")
+    """
+    check_repository(name)
+    folder = find_model(model)
+    built, own = read_model(folder, Backbone, check=False)
+    told = {**own.provenance.get("scores", {}), **(scores or {})}
+    own = replace(own, provenance={**own.provenance, **({"scores": told} if told else {})})
+    with tempfile.TemporaryDirectory() as place:
+        for file in folder.iterdir():
+            if file.is_file() and file.name != CARD:
+                (Path(place) / file.name).symlink_to(file.resolve())
+        write_text(Path(place) / CARD, model_card(built.config, own))
+        return push(Path(place), name, private, message)
+
+
+def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:
+    """Upload a folder with a model and its card; arguments, result and errors are those of `push_to_hub`."""
+    check_repository(name)
+    hub = hub_library("models are uploaded")
+    if hub.get_token() is None:
+        raise UserError(f"{name}: the hub takes a model only from those whom it knows; {LOG_IN}")
+    remedy = "check the name, your rights there (`hf auth login`) and the connection"
+    # What its HTTP client raises has no base that all versions share.
+    with explained(f"{name}: the hub did not take the model", remedy):
+        api = hub.HfApi(library_name="xfm")
+        api.create_repo(name, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            commit_message=message,
+            # What an earlier model had and this one has not would be read as its own.
+            delete_patterns=_NOT_ALWAYS,
+        )
+        return str(commit)
+
+
+def check_repository(name: str) -> None:
+    """Refuse what can be no repository, before hours of work.
+
+    Raises:
+        UserError: it is not of the form `owner/name`, or the package of the hub is missing.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise UserError(f"{name!r} is no repository of the hub; give owner/name, such as me/reviews")
+    hub_library("models are uploaded")

@@ -27,10 +27,11 @@ from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.failures import FULL, refused
-from xfm.files import drafting, model_folder, read_json_object, replace_folder, sync_folder, write_text
+from xfm.files import drafting, read_json_object, replace_folder, sync_folder, write_text
 from xfm.modeling.belongings import Belongings, Preprocessing
 from xfm.modeling.checking import check_of, read_check, verify_here
 from xfm.modeling.composition import Backbone
+from xfm.modeling.named import model_folder
 from xfm.modeling.self_check import SELF_CHECK
 from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, own_fields, plain_config
 from xfm.modeling.task_models import TaskModel, build_task_model

@@ -9,18 +9,9 @@ from xfm.files import write_text
 from xfm.modeling.belongings import Belongings
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.composition import Backbone
-from xfm.modeling.hub import find_model
-from xfm.modeling.libraries import explained
-from xfm.modeling.model_files import (
-    CALIBRATION,
-    TASK,
-    TASK_WEIGHTS,
-    TOKENIZER,
-    UNUSED,
-    read_model,
-    save_model,
-)
-from xfm.modeling.self_check import SELF_CHECK
+from xfm.modeling.hub import MESSAGE, push
+from xfm.modeling.model_files import read_model, save_model
+from xfm.modeling.named import find_model
 
 
 class XFM(Backbone):
@@ -39,8 +30,9 @@ class XFM(Backbone):
         """The model of a folder, or of a repository of the Hugging Face hub; nothing in it is executed.
 
         Args:
-            reference: a model folder, or the name of a repository that holds one: `owner/name`.
-            revision: branch, tag or commit of the repository.
+            reference: a model folder, or the name of a repository that holds one: `owner/name`, or
+                `owner/name@revision`.
+            revision: branch, tag or commit of the repository, where the name has none.
 
         Returns:
             The model in evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its
@@ -87,7 +79,7 @@ class XFM(Backbone):
         name: str,
         belongings: Belongings | None = None,
         private: bool = True,
-        message: str = "Upload an X-FM model",
+        message: str = MESSAGE,
     ) -> str:
         """Upload the model with its card to a repository of the hub, which is made if it does not exist.
 
@@ -101,23 +93,9 @@ class XFM(Backbone):
             The address of the commit.
 
         Raises:
-            UserError: the hub cannot be reached or refuses, or there are no belongings.
+            UserError: there is no token, the hub cannot be reached or refuses, or there are no belongings.
         """
-        from huggingface_hub import HfApi
-
-        remedy = "check the name, your rights there (`hf auth login`) and the connection"
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
             self.save_pretrained(folder, belongings)
-            # What its HTTP client raises has no base that all versions share.
-            with explained(f"{name}: the hub did not take the model", remedy):
-                hub = HfApi(library_name="xfm")
-                hub.create_repo(name, private=private, exist_ok=True)
-                commit = hub.upload_folder(
-                    repo_id=name,
-                    folder_path=folder,
-                    commit_message=message,
-                    # What an earlier model had and this one has not would be read as its own.
-                    delete_patterns=[TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, CALIBRATION, SELF_CHECK],
-                )
-                return str(commit)
+            return push(folder, name, private, message)

@@ -12,8 +12,9 @@ from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError
-from xfm.files import model_folder, read_text
+from xfm.files import read_text
 from xfm.locks import holds
+from xfm.modeling.named import model_folder
 from xfm.reports.scores import Score, write_json, write_output, write_scores
 from xfm.reproduce.benchmark import Benchmark, recipe_of
 from xfm.reproduce.benchmarks import BENCHMARKS, require_known

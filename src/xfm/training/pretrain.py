@@ -12,10 +12,10 @@ from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change
 from xfm.data.schema import Batch
 from xfm.errors import UserError
-from xfm.files import model_folder
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS, read_config, read_provenance
+from xfm.modeling.named import model_folder
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses

@@ -68,7 +68,7 @@ HOSTILE: dict[str, tuple[str, Written, tuple[str, ...]]] = {
     "a pipe": ("a.jsonl", os.mkfifo, ("a.jsonl", "not a file")),
     "a folder": ("a.csv", os.mkdir, ("a.csv", "pictures")),
     "no file": ("a.csv", None, ("a.csv: ", "check the path")),
-    "another kind": ("a.xlsx", b"PK", ("a.xlsx", ".jsonl, .ndjson, .csv, .tsv, .parquet", "convert")),
+    "another kind": ("a.xls", b"PK", ("a.xls", ".jsonl, .ndjson, .json, .csv, .tsv, .parquet", "convert")),
     "too long a name": ("x" * 5000 + ".csv", None, ("check the path",)),
     "a name that is none": ("a\0.csv", None, ("check the path",)),
     "no Parquet": ("a.parquet", b"PAR1 not really", ("a.parquet ", "copy it again")),

@@ -2,15 +2,18 @@
 
 import contextlib
 import csv
+import io
 from collections import Counter
 from collections.abc import Generator, Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import TextIO
 
+from xfm.config.table_kinds import table_kind
 from xfm.data.pictures import MAX_BYTES
 from xfm.data.records import Limits
-from xfm.data.tables.records import RawRow, Records, size_of, unreadable
+from xfm.data.tables.records import RawRow, Records
+from xfm.data.tables.stored import open_stored, stored_size
 from xfm.errors import UserError, excerpt
 
 LONGEST_LINE = MAX_BYTES
@@ -24,7 +27,7 @@ def read_delimited(path: Path) -> Records:
     Raises:
         UserError: the file cannot be read, has no header, or has a column twice.
     """
-    size = size_of(path)
+    size = stored_size(path)
     delimiter, names = _read_header(path)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
@@ -42,6 +45,12 @@ def read_delimited(path: Path) -> Records:
     return Records(tuple(names), rows, size, "B")
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    with open_stored(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        yield text
+
+
 def _read_header(path: Path) -> tuple[str, list[str]]:
     """The delimiter and the names of the columns.
 
@@ -50,9 +59,9 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
     Raises:
         UserError: the file cannot be read, has no header, or has a column twice.
     """
-    with unreadable(path), path.open(encoding="utf-8-sig", newline="") as file:
+    with _opened(path) as file:
         first = file.readline(1 << 20)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(_DELIMITERS, key=first.count)
+    delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=first.count)
     with contextlib.closing(_read_cells(path, delimiter)) as rows:
         _, header, _ = next(rows, (1, [], 0))
     names = [name.strip() for name in header]
@@ -74,7 +83,7 @@ def _read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], i
     before = csv.field_size_limit(Limits().annotation_bytes)
     line = 1
     try:
-        with unreadable(path), path.open(encoding="utf-8-sig", newline="") as file:
+        with _opened(path) as file:
             lines = _Lines(path, file)
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
             for cells in reader:

@@ -1,12 +1,18 @@
-"""Pictures that stand in cells: as bytes, or as the hub's `{"bytes": .., "path": ..}`."""
+"""Pictures that stand in cells: as bytes, as the hub's `{"bytes": .., "path": ..}`, or decoded."""
 
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from xfm.data.in_memory import Picture as DecodedPicture
+from xfm.data.in_memory import to_uint8
 from xfm.data.pictures import byte_limit, picture_suffix, too_many_bytes
+from xfm.errors import UserError
 from xfm.files import writing
 
 
@@ -48,8 +54,18 @@ class PictureStore:
 
     def _paths(self, value: Any) -> Any:
         if isinstance(value, list):
-            return [self._write(one) if isinstance(one, bytes) else one for one in value]
-        return self._write(value) if isinstance(value, bytes) else value
+            return [self._path(one) for one in value]
+        return self._path(value)
+
+    def _path(self, value: Any) -> Any:
+        if isinstance(value, bytes):
+            return self._write(value)
+        if not isinstance(value, DecodedPicture):
+            return value
+        try:
+            return self._write(_as_png(value))
+        except UserError as error:
+            return BadPicture(f"holds a picture that cannot be used: {error}")
 
     def _write(self, data: bytes) -> Path | BadPicture:
         if len(data) > (limit := byte_limit()):
@@ -62,3 +78,11 @@ class PictureStore:
                 partial.write_bytes(data)
                 partial.replace(path)
         return path
+
+
+def _as_png(picture: DecodedPicture) -> bytes:
+    """A decoded picture as the bytes of a file without loss, the same for the same pixels."""
+    found = io.BytesIO()
+    pixels = to_uint8(picture).movedim(0, -1).contiguous().cpu().numpy()  # [H, W, 3]
+    Image.fromarray(pixels).save(found, "PNG", compress_level=1)
+    return found.getvalue()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xfm.data.tables.records import RawRow, Records
+from xfm.data.tables.records import RawRow, Records, named_row
 from xfm.errors import UserError, first_line
 from xfm.files import path_below
 
@@ -39,8 +39,6 @@ def read_hub(reference: str) -> Records:
     assert isinstance(found, datasets.Dataset)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
-        from xfm.data.tables.parquet import named_row
-
         picked = found.select_columns([name for name in found.column_names if name in wanted])
         pictures = [name for name, kind in picked.features.items() if isinstance(kind, datasets.Image)]
         for name in pictures:

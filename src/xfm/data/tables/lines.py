@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xfm.data.records import Limits
-from xfm.data.tables.records import RawRow, Records, size_of, unreadable
+from xfm.data.tables.records import RawRow, Records
+from xfm.data.tables.stored import open_stored, stored_size
+
+NO_OBJECT = "the row is not a JSON object; mend the row"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def numbered_lines(file: BinaryIO) -> Iterator[Line]:
             too_long = not data.endswith(b"\n")
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; raises ValueError where it has a key twice."""
     if len(found := dict(pairs)) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -67,13 +70,13 @@ def json_row(line: Line) -> RawRow:
     if line.too_long:
         return bad(f"the row is longer than {Limits().annotation_bytes} bytes; mend the row")
     try:
-        values = json.loads(line.text(), object_pairs_hook=_each_once)
+        values = json.loads(line.text(), object_pairs_hook=each_once)
     except UnicodeDecodeError as error:
         return bad(f"the row is not UTF-8 ({error.reason}); save the file as UTF-8")
     except (ValueError, RecursionError) as error:
         return bad(f"the row is not valid JSON ({error}); mend the row")
     if not isinstance(values, dict):
-        return bad("the row is not a JSON object; mend the row")
+        return bad(NO_OBJECT)
     return RawRow(line.number, values, line.read)
 
 
@@ -85,7 +88,7 @@ def read_json_lines(path: Path) -> Records:
     """
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
-        with unreadable(path), path.open("rb") as file:
+        with open_stored(path) as file:
             yield from map(json_row, numbered_lines(file))
 
-    return Records(None, rows, size_of(path), "B")
+    return Records(None, rows, stored_size(path), "B")

@@ -4,11 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xfm.data.tables.arrow_cells import TooLargeError, rows_of
+from xfm.data.tables.arrow_cells import rows_of
 from xfm.data.tables.parquet_pages import ROWS, check_rows, plan_group
-from xfm.data.tables.records import RawRow, Records, unreadable
+from xfm.data.tables.records import RawRow, Records, named_row, unreadable
 from xfm.errors import UserError, excerpt, first_line
 
 if TYPE_CHECKING:
@@ -98,20 +98,3 @@ def stored_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
         for name, names in found.items()
         if isinstance(names, list) and all(isinstance(one, str) for one in names)
     }
-
-
-def named_row(number: int, cells: Mapping[str, Any], classes: Mapping[str, list[str]]) -> RawRow:
-    """A row with class numbers replaced by their names; -1 stands for no class."""
-    found = dict(cells)
-    for name, value in cells.items():
-        if isinstance(value, TooLargeError):
-            flaw = f'the column "{name}" {value}; shrink it, or leave out the row'
-            return RawRow(number, read=number, flaw=flaw)
-        names = classes.get(name)
-        if names is None or not isinstance(value, int) or isinstance(value, bool):
-            continue
-        if not -1 <= value < len(names):
-            flaw = f'the column "{name}" is {value}, but there are {len(names)} classes; mend the row'
-            return RawRow(number, read=number, flaw=flaw)
-        found[name] = None if value == -1 else names[value]
-    return RawRow(number, found, number)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.data.folders import FolderReport
+from xfm.data.tables.arrow_cells import TooLargeError
 from xfm.errors import UserError, first_line
 
 
@@ -87,3 +88,20 @@ def size_of(path: Path) -> int:
     """
     with unreadable(path):
         return path.stat().st_size
+
+
+def named_row(number: int, cells: Mapping[str, Any], classes: Mapping[str, list[str]]) -> RawRow:
+    """A row with class numbers replaced by their names; -1 stands for no class."""
+    found = dict(cells)
+    for name, value in cells.items():
+        if isinstance(value, TooLargeError):
+            flaw = f'the column "{name}" {value}; shrink it, or leave out the row'
+            return RawRow(number, read=number, flaw=flaw)
+        names = classes.get(name)
+        if names is None or not isinstance(value, int) or isinstance(value, bool):
+            continue
+        if not -1 <= value < len(names):
+            flaw = f'the column "{name}" is {value}, but there are {len(names)} classes; mend the row'
+            return RawRow(number, read=number, flaw=flaw)
+        found[name] = None if value == -1 else names[value]
+    return RawRow(number, found, number)

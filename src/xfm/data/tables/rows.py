@@ -14,6 +14,7 @@ from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture, pictures_in
 from xfm.errors import UserError, excerpt
 from xfm.files import path_below
+from xfm.paths import home_path
 
 _LONGEST = 10_000
 """Bits of a whole number that is taken as a text: to write one of a million digits takes for ever."""
@@ -31,6 +32,7 @@ class TableRow(Mapping[str, Any]):
         number: the row, as messages name it: the line that it begins on, or its place counted from 1.
         names: column of each field, for messages; a field that is not named has a column of its own name.
         root: folder that paths of pictures start from; None takes the file's.
+        free: whether these paths may lead anywhere: of rows that a program holds, not of a file's.
     """
 
     fields: Mapping[str, Any]
@@ -38,6 +40,7 @@ class TableRow(Mapping[str, Any]):
     number: int
     names: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
+    free: bool = False
 
     @classmethod
     def picked(
@@ -47,10 +50,11 @@ class TableRow(Mapping[str, Any]):
         number: int,
         names: Mapping[str, str],
         root: Path | None = None,
+        free: bool = False,
     ) -> "TableRow":
         """The row of the cells of a table, of which the columns of `names` are taken."""
         found = {name: pictures_in(cells[column]) for name, column in names.items() if column in cells}
-        return cls(found, file, number, names, root)
+        return cls(found, file, number, names, root, free)
 
     def __getitem__(self, field: str) -> Any:
         return self.fields[field]
@@ -187,7 +191,8 @@ class TableRow(Mapping[str, Any]):
             raise self.error(field, f"is the address {name}: save the picture and name its file")
         folder = self.root or self.file.parent
         # Of the table's own folder a folder beside it may be meant, of one that was given nothing above it.
-        path = path_below(folder, name, within=self.root or folder / "..")
+        within = Path("/") if self.free else self.root or folder / ".."
+        path = path_below(folder, name if not self.free else str(home_path(name)), within)
         if path is None:
             raise self.error(
                 field,

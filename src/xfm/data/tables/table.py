@@ -5,32 +5,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xfm.config.table_kinds import LISTED, table_kind
 from xfm.data.left_out import LeftOut
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.folder import read_folder
 from xfm.data.tables.hub import PREFIX, read_hub
+from xfm.data.tables.json_list import read_json
 from xfm.data.tables.lines import read_json_lines
+from xfm.data.tables.objects import InMemory, read_objects
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import Records
 from xfm.data.tables.rows import TableRow
+from xfm.data.tables.shard import read_shard
+from xfm.data.tables.workbook import read_workbook
 from xfm.errors import UserError
 from xfm.paths import at_home
 
 _READERS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
+    ".json": read_json,
     ".csv": read_delimited,
     ".tsv": read_delimited,
     ".parquet": read_parquet,
+    ".xlsx": read_workbook,
+    ".tar": read_shard,
 }
-TABLES = (*_READERS,)
-"""What files of tables are called."""
+"""By the kinds of `xfm.config.table_kinds`."""
 
 
 def read_table(
-    source: str | Path,
+    source: str | Path | InMemory,
     fields: Sequence[Field],
     columns: ColumnMap,
     store: Path,
@@ -40,8 +47,8 @@ def read_table(
     """The rows of a table with the fields of a task.
 
     Args:
-        source: a file (`.csv`, `.tsv`, `.jsonl`, `.parquet`), a folder with a folder of pictures a class, or
-            `hub:OWNER/NAME[:CONFIG][@SPLIT]`.
+        source: a file (see `xfm.config.table_kinds`), a folder with a folder of pictures a class, or
+            `hub:OWNER/NAME[:CONFIG][@SPLIT]`; or a table in memory.
         fields: what the task reads.
         columns: what the columns are called.
         store: folder into which pictures are written that stand in the table itself.
@@ -51,10 +58,10 @@ def read_table(
     Raises:
         UserError: the source is missing, damaged, empty or of an unknown kind, or lacks a column.
     """
-    source = at_home(str(source))
+    source = source if isinstance(source, InMemory) else at_home(str(source))
     columns.check_fields(fields)
     wanted = columns.wanted(fields)
-    place = Path(source)
+    place, free = Path(str(source)), isinstance(source, InMemory)
     records = open_table(source)
     if records.report is not None:
         (left_out or LeftOut()).folder(records.report)
@@ -69,28 +76,30 @@ def read_table(
         if records.columns is None:
             columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
-        row = TableRow.picked(cells, place, raw.number, names, root)
+        row = TableRow.picked(cells, place, raw.number, names, root, free)
         rows.append(replace(row, fields=pictures.unpack(row.fields)))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
     return rows
 
 
-def open_table(source: str | Path) -> Records:
+def open_table(source: str | Path | InMemory) -> Records:
     """A table whose rows are read one after the other; the kinds of source are those of `read_table`.
 
     Raises:
         UserError: the source is missing, damaged or of an unknown kind.
     """
+    if isinstance(source, InMemory):
+        return read_objects(source)
     if str(source).startswith(PREFIX):
         return read_hub(str(source))
     path = Path(source)
     if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return read_folder(path)
-    reader = _READERS.get(path.suffix.lower())
+    reader = _READERS.get(table_kind(path) or "")
     if reader is None:
         raise UserError(
-            f"{path}: tables are {', '.join(TABLES)} files, folders with a folder of pictures a class, or "
+            f"{path}: tables are {LISTED} files, folders with a folder of pictures a class, or "
             "hub:OWNER/NAME; rename or convert the file"
         )
     return reader(path)

@@ -22,7 +22,7 @@ def add_inputs(task: TaskSpec | None, parser: "Parser") -> None:
         "--input",
         type=str,
         default=None,
-        help=".jsonl, .csv, .tsv or .parquet file, a picture, a folder of pictures, or - (standard input):\n"
+        help="a table as finetune takes it, a picture, a folder of pictures, or - (standard input):\n"
         "JSON lines, or lines of text or paths of pictures where one is a whole input",
     )
     for field in task.inputs if task else ():
@@ -96,7 +96,7 @@ def chosen_source(chosen: "Namespace", task: TaskSpec, reading: "Reading") -> "R
     Raises:
         UserError: it cannot be read, or options do not suit it.
     """
-    from xfm.data.tables import TABLES
+    from xfm.config.table_kinds import LISTED, table_kind
     from xfm.inference.predict.direct import OneRow, StandardInput, alone, is_picture_file
 
     given = _one_input(chosen, reading.fields)
@@ -106,14 +106,14 @@ def chosen_source(chosen: "Namespace", task: TaskSpec, reading: "Reading") -> "R
     elif chosen.input == "-":
         found = StandardInput(sys.stdin.buffer, reading)
         print(f"Note: standard input is read as {found.form}.", file=sys.stderr)
-    elif not os.path.isdir(path) and path.suffix.lower() not in TABLES and is_picture_file(path):
+    elif not os.path.isdir(path) and table_kind(path) is None and is_picture_file(path):
         fitting = [field for field in alone(reading.fields) if field.holds is Holds.PICTURE]
         if not fitting:
             example = _as_options(reading.fields).replace("a.png", chosen.input)
             raise UserError(f"{path} is a picture, which is not all that {task.name} needs; give {example}")
         found = OneRow({fitting[0].name: chosen.input})
-    elif path.suffix.lower() not in TABLES and path.is_file():
-        raise UserError(f"{path} is neither a picture nor a file of {', '.join(TABLES)}; convert it")
+    elif table_kind(path) is None and path.is_file():
+        raise UserError(f"{path} is neither a picture nor a file of {LISTED}; convert it")
     if isinstance(found, OneRow) or (found is not None and found.plain is not None):
         for option in ("keep", "columns"):
             if chosen[option]:

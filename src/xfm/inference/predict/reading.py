@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xfm.config.table_kinds import sheet_of
 from xfm.config.task_spec import Field, Holds
+from xfm.data.in_memory import Picture as DecodedPicture
 from xfm.data.tables import ColumnMap, TableRow
 from xfm.data.tables.columns import listed
-from xfm.data.tables.records import RawRow, unreadable
+from xfm.data.tables.records import RawRow
+from xfm.data.tables.stored import open_stored
 from xfm.errors import UserError
 from xfm.inference.fetch import is_url
 from xfm.inference.items import Unreadable
@@ -61,14 +64,14 @@ class Reading:
     root: Path | None = None
     urls: bool = False
 
-    def row(self, path: Path, raw: RawRow) -> InputRow:
-        """A row of a table; one that is none, or that lacks something, is unreadable."""
+    def row(self, path: Path, raw: RawRow, free: bool = False) -> InputRow:
+        """A row of a table, see `TableRow.free`; one that is none, or that lacks something, is unreadable."""
         place, kept = f"{path}:{raw.number}", {name: raw.cells.get(name) for name in self.keep}
         try:
             cells = raw.checked(path)
             self.columns.check_columns(self.fields, cells, place, others=True)
             names = self.columns.places(self.fields, cells)
-            row = TableRow.picked(cells, path, raw.number, names, self.root)
+            row = TableRow.picked(cells, path, raw.number, names, self.root, free)
             given = {one.name: self._value(one, row) for one in self.fields if self._is_there(one, row)}
         except UserError as error:
             given = Unreadable(str(error).removeprefix(f"{place}: "))
@@ -92,7 +95,7 @@ class Reading:
     def _picture(self, name: str, row: TableRow) -> Any:
         """The path, bytes or address that the cell of a field holds."""
         value = row.get(name)
-        if isinstance(value, bytes):
+        if isinstance(value, bytes | DecodedPicture):
             return value
         if isinstance(value, str) and is_url(value):
             if not self.urls:
@@ -140,7 +143,7 @@ def known_path(path: Path) -> dict[str, Any]:
     """A folder's path, or a file's name and first two lines: it may grow, and bad rows may be mended."""
     if os.path.isdir(path):
         return {"folder": os.path.abspath(path)}
-    with unreadable(path), path.open("rb") as file:
+    with open_stored(sheet_of(path)[0]) as file:
         return known_head(path.name, file.readline(_HEAD) + file.readline(_HEAD))
 
 

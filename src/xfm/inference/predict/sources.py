@@ -6,38 +6,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Holds
 from xfm.data.folders import scan_folder
 from xfm.data.pictures import PICTURE_SUFFIXES
-from xfm.data.tables import TABLES, open_table
+from xfm.data.tables import InMemory, open_table
 from xfm.data.tables.columns import listed
+from xfm.data.tables.objects import beginning
 from xfm.errors import UserError, printable
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 
 
-def open_rows(path: Path, reading: Reading) -> RowSource:
-    """The rows of a table or a folder.
+def open_rows(path: Path | InMemory, reading: Reading) -> RowSource:
+    """The rows of a table, of a file or in memory, or of a folder.
 
     Raises:
         UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
     """
     reading.columns.check_fields(reading.fields)
+    if isinstance(path, InMemory):
+        return TableRows(path, reading)
     if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
         return FolderRows(path, reading)
-    if path.suffix.lower() in TABLES:
+    if table_kind(path) is not None:
         return TableRows(path, reading)
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; check the path")
-    raise UserError(
-        f"{path} is neither a folder of pictures nor a file of {', '.join(TABLES)}; rename or convert it"
-    )
+    raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")
 
 
 class TableRows(RowSource):
-    """The rows of a file, told by their numbers."""
+    """The rows of a file or in memory, told by their numbers."""
 
-    def __init__(self, path: Path, reading: Reading) -> None:
-        self.path, self.reading, self._table = path, reading, open_table(path)
+    def __init__(self, source: Path | InMemory, reading: Reading) -> None:
+        path = Path(str(source))
+        self.path, self.reading, self._table = path, reading, open_table(source)
+        self._memory = source if isinstance(source, InMemory) else None
         self.total, self.unit = self._table.size, self._table.unit
         if self._table.columns is not None:
             reading.check_columns(self._table.columns, path)
@@ -49,7 +53,7 @@ class TableRows(RowSource):
         found = False
         for raw in self._table.rows(self.reading.columns_read(self._table.columns or ())):
             if raw.number > after:
-                row, found = self.reading.row(self.path, raw), True
+                row, found = self.reading.row(self.path, raw, self._memory is not None), True
                 for name in [name for name in missing if row.kept.get(name) is not None]:
                     del missing[name]
                 yield row
@@ -58,8 +62,8 @@ class TableRows(RowSource):
             print(f"Note: {printable(note)}", file=sys.stderr)
 
     def known_by(self) -> dict[str, Any]:
-        """The file's name and first lines."""
-        return known_path(self.path)
+        """The file's name and first lines, or the first rows in memory."""
+        return known_path(self.path) if self._memory is None else {"begins": beginning(self._memory)}
 
 
 class FolderRows(RowSource):

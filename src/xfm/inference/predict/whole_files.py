@@ -9,8 +9,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from xfm.config.table_kinds import sheet_of
 from xfm.config.tasks import EMBED
 from xfm.data.left_out import LeftOut
+from xfm.data.tables import InMemory, Table, as_table
 from xfm.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.gallery import Gallery, Retrieval
@@ -54,7 +56,7 @@ class Outcome:
 
 def predict(
     pipe: Pipeline[Any, Any],
-    source: Path | str | RowSource,
+    source: Table | RowSource,
     out: Path | str,
     options: Any = None,
     *,
@@ -75,7 +77,8 @@ def predict(
 
     Args:
         pipe: the pipeline.
-        source: JSON lines, CSV, TSV, Parquet, a folder of pictures, or rows of another source.
+        source: a table (a file, or rows in memory as `xfm.finetune` takes them), a folder of pictures, or
+            rows of another source.
         out: the JSON-lines file to write.
         options: of the task.
         reading: how the table is read; by default every field stands in a column of its own name.
@@ -93,14 +96,20 @@ def predict(
     refuse_none(pipe=pipe, source=source, out=out)
     out = Path(out)
     reading = reading or Reading(pipe.spec.inputs, urls=pipe.engine.urls is not None)
-    rows = source if isinstance(source, RowSource) else open_rows(Path(source), reading)
+    table = None if isinstance(source, RowSource) else as_table(source, "source")
+    rows = _opened(table, reading) if table is not None else source
+    assert isinstance(rows, RowSource)
     options = pipe.spec.options() if options is None else options
     if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not pipe.spec.draws:
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
     files = (
-        rows.files if isinstance(rows, OneRow) else [] if isinstance(source, RowSource) else [Path(source)]
+        [sheet_of(table)[0]]
+        if isinstance(table, str | Path)
+        else rows.files
+        if isinstance(rows, OneRow)
+        else []
     )
     _refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, rows.known_by(), reading, options, gallery)
@@ -118,6 +127,10 @@ def predict(
         done = _answer(pipe, rows, options, answers, max_bad, None if draw is None else Path(draw), progress)
     _require_half(done, out, max_bad)
     return replace(done, gallery=said)
+
+
+def _opened(table: str | Path | InMemory, reading: Reading) -> RowSource:
+    return open_rows(table if isinstance(table, InMemory) else Path(table), reading)
 
 
 def _require_half(done: Outcome, out: Path, max_bad: int | None) -> None:

@@ -1,0 +1,275 @@
+"""Tables that a program holds: a DataFrame, a data set, a list of dictionaries, a dictionary of columns.
+
+Libraries are told by what their objects can do: none of them has to be installed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from xfm.data.tables.records import RawRow, Records, named_row
+from xfm.errors import UserError, excerpt
+
+Table: TypeAlias = str | Path | object
+"""What Python functions take for a table: a path or a name as commands do, or rows in memory."""
+KINDS = (
+    "the path of a table, a DataFrame, a data set, a list of dictionaries, or a dictionary with a list for "
+    "each column"
+)
+SPLITS = {
+    "train": "train",
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    "test": "test",
+}
+"""Names that the splits of a data set have, and what they are called here."""
+_PART = 256
+"""Rows of a frame that are taken out at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """A table in memory.
+
+    Attributes:
+        rows: a DataFrame of pandas or polars, a table of pyarrow, a data set, an iterable of mappings, or a
+            mapping of columns.
+        name: of it, for messages.
+        head: the first two rows of an iterator, which gives them once.
+    """
+
+    rows: Any
+    name: str
+    head: Sequence[Any] | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def as_table(given: Table, name: str) -> str | Path | InMemory:
+    """A table as readers take it: paths as they are, objects with a name.
+
+    Args:
+        given: the table.
+        name: of the argument.
+
+    Raises:
+        UserError: it can be no table.
+    """
+    if isinstance(given, str | Path | InMemory):
+        return given
+    of_rows = "__iter__" in (able := {*dir(type(given))}) or {"__len__", "__getitem__"} <= able
+    if isinstance(given, type | bytes | set | frozenset | np.ndarray | Tensor) or not of_rows:
+        raise UserError(f"{name} is of type {type(given).__name__}; give {KINDS}")
+    shown = f"{name} ({type(given).__name__})"
+    if isinstance(given, Iterator):
+        head = [*islice(given, 2)]
+        return InMemory(chain(head, given), shown, head)
+    return InMemory(given, shown)
+
+
+def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str, str | Path | InMemory]:
+    """The tables of the splits that are given; a dictionary of splits, as data sets come in, gives several.
+
+    Args:
+        train: table of the training rows, or a mapping of splits, one of which is called train.
+        valid, test: tables of the other splits; None where there is none.
+
+    Returns:
+        Tables by `train`, `validation` and `test`.
+
+    Raises:
+        UserError: a split has a name that means nothing here, or is given twice.
+    """
+    found: dict[str, Table] = {"train": train}
+    if isinstance(train, Mapping) and "train" in train:
+        found = {}
+        for name, table in train.items():
+            if (split := SPLITS.get(str(name))) is None:
+                raise UserError(
+                    f"train: a fine-tuning has no split {excerpt(str(name))!r}; take it out, so that train, "
+                    "validation and test are left"
+                )
+            if split in found:
+                raise UserError(f"train: the split {split} is there twice, as {name} too; leave one out")
+            found[split] = table
+    for split, table in (("validation", valid), ("test", test)):
+        if table is not None and split in found:
+            raise UserError(f"{split} rows stand in train already; leave one of the two out")
+        if table is not None:
+            found[split] = table
+    return {split: as_table(table, split) for split, table in found.items()}
+
+
+def read_objects(table: InMemory) -> Records:
+    """The rows of a table in memory, numbered from 1.
+
+    Raises:
+        UserError: a column is there twice, or columns have not the same length.
+    """
+    given = table.rows
+    if isinstance(given, Mapping):
+        return _of_columns(table, given)
+    if hasattr(given, "iloc") and hasattr(given, "columns"):
+        return _known(table, [*map(str, given.columns)], partial(_pandas, given), len(given))
+    if hasattr(given, "iter_rows") and hasattr(given, "columns"):
+        return _known(table, [*given.columns], partial(_polars, given), len(given))
+    if hasattr(given, "to_batches") and hasattr(given, "schema"):
+        return _arrow(table, given)
+    names = getattr(given, "column_names", None)
+    if names and not isinstance(names, Mapping) and hasattr(given, "cast_column"):
+        return _data_set(table, given, names)
+    return Records(None, lambda _: _each(given), len(given) if hasattr(given, "__len__") else None)
+
+
+def _known(
+    table: InMemory,
+    names: Sequence[str],
+    read: Callable[[list[str]], Iterable[Mapping[str, Any]]],
+    size: int | None,
+    classes: Mapping[str, list[str]] | None = None,
+) -> Records:
+    """A table whose columns are known.
+
+    Args:
+        table: for messages.
+        names: of the columns.
+        read: gives the rows with some columns.
+        size: number of rows, None if not known.
+        classes: names of the classes of columns of whole numbers.
+    """
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"{table}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
+
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        for number, cells in enumerate(read([name for name in names if name in wanted]), start=1):
+            yield named_row(number, {name: plain_cell(cell) for name, cell in cells.items()}, classes or {})
+
+    return Records(tuple(names), rows, size)
+
+
+def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
+    columns = {str(name): column for name, column in given.items()}
+    for name, column in columns.items():
+        if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
+            raise UserError(
+                f"{table}: the column {excerpt(name)!r} is no list; give a list a column, or a list of rows"
+            )
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) > 1:
+        shown = ", ".join(f"{len(column)} of {excerpt(name)}" for name, column in columns.items())
+        raise UserError(f"{table}: the columns have not the same length ({shown}); mend them")
+    size = max(lengths, default=0)
+
+    def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
+        own = {name: _listed(columns[name]) for name in wanted}
+        return ({name: column[place] for name, column in own.items()} for place in range(size))
+
+    return _known(table, [*columns], read, size)
+
+
+def _listed(column: Any) -> Sequence[Any]:
+    """A column by places; a Series has an index of its own."""
+    return column.tolist() if hasattr(column, "iloc") else column
+
+
+def _pandas(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
+    places = [place for place, name in enumerate(frame.columns) if str(name) in wanted]
+    for start in range(0, len(frame), _PART):
+        part = frame.iloc[start : start + _PART, places].astype(object)
+        part.columns = [str(name) for name in part.columns]
+        filled = part.where(part.notna(), None)  # its empty cells are of many kinds
+        yield from filled.to_dict("records") if places else [{}] * len(part)
+
+
+def _polars(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
+    return frame.select(wanted).iter_rows(named=True) if wanted else iter([{}] * len(frame))
+
+
+def _arrow(table: InMemory, given: Any) -> Records:
+    from xfm.data.tables.arrow_cells import rows_of
+    from xfm.data.tables.parquet import stored_class_names
+
+    def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
+        for batch in given.select(wanted).to_batches(max_chunksize=_PART):
+            yield from rows_of(batch) if wanted else [{}] * len(batch)
+
+    return _known(
+        table, given.schema.names, read, len(given), stored_class_names(given.schema.metadata or {})
+    )
+
+
+def _data_set(table: InMemory, given: Any, names: Sequence[str]) -> Records:
+    """A data set of the library `datasets`; its pictures stay bytes or files, as it has them."""
+    features = given.features or {}
+    classes = {name: [*own] for name, kind in features.items() if (own := getattr(kind, "names", None))}
+
+    def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
+        picked = given.select_columns(wanted)
+        if hasattr(picked, "with_format"):
+            picked = picked.with_format(None)
+        for name in wanted:
+            kind: Any = features.get(name)
+            if hasattr(kind, "decode") and type(kind).__name__ == "Image":
+                picked = picked.cast_column(name, type(kind)(decode=False))
+        for cells in picked:
+            yield {name: _stored(cells[name]) for name in wanted}
+
+    return _known(table, names, read, len(given) if hasattr(given, "__len__") else None, classes)
+
+
+def _stored(cell: Any) -> Any:
+    """The file of a picture that a data set left where it lies."""
+    if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
+        return Path(cell["path"])
+    return cell
+
+
+def _each(given: Any) -> Iterator[RawRow]:
+    rows = given if "__iter__" in {*dir(type(given))} else (given[place] for place in range(len(given)))
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, Mapping):
+            yield RawRow(number, {str(name): plain_cell(cell) for name, cell in row.items()}, number)
+        else:
+            flaw = f"the row is of type {type(row).__name__}, no dictionary; give one with a value a column"
+            yield RawRow(number, read=number, flaw=flaw)
+
+
+def beginning(table: InMemory) -> str:
+    """A digest of the columns and the first two rows, by which a table is known again."""
+    head = table if table.head is None else InMemory(table.head, table.name)
+    records = read_objects(head)
+    found = sha256(repr(records.columns).encode())
+    for raw in islice(records.rows(frozenset(records.columns or ())), 2):
+        for name, cell in raw.cells.items():
+            found.update(f"{name}\0{_mark(cell)}\n".encode(errors="surrogatepass"))
+    return found.hexdigest()[:16]
+
+
+def _mark(cell: Any) -> str:
+    if isinstance(cell, list):
+        return repr([_mark(one) for one in cell])
+    if isinstance(cell, Image.Image):
+        return sha256(cell.tobytes()).hexdigest()
+    return sha256(cell.tobytes()).hexdigest() if isinstance(cell, np.ndarray) else repr(cell)
+
+
+def plain_cell(cell: Any) -> Any:
+    """A cell as files have it: numbers and lists of Python, None where it is empty; pictures stay."""
+    if isinstance(cell, list | tuple):
+        return [plain_cell(one) for one in cell]
+    if isinstance(cell, np.generic):
+        return plain_cell(cell.item())
+    if isinstance(cell, np.ndarray | Tensor) and cell.ndim < 2:
+        return plain_cell(cell.tolist())
+    if isinstance(cell, float):
+        return None if cell != cell else cell
+    return None if type(cell).__name__ in ("NAType", "NaTType") else cell

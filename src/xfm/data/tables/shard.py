@@ -1,0 +1,132 @@
+"""Tar shards in the WebDataset layout as tables: the members of a key are a row.
+
+`KEY.jpg` is the column `image`, `KEY.txt` the column `text`, `KEY.cls` the column `label`, the fields of
+`KEY.json` are columns, and so is `key`. `KEY.NAME.jpg` and so on are the column NAME.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from xfm.data.folders import FolderReport
+from xfm.data.pictures import byte_limit, too_many_bytes
+from xfm.data.records import Limits
+from xfm.data.sources.base import FILES, StoredFile
+from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_members
+from xfm.data.tables.embedded import BadPicture
+from xfm.data.tables.lines import each_once
+from xfm.data.tables.records import RawRow, Records, unreadable
+from xfm.errors import UserError, excerpt
+
+KEY, FIELDS = "key", "json"
+_COLUMNS = {**dict.fromkeys(PICTURES, "image"), "txt": "text", "cls": "label", FIELDS: ""}
+"""The column of a member by its ending; the fields of JSON are columns of their own."""
+_SHOWN = 4
+"""Names of each kind of members without a column that are kept for the report."""
+
+
+@dataclass
+class _Shard:
+    """What a look at the headers shows.
+
+    Attributes:
+        rows: how many there are.
+        passed: members that are no part of a row, by kind.
+    """
+
+    rows: int = 0
+    passed: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_shard(path: Path) -> Records:
+    """A tar shard, whose rows are numbered from 1.
+
+    Raises:
+        UserError: the file is missing, truncated or not a tar.
+    """
+    with unreadable(path):
+        file, shard = StoredFile.of(path), _Shard()
+        for _, members in _keys(file):
+            parts = [_column(member) for member in members]
+            shard.rows += any(column is not None for column in parts)
+            for member, column in zip(members, parts, strict=True):
+                if column is None:
+                    names = shard.passed.setdefault(_ending(member) or "without a suffix", [])
+                    names.append(member.name)
+
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        with unreadable(path):
+            number = 0
+            for key, members in _keys(file):
+                own = {member: column for member in members if (column := _column(member)) is not None}
+                if own:
+                    number += 1
+                    yield _row(file, number, key, own)
+
+    report = FolderReport(str(path), shard.passed) if shard.passed else None
+    return Records(None, rows, shard.rows, report=report)
+
+
+def _keys(file: StoredFile) -> Iterator[tuple[str, list[Member]]]:
+    """The members of each key, which stand beside one another."""
+    for key, members in groupby(scan_members(file), lambda member: key_and_extension(member.name)[0]):
+        yield key, [*members]
+
+
+def _ending(member: Member) -> str:
+    return key_and_extension(member.name)[1].rpartition(".")[2]
+
+
+def _column(member: Member) -> str | None:
+    """The column of a member; empty of JSON, None where it is no part of a row."""
+    own, _, ending = key_and_extension(member.name)[1].rpartition(".")
+    column = _COLUMNS.get(ending)
+    return own if own and column is not None else column
+
+
+def _row(file: StoredFile, number: int, key: str, members: dict[Member, str]) -> RawRow:
+    cells: dict[str, Any] = {}
+    for member, column in members.items():
+        try:
+            found = _content(file, member)
+        except UserError as error:
+            return RawRow(number, read=number, flaw=str(error))
+        own = found if column == "" else {column: found}
+        for name, cell in own.items():
+            if name in cells and cells[name] != cell:
+                flaw = f"the column {excerpt(name)!r} of {excerpt(key)} is there twice; leave one member out"
+                return RawRow(number, read=number, flaw=flaw)
+            cells[name] = cell
+    return RawRow(number, {KEY: key, **cells}, number)
+
+
+def _content(file: StoredFile, member: Member) -> Any:
+    """The cell that a member is: bytes of a picture, a text, or the object of JSON.
+
+    Raises:
+        UserError: it is too large, or not what its name says; continues the place of the row.
+    """
+    ending = _ending(member)
+    limit = byte_limit() if ending in PICTURES else Limits().annotation_bytes
+    if member.size > limit:
+        if ending in PICTURES:
+            return BadPicture(too_many_bytes(member.size, limit))
+        raise UserError(
+            f"{excerpt(member.name)} has {member.size} bytes, more than the limit of {limit}; shrink it"
+        )
+    data = FILES.read(file, member.offset, member.size)
+    if ending in PICTURES:
+        return data
+    try:
+        text = data.decode("utf-8-sig")
+        value: Any = json.loads(text, object_pairs_hook=each_once) if ending == FIELDS else text
+    except UnicodeDecodeError as error:
+        raise UserError(f"{excerpt(member.name)} is not UTF-8; mend it") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{excerpt(member.name)} is not valid JSON ({error}); mend it") from error
+    if ending == FIELDS and _column(member) == "" and not isinstance(value, dict):
+        raise UserError(f"{excerpt(member.name)} is not a JSON object; mend it")
+    return text.strip() if ending == "cls" else value

@@ -1,0 +1,45 @@
+"""A finished fine-tuning on the hub: its model folder, and a card with its scores."""
+
+import sys
+
+from tqdm import tqdm
+
+from xfm.errors import UserError
+from xfm.finetuning.from_rows import FinetuneResult
+from xfm.modeling.hub import check_repository, push_to_hub
+from xfm.modeling.named import LOG_IN, hub_library
+
+
+def check_upload(name: str) -> None:
+    """Look at the name of a repository before the training; where no token is there yet, say so.
+
+    Raises:
+        UserError: it can be no repository.
+    """
+    check_repository(name)
+    if hub_library("models are uploaded").get_token() is None:
+        note = f"Note: {name} will need a token when the training has ended, and there is none; {LOG_IN}."
+        tqdm.write(note, file=sys.stderr)
+
+
+def upload(done: FinetuneResult, name: str) -> str:
+    """Upload the model of a finished run, into a private repository if there is none yet.
+
+    Args:
+        done: the run.
+        name: `owner/name`.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        UserError: the hub does not take it; names what stays, and how to upload it later.
+    """
+    scores = {key: f"{score.value:.4g}" for key, score in done.scores.items()}
+    try:
+        return push_to_hub(done.model, name, scores=scores, message=f"Fine-tuned: {done.task.spec.name}")
+    except UserError as error:
+        raise UserError(
+            f"{error}; the run is finished and stays as it is: upload its model later in Python with "
+            f"xfm.XFM.from_pretrained({str(done.model)!r}).push_to_hub({name!r})"
+        ) from error
