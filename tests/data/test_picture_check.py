@@ -22,14 +22,14 @@ SURE = ("JPEG", "PNG", "WEBP")
 """Of these nothing is decoded."""
 
 
-def fill(folder: Path, **files: bytes) -> dict[str, list[str]]:
+def fill(folder: Path, **files: bytes) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    return {str(folder): [*files]}
+    return {str(folder): "\0".join(sorted(files))}
 
 
-def opened(folder: Path, files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> tuple[Looked, int]:
+def opened(folder: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> tuple[Looked, int]:
     """What is found out with what is known in `folder`, and how many files were opened for it."""
     count, look = [0], glance._looks_whole
 
@@ -113,15 +113,15 @@ def test_a_second_look_opens_what_has_changed_only(tmp_path: Path, monkeypatch: 
     assert {path.name for path in found.bad} == {"03", "05"}
     assert count == 4
     assert found.marks != first.marks
-    fewer = {str(tmp_path / "in"): ["00", "07", "07"]}
+    fewer = {str(tmp_path / "in"): "00\0" + "07"}
     assert opened(tmp_path, fewer, monkeypatch)[1] == 0
-    more = {str(tmp_path / "in"): [*files[str(tmp_path / "in")]], **fill(tmp_path / "other", a=JPEG)}
+    more = files | fill(tmp_path / "other", a=JPEG)
     assert opened(tmp_path, more, monkeypatch)[1] == 3  # the two that are not whole, and the new one
 
 
 def test_helper_processes_see_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {kind.name + str(number): kind.data for number, kind in enumerate(kinds().values())}
-    files = fill(tmp_path, **data) | {str(tmp_path / "absent"): ["a", "\ud800", "a\0b", ""]}
+    files = fill(tmp_path, **data) | {str(tmp_path / "absent"): "\0a\0b\0\ud800"}
     alone = look_through(files)
     monkeypatch.setattr(picture_check, "MANY", 1)
     monkeypatch.setattr(picture_check, "_CHUNK", 3)
@@ -140,7 +140,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     os.symlink("/dev/zero", tmp_path / "device")
     os.symlink("nowhere", tmp_path / "dangling")
     os.symlink("a", tmp_path / "link")
-    files[str(tmp_path)] += ["pipe", "folder", "device", "dangling", "link"]
+    files[str(tmp_path)] += "".join(f"\0{name}" for name in ("pipe", "folder", "device", "dangling", "link"))
     found = look_through(files)
     assert {path.name for path in found.bad} == {"pipe", "folder", "device", "dangling"}
 

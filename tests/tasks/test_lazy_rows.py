@@ -46,7 +46,7 @@ def test_their_files_are_those_of_any_rows(classes: dict[str, list[str]]) -> Non
 
     def named(splits) -> set[Path]:
         files = files_of(splits, pictures_of)
-        return {Path(folder) / name for folder, names in files.items() for name in names}
+        return {Path(folder) / name for folder, names in files.items() for name in names.split("\0")}
 
     assert (
         named([rows]) == named([list(rows)]) == named([rows, list(rows), rows]) == {row.image for row in rows}
@@ -58,4 +58,4 @@ def test_files_of_paths_of_any_kind() -> None:
         PicturePair((Path("a.png"), Path("/b.png")), "x", True),
         PicturePair((Path("c/d.png"),) * 2, "x", True),
     ]
-    assert files_of([pairs, []], pictures_of) == {".": ["a.png"], "/": ["b.png"], "c": ["d.png"]}
+    assert files_of([pairs, []], pictures_of) == {".": "a.png", "/": "b.png", "c": "d.png"}

@@ -100,7 +100,7 @@ class VariedPictures(Dataset[tuple[int, Tensor, str]]):
     """
 
     def __init__(self, paths: Sequence[Path], variation: Variation) -> None:
-        self.paths, self.variation = list(paths), variation
+        self.paths, self.variation = paths, variation
 
     def __len__(self) -> int:
         return len(self.paths)

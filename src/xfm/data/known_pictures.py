@@ -32,6 +32,11 @@ class FolderFiles:
     sizes: array  # pyright: ignore[reportMissingTypeArgument]
     times: array  # pyright: ignore[reportMissingTypeArgument]
 
+    @property
+    def content(self) -> tuple[bytes, bytes, bytes]:
+        """All of it; bytes are compared at once, arrays number by number."""
+        return self.names, self.sizes.tobytes(), self.times.tobytes()
+
 
 class KnownPictures:
     """What is known of the pictures of any number of folders."""
@@ -54,7 +59,7 @@ class KnownPictures:
         """Note what was found out about files of a folder; what is known of its others stays."""
         path = os.path.abspath(folder)
         before = self._folders.get(path)
-        if before == entry:
+        if before is not None and before.content == entry.content:
             return
         self._changed = True
         if before is not None and before.names != entry.names:
@@ -118,7 +123,7 @@ def _packed(folders: dict[str, FolderFiles]) -> bytes:
     packer = zlib.compressobj(1)
     parts = [_BEGINNING, packer.compress(json.dumps(listed).encode() + b"\n")]
     for one in folders.values():
-        parts += [packer.compress(piece) for piece in (one.names, one.sizes.tobytes(), one.times.tobytes())]
+        parts += [packer.compress(piece) for piece in one.content]
     return b"".join([*parts, packer.flush()])
 
 

@@ -13,7 +13,7 @@ import queue
 import subprocess
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,8 @@ MANY = 20_000
 """Files from which helper processes look: fewer are there before these have started."""
 _CHUNK = 4096
 _MOST_HELPERS = 16
-Files = Mapping[str, Sequence[str]]
-"""Names of files by their folder."""
+Files = Mapping[str, str]
+"""Names of files by their folder, sorted and parted by NUL."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ def look_through(files: Files, places: Sequence[Path] = (), progress: bool = Fal
     """Look at each file once, by its beginning and its end, or at its size and time where it is known.
 
     Args:
-        files: what to look at; a name may stand there several times.
+        files: what to look at.
         places: where what was found is kept: the first of these files that can be written.
         progress: show a bar.
 
@@ -74,7 +74,7 @@ def look_through(files: Files, places: Sequence[Path] = (), progress: bool = Fal
     known, found, unsure = KnownPictures.read(places), Looked(), list[_Unsure]()
     entries: dict[str, FolderFiles] = {}
     for folder, names in files.items():
-        blob, odd = _joined(names)
+        blob, odd = _coded(names)
         unsure += [_Unsure(Path(folder) / name, None, 0, -1) for name in odd]
         if blob:
             entries[folder] = known.of(folder, blob)
@@ -89,26 +89,25 @@ def look_through(files: Files, places: Sequence[Path] = (), progress: bool = Fal
     return found
 
 
-def _joined(names: Iterable[str]) -> tuple[bytes, list[str]]:
-    """Names as the system has them, each once, and those that are none."""
-    distinct = sorted(set(names))
-    with contextlib.suppress(UnicodeEncodeError):  # of a million names none is looked at alone
-        blob = os.fsencode("\0".join(distinct))
-        if blob.count(b"\0") == len(distinct) - 1 and distinct[0]:
+def _coded(names: str) -> tuple[bytes, list[str]]:
+    """Names as the system has them, and those that are none; of a million, none is looked at alone."""
+    with contextlib.suppress(UnicodeEncodeError):
+        if (blob := os.fsencode(names)) and not blob.startswith(b"\0"):
             return blob, []
-    odd = [name for name in distinct if not _is_name(name)]
-    return b"\0".join(os.fsencode(name) for name in distinct if _is_name(name)), odd
+    listed = names.split("\0")
+    odd = [name for name in listed if not _is_name(name)]
+    return b"\0".join(os.fsencode(name) for name in listed if _is_name(name)), odd
 
 
 def _is_name(name: str) -> bool:
     try:
-        return bool(name) and b"\0" not in os.fsencode(name)
+        return bool(os.fsencode(name))
     except UnicodeEncodeError:  # half a surrogate pair
         return False
 
 
 def _digest(entry: FolderFiles) -> str:
-    return hashlib.sha256(entry.names + b"\0\0" + entry.sizes.tobytes()).hexdigest()[:16]
+    return hashlib.blake2b(entry.names + b"\0\0" + entry.sizes.tobytes()).hexdigest()[:16]
 
 
 def _decode(unsure: Sequence[_Unsure], found: Looked, progress: bool) -> None:
@@ -169,11 +168,11 @@ def _glance(entries: Mapping[str, FolderFiles], progress: bool) -> list[_Unsure]
 
 def _parts(folder: str, entry: FolderFiles, pixels: int, most: int) -> Iterator[_Part]:
     """The files of a folder in parts of `_CHUNK`."""
-    names = entry.names.split(b"\0")
-    whole = len(names) <= _CHUNK
-    for start in range(0, len(names), _CHUNK):
+    count = len(entry.sizes)
+    names = entry.names.split(b"\0") if count > _CHUNK else []
+    for start in range(0, count, _CHUNK):
         own = slice(start, start + _CHUNK)
-        blob = entry.names if whole else b"\0".join(names[own])
+        blob = b"\0".join(names[own]) if names else entry.names
         known = entry.sizes[own].tobytes(), entry.times[own].tobytes()
         yield _Part(folder, start, (os.fsencode(folder), blob, *known, pixels, most))
 

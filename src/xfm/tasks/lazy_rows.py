@@ -39,13 +39,14 @@ class ClassFolders(LazyRows[Labelled]):
 
     Args:
         folder: holds the folders of the classes.
-        classes: names of the pictures by class.
+        classes: names of the pictures by class, sorted; one at least.
     """
 
     def __init__(self, folder: Path, classes: Mapping[str, Sequence[str]]) -> None:
         self.folder, self.labels = folder, tuple(classes)
-        self._names = ["".join(names) for names in classes.values()]
-        self._ends = [array("I", accumulate(map(len, names))) for names in classes.values()]
+        self._names = ["\0".join(names) for names in classes.values()]
+        # Where each name ends, and the NUL behind it.
+        self._ends = [array("Q", accumulate(len(name) + 1 for name in names)) for names in classes.values()]
         self._stops = array("Q", accumulate(map(len, self._ends)))
 
     def __len__(self) -> int:
@@ -58,21 +59,20 @@ class ClassFolders(LazyRows[Labelled]):
         return Labelled(self.folder / self.labels[number] / self._name(number, own), self.labels[number])
 
     def __iter__(self) -> Iterator[Labelled]:
-        for label, names in zip(self.labels, map(self._listed, range(len(self.labels))), strict=True):
+        for label, names in zip(self.labels, self._names, strict=True):
             below = self.folder / label
-            for name in names:
+            for name in names.split("\0") if names else ():
                 yield Labelled(below / name, label)
 
-    def files(self) -> dict[str, Sequence[str]]:
+    def files(self) -> dict[str, str]:
         """Names by folder, as of `files_of`."""
-        return {str(self.folder / label): self._listed(number) for number, label in enumerate(self.labels)}
+        return {
+            str(self.folder / label): names for label, names in zip(self.labels, self._names, strict=True)
+        }
 
     def _name(self, number: int, own: int) -> str:
         ends = self._ends[number]
-        return self._names[number][ends[own - 1] if own else 0 : ends[own]]
-
-    def _listed(self, number: int) -> list[str]:
-        return [self._name(number, own) for own in range(len(self._ends[number]))]
+        return self._names[number][ends[own - 1] if own else 0 : ends[own] - 1]
 
 
 class ChosenRows(LazyRows[T]):
@@ -110,19 +110,18 @@ class ImagesOf(LazyRows[Path]):
 
 def files_of(
     splits: Iterable[Sequence[Any]], pictures_of: Callable[[Any], tuple[Path, ...]]
-) -> dict[str, Sequence[str]]:
-    """The pictures of rows as names by folder, for `xfm.data.picture_check.look_through`."""
-    found: dict[str, Sequence[str]] = {}
+) -> dict[str, str]:
+    """The pictures of rows by folder, for `xfm.data.picture_check.look_through`: names, parted by NUL."""
+    found: dict[str, str] = {}
     named: dict[str, set[str]] = {}
     for rows in splits:
-        if isinstance(rows, ClassFolders):
-            for folder, names in rows.files().items():
-                found[folder] = [*found.get(folder, ()), *names] if folder in found else names
+        if isinstance(rows, ClassFolders) and found.keys().isdisjoint(own := rows.files()):
+            found |= own
             continue
         for row in rows:
             for path in pictures_of(row):
                 folder, name = os.path.split(path)
                 named.setdefault(folder or ".", set()).add(name)
     for folder, names in named.items():
-        found[folder] = [*found.get(folder, ()), *names]
+        found[folder] = "\0".join(sorted(names.union(found[folder].split("\0") if folder in found else ())))
     return found
