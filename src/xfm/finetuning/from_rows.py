@@ -110,7 +110,7 @@ def finetune_rows(
         run.left_out.write(out)
     if progress:
         tqdm.write(run.summary(), file=sys.stderr)
-    say_partial(partial_pictures(run.pictures, run.places(origin)))
+    say_partial(partial_pictures(run.pictures, origin.places))
     if progress and run.left_out.rows:
         tqdm.write(f"Note: {run.left_out.sentence(out / BAD_FILE)}", file=sys.stderr)
     maker = Maker("finetune", {"model": run.model, "data": digest(data.train)}, f"{kind} from {run.model}")
@@ -187,7 +187,7 @@ def _save(
         "tokens": found.task.module.task.max_tokens,
         "baselines": result.baselines,
         "seconds": dict(seconds),
-        "partial_pictures": partial_pictures(run.pictures, run.places(origin)),
+        "partial_pictures": partial_pictures(run.pictures, origin.places),
         "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},

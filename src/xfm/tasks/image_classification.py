@@ -17,6 +17,7 @@ from xfm.modeling.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassBatch, ClassTask
+from xfm.tasks.lazy_rows import ImagesOf
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled
 from xfm.tasks.sampling import row_order
@@ -61,7 +62,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
         order = row_order([None] * len(rows), settings.seed, start * size, 1)
         model = self.pictures.preprocessing
         variation = Variation(settings.image, model.shape, Normalisation(model.mean, model.std))
-        varied = VariedPictures([row.image for row in rows], variation)
+        varied = VariedPictures(ImagesOf(rows), variation)
         steps, workers = range(start, stop), settings.image.workers
         lost = None if self.pictures.lost is None else self.pictures.lose
         for chosen, pixels in varied_batches(varied, order, steps, size, settings.seed, workers, lost):

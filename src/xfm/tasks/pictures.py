@@ -39,8 +39,10 @@ class Pictures:
     Attributes:
         flaws: what is wrong with the pictures of which a part only could be decoded so far.
         marks: a digest of each file as it was when it was first read.
-        lost: counts pictures that were there when they were looked through (`unreadable`) and cannot be read
-            now. Such a picture is blank from then on, so that a training of hours goes on. None: it raises.
+        lost: counts pictures that were there when they were looked through (`unreadable`, `look_through`) and
+            cannot be read now. Such a picture is blank from then on, so that a training of hours goes on.
+            None: it raises.
+        gone: why they cannot be read.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
@@ -51,6 +53,12 @@ class Pictures:
         self.marks: dict[Path, str] = {}
         self._blank: set[Path] = set()
         self.lost: LeftOut | None = None
+        self.gone: dict[Path, str] = {}
+
+    @property
+    def room(self) -> int:
+        """How many more pictures can be kept."""
+        return max(0, self._capacity - len(self._kept))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -85,10 +93,14 @@ class Pictures:
         found = load_decoded(path)
         self.marks.setdefault(path, found.mark)
         if found.flaw is not None:
-            if path not in self.flaws and len(self.flaws) < NAMED:
-                _log.warning("used %s in part: %s", printable(str(path)), found.flaw)
-            self.flaws[path] = found.flaw
+            self.note_flaw(path, found.flaw)
         return found.pixels
+
+    def note_flaw(self, path: Path, flaw: str) -> None:
+        """Note what is wrong with a picture of which a part only is there."""
+        if path not in self.flaws and len(self.flaws) < NAMED:
+            _log.warning("used %s in part: %s", printable(str(path)), flaw)
+        self.flaws[path] = flaw
 
     def lose(self, path: Path, reason: str) -> Tensor:
         """Note a picture that cannot be read any more; what stands in its place, [3, S, S] uint8.
@@ -99,7 +111,8 @@ class Pictures:
         if path not in self._blank:
             assert self.lost is not None
             self._blank.add(path)
-            self.lost.add(str(path), f"{reason} (it could be read before; blank since then)")
+            self.gone[path] = reason
+            self.lost.add(str(path), f"{reason} (it looked whole before; blank since then)")
         mean = torch.tensor(self.preprocessing.mean).mul(255).round().to(torch.uint8)  # [3]
         return mean[:, None, None].expand(3, *self.preprocessing.shape)
 
