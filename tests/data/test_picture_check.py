@@ -99,6 +99,18 @@ def test_the_limit_of_pixels_is_kept(tmp_path: Path, limit: str, monkeypatch: py
     assert len(look_through(files).bad) == (3 if limit == "100" else 0)
 
 
+def test_what_was_found_under_a_larger_limit_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = fill(tmp_path / "in", a=JPEG)
+    monkeypatch.setenv("XFM_MAX_PIXELS", "90000000")
+    assert opened(tmp_path, files, monkeypatch) == (Looked(marks=look_through(files).marks), 1)
+    assert opened(tmp_path, files, monkeypatch)[1] == 0
+    monkeypatch.setenv("XFM_MAX_PIXELS", "100")
+    found, count = opened(tmp_path, files, monkeypatch)
+    assert (len(found.bad), count) == (1, 1)
+
+
 def test_a_second_look_opens_what_has_changed_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fill(tmp_path / "in", **{f"{n:02}": JPEG for n in range(20)}, cut=JPEG[:-300], text=b"a text")
     first, count = opened(tmp_path, files, monkeypatch)
@@ -170,20 +182,29 @@ def test_what_is_written_is_read(tmp_path_factory, first: dict, second: dict) ->
     place = tmp_path_factory.mktemp("known") / "sub" / "known"
     said: dict[tuple[str, bytes], tuple[int, int]] = {}
     for round in (first, second):
-        known = KnownPictures.read([place])
+        known = KnownPictures.read([place], 9)
         for folder, files in round.items():
             known.keep(folder, files)
             pairs = zip(files.sizes, files.times, strict=True)
             said |= {(folder, name): pair for name, pair in zip(files.names.split(b"\0"), pairs, strict=True)}
         known.write([place])
-    known = KnownPictures.read([place])
+    known = KnownPictures.read([place], 9)
     for (folder, name), pair in said.items():
         found = known.of(folder, name)
         assert (found.sizes[0], found.times[0]) == pair
     assert known.of("/a", b"new" * 9).times[0] == -1
 
 
-BODIES = [b'[["/a", 1, 99999999999]]\nab', b'[["/a", -1, -1]]\nab', b"7\n", b"[[1]]\n", b"[" * 99_999, b""]
+BODIES = [
+    *(
+        b'[9, [["/a", 1, 99999999999]]]\nab',
+        b'[9, [["/a", -1, -1]]]\nab',
+        b"7\n",
+        b"[9, [1]]\n",
+        b"[" * 99_999,
+    ),
+    *(b'[[], [["/a", 1, 1]]]\nab', b'["9", []]\n', b""),
+]
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,14 @@ class FolderFiles:
 
 
 class KnownPictures:
-    """What is known of the pictures of any number of folders."""
+    """What is known of the pictures of any number of folders.
 
-    def __init__(self) -> None:
+    Args:
+        limit: of pixels, by which pictures are looked at; what was found under a larger one is forgotten.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._folders: dict[str, FolderFiles] = {}
         self._changed = False
 
@@ -69,12 +74,12 @@ class KnownPictures:
 
     # ------------------------------------------------------------ the file
     @classmethod
-    def read(cls, places: Sequence[Path]) -> "KnownPictures":
+    def read(cls, places: Sequence[Path], limit: int) -> "KnownPictures":
         """From the first of these files that is there; nothing is known where it is damaged."""
-        found = cls()
+        found = cls(limit)
         for place in places:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, zlib.error, RecursionError):
-                found._folders = _unpacked(read_bytes(place, _MOST_BYTES))
+                found._folders = _unpacked(read_bytes(place, _MOST_BYTES), limit)
                 return found
         return found
 
@@ -87,7 +92,7 @@ class KnownPictures:
         data, refusal = b"", None
         for place in places if self._changed else ():
             try:
-                data = data or _packed(self._folders)
+                data = data or _packed(self._folders, self._limit)
                 with writing(place, "or choose another --out"):
                     _replace(place, data)
                 return
@@ -117,18 +122,18 @@ def _replace(place: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _packed(folders: dict[str, FolderFiles]) -> bytes:
-    """A line that lists the folders with the bytes and the number of their names, then names and numbers."""
+def _packed(folders: dict[str, FolderFiles], limit: int) -> bytes:
+    """A line of the limit and of the folders with bytes and number of their names; then names and numbers."""
     listed = [[path, len(one.names), len(one.sizes)] for path, one in folders.items()]
     packer = zlib.compressobj(1)
-    parts = [_BEGINNING, packer.compress(json.dumps(listed).encode() + b"\n")]
+    parts = [_BEGINNING, packer.compress(json.dumps([limit, listed]).encode() + b"\n")]
     for one in folders.values():
         parts += [packer.compress(piece) for piece in one.content]
     return b"".join([*parts, packer.flush()])
 
 
-def _unpacked(data: bytes) -> dict[str, FolderFiles]:
-    """The folders.
+def _unpacked(data: bytes, limit: int) -> dict[str, FolderFiles]:
+    """The folders, if nothing in them may be larger than the limit allows.
 
     Raises:
         ValueError: it is not such a file, or says something else than it holds.
@@ -142,7 +147,10 @@ def _unpacked(data: bytes) -> dict[str, FolderFiles]:
     end = body.index(b"\n")
     found: dict[str, FolderFiles] = {}
     place = end + 1
-    for path, length, count in json.loads(body[:end]):
+    before, listed = json.loads(body[:end])
+    if before > limit:
+        raise ValueError("larger pictures were allowed")
+    for path, length, count in listed:
         names = body[place : place + length]
         place += length
         numbers = array("q", body[place : place + 16 * count])

@@ -27,8 +27,8 @@ from xfm.data.picture_files import load_decoded
 from xfm.data.pictures import byte_limit, pixel_limit
 from xfm.processes import cores
 
-MANY = 20_000
-"""Files from which helper processes look: fewer are there before these have started."""
+SHOWN, MANY = 1000, 20_000
+"""Files from which there is a bar, and from which helper processes look: these start too late for fewer."""
 _CHUNK = 4096
 _MOST_HELPERS = 16
 Files = Mapping[str, str]
@@ -71,7 +71,7 @@ def look_through(files: Files, places: Sequence[Path] = (), progress: bool = Fal
     Raises:
         UserError: none of `places` can be written.
     """
-    known, found, unsure = KnownPictures.read(places), Looked(), list[_Unsure]()
+    known, found, unsure = KnownPictures.read(places, pixel_limit()), Looked(), list[_Unsure]()
     entries: dict[str, FolderFiles] = {}
     for folder, names in files.items():
         blob, odd = _coded(names)
@@ -147,7 +147,9 @@ def _glance(entries: Mapping[str, FolderFiles], progress: bool) -> list[_Unsure]
     total, unsure = sum(len(entry.sizes) for entry in entries.values()), list[_Unsure]()
     workers = min(_MOST_HELPERS, 2 * cores())  # most of the time they wait for the disk
     with (
-        tqdm(total=total, unit="picture", desc="looking at pictures", disable=not progress) as bar,
+        tqdm(
+            total=total, unit="picture", desc="looking at pictures", disable=not progress or total < SHOWN
+        ) as bar,
         _helpers(workers if total >= MANY else 0) as look,
         ThreadPoolExecutor(workers) as pool,
     ):

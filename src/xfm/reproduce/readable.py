@@ -40,12 +40,12 @@ def looked_through(corpus: Corpus[Any], setting: Setting) -> Setting:
     if absent := len(corpus.left_out):
         left_out.count("train", "train", len(corpus.train) + absent, absent)
     splits = {"train": corpus.train, **corpus.scored, **corpus.hidden}
-    files = files_of(splits.values(), pictures_of)
-    if not files:
+    shown = [rows for rows in splits.values() if rows and pictures_of(rows[0])]
+    if not shown:
         return setting
     out = setting.folder.parent.parent
     places = [place / CACHE / KNOWN for place in (setting.data, out)]
-    looked = look_through(files, places, setting.progress)
+    looked = look_through(files_of(shown, pictures_of), places, setting.progress)
     if looked.bad:  # what hours of training would end with
         _note(corpus.train, looked.bad, "train", LeftOut(left_out.max_bad))
         tests = LeftOut(left_out.max_bad)
