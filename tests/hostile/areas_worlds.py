@@ -2,9 +2,11 @@
 
 import io
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.data import picture_kinds
 from tests.hostile.situation import (
     ENDLESS,
     Names,
@@ -15,6 +17,7 @@ from tests.hostile.situation import (
     fifo,
     flip,
     folder,
+    loop,
     put,
     sparse,
 )
@@ -136,4 +139,32 @@ CHECKPOINTS = [
     Situation("reproduce-data-fifo", "reproduce cola --model {model} --data d --out out --smoke --quiet",
         {"d/glue/CoLA/train.tsv": fifo, "d/glue/CoLA/dev.tsv": fifo}, ("train.tsv",)),
 ]  # fmt: skip
-SITUATIONS = [*RECIPE, *WORLDS, *TASKS, *CHECKPOINTS]
+KNOWN = b"xfm: pictures that were found whole, 1\n"
+
+
+def bomb(path: Path, names: Names) -> None:
+    """Two gigabytes in two megabytes, in place of what is known of pictures."""
+    packer = zlib.compressobj(1)
+    path.write_bytes(KNOWN + b"".join(packer.compress(bytes(1 << 20)) for _ in range(2048)) + packer.flush())
+
+
+REPRODUCE = "reproduce imagenet --protocols FT --model {model} --data d --out out --smoke --quiet"
+PHOTOS = {"d/imagenet/train": copied("{photos}"), "d/imagenet/val": copied("{photos}")}
+BENCHMARKS = [
+    Situation(f"reproduce-known-pictures-{name}", REPRODUCE, {**PHOTOS, "d/xfm-pictures/looked-at": content},
+        ("imagenet/FT",), status=(0,), changes=("d/xfm-pictures", "out"), quick=name == "fifo")
+    for name, content in (("fifo", fifo), ("noise", bytes(range(256))), ("folder", folder), ("device", ENDLESS),
+        ("loop", loop), ("of-10-gib", sparse(10 << 30, KNOWN)), ("bomb", bomb))
+] + [
+    Situation(f"reproduce-picture-{name}", REPRODUCE,
+        {**PHOTOS, "d/imagenet/val": copied("{photos}", put("cold/0.jpg", content))}, ("cold/0.jpg",), status=(0,),
+        changes=("d/xfm-pictures", "out"), quick=name == "fifo")
+    for name, content in (("fifo", fifo), ("device", ENDLESS), ("loop", loop), ("empty", b""),
+        ("of-10-gib", sparse(10 << 30, b"\xff\xd8\xff")),
+        ("looks-whole", picture_kinds.png(picture_kinds.size_chunk(40, 40), (b"IDAT", b"broken"), (b"IEND", b""))))
+] + [
+    Situation("reproduce-nlvr2-elsewhere", "reproduce nlvr2 --model {model} --data d --out out --smoke --quiet",
+        {"d/nlvr2/data/train.json": '{"identifier": "train-0-0-0", "sentence": "a", "label": "True", "directory": 7}\n',
+            "d/nlvr2/images/readme.txt": "x"}, ("images/train/7/train-0-0-img0.png", "images holds readme.txt")),
+]  # fmt: skip
+SITUATIONS = [*RECIPE, *WORLDS, *TASKS, *CHECKPOINTS, *BENCHMARKS]

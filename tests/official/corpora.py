@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.official.glue import write_glue, write_parquet
+from tests.official.glue import write_diagnostic, write_glue, write_parquet
 from tests.official.pictures import picture, sentence, write_json, write_lines
 from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.read.glue import GlueTask
@@ -105,14 +105,18 @@ def write_genome(folder: Path) -> None:
     write_json(folder / "question_answers.json", rows)
 
 
-def write_nlvr2(folder: Path) -> None:
-    """`data/*.json` (JSON lines) and `images/`; training pictures lie in numbered folders."""
+def write_nlvr2(folder: Path, beside: tuple[str, ...] = ()) -> None:
+    """`data/*.json` (JSON lines), and `images/` for the splits that are not `beside` it.
+
+    Training pictures lie in numbered folders.
+    """
     for file, images, count in (("train", "train", 8), ("dev", "dev", 4), ("test1", "test1", 4)):
         rows = []
         for number in range(count):
             stem = f"{file}-{number // 2}-{number % 2}"
             directory = {"directory": number % 3} if file == "train" else {}
-            place = folder / "images" / images / str(directory.get("directory", ""))
+            place = folder / ("" if images in beside else "images") / images
+            place /= str(directory.get("directory", ""))
             for side in (0, 1):
                 picture(place / f"{stem}-img{side}.png", number * 2 + side, SIZE)
             truth = "True" if number % 3 else "False"
@@ -239,6 +243,7 @@ def write_data_folder(data: Path) -> Path:
     """A data folder with every benchmark but the data sets of linear evaluation."""
     for task in GlueTask:
         write_glue(data / "glue", task)
+    write_diagnostic(data / "glue")
     coco, flickr = data / "coco", data / "flickr30k"
     write_coco(coco)
     write_flickr30k(flickr)

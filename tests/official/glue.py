@@ -60,6 +60,20 @@ def _cell(name: str, task: GlueTask, number: int, rng: random.Random) -> str:
     return str(number) if name in ("index", "id") else f"{name}-{number}"
 
 
+def write_diagnostic(root: Path, place: str = "diagnostic/diagnostic.tsv", rows: int = 7) -> Path:
+    """The diagnostic set, as the official archive or the hub has it."""
+    rng, path = random.Random("diagnostic"), root / place
+    texts = [[sentence(rng), sentence(rng)] for _ in range(rows)]
+    if path.suffix == ".parquet":
+        columns = dict(zip(("premise", "hypothesis"), map(list, zip(*texts, strict=True)), strict=True))
+        cells = {**columns, "label": [-1] * rows, "idx": list(range(rows))}
+        return write_parquet(path, cells, {"label": FORMATS[GlueTask.MNLI].classes})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join([str(number), *pair]) for number, pair in enumerate(texts)]
+    path.write_text("\n".join(["index\tsentence1\tsentence2", *lines]) + "\n")
+    return path
+
+
 def write_glue_parquet(root: Path, task: GlueTask, rows: int = 12) -> Path:
     """The task's folder as on the hub: class numbers with their names in the metadata, -1 in tests."""
     layout, folder, rng = FORMATS[task], root / task.value, random.Random(task.value)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.picture_kinds import png, size_chunk
 from tests.official.corpora import write_data_folder
 from tests.official.image_sets import WRITERS
 from xfm.cli import main
 from xfm.data.left_out import BAD_FILE
 from xfm.reports.scores import read_scores
 from xfm.reproduce.benchmarks import BENCHMARKS
+from xfm.reproduce.found import RUN
 from xfm.reproduce.read.image_sets import ImageSet
 from xfm.reproduce.results import DETAILS, OFFICIAL
 from xfm.tasks.rows import pictures_of
@@ -64,6 +66,8 @@ def test_a_mistake_in_a_recipe_s_option_is_named(
 
 # ---------------------------------------------------------------- bad pictures
 BROKEN = b"\x89PNG\r\n\x1a\n broken"
+LOOKS_WHOLE = png(size_chunk(40, 30), (b"IDAT", b"broken"), (b"IEND", b""))
+"""Nothing but decoding shows that it is broken."""
 
 
 def command(case: str, model: Path, data: Path, out: Path, limit: str = "50") -> int:
@@ -73,30 +77,41 @@ def command(case: str, model: Path, data: Path, out: Path, limit: str = "50") ->
     return main(["reproduce", name, *map(str, given), "--smoke", "--device", "cpu"])
 
 
-def spoil(name: str, data: Path) -> tuple[str, int, int]:
+def spoil(name: str, data: Path, broken: bytes = BROKEN) -> tuple[str, int, int]:
     """Break the last picture of the last scored split; which one, how many rows show it, how many not."""
     corpus = BENCHMARKS[name].read(data)
     split, rows = [*corpus.scored.items()][-1]
     picture = pictures_of(rows[-1])[-1]
-    picture.write_bytes(BROKEN)
+    picture.write_bytes(broken)
     lost = sum(picture in pictures_of(row) for row in rows)
     assert 0 < lost < len(rows)
     return split, lost, len(rows) - lost
 
 
+FINE_TUNED = ("hateful-memes", "nlvr2", "refcoco", "snli-ve", "coco")
+
+
 @pytest.mark.parametrize(
-    "case",
+    ("case", "broken"),
     [
-        *(f"{name}/FT/recommended" for name in ("hateful-memes", "nlvr2", "refcoco", "snli-ve", "coco")),
-        "coco/ZS/published",
+        *(
+            (f"{name}/FT/recommended", BROKEN)
+            for name in ("hateful-memes", "nlvr2", "refcoco", "snli-ve", "coco")
+        ),
+        ("coco/ZS/published", BROKEN),
+        *(
+            (f"{case}", LOOKS_WHOLE)
+            for case in ("nlvr2/FT/recommended", "coco/ZS/published", "imagenet/FT/recommended")
+        ),
     ],
+    ids=lambda value: value if isinstance(value, str) else "cut" if value is BROKEN else "looks whole",
 )
 def test_a_test_row_with_a_bad_picture_is_left_out(
-    case: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    case: str, broken: bytes, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = write_data_folder(tmp_path / "data"), tmp_path / "out"
     name, folder = case.split("/")[0], out / case
-    split, lost, left = spoil(name, data)
+    split, lost, left = spoil(name, data, broken)
     assert command(case, model, data, out) == 0
     said = capsys.readouterr().out
     scores = {key: score for key, score in read_scores(folder / OFFICIAL).items() if f"/{split}/" in key}
@@ -112,6 +127,8 @@ def test_a_test_row_with_a_bad_picture_is_left_out(
     shutil.rmtree(out)
     assert command(case, model, data, out, limit="0") == 2
     assert "--max-bad leaves out 0 at most" in capsys.readouterr().err
+    trained = (folder / RUN / "model").exists()
+    assert trained == (broken is LOOKS_WHOLE and name == "nlvr2")  # or it is the split that chooses
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import zipfile
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.evaluation.tiny import save_tiny_model
+from tests.official.corpora import write_data_folder
 from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
 from xfm.config.benchmark import BenchmarkRecipe, Edition
@@ -27,6 +29,7 @@ from xfm.reproduce.frozen import evaluate_linear
 from xfm.reproduce.jobs import OWNER, TABLE, find_jobs, run_jobs
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.corpus import Corpus
+from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.read.image_sets import ImageSet
 from xfm.reproduce.results import DETAILS, OFFICIAL, read_all
 from xfm.tasks.classes import Labels
@@ -46,7 +49,7 @@ RUNS += [
 ]
 RUNS += [("imagenet", protocol, Edition.PUBLISHED) for protocol in (Protocol.FINE_TUNED, Protocol.LINEAR)]
 FILES = {
-    "mnli": {"MNLI-m.tsv", "MNLI-mm.tsv"},
+    "mnli": {"MNLI-m.tsv", "MNLI-mm.tsv", "AX.tsv"},
     "cola": {"CoLA.tsv"},
     "vqa": {"vqa_minival.json", "vqa_test-dev.json", "vqa_test-std.json"},
     "nlvr2": {"nlvr2_dev.csv", "nlvr2_test-P.csv"},
@@ -136,6 +139,49 @@ def test_few_rows_of_many_classes(model: Path, tmp_path: Path) -> None:
     found = evaluate_linear(BENCHMARKS["stanford-cars"], corpus, setting)
     assert found.rows["test"] == 4
     assert 0 <= found.splits["test"]["accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_all_of_glue_ends_with_one_file_for_its_server(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the small recipes, but with all rows; it comes with the last task, whichever that is."""
+    every = {"device": "cpu", "progress": False}
+    jobs = find_jobs(data, ["glue"], smoke=True, editions=[Edition.RECOMMENDED])
+    assert [job.benchmark.name for job in jobs] == list(GlueTask)
+    run_jobs(jobs[:5], str(model), data, tmp_path, **every)
+    lacking = ", ".join(f"mnli/FT/recommended/{name}.tsv" for name in ("MNLI-m", "MNLI-mm", "AX"))
+    assert f"still lacks {lacking}" in capsys.readouterr().out
+    run_jobs(jobs, str(model), data, tmp_path, **every)
+    assert f"{tmp_path / 'glue-recommended.zip'} is the file for the GLUE server" in capsys.readouterr().out
+    with zipfile.ZipFile(tmp_path / "glue-recommended.zip") as archive:
+        counts = {name: len(archive.read(name).splitlines()) - 1 for name in archive.namelist()}
+    assert len(counts) == 11
+    assert {counts.pop("AX.tsv")} == {7}
+    assert set(counts.values()) == {5}
+
+
+def test_what_a_reader_decides_and_leaves_out_is_told(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_data_folder(tmp_path / "data"), tmp_path / "out"
+    (data / "vqa" / "answer_list.json").unlink()
+    (data / "vg" / "VG_100K_2" / "4.jpg").unlink()
+    instances = data / "refer" / "refcoco" / "instances.json"
+    content = json.loads(instances.read_text())
+    content["annotations"].append({"id": 9, "image_id": 1, "bbox": [1, 2, 3, 0]})
+    instances.write_text(json.dumps(content))
+    run("vqa", Protocol.FINE_TUNED, model, data, out)
+    details = json.loads((out / "vqa" / "FT" / "recommended" / DETAILS).read_text())
+    assert "answer_list.json is missing" in details["answer_list"]
+    assert details["left_out"]["by_split"] == {"train": 1}
+    assert "VG_100K_2" in details["left_out"]["rows"][0]["error"]
+    run("refcoco", Protocol.FINE_TUNED, model, data, out)
+    (report,) = json.loads((out / "refcoco" / "FT" / "recommended" / DETAILS).read_text())["left_out"][
+        "folders"
+    ]
+    assert "1 annotations that no reference needs and that are wrong" in report["says"]
+    assert report["says"] in capsys.readouterr().err
 
 
 def test_captions_are_written_as_the_recipe_says(model: Path, data: Path, tmp_path: Path) -> None:
@@ -270,7 +316,8 @@ def perfect(kind: str, row, classes: tuple[str, ...]):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("glue", [], "unknown benchmark glue; known: cola"),
+        ("glu", [], "unknown benchmark glu; known: glue, cola"),
+        ("glue", [], r"glue: its files are not below .*; put there glue/CoLA/"),
         ("food101", [], r"food101: its files are not below .*; put there food-101/"),
         ("oxford-pets", ["--learning", "1"], "unknown option"),
     ],

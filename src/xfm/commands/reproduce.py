@@ -15,12 +15,13 @@ from xfm.errors import UserError
 Choice = TypeVar("Choice", bound=StrEnum)
 _LAYOUT = """\
 The data folder holds the official files as their authors publish them, unpacked and otherwise untouched:
-  glue/        CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI with their *.tsv, or the hub's Parquet
+  glue/        CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI and diagnostic with their *.tsv, or
+               the hub's Parquet
   coco/        dataset_coco.json (Karpathy), train2014, val2014, test2015
   flickr30k/   dataset_flickr30k.json (Karpathy), flickr30k-images
-  vqa/         v2_*_questions.json, v2_*_annotations.json, answer_list.json
+  vqa/         v2_*_questions.json, v2_*_annotations.json, answer_list.json (X-VLM's; else it is built)
   vg/          question_answers.json, VG_100K, VG_100K_2 (by choice, for vqa)
-  nlvr2/       data, images          nlvr/    train, dev, test
+  nlvr2/       data, images/train, images/dev, images/test1     nlvr/    train, dev, test
   refer/       refcoco, refcoco+, refcocog, each with refs(..).p and instances.json
   snli-ve/     snli_ve_*.jsonl       hateful-memes/   *.jsonl, img
   imagenet/    train and val of class folders, or data/*.parquet
@@ -41,6 +42,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm reproduce                                        the published table\n"
         "  xfm reproduce --list --data /data                    what belongs where, and what is there\n"
         "  xfm reproduce cola rte --model M --data /data        two tasks of GLUE\n"
+        "  xfm reproduce glue --model M --data /data            all of GLUE, and the file for its server\n"
         "  xfm reproduce --model M --data /data --smoke         everything that is there, briefly\n"
         "  xfm reproduce nlvr2 --model M --data /data --set settings.batch_size=4",
     )
@@ -67,10 +69,10 @@ def run(chosen: Namespace) -> None:
         return
     if chosen.model is not None:
         _run(chosen, names)
-    elif names:  # the whole table needs nothing of what they import
-        from xfm.reproduce.benchmarks import require_known
+    if names:  # the whole table needs nothing of what they import
+        from xfm.reproduce.benchmarks import known_names
 
-        require_known(names)
+        names = known_names(names)
     from xfm.reproduce.results import left_out_notes, read_all
     from xfm.reproduce.table import as_text, table_lines
 
@@ -117,9 +119,9 @@ def _named(option: str, given: str, kind: type[Choice]) -> list[Choice]:
 
 def _listing(data: Path, names: Sequence[str]) -> str:
     """Every benchmark, what belongs where, and whether it is there."""
-    from xfm.reproduce.benchmarks import BENCHMARKS, require_known
+    from xfm.reproduce.benchmarks import BENCHMARKS, known_names
 
-    require_known(names)
+    names = known_names(names)
     shown = [benchmark for name, benchmark in BENCHMARKS.items() if not names or name in names]
     width = max(len(benchmark.name) for benchmark in shown)
     lines = [f"Below {data}:"]

@@ -12,6 +12,7 @@ from xfm.errors import printable
 HIDDEN, LINKS, CLOSED = "hidden", "linked", "not to be opened"
 OUTSIDE, EMPTY = "outside the folders of classes", "without pictures"
 _SHOWN = 3
+_USUAL = tuple(one for name in PICTURE_SUFFIXES for one in (name, name.upper()))
 
 
 @dataclass(frozen=True)
@@ -76,30 +77,42 @@ class Scan:
 
 def scan_folder(folder: Path) -> Scan:
     """Look through a folder; what is hidden, and links to folders, are not followed."""
-    found = Scan()
-
-    def note(error: OSError) -> None:
-        found.pass_over(CLOSED, f"{os.path.relpath(str(error.filename), folder)}/")
-
-    for place, folders, files in os.walk(folder, onerror=note):
-        below = os.path.relpath(place, folder)
-        for name in folders:
-            shown = os.path.normpath(os.path.join(below, name))
-            if name.startswith("."):
-                found.pass_over(HIDDEN, f"{shown}/")
-            elif os.path.islink(os.path.join(place, name)):
-                found.pass_over(LINKS, f"{shown}/")
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            suffix, shown = os.path.splitext(name)[1].lower(), os.path.normpath(os.path.join(below, name))
-            if name.startswith("."):
+    found, waiting = Scan(), [""]
+    while waiting:
+        below = waiting.pop()  # ends with a slash, but for the folder itself
+        try:
+            with os.scandir(os.path.join(folder, below)) as entries:
+                listed = list(entries)
+        except OSError:
+            found.pass_over(CLOSED, below or "./")
+            continue
+        for entry in listed:  # of which there may be a million: nothing is asked twice
+            name = entry.name
+            shown = below + name if below else name
+            if name.endswith(_USUAL) and name[0] != "." and not _is_folder(entry):
+                found.pictures.append(shown)
+            elif _is_folder(entry):
+                if name.startswith("."):
+                    found.pass_over(HIDDEN, f"{shown}/")
+                elif entry.is_symlink():
+                    found.pass_over(LINKS, f"{shown}/")
+                else:
+                    waiting.append(f"{shown}/")
+            elif name.startswith("."):
                 found.pass_over(HIDDEN, shown)
-            elif suffix in PICTURE_SUFFIXES:
+            elif (suffix := os.path.splitext(name)[1].lower()) in PICTURE_SUFFIXES:
                 found.pictures.append(shown)
             else:
                 found.pass_over(suffix or "without a suffix", shown)
     found.pictures.sort()
     return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def scan_classes(folder: Path) -> tuple[dict[str, list[str]], FolderReport]:
@@ -122,8 +135,10 @@ def scan_classes(folder: Path) -> tuple[dict[str, list[str]], FolderReport]:
                 for name in names:
                     whole.pass_over(kind, f"{place.name}/{name}")
             if own.pictures:
-                classes[place.name] = sorted(own.pictures, key=lambda name: name.split(os.sep))
-                nested += [f"{place.name}/{name}" for name in classes[place.name] if os.sep in name]
+                below = [name for name in own.pictures if os.sep in name]
+                ordered = sorted(own.pictures, key=lambda name: name.split(os.sep)) if below else own.pictures
+                classes[place.name] = ordered
+                nested += [f"{place.name}/{name}" for name in ordered if os.sep in name] if below else []
             else:
                 whole.pass_over(EMPTY, f"{place.name}/")
     return classes, whole.report(folder, nested)

@@ -180,7 +180,7 @@ def _open(run: Session, origin: RowOrigin, maker: Maker, resume: bool) -> None:
         run.left_out.write(run.out)
     if run.progress:
         tqdm.write(run.summary(), file=sys.stderr)
-    say_partial(partial_pictures(run.pictures, run.places(origin)))
+    say_partial(partial_pictures(run.pictures, origin.places))
     if run.progress and run.left_out.rows:
         tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
     sign(run.out, maker)
@@ -271,7 +271,7 @@ def _save(
         "tokens": found.task.module.task.max_tokens,
         "baselines": result.baselines,
         "seconds": dict(seconds),
-        "partial_pictures": partial_pictures(run.pictures, run.places(origin)),
+        "partial_pictures": partial_pictures(run.pictures, origin.places),
         "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},

@@ -17,6 +17,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
+from xfm.data.picture_check import Looked
 from xfm.errors import UserError
 from xfm.finetuning.adapt import merge_lora
 from xfm.finetuning.applicable import check_applicable
@@ -54,6 +55,7 @@ class RowOrigin:
             its pictures start, for the next command.
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
+        looked: what is known of all pictures without `base`, so that few are decoded before the training.
     """
 
     places: Mapping[Path, str] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class RowOrigin:
     pictures: Path | None = None
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
+    looked: Looked | None = None
 
     def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
         """File and row of a typed row, or those that first name its picture; empty where not known."""
@@ -128,7 +131,8 @@ class Session:
             pretrained = in_turn(lambda: prepared_base(model, config))
             pictures = Pictures(pretrained.preprocessing)
             data, left_out = first_reads(
-                lambda: (usable_rows(task, data, pictures, left_out, progress), left_out), pictures
+                lambda: (usable_rows(task, data, pictures, left_out, progress, origin.looked), left_out),
+                pictures,
             )
         else:
             pretrained, pictures = origin.base
@@ -161,13 +165,6 @@ class Session:
     def name(self) -> str:
         """The task's one name."""
         return self.type.spec.name
-
-    def places(self, origin: RowOrigin) -> Mapping[Path, str]:
-        """Every picture, and the row that names it."""
-        if origin.places:
-            return origin.places
-        splits = [self.data.train, self.data.valid, *self.data.tests.values()]
-        return {path: "" for rows in splits for row in rows for path in self.type.pictures_of(row)}
 
     def settings(self, blanked: Blanked) -> dict[str, Any]:
         """What a resumed run must agree with (but for the device), see `xfm.training.loop.train`."""

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
+from xfm.data.picture_check import Looked
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.reports.stored import DETAILS
 from xfm.tasks.base import Task
 from xfm.tasks.cases import CellMeaning
+from xfm.tasks.lazy_rows import ChosenRows, LazyRows, files_of
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 
@@ -121,6 +123,7 @@ def usable_rows(
     pictures: Pictures,
     left_out: LeftOut,
     progress: bool = False,
+    looked: Looked | None = None,
 ) -> SplitRows[Any]:
     """The rows without those of which a picture cannot be read; every picture is read once.
 
@@ -130,18 +133,53 @@ def usable_rows(
         pictures: read them; as many as fit stay in memory.
         left_out: told of the rows.
         progress: show a bar.
+        looked: what was found out about all of these pictures without decoding them; then of the training
+            rows only those are read that stay in memory. What else is broken shows when it is trained on.
 
     Raises:
         UserError: too many rows would be left out; names the first few.
     """
     own = {"train": data.train, "valid": data.valid, "test": data.test}
     splits: dict[str, Sequence[Any]] = {**own, **data.others}
-    named = dict.fromkeys(path for rows in splits.values() for row in rows for path in task.pictures_of(row))
-    bad = pictures.unreadable(list(named), progress)
+    order = (data.train, *(rows for name, rows in splits.items() if name != "train"))
+    if looked is None:
+        bad = pictures.unreadable(_distinct(task, order), progress)
+    else:
+        bad = _bad_of(task, order, pictures, progress, looked)
     kept = {name: without(rows, bad, task, name, left_out) for name, rows in splits.items()}
     left_out.check()
     others = {name: kept[name] for name in data.others}
     return replace(data, **{name: kept[name] for name in own}, others=others)
+
+
+def _bad_of(
+    task: type[Task[Any, Any, Any]],
+    splits: Sequence[Sequence[Any]],
+    pictures: Pictures,
+    progress: bool,
+    looked: Looked,
+) -> dict[Path, str]:
+    """Why pictures cannot be read: those of the first split are known, but for as many as fit into memory."""
+    train, *tests = splits
+    bad = pictures.unreadable(_distinct(task, tests), progress)
+    bad |= pictures.unreadable(_distinct(task, [train], pictures.room), progress)
+    for path, flaw in looked.flaws.items():
+        pictures.note_flaw(path, flaw)
+    trained = map(Path, files_of([train], task.pictures_of))
+    pictures.marks |= {folder: looked.marks[folder] for folder in trained if folder in looked.marks}
+    return {**looked.bad, **bad}
+
+
+def _distinct(
+    task: type[Task[Any, Any, Any]], splits: Iterable[Sequence[Any]], most: int | None = None
+) -> list[Path]:
+    """The pictures of rows, each once, in the order in which they are named; `most` of them."""
+    named: dict[Path, None] = {}
+    for path in (path for rows in splits for row in rows for path in task.pictures_of(row)):
+        if most is not None and len(named) >= most:
+            break
+        named[path] = None
+    return list(named)
 
 
 def without(
@@ -156,15 +194,16 @@ def without(
     Raises:
         UserError: too little is left of the split.
     """
-    kept: list[Any] = []
-    for number, row in enumerate(rows, start=1):
-        found = [path for path in task.pictures_of(row) if path in bad]
-        if not found:
-            kept.append(row)
-        for path in found[:1]:
-            left_out.note(f"{split} row {number}", bad[path])
-    left_out.count(split, split, len(rows), len(rows) - len(kept))
-    return kept
+    absent = set[int]()
+    for place, row in enumerate(rows) if bad else ():
+        for path in [path for path in task.pictures_of(row) if path in bad][:1]:
+            absent.add(place)
+            left_out.note(f"{split} row {place + 1}", bad[path])
+    left_out.count(split, split, len(rows), len(absent))
+    if not absent:
+        return rows
+    kept = (place for place in range(len(rows)) if place not in absent)
+    return ChosenRows(rows, kept) if isinstance(rows, LazyRows) else [rows[place] for place in kept]
 
 
 def require_same_left_out(out: Path, left_out: LeftOut) -> None:

@@ -48,11 +48,16 @@ from xfm.tasks.grounding import box_metrics
 def _glue(task: GlueTask) -> Benchmark:
     layout = FORMATS[task]
     archive = ", ".join(dict.fromkeys(["train.tsv", *(f for _, f, _ in (*layout.scored, *layout.hidden))]))
+    diagnostic = (
+        "; for the server the diagnostic set glue/diagnostic/diagnostic.tsv, glue/AX/AX.tsv or the hub's "
+        "glue/ax/test-*.parquet"
+    )
     return Benchmark(
         name=task.value,
         kind=TEXT_CLASSIFICATION.name,
         marker=lambda data: glue_folder(data / "glue", task),
-        layout=f"glue/{layout.folder}/ with {archive}; or glue/{task.value}/ with the hub's *.parquet",
+        layout=f"glue/{layout.folder}/ with {archive}; or glue/{task.value}/ with the hub's *.parquet"
+        + (diagnostic if task is GlueTask.MNLI else ""),
         read=lambda data: read_glue(data / "glue", task),
         score=glue_scorer(task),
         summary=_mnli_mean if task is GlueTask.MNLI else lambda splits: {},
@@ -96,8 +101,9 @@ _WITH_TEXTS = [
         VQA.name,
         at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
         "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
-        "v2_mscoco_{train2014,val2014}_annotations.json and answer_list.json; coco/train2014/, "
-        "coco/val2014/, coco/test2015/; by choice vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
+        "v2_mscoco_{train2014,val2014}_annotations.json; coco/train2014/, coco/val2014/, coco/test2015/; by "
+        "choice vqa/answer_list.json of X-VLM's data (not of VQA's; it is built if it is missing) and "
+        "vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
         _read_vqa,
         score_answers,
         submit=lambda folder, split, rows, answers: vqa_submission(
@@ -110,7 +116,7 @@ _WITH_TEXTS = [
         "nlvr2",
         REASONING.name,
         at("nlvr2"),
-        "nlvr2/data/{train,dev,test1}.json; nlvr2/images/{train,dev,test1}/",
+        "nlvr2/data/{train,dev,test1}.json; train/, dev/, test1/ of pictures below nlvr2/images/ or nlvr2/",
         lambda data: read_nlvr2(data / "nlvr2"),
         score_truth,
         submit=lambda folder, split, rows, given: nlvr2_submission(
@@ -183,11 +189,34 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 
 
-def require_known(names: Sequence[str]) -> None:
-    """Refuse names of no benchmark.
+GROUPS: dict[str, tuple[str, ...]] = {"glue": tuple(task.value for task in GlueTask)}
+"""Benchmarks that one name stands for."""
+
+
+def known_names(names: Sequence[str]) -> list[str]:
+    """Names of benchmarks, each once, with those that the name of a group stands for.
 
     Raises:
-        UserError: names the first, and those that there are.
+        UserError: there is none of a name; says which names there are.
     """
-    if unknown := [name for name in names if name not in BENCHMARKS]:
-        raise UserError(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")
+    found = [one for name in names for one in GROUPS.get(name, (name,))]
+    if unknown := [name for name in found if name not in BENCHMARKS]:
+        raise UserError(f"unknown benchmark {unknown[0]}; known: {', '.join((*GROUPS, *BENCHMARKS))}")
+    return list(dict.fromkeys(found))
+
+
+def names_with_files(names: Sequence[str], data: Path) -> list[str]:
+    """The same, and of a group those whose files are there.
+
+    Raises:
+        UserError: there is none of a name, or its files are not there; says what belongs where.
+    """
+    known_names(names)
+    found: list[str] = []
+    for name in names:
+        there = [one for one in GROUPS.get(name, (name,)) if BENCHMARKS[one].is_there(data)]
+        if not there:
+            layout = BENCHMARKS[GROUPS.get(name, (name,))[0]].layout
+            raise UserError(f"{name}: its files are not below {data}; put there {layout}")
+        found += there
+    return list(dict.fromkeys(found))

@@ -11,7 +11,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.from_rows import finetune_rows
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.restored import restored
-from xfm.finetuning.session import AnyTask
+from xfm.finetuning.session import AnyTask, RowOrigin
 from xfm.finetuning.start import load_base
 from xfm.reports.scores import best_of, floors_of
 from xfm.reports.stored import METRICS
@@ -19,7 +19,7 @@ from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import RUN, Found, Setting
 from xfm.reproduce.ranking import evaluate_retrieval
 from xfm.reproduce.read.corpus import Corpus
-from xfm.reproduce.readable import readable
+from xfm.reproduce.readable import answered
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import RetrievalTask
@@ -50,23 +50,23 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: Sett
         return evaluate_retrieval(task, corpus, setting, found)
     submit = benchmark.submit
     for split, rows in corpus.scored.items():
-        whole = _readable(task, rows, split, setting)
-        predictions = _predicted(task, rows, answers)
+        predictions, whole = _answered(task, rows, split, setting, answers)
         _score(found, split, benchmark, task, [*compress(rows, whole)], [*compress(predictions, whole)])
         if submit and benchmark.submits_all:
             found.submissions.append(submit(setting.folder, split, rows, predictions))
     for split, rows in corpus.hidden.items():
         if submit:  # the server wants every row: those with an unreadable picture are answered without it
-            _readable(task, rows, split, setting)
-            predictions = _predicted(task, rows, answers)
+            predictions, _ = _answered(task, rows, split, setting, answers)
             found.submissions.append(submit(setting.folder, split, rows, predictions))
     _summarise(found, benchmark)
     return found
 
 
-def _readable(task: AnyTask, rows: Sequence[Any], split: str, setting: Setting) -> list[bool]:
-    pictures: Pictures | None = getattr(task, "pictures", None)
-    return readable(rows, pictures, type(task).pictures_of, split, setting.left_out)
+def _answered(
+    task: AnyTask, rows: Sequence[Any], split: str, setting: Setting, answers: Mapping[str, str]
+) -> tuple[list[Any], list[bool]]:
+    pictures = task.pictures if task.spec.has_pictures else None
+    return answered(rows, pictures, split, setting, lambda: _predicted(task, rows, answers))
 
 
 def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], setting: Setting) -> AnyTask:
@@ -92,7 +92,14 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
         return _restored(kind, data, config, setting)
     resume = bool(list_checkpoints(run)) if run.is_dir() else False
     return finetune_rows(
-        kind, setting.model, data, config, run, resume=resume, progress=setting.progress
+        kind,
+        setting.model,
+        data,
+        config,
+        run,
+        resume=resume,
+        progress=setting.progress,
+        origin=RowOrigin(looked=setting.looked),
     ).task
 
 

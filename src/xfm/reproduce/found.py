@@ -6,6 +6,7 @@ from typing import Any
 
 from xfm.config.benchmark import BenchmarkRecipe
 from xfm.data.left_out import LeftOut
+from xfm.data.picture_check import Looked
 from xfm.reports.scores import Score
 from xfm.reproduce.score.rules import Metrics
 
@@ -60,6 +61,7 @@ class Setting:
         device: auto takes the GPU where there is one.
         progress: show bars.
         left_out: told of the rows whose pictures cannot be read, the training's of a fine-tuning excepted.
+        looked: what is known of the pictures of all rows before any is decoded.
     """
 
     model: str
@@ -70,3 +72,4 @@ class Setting:
     device: str = "auto"
     progress: bool = True
     left_out: LeftOut = field(default_factory=LeftOut)
+    looked: Looked = field(default_factory=Looked)

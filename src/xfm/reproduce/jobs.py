@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ from xfm.locks import holds
 from xfm.modeling.named import model_folder
 from xfm.reports.scores import Score, write_json, write_output, write_scores
 from xfm.reproduce.benchmark import Benchmark, recipe_of
-from xfm.reproduce.benchmarks import BENCHMARKS, require_known
+from xfm.reproduce.benchmarks import BENCHMARKS, names_with_files
 from xfm.reproduce.fine_tuned import evaluate_fine_tuned
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.frozen import evaluate_linear, evaluate_zero_shot_pictures
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.ranking import evaluate_zero_shot_retrieval
+from xfm.reproduce.readable import looked_through
 from xfm.reproduce.results import DETAILS, LEFT_OUT, OFFICIAL, left_out_notes, read_all
+from xfm.reproduce.score.submissions import glue_note
 from xfm.reproduce.table import as_markdown, table_lines
 from xfm.results_folder import Maker, free_name, model_mark, require_free, sign
 
@@ -65,7 +67,7 @@ def find_jobs(
 
     Args:
         data: the data folder.
-        names: benchmarks; without, all whose files are found.
+        names: benchmarks or groups of them; without, all whose files are found.
         protocols: how to evaluate; without, in every way that the benchmark has.
         options: dotted options of the recipes, such as `["--settings.lr", "1e-5"]`.
         smoke: the small version of every recipe.
@@ -74,10 +76,7 @@ def find_jobs(
     Raises:
         UserError: an unknown benchmark, one whose files are missing, or nothing to run.
     """
-    require_known(names)
-    for name in names:
-        if not BENCHMARKS[name].is_there(data):
-            raise UserError(f"{name}: its files are not below {data}; put there {BENCHMARKS[name].layout}")
+    names = names_with_files(names, data)
     jobs: list[Job] = []
     for name, benchmark in BENCHMARKS.items():
         if (names and name not in names) or not benchmark.is_there(data):
@@ -166,6 +165,9 @@ def run_jobs(
             print(f"{job.name}: {_in_words(scores)}", flush=True)
         if said := left_out.sentence(folder / BAD_FILE):
             print(f"{job.name}: {said}", flush=True)
+    for edition in [] if smoke else Edition:
+        if said := glue_note(out, {job.benchmark.name for job in jobs if job.edition is edition}, edition):
+            print(said, flush=True)
     return read_all(out)
 
 
@@ -173,6 +175,7 @@ def _run(job: Job, setting: Setting) -> Found:
     corpus = job.benchmark.rows(setting.data, job.edition)
     if setting.smoke:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
+    setting = looked_through(corpus, setting)
     ranked = job.benchmark.score is None
     zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_zero_shot_pictures
     is_probed = job.edition is Edition.RECOMMENDED  # the published head learns on varied pictures
@@ -181,7 +184,8 @@ def _run(job: Job, setting: Setting) -> Found:
         Protocol.LINEAR: evaluate_linear if is_probed else evaluate_fine_tuned,
         Protocol.ZERO_SHOT: zero_shot,
     }
-    return evaluations[job.protocol](job.benchmark, corpus, setting)
+    found = evaluations[job.protocol](job.benchmark, corpus, setting)
+    return replace(found, details={**corpus.notes, **found.details})
 
 
 def _claim(out: Path, model: str, smoke: bool) -> None:

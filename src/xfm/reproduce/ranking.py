@@ -6,11 +6,11 @@ import torch
 
 from xfm.finetuning.start import load_base
 from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
-from xfm.modeling.features import Encoder, encode_images, encode_texts
+from xfm.modeling.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.read.corpus import Corpus
-from xfm.reproduce.readable import readable
+from xfm.reproduce.readable import answered
 from xfm.retrieval.ranks import rank
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import RetrievalTask, owners
@@ -60,12 +60,17 @@ def score_retrieval(
     `xfm.retrieval.search`).
     """
     rows = corpus.scored["test"]
-    whole = readable(rows, pictures, RetrievalTask.pictures_of, "test", setting.left_out)
-    rows = [*compress(rows, whole)]
-    captions = [caption for row in rows for caption in row.captions]
     setting.folder.mkdir(parents=True, exist_ok=True)
-    pixels = pictures.batches([row.image for row in rows], encoder.batch_size)
-    images = encode_images(encoder, pixels, len(rows), setting.folder)
+
+    def encoded() -> EncodedItems:
+        pixels = pictures.batches([row.image for row in rows], encoder.batch_size)
+        return encode_images(encoder, pixels, len(rows), setting.folder)
+
+    images, whole = answered(rows, pictures, "test", setting, encoded)
+    if not all(whole):
+        rows = [*compress(rows, whole)]
+        images = encoded()
+    captions = [caption for row in rows for caption in row.captions]
     texts = encode_texts(encoder, captions, folder=setting.folder)
     positives = own_captions(owners(rows), len(rows))
     shortlist = setting.recipe.shortlist or max(len(rows), len(captions))

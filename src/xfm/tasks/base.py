@@ -24,6 +24,7 @@ from xfm.modeling.precision import autocast
 from xfm.modeling.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.cases import CellMeaning
+from xfm.tasks.lazy_rows import LazyRows
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.reading import Collated, Portion, TrainingPortions, read_ahead
 from xfm.tasks.rows import FILE_REMEDY, Corners, pictures_of
@@ -74,7 +75,8 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     ) -> None:
         if settings.blanked not in {*self.hides, Blanked.NOTHING}:
             raise ValueError(f"{self.spec.name} has no {settings.blanked} that could be blanked")
-        self.settings, self.train_rows, self.pictures = settings, list(data.train), pictures
+        self.settings, self.pictures = settings, pictures
+        self.train_rows = data.train if isinstance(data.train, LazyRows) else list(data.train)
         if self.spec.has_texts:
             self.tokenizer = pretrained.tokenizer
         sees = self.spec.has_pictures and settings.blanked is not Blanked.PICTURE

@@ -39,8 +39,9 @@ class Pictures:
         flaws: what is wrong with the pictures of which a part only could be decoded so far.
         marks: a digest of each file as it was when it was first read.
         blank_for: the pictures that cannot be read any more and are blank since then, and why.
-        lost: counts pictures that were there when they were looked through (`unreadable`) and cannot be read
-            now. Such a picture is blank from then on, so that a training of hours goes on. None: it raises.
+        lost: counts pictures that were there when they were looked through (`unreadable`, `look_through`) and
+            cannot be read now. Such a picture is blank from then on, so that a training of hours goes on.
+            None: it raises.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
@@ -51,6 +52,11 @@ class Pictures:
         self.marks: dict[Path, str] = {}
         self.blank_for: dict[Path, str] = {}
         self.lost: LeftOut | None = None
+
+    @property
+    def room(self) -> int:
+        """How many more pictures can be kept."""
+        return max(0, self._capacity - len(self._kept))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -91,10 +97,14 @@ class Pictures:
         found = load_decoded(path)
         self.marks.setdefault(path, found.mark)
         if found.flaw is not None:
-            if path not in self.flaws and len(self.flaws) < NAMED:
-                _log.warning("used %s in part: %s", printable(str(path)), found.flaw)
-            self.flaws[path] = found.flaw
+            self.note_flaw(path, found.flaw)
         return found.pixels
+
+    def note_flaw(self, path: Path, flaw: str) -> None:
+        """Note what is wrong with a picture of which a part only is there."""
+        if path not in self.flaws and len(self.flaws) < NAMED:
+            _log.warning("used %s in part: %s", printable(str(path)), flaw)
+        self.flaws[path] = flaw
 
     def lose(self, path: Path, reason: str) -> Tensor:
         """Note a picture that cannot be read any more; what stands in its place, [3, S, S] uint8.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.failing import sentence_of
-from tests.official.glue import write_glue, write_glue_parquet
+from tests.official.glue import write_diagnostic, write_glue, write_glue_parquet
 from tests.official.pictures import damages
 from xfm.errors import UserError
 from xfm.reproduce.read.glue import FORMATS, GlueTask, read_glue
@@ -44,6 +44,24 @@ def test_labels_stand_beside_their_texts(tmp_path: Path) -> None:
     assert (row.text, row.second, row.label) == ('"A dog', 'It "barks".', "contradiction")
     assert not corpus.hidden
     assert corpus.valid is corpus.scored["matched"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["AX/AX.tsv", "diagnostic/diagnostic.tsv", "AX.tsv", "ax/test-00000-of-00001.parquet"],
+)
+def test_the_diagnostic_set_is_a_split_of_mnli(tmp_path: Path, place: str) -> None:
+    if place.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    write_glue(tmp_path, GlueTask.MNLI)
+    write_glue(tmp_path, GlueTask.RTE)
+    path = write_diagnostic(tmp_path, place)
+    rows = read_glue(tmp_path, GlueTask.MNLI).hidden["AX"]
+    assert len(rows) == 7
+    assert all(row.text and row.second for row in rows)
+    assert "AX" not in read_glue(tmp_path, GlueTask.RTE).hidden
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "\n" not in (sentence_of(read_glue, tmp_path, GlueTask.MNLI) or "")
 
 
 def test_cola_has_no_header_except_in_its_test_file(tmp_path: Path) -> None:

@@ -1,19 +1,25 @@
 """Every corpus in miniature, in its official layout."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.official import corpora
 from tests.official.corpora import CORPORA, written
 from tests.official.pictures import picture
 from xfm.errors import UserError
+from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.read.imagenet import read_imagenet, synset_names
 from xfm.reproduce.read.karpathy import read_coco
+from xfm.reproduce.read.nlvr import read_nlvr2
 from xfm.reproduce.read.refcoco import read_refcoco
-from xfm.reproduce.read.vqa import VG_WEIGHT, HeldOut, read_vqa
-from xfm.tasks.rows import pictures_of
+from xfm.reproduce.read.vqa import VG_WEIGHT, HeldOut, built_answers, read_vqa
+from xfm.tasks.rows import Question, Reference, pictures_of
 
 ROWS = {
     "coco": {"train": 8, "val": 4, "test": 4},  # trained on restval, too
@@ -87,6 +93,120 @@ def test_refcoco(tmp_path: Path, split_by: str, scored: list[str], protocol: int
     assert corpus.train[0].image.is_file()
 
 
+def refer(folder: Path, change) -> Callable[[], Corpus[Reference]]:
+    """RefCOCO after a change of `instances.json`."""
+    read, path = written("refcoco", folder), folder / "instances.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return read
+
+
+WRONG_BOXES = ([1, 2, 0, 5], [1, 2, 5, 0.0], [1, 2, -1, 3], [1, 2, 3], None, [900, 1, 5, 5])
+
+
+@pytest.mark.parametrize("box", WRONG_BOXES, ids=str)
+def test_only_annotations_that_are_needed_must_be_right(tmp_path: Path, box: list | None) -> None:
+    """COCO has two boxes without area."""
+    right = written("refcoco", tmp_path / "right")().train
+
+    def add(content) -> None:
+        content["annotations"] += [
+            {"id": 9000, "image_id": 1, "bbox": box},
+            {"id": 9001, "image_id": 4711, "bbox": [1, 1, 2, 2]},
+            {"id": 9002, "image_id": 77, "bbox": [1, 1, 2, 2]},
+            {"image_id": 1, "bbox": [1, 1, 2, 2]},
+        ]
+        content["images"].append({"id": 77, "file_name": "../x.jpg", "width": 0, "height": None})
+
+    corpus = refer(tmp_path / "wrong", add)()
+    assert [row.box for row in corpus.train] == [row.box for row in right]
+    (report,) = corpus.reports
+    (names,) = report.passed.values()
+    assert [name.split(":")[0] for name in names[1:]] == ["9000", "9001", "9002"]
+    assert names[0].startswith("number 19 of the list")
+
+    def spoil(content) -> None:
+        content["annotations"][2]["bbox"] = box
+
+    with pytest.raises(UserError, match=r'instances\.json:3: .*"bbox"'):
+        refer(tmp_path / "needed", spoil)()
+
+
+def test_questions_without_their_picture_are_left_out(tmp_path: Path) -> None:
+    """A few of Visual Genome's are in neither folder."""
+    whole = written("vqa", tmp_path)()
+    assert whole.left_out == {}
+    (tmp_path / "vg" / "VG_100K" / "3.jpg").unlink()
+    corpus = read_vqa(tmp_path, tmp_path / "coco", tmp_path / "vg")
+    assert len(corpus.train) == len(whole.train) - 1
+    reason = "the picture 3 is in neither VG_100K nor VG_100K_2"
+    assert corpus.left_out == {f"{tmp_path}/vg/question_answers.json:3, question 1": reason}
+    shutil.rmtree(tmp_path / "vg" / "VG_100K")
+    shutil.rmtree(tmp_path / "vg" / "VG_100K_2")
+    with pytest.raises(UserError, match="put Visual Genome's VG_100K and VG_100K_2 there"):
+        read_vqa(tmp_path, tmp_path / "coco", tmp_path / "vg")
+
+
+@given(st.lists(st.sampled_from(["yes", "Yes.", "two", "2", "a dog", "dog", "the", "t-shirt"]), max_size=80))
+def test_the_list_of_answers_has_what_nine_questions_have(answers: list[str]) -> None:
+    built = built_answers(Question(Path("a"), "?", answer, "other") for answer in answers)
+    same = {"Yes.": "yes", "two": "2", "a dog": "dog", "the": "", "t-shirt": "t shirt"}
+    told = [same.get(answer, answer) for answer in answers]
+    assert set(built) == {answer for answer in told if told.count(answer) >= 9 and answer}
+    assert list(built) == sorted(built, key=lambda answer: (-told.count(answer), answer))
+
+
+def test_a_list_of_answers_is_built_where_there_is_none(tmp_path: Path) -> None:
+    written("vqa", tmp_path)
+    path = tmp_path / "v2_mscoco_train2014_annotations.json"
+    content = json.loads(path.read_text())
+    for row in content["annotations"]:
+        row["multiple_choice_answer"] = "a Dog"
+    path.write_text(json.dumps(content))
+    assert read_vqa(tmp_path, tmp_path / "coco").notes == {"answer_list": f"{tmp_path / 'answer_list.json'}"}
+    (tmp_path / "answer_list.json").unlink()
+    assert read_vqa(tmp_path, tmp_path / "coco").answers == ()  # eight questions only
+    other = tmp_path / "v2_mscoco_val2014_annotations.json"
+    old, new = (f'"multiple_choice_answer": "{answer}"' for answer in ("red", "dog"))
+    other.write_text(other.read_text().replace(old, new))
+    corpus = read_vqa(tmp_path, tmp_path / "coco")
+    assert corpus.answers == ("dog",)
+    assert "the 1 answers that most people gave to at least 9 questions" in corpus.notes["answer_list"]
+
+
+@pytest.mark.parametrize("beside", [(), ("dev", "test1"), ("train", "dev", "test1")], ids=str)
+def test_nlvr2_is_read_as_it_was_unpacked(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    corpora.write_nlvr2(tmp_path, beside)
+    corpus = read_nlvr2(tmp_path)
+    for rows in (corpus.train, *corpus.scored.values()):
+        assert all(image.is_file() for row in rows for image in row.images)
+    (tmp_path / "test1").mkdir(exist_ok=True)
+    for folder in (tmp_path / "dev", tmp_path / "images" / "dev"):
+        shutil.rmtree(folder, ignore_errors=True)
+    with pytest.raises(UserError, match=rf"dev/dev-0-0-img0\.png do not exist.*{tmp_path} holds data, "):
+        read_nlvr2(tmp_path)
+
+
+def test_where_nlvr2_lies_otherwise_that_is_said(tmp_path: Path) -> None:
+    corpora.write_nlvr2(tmp_path)
+    for place in sorted((tmp_path / "images" / "train").glob("*/*.png")):
+        place.rename(tmp_path / "images" / "train" / place.name)
+    for place in (tmp_path / "images" / "train").glob("[0-9]"):
+        place.rmdir()
+    with pytest.raises(UserError, match=r"images/train holds train-0-0-img0\.png, .*, \.\.\.;"):
+        read_nlvr2(tmp_path)
+
+
+def test_what_else_lies_in_imagenet_s_folders_is_told(tmp_path: Path) -> None:
+    corpora.write_imagenet(tmp_path)
+    (tmp_path / "train" / "n01440764" / "notes.txt").write_text("x")
+    (tmp_path / "val" / "empty").mkdir()
+    said = [report.sentence for report in read_imagenet(tmp_path).reports]
+    assert "1 .txt (n01440764/notes.txt)" in said[0]
+    assert "1 without pictures (empty/)" in said[1]
+
+
 def test_folders_of_pictures_may_be_links(tmp_path: Path) -> None:
     """Many people keep the pictures of all data sets in one place."""
     corpora.write_coco(tmp_path / "elsewhere")
@@ -138,7 +258,7 @@ def test_flat_validation_pictures_are_told_apart(tmp_path: Path) -> None:
         ("coco", "train2014", "put COCO's train2014"),
         ("flickr30k", "dataset_flickr30k.json", "does not exist"),
         ("nlvr2", "data/dev.json", r"dev\.json"),
-        ("nlvr2", "images/train", "put NLVR2's folders"),
+        ("nlvr2", "images/train", r"put NLVR2's folder train of pictures there .*images holds dev, test1"),
         ("nlvr", "test/test.json", r"test/test\.json does not exist"),
         ("memes", "train.jsonl", r"train\.jsonl does not exist"),
         ("memes", "dev_seen.jsonl", r"dev_seen\.jsonl does not exist"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from xfm.data.folders import scan_classes
+from xfm.data.folders import FolderReport, scan_classes
 from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.tables.records import RawRow, Records
 from xfm.errors import UserError
@@ -11,8 +11,8 @@ from xfm.errors import UserError
 COLUMNS = ("image", "label")
 
 
-def read_folder(path: Path) -> Records:
-    """Every picture below `path`/CLASS/, in the order of the names; the columns are `image` and `label`.
+def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
+    """Pictures below `path`/CLASS/ by class, in the order of their names, and what else is there.
 
     Raises:
         UserError: there is no such folder, it has no folder of a class, or none of them holds a picture.
@@ -21,7 +21,7 @@ def read_folder(path: Path) -> Records:
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
     try:
         classes, report = scan_classes(path)
-        folders = any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())
+        folders = classes or any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())
     except OSError as error:
         raise UserError(
             f"{path}: cannot look into the folder ({error.strerror}); check its rights"
@@ -33,10 +33,21 @@ def read_folder(path: Path) -> Records:
             f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in its folders: "
             f"{report.sentence}; add some"
         )
-    pairs = [(path.absolute() / label / name, label) for label, names in classes.items() for name in names]
+    return classes, report
+
+
+def read_folder(path: Path) -> Records:
+    """Every picture below `path`/CLASS/, in the order of the names; the columns are `image` and `label`.
+
+    Raises:
+        UserError: see `open_folder`.
+    """
+    classes, report = open_folder(path)
+    root = path.absolute()
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        pairs = ((root / label / name, label) for label, names in classes.items() for name in names)
         for number, (file, label) in enumerate(pairs, start=1):
             yield RawRow(number, {"image": file, "label": label}, number)
 
-    return Records(COLUMNS, rows, len(pairs), report=report or None)
+    return Records(COLUMNS, rows, sum(map(len, classes.values())), report=report or None)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from xfm.data.folders import FolderReport
 from xfm.errors import UserError
 
 R = TypeVar("R")
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class Corpus(Generic[R]):
         answers: the list of answers that questions are ranked on; empty for the answers of the training rows.
         chooses: whether the first scored split chooses between epochs; else the last one counts, because
             these rows are the test.
+        left_out: why rows that should be trained on are none of these, by file and row.
+        reports: what else the files hold that is not read.
+        notes: what the reader decided where the files leave it open, by what it is about.
     """
 
     train: Sequence[R]
@@ -33,6 +38,9 @@ class Corpus(Generic[R]):
     classes: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     chooses: bool = True
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    reports: tuple[FolderReport, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def valid(self) -> Sequence[R]:
@@ -65,6 +73,37 @@ def check_picture(path: Path, where: str) -> None:
     Raises:
         UserError: there is nothing in its folder; a single picture may be missing.
     """
-    folder = os.path.dirname(path)
-    if not (os.path.isfile(path) or (os.path.isdir(folder) and os.listdir(folder))):
+    if not _is_there(path):
         raise UserError(f"{path} does not exist; {where}")
+
+
+def folder_of(places: Sequence[Path], picture: Path, where: str) -> Path:
+    """The first of several folders in which the pictures are.
+
+    Args:
+        places: the folders.
+        picture: one that should be there, below one of them.
+        where: which folder holds the pictures in the official layout.
+
+    Raises:
+        UserError: there is nothing where it should be in any of them; says what was found.
+    """
+    for place in places:
+        if _is_there(place / picture):
+            return place
+    shown = dict.fromkeys(place if place.is_dir() else place.parent for place in places)
+    found = "; ".join(f"{place} holds {_listed(place)}" for place in shown if place.is_dir())
+    missing = " and ".join(str(place / picture) for place in places)
+    raise UserError(f"{missing} do not exist; {where} ({found or 'there is no such folder'})")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a picture, or at least others beside its place."""
+    folder = os.path.dirname(path)
+    return os.path.isfile(path) or (os.path.isdir(folder) and bool(os.listdir(folder)))
+
+
+def _listed(folder: Path) -> str:
+    """The first names in a folder."""
+    names = sorted(os.listdir(folder))
+    return (", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")) or "nothing"

@@ -1,4 +1,4 @@
-"""GLUE's nine tasks (Wang et al., 2018), as TSV folders or as the hub's Parquet files.
+"""GLUE's nine tasks and its diagnostic set (Wang et al., 2018), as TSV folders or the hub's Parquet files.
 
 TSV folders are those of the official archive (`CoLA/train.tsv`, `MNLI/dev_matched.tsv`, ...), Parquet those
 of `nyu-mll/glue` (`cola/train-00000-of-00001.parquet`, ...). Test sets have no published answers.
@@ -6,7 +6,7 @@ of `nyu-mll/glue` (`cola/train-00000-of-00001.parquet`, ...). Test sets have no 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,9 @@ class GlueFormat:
         return self.unscored or ((self.folder, "test.tsv", "test"),)
 
 
+DIAGNOSTIC = "AX"
+"""The diagnostic set as a split of MNLI, and its file for the server."""
+_DIAGNOSTIC_FILES = ("AX/AX.tsv", "AX.tsv", "diagnostic/diagnostic.tsv", "diagnostic/AX.tsv")
 _ONE, _TWO = ("sentence",), ("sentence1", "sentence2")
 _ENTAILMENT = ("entailment", "not_entailment")
 
@@ -132,9 +135,28 @@ def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
     folder = glue_folder(root, task)
     if folder is None:
         raise UserError(f"{root / layout.folder} does not exist; put GLUE's folder {layout.folder} there")
-    if parquet_files(folder, "train"):
-        return _read_hub(folder, layout)
-    return _read_archive(folder, layout)
+    corpus = (_read_hub if parquet_files(folder, "train") else _read_archive)(folder, layout)
+    if task is not GlueTask.MNLI or not (rows := read_diagnostic(root)):
+        return corpus
+    return replace(corpus, hidden={**corpus.hidden, DIAGNOSTIC: rows})
+
+
+def read_diagnostic(root: Path) -> list[LabelledText]:
+    """The diagnostic set, which is predicted by the model of MNLI; empty where there is none.
+
+    Args:
+        root: holds `AX/AX.tsv`, `diagnostic/diagnostic.tsv` or the hub's `ax/test-*.parquet`.
+
+    Raises:
+        UserError: a row is not as published.
+    """
+    layout = FORMATS[GlueTask.MNLI]
+    for name in _DIAGNOSTIC_FILES:
+        if (root / name).is_file():
+            return [_unlabelled(row, layout.columns, layout.classes) for row in read_tsv(root / name)]
+    files = next((found for name in ("ax", "AX") if (found := parquet_files(root / name, "test"))), [])
+    rows = (row for file in files for row in parquet_rows(file, layout.hub_columns))
+    return [_unlabelled(row, layout.hub_columns, layout.classes) for row in rows]
 
 
 def _read_archive(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:

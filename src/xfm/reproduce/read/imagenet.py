@@ -2,27 +2,28 @@
 
 from pathlib import Path
 
-from xfm.data.tables.folder import read_folder
+from xfm.data.folders import FolderReport
+from xfm.data.tables.folder import open_folder
 from xfm.errors import UserError, excerpt
 from xfm.files import read_text
 from xfm.reproduce.files.readers import parquet_files
 from xfm.reproduce.files.unpacked import CACHE, parquet_pictures
 from xfm.reproduce.read.corpus import Corpus
+from xfm.tasks.lazy_rows import ClassFolders
 from xfm.tasks.rows import Labelled
 
 
-def read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...]]:
+def read_image_folder(folder: Path) -> tuple[ClassFolders, FolderReport]:
     """Pictures in folders named as their classes, in sorted order.
 
     Returns:
-        The rows and the names of the classes.
+        The rows, whose `labels` are the names of the classes, and what else lies there.
 
     Raises:
-        UserError: there is no such folder, it has no class folders, or one of them holds no picture.
+        UserError: there is no such folder, it has no class folders, or none of them holds a picture.
     """
-    found = [row.cells for row in read_folder(folder).rows(frozenset())]
-    rows = [Labelled(cells["image"], cells["label"]) for cells in found]
-    return rows, tuple(dict.fromkeys(row.label for row in rows))
+    classes, report = open_folder(folder)
+    return ClassFolders(folder.absolute(), classes), report
 
 
 def read_imagenet(folder: Path) -> Corpus[Labelled]:
@@ -33,18 +34,19 @@ def read_imagenet(folder: Path) -> Corpus[Labelled]:
     """
     if parquet_files(folder, "train"):
         return _read_hub(folder)
-    train, classes = read_image_folder(folder / "train")
+    train, of_train = read_image_folder(folder / "train")
     if not any(path.is_dir() for path in (folder / "val").glob("*")) and (folder / "val").is_dir():
         raise UserError(
             f"{folder / 'val'} holds no folders of classes; sort the pictures with "
             "torchvision.datasets.ImageNet, which reads the official archives"
         )
-    val, found = read_image_folder(folder / "val")
-    if surplus := set(found) - set(classes):
+    val, of_val = read_image_folder(folder / "val")
+    if surplus := set(val.labels) - set(train.labels):
         raise UserError(
             f"{folder / 'val' / min(surplus)}: this class is not in {folder / 'train'}; remove the folder"
         )
-    return Corpus(train, {"val": val}, classes=classes, chooses=False)
+    reports = tuple(report for report in (of_train, of_val) if report)
+    return Corpus(train, {"val": val}, classes=train.labels, reports=reports, chooses=False)
 
 
 def _read_hub(folder: Path) -> Corpus[Labelled]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xfm.data.tables import TableRow
 from xfm.reproduce.files.readers import chosen, need, picture_below, read_lines
-from xfm.reproduce.read.corpus import Corpus, check_picture
+from xfm.reproduce.read.corpus import Corpus, folder_of
 from xfm.tasks.rows import LabelledPictureText, PicturePair
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, True: True, False: False}
@@ -14,24 +14,27 @@ _FIELDS = ("identifier", "sentence", "label")
 
 
 def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
-    """NLVR2: `data/train.json`, `dev.json`, `test1.json` (JSON lines), and `images/train`, `dev`, `test1`.
+    """NLVR2: `data/train.json`, `dev.json`, `test1.json` (JSON lines), and its pictures.
 
-    The splits are called dev and test-P (public), as in the literature.
+    These lie in `images/train/DIRECTORY/`, the directory of a row, and in `dev/` and `test1/`; each of the
+    three below `images/` or below the folder itself, as the archives were unpacked. The splits are called dev
+    and test-P (public), as in the literature.
 
     Raises:
         UserError: a file is missing, or a row is not as published.
     """
     data = need(folder, "data", "")
 
-    def split(file: str, images: str) -> list[PicturePair]:
-        return [_pair(row, folder / "images" / images) for row in read_lines(data / file, _FIELDS)]
+    def split(name: str) -> list[PicturePair]:
+        rows = read_lines(data / f"{name}.json", _FIELDS)
+        places = [folder / "images" / name, folder / name]
+        images = folder_of(places, _names(rows[0])[0], f"put NLVR2's folder {name} of pictures there")
+        return [_pair(row, images) for row in rows]
 
-    train = split("train.json", "train")
-    check_picture(train[0].images[0], "put NLVR2's folders of pictures below images/")
-    return Corpus(train, {"dev": split("dev.json", "dev"), "test-P": split("test1.json", "test1")})
+    return Corpus(split("train"), {"dev": split("dev"), "test-P": split("test1")})
 
 
-def _pair(row: TableRow, images: Path) -> PicturePair:
+def _names(row: TableRow) -> tuple[Path, Path]:
     """The pictures are `SPLIT-SET-PAIR-img0.png` and `-img1.png`, in numbered folders where a row says so."""
     identifier = row.text("identifier")
     stem, dash, _ = identifier.rpartition("-")
@@ -40,8 +43,14 @@ def _pair(row: TableRow, images: Path) -> PicturePair:
     if not dash or identifier.count("-") != 3:
         raise row.error("identifier", "is not SPLIT-SET-PAIR-SENTENCE")
     names = (f"{below}{stem}-img{side}.png" for side in (0, 1))
-    left, right = (picture_below(images, name, row, "identifier") for name in names)
-    return PicturePair((left, right), row.text("sentence"), chosen(row, "label", _TRUTH), identifier)
+    left, right = (picture_below(Path(), name, row, "identifier") for name in names)
+    return left, right
+
+
+def _pair(row: TableRow, images: Path) -> PicturePair:
+    left, right = _names(row)
+    pictures = images / left, images / right
+    return PicturePair(pictures, row.text("sentence"), chosen(row, "label", _TRUTH), row.text("identifier"))
 
 
 def read_nlvr(folder: Path) -> Corpus[LabelledPictureText]:

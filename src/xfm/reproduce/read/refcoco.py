@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from xfm.data.folders import FolderReport
 from xfm.data.records import check_box
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
@@ -25,6 +26,7 @@ from xfm.reproduce.files.safe_pickle import read_plain_pickle
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import Corners, Reference
 
+_WRONG = "annotations that no reference needs and that are wrong"
 _ORDER = ("val", "test", "testA", "testB", "testC")
 
 
@@ -43,14 +45,11 @@ def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[
     refs = read_plain_pickle(path) if path.suffix == ".p" else read_json(path)
     if not isinstance(refs, list) or not refs:
         raise UserError(f"{path}: there is no list of references; is it the official file?")
-    boxes = _boxes(need(folder, "instances.json"), images)
+    boxes = _Boxes(need(folder, "instances.json"), images)
     splits: dict[str, list[Reference]] = defaultdict(list)
     for number, value in enumerate(refs, start=1):
         ref = as_row(value, path, number, ("ann_id", "split", "sentences"))
-        annotation = integer(ref, "ann_id")
-        if annotation not in boxes:
-            raise ref.error("ann_id", f"is {annotation}, which instances.json does not have")
-        image, corners = boxes[annotation]
+        image, corners = boxes.of(ref)
         for sentence in inner_rows(ref, "sentences", ("sent",)):
             if phrase := string(sentence, "sent").strip():
                 splits[ref.text("split")].append(Reference(image, phrase, corners))
@@ -58,28 +57,68 @@ def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[
     if not splits["train"] or not scored:
         raise UserError(f"{path}: there are no references to train on or to test; is it the official file?")
     check_picture(splits["train"][0].image, "put COCO's train2014 pictures there")
-    return Corpus(splits["train"], scored)
+    report = boxes.unused()
+    return Corpus(splits["train"], scored, reports=(report,) if report else ())
 
 
-def _boxes(path: Path, images: Path) -> dict[int, tuple[Path, Corners]]:
-    """Picture and box of every annotation; boxes as fractions of the picture's sides."""
-    pictures: dict[int, tuple[Path, int, int]] = {}
-    for row in read_json_rows(path, "images", required=("id", "file_name", "width", "height")):
-        place = picture_below(images, row.text("file_name"), row, "file_name")
-        pictures[integer(row, "id")] = (place, integer(row, "width"), integer(row, "height"))
-    return {
-        integer(row, "id"): _box(row, pictures)
-        for row in read_json_rows(path, "annotations", required=("id", "image_id", "bbox"))
-    }
+class _Boxes:
+    """Pictures and boxes of the annotations that references need; whether others are right does not matter.
+
+    Args:
+        path: `instances.json`.
+        images: folder of the pictures.
+    """
+
+    def __init__(self, path: Path, images: Path) -> None:
+        self._path, self._images = path, images
+        self._pictures, _ = _by_id(read_json_rows(path, "images"))
+        self._annotations, self._odd = _by_id(read_json_rows(path, "annotations"))
+        self._needed: dict[int, tuple[Path, Corners]] = {}
+
+    def of(self, ref: TableRow) -> tuple[Path, Corners]:
+        """What a reference refers to: the picture, and the box as fractions of its sides.
+
+        Raises:
+            UserError: the annotation is missing or not as published.
+        """
+        key = integer(ref, "ann_id")
+        if key not in self._needed:
+            if key not in self._annotations:
+                raise ref.error("ann_id", f"is {key}, which {self._path.name} does not have")
+            self._needed[key] = self._box(self._annotations[key])
+        return self._needed[key]
+
+    def _box(self, row: TableRow) -> tuple[Path, Corners]:
+        picture = self._pictures.get(integer(row, "image_id"))
+        if picture is None:
+            raise row.error("image_id", "names no picture of the file")
+        image = picture_below(self._images, picture.text("file_name"), picture, "file_name")
+        width, height = integer(picture, "width"), integer(picture, "height")
+        try:
+            left, top, w, h = check_box(row.get("bbox"), width, height)
+        except ValueError as error:
+            raise row.error("bbox", str(error)) from None
+        return image, (left / width, top / height, (left + w) / width, (top + h) / height)
+
+    def unused(self) -> FolderReport | None:
+        """The annotations that no reference needs and that are not right, such as COCO's two without area."""
+        wrong = list(self._odd)
+        for key, row in self._annotations.items():
+            if key not in self._needed:
+                try:
+                    self._box(row)
+                except UserError as error:
+                    wrong.append(f"{key}: {str(error).partition(': ')[2]}")
+        return FolderReport(str(self._path), {_WRONG: wrong}) if wrong else None
 
 
-def _box(row: TableRow, pictures: dict[int, tuple[Path, int, int]]) -> tuple[Path, Corners]:
-    picture = pictures.get(integer(row, "image_id"))
-    if picture is None:
-        raise row.error("image_id", "names no picture of the file")
-    image, width, height = picture
-    try:
-        left, top, w, h = check_box(row["bbox"], width, height)
-    except ValueError as error:
-        raise row.error("bbox", str(error)) from None
-    return image, (left / width, top / height, (left + w) / width, (top + h) / height)
+def _by_id(rows: Sequence[TableRow]) -> tuple[dict[int, TableRow], list[str]]:
+    """Rows by their id, and which have none."""
+    found: dict[int, TableRow] = {}
+    odd: list[str] = []
+    for row in rows:
+        try:
+            found[integer(row, "id")] = row
+        except UserError:
+            odd.append(f"number {row.number} of the list, without an id")
+    return found, odd

@@ -1,7 +1,7 @@
 """VQA v2 (Goyal et al., 2017) and Visual Genome's questions (Krishna et al., 2017) as published."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ from typing import Any
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
+from xfm.metrics.vqa import normalise_answer
 from xfm.reproduce.files.readers import inner_rows, integer, need, read_json, read_json_rows, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import Question
 
 VG_WEIGHT = 0.5
 """Weight of a Visual Genome answer, which one person gave, beside the votes of ten."""
+LEAST_QUESTIONS = 9
+"""To so many questions an answer must be the most frequent one to be on the list that is built."""
 MINIVAL = 40
 """One of so many validation pictures is held out where the others are trained on: 1,013 of them."""
 _QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
@@ -52,6 +55,7 @@ def read_vqa(
         UserError: a file is missing, or a row is not as published.
     """
     train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
+    answers, note = _answer_list(folder, [*train, *val])
     check_picture(train[0].image, "put COCO's train2014, val2014 and test2015 there")
     scored = {"val": val}
     if held_out is not HeldOut.VAL:
@@ -64,18 +68,41 @@ def read_vqa(
         for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015"))
         if (folder / _QUESTIONS.format(file)).is_file()
     }
-    rows = [*train, *(read_genome(genome) if genome else [])]
-    return Corpus(rows, scored, hidden, answers=_answer_list(folder))
+    of_genome, absent = read_genome(genome) if genome else ([], {})
+    rows, notes = [*train, *of_genome], {"answer_list": note}
+    return Corpus(rows, scored, hidden, answers=answers, left_out=absent, notes=notes)
 
 
-def _answer_list(folder: Path) -> tuple[str, ...]:
+def built_answers(questions: Iterable[Question]) -> tuple[str, ...]:
+    """The answers to rank on, by the rule that gave the field its lists of 3,129.
+
+    An answer is on the list if it is the one that most people gave (`multiple_choice_answer`) to at least
+    nine questions of train and val, after the normalisation of the official scorer. Published lists were
+    normalised by code that differs from it in details, so that a few answers may differ.
+
+    Returns:
+        The answers, most frequent first and those of equal number by name; empty where none is so frequent.
+    """
+    counts = Counter(normalise_answer(question.answer) for question in questions)
+    often = [(-count, answer) for answer, count in counts.items() if count >= LEAST_QUESTIONS and answer]
+    return tuple(answer for _, answer in sorted(often))
+
+
+def _answer_list(folder: Path, questions: Iterable[Question]) -> tuple[tuple[str, ...], str]:
+    """The answers to rank on, and where they come from."""
     path = folder / "answer_list.json"
     if not path.is_file():
-        return ()
+        answers = built_answers(questions)
+        if not answers:
+            return (), f"{path} is missing, and no answer was given to {LEAST_QUESTIONS} questions"
+        return answers, (
+            f"built, as {path} is missing: the {len(answers):,} answers that most people gave to at least "
+            f"{LEAST_QUESTIONS} questions of train and val; the published list may differ"
+        )
     answers = read_json(path)
     if not isinstance(answers, list) or not answers or not all(is_text(a) and a for a in answers):
         raise UserError(f"{path}: not a list of answers; is it the official file?")
-    return tuple(dict.fromkeys(answers))
+    return tuple(dict.fromkeys(answers)), f"{path}"
 
 
 def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
@@ -124,8 +151,11 @@ def _hidden(path: Path, coco: Path) -> list[Question]:
     ]
 
 
-def read_genome(folder: Path) -> list[Question]:
+def read_genome(folder: Path) -> tuple[list[Question], dict[str, str]]:
     """Visual Genome: `question_answers.json` beside `VG_100K/` and `VG_100K_2/`.
+
+    Returns:
+        The questions, and those whose picture is in neither folder: why by file, row and question.
 
     Raises:
         UserError: a file is missing, or a row is not as published.
@@ -135,17 +165,20 @@ def read_genome(folder: Path) -> list[Question]:
         if (folder / name).is_dir():
             pictures |= {path.stem: path for path in (folder / name).iterdir()}
     rows = read_json_rows(need(folder, "question_answers.json"), required=("qas",))
-    found: list[Question] = []
+    if not pictures:
+        raise UserError(f"{folder} holds no pictures; put Visual Genome's VG_100K and VG_100K_2 there")
+    found, absent = list[Question](), dict[str, str]()
     for row in rows:
-        for pair in inner_rows(row, "qas", ("question", "answer", "image_id")):
-            image = pictures.get(str(integer(pair, "image_id")))
-            if image is None:
-                raise pair.error(
-                    "image_id", f"is {pair['image_id']}, a picture in neither VG_100K nor VG_100K_2"
-                )
+        for number, pair in enumerate(inner_rows(row, "qas", ("question", "answer", "image_id")), start=1):
             question, answer = (string(pair, field).strip() for field in ("question", "answer"))
             answer = answer.rstrip(".").lower()
             key = integer(pair, "qa_id") if "qa_id" in pair else None
-            if question and answer:  # a few are blank
+            image = pictures.get(str(integer(pair, "image_id")))
+            if not (question and answer):  # a few are blank
+                continue
+            if image is None:
+                reason = f"the picture {pair['image_id']} is in neither VG_100K nor VG_100K_2"
+                absent[f"{pair.place}, question {number}"] = reason
+            else:
                 found.append(Question(image, question, answer, "genome", ((answer, VG_WEIGHT),), key))
-    return found
+    return found, absent

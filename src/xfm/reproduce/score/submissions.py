@@ -2,16 +2,19 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from xfm.config.benchmark import Edition, benchmark_recipes
 from xfm.errors import UserError
 from xfm.files import writing
 from xfm.reports.scores import write_json, write_output
-from xfm.reproduce.read.glue import FORMATS, GlueTask
+from xfm.reproduce.published import Protocol
+from xfm.reproduce.read.glue import DIAGNOSTIC, FORMATS, GlueTask
+from xfm.reproduce.results import OFFICIAL
 from xfm.tasks.rows import Described, PicturePair, Question
 
-DIAGNOSTIC = "AX"
+GLUE_ARCHIVE = "glue-{}.zip"
 _NUMBER = "{:.3f}"
 
 
@@ -75,26 +78,58 @@ def glue_submission(path: Path, task: GlueTask, predictions: Sequence[str | floa
     return path
 
 
-def glue_archive(folder: Path) -> Path | None:
-    """`submission.zip` of the TSVs in a folder, once all eleven that the server wants are there.
+def glue_missing(out: Path, edition: Edition) -> list[str]:
+    """The files for the GLUE server that no finished evaluation of an edition below `out` has written."""
+    return [str(path.relative_to(out)) for path in _glue_files(out, edition) if not _is_finished(path)]
 
-    The diagnostic set (`AX.tsv`) is part of them; where it was not predicted, its file must be copied from
-    the sample submission.
+
+def glue_archive(out: Path, edition: Edition) -> Path | None:
+    """`glue-EDITION.zip` of the eleven TSVs that the server wants, diagnostic set included, once all are there.
+
+    Args:
+        out: folder of `xfm reproduce`, with the TSVs in `TASK/FT/EDITION/`.
+        edition: whose answers they are; those of WNLI, which has the recommended one alone, are in both.
 
     Returns:
-        The archive, or None while a file is missing.
+        The archive, or None while a file is missing, see `glue_missing`.
+
+    Raises:
+        UserError: it cannot be written.
     """
-    names = [name for layout in FORMATS.values() for name, _, _ in layout.hidden] + [DIAGNOSTIC]
-    paths = [folder / f"{name}.tsv" for name in names]
-    if not all(path.is_file() for path in paths):
+    if glue_missing(out, edition):
         return None
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in paths:
+        for path in _glue_files(out, edition):
             archive.write(path, path.name)
-    target = folder / "submission.zip"
+    target = out / GLUE_ARCHIVE.format(edition)
     with writing(target, "and write the archive again"):
         partial = target.with_suffix(".partial")
         partial.write_bytes(content.getvalue())
         partial.replace(target)
     return target
+
+
+def glue_note(out: Path, benchmarks: Collection[str], edition: Edition) -> str:
+    """What became of an edition's archive, after evaluations of some benchmarks; empty where none is GLUE's."""
+    if not {task.value for task in GlueTask} & set(benchmarks):
+        return ""
+    if archive := glue_archive(out, edition):
+        return f"{archive} is the file for the GLUE server"
+    lacks = ", ".join(glue_missing(out, edition))
+    return f"the file for the GLUE server ({edition}) still lacks {lacks}"
+
+
+def _is_finished(path: Path) -> bool:
+    return path.is_file() and (path.parent / OFFICIAL).is_file()
+
+
+def _glue_files(out: Path, edition: Edition) -> list[Path]:
+    """What the server wants, where evaluations write it."""
+    files: list[Path] = []
+    for task, layout in FORMATS.items():
+        own = edition if task.value in benchmark_recipes(edition) else Edition.RECOMMENDED
+        folder = out / task.value / Protocol.FINE_TUNED.value / own.value
+        names = [name for name, _, _ in layout.hidden] + [DIAGNOSTIC] * (task is GlueTask.MNLI)
+        files += [folder / f"{name}.tsv" for name in names]
+    return files

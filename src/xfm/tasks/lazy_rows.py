@@ -1,0 +1,127 @@
+"""Rows that are made when they are asked for: a million pictures as a few megabytes of names."""
+
+import os
+from abc import abstractmethod
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from xfm.tasks.rows import Labelled
+
+T = TypeVar("T")
+
+
+class LazyRows(Sequence[T]):
+    """A sequence that never changes and keeps no row; a part of it is a list."""
+
+    @abstractmethod
+    def at(self, place: int) -> T:
+        """The row at a place from 0 on."""
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+        if isinstance(place, slice):
+            return [self.at(one) for one in range(*place.indices(len(self)))]
+        where = place + len(self) if place < 0 else place
+        if not 0 <= where < len(self):
+            raise IndexError(place)
+        return self.at(where)
+
+
+class ClassFolders(LazyRows[Labelled]):
+    """Labelled pictures of a folder with a folder a class.
+
+    Args:
+        folder: holds the folders of the classes.
+        classes: names of the pictures by class, sorted; one at least.
+    """
+
+    def __init__(self, folder: Path, classes: Mapping[str, Sequence[str]]) -> None:
+        self.folder, self.labels = folder, tuple(classes)
+        self._names = ["\0".join(names) for names in classes.values()]
+        # Where each name ends, and the NUL behind it.
+        self._ends = [array("Q", accumulate(len(name) + 1 for name in names)) for names in classes.values()]
+        self._stops = array("Q", accumulate(map(len, self._ends)))
+
+    def __len__(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    def at(self, place: int) -> Labelled:
+        """The picture at a place, in the order of the classes and of their names."""
+        number = bisect_right(self._stops, place)
+        own = place - (self._stops[number - 1] if number else 0)
+        return Labelled(self.folder / self.labels[number] / self._name(number, own), self.labels[number])
+
+    def __iter__(self) -> Iterator[Labelled]:
+        for label, names in zip(self.labels, self._names, strict=True):
+            below = self.folder / label
+            for name in names.split("\0") if names else ():
+                yield Labelled(below / name, label)
+
+    def files(self) -> dict[str, str]:
+        """Names by folder, as of `files_of`."""
+        return {
+            str(self.folder / label): names for label, names in zip(self.labels, self._names, strict=True)
+        }
+
+    def _name(self, number: int, own: int) -> str:
+        ends = self._ends[number]
+        return self._names[number][ends[own - 1] if own else 0 : ends[own] - 1]
+
+
+class ChosenRows(LazyRows[T]):
+    """Some rows of others.
+
+    Args:
+        rows: the others.
+        places: of the rows among them.
+    """
+
+    def __init__(self, rows: Sequence[T], places: Iterable[int]) -> None:
+        self._rows, self._places = rows, array("Q", places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def at(self, place: int) -> T:
+        """The row at a place among the chosen."""
+        return self._rows[self._places[place]]
+
+
+class ImagesOf(LazyRows[Path]):
+    """The picture of each row."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def at(self, place: int) -> Path:
+        """The picture of the row at a place."""
+        return self._rows[place].image
+
+
+def files_of(
+    splits: Iterable[Sequence[Any]], pictures_of: Callable[[Any], tuple[Path, ...]]
+) -> dict[str, str]:
+    """The pictures of rows by folder, for `xfm.data.picture_check.look_through`: names, parted by NUL."""
+    found: dict[str, str] = {}
+    named: dict[str, set[str]] = {}
+    for rows in splits:
+        if isinstance(rows, ClassFolders) and found.keys().isdisjoint(own := rows.files()):
+            found |= own
+            continue
+        for row in rows:
+            for path in pictures_of(row):
+                folder, name = os.path.split(path)
+                named.setdefault(folder or ".", set()).add(name)
+    for folder, names in named.items():
+        found[folder] = "\0".join(sorted(names.union(found[folder].split("\0") if folder in found else ())))
+    return found
