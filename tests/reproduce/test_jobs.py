@@ -177,9 +177,8 @@ def test_what_a_reader_decides_and_leaves_out_is_told(
     assert details["left_out"]["by_split"] == {"train": 1}
     assert "VG_100K_2" in details["left_out"]["rows"][0]["error"]
     run("refcoco", Protocol.FINE_TUNED, model, data, out)
-    (report,) = json.loads((out / "refcoco" / "FT" / "recommended" / DETAILS).read_text())["left_out"][
-        "folders"
-    ]
+    details = json.loads((out / "refcoco" / "FT" / "recommended" / DETAILS).read_text())
+    (report,) = details["left_out"]["folders"]
     assert "1 annotations that no reference needs and that are wrong" in report["says"]
     assert report["says"] in capsys.readouterr().err
 

@@ -35,7 +35,7 @@ def preprocessing(tmp_path_factory: pytest.TempPathFactory) -> Preprocessing:
 
 
 def setting(root: Path, max_bad: int | None = None) -> Setting:
-    out = root / "out" / "imagenet" / "FT"
+    out = root / "out" / "imagenet" / "FT" / "recommended"
     return Setting("m", root, out, BenchmarkRecipe(), progress=False, left_out=LeftOut(max_bad))
 
 
