@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,18 @@ from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE
 from xfm.errors import UserError
-from xfm.finetuning.compare import compare
-from xfm.finetuning.flags import flags_of
-from xfm.finetuning.leaderboard import Leaderboard
+from xfm.finetuning.budget import Budget
+from xfm.finetuning.cross import CrossValidated, clear_folds, cross_validate
+from xfm.finetuning.flags import few_rows_hint, flags_of, out_of_time
+from xfm.finetuning.leaderboard import Leaderboard, over_fast
+from xfm.finetuning.presets import Decision
 from xfm.finetuning.report import write_report
+from xfm.finetuning.resolved import write_resolved
 from xfm.finetuning.saved import save_tuned
+from xfm.finetuning.scored_splits import scored_splits
 from xfm.finetuning.session import AnyTask, RowOrigin, Session, clear
 from xfm.finetuning.split_scores import add_scores
+from xfm.finetuning.timing import limited
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import partial_pictures, require_same_left_out, say_partial
 from xfm.locks import holds
@@ -31,7 +36,8 @@ from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
-from xfm.training.flags import Flag, plain_flags
+from xfm.training.checkpoint import list_checkpoints
+from xfm.training.flags import Flag, What, plain_flags
 from xfm.training.logging import LOG_FILE, log_lines
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new
@@ -51,6 +57,8 @@ class FinetuneResult:
         leaderboards: by split, the model among simple baselines.
         flags: what was out of the ordinary.
         next_command: asks the model, as a line for a shell.
+        decisions: what was decided of the settings that nobody gave.
+        crossed: the cross-validation, if there was one; the model learned from all rows.
     """
 
     model: Path
@@ -62,6 +70,8 @@ class FinetuneResult:
     leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
     next_command: str = ""
+    decisions: tuple[Decision, ...] = ()
+    crossed: CrossValidated | None = None
 
     @property
     def verdict(self) -> str:
@@ -80,6 +90,7 @@ def finetune_rows(
     resume: bool = False,
     progress: bool = True,
     origin: RowOrigin | None = None,
+    budget: Budget | None = None,
 ) -> FinetuneResult:
     """Fine-tune a model on typed rows; `xfm.finetune` is the same for tables.
 
@@ -92,6 +103,7 @@ def finetune_rows(
         resume: continue the folder's run exactly.
         progress: show bars and looks at the validation rows.
         origin: where the rows come from.
+        budget: the clock of the command, by the configuration's time limit if not given.
 
     Returns:
         The model's folder, scores and predictions.
@@ -101,52 +113,85 @@ def finetune_rows(
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     require_alone("fine-tuning")
-    origin = origin or RowOrigin()
+    origin, budget = origin or RowOrigin(), budget or Budget(config.minutes)
     check_folder(out, resume)
     run = Session.begin(kind, model, data, config, out, progress, origin)
     if resume:
         require_same_left_out(out, run.left_out)
     else:
         run.left_out.write(out)
-    if progress:
-        tqdm.write(run.summary(), file=sys.stderr)
-    say_partial(partial_pictures(run.pictures, run.places(origin)))
-    if progress and run.left_out.rows:
-        tqdm.write(f"Note: {run.left_out.sentence(out / BAD_FILE)}", file=sys.stderr)
     maker = Maker("finetune", {"model": run.model, "data": digest(data.train)}, f"{kind} from {run.model}")
     sign(out, maker)
+    run = limited(run, budget, out, resume)
+    write_resolved(out, run, origin)
+    _say(run, origin)
+    crossed = cross_validate(run, resume) if run.config.folds else None
+    if crossed:  # its model is begun when the folds are done
+        run, resume = crossed.final, resume and bool(list_checkpoints(out))
     began = time.perf_counter()
     task, tuned = run.tuned(Blanked.NOTHING, out, resume)
     task.finish()
-    tests = run.tests
-    predictions = {name: task.predict(rows) for name, rows in tests.items()}
+    predictions = {name: task.predict(rows) for name, rows in run.tests.items()}
     seconds = {"training": time.perf_counter() - began}
     began = time.perf_counter()
-    single = run.single_modality(tests, resume)
-    compared = compare(run, task, tests, predictions, single, seconds["training"])
+    compared = scored_splits(run, task, predictions, resume, seconds["training"], budget.left)
     seconds["baselines"] = time.perf_counter() - began
+    compared = compared.after(crossed) if crossed else compared
     result = PartResult()
-    for name, rows in tests.items():
-        others = {**single, **compared.strong}
-        metrics = {baseline: found.metrics[name] for baseline, found in others.items()}
-        add_scores(result, task, f"{kind}/{name}", rows, predictions[name], metrics)
-    flags = tuple(_flags(run, task, tuned, compared.boards))
-    said, path, boards = run.left_out.sentence(out / BAD_FILE), out / MODEL_FOLDER, compared.boards
+    for name, rows in compared.tests.items():
+        metrics = compared.others[name]
+        add_scores(result, task, f"{kind}/{name}", rows, compared.predictions[name], metrics)
+    flags = tuple(_flags(run, task, tuned, compared.boards, crossed))
     found = FinetuneResult(
-        path, result.scores, task, predictions, tuned, said, boards, flags, _next(run, path, origin)
+        out / MODEL_FOLDER,
+        result.scores,
+        task,
+        compared.predictions,
+        tuned,
+        run.left_out.sentence(out / BAD_FILE),
+        compared.boards,
+        flags,
+        _next(run, out / MODEL_FOLDER, origin),
+        run.decisions,
+        crossed,
     )
-    _save(run, found, result, origin, seconds, maker)
+    _save(run, found, result, compared.tests, origin, {**seconds, "everything": budget.used}, maker)
     return found
 
 
-def _flags(run: Session, task: AnyTask, tuned: TuningRun, boards: Mapping[str, Leaderboard]) -> list[Flag]:
+def _say(run: Session, origin: RowOrigin) -> None:
+    """What is going to happen, on the terminal."""
+    if run.progress:
+        tqdm.write(run.summary(), file=sys.stderr)
+        decided = ", ".join(f"{one.name} {one.value}" for one in run.decisions)
+        tqdm.write(f"Preset {run.config.preset} decided: {decided or 'nothing'}.", file=sys.stderr)
+    say_partial(partial_pictures(run.pictures, run.places(origin)))
+    if run.progress and run.left_out.rows:
+        tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
+
+
+def _flags(
+    run: Session,
+    task: AnyTask,
+    tuned: TuningRun,
+    boards: Mapping[str, Leaderboard],
+    crossed: CrossValidated | None,
+) -> list[Flag]:
     """What was out of the ordinary."""
     metric, best = run.config.choose_by or task.primary, tuned.best
     cases = {"validation": (best.metrics[task.primary], len(run.data.valid))} if best else {}
     cases |= {name: (board.model.value, board.groups) for name, board in boards.items()}
     lines = log_lines(run.out / LOG_FILE)
-    left_out = len(run.left_out.rows)
-    return flags_of(tuned, run.config.steps, run.fitting, (metric, task.primary), cases, lines, left_out)
+    left_out, config = len(run.left_out.rows), run.config
+    fitting = 0 if crossed or run.probed else run.fitting
+    found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out)
+    hint = few_rows_hint(run.type.spec, len(run.data.train) + len(run.data.valid) + len(run.data.test))
+    if hint and not crossed:
+        found = [
+            replace(one, sentence=one.sentence + hint) if one.what == What.ROUGH else one for one in found
+        ]
+    limit = out_of_time(tuned, config)
+    return [limit, *found] if limit else found
 
 
 def check_folder(out: Path, resume: bool) -> None:
@@ -169,6 +214,7 @@ def _save(
     run: Session,
     found: FinetuneResult,
     result: PartResult,
+    tests: Mapping[str, Sequence[Any]],
     origin: RowOrigin,
     seconds: Mapping[str, float],
     maker: Maker,
@@ -193,13 +239,28 @@ def _save(
         "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
         "flags": plain_flags(found.flags),
         "next": found.next_command,
+        "decisions": [asdict(one) for one in found.decisions],
+        "over_fast": {name: over_fast(board) for name, board in found.leaderboards.items()},
+        **_more(found),
     }
     write_json(run.out / DETAILS, details)
     write_report(
-        run.out, found.task, run.tests, found.predictions, found.scores, found.tuned, details, origin.place_of
+        run.out, found.task, tests, found.predictions, found.scores, found.tuned, details, origin.place_of
     )
     write_scores(run.out / METRICS, found.scores)
     clear(run.out)
+    clear_folds(run.out)
+
+
+def _more(found: FinetuneResult) -> dict[str, Any]:
+    """Details of a probe, and of a cross-validation."""
+    probe, crossed = found.tuned.probe, found.crossed
+    said: dict[str, Any] = {"ended_by_clock": found.tuned.limited}
+    if probe:
+        said["probe"] = {"C": probe.penalty, "note": probe.note}
+    if crossed:
+        said |= {"folds": crossed.plain_folds(), "final_model": crossed.chosen}
+    return said
 
 
 def _next(run: Session, model: Path, origin: RowOrigin) -> str:

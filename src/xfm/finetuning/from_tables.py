@@ -1,7 +1,9 @@
 """`xfm.finetune`: from tables to a model folder, scores and a report."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
@@ -9,7 +11,8 @@ from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.budget import Budget
+from xfm.finetuning.data import OwnData, Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
 from xfm.finetuning.session import RowOrigin
 from xfm.finetuning.start import load_base, local_model
@@ -65,27 +68,59 @@ def finetune(
         >>> done.scores["text-classification/test/accuracy"].value
     """
     refuse_none(task=task, model=model, train=train)
-    config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
-    spec = task_spec(task)
-    check_applicable(spec, config)
+    budget, config, out = (
+        Budget((config or FinetuneConfig()).minutes),
+        config or FinetuneConfig(),
+        home_path(out),
+    )
+    check_applicable(task_spec(task), config)
     check_folder(out, resume)  # before anything is written into it
     local_model(model)  # before tables are read, which may take minutes
     mapped = ColumnMap.parse(columns)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
     tables = Tables(train, valid, test, mapped, root, parted)
-    pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
+    data, origin = opened(task, model, tables, config, out, progress)
+    return finetune_rows(
+        task_spec(task).name,
+        home_path(model),
+        data.rows,
+        replace(config, folds=data.folds),
+        out,
+        resume=resume,
+        progress=progress,
+        origin=origin,
+        budget=budget,
+    )
+
+
+def opened(
+    task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
+) -> tuple[OwnData[Any], RowOrigin]:
+    """The rows of tables, and where they come from, with the model that they are for.
+
+    Args:
+        task: by name.
+        model: folder of the model to begin with.
+        tables: where the rows are.
+        config: how cells are meant, and rows are parted.
+        out: folder that pictures in cells, and the split, are written to.
+        progress: show a bar.
+
+    Raises:
+        UserError: something is wrong with tables, columns, rows or model; names the file, row and column.
+    """
+    pretrained, left_out = load_base(home_path(model), config.image_size), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)
-    data = read_data(spec.task_class(config.regression), tables, config, out, decoded, left_out, progress)
-    origin = RowOrigin(
+    kind = task_spec(task).task_class(config.regression)
+    data = read_data(kind, tables, config, out, decoded, left_out, progress)
+    return data, RowOrigin(
         data.places,
         data.sources,
         data.row_places,
-        table=str(next(given for given in (test, valid, train) if given is not None)),
-        columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
-        pictures=root,
+        table=str(next(one for one in (tables.test, tables.valid, tables.train) if one is not None)),
+        columns=",".join(f"{name}={one}" for name, one in tables.columns.columns.items()),
+        pictures=tables.pictures,
         base=(pretrained, decoded),
         left_out=left_out,
-    )
-    return finetune_rows(
-        spec.name, model, data.rows, config, out, resume=resume, progress=progress, origin=origin
+        tables=tables,
     )

@@ -15,11 +15,14 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
+from xfm.finetuning.probing import LinearFit
 from xfm.finetuning.watch import Look, Watch
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.training.averaging import WeightAverage
 from xfm.training.loop import train
+from xfm.training.progress import ByLimit
+from xfm.training.schedule import SCHEDULE, read_schedule
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class TuningRun:
         looks: every look, in the order of the steps.
         losses: total loss of each step of a run without a folder; the others have them in their log.
         seconds: of the training, since it began or was continued.
+        probe: what was fitted, where nothing else was trained.
+        limited: whether the clock ended it before its steps.
     """
 
     step: int
@@ -39,6 +44,8 @@ class TuningRun:
     looks: tuple[Look, ...] = ()
     losses: tuple[float, ...] = ()
     seconds: float = 0.0
+    probe: LinearFit | None = None
+    limited: bool = False
 
 
 def tune(
@@ -51,6 +58,7 @@ def tune(
     resume: bool = False,
     progress: bool = False,
     minutes: float = 0.0,
+    limit: float = 0.0,
 ) -> TuningRun:
     """Train a task in place; its module then has the weights of the best look, or the last.
 
@@ -63,6 +71,7 @@ def tune(
         resume: continue the folder's run.
         progress: show a bar and the looks.
         minutes: time for the training, which then decides in place of the steps; 0: the steps do.
+        limit: seconds after which the training ends before its steps; 0 for none.
 
     Raises:
         UserError: see `xfm.training.loop.train`.
@@ -70,7 +79,10 @@ def tune(
     """
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
-    watch = Watch(task, valid, config, folder, progress)
+    course = ByLimit(config.steps, limit) if limit else None
+    watch = Watch(task, valid, config, folder, progress, course and (lambda step: course.at(step).share))
+    if course and resume and folder:
+        course.begin(kept=read_schedule(folder / SCHEDULE))
 
     def is_new(name: str) -> bool:
         return task.is_new(name) or is_low_rank(name)
@@ -80,7 +92,7 @@ def tune(
         watch.resume()
     else:
         watch.check()
-    step, seconds = max(watch.looks, default=0), 0.0
+    step, seconds, limited = max(watch.looks, default=0), 0.0, False
     totals: list[Tensor] = []
     if not (resume and watch.enough):
         result = train(
@@ -89,6 +101,7 @@ def tune(
             task.batches,
             training_config(config, task.settings, minutes),
             folder,
+            course=course,
             is_new=averaged.by_own_name(is_new) if averaged else is_new,
             settings=settings,
             origins=lambda batch: range(task.settings.batch_size),
@@ -99,7 +112,10 @@ def tune(
             after_step=averaged.update if averaged else lambda: None,
         )
         step, seconds = result.step, result.seconds
-        if progress and step < config.steps and not minutes:
+        limited = limit > 0 and step < config.steps and not watch.enough
+        if progress and limited:
+            tqdm.write(f"step {step}: the time for the training is over", file=sys.stderr)
+        elif progress and step < config.steps and not minutes:
             tqdm.write(
                 f"step {step}: enough, {config.patience} looks brought no better model", file=sys.stderr
             )
@@ -110,7 +126,8 @@ def tune(
     watch.restore()
     task.module.eval()
     looks = tuple(watch.looks[step] for step in sorted(watch.looks))
-    return TuningRun(step, watch.best, looks, tuple(torch.stack(totals).tolist() if totals else ()), seconds)
+    losses = tuple(torch.stack(totals).tolist() if totals else ())
+    return TuningRun(step, watch.best, looks, losses, seconds, limited=limited)
 
 
 def _recorded(

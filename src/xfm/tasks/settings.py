@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from xfm.config.image import UNVARIED, ImageTrainingConfig
-from xfm.config.task import ImageHead
+from xfm.config.task import HeadKind, ImageHead
 from xfm.config.training import Precision
 
 
@@ -37,6 +37,7 @@ class TaskSettings:
         image: how training pictures of image classification are varied and mixed, and those of grounding
             mirrored.
         image_head: the head of image classification.
+        head: what stands on the encoders of the other tasks with classes or values.
         seed: seed of the head and of the order of the rows.
         precision: arithmetic of predictions.
         device: where the model runs.
@@ -49,6 +50,7 @@ class TaskSettings:
     label_smoothing: float = 0.1
     image: ImageTrainingConfig = UNVARIED
     image_head: ImageHead = ImageHead.LINEAR
+    head: HeadKind = HeadKind.OWN
     seed: int = 0
     precision: Precision = Precision.AUTO
     device: str = "cpu"

@@ -53,6 +53,7 @@ MAY_CHANGE = frozenset(
         "training.max_bad_steps",
         "finetune.device",
         "finetune.max_bad",
+        "finetune.folds",  # the rows say it
     }
 )
 """Settings that a resumed run may change: none of them alters what is computed."""

@@ -1,0 +1,30 @@
+"""`finetune.yaml` of a run's folder: everything that it was told, and everything that was decided."""
+
+from pathlib import Path
+
+from xfm.config.finetune_file import RESOLVED, dump_finetune
+from xfm.files import write_text
+from xfm.finetuning.session import RowOrigin, Session
+
+
+def write_resolved(out: Path, run: Session, origin: RowOrigin) -> None:
+    """Write what `xfm finetune --config` reads back.
+
+    Args:
+        out: folder of the run.
+        run: with its fitted configuration.
+        origin: where its rows come from; typed rows have no tables, which the file then lacks.
+    """
+    tables = origin.tables
+    told: dict[str, str | None] = {"task": run.type.spec.name, "model": run.model, "out": str(out)}
+    if tables is not None:
+        named = {
+            "train": tables.train,
+            "validation": tables.valid,
+            "test": tables.test,
+            "split": tables.split,
+        }
+        told |= {name: None if one is None else str(one) for name, one in named.items()}
+        told |= {"columns": origin.columns or None}
+        told |= {"pictures": None if tables.pictures is None else str(tables.pictures)}
+    write_text(out / RESOLVED, dump_finetune(told, run.config, run.type.spec))
