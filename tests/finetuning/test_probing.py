@@ -16,6 +16,7 @@ from tests.evaluation.tiny import tiny_pretrained, tiny_task
 from tests.finetuning.conftest import FILES, SAMPLES, Cli, on_sample, text_table
 from tests.reports.written import details_of, json_lines
 from tests.tasks.build import SINGLE, build
+from xfm.config.exported import Format
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.task import HeadKind
 from xfm.config.tasks import task_spec
@@ -25,6 +26,8 @@ from xfm.finetuning.baselines.frozen import PROBE
 from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
 from xfm.interop.published.export import export
 from xfm.modeling.heads import ProbeHead
+from xfm.runtimes.opening import TRUST
+from xfm.runtimes.writing import export as write_graphs
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.text_regression import TextRegressionTask
@@ -196,3 +199,18 @@ def test_a_probe_is_exported_and_refused_where_nobody_knows_it(model: Path, tmp_
     assert len(json_lines(tmp_path / "a.jsonl")) == 10
     with pytest.raises(UserError, match=r"no probe of frozen features.*--preset good"):
         export(xfm.load_model(tmp_path / "out"), tmp_path / "x.th")
+
+
+@pytest.mark.parametrize("kind", ["text-classification", "image-text-classification"])
+def test_graphs_of_a_probe_answer_alike(
+    kind: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRUST, "1")
+    done = on_sample(kind, model, tmp_path / "out", FAST)
+    write_graphs(xfm.load_model(tmp_path / "out"), tmp_path / "graphs", Format.TORCH_EXPORT, False, "tiny")
+    rows = [inputs_of(done.task, row) for row in done.task.train_rows[:3]]
+    found, wanted = (xfm.pipeline(kind, tmp_path / place) for place in ("graphs", "out"))
+    for row in rows:
+        one, other = found(**row), wanted(**row)
+        assert [each["label"] for each in one] == [each["label"] for each in other]
+        assert one[0]["score"] == pytest.approx(other[0]["score"], abs=1e-3)

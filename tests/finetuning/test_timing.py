@@ -275,6 +275,24 @@ def test_a_resolved_configuration_is_read_back_and_runs_the_same(
     assert yaml.safe_load((tmp_path / "third" / "finetune.yaml").read_text())["steps"] == 2
 
 
+def test_what_a_probe_was_fitted_to_is_fine_tuned_by_its_file(model: Path, tmp_path: Path, cli: Cli) -> None:
+    given = (
+        "--model",
+        model,
+        "--train",
+        SAMPLES / "reviews.csv",
+        "--preset",
+        "fast",
+        "--out",
+        tmp_path / "a",
+    )
+    cli.prints("finetune", TEXTS, *given)
+    again = ("--config", tmp_path / "a" / "finetune.yaml", "--preset", "good", "--out", tmp_path / "b")
+    cli.prints("finetune", *again, "--baseline", "false")
+    resolved = yaml.safe_load((tmp_path / "b" / "finetune.yaml").read_text())
+    assert (resolved["preset"], resolved["tune"]["language"], resolved["steps"]) == ("good", "full", 60)
+
+
 @pytest.mark.parametrize("spec", task_specs(tunable=True), ids=lambda spec: spec.name)
 def test_every_tasks_settings_are_read_back(spec: xfm.TaskSpec, tmp_path: Path) -> None:
     own = decided(fitted(FinetuneConfig(preset=Preset.BEST, seed=9), 100, 64), spec)

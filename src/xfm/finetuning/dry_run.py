@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -141,8 +141,7 @@ def dry_run(
     tables = Tables(train, valid, test, ColumnMap.parse(columns), root, parted)
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
         data, origin = opened(task, model, tables, config, Path(folder), progress)
-        own = replace(config, folds=data.folds)
-        run = Session.begin(spec.name, home_path(model), data.rows, own, Path(folder), progress, origin)
+        run = Session.begin(spec.name, home_path(model), data.rows, config, Path(folder), progress, origin)
         return planned(run, origin, budget)
 
 

@@ -1,7 +1,6 @@
 """`xfm.finetune`: from tables to a model folder, scores and a report."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def finetune(
         task_spec(task).name,
         home_path(model),
         data.rows,
-        replace(config, folds=data.folds),
+        config,
         out,
         resume=resume,
         progress=progress,
@@ -123,4 +122,5 @@ def opened(
         base=(pretrained, decoded),
         left_out=left_out,
         tables=tables,
+        folds=data.folds,
     )

@@ -42,7 +42,7 @@ def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
 
     What is 0 because it "fits" is left to `plan.fitted`, and `folds` to `chosen_folds`, which know the rows.
     """
-    read = [name for name in TUNED if spec.reads(f"tune.{name}")]
+    read = [name for name in TUNED if spec.reads(f"tune.{name}") and not is_probe(config, spec)]
     tune = {name: getattr(config.tune, name) or _tuning(config.preset, name) for name in read}
     average = config.average
     if average is None:

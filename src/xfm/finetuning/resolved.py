@@ -1,5 +1,6 @@
 """`finetune.yaml` of a run's folder: everything that it was told, and everything that was decided."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from xfm.config.finetune_file import RESOLVED, dump_finetune
@@ -27,4 +28,7 @@ def write_resolved(out: Path, run: Session, origin: RowOrigin) -> None:
         told |= {name: None if one is None else str(one) for name, one in named.items()}
         told |= {"columns": origin.columns or None}
         told |= {"pictures": None if tables.pictures is None else str(tables.pictures)}
-    write_text(out / RESOLVED, dump_finetune(told, run.config, run.type.spec))
+    config = run.config
+    if run.probed:  # what a training would have; another preset is to decide it anew
+        config = replace(config, steps=0, batch_size=0, lr=0.0, evaluate_every=0)
+    write_text(out / RESOLVED, dump_finetune(told, config, run.type.spec))

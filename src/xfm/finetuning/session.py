@@ -54,6 +54,7 @@ class RowOrigin:
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
         tables: where rows of tables lie, for the configuration that the run's folder keeps.
+        folds: that were decided, where nobody gave any.
     """
 
     places: Mapping[Path, str] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class RowOrigin:
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
     tables: Tables | None = None
+    folds: int = 0
 
     def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
         """File and row of a typed row, or those that first name its picture; empty where not known."""
@@ -130,7 +132,7 @@ class Session:
         spec = task_spec(kind)
         check_applicable(spec, config)
         task, given = spec.task_class(config.regression), config
-        config = decided(config, spec)
+        config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
         if origin.base is None:
             pretrained = load_base(model, config.image_size)
             pictures = Pictures(pretrained.preprocessing)
