@@ -1,5 +1,6 @@
 """Configuration of a fine-tuning on own data. Nothing here imports torch."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -8,7 +9,10 @@ from xfm.config.image import ImageTrainingConfig
 from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 from xfm.config.task import ImageHead
-from xfm.config.training import Precision, TuningRates
+from xfm.config.training import MAX_MINUTES, Precision, TuningRates
+
+MOST_FOLDS = 100
+_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|minutes?|h|hours?|)\s*")
 
 LONGEST_PROMPT = 200
 
@@ -21,20 +25,36 @@ class Tuning(StrEnum):
     LORA = "lora"
 
 
+class Preset(StrEnum):
+    """What decides the settings that nobody gave.
+
+    fast: frozen encoders and a probe, fitted at once; of tasks without classes or values frozen encoders, and
+        a third of the steps.
+    good: every encoder learns.
+    best: twice the steps, their weights averaged, and of small tables cross-validation, which chooses between
+        the fine-tuning and the probe.
+    """
+
+    FAST = "fast"
+    GOOD = "good"
+    BEST = "best"
+
+
 @dataclass(frozen=True)
 class TuningConfig:
     """What of the model learns; heads and decoders always do.
 
     Attributes:
-        language, vision, fusion: how the encoder is tuned: full, freeze or lora.
+        language, vision, fusion: how the encoder is tuned: full, freeze or lora; the preset decides if it is
+            not given.
         rank: rank of LoRA's additions.
         alpha: LoRA's scale; its additions are multiplied by alpha / rank.
         dropout: of LoRA's inputs.
     """
 
-    language: Tuning = Tuning.FULL
-    vision: Tuning = Tuning.FULL
-    fusion: Tuning = Tuning.FULL
+    language: Tuning | None = None
+    vision: Tuning | None = None
+    fusion: Tuning | None = None
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
@@ -50,6 +70,12 @@ class FinetuneConfig(TuningRates):
     """A fine-tuning; what is 0 is fitted to the number of rows and the size of the model.
 
     Attributes:
+        preset: decides what is not given: fast is frozen encoders and a probe, good fine-tunes, best does so
+            longer, averages the weights and cross-validates small tables.
+        time_limit: minutes for everything, such as 10, 10m or 2h: training, baselines and scores follow the
+            clock where they would take longer; 0 sets none.
+        folds: parts of the training table of which each is scored by a model that learned from the others;
+            the final model learns from all of them. 0 scores a test split; the preset decides if not given.
         steps: optimiser steps at most; 0 fits.
         batch_size: rows a step, over all processes; 0 fits.
         accumulate: parts of the batch that a process takes one after the other, to need less memory; the step
@@ -60,7 +86,8 @@ class FinetuneConfig(TuningRates):
             picture is encoded once for them. More make a step faster, fewer show it more pictures.
         lr: peak learning rate of the pre-trained parts; 0 fits.
         average: decay of an exponential moving average of the weights, such as 0.999, which takes the place
-            of the weights when they are scored and at the end; 0 averages nothing.
+            of the weights when they are scored and at the end; 0 averages nothing, and the preset decides if
+            it is not given.
         evaluate_every: steps between looks at the validation rows; 0 looks twenty times.
         choose_by: metric of the validation rows that chooses the model, such as mcc; without, the task's.
         patience: looks without a better model after which the training stops; 0 never stops.
@@ -90,13 +117,16 @@ class FinetuneConfig(TuningRates):
         device: auto, cpu, cuda, cuda:1, ...
     """
 
+    preset: Preset = Preset.GOOD
+    time_limit: float | str = 0.0
+    folds: int | None = None
     lr: float = 0.0
     steps: int = 0
     batch_size: int = 0
     accumulate: int = 1
     workers: int = 0
     rows_per_picture: int = 4
-    average: float = 0.0
+    average: float | None = None
     evaluate_every: int = 0
     choose_by: str = ""
     patience: int = 6
@@ -124,6 +154,10 @@ class FinetuneConfig(TuningRates):
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "time_limit", minutes_of(self.time_limit))
+        check_range("folds", self.folds or 0, 0, MOST_FOLDS)
+        if self.folds == 1:
+            raise ValueError("folds is 1: choose 2 at least, or 0 for none")
         unbounded = ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "baseline_steps")
         check_ranges(self, unbounded, 0)
         check_range("seed", self.seed, 0, MAX_SEED)
@@ -138,7 +172,26 @@ class FinetuneConfig(TuningRates):
         self.check_rates()
         check_range("max_bad", self.max_bad or 0, 0)
         for name, most in (("label_smoothing", 0.99), ("average", 0.999999)):
-            check_range(name, getattr(self, name), 0, most)
+            check_range(name, getattr(self, name) or 0, 0, most)
         check_ranges(self, ("valid_share", "test_share"), 0.01, 0.4)
         if len(self.prompt) > LONGEST_PROMPT:
             raise ValueError(f"prompt has {len(self.prompt)} characters: {LONGEST_PROMPT} are enough")
+
+    @property
+    def minutes(self) -> float:
+        """The time limit in minutes; 0 for none."""
+        return float(self.time_limit)
+
+
+def minutes_of(limit: float | str) -> float:
+    """A duration in minutes: a number of them, or a text such as 90s, 10m, 1.5h.
+
+    Raises:
+        ValueError: it is none; says how one is written.
+    """
+    found = _DURATION.fullmatch(str(limit).lower())
+    if found is None:
+        raise ValueError(f"time_limit is {limit}: give minutes, such as 10, 10m or 2h")
+    minutes = float(found[1]) * {"s": 1 / 60, "h": 60.0}.get(found[2][:1], 1.0)
+    check_range("time_limit", minutes, 0, MAX_MINUTES)
+    return minutes

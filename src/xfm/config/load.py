@@ -77,7 +77,7 @@ def read_recipe(recipe: str | Path, kind: type = Recipe, family: str = "") -> di
     folder = Path()
     while name is not None:
         path = _locate(name, folder, family)
-        content = _read_yaml(path)
+        content = read_yaml(path)
         real = os.path.realpath(str(path))
         if real in seen:
             raise UserError(f"recipe {recipe}: base recipes form a loop ({' -> '.join([*seen, real])})")
@@ -131,25 +131,32 @@ def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> in
     return left
 
 
-def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
-    """Content of a recipe."""
+def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
+    """Content of a file of settings; its fields may be spelled with dashes.
+
+    Args:
+        path: the file.
+        source: what it is, for messages; a recipe if not given.
+
+    Raises:
+        UserError: it cannot be read, is no YAML, is no mapping, or is out of all proportion.
+    """
+    source = source or f"recipe {path}"
     try:
         text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
     except OSError as error:
-        raise UserError(f"recipe {path} cannot be read ({error.strerror}): check the path") from error
+        raise UserError(f"{source} cannot be read ({error.strerror}): check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: the 45th of January
         where = re.sub(r"\s+", " ", str(error))
-        raise UserError(f"recipe {path} is not valid YAML ({where}): mend that line") from error
+        raise UserError(f"{source} is not valid YAML ({where}): mend that line") from error
     try:
         check_value_count(content)
     except ValueError as error:
-        raise UserError(f"recipe {path}: a value {error} (see its `&` and `*`): mend it") from None
+        raise UserError(f"{source}: a value {error} (see its `&` and `*`): mend it") from None
     if not isinstance(content, dict):
-        raise UserError(
-            f"recipe {path} must be a mapping of fields, such as `training:`; see `xfm info nano`"
-        )
+        raise UserError(f"{source} must be a mapping of fields, such as `training:`; see `xfm info nano`")
     try:
         return with_underscores(content)
     except RecursionError:
-        raise UserError(f"recipe {path}: a value holds itself (see its `&` and `*`): mend it") from None
+        raise UserError(f"{source}: a value holds itself (see its `&` and `*`): mend it") from None

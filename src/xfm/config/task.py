@@ -16,6 +16,17 @@ class ImageHead(StrEnum):
     PUBLISHED = "published"
 
 
+class HeadKind(StrEnum):
+    """What stands on the encoders of a task with classes or values.
+
+    own: the head of the task, which a fine-tuning trains.
+    probe: one linear layer, fitted at once to all that the frozen encoders say of a row.
+    """
+
+    OWN = "own"
+    PROBE = "probe"
+
+
 @dataclass(frozen=True)
 class TaskConfig:
     """A task model.
@@ -33,6 +44,8 @@ class TaskConfig:
         prompt: words that every caption begins with, which a decoder is given; empty where there are none.
         texts: how many texts the rows of the fine-tuning had, where that may be one or two; 0 where it is not
             known: then one or two are answered.
+        head: what stands on the encoders of a task with classes or values; that of image classification is
+            said by `image_head` alone.
     """
 
     kind: str
@@ -43,6 +56,7 @@ class TaskConfig:
     max_tokens: int = 0
     texts: int = 0
     prompt: str = ""
+    head: HeadKind = HeadKind.OWN
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.classes:

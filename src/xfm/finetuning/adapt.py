@@ -22,7 +22,7 @@ def adapt(module: nn.Module, config: TuningConfig) -> None:
     holder = getattr(module, "model", module)
     for name in ENCODERS:
         encoder, tuning = getattr(holder, name, None), getattr(config, name)
-        if encoder is None or tuning is Tuning.FULL:
+        if encoder is None or tuning in (None, Tuning.FULL):
             continue
         encoder.requires_grad_(False)
         if tuning is Tuning.LORA:

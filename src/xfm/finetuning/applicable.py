@@ -3,21 +3,13 @@
 from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.finetune_file import special_settings
 from xfm.config.image import ImageTrainingConfig, Operations, Sides
-from xfm.config.task_checks import chosen_settings
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 from xfm.errors import UserError
 
 _DEFAULTS = FinetuneConfig()
-
-
-def special_settings() -> tuple[str, ...]:
-    """The settings that not every task reads, groups such as `image` by their fields."""
-    specs = task_specs(tunable=True)
-    named = [*chosen_settings(specs)]
-    named += [f"tune.{encoder}" for spec in specs for encoder in spec.encoders]
-    return tuple(dict.fromkeys([*named, "max_tokens", "regression"]))
 
 
 def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:

@@ -1,7 +1,6 @@
 """Tables of one task as typed rows: read, parted where no split is given, checked."""
 
-from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -10,13 +9,14 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.errors import UserError, excerpt
+from xfm.finetuning.folds import kept_together, require_folds
+from xfm.finetuning.presets import chosen_folds
 from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.finetuning.usable import few, first_places, readable_rows
 from xfm.tasks.base import Task
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.classes import class_names, require_classes
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.sampling import components
 from xfm.tasks.splits import SplitRows
 
 Row = TypeVar("Row")
@@ -59,12 +59,14 @@ class OwnData(Generic[Row]):
         places: file and row in which each picture is first named.
         sources: what each split was made of, in words.
         row_places: file and row of each typed row; of equal rows that of the first.
+        folds: parts of the training rows that are to be cross-validated; then no split was drawn.
     """
 
     rows: SplitRows[Row]
     places: Mapping[Path, str]
     sources: Mapping[str, str]
     row_places: Mapping[Row, str]
+    folds: int = 0
 
 
 def reading(config: FinetuneConfig) -> CellMeaning:
@@ -103,7 +105,10 @@ def read_data(
     raw, typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
     sources = {name: str(source) for name, source in given.items() if source is not None}
     seed, drawn = None, f"as in {tables.split}"
-    if tables.split is not None:
+    folds = _folds(task, tables, config, len(typed["train"]))
+    if folds:
+        require_folds(task, [row for _, row in typed["train"]], folds, str(tables.train))
+    elif tables.split is not None:
         typed = _as_before(tables.split, typed, left_out)
     elif tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}
@@ -111,7 +116,7 @@ def read_data(
         typed = _part(task, typed, missing, config.seed)
         seed, drawn = config.seed, f"drawn by seed {config.seed}"
     labels = _labels(task, typed)
-    if not any(typed.get(name) for name in ("valid", "test")):
+    if not folds and not any(typed.get(name) for name in ("valid", "test")):
         raise UserError(
             f"{tables.train}: no rows can be parted from the others, because they share pictures or texts, "
             "or are the only ones of their class; give --validation and --test"
@@ -126,7 +131,24 @@ def read_data(
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     every = [pair for rows in typed.values() for pair in rows]
     row_places = {converted: row.place for row, converted in reversed(every)}
-    return OwnData(split, first_places(task, every), sources, row_places)
+    return OwnData(split, first_places(task, every), sources, row_places, folds)
+
+
+def _folds(task: type[Task[Any, Any, Any]], tables: Tables, config: FinetuneConfig, rows: int) -> int:
+    """How many folds there are to be.
+
+    Raises:
+        UserError: rows are given that folds have no use for.
+    """
+    given = {"--validation": tables.valid, "--split": tables.split}
+    named = [name for name, one in given.items() if one is not None]
+    folds = chosen_folds(config, task.spec, rows, bool(named))
+    if folds and named:
+        raise UserError(
+            f"--folds: every fold takes its validation rows from the others, so that {named[0]} has no use; "
+            "leave one of the two out"
+        )
+    return folds
 
 
 def _read_all(
@@ -186,24 +208,9 @@ def _part(
     shares = {name: min(share, MOST / len(rows)) for name, share in shares.items()}
     converted = [row for _, row in rows]
     strata = [task.class_of(row) for row in converted]
-    parts = split_rows(_groups(task, converted), strata, shares, seed)
+    parts = split_rows(kept_together(task, converted), strata, shares, seed)
     found = {name: [rows[place] for place in places] for name, places in parts.items()}
     return {**typed, "train": found.pop("rest"), **found}
-
-
-def _groups(task: type[Task[Row, Any, Any]], rows: Sequence[Row]) -> list[Hashable]:
-    """Rows that share a picture, or have no picture and the same texts, may not be parted.
-
-    Where pictures connect more than half of the rows, every row stands alone: no split would be possible.
-    """
-    pictures = [task.pictures_of(row) for row in rows]
-    if not all(pictures):
-        return [task.texts_of(row) for row in rows]
-    numbers = components(pictures)
-    groups: list[Hashable] = [numbers[own[0]] for own in pictures]
-    if max(Counter(groups).values()) > len(rows) / 2:
-        return list(range(len(rows)))
-    return groups
 
 
 def _labels(

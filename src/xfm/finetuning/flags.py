@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.task_spec import TaskSpec
+from xfm.finetuning.presets import FOLDS, SMALL, can_fold
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
@@ -77,3 +80,18 @@ def few_rows(metric: str, cases: Mapping[str, tuple[float, int]]) -> Flag | None
         return None
     rows = " and ".join(f"{n:,} {split}" for split, n in few.items())
     return Flag(What.ROUGH, f"{rows} rows give intervals wider than 10 points to each side")
+
+
+def few_rows_hint(spec: TaskSpec, rows: int) -> str:
+    """How small tables have closer intervals, as the end of a sentence; empty where they have not."""
+    if not 2 * FOLDS <= rows < SMALL or not can_fold(spec):
+        return ""
+    return f"; --folds {FOLDS} scores every one of {rows:,} rows"
+
+
+def out_of_time(tuned: TuningRun, config: FinetuneConfig) -> Flag | None:
+    """A training that the time limit ended before its steps."""
+    if not tuned.limited:
+        return None
+    text = f"the time limit of {config.minutes:.3g} minutes ended the training after {tuned.step:,} of"
+    return Flag(What.SHORTENED, f"{text} {config.steps:,} steps")

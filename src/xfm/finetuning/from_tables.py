@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
@@ -10,7 +11,8 @@ from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, Table, as_splits
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
-from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.budget import Budget
+from xfm.finetuning.data import OwnData, Tables, read_data
 from xfm.finetuning.from_rows import FinetuneResult, fine_tuned
 from xfm.finetuning.session import RowOrigin, Session, first_reads
 from xfm.finetuning.start import local_model, prepared_base
@@ -76,6 +78,7 @@ def finetune(
     """
     refuse_none(task=task, model=model, train=train, out=out)
     config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
+    budget = Budget(config.minutes)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
 
     def begin(shows: bool) -> tuple[Session, RowOrigin]:
@@ -84,29 +87,50 @@ def finetune(
         if push_to_hub is not None:
             distributed.on_first(lambda: check_upload(push_to_hub))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        mapped = ColumnMap.parse(columns)
-        splits = as_splits(train, valid, test)
+        mapped, splits = ColumnMap.parse(columns), as_splits(train, valid, test)
         tables = Tables(splits["train"], splits.get("validation"), splits.get("test"), mapped, root, parted)
-        shown = tables.test or tables.valid or tables.train
-        pretrained = in_turn(lambda: prepared_base(model, config))
-        decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
-        left_out = LeftOut(config.max_bad)
-        data, left_out = first_reads(
-            lambda: (read_data(kind, tables, config, out, decoded, left_out, shows), left_out), decoded
-        )
-        origin = RowOrigin(
-            data.places,
-            data.sources,
-            data.row_places,
-            table="" if isinstance(shown, InMemory) else str(shown),
-            columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
-            pictures=root,
-            base=(pretrained, decoded),
-            left_out=left_out,
-        )
+        data, origin = opened(task, model, tables, config, out, shows)
         return Session.begin(spec.name, model, data.rows, config, out, shows, origin), origin
 
-    done = fine_tuned(begin, out, config.device, resume, progress)
+    done = fine_tuned(begin, out, config, resume, progress, budget)
     if push_to_hub is None or not is_first_process():
         return done
     return replace(done, uploaded=upload(done, push_to_hub))
+
+
+def opened(
+    task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
+) -> tuple[OwnData[Any], RowOrigin]:
+    """The rows of tables, and where they come from, with the model that they are for.
+
+    Of several processes each does it, with the same outcome; the first one looks the pictures through.
+
+    Args:
+        task: by name.
+        model: folder of the model to begin with.
+        tables: where the rows are.
+        config: how cells are meant, and rows are parted.
+        out: folder that pictures in cells, and the split, are written to.
+        progress: show a bar.
+
+    Raises:
+        UserError: something is wrong with tables, columns, rows or model; names the file, row and column.
+    """
+    pretrained, left_out = in_turn(lambda: prepared_base(model, config)), LeftOut(config.max_bad)
+    decoded, kind = Pictures(pretrained.preprocessing), task_spec(task).task_class(config.regression)
+    data, left_out = first_reads(
+        lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
+    )
+    shown = next(one for one in (tables.test, tables.valid, tables.train) if one is not None)
+    return data, RowOrigin(
+        data.places,
+        data.sources,
+        data.row_places,
+        table="" if isinstance(shown, InMemory) else str(shown),
+        columns=",".join(f"{name}={one}" for name, one in tables.columns.columns.items()),
+        pictures=tables.pictures,
+        base=(pretrained, decoded),
+        left_out=left_out,
+        tables=tables,
+        folds=data.folds,
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfm.finetuning.baselines.frozen import PROBE
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
@@ -180,6 +181,8 @@ def verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[st
     use, sentence = _verdict(places, n, split, missing)
     chance = next((place for place in places if place.sort is Sort.CHANCE), None)
     usable = [place for place in places if place.sort in (Sort.MODEL, Sort.STRONG, Sort.CONSTANT)]
+    if gained := _over_fast(places):
+        sentence += f"; {gained}"
     lows = [place.low for place in usable if place.low is not None]
     if chance is not None and lows and max(lows) <= chance.value:
         sentence += f"; none of them is shown to be better than chance ({chance.value:.3g})"
@@ -210,6 +213,24 @@ def _verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[s
         return Use.BASELINE, f"Use {best.name}: {_gain(best.gain, best)} than this model {where}{without}"
     better = f"{_gain(-best.gain, best)} than the best simple baseline, {best.name}"
     return Use.MODEL, f"Use this model: {better}, {where}{without}"
+
+
+def over_fast(board: Leaderboard) -> str:
+    """What the model gained over the probe of `--preset fast`, in words; empty without that."""
+    return _over_fast(board.places)
+
+
+def _over_fast(places: Sequence[Contender]) -> str:
+    probe = next((one for one in places if one.name == PROBE and one.sort is Sort.STRONG), None)
+    if probe is None:
+        return ""
+    which = f"--preset fast ({PROBE})"
+    if probe.shown:
+        return f"this model is {_gain(-probe.gain, probe)} than {which}"
+    ends = ""
+    if probe.gain_low is not None and probe.gain_high is not None:
+        ends = f", 95 % {points(-probe.gain_high)} to {points(-probe.gain_low)}"
+    return f"no gain over {which} is shown ({points(-probe.gain)} points{ends})"
 
 
 def _gain(gain: float, place: Contender) -> str:

@@ -3,13 +3,15 @@
 import math
 from dataclasses import replace
 
-from xfm.config.finetune import FinetuneConfig
+from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.training import TrainingConfig
 from xfm.tasks.base import Blanked, TaskSettings
 
 FEW, MANY = 300, 30_000
 """Rows between which the number of epochs falls from `EPOCHS[0]` to `EPOCHS[1]`."""
 EPOCHS = (30.0, 3.0)
+LENGTH = {Preset.FAST: 1 / 3, Preset.GOOD: 1.0, Preset.BEST: 2.0}
+"""What a preset makes of that number."""
 LOOKS = 20
 BASE_RATE, BASE_WIDTH = 4e-5, 768
 """Learning rate of a model of that width; narrower ones take a proportionally larger one."""
@@ -27,7 +29,7 @@ def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
         width: of the encoder that is tuned.
     """
     batch = config.batch_size or batch_size(rows)
-    steps = config.steps or max(60, math.ceil(rows / batch * epochs(rows)))
+    steps = config.steps or max(60, math.ceil(rows / batch * epochs(rows) * LENGTH[config.preset]))
     return replace(
         config,
         batch_size=batch,

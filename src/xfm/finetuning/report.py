@@ -139,6 +139,8 @@ def write_report(
         left_out=details["left_out"]["says"],
         left_out_lines=left_out_lines(details["left_out"]),
         partial=details["partial_pictures"],
+        folds=details.get("folds") or [],
+        primary=task.primary,
         details=json.dumps(details, indent=2, ensure_ascii=False, default=str),
     )
     write_output(out / REPORT, page)
@@ -146,25 +148,41 @@ def write_report(
 
 def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
     """What was run, as label and text."""
-    config, rows = details["config"], details["rows"]
-    best, tokens = tuned.best, details["tokens"]
-    kept = (
-        f"after step {best.step}: {metric_name(f'_/_/{primary}')} {best.metrics[primary]:.3f}"
-        if best
-        else "the last"
-    )
-    tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
-    changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how != "full")
+    config, rows, tokens = details["config"], details["rows"], details["tokens"]
+    decided = [f"{one['name']} {one['value']} ({one['why']})" for one in details.get("decisions", ())]
+    more = {
+        "Gained": "; ".join(filter(None, (details.get("over_fast") or {}).values())),
+        "Cross-validation": details.get("final_model", ""),
+        "Time limit": f"{config['time_limit']:.3g} minutes" if config.get("time_limit") else "",
+        f"Decided by preset {config.get('preset', '')}": "; ".join(decided),
+        "Texts": f"{tokens} tokens at most" if tokens else "",
+    }
     return [
         ("Model to begin with", str(details["provenance"]["fine_tuned_from"])),
         ("Rows", ", ".join(f"{name} {count:,}" for name, count in rows.items())),
-        ("Steps", f"{tuned.step:,} of at most {config['steps']:,}, {config['batch_size']} rows each"),
+        *_how(config, tuned, primary),
+        *((name, said) for name, said in more.items() if said),
+        ("Seed", str(config["seed"])),
+        ("Time", ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items())),
+    ]
+
+
+def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
+    """What was learned, and how."""
+    if tuned.probe:
+        return [("Model", f"frozen encoders and a linear layer: {tuned.probe.note}")]
+    best = tuned.best
+    name = metric_name(f"_/_/{primary}")
+    kept = f"after step {best.step}: {name} {best.metrics[primary]:.3f}" if best else "the last"
+    tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
+    changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how not in (None, "full"))
+    ended = ", then the time was over" if tuned.limited else ""
+    steps = f"{tuned.step:,} of at most {config['steps']:,}, {config['batch_size']} rows each{ended}"
+    return [
+        ("Steps", steps),
         ("Model kept", kept),
         ("Learning rate", f"{config['lr']:.2g}, new parts {config['new_lr_multiplier']:g} times that"),
         ("Encoders", changed or "all of them learn"),
-        *([("Texts", f"{tokens} tokens at most")] if tokens else []),
-        ("Seed", str(config["seed"])),
-        ("Time", ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items())),
     ]
 
 

@@ -22,7 +22,10 @@ from xfm.errors import UserError
 from xfm.finetuning.adapt import merge_lora
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.baselines.strong import BaselineResult, scored
+from xfm.finetuning.data import Tables
 from xfm.finetuning.plan import fitted, task_settings
+from xfm.finetuning.presets import Decision, decided, decisions, is_probe
+from xfm.finetuning.probing import fit_task, probe_settings
 from xfm.finetuning.start import LONGEST, fitting_length, head_width, prepared_base, text_limit
 from xfm.finetuning.tuning_run import TuningRun, tune
 from xfm.finetuning.usable import usable_rows
@@ -55,6 +58,8 @@ class RowOrigin:
             its pictures start, for the next command.
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
+        tables: where rows of tables lie, for the configuration that the run's folder keeps.
+        folds: that were decided, where nobody gave any.
         looked: what is known of all pictures without `base`, so that few are decoded before the training.
     """
 
@@ -66,6 +71,8 @@ class RowOrigin:
     pictures: Path | None = None
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
+    tables: Tables | None = None
+    folds: int = 0
     looked: Looked | None = None
 
     def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
@@ -89,6 +96,9 @@ class Session:
         left_out: rows without which it goes, and pictures that get lost on the way.
         fitting: steps that fit the rows, whatever was asked for.
         shown: a digest of what the rows' pictures were when they were looked through; empty without any.
+        decisions: what was decided of the settings that nobody gave.
+        limit: seconds of each training; 0 for no limit.
+        penalty: of the probe, if it is known; 0 chooses.
     """
 
     type: type[AnyTask]
@@ -102,6 +112,9 @@ class Session:
     left_out: LeftOut
     fitting: int
     shown: str
+    decisions: tuple[Decision, ...] = ()
+    limit: float = 0.0
+    penalty: float = 0.0
 
     @classmethod
     def begin(
@@ -126,7 +139,8 @@ class Session:
         left_out = origin.left_out or LeftOut(config.max_bad)
         spec = task_spec(kind)
         in_turn(lambda: _check(spec, data, config))
-        task = spec.task_class(config.regression)
+        task, given = spec.task_class(config.regression), config
+        config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
         if origin.base is None:
             pretrained = in_turn(lambda: prepared_base(model, config))
             pictures = Pictures(pretrained.preprocessing)
@@ -148,13 +162,23 @@ class Session:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
         shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
         shown = shown if pictures.marks else ""
-        return cls(task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown)
+        why = tuple(decisions(given, fit, spec, epoch))
+        return cls(
+            task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown, why
+        )
+
+    @property
+    def probed(self) -> bool:
+        """Whether a probe is fitted, and nothing else is trained."""
+        return is_probe(self.config, self.type.spec)
 
     def summary(self) -> str:
         """What is going to happen."""
         data, config = self.data, self.config
         counts = {"training": data.train, "validation": data.valid, **data.tests}
-        rows = ", ".join(f"{len(some):,} {name}" for name, some in counts.items())
+        rows = ", ".join(f"{len(some):,} {name}" for name, some in counts.items() if some or not config.folds)
+        if self.probed:
+            return f"{rows} rows; frozen encoders and a probe, on {config.device}."
         shared = f" shared by {world} processes" if (world := distributed.world()) > 1 else ""
         return (
             f"{rows} rows; at most {config.steps:,} steps of {config.batch_size} rows{shared}, learning rate "
@@ -183,6 +207,8 @@ class Session:
     def tuned(self, blanked: Blanked, folder: Path, resume: bool) -> tuple[AnyTask, TuningRun]:
         """A task, trained in a folder; LoRA is merged, so that its module is a plain one."""
         config = self.config
+        if self.probed:
+            return self._fitted_probe(blanked, folder)
         if blanked is not Blanked.NOTHING and config.baseline_steps:
             every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)
@@ -190,9 +216,25 @@ class Session:
         begun = distributed.on_first(lambda: bool(list_checkpoints(folder)))
         resume = resume and (blanked is Blanked.NOTHING or begun)
         settings = self.settings(blanked)
-        tuned = tune(task, config, self.data.valid, folder, settings, resume=resume, progress=self.progress)
+        told = {"resume": resume, "progress": self.progress, "limit": self.limit}
+        tuned = tune(task, config, self.data.valid, folder, settings, **told)
         merge_lora(task.module)
         return task, tuned
+
+    def _fitted_probe(self, blanked: Blanked, folder: Path) -> tuple[AnyTask, TuningRun]:
+        """A task with a probe: it is fitted anew by a run that goes on, which takes no longer than before.
+
+        Raises:
+            UserError: the folder holds a training.
+        """
+        if list_checkpoints(folder):
+            raise UserError(f"{folder} holds a run of another preset; choose another folder")
+        began = time.perf_counter()
+        settings = probe_settings(task_settings(self.config, blanked))
+        task = self.type(self.pretrained, self.pictures, self.data, settings)
+        limit = {"budget": self.limit} if self.limit else {}
+        fit = fit_task(task, self.data.valid, self.config, self.penalty, **limit)
+        return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
 
     def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
         """The scores of the same training without one modality, by the name of that baseline."""

@@ -16,6 +16,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Change
 from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
+from xfm.finetuning.probing import LinearFit
 from xfm.finetuning.watch import Look, Watch
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
@@ -23,6 +24,8 @@ from xfm.tasks.reading import Portion
 from xfm.training import distributed
 from xfm.training.averaging import WeightAverage
 from xfm.training.loop import train
+from xfm.training.progress import ByLimit
+from xfm.training.schedule import SCHEDULE, read_schedule
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class TuningRun:
         losses: total loss of each step of a run without a folder, as far as this process has computed it; the
             others have them in their log.
         seconds: of the training, since it began or was continued.
+        probe: what was fitted, where nothing else was trained.
+        limited: whether the clock ended it before its steps.
     """
 
     step: int
@@ -43,6 +48,8 @@ class TuningRun:
     looks: tuple[Look, ...] = ()
     losses: tuple[float, ...] = ()
     seconds: float = 0.0
+    probe: LinearFit | None = None
+    limited: bool = False
 
 
 def tune(
@@ -55,6 +62,7 @@ def tune(
     resume: bool = False,
     progress: bool = False,
     minutes: float = 0.0,
+    limit: float = 0.0,
 ) -> TuningRun:
     """Train a task in place; its module then has the weights of the best look, or the last.
 
@@ -69,6 +77,7 @@ def tune(
         resume: continue the folder's run.
         progress: show a bar and the looks.
         minutes: time for the training, which then decides in place of the steps; 0: the steps do.
+        limit: seconds after which the training ends before its steps; 0 for none.
 
     Raises:
         UserError: see `xfm.training.loop.train`.
@@ -76,7 +85,10 @@ def tune(
     """
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
-    watch = Watch(task, valid, config, folder, progress)
+    course = ByLimit(config.steps, limit) if limit else None
+    watch = Watch(task, valid, config, folder, progress, course and (lambda step: course.at(step).share))
+    if course and resume and folder:
+        course.begin(kept=read_schedule(folder / SCHEDULE))
 
     def is_new(name: str) -> bool:
         return task.is_new(name) or is_low_rank(name)
@@ -86,7 +98,7 @@ def tune(
         watch.resume()
     else:
         watch.check()
-    step, seconds = max(watch.looks, default=0), 0.0
+    step, seconds, limited = max(watch.looks, default=0), 0.0, False
     totals: list[tuple[float, Tensor]] = []
     if not (resume and watch.enough):
         result = train(
@@ -95,6 +107,7 @@ def tune(
             lambda start, stop: task.portions(start, stop, config.accumulate),
             training_config(config, task.settings, minutes),
             folder,
+            course=course,
             is_new=averaged.by_own_name(is_new) if averaged else is_new,
             settings=settings,
             origins=lambda portion: range(portion.rows),
@@ -107,7 +120,10 @@ def tune(
             allowed=frozenset({Change.PROCESSES}),
         )
         step, seconds = result.step, result.seconds
-        if progress and step < config.steps and not minutes:
+        limited = limit > 0 and step < config.steps and not watch.enough
+        if progress and limited:
+            tqdm.write(f"step {step}: the time for the training is over", file=sys.stderr)
+        elif progress and step < config.steps and not minutes:
             tqdm.write(
                 f"step {step}: enough, {config.patience} looks brought no better model", file=sys.stderr
             )
@@ -119,7 +135,8 @@ def tune(
     watch.restore()
     task.module.eval()
     looks = tuple(watch.looks[step] for step in sorted(watch.looks))
-    return TuningRun(step, watch.best, looks, _step_losses(totals, config.accumulate), seconds)
+    losses = _step_losses(totals, config.accumulate)
+    return TuningRun(step, watch.best, looks, losses, seconds, limited=limited)
 
 
 def _losses(

@@ -2,10 +2,10 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 from tqdm import tqdm
 
@@ -30,6 +30,16 @@ class Look:
     metrics: dict[str, float]
 
 
+def require_metric(task: Task[Any, Any, Any], name: str, found: Collection[str]) -> None:
+    """Refuse a metric that a task does not have.
+
+    Raises:
+        UserError: it is not among those that were found; names them.
+    """
+    if name not in found:
+        raise UserError(f"choose_by: {task.spec.name} has no {name}; choose by {', '.join(found)}")
+
+
 class Watch(Generic[Row, BatchT, Prediction]):
     """Watches a task while it is trained.
 
@@ -42,6 +52,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
         config: fitted; says how often to look, and when to stop.
         folder: of the run; None only where there is nothing to look at.
         progress: tell each look on the terminal.
+        share: of the run that is done before a step; by the configuration's steps if not given.
     """
 
     def __init__(
@@ -51,11 +62,13 @@ class Watch(Generic[Row, BatchT, Prediction]):
         config: FinetuneConfig,
         folder: Path | None,
         progress: bool,
+        share: Callable[[int], float] | None = None,
     ) -> None:
         if rows and folder is None:
             raise ValueError("validation rows need a folder that keeps the best model")
         self.task, self.rows, self.config, self.progress = task, rows, config, progress
         self.folder = folder or Path()
+        self.share = share
         self.looks: dict[int, Look] = {}
 
     def resume(self) -> None:
@@ -74,16 +87,21 @@ class Watch(Generic[Row, BatchT, Prediction]):
         Raises:
             UserError: names it, and those that there are.
         """
-        if self.rows and self.config.choose_by and self.metric not in (found := self._metrics()):
-            raise UserError(
-                f"choose_by: {self.task.spec.name} has no {self.metric}; choose by {', '.join(found)}"
-            )
+        if self.rows and self.config.choose_by:
+            require_metric(self.task, self.metric, self._metrics())
 
     def finished(self, done: int) -> bool:
         """Look if it is time to, and say whether there has been no better model for too long."""
-        if self.rows and done % self.config.evaluate_every == 0:
+        if self.rows and self._due(done):
             self.look(done)
         return self.enough
+
+    def _due(self, done: int) -> bool:
+        """Whether it is time for a look: after so many steps, or such a share of the run."""
+        if self.share is None:
+            return done % self.config.evaluate_every == 0
+        looks = self.config.steps / self.config.evaluate_every
+        return int(looks * self.share(done) + 1e-9) > int(looks * self.share(done - 1) + 1e-9)
 
     @property
     def metric(self) -> str:
@@ -94,7 +112,10 @@ class Watch(Generic[Row, BatchT, Prediction]):
     def enough(self) -> bool:
         """Whether the last `patience` looks were no better than one before; never in the first half."""
         best, patience = self.best, self.config.patience
-        if best is None or not patience or max(self.looks) < self.config.steps / 2:
+        if best is None or not patience:
+            return False
+        last = max(self.looks)
+        if (last / self.config.steps if self.share is None else self.share(last)) < 1 / 2:
             return False
         top = best.metrics[self.metric]
         first = min(step for step, look in self.looks.items() if look.metrics[self.metric] == top)

@@ -20,6 +20,21 @@ class MLPHead(nn.Sequential):
         )
 
 
+class ProbeHead(nn.Linear):
+    """One linear layer on frozen features, in float32 whatever the arithmetic around it.
+
+    It was fitted to standardised features, whose means and deviations stand in its weights: in bfloat16 what
+    they cancel would be lost.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[R, F] -> [R, C] float32."""
+        if not torch.is_autocast_enabled(input.device.type):  # exporters must see nothing more
+            return super().forward(input.to(self.weight.dtype))
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+
 class DeepHead(nn.Sequential):
     """Four times (Linear, LayerNorm, GELU) of widths 2E, 4E, 2E and E, then Linear(E, out).
 

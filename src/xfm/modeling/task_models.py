@@ -4,55 +4,18 @@ A task model shares the parts of the `Backbone` that it is built on; copy the mo
 start from one. What it adds is called `head` or `decoder`.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.data.schema import Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.decoder import Decoder
+from xfm.modeling.encoded import Encoded
 from xfm.modeling.encoders import encode_first
-from xfm.modeling.heads import DeepHead, MLPHead
+from xfm.modeling.heads import DeepHead, MLPHead, ProbeHead
 
 ADDED = ("head.", "decoder.")
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Rows as a head takes them: texts as tokens, and each distinct picture encoded once.
-
-    Attributes:
-        tokens: [R, T] the text of each row, a pair as one sequence; None where rows have no texts.
-        image: [I, 1 + P, Dv] encoded pictures; None where rows have none.
-        index: [R, K] int64, the K pictures of each row; None where row r has picture r.
-    """
-
-    tokens: Tokens | None = None
-    image: Tensor | None = None
-    index: Tensor | None = None
-
-    @property
-    def text(self) -> Tokens:
-        """The texts, of rows that have some."""
-        assert self.tokens is not None
-        return self.tokens
-
-    @property
-    def pictures(self) -> Tensor:
-        """The encoded pictures, of rows that have some."""
-        assert self.image is not None
-        return self.image
-
-    @property
-    def first(self) -> Tensor | None:
-        """[R] int64, the first picture of each row; None where row r has picture r."""
-        return None if self.index is None else self.index[:, 0]
-
-    def of_rows(self, values: Tensor) -> Tensor:
-        """[I, ...] one value a picture -> [R, ...] those of each row's first picture."""
-        return values if self.first is None else values[self.first]
 
 
 class TaskModel(nn.Module):
@@ -94,11 +57,46 @@ class TaskModel(nn.Module):
 
 
 class Classifier(TaskModel):
-    """A head with classes, or with one output: a value."""
+    """A head with classes, or with one output: a value.
+
+    Attributes:
+        head: its last part; it takes `features`, if the class has some.
+    """
+
+    head: nn.Module
+
+    def features(self, rows: Encoded) -> Tensor:
+        """[R, F] what the head stands on; with `HeadKind.PROBE` all that the encoders say of a row.
+
+        Raises:
+            NotImplementedError: the class computes its logits in another way, and has no probe.
+        """
+        raise NotImplementedError
 
     def classify(self, rows: Encoded) -> Tensor:
         """[R, C] logits."""
-        raise NotImplementedError
+        return self.head(self.features(rows))
+
+    @classmethod
+    def has_features(cls) -> bool:
+        """Whether a probe can be fitted to what the head stands on."""
+        return cls.features is not Classifier.features
+
+    def built_head(self, width: int, probed: int) -> nn.Module:
+        """The head that the task's configuration names.
+
+        Args:
+            width: of what the task's own head takes.
+            probed: numbers of `features` under a probe.
+        """
+        if self.task.head is HeadKind.PROBE:
+            return ProbeHead(probed, self.task.classes)
+        return MLPHead(width, self.task.classes)
+
+    @property
+    def probed(self) -> bool:
+        """Whether the head is a probe."""
+        return self.task.head is HeadKind.PROBE
 
     def forward(
         self, pixels: Tensor | None = None, tokens: Tokens | None = None, index: Tensor | None = None
@@ -123,16 +121,24 @@ class WithModel(TaskModel):
 
 
 class TextClassifier(Classifier):
-    """Language token 0 -> MLP head (GLUE); one output is a regression (STS-B)."""
+    """Language token 0 -> MLP head (GLUE); one output is a regression (STS-B).
+
+    A probe sees token 0 and the mean of all tokens.
+    """
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
         self.language = model.language
-        self.head = MLPHead(self.language.config.width, task.classes)
+        width = self.language.config.width
+        self.head = self.built_head(width, 2 * width)
 
-    def classify(self, rows: Encoded) -> Tensor:
-        """[R, C] logits of texts."""
-        return self.head(encode_first(self.language, rows.text.ids, rows.text.mask))
+    def features(self, rows: Encoded) -> Tensor:
+        """[R, D] of texts, or [R, 2 D]."""
+        ids, mask = rows.text.ids, rows.text.mask
+        if not self.probed:
+            return encode_first(self.language, ids, mask)
+        states = self.language(ids, mask)
+        return torch.cat([states[:, 0], rows.mean_text(states)], dim=-1)
 
 
 class ImageClassifier(Classifier):
@@ -152,41 +158,61 @@ class ImageClassifier(Classifier):
         """[I, 3, H, W] -> [I, 1 + P, Dv]."""
         return self.vision(pixels)
 
-    def classify(self, rows: Encoded) -> Tensor:
-        """[R, C] logits of pictures; equal ones are classified once."""
+    def features(self, rows: Encoded) -> Tensor:
+        """[I, Dv] of pictures, or [I, 2 Dv] for the published head."""
         slot0 = rows.pictures[:, 0]
         if self.task.image_head is ImageHead.PUBLISHED:
             slot0 = torch.cat([slot0, rows.pictures[:, 1:].mean(dim=1)], dim=-1)
-        return rows.of_rows(self.head(slot0))
+        return slot0
+
+    def classify(self, rows: Encoded) -> Tensor:
+        """[R, C] logits of pictures; equal ones are classified once."""
+        return rows.of_rows(self.head(self.features(rows)))
 
 
 class PairClassifier(WithModel, Classifier):
-    """Fusion token 0 of a picture and its text -> MLP head."""
+    """Fusion token 0 of a picture and its text -> MLP head.
+
+    A probe sees it, the mean of the text and the picture, each by itself.
+    """
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        self.head = MLPHead(model.config.language.width, task.classes)
+        text, vision = model.config.language.width, model.config.vision.width
+        self.head = self.built_head(text, 2 * text + vision)
 
-    def classify(self, rows: Encoded) -> Tensor:
-        """[R, C] logits of texts with their pictures."""
-        return self.head(self.fused_first(rows)[:, 0])
+    def features(self, rows: Encoded) -> Tensor:
+        """[R, D] of texts with their pictures, or [R, 2 D + Dv]."""
+        if not self.probed:
+            return self.fused_first(rows)[:, 0]
+        (text,) = self.model.encode_texts([rows.text])
+        fused = self.model.fuse_first(text, rows.text.mask, rows.pictures, rows.first)[:, 0]
+        return torch.cat([fused, rows.mean_text(text), rows.of_rows(rows.pictures[:, 0])], dim=-1)
 
 
 class Reasoner(WithModel, Classifier):
-    """The text fused with each of two pictures, both token-0 vectors -> MLP head (NLVR2)."""
+    """The text fused with each of two pictures, both token-0 vectors -> MLP head (NLVR2).
+
+    A probe sees both, the mean of the text and each picture by itself.
+    """
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        self.head = MLPHead(2 * model.config.language.width, task.classes)
+        text, vision = model.config.language.width, model.config.vision.width
+        self.head = self.built_head(2 * text, 3 * text + 2 * vision)
 
-    def classify(self, rows: Encoded) -> Tensor:
-        """[R, C] logits of texts with two pictures each."""
+    def features(self, rows: Encoded) -> Tensor:
+        """[R, 2 D] of texts with two pictures each, or [R, 3 D + 2 Dv]."""
         assert rows.index is not None
         tokens, both = rows.text, rows.index.t().flatten()  # [2R], the left ones first
         (text,) = self.model.encode_texts([tokens])
         twice = torch.arange(len(text), device=text.device).repeat(2)
         fused = self.model.fuse_first(text, tokens.mask, rows.pictures, both, twice)[:, 0]
-        return self.head(torch.cat(fused.chunk(2), dim=-1))
+        both_fused = torch.cat(fused.chunk(2), dim=-1)
+        if not self.probed:
+            return both_fused
+        seen = rows.pictures[:, 0][rows.index].flatten(1)  # [R, 2 Dv]
+        return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
 
 
 class Retriever(WithModel):

@@ -196,6 +196,8 @@ def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
             about = "the pooled state" + (" and the mean of the others, side by side" if published else "")
         elif isinstance(task, Reasoner):
             size, about = 2 * wide, "the first fused states with the left and the right picture, side by side"
+        if task.probed and isinstance(head, nn.Linear):
+            size, about = head.in_features, "what the encoders say of a row, side by side"
         inputs, axes = {"state": torch.zeros(3, size)}, {"state": {0: "rows"}}
         return [Graph(HEAD, head, inputs, axes, ("logits",), f"{about} -> logits of the classes", longest)]
     if not isinstance(task, Answerer | Captioner):

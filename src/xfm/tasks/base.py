@@ -89,7 +89,8 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     def described(self, data: SplitRows[Row], **more: Any) -> TaskConfig:
         """What the module says about itself, for pipelines: labels, answers, the length of texts."""
         limit = self.settings.max_tokens if self.spec.has_texts else 0
-        return TaskConfig(self.spec.name, image_head=self.settings.image_head, max_tokens=limit, **more)
+        heads = {"image_head": self.settings.image_head, "head": self.settings.head}
+        return TaskConfig(self.spec.name, max_tokens=limit, **heads, **more)
 
     # ------------------------------------------------------------ rows
     @classmethod

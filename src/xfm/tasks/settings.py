@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from xfm.config.image import UNVARIED, ImageTrainingConfig
-from xfm.config.task import ImageHead
+from xfm.config.task import HeadKind, ImageHead
 from xfm.config.training import Precision
 
 
@@ -37,6 +37,7 @@ class TaskSettings:
         image: how training pictures are varied, and those of image classification mixed.
         image_head: the head of image classification.
         prompt: words that every caption begins with.
+        head: what stands on the encoders of the other tasks with classes or values.
         seed: seed of the head and of the order of the rows.
         workers: processes that read rows ahead of the model; 0 reads them in its own.
         precision: arithmetic of predictions.
@@ -51,6 +52,7 @@ class TaskSettings:
     image: ImageTrainingConfig = UNVARIED
     image_head: ImageHead = ImageHead.LINEAR
     prompt: str = ""
+    head: HeadKind = HeadKind.OWN
     seed: int = 0
     workers: int = 0
     precision: Precision = Precision.AUTO

@@ -72,7 +72,8 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
     @torch.no_grad()
     def finish(self) -> None:
         """Let the last layer give values instead of deviations from the mean; predictions stay the same."""
-        last = self.module.head[-1]
+        head = self.module.head
+        last = head[-1] if isinstance(head, nn.Sequential) else head
         assert isinstance(last, nn.Linear)
         last.weight.mul_(self.deviation)
         last.bias.mul_(self.deviation).add_(self.mean)

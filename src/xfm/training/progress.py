@@ -148,6 +148,31 @@ class ByClock(Progress):
         return distributed.from_first(Moment(share, seconds, sum(share >= end for end in self.ends)))
 
 
+class ByLimit(BySteps):
+    """A run of so many steps, or of so many seconds where these are over first.
+
+    The share that is done is the larger one of the two. Of several processes the first one's clock decides.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        seconds: float,
+        ends: Sequence[float] = (),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        super().__init__(steps, ends, clock)
+        self.seconds = seconds
+
+    def left(self, step: int) -> float:
+        """Steps to come at the speed so far."""
+        return self.steps * (1 - self.at(step).share)
+
+    def _decided(self, step: int, seconds: float) -> Moment:
+        share = min(1.0, max(step / self.steps, seconds / self.seconds)) if step else 0.0
+        return distributed.from_first(Moment(share, seconds, sum(share >= end for end in self.ends)))
+
+
 class Replayed(Progress):
     """A run that goes step for step as another one went, however long that takes.
 

@@ -55,6 +55,7 @@ MAY_CHANGE = frozenset(
         "finetune.workers",
         "finetune.image.workers",  # its name in earlier versions
         "finetune.max_bad",
+        "finetune.folds",  # the rows say it
     }
 )
 """Settings that a resumed run may change: none of them alters what is computed."""

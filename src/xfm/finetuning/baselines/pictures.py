@@ -1,4 +1,4 @@
-"""Pictures: linear probe and neighbours on frozen features, raw pixels; and both with the texts."""
+"""Pictures: the probe of them alone beside texts, neighbours, raw pixels; and both with the texts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xfm.config.tasks import CAPTIONING, GROUNDING, RETRIEVAL, VQA
-from xfm.finetuning.baselines import others, pictures, texts
+from xfm.finetuning.baselines import frozen, others, pictures, texts
+from xfm.finetuning.baselines.frozen import PROBE
 from xfm.finetuning.baselines.material import BaselinePredictions, Material, TooSlow
+from xfm.finetuning.probing import has_probe
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
 
@@ -22,14 +25,15 @@ _BOTH: Mapping[str, Make] = {
     "text only: TF-IDF + logistic regression": texts.linear_texts,
     "pictures only: linear probe of the frozen features": pictures.probe,
     "TF-IDF beside frozen features + logistic regression": pictures.both,
+    PROBE: frozen.probe,
 }
-_TEXTS: Mapping[str, Make] = {"TF-IDF + logistic regression": texts.linear_texts}
+_TEXTS: Mapping[str, Make] = {"TF-IDF + logistic regression": texts.linear_texts, PROBE: frozen.probe}
 _PICTURES: Mapping[str, Make] = {
-    "linear probe of the frozen features": pictures.probe,
+    PROBE: frozen.probe_of_pictures,
     "k-NN of the frozen features": pictures.neighbours,
     "pixels + logistic regression": pictures.pixels,
 }
-_VALUES: Mapping[str, Make] = {"TF-IDF + ridge regression": texts.linear_texts}
+_VALUES: Mapping[str, Make] = {"TF-IDF + ridge regression": texts.linear_texts, PROBE: frozen.probe}
 _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
     {
         VQA.name: {
@@ -71,23 +75,35 @@ def baselines_of(task: Task[Any, Any, Any]) -> Mapping[str, Make]:
     spec = task.spec
     if not spec.classes:
         return _OTHERS.get(spec.name, {})
-    if not isinstance(task, ClassTask):
-        return {} if spec.has_pictures else _VALUES
-    return _PICTURES if not spec.has_texts else _BOTH if spec.has_pictures else _TEXTS
+    if isinstance(task, ClassTask):
+        found = _PICTURES if not spec.has_texts else _BOTH if spec.has_pictures else _TEXTS
+    else:
+        found = {} if spec.has_pictures else _VALUES
+    return {name: make for name, make in found.items() if name != PROBE or has_probe(spec)}
 
 
-def strong_baselines(material: Material, progress: bool) -> tuple[dict[str, BaselineResult], dict[str, str]]:
+def strong_baselines(
+    material: Material, progress: bool, without: Collection[str] = (), left: float = inf
+) -> tuple[dict[str, BaselineResult], dict[str, str]]:
     """Baselines of the task by name, and why others are missing, by name.
 
     Args:
         material: rows and models.
         progress: tell each on the terminal.
+        without: names that are not run, and not missed.
+        left: seconds after which no further one is begun.
     """
+    start = time.perf_counter()
     made: dict[str, BaselineResult] = {}
     missing: dict[str, str] = {}
     task = material.task
     for name, make in baselines_of(task).items():
+        if name in without:
+            continue
         began = time.perf_counter()
+        if began - start > left:
+            missing[name] = "the time limit left none for it"
+            continue
         try:
             encoded = "_seen" in vars(material)
             outcome = make(material)

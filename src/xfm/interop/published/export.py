@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xfm.config.model import LanguageConfig, ModelConfig, Positions, VisionConfig
 from xfm.config.plain import to_plain
-from xfm.config.task import ImageHead
+from xfm.config.task import HeadKind, ImageHead
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.errors import UserError
 from xfm.interop.published.convert import OWN
@@ -42,6 +42,11 @@ def export(pretrained: Pretrained, path: Path, unused: Mapping[str, Tensor] | No
         raise UserError(
             "the published code knows no linear head of image classification, so the model cannot be "
             "exported; fine-tune with the published head"
+        )
+    if described and described.head is HeadKind.PROBE:
+        raise UserError(
+            "the published code knows no probe of frozen features, so the model cannot be exported; "
+            "fine-tune with --preset good"
         )
     native = dict(model.state_dict())
     if task is not None:

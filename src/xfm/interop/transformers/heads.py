@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from xfm.config.restore import from_plain
-from xfm.config.task import ImageHead, TaskConfig
+from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.errors import UserError
 from xfm.interop.sources import read_settings
 from xfm.modeling.model_files import TASK, TASK_WEIGHTS
@@ -83,7 +83,8 @@ def fill_head(
     if not missing:
         return
     task = read_task(name, place)
-    mine = task is not None and (task.kind, task.image_head) == (kind, ImageHead.LINEAR)
+    own = (kind, ImageHead.LINEAR, HeadKind.OWN)
+    mine = task is not None and (task.kind, task.image_head, task.head) == own
     weights = find(name, TASK_WEIGHTS, place) if mine else None
     config: Any = model.config
     if task is not None and weights is not None and task.classes == config.num_labels:
@@ -100,6 +101,11 @@ def _refusal(name: str | Path | None, kind: str, task: TaskConfig | None) -> str
     """Why a folder cannot answer a task, and what can be done."""
     anew = "or give num_labels to train a new one"
     if task is not None and task.kind == kind:
+        if task.head is HeadKind.PROBE:
+            return (
+                f"{name} has a probe of frozen features, as --preset fast makes it, which transformers' "
+                f"class does not have; use xfm.pipeline, fine-tune with --preset good, {anew}"
+            )
         if task.image_head is not ImageHead.LINEAR:
             return (
                 f"{name} has the published head of {kind}, which transformers' class does not have; use "

@@ -84,7 +84,7 @@ def glue_missing(out: Path, edition: Edition) -> list[str]:
 
 
 def glue_archive(out: Path, edition: Edition) -> Path | None:
-    """`glue-EDITION.zip` of the eleven TSVs that the server wants, diagnostic set included, once all are there.
+    """`glue-EDITION.zip` of the eleven TSVs that the server wants, once all are there.
 
     Args:
         out: folder of `xfm reproduce`, with the TSVs in `TASK/FT/EDITION/`.
@@ -111,7 +111,7 @@ def glue_archive(out: Path, edition: Edition) -> Path | None:
 
 
 def glue_note(out: Path, benchmarks: Collection[str], edition: Edition) -> str:
-    """What became of an edition's archive, after evaluations of some benchmarks; empty where none is GLUE's."""
+    """What became of an edition's archive after evaluations of benchmarks; empty where none is of GLUE's."""
     if not {task.value for task in GlueTask} & set(benchmarks):
         return ""
     if archive := glue_archive(out, edition):

@@ -1,0 +1,106 @@
+"""`xfm finetune --config FILE`: a fine-tuning as a file, read and written. Nothing here imports torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.load import read_yaml
+from xfm.config.options import check_fields
+from xfm.config.plain import to_plain
+from xfm.config.task_checks import chosen_settings
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import task_specs
+from xfm.errors import UserError, excerpt
+
+RESOLVED = "finetune.yaml"
+"""What a run's folder keeps; `--config` reads it."""
+
+
+@dataclass(frozen=True)
+class FinetuneFile(FinetuneConfig):
+    """The fields of a file: what the command is told besides the settings, and the settings.
+
+    Attributes:
+        task: name of the task.
+        model: folder of the model to begin with.
+        train, validation, test: tables.
+        columns: column by field, or as the option has it.
+        pictures: folder that paths of pictures start from.
+        split: of an earlier run.
+        out: folder of the run.
+    """
+
+    task: str | None = None
+    model: str | None = None
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    columns: str | None = None
+    pictures: str | None = None
+    split: str | None = None
+    out: str | None = None
+
+
+_SETTINGS = {one.name for one in fields(FinetuneConfig)}
+COMMAND = tuple(one.name for one in fields(FinetuneFile) if one.name not in _SETTINGS)
+"""What the command is told besides the settings."""
+
+
+def read_finetune(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """What a file says: of the command, and of its settings.
+
+    Paths in it start from where the command runs, as those of the command line do.
+
+    Raises:
+        UserError: it cannot be read, is no YAML, or has an unknown field or a field of the wrong kind.
+    """
+    source = f"--config {path}"
+    content = read_yaml(path, source)
+    columns = content.get("columns")
+    if isinstance(columns, Mapping):
+        content["columns"] = ",".join(f"{field}={column or ''}" for field, column in columns.items())
+    check_fields(FinetuneFile, content, source)
+    told = {name: content.pop(name) for name in COMMAND if name in content}
+    told = {name: value for name, value in told.items() if value is not None}
+    if wrong := [name for name, value in told.items() if not isinstance(value, str)]:
+        raise UserError(f"{source}: {wrong[0]} must be a text, not {excerpt(repr(told[wrong[0]]))}")
+    return told, content
+
+
+def dump_finetune(told: Mapping[str, str | None], config: FinetuneConfig, spec: TaskSpec) -> str:
+    """A fine-tuning as a file that `read_finetune` reads back.
+
+    Args:
+        told: what the command was told besides the settings; what is None is left out.
+        config: every setting; those that the task does not read are left out.
+        spec: of the task.
+    """
+    settings = to_plain(config)
+    for name in special_settings():
+        if not spec.reads(name):
+            _remove(settings, name.split("."))
+    named = {name: told[name] for name in COMMAND if told.get(name) is not None}
+    return yaml.safe_dump({**named, **settings}, sort_keys=False, allow_unicode=True)
+
+
+def special_settings() -> tuple[str, ...]:
+    """The settings that not every task reads, groups such as `image` by their fields."""
+    specs = task_specs(tunable=True)
+    named = [*chosen_settings(specs)]
+    named += [f"tune.{encoder}" for spec in specs for encoder in spec.encoders]
+    return tuple(dict.fromkeys([*named, "max_tokens", "regression"]))
+
+
+def _remove(values: dict[str, Any], name: list[str]) -> None:
+    """Leave out a field, and a group without any."""
+    first, *rest = name
+    if rest and isinstance(values.get(first), dict):
+        _remove(values[first], rest)
+        if not values[first]:
+            del values[first]
+    elif not rest:
+        values.pop(first, None)

@@ -1,0 +1,106 @@
+"""Folds of a table: parts of like size, alike in their classes, without a picture in two of them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from xfm.data.tables import split_rows
+from xfm.errors import UserError
+from xfm.finetuning.presets import can_fold
+from xfm.tasks.base import Task
+from xfm.tasks.sampling import components
+from xfm.tasks.splits import SplitRows
+
+
+def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
+    """The group of each row: those that share a picture, or have none and the same texts, are not parted.
+
+    Where pictures connect more than half of the rows, every row stands alone: no split would be possible.
+    """
+    pictures = [task.pictures_of(row) for row in rows]
+    if not all(pictures):
+        return [task.texts_of(row) for row in rows]
+    numbers = components(pictures)
+    groups: list[Hashable] = [numbers[own[0]] for own in pictures]
+    if max(Counter(groups).values()) > len(rows) / 2:
+        return list(range(len(rows)))
+    return groups
+
+
+def fold_rows(
+    groups: Sequence[Hashable], strata: Sequence[Hashable], folds: int, seed: int
+) -> list[list[int]]:
+    """Part rows into folds.
+
+    Rows of a group stay together. The groups of a stratum (those whose first row is of one class) go one by
+    one, large ones first and equal ones in an order that is drawn, to the fold that has fewest rows of the
+    stratum, and of those to the one that has fewest rows.
+
+    Args:
+        groups: group of each row.
+        strata: class of each row; all equal where there are no classes.
+        folds: number of parts, 2 at least.
+        seed: of the draw.
+
+    Returns:
+        Row numbers of each fold in rising order; some have none where there are fewer groups than folds.
+    """
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        members[group].append(row)
+    by_stratum: dict[Hashable, list[list[int]]] = defaultdict(list)
+    for rows in members.values():
+        by_stratum[strata[rows[0]]].append(rows)
+    rng = np.random.default_rng(seed)
+    found: list[list[int]] = [[] for _ in range(folds)]
+    for units in by_stratum.values():
+        order = [units[place] for place in rng.permutation(len(units)).tolist()]
+        own = [0] * folds
+        for unit in sorted(order, key=len, reverse=True):
+            fold = min(range(folds), key=lambda place: (own[place], len(found[place]), place))
+            found[fold] += unit
+            own[fold] += len(unit)
+    return [sorted(rows) for rows in found]
+
+
+def require_folds(task: type[Task[Any, Any, Any]], rows: Sequence[Any], folds: int, table: str) -> None:
+    """Refuse folds that a table cannot be parted into.
+
+    Raises:
+        UserError: the task's predictions are no predictions of rows, or there are fewer groups than twice the
+            folds; says what to do.
+    """
+    if not can_fold(task.spec):
+        raise UserError(
+            f"--folds: {task.spec.name} ranks all rows of a split together, so that folds could not be "
+            "scored as one; leave --folds out"
+        )
+    groups = len(set(kept_together(task, rows)))
+    if groups < 2 * folds:
+        raise UserError(
+            f"--folds: {table} has {groups} groups of rows that share no picture and no text, too few for "
+            f"{folds} folds; take --folds {max(2, groups // 2)} at most, or add rows"
+        )
+
+
+def fold_data(
+    task: type[Task[Any, Any, Any]], data: SplitRows[Any], held: Sequence[int], share: float, seed: int
+) -> SplitRows[Any]:
+    """What the model of a fold learns from, chooses by and is scored on.
+
+    Args:
+        task: knows what may not be parted.
+        data: all rows as training rows.
+        held: places of the fold's.
+        share: of the other rows that choose the best step.
+        seed: of the draw.
+    """
+    out = set(held)
+    rest = [row for place, row in enumerate(data.train) if place not in out]
+    strata = [task.class_of(row) for row in rest]
+    parts = split_rows(kept_together(task, rest), strata, {"valid": share}, seed)
+    chosen = [rest[place] for place in parts["valid"]]
+    learned = [rest[place] for place in parts["rest"]]
+    return SplitRows(learned, chosen, [data.train[place] for place in held], {}, data.labels, data.answers)

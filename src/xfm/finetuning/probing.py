@@ -1,0 +1,275 @@
+"""The probe of `--preset fast`: frozen encoders, and a linear layer that is fitted to what they say at once.
+
+Classes have logistic regression, values ridge regression; the penalty is chosen on the validation rows.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfm.config.finetune import FinetuneConfig
+from xfm.config.task import HeadKind, ImageHead
+from xfm.config.task_spec import TaskSpec
+from xfm.finetuning.watch import require_metric
+from xfm.frozen.logistic import LinearClassifier, Regression
+from xfm.metrics.classification import Array
+from xfm.modeling.encoded import Encoded
+from xfm.modeling.precision import autocast
+from xfm.modeling.task_models import Classifier
+from xfm.tasks.base import Task
+from xfm.tasks.class_task import ClassTask
+from xfm.tasks.settings import TaskSettings
+
+PENALTIES = tuple(10.0**exponent for exponent in range(-5, 2))
+"""Values of C for classes, as scikit-learn has it, of standardised features; the ridge takes their inverses.
+"""
+DEFAULT = 0.01
+"""Where no validation rows choose."""
+BATCH, MOST = 64, 50_000
+"""Rows that are encoded together, and training rows that are fitted: of more, so many are drawn."""
+NEVER = -30.0
+"""Logit of a class that no row has."""
+
+
+class Features(NamedTuple):
+    """Rows, and what the encoders say of each: [N, F] float32."""
+
+    rows: Sequence[Any]
+    values: Array
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A linear layer on features as they are, not standardised.
+
+    Attributes:
+        weight: [C, F] float32.
+        bias: [C] float32.
+        penalty: C of the logistic regression; of the ridge the inverse of its penalty.
+        note: how it was found, and which rows were left out, in words.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    penalty: float
+    note: str
+
+    def predictions(self, task: Task[Any, Any, Any], features: Array) -> list[Any]:
+        """What the layer says of [N, F] features, as the task's predictions."""
+        logits = torch.from_numpy(features) @ self.weight.T + self.bias
+        return task.labels.choices(logits) if isinstance(task, ClassTask) else logits[:, 0].tolist()
+
+
+def has_probe(spec: TaskSpec) -> bool:
+    """Whether a task has classes or values, and a head that a linear layer can stand in for."""
+    head = spec.head_class()
+    return spec.classes and issubclass(head, Classifier) and head.has_features()
+
+
+def probe_settings(settings: TaskSettings) -> TaskSettings:
+    """The same for a task with a probe in place of its head."""
+    return replace(settings, head=HeadKind.PROBE, image_head=ImageHead.LINEAR)
+
+
+def fit_task(
+    task: Task[Any, Any, Any],
+    valid: Sequence[Any],
+    config: FinetuneConfig,
+    penalty: float = 0.0,
+    budget: float = inf,
+) -> LinearFit:
+    """Fit the probe of a task in place.
+
+    Args:
+        task: made with `probe_settings`.
+        valid: rows that choose the penalty.
+        config: names the metric that chooses.
+        penalty: C, if it is known; 0 chooses.
+        budget: seconds that the training rows may be encoded.
+
+    Raises:
+        UserError: the task has no metric of the name that shall choose.
+    """
+    task.module.eval()
+    chosen = encoded(task, valid)
+    rows, note = drawn(task.train_rows, task.settings.seed)
+    train = encoded(task, rows, budget)
+    if len(train.rows) < len(rows):
+        note = f"{len(train.rows):,} of {len(task.train_rows):,} training rows: encoding them took long"
+    fit = fit_linear(task, train, chosen, config.choose_by, penalty)
+    fit = replace(fit, note="; ".join(filter(None, (fit.note, note))))
+    with torch.no_grad():
+        task.module.head.weight.copy_(fit.weight)
+        task.module.head.bias.copy_(fit.bias)
+    if not isinstance(task, ClassTask):  # the layer gives the values themselves
+        vars(task).update(mean=0.0, deviation=1.0)
+    return fit
+
+
+def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
+    """At most `MOST` of the rows, drawn by the seed, and in words what was left out."""
+    if len(rows) <= MOST:
+        return rows, ""
+    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), MOST, replace=False))
+    return [rows[place] for place in chosen.tolist()], f"{MOST:,} of {len(rows):,} training rows"
+
+
+def encoded(task: Task[Any, Any, Any], rows: Sequence[Any], budget: float = inf) -> Features:
+    """What a task's encoders say of rows.
+
+    Rows of one picture, and texts of like lengths, are encoded together. Where that takes longer than the
+    budget, the rest is left out: rows that were drawn at random, of which one batch is encoded at least.
+
+    Args:
+        task: with its module in evaluation mode.
+        rows: any number.
+        budget: seconds.
+    """
+    order = list(range(len(rows)))
+    if budget < inf:
+        order = np.random.default_rng(task.settings.seed).permutation(len(rows)).tolist()
+    values: list[Array] = []
+    kept: list[int] = []
+    began = time.perf_counter()
+    with task.predicting():
+        for start in range(0, len(order), (size := BATCH * 8 if budget < inf else max(1, len(order)))):
+            if kept and time.perf_counter() - began > budget:
+                break
+            places = sorted(order[start : start + size], key=lambda place: _likeness(task, rows[place]))
+            for first in range(0, len(places), BATCH):
+                own = places[first : first + BATCH]
+                values.append(_features(task, [rows[place] for place in own]))
+                kept += own
+    if not kept:
+        return Features((), np.zeros((0, 1), dtype=np.float32))
+    table, turn = np.concatenate(values), np.argsort(kept)
+    return Features([rows[kept[place]] for place in turn.tolist()], table[turn])
+
+
+def _likeness(task: Task[Any, Any, Any], row: Any) -> tuple[tuple[str, ...], int]:
+    """Rows with like keys are cheap to encode together."""
+    return tuple(map(str, task.pictures_of(row))), sum(map(len, task.texts_of(row)))
+
+
+def _features(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Array:
+    """[R, F] of a few rows."""
+    settings, module = task.settings, task.module
+    batch = task.collate(rows).to(settings.device)
+    with autocast(settings.precision, settings.device):
+        image = None if batch.pixels is None else module.encode_image(batch.pixels)
+        found = module.features(Encoded(batch.tokens, image, batch.index))
+    return found.float().cpu().numpy()
+
+
+def fit_linear(
+    task: Task[Any, Any, Any], train: Features, valid: Features, choose_by: str = "", penalty: float = 0.0
+) -> LinearFit:
+    """Fit a linear layer for each penalty, and take the best on the validation rows.
+
+    Args:
+        task: has the classes, or values, of rows, and the metric.
+        train: rows to fit, one at least.
+        valid: rows that choose; without any the penalty is `DEFAULT`.
+        choose_by: metric that chooses; empty for the task's. Of equal ones the surer of the truth wins.
+        penalty: C, if it is known; 0 chooses.
+
+    Raises:
+        UserError: the task has no metric of that name.
+    """
+    tried = (penalty or DEFAULT,) if penalty or not len(valid.rows) else PENALTIES
+    fits: list[tuple[tuple[float, float], LinearFit]] = []
+    made = _fit_classes(task, train, tried) if isinstance(task, ClassTask) else _fit_values(train, tried)
+    for fit in made:
+        score = _score(task, fit, valid, choose_by) if len(tried) > 1 else (0.0, 0.0)
+        fits.append((score, fit))
+    _, best = max(fits, key=lambda one: (one[0], -one[1].penalty))
+    why = (
+        "chosen on the validation rows" if len(tried) > 1 else "there are no validation rows to choose it by"
+    )
+    return replace(best, note=f"C = {best.penalty:g}, {'given' if penalty else why}")
+
+
+def _score(task: Task[Any, Any, Any], fit: LinearFit, valid: Features, choose_by: str) -> tuple[float, float]:
+    """The metric on the validation rows, and how likely, or near, the truth is."""
+    found = fit.predictions(task, valid.values)
+    metrics = task.metrics(valid.rows, found)
+    if choose_by:
+        require_metric(task, choose_by, metrics)
+    if isinstance(task, ClassTask):
+        sure = [
+            task.labels.probability(one, task.class_of(row))
+            for row, one in zip(valid.rows, found, strict=True)
+        ]
+        second = float(np.log(np.maximum(sure, 1e-12)).mean())
+    else:
+        second = -float(np.mean((np.array(found) - _values(valid.rows)) ** 2))
+    return metrics[choose_by or task.primary], second
+
+
+def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
+    """Logistic regression for each C, from the strongest penalty to the weakest."""
+    labels = task.labels.indices([task.class_of(row) for row in train.rows]).numpy()
+    present, codes = np.unique(labels, return_inverse=True)
+    mean, deviation, features = _standardised(train.values)
+    count = len(task.labels.names)
+    if len(present) == 1:  # of a fold of very few rows
+        bias = torch.full((count,), NEVER)
+        bias[present[0]] = 0.0
+        return [LinearFit(torch.zeros(count, features.shape[1]), bias, penalties[0], "")]
+    regression, start = Regression(features, codes.astype(np.int64), len(present)), None
+    found: list[LinearFit] = []
+    for penalty in sorted(penalties):
+        start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300).classifier
+        found.append(_as_layer(start, mean, deviation, present, count, penalty))
+    return found
+
+
+def _as_layer(
+    found: LinearClassifier,
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    present: NDArray[np.int64],
+    classes: int,
+    penalty: float,
+) -> LinearFit:
+    """A classifier of standardised features as a layer of features as they are, for all classes."""
+    own = found.weight.double().numpy().T / deviation  # [C present, F]
+    weight = np.zeros((classes, own.shape[1]))
+    bias = np.full(classes, NEVER)
+    weight[present] = own
+    bias[present] = found.bias.double().numpy() - own @ mean
+    return LinearFit(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), penalty, "")
+
+
+def _fit_values(train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
+    """Ridge regression for each penalty, from one decomposition."""
+    values = _values(train.rows)
+    mean, deviation, features = _standardised(train.values)
+    table = features.astype(np.float64)
+    eigenvalues, vectors = np.linalg.eigh(table.T @ table)
+    along = vectors.T @ (table.T @ (values - values.mean()))
+    found: list[LinearFit] = []
+    for penalty in penalties:
+        own = vectors @ (along / (np.maximum(eigenvalues, 0.0) + 1.0 / penalty)) / deviation  # [F]
+        bias = np.array([values.mean() - own @ mean])
+        weight = torch.from_numpy(own[None]).float()
+        found.append(LinearFit(weight, torch.from_numpy(bias).float(), penalty, ""))
+    return found
+
+
+def _standardised(values: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], Array]:
+    """[F] means and deviations (1 of features that never change) and [N, F] float32 features by them."""
+    mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    deviation[deviation < 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0
+    return mean, deviation, ((values - mean) / deviation).astype(np.float32)
+
+
+def _values(rows: Sequence[Any]) -> NDArray[np.float64]:
+    return np.array([float(row.label) for row in rows])

@@ -1,0 +1,148 @@
+"""Folds: parts of like size and classes that share nothing, scored by models that did not see them."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xfm
+from tests.finetuning.conftest import SAMPLES, Cli, on_sample, on_table, stopped, text_table
+from tests.reports.written import details_of, page_of
+from xfm.config.finetune import FinetuneConfig, Preset
+from xfm.config.training import Precision
+from xfm.errors import UserError
+from xfm.finetuning.cross import CROSS
+from xfm.finetuning.folds import fold_rows
+from xfm.reports.scores import read_scores
+
+FOLDED = FinetuneConfig(folds=3, steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=10, max_size=80),
+    st.integers(2, 6),
+    st.integers(0, 5),
+)
+def test_folds_part_rows_by_groups_and_evenly(rows: list[tuple[int, int]], folds: int, seed: int) -> None:
+    groups, strata = [group for group, _ in rows], [label for _, label in rows]
+    parts = fold_rows(groups, strata, folds, seed)
+    assert sorted(row for part in parts for row in part) == list(range(len(rows)))
+    homes: dict[int, set[int]] = {}
+    for place, part in enumerate(parts):
+        for row in part:
+            homes.setdefault(groups[row], set()).add(place)
+    assert all(len(home) == 1 for home in homes.values())
+    assert parts == fold_rows(groups, strata, folds, seed)
+    alone = fold_rows(range(len(rows)), strata, folds, seed)
+    assert max(map(len, alone)) - min(map(len, alone)) <= 1 + len(set(strata))
+    for label in set(strata):
+        counts = [sum(strata[row] == label for row in part) for part in alone]
+        assert max(counts) - min(counts) <= 1
+
+
+def table_of(folder: Path, rows: int = 48) -> Path:
+    words = {"good": "red", "bad": "blue"}
+    kinds = [*words]
+    return text_table(folder, [f"a {words[kinds[n % 2]]} square {n},{kinds[n % 2]}" for n in range(rows)])
+
+
+def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = on_table(model, table_of(tmp_path), out, FOLDED)
+    assert done.crossed is not None
+    scores = read_scores(out / "metrics.json")
+    assert scores == done.scores
+    key = f"text-classification/{CROSS}/accuracy"
+    assert scores[key].n == 48 == len(done.predictions[CROSS])
+    folds = details_of(out)["folds"]
+    assert sum(fold["rows"] for fold in folds) == 48
+    right = sum(fold["rows"] * fold["metrics"]["accuracy"] for fold in folds)
+    assert right / 48 == pytest.approx(scores[key].value)
+    assert [fold["train"] + fold["valid"] + fold["rows"] for fold in folds] == [48] * 3
+    middle = sorted(fold["step"] for fold in folds)[1]
+    assert done.tuned.step == middle
+    assert len(done.task.train_rows) == 48
+    assert done.leaderboards[CROSS].n == 48
+    page = page_of(out)
+    assert "Each fold was scored by a model that did not learn from it" in page
+    assert done.crossed.chosen in page.replace("&#39;", "'")
+    assert not list(out.rglob("checkpoints"))
+    assert not list(out.rglob("best"))
+    assert xfm.pipeline("text-classification", model=out)("a red square")[0]["label"] in ("good", "bad")
+
+
+def test_rows_of_a_picture_share_a_fold(model: Path, tmp_path: Path) -> None:
+    done = on_sample("image-text-classification", model, tmp_path / "out", FinetuneConfig(
+        folds=2, steps=2, batch_size=4, device="cpu", baseline=False))  # fmt: skip
+    assert done.crossed is not None
+    assert len(done.predictions[CROSS]) == 10
+
+
+def test_a_test_split_stands_beside_the_folds(model: Path, tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    done = on_table(
+        model, table, tmp_path / "out", FOLDED, test=text_table(tmp_path, ["a red one,good"] * 9, "t.csv")
+    )
+    assert [*done.leaderboards] == [CROSS, "test"]
+    assert done.scores["text-classification/test/accuracy"].n == 9
+
+
+def test_best_chooses_between_both_by_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) -> None:
+    table = table_of(tmp_path, 40)
+    own = FinetuneConfig(preset=Preset.BEST, steps=4, batch_size=4, baseline=False, device="cpu")
+    done = on_table(model, table, tmp_path / "best", own)
+    assert done.crossed is not None
+    assert len(done.crossed.folds) == 5
+    assert all(fold.probe is not None for fold in done.crossed.folds)
+    assert "Chosen by accuracy over all folds: fine-tuning" in done.crossed.chosen
+    said = {one.name: one.value for one in done.decisions}
+    assert (said["average"], said["folds"]) == ("0.999", "5")
+    quick = FinetuneConfig(preset=Preset.FAST, folds=4, device="cpu")
+    done = on_table(model, table, tmp_path / "fast", quick)
+    assert done.crossed is not None
+    assert done.tuned.probe is not None
+    assert "a probe of all rows" in done.crossed.chosen
+    assert f"{done.tuned.probe.penalty:g}" in done.crossed.chosen
+
+
+def test_folds_go_on_where_they_stopped(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of(tmp_path)
+    whole = on_table(model, table, tmp_path / "whole", FOLDED)
+    out = tmp_path / "out"
+    with stopped(monkeypatch, out / "folds" / "2", 3):
+        on_table(model, table, out, FOLDED)
+    again = on_table(model, table, out, FOLDED, resume=True)
+    assert again.predictions == whole.predictions
+    assert again.tuned.step == whole.tuned.step
+
+
+@pytest.mark.parametrize(
+    ("task", "table", "options", "words"),
+    [
+        ("retrieval", "captions.csv", "--folds 2", ["--folds", "retrieval", "ranks all rows"]),
+        ("text-classification", "reviews.csv", "--folds 6", ["reviews.csv", "10 groups", "--folds 5"]),
+        ("text-classification", "reviews.csv", "--folds 1", ["folds is 1"]),
+        (
+            "text-classification",
+            "reviews.csv",
+            f"--folds 2 --validation {SAMPLES / 'reviews.csv'}",
+            ["--validation has no use"],
+        ),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(
+    task: str, table: str, options: str, words: list[str], model: Path, tmp_path: Path, cli: Cli
+) -> None:
+    given = ("--model", model, "--train", SAMPLES / table, "--out", tmp_path / "out", *options.split())
+    cli.expect_refusal(words, "finetune", task, *given)
+
+
+def test_small_tables_are_told_of_folds_and_large_ones_are_not(model: Path, tmp_path: Path) -> None:
+    done = on_table(model, table_of(tmp_path, 40), tmp_path / "out", FinetuneConfig(steps=2, device="cpu"))
+    assert done.crossed is None
+    said = Counter("--folds 5 scores every one of 40 rows" in flag.sentence for flag in done.flags)
+    assert said[True] == 1
+    with pytest.raises(UserError, match="too few"):
+        on_table(model, table_of(tmp_path, 5), tmp_path / "few", FOLDED)

@@ -1,0 +1,216 @@
+"""The probe: the optimum of scikit-learn, exact as a head of the model, and a model folder like any other."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+
+import xfm
+from tests.evaluation.tiny import tiny_pretrained, tiny_task
+from tests.finetuning.conftest import FILES, SAMPLES, Cli, on_sample, text_table
+from tests.reports.written import details_of, json_lines
+from tests.tasks.build import SINGLE, build
+from xfm.config.exported import Format
+from xfm.config.finetune import FinetuneConfig, Preset
+from xfm.config.task import HeadKind
+from xfm.config.tasks import task_spec
+from xfm.config.training import Precision
+from xfm.errors import UserError
+from xfm.finetuning.baselines.frozen import PROBE
+from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
+from xfm.interop.published.export import export
+from xfm.modeling.heads import ProbeHead
+from xfm.runtimes.opening import TRUST
+from xfm.runtimes.writing import export as write_graphs
+from xfm.tasks.rows import LabelledText
+from xfm.tasks.text_classification import TextClassificationTask
+from xfm.tasks.text_regression import TextRegressionTask
+
+FAST = FinetuneConfig(preset=Preset.FAST, device="cpu", precision=Precision.FP32)
+PROBED = ("text-classification", "image-classification", "image-text-classification", "reasoning")
+
+
+@given(st.integers(0, 100), st.integers(2, 4), st.floats(-3, 0))
+@settings(max_examples=15)
+def test_classes_have_scikit_learns_logistic_regression(seed: int, classes: int, exponent: float) -> None:
+    rng, penalty = np.random.default_rng(seed), 10.0**exponent
+    features = (rng.normal(size=(80, 6)) * rng.uniform(0.01, 50, 6) + rng.normal(size=6) * 100).astype("f4")
+    names = [f"c{place % classes}" for place in rng.permutation(80)]
+    rows = [LabelledText(f"{place}", name) for place, name in enumerate(names)]
+    task = tiny_task(TextClassificationTask, rows, tuple(f"c{place}" for place in range(classes)))
+    fit = fit_linear(task, Features(rows, features), Features((), features[:0]), penalty=penalty)
+    scaled = StandardScaler().fit_transform(features.astype("f8"))
+    right = LogisticRegression(C=penalty, tol=1e-8, max_iter=5000).fit(scaled, names).predict_proba(scaled)
+    found = [one.probabilities for one in fit.predictions(task, features)]
+    np.testing.assert_allclose(found, right, atol=5e-3)
+
+
+@given(st.integers(0, 100), st.floats(-3, 1))
+@settings(max_examples=15)
+def test_values_have_scikit_learns_ridge(seed: int, exponent: float) -> None:
+    rng, penalty = np.random.default_rng(seed), 10.0**exponent
+    features = (rng.normal(size=(60, 5)) * 7 + 30).astype("f4")
+    values = features @ rng.normal(size=5) + rng.normal(size=60)
+    rows = [LabelledText(f"{place}", float(value)) for place, value in enumerate(values)]
+    task = tiny_task(TextRegressionTask, rows)
+    fit = fit_linear(task, Features(rows, features), Features((), features[:0]), penalty=penalty)
+    scaled = StandardScaler().fit_transform(features.astype("f8"))
+    right = Ridge(alpha=1 / penalty).fit(scaled, values).predict(scaled)
+    np.testing.assert_allclose(fit.predictions(task, features), right, rtol=1e-3, atol=1e-2)
+
+
+def test_the_penalty_is_the_best_of_the_validation_rows_by_the_metric_that_chooses() -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(120, 30)).astype("f4")
+    names = ["a" if one + 2 * rng.normal() > 0 else "b" for one in features[:, 0]]
+    rows = [LabelledText(f"{place}", name) for place, name in enumerate(names)]
+    task = tiny_task(TextClassificationTask, rows, ("a", "b"))
+    train, valid = Features(rows[:60], features[:60]), Features(rows[60:], features[60:])
+    for metric in ("accuracy", "mcc"):
+        chosen = fit_linear(task, train, valid, metric)
+        scores = []
+        for exponent in range(-5, 2):
+            one = fit_linear(task, train, valid, penalty=10.0**exponent)
+            scores.append(task.metrics(valid.rows, one.predictions(task, valid.values))[metric])
+        mine = task.metrics(valid.rows, chosen.predictions(task, valid.values))[metric]
+        assert mine == pytest.approx(max(scores))
+    assert "chosen on the validation rows" in chosen.note
+    with pytest.raises(UserError, match="choose_by: text-classification has no acc; choose by accuracy"):
+        fit_linear(task, train, valid, "acc")
+
+
+def test_a_class_that_no_row_has_is_never_said() -> None:
+    features = np.random.default_rng(0).normal(size=(20, 3)).astype("f4")
+    for names in ("ab" * 10, "a" * 20):
+        rows = [LabelledText(str(place), name) for place, name in enumerate(names)]
+        task = tiny_task(TextClassificationTask, rows, ("a", "b", "c"))
+        fit = fit_linear(task, Features(rows, features), Features((), features[:0]))
+        said = fit.predictions(task, features)
+        assert {one.label for one in said} <= set(names)
+        assert max(one.probabilities[2] for one in said) < 1e-9
+
+
+def test_rows_are_encoded_in_their_order_whatever_the_batches() -> None:
+    rows = [LabelledText(" ".join(["red square"] * (1 + place % 7)), "a") for place in range(150)]
+    task = build(TextClassificationTask, tiny_pretrained(), rows, ("a", "b"), head=HeadKind.PROBE)
+    task.module.eval()
+    found = encoded(task, rows)
+    assert list(found.rows) == rows
+    for place in (0, 3, 80, 149):
+        alone = encoded(task, [rows[place]]).values
+        np.testing.assert_allclose(found.values[place : place + 1], alone, atol=1e-5)
+    hurried = encoded(task, [*rows * 8], budget=0.0)
+    assert 0 < len(hurried.rows) < len(rows) * 8
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_the_head_of_the_model_says_what_was_fitted(precision: Precision) -> None:
+    """Features far from 0, whose means the bias cancels: the layer computes in float32."""
+    task = build(
+        TextClassificationTask, tiny_pretrained(), SINGLE, ("blue", "green", "red", "yellow"),
+        head=HeadKind.PROBE, precision=precision,
+    )  # fmt: skip
+    assert isinstance(task.module.head, ProbeHead)
+    fit = fit_task(task, SINGLE, FAST)
+    features = encoded(task, SINGLE)
+    mine = torch.tensor([one.probabilities for one in fit.predictions(task, features.values)])
+    said = torch.tensor([one.probabilities for one in task.predict(SINGLE)])
+    assert (mine - said).abs().max() < (1e-4 if precision is Precision.FP32 else 0.02)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert task.module.head(torch.ones(1, task.module.head.in_features)).dtype is torch.float32
+
+
+@pytest.mark.parametrize("kind", PROBED)
+def test_fast_makes_a_model_folder_that_answers_as_it_was_scored(
+    kind: str, model: Path, tmp_path: Path
+) -> None:
+    assert has_probe(task_spec(kind))
+    done = on_sample(kind, model, tmp_path / "out", FAST)
+    board = done.leaderboards["test"]
+    assert PROBE not in {place.name for place in board.places}
+    assert done.tuned.step == 0
+    assert done.tuned.probe is not None
+    details = details_of(tmp_path / "out")
+    assert details["probe"]["C"] == done.tuned.probe.penalty
+    assert [one["name"] for one in details["decisions"]] == ["encoders", "head"]
+    before, after = xfm.load_model(model), xfm.load_model(tmp_path / "out")
+    assert after.task is not None
+    frozen = before.model.state_dict()
+    assert all(torch.equal(frozen[name], tensor) for name, tensor in after.model.state_dict().items())
+    pipe = xfm.pipeline(kind, model=tmp_path / "out")
+    for row, prediction in zip(done.task.train_rows, done.task.predict(done.task.train_rows), strict=True):
+        (best, *_) = pipe(**inputs_of(done.task, row))
+        assert best["label"] == prediction.label
+        assert best["score"] == pytest.approx(max(prediction.probabilities), abs=1e-4)
+
+
+def inputs_of(task: Any, row: Any) -> dict[str, Any]:
+    """A row as the pipeline of its task takes it."""
+    pictures, texts = [*task.pictures_of(row)], task.texts_of(row)
+    shown = {1: {"image": pictures[0]}, 2: {"images": pictures}}[len(pictures)] if pictures else {}
+    return {**shown, **({"text": texts[0]} if texts else {})}
+
+
+def test_fast_learns_values(model: Path, tmp_path: Path) -> None:
+    table = text_table(tmp_path, [f"{'red ' * (1 + n % 5)}square,{n % 5}" for n in range(60)])
+    config = FinetuneConfig(preset=Preset.FAST, regression=True, device="cpu", precision=Precision.FP32)
+    done = xfm.finetune(
+        "text-classification", model, table, tmp_path / "out", config=config, progress=False, valid=table
+    )
+    assert done.scores["text-classification/validation/pearson"].value > 0.95
+    pipe = xfm.pipeline("text-classification", model=tmp_path / "out")
+    assert pipe("red red red square")[0]["score"] == pytest.approx(2.0, abs=0.5)
+
+
+@pytest.mark.parametrize("kind", [name for name in FILES if name not in PROBED])
+def test_other_tasks_say_what_fast_does_instead(kind: str, model: Path, tmp_path: Path) -> None:
+    config = FinetuneConfig(preset=Preset.FAST, steps=2, batch_size=4, baseline=False, device="cpu")
+    done = on_sample(kind, model, tmp_path / "out", config)
+    said = {one.name: one for one in done.decisions}
+    assert f"{kind} has no classes or values" in said["probe"].why
+    assert "frozen" in said["encoders"].value
+    before, after = (xfm.load_model(one).model.state_dict() for one in (model, tmp_path / "out"))
+    still = [name for name in before if name.startswith(("language.", "vision."))]
+    assert all(torch.equal(before[name], after[name]) for name in still)
+    assert done.tuned.step == 2
+
+
+def test_good_says_what_it_gained_over_fast(model: Path, tmp_path: Path, cli: Cli) -> None:
+    out = tmp_path / "out"
+    given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", out, "--steps", 2)
+    last = cli.prints("finetune", "text-classification", *given).splitlines()[-1]
+    assert f"--preset fast ({PROBE})" in last or f"the simpler one, {PROBE}" in last
+    gained = details_of(out)["over_fast"]["test"]
+    assert gained in last
+    assert "points" in gained
+
+
+def test_a_probe_is_exported_and_refused_where_nobody_knows_it(model: Path, tmp_path: Path, cli: Cli) -> None:
+    table = SAMPLES / "reviews.csv"
+    on_sample("text-classification", model, tmp_path / "out", FAST)
+    given = ("--model", tmp_path / "out", "--input", table, "--out", tmp_path / "a.jsonl")
+    cli.prints("predict", "text-classification", *given)
+    assert len(json_lines(tmp_path / "a.jsonl")) == 10
+    with pytest.raises(UserError, match=r"no probe of frozen features.*--preset good"):
+        export(xfm.load_model(tmp_path / "out"), tmp_path / "x.th")
+
+
+@pytest.mark.parametrize("kind", ["text-classification", "image-text-classification"])
+def test_graphs_of_a_probe_answer_alike(
+    kind: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRUST, "1")
+    done = on_sample(kind, model, tmp_path / "out", FAST)
+    write_graphs(xfm.load_model(tmp_path / "out"), tmp_path / "graphs", Format.TORCH_EXPORT, False, "tiny")
+    rows = [inputs_of(done.task, row) for row in done.task.train_rows[:3]]
+    found, wanted = (xfm.pipeline(kind, tmp_path / place) for place in ("graphs", "out"))
+    for row in rows:
+        one, other = found(**row), wanted(**row)
+        assert [each["label"] for each in one] == [each["label"] for each in other]
+        assert one[0]["score"] == pytest.approx(other[0]["score"], abs=1e-3)
