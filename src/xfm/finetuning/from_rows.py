@@ -208,8 +208,8 @@ def _check_shared(run: Session, budget: Budget) -> None:
     found = [what for what, wanted in asked.items() if wanted]
     if found and distributed.world() > 1:
         raise UserError(
-            f"{found[0]} is for one process, and torchrun has started {distributed.world()}: start it without "
-            "torchrun, or leave that out"
+            f"{found[0]} is for one process, and torchrun has started {distributed.world()}: start it "
+            "without torchrun, or leave that out"
         )
 
 

@@ -84,8 +84,8 @@ def finetune(
     def begin(shows: bool) -> tuple[Session, RowOrigin]:
         spec = task_spec(task)
         in_turn(lambda: check_applicable(spec, config))
-        if push_to_hub is not None:
-            distributed.on_first(lambda: check_upload(push_to_hub))
+        if (repository := push_to_hub) is not None:
+            distributed.on_first(lambda: check_upload(repository))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
         mapped, splits = ColumnMap.parse(columns), as_splits(train, valid, test)
         tables = Tables(splits["train"], splits.get("validation"), splits.get("test"), mapped, root, parted)
