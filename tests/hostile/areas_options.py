@@ -29,6 +29,8 @@ VALUES = [
     *_values("tune", TUNE, "--steps", ("-1", "nan", "1e99", "", "three", LONG), quick="nan"),
     *_values("tune", TUNE, "--lr", ("-1", "nan", "inf", "1e999")),
     *_values("tune", TUNE, "--batch_size", ("-4", "99999999999", "ten")),
+    *_values("tune", TUNE, "--workers", ("-1", "1000000")),
+    *_values("tune", TUNE, "--accumulate", ("0", "-2", "99999")),
     *_values("tune", TUNE, "--warmup", ("-0.5", "2", "nan")),
     *_values("predict", PREDICT, "--batch-size", ("0", "-1", "nan", "1e99")),
     *_values("predict", PREDICT, "--device", ("tpu:99", "cuda:77", "")),
