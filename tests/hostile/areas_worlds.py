@@ -44,6 +44,12 @@ RECIPE = [
     for name, content in RECIPES.items()
     if verb == "pretrain" or name in ("laughs", "fifo", "device", "python-object", "of-10-gib")
 ]  # fmt: skip
+TUNE = "finetune text-classification --model {model} --train {rows} --out out --config a.yaml --quiet"
+FILES = [
+    Situation(f"tune-config-{name}", TUNE, {"a.yaml": content}, ("a.yaml",), quick=name == "laughs")
+    for name, content in RECIPES.items()
+    if name != "empty"
+]
 TINY = "base: {recipe}\nroot: w\n"
 
 
@@ -136,4 +142,4 @@ CHECKPOINTS = [
     Situation("reproduce-data-fifo", "reproduce cola --model {model} --data d --out out --smoke --quiet",
         {"d/glue/CoLA/train.tsv": fifo, "d/glue/CoLA/dev.tsv": fifo}, ("train.tsv",)),
 ]  # fmt: skip
-SITUATIONS = [*RECIPE, *WORLDS, *TASKS, *CHECKPOINTS]
+SITUATIONS = [*RECIPE, *FILES, *WORLDS, *TASKS, *CHECKPOINTS]
