@@ -164,6 +164,9 @@ def test_fast_learns_values(model: Path, tmp_path: Path) -> None:
         "text-classification", model, table, tmp_path / "out", config=config, progress=False, valid=table
     )
     assert done.scores["text-classification/validation/pearson"].value > 0.95
+    again = xfm.score(tmp_path / "out", table, device="cpu", precision="fp32", progress=False)
+    before = done.scores["text-classification/validation/pearson"].value
+    assert again.scores["text-classification/test/pearson"].value == pytest.approx(before, abs=1e-4)
     pipe = xfm.pipeline("text-classification", model=tmp_path / "out")
     assert pipe("red red red square")[0]["score"] == pytest.approx(2.0, abs=0.5)
 

@@ -47,6 +47,12 @@ RECIPE = [
     for name, content in RECIPES.items()
     if verb == "pretrain" or name in ("laughs", "fifo", "device", "python-object", "of-10-gib")
 ]  # fmt: skip
+TUNE = "finetune text-classification --model {model} --train {rows} --out out --config a.yaml --quiet"
+FILES = [
+    Situation(f"tune-config-{name}", TUNE, {"a.yaml": content}, ("a.yaml",), quick=name == "laughs")
+    for name, content in RECIPES.items()
+    if name != "empty"
+]
 TINY = "base: {recipe}\nroot: w\n"
 
 
@@ -168,3 +174,4 @@ BENCHMARKS = [
             "d/nlvr2/images/readme.txt": "x"}, ("images/train/7/train-0-0-img0.png", "images holds readme.txt")),
 ]  # fmt: skip
 SITUATIONS = [*RECIPE, *WORLDS, *TASKS, *CHECKPOINTS, *BENCHMARKS]
+SITUATIONS = [*RECIPE, *FILES, *WORLDS, *TASKS, *CHECKPOINTS]

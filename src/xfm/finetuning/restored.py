@@ -58,7 +58,7 @@ def restored(
     labels = told.labels or tuple(str(number) for number in range(told.classes))
     limit = text_limit(base)
     fitting = fitting_length(kind, rows, base.given_tokenizer, min(limit, LONGEST))
-    settings = replace(settings, max_tokens=told.max_tokens or fitting)
+    settings = replace(settings, max_tokens=told.max_tokens or fitting, head=told.head)
     data = SplitRows(rows, labels=labels, answers=told.answers)
     task = kind(base, pictures, data, settings)
     task.finish()
