@@ -42,6 +42,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--out", "folder for model, scores, report and logs", required=True)
     option(parser, "--columns", default="")
     option(parser, "--pictures")
+    option(parser, "--allow-urls", type=list[str])
     option(parser, "--split", "split.json or folder of an earlier run, to part the rows as it did")
     option(parser, "--push-to-hub", "owner/name on the hub, private if new, for the finished model")
     option(parser, "--resume")
@@ -84,6 +85,7 @@ def run(chosen: Namespace) -> None:
         test=chosen.test,
         columns=chosen.columns,
         pictures=chosen.pictures,
+        allow_urls=chosen.allow_urls,
         split=chosen.split,
         config=config,
         resume=chosen.resume,

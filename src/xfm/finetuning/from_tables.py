@@ -1,12 +1,14 @@
 """`xfm.finetune`: from tables to a model folder, scores and a report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
-from xfm.data.left_out import LeftOut
+from xfm.data.addresses import AddressBook
+from xfm.data.left_out import LeftOut, read_bad_rows
 from xfm.data.tables import ColumnMap, InMemory, Table, as_splits
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
@@ -31,6 +33,7 @@ def finetune(
     test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
     split: Path | str | None = None,
     config: FinetuneConfig | None = None,
     resume: bool = False,
@@ -51,6 +54,8 @@ def finetune(
         columns: column by field where they differ, `{"question": "q"}` or `"question=q"`; an empty one says
             that the table has none.
         pictures: folder that paths of pictures start from, each table's own if not given.
+        allow_urls: hosts from which pictures are fetched that tables name by address (`["*.example.org"]`),
+            True for any public host, or the rules for them; what is fetched is kept in the cache.
         split: `split.json` of an earlier run on the same training table, or the run's folder: the rows are in
             the same splits. Without, and without `valid`, a split is drawn by the seed.
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
@@ -81,7 +86,10 @@ def finetune(
     local_model(model)  # before tables are read, which may take minutes
     splits, mapped = as_splits(train, valid, test), ColumnMap.parse(columns)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
-    tables = Tables(splits["train"], splits.get("validation"), splits.get("test"), mapped, root, parted)
+    rules = UrlRules.of(allow_urls)
+    addresses = AddressBook.of(rules, splits["train"], read_bad_rows(out) if resume else None)
+    named = (splits["train"], splits.get("validation"), splits.get("test"))
+    tables = Tables(*named, mapped, root, parted, addresses)
     shown = tables.test or tables.valid or tables.train
     pretrained, left_out = load_base(model, config.image_size), LeftOut(config.max_bad)
     decoded = Pictures(pretrained.preprocessing)
@@ -93,6 +101,7 @@ def finetune(
         table="" if isinstance(shown, InMemory) else str(shown),
         columns=",".join(f"{name}={one}" for name, one in mapped.columns.items()),
         pictures=root,
+        hosts="" if rules is None else ",".join(rules.hosts or ["*"]),
         base=(pretrained, decoded),
         left_out=left_out,
     )
