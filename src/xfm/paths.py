@@ -1,4 +1,4 @@
-"""Paths as people write them: `~` is the home folder, `./~` a file of that name."""
+"""Paths as people write them (`~` is the home folder, `./~` a file of that name), and the user's cache."""
 
 import os
 from pathlib import Path
@@ -12,3 +12,10 @@ def home_path(path: Path | str) -> Path:
 def at_home(path: str) -> str:
     """The same for a text that may also be something else than a path, such as a name on the hub."""
     return os.path.expanduser(path) if path.startswith("~") else path
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `XFM_CACHE`, or `xfm` in the user's cache folder."""
+    if own := os.environ.get("XFM_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "xfm"

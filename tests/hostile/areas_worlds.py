@@ -173,5 +173,4 @@ BENCHMARKS = [
         {"d/nlvr2/data/train.json": '{"identifier": "train-0-0-0", "sentence": "a", "label": "True", "directory": 7}\n',
             "d/nlvr2/images/readme.txt": "x"}, ("images/train/7/train-0-0-img0.png", "images holds readme.txt")),
 ]  # fmt: skip
-SITUATIONS = [*RECIPE, *WORLDS, *TASKS, *CHECKPOINTS, *BENCHMARKS]
-SITUATIONS = [*RECIPE, *FILES, *WORLDS, *TASKS, *CHECKPOINTS]
+SITUATIONS = [*RECIPE, *FILES, *WORLDS, *TASKS, *CHECKPOINTS, *BENCHMARKS]

@@ -176,7 +176,7 @@ def test_untrained_heads_do_not_answer(models: Models) -> None:
         ({"task": "embed", "precision": "fp8"}, "fp8"),
         ({"task": "embed", "batch_size": 0}, "batch_size is 0"),
         ({"task": "embed", "device": "cuda:99"}, "device cuda:99 cannot be used"),
-        ({"task": "embed", "model": "no/where/at/all"}, "no/where/at/all is no model folder"),
+        ({"task": "embed", "model": "no/where/at/all"}, "no/where/at/all does not exist"),
     ],
 )
 def test_wrong_settings_are_named(models: Models, call: dict[str, Any], words: str) -> None:

@@ -29,6 +29,7 @@ def add_table_options(parser: ArgumentParser) -> None:
     """How the tables are read, and how many rows may be left out."""
     option(parser, "--columns")
     option(parser, "--pictures", "folder that paths in tables start from")
+    option(parser, "--allow-urls", type=list[str])
     add_max_bad(parser)
 
 
@@ -48,21 +49,27 @@ def read_labelled_table(source: str, chosen: Namespace, left_out: "LeftOut") -> 
 
     Args:
         source: where they are.
-        chosen: options with `columns`, `pictures` and `out`.
+        chosen: options with `columns`, `pictures`, `allow_urls` and `out`.
         left_out: told of what a folder holds besides, and of rows whose picture is too large.
 
     Raises:
         UserError: the source is missing or wrong; names the row.
     """
+    from xfm.config.pipelines import UrlRules
+    from xfm.config.task_spec import Holds
+    from xfm.data.addresses import AddressBook
     from xfm.data.left_out import UnreadablePicture
     from xfm.data.tables import ColumnMap, Field, read_table
     from xfm.tasks.rows import Labelled
 
-    fields = (Field("image", "path of the picture, or the picture"), Field("label", "name of the class"))
+    picture = Field("image", "path of the picture, or the picture", Holds.PICTURE)
+    fields = (picture, Field("label", "name of the class"))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     store = Path(chosen.out) / "pictures"
     found: list[Labelled] = []
-    for row in read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root, left_out):
+    rules, mapped = UrlRules.of(chosen.allow_urls), ColumnMap.parse(chosen.columns or "")
+    addresses = AddressBook.of(rules, source)
+    for row in read_table(source, fields, mapped, store, root, left_out, addresses):
         try:
             found.append(Labelled(row.path("image"), row.label("label"), row.place))
         except UnreadablePicture as error:

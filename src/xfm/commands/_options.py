@@ -12,6 +12,10 @@ _SHARED: dict[str, tuple[str, Any]] = {
     ),
     "--columns": ("what the columns are called: FIELD=COLUMN,..., FIELD= for none", None),
     "--pictures": ("folder that paths of pictures start from", None),
+    "--allow-urls": (
+        "hosts from which pictures may be fetched by address, with commas: *.example.org; '*' for any",
+        [],
+    ),
     "--cache": ("folder of the cached features; OUT/features if not given", None),
     "--resume": ("continue the run in the out folder exactly", False),
     "--device": ("auto, cpu, cuda, cuda:1, ...", "auto"),

@@ -76,7 +76,7 @@ def run(chosen: Namespace) -> None:
 SHOWN = 8
 """Labels that a terminal shows."""
 
-_OF_TEST = ("columns", "pictures", "box_format", "box_unit")
+_OF_TEST = ("columns", "pictures", "allow_urls", "box_format", "box_unit")
 """Options that only say how the rows of --test are read."""
 
 _USED_BY_TEST = ("seed", "precision", "device", "max_bad")
@@ -88,6 +88,7 @@ def _add_test_options(parser: ArgumentParser) -> None:
     option(parser, "--test", "table of labelled rows for a fine-tuned model")
     option(parser, "--columns")
     option(parser, "--pictures")
+    option(parser, "--allow-urls", type=list[str])
     for name, known, meaning in (
         ("--box-format", BoxFormat, "what the four numbers of a box are; xywh if not given"),
         ("--box-unit", BoxUnit, "the unit of boxes; pixel if not given"),
@@ -97,7 +98,7 @@ def _add_test_options(parser: ArgumentParser) -> None:
 
 def _check_choices(chosen: Namespace, model: Path) -> None:
     """Refuse a fine-tuned model of which nobody says what it is to be scored on, and options without use."""
-    given = [name for name in _OF_TEST if getattr(chosen, name) is not None]
+    given = [name for name in _OF_TEST if getattr(chosen, name)]
     if given:
         raise UserError(
             f"--{given[0].replace('_', '-')} says how the rows of --test are read; give --test, too"
@@ -119,7 +120,7 @@ def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> N
     from xfm.finetuning.score_table import score
     from xfm.reports.summary import table
 
-    options = {name: getattr(chosen, name) for name in _OF_TEST if getattr(chosen, name) is not None}
+    options = {name: value for name in _OF_TEST if (value := getattr(chosen, name))}
     used = {name: getattr(config, name) for name in _USED_BY_TEST}
     found = score(model, chosen.test, chosen.out, **options, **used, progress=not chosen.quiet)
     print(table(found.scores, list(found.scores)))

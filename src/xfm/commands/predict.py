@@ -63,7 +63,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     add_max_bad(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
     option(parser, "--resume", "go on with what OUT holds, as happens without it, too", False)
     option(parser, "--restart", "throw away what OUT holds", False)
-    option(parser, "--allow-urls", "fetch pictures from public http(s) addresses", False)
+    option(parser, "--allow-urls", type=list[str])
     option(parser, "--batch-size", "rows per pass", 32)
     option(parser, "--precision", PRECISION)
     option(parser, "--device")
@@ -120,7 +120,7 @@ def run(chosen: Namespace) -> None:
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
-    reading = Reading(task.inputs, ColumnMap.parse(chosen.columns), keep, root, chosen.allow_urls)
+    reading = Reading(task.inputs, ColumnMap.parse(chosen.columns), keep, root, bool(chosen.allow_urls))
     source = chosen_source(chosen, task, reading) or Path(chosen.input)
     if chosen.out is None and isinstance(source, Path):
         source = open_rows(source, reading)

@@ -32,6 +32,7 @@ def next_command(
     columns: str = "",
     pictures: Path | str | None = None,
     shown: Iterable[Path] = (),
+    hosts: str = "",
 ) -> str:
     """The command that answers with a fine-tuned model, on a table that is there.
 
@@ -44,6 +45,7 @@ def next_command(
         columns: the column map of the table; what a question has in common with it is taken over.
         pictures: the folder that the table's paths of pictures start from.
         shown: the pictures of the rows: captions search in the folder that holds them.
+        hosts: from which the pictures of the table are fetched, with commas.
     """
     pairs = (part.partition("=") for part in columns.split(",") if "=" in part)
     given = {name.strip(): column.strip() for name, _, column in pairs}
@@ -67,6 +69,7 @@ def next_command(
         gallery=gallery,
         columns=",".join(f"{name}={column}" for name, column in asked.items()),
         pictures=pictures if is_there else None,
+        **({"allow-urls": hosts} if is_there else {}),
         out=Path(out) / "answers.jsonl",
     )
 

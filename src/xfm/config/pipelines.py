@@ -1,10 +1,15 @@
 """What pipelines can be asked for. Nothing here imports torch."""
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xfm.config.generation import BeamSearch, Generation, Sampling
 from xfm.config.ranges import check_range, check_ranges
+from xfm.errors import UserError
+
+_HOST = re.compile(r"\*|(\*\.)?[\w:-]+(\.[\w:-]+)*")
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,8 @@ class UrlRules:
         seconds: for one picture, everything included.
         redirects: how many are followed; each is checked as the first address is.
         private: whether addresses of the own machine and network are allowed too.
-        hosts: the only ones that are asked, in small letters, redirects included; any if empty.
+        hosts: the only ones that are asked, in small letters, redirects included; `*.example.org` is all
+            below example.org, `*` any. Any if empty.
     """
 
     max_bytes: int = 32 << 20
@@ -29,6 +35,35 @@ class UrlRules:
         check_range("urls.max_bytes", self.max_bytes, 1)
         check_range("urls.seconds", self.seconds, 0.001, 3600)
         check_range("urls.redirects", self.redirects, 0, 20)
+
+    def asks(self, host: str) -> bool:
+        """Whether a host is one of those that are asked."""
+        return not self.hosts or any(
+            one in ("*", host) or (one.startswith("*.") and host.endswith(one[1:])) for one in self.hosts
+        )
+
+    @classmethod
+    def of(cls, allowed: "bool | Sequence[str] | UrlRules | None") -> "UrlRules | None":
+        """The rules that are meant; None where nothing may be fetched.
+
+        Args:
+            allowed: rules, hosts, or whether any public host is asked.
+
+        Raises:
+            UserError: something is given that is no host.
+        """
+        if isinstance(allowed, UrlRules):
+            return allowed
+        if isinstance(allowed, bool) or not allowed:
+            return cls() if allowed else None
+        hosts = [allowed] if isinstance(allowed, str) else [*allowed]
+        for host in hosts:
+            if not isinstance(host, str) or not _HOST.fullmatch(host):
+                raise UserError(
+                    f"--allow-urls: {host!r} is no host; give names such as images.example.org or "
+                    "*.example.org, or * for any"
+                )
+        return cls(hosts=tuple(host.lower() for host in hosts))
 
 
 @dataclass(frozen=True)

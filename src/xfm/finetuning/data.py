@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.errors import UserError, excerpt
@@ -39,6 +40,7 @@ class Tables:
         valid, test: tables of the other splits; None takes a share of the training rows.
         columns: column by field.
         pictures: folder that paths of pictures start from; None takes each table's own.
+        addresses: fetches pictures that tables name by address; None fetches none.
         split: split.json of an earlier run on the same training table, or the run's folder; None draws one.
     """
 
@@ -48,6 +50,7 @@ class Tables:
     columns: ColumnMap = field(default_factory=ColumnMap)
     pictures: Path | None = None
     split: Path | None = None
+    addresses: AddressBook | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def _read_all(
     """All rows of the tables that are given, and those that can be used with what the task makes of them."""
     store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
-        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out)
+        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out, tables.addresses)
         for name, source in given.items()
         if source is not None
     }

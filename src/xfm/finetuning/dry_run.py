@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import BAD_FILE
-from xfm.data.tables import ColumnMap, Table, as_splits
+from xfm.data.tables import Table
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.budget import Budget, TimeShare
-from xfm.finetuning.data import Tables
 from xfm.finetuning.flags import few_rows_hint
 from xfm.finetuning.from_rows import check_folder
-from xfm.finetuning.from_tables import opened
+from xfm.finetuning.from_tables import opened, tables_of
 from xfm.finetuning.presets import Decision
 from xfm.finetuning.session import AnyTask, RowOrigin, Session
 from xfm.finetuning.speed import Estimate, TuningSpeed, estimate
@@ -120,6 +120,7 @@ def dry_run(
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
     split: Path | str | None = None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
     config: FinetuneConfig | None = None,
     progress: bool = True,
 ) -> DryRun:
@@ -138,8 +139,7 @@ def dry_run(
         check_folder(home_path(out), False)
     local_model(model)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
-    splits, mapped = as_splits(train, valid, test), ColumnMap.parse(columns)
-    tables = Tables(splits["train"], splits.get("validation"), splits.get("test"), mapped, root, parted)
+    tables = tables_of(train, valid, test, columns, root, parted, allow_urls)
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
         data, origin = opened(task, model, tables, config, Path(folder), progress)
         run = Session.begin(spec.name, home_path(model), data.rows, config, Path(folder), progress, origin)

@@ -381,4 +381,4 @@ def _next(run: Session, model: Path, origin: RowOrigin) -> str:
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}
     task, table = run.type.spec.name, origin.table or "new.csv"
-    return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown)
+    return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown, origin.hosts)

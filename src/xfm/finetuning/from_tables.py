@@ -1,13 +1,15 @@
 """`xfm.finetune`: from tables to a model folder, scores and a report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
-from xfm.data.left_out import LeftOut
+from xfm.data.addresses import AddressBook
+from xfm.data.left_out import LeftOut, read_bad_rows
 from xfm.data.tables import ColumnMap, InMemory, Table, as_splits
 from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
@@ -34,6 +36,7 @@ def finetune(
     test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
     split: Path | str | None = None,
     config: FinetuneConfig | None = None,
     resume: bool = False,
@@ -56,6 +59,8 @@ def finetune(
         columns: column by field where they differ, `{"question": "q"}` or `"question=q"`; an empty one says
             that the table has none.
         pictures: folder that paths of pictures start from, each table's own if not given.
+        allow_urls: hosts from which pictures are fetched that tables name by address (`["*.example.org"]`),
+            True for any public host, or the rules for them; what is fetched is kept in the cache.
         split: `split.json` of an earlier run on the same training table, or the run's folder: the rows are in
             the same splits. Without, and without `valid`, a split is drawn by the seed.
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
@@ -87,8 +92,7 @@ def finetune(
         if (repository := push_to_hub) is not None:
             distributed.on_first(lambda: check_upload(repository))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        mapped, splits = ColumnMap.parse(columns), as_splits(train, valid, test)
-        tables = Tables(splits["train"], splits.get("validation"), splits.get("test"), mapped, root, parted)
+        tables = tables_of(train, valid, test, columns, root, parted, allow_urls, out if resume else None)
         data, origin = opened(task, model, tables, config, out, shows)
         return Session.begin(spec.name, model, data.rows, config, out, shows, origin), origin
 
@@ -96,6 +100,29 @@ def finetune(
     if push_to_hub is None or not is_first_process():
         return done
     return replace(done, uploaded=upload(done, push_to_hub))
+
+
+def tables_of(
+    train: Table,
+    valid: Table | None,
+    test: Table | None,
+    columns: Mapping[str, str] | str,
+    pictures: Path | None,
+    split: Path | None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
+    before: Path | None = None,
+) -> Tables:
+    """Where rows lie, by what `finetune` was told.
+
+    Args:
+        train, valid, test, columns, pictures, split, allow_urls: as of `finetune`.
+        before: folder of the run that goes on; addresses that failed there are not asked again.
+    """
+    splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
+    failed = None if before is None else read_bad_rows(before)
+    named = (splits["train"], splits.get("validation"), splits.get("test"))
+    addresses = AddressBook.of(rules, splits["train"], failed)
+    return Tables(*named, ColumnMap.parse(columns), pictures, split, addresses)
 
 
 def opened(
@@ -129,6 +156,7 @@ def opened(
         table="" if isinstance(shown, InMemory) else str(shown),
         columns=",".join(f"{name}={one}" for name, one in tables.columns.columns.items()),
         pictures=tables.pictures,
+        hosts="" if tables.addresses is None else ",".join(tables.addresses.rules.hosts or ["*"]),
         base=(pretrained, decoded),
         left_out=left_out,
         tables=tables,

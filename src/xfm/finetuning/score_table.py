@@ -9,7 +9,9 @@ from typing import Any
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.next_command import next_command
+from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
+from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, Table, as_table, read_table
 from xfm.errors import refuse_none
@@ -66,6 +68,7 @@ def score(
     *,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
     box_format: BoxFormat | str = BoxFormat.XYWH,
     box_unit: BoxUnit | str = BoxUnit.PIXEL,
     max_bad: int | None = None,
@@ -84,7 +87,7 @@ def score(
         model: folder of a fine-tuned model, or of its run.
         test: table of the rows, as `xfm.finetune` takes it.
         out: folder for the results; a new one below the run if not given.
-        columns, pictures: as of `xfm.finetune`.
+        columns, pictures, allow_urls: as of `xfm.finetune`.
         box_format, box_unit: what the four numbers of a box are.
         max_bad: rows with an unreadable picture to leave out at most; None is the rule of `LeftOut`.
         seed: of the random guesses.
@@ -122,7 +125,9 @@ def score(
     mapped = ColumnMap.parse(columns)
     root = None if pictures is None else home_path(pictures)
     left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
-    table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out)
+    rules = UrlRules.of(allow_urls)
+    addresses = AddressBook.of(rules, test)
+    table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out, addresses)
     rows = NewRows.of(kind, table, reading(config), decoded, left_out, progress)
     require_texts(kind, rows.table, told.texts)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
@@ -132,6 +137,7 @@ def score(
     sign(out, maker)
     say_partial(partial := partial_pictures(decoded, rows.places))
     shown = {picture for row in rows.rows for picture in kind.pictures_of(row)}
+    hosts = "" if rules is None else ",".join(rules.hosts or ["*"])
     shown_as = "new.csv" if isinstance(test, InMemory) else test
     named = ",".join(f"{name}={column}" for name, column in mapped.columns.items())
     more = {
@@ -141,7 +147,7 @@ def score(
         "left_out": left_out.kept_in(out),
         "partial_pictures": partial,
         "made_by": asdict(maker),
-        "next": next_command(told.kind, model, shown_as, out, named, root, shown),
+        "next": next_command(told.kind, model, shown_as, out, named, root, shown, hosts),
     }
     return _score(out, task, rows, unknown, more)
 

@@ -56,6 +56,7 @@ class RowOrigin:
         rows: file and row of each typed row, for the report; of equal rows that of the first.
         table, columns, pictures: a table with such rows, what its columns are called and where the paths of
             its pictures start, for the next command.
+        hosts: from which pictures were fetched, with commas, for the next command.
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
         tables: where rows of tables lie, for the configuration that the run's folder keeps.
@@ -69,6 +70,7 @@ class RowOrigin:
     table: str = ""
     columns: str = ""
     pictures: Path | None = None
+    hosts: str = ""
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
     tables: Tables | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Field, Holds
+from xfm.data.fetch import is_url
 from xfm.data.folders import FolderReport, scan_folder
 from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.sources.tar import TarSource
@@ -18,7 +19,6 @@ from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import RawRow
 from xfm.errors import UserError
 from xfm.index.conditions import Metadata, read_metadata
-from xfm.inference.fetch import is_url
 from xfm.inference.picture_inputs import PictureSource
 
 IMAGE = Field("image", holds=Holds.PICTURE)

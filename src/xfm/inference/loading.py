@@ -1,5 +1,6 @@
 """`xfm.load`: a model with its files, and what one asks of it most: vectors, similarities, matches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -31,7 +32,7 @@ class Running(TypedDict, total=False):
     device: str | torch.device | None
     precision: str
     batch_size: int
-    allow_urls: bool | UrlRules
+    allow_urls: bool | Sequence[str] | UrlRules
     readers: int | None
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.config.pipelines import UrlRules
+from xfm.data.fetch import fetch, is_url
 from xfm.data.in_memory import to_uint8
 from xfm.data.picture_files import load_decoded
 from xfm.data.pictures import Decoded, PictureError, decode
 from xfm.errors import UserError
-from xfm.inference.fetch import fetch, is_url
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.pixels import framed
 from xfm.paths import home_path

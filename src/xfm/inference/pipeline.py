@@ -1,6 +1,7 @@
 """`xfm.pipeline`: a model and a task become something to call."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def pipeline(
     device: str | torch.device | None = None,
     precision: str | None = None,
     batch_size: int = 32,
-    allow_urls: bool | UrlRules = False,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
     readers: int | None = None,
 ) -> AnyPipeline:
     """A pipeline: call it with an input, a list of inputs, or any other iterable of them.
@@ -49,7 +50,7 @@ def pipeline(
             `xfm bench backends` chose for this model on this machine, which a warning says.
         batch_size: rows per pass.
         allow_urls: whether pictures may be addresses (http and https, public ones only, bounded in size and
-            time), or the rules for them.
+            time), their hosts (`["*.example.org"]`), or the rules for them.
         readers: threads that read pictures ahead; if not given, four with a GPU, and none without, where the
             model has use for all cores.
 
@@ -87,7 +88,7 @@ def pipeline(
     check_runs(spec, loaded, name)
     _check_head(spec, loaded, name)
     _check_trained(spec, loaded, name)
-    urls = allow_urls if isinstance(allow_urls, UrlRules) else UrlRules() if allow_urls else None
+    urls = UrlRules.of(allow_urls)
     for part in (loaded.model, loaded.task):
         if part is not None:
             part.eval().to(where)

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import os
 import platform
 import warnings
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from xfm.config.restore import from_plain
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.modeling.self_check import SELF_CHECK
+from xfm.paths import cache_folder
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,6 @@ class ChosenWay:
     def __post_init__(self) -> None:
         if self.way not in WAYS:
             raise ValueError(f"there is no way {self.way}")
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept: `XFM_CACHE`, or `xfm` in the user's cache folder."""
-    if own := os.environ.get("XFM_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "xfm"
 
 
 def kept_for(folder: Path) -> Path:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
+from xfm.data.fetch import fetch
 from xfm.data.pictures import PictureError, picture_size
 from xfm.errors import UserError
-from xfm.inference.fetch import fetch
 from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher

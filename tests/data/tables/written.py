@@ -46,7 +46,9 @@ def _predict(path: Path) -> None:
 
 
 def _probe(path: Path) -> None:
-    options: Any = SimpleNamespace(columns="image=text", pictures=None, out=path.parent / "out")
+    options: Any = SimpleNamespace(
+        columns="image=text", pictures=None, allow_urls=None, out=path.parent / "out"
+    )
     read_labelled_table(str(path), options, LeftOut())
 
 

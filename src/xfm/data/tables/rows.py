@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.task_spec import Field
+from xfm.data.addresses import AddressBook
+from xfm.data.fetch import is_url
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture, pictures_in
@@ -32,6 +34,7 @@ class TableRow(Mapping[str, Any]):
         number: the row, as messages name it: the line that it begins on, or its place counted from 1.
         names: column of each field, for messages; a field that is not named has a column of its own name.
         root: folder that paths of pictures start from; None takes the file's.
+        addresses: files of pictures that cells name by address; None fetches none.
         free: whether these paths may lead anywhere: of rows that a program holds, not of a file's.
     """
 
@@ -41,6 +44,7 @@ class TableRow(Mapping[str, Any]):
     names: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
     free: bool = False
+    addresses: AddressBook | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def picked(
@@ -184,11 +188,29 @@ class TableRow(Mapping[str, Any]):
         if isinstance(value, BadPicture):
             column = self.names.get(field, field)
             raise UnreadablePicture(f'{self.place}: the column "{column}" {value.reason}')
+        if isinstance(value, str) and self.addresses is not None and is_url(value.strip()):
+            try:
+                return self.addresses.file(value.strip(), self.place)
+            except UserError as error:
+                raise UnreadablePicture(f"{self.place}: {error}") from error
         return value if isinstance(value, Path) else self._below(field, value)
+
+    def urls(self, name: str) -> list[str]:
+        """The addresses that a cell holds."""
+        value = self._listed(name)
+        return [
+            one.strip()
+            for one in (value if isinstance(value, list) else [value])
+            if isinstance(one, str) and is_url(one.strip())
+        ]
 
     def _below(self, field: str, name: str) -> Path:
         if "://" in name:
-            raise self.error(field, f"is the address {name}: save the picture and name its file")
+            raise self.error(
+                field,
+                f"is the address {excerpt(name)}: allow its host with --allow-urls (allow_urls= in Python), "
+                "or save the picture and name its file",
+            )
         folder = self.root or self.file.parent
         # Of the table's own folder a folder beside it may be meant, of one that was given nothing above it.
         within = Path("/") if self.free else self.root or folder / ".."

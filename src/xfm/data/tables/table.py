@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from xfm.config.table_kinds import LISTED, table_kind
+from xfm.config.task_spec import Holds
+from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
@@ -43,6 +45,7 @@ def read_table(
     store: Path,
     root: Path | None = None,
     left_out: LeftOut | None = None,
+    addresses: AddressBook | None = None,
 ) -> list[TableRow]:
     """The rows of a table with the fields of a task.
 
@@ -54,6 +57,7 @@ def read_table(
         store: folder into which pictures are written that stand in the table itself.
         root: folder that paths of pictures start from; the table's own if None.
         left_out: told what a folder holds besides pictures, which is said on stderr in any case.
+        addresses: fetches pictures that are named by address; None fetches none.
 
     Raises:
         UserError: the source is missing, damaged, empty or of an unknown kind, or lacks a column.
@@ -77,9 +81,13 @@ def read_table(
             columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
         row = TableRow.picked(cells, place, raw.number, names, root, free)
-        rows.append(replace(row, fields=pictures.unpack(row.fields)))
+        rows.append(replace(row, fields=pictures.unpack(row.fields), addresses=addresses))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
+    if addresses is not None:
+        shown = [one for one in fields if one.holds in (Holds.PICTURE, Holds.TWO_PICTURES)]
+        cells = [name for one in shown for name in (one.name, *one.parts)]
+        addresses.fetch_all((url, row.place) for row in rows for name in cells for url in row.urls(name))
     return rows
 
 

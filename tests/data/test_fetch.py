@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import xfm
-import xfm.inference.fetch as module
-from tests.inference.server import PICTURE, serving
+import xfm.data.fetch as module
+from tests.data.web_server import PICTURE, serving
 from tests.refusals import expect_refusal
 from xfm.config.pipelines import UrlRules
+from xfm.data.fetch import fetch, is_public, is_url
 from xfm.errors import UserError
-from xfm.inference.fetch import fetch, is_public, is_url
 
 HERE = UrlRules(seconds=5, private=True)
 
@@ -161,13 +160,6 @@ def test_certificates_are_checked_for_the_name(tmp_path: Path, monkeypatch: pyte
         assert fetch(f"{named}/picture", HERE) == PICTURE
         with expect_refusal("certificate verify failed"):
             fetch(f"{address}/picture", HERE)
-
-
-def test_a_pipeline_fetches_what_is_allowed(server: str, models: dict) -> None:
-    with expect_refusal("not a public address"):
-        xfm.pipeline("embed", model=models[None], allow_urls=True)(image=f"{server}/picture")
-    with expect_refusal("not a JPEG, PNG, WebP"):
-        xfm.pipeline("embed", model=models[None], allow_urls=HERE)(image=f"{server}/picture")
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e300])

@@ -48,7 +48,7 @@ def fetch(url: str, rules: UrlRules) -> bytes:
 
 def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
     """One request: what is there, or the address that the server names instead."""
-    parts = _checked(url, rules)
+    parts = check_address(url, rules)
     assert parts.hostname is not None
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -74,8 +74,12 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
         raise UserError(f"{url} cannot be read ({reason}); check the address") from error
 
 
-def _checked(url: str, rules: UrlRules) -> SplitResult:
-    """The parts of an address that may be asked for at all."""
+def check_address(url: str, rules: UrlRules) -> SplitResult:
+    """The parts of an address that may be asked for at all; where its name leads is seen when it is.
+
+    Raises:
+        UserError: it is none, or not allowed.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port  # out of range, it raises
@@ -87,7 +91,7 @@ def _checked(url: str, rules: UrlRules) -> SplitResult:
         raise UserError(f"{url} names no server; check the address")
     if parts.username is not None or parts.password is not None:
         raise UserError(f"{parts.hostname}: an address with a password is not fetched; download it yourself")
-    if rules.hosts and parts.hostname not in rules.hosts:
+    if not rules.asks(parts.hostname):
         raise UserError(f"{parts.hostname} is none of the hosts that are asked: {', '.join(rules.hosts)}")
     return parts
 
