@@ -57,6 +57,9 @@ def read_shard(path: Path) -> Records:
                     names = shard.passed.setdefault(_ending(member) or "without a suffix", [])
                     names.append(member.name)
 
+    if not shard.rows:
+        raise UserError(f"{path} holds no rows: no KEY.jpg, KEY.txt, KEY.cls or KEY.json; check the file")
+
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with unreadable(path):
             number = 0

@@ -5,10 +5,12 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from xfm.config.table_kinds import PACKED
+from xfm.data.sources.base import StoredFile
 from xfm.data.tables.records import size_of, unreadable
 from xfm.errors import UserError
 from xfm.files import open_regular
@@ -17,6 +19,7 @@ FREE = 8 << 20
 """Bytes that any packed file may expand to."""
 RATIO = 100
 """How many times its own size a larger one may: texts become some ten times smaller, zeros a thousand."""
+_PIECE = 1 << 20
 
 
 def is_packed(path: Path) -> bool:
@@ -35,18 +38,39 @@ def open_stored(path: Path) -> Iterator["io.BufferedReader[Any]"]:
         if not is_packed(path):
             yield file
             return
-        with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(_Expanded(path, packed)) as stream:
+        _expanded_size(StoredFile.of(path))
+        with _opened(path, file) as stream:
             yield stream
 
 
-def stored_size(path: Path) -> int | None:
-    """Bytes that will be read of the file, None where nobody knows before.
+def stored_size(path: Path) -> int:
+    """Bytes that will be read of the file.
 
     Raises:
-        UserError: the file is missing or no file.
+        UserError: as `open_stored`.
     """
-    size = size_of(path)
-    return None if is_packed(path) else size
+    with unreadable(path):
+        return _expanded_size(StoredFile.of(path)) if is_packed(path) and path.is_file() else size_of(path)
+
+
+@lru_cache(maxsize=256)
+def _expanded_size(file: StoredFile) -> int:
+    """To how many bytes a file expands, which takes little of the time that its rows will take.
+
+    Raises:
+        UserError: to more than will be read: nobody shall wait for millions of rows before that is known.
+    """
+    size = 0
+    with unreadable(file.path), open_regular(file.path) as packed, _opened(file.path, packed) as stream:
+        while data := stream.read(_PIECE):
+            size += len(data)
+    return size
+
+
+@contextmanager
+def _opened(path: Path, file: io.BufferedReader) -> Iterator["io.BufferedReader[Any]"]:
+    with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(_Expanded(path, packed)) as stream:
+        yield stream
 
 
 class _Expanded(io.RawIOBase):
@@ -60,7 +84,7 @@ class _Expanded(io.RawIOBase):
         """It can be read, once, from its beginning on."""
         return True
 
-    def readinto(self, buffer: "memoryview[int] | bytearray") -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def readinto(self, buffer: Any) -> int:
         """Read on."""
         try:
             data = self._packed.read(len(buffer))
