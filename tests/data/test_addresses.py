@@ -19,7 +19,7 @@ from xfm.config.task_spec import Field, Holds
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.tables import ColumnMap, TableRow, read_table
-from xfm.finetuning.from_rows import FinetuneResult
+from xfm.finetuning.finished import FinetuneResult
 
 FIELDS = (Field("image", "a picture", Holds.PICTURE), Field("label", "a class"))
 PAIRS = (Field("images", "two", Holds.TWO_PICTURES, parts=("left", "right")),)

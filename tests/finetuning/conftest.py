@@ -14,7 +14,7 @@ from tests.reports.written import json_lines
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
-from xfm.finetuning.from_rows import FinetuneResult
+from xfm.finetuning.finished import FinetuneResult
 from xfm.finetuning.watch import Watch
 from xfm.training.signals import Interrupted
 

@@ -17,7 +17,7 @@ from tests.finetuning.conftest import FILES, SAMPLES, SHORT, TEXTS, on_sample, o
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.errors import UserError
-from xfm.finetuning.from_rows import FinetuneResult
+from xfm.finetuning.finished import FinetuneResult
 from xfm.metrics.classes import Choice
 from xfm.objectives.losses import Losses
 from xfm.tasks.text_classification import TextClassificationTask

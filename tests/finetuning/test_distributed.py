@@ -13,7 +13,7 @@ from tests.processes import TORCHRUN, run
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
 from xfm.config.tasks import task_spec
-from xfm.finetuning.from_rows import FinetuneResult
+from xfm.finetuning.finished import FinetuneResult
 from xfm.reports.stored import METRICS
 from xfm.training.checkpoint import list_checkpoints, read_state
 

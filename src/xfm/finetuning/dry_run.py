@@ -23,8 +23,9 @@ from xfm.finetuning.budget import Budget, TimeShare
 from xfm.finetuning.flags import few_rows_hint
 from xfm.finetuning.from_rows import check_folder
 from xfm.finetuning.from_tables import opened, tables_of
+from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.presets import Decision
-from xfm.finetuning.session import AnyTask, RowOrigin, Session
+from xfm.finetuning.session import AnyTask, Session
 from xfm.finetuning.speed import Estimate, TuningSpeed, estimate
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import local_model

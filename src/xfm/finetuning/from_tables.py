@@ -15,8 +15,10 @@ from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.data import OwnData, Tables, read_data
-from xfm.finetuning.from_rows import FinetuneResult, fine_tuned
-from xfm.finetuning.session import RowOrigin, Session, first_reads
+from xfm.finetuning.finished import FinetuneResult
+from xfm.finetuning.from_rows import fine_tuned
+from xfm.finetuning.origin import RowOrigin
+from xfm.finetuning.session import Session, first_reads
 from xfm.finetuning.start import local_model, prepared_base
 from xfm.finetuning.uploaded import check_upload, upload
 from xfm.paths import home_path

@@ -6,7 +6,8 @@ from pathlib import Path
 from xfm.config.finetune_file import RESOLVED, dump_finetune
 from xfm.data.tables import InMemory
 from xfm.files import write_text
-from xfm.finetuning.session import RowOrigin, Session
+from xfm.finetuning.origin import RowOrigin
+from xfm.finetuning.session import Session
 
 
 def write_resolved(out: Path, run: Session, origin: RowOrigin) -> None:

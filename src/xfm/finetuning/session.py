@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +17,11 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
-from xfm.data.picture_check import Looked
 from xfm.errors import UserError
 from xfm.finetuning.adapt import merge_lora
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.data import Tables
+from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.plan import fitted, task_settings
 from xfm.finetuning.presets import Decision, decided, decisions, is_probe
 from xfm.finetuning.probing import fit_task, probe_settings
@@ -44,42 +43,6 @@ from xfm.training.sharing import in_turn
 BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
 AnyTask = Task[Any, Any, Any]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RowOrigin:
-    """Where rows come from.
-
-    Attributes:
-        places: file and row that name each picture, for messages.
-        sources: what each split was made of, in words, for the report.
-        rows: file and row of each typed row, for the report; of equal rows that of the first.
-        table, columns, pictures: a table with such rows, what its columns are called and where the paths of
-            its pictures start, for the next command.
-        hosts: from which pictures were fetched, with commas, for the next command.
-        base: the model and its pictures, of which every one was looked through; None loads and looks through.
-        left_out: rows that were left out by then.
-        tables: where rows of tables lie, for the configuration that the run's folder keeps.
-        folds: that were decided, where nobody gave any.
-        looked: what is known of all pictures without `base`, so that few are decoded before the training.
-    """
-
-    places: Mapping[Path, str] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
-    rows: Mapping[Any, str] = field(default_factory=dict)
-    table: str = ""
-    columns: str = ""
-    pictures: Path | None = None
-    hosts: str = ""
-    base: tuple[Pretrained, Pictures] | None = None
-    left_out: LeftOut | None = None
-    tables: Tables | None = None
-    folds: int = 0
-    looked: Looked | None = None
-
-    def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
-        """File and row of a typed row, or those that first name its picture; empty where not known."""
-        return self.rows.get(row) or next((self.places[one] for one in pictures if one in self.places), "")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import sys
 from tqdm import tqdm
 
 from xfm.errors import UserError
-from xfm.finetuning.from_rows import FinetuneResult
+from xfm.finetuning.finished import FinetuneResult
 from xfm.modeling.hub import check_repository, push_to_hub
 from xfm.modeling.named import LOG_IN, hub_library
 

@@ -14,7 +14,8 @@ from xfm.config.tasks import VQA
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.files import read_text
-from xfm.finetuning.from_rows import FinetuneResult, check_folder, finetune_rows
+from xfm.finetuning.finished import FinetuneResult
+from xfm.finetuning.from_rows import check_folder, finetune_rows
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.start import load_base
 from xfm.finetuning.tuning_run import tune

@@ -9,9 +9,10 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.from_rows import finetune_rows
+from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.restored import restored
-from xfm.finetuning.session import AnyTask, RowOrigin
+from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base
 from xfm.reports.scores import best_of, floors_of
 from xfm.reports.stored import METRICS
