@@ -113,7 +113,8 @@ def test_a_frame_holds_what_a_list_holds(rows: list[tuple[str, int | None]]) -> 
     """Whole numbers stay whole where others are missing, whatever a library makes of such columns."""
     pandas = pytest.importorskip("pandas")
     dicts = [{"text": text, "label": label} for text, label in rows]
-    frame = pandas.DataFrame(dicts, columns=["text", "label"]).astype({"label": "Int64"})
+    labels = pandas.array([label for _, label in rows], dtype="Int64")  # a frame of its own makes them points
+    frame = pandas.DataFrame({"text": [text for text, _ in rows], "label": labels})
     for one, other in zip(listed(frame), listed(dicts), strict=True):
         assert (one["text"], one["label"]) == (other["text"], other["label"])
         assert one.has("label") == other.has("label")
