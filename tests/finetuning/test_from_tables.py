@@ -124,7 +124,7 @@ VALUES = [f"text {n},{n / 10}" for n in range(30)]
     [
         (TEXT[0], "shapes.csv", "", ["shapes.csv", "no column 'text'"]),
         (*GROUNDING, "--regression", ["regression", "grounding", "text-classification"]),
-        (*TEXT, "--image.flip 0.5", ["image.flip", "only in image-classification, grounding"]),
+        (*TEXT, "--image.flip 0.5", ["image.flip", "only in image-classification, image-text"]),
         (*GROUNDING, "--image.flip 0.5 --image.mixup 1", ["image.mixup", "only in image-classification"]),
         ("chess", "boxes.csv", "", ["task chess", "text-classification"]),
         ("image-clasification", "shapes.csv", "", ["did you mean image-classification"]),

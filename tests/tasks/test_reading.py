@@ -63,7 +63,9 @@ def tensors(batch: TensorFields) -> list[Tensor]:
 
 
 def workers_of_this_process() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if "pytest" in " ".join(one.cmdline())]
+    """A forked one has this process's command line, under whatever runs the tests."""
+    own = psutil.Process()
+    return [one for one in own.children(recursive=True) if one.cmdline() == own.cmdline()]
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -43,7 +43,7 @@ def looked_through(corpus: Corpus[Any], setting: Setting) -> Setting:
     shown = [rows for rows in splits.values() if rows and pictures_of(rows[0])]
     if not shown:
         return setting
-    out = setting.folder.parent.parent
+    out = setting.folder.parents[2]
     places = [place / CACHE / KNOWN for place in (setting.data, out)]
     looked = look_through(files_of(shown, pictures_of), places, setting.progress)
     if looked.bad:  # what hours of training would end with
@@ -84,7 +84,7 @@ def answered(
         answers = answer()
     finally:
         pictures.lost = before
-    return answers, _note(rows, {**setting.looked.bad, **pictures.blank_for}, split, setting.left_out)
+    return answers, _note(rows, {**pictures.blank_for, **setting.looked.bad}, split, setting.left_out)
 
 
 def _note(rows: Sequence[Any], bad: dict[Path, str], split: str, left_out: LeftOut) -> list[bool]:

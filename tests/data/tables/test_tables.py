@@ -238,7 +238,7 @@ def test_cells_as_they_are_meant() -> None:
 
 
 def test_an_address_is_no_path() -> None:
-    with expect_refusal("a.csv:7: ", '"image" is the address http://a.b/c.png: save'):
+    with expect_refusal("a.csv:7: ", '"image" is the address http://a.b/c.png: allow its host'):
         row(image="http://a.b/c.png").path("image")
 
 

@@ -105,5 +105,5 @@ def test_the_archive_is_made_once_all_evaluations_are_finished(tmp_path: Path) -
     assert answers[0] == "index\tprediction"
     assert [line.split("\t")[0] for line in answers[1:]] == [str(number) for number in range(7)]
     assert {line.split("\t")[1] for line in answers[1:]} <= {"entailment", "neutral", "contradiction"}
-    (out / "mnli" / "FT" / "AX.tsv").unlink()
-    assert glue_missing(out, EDITION) == ["mnli/FT/AX.tsv"]
+    (out / "mnli" / "FT" / EDITION / "AX.tsv").unlink()
+    assert glue_missing(out, EDITION) == ["mnli/FT/recommended/AX.tsv"]
