@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.tasks.lazy_rows import ChosenRows, ClassFolders, ImagesOf, files_of
+from xfm.tasks.lazy_rows import ChosenRows, ClassFolders, files_of
 from xfm.tasks.rows import Labelled, PicturePair, pictures_of
 
 NAMES = st.lists(
@@ -36,8 +36,8 @@ def test_some_of_them_are_those_of_a_list(classes: dict[str, list[str]], data: s
     places = data.draw(st.lists(st.integers(0, len(rows) - 1)) if len(rows) else st.just([]))
     chosen = ChosenRows(rows, places)
     assert list(chosen) == [rows[place] for place in places]
-    assert list(ImagesOf(chosen)) == [rows[place].image for place in places]
-    assert len(ImagesOf(chosen)) == len(places)
+    assert [row.image for row in chosen] == [rows[place].image for place in places]
+    assert len(chosen) == len(places)
 
 
 @given(CLASSES)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from xfm.config.pipelines import UrlRules
 from xfm.data.fetch import check_address, fetch
 from xfm.data.pictures import PictureError, picture_size, picture_suffix
 from xfm.errors import UserError
-from xfm.files import writing
+from xfm.files import write_data, writing
 from xfm.paths import cache_folder
 
 FETCHED = "fetched"
@@ -94,7 +93,5 @@ class AddressBook:
         path = self.folder.absolute() / f"{name}{picture_suffix(data)}"
         with writing(path, "or set XFM_CACHE to another folder"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.partial-{threading.get_native_id()}")
-            partial.write_bytes(data)
-            partial.replace(path)
+            write_data(path, data, lasting=False)
         return path

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xfm.errors import UserError
-from xfm.files import read_bytes, writing
+from xfm.files import read_bytes, write_data, writing
 
 _BEGINNING = b"xfm: pictures that were found whole, 1\n"
 _MOST_BYTES = 1 << 30  # unpacked: some 20 million pictures
@@ -94,7 +94,8 @@ class KnownPictures:
             try:
                 data = data or _packed(self._folders, self._limit)
                 with writing(place, "or choose another --out"):
-                    _replace(place, data)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    write_data(place, data)
                 return
             except UserError as error:
                 refusal = error
@@ -110,16 +111,6 @@ def _of_pairs(names: bytes, pairs: Sequence[tuple[int, int]]) -> FolderFiles:
 
 def _by_name(entry: FolderFiles) -> dict[bytes, tuple[int, int]]:
     return dict(zip(entry.names.split(b"\0"), zip(entry.sizes, entry.times, strict=True), strict=True))
-
-
-def _replace(place: Path, data: bytes) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, place)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _packed(folders: dict[str, FolderFiles], limit: int) -> bytes:

@@ -1,12 +1,11 @@
 """Folds of a table: parts of like size, alike in their classes, without a picture in two of them."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-import numpy as np
-
 from xfm.data.tables import split_rows
+from xfm.data.tables.split import drawn_units
 from xfm.errors import UserError
 from xfm.finetuning.presets import can_fold
 from xfm.tasks.base import Task
@@ -47,18 +46,10 @@ def fold_rows(
     Returns:
         Row numbers of each fold in rising order; some have none where there are fewer groups than folds.
     """
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for row, group in enumerate(groups):
-        members[group].append(row)
-    by_stratum: dict[Hashable, list[list[int]]] = defaultdict(list)
-    for rows in members.values():
-        by_stratum[strata[rows[0]]].append(rows)
-    rng = np.random.default_rng(seed)
     found: list[list[int]] = [[] for _ in range(folds)]
-    for units in by_stratum.values():
-        order = [units[place] for place in rng.permutation(len(units)).tolist()]
+    for units in drawn_units(groups, strata, seed):
         own = [0] * folds
-        for unit in sorted(order, key=len, reverse=True):
+        for unit in sorted(units, key=len, reverse=True):
             fold = min(range(folds), key=lambda place: (own[place], len(found[place]), place))
             found[fold] += unit
             own[fold] += len(unit)

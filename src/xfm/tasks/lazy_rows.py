@@ -94,20 +94,6 @@ class ChosenRows(LazyRows[T]):
         return self._rows[self._places[place]]
 
 
-class ImagesOf(LazyRows[Path]):
-    """The picture of each row."""
-
-    def __init__(self, rows: Sequence[Any]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def at(self, place: int) -> Path:
-        """The picture of the row at a place."""
-        return self._rows[place].image
-
-
 def files_of(
     splits: Iterable[Sequence[Any]], pictures_of: Callable[[Any], tuple[Path, ...]]
 ) -> dict[str, str]:

@@ -13,7 +13,7 @@ from xfm.data.in_memory import Picture as DecodedPicture
 from xfm.data.in_memory import to_uint8
 from xfm.data.pictures import byte_limit, picture_suffix, too_many_bytes
 from xfm.errors import UserError
-from xfm.files import writing
+from xfm.files import write_data, writing
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,7 @@ class PictureStore:
         if not path.exists():
             with writing(path, "or choose another folder"):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                partial = path.with_name(f".{path.name}.partial")
-                partial.write_bytes(data)
-                partial.replace(path)
+                write_data(path, data, lasting=False)
         return path
 
 

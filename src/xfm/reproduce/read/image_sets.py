@@ -62,6 +62,15 @@ TRAINED = 0.8
 
 
 @dataclass(frozen=True)
+class _Splits:
+    """How a data set is split: what opens a split, those that are trained on, and the one that is tested."""
+
+    open: Callable[[Path, str], Opened]
+    train: tuple[str, ...] = ("train",)
+    test: str = "test"
+
+
+@dataclass(frozen=True)
 class _Layout:
     """How a data set is opened.
 
@@ -77,7 +86,12 @@ class _Layout:
     open: Callable[[Path, str], Opened]
     train: tuple[str, ...] = ("train",)
     test: str = "test"
-    published: "_Layout | None" = None
+    published: _Splits | None = None
+
+    def splits(self, edition: Edition) -> _Splits:
+        """How an edition splits it."""
+        official = _Splits(self.open, self.train, self.test)
+        return self.published or official if edition is Edition.PUBLISHED else official
 
 
 def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMMENDED) -> Corpus[Labelled]:
@@ -94,11 +108,9 @@ def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMM
     layout = _LAYOUTS[kind]
     if not (root / layout.place).exists():
         raise UserError(f"{root / layout.place} does not exist; put {kind} there as torchvision lays it out")
-    place = layout.place
-    if edition is Edition.PUBLISHED and layout.published is not None:
-        layout = layout.published
+    place, splits = layout.place, layout.splits(edition)
     try:
-        opened = {split: layout.open(root, split) for split in (*layout.train, layout.test)}
+        opened = {split: splits.open(root, split) for split in (*splits.train, splits.test)}
     except UserError:
         raise
     except Exception as error:  # the readers raise whatever their parsers do
@@ -111,9 +123,9 @@ def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMM
     for row in (row for rows, _ in opened.values() for row in rows):
         if not os.path.abspath(row.image).startswith(folder):
             raise UserError(f"{root / place}: a list of {kind} names {row.image}; mend the list")
-    train = [row for split in layout.train for row in opened[split][0]]
-    scored = {"test": opened[layout.test][0]}
-    return Corpus(train, scored, classes=opened[layout.train[0]][1], chooses=False)
+    train = [row for split in splits.train for row in opened[split][0]]
+    scored = {"test": opened[splits.test][0]}
+    return Corpus(train, scored, classes=opened[splits.train[0]][1], chooses=False)
 
 
 def place_of(kind: ImageSet) -> str:
@@ -265,19 +277,17 @@ _LAYOUTS: Mapping[ImageSet, _Layout] = {
     ImageSet.CIFAR10: _Layout("cifar-10-batches-py", _packed("cifar10", _by_train(datasets.CIFAR10))),
     ImageSet.CIFAR100: _Layout("cifar-100-python", _packed("cifar100", _by_train(datasets.CIFAR100))),
     ImageSet.CARS: _Layout("stanford_cars", _by_split(datasets.StanfordCars)),
-    ImageSet.AIRCRAFT: _Layout(
-        "fgvc-aircraft-2013b", _AIRCRAFT, ("trainval",), published=_Layout("", _AIRCRAFT)
-    ),
-    ImageSet.DTD: _Layout("dtd", _DTD, ("train", "val"), published=_Layout("", _DTD)),
+    ImageSet.AIRCRAFT: _Layout("fgvc-aircraft-2013b", _AIRCRAFT, ("trainval",), published=_Splits(_AIRCRAFT)),
+    ImageSet.DTD: _Layout("dtd", _DTD, ("train", "val"), published=_Splits(_DTD)),
     ImageSet.PETS: _Layout("oxford-iiit-pet", _pets, ("trainval",)),
-    ImageSet.FLOWERS: _Layout("flowers-102", _FLOWERS, ("train", "val"), published=_Layout("", _FLOWERS)),
+    ImageSet.FLOWERS: _Layout("flowers-102", _FLOWERS, ("train", "val"), published=_Splits(_FLOWERS)),
     ImageSet.MNIST: _Layout("MNIST", _packed("mnist", _by_train(datasets.MNIST))),
     ImageSet.STL10: _Layout("stl10_binary", _packed("stl10", _split_of(datasets.STL10))),
-    ImageSet.COUNTRY211: _Layout("country211", _COUNTRY, ("train", "valid"), published=_Layout("", _COUNTRY)),
-    ImageSet.SUN397: _Layout("SUN397", _sun397, published=_Layout("", _at_random(_every_sun))),
+    ImageSet.COUNTRY211: _Layout("country211", _COUNTRY, ("train", "valid"), published=_Splits(_COUNTRY)),
+    ImageSet.SUN397: _Layout("SUN397", _sun397, published=_Splits(_at_random(_every_sun))),
     ImageSet.RENDERED_SST2: _Layout("rendered-sst2", _by_split(datasets.RenderedSST2)),
-    ImageSet.CALTECH101: _Layout("caltech101", _caltech, published=_Layout("", _at_random(_whole(_caltech)))),
+    ImageSet.CALTECH101: _Layout("caltech101", _caltech, published=_Splits(_at_random(_whole(_caltech)))),
     ImageSet.GTSRB: _Layout("gtsrb", _packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS)),
     ImageSet.PCAM: _Layout("pcam", _packed("pcam", _split_of(datasets.PCAM), _TISSUE)),
-    ImageSet.FER2013: _Layout("fer2013", _FER, published=_Layout("", _FER, test="private")),
+    ImageSet.FER2013: _Layout("fer2013", _FER, published=_Splits(_FER, test="private")),
 }

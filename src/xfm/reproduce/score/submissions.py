@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xfm.config.benchmark import Edition, benchmark_recipes
 from xfm.errors import UserError
-from xfm.files import writing
+from xfm.files import write_data, writing
 from xfm.reports.scores import write_json, write_output
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.glue import DIAGNOSTIC, FORMATS, GlueTask
@@ -104,9 +104,7 @@ def glue_archive(out: Path, edition: Edition) -> Path | None:
             archive.write(path, path.name)
     target = out / GLUE_ARCHIVE.format(edition)
     with writing(target, "and write the archive again"):
-        partial = target.with_suffix(".partial")
-        partial.write_bytes(content.getvalue())
-        partial.replace(target)
+        write_data(target, content.getvalue())
     return target
 
 
