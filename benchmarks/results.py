@@ -12,6 +12,8 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 - `scores`: the newest run of the file, with the rows of `TABLES` for the page;
 - `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
 - `kept`: the `kept.csv` of `benchmarks/language_kept.py`.
+
+It draws the pictures of `CHARTS`, too.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from benchmarks.language_kept import kept_table
 
 from xfm.ablation.averages import ScoredRun
 from xfm.ablation.runs import as_csv, machine, scored_runs
-from xfm.ablation.tables import average_table, score_table
+from xfm.ablation.tables import average_chart, average_table, score_table
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.metrics.numbers import percent
@@ -80,6 +82,8 @@ EVERYTHING = {
     "Handwritten digits, linear probe (baseline: raw pixels)": "digits/test/probe_accuracy",
 }
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING}
+CHARTS = {"docs/images/averages.svg": "results/ablation.csv"}
+"""Pictures of the differences of an ablation's averages, and the rows that they are made from."""
 MARKS = re.compile(
     r"(?P<begins><!-- (?P<kind>scores|averages|variants|kept) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
@@ -228,6 +232,8 @@ def main() -> None:
     if given.verb == "tables":
         for path, text in due().items():
             write_text(path, text)
+        for picture, file in CHARTS.items():
+            write_text(ROOT / picture, average_chart(scored_runs(read_rows(ROOT / file))))
         return
     try:
         if given.verb == "curve":

@@ -9,7 +9,7 @@ from scipy import stats
 
 from xfm.ablation.averages import ScoredRun, averages, differences
 from xfm.ablation.runs import RESULTS, RUNS, Run, ablate, recipe_of
-from xfm.ablation.tables import PAGE
+from xfm.ablation.tables import CHART, PAGE
 from xfm.config.ablation import AVERAGES, VARIANTS, AblationConfig
 from xfm.config.gradients import EncoderName, MimTarget
 from xfm.config.world import WorldConfig
@@ -78,6 +78,8 @@ def test_a_real_one_goes_on_and_refuses_another(tmp_path: Path) -> None:
     ]  # fmt: skip
     page = (out / PAGE).read_text()
     assert all(f"| {group} |" in page for group in AVERAGES)
+    assert f"({CHART})" in page
+    assert (out / CHART).read_text().count("mim-pixels") == 1
     made = [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*.safetensors"))]
     assert ablate("ablation", out, world, config, steps, progress=False) == first
     assert [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*.safetensors"))] == made

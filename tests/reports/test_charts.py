@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.tiny import write_world
-from xfm.reports.charts import PALETTE, running_mean, small_multiples, thin
+from xfm.metrics.intervals import Interval
+from xfm.reports.charts import PALETTE, forest, running_mean, small_multiples, thin
 from xfm.reports.lines import line_of
 from xfm.reports.page import page_template
 from xfm.reports.scores import Score
@@ -24,6 +25,24 @@ def test_charts_are_fragments_in_the_pages_colour() -> None:
     assert "a &amp; b" in chart
     assert not re.search(r"xmlns|<metadata|<\?xml|\sid=\"figure", chart)
     assert len(chart) < 120_000
+
+
+def test_differences_are_drawn_in_their_order_and_hollow_without_an_interval() -> None:
+    """A larger difference is farther to the right, and each line is lower than the one before."""
+    found = {
+        "a": Interval(1.0, 0.5, 1.5),
+        "b": Interval(-2.0, -np.inf, np.inf),
+        "c": Interval(0.0, -1.0, 1.0),
+    }
+    picture = forest({"language": found}, "points more than full")
+    assert picture == forest({"language": found}, "points more than full")
+    circle = re.compile(rf'<use [^>]* x="([\d.]+)" y="([\d.]+)" style="(fill[^"]*); stroke: {PALETTE[0]}"')
+    drawn = [(float(x), float(y), "fill-opacity: 0" in style) for x, y, style in circle.findall(picture)]
+    (a, b, c) = sorted(drawn, key=lambda one: one[1])
+    assert b[0] < c[0] < a[0]
+    assert [hollow for *_, hollow in (a, b, c)] == [False, True, False]
+    assert (a[0] + b[0]) / 2 < c[0]  # 0 is nearer to 1 than to -2
+    assert "points more than full" in picture
 
 
 def test_long_curves_are_thinned_to_means() -> None:

@@ -1,4 +1,4 @@
-"""The tables of an ablation in Markdown: averages of each variant, and differences from the recipe."""
+"""What an ablation found, as Markdown and drawn: averages of each variant, differences from the recipe."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,15 +8,19 @@ import numpy as np
 from xfm.ablation.averages import ScoredRun, differences
 from xfm.config.ablation import AVERAGES, FULL, AblationConfig
 from xfm.files import write_text
+from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
+from xfm.reports.charts import forest
 
-PAGE = "ablation.md"
+PAGE, CHART = "ablation.md", "ablation.svg"
 
 
 def write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[ScoredRun]) -> None:
-    """Write `out/ablation.md`: what the variants are, their averages, and every score."""
+    """Write `out/ablation.md`: what the variants are, their averages, and every score; and `ablation.svg`."""
     meanings = "\n".join(f"- `{one.name}`: {one.meaning}" for one in config.chosen)
     split = "validation splits" if config.validation else "test splits"
+    chart = average_chart(runs)
+    picture = f"\n![Differences of the averages from {FULL}]({CHART})\n" if chart else ""
     text = f"""# What parts of the method are worth: {recipe}
 
 {len(runs)} runs, {config.seeds} seeds a variant, {split}. Means over seeds; in brackets the difference from
@@ -27,11 +31,13 @@ def write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[
 ## Averages
 
 {average_table(runs)}
-
+{picture}
 ## Every score
 
 {score_table(runs)}
 """
+    if chart:
+        write_text(out / CHART, chart)
     write_text(out / PAGE, text)
 
 
@@ -40,6 +46,23 @@ def average_table(runs: Sequence[ScoredRun]) -> str:
     groups = [group for group in AVERAGES if any(group in run.scores for run in runs)]
     rows = [[f"`{name}`", *(cell(group, name, runs) for group in groups)] for name in _variants(runs)]
     return _markdown(["", *groups], rows)
+
+
+def average_chart(runs: Sequence[ScoredRun]) -> str:
+    """The differences of the averages from `full` with their intervals, as an SVG file; empty without any."""
+    variants = [name for name in _variants(runs) if name != FULL]
+    panels = {
+        group: {name: gain for name in variants if (gain := _points(runs, group, name)) is not None}
+        for group in AVERAGES
+    }
+    panels = {group: found for group, found in panels.items() if found}
+    return forest(panels, f"points more than {FULL}") if panels else ""
+
+
+def _points(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
+    """A difference from `full` in points of a hundred."""
+    gain = differences(runs, metric, variant)
+    return gain and Interval(*(100 * value for value in (gain.value, gain.low, gain.high)))
 
 
 def score_table(runs: Sequence[ScoredRun]) -> str:
