@@ -28,6 +28,21 @@ class LabelledText:
 
 
 @dataclass(frozen=True)
+class MatchedTexts:
+    """Two texts that belong together.
+
+    Attributes:
+        anchor: the one that the other is looked for by, such as a question.
+        positive: what belongs to it.
+        negatives: what does not, though it may seem to.
+    """
+
+    anchor: str
+    positive: str
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LabelledPictureText:
     """A picture with a text, and the class of the two.
 
