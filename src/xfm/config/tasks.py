@@ -143,7 +143,12 @@ GROUNDING = TaskSpec(
     (
         _IMAGE,
         Field("text", "what is to be found", also=("phrase",)),
-        Field("box", "four numbers, see --box-format and --box-unit", Holds.BOX, target=True),
+        Field(
+            "box",
+            "four numbers, or a list of such boxes, see --box-format and --box-unit",
+            Holds.BOX,
+            target=True,
+        ),
     ),
     '`{"label", "box": {"xmin", "ymin", "xmax", "ymax"}}`',
     encoders=_ALL,

@@ -99,11 +99,17 @@ class PicturePair:
 
 @dataclass(frozen=True)
 class Reference:
-    """A phrase and the box it refers to: left, top, right, bottom as fractions of the picture's sides."""
+    """A phrase and what it refers to in a picture.
+
+    Attributes:
+        image: the picture.
+        phrase: the phrase.
+        boxes: one at least, each of which is right: left, top, right, bottom as fractions of its sides.
+    """
 
     image: Path
     phrase: str
-    box: Corners
+    boxes: tuple[Corners, ...]
 
 
 @dataclass(frozen=True)
